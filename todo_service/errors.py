@@ -1,0 +1,74 @@
+"""What a service may answer instead of a result. `web.problems` turns each into HTTP, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with an input.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) into the body, such as `/title`.
+        detail: What is wrong, in words for the caller, without the value itself.
+    """
+
+    pointer: str
+    detail: str
+
+
+class ServiceError(Exception):
+    """A request that a rule refuses. The message is meant for the caller."""
+
+
+class NotFound(ServiceError):
+    """What was asked for is not there, or belongs to someone else: the two cannot be told apart."""
+
+
+class Invalid(ServiceError):
+    """Well-formed input that breaks a rule.
+
+    Attributes:
+        faults: At least one, in the order of the input.
+    """
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("the input is not valid")
+        self.faults = tuple(faults)
+
+
+class Duplicate(ServiceError):
+    """Another document has this value in a field that must be unique.
+
+    Attributes:
+        field: The field's name in the API.
+    """
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"this {field} is already taken")
+        self.field = field
+
+
+class Stale(ServiceError):
+    """The document is no longer the one that the caller's condition (If-Match) names."""
+
+
+class Forbidden(ServiceError):
+    """The caller is known, and may not do this."""
+
+
+class Unauthenticated(ServiceError):
+    """The caller is not known, or no longer.
+
+    Attributes:
+        reason: `invalid_token` where a token was sent (RFC 6750, section 3.1), else None.
+    """
+
+    def __init__(self, message: str = "authentication is needed", reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class InvalidGrant(ServiceError):
+    """A name and password or a refresh token that is not, or no longer, good (RFC 6749, section 5.2)."""

@@ -1,0 +1,227 @@
+"""The document store: one small interface, its promises and its errors.
+
+A store keeps ODMantic models as documents and knows nothing else: no rule, no HTTP, no other room. Two stores stand
+behind the interface, `embedded` (LMDB) and `mongodb` (motor); `tests/store/test_conformance.py` is its definition.
+
+Writes
+    Every call of `insert` (for each document), `update` and `delete` (for each document) is atomic and durable when it
+    returns: no reader sees half of a document, and neither the loss of the process nor of the machine's power takes
+    back what was answered. There are no transactions over several documents, so rules are built to need none.
+
+Conditions
+    `where` takes ODMantic expressions on the model's fields, joined by and: `Todo.owner == me, Todo.version == 3`.
+    The operators are those in `OPERATORS`, joined by `&` and `|`; anything else raises `UnsupportedExpression`, on
+    both stores alike. They mean what MongoDB says they mean:
+
+    * values of different kinds (null, number, text, bytes, ObjectId, boolean, time) are never equal and never
+      comparable by `<`, `<=`, `>`, `>=`; integers and floats are one kind, compared by value;
+    * a key that is missing in a stored document is null; `!=` and `not_in` match it too unless null is excluded;
+    * a condition on a list holds if it holds for one of its elements (`Todo.tags == "home"`), `!=` and `not_in`
+      hold if no element is equal.
+
+Order
+    null, numbers, text (by code point), bytes, ObjectId, boolean, time; a sort on a list is refused.
+
+Indexes
+    `find`, `get` by anything but the id, and `delete` are served by an index that the model declares: `find` must be
+    sorted by an index whose leading fields are fixed by equality. What no index serves raises `UnsupportedExpression`,
+    so that no query ever grows with the number of accounts. A query that an index serves may still carry further
+    conditions; they are applied to each document that the index yields.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from odmantic import Model
+from odmantic.query import QueryExpression, SortExpression
+
+if TYPE_CHECKING:
+    import msgspec
+
+OPERATORS: Final = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
+"""The comparisons that a condition may use; `$and` and `$or` join them."""
+
+ModelT = TypeVar("ModelT", bound=Model)
+StructT = TypeVar("StructT", bound="msgspec.Struct")
+
+# ODMantic's comparisons are typed as the `bool` that Python's own would return.
+Condition = QueryExpression | Mapping[str, Any] | bool
+Sort = SortExpression | Sequence[SortExpression]
+
+
+class StoreError(Exception):
+    """What went wrong in a store, whichever it is. No message carries a driver's text to a client."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer, or not in time: the same call may succeed later.
+
+    Of a write it is not known whether it was carried out.
+    """
+
+
+class StoreUnusable(StoreError):
+    """The store cannot be opened and waiting will not help: a wrong address, a foreign or damaged file, no permission.
+
+    The message is one line for the operator.
+    """
+
+
+class DuplicateDocument(StoreError):
+    """A write would have given two documents the same value in a unique index; nothing was written.
+
+    Attributes:
+        model: The model's class name.
+        field: The model's field (the last one of a compound index, `id` for the primary key).
+    """
+
+    def __init__(self, model: str, field: str) -> None:
+        super().__init__(f"a {model} with this {field} is there already")
+        self.model = model
+        self.field = field
+
+
+class UnsupportedExpression(StoreError):
+    """A condition, a sort or a value that is not part of the interface: a fault in the calling code."""
+
+
+class DocumentStore(abc.ABC):
+    """Documents of a few models, kept safe. See the module's docstring for what holds for every call.
+
+    Every call but `open` and `close` may raise `StoreUnavailable`.
+    """
+
+    @abc.abstractmethod
+    async def open(self, *models: type[Model]) -> None:
+        """Make the store ready for these models, creating what they need (folders, collections, indexes).
+
+        Opening again what is there changes nothing; an index that a model newly declares is built from the documents.
+
+        Args:
+            *models: Every model that will be used with this store.
+
+        Raises:
+            StoreUnusable: the store is not ours, damaged, locked against writing or misconfigured.
+            StoreUnavailable: it does not answer at present.
+        """
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Finish the writes that were accepted, then let go of everything. Closing twice is allowed."""
+
+    @abc.abstractmethod
+    async def ping(self) -> None:
+        """Return if the store answers reads and writes at present.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+
+    @abc.abstractmethod
+    async def insert(self, *documents: Model) -> None:
+        """Write new documents. Each is atomic by itself; they are written in order until one fails.
+
+        Args:
+            *documents: Validated models with their ids set.
+
+        Raises:
+            DuplicateDocument: one clashes with a stored document; those before it are written, it and the rest not.
+        """
+
+    @overload
+    async def get(self, model: type[ModelT], *where: Condition) -> ModelT | None: ...
+
+    @overload
+    async def get(self, model: type[ModelT], *where: Condition, into: type[StructT]) -> StructT | None: ...
+
+    @abc.abstractmethod
+    async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
+        """Read one document.
+
+        Args:
+            model: The model to look among.
+            *where: Conditions; equality on the id or on the leading fields of a declared index is among them.
+            into: A Struct that takes the fields it names by the document's keys (`id` for `_id`), converted from the
+                stored BSON without building the model. Where the Struct says `str`, an ObjectId arrives as 24 hex
+                digits and a time as RFC 3339 text in UTC with milliseconds and `Z`; where it says `datetime`, a time
+                arrives as one with a UTC offset.
+
+        Returns:
+            The document, as a model or as the Struct, or None. Which one if several match is not said.
+        """
+
+    @overload
+    async def find(
+        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int
+    ) -> list[ModelT]: ...
+
+    @overload
+    async def find(
+        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[StructT]
+    ) -> list[StructT]: ...
+
+    @abc.abstractmethod
+    async def find(
+        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[Any] | None = None
+    ) -> list[Any]:
+        """Read documents in order, as of one moment.
+
+        Args:
+            model: The model to look among.
+            *where: Conditions. There is no skip: a following page is a condition on the sort's fields.
+            sort: One or more of ODMantic's `asc` / `desc`, all of one direction, that together with the conditions
+                of equality follow a declared index. Which of two documents equal in all sorted fields comes first is
+                not said: end with the id where it matters.
+            limit: How many at most, 1 to 10 000.
+            into: As in `get`.
+
+        Returns:
+            The documents that match, in order.
+
+        Raises:
+            UnsupportedExpression: no declared index serves this.
+        """
+
+    @abc.abstractmethod
+    async def update(
+        self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]
+    ) -> ModelT | None:
+        """Change one document where the conditions hold at the moment of writing: find and modify, atomic.
+
+        Of several writers with the same condition on a field that they change (`Todo.version == 3`) one succeeds.
+
+        Args:
+            model: The model to look among.
+            *where: Conditions; equality on the id is among them.
+            changes: New values by the model's field names; each is validated as the model would. Other fields stay
+                as they are stored, whatever another writer did to them.
+
+        Returns:
+            The whole new document, or None where no document matches; then nothing was written.
+
+        Raises:
+            DuplicateDocument: the change clashes with a unique index; nothing was written.
+            pydantic.ValidationError: a value does not fit the model; nothing was written.
+        """
+
+    @abc.abstractmethod
+    async def delete(self, model: type[Model], *where: Condition) -> int:
+        """Delete every document where the conditions hold. Each is atomic by itself; deleting again finishes the rest.
+
+        Returns:
+            How many were deleted.
+        """
+
+    @abc.abstractmethod
+    async def count(self, model: type[Model], *where: Condition) -> int:
+        """Count the documents where the conditions hold; costs what reading the index's range costs."""
+
+    @abc.abstractmethod
+    def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
+        """Go through all documents of a model in the order of their ids, however many, holding few at a time.
+
+        Documents that are written meanwhile may or may not come; none that stays comes twice or is left out.
+        """
