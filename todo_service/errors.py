@@ -38,6 +38,20 @@ class Invalid(ServiceError):
         self.faults = tuple(faults)
 
 
+class InvalidParameter(ServiceError):
+    """A filter or another parameter that breaks a rule.
+
+    Attributes:
+        name: The parameter's name.
+        detail: What is wrong, in words for the caller.
+    """
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"{name}: {detail}")
+        self.name = name
+        self.detail = detail
+
+
 class Duplicate(ServiceError):
     """Another document has this value in a field that must be unique.
 
@@ -72,3 +86,7 @@ class Unauthenticated(ServiceError):
 
 class InvalidGrant(ServiceError):
     """A name and password or a refresh token that is not, or no longer, good (RFC 6749, section 5.2)."""
+
+
+class Busy(ServiceError):
+    """More work of a bounded kind is waiting than the service takes on; the same call may succeed later."""

@@ -154,9 +154,7 @@ class DocumentStore(abc.ABC):
         """
 
     @overload
-    async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int
-    ) -> list[ModelT]: ...
+    async def find(self, model: type[ModelT], *where: Condition, sort: Sort, limit: int) -> list[ModelT]: ...
 
     @overload
     async def find(
@@ -186,9 +184,7 @@ class DocumentStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def update(
-        self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]
-    ) -> ModelT | None:
+    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
         """Change one document where the conditions hold at the moment of writing: find and modify, atomic.
 
         Of several writers with the same condition on a field that they change (`Todo.version == 3`) one succeeds.

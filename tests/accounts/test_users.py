@@ -1,0 +1,179 @@
+"""Registering, and one's own account."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from tests.people import Person, assert_problem
+from todo_service.accounts.documents import User
+from todo_service.store.base import DocumentStore
+
+pytestmark = pytest.mark.anyio
+PASSWORD = "correct horse battery"
+
+
+async def test_registration_answers_the_account_without_its_password(client: httpx.AsyncClient) -> None:
+    body = {"username": "Ada.L-1_", "email": "Ada@Example.COM", "password": PASSWORD}
+
+    answer = await client.post("/v1/users", json=body)
+
+    user = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == "/v1/users/me"
+    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["cache-control"] == "private, no-cache"
+    assert user == {
+        "id": user["id"],
+        "username": "Ada.L-1_",
+        "email": "Ada@example.com",
+        "display_name": "",
+        "time_zone": "UTC",
+        "version": 1,
+        "created_at": user["created_at"],
+        "updated_at": user["created_at"],
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", user["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"username": "ab"}, "/username"),
+        ({"username": "x" * 33}, "/username"),
+        ({"username": "ada lovelace"}, "/username"),
+        ({"username": "ada\n"}, "/username"),
+        ({"username": "ädä"}, "/username"),
+        ({"username": ["ada"]}, "/username"),
+        ({"username": {"$gt": ""}}, "/username"),
+        ({"email": "nobody"}, "/email"),
+        ({"email": "ada@"}, "/email"),
+        ({"email": "a b@example.com"}, "/email"),
+        ({"email": "ada@example.com\r\nBcc: x@example.com"}, "/email"),
+        ({"email": "x" * 250 + "@example.com"}, "/email"),
+        ({"password": "x" * 11}, "/password"),
+        ({"password": "x" * 129}, "/password"),
+        ({"password": "my name is ADA ok"}, "/password"),
+        ({"role": "admin"}, "/role"),
+        ({"id": "65f1a2b3c4d5e6f708192a3b"}, "/id"),
+    ],
+    ids=str,
+)
+async def test_a_registration_that_breaks_a_rule_names_the_field(
+    client: httpx.AsyncClient, change: dict[str, object], place: str
+) -> None:
+    body = {"username": "ada", "email": "ada@example.com", "password": PASSWORD} | change
+
+    assert_problem(await client.post("/v1/users", json=body), 422, place)
+
+
+async def test_name_and_email_are_unique_whatever_the_case(client: httpx.AsyncClient) -> None:
+    ada = await Person.register(client, username="ada", email="ada@example.com")
+
+    same_name = {"username": "ADA", "email": "other@example.com", "password": PASSWORD}
+    same_email = {"username": "other", "email": "ADA@example.com", "password": PASSWORD}
+
+    assert_problem(await client.post("/v1/users", json=same_name), 409, "/username")
+    assert_problem(await client.post("/v1/users", json=same_email), 409, "/email")
+    await ada.sign_in()
+
+
+async def test_of_many_registrations_of_one_name_exactly_one_succeeds(client: httpx.AsyncClient) -> None:
+    bodies = [{"username": "ada", "email": f"ada{n}@example.com", "password": PASSWORD} for n in range(12)]
+
+    answers = await asyncio.gather(*(client.post("/v1/users", json=body) for body in bodies))
+
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+
+
+async def test_an_account_is_read_and_changed_with_its_tag(ada: Person) -> None:
+    read = await ada.get("/v1/users/me")
+    not_modified = await ada.get("/v1/users/me", headers={"If-None-Match": read.headers["etag"]})
+    changed = await ada.patch(
+        "/v1/users/me",
+        json={"display_name": " Ada ", "time_zone": "Europe/Berlin", "email": "new@example.com"},
+        headers={"If-Match": read.headers["etag"]},
+    )
+    stale = await ada.patch("/v1/users/me", json={"display_name": "x"}, headers={"If-Match": read.headers["etag"]})
+
+    assert not_modified.status_code == 304
+    assert changed.status_code == 200
+    assert changed.headers["etag"] == '"2"'
+    assert changed.json() == read.json() | {
+        "display_name": "Ada",
+        "time_zone": "Europe/Berlin",
+        "email": "new@example.com",
+        "version": 2,
+        "updated_at": changed.json()["updated_at"],
+    }
+    assert_problem(stale, 412)
+    assert (await ada.get("/v1/users/me")).json() == changed.json()
+
+
+async def test_null_sets_an_optional_field_back(ada: Person) -> None:
+    await ada.patch("/v1/users/me", json={"display_name": "Ada", "time_zone": "Europe/Berlin"})
+
+    cleared = await ada.patch("/v1/users/me", json={"display_name": None, "time_zone": None})
+
+    assert (cleared.json()["display_name"], cleared.json()["time_zone"]) == ("", "UTC")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"email": "nobody"}, "/email"),
+        ({"email": None}, "/email"),
+        ({"display_name": "x" * 101}, "/display_name"),
+        ({"time_zone": "Mars/Olympus"}, "/time_zone"),
+        ({"time_zone": "../../etc/passwd"}, "/time_zone"),
+        ({"username": "grace"}, "/username"),
+        ({"password": PASSWORD}, "/password"),
+        ({"version": 9}, "/version"),
+    ],
+    ids=str,
+)
+async def test_a_change_that_breaks_a_rule_changes_nothing(ada: Person, change: dict[str, object], place: str) -> None:
+    before = await ada.get("/v1/users/me")
+
+    answer = await ada.patch("/v1/users/me", json={"display_name": "x"} | change)
+
+    assert_problem(answer, 422, place)
+    assert (await ada.get("/v1/users/me")).content == before.content
+
+
+async def test_an_email_of_another_account_is_refused(ada: Person, bob: Person) -> None:
+    assert_problem(await ada.patch("/v1/users/me", json={"email": bob.email.upper()}), 409, "/email")
+
+
+async def test_deleting_an_account_takes_everything_along(ada: Person, bob: Person) -> None:
+    await ada.todo()
+    await bob.todo(title="bob's")
+
+    refused = await ada.delete("/v1/users/me", json={"password": "not the password"})
+    without = await ada.delete("/v1/users/me")
+    deleted = await ada.delete("/v1/users/me", json={"password": ada.password})
+
+    assert_problem(refused, 403)
+    assert_problem(without, 400)
+    assert deleted.status_code == 204
+    assert_problem(await ada.get("/v1/todos"), 401)
+    assert_problem(await ada.grant(grant_type="refresh_token", refresh_token=ada.refresh_token), 400)
+    assert_problem(await ada.grant(grant_type="password", username=ada.username, password=ada.password), 400)
+    again = await Person.register(ada.client, username=ada.username, email=ada.email)
+    assert await again.titles() == []
+    assert await bob.titles() == ["bob's"]
+
+
+async def test_a_password_is_stored_only_as_an_argon2id_hash(app: Litestar, client: httpx.AsyncClient) -> None:
+    ada = await Person.register(client)
+    store: DocumentStore = app.state.store
+
+    user = await store.get(User, User.username_key == ada.username)
+
+    assert user is not None
+    assert user.password_hash.startswith("$argon2id$")
+    assert ada.password not in str(user.model_dump())

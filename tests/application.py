@@ -1,0 +1,49 @@
+"""The application on each store, and someone who uses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from tests.people import Person
+from todo_service.app import create_app
+from todo_service.settings import Settings, load_settings
+from todo_service.store.opening import open_store
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store_url: str) -> Settings:
+    """The settings of the application under test; a test that needs others overrides this fixture."""
+    return load_settings({"DATA_DIR": str(tmp_path), "STORE_URL": store_url, "RATE_LIMIT_ENABLED": "false"})
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Litestar]:
+    """The running application."""
+    application = create_app(settings, open_store(settings.store_address))
+    async with application.lifespan():
+        yield application
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """A connection to the application, without an account."""
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def ada(client: httpx.AsyncClient) -> Person:
+    """Someone with an account, signed in."""
+    return await Person.register(client)
+
+
+@pytest.fixture
+async def bob(client: httpx.AsyncClient) -> Person:
+    """Someone else."""
+    return await Person.register(client)

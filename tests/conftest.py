@@ -1,0 +1,54 @@
+"""What every test may ask for: both stores, the application on them, and people who use it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from pymongo import MongoClient
+
+from tests.mongod import given_uri, running_mongod
+
+pytest_plugins = ["tests.application"]
+hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.register_profile("default", deadline=None)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Tests run on the event loop that serves in production."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real MongoDB, without a database."""
+    if given := given_uri():
+        yield given
+        return
+    with running_mongod(tmp_path_factory.mktemp("mongod")) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def mongodb_url(mongodb_uri: str) -> Iterator[str]:
+    """The address of a fresh database on a real MongoDB."""
+    name = f"test_{uuid.uuid4().hex}"
+    address, _, options = mongodb_uri.partition("?")
+    yield f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else "")
+    with MongoClient[dict[str, object]](mongodb_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(params=["embedded", "mongodb"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a fresh store: each test that asks for it runs on both."""
+    if request.param == "mongodb":
+        url: str = request.getfixturevalue("mongodb_url")
+        return url
+    return f"lmdb://{tmp_path / 'store'}"

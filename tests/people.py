@@ -1,0 +1,139 @@
+"""People who use the service over HTTP, and what they send."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import httpx
+from polyfactory.factories.msgspec_factory import MsgspecFactory
+
+from todo_service.accounts.dto import UserCreate
+from todo_service.todos.dto import TodoCreate
+
+_numbers = itertools.count()
+
+
+class UserCreateFactory(MsgspecFactory[UserCreate]):
+    """Registrations, each with its own name and email."""
+
+    __random_seed__ = 1
+
+    @classmethod
+    def username(cls) -> str:
+        return f"person-{next(_numbers)}"
+
+    @classmethod
+    def email(cls) -> str:
+        return f"person-{next(_numbers)}@example.com"
+
+    @classmethod
+    def password(cls) -> str:
+        return cls.__faker__.password(length=20)
+
+
+class TodoCreateFactory(MsgspecFactory[TodoCreate]):
+    """New todos, such as people write."""
+
+    __random_seed__ = 1
+    list_id = None
+    due_at = None
+    position = 1.0
+
+    @classmethod
+    def title(cls) -> str:
+        return cls.__faker__.sentence(nb_words=4)
+
+    @classmethod
+    def description(cls) -> str:
+        return cls.__faker__.paragraph()
+
+    @classmethod
+    def tags(cls) -> list[str]:
+        return list(cls.__faker__.words(3, unique=True))
+
+
+class Person:
+    """Someone with an account, signed in, talking to the service.
+
+    Args:
+        client: The connection to the service.
+        registration: What the person registered with.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, registration: UserCreate) -> None:
+        self.client = client
+        self.username = registration.username
+        self.email = registration.email
+        self.password = registration.password
+        self.access_token = ""
+        self.refresh_token = ""
+
+    @classmethod
+    async def register(cls, client: httpx.AsyncClient, **fields: str) -> Person:
+        """Make an account and sign in."""
+        person = cls(client, UserCreateFactory.build(**fields))
+        body = {"username": person.username, "email": person.email, "password": person.password}
+        answer = await client.post("/v1/users", json=body)
+        assert answer.status_code == 201, answer.text
+        await person.sign_in()
+        return person
+
+    async def sign_in(self) -> None:
+        """Begin a session, and keep its tokens."""
+        answer = await self.grant(grant_type="password", username=self.username, password=self.password)
+        assert answer.status_code == 200, answer.text
+        self.access_token = answer.json()["access_token"]
+        self.refresh_token = answer.json()["refresh_token"]
+
+    async def grant(self, **form: str) -> httpx.Response:
+        """Ask the token endpoint."""
+        return await self.client.post("/v1/auth/token", data=form)
+
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any
+    ) -> httpx.Response:
+        """Send a request as this person."""
+        authorization = {"Authorization": f"Bearer {self.access_token}"}
+        return await self.client.request(method, path, headers=authorization | (headers or {}), **request)
+
+    async def get(self, path: str, **request: Any) -> httpx.Response:
+        return await self.ask("GET", path, **request)
+
+    async def post(self, path: str, **request: Any) -> httpx.Response:
+        return await self.ask("POST", path, **request)
+
+    async def patch(self, path: str, **request: Any) -> httpx.Response:
+        return await self.ask("PATCH", path, **request)
+
+    async def delete(self, path: str, **request: Any) -> httpx.Response:
+        return await self.ask("DELETE", path, **request)
+
+    async def todo(self, **fields: Any) -> dict[str, Any]:
+        """Create a todo and return it."""
+        answer = await self.post("/v1/todos", json={"title": "Water the plants"} | fields)
+        assert answer.status_code == 201, answer.text
+        created: dict[str, Any] = answer.json()
+        return created
+
+    async def titles(self, **parameters: Any) -> list[str]:
+        """Return the titles of a list's first page."""
+        answer = await self.get("/v1/todos", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return [todo["title"] for todo in answer.json()["items"]]
+
+
+def assert_problem(answer: httpx.Response, status: int, *places: str) -> dict[str, Any]:
+    """Assert that an answer is a problem of this status, with errors at these pointers or parameters."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert problem["type"]
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"] == answer.request.url.path
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    if places:
+        assert [error.get("pointer", error.get("parameter")) for error in problem["errors"]] == list(places)
+    return problem

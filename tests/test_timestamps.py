@@ -1,0 +1,71 @@
+"""Times as the API speaks them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from todo_service.timestamps import Timestamp, now, text_of
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-01-31T09:00:00Z", "2026-01-31T09:00:00.000Z"),
+        ("2026-01-31t09:00:00z", "2026-01-31T09:00:00.000Z"),
+        ("2026-01-31 09:00:00.1Z", "2026-01-31T09:00:00.100Z"),
+        ("2026-01-31T09:00:00.9999999999Z", "2026-01-31T09:00:00.999Z"),
+        ("2026-01-31T09:00:00+05:30", "2026-01-31T03:30:00.000Z"),
+        ("2026-01-31T09:00:00-23:59", "2026-02-01T08:59:00.000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_time_of_rfc_3339_is_read_and_cut_to_milliseconds(text: str, read: str) -> None:
+    assert text_of(Timestamp.parse(text)) == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2026-01-31",
+        "2026-01-31T09:00:00",
+        "2026-01-31T09:00Z",
+        "2026-01-31T24:00:00Z",
+        "2026-02-30T09:00:00Z",
+        "2026-01-31T09:00:60Z",
+        "2026-01-31T09:00:00+24:00",
+        "2026-01-31T09:00:00+0100",
+        "0001-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01",
+        "0000-01-01T00:00:00Z",
+        "2026-01-31T09:00:00Z\n",
+        "\u0662\u0660\u0662\u0666-01-31T09:00:00Z",
+        0,
+        1.5,
+        None,
+    ],
+)
+def test_anything_else_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        Timestamp.parse(text)
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_what_was_written_is_read_back(moment: datetime) -> None:
+    cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    assert Timestamp.parse(text_of(moment)) == cut
+
+
+def test_a_moment_is_written_in_utc() -> None:
+    moment = datetime(2026, 1, 31, 9, tzinfo=timezone(timedelta(hours=1)))
+
+    assert text_of(moment) == "2026-01-31T08:00:00.000Z"
+    assert now().utcoffset() == timedelta()
+    assert now().microsecond % 1000 == 0

@@ -1,0 +1,298 @@
+"""Creating, reading, changing and deleting todos."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.people import Person, TodoCreateFactory, assert_problem
+
+pytestmark = pytest.mark.anyio
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+async def test_a_new_todo_has_every_field_and_an_address(ada: Person) -> None:
+    answer = await ada.post("/v1/todos", json={"title": "  Water the plants "})
+
+    todo = answer.json()
+    assert answer.status_code == 201
+    assert re.fullmatch(r"[0-9a-f]{24}", todo["id"])
+    assert TIME.fullmatch(todo["created_at"])
+    assert answer.headers["location"] == f"/v1/todos/{todo['id']}"
+    assert answer.headers["etag"] == '"1"'
+    assert todo == {
+        "id": todo["id"],
+        "title": "Water the plants",
+        "description": "",
+        "completed": False,
+        "completed_at": None,
+        "priority": "none",
+        "due_at": None,
+        "tags": [],
+        "list_id": None,
+        "position": todo["position"],
+        "version": 1,
+        "created_at": todo["created_at"],
+        "updated_at": todo["created_at"],
+    }
+
+
+async def test_what_was_created_is_read_back_byte_for_byte(ada: Person) -> None:
+    for wanted in TodoCreateFactory.batch(20):
+        body = msgspec.to_builtins(wanted) | {"due_at": "2027-03-28T02:30:00.9999+02:00"}
+        created = await ada.post("/v1/todos", json=body)
+        read = await ada.get(created.headers["location"])
+
+        assert created.status_code == 201, created.text
+        assert read.content == created.content
+        assert read.json()["due_at"] == "2027-03-28T00:30:00.999Z"
+        assert {name: read.json()[name] for name in body if name != "due_at"} == {
+            name: value for name, value in body.items() if name != "due_at"
+        }
+
+
+async def test_a_todo_that_is_created_completed_has_a_time_of_completion(ada: Person) -> None:
+    todo = await ada.todo(completed=True)
+
+    assert todo["completed_at"] == todo["created_at"]
+
+
+async def test_doubled_tags_are_dropped_and_the_order_is_kept(ada: Person) -> None:
+    todo = await ada.todo(tags=[" home", "work", "home ", "Home"])
+
+    assert todo["tags"] == ["home", "work", "Home"]
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({}, "/title"),
+        ({"title": None}, "/title"),
+        ({"title": 7}, "/title"),
+        ({"title": " \t\n"}, "/title"),
+        ({"title": "x" * 201}, "/title"),
+        ({"title": "x", "colour": "red"}, "/colour"),
+        ({"title": "x", "id": "65f1a2b3c4d5e6f708192a3b"}, "/id"),
+        ({"title": "x", "owner": "65f1a2b3c4d5e6f708192a3b"}, "/owner"),
+        ({"title": "x", "version": 3}, "/version"),
+        ({"title": "x", "description": "x" * 10_001}, "/description"),
+        ({"title": "x", "completed": "true"}, "/completed"),
+        ({"title": "x", "completed": 1}, "/completed"),
+        ({"title": "x", "priority": "extreme"}, "/priority"),
+        ({"title": "x", "due_at": 0}, "/due_at"),
+        ({"title": "x", "due_at": "2027-01-31T09:00:00"}, "/due_at"),
+        ({"title": "x", "due_at": "2027-01-31"}, "/due_at"),
+        ({"title": "x", "due_at": "2027-02-30T09:00:00Z"}, "/due_at"),
+        ({"title": "x", "due_at": "1969-12-31T23:59:59Z"}, "/due_at"),
+        ({"title": "x", "due_at": "9999-12-31T23:59:59-01:00"}, "/due_at"),
+        ({"title": "x", "tags": "home"}, "/tags"),
+        ({"title": "x", "tags": ["a", 3]}, "/tags/1"),
+        ({"title": "x", "tags": ["a", " "]}, "/tags/1"),
+        ({"title": "x", "tags": ["x" * 51]}, "/tags/0"),
+        ({"title": "x", "tags": [str(number) for number in range(21)]}, "/tags"),
+        ({"title": "x", "list_id": "65f1a2b3c4d5e6f708192a3b"}, "/list_id"),
+        ({"title": "x", "list_id": {"$gt": ""}}, "/list_id"),
+        ({"title": "x\x00y"}, "/title"),
+        ({"title": "x", "position": "first"}, "/position"),
+    ],
+    ids=str,
+)
+async def test_a_field_that_breaks_a_rule_is_named_and_nothing_is_written(
+    ada: Person, body: dict[str, Any], place: str
+) -> None:
+    answer = await ada.post("/v1/todos", json=body)
+
+    assert_problem(answer, 422, place)
+    assert await ada.titles() == []
+
+
+async def test_every_field_that_breaks_a_rule_is_named(ada: Person) -> None:
+    answer = await ada.post("/v1/todos", json={"title": " ", "tags": ["", "a"], "due_at": "1969-01-01T00:00:00Z"})
+
+    assert_problem(answer, 422, "/title", "/due_at", "/tags/0")
+
+
+@pytest.mark.parametrize("title", ["🌱" * 200, "שלום עולם", "e\u0301", "a\u202eb", "\\", '"', "x" * 200])
+async def test_a_title_may_be_any_text(ada: Person, title: str) -> None:
+    todo = await ada.todo(title=title)
+
+    assert todo["title"] == title
+    assert (await ada.get(f"/v1/todos/{todo['id']}")).json()["title"] == title
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("todo_id", ["65f1a2b3c4d5e6f708192a3b", "nonsense", "65F1A2B3C4D5E6F708192A3Z", "a" * 500])
+async def test_a_todo_that_is_not_there_is_not_found(ada: Person, method: str, todo_id: str) -> None:
+    body = {"json": {"title": "x"}} if method == "PATCH" else {}
+
+    answer = await ada.ask(method, f"/v1/todos/{todo_id}", **body)
+
+    assert_problem(answer, 404)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+async def test_another_account_s_todo_is_not_found(ada: Person, bob: Person, method: str) -> None:
+    todo = await ada.todo()
+    body = {"json": {"title": "mine now"}} if method == "PATCH" else {}
+
+    answer = await bob.ask(method, f"/v1/todos/{todo['id']}", **body)
+
+    assert_problem(answer, 404)
+    assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
+
+
+async def test_a_todo_that_the_client_has_is_not_sent_again(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    for condition in ('"1"', 'W/"1"', '"7", "1"', "*"):
+        answer = await ada.get(path, headers={"If-None-Match": condition})
+        assert answer.status_code == 304
+        assert answer.content == b""
+        assert answer.headers["etag"] == '"1"'
+        assert answer.headers["cache-control"] == "private, no-cache"
+    assert (await ada.get(path, headers={"If-None-Match": '"2"'})).status_code == 200
+
+
+async def test_a_patch_changes_what_it_names_and_nothing_else(ada: Person) -> None:
+    todo = await ada.todo(description="all of them", due_at="2027-01-31T09:00:00Z", tags=["home"])
+
+    answer = await ada.patch(f"/v1/todos/{todo['id']}", json={"title": "Water all the plants", "priority": "high"})
+
+    changed = answer.json()
+    assert answer.status_code == 200
+    assert answer.headers["etag"] == '"2"'
+    assert changed == todo | {
+        "title": "Water all the plants",
+        "priority": "high",
+        "version": 2,
+        "updated_at": changed["updated_at"],
+    }
+    assert changed["updated_at"] >= todo["updated_at"]
+    assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == changed
+
+
+async def test_null_clears_an_optional_field(ada: Person) -> None:
+    todo = await ada.todo(description="x", priority="low", due_at="2027-01-31T09:00:00Z", tags=["home"])
+
+    cleared = {"description": None, "priority": None, "due_at": None, "tags": None, "list_id": None}
+    answer = await ada.patch(f"/v1/todos/{todo['id']}", json=cleared)
+
+    assert {name: answer.json()[name] for name in cleared} == {
+        "description": "",
+        "priority": "none",
+        "due_at": None,
+        "tags": [],
+        "list_id": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["title", "completed", "position"])
+async def test_null_does_not_clear_what_a_todo_must_have(ada: Person, name: str) -> None:
+    todo = await ada.todo()
+
+    answer = await ada.patch(f"/v1/todos/{todo['id']}", json={name: None})
+
+    assert_problem(answer, 422, f"/{name}")
+
+
+@pytest.mark.parametrize("patch", [{}, {"title": "Water the plants"}, {"completed": False, "tags": []}])
+async def test_a_patch_that_changes_nothing_leaves_the_version(ada: Person, patch: dict[str, Any]) -> None:
+    todo = await ada.todo()
+
+    answer = await ada.patch(f"/v1/todos/{todo['id']}", json=patch)
+
+    assert answer.status_code == 200
+    assert answer.json() == todo
+
+
+async def test_completing_sets_the_time_of_completion_and_reopening_clears_it(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    completed = (await ada.patch(path, json={"completed": True})).json()
+    again = (await ada.patch(path, json={"completed": True})).json()
+    reopened = (await ada.patch(path, json={"completed": False})).json()
+
+    assert completed["completed_at"] == completed["updated_at"]
+    assert again == completed
+    assert reopened["completed_at"] is None
+
+
+async def test_a_patch_may_be_a_merge_patch_or_plain_json_and_nothing_else(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    for media_type, status in {
+        "application/merge-patch+json": 200,
+        "application/json": 200,
+        "application/json; charset=utf-8": 200,
+        "application/json; charset=latin-1": 415,
+        "application/json-patch+json": 415,
+        "text/plain": 415,
+    }.items():
+        answer = await ada.patch(path, content=b'{"priority": "low"}', headers={"Content-Type": media_type})
+        assert answer.status_code == status, media_type
+
+
+async def test_a_stale_tag_changes_nothing(ada: Person) -> None:
+    todo = await ada.todo()
+    path = f"/v1/todos/{todo['id']}"
+
+    for condition in ('"2"', 'W/"1"', '"0", "17"', '"abc"', '""'):
+        assert_problem(await ada.patch(path, json={"title": "x"}, headers={"If-Match": condition}), 412)
+        assert_problem(await ada.delete(path, headers={"If-Match": condition}), 412)
+    assert (await ada.get(path)).json() == todo
+
+
+async def test_a_condition_that_is_no_list_of_tags_is_refused(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    assert_problem(await ada.patch(path, json={"title": "x"}, headers={"If-Match": "1"}), 422, "If-Match")
+
+
+async def test_a_matching_tag_is_honoured(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    changed = await ada.patch(path, json={"title": "x"}, headers={"If-Match": '"1"'})
+    deleted = await ada.delete(path, headers={"If-Match": '"9", "2"'})
+
+    assert changed.headers["etag"] == '"2"'
+    assert deleted.status_code == 204
+    assert_problem(await ada.get(path), 404)
+
+
+async def test_of_many_writers_with_one_tag_exactly_one_wins(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    answers = await asyncio.gather(
+        *(ada.patch(path, json={"title": f"writer {n}"}, headers={"If-Match": '"1"'}) for n in range(32))
+    )
+
+    winners = [answer.json() for answer in answers if answer.status_code == 200]
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 31
+    assert (await ada.get(path)).json() == winners[0]
+
+
+async def test_of_many_writers_without_a_tag_none_is_lost(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    answers = await asyncio.gather(*(ada.patch(path, json={"title": f"writer {n}"}) for n in range(16)))
+
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 18))
+    assert (await ada.get(path)).json()["version"] == 17
+
+
+async def test_a_deleted_todo_is_gone(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    deleted = await ada.delete(path)
+
+    assert deleted.status_code == 204
+    assert deleted.content == b""
+    assert_problem(await ada.get(path), 404)
+    assert_problem(await ada.delete(path), 404)
+    assert_problem(await ada.patch(path, json={"title": "back again"}), 404)
+    assert await ada.titles() == []

@@ -1,0 +1,224 @@
+"""What holds for every request and every response."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.people import Person, assert_problem
+
+pytestmark = pytest.mark.anyio
+EVERYWHERE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def nested(depth: int) -> bytes:
+    return b'{"title": "x", "tags": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/todos", 401),
+        ("PUT", "/v1/todos", 405),
+        ("POST", "/v1/users", 400),
+        ("GET", "/health/live", 200),
+        ("GET", "/v1//todos/../users", 404),
+        ("OPTIONS", "/v1/todos", 204),
+    ],
+)
+async def test_every_answer_has_a_request_id_and_security_headers(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await client.request(method, path)
+
+    assert answer.status_code == status
+    assert len(answer.headers["x-request-id"]) == 32
+    assert {name: answer.headers[name] for name in EVERYWHERE} == EVERYWHERE
+    assert "server" not in answer.headers
+    if status >= 400:
+        assert_problem(answer, status)
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"),
+    [
+        ("abc-123", True),
+        ("!" * 128, True),
+        ("!" * 129, False),
+        ("", False),
+        ("with space", False),
+        ("t\u00e4g", False),
+        ('{"a":1}', True),
+    ],
+)
+async def test_a_request_id_is_taken_when_it_is_visible_ascii(
+    client: httpx.AsyncClient, sent: str, taken: bool
+) -> None:
+    answer = await client.get("/nowhere", headers=[(b"X-Request-ID", sent.encode())])
+
+    assert (answer.headers["x-request-id"] == sent) is taken
+    assert assert_problem(answer, 404)["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_method_that_a_path_does_not_have_is_told_what_it_has(client: httpx.AsyncClient) -> None:
+    answer = await client.put("/v1/todos/65f1a2b3c4d5e6f708192a3b")
+    options = await client.options("/v1/todos/65f1a2b3c4d5e6f708192a3b")
+
+    assert_problem(answer, 405)
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
+    assert options.headers["allow"] == answer.headers["allow"]
+
+
+async def test_head_answers_as_get_without_a_body(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    head = await ada.ask("HEAD", path)
+    read = await ada.get(path)
+
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["etag"] == read.headers["etag"]
+    assert head.headers["content-length"] == str(len(read.content))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"{",
+        b'{"title": "x"',
+        b'{"title": "x"} x',
+        b"{'title': 'x'}",
+        b'\xef\xbb\xbf{"title": "x"}',
+        b'{"title": "\xff"}',
+        b'{"title": "x", "description": "\xc3"}',
+        b'{"title": "\xed\xa0\x80"}',
+        b'{"title": "\\ud800"}',
+        b'{"title": "\\udc00\\ud800"}',
+        b'{"title": 7, "description": "\xff"}',
+        b'["title',
+        b'{"unknown": 1, ',
+        '{"title": "x"}'.encode("utf-16"),
+        b'{"title": NaN}',
+        nested(65),
+        nested(100_000),
+        b'{"a":' * 5000,
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+async def test_a_body_that_is_no_json_is_malformed(ada: Person, body: bytes) -> None:
+    answer = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
+
+    assert_problem(answer, 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b"[]", ""),
+        (b"null", ""),
+        (b'"title"', ""),
+        (b"7", ""),
+        (nested(64), "/tags/0"),
+        (b'{"title": "x", "a/b~c": 1}', "/a~1b~0c"),
+        (b'{"title": "x", "$where": "1"}', "/$where"),
+        (b'{"title": "x", "a.b": 1}', "/a.b"),
+        (b'{"title": "\\u0000"}', "/title"),
+        (b'{"title": "x", "tags": ["a", "b\\u0000"]}', "/tags/1"),
+        (b'{"title": "x", "position": 1e999}', None),
+    ],
+    ids=repr,
+)
+async def test_json_that_is_not_what_is_asked_for_is_invalid(ada: Person, body: bytes, place: str | None) -> None:
+    answer = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
+
+    if place is None:
+        assert answer.status_code in (400, 422)
+    else:
+        problem = assert_problem(answer, 422)
+        assert [error.get("pointer") for error in problem["errors"]] == [place]
+
+
+async def test_brackets_in_text_are_no_depth(ada: Person) -> None:
+    todo = await ada.todo(description="[{" * 1000)
+
+    assert todo["description"] == "[{" * 1000
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/xml", "application/jsonx", "multipart/form-data", ""]
+)
+async def test_a_body_of_another_media_type_is_unsupported(ada: Person, media_type: str) -> None:
+    answer = await ada.post("/v1/todos", content=b'{"title": "x"}', headers={"Content-Type": media_type})
+
+    assert_problem(answer, 415)
+
+
+async def test_a_body_over_the_limit_is_too_large(ada: Person) -> None:
+    body = json.dumps({"title": "x", "description": "y" * 2**20}).encode()
+    headers = {"Content-Type": "application/json"}
+
+    async def chunks() -> Any:
+        for start in range(0, len(body), 65536):
+            yield body[start : start + 65536]
+
+    assert_problem(await ada.post("/v1/todos", content=body, headers=headers), 413)
+    assert_problem(await ada.post("/v1/todos", content=chunks(), headers=headers), 413)
+
+
+@pytest.mark.parametrize("path", ["/v1/users/me", "/", "/health/live"])
+async def test_a_parameter_that_a_call_does_not_have_is_named(ada: Person, path: str) -> None:
+    assert_problem(await ada.get(path, params={"verbose": "1"}), 422, "verbose")
+
+
+async def test_a_query_in_broken_utf_8_is_malformed(ada: Person) -> None:
+    assert_problem(await ada.get("/v1/todos?tag=%ff"), 400)
+
+
+async def test_what_belongs_to_an_account_is_not_kept_by_caches(ada: Person) -> None:
+    todo = await ada.todo()
+
+    assert (await ada.get("/v1/todos")).headers["cache-control"] == "no-store"
+    assert (await ada.get(f"/v1/todos/{todo['id']}")).headers["cache-control"] == "private, no-cache"
+    assert (await ada.get("/v1/todos/nonsense")).headers["cache-control"] == "no-store"
+
+
+async def test_a_crash_is_a_problem_without_inner_text_and_is_logged(
+    ada: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from todo_service.todos import service
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("the secret inside")
+
+    monkeypatch.setattr(service, "_checked", crash)
+
+    answer = await ada.post("/v1/todos", json={"title": "x"})
+
+    assert_problem(answer, 500)
+    assert "secret" not in answer.text
+    assert "RuntimeError" not in answer.text
+    assert (await ada.get("/v1/todos")).status_code == 200
+
+
+async def test_no_text_in_any_place_makes_the_service_fail(ada: Person) -> None:
+    """Odd text in paths, parameters and headers is answered, and never with a 500."""
+    odd = ["%00", "%0d%0aX-Injected:%201", "..%2f..%2fetc", "%f0%9f%8c%b1", "'%22;--", "$ne", "[$gt]=", "a" * 4000]
+    for text in odd:
+        for path in (f"/v1/todos/{text}", f"/{text}", f"/v1/todos?{text}=1", f"/v1/todos?tag={text}", f"/docs/{text}"):
+            answer = await ada.get(path)
+            assert answer.status_code < 500, path
+            assert "x-injected" not in answer.headers
+        for header in ("If-Match", "If-None-Match", "Accept", "X-Forwarded-For", "Cookie", "Accept-Encoding", "Range"):
+            answer = await ada.ask("GET", "/v1/todos", headers={header: text})
+            assert answer.status_code < 500, header

@@ -1,0 +1,101 @@
+"""The state of the service, its document and its docs page."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from litestar import Litestar
+from openapi_spec_validator import validate
+
+from todo_service import __version__
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_root_names_the_service_and_where_to_read_on(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/")
+
+    body = answer.json()
+    assert body == {
+        "name": "todo_service",
+        "version": __version__,
+        "docs": "/docs",
+        "schema": "/schema/openapi.json",
+    }
+    assert (await client.get(body["docs"])).status_code == 200
+    assert (await client.get(body["schema"])).status_code == 200
+
+
+async def test_it_lives_and_is_ready(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/health/live")).json() == {"status": "ok"}
+    assert (await client.get("/health/ready")).json() == {"status": "ok"}
+
+
+async def test_readiness_fails_as_soon_as_it_stops_and_liveness_does_not(
+    app: Litestar, client: httpx.AsyncClient
+) -> None:
+    assert await app.state.boundary.drain(1.0)
+
+    ready = await client.get("/health/ready")
+
+    assert ready.status_code == 503
+    assert int(ready.headers["retry-after"]) > 0
+    assert ready.headers["connection"] == "close"
+    assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_readiness_fails_when_the_store_is_gone(app: Litestar, client: httpx.AsyncClient) -> None:
+    await app.state.store.close()
+
+    ready = await client.get("/health/ready")
+    answer = await client.get("/v1/todos", headers={"Authorization": "Bearer nonsense"})
+
+    assert ready.status_code == 503
+    assert ready.json()["detail"] == "the document store does not answer"
+    assert answer.status_code == 401
+    assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_the_document_is_valid_openapi_3_1(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+    operations = [
+        operation
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method in ("get", "post", "patch", "delete")
+    ]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    for operation in operations:
+        assert re.fullmatch(r"[a-z]+[A-Za-z]*", operation["operationId"])
+        assert len(operation["tags"]) == 1
+        assert operation["summary"]
+        for status, response in operation["responses"].items():
+            if status[0] in "45":
+                assert list(response["content"]) == ["application/problem+json"], operation["operationId"]
+
+
+async def test_the_document_is_also_yaml(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/schema/openapi.yaml")
+
+    assert answer.status_code == 200
+    assert "openapi: 3.1" in answer.text
+
+
+async def test_the_docs_page_uses_only_files_of_the_service(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+
+    policy = page.headers["content-security-policy"]
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    for link in re.findall(r'(?:src|href)="([^"]*)"', page.text):
+        assert link.startswith("/docs/")
+        assert (await client.get(link)).status_code == 200
+    assert (await client.get("/docs/nothing.js")).status_code == 404

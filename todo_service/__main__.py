@@ -1,0 +1,5 @@
+"""`python -m todo_service` is `todo-service`."""
+
+from todo_service.cli import main
+
+main()

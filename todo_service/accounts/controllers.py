@@ -1,0 +1,163 @@
+"""Accounts and sessions over HTTP."""
+
+from __future__ import annotations
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from todo_service.accounts import dto
+from todo_service.accounts.service import Accounts
+from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.errors import Forbidden, InvalidGrant
+from todo_service.web.authentication import PUBLIC
+from todo_service.web.entity_tags import answer, expected_versions, tag_of
+from todo_service.web.limits import RateLimits, address_of
+from todo_service.web.openapi import documented, problems
+from todo_service.web.problems import ProblemError
+from todo_service.web.requests import ApiRequest
+
+
+class UsersController(Controller):
+    """Registration and one's own account."""
+
+    path = "/v1/users"
+    tags = ["Users"]
+
+    @post(
+        "/",
+        operation_id="createUser",
+        summary="Register",
+        opt={PUBLIC: True},
+        security=[{}],
+        responses=problems(400, 409, 413, 415, 422, 429, 503),
+        response_headers=documented("ETag", "Location"),
+    )
+    async def create_user(
+        self, data: JSONBody[dto.UserCreate], accounts: NamedDependency[Accounts]
+    ) -> Response[dto.User]:
+        """Make an account. Name and email are unique, whatever the case."""
+        user = await accounts.register(data)
+        return Response(user, headers={"Location": "/v1/users/me", "ETag": tag_of(user)})
+
+    @get(
+        "/me",
+        operation_id="getMe",
+        summary="Read one's account",
+        responses=problems(401, 404, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def get_me(self, request: ApiRequest, accounts: NamedDependency[Accounts]) -> Response[dto.User]:
+        """Read the account of whoever asks."""
+        return answer(request, await accounts.account(request.user.user_id))
+
+    @patch(
+        "/me",
+        operation_id="updateMe",
+        summary="Change one's account",
+        responses=problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def update_me(
+        self, request: ApiRequest, data: JSONBody[dto.UserUpdate], accounts: NamedDependency[Accounts]
+    ) -> Response[dto.User]:
+        """Change email, display name or time zone by a merge patch."""
+        user = await accounts.update(request.user.user_id, data, expected_versions(request))
+        return Response(user, headers={"ETag": tag_of(user)})
+
+    @delete(
+        "/me",
+        operation_id="deleteMe",
+        summary="Delete one's account",
+        responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
+    )
+    async def delete_me(
+        self,
+        request: ApiRequest,
+        data: JSONBody[dto.UserDelete],
+        accounts: NamedDependency[Accounts],
+        limits: NamedDependency[RateLimits],
+    ) -> None:
+        """Delete the account and all that it owns; the password confirms it."""
+        key = f"password:{request.user.user_id}"
+        limits.require("auth", key, request.scope["state"]["headers"])
+        try:
+            await accounts.delete(request.user.user_id, data.password, expected_versions(request))
+        except Forbidden:
+            limits.hit("auth", key, request.scope["state"]["headers"])
+            raise
+
+
+class TokensController(Controller):
+    """The token and revocation endpoints of OAuth 2 (RFC 6749, RFC 7009)."""
+
+    path = "/v1/auth"
+    tags = ["Sessions"]
+    opt = {PUBLIC: True}
+
+    @post(
+        "/token",
+        operation_id="createToken",
+        summary="Sign in or stay signed in",
+        security=[{}],
+        status_code=200,
+        responses=problems(400, 413, 415, 429, 503),
+    )
+    async def create_token(
+        self,
+        request: ApiRequest,
+        accounts: NamedDependency[Accounts],
+        sessions: NamedDependency[Sessions],
+        limits: NamedDependency[RateLimits],
+    ) -> dto.TokenPair:
+        """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
+        form = await request.form_fields()
+        client = Client(address_of(request.scope), request.headers.get("user-agent", ""))
+        match form.get("grant_type"):
+            case "password":
+                name, password = _required(form, "username"), _required(form, "password")
+                tokens = await self._sign_in(request, accounts, limits, name, password, client)
+            case "refresh_token":
+                tokens = await sessions.renew(_required(form, "refresh_token"), client)
+            case None | "":
+                raise ProblemError("malformed-request", "grant_type is missing", error="invalid_request")
+            case _:
+                raise ProblemError(
+                    "malformed-request",
+                    "grant_type must be password or refresh_token",
+                    error="unsupported_grant_type",
+                )
+        return dto.TokenPair(tokens.access, "Bearer", tokens.expires_in, tokens.refresh)
+
+    async def _sign_in(
+        self, request: ApiRequest, accounts: Accounts, limits: RateLimits, name: str, password: str, client: Client
+    ) -> Tokens:
+        """Sign in within two budgets: all attempts from an address, and wrong passwords for a name."""
+        headers = request.scope["state"]["headers"]
+        by_name = f"name:{name.casefold()[:254]}"
+        limits.hit("auth", f"address:{client.address}", headers)
+        limits.require("auth", by_name, headers)
+        try:
+            return await accounts.sign_in(name, password, client)
+        except InvalidGrant:
+            limits.hit("auth", by_name, headers)
+            raise
+
+    @post(
+        "/revoke",
+        operation_id="revokeToken",
+        summary="Sign out",
+        security=[{}],
+        status_code=200,
+        responses=problems(400, 413, 415, 429, 503),
+    )
+    async def revoke_token(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> Response[None]:
+        """End the session of a refresh or access token. A token that is not, or no longer, good is no error."""
+        await sessions.revoke(_required(await request.form_fields(), "token"))
+        return Response(None, status_code=200)
+
+
+def _required(form: dict[str, str], name: str) -> str:
+    if not form.get(name):
+        raise ProblemError("malformed-request", f"{name} is missing", error="invalid_request")
+    return form[name]

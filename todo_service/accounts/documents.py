@@ -1,0 +1,52 @@
+"""What is stored of accounts and sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from odmantic import Field, Index, Model, ObjectId
+from pymongo import IndexModel
+
+
+class User(Model):
+    """An account. Name and email are unique whatever the case, so their folded forms are what the indexes see."""
+
+    username: str
+    username_key: str = Field(unique=True)
+    email: str
+    email_key: str = Field(unique=True)
+    password_hash: str
+    display_name: str = ""
+    time_zone: str = "UTC"
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+
+    model_config = {"collection": "users"}
+
+
+class Session(Model):
+    """A sign-in, for as long as it is renewed. It is ended by deleting it.
+
+    `refresh_hash` is that of the one refresh token that is good; `previous_hash` and `successor_salt` serve a client
+    that lost the answer in which it got it (see `accounts.sessions`).
+    """
+
+    owner: ObjectId
+    refresh_hash: bytes
+    previous_hash: bytes | None = None
+    successor_salt: bytes | None = None
+    rotated_at: datetime | None = None
+    address: str
+    user_agent: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+    model_config = {
+        "collection": "sessions",
+        "indexes": lambda: [
+            Index(Session.owner, Session.created_at, Session.id, name="owner_created_at"),
+            IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
+        ],
+    }

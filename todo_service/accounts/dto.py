@@ -1,0 +1,91 @@
+"""What the API says and hears of accounts and sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from todo_service.accounts.documents import User as UserDocument
+from todo_service.fields import Id, Time, Version
+from todo_service.timestamps import text_of
+
+Username = Annotated[
+    str,
+    Meta(
+        description="3 to 32 of A-Z a-z 0-9 . _ -, unique whatever the case.",
+        extra_json_schema={"pattern": "^[A-Za-z0-9._-]{3,32}$", "minLength": 3, "maxLength": 32},
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(description="Unique whatever the case.", extra_json_schema={"format": "email", "maxLength": 254}),
+]
+Password = Annotated[
+    str,
+    Meta(
+        description="12 to 128 characters, not containing the username.",
+        extra_json_schema={"format": "password", "minLength": 12, "maxLength": 128},
+    ),
+]
+DisplayName = Annotated[str, Meta(extra_json_schema={"maxLength": 100})]
+TimeZone = Annotated[str, Meta(description="A name of the IANA time zone database, such as Europe/Berlin.")]
+
+
+class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A registration."""
+
+    username: Username
+    email: Email
+    password: Password
+
+
+class UserUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A merge patch (RFC 7396) of an account."""
+
+    email: Email | UnsetType = UNSET
+    display_name: DisplayName | UnsetType | None = UNSET
+    time_zone: TimeZone | UnsetType | None = UNSET
+
+
+class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
+    """The password, to confirm that the account is to be deleted."""
+
+    password: Annotated[str, Meta(extra_json_schema={"format": "password"})]
+
+
+class User(msgspec.Struct):
+    """An account, as its owner sees it."""
+
+    id: Id
+    username: Username
+    email: Email
+    display_name: DisplayName
+    time_zone: TimeZone
+    version: Version
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, document: UserDocument) -> User:
+        """Return what the API shows of a stored account."""
+        return cls(
+            id=str(document.id),
+            username=document.username,
+            email=document.email,
+            display_name=document.display_name,
+            time_zone=document.time_zone,
+            version=document.version,
+            created_at=text_of(document.created_at),
+            updated_at=text_of(document.updated_at),
+        )
+
+
+class TokenPair(msgspec.Struct):
+    """A successful answer of the token endpoint (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: Annotated[str, Meta(description="Always `Bearer`.")]
+    expires_in: Annotated[int, Meta(ge=1, description="Seconds until the access token expires.")]
+    refresh_token: str

@@ -1,0 +1,92 @@
+"""Passwords: argon2id (RFC 9106), off the event loop, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from todo_service.errors import Busy, Fault
+
+MINIMUM_LENGTH: Final = 12
+MAXIMUM_LENGTH: Final = 128
+# OWASP's password storage cheat sheet: 19 MiB and two rounds where sign-ins may come many at once
+_MEMORY_KIB: Final = 19 * 1024
+_ROUNDS: Final = 2
+_AT_A_TIME: Final = 2
+_WAITING: Final = 64
+
+ResultT = TypeVar("ResultT")
+
+
+def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
+    """Return what is wrong with a password that is to be set.
+
+    Args:
+        password: The password, 12 to 128 characters.
+        username: The account's name, which the password must not contain, whatever the case.
+        pointer: Where the password stands in the input.
+    """
+    if not MINIMUM_LENGTH <= len(password) <= MAXIMUM_LENGTH:
+        return [Fault(pointer, f"Expected {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters")]
+    if username and username.casefold() in password.casefold():
+        return [Fault(pointer, "Expected a password that does not contain the username")]
+    return []
+
+
+class Passwords:
+    """Hashes and checks passwords. Each hash takes 19 MiB and some 20 ms of a core, so two run at a time."""
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=_ROUNDS, memory_cost=_MEMORY_KIB, parallelism=1)
+        self._threads = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="argon2")
+        self._places = _AT_A_TIME + _WAITING
+        self._nobody = self._hasher.hash("nobody's password")
+
+    async def hash(self, password: str) -> str:
+        """Return the argon2id hash of a password.
+
+        Raises:
+            Busy: too many are waiting already.
+        """
+        return await self._run(lambda: self._hasher.hash(password))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Tell whether a password is the one that was hashed.
+
+        Args:
+            password_hash: The hash, or None for an account that is not there, which takes just as long.
+            password: What the caller says.
+
+        Raises:
+            Busy: too many are waiting already.
+        """
+
+        def check() -> bool:
+            try:
+                return self._hasher.verify(password_hash or self._nobody, password) and password_hash is not None
+            except (VerificationError, InvalidHashError, UnicodeEncodeError):
+                return False
+
+        return await self._run(check)
+
+    def outdated(self, password_hash: str) -> bool:
+        """Tell whether a hash was made with other costs than those of today."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    def close(self) -> None:
+        """Let the threads go. Nothing may be asked any more."""
+        self._threads.shutdown(wait=True)
+
+    async def _run(self, work: Callable[[], ResultT]) -> ResultT:
+        if self._places == 0:
+            raise Busy("too many passwords are waiting to be checked")
+        self._places -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._places += 1

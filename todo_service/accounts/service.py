@@ -1,0 +1,205 @@
+"""The rules of accounts."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from functools import cache
+from typing import Any, Final
+
+from email_validator import EmailNotValidError, validate_email
+from msgspec import UNSET
+from odmantic import ObjectId
+
+from todo_service.accounts import dto
+from todo_service.accounts.documents import User
+from todo_service.accounts.passwords import Passwords, faults_of
+from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.errors import Duplicate, Fault, Forbidden, Invalid, InvalidGrant, NotFound, Stale
+from todo_service.store.base import DocumentStore, DuplicateDocument
+from todo_service.timestamps import now
+from todo_service.todos.service import Todos
+
+_USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
+_DISPLAY_NAME_LENGTH: Final = 100
+_UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
+
+
+class Accounts:
+    """Registers accounts and looks after them.
+
+    Args:
+        store: Where they are kept.
+        passwords: Hashes and checks passwords.
+        sessions: Where accounts are signed in.
+    """
+
+    def __init__(self, store: DocumentStore, passwords: Passwords, sessions: Sessions) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._sessions = sessions
+
+    async def register(self, registration: dto.UserCreate) -> dto.User:
+        """Make an account.
+
+        Raises:
+            Invalid: the name, the email or the password breaks a rule.
+            Duplicate: another account has the name or the email.
+            Busy: too many passwords are waiting to be hashed.
+        """
+        faults = []
+        if not _USERNAME.fullmatch(registration.username):
+            faults.append(Fault("/username", "Expected 3 to 32 of A-Z a-z 0-9 . _ -"))
+        email, found = _checked_email(registration.email)
+        faults += found + faults_of(registration.password, registration.username, "/password")
+        if faults:
+            raise Invalid(faults)
+        # the index decides in the end; asking first spares a hash, and gives a name's clash before an email's
+        for field, condition in (
+            ("username", User.username_key == registration.username.casefold()),
+            ("email", User.email_key == email.casefold()),
+        ):
+            if await self._store.get(User, condition) is not None:
+                raise Duplicate(field)
+        moment = now()
+        user = User(
+            id=ObjectId(),
+            username=registration.username,
+            username_key=registration.username.casefold(),
+            email=email,
+            email_key=email.casefold(),
+            password_hash=await self._passwords.hash(registration.password),
+            created_at=moment,
+            updated_at=moment,
+        )
+        try:
+            await self._store.insert(user)
+        except DuplicateDocument as error:
+            raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
+        return dto.User.of(user)
+
+    async def sign_in(self, name: str, password: str, client: Client) -> Tokens:
+        """Begin a session.
+
+        Args:
+            name: The username or the email, whatever the case.
+            password: The password.
+            client: Where this comes from.
+
+        Raises:
+            InvalidGrant: the name or the password is wrong; which of them cannot be told, not by the time either.
+            Busy: too many passwords are waiting to be checked.
+        """
+        key = name.casefold()
+        # a username holds no @, so a name with one is an email
+        user = await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
+        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+            raise InvalidGrant("the name or the password is wrong")
+        if self._passwords.outdated(user.password_hash):
+            await self._store.update(
+                User,
+                User.id == user.id,
+                User.password_hash == user.password_hash,
+                changes={"password_hash": await self._passwords.hash(password)},
+            )
+        return await self._sessions.start(user.id, client)
+
+    async def account(self, user_id: ObjectId) -> dto.User:
+        """Return an account.
+
+        Raises:
+            NotFound: it has been deleted.
+        """
+        return dto.User.of(await self._user(user_id))
+
+    async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: frozenset[int] | None) -> dto.User:
+        """Change an account by a merge patch; one that changes nothing leaves its version as it is.
+
+        Args:
+            user_id: The account.
+            patch: What to change.
+            versions: The versions that the caller accepts, or None for any.
+
+        Raises:
+            Invalid: a value breaks a rule.
+            Duplicate: another account has the email.
+            Stale: the account has another version.
+            NotFound: it has been deleted.
+        """
+        changes = _checked_changes(patch)
+        while True:
+            user = await self._user(user_id)
+            if versions is not None and user.version not in versions:
+                raise Stale
+            if all(getattr(user, name) == value for name, value in changes.items()):
+                return dto.User.of(user)
+            try:
+                changed = await self._store.update(
+                    User,
+                    User.id == user_id,
+                    User.version == user.version,
+                    changes=changes | {"version": user.version + 1, "updated_at": max(now(), user.updated_at)},
+                )
+            except DuplicateDocument as error:
+                raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
+            if changed is not None:
+                return dto.User.of(changed)
+
+    async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
+        """Delete an account and all that it owns.
+
+        Its todos go first and the account last, so that whatever breaks off, repeating the call finishes it.
+
+        Raises:
+            Forbidden: the password is wrong.
+            Stale: the account has another version.
+            NotFound: it has been deleted.
+        """
+        user = await self._user(user_id)
+        if not await self._passwords.verify(user.password_hash, password):
+            raise Forbidden("the password is wrong")
+        if versions is not None and user.version not in versions:
+            raise Stale
+        todos = Todos(self._store, user_id)
+        await todos.delete_all()
+        await self._sessions.end_all(user_id)
+        await self._store.delete(User, User.id == user_id)
+        # a request that was under way in another session may have written one more
+        await todos.delete_all()
+
+    async def _user(self, user_id: ObjectId) -> User:
+        user = await self._store.get(User, User.id == user_id)
+        if user is None:
+            raise NotFound("the account has been deleted")
+        return user
+
+
+def _checked_email(text: str) -> tuple[str, list[Fault]]:
+    try:
+        return validate_email(text, check_deliverability=False).normalized, []
+    except EmailNotValidError:
+        return text, [Fault("/email", "Expected an email address, such as ada@example.com")]
+
+
+def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    faults: list[Fault] = []
+    if patch.email is not UNSET:
+        email, faults = _checked_email(patch.email)
+        changes |= {"email": email, "email_key": email.casefold()}
+    if patch.display_name is not UNSET:
+        changes["display_name"] = (patch.display_name or "").strip()
+        if len(changes["display_name"]) > _DISPLAY_NAME_LENGTH:
+            faults.append(Fault("/display_name", f"Expected {_DISPLAY_NAME_LENGTH} characters at most"))
+    if patch.time_zone is not UNSET:
+        changes["time_zone"] = patch.time_zone or "UTC"
+        if changes["time_zone"] not in _time_zones():
+            faults.append(Fault("/time_zone", "Expected a name of the IANA time zone database"))
+    if faults:
+        raise Invalid(faults)
+    return changes
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones() - {"localtime"})

@@ -1,0 +1,207 @@
+"""Sessions: signing in, staying signed in, and the end of it (RFC 6749, RFC 7009, RFC 9700 section 4.14).
+
+A session has one good refresh token. Renewing it spends the token and makes its successor, in one atomic update on
+the condition that the token is still the current one. A spent token ends the session, since someone else may hold it,
+but for `GRACE` after the rotation: a client that lost the answer sends it again and is given the same successor. Once
+the successor has been used, the token before it is no longer the previous one, and the grace is over.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from odmantic import ObjectId
+
+from todo_service.accounts.documents import Session
+from todo_service.accounts.tokens import AccessTokens, Caller, RefreshToken, RefreshTokens, refresh_deadline
+from todo_service.errors import InvalidGrant, Unauthenticated
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+
+GRACE: Final = timedelta(seconds=10)
+_MEMORY_SECONDS: Final = 5.0
+_MEMORY_SIZE: Final = 20_000
+_SALT_BYTES: Final = 32
+_USER_AGENT_LENGTH: Final = 256
+
+
+class Client(NamedTuple):
+    """Where a sign-in comes from.
+
+    Attributes:
+        address: The IP address.
+        user_agent: The User-Agent header, or empty.
+    """
+
+    address: str
+    user_agent: str
+
+
+class Tokens(NamedTuple):
+    """A session's tokens, as a client is given them.
+
+    Attributes:
+        access: The access token.
+        refresh: The refresh token.
+        expires_in: Seconds that the access token is good for.
+    """
+
+    access: str
+    refresh: str
+    expires_in: int
+
+
+class Sessions:
+    """The sessions of all accounts.
+
+    That a session has not ended is remembered for 5 s, so that a request costs no look-up; here its end is known at
+    once, on every other replica within that time.
+
+    Args:
+        store: Where the sessions are kept.
+        access: Issues and verifies access tokens.
+        refresh: Makes and knows refresh tokens.
+        refresh_days: Days that a session lasts without being renewed.
+    """
+
+    def __init__(self, store: DocumentStore, access: AccessTokens, refresh: RefreshTokens, refresh_days: int) -> None:
+        self._store = store
+        self._access = access
+        self._refresh = refresh
+        self._refresh_days = refresh_days
+        self._alive: dict[ObjectId, float] = {}
+        self._verified: dict[str, Caller] = {}
+        self._ends = 0
+
+    async def start(self, user_id: ObjectId, client: Client) -> Tokens:
+        """Begin a session of an account whose password has been checked."""
+        moment = now()
+        session_id = ObjectId()
+        token = self._refresh.first(session_id)
+        await self._store.insert(
+            Session(
+                id=session_id,
+                owner=user_id,
+                refresh_hash=token.hash,
+                address=client.address,
+                user_agent=client.user_agent[:_USER_AGENT_LENGTH],
+                created_at=moment,
+                last_used_at=moment,
+                expires_at=refresh_deadline(moment, self._refresh_days),
+            )
+        )
+        return self._tokens(user_id, session_id, token, moment)
+
+    async def renew(self, text: str, client: Client) -> Tokens:
+        """Spend a refresh token for a new access token and the next refresh token.
+
+        Raises:
+            InvalidGrant: the token is not ours, or spent (then its session has been ended), or its session is over.
+        """
+        token = self._refresh.parse(text)
+        if token is None:
+            raise InvalidGrant("the refresh token is not valid")
+        moment = now()
+        salt = secrets.token_bytes(_SALT_BYTES)
+        successor = self._refresh.successors(token, salt)[0]
+        session = await self._store.update(
+            Session,
+            Session.id == token.session_id,
+            Session.refresh_hash == token.hash,
+            Session.expires_at > moment,
+            changes={
+                "refresh_hash": successor.hash,
+                "previous_hash": token.hash,
+                "successor_salt": salt,
+                "rotated_at": moment,
+                "last_used_at": moment,
+                "expires_at": refresh_deadline(moment, self._refresh_days),
+                "address": client.address,
+                "user_agent": client.user_agent[:_USER_AGENT_LENGTH],
+            },
+        )
+        if session is None:
+            session, successor = await self._again(token, moment)
+        return self._tokens(session.owner, session.id, successor, moment)
+
+    async def _again(self, token: RefreshToken, moment: datetime) -> tuple[Session, RefreshToken]:
+        """Return the session and the successor of a token that was spent just now, or end the session."""
+        session = await self._store.get(Session, Session.id == token.session_id)
+        if session is not None and session.expires_at > moment:
+            if (
+                session.previous_hash == token.hash
+                and session.successor_salt is not None
+                and session.rotated_at is not None
+                and moment - session.rotated_at <= GRACE
+            ):
+                for successor in self._refresh.successors(token, session.successor_salt):
+                    if hmac.compare_digest(successor.hash, session.refresh_hash):
+                        return session, successor
+            await self._end(session.id)
+        raise InvalidGrant("the refresh token is not valid")
+
+    async def revoke(self, text: str) -> None:
+        """End the session that a refresh or an access token belongs to; any other text is ignored (RFC 7009)."""
+        token = self._refresh.parse(text)
+        if token is not None:
+            await self._end(token.session_id)
+            return
+        try:
+            caller = self._access.verify(text)
+        except Unauthenticated:
+            return
+        await self._end(caller.session_id)
+
+    async def end_all(self, user_id: ObjectId) -> None:
+        """End every session of an account."""
+        await self._store.delete(Session, Session.owner == user_id)
+        self._forget({caller.session_id for caller in self._verified.values() if caller.user_id == user_id})
+
+    async def authenticate(self, text: str) -> Caller:
+        """Return who an access token speaks for.
+
+        Raises:
+            Unauthenticated: the token is not ours, altered or expired, or its session has ended.
+        """
+        moment = now().timestamp()
+        caller = self._verified.get(text)
+        if caller is None or caller.expires <= moment:
+            self._verified.pop(text, None)
+            caller = self._access.verify(text)
+            _make_room(self._verified)
+            self._verified[text] = caller
+        if self._alive.get(caller.session_id, 0.0) <= time.monotonic():
+            await self._look_up(caller.session_id)
+        return caller
+
+    async def _look_up(self, session_id: ObjectId) -> None:
+        ends, asked = self._ends, time.monotonic()
+        session = await self._store.get(Session, Session.id == session_id)
+        if session is None:
+            self._alive.pop(session_id, None)
+            raise Unauthenticated("the session has ended", "invalid_token")
+        if ends == self._ends:  # else it may be this one that was ended while the store answered
+            _make_room(self._alive)
+            self._alive[session_id] = asked + _MEMORY_SECONDS
+
+    async def _end(self, session_id: ObjectId) -> None:
+        await self._store.delete(Session, Session.id == session_id)
+        self._forget({session_id})
+
+    def _forget(self, session_ids: set[ObjectId]) -> None:
+        self._ends += 1
+        for session_id in session_ids:
+            self._alive.pop(session_id, None)
+
+    def _tokens(self, user_id: ObjectId, session_id: ObjectId, token: RefreshToken, moment: datetime) -> Tokens:
+        return Tokens(self._access.issue(user_id, session_id, moment), token.text, self._access.lifetime)
+
+
+def _make_room(memory: dict[Any, Any]) -> None:
+    """Forget the oldest entry of a full memory (dictionaries keep the order of insertion)."""
+    if len(memory) >= _MEMORY_SIZE:
+        memory.pop(next(iter(memory)))

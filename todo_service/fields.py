@@ -1,0 +1,31 @@
+"""Fields that mean the same in every room, as msgspec types with their bounds and what the schema says of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+MAXIMUM_LIMIT: Final = 200
+DEFAULT_LIMIT: Final = 50
+
+Id = Annotated[
+    str,
+    Meta(
+        description="24 hex digits.",
+        examples=["65f1a2b3c4d5e6f708192a3b"],
+        extra_json_schema={"pattern": "^[0-9a-f]{24}$"},
+    ),
+]
+Time = Annotated[
+    str,
+    Meta(
+        description="RFC 3339, UTC, milliseconds.",
+        examples=["2026-01-31T09:00:00.000Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+Version = Annotated[int, Meta(ge=1, description="Raised by every change; the entity tag is made from it.")]
+Limit = Annotated[int, Meta(ge=1, le=MAXIMUM_LIMIT, description="How many items at most.")]
+Cursor = Annotated[str, Meta(max_length=4096, description="Where the page begins: `next_cursor` of the page before.")]
+NextCursor = Annotated[str | None, Meta(description="The cursor of the next page; null on the last.")]

@@ -1,0 +1,1 @@
+"""The document store abstraction: one interface (`base`), two stores (`embedded`, `mongodb`)."""

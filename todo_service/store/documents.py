@@ -1,0 +1,102 @@
+"""Documents between BSON, ODMantic models and msgspec Structs, the same for both stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Final
+
+import bson
+import msgspec
+from bson import ObjectId
+from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
+from odmantic import Model
+from pydantic import TypeAdapter
+
+from todo_service.store.base import ModelT, UnsupportedExpression
+
+
+class _ObjectIdText(TypeDecoder):
+    bson_type = ObjectId
+
+    def transform_bson(self, value: ObjectId) -> str:
+        return value.binary.hex()
+
+
+class _TimeText(TypeDecoder):
+    bson_type = datetime
+
+    def transform_bson(self, value: datetime) -> str:
+        return value.isoformat(timespec="milliseconds") + "Z"
+
+
+PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP
+)
+"""BSON as Python values: what models are built from and conditions are applied to."""
+TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    type_registry=TypeRegistry([_ObjectIdText(), _TimeText()]),
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+)
+"""BSON with ids and times as text: what Structs are converted from."""
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Return a document as BSON."""
+    return bson.encode(document)
+
+
+def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[str, Any]:
+    """Return BSON as a document."""
+    return bson.decode(raw, options)
+
+
+def codec_of(into: type[Any] | None) -> CodecOptions[dict[str, Any]]:
+    """Return how BSON is decoded for a result: for a Struct, or for the model."""
+    return PLAIN if into is None else TEXT
+
+
+def result_of(document: dict[str, Any], model: type[ModelT], into: type[Any] | None) -> Any:
+    """Return a decoded document as a Struct, or as its model.
+
+    Args:
+        document: As decoded by `codec_of(into)`; it may be changed.
+        model: The model.
+        into: The Struct, or None for the model.
+    """
+    if into is None:
+        return model.model_validate_doc(document)
+    document["id"] = document.pop("_id", None)
+    return msgspec.convert(document, into)
+
+
+def fields_of(into: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the keys that a Struct takes from a document."""
+    names = (field.encode_name for field in msgspec.structs.fields(into))
+    return tuple("_id" if name == "id" else name for name in names)
+
+
+def changed_keys(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate new values as the model would, and return them by the document's keys, as they are stored.
+
+    Args:
+        model: The model.
+        changes: New values by the model's field names.
+
+    Raises:
+        UnsupportedExpression: there is no such field, or it is the id.
+        pydantic.ValidationError: a value does not fit its field.
+    """
+    values = {}
+    for name, value in changes.items():
+        if name not in model.__odm_fields__ or name == model.__primary_field__:
+            raise UnsupportedExpression(f"{name} is no field of {model.__name__} that can change")
+        values[name] = _adapter(model, name).validate_python(value)
+    return model.model_construct(**values).model_dump_doc(include=set(values))
+
+
+@cache
+def _adapter(model: type[Model], name: str) -> TypeAdapter[Any]:
+    field = model.model_fields[name]
+    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # a type that is made at run time

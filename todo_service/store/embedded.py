@@ -1,0 +1,421 @@
+"""The embedded store: documents as BSON in LMDB, with the indexes that the models declare.
+
+Reads are short and run where they are asked, on the event loop: a look-up takes microseconds. One that has to look at
+many documents goes on in a thread. Writes go through one thread a process (`writer`), and are on disk when they return.
+Several processes may share one folder; LMDB lets one of them write at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import bson
+import lmdb
+import structlog
+from bson import ObjectId
+from odmantic import Model
+
+from todo_service.store.base import (
+    Condition,
+    DocumentStore,
+    DuplicateDocument,
+    ModelT,
+    Sort,
+    StoreUnavailable,
+    StoreUnusable,
+    UnsupportedExpression,
+)
+from todo_service.store.documents import changed_keys, codec_of, decode, encode, result_of
+from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
+from todo_service.store.expressions import Comparison, Node, normalise, predicate
+from todo_service.store.indexes import Walk, clash, entry_keys
+from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
+from todo_service.store.writer import Writer
+
+FORMAT: Final = 1
+_MARKER: Final = b"todo-service document store"
+_META: Final = "meta"
+_INLINE: Final = 500
+_SLICE: Final = 500
+_BUILD_SLICE: Final = 1000
+logger = structlog.get_logger(__name__)
+
+
+class _Collection(NamedTuple):
+    """A model's databases: its documents, and its indexes but the primary key."""
+
+    documents: lmdb._Database
+    indexes: tuple[tuple[DeclaredIndex, lmdb._Database], ...]
+
+    def database_of(self, name: str) -> lmdb._Database:
+        return next(database for index, database in self.indexes if index.name == name)
+
+
+class EmbeddedStore(DocumentStore):
+    """A document store in a folder of this machine.
+
+    Args:
+        folder: Where it lies; made at the first opening. Not on a network file system.
+        map_bytes: How large LMDB's map is to begin with; it grows by itself.
+        expiry_seconds: How often documents whose time has come are deleted.
+    """
+
+    def __init__(self, folder: Path, *, map_bytes: int = INITIAL_MAP_BYTES, expiry_seconds: float = 60.0) -> None:
+        self._folder = folder
+        self._map_bytes = map_bytes
+        self._expiry_seconds = expiry_seconds
+        self._collections: dict[type[Model], _Collection] = {}
+        self._environment: Environment | None = None
+        self._writer: Writer | None = None
+        self._expiry: asyncio.Task[None] | None = None
+
+    async def open(self, *models: type[Model]) -> None:
+        """See `DocumentStore.open`. The folder is made readable by its owner alone."""
+        environment = await asyncio.to_thread(Environment, self._folder, self._map_bytes)
+        try:
+            self._collections = await asyncio.to_thread(self._prepare, environment, models)
+        except StoreUnavailable as error:
+            environment.close()
+            raise StoreUnusable(f"{self._folder}: {error}") from None
+        except BaseException:
+            environment.close()
+            raise
+        self._environment = environment
+        self._writer = Writer(environment)
+        self._expiry = asyncio.create_task(self._expire_forever())
+
+    async def close(self) -> None:
+        """See `DocumentStore.close`."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._expiry
+            self._expiry = None
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.close)
+        if self._environment is not None:
+            await asyncio.to_thread(self._environment.close)
+            self._environment = None
+
+    async def ping(self) -> None:
+        """See `DocumentStore.ping`: goes through the writer, and writes a few bytes."""
+        meta = self._opened().database(_META)
+        await self._write(lambda transaction: transaction.put(b"ping", b"", db=meta))
+
+    async def insert(self, *documents: Model) -> None:
+        """See `DocumentStore.insert`."""
+        prepared = [(type(document), encode(document.model_dump_doc())) for document in documents]
+
+        def work(transaction: lmdb.Transaction) -> None:
+            for model, raw in prepared:
+                self._put(transaction, model, None, decode(raw), raw)
+
+        await self._write(work)
+
+    async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
+        """See `DocumentStore.get`."""
+        nodes = normalise(where)
+        identity = _identity_in(nodes)
+        if identity is None:
+            raws = await self._collect(model, nodes, None, 1)
+            raw = raws[0] if raws else None
+        else:
+            raw = self._get_by_id(model, identity, nodes)
+        return None if raw is None else result_of(decode(raw, codec_of(into)), model, into)
+
+    async def find(
+        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[Any] | None = None
+    ) -> list[Any]:
+        """See `DocumentStore.find`."""
+        raws = await self._collect(model, normalise(where), sort, limit)
+        options = codec_of(into)
+        return [result_of(decode(raw, options), model, into) for raw in raws]
+
+    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
+        """See `DocumentStore.update`."""
+        nodes = normalise(where)
+        identity = _required_identity(nodes)
+        matches = predicate(nodes)
+        changed = changed_keys(model, changes)
+
+        def work(transaction: lmdb.Transaction) -> bytes | None:
+            raw = transaction.get(identity, db=self._collection(model).documents)
+            old = None if raw is None else decode(raw)
+            if old is None or (matches is not None and not matches(old)):
+                return None
+            # through BSON, so that what is indexed is what is stored
+            new_raw = encode(old | changed)
+            self._put(transaction, model, old, decode(new_raw), new_raw)
+            return new_raw
+
+        raw = await self._write(work)
+        return None if raw is None else model.model_validate_doc(decode(raw))
+
+    async def delete(self, model: type[Model], *where: Condition) -> int:
+        """See `DocumentStore.delete`."""
+        nodes = normalise(where)
+        matches = predicate(nodes)
+        single = _identity_in(nodes)
+        identities = [single] if single is not None else await self._identities(model, nodes)
+
+        def work_on(part: list[bytes]) -> Callable[[lmdb.Transaction], int]:
+            return lambda transaction: sum(self._remove(transaction, model, identity, matches) for identity in part)
+
+        deleted = 0
+        for start in range(0, len(identities), _SLICE):
+            deleted += await self._write(work_on(identities[start : start + _SLICE]))
+        return deleted
+
+    async def count(self, model: type[Model], *where: Condition) -> int:
+        """See `DocumentStore.count`."""
+        nodes = normalise(where)
+        single = _identity_in(nodes)
+        if single is not None:
+            return int(self._get_by_id(model, single, nodes) is not None)
+        return len(await self._identities(model, nodes))
+
+    async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
+        """See `DocumentStore.scan`. Each slice is a view of its own, so that no old pages are held."""
+        collection = self._collection(model)
+        after = b""
+        while True:
+            with self._opened().reading() as transaction, transaction.cursor(collection.documents) as cursor:
+                found = cursor.set_range(after + b"\x00") if after else cursor.first()
+                raws = (
+                    [raw for _, raw in zip(range(_SLICE), cursor.iternext(keys=False), strict=False)] if found else []
+                )
+            for raw in raws:
+                document = model.model_validate_doc(decode(raw))
+                after = document.id.binary
+                yield document
+            if len(raws) < _SLICE:
+                return
+            await asyncio.sleep(0)
+
+    def _opened(self) -> Environment:
+        if self._environment is None:
+            raise StoreUnavailable("the store is closed")
+        return self._environment
+
+    def _collection(self, model: type[Model]) -> _Collection:
+        collection = self._collections.get(model)
+        if collection is None:
+            self._opened()
+            raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
+        return collection
+
+    async def _write(self, work: Callable[[lmdb.Transaction], Any]) -> Any:
+        if self._writer is None:
+            raise StoreUnavailable("the store is closed")
+        return await self._writer.submit(work)
+
+    def _get_by_id(self, model: type[Model], identity: bytes, nodes: tuple[Node, ...]) -> bytes | None:
+        documents = self._collection(model).documents
+        with self._opened().reading() as transaction:
+            raw: bytes | None = transaction.get(identity, db=documents)
+        if raw is None or len(nodes) == 1:
+            return raw
+        matches = predicate(nodes)
+        return raw if matches is None or matches(decode(raw)) else None
+
+    async def _collect(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int) -> list[bytes]:
+        walk = self._walk(model, nodes, sort)
+        return await self._take(walk.documents, limit)
+
+    async def _identities(self, model: type[Model], nodes: tuple[Node, ...]) -> list[bytes]:
+        walk = self._walk(model, nodes, None)
+        return await self._take(walk.identities, None)
+
+    def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
+        collection = self._collection(model)
+        chosen = plan(model, nodes, sort)
+        if chosen.declared.name == PRIMARY:
+            return PrimaryWalk(chosen, collection.documents, collection.documents)
+        return Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
+
+    async def _take(self, walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], limit: int | None) -> list[bytes]:
+        """Take what a walk finds, as of one moment; after the first few hundred looks go on in a thread."""
+        found: list[bytes] = []
+        with self._opened().reading() as transaction:
+            steps = walk(transaction)
+            if not _advance(steps, found, limit, _INLINE):
+                await asyncio.to_thread(_advance, steps, found, limit, None)
+        return found
+
+    def _put(
+        self,
+        transaction: lmdb.Transaction,
+        model: type[Model],
+        old: dict[str, Any] | None,
+        new: dict[str, Any],
+        raw: bytes,
+    ) -> None:
+        """Write one document and its index entries; everything is checked before the first of them is written."""
+        collection = self._collection(model)
+        identity = new["_id"].binary
+        if old is None and transaction.get(identity, db=collection.documents) is not None:
+            raise DuplicateDocument(model.__name__, "id")
+        alterations = []
+        for index, database in collection.indexes:
+            wanted = entry_keys(index, new)
+            present = entry_keys(index, old) if old is not None else set()
+            if wanted == present:
+                continue
+            if index.unique and clash(transaction, index, database, collection.documents, new):
+                raise DuplicateDocument(model.__name__, _field_of(model, index.keys[-1]))
+            alterations.append((database, present - wanted, wanted - present))
+        for database, surplus, missing in alterations:
+            for key in surplus:
+                transaction.delete(key, db=database)
+            for key in missing:
+                transaction.put(key, identity, db=database)
+        transaction.put(identity, raw, db=collection.documents)
+
+    def _remove(
+        self,
+        transaction: lmdb.Transaction,
+        model: type[Model],
+        identity: bytes,
+        matches: Callable[[Mapping[str, Any]], bool] | None,
+    ) -> int:
+        collection = self._collection(model)
+        raw = transaction.get(identity, db=collection.documents)
+        if raw is None:
+            return 0
+        document = decode(raw)
+        if matches is not None and not matches(document):
+            return 0
+        for index, database in collection.indexes:
+            for key in entry_keys(index, document):
+                transaction.delete(key, db=database)
+        transaction.delete(identity, db=collection.documents)
+        return 1
+
+    def _prepare(self, environment: Environment, models: tuple[type[Model], ...]) -> dict[type[Model], _Collection]:
+        """Check that the environment is ours, and make what the models need."""
+        meta = _own(environment, self._folder)
+        collections = {}
+        for model in models:
+            name = model.__collection__
+            documents = environment.database(f"documents:{name}")
+            indexes = tuple(
+                (index, environment.database(f"index:{name}:{index.name}")) for index in declared_indexes(model)[1:]
+            )
+            collections[model] = _Collection(documents, indexes)
+            environment.write(partial(_build, meta=meta, model=model, collection=collections[model]))
+        return collections
+
+    async def _expire_forever(self) -> None:
+        """Delete documents whose time has come, as MongoDB does: now and then, not to the second."""
+        while True:
+            try:
+                await self._expire()
+            except StoreUnavailable as error:
+                logger.warning("expired documents could not be deleted", reason=str(error))
+            await asyncio.sleep(self._expiry_seconds)
+
+    async def _expire(self) -> None:
+        for model, collection in self._collections.items():
+            for index, _ in collection.indexes:
+                if index.expires_after is not None:
+                    deadline = datetime.now(UTC) - timedelta(seconds=index.expires_after)
+                    await self.delete(model, {index.keys[0]: {"$lt": deadline}})
+
+
+class PrimaryWalk(Walk):
+    """Goes through documents in the order of their ids."""
+
+    def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
+        # the documents' own keys are the ids without the tag that an index has
+        start, end, _ = self._range
+        with transaction.cursor(self._documents) as cursor:
+            found = cursor.last() if self._plan.descending else cursor.first()
+            if not self._plan.descending and start[1:]:
+                found = cursor.set_range(start[1:])
+            if self._plan.descending and cursor.set_range(end[1:]):
+                found = cursor.prev()
+            while found and (cursor.key() >= start[1:] if self._plan.descending else cursor.key() < end[1:]):
+                yield cursor.key(), cursor.key()
+                found = cursor.prev() if self._plan.descending else cursor.next()
+
+
+def _advance(steps: Iterator[bytes | None], found: list[bytes], limit: int | None, looks: int | None) -> bool:
+    """Take steps until the limit is reached, the steps end (then True), or so many looks were had (then False)."""
+    if limit is not None and len(found) >= limit:
+        return True
+    for looked, step in enumerate(steps, 1):
+        if step is not None:
+            found.append(step)
+            if limit is not None and len(found) >= limit:
+                return True
+        if looks is not None and looked >= looks:
+            return False
+    return True
+
+
+def _own(environment: Environment, folder: Path) -> lmdb._Database:
+    """Return the database that says what the environment is, marking a new one as ours.
+
+    Raises:
+        StoreUnusable: it holds something else, or a format that a newer version wrote.
+    """
+    with environment.reading() as transaction:
+        names = [bytes(name) for name, _ in transaction.cursor()]
+    if names and _META.encode() not in names:
+        raise StoreUnusable(f"{folder} holds an LMDB environment that is not a todo_service store")
+    meta = environment.database(_META)
+
+    def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
+        raw = transaction.get(_MARKER, db=meta)
+        if raw is None:
+            raw = bson.encode({"format": FORMAT})
+            transaction.put(_MARKER, raw, db=meta)
+        return decode(raw)
+
+    written = environment.write(mark)["format"]
+    if written != FORMAT:
+        raise StoreUnusable(f"{folder} was written in format {written}; this version reads format {FORMAT}")
+    return meta
+
+
+def _build(transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Model], collection: _Collection) -> None:
+    """Make the entries of each index that is new or declared otherwise than before; decided inside the transaction,
+    since several processes may open at once.
+    """
+    for index, database in collection.indexes:
+        key = f"index:{model.__collection__}:{index.name}".encode()
+        definition = bson.encode({"keys": list(index.keys), "unique": index.unique})
+        if transaction.get(key, db=meta) == definition:
+            continue
+        transaction.drop(database, delete=False)
+        for identity, raw in transaction.cursor(collection.documents):
+            document = decode(raw)
+            if index.unique and clash(transaction, index, database, collection.documents, document):
+                raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
+            for entry in entry_keys(index, document):
+                transaction.put(entry, identity, db=database)
+        transaction.put(key, definition, db=meta)
+
+
+def _identity_in(nodes: tuple[Node, ...]) -> bytes | None:
+    for node in nodes:
+        if isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq":
+            return node.value.binary if isinstance(node.value, ObjectId) else b"\x00"
+    return None
+
+
+def _required_identity(nodes: tuple[Node, ...]) -> bytes:
+    identity = _identity_in(nodes)
+    if identity is None:
+        raise UnsupportedExpression("an update needs equality on the id")
+    return identity
+
+
+def _field_of(model: type[Model], key: str) -> str:
+    return next(name for name, field in model.__odm_fields__.items() if field.key_name == key)

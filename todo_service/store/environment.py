@@ -1,0 +1,149 @@
+"""An LMDB environment whose map grows by itself, shared by the threads of a process and by several processes.
+
+LMDB changes the size of its map only while the process has no transaction open. A gate counts those that are open;
+growing waits until there is none and lets none begin meanwhile. The file on disk is as large as its contents, whatever
+the size of the map.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import lmdb
+
+from todo_service.store.base import StoreUnavailable, StoreUnusable
+
+INITIAL_MAP_BYTES: Final = 2**28
+_MAXIMUM_DATABASES: Final = 128
+_MAXIMUM_READERS: Final = 512
+
+ResultT = TypeVar("ResultT")
+
+
+class Environment:
+    """An open LMDB environment.
+
+    Args:
+        folder: Its folder, which is made if it is not there (mode 0700).
+        map_bytes: The size of the map to begin with, if the file is not larger already.
+
+    Raises:
+        StoreUnusable: the folder cannot be used, or holds something else or something damaged.
+    """
+
+    def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES) -> None:
+        self._gate = threading.Condition()
+        self._open_transactions = 0
+        self._growing = False
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lmdb = lmdb.open(
+                str(folder),
+                map_size=map_bytes,
+                max_dbs=_MAXIMUM_DATABASES,
+                max_readers=_MAXIMUM_READERS,
+                mode=0o600,
+            )
+            self._lmdb.reader_check()
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+            raise StoreUnusable(f"{folder} holds something that is no LMDB environment, or a damaged one") from None
+        except (lmdb.Error, OSError) as error:
+            raise StoreUnusable(f"{folder} cannot be used: {_reason(error)}") from None
+
+    def database(self, name: str, *, create: bool = True) -> lmdb._Database:
+        """Return a named database, making it if it is not there."""
+        return self._lmdb.open_db(name.encode(), create=create)
+
+    @contextmanager
+    def reading(self) -> Iterator[lmdb.Transaction]:
+        """Give a view of one moment. It may be used from one thread after another.
+
+        Raises:
+            StoreUnavailable: the environment cannot be read.
+        """
+        transaction = self._begin(write=False)
+        try:
+            yield transaction
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"the environment cannot be read: {_reason(error)}") from error
+        finally:
+            transaction.abort()
+            self._leave()
+
+    def write(self, work: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
+        """Do some work in a write transaction and commit it to disk; the map grows as it must.
+
+        Args:
+            work: Is done again from the beginning after the map has grown. What it raises takes back all it did.
+
+        Raises:
+            StoreUnavailable: nothing was written, for the disk is full or cannot be written.
+        """
+        while True:
+            try:
+                return self._write_once(work)
+            except lmdb.MapFullError:
+                self._resize(grow=True)
+            except lmdb.Error as error:
+                raise StoreUnavailable(f"the environment cannot be written: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Close the environment when the transactions that are open have ended."""
+        with self._gate:
+            self._gate.wait_for(lambda: self._open_transactions == 0)
+            self._lmdb.close()
+
+    def _write_once(self, work: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
+        transaction = self._begin(write=True)
+        try:
+            result = work(transaction)
+            transaction.commit()
+        except BaseException:
+            transaction.abort()
+            raise
+        finally:
+            self._leave()
+        return result
+
+    def _begin(self, *, write: bool) -> lmdb.Transaction:
+        while True:
+            with self._gate:
+                self._gate.wait_for(lambda: not self._growing)
+                self._open_transactions += 1
+            try:
+                return self._lmdb.begin(write=write)
+            except lmdb.MapResizedError:
+                self._leave()
+                self._resize(grow=False)
+            except lmdb.Error as error:
+                self._leave()
+                raise StoreUnavailable(f"the environment cannot be used: {_reason(error)}") from error
+
+    def _leave(self) -> None:
+        with self._gate:
+            self._open_transactions -= 1
+            self._gate.notify_all()
+
+    def _resize(self, *, grow: bool) -> None:
+        """Double the map, or take over the size that another process has given it."""
+        with self._gate:
+            self._gate.wait_for(lambda: not self._growing)
+            self._growing = True
+            try:
+                self._gate.wait_for(lambda: self._open_transactions == 0)
+                self._lmdb.set_mapsize(self._lmdb.info()["map_size"] * 2 if grow else 0)
+            finally:
+                self._growing = False
+                self._gate.notify_all()
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, for the operator: LMDB's text without the path that it repeats, or the system's."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).rsplit(": ", 1)[-1]

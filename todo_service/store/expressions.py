@@ -1,0 +1,196 @@
+"""ODMantic's expressions as values of our own, and how one of them is applied to one document.
+
+An expression is normalised first: checked against the operators of `base`, its values brought to what is stored. Both
+stores take it from there: MongoDB gets it back as a filter, the embedded store applies it itself, as MongoDB would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from bson import ObjectId
+
+from todo_service.store.base import OPERATORS, Condition, UnsupportedExpression
+
+INT64: Final = range(-(2**63), 2**63)
+Document = Mapping[str, Any]
+Predicate = Callable[[Document], bool]
+
+
+class Kind(IntEnum):
+    """The kinds of values, in their order."""
+
+    NULL = 1
+    NUMBER = 2
+    TEXT = 3
+    BYTES = 4
+    OBJECT_ID = 5
+    BOOLEAN = 6
+    TIME = 7
+
+
+_KINDS: Final[Mapping[type, Kind]] = {
+    type(None): Kind.NULL,
+    bool: Kind.BOOLEAN,
+    int: Kind.NUMBER,
+    float: Kind.NUMBER,
+    str: Kind.TEXT,
+    bytes: Kind.BYTES,
+    ObjectId: Kind.OBJECT_ID,
+    datetime: Kind.TIME,
+}
+
+
+class Comparison(NamedTuple):
+    """A field compared with a value.
+
+    Attributes:
+        key: The document's key.
+        operator: One of `base.OPERATORS`.
+        value: A normalised value; a tuple of them for `$in` and `$nin`.
+    """
+
+    key: str
+    operator: str
+    value: Any
+
+
+class Either(NamedTuple):
+    """Alternatives, each of which is a conjunction; one must hold."""
+
+    alternatives: tuple[tuple[Node, ...], ...]
+
+
+Node = Comparison | Either
+
+
+def kind_of(value: object) -> Kind | None:
+    """Return a value's kind, or None for one that can be neither compared nor indexed (a list, a document)."""
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        kind = next((found for base, found in _KINDS.items() if isinstance(value, base)), None)
+    return kind
+
+
+def normalised(value: object) -> Any:
+    """Return a value as it is compared: times in UTC with milliseconds, each number an int or a float.
+
+    Raises:
+        UnsupportedExpression: it is of no kind that can be compared, an integer of more than 64 bits, or NaN.
+    """
+    kind = kind_of(value)
+    if kind is None:
+        raise UnsupportedExpression(f"a {type(value).__name__} cannot be compared")
+    if kind is Kind.TIME:
+        assert isinstance(value, datetime)
+        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        milliseconds = moment.microsecond // 1000
+        # a plain datetime, for drivers look at a value's very type
+        return datetime.combine(moment.date(), moment.time().replace(microsecond=milliseconds * 1000), UTC)
+    if (isinstance(value, int) and value not in INT64) or value != value:  # only NaN differs from itself
+        raise UnsupportedExpression("a number must be of 64 bits")
+    return value
+
+
+def normalise(where: Iterable[Condition]) -> tuple[Node, ...]:
+    """Return the conditions of a call, which are joined by and.
+
+    Raises:
+        UnsupportedExpression: one is no expression, or uses an operator or a value that is not part of the interface.
+    """
+    nodes: list[Node] = []
+    for condition in where:
+        # ODMantic's `&` and `|` evaluate plain booleans too, which a slip in an expression turns it into
+        if not isinstance(condition, Mapping) or not condition:
+            raise UnsupportedExpression(f"{condition!r} is no expression on a field")
+        for key, operand in condition.items():
+            nodes += _junction(key, operand) if key.startswith("$") else _comparisons(key, operand)
+    return tuple(nodes)
+
+
+def _junction(operator: str, parts: Any) -> list[Node]:
+    if operator == "$and":
+        return list(normalise(parts))
+    if operator == "$or":
+        return [Either(tuple(normalise([part]) for part in parts))]
+    raise UnsupportedExpression(f"{operator} is not part of the interface")
+
+
+def _comparisons(key: str, operand: Any) -> list[Node]:
+    if not isinstance(operand, Mapping) or not operand:
+        raise UnsupportedExpression(f"the condition on {key} has no operator")
+    found: list[Node] = []
+    for operator, value in operand.items():
+        if operator not in OPERATORS:
+            raise UnsupportedExpression(f"{operator} is not part of the interface")
+        several = operator in ("$in", "$nin")
+        found.append(
+            Comparison(key, operator, tuple(normalised(item) for item in value) if several else normalised(value))
+        )
+    return found
+
+
+def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
+    """Return normalised conditions as a MongoDB filter."""
+    parts: list[dict[str, Any]] = []
+    for node in nodes:
+        if isinstance(node, Either):
+            parts.append({"$or": [to_filter(alternative) for alternative in node.alternatives]})
+        else:
+            value = list(node.value) if isinstance(node.value, tuple) else node.value
+            parts.append({node.key: {node.operator: value}})
+    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+
+def predicate(nodes: Iterable[Node]) -> Predicate | None:
+    """Return a function that tells whether all the conditions hold for a document, or None where there is none.
+
+    The document's values are as BSON decodes them, its times with a UTC offset.
+    """
+    tests = [_test(node) for node in nodes]
+    if not tests:
+        return None
+    if len(tests) == 1:
+        return tests[0]
+    return lambda document: all(test(document) for test in tests)
+
+
+def _test(node: Node) -> Predicate:
+    if isinstance(node, Either):
+        alternatives = [predicate(alternative) for alternative in node.alternatives]
+        return lambda document: any(test is None or test(document) for test in alternatives)
+    key, operator, value = node
+    negated = operator in ("$ne", "$nin")
+    holds = _holding({"$ne": "$eq", "$nin": "$in"}.get(operator, operator), value)
+
+    def test(document: Document) -> bool:
+        found = document.get(key)
+        if isinstance(found, list):
+            return any(holds(element) for element in found) is not negated
+        return holds(found) is not negated
+
+    return test
+
+
+def _holding(operator: str, value: Any) -> Callable[[Any], bool]:
+    if operator == "$in":
+        allowed = frozenset((kind_of(item), item) for item in value)
+        return lambda found: (kind_of(found), found) in allowed if kind_of(found) else False
+    kind = kind_of(value)
+    if kind is Kind.NULL:
+        same = operator in ("$eq", "$gte", "$lte")
+        return lambda found: found is None and same
+    compare = _COMPARE[operator]
+    return lambda found: kind_of(found) is kind and compare(found, value)
+
+
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "$eq": lambda one, other: one == other,
+    "$gt": lambda one, other: one > other,
+    "$gte": lambda one, other: one >= other,
+    "$lt": lambda one, other: one < other,
+    "$lte": lambda one, other: one <= other,
+}

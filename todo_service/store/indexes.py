@@ -1,0 +1,186 @@
+"""Indexes as ordered LMDB keys: what is stored for a document, and how a plan walks it.
+
+An entry's key is the document's values in the index's order, then the document's id; its value is the id. LMDB's keys
+end at 511 bytes, so a longer one is cut, and the id follows the cut. Cut keys that agree are ties whose order LMDB does
+not know: a walk puts them in order by the documents themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+import lmdb
+
+from todo_service.store.documents import decode
+from todo_service.store.expressions import Comparison, Predicate, kind_of, predicate
+from todo_service.store.keys import AFTER, EMPTY_LIST, encode, tag_of
+from todo_service.store.planning import DeclaredIndex, Plan
+
+CUT: Final = 480
+_ID_BYTES: Final = 12
+
+
+def entry_prefixes(index: DeclaredIndex, document: Mapping[str, Any]) -> set[bytes]:
+    """Return the values of a document in an index, encoded: one for each element where a key holds a list.
+
+    Raises:
+        UnsupportedExpression: a value cannot be indexed.
+    """
+    return {b"".join(parts) for parts in product(*(_encoded(document.get(key)) for key in index.keys))}
+
+
+def _encoded(value: Any) -> set[bytes]:
+    if isinstance(value, list):
+        return {encode(element) for element in value} or {EMPTY_LIST}
+    return {encode(value)}
+
+
+def entry_keys(index: DeclaredIndex, document: Mapping[str, Any]) -> set[bytes]:
+    """Return the keys of a document in an index, cut where they are too long."""
+    return {_stored(full, document["_id"].binary) for full in _full_keys(index, document)}
+
+
+def _full_keys(index: DeclaredIndex, document: Mapping[str, Any]) -> set[bytes]:
+    identity = b"" if index.keys[-1] == "_id" else encode(document["_id"])
+    return {prefix + identity for prefix in entry_prefixes(index, document)}
+
+
+def _stored(full: bytes, identity: bytes) -> bytes:
+    return full if len(full) <= CUT else full[:CUT] + identity
+
+
+class Range(NamedTuple):
+    """The keys of a plan, from `start` to before `end`.
+
+    Attributes:
+        exact: Whether each key in it is of the plan. It is not where the bounds themselves had to be cut.
+    """
+
+    start: bytes
+    end: bytes
+    exact: bool
+
+
+def range_of(plan: Plan) -> Range:
+    """Return the part of an index that a plan walks."""
+    prefix = b"".join(encode(value) for value in plan.equal)
+    start, end = prefix, prefix + AFTER
+    if plan.bounds:
+        kind = kind_of(plan.bounds[0].value)
+        assert kind is not None  # normalised values have one
+        start, end = prefix + tag_of(kind), prefix + tag_of(kind) + AFTER
+    for bound in plan.bounds:
+        limit = prefix + encode(bound.value)
+        match bound.operator:
+            case "$gt":
+                start = limit + AFTER
+            case "$gte":
+                start = limit
+            case "$lt":
+                end = limit
+            case "$lte":
+                end = limit + AFTER
+    exact = len(start) <= CUT and len(end) <= CUT
+    return Range(start[:CUT], end if len(end) <= CUT else end[:CUT] + AFTER * (_ID_BYTES + 1), exact)
+
+
+class Walk:
+    """Goes through what a plan finds, in order.
+
+    Args:
+        plan: The plan.
+        documents: The database of the documents.
+        index: The database of the index.
+    """
+
+    def __init__(self, plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
+        self._plan = plan
+        self._range = range_of(plan)
+        self._documents = documents
+        self._index = index
+        settled = [Comparison(key, "$eq", value) for key, value in zip(plan.declared.keys, plan.equal, strict=False)]
+        self._everything = predicate((*settled, *plan.bounds, *plan.residual))
+        self._residual = predicate(plan.residual) if self._range.exact else self._everything
+
+    def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
+        """Yield the id of each document that matches, and None for each that was looked at and does not."""
+        for identity, raw in self._walk(transaction):
+            matches = raw is not None or self._residual is None or self._holds(transaction, identity, self._residual)
+            yield identity if matches else None
+
+    def documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
+        """Yield the BSON of each document that matches, and None for each that was looked at and does not."""
+        residual = self._residual
+        for identity, known in self._walk(transaction):
+            raw = known if known is not None else transaction.get(identity, db=self._documents)
+            yield raw if known is not None or residual is None or residual(decode(raw)) else None
+
+    def _holds(self, transaction: lmdb.Transaction, identity: bytes, residual: Predicate) -> bool:
+        return residual(decode(transaction.get(identity, db=self._documents)))
+
+    def _walk(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield ids in order; with the document where it was read to be put in order, and matches."""
+        cut: bytes | None = None
+        ties: list[bytes] = []
+        for key, identity in self._entries(transaction):
+            if cut is not None and not (len(key) > CUT and key.startswith(cut)):
+                yield from self._in_order(transaction, ties)
+                cut, ties = None, []
+            if len(key) > CUT:
+                cut = key[:CUT]
+                ties.append(identity)
+            else:
+                yield identity, None
+        if ties:
+            yield from self._in_order(transaction, ties)
+
+    def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
+        start, end, _ = self._range
+        with transaction.cursor(self._index) as cursor:
+            if self._plan.descending:
+                found = cursor.prev() if cursor.set_range(end) else cursor.last()
+                while found and cursor.key() >= start:
+                    yield cursor.item()
+                    found = cursor.prev()
+            else:
+                found = cursor.set_range(start)
+                while found and cursor.key() < end:
+                    yield cursor.item()
+                    found = cursor.next()
+
+    def _in_order(self, transaction: lmdb.Transaction, ties: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        prefix = b"".join(encode(value) for value in self._plan.equal)
+        found = []
+        for identity in dict.fromkeys(ties):
+            raw = transaction.get(identity, db=self._documents)
+            document = decode(raw)
+            if self._everything is None or self._everything(document):
+                full = min(key for key in _full_keys(self._plan.declared, document) if key.startswith(prefix))
+                found.append((full, identity, raw))
+        found.sort(key=lambda entry: entry[0], reverse=self._plan.descending)
+        yield from ((identity, raw) for _, identity, raw in found)
+
+
+def clash(
+    transaction: lmdb.Transaction,
+    index: DeclaredIndex,
+    database: lmdb._Database,
+    documents: lmdb._Database,
+    document: Mapping[str, Any],
+) -> bool:
+    """Tell whether another document has the same values in a unique index."""
+    own = document["_id"].binary
+    for prefix in entry_prefixes(index, document):
+        with transaction.cursor(database) as cursor:
+            found = cursor.set_range(prefix[:CUT])
+            while found and cursor.key().startswith(prefix[:CUT]):
+                identity = cursor.value()
+                if identity != own and (
+                    len(cursor.key()) <= CUT
+                    or prefix in entry_prefixes(index, decode(transaction.get(identity, db=documents)))
+                ):
+                    return True
+                found = cursor.next()
+    return False

@@ -1,0 +1,91 @@
+"""Order-preserving keys: values as bytes that compare as the values do (`base`, "Order").
+
+A value is a tag for its kind and a payload that no other payload of the kind is a beginning of, so that values written
+one after the other compare field by field. Integers and floats are one kind, compared exactly: the nearest float, then
+what the integer differs from it.
+"""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from todo_service.store.base import UnsupportedExpression
+from todo_service.store.expressions import INT64, Kind, kind_of
+
+EMPTY_LIST: Final = b"\x08"
+"""What stands in an index for a list without elements: before null, as MongoDB has it."""
+AFTER: Final = b"\xff"
+"""Comes after every tag: a key with this appended is beyond all that continue the key."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_DOUBLE: Final = struct.Struct(">d")
+_BITS: Final = struct.Struct(">Q")
+_OFFSET: Final = struct.Struct(">H")
+_SIGN: Final = 1 << 63
+_ALL_BITS: Final = (1 << 64) - 1
+_OFFSET_ZERO: Final = 1 << 15
+
+
+def tag_of(kind: Kind) -> bytes:
+    """Return the byte that begins every value of a kind."""
+    return bytes([kind << 4])
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as bytes that compare as the value does.
+
+    Args:
+        value: None, a number of 64 bits, text, bytes, an ObjectId, a boolean or a time (cut to milliseconds).
+
+    Raises:
+        UnsupportedExpression: it is none of these.
+    """
+    kind = kind_of(value)
+    if kind is None:
+        raise UnsupportedExpression(f"a {type(value).__name__} cannot be indexed")
+    tag = bytes([kind << 4])
+    match kind:
+        case Kind.OBJECT_ID:
+            return tag + bytes(value.binary)
+        case Kind.TIME:
+            return tag + encode_time(value)
+        case Kind.TEXT:
+            return tag + _terminated(value.encode("utf-8"))
+        case Kind.BYTES:
+            return tag + _terminated(value)
+        case Kind.NUMBER:
+            return tag + _number(value)
+        case Kind.BOOLEAN:
+            return tag + (b"\x01" if value else b"\x00")
+        case Kind.NULL:
+            return tag
+
+
+def encode_time(value: datetime) -> bytes:
+    """Return a time's payload: its milliseconds since the epoch, the sign turned."""
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return _BITS.pack((value - _EPOCH) // _MILLISECOND + _SIGN)
+
+
+def _terminated(payload: bytes) -> bytes:
+    # what follows the end is a tag, which is less than the escape's second byte
+    return payload.replace(b"\x00", b"\x00\xff") + b"\x00"
+
+
+def _number(value: float) -> bytes:
+    if isinstance(value, int):
+        if value not in INT64:
+            raise UnsupportedExpression("an integer must be of 64 bits")
+        nearest = float(value)
+        offset = value - int(nearest)
+    else:
+        if value != value:  # only NaN differs from itself
+            raise UnsupportedExpression("NaN cannot be indexed")
+        nearest, offset = value + 0.0, 0
+    bits: int = _BITS.unpack(_DOUBLE.pack(nearest or 0.0))[0]
+    ordered = bits ^ _ALL_BITS if bits & _SIGN else bits | _SIGN
+    return _BITS.pack(ordered) + _OFFSET.pack(offset + _OFFSET_ZERO)

@@ -1,0 +1,237 @@
+"""The store on MongoDB: ODMantic models over motor. No other file knows the driver.
+
+Every write is acknowledged by a majority of the members with their journals synced, whatever the address says. Every
+call ends within `CALL_SECONDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from odmantic import AIOEngine, Model
+from pymongo import ReturnDocument
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
+from pymongo.uri_parser import parse_uri
+from pymongo.write_concern import WriteConcern
+
+from todo_service.store.base import (
+    Condition,
+    DocumentStore,
+    DuplicateDocument,
+    ModelT,
+    Sort,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+    UnsupportedExpression,
+)
+from todo_service.store.documents import changed_keys, codec_of, fields_of, result_of
+from todo_service.store.expressions import Comparison, Node, normalise, to_filter
+from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys
+
+CALL_SECONDS: Final = 4.0
+SELECTION_SECONDS: Final = 2.0
+DEFAULT_DATABASE: Final = "todo_service"
+_WRITE_CONCERN: Final = WriteConcern(w="majority", j=True)
+_UNAUTHORISED: Final = (13, 18, 8000)
+"""MongoDB's codes for what a password or a role does not allow: waiting will not help."""
+_FAULTS_OF_A_CALL: Final = (2, 9, 14, 16, 17287, 50840)
+_SCAN_BATCH: Final = 500
+
+
+class MongoDBStore(DocumentStore):
+    """A document store in a MongoDB database: a standalone server, a replica set or a sharded cluster.
+
+    Args:
+        url: `mongodb://` or `mongodb+srv://`. Its options stay as they are, but for durability and time-outs.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: AsyncIOMotorClient[Any] | None = None
+        self._engine: AIOEngine | None = None
+        self._opened: set[type[Model]] = set()
+
+    async def open(self, *models: type[Model]) -> None:
+        """See `DocumentStore.open`."""
+        for model in models:
+            declared_indexes(model)
+        try:
+            database = parse_uri(self._url)["database"] or DEFAULT_DATABASE
+            self._client = AsyncIOMotorClient(
+                self._url,
+                appname="todo_service",
+                tz_aware=True,
+                serverSelectionTimeoutMS=SELECTION_SECONDS * 1000,
+                connectTimeoutMS=SELECTION_SECONDS * 1000,
+                timeoutMS=CALL_SECONDS * 1000,
+            )
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise StoreUnusable(f"the address of MongoDB cannot be used: {_without_secrets(error)}") from None
+        self._engine = AIOEngine(self._client, database)
+        try:
+            with _errors():
+                await self._engine.configure_database(models)
+        except StoreError as error:
+            await self.close()
+            if isinstance(error, StoreUnavailable):
+                raise
+            raise StoreUnusable(str(error)) from None
+        self._opened = set(models)
+
+    async def close(self) -> None:
+        """See `DocumentStore.close`."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._engine = None
+
+    async def ping(self) -> None:
+        """See `DocumentStore.ping`: asks a member that takes writes."""
+        if self._client is None:
+            raise StoreUnavailable("the store is closed")
+        with _errors():
+            hello = await self._client.admin.command("hello")
+        if not (hello.get("isWritablePrimary") or hello.get("msg") == "isdbgrid"):
+            raise StoreUnavailable("no member of MongoDB takes writes at present")
+
+    async def insert(self, *documents: Model) -> None:
+        """See `DocumentStore.insert`."""
+        for document in documents:
+            model = type(document)
+            with _errors(model):
+                await self._collection(model).insert_one(document.model_dump_doc())
+
+    async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
+        """See `DocumentStore.get`."""
+        nodes = normalise(where)
+        with _errors():
+            document = await self._reading(model, into).find_one(
+                to_filter(nodes), _projection(into), hint=_hint(model, nodes)
+            )
+        return None if document is None else result_of(document, model, into)
+
+    async def find(
+        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[Any] | None = None
+    ) -> list[Any]:
+        """See `DocumentStore.find`."""
+        nodes = normalise(where)
+        hint = plan(model, nodes, sort).declared.name
+        keys, descending = sort_keys(sort)
+        if limit < 1:
+            return []
+        with _errors():
+            documents = await (
+                self._reading(model, into)
+                .find(to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1)
+                .sort([(key, -1 if descending else 1) for key in keys])
+                .hint(hint)
+                .to_list(None)
+            )
+        return [result_of(document, model, into) for document in documents]
+
+    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
+        """See `DocumentStore.update`."""
+        nodes = normalise(where)
+        if not any(isinstance(node, Comparison) and node[:2] == ("_id", "$eq") for node in nodes):
+            raise UnsupportedExpression("an update needs equality on the id")
+        changed = changed_keys(model, changes)
+        with _errors(model):
+            document = await self._collection(model).find_one_and_update(
+                to_filter(nodes),
+                # an update without a field is not allowed; without one the document is only read
+                {"$set": changed} if changed else {"$setOnInsert": {"_": 0}},
+                return_document=ReturnDocument.AFTER,
+            )
+        return None if document is None else model.model_validate_doc(document)
+
+    async def delete(self, model: type[Model], *where: Condition) -> int:
+        """See `DocumentStore.delete`."""
+        nodes = normalise(where)
+        with _errors():
+            result = await self._collection(model).delete_many(to_filter(nodes), hint=_hint(model, nodes))
+        return int(result.deleted_count)
+
+    async def count(self, model: type[Model], *where: Condition) -> int:
+        """See `DocumentStore.count`."""
+        nodes = normalise(where)
+        with _errors():
+            return int(await self._collection(model).count_documents(to_filter(nodes), hint=_hint(model, nodes)))
+
+    async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
+        """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor has to be kept."""
+        beyond: dict[str, Any] = {}
+        while True:
+            with _errors():
+                documents = await (
+                    self._collection(model).find(beyond, limit=_SCAN_BATCH).sort("_id", 1).hint(PRIMARY).to_list(None)
+                )
+            for document in documents:
+                yield model.model_validate_doc(document)
+            if len(documents) < _SCAN_BATCH:
+                return
+            beyond = {"_id": {"$gt": documents[-1]["_id"]}}
+
+    def _collection(self, model: type[Model]) -> AsyncIOMotorCollection[Any]:
+        return self._reading(model, None)
+
+    def _reading(self, model: type[Model], into: type[Any] | None) -> AsyncIOMotorCollection[Any]:
+        if self._engine is None:
+            raise StoreUnavailable("the store is closed")
+        if model not in self._opened:
+            raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
+        return self._engine.get_collection(model).with_options(
+            codec_options=codec_of(into), write_concern=_WRITE_CONCERN
+        )
+
+
+def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:
+    return plan(model, nodes).declared.name
+
+
+def _projection(into: type[msgspec.Struct] | None) -> dict[str, int] | None:
+    return None if into is None else dict.fromkeys(fields_of(into), 1)
+
+
+@contextmanager
+def _errors(model: type[Model] | None = None) -> Iterator[None]:
+    """Turn the driver's errors into the store's."""
+    try:
+        yield
+    except DuplicateKeyError as error:
+        assert model is not None  # only writes of a model's documents raise it
+        raise DuplicateDocument(model.__name__, _clashing_field(model, error.details)) from None
+    except (ConnectionFailure, ExecutionTimeout, WriteConcernError) as error:
+        raise StoreUnavailable(f"MongoDB does not answer: {type(error).__name__}") from error
+    except OperationFailure as error:
+        if error.code in _UNAUTHORISED:
+            raise StoreUnusable(
+                f"MongoDB does not allow it: {error.details and error.details.get('codeName')}"
+            ) from None
+        if error.timeout:
+            raise StoreUnavailable("MongoDB does not answer in time") from error
+        raise StoreError(f"MongoDB refused the call: {error.details and error.details.get('codeName')}") from error
+    except PyMongoError as error:
+        raise StoreUnavailable(f"MongoDB cannot be used: {type(error).__name__}") from error
+
+
+def _clashing_field(model: type[Model], details: Mapping[str, Any] | None) -> str:
+    key = list((details or {}).get("keyPattern", {"_id": 1}))[-1]
+    return next(name for name, field in model.__odm_fields__.items() if field.key_name == key)
+
+
+def _without_secrets(error: Exception) -> str:
+    """Return what the driver says of an address, which may repeat a part of it: never what stands before the @."""
+    return str(error).split("\n", 1)[0].rsplit("@", 1)[-1]

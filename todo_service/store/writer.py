@@ -1,0 +1,129 @@
+"""One thread that writes: it gathers the operations that wait into one transaction, and syncs them to disk at once.
+
+While the disk is busy with one commit the next operations gather, so the more there are, the less each costs. An
+operation waits for no thread of its own, and the event loop never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import lmdb
+
+from todo_service.store.base import StoreError, StoreUnavailable
+from todo_service.store.environment import Environment
+
+_AT_ONCE: Final = 1000
+
+Work = Callable[[lmdb.Transaction], Any]
+"""An operation. Where it raises a `StoreError`, what it has done until then is whole and stays."""
+
+
+class Outcome(NamedTuple):
+    """What became of an operation: its result, or what it raised."""
+
+    result: Any
+    error: BaseException | None
+
+
+class _Waiting(NamedTuple):
+    work: Work
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Carries out operations in the order in which they come.
+
+    Args:
+        environment: What is written.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="lmdb-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, work: Work) -> Any:
+        """Carry out an operation, and return its result when it is on disk.
+
+        Raises:
+            StoreError: what the operation raised.
+            StoreUnavailable: it was not carried out, for the disk is full or the store is closed.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Waiting(work, loop, future))
+        return await future
+
+    def close(self) -> None:
+        """Carry out what waits, then end the thread. Blocks until then."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            waiting = [item for item in batch if item is not None]
+            if waiting:
+                _answer(list(zip(waiting, self._carry_out([item.work for item in waiting]), strict=True)))
+            if len(waiting) < len(batch):
+                return
+
+    def _next_batch(self) -> list[_Waiting | None]:
+        batch = [self._queue.get()]
+        while len(batch) < _AT_ONCE and batch[-1] is not None:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _carry_out(self, works: list[Work]) -> list[Outcome]:
+        """Write a batch in one commit; where one fails unexpectedly, each by itself, so that it fails alone."""
+
+        def write_all(transaction: lmdb.Transaction) -> list[Outcome]:
+            outcomes = []
+            for work in works:
+                try:
+                    outcomes.append(Outcome(work(transaction), None))
+                except StoreError as error:
+                    outcomes.append(Outcome(None, error))
+            return outcomes
+
+        try:
+            return self._environment.write(write_all)
+        except StoreUnavailable as error:
+            return [Outcome(None, error)] * len(works)
+        except Exception as error:  # whatever it is, it belongs to the operation's caller
+            if len(works) == 1:
+                return [Outcome(None, error)]
+            return [outcome for work in works for outcome in self._carry_out([work])]
+
+
+def _answer(outcomes: list[tuple[_Waiting, Outcome]]) -> None:
+    """Wake each event loop once for all of its operations."""
+    for loop in {waiting.loop for waiting, _ in outcomes}:
+        own = [(waiting.future, outcome) for waiting, outcome in outcomes if waiting.loop is loop]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, own)
+
+
+def _resolve(outcomes: list[tuple[asyncio.Future[Any], Outcome]]) -> None:
+    for future, outcome in outcomes:
+        if future.cancelled():
+            continue
+        if outcome.error is None:
+            future.set_result(outcome.result)
+        else:
+            future.set_exception(outcome.error)

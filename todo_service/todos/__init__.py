@@ -1,0 +1,1 @@
+"""Todos, the lists of an account and everything about them."""

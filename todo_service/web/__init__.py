@@ -1,0 +1,1 @@
+"""HTTP rules that hold everywhere, each in one module."""

@@ -1,0 +1,71 @@
+"""Who is asking, and how often: the bearer token of a request (RFC 6750) and the rate limit of its route."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from litestar.enums import ScopeType
+
+from todo_service.accounts.tokens import Caller
+from todo_service.errors import Unauthenticated
+from todo_service.web.limits import LIMIT, RateLimits, address_of
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+PUBLIC: Final = "public"
+"""The handler option that lets everyone in: `opt={PUBLIC: True}`."""
+
+Authenticate = Callable[[str], Awaitable[Caller]]
+
+
+class Admission:
+    """Lets a request through to its handler with the caller as its user; a handler may be public, or unlimited.
+
+    Whoever is known is counted as that account; everyone else, and a bad token, as the address it comes from.
+
+    Args:
+        app: What comes next.
+        authenticate: Returns the caller for an access token, or raises `Unauthenticated`.
+        limits: The rate limits.
+    """
+
+    def __init__(self, app: ASGIApp, authenticate: Authenticate, limits: RateLimits) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            options = scope["route_handler"].opt
+            policy = options.get(LIMIT, "api")
+            headers = scope["state"].setdefault("headers", {})
+            key = f"address:{address_of(scope)}"
+            if not options.get(PUBLIC):
+                try:
+                    caller = await self._authenticate(bearer_token(scope))
+                except Unauthenticated:
+                    self._limits.hit("api", key, headers)
+                    raise
+                scope["user"] = caller
+                key = f"user:{caller.user_id}"
+            if policy is not None:
+                self._limits.hit(policy, key, headers)
+        await self._app(scope, receive, send)
+
+
+def bearer_token(scope: Scope) -> str:
+    """Return the token of the one `Authorization: Bearer` header.
+
+    Raises:
+        Unauthenticated: there is none, more than one, or one of another scheme.
+    """
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) != 1:
+        raise Unauthenticated
+    scheme, _, token = values[0].partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token or not token.isascii():
+        raise Unauthenticated
+    return token.decode("ascii")

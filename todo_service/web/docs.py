@@ -1,0 +1,71 @@
+"""The docs page: Swagger UI from this package's own files, under a policy that lets no other host in.
+
+The files in `swagger/` are those of npm's `swagger-ui-dist` (Apache-2.0, see its LICENSE and NOTICE there). To update
+them: `npm pack swagger-ui-dist@5`, and copy the same five files.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from litestar import Controller, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+
+from todo_service.web.authentication import PUBLIC
+from todo_service.web.limits import LIMIT
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_MEDIA_TYPES: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+    "init.js": "text/javascript",
+}
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>todo_service</title>
+<link rel="icon" href="/docs/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/init.js"></script>
+</body>
+</html>
+"""
+
+
+class DocsController(Controller):
+    """The docs page and its files."""
+
+    path = "/docs"
+    opt = {PUBLIC: True, LIMIT: None}
+    include_in_schema = False
+
+    @get("/", media_type="text/html")
+    async def page(self) -> Response[str]:
+        """Show the OpenAPI document with Swagger UI."""
+        return Response(_PAGE, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
+
+    @get("/{name:str}")
+    async def file(self, name: FromPath[str]) -> Response[bytes]:
+        """Serve one of the page's files."""
+        if name not in _MEDIA_TYPES:
+            raise NotFoundException
+        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "public, max-age=3600"}
+        return Response(_content(name), media_type=_MEDIA_TYPES[name], headers=headers)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return (files("todo_service.web") / "swagger" / name).read_bytes()

@@ -1,0 +1,77 @@
+"""The state of the service: what it is, whether it lives, whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final, Literal
+
+import msgspec
+import structlog
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from msgspec import Meta
+
+from todo_service import __version__
+from todo_service.store.base import DocumentStore, StoreError
+from todo_service.web.authentication import PUBLIC
+from todo_service.web.boundary import Boundary
+from todo_service.web.limits import LIMIT
+from todo_service.web.openapi import problems
+from todo_service.web.problems import ProblemError
+
+READY_SECONDS: Final = 2.0
+logger = structlog.get_logger(__name__)
+
+
+class Service(msgspec.Struct):
+    """What this service is, and where to read on."""
+
+    name: str
+    version: str
+    docs: Annotated[str, Meta(description="The path of the docs page.")]
+    schema: Annotated[str, Meta(description="The path of the OpenAPI document.")]
+
+
+class Health(msgspec.Struct):
+    """That all is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+class OperationsController(Controller):
+    """What operators and monitors ask."""
+
+    path = "/"
+    tags = ["Operations"]
+    opt = {PUBLIC: True, LIMIT: None}
+
+    @get("/", operation_id="getService", summary="What this is", security=[{}])
+    async def service(self) -> Service:
+        """Name the service, its version and its documentation."""
+        return Service("todo_service", __version__, "/docs", "/schema/openapi.json")
+
+    @get("/health/live", operation_id="getLiveness", summary="Whether the process serves", security=[{}])
+    async def live(self) -> Health:
+        """Answer as long as the process serves; touches nothing else."""
+        return Health()
+
+    @get(
+        "/health/ready",
+        operation_id="getReadiness",
+        summary="Whether requests can be served",
+        security=[{}],
+        responses=problems(503),
+    )
+    async def ready(self, store: NamedDependency[DocumentStore], boundary: NamedDependency[Boundary]) -> Health:
+        """Answer 200 when the store answers within 2 s and the service is not stopping."""
+        if boundary.draining:
+            raise ProblemError("unavailable", "the service is stopping", headers={"Retry-After": "5"})
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await store.ping()
+        except (StoreError, TimeoutError) as error:
+            logger.warning("not ready", reason=str(error) or "the store did not answer in time")
+            raise ProblemError(
+                "unavailable", "the document store does not answer", headers={"Retry-After": "2"}
+            ) from None
+        return Health()

@@ -1,0 +1,206 @@
+"""The one door by which errors leave: problem details for HTTP APIs (RFC 9457).
+
+`PROBLEMS` declares every problem once. A service's error, a store's error and whatever Litestar or our own web layer
+raises are turned into one of them here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from msgspec import Meta
+
+from todo_service import errors
+from todo_service.store.base import StoreUnavailable
+
+if TYPE_CHECKING:
+    from litestar.types import ExceptionHandlersMap
+
+MEDIA_TYPE: Final = "application/problem+json"
+STORE_RETRY_SECONDS: Final = 2
+logger = structlog.get_logger(__name__)
+
+
+class Kind(NamedTuple):
+    """A declared problem.
+
+    Attributes:
+        status: The HTTP status code.
+        title: The same short sentence for every occurrence.
+    """
+
+    status: int
+    title: str
+
+
+PROBLEMS: Final[Mapping[str, Kind]] = {
+    "malformed-request": Kind(400, "The request cannot be read"),
+    "invalid-grant": Kind(400, "The grant is not valid"),
+    "unauthenticated": Kind(401, "Authentication is needed"),
+    "forbidden": Kind(403, "This is not allowed"),
+    "not-found": Kind(404, "There is nothing here"),
+    "method-not-allowed": Kind(405, "This method is not allowed here"),
+    "duplicate": Kind(409, "This value is already taken"),
+    "stale": Kind(412, "The document has changed"),
+    "body-too-large": Kind(413, "The body is too large"),
+    "unsupported-media-type": Kind(415, "This media type is not supported"),
+    "invalid": Kind(422, "The input is not valid"),
+    "rate-limited": Kind(429, "Too many requests"),
+    "internal-error": Kind(500, "The service failed"),
+    "unavailable": Kind(503, "The service cannot answer at present"),
+}
+_BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.items()))}
+
+
+class FieldError(msgspec.Struct, omit_defaults=True):
+    """One thing that is wrong with the input: where, and what."""
+
+    detail: Annotated[str, Meta(description="What is wrong, in words.")]
+    pointer: Annotated[str | None, Meta(description="JSON pointer (RFC 6901) into the body.")] = None
+    parameter: Annotated[str | None, Meta(description="The name of a query parameter or header.")] = None
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """Problem details (RFC 9457)."""
+
+    type: Annotated[str, Meta(description="Which problem this is: a stable identifier.")]
+    title: Annotated[str, Meta(description="The same short sentence for every occurrence.")]
+    status: Annotated[int, Meta(description="The HTTP status code.")]
+    detail: Annotated[str, Meta(description="What happened this time.")]
+    instance: Annotated[str, Meta(description="The path of the request.")]
+    request_id: Annotated[str, Meta(description="The request's id, as in X-Request-ID and the log.")]
+    errors: Annotated[list[FieldError] | None, Meta(description="What is wrong with the input, in order.")] = None
+    error: Annotated[str | None, Meta(description="The OAuth 2 error code (RFC 6749, section 5.2).")] = None
+
+
+class ProblemError(Exception):
+    """A problem that the web layer itself finds.
+
+    Args:
+        name: A key of `PROBLEMS`.
+        detail: What happened, for the caller.
+        errors: What is wrong with the input, if that is the problem.
+        headers: Further response headers.
+        error: An OAuth 2 error code.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        headers: Mapping[str, str] | None = None,
+        error: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.name = name
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+        self.error = error
+
+
+def invalid_parameter(name: str, detail: str) -> ProblemError:
+    """Return the problem of one query parameter (or header) that is not valid."""
+    return ProblemError("invalid", "a parameter is not valid", errors=[FieldError(parameter=name, detail=detail)])
+
+
+def _from_service(error: errors.ServiceError) -> ProblemError:
+    match error:
+        case errors.NotFound():
+            return ProblemError("not-found", str(error) or "there is no such document")
+        case errors.Invalid(faults=faults):
+            found = [FieldError(pointer=fault.pointer, detail=fault.detail) for fault in faults]
+            return ProblemError("invalid", str(error), errors=found)
+        case errors.InvalidParameter(name=name, detail=detail):
+            return invalid_parameter(name, detail)
+        case errors.Duplicate(field=field):
+            return ProblemError("duplicate", str(error), errors=[FieldError(pointer=f"/{field}", detail=str(error))])
+        case errors.Stale():
+            return ProblemError("stale", str(error) or "the document is no longer the one that If-Match names")
+        case errors.Forbidden():
+            return ProblemError("forbidden", str(error))
+        case errors.InvalidGrant():
+            return ProblemError("invalid-grant", str(error), error="invalid_grant")
+        case errors.Unauthenticated(reason=reason):
+            challenge = "Bearer" if reason is None else f'Bearer error="{reason}"'
+            return ProblemError("unauthenticated", str(error), headers={"WWW-Authenticate": challenge})
+        case errors.Busy():
+            return ProblemError("unavailable", str(error), headers={"Retry-After": "1"})
+    raise TypeError(f"no problem is declared for {type(error).__name__}") from error
+
+
+def _from_litestar(error: HTTPException) -> ProblemError:
+    if isinstance(error, ValidationException):
+        found = [
+            FieldError(parameter=str(item.get("key", "")), detail=str(item.get("message", "")))
+            for item in error.extra or []
+            if isinstance(item, dict)
+        ]
+        # Litestar raises this for a body that is not there: nothing was sent, so there is nothing to point into
+        if any(item.parameter == "data" for item in found):
+            return ProblemError("malformed-request", "a JSON body is needed")
+        return ProblemError("invalid", "a parameter is not valid", errors=found or None)
+    name = _BY_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal-error")
+    details = {
+        "not-found": "there is no such path",
+        "method-not-allowed": "this path does not have this method",
+        "body-too-large": "the body is larger than this service accepts",
+        "malformed-request": "the request cannot be read",
+    }
+    headers = {"Allow": _allowed(error)} if name == "method-not-allowed" else {}
+    return ProblemError(name, details.get(name, PROBLEMS[name].title), headers=headers)
+
+
+def _allowed(error: HTTPException) -> str:
+    """Return the methods of a path, HEAD with GET, since the boundary answers HEAD for each GET."""
+    methods = {method.strip() for method in (error.headers or {}).get("allow", "").split(",")} - {""}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()) | {"OPTIONS"}))
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Turn whatever was raised into a problem response; what nobody expected is logged and becomes a 500."""
+    match error:
+        case ProblemError():
+            problem = error
+        case errors.ServiceError():
+            problem = _from_service(error)
+        case StoreUnavailable():
+            logger.warning("store unavailable", reason=str(error))
+            problem = ProblemError(
+                "unavailable",
+                "the document store does not answer at present",
+                headers={"Retry-After": str(STORE_RETRY_SECONDS)},
+            )
+        case HTTPException() if error.status_code < 500:
+            problem = _from_litestar(error)
+        case _:
+            logger.error("unexpected error", exc_info=error)
+            problem = ProblemError("internal-error", "the service failed to handle this request; it has been logged")
+    kind = PROBLEMS[problem.name]
+    body = Problem(
+        type=f"urn:todo-service:problem:{problem.name}",
+        title=kind.title,
+        status=kind.status,
+        detail=problem.detail,
+        instance=request.scope["path"],
+        request_id=request.scope["state"].get("request_id", ""),
+        errors=problem.errors,
+        error=problem.error,
+    )
+    return Response(body, status_code=kind.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
+
+
+_Handler = Callable[[Request[Any, Any, Any], Exception], Response[Problem]]
+
+
+def exception_handlers() -> ExceptionHandlersMap:
+    """Return the handlers to give to Litestar: one for everything."""
+    everything: dict[type[Exception] | int, _Handler] = {Exception: handle}
+    return everything
