@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from bson import ObjectId
 from litestar import Litestar
 
 from tests.people import Person, assert_problem
@@ -165,7 +166,7 @@ async def test_a_spent_token_ends_the_session_after_the_grace(app: Litestar, ada
     second = (await renew(ada, ada.refresh_token)).json()["refresh_token"]
     store = store_of(app)
     claims = jwt.decode(ada.access_token, options={"verify_signature": False})
-    session = await store.get(Session, Session.id == claims["sid"])
+    session = await store.get(Session, Session.id == ObjectId(claims["sid"]))
     assert session is not None
     assert session.rotated_at is not None
     # the rotation is moved into the past, where a test would have to wait
@@ -189,7 +190,7 @@ async def test_a_forged_token_does_not_end_the_session(ada: Person) -> None:
 async def test_a_session_that_was_not_renewed_in_time_is_over(app: Litestar, ada: Person) -> None:
     claims = jwt.decode(ada.access_token, options={"verify_signature": False})
     store = store_of(app)
-    session = await store.get(Session, Session.id == claims["sid"])
+    session = await store.get(Session, Session.id == ObjectId(claims["sid"]))
     assert session is not None
     assert session.expires_at - session.created_at == timedelta(days=30)
     await store.update(Session, Session.id == session.id, changes={"expires_at": session.created_at})

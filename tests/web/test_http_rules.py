@@ -31,7 +31,6 @@ def nested(depth: int) -> bytes:
         ("PUT", "/v1/todos", 405),
         ("POST", "/v1/users", 400),
         ("GET", "/health/live", 200),
-        ("GET", "/v1//todos/../users", 404),
         ("OPTIONS", "/v1/todos", 204),
     ],
 )
@@ -74,6 +73,7 @@ async def test_a_method_that_a_path_does_not_have_is_told_what_it_has(client: ht
     options = await client.options("/v1/todos/65f1a2b3c4d5e6f708192a3b")
 
     assert_problem(answer, 405)
+    assert options.status_code == 204
     assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
     assert options.headers["allow"] == answer.headers["allow"]
 

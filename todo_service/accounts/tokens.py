@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 import jwt
 import msgspec
+from bson.errors import InvalidId
 from odmantic import ObjectId
 
 from todo_service.errors import Unauthenticated
@@ -88,7 +89,7 @@ class AccessTokens:
                 options={"require": ["sub", "sid", "iat", "exp", "jti", "iss", "aud"]},
             )
             return Caller(ObjectId(claims["sub"]), ObjectId(claims["sid"]), int(claims["exp"]))
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
+        except (jwt.InvalidTokenError, InvalidId, KeyError, TypeError, ValueError) as error:
             expired = isinstance(error, jwt.ExpiredSignatureError)
             message = "the access token has expired" if expired else "the access token is not valid"
             raise Unauthenticated(message, "invalid_token") from None

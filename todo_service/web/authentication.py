@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
+from litestar.routes import HTTPRoute
 
 from todo_service.accounts.tokens import Caller
 from todo_service.errors import Unauthenticated
 from todo_service.web.limits import LIMIT, RateLimits, address_of
+from todo_service.web.problems import allow_header
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -37,6 +39,9 @@ class Admission:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["method"] == HttpMethod.OPTIONS:
+            await _tell_methods(scope, send)
+            return
         if scope["type"] == ScopeType.HTTP:
             options = scope["route_handler"].opt
             policy = options.get(LIMIT, "api")
@@ -53,6 +58,20 @@ class Admission:
             if policy is not None:
                 self._limits.hit(policy, key, headers)
         await self._app(scope, receive, send)
+
+
+async def _tell_methods(scope: Scope, send: Send) -> None:
+    """Answer OPTIONS with the methods of the path; Litestar would tell those of one handler only."""
+    here = scope["path_template"]
+    methods = {
+        method
+        for route in scope["litestar_app"].routes
+        if isinstance(route, HTTPRoute) and here in (route.path, route.path_format)
+        for method in route.methods
+    }
+    headers = [(b"allow", allow_header(methods).encode())]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def bearer_token(scope: Scope) -> str:

@@ -14,6 +14,7 @@ from litestar.openapi.spec import (
     Components,
     License,
     OpenAPI,
+    OpenAPIType,
     Operation,
     Parameter,
     Reference,
@@ -69,7 +70,9 @@ def configuration() -> OpenAPIConfig:
                 )
             }
         ),
-        openapi_router=Router(path="/schema", route_handlers=[], opt={PUBLIC: True, LIMIT: None}),
+        openapi_router=Router(
+            path="/schema", route_handlers=[], opt={PUBLIC: True, LIMIT: None}, include_in_schema=False
+        ),
         render_plugins=[
             JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON),
             YamlRenderPlugin(path="/openapi.yaml"),
@@ -84,6 +87,7 @@ def mend(document: OpenAPI, queries: dict[str, type[msgspec.Struct]]) -> None:
     * Query parameters are read from a Struct (`ApiRequest.parameters`), which Litestar does not know: they are
       declared from the Struct here.
     * Litestar adds a 400 of its own shape to every operation with parameters; ours are problems.
+    * Headers that are only documented have no schema.
     * `exclude_from_auth` and an empty `security` are dropped, so public operations would ask for a token.
 
     Args:
@@ -97,6 +101,8 @@ def mend(document: OpenAPI, queries: dict[str, type[msgspec.Struct]]) -> None:
                 continue
             for status, response in list((operation.responses or {}).items()):
                 content = getattr(response, "content", None) or {}
+                for header in (getattr(response, "headers", None) or {}).values():
+                    header.schema = header.schema or Schema(type=OpenAPIType.STRING)
                 if status == "400" and MEDIA_TYPE not in content:
                     del operation.responses[status]  # type: ignore[union-attr]  # it was just read from there
             if operation.operation_id in queries:

@@ -6,7 +6,7 @@ raises are turned into one of them here, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -154,14 +154,15 @@ def _from_litestar(error: HTTPException) -> ProblemError:
         "body-too-large": "the body is larger than this service accepts",
         "malformed-request": "the request cannot be read",
     }
-    headers = {"Allow": _allowed(error)} if name == "method-not-allowed" else {}
+    allowed = (error.headers or {}).get("allow", "").split(", ")
+    headers = {"Allow": allow_header(allowed)} if name == "method-not-allowed" else {}
     return ProblemError(name, details.get(name, PROBLEMS[name].title), headers=headers)
 
 
-def _allowed(error: HTTPException) -> str:
-    """Return the methods of a path, HEAD with GET, since the boundary answers HEAD for each GET."""
-    methods = {method.strip() for method in (error.headers or {}).get("allow", "").split(",")} - {""}
-    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()) | {"OPTIONS"}))
+def allow_header(methods: Iterable[str]) -> str:
+    """Return the `Allow` header of a path: HEAD with GET, since the boundary answers it for each, and OPTIONS."""
+    found = {*methods, "OPTIONS"}
+    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+import msgspec.inspect
 from litestar import Request
 from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
@@ -91,14 +92,14 @@ class ApiRequest(Request[Caller, None, State]):
         Raises:
             ProblemError: 422 that names the parameter, also for one that the Struct does not have.
         """
-        known = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        known = _repeatable(kind)
         values: dict[str, Any] = {}
         for name, value in _query_pairs(self.scope["query_string"]):
             if name not in known:
                 raise invalid_parameter(name, "there is no such parameter")
             if "\x00" in value:
                 raise invalid_parameter(name, "Expected text without NUL")
-            if getattr(known[name], "__origin__", None) is list:
+            if known[name]:
                 values.setdefault(name, []).append(value)
             elif name in values:
                 raise invalid_parameter(name, "Expected this parameter once")
@@ -109,6 +110,18 @@ class ApiRequest(Request[Caller, None, State]):
         except msgspec.ValidationError as error:
             found = _field_error(error)
             raise invalid_parameter((found.pointer or "/").split("/")[1], found.detail) from None
+
+
+@cache
+def _repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
+    """Return the names of the parameters, and whether each may come more than once."""
+    described = msgspec.inspect.type_info(kind)
+    assert isinstance(described, msgspec.inspect.StructType)
+    types = {field.encode_name: field.type for field in described.fields}
+    return {
+        name: isinstance(kind.type if isinstance(kind, msgspec.inspect.Metadata) else kind, msgspec.inspect.ListType)
+        for name, kind in types.items()
+    }
 
 
 def _query_pairs(query: bytes) -> list[tuple[str, str]]:
