@@ -27,6 +27,8 @@ def nested(depth: int) -> bytes:
     [
         ("GET", "/", 200),
         ("GET", "/nowhere", 404),
+        ("GET", "/schema/nothing", 404),
+        ("GET", "/docs/nothing", 404),
         ("GET", "/v1/todos", 401),
         ("PUT", "/v1/todos", 405),
         ("POST", "/v1/users", 400),

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Router
 from litestar.datastructures import ResponseHeader
 from litestar.enums import MediaType
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import (
@@ -22,6 +23,8 @@ from litestar.openapi.spec import (
     SecurityScheme,
     Tag,
 )
+from litestar.routes import BaseRoute
+from litestar.types import ControllerRouterHandler
 
 from todo_service import __version__
 from todo_service.web.authentication import PUBLIC
@@ -49,6 +52,15 @@ def documented(*names: str) -> list[ResponseHeader]:
     return [ResponseHeader(name=name, description=_HEADERS[name], documentation_only=True) for name in names]
 
 
+class _SchemaRouter(Router):
+    """Leaves out the HTML page that Litestar adds for every other path: what is not there is a problem here too."""
+
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
+        if isinstance(value, HTTPRouteHandler) and "/{path:str}" in value.paths:
+            return []
+        return super().register(value)
+
+
 def configuration() -> OpenAPIConfig:
     """Return how the document is made and where it is served: `/schema/openapi.json` and `.yaml`."""
     return OpenAPIConfig(
@@ -70,7 +82,7 @@ def configuration() -> OpenAPIConfig:
                 )
             }
         ),
-        openapi_router=Router(
+        openapi_router=_SchemaRouter(
             path="/schema", route_handlers=[], opt={PUBLIC: True, LIMIT: None}, include_in_schema=False
         ),
         render_plugins=[
