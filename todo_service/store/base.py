@@ -26,7 +26,8 @@ Indexes
     `find`, `get` by anything but the id, and `delete` are served by an index that the model declares: `find` must be
     sorted by an index whose leading fields are fixed by equality. What no index serves raises `UnsupportedExpression`,
     so that no query ever grows with the number of accounts. A query that an index serves may still carry further
-    conditions; they are applied to each document that the index yields.
+    conditions; they are applied to each document that the index yields. An index holds at most one list, where the
+    model declares a list; NaN, integers of more than 64 bits and documents cannot stand in one.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from todo_service.store.documents import changed_keys, codec_of, decode, encode,
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
 from todo_service.store.expressions import Comparison, Node, normalise, predicate
 from todo_service.store.indexes import Walk, clash, entry_keys
+from todo_service.store.keys import AFTER
 from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
 from todo_service.store.writer import Writer
 
@@ -43,7 +44,7 @@ _MARKER: Final = b"todo-service document store"
 _META: Final = "meta"
 _INLINE: Final = 500
 _SLICE: Final = 500
-_BUILD_SLICE: Final = 1000
+_AFTER_EVERY_ID: Final = AFTER * 13
 logger = structlog.get_logger(__name__)
 
 
@@ -299,6 +300,9 @@ class EmbeddedStore(DocumentStore):
 
     def _prepare(self, environment: Environment, models: tuple[type[Model], ...]) -> dict[type[Model], _Collection]:
         """Check that the environment is ours, and make what the models need."""
+        if missing := environment.missing_bytes():
+            with environment.lengthened(missing):
+                _verify(environment, self._folder)
         meta = _own(environment, self._folder)
         collections = {}
         for model in models:
@@ -332,17 +336,10 @@ class PrimaryWalk(Walk):
     """Goes through documents in the order of their ids."""
 
     def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
-        # the documents' own keys are the ids without the tag that an index has
-        start, end, _ = self._range
-        with transaction.cursor(self._documents) as cursor:
-            found = cursor.last() if self._plan.descending else cursor.first()
-            if not self._plan.descending and start[1:]:
-                found = cursor.set_range(start[1:])
-            if self._plan.descending and cursor.set_range(end[1:]):
-                found = cursor.prev()
-            while found and (cursor.key() >= start[1:] if self._plan.descending else cursor.key() < end[1:]):
-                yield cursor.key(), cursor.key()
-                found = cursor.prev() if self._plan.descending else cursor.next()
+        # the documents' own keys are ids without the tag that an index gives them
+        start, end = self._range.start[1:], self._range.end[1:] or _AFTER_EVERY_ID
+        for identity, _ in self._between(transaction.cursor(self._documents), start, end):
+            yield identity, identity
 
 
 def _advance(steps: Iterator[bytes | None], found: list[bytes], limit: int | None, looks: int | None) -> bool:
@@ -382,6 +379,23 @@ def _own(environment: Environment, folder: Path) -> lmdb._Database:
     if written != FORMAT:
         raise StoreUnusable(f"{folder} was written in format {written}; this version reads format {FORMAT}")
     return meta
+
+
+def _verify(environment: Environment, folder: Path) -> None:
+    """Read everything in an environment whose file is too short.
+
+    Raises:
+        StoreUnusable: something of it is missing.
+    """
+    try:
+        with environment.reading() as transaction:
+            for name, _ in transaction.cursor():
+                database = environment.database(name.decode(), transaction)
+                for _, value in transaction.cursor(database):
+                    if name.startswith(b"documents:"):
+                        decode(value)
+    except (StoreUnavailable, bson.errors.BSONError):
+        raise StoreUnusable(f"{folder} is damaged: its file was cut short") from None
 
 
 def _build(transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Model], collection: _Collection) -> None:

@@ -50,14 +50,34 @@ class Environment:
                 mode=0o600,
             )
             self._lmdb.reader_check()
+            self._data = folder / "data.mdb"
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
             raise StoreUnusable(f"{folder} holds something that is no LMDB environment, or a damaged one") from None
         except (lmdb.Error, OSError) as error:
             raise StoreUnusable(f"{folder} cannot be used: {_reason(error)}") from None
 
-    def database(self, name: str, *, create: bool = True) -> lmdb._Database:
-        """Return a named database, making it if it is not there."""
-        return self._lmdb.open_db(name.encode(), create=create)
+    def missing_bytes(self) -> int:
+        """Return by how much the file is shorter than its contents: 0 for a file that is whole.
+
+        LMDB may leave out pages at the end that nothing uses; a file that was cut short lacks others.
+        """
+        needed: int = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
+        return max(0, needed - self._data.stat().st_size)
+
+    @contextmanager
+    def lengthened(self, missing: int) -> Iterator[None]:
+        """Lengthen the file, so that reading beyond its end does not kill the process; taken back if it raises."""
+        size = self._data.stat().st_size
+        os.truncate(self._data, size + missing)
+        try:
+            yield
+        except BaseException:
+            os.truncate(self._data, size)
+            raise
+
+    def database(self, name: str, transaction: lmdb.Transaction | None = None) -> lmdb._Database:
+        """Return a named database; without a transaction to look in it is made if it is not there."""
+        return self._lmdb.open_db(name.encode(), txn=transaction, create=transaction is None)
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from bson import ObjectId
+from bson import Int64, ObjectId
 
 from todo_service.store.base import OPERATORS, Condition, UnsupportedExpression
 
-INT64: Final = range(-(2**63), 2**63)
+INT64_LEAST: Final = -(2**63)
+INT64_MOST: Final = 2**63 - 1
 Document = Mapping[str, Any]
 Predicate = Callable[[Document], bool]
 
@@ -36,6 +37,7 @@ _KINDS: Final[Mapping[type, Kind]] = {
     type(None): Kind.NULL,
     bool: Kind.BOOLEAN,
     int: Kind.NUMBER,
+    Int64: Kind.NUMBER,
     float: Kind.NUMBER,
     str: Kind.TEXT,
     bytes: Kind.BYTES,
@@ -90,7 +92,8 @@ def normalised(value: object) -> Any:
         milliseconds = moment.microsecond // 1000
         # a plain datetime, for drivers look at a value's very type
         return datetime.combine(moment.date(), moment.time().replace(microsecond=milliseconds * 1000), UTC)
-    if (isinstance(value, int) and value not in INT64) or value != value:  # only NaN differs from itself
+    # only NaN differs from itself
+    if (isinstance(value, int) and not INT64_LEAST <= value <= INT64_MOST) or value != value:
         raise UnsupportedExpression("a number must be of 64 bits")
     return value
 

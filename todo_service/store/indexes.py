@@ -15,7 +15,7 @@ import lmdb
 
 from todo_service.store.documents import decode
 from todo_service.store.expressions import Comparison, Predicate, kind_of, predicate
-from todo_service.store.keys import AFTER, EMPTY_LIST, encode, tag_of
+from todo_service.store.keys import AFTER, EMPTY_LIST, after_tag_of, encode, tag_of
 from todo_service.store.planning import DeclaredIndex, Plan
 
 CUT: Final = 480
@@ -70,7 +70,7 @@ def range_of(plan: Plan) -> Range:
     if plan.bounds:
         kind = kind_of(plan.bounds[0].value)
         assert kind is not None  # normalised values have one
-        start, end = prefix + tag_of(kind), prefix + tag_of(kind) + AFTER
+        start, end = prefix + tag_of(kind), prefix + after_tag_of(kind)
     for bound in plan.bounds:
         limit = prefix + encode(bound.value)
         match bound.operator:
@@ -137,18 +137,20 @@ class Walk:
             yield from self._in_order(transaction, ties)
 
     def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
-        start, end, _ = self._range
-        with transaction.cursor(self._index) as cursor:
-            if self._plan.descending:
-                found = cursor.prev() if cursor.set_range(end) else cursor.last()
-                while found and cursor.key() >= start:
-                    yield cursor.item()
-                    found = cursor.prev()
-            else:
-                found = cursor.set_range(start)
-                while found and cursor.key() < end:
-                    yield cursor.item()
-                    found = cursor.next()
+        return self._between(transaction.cursor(self._index), self._range.start, self._range.end)
+
+    def _between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries from `start` to before `end`, in the plan's direction."""
+        if self._plan.descending:
+            found = cursor.prev() if cursor.set_range(end) else cursor.last()
+            while found and cursor.key() >= start:
+                yield cursor.item()
+                found = cursor.prev()
+        else:
+            found = cursor.set_range(start) if start else cursor.first()
+            while found and cursor.key() < end:
+                yield cursor.item()
+                found = cursor.next()
 
     def _in_order(self, transaction: lmdb.Transaction, ties: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
         prefix = b"".join(encode(value) for value in self._plan.equal)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from todo_service.store.base import UnsupportedExpression
-from todo_service.store.expressions import INT64, Kind, kind_of
+from todo_service.store.expressions import INT64_LEAST, INT64_MOST, Kind, kind_of
 
 EMPTY_LIST: Final = b"\x08"
 """What stands in an index for a list without elements: before null, as MongoDB has it."""
@@ -32,6 +32,11 @@ _OFFSET_ZERO: Final = 1 << 15
 def tag_of(kind: Kind) -> bytes:
     """Return the byte that begins every value of a kind."""
     return bytes([kind << 4])
+
+
+def after_tag_of(kind: Kind) -> bytes:
+    """Return the byte that comes after every value of a kind."""
+    return bytes([(kind << 4) + 1])
 
 
 def encode(value: Any) -> bytes:
@@ -78,7 +83,7 @@ def _terminated(payload: bytes) -> bytes:
 
 def _number(value: float) -> bytes:
     if isinstance(value, int):
-        if value not in INT64:
+        if not INT64_LEAST <= value <= INT64_MOST:
             raise UnsupportedExpression("an integer must be of 64 bits")
         nearest = float(value)
         offset = value - int(nearest)

@@ -25,7 +25,6 @@ from pymongo.errors import (
     WriteConcernError,
 )
 from pymongo.uri_parser import parse_uri
-from pymongo.write_concern import WriteConcern
 
 from todo_service.store.base import (
     Condition,
@@ -45,10 +44,8 @@ from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_ke
 CALL_SECONDS: Final = 4.0
 SELECTION_SECONDS: Final = 2.0
 DEFAULT_DATABASE: Final = "todo_service"
-_WRITE_CONCERN: Final = WriteConcern(w="majority", j=True)
 _UNAUTHORISED: Final = (13, 18, 8000)
 """MongoDB's codes for what a password or a role does not allow: waiting will not help."""
-_FAULTS_OF_A_CALL: Final = (2, 9, 14, 16, 17287, 50840)
 _SCAN_BATCH: Final = 500
 
 
@@ -75,6 +72,8 @@ class MongoDBStore(DocumentStore):
                 self._url,
                 appname="todo_service",
                 tz_aware=True,
+                w="majority",
+                journal=True,
                 serverSelectionTimeoutMS=SELECTION_SECONDS * 1000,
                 connectTimeoutMS=SELECTION_SECONDS * 1000,
                 timeoutMS=CALL_SECONDS * 1000,
@@ -192,9 +191,7 @@ class MongoDBStore(DocumentStore):
             raise StoreUnavailable("the store is closed")
         if model not in self._opened:
             raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
-        return self._engine.get_collection(model).with_options(
-            codec_options=codec_of(into), write_concern=_WRITE_CONCERN
-        )
+        return self._engine.get_collection(model).with_options(codec_options=codec_of(into))
 
 
 def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:

@@ -1,0 +1,20 @@
+"""The store under test: each test that asks for `store` runs on both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.store.models import MODELS
+from todo_service.store.base import DocumentStore
+from todo_service.store.opening import open_store
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[DocumentStore]:
+    """An open store."""
+    opened = open_store(store_url)
+    await opened.open(*MODELS)
+    yield opened
+    await opened.close()

@@ -1,0 +1,95 @@
+"""Models of the store's own tests: no todo, for the store knows none."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+from odmantic import EmbeddedModel, Index, Model
+from odmantic.bson import ObjectId
+from pymongo import IndexModel
+
+
+class Colour(StrEnum):
+    """An enumeration, as a model may have."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Part(EmbeddedModel):
+    """A document within a document."""
+
+    name: str
+    size: int = 0
+
+
+class Thing(Model):
+    """A document with every sort of index and a value of any kind."""
+
+    shelf: str = "shelf"
+    name: str | None = None
+    value: Any = None
+    tags: list[str] = []
+    colour: Colour = Colour.RED
+    parts: list[Part] = []
+    made_at: datetime | None = None
+    version: int = 1
+
+    model_config = {
+        "collection": "things",
+        "indexes": lambda: [
+            Index(Thing.shelf, Thing.value, Thing.id, name="shelf_value"),
+            Index(Thing.shelf, Thing.name, Thing.id, name="shelf_name"),
+            Index(Thing.shelf, Thing.tags, Thing.value, Thing.id, name="shelf_tags"),
+        ],
+    }
+
+
+class ThingView(Struct):
+    """What a reader may want of a thing."""
+
+    id: str
+    name: str | None
+    made_at: str | None
+    tags: list[str]
+
+
+class TimedView(Struct):
+    """A view that wants a time as a time."""
+
+    made_at: datetime | None
+    missing: int = 7
+
+
+class Badge(Model):
+    """A document with unique values: a number, and a text within an owner."""
+
+    number: int
+    owner: ObjectId
+    label: str
+
+    model_config = {
+        "collection": "badges",
+        "indexes": lambda: [
+            Index(Badge.number, unique=True, name="number"),
+            Index(Badge.owner, Badge.label, unique=True, name="owner_label"),
+        ],
+    }
+
+
+class Ticket(Model):
+    """A document that expires."""
+
+    code: str
+    expires_at: datetime
+
+    model_config = {
+        "collection": "tickets",
+        "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
+    }
+
+
+MODELS = (Thing, Badge, Ticket)

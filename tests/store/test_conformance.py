@@ -1,0 +1,642 @@
+"""The definition of the document store's interface: what `base` promises, on both stores."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from odmantic import Index, Model, ObjectId
+from odmantic.query import QueryExpression, asc, desc, in_
+from pydantic import ValidationError
+
+from tests.store.models import Badge, Colour, Part, Thing, ThingView, Ticket, TimedView
+from todo_service.store.base import (
+    DocumentStore,
+    DuplicateDocument,
+    StoreUnavailable,
+    UnsupportedExpression,
+)
+from todo_service.store.expressions import kind_of, normalise
+from todo_service.store.opening import open_store
+
+pytestmark = pytest.mark.anyio
+NOON = datetime(2026, 1, 31, 12, 0, 0, 123000, UTC)
+ON_SHELF = Thing.shelf == "shelf"
+
+
+def thing(**fields: Any) -> Thing:
+    return Thing(id=ObjectId(), **fields)
+
+
+async def put(store: DocumentStore, *values: Any) -> list[Thing]:
+    things = [thing(value=value) for value in values]
+    await store.insert(*things)
+    return things
+
+
+async def values_where(store: DocumentStore, *where: Any) -> list[Any]:
+    found = await store.find(Thing, ON_SHELF, *where, sort=asc(Thing.value), limit=1000)
+    return [one.value for one in found]
+
+
+ANY_KIND: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -(2**63),
+    2**63 - 1,
+    1.5,
+    -0.0,
+    float("inf"),
+    "",
+    "text",
+    b"",
+    b"\x00\xff",
+    NOON,
+    ObjectId("65f1a2b3c4d5e6f708192a3b"),
+]
+
+
+class TestInsertAndGet:
+    async def test_what_was_inserted_is_read_back(self, store: DocumentStore) -> None:
+        document = thing(
+            name="a\x00b🌱", value=2**53 + 1, tags=["x", "y"], colour=Colour.BLUE, parts=[Part(name="p")], made_at=NOON
+        )
+        await store.insert(document)
+
+        assert await store.get(Thing, Thing.id == document.id) == document
+
+    @pytest.mark.parametrize("value", ANY_KIND, ids=repr)
+    async def test_a_value_of_any_kind_is_read_back(self, store: DocumentStore, value: Any) -> None:
+        document = thing(value=value, tags=[])
+        await store.insert(document)
+
+        found = await store.get(Thing, Thing.id == document.id)
+        assert found is not None
+        assert found.value == value
+        assert kind_of(found.value) == kind_of(value)
+
+    async def test_times_are_kept_in_milliseconds_and_read_back_in_utc(self, store: DocumentStore) -> None:
+        document = thing(value=NOON + timedelta(microseconds=999))
+        await store.insert(document)
+
+        found = await store.get(Thing, Thing.id == document.id)
+        assert found is not None
+        assert found.value == NOON
+        assert found.value.utcoffset() == timedelta()
+
+    async def test_what_is_not_there_is_none(self, store: DocumentStore) -> None:
+        document = thing(name="a")
+        await store.insert(document)
+
+        assert await store.get(Thing, Thing.id == ObjectId()) is None
+        assert await store.get(Thing, Thing.id == document.id, Thing.name == "b") is None
+        assert await store.get(Thing, ON_SHELF, Thing.name == "b") is None
+
+    async def test_a_document_is_found_by_an_index(self, store: DocumentStore) -> None:
+        document = thing(name="a", version=3)
+        await store.insert(document, thing(name="b", version=3))
+
+        assert await store.get(Thing, ON_SHELF, Thing.name == "a", Thing.version == 3) == document
+
+    async def test_a_second_document_with_the_id_is_refused(self, store: DocumentStore) -> None:
+        document = thing(name="first")
+        await store.insert(document)
+
+        with pytest.raises(DuplicateDocument) as raised:
+            await store.insert(Thing(id=document.id, name="second"))
+
+        assert (raised.value.model, raised.value.field) == ("Thing", "id")
+        found = await store.get(Thing, Thing.id == document.id)
+        assert found is not None
+        assert found.name == "first"
+
+    async def test_documents_are_written_in_order_until_one_fails(self, store: DocumentStore) -> None:
+        owner = ObjectId()
+        badges = [
+            Badge(id=ObjectId(), number=number, owner=owner, label=str(n)) for n, number in enumerate([1, 2, 1, 3])
+        ]
+
+        with pytest.raises(DuplicateDocument):
+            await store.insert(*badges)
+
+        assert [badge.number async for badge in store.scan(Badge)] == [1, 2]
+
+
+class TestInto:
+    async def test_a_struct_takes_what_it_names_as_text(self, store: DocumentStore) -> None:
+        document = thing(name="a", made_at=NOON, tags=["x"])
+        await store.insert(document)
+
+        expected = ThingView(id=str(document.id), name="a", made_at="2026-01-31T12:00:00.123Z", tags=["x"])
+        assert await store.get(Thing, Thing.id == document.id, into=ThingView) == expected
+        assert await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=1, into=ThingView) == [expected]
+
+    @pytest.mark.parametrize("moment", [NOON.replace(microsecond=0), datetime(1, 1, 1, tzinfo=UTC), None])
+    async def test_a_time_always_has_three_digits_or_is_a_time(
+        self, store: DocumentStore, moment: datetime | None
+    ) -> None:
+        document = thing(made_at=moment)
+        await store.insert(document)
+
+        text = await store.get(Thing, Thing.id == document.id, into=ThingView)
+        timed = await store.get(Thing, Thing.id == document.id, into=TimedView)
+
+        assert text is not None
+        assert text.made_at == (
+            None if moment is None else moment.strftime("%Y").zfill(4) + moment.isoformat()[4:-6] + ".000Z"
+        )
+        assert timed == TimedView(made_at=moment, missing=7)
+
+
+MIXED = [
+    None,
+    -(2**63),
+    -1.5,
+    0,
+    0.5,
+    2**53,
+    2**53 + 1,
+    2**63 - 1,
+    float("inf"),
+    "",
+    "A",
+    "a",
+    "a\x00",
+    "ab",
+    "é",
+    "🌱",
+    b"",
+    b"a",
+    ObjectId("0" * 24),
+    ObjectId("f" * 24),
+    False,
+    True,
+    datetime(1, 1, 1, tzinfo=UTC),
+    NOON,
+    datetime(9999, 12, 31, 23, 59, 59, 999000, UTC),
+]
+
+
+class TestOrder:
+    async def test_all_kinds_are_in_order_both_ways(self, store: DocumentStore) -> None:
+        await put(store, *MIXED[1::2], *MIXED[::2])
+
+        up = await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=1000)
+        down = await store.find(Thing, ON_SHELF, sort=desc(Thing.value), limit=1000)
+
+        assert [one.value for one in up] == MIXED
+        assert [one.value for one in down] == MIXED[::-1]
+
+    async def test_equal_values_are_ordered_by_the_next_field_of_the_sort(self, store: DocumentStore) -> None:
+        things = await put(store, *[7] * 20)
+
+        up = await store.find(Thing, ON_SHELF, sort=(asc(Thing.value), asc(Thing.id)), limit=1000)
+        down = await store.find(Thing, ON_SHELF, sort=(desc(Thing.value), desc(Thing.id)), limit=1000)
+
+        ids = sorted(one.id for one in things)
+        assert [one.id for one in up] == ids
+        assert [one.id for one in down] == ids[::-1]
+
+    @pytest.mark.parametrize("limit", [1, 3, 40])
+    async def test_long_texts_are_in_order_to_the_last_character(self, store: DocumentStore, limit: int) -> None:
+        texts = [*sorted("🌱" * 199 + chr(127793 + number) for number in range(20)), "🌲", "🌳" * 300]
+        texts = sorted([*texts, "🌱" * 3, "🌱" * 120, "🌱" * 121])
+        await store.insert(*(thing(name=text) for text in texts[::-1]))
+
+        up = await store.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=limit)
+        down = await store.find(Thing, ON_SHELF, sort=desc(Thing.name), limit=limit)
+        beyond = await store.find(Thing, ON_SHELF, Thing.name > texts[5], sort=asc(Thing.name), limit=limit)
+        below = await store.find(Thing, ON_SHELF, Thing.name <= texts[5], sort=desc(Thing.name), limit=limit)
+
+        assert [one.name for one in up] == texts[:limit]
+        assert [one.name for one in down] == texts[::-1][:limit]
+        assert [one.name for one in beyond] == texts[6:][:limit]
+        assert [one.name for one in below] == texts[:6][::-1][:limit]
+
+    async def test_a_limit_takes_the_first(self, store: DocumentStore) -> None:
+        await put(store, *range(10))
+
+        found = await store.find(Thing, ON_SHELF, sort=desc(Thing.value), limit=3)
+
+        assert [one.value for one in found] == [9, 8, 7]
+
+
+class TestConditions:
+    @pytest.mark.parametrize("bound", MIXED, ids=repr)
+    async def test_comparisons_hold_within_one_kind(self, store: DocumentStore, bound: Any) -> None:
+        await put(store, *MIXED)
+        position = (
+            MIXED.index(bound) if not isinstance(bound, bool) else next(i for i, v in enumerate(MIXED) if v is bound)
+        )
+        same = [value for value in MIXED if kind_of(value) == kind_of(bound)]
+        first = next(index for index, value in enumerate(MIXED) if kind_of(value) == kind_of(bound))
+        own = position - first
+
+        assert await values_where(store, Thing.value == bound) == [bound]
+        assert await values_where(store, Thing.value != bound) == MIXED[:position] + MIXED[position + 1 :]
+        assert await values_where(store, Thing.value > bound) == same[own + 1 :]
+        assert await values_where(store, Thing.value >= bound) == same[own:]
+        assert await values_where(store, Thing.value < bound) == same[:own]
+        assert await values_where(store, Thing.value <= bound) == same[: own + 1]
+
+    async def test_integers_and_floats_are_one_kind(self, store: DocumentStore) -> None:
+        await put(store, 1, 1.5, 2)
+
+        assert await values_where(store, Thing.value == 1.0) == [1]
+        assert await values_where(store, Thing.value > 1) == [1.5, 2]
+        assert await values_where(store, Thing.value == True) == []  # noqa: E712  # an expression
+
+    async def test_membership(self, store: DocumentStore) -> None:
+        await put(store, None, 1, 2, "a")
+
+        assert await values_where(store, Thing.value.in_([2.0, "a", "b"])) == [2, "a"]
+        assert await values_where(store, Thing.value.in_([None])) == [None]
+        assert await values_where(store, Thing.value.in_([])) == []
+        assert await values_where(store, Thing.value.not_in([2, "a"])) == [None, 1]
+        assert await values_where(store, Thing.value.not_in([None])) == [1, 2, "a"]
+
+    async def test_either_of_several(self, store: DocumentStore) -> None:
+        await put(store, 1, 2, 3, 4)
+
+        found = await values_where(store, (Thing.value == 1) | ((Thing.value > 2) & (Thing.value < 4)))
+
+        assert found == [1, 3]
+
+    async def test_a_condition_on_a_list_holds_for_one_of_its_elements(self, store: DocumentStore) -> None:
+        await store.insert(
+            thing(value=1, tags=["a", "b"]), thing(value=2, tags=["b"]), thing(value=3), thing(value=4, tags=["a", "c"])
+        )
+
+        async def where(*conditions: Any) -> list[Any]:
+            return await values_where(store, *conditions)
+
+        assert await where(Thing.tags == "a") == [1, 4]
+        assert await where(Thing.tags == "a", Thing.tags == "b") == [1]
+        assert await where(Thing.tags != "a") == [2, 3]
+        assert await where(Thing.tags.in_(["b", "c"])) == [1, 2, 4]
+        assert await where(Thing.tags.not_in(["b", "c"])) == [3]
+        assert await where(Thing.tags > "b") == [4]
+        assert await where(Thing.tags == None) == []  # noqa: E711  # an expression
+        assert await where(Thing.tags == "a", Thing.value > 1) == [4]
+
+    async def test_a_missing_key_is_null(self, store_url: str) -> None:
+        class Old(Model):
+            shelf: str
+            value: Any = None
+
+            model_config = {"collection": "things"}
+
+        before = open_store(store_url)
+        await before.open(Old)
+        await before.insert(Old(id=ObjectId(), shelf="shelf", value=1))
+        await before.close()
+
+        after = open_store(store_url)
+        await after.open(Thing)
+        try:
+            assert await values_where(after, Thing.name == None) == [1]  # noqa: E711  # an expression
+            assert await values_where(after, Thing.name != None) == []  # noqa: E711  # an expression
+            assert await values_where(after, Thing.name != "x") == [1]
+            assert [one.value for one in await after.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=9)] == [1]
+        finally:
+            await after.close()
+
+    @pytest.mark.parametrize(
+        "where",
+        [
+            (True,),
+            ({"value": 1},),
+            (QueryExpression({"value": {"$regex": "a"}}),),
+            (QueryExpression({"value": {"$exists": True}}),),
+            (QueryExpression({"$nor": [{"value": {"$eq": 1}}]}),),
+            (QueryExpression({"$where": "true"}),),
+            (Thing.value == {"$gt": ""},),
+            (Thing.value == [1],),
+            (Thing.value == 2**63,),
+            (Thing.value == float("nan"),),
+        ],
+        ids=repr,
+    )
+    async def test_anything_else_is_refused(self, store: DocumentStore, where: Any) -> None:
+        with pytest.raises(UnsupportedExpression):
+            await store.find(Thing, ON_SHELF, *where, sort=asc(Thing.value), limit=1)
+
+
+class TestServedByAnIndex:
+    async def test_what_no_index_serves_is_refused(self, store: DocumentStore) -> None:
+        unserved: list[tuple[tuple[Any, ...], Any]] = [
+            ((), asc(Thing.value)),
+            ((ON_SHELF,), asc(Thing.version)),
+            ((ON_SHELF,), asc(Thing.tags)),
+            ((ON_SHELF,), (asc(Thing.value), asc(Thing.name))),
+            ((ON_SHELF,), (asc(Thing.value), desc(Thing.id))),
+            ((Thing.version == 1,), asc(Thing.value)),
+            ((ON_SHELF,), ()),
+        ]
+        for where, sort in unserved:
+            with pytest.raises(UnsupportedExpression):
+                await store.find(Thing, *where, sort=sort, limit=1)
+        with pytest.raises(UnsupportedExpression):
+            await store.get(Thing, Thing.version == 1)
+        with pytest.raises(UnsupportedExpression):
+            await store.delete(Thing, Thing.version == 1)
+        with pytest.raises(UnsupportedExpression):
+            await store.count(Thing)
+
+    async def test_a_list_s_index_serves_its_elements_in_order_each_document_once(self, store: DocumentStore) -> None:
+        await store.insert(*(thing(value=number, tags=["a", "b", "a"]) for number in (3, 1, 2)))
+
+        found = await store.find(Thing, ON_SHELF, Thing.tags == "a", sort=desc(Thing.value), limit=9)
+
+        assert [one.value for one in found] == [3, 2, 1]
+
+    async def test_an_order_may_be_that_of_the_ids(self, store: DocumentStore) -> None:
+        things = await put(store, *range(10))
+        ids = sorted(one.id for one in things)
+
+        up = await store.find(Thing, Thing.id > ids[2], sort=asc(Thing.id), limit=3)
+        down = await store.find(Thing, Thing.id < ids[8], Thing.id >= ids[1], sort=desc(Thing.id), limit=99)
+
+        assert [one.id for one in up] == ids[3:6]
+        assert [one.id for one in down] == ids[1:8][::-1]
+
+
+class TestUpdate:
+    async def test_a_change_is_applied_where_the_conditions_hold(self, store: DocumentStore) -> None:
+        document = thing(name="a", value=1, tags=["x"])
+        await store.insert(document)
+
+        changed = await store.update(
+            Thing,
+            Thing.id == document.id,
+            Thing.version == 1,
+            changes={
+                "name": "b",
+                "tags": ["y"],
+                "colour": Colour.BLUE,
+                "parts": [Part(name="p", size=2)],
+                "version": 2,
+            },
+        )
+
+        expected = document.model_copy(
+            update={"name": "b", "tags": ["y"], "colour": Colour.BLUE, "parts": [Part(name="p", size=2)], "version": 2}
+        )
+        assert changed == expected
+        assert await store.get(Thing, Thing.id == document.id) == expected
+        assert await values_where(store, Thing.tags == "y") == [1]
+        assert await values_where(store, Thing.tags == "x") == []
+        assert await values_where(store, Thing.name == "a") == []
+
+    async def test_nothing_is_written_where_they_do_not_hold(self, store: DocumentStore) -> None:
+        document = thing(name="a")
+        await store.insert(document)
+
+        assert await store.update(Thing, Thing.id == document.id, Thing.version == 2, changes={"name": "b"}) is None
+        assert await store.update(Thing, Thing.id == ObjectId(), changes={"name": "b"}) is None
+        assert await store.get(Thing, Thing.id == document.id) == document
+        assert await store.count(Thing, ON_SHELF) == 1
+
+    async def test_no_change_returns_the_document(self, store: DocumentStore) -> None:
+        document = thing(name="a")
+        await store.insert(document)
+
+        assert await store.update(Thing, Thing.id == document.id, changes={}) == document
+
+    async def test_a_deleted_document_is_not_resurrected(self, store: DocumentStore) -> None:
+        document = thing()
+        await store.insert(document)
+        await store.delete(Thing, Thing.id == document.id)
+
+        assert await store.update(Thing, Thing.id == document.id, changes={"name": "back"}) is None
+        assert await store.count(Thing, ON_SHELF) == 0
+
+    async def test_of_many_writers_with_one_condition_one_succeeds(self, store: DocumentStore) -> None:
+        document = thing()
+        await store.insert(document)
+
+        results = await asyncio.gather(
+            *(
+                store.update(
+                    Thing, Thing.id == document.id, Thing.version == 1, changes={"name": str(writer), "version": 2}
+                )
+                for writer in range(32)
+            )
+        )
+
+        winners = [result for result in results if result is not None]
+        assert len(winners) == 1
+        assert await store.get(Thing, Thing.id == document.id) == winners[0]
+
+    @pytest.mark.parametrize("changes", [{"colour": "green"}, {"tags": "x"}, {"tags": [1]}, {"version": "x"}], ids=repr)
+    async def test_a_value_that_does_not_fit_is_refused(self, store: DocumentStore, changes: dict[str, Any]) -> None:
+        document = thing()
+        await store.insert(document)
+
+        with pytest.raises(ValidationError):
+            await store.update(Thing, Thing.id == document.id, changes={"name": "b"} | changes)
+
+        assert await store.get(Thing, Thing.id == document.id) == document
+
+    async def test_only_fields_can_change_and_only_by_id(self, store: DocumentStore) -> None:
+        document = thing()
+        await store.insert(document)
+
+        for name in ("id", "_id", "nothing", "parts.0.name", "$set"):
+            with pytest.raises(UnsupportedExpression):
+                await store.update(Thing, Thing.id == document.id, changes={name: ObjectId()})
+        with pytest.raises(UnsupportedExpression):
+            await store.update(Thing, ON_SHELF, changes={"name": "b"})
+
+
+class TestUnique:
+    async def test_two_documents_cannot_have_one_unique_value(self, store: DocumentStore) -> None:
+        owner = ObjectId()
+        await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="a"))
+
+        with pytest.raises(DuplicateDocument) as by_number:
+            await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="b"))
+        with pytest.raises(DuplicateDocument) as by_label:
+            await store.insert(Badge(id=ObjectId(), number=2, owner=owner, label="a"))
+        await store.insert(Badge(id=ObjectId(), number=3, owner=ObjectId(), label="a"))
+
+        assert (by_number.value.model, by_number.value.field) == ("Badge", "number")
+        assert by_label.value.field == "label"
+        assert [badge.number async for badge in store.scan(Badge)] == [1, 3]
+
+    async def test_a_change_cannot_take_another_document_s_value(self, store: DocumentStore) -> None:
+        first, second = (Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in (1, 2))
+        await store.insert(first, second)
+
+        with pytest.raises(DuplicateDocument):
+            await store.update(Badge, Badge.id == second.id, changes={"number": 1})
+        await store.update(Badge, Badge.id == first.id, changes={"number": 5})
+        await store.update(Badge, Badge.id == second.id, changes={"number": 1})
+
+        assert [badge.number async for badge in store.scan(Badge)] == [5, 1]
+
+    async def test_a_value_is_free_again_after_a_delete(self, store: DocumentStore) -> None:
+        badge = Badge(id=ObjectId(), number=1, owner=ObjectId(), label="x")
+        await store.insert(badge)
+        await store.delete(Badge, Badge.id == badge.id)
+
+        await store.insert(Badge(id=ObjectId(), number=1, owner=badge.owner, label="x"))
+
+        assert await store.count(Badge, Badge.number == 1) == 1
+
+    async def test_of_many_at_once_one_gets_the_value(self, store: DocumentStore) -> None:
+        badges = [Badge(id=ObjectId(), number=1, owner=ObjectId(), label="x") for _ in range(32)]
+
+        results = await asyncio.gather(*(store.insert(badge) for badge in badges), return_exceptions=True)
+
+        assert sum(result is None for result in results) == 1
+        assert sum(isinstance(result, DuplicateDocument) for result in results) == 31
+
+    async def test_long_values_are_compared_to_the_last_character(self, store: DocumentStore) -> None:
+        owner = ObjectId()
+        await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="🌱" * 300 + "a"))
+
+        await store.insert(Badge(id=ObjectId(), number=2, owner=owner, label="🌱" * 300 + "b"))
+        with pytest.raises(DuplicateDocument):
+            await store.insert(Badge(id=ObjectId(), number=3, owner=owner, label="🌱" * 300 + "a"))
+
+
+class TestDeleteAndCount:
+    async def test_every_document_that_matches_is_deleted(self, store: DocumentStore) -> None:
+        await put(store, *range(1200))
+
+        assert await store.count(Thing, ON_SHELF, Thing.value < 1100) == 1100
+        assert await store.delete(Thing, ON_SHELF, Thing.value < 1100) == 1100
+        assert await store.delete(Thing, ON_SHELF, Thing.value < 1100) == 0
+        assert await values_where(store) == list(range(1100, 1200))
+
+    async def test_a_delete_by_id_may_have_conditions(self, store: DocumentStore) -> None:
+        document = thing(version=2)
+        await store.insert(document)
+
+        assert await store.delete(Thing, Thing.id == document.id, Thing.version == 1) == 0
+        assert await store.count(Thing, Thing.id == document.id) == 1
+        assert await store.delete(Thing, Thing.id == document.id, in_(Thing.version, [1, 2])) == 1
+        assert await store.count(Thing, Thing.id == document.id) == 0
+
+    async def test_counting_with_conditions_that_no_index_settles(self, store: DocumentStore) -> None:
+        await store.insert(*(thing(value=number, version=number % 3) for number in range(30)))
+
+        assert await store.count(Thing, ON_SHELF, Thing.version == 1) == 10
+        assert await store.count(Thing, ON_SHELF, Thing.value >= 15, Thing.version == 1) == 5
+
+
+class TestScan:
+    async def test_every_document_comes_once_in_the_order_of_ids(self, store: DocumentStore) -> None:
+        things = await put(store, *range(1203))
+
+        found = [one.id async for one in store.scan(Thing)]
+
+        assert found == sorted(one.id for one in things)
+
+    async def test_writes_meanwhile_neither_double_nor_lose_what_stays(self, store: DocumentStore) -> None:
+        staying = [one.id for one in await put(store, *range(1500))]
+        found: list[ObjectId] = []
+
+        async for one in store.scan(Thing):
+            if len(found) % 100 == 0:
+                await put(store, "new")
+                await store.update(Thing, Thing.id == one.id, changes={"name": "touched"})
+            found.append(one.id)
+
+        assert len(found) == len(set(found))
+        assert set(staying) <= set(found)
+
+
+class TestLife:
+    async def test_documents_outlive_the_store(self, store_url: str) -> None:
+        document = thing(name="a", value=1)
+        first = open_store(store_url)
+        await first.open(Thing, Badge)
+        await first.insert(document)
+        await first.close()
+
+        second = open_store(store_url)
+        await second.open(Thing, Badge)
+        found = await second.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=9)
+        await second.close()
+
+        assert found == [document]
+
+    async def test_a_new_index_is_built_from_the_documents(self, store_url: str) -> None:
+        class Plain(Model):
+            shelf: str = "shelf"
+            value: Any = None
+
+            model_config = {"collection": "things"}
+
+        first = open_store(store_url)
+        await first.open(Plain)
+        await first.insert(*(Plain(id=ObjectId(), value=value) for value in (3, 1, 2)))
+        with pytest.raises(UnsupportedExpression):
+            await first.find(Plain, Plain.shelf == "shelf", sort=asc(Plain.value), limit=9)
+        await first.close()
+
+        second = open_store(store_url)
+        await second.open(Thing)
+        found = await values_where(second)
+        await second.close()
+
+        assert found == [1, 2, 3]
+
+    async def test_an_index_that_is_not_part_of_the_interface_is_refused(self, store_url: str) -> None:
+        class Mixed(Model):
+            a: int
+            b: int
+
+            model_config = {"indexes": lambda: [Index(asc(Mixed.a), desc(Mixed.b), name="mixed")]}
+
+        store = open_store(store_url)
+        with pytest.raises(UnsupportedExpression):
+            await store.open(Mixed)
+        await store.close()
+
+    async def test_a_closed_store_is_unavailable(self, store: DocumentStore) -> None:
+        await store.close()
+        await store.close()
+
+        for call in (
+            store.ping(),
+            store.insert(thing()),
+            store.get(Thing, Thing.id == ObjectId()),
+            store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=1),
+            store.update(Thing, Thing.id == ObjectId(), changes={"name": "x"}),
+            store.delete(Thing, ON_SHELF),
+            store.count(Thing, ON_SHELF),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await call
+        with pytest.raises(StoreUnavailable):
+            [one async for one in store.scan(Thing)]
+
+    async def test_a_model_that_it_was_not_opened_for_is_refused(self, store: DocumentStore) -> None:
+        class Stranger(Model):
+            name: str
+
+        with pytest.raises(UnsupportedExpression):
+            await store.insert(Stranger(id=ObjectId(), name="x"))
+
+    async def test_it_answers_a_ping(self, store: DocumentStore) -> None:
+        await store.ping()
+
+    async def test_a_document_that_has_not_expired_stays(self, store: DocumentStore) -> None:
+        later = datetime.now(UTC) + timedelta(days=1)
+        await store.insert(Ticket(id=ObjectId(), code="x", expires_at=later.replace(microsecond=0)))
+
+        assert [ticket.code async for ticket in store.scan(Ticket)] == ["x"]
+        assert await store.count(Ticket, Ticket.expires_at < later + timedelta(days=1)) == 1
+
+
+def test_a_condition_takes_a_time_of_any_offset() -> None:
+    berlin = NOON.astimezone(timezone(timedelta(hours=1)))
+
+    assert normalise([Thing.made_at == berlin]) == normalise([Thing.made_at == NOON])

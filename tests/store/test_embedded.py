@@ -1,0 +1,250 @@
+"""What only the embedded store has to hold: processes, growth, damage, and an event loop that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import lmdb
+import pytest
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from tests.store.models import MODELS, Badge, Thing, Ticket
+from todo_service.store.base import DuplicateDocument, StoreUnusable
+from todo_service.store.embedded import EmbeddedStore
+from todo_service.store.expressions import normalise
+from todo_service.store.planning import plan
+
+pytestmark = pytest.mark.anyio
+SMALL_MAP = 2**18
+REPOSITORY = Path(__file__).parents[2]
+
+
+async def write_badges(folder: Path, writer: int, count: int) -> int:
+    """Write badges; each number is wanted by two writers, and one gets it."""
+    store = EmbeddedStore(folder, map_bytes=SMALL_MAP)
+    await store.open(*MODELS)
+    owner = ObjectId()
+    written = 0
+    for number in range(count):
+        badge = Badge(id=ObjectId(), number=(writer // 2) * count + number, owner=owner, label=f"{number}" * 50)
+        try:
+            await store.insert(badge)
+        except DuplicateDocument:
+            continue
+        written += 1
+    await store.close()
+    return written
+
+
+def write_in_a_process(folder: str, writer: int, count: int) -> int:
+    return asyncio.run(write_badges(Path(folder), writer, count))
+
+
+async def test_several_processes_share_one_folder_whose_map_grows(tmp_path: Path) -> None:
+    writers, count = 4, 300
+    context = multiprocessing.get_context("spawn")
+
+    def run() -> list[int]:
+        with context.Pool(writers) as pool:
+            return pool.starmap(write_in_a_process, [(str(tmp_path), writer, count) for writer in range(writers)])
+
+    written = await asyncio.to_thread(run)
+
+    store = EmbeddedStore(tmp_path, map_bytes=SMALL_MAP)
+    await store.open(*MODELS)
+    numbers = sorted([badge.number async for badge in store.scan(Badge)])
+    await store.close()
+    assert numbers == list(range(writers // 2 * count))
+    assert sum(written) == len(numbers)
+    assert (tmp_path / "data.mdb").stat().st_size > SMALL_MAP
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from odmantic import ObjectId
+from tests.store.models import MODELS, Thing
+from todo_service.store.embedded import EmbeddedStore
+
+async def main():
+    store = EmbeddedStore(Path(sys.argv[1]))
+    await store.open(*MODELS)
+    async def write(number):
+        while True:
+            thing = Thing(id=ObjectId(), value=number)
+            await store.insert(thing)
+            print(thing.id, flush=True)
+    await asyncio.gather(*(write(number) for number in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def acknowledged_by_killed_writers(folder: Path) -> set[str]:
+    """Let processes write until they are killed, and return the ids whose writes they saw return."""
+    acknowledged: set[str] = set()
+    for round_number in range(3):
+        command = [sys.executable, "-c", WRITER, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+            assert process.stdout is not None
+            wanted = len(acknowledged) + 100 + 50 * round_number
+            while len(acknowledged) < wanted:
+                line = process.stdout.readline()
+                assert line, "the writer ended by itself"
+                acknowledged.add(line.strip())
+            process.send_signal(signal.SIGKILL)
+            acknowledged |= {line.strip() for line in process.stdout if len(line) == 25}
+    return acknowledged
+
+
+async def test_what_was_acknowledged_survives_the_death_of_the_process(tmp_path: Path) -> None:
+    acknowledged = await asyncio.to_thread(acknowledged_by_killed_writers, tmp_path)
+
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    found = {str(thing.id) async for thing in store.scan(Thing)}
+    by_index = await store.count(Thing, Thing.shelf == "shelf")
+    await store.close()
+    assert acknowledged <= found
+    assert by_index == len(found)
+
+
+async def test_folders_and_files_are_the_owner_s_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "store"
+    store = EmbeddedStore(folder)
+    await store.open(*MODELS)
+    await store.close()
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+async def test_what_is_not_ours_is_refused_in_one_line(tmp_path: Path) -> None:
+    text, foreign, file, newer = (tmp_path / name for name in ("text", "foreign", "file", "newer"))
+    text.mkdir()
+    (text / "data.mdb").write_bytes(b"these are my holiday photos" * 1000)
+    foreign.mkdir()
+    with lmdb.open(str(foreign), max_dbs=2) as environment:
+        environment.open_db(b"somebody's")
+    file.write_text("a file, no folder")
+    newer.mkdir()
+    store = EmbeddedStore(newer)
+    await store.open(Thing)
+    await store.close()
+    with lmdb.open(str(newer), max_dbs=20) as environment, environment.begin(write=True) as transaction:
+        meta = environment.open_db(b"meta", txn=transaction)
+        raw = transaction.get(b"todo-service document store", db=meta)
+        transaction.put(
+            b"todo-service document store", raw.replace(b"\x01\x00\x00\x00\x00", b"\x09\x00\x00\x00\x00"), db=meta
+        )
+
+    for folder in (text, foreign, file, newer, file / "below"):
+        with pytest.raises(StoreUnusable) as raised:
+            await EmbeddedStore(folder).open(*MODELS)
+        assert "\n" not in str(raised.value)
+        assert str(folder) in str(raised.value)
+    assert (text / "data.mdb").read_bytes() == b"these are my holiday photos" * 1000
+
+
+async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> None:
+    """A truncated file must never take the process down: it is refused, or what is left of it is whole."""
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    await store.insert(*(Thing(id=ObjectId(), value=number, name="x" * 200) for number in range(500)))
+    await store.close()
+    data = tmp_path / "data.mdb"
+    whole = data.read_bytes()
+    program = (
+        "import asyncio, sys; from pathlib import Path; from tests.store.models import MODELS, Thing\n"
+        "from todo_service.store.base import StoreError; from todo_service.store.embedded import EmbeddedStore\n"
+        "async def main():\n"
+        "    store = EmbeddedStore(Path(sys.argv[1]))\n"
+        "    try:\n"
+        "        await store.open(*MODELS)\n"
+        "        print(len([1 async for _ in store.scan(Thing)]))\n"
+        "    except StoreError as error: print('refused', error)\n"
+        "asyncio.run(main())\n"
+    )
+    for size in (0, 100, 4096, 8192, len(whole) // 2):
+        data.write_bytes(whole[:size])
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            check=False,
+        )
+        assert done.returncode == 0, (size, done)
+        assert done.stdout.startswith("refused") or size == 0
+
+
+async def test_the_event_loop_goes_on_during_a_long_count(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    await store.insert(*(Thing(id=ObjectId(), value=number, version=number % 7) for number in range(20_000)))
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    counted = await store.count(Thing, Thing.shelf == "shelf", Thing.version == 3)
+    ticking.cancel()
+    await store.close()
+
+    assert counted == len(range(3, 20_000, 7))
+    assert ticks > 10
+
+
+async def test_expired_documents_are_deleted(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path, expiry_seconds=0.01)
+    await store.open(*MODELS)
+    now = datetime.now(UTC)
+    await store.insert(
+        *(Ticket(id=ObjectId(), code=f"{hours}", expires_at=now + timedelta(hours=hours)) for hours in (-2, -1, 1))
+    )
+
+    async with asyncio.timeout(10):
+        while [ticket.code async for ticket in store.scan(Ticket)] != ["1"]:
+            await store.ping()
+    await store.close()
+
+
+async def test_a_cancelled_write_is_whole_or_not_there(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    writes = [asyncio.create_task(store.insert(Thing(id=ObjectId(), value=number))) for number in range(50)]
+    await asyncio.sleep(0)
+    for write in writes[::2]:
+        write.cancel()
+    await asyncio.gather(*writes, return_exceptions=True)
+
+    found = {thing.value async for thing in store.scan(Thing)}
+    counted = await store.count(Thing, Thing.shelf == "shelf")
+    await store.close()
+
+    assert set(range(1, 50, 2)) <= found
+    assert counted == len(found)
+
+
+async def test_the_index_that_fixes_most_is_walked() -> None:
+    on_shelf = Thing.shelf == "shelf"
+
+    by_value = plan(Thing, normalise([on_shelf, Thing.value > 3]), asc(Thing.value))
+    by_tag = plan(Thing, normalise([on_shelf, Thing.tags == "a", Thing.tags == "b"]), asc(Thing.value))
+    by_id = plan(Thing, normalise([Thing.id == ObjectId(), on_shelf]))
+
+    assert (by_value.declared.name, len(by_value.equal), len(by_value.bounds)) == ("shelf_value", 1, 1)
+    assert (by_tag.declared.name, len(by_tag.equal), len(by_tag.residual)) == ("shelf_tags", 2, 1)
+    assert by_id.declared.name == "_id_"

@@ -1,0 +1,115 @@
+"""What only the store on MongoDB has to hold."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from odmantic import ObjectId
+from odmantic.query import asc, desc
+from pymongo import MongoClient
+from pymongo.uri_parser import parse_uri
+
+from tests.mongod import free_port
+from tests.store.models import MODELS, Thing
+from todo_service.store.base import StoreUnavailable, StoreUnusable
+from todo_service.store.mongodb import MongoDBStore
+from todo_service.store.opening import open_store
+
+pytestmark = pytest.mark.anyio
+
+
+def stages(plan: dict[str, Any]) -> set[str]:
+    """Return the names of all stages of a plan."""
+    found = {plan["stage"]}
+    for inner in [plan.get("inputStage"), *plan.get("inputStages", [])]:
+        if inner:
+            found |= stages(inner)
+    return found
+
+
+async def test_a_query_reads_an_index_and_sorts_nothing(mongodb_url: str) -> None:
+    store = MongoDBStore(mongodb_url)
+    await store.open(*MODELS)
+    await store.insert(*(Thing(id=ObjectId(), value=number, tags=["a"]) for number in range(50)))
+    database = parse_uri(mongodb_url)["database"]
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client[database].command("profile", 2)
+        await store.find(Thing, Thing.shelf == "shelf", Thing.value > 10, sort=desc(Thing.value), limit=5)
+        await store.find(Thing, Thing.shelf == "shelf", Thing.tags == "a", sort=asc(Thing.value), limit=5)
+        await store.get(Thing, Thing.shelf == "shelf", Thing.name == "x")
+        await store.count(Thing, Thing.shelf == "shelf", Thing.value < 10)
+        await store.delete(Thing, Thing.shelf == "shelf", Thing.value < 10)
+        client[database].command("profile", 0)
+        seen = list(client[database]["system.profile"].find({"ns": f"{database}.things"}))
+    await store.close()
+
+    assert len(seen) == 5
+    for operation in seen:
+        assert operation["planSummary"].startswith(("IXSCAN", "COUNT_SCAN")), operation["planSummary"]
+        assert not operation.get("hasSortStage")
+
+
+async def test_every_write_waits_for_a_majority_and_the_journal(mongodb_url: str) -> None:
+    store = MongoDBStore(f"{mongodb_url}?w=0&journal=false")
+    await store.open(*MODELS)
+    database = parse_uri(mongodb_url)["database"]
+    document = Thing(id=ObjectId())
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client[database].command("profile", 2)
+        await store.insert(document)
+        await store.update(Thing, Thing.id == document.id, changes={"name": "x"})
+        await store.delete(Thing, Thing.id == document.id)
+        client[database].command("profile", 0)
+        seen = [operation.get("command", {}) for operation in client[database]["system.profile"].find()]
+    await store.close()
+
+    concerns = [command["writeConcern"] for command in seen if "writeConcern" in command]
+    assert concerns
+    assert all(concern["w"] == "majority" and concern["j"] is True for concern in concerns)
+
+
+@pytest.mark.parametrize("call", ["open", "ping"])
+async def test_a_server_that_is_not_there_is_unavailable_in_time(call: str) -> None:
+    store = MongoDBStore(f"mongodb://127.0.0.1:{free_port()}/test")
+    started = time.monotonic()
+
+    with pytest.raises(StoreUnavailable):
+        await store.open(Thing)
+    await store.close()
+
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://",
+        "mongodb://user:secret@",
+        "mongodb://user:secret@host:port/db",
+        "mongodb://host/db?w=majority&unknown=%zz",
+        "mongodb://a b/db",
+        "http://127.0.0.1/",
+        "lmdb://host/path",
+        "lmdb://",
+        "nonsense",
+        "",
+    ],
+)
+async def test_an_address_that_cannot_be_used_is_one_line_without_the_password(url: str) -> None:
+    with pytest.raises((StoreUnusable, StoreUnavailable)) as raised:
+        await open_store(url).open(Thing)
+
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+async def test_an_index_that_stands_otherwise_cannot_be_opened(mongodb_url: str) -> None:
+    database = parse_uri(mongodb_url)["database"]
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client[database]["badges"].create_index([("number", 1)], name="number")
+    store = MongoDBStore(mongodb_url)
+
+    with pytest.raises(StoreUnusable):
+        await store.open(*MODELS)
