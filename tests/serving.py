@@ -1,0 +1,74 @@
+"""The service as users run it: a process of its own, on a loopback port."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.mongod import free_port
+
+START_SECONDS = 30
+REPOSITORY = Path(__file__).parent.parent
+
+
+class Service:
+    """A running service.
+
+    Attributes:
+        url: Where it answers.
+        process: Its process; with several workers, their parent.
+    """
+
+    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+        self.url = url
+        self.process = process
+
+    def await_ready(self) -> None:
+        """Return when it is ready."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            assert self.process.poll() is None, "the service ended at once"
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < deadline, "the service does not answer"
+
+    def stop(self) -> int:
+        """Stop it as an operator would, and return its exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout=START_SECONDS)
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """Return the environment of a service whose data lies in a folder."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {"DATA_DIR": str(folder), "RATE_LIMIT_ENABLED": "false", "PYTHONPATH": str(REPOSITORY)} | variables
+
+
+@contextmanager
+def running_service(
+    folder: Path, variables: Mapping[str, str] | None = None, port: int | None = None
+) -> Iterator[Service]:
+    """Run `todo-service serve`, with its data and its log in a folder, until the block ends."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "todo_service", "serve", "--port", str(port)]
+    with (folder / "service.log").open("a") as log:
+        process = subprocess.Popen(
+            command, env=environment(folder, **(variables or {})), stderr=log, stdout=log, cwd=folder, text=True
+        )
+    service = Service(f"http://127.0.0.1:{port}", process)
+    try:
+        service.await_ready()
+        yield service
+    finally:
+        if process.poll() is None:
+            service.stop()

@@ -1,0 +1,82 @@
+"""Logs: one line an event, in either form, that no value can forge and no secret gets into."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.people import UserCreateFactory
+from tests.serving import environment, running_service
+
+PROGRAM = """
+import logging, structlog
+from todo_service.logs import configure_logging
+from todo_service.settings import load_settings
+configure_logging(load_settings())
+log = structlog.get_logger("somewhere")
+log.info("first", text="one\\nFORGED line", other="\\x1b[31mred")
+log.debug("not shown")
+logging.getLogger("library").warning("from a %s", "library\\nFORGED")
+logging.getLogger("uvicorn.error").info("not shown")
+try:
+    raise RuntimeError("inside")
+except RuntimeError:
+    log.exception("failed")
+"""
+
+
+def lines(folder: Path, form: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment(folder, LOG_FORMAT=form),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
+    first, library, failed = map(json.loads, lines(tmp_path, "json"))
+
+    assert first["event"] == "first"
+    assert first["text"] == "one\nFORGED line"
+    assert (first["level"], first["logger"]) == ("info", "somewhere")
+    assert first["timestamp"].endswith("Z")
+    assert library["event"] == "from a library\nFORGED"
+    assert failed["exception"][0]["exc_type"] == "RuntimeError"
+
+
+def test_console_logs_cannot_be_forged(tmp_path: Path) -> None:
+    shown = lines(tmp_path, "console")
+
+    assert not [line for line in shown if line.startswith("FORGED")]
+    assert "\x1b" not in "".join(shown)
+    assert [line for line in shown if "RuntimeError: inside" in line]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_request_is_one_line_with_its_route_and_no_secret(tmp_path: Path, form: str) -> None:
+    user = UserCreateFactory.build()
+    with running_service(tmp_path, {"LOG_FORMAT": form}) as service:
+        httpx.post(
+            f"{service.url}/v1/users", json={"username": user.username, "email": user.email, "password": user.password}
+        )
+        form_fields = {"grant_type": "password", "username": user.username, "password": user.password}
+        tokens = httpx.post(f"{service.url}/v1/auth/token", data=form_fields).json()
+        header = {"Authorization": f"Bearer {tokens['access_token']}", "X-Request-ID": "the-request"}
+        httpx.get(f"{service.url}/v1/todos/65f1a2b3c4d5e6f708192a3b?q=private", headers=header)
+        service.stop()
+
+    log = (tmp_path / "service.log").read_text()
+    (line,) = [line for line in log.splitlines() if "the-request" in line]
+    assert "/v1/todos/{todo_id" in line
+    assert "65f1a2b3c4d5e6f708192a3b" not in line
+    for secret in (user.password, tokens["access_token"], tokens["refresh_token"], "private", user.email):
+        assert secret not in log

@@ -1,0 +1,50 @@
+"""README promises only what works: its commands run as they are printed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.serving import START_SECONDS, running_service
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def commands_of(section: str) -> str:
+    """Return the shell commands of a section of README."""
+    text = README.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    return "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+
+
+def test_the_first_todo_works_as_printed(tmp_path: Path, store_url: str) -> None:
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    with running_service(tmp_path, variables) as service:
+        script = commands_of("The first todo").replace("http://127.0.0.1:8000", service.url)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607  # README is for a shell
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=True,
+        )
+
+    registered, listed, changed, completed = re.findall(r"\{(?:[^{}]|\{[^{}]*\})*\}", done.stdout)
+    assert '"username":"ada"' in registered
+    assert '"title":"Water the plants"' in listed
+    assert '"due_at":"2027-01-31T08:00:00.000Z"' in listed
+    assert '"title":"Water all the plants"' in changed
+    assert '"version":2' in changed
+    assert '"due_at":null' in changed
+    assert '"completed":true' in completed
+    assert done.stdout.endswith("204\n")
+
+
+@pytest.mark.parametrize("command", ["start", "test"])
+def test_the_two_commands_are_at_the_top_and_are_pdm_s(command: str) -> None:
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+
+    assert f'pip install "pdm[locked]" && pdm {command}\n' in README.split("## The first todo")[0]
+    assert re.search(rf"^{command} = ", project, re.MULTILINE)

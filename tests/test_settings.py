@@ -1,0 +1,160 @@
+"""Every setting: its default, its bounds, and what is said of a bad one."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from todo_service.secret_key import kept_secret_key
+from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, settings_table
+
+KEY = "k" * 32
+README = Path(__file__).parent.parent / "README.md"
+
+
+def load(folder: Path, **variables: str) -> Settings:
+    return load_settings({"DATA_DIR": str(folder)} | variables)
+
+
+def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert (settings.environment, settings.log_format, settings.log_level) == ("development", "console", "info")
+    assert (settings.access_token_seconds, settings.refresh_token_days) == (600, 30)
+    assert settings.rate_limit_enabled
+    assert (settings.rate_limit_api, settings.rate_limit_auth) == ("600/minute", "10/minute")
+    assert (settings.trusted_proxies, settings.allowed_hosts, settings.cors_origins) == ((), (), ())
+    assert settings.max_body_bytes == 2**20
+    assert settings.metrics_token is None
+    assert settings.store_address == f"lmdb://{tmp_path}/store"
+    assert load(tmp_path, ENVIRONMENT="production").log_format == "json"
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("STORE_URL", ["lmdb:///x", "mongodb://h/d"], ["lmdb://x", "postgres://h/d", "x"]),
+        ("PORT", ["1", "65535"], ["0", "65536", "-1", "8e3", "eighty", "8000.0"]),
+        ("WORKERS", ["1", "64"], ["0", "65", "two"]),
+        ("ENVIRONMENT", ["production", "Development"], ["staging"]),
+        ("SECRET_KEY", [KEY], ["k" * 31]),
+        ("PREVIOUS_SECRET_KEYS", [KEY, f"{KEY}, {KEY}"], ["short", f"{KEY},short"]),
+        ("ACCESS_TOKEN_SECONDS", ["30", "86400"], ["29", "86401"]),
+        ("REFRESH_TOKEN_DAYS", ["1", "365"], ["0", "366"]),
+        ("RATE_LIMIT_ENABLED", ["true", "0", "No"], ["perhaps"]),
+        ("RATE_LIMIT_API", ["5/second", "100/hour"], ["many", "5"]),
+        ("RATE_LIMIT_AUTH", ["5/second"], ["5 per"]),
+        ("TRUSTED_PROXIES", ["127.0.0.1", "10.0.0.0/8, ::1"], ["localhost", "10.0.0.0/99"]),
+        ("ALLOWED_HOSTS", ["todo.example.com, *.example.com"], ["http://example.com", "a b"]),
+        ("CORS_ORIGINS", ["https://a.example", "http://localhost:3000, https://b.example"], ["*", "https://a/b", "a"]),
+        ("MAX_BODY_BYTES", ["1024", "67108864"], ["1023", "67108865", "1 MiB"]),
+        ("METRICS_TOKEN", ["t" * 16], ["t" * 15]),
+        ("LOG_LEVEL", ["debug", "ERROR"], ["loud"]),
+        ("LOG_FORMAT", ["json", "console"], ["xml"]),
+    ],
+)
+def test_a_setting_is_checked(tmp_path: Path, name: str, good: list[str], bad: list[str]) -> None:
+    for value in good:
+        load(tmp_path, **{"SECRET_KEY": KEY, name: value})
+    for value in bad:
+        with pytest.raises(SettingsError) as raised:
+            load(tmp_path, **{"SECRET_KEY": KEY, name: value})
+        variable = next(variable for variable in VARIABLES if variable.name == name)
+        assert len(str(raised.value).splitlines()) == 1
+        assert str(raised.value).startswith(f"{name}: ")
+        assert variable.allowed in str(raised.value)
+        assert (repr(value) in str(raised.value)) is not variable.secret
+
+
+def test_every_bad_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(tmp_path, PORT="x", WORKERS="y", SECRET_KEY="short")
+
+    assert [line.split(":")[0] for line in str(raised.value).splitlines()] == ["PORT", "WORKERS", "SECRET_KEY"]
+
+
+def test_an_empty_value_is_an_unset_one(tmp_path: Path) -> None:
+    assert load(tmp_path, PORT="", METRICS_TOKEN=" ", STORE_URL="").port == 8000
+
+
+def test_options_come_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("PORT=1111\nHOST=1.1.1.1\nWORKERS=3\n")
+
+    settings = load_settings(
+        {"DATA_DIR": str(tmp_path), "PORT": "2222", "HOST": "2.2.2.2"}, dotenv, port="3333", host=None
+    )
+
+    assert (settings.port, settings.host, settings.workers) == (3333, "2.2.2.2", 3)
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_on_the_embedded_store_a_secret_key_is_made_once_and_kept(tmp_path: Path, environment: str) -> None:
+    folder = tmp_path / "new" / "data"
+
+    first = load(folder, ENVIRONMENT=environment)
+    second = load(folder, ENVIRONMENT=environment)
+
+    assert first.secret_key == second.secret_key
+    assert len(first.secret_key) >= 32
+    assert [path.name for path in folder.iterdir()] == ["secret_key"]
+    assert (folder / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        keys = set(threads.map(lambda _: kept_secret_key(tmp_path / "data"), range(64)))
+
+    assert len(keys) == 1
+
+
+def test_a_key_that_was_damaged_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text("short")
+
+    with pytest.raises(SettingsError) as raised:
+        load(tmp_path)
+
+    assert len(str(raised.value).splitlines()) == 1
+    assert (tmp_path / "secret_key").read_text() == "short"
+
+
+def test_on_mongodb_a_secret_key_is_needed_in_production_only(tmp_path: Path) -> None:
+    url = "mongodb://127.0.0.1/todo"
+
+    first, second = load(tmp_path, STORE_URL=url), load(tmp_path, STORE_URL=url)
+    with pytest.raises(SettingsError, match="SECRET_KEY: needed in production"):
+        load(tmp_path, STORE_URL=url, ENVIRONMENT="production")
+
+    assert first.secret_key_made
+    assert first.secret_key != second.secret_key
+    assert not load(tmp_path, STORE_URL=url, ENVIRONMENT="production", SECRET_KEY=KEY).secret_key_made
+
+
+def test_no_secret_shows(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        STORE_URL="mongodb://ada:mongosecret@127.0.0.1/todo",
+        SECRET_KEY="keysecret" * 4,
+        PREVIOUS_SECRET_KEYS="oldsecret" * 4,
+        METRICS_TOKEN="metricssecret-12",
+    )
+
+    for text in (repr(settings), str(settings), f"{settings}", settings.shown_store_address):
+        for secret in ("mongosecret", "keysecret", "oldsecret", "metricssecret"):
+            assert secret not in text
+    assert settings.shown_store_address == "mongodb://127.0.0.1/todo"
+
+
+def test_readme_s_table_is_that_of_the_settings() -> None:
+    found = re.search(r"<!-- settings -->\n(.*)\n<!-- /settings -->", README.read_text(), re.DOTALL)
+
+    assert found is not None
+    assert found[1] == settings_table()
+
+
+def test_each_variable_has_an_attribute() -> None:
+    assert {variable.attribute for variable in VARIABLES} | {"secret_key_made"} == set(Settings.__struct_fields__)
