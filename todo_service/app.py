@@ -11,7 +11,6 @@ import limits
 import msgspec
 import yaml
 from litestar import Litestar
-from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
@@ -101,9 +100,6 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
         before_request=refuse_unknown_parameters,
         exception_handlers=exception_handlers(),
         request_max_body_size=settings.max_body_bytes,
-        allowed_hosts=AllowedHostsConfig(allowed_hosts=list(settings.allowed_hosts))
-        if settings.allowed_hosts
-        else None,
         cors_config=_cors(settings),
         openapi_config=configuration(),
         logging_config=None,
@@ -118,7 +114,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
         },
     )
     app.state.store = store
-    app.state.boundary = app.asgi_handler = Boundary(app.asgi_handler)
+    app.state.boundary = app.asgi_handler = Boundary(app.asgi_handler, settings.allowed_hosts)
     return app
 
 

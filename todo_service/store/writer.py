@@ -47,6 +47,7 @@ class Writer:
         self._environment = environment
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
+        self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="lmdb-writer", daemon=True)
         self._thread.start()
 
@@ -57,18 +58,20 @@ class Writer:
             StoreError: what the operation raised.
             StoreUnavailable: it was not carried out, for the disk is full or the store is closed.
         """
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Waiting(work, loop, future))
+        with self._submitting:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            self._queue.put(_Waiting(work, loop, future))
         return await future
 
     def close(self) -> None:
         """Carry out what waits, then end the thread. Blocks until then."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
+        with self._submitting:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:

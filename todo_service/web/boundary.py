@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Iterable, Sequence
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 from litestar.enums import HttpMethod, ScopeType
 
-from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, Problem
+from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, Problem, problem_of_status
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,18 +28,24 @@ _EVERYWHERE: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+_PROBLEM_TYPE: Final = MEDIA_TYPE.encode()
 access_log = structlog.get_logger("todo_service.requests")
 
 
 class Boundary:
     """The outermost ASGI layer.
 
+    Args:
+        app: What comes next.
+        allowed_hosts: The `Host` names that are served, `*.` for any below a domain; none named: any.
+
     Attributes:
         draining: Whether the service is stopping: readiness says so, and connections are no longer kept alive.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
         self._app = app
+        self._allowed_hosts = [name.lower() for name in allowed_hosts]
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -65,77 +72,117 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-        request_id = sent if sent is not None and _REQUEST_ID.fullmatch(sent) else token_hex(16).encode()
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id.decode()
-        state["headers"] = {}
-        head = scope["method"] == "HEAD"
         method: str = scope["method"]
-        if head:
+        scope.setdefault("state", {}).update(request_id=_request_id(scope), headers={})
+        response = _Response(scope, send, without_body=method == "HEAD", last=self.draining)
+        if method == "HEAD":
             scope["method"] = HttpMethod.GET
-        status = 0
-
-        async def respond(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = list(message.get("headers", ()))
-                names = {name.lower() for name, _ in headers}
-                headers.append((b"x-request-id", request_id))
-                headers.extend(_EVERYWHERE)
-                headers.extend((name.lower().encode(), text.encode()) for name, text in state["headers"].items())
-                if b"content-security-policy" not in names:
-                    headers.append((b"content-security-policy", API_POLICY))
-                if b"cache-control" not in names and scope["path"].startswith("/v1"):
-                    # what belongs to an account is not kept by anyone, unless an entity tag governs it
-                    headers.append((b"cache-control", b"private, no-cache" if b"etag" in names else b"no-store"))
-                if self.draining:
-                    headers.append((b"connection", b"close"))
-                message["headers"] = headers
-            elif head and message["type"] == "http.response.body":
-                message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
-            await send(message)
-
         self._in_flight += 1
         self._idle.clear()
-        structlog.contextvars.bind_contextvars(request_id=state["request_id"])
+        structlog.contextvars.bind_contextvars(request_id=scope["state"]["request_id"])
         try:
-            await self._app(scope, receive, respond)
+            if self._allowed_hosts and not self._is_allowed_host(scope):
+                await response.problem("malformed-request", "this service does not answer for this host")
+            else:
+                await self._app(scope, receive, response)
         except Exception as error:
             access_log.error("unexpected error", exc_info=error)
-            if status == 0:
-                status = 500
-                await _answer_crash(scope["path"], state["request_id"], respond)
-            else:
+            if response.status:
                 raise  # the response has begun: the server cuts the connection, so that nobody takes it for whole
+            await response.problem("internal-error", "the service failed to handle this request; it has been logged")
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._idle.set()
+            caller = scope.get("user")
             access_log.info(
                 "request",
                 method=method,
                 # the template, never the path itself or the query: they may hold what belongs to somebody
                 route=scope.get("path_template") or "-",
-                status=status or None,
+                status=response.status or None,
                 milliseconds=round((time.perf_counter() - started) * 1000, 2),
-                user=getattr(scope.get("user"), "user_id", None),
+                user=str(caller.user_id) if caller is not None else None,
             )
             structlog.contextvars.unbind_contextvars("request_id")
 
+    def _is_allowed_host(self, scope: Scope) -> bool:
+        if scope["path"].startswith("/health/"):
+            return True  # monitors ask by the machine's address, not by the service's name
+        header = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+        host = header if header.endswith("]") else header.rpartition(":")[0] or header
+        return any(
+            name in ("*", host) or (name.startswith("*.") and host.endswith(name[1:])) for name in self._allowed_hosts
+        )
 
-async def _answer_crash(path: str, request_id: str, send: Send) -> None:
-    kind = PROBLEMS["internal-error"]
-    problem = Problem(
-        type="urn:todo-service:problem:internal-error",
-        title=kind.title,
-        status=kind.status,
-        detail="the service failed to handle this request; it has been logged",
-        instance=path,
-        request_id=request_id,
-    )
-    body = msgspec.json.encode(problem)
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": kind.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+class _Response:
+    """The response to one request, on its way out.
+
+    Attributes:
+        status: The status code, or 0 as long as the response has not begun.
+    """
+
+    def __init__(self, scope: Scope, send: Send, *, without_body: bool, last: bool) -> None:
+        self._scope = scope
+        self._send = send
+        self._without_body = without_body
+        self._last = last
+        self._replaced = False
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            if message["status"] >= 400 and dict(headers).get(b"content-type") != _PROBLEM_TYPE:
+                # a part of Litestar that answers by itself, as its CORS does: no error leaves by another door
+                self._replaced = True
+                kept = [pair for pair in headers if pair[0] not in (b"content-type", b"content-length")]
+                await self.problem(problem_of_status(message["status"]), "the request cannot be answered", kept)
+                return
+            self.status = message["status"]
+            message["headers"] = headers + self._further(headers)
+        elif message["type"] == "http.response.body":
+            if self._replaced:
+                return
+            if self._without_body:
+                message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
+        await self._send(message)
+
+    async def problem(self, name: str, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Answer a problem that comes from no handler."""
+        kind = PROBLEMS[name]
+        problem = Problem(
+            type=f"urn:todo-service:problem:{name}",
+            title=kind.title,
+            status=kind.status,
+            detail=detail,
+            instance=self._scope["path"],
+            request_id=self._scope["state"]["request_id"],
+        )
+        body = msgspec.json.encode(problem)
+        self.status = kind.status
+        own = [*headers, (b"content-type", _PROBLEM_TYPE), (b"content-length", str(len(body)).encode())]
+        await self._send({"type": "http.response.start", "status": kind.status, "headers": [*own, *self._further(own)]})
+        sent = b"" if self._without_body else body
+        await self._send({"type": "http.response.body", "body": sent, "more_body": False})
+
+    def _further(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return the headers that every response has, beside those that it has already."""
+        state = self._scope["state"]
+        names = {name.lower() for name, _ in headers}
+        further = [(b"x-request-id", state["request_id"].encode()), *_EVERYWHERE]
+        further += [(name.lower().encode(), text.encode()) for name, text in state["headers"].items()]
+        if b"content-security-policy" not in names:
+            further.append((b"content-security-policy", API_POLICY))
+        if b"cache-control" not in names and self._scope["path"].startswith("/v1"):
+            # what belongs to an account is not kept by anyone, unless an entity tag governs it
+            further.append((b"cache-control", b"private, no-cache" if b"etag" in names else b"no-store"))
+        if self._last:
+            further.append((b"connection", b"close"))
+        return further
+
+
+def _request_id(scope: Scope) -> str:
+    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return sent.decode() if _REQUEST_ID.fullmatch(sent) else token_hex(16)

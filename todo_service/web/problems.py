@@ -147,7 +147,7 @@ def _from_litestar(error: HTTPException) -> ProblemError:
         if any(item.parameter == "data" for item in found):
             return ProblemError("malformed-request", "a JSON body is needed")
         return ProblemError("invalid", "a parameter is not valid", errors=found or None)
-    name = _BY_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal-error")
+    name = problem_of_status(error.status_code)
     details = {
         "not-found": "there is no such path",
         "method-not-allowed": "this path does not have this method",
@@ -157,6 +157,11 @@ def _from_litestar(error: HTTPException) -> ProblemError:
     allowed = (error.headers or {}).get("allow", "").split(", ")
     headers = {"Allow": allow_header(allowed)} if name == "method-not-allowed" else {}
     return ProblemError(name, details.get(name, PROBLEMS[name].title), headers=headers)
+
+
+def problem_of_status(status: int) -> str:
+    """Return which problem stands for a status that another part answers with."""
+    return _BY_STATUS.get(status, "malformed-request" if status < 500 else "internal-error")
 
 
 def allow_header(methods: Iterable[str]) -> str:
