@@ -479,6 +479,14 @@ class TestUnique:
 
         assert [badge.number async for badge in store.scan(Badge)] == [5, 1]
 
+    async def test_a_text_and_its_continuation_are_two_values(self, store: DocumentStore) -> None:
+        owner = ObjectId()
+
+        await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="a\x00"))
+        await store.insert(Badge(id=ObjectId(), number=2, owner=owner, label="a"))
+
+        assert await store.count(Badge, Badge.owner == owner) == 2
+
     async def test_a_value_is_free_again_after_a_delete(self, store: DocumentStore) -> None:
         badge = Badge(id=ObjectId(), number=1, owner=ObjectId(), label="x")
         await store.insert(badge)
@@ -500,9 +508,12 @@ class TestUnique:
         owner = ObjectId()
         await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="🌱" * 300 + "a"))
 
-        await store.insert(Badge(id=ObjectId(), number=2, owner=owner, label="🌱" * 300 + "b"))
+        second = Badge(id=ObjectId(), number=2, owner=owner, label="🌱" * 300 + "b")
+        await store.insert(second)
         with pytest.raises(DuplicateDocument):
             await store.insert(Badge(id=ObjectId(), number=3, owner=owner, label="🌱" * 300 + "a"))
+        with pytest.raises(DuplicateDocument):
+            await store.update(Badge, Badge.id == second.id, changes={"label": "🌱" * 300 + "a"})
 
 
 class TestDeleteAndCount:

@@ -67,6 +67,8 @@ def test_integers_and_floats_compare_exactly(integer: int, real: float) -> None:
 
 
 @given(VALUES, VALUES)
+@example("a", "a\x00")
+@example(b"", b"\x00")
 def test_no_key_is_the_beginning_of_another(one: Any, other: Any) -> None:
     first, second = encode(one), encode(other)
 

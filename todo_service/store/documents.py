@@ -31,13 +31,15 @@ class _TimeText(TypeDecoder):
         return value.isoformat(timespec="milliseconds") + "Z"
 
 
+# MongoDB cuts long texts in its error messages, in the middle of a character; documents are always whole
 PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP, unicode_decode_error_handler="replace"
 )
 """BSON as Python values: what models are built from and conditions are applied to."""
 TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     type_registry=TypeRegistry([_ObjectIdText(), _TimeText()]),
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+    unicode_decode_error_handler="replace",
 )
 """BSON with ids and times as text: what Structs are converted from."""
 

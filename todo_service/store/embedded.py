@@ -34,7 +34,7 @@ from todo_service.store.base import (
 from todo_service.store.documents import changed_keys, codec_of, decode, encode, result_of
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
 from todo_service.store.expressions import Comparison, Node, normalise, predicate
-from todo_service.store.indexes import Walk, clash, entry_keys
+from todo_service.store.indexes import Walk, clash, entry_keys, entry_prefixes
 from todo_service.store.keys import AFTER
 from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
 from todo_service.store.writer import Writer
@@ -264,12 +264,12 @@ class EmbeddedStore(DocumentStore):
             raise DuplicateDocument(model.__name__, "id")
         alterations = []
         for index, database in collection.indexes:
-            wanted = entry_keys(index, new)
-            present = entry_keys(index, old) if old is not None else set()
-            if wanted == present:
+            if old is not None and entry_prefixes(index, old) == entry_prefixes(index, new):
                 continue
             if index.unique and clash(transaction, index, database, collection.documents, new):
                 raise DuplicateDocument(model.__name__, _field_of(model, index.keys[-1]))
+            wanted = entry_keys(index, new)
+            present = entry_keys(index, old) if old is not None else set()
             alterations.append((database, present - wanted, wanted - present))
         for database, surplus, missing in alterations:
             for key in surplus:

@@ -77,8 +77,8 @@ def encode_time(value: datetime) -> bytes:
 
 
 def _terminated(payload: bytes) -> bytes:
-    # what follows the end is a tag, which is less than the escape's second byte
-    return payload.replace(b"\x00", b"\x00\xff") + b"\x00"
+    # the end is less than an escaped zero, so a text comes before those that continue it, and begins none of them
+    return payload.replace(b"\x00", b"\x00\xff") + b"\x00\x01"
 
 
 def _number(value: float) -> bytes:

@@ -72,6 +72,7 @@ class MongoDBStore(DocumentStore):
                 self._url,
                 appname="todo_service",
                 tz_aware=True,
+                unicode_decode_error_handler="replace",
                 w="majority",
                 journal=True,
                 serverSelectionTimeoutMS=SELECTION_SECONDS * 1000,

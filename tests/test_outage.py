@@ -1,0 +1,45 @@
+"""What users see while the store is away."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.mongod import running_mongod
+from tests.people import UserCreateFactory, assert_problem
+from tests.serving import running_service
+
+
+def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back(tmp_path: Path) -> None:
+    (tmp_path / "mongod").mkdir()
+    user = UserCreateFactory.build()
+    with running_mongod(tmp_path / "mongod") as (url, mongod):
+        variables = {"STORE_URL": f"{url}/todo", "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+        with running_service(tmp_path, variables) as service, httpx.Client(base_url=service.url, timeout=10) as client:
+            body = {"username": user.username, "email": user.email, "password": user.password}
+            assert client.post("/v1/users", json=body).status_code == 201
+            form = {"grant_type": "password", "username": user.username, "password": user.password}
+            header = {"Authorization": f"Bearer {client.post('/v1/auth/token', data=form).json()['access_token']}"}
+            todo = client.post("/v1/todos", json={"title": "x"}, headers=header)
+            mongod.kill()
+            mongod.wait()
+
+            started = time.monotonic()
+            answers = [
+                client.get("/v1/todos", headers=header),
+                client.patch(todo.headers["location"], json={"title": "y"}, headers=header),
+                client.post("/v1/auth/token", data=form),
+                client.get("/health/ready"),
+            ]
+            elapsed = time.monotonic() - started
+            alive = client.get("/health/live")
+
+            for answer in answers:
+                assert_problem(answer, 503)
+                assert int(answer.headers["retry-after"]) > 0
+                assert "127.0.0.1" not in answer.text
+            assert elapsed < 5 * len(answers)
+            assert alive.status_code == 200
+            assert service.stop() == 0
