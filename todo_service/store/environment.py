@@ -68,7 +68,9 @@ class Environment:
     def lengthened(self, missing: int) -> Iterator[None]:
         """Lengthen the file, so that reading beyond its end does not kill the process; taken back if it raises."""
         size = self._data.stat().st_size
-        os.truncate(self._data, size + missing)
+        with self._data.open("r+b") as file:
+            # never shortens, should another process have written meanwhile
+            os.posix_fallocate(file.fileno(), size, missing)
         try:
             yield
         except BaseException:
