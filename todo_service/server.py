@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from todo_service.settings import Settings
-from todo_service.web.boundary import Boundary
+from todo_service.web.boundary import Boundary, unreadable_request
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -70,6 +71,17 @@ class Draining:
             server_handler(number, None)
 
 
+class Protocol(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it, but that what is no HTTP request is answered with a problem too."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up. Uvicorn's own text says nothing that ours does not."""
+        body, headers = unreadable_request()
+        lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + body)
+        self.transport.close()
+
+
 def run(settings: Settings, listener: socket.socket) -> int:
     """Serve until a signal says to stop.
 
@@ -84,7 +96,7 @@ def run(settings: Settings, listener: socket.socket) -> int:
         _APPLICATION,
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         interface="asgi3",

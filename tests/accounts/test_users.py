@@ -52,6 +52,7 @@ async def test_registration_answers_the_account_without_its_password(client: htt
         ({"username": {"$gt": ""}}, "/username"),
         ({"email": "nobody"}, "/email"),
         ({"email": "ada@"}, "/email"),
+        ({"email": "ada@localhost"}, "/email"),
         ({"email": "a b@example.com"}, "/email"),
         ({"email": "ada@example.com\r\nBcc: x@example.com"}, "/email"),
         ({"email": "x" * 250 + "@example.com"}, "/email"),
@@ -69,6 +70,13 @@ async def test_a_registration_that_breaks_a_rule_names_the_field(
     body = {"username": "ada", "email": "ada@example.com", "password": PASSWORD} | change
 
     assert_problem(await client.post("/v1/users", json=body), 422, place)
+
+
+@pytest.mark.parametrize("email", ["ada@example.test", "ada+todo@mail.corp.internal", "ä@exämple.de", "a@nas.local"])
+async def test_an_email_need_not_be_known_to_the_whole_world(client: httpx.AsyncClient, email: str) -> None:
+    person = await Person.register(client, email=email)
+
+    assert (await person.get("/v1/users/me")).json()["email"] == email
 
 
 async def test_name_and_email_are_unique_whatever_the_case(client: httpx.AsyncClient) -> None:

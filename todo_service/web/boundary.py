@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from litestar.enums import HttpMethod, ScopeType
 
-from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, Problem, problem_of_status
+from todo_service.web.problems import MEDIA_TYPE, problem_named, problem_of_status
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,7 +74,7 @@ class Boundary:
         started = time.perf_counter()
         method: str = scope["method"]
         scope.setdefault("state", {}).update(request_id=_request_id(scope), headers={})
-        response = _Response(scope, send, without_body=method == "HEAD", last=self.draining)
+        response = _Response(scope, send, self, without_body=method == "HEAD")
         if method == "HEAD":
             scope["method"] = HttpMethod.GET
         self._in_flight += 1
@@ -123,11 +123,11 @@ class _Response:
         status: The status code, or 0 as long as the response has not begun.
     """
 
-    def __init__(self, scope: Scope, send: Send, *, without_body: bool, last: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, boundary: Boundary, *, without_body: bool) -> None:
         self._scope = scope
         self._send = send
         self._without_body = without_body
-        self._last = last
+        self._boundary = boundary
         self._replaced = False
         self.status = 0
 
@@ -151,19 +151,12 @@ class _Response:
 
     async def problem(self, name: str, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Answer a problem that comes from no handler."""
-        kind = PROBLEMS[name]
-        problem = Problem(
-            type=f"urn:todo-service:problem:{name}",
-            title=kind.title,
-            status=kind.status,
-            detail=detail,
-            instance=self._scope["path"],
-            request_id=self._scope["state"]["request_id"],
-        )
+        problem = problem_named(name, detail, self._scope["path"], self._scope["state"]["request_id"])
         body = msgspec.json.encode(problem)
-        self.status = kind.status
+        self.status = problem.status
         own = [*headers, (b"content-type", _PROBLEM_TYPE), (b"content-length", str(len(body)).encode())]
-        await self._send({"type": "http.response.start", "status": kind.status, "headers": [*own, *self._further(own)]})
+        own += self._further(own)
+        await self._send({"type": "http.response.start", "status": problem.status, "headers": own})
         sent = b"" if self._without_body else body
         await self._send({"type": "http.response.body", "body": sent, "more_body": False})
 
@@ -178,9 +171,25 @@ class _Response:
         if b"cache-control" not in names and self._scope["path"].startswith("/v1"):
             # what belongs to an account is not kept by anyone, unless an entity tag governs it
             further.append((b"cache-control", b"private, no-cache" if b"etag" in names else b"no-store"))
-        if self._last:
+        if self._boundary.draining:
             further.append((b"connection", b"close"))
         return further
+
+
+def unreadable_request() -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return the body and the headers of the answer to what is no HTTP request at all."""
+    request_id = token_hex(16)
+    problem = problem_named("malformed-request", "this is no HTTP request that can be read", "", request_id)
+    body = msgspec.json.encode(problem)
+    headers = [
+        (b"content-type", _PROBLEM_TYPE),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"content-security-policy", API_POLICY),
+        *_EVERYWHERE,
+        (b"connection", b"close"),
+    ]
+    return body, headers
 
 
 def _request_id(scope: Scope) -> str:

@@ -189,18 +189,23 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Proble
         case _:
             logger.error("unexpected error", exc_info=error)
             problem = ProblemError("internal-error", "the service failed to handle this request; it has been logged")
-    kind = PROBLEMS[problem.name]
-    body = Problem(
-        type=f"urn:todo-service:problem:{problem.name}",
-        title=kind.title,
-        status=kind.status,
-        detail=problem.detail,
-        instance=request.scope["path"],
-        request_id=request.scope["state"].get("request_id", ""),
-        errors=problem.errors,
-        error=problem.error,
-    )
-    return Response(body, status_code=kind.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
+    path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
+    body = problem_named(problem.name, problem.detail, path, request_id)
+    body.errors, body.error = problem.errors, problem.error
+    return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
+
+
+def problem_named(name: str, detail: str, instance: str, request_id: str) -> Problem:
+    """Return one of `PROBLEMS` as it leaves.
+
+    Args:
+        name: Its key.
+        detail: What happened this time, for the caller.
+        instance: The request's path.
+        request_id: The request's id.
+    """
+    kind = PROBLEMS[name]
+    return Problem(f"urn:todo-service:problem:{name}", kind.title, kind.status, detail, instance, request_id)
 
 
 _Handler = Callable[[Request[Any, Any, Any], Exception], Response[Problem]]
