@@ -11,6 +11,8 @@ from odmantic import EmbeddedModel, Index, Model
 from odmantic.bson import ObjectId
 from pymongo import IndexModel
 
+from todo_service.store.base import UNSTAMPED, Stamp
+
 
 class Colour(StrEnum):
     """An enumeration, as a model may have."""
@@ -92,4 +94,18 @@ class Ticket(Model):
     }
 
 
-MODELS = (Thing, Badge, Ticket)
+class Note(Model):
+    """A document that the store stamps."""
+
+    shelf: str = "shelf"
+    name: str = ""
+    version: int = 1
+    changed: Stamp = UNSTAMPED
+
+    model_config = {
+        "collection": "notes",
+        "indexes": lambda: [Index(Note.shelf, Note.changed, Note.id, name="shelf_changed")],
+    }
+
+
+MODELS = (Thing, Badge, Ticket, Note)

@@ -7,17 +7,22 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from bson import Timestamp
+from msgspec import Struct
 from odmantic import Index, Model, ObjectId
 from odmantic.query import QueryExpression, asc, desc, in_
 from pydantic import ValidationError
 
-from tests.store.models import Badge, Colour, Part, Thing, ThingView, Ticket, TimedView
+from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
 from todo_service.store.base import (
+    UNSTAMPED,
     DocumentStore,
     DuplicateDocument,
     StoreUnavailable,
     UnsupportedExpression,
+    beginning,
 )
+from todo_service.store.documents import stamp_of
 from todo_service.store.expressions import kind_of, normalise
 from todo_service.store.opening import open_store
 
@@ -28,6 +33,10 @@ ON_SHELF = Thing.shelf == "shelf"
 
 def thing(**fields: Any) -> Thing:
     return Thing(id=ObjectId(), **fields)
+
+
+def note(**fields: Any) -> Note:
+    return Note(id=ObjectId(), **fields)
 
 
 async def put(store: DocumentStore, *values: Any) -> list[Thing]:
@@ -651,3 +660,146 @@ def test_a_condition_takes_a_time_of_any_offset() -> None:
     berlin = NOON.astimezone(timezone(timedelta(hours=1)))
 
     assert normalise([Thing.made_at == berlin]) == normalise([Thing.made_at == NOON])
+
+
+async def test_every_write_has_a_higher_stamp_than_those_before(store: DocumentStore) -> None:
+    first, second = note(name="first"), note(name="second")
+    await store.insert(first, second)
+    await store.update(Note, Note.id == first.id, changes={"name": "changed"})
+
+    found = await store.find(Note, Note.shelf == "shelf", sort=(asc(Note.changed), asc(Note.id)), limit=10)
+
+    assert [one.name for one in found] == ["second", "changed"]
+    assert UNSTAMPED < found[0].changed < found[1].changed
+
+
+class StampView(Struct):
+    """A view of nothing but the stamp."""
+
+    changed: str
+
+
+async def test_a_stamp_is_a_condition_and_a_text(store: DocumentStore) -> None:
+    await store.insert(note(name="first"))
+    first = await store.get(Note, Note.shelf == "shelf")
+    assert first is not None
+    await store.insert(note(name="second"))
+
+    [later] = await store.find(
+        Note, Note.shelf == "shelf", Note.changed > first.changed, sort=(asc(Note.changed),), limit=10
+    )
+    view = await store.get(Note, Note.id == first.id, into=StampView)
+
+    assert later.name == "second"
+    assert view is not None
+    assert stamp_of(view.changed) == first.changed
+
+
+async def test_an_update_that_finds_nothing_or_changes_nothing_gives_no_stamp(store: DocumentStore) -> None:
+    made = note()
+    await store.insert(made)
+    before = await store.get(Note, Note.id == made.id)
+
+    await store.update(Note, Note.id == made.id, Note.version == 7, changes={"name": "never"})
+    await store.update(Note, Note.id == made.id, changes={})
+
+    assert await store.get(Note, Note.id == made.id) == before
+
+
+async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: DocumentStore) -> None:
+    """Eight writers and a reader: who reads up to what is settled, again and again, has missed nothing."""
+    written: set[ObjectId] = set()
+    seen: set[ObjectId] = set()
+    floor: Timestamp = UNSTAMPED
+    writing = True
+
+    async def write() -> None:
+        for _ in range(40):
+            made = note()
+            await store.insert(made)
+            written.add(made.id)
+
+    async def read() -> None:
+        nonlocal floor
+        while writing:
+            settled = await store.settled()
+            where = [Note.shelf == "shelf", Note.changed > floor]
+            found = await store.find(Note, *where, sort=(asc(Note.changed), asc(Note.id)), limit=1000)
+            seen.update(one.id for one in found)
+            floor = max(floor, settled)
+
+    reader = asyncio.create_task(read())
+    await asyncio.gather(*(write() for _ in range(8)))
+    writing = False
+    await reader
+    rest = await store.find(
+        Note, Note.shelf == "shelf", Note.changed > floor, sort=(asc(Note.changed), asc(Note.id)), limit=1000
+    )
+
+    assert seen | {one.id for one in rest} == written
+
+
+async def test_stamps_go_on_when_the_store_is_opened_again(store_url: str) -> None:
+    stamps = []
+    for name in ("first", "second"):
+        store = open_store(store_url)
+        await store.open(*MODELS)
+        await store.insert(made := note(name=name))
+        found = await store.get(Note, Note.id == made.id)
+        assert found is not None
+        stamps.append(found.changed)
+        await store.close()
+
+    assert stamps[0] < stamps[1]
+
+
+async def test_a_beginning_is_taken_as_it_is(store: DocumentStore) -> None:
+    await store.insert(*(thing(name=name) for name in ("a.c", "abc", "A.c", "x a.c", None)))
+
+    found = await store.find(Thing, Thing.shelf == "shelf", beginning(Thing.name, "a."), sort=None, limit=10)
+
+    assert [one.name for one in found] == ["a.c"]
+
+
+async def test_a_document_comes_once_however_many_of_its_elements_begin_so(store: DocumentStore) -> None:
+    await store.insert(thing(name="both", tags=["garden", "gardener"]), thing(name="one", tags=["garage"]))
+
+    where = [Thing.shelf == "shelf", beginning(Thing.tags, "gar")]
+    found = await store.find(Thing, *where, sort=None, limit=10)
+
+    assert sorted(str(one.name) for one in found) == ["both", "one"]
+    assert await store.count(Thing, Thing.shelf == "shelf", beginning(Thing.tags, "gard")) == 1
+
+
+@pytest.mark.parametrize("pattern", ["a", "^a.*", "^", "^a|b", "^\\d", "^a\x00"])
+async def test_other_regular_expressions_are_refused(store: DocumentStore, pattern: str) -> None:
+    with pytest.raises(UnsupportedExpression):
+        await store.find(
+            Thing, Thing.shelf == "shelf", QueryExpression({"name": {"$regex": pattern}}), sort=None, limit=1
+        )
+
+
+async def test_a_tally_counts_by_value(store: DocumentStore) -> None:
+    names = ["a", "a", "b", None, "x" * 600, "x" * 600, "x" * 600 + "y"]
+    await store.insert(*(thing(name=name) for name in names), thing(shelf="other", name="a"))
+
+    found = await store.tally(Thing, Thing.shelf == "shelf", by=Thing.name)
+
+    assert found == {"a": 2, "b": 1, None: 1, "x" * 600: 2, "x" * 600 + "y": 1}
+
+
+@pytest.mark.parametrize("by", [Thing.tags, Thing.version])
+async def test_a_tally_that_no_index_serves_is_refused(store: DocumentStore, by: object) -> None:
+    with pytest.raises(UnsupportedExpression):
+        await store.tally(Thing, Thing.shelf == "shelf", by=by)
+
+
+async def test_of_many_documents_those_before_the_clash_are_written(store: DocumentStore) -> None:
+    things = [thing(name=str(number)) for number in range(5)]
+    await store.insert(things[2])
+
+    with pytest.raises(DuplicateDocument) as caught:
+        await store.insert(*things)
+
+    assert caught.value.field == "id"
+    assert await store.count(Thing, Thing.shelf == "shelf") == 3

@@ -18,7 +18,7 @@ from odmantic import ObjectId
 from odmantic.query import QueryExpression, and_, asc, desc, or_
 
 from tests.store.models import MODELS, Badge, Thing
-from todo_service.store.base import OPERATORS, DocumentStore, StoreError
+from todo_service.store.base import OPERATORS, DocumentStore, StoreError, beginning
 from todo_service.store.embedded import EmbeddedStore
 from todo_service.store.mongodb import MongoDBStore
 
@@ -54,7 +54,8 @@ VALUES: list[Any] = [
     datetime(1970, 1, 1, tzinfo=UTC),
     datetime(9999, 12, 31, 23, 59, 59, 999000, UTC),
 ]
-TAGS = ["", "a", "b", "c"]
+TAGS = ["", "a", "ab", "b", "c.*", "x" * 500]
+BEGINNINGS = ["a", "ab", "c.", "x" * 499, "é", "🌱"]
 
 ids = st.sampled_from(IDS)
 shelves = st.sampled_from(["one", "two"])
@@ -71,7 +72,9 @@ fields = st.one_of(
 @st.composite
 def comparisons(draw: st.DrawFn) -> QueryExpression:
     key, value = draw(fields)
-    operator = draw(st.sampled_from(OPERATORS))
+    operator = draw(st.sampled_from([*OPERATORS, "beginning"]))
+    if operator == "beginning":
+        return beginning(getattr(Thing, key), draw(st.sampled_from(BEGINNINGS)))  # type: ignore[return-value]  # it is
     if operator in ("$in", "$nin"):
         more = {"name": names, "value": values, "tags": st.sampled_from(TAGS)}[key]
         return QueryExpression({key: {operator: draw(st.lists(more, max_size=3))}})
@@ -97,6 +100,8 @@ operations = st.one_of(
     st.tuples(st.just("get"), ids),
     st.tuples(st.just("find"), wheres, sorts, st.integers(1, 5)),
     st.tuples(st.just("find"), wheres, sorts, st.integers(1, 5)),
+    st.tuples(st.just("collect"), wheres, st.sampled_from([None, *BEGINNINGS])),
+    st.tuples(st.just("tally"), shelves, st.sampled_from([Thing.value, Thing.name])),
     st.tuples(st.just("update"), ids, st.lists(conditions, max_size=1), names, values, tags),
     st.tuples(st.just("rename"), ids, st.integers(0, 3), st.sampled_from(NAMES[1:])),
     st.tuples(st.just("delete"), wheres),
@@ -120,6 +125,12 @@ async def answer(store: DocumentStore, operation: tuple[Any, ...]) -> Any:
                 return await store.get(Thing, Thing.id == identity)
             case ("find", (shelf, where), sort, limit):
                 return await store.find(Thing, Thing.shelf == shelf, *where, sort=sort, limit=limit)
+            case ("collect", (shelf, where), begins):
+                among = [*where, beginning(Thing.tags, begins)] if begins else where
+                found = await store.find(Thing, Thing.shelf == shelf, *among, sort=None, limit=100)
+                return sorted(found, key=lambda thing: str(thing.id))
+            case ("tally", shelf, by):
+                return sorted((await store.tally(Thing, Thing.shelf == shelf, by=by)).items(), key=repr)
             case ("update", identity, where, name, value, some):
                 changes = {"name": name, "value": value, "tags": some}
                 return await store.update(Thing, Thing.id == identity, *where, changes=changes)

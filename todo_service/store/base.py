@@ -17,33 +17,58 @@ Conditions
       comparable by `<`, `<=`, `>`, `>=`; integers and floats are one kind, compared by value;
     * a key that is missing in a stored document is null; `!=` and `not_in` match it too unless null is excluded;
     * a condition on a list holds if it holds for one of its elements (`Todo.tags == "home"`), `!=` and `not_in`
-      hold if no element is equal.
+      hold if no element is equal;
+    * `beginning(Todo.words, "gard")` holds for a text, or an element of a list, that begins with these characters.
 
 Order
-    null, numbers, text (by code point), bytes, ObjectId, boolean, time; a sort on a list is refused.
+    null, numbers, text (by code point), bytes, ObjectId, boolean, time, stamp; a sort on a list is refused.
+
+Stamps
+    A field of the type `Stamp` is written by the store itself, at every insert and every update of the document, from a
+    clock of its own: of two writes to a store, the one that is carried out later has the higher stamp. `settled` says
+    up to which stamp every write is either visible or will never be, so that whoever has read everything up to there
+    has missed nothing, however many processes write.
 
 Indexes
     `find`, `get` by anything but the id, and `delete` are served by an index that the model declares: `find` must be
-    sorted by an index whose leading fields are fixed by equality. What no index serves raises `UnsupportedExpression`,
-    so that no query ever grows with the number of accounts. A query that an index serves may still carry further
-    conditions; they are applied to each document that the index yields. An index holds at most one list, where the
-    model declares a list; NaN, integers of more than 64 bits and documents cannot stand in one.
+    sorted by an index whose leading fields are fixed by equality, or not at all. What no index serves raises
+    `UnsupportedExpression`, so that no query ever grows with the number of accounts. A query that an index serves may
+    still carry further conditions; they are applied to each document that the index yields. An index holds at most one
+    list, where the model declares a list; NaN, integers of more than 64 bits and documents cannot stand in one.
 """
 
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from bson import Timestamp
 from odmantic import Model
 from odmantic.query import QueryExpression, SortExpression
+from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
     import msgspec
 
 OPERATORS: Final = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
-"""The comparisons that a condition may use; `$and` and `$or` join them."""
+"""The comparisons that a condition may use, beside `beginning`; `$and` and `$or` join them."""
+
+
+class Stamp(Timestamp):
+    """A moment of the store's clock: seconds, and a count within them (BSON's timestamp).
+
+    As the type of a model's field it asks the store to write it; `UNSTAMPED` is the field's default.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
+        return core_schema.is_instance_schema(Timestamp)
+
+
+UNSTAMPED: Final = Stamp(0, 0)
+"""What a stamp is before the store has written the document."""
 
 ModelT = TypeVar("ModelT", bound=Model)
 StructT = TypeVar("StructT", bound="msgspec.Struct")
@@ -51,6 +76,17 @@ StructT = TypeVar("StructT", bound="msgspec.Struct")
 # ODMantic's comparisons are typed as the `bool` that Python's own would return.
 Condition = QueryExpression | Mapping[str, Any] | bool
 Sort = SortExpression | Sequence[SortExpression]
+
+
+def beginning(field: Any, text: str) -> Condition:
+    """Return the condition that a text, or an element of a list, begins with these characters, as they are.
+
+    Args:
+        field: A model's field.
+        text: At least one character.
+    """
+    condition: Condition = field.match("^" + re.escape(text))
+    return condition
 
 
 class StoreError(Exception):
@@ -123,10 +159,10 @@ class DocumentStore(abc.ABC):
 
     @abc.abstractmethod
     async def insert(self, *documents: Model) -> None:
-        """Write new documents. Each is atomic by itself; they are written in order until one fails.
+        """Write new documents. Each is atomic by itself; those of one model are written in order until one fails.
 
         Args:
-            *documents: Validated models with their ids set.
+            *documents: Validated models of one class with their ids set.
 
         Raises:
             DuplicateDocument: one clashes with a stored document; those before it are written, it and the rest not.
@@ -155,16 +191,16 @@ class DocumentStore(abc.ABC):
         """
 
     @overload
-    async def find(self, model: type[ModelT], *where: Condition, sort: Sort, limit: int) -> list[ModelT]: ...
+    async def find(self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int) -> list[ModelT]: ...
 
     @overload
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[StructT]
+        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[StructT]
     ) -> list[StructT]: ...
 
     @abc.abstractmethod
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[Any] | None = None
+        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
     ) -> list[Any]:
         """Read documents in order, as of one moment.
 
@@ -173,7 +209,8 @@ class DocumentStore(abc.ABC):
             *where: Conditions. There is no skip: a following page is a condition on the sort's fields.
             sort: One or more of ODMantic's `asc` / `desc`, all of one direction, that together with the conditions
                 of equality follow a declared index. Which of two documents equal in all sorted fields comes first is
-                not said: end with the id where it matters.
+                not said: end with the id where it matters. None: in any order, by any index, also one that holds a
+                list whose elements are to begin with a text; each document comes once.
             limit: How many at most, 1 to 10 000.
             into: As in `get`.
 
@@ -215,6 +252,30 @@ class DocumentStore(abc.ABC):
     @abc.abstractmethod
     async def count(self, model: type[Model], *where: Condition) -> int:
         """Count the documents where the conditions hold; costs what reading the index's range costs."""
+
+    @abc.abstractmethod
+    async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
+        """Count documents by the value of a field, from an index alone.
+
+        Costs what reading the index's range costs, and a look at one document for each value.
+
+        Args:
+            model: The model to look among.
+            *where: Equality on every field that stands before `by` in a declared index, and nothing else.
+            by: A model's field that holds no list, followed by nothing but the id in that index.
+
+        Returns:
+            How many documents there are of each value.
+
+        Raises:
+            UnsupportedExpression: there is no such index.
+        """
+
+    @abc.abstractmethod
+    async def settled(self) -> Timestamp:
+        """Return a stamp up to which nothing is under way: a write that is not visible to a read that begins after
+        this has returned, and is carried out all the same, will have a higher stamp.
+        """
 
     @abc.abstractmethod
     def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 
 import bson
 import msgspec
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
 from odmantic import Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import ModelT, UnsupportedExpression
+from todo_service.store.base import ModelT, Stamp, UnsupportedExpression
 
 
 class _ObjectIdText(TypeDecoder):
@@ -22,6 +22,13 @@ class _ObjectIdText(TypeDecoder):
 
     def transform_bson(self, value: ObjectId) -> str:
         return value.binary.hex()
+
+
+class _StampText(TypeDecoder):
+    bson_type = Timestamp
+
+    def transform_bson(self, value: Timestamp) -> str:
+        return f"{value.time:08x}{value.inc:08x}"
 
 
 class _TimeText(TypeDecoder):
@@ -37,7 +44,7 @@ PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 )
 """BSON as Python values: what models are built from and conditions are applied to."""
 TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    type_registry=TypeRegistry([_ObjectIdText(), _TimeText()]),
+    type_registry=TypeRegistry([_ObjectIdText(), _TimeText(), _StampText()]),
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
@@ -77,6 +84,25 @@ def fields_of(into: type[msgspec.Struct]) -> tuple[str, ...]:
     """Return the keys that a Struct takes from a document."""
     names = (field.encode_name for field in msgspec.structs.fields(into))
     return tuple("_id" if name == "id" else name for name in names)
+
+
+def stamp_of(text: str) -> Timestamp:
+    """Return the stamp that a Struct was given as text: 16 hex digits.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if len(text) != 16:
+        raise ValueError("a stamp has 16 hex digits")
+    return Timestamp(int(text[:8], 16), int(text[8:], 16))
+
+
+@cache
+def stamped_key(model: type[Model]) -> str | None:
+    """Return the key that the store itself writes at every write of a document, or None."""
+    found = (name for name, field in model.model_fields.items() if field.annotation is Stamp)
+    name = next(found, None)
+    return None if name is None else model.__odm_fields__[name].key_name
 
 
 def changed_keys(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import bson
 import lmdb
 import structlog
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.store.base import (
@@ -31,17 +32,18 @@ from todo_service.store.base import (
     StoreUnusable,
     UnsupportedExpression,
 )
-from todo_service.store.documents import changed_keys, codec_of, decode, encode, result_of
+from todo_service.store.documents import changed_keys, codec_of, decode, encode, result_of, stamped_key
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
 from todo_service.store.expressions import Comparison, Node, normalise, predicate
 from todo_service.store.indexes import Walk, clash, entry_keys, entry_prefixes
 from todo_service.store.keys import AFTER
-from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
+from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan, tally_plan
 from todo_service.store.writer import Writer
 
 FORMAT: Final = 1
 _MARKER: Final = b"todo-service document store"
 _META: Final = "meta"
+_CLOCK: Final = b"clock"
 _INLINE: Final = 500
 _SLICE: Final = 500
 _AFTER_EVERY_ID: Final = AFTER * 13
@@ -72,6 +74,7 @@ class EmbeddedStore(DocumentStore):
         self._map_bytes = map_bytes
         self._expiry_seconds = expiry_seconds
         self._collections: dict[type[Model], _Collection] = {}
+        self._meta: lmdb._Database
         self._environment: Environment | None = None
         self._writer: Writer | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -106,16 +109,15 @@ class EmbeddedStore(DocumentStore):
 
     async def ping(self) -> None:
         """See `DocumentStore.ping`: goes through the writer, and writes a few bytes."""
-        meta = self._opened().database(_META)
-        await self._write(lambda transaction: transaction.put(b"ping", b"", db=meta))
+        await self._write(lambda transaction: transaction.put(b"ping", b"", db=self._meta))
 
     async def insert(self, *documents: Model) -> None:
         """See `DocumentStore.insert`."""
-        prepared = [(type(document), encode(document.model_dump_doc())) for document in documents]
+        prepared = [(type(document), document.model_dump_doc()) for document in documents]
 
         def work(transaction: lmdb.Transaction) -> None:
-            for model, raw in prepared:
-                self._put(transaction, model, None, decode(raw), raw)
+            for model, document in prepared:
+                self._put(transaction, model, None, document)
 
         await self._write(work)
 
@@ -131,7 +133,7 @@ class EmbeddedStore(DocumentStore):
         return None if raw is None else result_of(decode(raw, codec_of(into)), model, into)
 
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[Any] | None = None
+        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
     ) -> list[Any]:
         """See `DocumentStore.find`."""
         raws = await self._collect(model, normalise(where), sort, limit)
@@ -150,10 +152,7 @@ class EmbeddedStore(DocumentStore):
             old = None if raw is None else decode(raw)
             if old is None or (matches is not None and not matches(old)):
                 return None
-            # through BSON, so that what is indexed is what is stored
-            new_raw = encode(old | changed)
-            self._put(transaction, model, old, decode(new_raw), new_raw)
-            return new_raw
+            return self._put(transaction, model, old, old | changed) if changed else raw
 
         raw = await self._write(work)
         return None if raw is None else model.model_validate_doc(decode(raw))
@@ -180,6 +179,19 @@ class EmbeddedStore(DocumentStore):
         if single is not None:
             return int(self._get_by_id(model, single, nodes) is not None)
         return len(await self._identities(model, nodes))
+
+    async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
+        """See `DocumentStore.tally`."""
+        collection = self._collection(model)
+        chosen = tally_plan(model, normalise(where), +by)
+        walk = Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
+        with self._opened().reading() as transaction:
+            return await asyncio.to_thread(walk.tally, transaction)
+
+    async def settled(self) -> Timestamp:
+        """See `DocumentStore.settled`. One write is carried out at a time, and takes its stamp while it is."""
+        with self._opened().reading() as transaction:
+            return _clock(transaction, self._meta)
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each slice is a view of its own, so that no old pages are held."""
@@ -255,10 +267,15 @@ class EmbeddedStore(DocumentStore):
         model: type[Model],
         old: dict[str, Any] | None,
         new: dict[str, Any],
-        raw: bytes,
-    ) -> None:
+    ) -> bytes:
         """Write one document and its index entries; everything is checked before the first of them is written."""
         collection = self._collection(model)
+        stamp: Timestamp | None = None
+        if stamped := stamped_key(model):
+            stamp = new[stamped] = _tick(_clock(transaction, self._meta))
+        # through BSON, so that what is indexed is what is stored
+        raw = encode(new)
+        new = decode(raw)
         identity = new["_id"].binary
         if old is None and transaction.get(identity, db=collection.documents) is not None:
             raise DuplicateDocument(model.__name__, "id")
@@ -277,6 +294,9 @@ class EmbeddedStore(DocumentStore):
             for key in missing:
                 transaction.put(key, identity, db=database)
         transaction.put(identity, raw, db=collection.documents)
+        if stamp is not None:
+            transaction.put(_CLOCK, stamp.time.to_bytes(4, "big") + stamp.inc.to_bytes(4, "big"), db=self._meta)
+        return raw
 
     def _remove(
         self,
@@ -303,7 +323,7 @@ class EmbeddedStore(DocumentStore):
         if missing := environment.missing_bytes():
             with environment.lengthened(missing):
                 _verify(environment, self._folder)
-        meta = _own(environment, self._folder)
+        self._meta = meta = _own(environment, self._folder)
         collections = {}
         for model in models:
             name = model.__collection__
@@ -354,6 +374,18 @@ def _advance(steps: Iterator[bytes | None], found: list[bytes], limit: int | Non
         if looks is not None and looked >= looks:
             return False
     return True
+
+
+def _clock(transaction: lmdb.Transaction, meta: lmdb._Database) -> Timestamp:
+    """Return the last stamp that was given, as the transaction sees it."""
+    raw = transaction.get(_CLOCK, b"\x00" * 8, db=meta)
+    return Timestamp(int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big"))
+
+
+def _tick(last: Timestamp) -> Timestamp:
+    """Return the stamp after the last: the present second where it has passed, never one that was given before."""
+    seconds = int(time.time())
+    return Timestamp(seconds, 1) if seconds > last.time else Timestamp(last.time, last.inc + 1)
 
 
 def _own(environment: Environment, folder: Path) -> lmdb._Database:

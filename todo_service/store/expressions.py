@@ -6,17 +6,22 @@ stores take it from there: MongoDB gets it back as a filter, the embedded store 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from bson import Int64, ObjectId
+from bson import Int64, ObjectId, Timestamp
 
 from todo_service.store.base import OPERATORS, Condition, UnsupportedExpression
 
 INT64_LEAST: Final = -(2**63)
 INT64_MOST: Final = 2**63 - 1
+BEGINS: Final = "$begins"
+"""Our name for the comparison that `base.beginning` makes, which MongoDB knows as an anchored regular expression."""
+_BEGINNING: Final = re.compile(r"\^((?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+)", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 Document = Mapping[str, Any]
 Predicate = Callable[[Document], bool]
 
@@ -31,6 +36,7 @@ class Kind(IntEnum):
     OBJECT_ID = 5
     BOOLEAN = 6
     TIME = 7
+    STAMP = 8
 
 
 _KINDS: Final[Mapping[type, Kind]] = {
@@ -43,6 +49,7 @@ _KINDS: Final[Mapping[type, Kind]] = {
     bytes: Kind.BYTES,
     ObjectId: Kind.OBJECT_ID,
     datetime: Kind.TIME,
+    Timestamp: Kind.STAMP,
 }
 
 
@@ -51,7 +58,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         key: The document's key.
-        operator: One of `base.OPERATORS`.
+        operator: One of `base.OPERATORS`, or `BEGINS`.
         value: A normalised value; a tuple of them for `$in` and `$nin`.
     """
 
@@ -127,6 +134,9 @@ def _comparisons(key: str, operand: Any) -> list[Node]:
         raise UnsupportedExpression(f"the condition on {key} has no operator")
     found: list[Node] = []
     for operator, value in operand.items():
+        if operator == "$regex":
+            found.append(Comparison(key, BEGINS, _literal(value)))
+            continue
         if operator not in OPERATORS:
             raise UnsupportedExpression(f"{operator} is not part of the interface")
         several = operator in ("$in", "$nin")
@@ -136,12 +146,22 @@ def _comparisons(key: str, operand: Any) -> list[Node]:
     return found
 
 
+def _literal(pattern: object) -> str:
+    """Return the characters that a pattern of `base.beginning` stands for."""
+    match = _BEGINNING.fullmatch(pattern) if isinstance(pattern, str) else None
+    if match is None or "\x00" in match[1]:
+        raise UnsupportedExpression("of regular expressions only the beginning of a text is part of the interface")
+    return _ESCAPED.sub(r"\1", match[1])
+
+
 def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
     """Return normalised conditions as a MongoDB filter."""
     parts: list[dict[str, Any]] = []
     for node in nodes:
         if isinstance(node, Either):
             parts.append({"$or": [to_filter(alternative) for alternative in node.alternatives]})
+        elif node.operator == BEGINS:
+            parts.append({node.key: {"$regex": "^" + re.escape(node.value)}})
         else:
             value = list(node.value) if isinstance(node.value, tuple) else node.value
             parts.append({node.key: {node.operator: value}})
@@ -179,6 +199,8 @@ def _test(node: Node) -> Predicate:
 
 
 def _holding(operator: str, value: Any) -> Callable[[Any], bool]:
+    if operator == BEGINS:
+        return lambda found: isinstance(found, str) and found.startswith(value)
     if operator == "$in":
         allowed = frozenset((kind_of(item), item) for item in value)
         return lambda found: (kind_of(found), found) in allowed if kind_of(found) else False

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import lmdb
 
 from todo_service.store.documents import decode
-from todo_service.store.expressions import Comparison, Predicate, kind_of, predicate
-from todo_service.store.keys import AFTER, EMPTY_LIST, after_tag_of, encode, tag_of
+from todo_service.store.expressions import BEGINS, Comparison, Predicate, kind_of, predicate
+from todo_service.store.keys import AFTER, EMPTY_LIST, after_tag_of, encode, encode_beginning, tag_of
 from todo_service.store.planning import DeclaredIndex, Plan
 
 CUT: Final = 480
@@ -82,6 +82,9 @@ def range_of(plan: Plan) -> Range:
                 end = limit
             case "$lte":
                 end = limit + AFTER
+            case operator if operator == BEGINS:
+                start = prefix + encode_beginning(bound.value)
+                end = start + AFTER
     exact = len(start) <= CUT and len(end) <= CUT
     return Range(start[:CUT], end if len(end) <= CUT else end[:CUT] + AFTER * (_ID_BYTES + 1), exact)
 
@@ -103,6 +106,8 @@ class Walk:
         settled = [Comparison(key, "$eq", value) for key, value in zip(plan.declared.keys, plan.equal, strict=False)]
         self._everything = predicate((*settled, *plan.bounds, *plan.residual))
         self._residual = predicate(plan.residual) if self._range.exact else self._everything
+        # a list whose elements are walked may hold a document more than once
+        self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.equal) :]
 
     def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the id of each document that matches, and None for each that was looked at and does not."""
@@ -124,7 +129,12 @@ class Walk:
         """Yield ids in order; with the document where it was read to be put in order, and matches."""
         cut: bytes | None = None
         ties: list[bytes] = []
+        seen: set[bytes] = set()
         for key, identity in self._entries(transaction):
+            if self._repeating:
+                if identity in seen:
+                    continue
+                seen.add(identity)
             if cut is not None and not (len(key) > CUT and key.startswith(cut)):
                 yield from self._in_order(transaction, ties)
                 cut, ties = None, []
@@ -135,6 +145,23 @@ class Walk:
                 yield identity, None
         if ties:
             yield from self._in_order(transaction, ties)
+
+    def tally(self, transaction: lmdb.Transaction) -> dict[Any, int]:
+        """Count the documents by the value of the index's key before the id; the plan fixes all keys before that."""
+        key = self._plan.declared.keys[-2]
+        counts: dict[Any, int] = {}
+        runs: dict[bytes, tuple[int, bytes]] = {}
+        for entry, identity in self._entries(transaction):
+            if len(entry) > CUT:
+                value = decode(transaction.get(identity, db=self._documents)).get(key)
+                counts[value] = counts.get(value, 0) + 1
+            else:
+                run = entry[: -_ID_BYTES - 1]
+                runs[run] = (runs.get(run, (0, b""))[0] + 1, identity)
+        for count, identity in runs.values():
+            value = decode(transaction.get(identity, db=self._documents)).get(key)
+            counts[value] = counts.get(value, 0) + count
+        return counts
 
     def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
         return self._between(transaction.cursor(self._index), self._range.start, self._range.end)

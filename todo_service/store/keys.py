@@ -43,7 +43,7 @@ def encode(value: Any) -> bytes:
     """Return a value as bytes that compare as the value does.
 
     Args:
-        value: None, a number of 64 bits, text, bytes, an ObjectId, a boolean or a time (cut to milliseconds).
+        value: None, a number of 64 bits, text, bytes, an ObjectId, a boolean, a time (cut to milliseconds) or a stamp.
 
     Raises:
         UnsupportedExpression: it is none of these.
@@ -65,8 +65,15 @@ def encode(value: Any) -> bytes:
             return tag + _number(value)
         case Kind.BOOLEAN:
             return tag + (b"\x01" if value else b"\x00")
+        case Kind.STAMP:
+            return tag + _BITS.pack(value.time << 32 | value.inc)
         case Kind.NULL:
             return tag
+
+
+def encode_beginning(text: str) -> bytes:
+    """Return the bytes that every text that begins with these characters begins with, and no other value."""
+    return tag_of(Kind.TEXT) + text.encode("utf-8").replace(b"\x00", b"\x00\xff")
 
 
 def encode_time(value: datetime) -> bytes:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
+from bson import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from odmantic import AIOEngine, Model
 from pymongo import ReturnDocument
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     DuplicateKeyError,
@@ -37,16 +40,18 @@ from todo_service.store.base import (
     StoreUnusable,
     UnsupportedExpression,
 )
-from todo_service.store.documents import changed_keys, codec_of, fields_of, result_of
+from todo_service.store.documents import changed_keys, codec_of, fields_of, result_of, stamped_key
 from todo_service.store.expressions import Comparison, Node, normalise, to_filter
-from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys
+from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys, tally_plan
 
 CALL_SECONDS: Final = 4.0
 SELECTION_SECONDS: Final = 2.0
 DEFAULT_DATABASE: Final = "todo_service"
+_DUPLICATE_KEY: Final = 11000
 _UNAUTHORISED: Final = (13, 18, 8000)
 """MongoDB's codes for what a password or a role does not allow: waiting will not help."""
 _SCAN_BATCH: Final = 500
+_SETTLING: Final = timedelta(seconds=10)
 
 
 class MongoDBStore(DocumentStore):
@@ -109,10 +114,15 @@ class MongoDBStore(DocumentStore):
 
     async def insert(self, *documents: Model) -> None:
         """See `DocumentStore.insert`."""
-        for document in documents:
-            model = type(document)
-            with _errors(model):
-                await self._collection(model).insert_one(document.model_dump_doc())
+        if not documents:
+            return
+        model = type(documents[0])
+        # the server itself puts its clock where a document has an empty timestamp
+        with _errors(model):
+            if len(documents) == 1:
+                await self._collection(model).insert_one(documents[0].model_dump_doc())
+            else:
+                await self._collection(model).insert_many([document.model_dump_doc() for document in documents])
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
@@ -124,22 +134,21 @@ class MongoDBStore(DocumentStore):
         return None if document is None else result_of(document, model, into)
 
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort, limit: int, into: type[Any] | None = None
+        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
     ) -> list[Any]:
         """See `DocumentStore.find`."""
         nodes = normalise(where)
         hint = plan(model, nodes, sort).declared.name
-        keys, descending = sort_keys(sort)
         if limit < 1:
             return []
         with _errors():
-            documents = await (
-                self._reading(model, into)
-                .find(to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1)
-                .sort([(key, -1 if descending else 1) for key in keys])
-                .hint(hint)
-                .to_list(None)
+            cursor = self._reading(model, into).find(
+                to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1, hint=hint
             )
+            if sort is not None:
+                keys, descending = sort_keys(sort)
+                cursor = cursor.sort([(key, -1 if descending else 1) for key in keys])
+            documents = await cursor.to_list(None)
         return [result_of(document, model, into) for document in documents]
 
     async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
@@ -148,11 +157,14 @@ class MongoDBStore(DocumentStore):
         if not any(isinstance(node, Comparison) and node[:2] == ("_id", "$eq") for node in nodes):
             raise UnsupportedExpression("an update needs equality on the id")
         changed = changed_keys(model, changes)
+        # an update without a field is not allowed; without one the document is only read
+        operators: dict[str, Any] = {"$set": changed} if changed else {"$setOnInsert": {"_": 0}}
+        if changed and (stamped := stamped_key(model)):
+            operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
         with _errors(model):
             document = await self._collection(model).find_one_and_update(
                 to_filter(nodes),
-                # an update without a field is not allowed; without one the document is only read
-                {"$set": changed} if changed else {"$setOnInsert": {"_": 0}},
+                operators,
                 return_document=ReturnDocument.AFTER,
             )
         return None if document is None else model.model_validate_doc(document)
@@ -169,6 +181,35 @@ class MongoDBStore(DocumentStore):
         nodes = normalise(where)
         with _errors():
             return int(await self._collection(model).count_documents(to_filter(nodes), hint=_hint(model, nodes)))
+
+    async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
+        """See `DocumentStore.tally`: the index covers the query, no document is read."""
+        nodes = normalise(where)
+        key = +by
+        hint = tally_plan(model, nodes, key).declared.name
+        with _errors():
+            groups = await (
+                self._collection(model)
+                .aggregate(
+                    [{"$match": to_filter(nodes)}, {"$group": {"_id": f"${key}", "count": {"$sum": 1}}}], hint=hint
+                )
+                .to_list(None)
+            )
+        return {group["_id"]: group["count"] for group in groups}
+
+    async def settled(self) -> Timestamp:
+        """See `DocumentStore.settled`.
+
+        MongoDB's logical clock gives a write its stamp before it is carried out, so that writes may become visible
+        out of order. But every call ends within `CALL_SECONDS`, on the server too, and the clock's seconds are never
+        behind those of the member that writes. What was stamped `_SETTLING` ago by that member's own clock is
+        therefore visible, or was given up.
+        """
+        if self._client is None:
+            raise StoreUnavailable("the store is closed")
+        with _errors():
+            hello = await self._client.admin.command("hello")
+        return Timestamp(hello["localTime"] - _SETTLING, 0)
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor has to be kept."""
@@ -208,6 +249,11 @@ def _errors(model: type[Model] | None = None) -> Iterator[None]:
     """Turn the driver's errors into the store's."""
     try:
         yield
+    except BulkWriteError as error:
+        first = ((error.details or {}).get("writeErrors") or [{}])[0]
+        if first.get("code") == _DUPLICATE_KEY and model is not None:
+            raise DuplicateDocument(model.__name__, _clashing_field(model, first)) from None
+        raise StoreUnavailable("MongoDB did not carry out all writes") from error
     except DuplicateKeyError as error:
         assert model is not None  # only writes of a model's documents raise it
         raise DuplicateDocument(model.__name__, _clashing_field(model, error.details)) from None

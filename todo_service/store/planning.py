@@ -15,7 +15,7 @@ from odmantic import Model
 from odmantic.query import SortExpression
 
 from todo_service.store.base import Sort, UnsupportedExpression
-from todo_service.store.expressions import Comparison, Kind, Node, kind_of
+from todo_service.store.expressions import BEGINS, Comparison, Kind, Node, kind_of
 
 PRIMARY: Final = "_id_"
 
@@ -134,6 +134,28 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     return best[1]
 
 
+def tally_plan(model: type[Model], where: Iterable[Node], key: str) -> Plan:
+    """Return how documents are counted by the value of a key.
+
+    Raises:
+        UnsupportedExpression: no declared index ends with this key and the id, all its other keys fixed by equality.
+    """
+    nodes = tuple(where)
+    fixed = [node.key for node in nodes if isinstance(node, Comparison) and node.operator == "$eq"]
+    for index in declared_indexes(model):
+        *before, last = (*index.keys[:-2], index.keys[-2:])
+        if (
+            last == (key, "_id")
+            and sorted(before) == sorted(fixed)
+            and len(nodes) == len(before)
+            and not index.list_key
+        ):
+            found = _candidate(index, nodes, (), False)
+            assert found is not None  # equality on all that comes before
+            return found
+    raise UnsupportedExpression(f"no index of {model.__name__} counts by {key}")
+
+
 def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan | None:
     used: list[Node] = []
     equal: list[Any] = []
@@ -144,15 +166,14 @@ def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str,
         used.append(node)
         equal.append(node.value)
     rest = index.keys[len(equal) :]
-    if index.list_key in rest:
-        return None  # it holds a document once for each element
+    bounds = _bounds(nodes, rest[0]) if rest else ()
+    # it holds a document once for each element; only a walk in no order can leave the doubles out
+    if index.list_key in rest and (wanted or rest[0] != index.list_key or [b.operator for b in bounds] != [BEGINS]):
+        return None
     fixed = set(index.keys[: len(equal)]) - {index.list_key}
     order = tuple(key for key in wanted if key not in fixed)
     if order != rest[: len(order)]:
         return None
-    bounds: tuple[Comparison, ...] = ()
-    if rest:
-        bounds = _bounds(nodes, rest[0])
     if not equal and not bounds:
         return None
     residual = tuple(node for node in nodes if node not in used and node not in bounds)
@@ -160,7 +181,10 @@ def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str,
 
 
 def _bounds(nodes: tuple[Node, ...], key: str) -> tuple[Comparison, ...]:
-    """Return the comparisons that bound a key: at most one from below and one from above, of one kind."""
+    """Return the comparisons that bound a key: a beginning, or one from below and one from above, of one kind."""
+    begins = next((n for n in nodes if isinstance(n, Comparison) and n[:2] == (key, BEGINS)), None)
+    if begins is not None:
+        return (begins,)
     below = next(
         (n for n in nodes if isinstance(n, Comparison) and n.key == key and n.operator in ("$gt", "$gte")), None
     )
