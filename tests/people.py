@@ -9,7 +9,7 @@ import httpx
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 
 from todo_service.accounts.dto import UserCreate
-from todo_service.todos.dto import TodoCreate
+from todo_service.todos.dto import StepCreate, TodoCreate
 
 _numbers = itertools.count()
 
@@ -38,7 +38,12 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     __random_seed__ = 1
     list_id = None
     due_at = None
+    recurrence = None
     position = 1.0
+
+    @classmethod
+    def steps(cls) -> list[StepCreate]:
+        return [StepCreate(title=word, id=f"{index:024x}") for index, word in enumerate(cls.__faker__.words(2))]
 
     @classmethod
     def title(cls) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -71,17 +72,17 @@ def test_the_mongodb_driver_stays_in_one_file(path: Path) -> None:
 
 
 def test_an_account_s_todos_cannot_be_asked_without_the_account() -> None:
-    """Every call of the store in `Todos` starts from a condition on the owner (DESIGN: ownership is decided once)."""
-    tree = ast.parse((PACKAGE / "todos" / "service.py").read_text())
+    """Every call of the store starts from a condition on the owner (DESIGN: ownership is decided once)."""
     calls = [
         ast.unparse(node)
-        for node in ast.walk(tree)
+        for path in modules("todos")
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "self._store"
-        and node.func.attr != "insert"
+        and node.func.attr not in ("insert", "settled")
     ]
 
     assert calls
     for call in calls:
-        assert "self._this(todo_id)" in call or "Todo.owner == self._owner" in call or "*where" in call, call
+        assert re.search(r"self\._this\(|\.(owner|account) == self\._owner|\*where|\*still_open", call), call

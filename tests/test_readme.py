@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -40,6 +41,29 @@ def test_the_first_todo_works_as_printed(tmp_path: Path, store_url: str) -> None
     assert '"due_at":null' in changed
     assert '"completed":true' in completed
     assert done.stdout.endswith("204\n")
+
+
+def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None:
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    with running_service(tmp_path, variables) as service:
+        first = commands_of("The first todo").split("TODO=")[0]
+        script = (first + "\necho\necho ---\n" + commands_of("What it can do")).replace("\n\n", "\necho\n")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script.replace("http://127.0.0.1:8000", service.url)],  # noqa: S607  # as above
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=True,
+        )
+
+    answers = [line for line in done.stdout.split("---\n")[1].split("\n") if line]
+    completed, found, changes, summary, tags, deleted = answers
+    assert json.loads(completed)["due_at"] == "2027-03-28T08:00:00.000Z"
+    assert [todo["title"] for todo in json.loads(found)["items"]] == ["Gärten gießen"]
+    assert json.loads(changes)["has_more"] is False
+    assert json.loads(summary)["by_tag"] == [{"name": "home", "count": 1}]
+    assert json.loads(tags)["items"] == [{"name": "home", "count": 1}]
+    assert deleted == "204"
 
 
 @pytest.mark.parametrize("command", ["start", "test"])

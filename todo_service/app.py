@@ -26,8 +26,9 @@ from todo_service.server import Draining
 from todo_service.settings import Settings, load_settings
 from todo_service.store.base import DocumentStore
 from todo_service.store.opening import open_store
-from todo_service.todos.controllers import TodosController
-from todo_service.todos.documents import Todo
+from todo_service.todos.controllers import ListsController, TagsController, TodosController
+from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
@@ -42,7 +43,7 @@ from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
-MODELS: Final = (User, Session, Todo)
+MODELS: Final = (User, Session, Todo, TodoList)
 """Every model that is stored."""
 
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
     sessions = Sessions(
         store, AccessTokens(keys, settings.access_token_seconds), RefreshTokens(keys), settings.refresh_token_days
     )
+    accounts = Accounts(store, passwords, sessions)
     rate_limits = RateLimits(
         {"api": limits.parse(settings.rate_limit_api), "auth": limits.parse(settings.rate_limit_auth)}
         if settings.rate_limit_enabled
@@ -77,23 +79,36 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             await store.close()
 
     def todos_of(request: ApiRequest) -> Todos:
-        return Todos(store, request.user.user_id)
+        owner = request.user.user_id
+        return Todos(store, owner, lambda: accounts.time_zone(owner))
+
+    def lists_of(request: ApiRequest) -> Lists:
+        return Lists(store, request.user.user_id, todos_of(request))
 
     def boundary_of(request: ApiRequest) -> Boundary:
         boundary: Boundary = request.app.state.boundary
         return boundary
 
     app = Litestar(
-        route_handlers=[OperationsController, DocsController, UsersController, TokensController, TodosController],
+        route_handlers=[
+            OperationsController,
+            DocsController,
+            UsersController,
+            TokensController,
+            TodosController,
+            ListsController,
+            TagsController,
+        ],
         lifespan=[lifespan],
         dependencies={
-            "accounts": _always(Accounts(store, passwords, sessions)),
+            "accounts": _always(accounts),
             "sessions": _always(sessions),
             "limits": _always(rate_limits),
             "cursors": _always(Cursors(keys)),
             "store": _always(store),
             "boundary": Provide(boundary_of, sync_to_thread=False),
             "todos": Provide(todos_of, sync_to_thread=False),
+            "lists": Provide(lists_of, sync_to_thread=False),
         },
         middleware=[DefineMiddleware(Admission, authenticate=sessions.authenticate, limits=rate_limits)],
         request_class=ApiRequest,

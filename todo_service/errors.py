@@ -68,6 +68,10 @@ class Stale(ServiceError):
     """The document is no longer the one that the caller's condition (If-Match) names."""
 
 
+class Gone(ServiceError):
+    """What was asked for is no longer remembered."""
+
+
 class Forbidden(ServiceError):
     """The caller is known, and may not do this."""
 

@@ -722,6 +722,7 @@ async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: Doc
     async def read() -> None:
         nonlocal floor
         while writing:
+            await asyncio.sleep(0)  # the embedded store answers at once, and the writers want their turn
             settled = await store.settled()
             where = [Note.shelf == "shelf", Note.changed > floor]
             found = await store.find(Note, *where, sort=(asc(Note.changed), asc(Note.id)), limit=1000)

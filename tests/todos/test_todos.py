@@ -34,6 +34,8 @@ async def test_a_new_todo_has_every_field_and_an_address(ada: Person) -> None:
         "due_at": None,
         "tags": [],
         "list_id": None,
+        "steps": [],
+        "recurrence": None,
         "position": todo["position"],
         "version": 1,
         "created_at": todo["created_at"],

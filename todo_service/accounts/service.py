@@ -18,6 +18,7 @@ from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.errors import Duplicate, Fault, Forbidden, Invalid, InvalidGrant, NotFound, Stale
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
+from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
@@ -116,6 +117,14 @@ class Accounts:
         """
         return dto.User.of(await self._user(user_id))
 
+    async def time_zone(self, user_id: ObjectId) -> str:
+        """Return an account's time zone, an IANA name.
+
+        Raises:
+            NotFound: it has been deleted.
+        """
+        return (await self._user(user_id)).time_zone
+
     async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: frozenset[int] | None) -> dto.User:
         """Change an account by a merge patch; one that changes nothing leaves its version as it is.
 
@@ -164,8 +173,9 @@ class Accounts:
             raise Forbidden("the password is wrong")
         if versions is not None and user.version not in versions:
             raise Stale
-        todos = Todos(self._store, user_id)
+        todos = Todos(self._store, user_id, lambda: self.time_zone(user_id))
         await todos.delete_all()
+        await Lists(self._store, user_id, todos).delete_all()
         await self._sessions.end_all(user_id)
         await self._store.delete(User, User.id == user_id)
         # a request that was under way in another session may have written one more

@@ -85,8 +85,7 @@ def beginning(field: Any, text: str) -> Condition:
         field: A model's field.
         text: At least one character.
     """
-    condition: Condition = field.match("^" + re.escape(text))
-    return condition
+    return QueryExpression({+field: {"$regex": "^" + re.escape(text)}})
 
 
 class StoreError(Exception):

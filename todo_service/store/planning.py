@@ -120,11 +120,13 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     """
     nodes = tuple(where)
     wanted, descending = sort_keys(sort) if sort is not None else ((), False)
-    best: tuple[tuple[int, int, int], Plan] | None = None
+    best: tuple[tuple[bool, int, int, int], Plan] | None = None
     for index in declared_indexes(model):
         candidate = _candidate(index, nodes, wanted, descending)
         if candidate is not None:
-            rank = (len(candidate.equal), len(candidate.bounds), -len(index.keys))
+            # the beginning of a word is rarer than anything else that documents agree in
+            by_word = any(bound.operator == BEGINS for bound in candidate.bounds)
+            rank = (by_word, len(candidate.equal), len(candidate.bounds), -len(index.keys))
             if best is None or rank > best[0]:
                 best = rank, candidate
     if best is None:

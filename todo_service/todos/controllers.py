@@ -1,4 +1,4 @@
-"""Todos over HTTP."""
+"""Todos, lists and tags over HTTP."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from todo_service.todos import dto
+from todo_service.todos.changes import Since
+from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
@@ -59,6 +61,38 @@ class TodosController(Controller):
         )
 
     @get(
+        "/changes",
+        operation_id="listChanges",
+        summary="Synchronise",
+        opt={"query": dto.ChangesQuery},
+        responses=problems(401, 410, 422, 429, 503),
+    )
+    async def list_changes(
+        self, request: ApiRequest, todos: NamedDependency[Todos], cursors: NamedDependency[Cursors]
+    ) -> dto.Changes:
+        """Read what has changed since the last call: everything at first, then only what is new.
+
+        Nothing is ever missed; a todo may come twice. Deletions are remembered for 30 days.
+        """
+        query = request.parameters(dto.ChangesQuery)
+        context = b"changes" + request.user.user_id.binary
+        since = cursors.open(query.since, Since, context, "since") if query.since is not UNSET else None
+        changed, deleted, here, more = await todos.changes(since, query.limit)
+        return dto.Changes(changed, deleted, cursors.seal(here, context), more)
+
+    @get(
+        "/summary",
+        operation_id="getSummary",
+        summary="Count todos",
+        opt={"query": dto.SummaryQuery},
+        responses=problems(401, 404, 422, 429, 503),
+    )
+    async def get_summary(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Summary:
+        """Count the todos: open, completed, overdue, due today, by priority, by list and by tag."""
+        query = request.parameters(dto.SummaryQuery)
+        return await todos.summary(query.tz if query.tz is not UNSET else None)
+
+    @get(
         "/{todo_id:str}",
         operation_id="getTodo",
         summary="Read a todo",
@@ -94,3 +128,122 @@ class TodosController(Controller):
     async def delete_todo(self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]) -> None:
         """Delete a todo; with `If-Match` only if nobody else has changed it."""
         await todos.delete(todo_id, expected_versions(request))
+
+    @post(
+        "/{todo_id:str}/complete",
+        operation_id="completeTodo",
+        summary="Complete a todo",
+        status_code=200,
+        responses=problems(401, 404, 412, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def complete_todo(
+        self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
+    ) -> Response[dto.Todo]:
+        """Complete a todo. One that recurs moves to its next due date, and is completed when its rule has ended."""
+        todo = await todos.complete(todo_id, expected_versions(request))
+        return Response(todo, headers={"ETag": tag_of(todo)})
+
+    @post(
+        "/{todo_id:str}/reopen",
+        operation_id="reopenTodo",
+        summary="Open a todo again",
+        status_code=200,
+        responses=problems(401, 404, 412, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def reopen_todo(
+        self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
+    ) -> Response[dto.Todo]:
+        """Open a completed todo again."""
+        todo = await todos.reopen(todo_id, expected_versions(request))
+        return Response(todo, headers={"ETag": tag_of(todo)})
+
+
+class ListsController(Controller):
+    """The lists of whoever asks."""
+
+    path = "/v1/lists"
+    tags = ["Lists"]
+
+    @post(
+        "/",
+        operation_id="createList",
+        summary="Create a list",
+        responses=problems(400, 401, 413, 415, 422, 429, 503),
+        response_headers=documented("ETag", "Location"),
+    )
+    async def create_list(self, data: JSONBody[dto.ListCreate], lists: NamedDependency[Lists]) -> Response[dto.List]:
+        """Make a list. It comes last in the manual order unless it says otherwise."""
+        made = await lists.create(data)
+        return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": tag_of(made)})
+
+    @get(
+        "/",
+        operation_id="listLists",
+        summary="List lists",
+        opt={"query": dto.ListQuery},
+        responses=problems(401, 422, 429, 503),
+        response_headers=documented("Link"),
+    )
+    async def list_lists(
+        self, request: ApiRequest, lists: NamedDependency[Lists], cursors: NamedDependency[Cursors]
+    ) -> Response[dto.ListPage]:
+        """Read the lists page by page, in their manual order."""
+        query = request.parameters(dto.ListQuery)
+        context = b"lists" + request.user.user_id.binary
+        after = cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
+        items, position = await lists.page(query.limit, after)
+        return answer_page(
+            request, dto.ListPage(items, cursors.seal(position, context) if position is not None else None)
+        )
+
+    @get(
+        "/{list_id:str}",
+        operation_id="getList",
+        summary="Read a list",
+        responses=problems(401, 404, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def get_list(
+        self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]
+    ) -> Response[dto.List]:
+        """Read one list; with `If-None-Match` only if it has changed."""
+        return answer(request, await lists.todo_list(list_id))
+
+    @patch(
+        "/{list_id:str}",
+        operation_id="updateList",
+        summary="Change a list",
+        responses=problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def update_list(
+        self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[dto.ListUpdate], lists: NamedDependency[Lists]
+    ) -> Response[dto.List]:
+        """Change a list by a merge patch; with `If-Match` only if nobody else has changed it."""
+        changed = await lists.update(list_id, data, expected_versions(request))
+        return Response(changed, headers={"ETag": tag_of(changed)})
+
+    @delete(
+        "/{list_id:str}",
+        operation_id="deleteList",
+        summary="Delete a list",
+        opt={"query": dto.ListDelete},
+        responses=problems(401, 404, 412, 422, 429, 503),
+    )
+    async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:
+        """Delete a list; its todos move to the inbox, or are deleted too."""
+        await lists.delete(list_id, request.parameters(dto.ListDelete).todos, expected_versions(request))
+
+
+class TagsController(Controller):
+    """The tags of whoever asks."""
+
+    path = "/v1/tags"
+    tags = ["Tags"]
+
+    @get("/", operation_id="listTags", summary="List tags", responses=problems(401, 422, 429, 503))
+    async def list_tags(self, todos: NamedDependency[Todos]) -> dto.TagCounts:
+        """Read every tag in use, and how many todos have it."""
+        return dto.TagCounts(await todos.tags())

@@ -1,18 +1,37 @@
-"""What is stored of todos."""
+"""What is stored of todos and lists."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from odmantic import Index, Model, ObjectId
+from odmantic import EmbeddedModel, Index, Model, ObjectId
+from pymongo import IndexModel
+
+from todo_service.store.base import UNSTAMPED, Stamp
+
+
+class Step(EmbeddedModel):
+    """An item of a todo's checklist."""
+
+    id: str
+    title: str
+    completed: bool
 
 
 class Todo(Model):
-    """A todo. Two fields are made from others, for the indexes: `title_key` from the title, `priority_rank` from the
-    priority; `todos.service` keeps them true.
+    """A todo, or what is remembered of a deleted one.
+
+    Some fields are made from others, for the indexes; `todos.service` keeps them true: `title_key` from the title,
+    `priority_rank` from the priority, `words` from all texts, `facets` from what is counted.
+
+    A deleted todo has lost its `owner`, so that no list, search or count ever meets it, and everything that was
+    written into it; `account` stays, and with it the place among the account's changes until `purge_at`.
+
+    `due_local` is the local time that was meant where a change to summer time moved the due date.
     """
 
-    owner: ObjectId
+    account: ObjectId
+    owner: ObjectId | None
     title: str
     title_key: str
     description: str
@@ -21,12 +40,19 @@ class Todo(Model):
     priority: str
     priority_rank: int
     due_at: datetime | None
+    due_local: str | None
     tags: list[str]
     list_id: ObjectId | None
+    steps: list[Step]
+    recurrence: str | None
     position: float
+    words: list[str]
+    facets: str
     version: int
     created_at: datetime
     updated_at: datetime
+    changed: Stamp = UNSTAMPED
+    purge_at: datetime | None = None
 
     model_config = {
         "collection": "todos",
@@ -40,5 +66,33 @@ class Todo(Model):
             Index(Todo.owner, Todo.position, Todo.id, name="owner_position"),
             Index(Todo.owner, Todo.tags, Todo.created_at, Todo.id, name="owner_tags"),
             Index(Todo.owner, Todo.list_id, Todo.created_at, Todo.id, name="owner_list"),
+            Index(Todo.owner, Todo.list_id, Todo.position, Todo.id, name="owner_list_position"),
+            Index(Todo.owner, Todo.completed, Todo.due_at, Todo.id, name="owner_completed_due_at"),
+            Index(Todo.owner, Todo.words, name="owner_words"),
+            Index(Todo.owner, Todo.facets, Todo.id, name="owner_facets"),
+            Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
+            IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
+    }
+
+
+class TodoList(Model):
+    """A list that todos may be in.
+
+    `closing` says what is being done to its todos while it is deleted: `move` or `delete`.
+    """
+
+    owner: ObjectId
+    name: str
+    color: str | None
+    position: float
+    archived: bool
+    closing: str | None = None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    model_config = {
+        "collection": "lists",
+        "indexes": lambda: [Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position")],
     }

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version
 from todo_service.timestamps import Timestamp, text_of
 from todo_service.todos.documents import Todo as TodoDocument
+from todo_service.todos.documents import TodoList as ListDocument
 
 Priority = Literal["none", "low", "medium", "high", "urgent"]
 Sort = Literal[
@@ -55,6 +56,38 @@ Position = Annotated[
 ]
 ListId = Annotated[str, Meta(description="24 hex digits.", extra_json_schema={"pattern": "^[0-9a-f]{24}$"})]
 
+StepId = Annotated[str, Meta(description="24 hex digits; made where it is not given.", pattern="^[0-9a-f]{24}$")]
+Recurrence = Annotated[
+    str,
+    Meta(
+        description=(
+            "A recurrence rule (RFC 5545): FREQ (DAILY, WEEKLY, MONTHLY, YEARLY), INTERVAL, BYDAY, BYMONTHDAY, "
+            "BYMONTH, and COUNT (how many times are left) or UNTIL. Needs a due date."
+        ),
+        examples=["FREQ=WEEKLY;BYDAY=MO"],
+        extra_json_schema={"maxLength": 500},
+    ),
+]
+
+
+class StepCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """An item of a checklist, as it is given."""
+
+    title: Title
+    completed: bool = False
+    id: StepId | UnsetType = UNSET
+
+
+class Step(msgspec.Struct):
+    """An item of a todo's checklist."""
+
+    id: Id
+    title: Title
+    completed: bool
+
+
+NewSteps = Annotated[list[StepCreate], Meta(extra_json_schema={"maxItems": 100})]
+
 
 class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     """A new todo."""
@@ -66,6 +99,8 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     due_at: Timestamp | None = None
     tags: Tags = []
     list_id: ListId | None = None
+    steps: NewSteps = []
+    recurrence: Recurrence | None = None
     position: Position | UnsetType = UNSET
 
 
@@ -79,6 +114,8 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     due_at: Timestamp | UnsetType | None = UNSET
     tags: Tags | UnsetType | None = UNSET
     list_id: ListId | UnsetType | None = UNSET
+    steps: NewSteps | UnsetType | None = UNSET
+    recurrence: Recurrence | UnsetType | None = UNSET
     position: Position | UnsetType = UNSET
 
 
@@ -94,6 +131,8 @@ class Todo(msgspec.Struct):
     due_at: Time | None
     tags: Tags
     list_id: ListId | None
+    steps: list[Step]
+    recurrence: Recurrence | None
     position: Position
     version: Version
     created_at: Time
@@ -112,6 +151,8 @@ class Todo(msgspec.Struct):
             due_at=text_of(document.due_at) if document.due_at else None,
             tags=document.tags,
             list_id=str(document.list_id) if document.list_id else None,
+            steps=[Step(step.id, step.title, step.completed) for step in document.steps],
+            recurrence=document.recurrence,
             position=document.position,
             version=document.version,
             created_at=text_of(document.created_at),
@@ -141,8 +182,164 @@ class TodoQuery(msgspec.Struct, frozen=True):
     created_after: Annotated[Timestamp | UnsetType, Meta(description="Only those created after this moment.")] = UNSET
     created_before: Annotated[Timestamp | UnsetType, Meta(description="Only those created before this moment.")] = UNSET
     updated_after: Annotated[Timestamp | UnsetType, Meta(description="Only those updated after this moment.")] = UNSET
+    q: Annotated[
+        Annotated[str, Meta(max_length=200)] | UnsetType,
+        Meta(
+            description=(
+                "Only those where every word is the start of a word in title, description or steps, whatever the case "
+                "and accents."
+            ),
+        ),
+    ] = UNSET
     sort: Annotated[
         Sort, Meta(description="The order, `-` for descending; todos without a due date come last either way.")
     ] = "created_at"
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET
+
+
+class Changes(msgspec.Struct):
+    """A page of what has changed."""
+
+    changed: list[Todo]
+    deleted: Annotated[list[Id], Meta(description="The todos that have been deleted.")]
+    next: Annotated[str, Meta(description="`since` of the next call.")]
+    has_more: Annotated[bool, Meta(description="Whether the next call has more at once.")]
+
+
+class ChangesQuery(msgspec.Struct, frozen=True):
+    """From where on changes are asked for."""
+
+    since: Annotated[
+        Annotated[str, Meta(max_length=4096)] | UnsetType,
+        Meta(description="`next` of the page before; absent for everything."),
+    ] = UNSET
+    limit: Limit = DEFAULT_LIMIT
+
+
+class TagCount(msgspec.Struct):
+    """A tag, and how many todos have it."""
+
+    name: str
+    count: int
+
+
+class TagCounts(msgspec.Struct):
+    """Every tag in use."""
+
+    items: list[TagCount]
+
+
+class ListCount(msgspec.Struct):
+    """A list, and how many todos are in it."""
+
+    list_id: Annotated[ListId | None, Meta(description="null is the inbox.")]
+    count: int
+
+
+class PriorityCounts(msgspec.Struct):
+    """How many todos there are of each priority."""
+
+    none: int
+    low: int
+    medium: int
+    high: int
+    urgent: int
+
+
+class Summary(msgspec.Struct):
+    """How many todos there are. The counts by priority, list and tag are of open and completed ones."""
+
+    open: int
+    completed: int
+    overdue: Annotated[int, Meta(description="Open, with a due date in the past.")]
+    due_today: Annotated[int, Meta(description="Open, with a due date today, in the time zone asked for.")]
+    by_priority: PriorityCounts
+    by_list: list[ListCount]
+    by_tag: list[TagCount]
+
+
+class SummaryQuery(msgspec.Struct, frozen=True):
+    """By whose clock today is."""
+
+    tz: Annotated[
+        Annotated[str, Meta(max_length=64)] | UnsetType,
+        Meta(description="IANA time zone; the account's unless it is given."),
+    ] = UNSET
+
+
+ListName = Annotated[
+    str,
+    Meta(
+        description="1 to 100 characters after trimming.",
+        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "\\S"},
+    ),
+]
+Color = Annotated[str, Meta(description="Red, green and blue, such as #1e90ff.", pattern="^#[0-9A-Fa-f]{6}$")]
+
+
+class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new list."""
+
+    name: ListName
+    color: Color | None = None
+    position: Position | UnsetType = UNSET
+    archived: bool = False
+
+
+class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A merge patch (RFC 7396) of a list."""
+
+    name: ListName | UnsetType = UNSET
+    color: Color | UnsetType | None = UNSET
+    position: Position | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+
+
+class List(msgspec.Struct):
+    """A list that todos may be in."""
+
+    id: Id
+    name: ListName
+    color: Color | None
+    position: Position
+    archived: bool
+    version: Version
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, document: ListDocument) -> List:
+        """Return what the API shows of a stored list."""
+        return cls(
+            id=str(document.id),
+            name=document.name,
+            color=document.color,
+            position=document.position,
+            archived=document.archived,
+            version=document.version,
+            created_at=text_of(document.created_at),
+            updated_at=text_of(document.updated_at),
+        )
+
+
+class ListPage(msgspec.Struct):
+    """A page of lists, in their manual order."""
+
+    items: list[List]
+    next_cursor: NextCursor
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """The page of the lists."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | UnsetType = UNSET
+
+
+class ListDelete(msgspec.Struct, frozen=True):
+    """What becomes of a list's todos."""
+
+    todos: Annotated[
+        Literal["move", "delete"], Meta(description="Whether they move to the inbox or are deleted too.")
+    ] = "move"

@@ -7,8 +7,7 @@ of its own; todos without a due date are the last span whichever way the list ru
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +21,7 @@ from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo
 from todo_service.todos.dto import Todo as TodoView
 from todo_service.todos.dto import TodoQuery
+from todo_service.todos.words import fold
 
 PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,12 +51,6 @@ class Order(NamedTuple):
     absent_last: bool = False
 
 
-def title_key(title: str) -> str:
-    """Return what titles are sorted by: without case and accents."""
-    decomposed = unicodedata.normalize("NFKD", title.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
-
-
 def priority_rank(priority: str) -> int:
     """Return what priorities are sorted by, 0 for none to 4 for urgent."""
     return PRIORITIES.index(priority)
@@ -67,7 +61,7 @@ ORDERS: Final = {
     "updated_at": Order(Todo.updated_at, lambda todo: todo.updated_at, Timestamp.parse),
     "due_at": Order(Todo.due_at, lambda todo: todo.due_at, Timestamp.parse, absent_last=True),
     "priority": Order(Todo.priority_rank, lambda todo: priority_rank(todo.priority), int),
-    "title": Order(Todo.title_key, lambda todo: title_key(todo.title), str),
+    "title": Order(Todo.title_key, lambda todo: fold(todo.title), str),
     "position": Order(Todo.position, lambda todo: todo.position, float),
 }
 
@@ -107,6 +101,25 @@ def spans(sort: str, after: Position | None) -> Iterator[Span]:
 def position_of(sort: str, todo: TodoView) -> Position:
     """Return the position after a todo, in an order."""
     return Position(ORDERS[sort.removeprefix("-")].value_of(todo), todo.id)
+
+
+def arranged(todos: Iterable[TodoView], sort: str, after: Position | None) -> list[TodoView]:
+    """Put todos in an order, and leave out those before a position: what `spans` asks of a store, for a few of them."""
+    order = ORDERS[sort.removeprefix("-")]
+    descending = sort.startswith("-")
+
+    def rank(value: Any, identity: str) -> Any:
+        return value, identity
+
+    present = {rank(value, todo.id): todo for todo in todos if (value := order.value_of(todo)) is not None}
+    absent = {rank("", todo.id): todo for todo in todos if order.value_of(todo) is None}
+    if after is not None:
+        part, start = (absent, rank("", after.id)) if after.value is None else (present, rank(after.value, after.id))
+        if part is absent:
+            present = {}
+        kept = {key: todo for key, todo in part.items() if (key < start if descending else key > start)}
+        present, absent = (present, kept) if part is absent else (kept, absent)
+    return [part[key] for part in (present, absent) for key in sorted(part, reverse=descending)]
 
 
 def conditions(query: TodoQuery, now: datetime) -> list[Condition]:

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import zoneinfo
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
+from odmantic.query import asc
 
-from todo_service.errors import Fault, Invalid, InvalidParameter, NotFound, Stale
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
+from todo_service.store.base import Condition, DocumentStore, beginning
 from todo_service.timestamps import now
 from todo_service.todos import dto
-from todo_service.todos.documents import Todo
-from todo_service.todos.query import Position, conditions, position_of, priority_rank, spans, title_key
+from todo_service.todos.changes import Change, Place, Since
+from todo_service.todos.documents import Step, Todo, TodoList
+from todo_service.todos.query import (
+    PRIORITIES,
+    Position,
+    arranged,
+    conditions,
+    position_of,
+    priority_rank,
+    spans,
+)
+from todo_service.todos.recurrence import Rule
+from todo_service.todos.words import fold, words_of
 
 TITLE_LENGTH: Final = 200
 TAGS: Final = 20
 TAG_LENGTH: Final = 50
+STEPS: Final = 100
+REMEMBERED: Final = timedelta(days=30)
+"""How long a deletion is remembered for those who ask for changes."""
+_FEW: Final = 1000
+_SWEEP: Final = 200
+_PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
 _EARLIEST_DUE: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_OPTIONAL: Final[Mapping[str, Any]] = {
+_OPTIONAL: Final[dict[str, Any]] = {
     "description": "",
     "priority": "none",
     "due_at": None,
     "tags": [],
     "list_id": None,
+    "steps": [],
+    "recurrence": None,
 }
+_COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags"})
+_SEARCHED: Final = frozenset({"title", "description", "steps"})
+
+Decide = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
+"""What becomes of a todo at a moment: the new values of fields, as they are stored."""
 
 
 class Todos:
@@ -35,11 +63,13 @@ class Todos:
     Args:
         store: Where they are kept.
         owner: The account.
+        time_zone: Returns the account's time zone, an IANA name.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
+    def __init__(self, store: DocumentStore, owner: ObjectId, time_zone: Callable[[], Awaitable[str]]) -> None:
         self._store = store
         self._owner = owner
+        self._time_zone = time_zone
 
     async def create(self, todo: dto.TodoCreate) -> dto.Todo:
         """Make a todo.
@@ -47,21 +77,27 @@ class Todos:
         Raises:
             Invalid: a field breaks a rule.
         """
-        given = {name: getattr(todo, name) for name in todo.__struct_fields__}
         moment = now()
-        fields = _checked(given)
+        fields = _checked({name: getattr(todo, name) for name in todo.__struct_fields__})
+        # a new todo comes last in the manual order
+        fields = {"position": moment.timestamp() * 1000} | fields
+        _check_together(fields, fields)
+        await self._check_list(fields["list_id"])
         document = Todo(
             id=ObjectId(),
+            account=self._owner,
             owner=self._owner,
             completed_at=moment if todo.completed else None,
+            due_local=None,
+            words=_words(fields),
+            facets=_facets(fields),
             version=1,
             created_at=moment,
             updated_at=moment,
-            # a new todo comes last in the manual order
-            **{"position": moment.timestamp() * 1000} | fields,
+            **fields,
         )
         await self._store.insert(document)
-        return dto.Todo.of(document)
+        return await self._settle_list(dto.Todo.of(document))
 
     async def todo(self, todo_id: str) -> dto.Todo:
         """Return a todo.
@@ -87,19 +123,33 @@ class Todos:
         Raises:
             InvalidParameter: a filter breaks a rule.
         """
-        if query.list_id is not UNSET and query.list_id != "inbox" and not _is_id(query.list_id):
+        if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
         where = [Todo.owner == self._owner, *conditions(query, now())]
         wanted = query.limit + 1
-        found: list[dto.Todo] = []
-        for span in spans(query.sort, after):
-            found += await self._store.find(
-                Todo, *where, *span.where, sort=span.sort, limit=wanted - len(found), into=dto.Todo
-            )
-            if len(found) == wanted:
-                break
+        found: list[dto.Todo] | None = None
+        if query.q is not UNSET:
+            words = words_of(query.q)
+            if not words:
+                return [], None
+            # the index is asked for the longest word, which few todos have
+            where += [beginning(Todo.words, word) for word in sorted(words, key=len, reverse=True)]
+            found = await self._few(where, query.sort, after)
+        if found is None:
+            found = []
+            for span in spans(query.sort, after):
+                found += await self._store.find(
+                    Todo, *where, *span.where, sort=span.sort, limit=wanted - len(found), into=dto.Todo
+                )
+                if len(found) == wanted:
+                    break
         page = found[: query.limit]
         return page, position_of(query.sort, page[-1]) if len(found) > len(page) else None
+
+    async def _few(self, where: list[Condition], sort: str, after: Position | None) -> list[dto.Todo] | None:
+        """Return what a search finds, in order, or None where it finds so much that its order's index is shorter."""
+        few = await self._store.find(Todo, *where, sort=None, limit=_FEW + 1, into=dto.Todo)
+        return arranged(few, sort, after) if len(few) <= _FEW else None
 
     async def update(self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None) -> dto.Todo:
         """Change a todo by a merge patch; one that changes nothing leaves its version as it is.
@@ -116,28 +166,51 @@ class Todos:
         """
         given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
         fields = _checked({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
-        while True:
-            todo = await self._store.get(Todo, *self._this(todo_id))
-            if todo is None:
-                raise NotFound("there is no such todo")
-            if versions is not None and todo.version not in versions:
-                raise Stale
-            changes = {name: value for name, value in fields.items() if getattr(todo, name) != value}
-            if not changes:
-                return dto.Todo.of(todo)
-            moment = max(now(), todo.updated_at)
+        await self._check_list(fields.get("list_id"))
+
+        async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
+            changes = _differing(todo, fields)
+            _check_together(changes, _merged(todo, changes))
             if "completed" in changes:
                 changes["completed_at"] = moment if changes["completed"] else None
-            changes |= {"version": todo.version + 1, "updated_at": moment}
-            # of several writers who read the same version one succeeds; the others look again
-            changed = await self._store.update(
-                Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes
-            )
-            if changed is not None:
-                return dto.Todo.of(changed)
+            return changes
+
+        return await self._settle_list(await self._change(todo_id, versions, decide))
+
+    async def complete(self, todo_id: str, versions: frozenset[int] | None) -> dto.Todo:
+        """Complete a todo; one that recurs moves to its next due date instead, its steps open again.
+
+        Completing a completed todo changes nothing. Arguments and errors as in `update`.
+        """
+
+        async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
+            if todo.completed:
+                return {}
+            if todo.recurrence is not None and todo.due_at is not None:
+                zone = zoneinfo.ZoneInfo(await self._time_zone())
+                following = Rule(todo.recurrence).next(todo.due_at, todo.due_local, zone)
+                if following is not None:
+                    again = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
+                    return {
+                        "due_at": following.due_at,
+                        "due_local": following.local,
+                        "recurrence": following.recurrence,
+                        "steps": again,
+                    }
+            return {"completed": True, "completed_at": moment}
+
+        return await self._change(todo_id, versions, decide)
+
+    async def reopen(self, todo_id: str, versions: frozenset[int] | None) -> dto.Todo:
+        """Open a completed todo again; an open one stays as it is. Arguments and errors as in `update`."""
+
+        async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
+            return {"completed": False, "completed_at": None} if todo.completed else {}
+
+        return await self._change(todo_id, versions, decide)
 
     async def delete(self, todo_id: str, versions: frozenset[int] | None) -> None:
-        """Delete a todo.
+        """Delete a todo. That it was deleted is remembered for 30 days, of what was in it nothing.
 
         Args:
             todo_id: The todo.
@@ -150,22 +223,225 @@ class Todos:
         where = self._this(todo_id)
         if versions is not None:
             where.append(Todo.version.in_(sorted(versions)))  # type: ignore[attr-defined]  # ODMantic's proxy has it
-        if not await self._store.delete(Todo, *where):
+        moment = now()
+        emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "facets": "", "completed_at": None}
+        gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
+        if await self._store.update(Todo, *where, changes=_OPTIONAL | emptied | gone) is None:
             await self.todo(todo_id)
             raise Stale
 
     async def delete_all(self) -> None:
-        """Delete every todo of the account."""
-        await self._store.delete(Todo, Todo.owner == self._owner)
+        """Delete every todo of the account, and what is remembered of deleted ones."""
+        await self._store.delete(Todo, Todo.account == self._owner)
+
+    async def leave_list(self, list_id: ObjectId, *, delete: bool) -> None:
+        """Move every todo of a list to the inbox, or delete them. Doing it again finishes what was broken off."""
+
+        async def to_inbox(todo: Todo, _: datetime) -> dict[str, Any]:
+            return {"list_id": None} if todo.list_id == list_id else {}
+
+        while True:
+            where = [Todo.owner == self._owner, Todo.list_id == list_id]
+            found = await self._store.find(
+                Todo, *where, sort=(asc(Todo.created_at), asc(Todo.id)), limit=_SWEEP, into=dto.Todo
+            )
+            for todo in found:
+                try:
+                    if delete:
+                        await self.delete(todo.id, None)
+                    else:
+                        await self._change(todo.id, None, to_inbox)
+                except NotFound:
+                    continue  # someone else has deleted it meanwhile
+            if len(found) < _SWEEP:
+                return
+
+    async def changes(self, since: Since | None, limit: int) -> tuple[list[dto.Todo], list[str], Since, bool]:
+        """Return what has changed; `todos.changes` says why nothing is ever missed.
+
+        Args:
+            since: Where the page begins; None for everything there is.
+            limit: How many documents at most.
+
+        Returns:
+            The changed todos, the ids of deleted ones, where the next page begins, and whether there is more at once.
+
+        Raises:
+            Gone: deletions since then may have been forgotten.
+        """
+        moment = now()
+        if since is not None and moment.timestamp() - since.issued > REMEMBERED.total_seconds():
+            raise Gone("deletions are remembered for 30 days: begin again without `since`")
+        here = (since or Since.beginning()).round(Place.of(await self._store.settled()), moment)
+        found: list[Change] = []
+        where = [Todo.account == self._owner]
+        for span in here.spans():
+            found += await self._store.find(
+                Todo, *where, *span, sort=(asc(Todo.changed), asc(Todo.id)), limit=limit + 1 - len(found), into=Change
+            )
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        changed = [change.todo() for change in page if change.owner is not None]
+        deleted = [change.id for change in page if change.owner is None and not here.need_not_know(change)]
+        more = len(found) > limit
+        return changed, deleted, here.after(page[-1]) if more else here.finished(), more
+
+    async def summary(self, tz: str | None) -> dto.Summary:
+        """Count the todos, from the indexes alone.
+
+        Args:
+            tz: The IANA time zone whose day today is; None for the account's.
+
+        Raises:
+            InvalidParameter: there is no such time zone.
+        """
+        try:
+            zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise InvalidParameter("tz", "Expected a name of the IANA time zone database") from None
+        moment = now()
+        today = moment.astimezone(zone).date()
+        starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
+        still_open = [Todo.owner == self._owner, Todo.completed == False]  # noqa: E712  # an expression
+        overdue = await self._store.count(Todo, *still_open, Todo.due_at < moment)  # type: ignore[operator]  # as above
+        due_today = await self._store.count(
+            Todo,
+            *still_open,
+            Todo.due_at >= starts,  # type: ignore[operator]  # an expression, which null never meets
+            Todo.due_at < ends,  # type: ignore[operator]  # as above
+        )
+        facets = await self._facet_counts()
+        by_completed: Counter[bool] = Counter()
+        by_priority: Counter[str] = Counter()
+        by_list: Counter[str | None] = Counter()
+        for (completed, priority, list_id, _), count in facets:
+            by_completed[completed] += count
+            by_priority[priority] += count
+            by_list[list_id] += count
+        return dto.Summary(
+            open=by_completed[False],
+            completed=by_completed[True],
+            overdue=overdue,
+            due_today=due_today,
+            by_priority=dto.PriorityCounts(**{name: by_priority[name] for name in PRIORITIES}),
+            by_list=[dto.ListCount(name, by_list[name]) for name in sorted(by_list, key=lambda name: name or "")],
+            by_tag=_tag_counts(facets),
+        )
+
+    async def tags(self) -> list[dto.TagCount]:
+        """Return every tag in use and how many todos have it, by name, from an index alone."""
+        return _tag_counts(await self._facet_counts())
+
+    async def _facet_counts(self) -> list[tuple[tuple[bool, str, str | None, list[str]], int]]:
+        counts = await self._store.tally(Todo, Todo.owner == self._owner, by=Todo.facets)
+        return [(_FACETS.decode(facets), count) for facets, count in counts.items()]
+
+    async def _change(self, todo_id: str, versions: frozenset[int] | None, decide: Decide) -> dto.Todo:
+        """Change a todo as a rule decides from what it is; a rule that changes nothing leaves its version as it is."""
+        while True:
+            todo = await self._store.get(Todo, *self._this(todo_id))
+            if todo is None:
+                raise NotFound("there is no such todo")
+            if versions is not None and todo.version not in versions:
+                raise Stale
+            moment = max(now(), todo.updated_at)
+            changes = await decide(todo, moment)
+            if not changes:
+                return dto.Todo.of(todo)
+            merged = _merged(todo, changes)
+            if _COUNTED & changes.keys():
+                changes["facets"] = _facets(merged)
+            if _SEARCHED & changes.keys():
+                changes["words"] = _words(merged)
+            changes |= {"version": todo.version + 1, "updated_at": moment}
+            # of several writers who read the same version one succeeds; the others look again
+            changed = await self._store.update(
+                Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes
+            )
+            if changed is not None:
+                return dto.Todo.of(changed)
 
     def _this(self, todo_id: str) -> list[Condition]:
-        if not _is_id(todo_id):
+        if not is_id(todo_id):
             raise NotFound("there is no such todo")
         return [Todo.id == ObjectId(todo_id), Todo.owner == self._owner]
 
+    async def _has_list(self, list_id: ObjectId) -> bool:
+        found = await self._store.get(TodoList, TodoList.id == list_id, TodoList.owner == self._owner)
+        return found is not None and found.closing is None
 
-def _is_id(text: str) -> bool:
+    async def _check_list(self, list_id: ObjectId | None) -> None:
+        if list_id is not None and not await self._has_list(list_id):
+            raise Invalid([Fault("/list_id", "There is no such list")])
+
+    async def _settle_list(self, todo: dto.Todo) -> dto.Todo:
+        """Move a todo to the inbox if its list was deleted while it was written, and whoever deletes has passed by."""
+        if todo.list_id is None or await self._has_list(list_id := ObjectId(todo.list_id)):
+            return todo
+
+        async def to_inbox(found: Todo, _: datetime) -> dict[str, Any]:
+            return {"list_id": None} if found.list_id == list_id else {}
+
+        return await self._change(todo.id, None, to_inbox)
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text is an id: 24 hex digits."""
     return len(text) == 24 and ObjectId.is_valid(text)
+
+
+def _midnight(day: Any, zone: zoneinfo.ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def _differing(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that a todo has otherwise."""
+    changes = {name: value for name, value in fields.items() if getattr(todo, name) != value}
+    if "due_at" in changes:
+        changes["due_local"] = None
+    return changes
+
+
+def _merged(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
+    names = _COUNTED | _SEARCHED | {"recurrence", "due_at"}
+    return {name: getattr(todo, name) for name in names} | dict(changes)
+
+
+_FACETS: Final = msgspec.json.Decoder(tuple[bool, str, str | None, list[str]])
+
+
+def _facets(fields: Mapping[str, Any]) -> str:
+    list_id = fields["list_id"]
+    facets = (fields["completed"], fields["priority"], None if list_id is None else str(list_id), fields["tags"])
+    return msgspec.json.encode(facets).decode()
+
+
+def _words(fields: Mapping[str, Any]) -> list[str]:
+    return words_of(fields["title"], fields["description"], *(step.title for step in fields["steps"]))
+
+
+def _tag_counts(facets: list[tuple[tuple[bool, str, str | None, list[str]], int]]) -> list[dto.TagCount]:
+    counts: Counter[str] = Counter()
+    for (_, _, _, tags), count in facets:
+        for tag in tags:
+            counts[tag] += count
+    return [dto.TagCount(name, counts[name]) for name in sorted(counts)]
+
+
+def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Check what fields mean to each other, where one of them changes.
+
+    Raises:
+        Invalid: the todo would recur without a due date, or never.
+    """
+    if fields["recurrence"] is None or not {"recurrence", "due_at"} & changes.keys():
+        return
+    if fields["due_at"] is None:
+        pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
+        raise Invalid([Fault(pointer, "Expected a due date where there is a recurrence")])
+    if not Rule(fields["recurrence"]).fires(fields["due_at"]):
+        raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,10 +453,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not UNSET}
     faults: list[Fault] = []
     if "title" in fields:
-        fields["title"] = fields["title"].strip()
-        if not 1 <= len(fields["title"]) <= TITLE_LENGTH:
-            faults.append(Fault("/title", f"Expected 1 to {TITLE_LENGTH} characters after trimming"))
-        fields["title_key"] = title_key(fields["title"])
+        fields["title"] = _checked_title(fields["title"], "/title", faults)
+        fields["title_key"] = fold(fields["title"])
     if "priority" in fields:
         fields["priority_rank"] = priority_rank(fields["priority"])
     if fields.get("due_at") is not None and fields["due_at"] < _EARLIEST_DUE:
@@ -189,14 +463,44 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         fields["tags"] = list(dict.fromkeys(tag.strip() for tag in fields["tags"]))
         faults += [
             Fault(f"/tags/{index}", f"Expected 1 to {TAG_LENGTH} characters after trimming")
-            for index, tag in enumerate(given["tags"])
+            for index, tag in enumerate(given["tags"][: TAGS * 5])
             if not 1 <= len(tag.strip()) <= TAG_LENGTH
         ]
         if len(fields["tags"]) > TAGS:
             faults.append(Fault("/tags", f"Expected {TAGS} tags at most"))
     if fields.get("list_id") is not None:
-        # no list can be made yet, so every one that is named is unknown
-        faults.append(Fault("/list_id", "There is no such list"))
+        if is_id(fields["list_id"]):
+            fields["list_id"] = ObjectId(fields["list_id"])
+        else:
+            faults.append(Fault("/list_id", "There is no such list"))
+    if "steps" in fields:
+        fields["steps"] = _checked_steps(fields["steps"], faults)
+    if fields.get("recurrence") is not None:
+        try:
+            fields["recurrence"] = str(Rule(fields["recurrence"]))
+        except ValueError as error:
+            faults.append(Fault("/recurrence", str(error)))
     if faults:
         raise Invalid(faults)
     return fields
+
+
+def _checked_title(text: str, pointer: str, faults: list[Fault]) -> str:
+    title = text.strip()
+    if not 1 <= len(title) <= TITLE_LENGTH:
+        faults.append(Fault(pointer, f"Expected 1 to {TITLE_LENGTH} characters after trimming"))
+    return title
+
+
+def _checked_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Step]:
+    if len(given) > STEPS:
+        faults.append(Fault("/steps", f"Expected {STEPS} steps at most"))
+        return []
+    steps: list[Step] = []
+    for index, step in enumerate(given):
+        title = _checked_title(step.title, f"/steps/{index}/title", faults)
+        identity = step.id if step.id is not UNSET else str(ObjectId())
+        if any(identity == other.id for other in steps):
+            faults.append(Fault(f"/steps/{index}/id", "Expected each id once"))
+        steps.append(Step(id=identity, title=title, completed=step.completed))
+    return steps

@@ -72,6 +72,8 @@ def configuration() -> OpenAPIConfig:
             Tag(name="Users", description="Registration and one's own account."),
             Tag(name="Sessions", description="Signing in and staying signed in."),
             Tag(name="Todos", description="What is to be done."),
+            Tag(name="Lists", description="Lists that todos may be in."),
+            Tag(name="Tags", description="Tags that todos have."),
             Tag(name="Operations", description="The state of the service."),
         ],
         security=[{"bearer": []}],

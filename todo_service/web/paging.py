@@ -42,8 +42,14 @@ class Cursors:
         seal = self._seal(self._keys[0], payload, context)
         return base64.urlsafe_b64encode(seal + payload).rstrip(b"=").decode()
 
-    def open(self, cursor: str, kind: type[PositionT], context: bytes) -> PositionT:
+    def open(self, cursor: str, kind: type[PositionT], context: bytes, name: str = "cursor") -> PositionT:
         """Return the position that was sealed for this context.
+
+        Args:
+            cursor: What the caller sent.
+            kind: The Struct that was sealed.
+            context: What it belongs to.
+            name: The parameter that it came in.
 
         Raises:
             ProblemError: 422, the cursor is broken or belongs to another list.
@@ -55,7 +61,7 @@ class Cursors:
                 raise ValueError
             return msgspec.msgpack.decode(payload, type=kind)
         except (ValueError, binascii.Error, msgspec.DecodeError):
-            raise invalid_parameter("cursor", "this cursor is broken, or belongs to another list or filter") from None
+            raise invalid_parameter(name, f"this {name} is broken, or belongs to another list or filter") from None
 
     @staticmethod
     def _seal(key: bytes, payload: bytes, context: bytes) -> bytes:

@@ -46,6 +46,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "not-found": Kind(404, "There is nothing here"),
     "method-not-allowed": Kind(405, "This method is not allowed here"),
     "duplicate": Kind(409, "This value is already taken"),
+    "gone": Kind(410, "This is no longer remembered"),
     "stale": Kind(412, "The document has changed"),
     "body-too-large": Kind(413, "The body is too large"),
     "unsupported-media-type": Kind(415, "This media type is not supported"),
@@ -124,6 +125,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
             return ProblemError("duplicate", str(error), errors=[FieldError(pointer=f"/{field}", detail=str(error))])
         case errors.Stale():
             return ProblemError("stale", str(error) or "the document is no longer the one that If-Match names")
+        case errors.Gone():
+            return ProblemError("gone", str(error))
         case errors.Forbidden():
             return ProblemError("forbidden", str(error))
         case errors.InvalidGrant():

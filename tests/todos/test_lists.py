@@ -1,0 +1,166 @@
+"""Lists: the todos' folders, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from odmantic import ObjectId
+
+from tests.people import Person, assert_problem
+from todo_service.store.base import DocumentStore
+from todo_service.todos.documents import TodoList
+
+pytestmark = pytest.mark.anyio
+
+
+async def a_list(person: Person, **fields: Any) -> dict[str, Any]:
+    answer = await person.post("/v1/lists", json={"name": "Garden"} | fields)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def test_a_new_list_has_every_field_and_an_address(ada: Person) -> None:
+    answer = await ada.post("/v1/lists", json={"name": "  Garden ", "color": "#1e90ff"})
+
+    made = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"/v1/lists/{made['id']}"
+    assert answer.headers["etag"] == '"1"'
+    assert made == {
+        "id": made["id"],
+        "name": "Garden",
+        "color": "#1e90ff",
+        "position": made["position"],
+        "archived": False,
+        "version": 1,
+        "created_at": made["created_at"],
+        "updated_at": made["created_at"],
+    }
+    read = await ada.get(f"/v1/lists/{made['id']}")
+    assert read.json() == made
+    tag = {"If-None-Match": read.headers["etag"]}
+    assert (await ada.get(f"/v1/lists/{made['id']}", headers=tag)).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"name": " "}, "/name"),
+        ({"name": "x" * 101}, "/name"),
+        ({"color": "red"}, "/color"),
+        ({"archived": 1}, "/archived"),
+        ({"owner": "x"}, "/owner"),
+    ],
+)
+async def test_a_field_that_breaks_a_rule_is_named(ada: Person, fields: dict[str, Any], place: str) -> None:
+    made = await a_list(ada)
+
+    assert_problem(await ada.post("/v1/lists", json={"name": "x"} | fields), 422, place)
+    assert_problem(await ada.patch(f"/v1/lists/{made['id']}", json=fields), 422, place)
+
+
+async def test_a_list_is_changed_by_a_merge_patch(ada: Person) -> None:
+    made = await a_list(ada, color="#ffffff")
+    path = f"/v1/lists/{made['id']}"
+
+    changed = await ada.patch(path, json={"name": "Yard", "color": None, "archived": True, "position": -1.5})
+    assert changed.json() == made | {
+        "name": "Yard",
+        "color": None,
+        "archived": True,
+        "position": -1.5,
+        "version": 2,
+        "updated_at": changed.json()["updated_at"],
+    }
+    assert (await ada.patch(path, json={})).json()["version"] == 2
+    assert_problem(await ada.patch(path, json={"name": "x"}, headers={"If-Match": '"1"'}), 412)
+
+
+async def test_lists_come_in_their_manual_order_page_by_page(ada: Person, bob: Person) -> None:
+    for name, position in (("c", 3), ("a", 1), ("b", 2), ("b2", 2)):
+        await a_list(ada, name=name, position=position)
+    await a_list(bob)
+
+    first = await ada.get("/v1/lists", params={"limit": 3})
+    second = await ada.get(first.headers["link"].split(">")[0].lstrip("<"))
+
+    assert [one["name"] for one in first.json()["items"]] == ["a", "b", "b2"]
+    assert [one["name"] for one in second.json()["items"]] == ["c"]
+    assert second.json()["next_cursor"] is None
+    cursor = {"cursor": first.json()["next_cursor"]}
+    assert_problem(await bob.get("/v1/lists", params=cursor), 422, "cursor")
+
+
+async def test_a_todo_is_in_one_of_the_account_s_lists_or_in_the_inbox(ada: Person, bob: Person) -> None:
+    mine, foreign = await a_list(ada), await a_list(bob)
+    todo = await ada.todo(title="in a list", list_id=mine["id"])
+    await ada.todo(title="in the inbox")
+
+    assert todo["list_id"] == mine["id"]
+    assert await ada.titles(list_id=mine["id"]) == ["in a list"]
+    assert await ada.titles(list_id="inbox") == ["in the inbox"]
+    for unknown in (foreign["id"], "0" * 24, "nonsense", ""):
+        assert_problem(await ada.post("/v1/todos", json={"title": "x", "list_id": unknown}), 422, "/list_id")
+        assert_problem(await ada.patch(f"/v1/todos/{todo['id']}", json={"list_id": unknown}), 422, "/list_id")
+    moved = await ada.patch(f"/v1/todos/{todo['id']}", json={"list_id": None})
+    assert moved.json()["list_id"] is None
+
+
+@pytest.mark.parametrize(("parameters", "left"), [({}, 3), ({"todos": "move"}, 3), ({"todos": "delete"}, 1)])
+async def test_deleting_a_list_moves_or_deletes_its_todos(ada: Person, parameters: dict[str, str], left: int) -> None:
+    made = await a_list(ada)
+    for number in range(2):
+        await ada.todo(title=str(number), list_id=made["id"])
+    await ada.todo()
+
+    assert (await ada.delete(f"/v1/lists/{made['id']}", params=parameters)).status_code == 204
+
+    assert_problem(await ada.get(f"/v1/lists/{made['id']}"), 404)
+    assert len(await ada.titles()) == left
+    assert len(await ada.titles(list_id="inbox")) == left
+    assert_problem(await ada.delete(f"/v1/lists/{made['id']}"), 404)
+
+
+async def test_a_deletion_that_broke_off_is_finished_by_repeating_it(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    made = await a_list(ada)
+    await ada.todo(list_id=made["id"])
+    # what a crash leaves after the first of the three steps
+    await store.update(TodoList, TodoList.id == ObjectId(made["id"]), changes={"closing": "move"})
+
+    assert_problem(await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]}), 422, "/list_id")
+    tag = {"If-Match": '"1"'}
+    assert (await ada.delete(f"/v1/lists/{made['id']}", headers=tag)).status_code == 204
+    assert await ada.titles(list_id="inbox") == ["Water the plants"]
+
+
+async def test_no_todo_is_left_in_a_list_that_is_deleted_while_todos_are_written(ada: Person) -> None:
+    made = await a_list(ada)
+
+    async def write() -> None:
+        for _ in range(20):
+            answer = await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]})
+            assert answer.status_code in (201, 422)
+
+    async def end() -> None:
+        await asyncio.sleep(0.02)
+        assert (await ada.delete(f"/v1/lists/{made['id']}")).status_code == 204
+
+    await asyncio.gather(*(write() for _ in range(4)), end())
+
+    assert await ada.titles(list_id=made["id"]) == []
+
+
+async def test_another_s_list_cannot_be_seen(ada: Person, bob: Person) -> None:
+    made = await a_list(ada)
+    path = f"/v1/lists/{made['id']}"
+
+    for answer in (await bob.get(path), await bob.patch(path, json={"name": "x"}), await bob.delete(path)):
+        assert_problem(answer, 404)
+    assert_problem(await ada.get("/v1/lists/nonsense"), 404)
+    assert_problem(await ada.delete(path, headers={"If-Match": '"7"'}), 412)
+    assert_problem(await ada.delete(path, params={"todos": "burn"}), 422, "todos")

@@ -1,0 +1,116 @@
+"""Delta sync: where a client stands among the changes of its account, and why it misses none.
+
+Every write of a todo, its deletion too, is stamped by the store as it is carried out (`store.base`, "Stamps"), and an
+index keeps an account's todos in the order of their last change. A client reads them in rounds. A round goes from the
+floor, up to which the client has everything, to the end of the index, page by page; a todo that is changed meanwhile
+moves on, and comes again.
+
+Writers on several replicas may become visible out of the order of their stamps. Therefore the next round does not begin
+at the last stamp that this one has seen, but at what the store called settled before this round began: whatever has a
+stamp up to there was visible to every read of the round, and whatever appears later has a higher stamp, wherever it
+comes from. So nothing is ever missed; what was changed within the last seconds may come twice.
+
+A deleted todo is remembered for longer than a place among the changes is good for, so no deletion is missed either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Self
+
+import msgspec
+from bson import Timestamp
+from odmantic import ObjectId
+
+from todo_service.store.base import Condition
+from todo_service.todos import dto
+from todo_service.todos.documents import Todo
+
+
+class Change(dto.Todo):
+    """A todo or what is remembered of a deleted one, as it stands among the changes.
+
+    Attributes:
+        owner: None where it has been deleted.
+        changed: The stamp, as text.
+    """
+
+    owner: str | None
+    changed: str
+
+    def todo(self) -> dto.Todo:
+        """Return what the API shows of it."""
+        return dto.Todo(*(getattr(self, name) for name in dto.Todo.__struct_fields__))
+
+
+class Place(msgspec.Struct, array_like=True, frozen=True, order=True):
+    """A place among the changes: a stamp's seconds and count."""
+
+    seconds: int
+    count: int
+
+    @classmethod
+    def of(cls, stamp: Timestamp) -> Self:
+        """Return the place of a stamp."""
+        return cls(stamp.time, stamp.inc)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Return the place of a stamp that a Struct was given as text."""
+        return cls(int(text[:8], 16), int(text[8:], 16))
+
+    @property
+    def stamp(self) -> Timestamp:
+        """The stamp."""
+        return Timestamp(self.seconds, self.count)
+
+
+class Since(msgspec.Struct, array_like=True, frozen=True):
+    """Where a client stands.
+
+    Attributes:
+        issued: Seconds since the epoch at which it was said so.
+        floor: Up to here the client has everything.
+        settled: What was settled when the round began; None between two rounds.
+        last: The last change of the round that the client has, and its todo.
+        first: Whether this is the client's first round, in which it need not know of what was deleted before.
+    """
+
+    issued: float
+    floor: Place
+    settled: Place | None
+    last: tuple[Place, str] | None
+    first: bool
+
+    @classmethod
+    def beginning(cls) -> Self:
+        """Return where a client stands that has nothing."""
+        return cls(0.0, Place(0, 0), None, None, first=True)
+
+    def round(self, settled: Place, moment: datetime) -> Since:
+        """Return this place in its round; between two rounds the next one begins, with what is settled now."""
+        started = self.settled if self.settled is not None else max(settled, self.floor)
+        return Since(moment.timestamp(), self.floor, started, self.last, self.first)
+
+    def spans(self) -> Iterator[list[Condition]]:
+        """Return the conditions of what follows, one span after the other."""
+        if self.last is None:
+            yield [Todo.changed > self.floor.stamp]
+            return
+        place, identity = self.last
+        yield [Todo.changed == place.stamp, Todo.id > ObjectId(identity)]
+        yield [Todo.changed > place.stamp]
+
+    def need_not_know(self, change: Change) -> bool:
+        """Tell whether a deletion is of a todo that the client never got."""
+        return self.first and self.settled is not None and Place.read(change.changed) <= self.settled
+
+    def after(self, change: Change) -> Since:
+        """Return the place after a change of this round."""
+        return Since(self.issued, self.floor, self.settled, (Place.read(change.changed), change.id), self.first)
+
+    def finished(self) -> Since:
+        """Return the place at the end of the round: before the next one, from what was settled when this one began."""
+        assert self.settled is not None  # a round has begun
+        return Since(self.issued, self.settled, None, None, first=False)

@@ -1,0 +1,156 @@
+"""The rules of lists."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.errors import Fault, Invalid, NotFound, Stale
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos import dto
+from todo_service.todos.documents import TodoList
+from todo_service.todos.service import Todos, is_id
+
+NAME_LENGTH: Final = 100
+
+
+class ListPosition(msgspec.Struct, array_like=True):
+    """Where a page of lists begins: after the list with this position and id."""
+
+    position: float
+    id: str
+
+
+class Lists:
+    """The lists of one account. Everything asked here is asked of that account alone.
+
+    Args:
+        store: Where they are kept.
+        owner: The account.
+        todos: The account's todos.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId, todos: Todos) -> None:
+        self._store = store
+        self._owner = owner
+        self._todos = todos
+
+    async def create(self, given: dto.ListCreate) -> dto.List:
+        """Make a list.
+
+        Raises:
+            Invalid: a field breaks a rule.
+        """
+        moment = now()
+        fields = _checked({name: getattr(given, name) for name in given.__struct_fields__})
+        document = TodoList(
+            id=ObjectId(),
+            owner=self._owner,
+            version=1,
+            created_at=moment,
+            updated_at=moment,
+            # a new list comes last in the manual order
+            **{"position": moment.timestamp() * 1000} | fields,
+        )
+        await self._store.insert(document)
+        return dto.List.of(document)
+
+    async def todo_list(self, list_id: str) -> dto.List:
+        """Return a list.
+
+        Raises:
+            NotFound: there is none with this id, or it is another account's.
+        """
+        return dto.List.of(await self._found(list_id))
+
+    async def page(self, limit: int, after: ListPosition | None) -> tuple[list[dto.List], ListPosition | None]:
+        """Return a page of the lists, in their manual order, and where the next page begins, or None."""
+        order = (asc(TodoList.position), asc(TodoList.id))
+        spans: list[list[Condition]] = [[]]
+        if after is not None:
+            beyond = TodoList.id > ObjectId(after.id)
+            spans = [[TodoList.position == after.position, beyond], [TodoList.position > after.position]]
+        found: list[dto.List] = []
+        for span in spans:
+            where = [TodoList.owner == self._owner, *span]
+            found += await self._store.find(TodoList, *where, sort=order, limit=limit + 1 - len(found), into=dto.List)
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        return page, ListPosition(page[-1].position, page[-1].id) if len(found) > limit else None
+
+    async def update(self, list_id: str, patch: dto.ListUpdate, versions: frozenset[int] | None) -> dto.List:
+        """Change a list by a merge patch; one that changes nothing leaves its version as it is.
+
+        Args:
+            list_id: The list.
+            patch: What to change.
+            versions: The versions that the caller accepts, or None for any.
+
+        Raises:
+            Invalid: a field breaks a rule.
+            Stale: the list has another version.
+            NotFound: there is none with this id, or it is another account's.
+        """
+        fields = _checked({name: getattr(patch, name) for name in patch.__struct_fields__})
+        while True:
+            found = await self._found(list_id)
+            if versions is not None and found.version not in versions:
+                raise Stale
+            changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
+            if not changes:
+                return dto.List.of(found)
+            changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+            changed = await self._store.update(
+                TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
+            )
+            if changed is not None:
+                return dto.List.of(changed)
+
+    async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
+        """Delete a list, and move its todos to the inbox or delete them too.
+
+        First the list takes no more todos, then its todos go, and the list last: whatever breaks off, repeating the
+        call finishes it.
+
+        Raises:
+            Stale: the list has another version.
+            NotFound: there is none with this id, or it is another account's.
+        """
+        where = self._this(list_id)
+        if versions is not None:
+            where.append(TodoList.version.in_(sorted(versions)))  # type: ignore[attr-defined]  # ODMantic's proxy has it
+        if await self._store.update(TodoList, *where, changes={"closing": todos}) is None:
+            await self._found(list_id)
+            raise Stale
+        await self._todos.leave_list(ObjectId(list_id), delete=todos == "delete")
+        await self._store.delete(TodoList, *self._this(list_id))
+
+    async def delete_all(self) -> None:
+        """Delete every list of the account, and leave the todos as they are."""
+        await self._store.delete(TodoList, TodoList.owner == self._owner)
+
+    async def _found(self, list_id: str) -> TodoList:
+        found = await self._store.get(TodoList, *self._this(list_id))
+        if found is None:
+            raise NotFound("there is no such list")
+        return found
+
+    def _this(self, list_id: str) -> list[Condition]:
+        if not is_id(list_id):
+            raise NotFound("there is no such list")
+        return [TodoList.id == ObjectId(list_id), TodoList.owner == self._owner]
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in given.items() if value is not UNSET}
+    if "name" in fields:
+        fields["name"] = fields["name"].strip()
+        if not 1 <= len(fields["name"]) <= NAME_LENGTH:
+            raise Invalid([Fault("/name", f"Expected 1 to {NAME_LENGTH} characters after trimming")])
+    return fields
