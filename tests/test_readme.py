@@ -57,12 +57,13 @@ def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None
         )
 
     answers = [line for line in done.stdout.split("---\n")[1].split("\n") if line]
-    completed, found, changes, summary, tags, deleted = answers
+    completed, found, changes, summary, tags, batch, deleted = answers
     assert json.loads(completed)["due_at"] == "2027-03-28T08:00:00.000Z"
     assert [todo["title"] for todo in json.loads(found)["items"]] == ["Gärten gießen"]
     assert json.loads(changes)["has_more"] is False
     assert json.loads(summary)["by_tag"] == [{"name": "home", "count": 1}]
     assert json.loads(tags)["items"] == [{"name": "home", "count": 1}]
+    assert [result["status"] for result in json.loads(batch)["results"]] == [201, 404]
     assert deleted == "204"
 
 

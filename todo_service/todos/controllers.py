@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Final, TypeVar
+
 import msgspec
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
+from todo_service.errors import Fault, Invalid
 from todo_service.todos import dto
 from todo_service.todos.changes import Since
 from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
-from todo_service.web.entity_tags import answer, expected_versions, tag_of
+from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import Cursors, answer_page
-from todo_service.web.requests import ApiRequest
+from todo_service.web.problems import Problem, ProblemError, described, problem_of
+from todo_service.web.requests import ApiRequest, decode_json
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+_NEEDS: Final = {
+    "create": {"todo"},
+    "update": {"id", "todo"},
+    "delete": {"id"},
+    "complete": {"id"},
+    "reopen": {"id"},
+}
+"""What each operation of a batch has beside `op`; all but `create` may have `if_match` too."""
+
+
+class BatchResult(msgspec.Struct, omit_defaults=True):
+    """What became of one operation of a batch."""
+
+    status: Annotated[int, Meta(description="The status that the operation's own call would have had.")]
+    todo: Annotated[dto.Todo | None, Meta(description="The todo, if it is there after the operation.")] = None
+    problem: Annotated[Problem | None, Meta(description="Why the operation failed.")] = None
+
+
+class BatchResults(msgspec.Struct):
+    """What became of a batch."""
+
+    results: Annotated[list[BatchResult], Meta(description="One for each operation, in the same order.")]
 
 
 class TodosController(Controller):
@@ -59,6 +91,27 @@ class TodosController(Controller):
         return answer_page(
             request, dto.TodoPage(items, cursors.seal(position, context) if position is not None else None)
         )
+
+    @post(
+        "/batch",
+        operation_id="batchTodos",
+        summary="Carry out many operations",
+        status_code=200,
+        responses=problems(400, 401, 413, 415, 422, 429, 503),
+    )
+    async def batch_todos(
+        self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
+    ) -> BatchResults:
+        """Carry out up to 100 operations, one after the other; one that fails fails no other."""
+        results = []
+        for index, raw in enumerate(data.operations):
+            try:
+                results.append(await _carry_out(raw, todos))
+            except Exception as error:  # each operation has its own answer, whatever it is
+                problem = problem_of(error)
+                body = described(request, problem, f"/operations/{index}")
+                results.append(BatchResult(body.status, problem=body))
+        return BatchResults(results)
 
     @get(
         "/changes",
@@ -158,6 +211,52 @@ class TodosController(Controller):
         """Open a completed todo again."""
         todo = await todos.reopen(todo_id, expected_versions(request))
         return Response(todo, headers={"ETag": tag_of(todo)})
+
+
+async def _carry_out(raw: msgspec.Raw, todos: Todos) -> BatchResult:
+    operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
+    needs = _NEEDS[operation.op]
+    for name in ("id", "todo"):
+        if (getattr(operation, name) is not UNSET) is not (name in needs):
+            raise Invalid([Fault(f"/{name}", "this field is required" if name in needs else "Expected no such field")])
+    versions = None
+    if operation.if_match is not UNSET:
+        if operation.op == "create":
+            raise Invalid([Fault("/if_match", "Expected no such field")])
+        versions = versions_in(operation.if_match, "if_match")
+    todo_id = operation.id if operation.id is not UNSET else ""
+    match operation.op:
+        case "create":
+            with _pointing_into_the_todo():
+                return BatchResult(201, await todos.create(_todo_of(operation, dto.TodoCreate)))
+        case "update":
+            with _pointing_into_the_todo():
+                return BatchResult(200, await todos.update(todo_id, _todo_of(operation, dto.TodoUpdate), versions))
+        case "complete":
+            return BatchResult(200, await todos.complete(todo_id, versions))
+        case "reopen":
+            return BatchResult(200, await todos.reopen(todo_id, versions))
+    await todos.delete(todo_id, versions)
+    return BatchResult(204)
+
+
+def _todo_of(operation: dto.BatchOperation, kind: type[StructT]) -> StructT:
+    assert operation.todo is not UNSET  # it was looked at
+    todo: StructT = decode_json(bytes(operation.todo), kind)
+    return todo
+
+
+@contextmanager
+def _pointing_into_the_todo() -> Iterator[None]:
+    """Let errors point into the operation, of which the todo is a part."""
+    try:
+        yield
+    except Invalid as error:
+        raise Invalid([Fault(f"/todo{fault.pointer}", fault.detail) for fault in error.faults]) from None
+    except ProblemError as error:
+        for found in error.errors or ():
+            found.pointer = f"/todo{found.pointer or ''}"
+        raise
 
 
 class ListsController(Controller):

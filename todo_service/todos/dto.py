@@ -217,6 +217,28 @@ class ChangesQuery(msgspec.Struct, frozen=True):
     limit: Limit = DEFAULT_LIMIT
 
 
+class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
+    """One of the operations of a batch."""
+
+    op: Literal["create", "update", "delete", "complete", "reopen"]
+    id: Annotated[str | UnsetType, Meta(description="The todo; for all but `create`.")] = UNSET
+    todo: Annotated[
+        msgspec.Raw | UnsetType, Meta(description="A new todo for `create`, a merge patch for `update`.")
+    ] = UNSET
+    if_match: Annotated[
+        str | UnsetType, Meta(description="Only if the todo has this entity tag; for all but `create`.")
+    ] = UNSET
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    """Operations that are carried out one after the other, each by itself."""
+
+    operations: Annotated[
+        list[msgspec.Raw],
+        Meta(max_length=100, description="Each a `BatchOperation`; one that is not valid fails no other."),
+    ]
+
+
 class TagCount(msgspec.Struct):
     """A tag, and how many todos have it."""
 

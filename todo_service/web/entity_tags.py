@@ -41,12 +41,25 @@ def expected_versions(request: Request[Any, Any, Any]) -> frozenset[int] | None:
         ProblemError: 422, the header is no list of entity tags.
     """
     header = _header(request, "if-match")
-    if header is None or header.strip() == "*":
+    return None if header is None else versions_in(header, "If-Match")
+
+
+def versions_in(header: str, name: str) -> frozenset[int] | None:
+    """Return the versions that a list of entity tags names, or None for `*`.
+
+    Args:
+        header: Entity tags, or `*`.
+        name: What the caller calls it.
+
+    Raises:
+        ProblemError: 422, it is no such list.
+    """
+    if header.strip() == "*":
         return None
     # a weak tag never matches strongly (RFC 9110, 8.8.3.2)
     return frozenset(
         int(opaque)
-        for weak, opaque in _tags(header, "If-Match")
+        for weak, opaque in _tags(header, name)
         if not weak and opaque.isascii() and opaque.isdecimal() and len(opaque) < 19
     )
 

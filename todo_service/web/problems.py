@@ -174,28 +174,49 @@ def allow_header(methods: Iterable[str]) -> str:
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Turn whatever was raised into a problem response; what nobody expected is logged and becomes a 500."""
+    """Turn whatever was raised into a problem response."""
+    problem = problem_of(error)
+    body = described(request, problem)
+    return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """Return the problem that whatever was raised is; what nobody expected is logged and becomes a 500."""
     match error:
         case ProblemError():
-            problem = error
+            return error
         case errors.ServiceError():
-            problem = _from_service(error)
+            return _from_service(error)
         case StoreUnavailable():
             logger.warning("store unavailable", reason=str(error))
-            problem = ProblemError(
+            return ProblemError(
                 "unavailable",
                 "the document store does not answer at present",
                 headers={"Retry-After": str(STORE_RETRY_SECONDS)},
             )
         case HTTPException() if error.status_code < 500:
-            problem = _from_litestar(error)
-        case _:
-            logger.error("unexpected error", exc_info=error)
-            problem = ProblemError("internal-error", "the service failed to handle this request; it has been logged")
+            return _from_litestar(error)
+    logger.error("unexpected error", exc_info=error)
+    return ProblemError("internal-error", "the service failed to handle this request; it has been logged")
+
+
+def described(request: Request[Any, Any, Any], problem: ProblemError, place: str = "") -> Problem:
+    """Return a problem as it leaves.
+
+    Args:
+        request: What it answers.
+        problem: The problem.
+        place: JSON pointer to the part of the body that it is about.
+    """
     path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
     body = problem_named(problem.name, problem.detail, path, request_id)
     body.errors, body.error = problem.errors, problem.error
-    return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
+    if place and problem.errors is not None:
+        body.errors = [
+            FieldError(found.detail, place + (f"/{found.parameter}" if found.parameter else found.pointer or ""))
+            for found in problem.errors
+        ]
+    return body
 
 
 def problem_named(name: str, detail: str, instance: str, request_id: str) -> Problem:
