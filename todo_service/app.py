@@ -15,7 +15,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from todo_service.accounts.controllers import TokensController, UsersController
+from todo_service.accounts.controllers import SessionsController, TokensController, UsersController
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.passwords import Passwords
 from todo_service.accounts.service import Accounts
@@ -95,6 +95,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             DocsController,
             UsersController,
             TokensController,
+            SessionsController,
             TodosController,
             ListsController,
             TagsController,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET
 
 from todo_service.accounts import dto
 from todo_service.accounts.service import Accounts
-from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
 from todo_service.web.authentication import PUBLIC
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.limits import RateLimits, address_of
 from todo_service.web.openapi import documented, problems
+from todo_service.web.paging import Cursors, answer_page
 from todo_service.web.problems import ProblemError
 from todo_service.web.requests import ApiRequest
 
@@ -79,13 +83,34 @@ class UsersController(Controller):
         limits: NamedDependency[RateLimits],
     ) -> None:
         """Delete the account and all that it owns; the password confirms it."""
-        key = f"password:{request.user.user_id}"
-        limits.require("auth", key, request.scope["state"]["headers"])
-        try:
+        with _password_budget(request, limits):
             await accounts.delete(request.user.user_id, data.password, expected_versions(request))
-        except Forbidden:
-            limits.hit("auth", key, request.scope["state"]["headers"])
-            raise
+
+    @post(
+        "/me/password",
+        operation_id="changePassword",
+        summary="Change one's password",
+        status_code=204,
+        responses=problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    )
+    async def change_password(
+        self,
+        request: ApiRequest,
+        data: JSONBody[dto.PasswordChange],
+        accounts: NamedDependency[Accounts],
+        limits: NamedDependency[RateLimits],
+    ) -> None:
+        """Set another password. Every other session ends; this one goes on."""
+        with _password_budget(request, limits):
+            await accounts.change_password(
+                request.user.user_id, data.current_password, data.new_password, request.user.session_id
+            )
+
+
+def _password_budget(request: ApiRequest, limits: RateLimits) -> AbstractContextManager[None]:
+    """Return what counts the wrong passwords of a signed-in account."""
+    key = f"password:{request.user.user_id}"
+    return limits.spending("auth", key, request.scope["state"]["headers"], Forbidden)
 
 
 class TokensController(Controller):
@@ -136,12 +161,8 @@ class TokensController(Controller):
         headers = request.scope["state"]["headers"]
         by_name = f"name:{name.casefold()[:254]}"
         limits.hit("auth", f"address:{client.address}", headers)
-        limits.require("auth", by_name, headers)
-        try:
+        with limits.spending("auth", by_name, headers, InvalidGrant):
             return await accounts.sign_in(name, password, client)
-        except InvalidGrant:
-            limits.hit("auth", by_name, headers)
-            raise
 
     @post(
         "/revoke",
@@ -155,6 +176,50 @@ class TokensController(Controller):
         """End the session of a refresh or access token. A token that is not, or no longer, good is no error."""
         await sessions.revoke(_required(await request.form_fields(), "token"))
         return Response(None, status_code=200)
+
+
+class SessionsController(Controller):
+    """Where one is signed in."""
+
+    path = "/v1/sessions"
+    tags = ["Sessions"]
+
+    @get(
+        "/",
+        operation_id="listSessions",
+        summary="List sessions",
+        opt={"query": dto.SessionQuery},
+        responses=problems(401, 422, 429, 503),
+        response_headers=documented("Link"),
+    )
+    async def list_sessions(
+        self, request: ApiRequest, sessions: NamedDependency[Sessions], cursors: NamedDependency[Cursors]
+    ) -> Response[dto.SessionPage]:
+        """Read where one is signed in, the newest session first."""
+        query = request.parameters(dto.SessionQuery)
+        context = b"sessions" + request.user.user_id.binary
+        after = cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
+        items, position = await sessions.page(request.user, query.limit, after)
+        return answer_page(
+            request, dto.SessionPage(items, cursors.seal(position, context) if position is not None else None)
+        )
+
+    @delete("/", operation_id="deleteSessions", summary="Sign out everywhere", responses=problems(401, 422, 429, 503))
+    async def delete_sessions(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> None:
+        """End every session, this one too."""
+        await sessions.end_all(request.user.user_id)
+
+    @delete(
+        "/{session_id:str}",
+        operation_id="deleteSession",
+        summary="End a session",
+        responses=problems(401, 404, 422, 429, 503),
+    )
+    async def delete_session(
+        self, request: ApiRequest, session_id: FromPath[str], sessions: NamedDependency[Sessions]
+    ) -> None:
+        """End one session; its tokens are no longer good."""
+        await sessions.end(request.user.user_id, session_id)
 
 
 def _required(form: dict[str, str], name: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.documents import User as UserDocument
-from todo_service.fields import Id, Time, Version
+from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version
 from todo_service.timestamps import text_of
 
 Username = Annotated[
@@ -80,6 +80,39 @@ class User(msgspec.Struct):
             created_at=text_of(document.created_at),
             updated_at=text_of(document.updated_at),
         )
+
+
+class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
+    """The password as it is, and as it is to be."""
+
+    current_password: Annotated[str, Meta(extra_json_schema={"format": "password"})]
+    new_password: Password
+
+
+class Session(msgspec.Struct):
+    """A sign-in, as its owner sees it."""
+
+    id: Id
+    created_at: Time
+    last_used_at: Annotated[Time, Meta(description="When it was last renewed.")]
+    expires_at: Annotated[Time, Meta(description="When it ends unless it is renewed.")]
+    address: Annotated[str, Meta(description="The IP address from which it was last renewed.")]
+    user_agent: Annotated[str, Meta(description="The client that renewed it last.")]
+    current: Annotated[bool, Meta(description="Whether this request is made in it.")] = False
+
+
+class SessionPage(msgspec.Struct):
+    """A page of sessions, the newest first."""
+
+    items: list[Session]
+    next_cursor: NextCursor
+
+
+class SessionQuery(msgspec.Struct, frozen=True):
+    """The page of the sessions."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | UnsetType = UNSET
 
 
 class TokenPair(msgspec.Struct):

@@ -158,6 +158,37 @@ class Accounts:
             if changed is not None:
                 return dto.User.of(changed)
 
+    async def change_password(self, user_id: ObjectId, current: str, new: str, session_id: ObjectId) -> None:
+        """Set another password, and end every session but the one in which it is set.
+
+        Args:
+            user_id: The account.
+            current: The password as it is.
+            new: The password as it is to be.
+            session_id: The session that goes on.
+
+        Raises:
+            Forbidden: the current password is wrong.
+            Invalid: the new password breaks a rule.
+            NotFound: the account has been deleted.
+            Busy: too many passwords are waiting to be checked.
+        """
+        user = await self._user(user_id)
+        if not await self._passwords.verify(user.password_hash, current):
+            raise Forbidden("the current password is wrong")
+        if faults := faults_of(new, user.username, "/new_password"):
+            raise Invalid(faults)
+        password_hash = await self._passwords.hash(new)
+        while True:
+            changes = {"password_hash": password_hash, "version": user.version + 1, "updated_at": now()}
+            changed = await self._store.update(User, User.id == user_id, User.version == user.version, changes=changes)
+            if changed is not None:
+                break
+            before, user = user.password_hash, await self._user(user_id)
+            if user.password_hash != before:
+                raise Forbidden("the current password is wrong")
+        await self._sessions.end_all(user_id, but=session_id)
+
     async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
         """Delete an account and all that it owns.
 

@@ -14,13 +14,16 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from odmantic import ObjectId
+from odmantic.query import desc
 
+from todo_service.accounts import dto
 from todo_service.accounts.documents import Session
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshToken, RefreshTokens, refresh_deadline
-from todo_service.errors import InvalidGrant, Unauthenticated
-from todo_service.store.base import DocumentStore
-from todo_service.timestamps import now
+from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.timestamps import Timestamp, now
 
 GRACE: Final = timedelta(seconds=10)
 _MEMORY_SECONDS: Final = 5.0
@@ -39,6 +42,13 @@ class Client(NamedTuple):
 
     address: str
     user_agent: str
+
+
+class SessionPosition(msgspec.Struct, array_like=True):
+    """Where a page of sessions begins: after the session with this time of creation and id."""
+
+    created_at: str
+    id: str
 
 
 class Tokens(NamedTuple):
@@ -156,10 +166,50 @@ class Sessions:
             return
         await self._end(caller.session_id)
 
-    async def end_all(self, user_id: ObjectId) -> None:
-        """End every session of an account."""
-        await self._store.delete(Session, Session.owner == user_id)
-        self._forget({caller.session_id for caller in self._verified.values() if caller.user_id == user_id})
+    async def page(
+        self, caller: Caller, limit: int, after: SessionPosition | None
+    ) -> tuple[list[dto.Session], SessionPosition | None]:
+        """Return a page of the caller's sessions, the newest first, and where the next page begins, or None."""
+        spans: list[list[Condition]] = [[]]
+        if after is not None:
+            begun = Timestamp.parse(after.created_at)
+            beyond = Session.id < ObjectId(after.id)
+            spans = [[Session.created_at == begun, beyond], [Session.created_at < begun]]
+        found: list[dto.Session] = []
+        where = [Session.owner == caller.user_id, Session.expires_at > now()]
+        order = (desc(Session.created_at), desc(Session.id))
+        for span in spans:
+            found += await self._store.find(
+                Session, *where, *span, sort=order, limit=limit + 1 - len(found), into=dto.Session
+            )
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        for session in page:
+            session.current = session.id == str(caller.session_id)
+        return page, SessionPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
+
+    async def end(self, user_id: ObjectId, session_id: str) -> None:
+        """End one session of an account.
+
+        Raises:
+            NotFound: there is none with this id, or it is another account's.
+        """
+        if not (len(session_id) == 24 and ObjectId.is_valid(session_id)):
+            raise NotFound("there is no such session")
+        ended = await self._store.delete(Session, Session.id == ObjectId(session_id), Session.owner == user_id)
+        if not ended:
+            raise NotFound("there is no such session")
+        self._forget({ObjectId(session_id)})
+
+    async def end_all(self, user_id: ObjectId, but: ObjectId | None = None) -> None:
+        """End every session of an account, but one if it is named."""
+        where: list[Condition] = [Session.owner == user_id]
+        if but is not None:
+            where.append(Session.id != but)
+        await self._store.delete(Session, *where)
+        ended = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
+        self._forget(ended - {but})
 
     async def authenticate(self, text: str) -> Caller:
         """Return who an access token speaks for.

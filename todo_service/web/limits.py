@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from limits import RateLimitItem
@@ -54,6 +55,20 @@ class RateLimits:
         if item is not None and not self._limiter.test(item, policy, key):
             self._describe(policy, item, key, headers)
             self._refuse(item, policy, key)
+
+    @contextmanager
+    def spending(self, policy: Policy, key: str, headers: dict[str, str], *failures: type[Exception]) -> Iterator[None]:
+        """Do something that may be tried only so often: only the tries that fail in one of these ways are counted.
+
+        Raises:
+            ProblemError: 429, nothing is left of the limit.
+        """
+        self.require(policy, key, headers)
+        try:
+            yield
+        except failures:
+            self.hit(policy, key, headers)
+            raise
 
     def _describe(self, policy: Policy, item: RateLimitItem, key: str, headers: dict[str, str]) -> None:
         remaining, seconds = self._standing(item, policy, key)
