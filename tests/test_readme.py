@@ -57,13 +57,16 @@ def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None
         )
 
     answers = [line for line in done.stdout.split("---\n")[1].split("\n") if line]
-    completed, found, changes, summary, tags, batch, deleted = answers
+    completed, found, changes, summary, tags, batch, by_key, sessions, changed, deleted = answers
     assert json.loads(completed)["due_at"] == "2027-03-28T08:00:00.000Z"
     assert [todo["title"] for todo in json.loads(found)["items"]] == ["Gärten gießen"]
     assert json.loads(changes)["has_more"] is False
     assert json.loads(summary)["by_tag"] == [{"name": "home", "count": 1}]
     assert json.loads(tags)["items"] == [{"name": "home", "count": 1}]
     assert [result["status"] for result in json.loads(batch)["results"]] == [201, 404]
+    assert [todo["title"] for todo in json.loads(by_key)["items"]] == ["Gärten gießen", "Rake the leaves"]
+    assert [session["current"] for session in json.loads(sessions)["items"]] == [True]
+    assert changed == "204"
     assert deleted == "204"
 
 

@@ -15,12 +15,13 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from todo_service.accounts.controllers import SessionsController, TokensController, UsersController
-from todo_service.accounts.documents import Session, User
+from todo_service.accounts.api_keys import MARK, ApiKeys
+from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
+from todo_service.accounts.documents import ApiKey, Session, User
 from todo_service.accounts.passwords import Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
-from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
 from todo_service.logs import configure_logging
 from todo_service.server import Draining
 from todo_service.settings import Settings, load_settings
@@ -43,7 +44,7 @@ from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
-MODELS: Final = (User, Session, Todo, TodoList)
+MODELS: Final = (User, Session, ApiKey, Todo, TodoList)
 """Every model that is stored."""
 
 
@@ -62,7 +63,8 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
     sessions = Sessions(
         store, AccessTokens(keys, settings.access_token_seconds), RefreshTokens(keys), settings.refresh_token_days
     )
-    accounts = Accounts(store, passwords, sessions)
+    api_keys = ApiKeys(store)
+    accounts = Accounts(store, passwords, sessions, api_keys)
     rate_limits = RateLimits(
         {"api": limits.parse(settings.rate_limit_api), "auth": limits.parse(settings.rate_limit_auth)}
         if settings.rate_limit_enabled
@@ -77,6 +79,9 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
         finally:
             passwords.close()
             await store.close()
+
+    async def authenticate(token: str) -> Caller:
+        return await (api_keys.authenticate(token) if token.startswith(MARK) else sessions.authenticate(token))
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
@@ -96,6 +101,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             UsersController,
             TokensController,
             SessionsController,
+            ApiKeysController,
             TodosController,
             ListsController,
             TagsController,
@@ -104,6 +110,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
         dependencies={
             "accounts": _always(accounts),
             "sessions": _always(sessions),
+            "api_keys": _always(api_keys),
             "limits": _always(rate_limits),
             "cursors": _always(Cursors(keys)),
             "store": _always(store),
@@ -111,7 +118,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             "todos": Provide(todos_of, sync_to_thread=False),
             "lists": Provide(lists_of, sync_to_thread=False),
         },
-        middleware=[DefineMiddleware(Admission, authenticate=sessions.authenticate, limits=rate_limits)],
+        middleware=[DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits)],
         request_class=ApiRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=exception_handlers(),

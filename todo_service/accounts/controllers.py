@@ -1,4 +1,4 @@
-"""Accounts and sessions over HTTP."""
+"""Accounts, sessions and API keys over HTTP."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from todo_service.accounts import dto
+from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
-from todo_service.web.authentication import PUBLIC
+from todo_service.web.authentication import PUBLIC, SESSION_ONLY
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.limits import RateLimits, address_of
 from todo_service.web.openapi import documented, problems
@@ -72,6 +73,7 @@ class UsersController(Controller):
     @delete(
         "/me",
         operation_id="deleteMe",
+        opt={SESSION_ONLY: True},
         summary="Delete one's account",
         responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )
@@ -89,6 +91,7 @@ class UsersController(Controller):
     @post(
         "/me/password",
         operation_id="changePassword",
+        opt={SESSION_ONLY: True},
         summary="Change one's password",
         status_code=204,
         responses=problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
@@ -204,7 +207,13 @@ class SessionsController(Controller):
             request, dto.SessionPage(items, cursors.seal(position, context) if position is not None else None)
         )
 
-    @delete("/", operation_id="deleteSessions", summary="Sign out everywhere", responses=problems(401, 422, 429, 503))
+    @delete(
+        "/",
+        operation_id="deleteSessions",
+        opt={SESSION_ONLY: True},
+        summary="Sign out everywhere",
+        responses=problems(401, 403, 422, 429, 503),
+    )
     async def delete_sessions(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> None:
         """End every session, this one too."""
         await sessions.end_all(request.user.user_id)
@@ -212,14 +221,70 @@ class SessionsController(Controller):
     @delete(
         "/{session_id:str}",
         operation_id="deleteSession",
+        opt={SESSION_ONLY: True},
         summary="End a session",
-        responses=problems(401, 404, 422, 429, 503),
+        responses=problems(401, 403, 404, 422, 429, 503),
     )
     async def delete_session(
         self, request: ApiRequest, session_id: FromPath[str], sessions: NamedDependency[Sessions]
     ) -> None:
         """End one session; its tokens are no longer good."""
         await sessions.end(request.user.user_id, session_id)
+
+
+class ApiKeysController(Controller):
+    """Named long-lived keys for scripts and SDKs."""
+
+    path = "/v1/api-keys"
+    tags = ["API keys"]
+
+    @post(
+        "/",
+        operation_id="createApiKey",
+        summary="Create an API key",
+        opt={SESSION_ONLY: True},
+        responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
+        response_headers=documented("Location"),
+    )
+    async def create_api_key(
+        self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
+    ) -> Response[dto.ApiKeyCreated]:
+        """Make a key. Its secret is used as a bearer token; it is shown this once."""
+        made = await api_keys.create(request.user.user_id, data)
+        return Response(made, headers={"Location": f"/v1/api-keys/{made.id}"})
+
+    @get(
+        "/",
+        operation_id="listApiKeys",
+        summary="List API keys",
+        opt={"query": dto.ApiKeyQuery},
+        responses=problems(401, 422, 429, 503),
+        response_headers=documented("Link"),
+    )
+    async def list_api_keys(
+        self, request: ApiRequest, api_keys: NamedDependency[ApiKeys], cursors: NamedDependency[Cursors]
+    ) -> Response[dto.ApiKeyPage]:
+        """Read one's keys without their secrets, the newest first."""
+        query = request.parameters(dto.ApiKeyQuery)
+        context = b"api-keys" + request.user.user_id.binary
+        after = cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
+        items, position = await api_keys.page(request.user.user_id, query.limit, after)
+        return answer_page(
+            request, dto.ApiKeyPage(items, cursors.seal(position, context) if position is not None else None)
+        )
+
+    @delete(
+        "/{key_id:str}",
+        operation_id="deleteApiKey",
+        summary="Delete an API key",
+        opt={SESSION_ONLY: True},
+        responses=problems(401, 403, 404, 422, 429, 503),
+    )
+    async def delete_api_key(
+        self, request: ApiRequest, key_id: FromPath[str], api_keys: NamedDependency[ApiKeys]
+    ) -> None:
+        """Delete a key; it is no longer good."""
+        await api_keys.delete(request.user.user_id, key_id)
 
 
 def _required(form: dict[str, str], name: str) -> str:

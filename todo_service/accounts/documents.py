@@ -1,4 +1,4 @@
-"""What is stored of accounts and sessions."""
+"""What is stored of accounts, sessions and API keys."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ class Session(Model):
         "collection": "sessions",
         "indexes": lambda: [
             Index(Session.owner, Session.created_at, Session.id, name="owner_created_at"),
+            IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
+        ],
+    }
+
+
+class ApiKey(Model):
+    """A named long-lived token. Its text is not stored: `secret_hash` is its hash, `prefix` its beginning."""
+
+    owner: ObjectId
+    name: str
+    prefix: str
+    secret_hash: bytes
+    scope: str
+    created_at: datetime
+    expires_at: datetime | None
+
+    model_config = {
+        "collection": "api_keys",
+        "indexes": lambda: [
+            Index(ApiKey.owner, ApiKey.created_at, ApiKey.id, name="owner_created_at"),
             IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
     }

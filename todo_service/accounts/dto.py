@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
 from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version
-from todo_service.timestamps import text_of
+from todo_service.timestamps import Timestamp, text_of
 
 Username = Annotated[
     str,
@@ -110,6 +111,68 @@ class SessionPage(msgspec.Struct):
 
 class SessionQuery(msgspec.Struct, frozen=True):
     """The page of the sessions."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | UnsetType = UNSET
+
+
+KeyName = Annotated[
+    str,
+    Meta(
+        description="1 to 100 characters after trimming.",
+        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "\\S"},
+    ),
+]
+Scope = Literal["read", "write"]
+
+
+class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new API key. One that may only read is refused where something would change."""
+
+    name: KeyName
+    scope: Scope
+    expires_at: Timestamp | None = None
+
+
+class ApiKey(msgspec.Struct):
+    """An API key, without its secret."""
+
+    id: Id
+    name: KeyName
+    prefix: Annotated[str, Meta(description="How the secret begins.")]
+    scope: Scope
+    created_at: Time
+    expires_at: Time | None
+
+
+class ApiKeyCreated(ApiKey):
+    """A new API key, with its secret."""
+
+    secret: Annotated[str, Meta(description="The bearer token. It is shown this once.")]
+
+    @classmethod
+    def of(cls, document: ApiKeyDocument, secret: str) -> ApiKeyCreated:
+        """Return what the API shows of a key that has just been made."""
+        return cls(
+            id=str(document.id),
+            name=document.name,
+            prefix=document.prefix,
+            scope="read" if document.scope == "read" else "write",
+            created_at=text_of(document.created_at),
+            expires_at=text_of(document.expires_at) if document.expires_at else None,
+            secret=secret,
+        )
+
+
+class ApiKeyPage(msgspec.Struct):
+    """A page of API keys, the newest first."""
+
+    items: list[ApiKey]
+    next_cursor: NextCursor
+
+
+class ApiKeyQuery(msgspec.Struct, frozen=True):
+    """The page of the API keys."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.accounts import dto
+from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import User
 from todo_service.accounts.passwords import Passwords, faults_of
 from todo_service.accounts.sessions import Client, Sessions, Tokens
@@ -37,9 +38,11 @@ class Accounts:
         store: Where they are kept.
         passwords: Hashes and checks passwords.
         sessions: Where accounts are signed in.
+        api_keys: The accounts' API keys.
     """
 
-    def __init__(self, store: DocumentStore, passwords: Passwords, sessions: Sessions) -> None:
+    def __init__(self, store: DocumentStore, passwords: Passwords, sessions: Sessions, api_keys: ApiKeys) -> None:
+        self._api_keys = api_keys
         self._store = store
         self._passwords = passwords
         self._sessions = sessions
@@ -208,6 +211,7 @@ class Accounts:
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
         await self._sessions.end_all(user_id)
+        await self._api_keys.delete_all(user_id)
         await self._store.delete(User, User.id == user_id)
         # a request that was under way in another session may have written one more
         await todos.delete_all()

@@ -13,7 +13,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import jwt
 import msgspec
@@ -35,13 +35,15 @@ class Caller(msgspec.Struct, frozen=True):
 
     Attributes:
         user_id: The account.
-        session_id: The session that the token belongs to.
+        session_id: The session, or the API key, that the token belongs to.
         expires: Seconds since the epoch after which the token is no longer good.
+        key_scope: What an API key may do; None in a session, which may do everything.
     """
 
     user_id: ObjectId
     session_id: ObjectId
     expires: int
+    key_scope: Literal["read", "write"] | None = None
 
 
 class AccessTokens:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from litestar.enums import HttpMethod, ScopeType
 from litestar.routes import HTTPRoute
 
 from todo_service.accounts.tokens import Caller
-from todo_service.errors import Unauthenticated
+from todo_service.errors import Forbidden, Unauthenticated
 from todo_service.web.limits import LIMIT, RateLimits, address_of
 from todo_service.web.problems import allow_header
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
+SESSION_ONLY: Final = "session_only"
+"""The handler option of what an API key may not do."""
 PUBLIC: Final = "public"
 """The handler option that lets everyone in: `opt={PUBLIC: True}`."""
 
@@ -54,10 +56,23 @@ class Admission:
                     self._limits.hit("api", key, headers)
                     raise
                 scope["user"] = caller
+                _require_scope(caller, scope["method"], options)
                 key = f"user:{caller.user_id}"
             if policy is not None:
                 self._limits.hit(policy, key, headers)
         await self._app(scope, receive, send)
+
+
+def _require_scope(caller: Caller, method: str, options: Mapping[str, Any]) -> None:
+    """Refuse what an API key may not do.
+
+    Raises:
+        Forbidden: the key may only read, or no key may do this.
+    """
+    if caller.key_scope == "read" and method != HttpMethod.GET:
+        raise Forbidden("this API key may only read")
+    if caller.key_scope is not None and options.get(SESSION_ONLY):
+        raise Forbidden("this needs a session: sign in with the password, not with an API key")
 
 
 async def _tell_methods(scope: Scope, send: Send) -> None:

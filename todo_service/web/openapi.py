@@ -71,6 +71,7 @@ def configuration() -> OpenAPIConfig:
         tags=[
             Tag(name="Users", description="Registration and one's own account."),
             Tag(name="Sessions", description="Signing in and staying signed in."),
+            Tag(name="API keys", description="Long-lived keys for scripts and SDKs."),
             Tag(name="Todos", description="What is to be done."),
             Tag(name="Lists", description="Lists that todos may be in."),
             Tag(name="Tags", description="Tags that todos have."),
@@ -80,7 +81,10 @@ def configuration() -> OpenAPIConfig:
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(
-                    type="http", scheme="bearer", bearer_format="JWT", description="An access token of createToken."
+                    type="http",
+                    scheme="bearer",
+                    bearer_format="JWT",
+                    description="An access token, or an API key.",
                 )
             }
         ),

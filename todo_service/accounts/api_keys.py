@@ -1,0 +1,176 @@
+"""API keys: named long-lived tokens for scripts and SDKs.
+
+A key's text is its id and 32 random bytes; the text is shown once, stored is its hash. Beside the hash stands the
+beginning of the text, by which its owner knows it again, and which holds nothing of the random part.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from typing import Final
+
+import msgspec
+from odmantic import ObjectId
+from odmantic.query import desc
+
+from todo_service.accounts import dto
+from todo_service.accounts.documents import ApiKey
+from todo_service.accounts.tokens import Caller
+from todo_service.errors import Fault, Forbidden, Invalid, NotFound, Unauthenticated
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.timestamps import Timestamp, now
+
+MARK: Final = "todo_"
+"""What every key's text begins with, so that it is told from an access token, and found where it should not be."""
+NAME_LENGTH: Final = 100
+MOST: Final = 100
+_SECRET_BYTES: Final = 32
+_ID_BYTES: Final = 12
+_SHOWN: Final = len(MARK) + 8
+_MEMORY_SECONDS: Final = 5.0
+_MEMORY_SIZE: Final = 20_000
+_NEVER: Final = 2**62
+
+
+class ApiKeyPosition(msgspec.Struct, array_like=True):
+    """Where a page of API keys begins: after the key with this time of creation and id."""
+
+    created_at: str
+    id: str
+
+
+class ApiKeys:
+    """The API keys of all accounts.
+
+    That a key is good is remembered for 5 s, so that a request costs no look-up; here its end is known at once, on
+    every other replica within that time.
+
+    Args:
+        store: Where they are kept.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        self._good: dict[str, tuple[Caller, float]] = {}
+        self._ends = 0
+
+    async def create(self, user_id: ObjectId, given: dto.ApiKeyCreate) -> dto.ApiKeyCreated:
+        """Make a key.
+
+        Raises:
+            Invalid: the name breaks a rule, or the key would have expired already.
+            Forbidden: the account has 100 keys.
+        """
+        moment = now()
+        name = given.name.strip()
+        faults = []
+        if not 1 <= len(name) <= NAME_LENGTH:
+            faults.append(Fault("/name", f"Expected 1 to {NAME_LENGTH} characters after trimming"))
+        if given.expires_at is not None and given.expires_at <= moment:
+            faults.append(Fault("/expires_at", "Expected a moment in the future"))
+        if faults:
+            raise Invalid(faults)
+        if await self._store.count(ApiKey, ApiKey.owner == user_id) >= MOST:
+            raise Forbidden(f"an account may have {MOST} API keys: delete one first")
+        key_id = ObjectId()
+        text = MARK + base64.urlsafe_b64encode(key_id.binary + secrets.token_bytes(_SECRET_BYTES)).decode().rstrip("=")
+        document = ApiKey(
+            id=key_id,
+            owner=user_id,
+            name=name,
+            prefix=text[:_SHOWN],
+            secret_hash=_hash(text),
+            scope=given.scope,
+            created_at=moment,
+            expires_at=given.expires_at,
+        )
+        await self._store.insert(document)
+        return dto.ApiKeyCreated.of(document, text)
+
+    async def page(
+        self, user_id: ObjectId, limit: int, after: ApiKeyPosition | None
+    ) -> tuple[list[dto.ApiKey], ApiKeyPosition | None]:
+        """Return a page of an account's keys, the newest first, and where the next page begins, or None."""
+        spans: list[list[Condition]] = [[]]
+        if after is not None:
+            made = Timestamp.parse(after.created_at)
+            spans = [[ApiKey.created_at == made, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < made]]
+        found: list[dto.ApiKey] = []
+        # one that has expired may be there still, for a while
+        where = [ApiKey.owner == user_id, (ApiKey.expires_at == None) | (ApiKey.expires_at > now())]  # type: ignore[operator]  # noqa: E711  # an expression
+        order = (desc(ApiKey.created_at), desc(ApiKey.id))
+        for span in spans:
+            found += await self._store.find(
+                ApiKey, *where, *span, sort=order, limit=limit + 1 - len(found), into=dto.ApiKey
+            )
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        return page, ApiKeyPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
+
+    async def delete(self, user_id: ObjectId, key_id: str) -> None:
+        """Delete a key; it is no longer good.
+
+        Raises:
+            NotFound: there is none with this id, or it is another account's.
+        """
+        if not (len(key_id) == 24 and ObjectId.is_valid(key_id)):
+            raise NotFound("there is no such API key")
+        if not await self._store.delete(ApiKey, ApiKey.id == ObjectId(key_id), ApiKey.owner == user_id):
+            raise NotFound("there is no such API key")
+        self._forget({ObjectId(key_id)})
+
+    async def delete_all(self, user_id: ObjectId) -> None:
+        """Delete every key of an account."""
+        await self._store.delete(ApiKey, ApiKey.owner == user_id)
+        self._forget({caller.session_id for caller, _ in self._good.values() if caller.user_id == user_id})
+
+    async def authenticate(self, text: str) -> Caller:
+        """Return who a key speaks for.
+
+        Raises:
+            Unauthenticated: it is no key of ours, or has been deleted or expired.
+        """
+        caller, until = self._good.get(text, (None, 0.0))
+        if caller is None or until <= time.monotonic():
+            caller = await self._look_up(text)
+        if caller.expires <= now().timestamp():
+            raise Unauthenticated("the API key has expired", "invalid_token")
+        return caller
+
+    async def _look_up(self, text: str) -> Caller:
+        ends, asked = self._ends, time.monotonic()
+        self._good.pop(text, None)
+        key_id = _id_in(text)
+        found = await self._store.get(ApiKey, ApiKey.id == key_id) if key_id is not None else None
+        if found is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
+            raise Unauthenticated("the API key is not valid", "invalid_token")
+        expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
+        caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
+        if ends == self._ends:  # else it may be this one that was deleted while the store answered
+            if len(self._good) >= _MEMORY_SIZE:
+                self._good.pop(next(iter(self._good)))
+            self._good[text] = caller, asked + _MEMORY_SECONDS
+        return caller
+
+    def _forget(self, key_ids: set[ObjectId]) -> None:
+        self._ends += 1
+        self._good = {text: good for text, good in self._good.items() if good[0].session_id not in key_ids}
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _id_in(text: str) -> ObjectId | None:
+    encoded = text.removeprefix(MARK)
+    try:
+        raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return ObjectId(raw[:_ID_BYTES]) if len(raw) == _ID_BYTES + _SECRET_BYTES else None
