@@ -34,6 +34,7 @@ from todo_service.todos.service import Todos
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
 from todo_service.web.docs import DocsController
+from todo_service.web.idempotency import Idempotency, IdempotentRequest
 from todo_service.web.limits import RateLimits
 from todo_service.web.openapi import configuration, mend
 from todo_service.web.operations import OperationsController
@@ -44,7 +45,7 @@ from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
-MODELS: Final = (User, Session, ApiKey, Todo, TodoList)
+MODELS: Final = (User, Session, ApiKey, Todo, TodoList, IdempotentRequest)
 """Every model that is stored."""
 
 
@@ -118,7 +119,10 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             "todos": Provide(todos_of, sync_to_thread=False),
             "lists": Provide(lists_of, sync_to_thread=False),
         },
-        middleware=[DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits)],
+        middleware=[
+            DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits),
+            DefineMiddleware(Idempotency, store=store, keys=keys),
+        ],
         request_class=ApiRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=exception_handlers(),

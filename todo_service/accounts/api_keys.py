@@ -59,13 +59,30 @@ class ApiKeys:
         self._good: dict[str, tuple[Caller, float]] = {}
         self._ends = 0
 
-    async def create(self, user_id: ObjectId, given: dto.ApiKeyCreate) -> dto.ApiKeyCreated:
+    async def create(self, user_id: ObjectId, given: dto.ApiKeyCreate, seed: bytes | None = None) -> dto.ApiKeyCreated:
         """Make a key.
+
+        Args:
+            user_id: The account.
+            given: What it is to be.
+            seed: 32 secret bytes, where the call may be repeated: the key is made from them, and the one that is
+                there already is the answer.
 
         Raises:
             Invalid: the name breaks a rule, or the key would have expired already.
             Forbidden: the account has 100 keys.
         """
+        secret = (
+            hashlib.shake_256(seed).digest(_ID_BYTES + _SECRET_BYTES) if seed else secrets.token_bytes(_SECRET_BYTES)
+        )
+        raw = secret if seed else ObjectId().binary + secret
+        key_id = ObjectId(raw[:_ID_BYTES])
+        text = MARK + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        if (
+            seed is not None
+            and (made := await self._store.get(ApiKey, ApiKey.id == key_id, ApiKey.owner == user_id)) is not None
+        ):
+            return dto.ApiKeyCreated.of(made, text)
         moment = now()
         name = given.name.strip()
         faults = []
@@ -77,8 +94,6 @@ class ApiKeys:
             raise Invalid(faults)
         if await self._store.count(ApiKey, ApiKey.owner == user_id) >= MOST:
             raise Forbidden(f"an account may have {MOST} API keys: delete one first")
-        key_id = ObjectId()
-        text = MARK + base64.urlsafe_b64encode(key_id.binary + secrets.token_bytes(_SECRET_BYTES)).decode().rstrip("=")
         document = ApiKey(
             id=key_id,
             owner=user_id,

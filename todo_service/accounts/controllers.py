@@ -14,8 +14,10 @@ from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
+from todo_service.store.base import DocumentStore
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
+from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
 from todo_service.web.limits import RateLimits, address_of
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import Cursors, answer_page
@@ -33,16 +35,16 @@ class UsersController(Controller):
         "/",
         operation_id="createUser",
         summary="Register",
-        opt={PUBLIC: True},
+        opt={PUBLIC: True, IDEMPOTENT: True},
         security=[{}],
         responses=problems(400, 409, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
     async def create_user(
-        self, data: JSONBody[dto.UserCreate], accounts: NamedDependency[Accounts]
+        self, request: ApiRequest, data: JSONBody[dto.UserCreate], accounts: NamedDependency[Accounts]
     ) -> Response[dto.User]:
         """Make an account. Name and email are unique, whatever the case."""
-        user = await accounts.register(data)
+        user = await accounts.register(data, identity_of(request))
         return Response(user, headers={"Location": "/v1/users/me", "ETag": tag_of(user)})
 
     @get(
@@ -83,10 +85,12 @@ class UsersController(Controller):
         data: JSONBody[dto.UserDelete],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
+        store: NamedDependency[DocumentStore],
     ) -> None:
         """Delete the account and all that it owns; the password confirms it."""
         with _password_budget(request, limits):
             await accounts.delete(request.user.user_id, data.password, expected_versions(request))
+        await forget(store, request.user.user_id)
 
     @post(
         "/me/password",
@@ -242,15 +246,15 @@ class ApiKeysController(Controller):
         "/",
         operation_id="createApiKey",
         summary="Create an API key",
-        opt={SESSION_ONLY: True},
-        responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
+        opt={SESSION_ONLY: True, IDEMPOTENT: RERUN},
+        responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
         response_headers=documented("Location"),
     )
     async def create_api_key(
         self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
     ) -> Response[dto.ApiKeyCreated]:
         """Make a key. Its secret is used as a bearer token; it is shown this once."""
-        made = await api_keys.create(request.user.user_id, data)
+        made = await api_keys.create(request.user.user_id, data, seed_of(request))
         return Response(made, headers={"Location": f"/v1/api-keys/{made.id}"})
 
     @get(

@@ -47,8 +47,12 @@ class Accounts:
         self._passwords = passwords
         self._sessions = sessions
 
-    async def register(self, registration: dto.UserCreate) -> dto.User:
+    async def register(self, registration: dto.UserCreate, identity: ObjectId | None = None) -> dto.User:
         """Make an account.
+
+        Args:
+            registration: The name, the email and the password.
+            identity: Its id, where the call may be repeated: then the account that is there already is the answer.
 
         Raises:
             Invalid: the name, the email or the password breaks a rule.
@@ -62,6 +66,8 @@ class Accounts:
         faults += found + faults_of(registration.password, registration.username, "/password")
         if faults:
             raise Invalid(faults)
+        if identity is not None and (made := await self._store.get(User, User.id == identity)) is not None:
+            return dto.User.of(made)
         # the index decides in the end; asking first spares a hash, and gives a name's clash before an email's
         for field, condition in (
             ("username", User.username_key == registration.username.casefold()),
@@ -71,7 +77,7 @@ class Accounts:
                 raise Duplicate(field)
         moment = now()
         user = User(
-            id=ObjectId(),
+            id=identity or ObjectId(),
             username=registration.username,
             username_key=registration.username.casefold(),
             email=email,

@@ -11,6 +11,7 @@ from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta
+from odmantic import ObjectId
 
 from todo_service.errors import Fault, Invalid
 from todo_service.todos import dto
@@ -19,6 +20,7 @@ from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
 from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
+from todo_service.web.idempotency import IDEMPOTENT, identity_of
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import Cursors, answer_page
 from todo_service.web.problems import Problem, ProblemError, described, problem_of
@@ -60,13 +62,16 @@ class TodosController(Controller):
     @post(
         "/",
         operation_id="createTodo",
+        opt={IDEMPOTENT: True},
         summary="Create a todo",
-        responses=problems(400, 401, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
-    async def create_todo(self, data: JSONBody[dto.TodoCreate], todos: NamedDependency[Todos]) -> Response[dto.Todo]:
+    async def create_todo(
+        self, request: ApiRequest, data: JSONBody[dto.TodoCreate], todos: NamedDependency[Todos]
+    ) -> Response[dto.Todo]:
         """Make a todo. It comes last in the manual order unless it says otherwise."""
-        todo = await todos.create(data)
+        todo = await todos.create(data, identity_of(request))
         return Response(todo, headers={"Location": f"/v1/todos/{todo.id}", "ETag": tag_of(todo)})
 
     @get(
@@ -95,9 +100,10 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
+        opt={IDEMPOTENT: True},
         summary="Carry out many operations",
         status_code=200,
-        responses=problems(400, 401, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
         self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
@@ -106,7 +112,7 @@ class TodosController(Controller):
         results = []
         for index, raw in enumerate(data.operations):
             try:
-                results.append(await _carry_out(raw, todos))
+                results.append(await _carry_out(raw, todos, identity_of(request, index)))
             except Exception as error:  # each operation has its own answer, whatever it is
                 problem = problem_of(error)
                 body = described(request, problem, f"/operations/{index}")
@@ -185,35 +191,37 @@ class TodosController(Controller):
     @post(
         "/{todo_id:str}/complete",
         operation_id="completeTodo",
+        opt={IDEMPOTENT: True},
         summary="Complete a todo",
         status_code=200,
-        responses=problems(401, 404, 412, 422, 429, 503),
+        responses=problems(401, 404, 409, 412, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def complete_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Complete a todo. One that recurs moves to its next due date, and is completed when its rule has ended."""
-        todo = await todos.complete(todo_id, expected_versions(request))
+        todo = await todos.complete(todo_id, expected_versions(request), identity_of(request))
         return Response(todo, headers={"ETag": tag_of(todo)})
 
     @post(
         "/{todo_id:str}/reopen",
         operation_id="reopenTodo",
+        opt={IDEMPOTENT: True},
         summary="Open a todo again",
         status_code=200,
-        responses=problems(401, 404, 412, 422, 429, 503),
+        responses=problems(401, 404, 409, 412, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def reopen_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Open a completed todo again."""
-        todo = await todos.reopen(todo_id, expected_versions(request))
+        todo = await todos.reopen(todo_id, expected_versions(request), identity_of(request))
         return Response(todo, headers={"ETag": tag_of(todo)})
 
 
-async def _carry_out(raw: msgspec.Raw, todos: Todos) -> BatchResult:
+async def _carry_out(raw: msgspec.Raw, todos: Todos, mark: ObjectId | None) -> BatchResult:
     operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     needs = _NEEDS[operation.op]
     for name in ("id", "todo"):
@@ -228,15 +236,17 @@ async def _carry_out(raw: msgspec.Raw, todos: Todos) -> BatchResult:
     match operation.op:
         case "create":
             with _pointing_into_the_todo():
-                return BatchResult(201, await todos.create(_todo_of(operation, dto.TodoCreate)))
+                return BatchResult(201, await todos.create(_todo_of(operation, dto.TodoCreate), mark))
         case "update":
             with _pointing_into_the_todo():
-                return BatchResult(200, await todos.update(todo_id, _todo_of(operation, dto.TodoUpdate), versions))
+                return BatchResult(
+                    200, await todos.update(todo_id, _todo_of(operation, dto.TodoUpdate), versions, mark)
+                )
         case "complete":
-            return BatchResult(200, await todos.complete(todo_id, versions))
+            return BatchResult(200, await todos.complete(todo_id, versions, mark))
         case "reopen":
-            return BatchResult(200, await todos.reopen(todo_id, versions))
-    await todos.delete(todo_id, versions)
+            return BatchResult(200, await todos.reopen(todo_id, versions, mark))
+    await todos.delete(todo_id, versions, mark)
     return BatchResult(204)
 
 
@@ -268,13 +278,16 @@ class ListsController(Controller):
     @post(
         "/",
         operation_id="createList",
+        opt={IDEMPOTENT: True},
         summary="Create a list",
-        responses=problems(400, 401, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
-    async def create_list(self, data: JSONBody[dto.ListCreate], lists: NamedDependency[Lists]) -> Response[dto.List]:
+    async def create_list(
+        self, request: ApiRequest, data: JSONBody[dto.ListCreate], lists: NamedDependency[Lists]
+    ) -> Response[dto.List]:
         """Make a list. It comes last in the manual order unless it says otherwise."""
-        made = await lists.create(data)
+        made = await lists.create(data, identity_of(request))
         return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": tag_of(made)})
 
     @get(

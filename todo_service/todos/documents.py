@@ -27,6 +27,8 @@ class Todo(Model):
     A deleted todo has lost its `owner`, so that no list, search or count ever meets it, and everything that was
     written into it; `account` stays, and with it the place among the account's changes until `purge_at`.
 
+    `marks` are the ids of the last changes that may be asked for again (`web.idempotency`).
+
     `due_local` is the local time that was meant where a change to summer time moved the due date.
     """
 
@@ -53,6 +55,7 @@ class Todo(Model):
     updated_at: datetime
     changed: Stamp = UNSTAMPED
     purge_at: datetime | None = None
+    marks: list[ObjectId] = []
 
     model_config = {
         "collection": "todos",

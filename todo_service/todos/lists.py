@@ -40,16 +40,24 @@ class Lists:
         self._owner = owner
         self._todos = todos
 
-    async def create(self, given: dto.ListCreate) -> dto.List:
+    async def create(self, given: dto.ListCreate, identity: ObjectId | None = None) -> dto.List:
         """Make a list.
+
+        Args:
+            given: What it is to be.
+            identity: Its id, where the call may be repeated: then the list that is there already is the answer.
 
         Raises:
             Invalid: a field breaks a rule.
         """
+        if identity is not None:
+            made = await self._store.get(TodoList, *self._this(str(identity)))
+            if made is not None:
+                return dto.List.of(made)
         moment = now()
         fields = _checked({name: getattr(given, name) for name in given.__struct_fields__})
         document = TodoList(
-            id=ObjectId(),
+            id=identity or ObjectId(),
             owner=self._owner,
             version=1,
             created_at=moment,

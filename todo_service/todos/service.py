@@ -39,6 +39,7 @@ REMEMBERED: Final = timedelta(days=30)
 """How long a deletion is remembered for those who ask for changes."""
 _FEW: Final = 1000
 _SWEEP: Final = 200
+_MARKS: Final = 10
 _PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
 _EARLIEST_DUE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONAL: Final[dict[str, Any]] = {
@@ -71,12 +72,19 @@ class Todos:
         self._owner = owner
         self._time_zone = time_zone
 
-    async def create(self, todo: dto.TodoCreate) -> dto.Todo:
+    async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
         """Make a todo.
+
+        Args:
+            todo: What it is to be.
+            identity: Its id, where the call may be repeated: then the todo that is there already is the answer.
 
         Raises:
             Invalid: a field breaks a rule.
+            Gone: it was made by the same call before, and has been deleted since.
         """
+        if identity is not None and (made := await self._made(identity)) is not None:
+            return made
         moment = now()
         fields = _checked({name: getattr(todo, name) for name in todo.__struct_fields__})
         # a new todo comes last in the manual order
@@ -84,7 +92,7 @@ class Todos:
         _check_together(fields, fields)
         await self._check_list(fields["list_id"])
         document = Todo(
-            id=ObjectId(),
+            id=identity or ObjectId(),
             account=self._owner,
             owner=self._owner,
             completed_at=moment if todo.completed else None,
@@ -98,6 +106,14 @@ class Todos:
         )
         await self._store.insert(document)
         return await self._settle_list(dto.Todo.of(document))
+
+    async def _made(self, identity: ObjectId) -> dto.Todo | None:
+        found = await self._store.get(Todo, Todo.id == identity, Todo.account == self._owner)
+        if found is None:
+            return None
+        if found.owner is None:
+            raise Gone("this todo was made and has been deleted since")
+        return dto.Todo.of(found)
 
     async def todo(self, todo_id: str) -> dto.Todo:
         """Return a todo.
@@ -151,13 +167,16 @@ class Todos:
         few = await self._store.find(Todo, *where, sort=None, limit=_FEW + 1, into=dto.Todo)
         return arranged(few, sort, after) if len(few) <= _FEW else None
 
-    async def update(self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None) -> dto.Todo:
+    async def update(
+        self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, mark: ObjectId | None = None
+    ) -> dto.Todo:
         """Change a todo by a merge patch; one that changes nothing leaves its version as it is.
 
         Args:
             todo_id: The todo.
             patch: What to change.
             versions: The versions that the caller accepts, or None for any.
+            mark: The id of this change, where the call may be repeated: what has it already is not changed again.
 
         Raises:
             Invalid: a field breaks a rule.
@@ -175,9 +194,9 @@ class Todos:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
 
-        return await self._settle_list(await self._change(todo_id, versions, decide))
+        return await self._settle_list(await self._change(todo_id, versions, decide, mark))
 
-    async def complete(self, todo_id: str, versions: frozenset[int] | None) -> dto.Todo:
+    async def complete(self, todo_id: str, versions: frozenset[int] | None, mark: ObjectId | None = None) -> dto.Todo:
         """Complete a todo; one that recurs moves to its next due date instead, its steps open again.
 
         Completing a completed todo changes nothing. Arguments and errors as in `update`.
@@ -199,22 +218,23 @@ class Todos:
                     }
             return {"completed": True, "completed_at": moment}
 
-        return await self._change(todo_id, versions, decide)
+        return await self._change(todo_id, versions, decide, mark)
 
-    async def reopen(self, todo_id: str, versions: frozenset[int] | None) -> dto.Todo:
+    async def reopen(self, todo_id: str, versions: frozenset[int] | None, mark: ObjectId | None = None) -> dto.Todo:
         """Open a completed todo again; an open one stays as it is. Arguments and errors as in `update`."""
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
             return {"completed": False, "completed_at": None} if todo.completed else {}
 
-        return await self._change(todo_id, versions, decide)
+        return await self._change(todo_id, versions, decide, mark)
 
-    async def delete(self, todo_id: str, versions: frozenset[int] | None) -> None:
+    async def delete(self, todo_id: str, versions: frozenset[int] | None, mark: ObjectId | None = None) -> None:
         """Delete a todo. That it was deleted is remembered for 30 days, of what was in it nothing.
 
         Args:
             todo_id: The todo.
             versions: The versions that the caller accepts, or None for any.
+            mark: As in `update`.
 
         Raises:
             Stale: the todo has another version.
@@ -226,7 +246,12 @@ class Todos:
         moment = now()
         emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "facets": "", "completed_at": None}
         gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
-        if await self._store.update(Todo, *where, changes=_OPTIONAL | emptied | gone) is None:
+        marks = {"marks": [mark] if mark is not None else []}
+        if await self._store.update(Todo, *where, changes=_OPTIONAL | emptied | gone | marks) is None:
+            if mark is not None:
+                done = [Todo.id == ObjectId(todo_id), Todo.marks == mark]
+                if await self._store.get(Todo, Todo.account == self._owner, *done) is not None:
+                    return
             await self.todo(todo_id)
             raise Stale
 
@@ -337,12 +362,16 @@ class Todos:
         counts = await self._store.tally(Todo, Todo.owner == self._owner, by=Todo.facets)
         return [(_FACETS.decode(facets), count) for facets, count in counts.items()]
 
-    async def _change(self, todo_id: str, versions: frozenset[int] | None, decide: Decide) -> dto.Todo:
+    async def _change(
+        self, todo_id: str, versions: frozenset[int] | None, decide: Decide, mark: ObjectId | None = None
+    ) -> dto.Todo:
         """Change a todo as a rule decides from what it is; a rule that changes nothing leaves its version as it is."""
         while True:
             todo = await self._store.get(Todo, *self._this(todo_id))
             if todo is None:
                 raise NotFound("there is no such todo")
+            if mark is not None and mark in todo.marks:
+                return dto.Todo.of(todo)
             if versions is not None and todo.version not in versions:
                 raise Stale
             moment = max(now(), todo.updated_at)
@@ -354,6 +383,8 @@ class Todos:
                 changes["facets"] = _facets(merged)
             if _SEARCHED & changes.keys():
                 changes["words"] = _words(merged)
+            if mark is not None:
+                changes["marks"] = [*todo.marks, mark][-_MARKS:]
             changes |= {"version": todo.version + 1, "updated_at": moment}
             # of several writers who read the same version one succeeds; the others look again
             changed = await self._store.update(

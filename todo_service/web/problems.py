@@ -46,6 +46,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "not-found": Kind(404, "There is nothing here"),
     "method-not-allowed": Kind(405, "This method is not allowed here"),
     "duplicate": Kind(409, "This value is already taken"),
+    "in-progress": Kind(409, "This request is being carried out"),
     "gone": Kind(410, "This is no longer remembered"),
     "stale": Kind(412, "The document has changed"),
     "body-too-large": Kind(413, "The body is too large"),

@@ -1,0 +1,193 @@
+"""`Idempotency-Key`: a request that is sent again has one effect."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+from odmantic import ObjectId
+
+from tests.people import Person, assert_problem
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.web.idempotency import IdempotentRequest
+
+pytestmark = pytest.mark.anyio
+KEY = {"Idempotency-Key": "a-key-of-the-tests"}
+NEVER_ANSWERED: dict[str, Any] = {"status": None, "headers": [], "body": b""}
+
+
+async def crash_before_the_answer(app: Litestar, **changes: Any) -> None:
+    """Leave the store as a crash between the effect and the record of its answer leaves it."""
+    store: DocumentStore = app.state.store
+    for record in [found async for found in store.scan(IdempotentRequest)]:
+        await store.update(
+            IdempotentRequest,
+            IdempotentRequest.id == record.id,
+            changes=NEVER_ANSWERED | {"started_at": now() - timedelta(minutes=2)} | changes,
+        )
+
+
+CREATING = [
+    ("/v1/todos", {"title": "Water the plants"}),
+    ("/v1/lists", {"name": "Garden"}),
+    ("/v1/api-keys", {"name": "script", "scope": "read"}),
+    ("/v1/todos/batch", {"operations": [{"op": "create", "todo": {"title": str(number)}} for number in range(3)]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), CREATING)
+async def test_a_repeat_gets_the_first_answer(ada: Person, path: str, body: dict[str, Any]) -> None:
+    first = await ada.post(path, json=body, headers=KEY)
+    again = await ada.post(path, json=body, headers=KEY)
+    other = await ada.post(path, json=body, headers={"Idempotency-Key": "another"})
+
+    assert first.status_code == again.status_code == other.status_code
+    assert again.content == first.content
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    for name in ("location", "etag", "content-type", "cache-control"):
+        assert again.headers.get(name) == first.headers.get(name)
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    assert other.content != first.content
+
+
+@pytest.mark.parametrize(("path", "body"), CREATING)
+async def test_a_crash_before_the_answer_leads_to_no_second_effect(
+    ada: Person, app: Litestar, path: str, body: dict[str, Any]
+) -> None:
+    first = await ada.post(path, json=body, headers=KEY)
+    await crash_before_the_answer(app)
+
+    again = await ada.post(path, json=body, headers=KEY)
+
+    assert again.json() == first.json()
+    assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
+    assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
+    assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
+
+
+async def test_a_recurring_todo_moves_on_once(ada: Person, app: Litestar) -> None:
+    todo = await ada.todo(due_at="2027-01-01T09:00:00Z", recurrence="FREQ=DAILY")
+    path = f"/v1/todos/{todo['id']}/complete"
+    operations = {"operations": [{"op": "complete", "id": todo["id"]}]}
+
+    first = await ada.post(path, headers=KEY)
+    await crash_before_the_answer(app)
+    again = await ada.post(path, headers=KEY)
+    in_batch = await ada.post("/v1/todos/batch", json=operations, headers={"Idempotency-Key": "batch"})
+    await crash_before_the_answer(app)
+    batch_again = await ada.post("/v1/todos/batch", json=operations, headers={"Idempotency-Key": "batch"})
+
+    assert first.json()["due_at"] == again.json()["due_at"] == "2027-01-02T09:00:00.000Z"
+    assert in_batch.json() == batch_again.json()
+    assert in_batch.json()["results"][0]["todo"]["due_at"] == "2027-01-03T09:00:00.000Z"
+
+
+async def test_a_deletion_in_a_batch_is_answered_alike(ada: Person, app: Litestar) -> None:
+    todo = await ada.todo()
+    operations = {"operations": [{"op": "delete", "id": todo["id"]}]}
+
+    await ada.post("/v1/todos/batch", json=operations, headers=KEY)
+    await crash_before_the_answer(app)
+    again = await ada.post("/v1/todos/batch", json=operations, headers=KEY)
+
+    assert again.json()["results"] == [{"status": 204}]
+
+
+async def test_of_sixteen_twins_one_has_an_effect(ada: Person) -> None:
+    answers = await asyncio.gather(
+        *(ada.post("/v1/todos", json={"title": "Water the plants"}, headers=KEY) for _ in range(16))
+    )
+
+    made = {answer.content for answer in answers if answer.status_code == 201}
+    assert len(made) == 1
+    for answer in answers:
+        if answer.status_code != 201:
+            assert_problem(answer, 409)
+            assert answer.headers["retry-after"] == "1"
+    assert await ada.titles() == ["Water the plants"]
+
+
+async def test_a_request_that_is_under_way_is_not_carried_out_again(ada: Person, app: Litestar) -> None:
+    await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    await crash_before_the_answer(app, started_at=now())
+
+    assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 409)
+
+
+async def test_a_key_is_for_one_request(ada: Person, bob: Person) -> None:
+    await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+
+    for path, body in (("/v1/todos", {"title": "y"}), ("/v1/lists", {"name": "x"})):
+        assert_problem(await ada.post(path, json=body, headers=KEY), 422, "Idempotency-Key")
+    assert (await bob.post("/v1/todos", json={"title": "z"}, headers=KEY)).status_code == 201
+    assert await ada.titles() == ["x"]
+    assert await bob.titles() == ["z"]
+
+
+async def test_a_key_is_forgotten_after_a_day(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    first = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    [record] = [found async for found in store.scan(IdempotentRequest)]
+    assert timedelta(hours=23) < record.expires_at - now() <= timedelta(hours=24)
+    await store.update(IdempotentRequest, IdempotentRequest.id == record.id, changes={"expires_at": now()})
+
+    second = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+
+    assert second.json()["id"] != first.json()["id"]
+
+
+async def test_a_refusal_is_an_answer_too(ada: Person) -> None:
+    first = await ada.post("/v1/todos", json={"title": " "}, headers=KEY)
+    again = await ada.post("/v1/todos", json={"title": " "}, headers=KEY)
+
+    assert first.status_code == 422
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == first.json()
+    assert again.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"two words", b"\xc3\xbc"])
+async def test_a_key_that_cannot_be_one_is_refused(ada: Person, key: bytes) -> None:
+    headers = {b"Authorization": f"Bearer {ada.access_token}".encode(), b"Idempotency-Key": key}
+    answer = await ada.client.post("/v1/todos", json={"title": "x"}, headers=headers)
+
+    assert_problem(answer, 422, "Idempotency-Key")
+    assert await ada.titles() == []
+
+
+async def test_a_registration_is_repeated_by_whoever_made_it(client: httpx.AsyncClient, app: Litestar) -> None:
+    body = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
+    first = await client.post("/v1/users", json=body, headers=KEY)
+    again = await client.post("/v1/users", json=body, headers=KEY)
+    await crash_before_the_answer(app)
+    after_a_crash = await client.post("/v1/users", json=body, headers=KEY)
+
+    assert first.status_code == again.status_code == after_a_crash.status_code == 201
+    assert first.json() == again.json() == after_a_crash.json()
+    assert_problem(await client.post("/v1/users", json=body), 409)
+
+
+async def test_neither_a_key_s_secret_nor_a_password_is_remembered(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    made = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
+
+    [record] = [found async for found in store.scan(IdempotentRequest)]
+
+    assert record.body == b""
+    assert made.json()["secret"][13:] not in repr(record)
+    assert record.owner == ObjectId((await ada.get("/v1/users/me")).json()["id"])
+
+
+async def test_a_deleted_account_s_requests_are_forgotten(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+
+    assert (await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})).status_code == 204
+
+    assert [found async for found in store.scan(IdempotentRequest)] == []
