@@ -54,10 +54,11 @@ def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None
             text=True,
             timeout=START_SECONDS,
             check=True,
+            cwd=tmp_path,
         )
 
     answers = [line for line in done.stdout.split("---\n")[1].split("\n") if line]
-    completed, found, changes, summary, tags, batch, by_key, sessions, changed, twice, deleted = answers
+    completed, found, changes, summary, tags, batch, by_key, sessions, changed, twice, imported, deleted = answers
     assert json.loads(completed)["due_at"] == "2027-03-28T08:00:00.000Z"
     assert [todo["title"] for todo in json.loads(found)["items"]] == ["Gärten gießen"]
     assert json.loads(changes)["has_more"] is False
@@ -68,6 +69,7 @@ def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None
     assert [session["current"] for session in json.loads(sessions)["items"]] == [True]
     assert changed == "204"
     assert twice[: len(twice) // 2] == twice[len(twice) // 2 :]
+    assert json.loads(imported) == {"imported": 3, "rejected": [], "rejected_count": 0}
     assert deleted == "204"
 
 

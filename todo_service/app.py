@@ -31,6 +31,7 @@ from todo_service.todos.controllers import ListsController, TagsController, Todo
 from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
+from todo_service.todos.transfer import Transfer
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
 from todo_service.web.docs import DocsController
@@ -91,6 +92,10 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
     def lists_of(request: ApiRequest) -> Lists:
         return Lists(store, request.user.user_id, todos_of(request))
 
+    def transfer_of(request: ApiRequest) -> Transfer:
+        owner = request.user.user_id
+        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner))
+
     def boundary_of(request: ApiRequest) -> Boundary:
         boundary: Boundary = request.app.state.boundary
         return boundary
@@ -118,6 +123,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             "boundary": Provide(boundary_of, sync_to_thread=False),
             "todos": Provide(todos_of, sync_to_thread=False),
             "lists": Provide(lists_of, sync_to_thread=False),
+            "transfer": Provide(transfer_of, sync_to_thread=False),
         },
         middleware=[
             DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits),

@@ -26,6 +26,10 @@ class NotFound(ServiceError):
     """What was asked for is not there, or belongs to someone else: the two cannot be told apart."""
 
 
+class Malformed(ServiceError):
+    """Input that cannot be read at all."""
+
+
 class Invalid(ServiceError):
     """Well-formed input that breaks a rule.
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Final, TypeVar
 
 import msgspec
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
+from litestar.response import Stream
 from msgspec import UNSET, Meta
 from odmantic import ObjectId
 
+from todo_service.decoding import decode_json
 from todo_service.errors import Fault, Invalid
+from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.todos import dto
 from todo_service.todos.changes import Since
 from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
+from todo_service.todos.transfer import FORMATS, Transfer
 from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
 from todo_service.web.idempotency import IDEMPOTENT, identity_of
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import Cursors, answer_page
-from todo_service.web.problems import Problem, ProblemError, described, problem_of
-from todo_service.web.requests import ApiRequest, decode_json
+from todo_service.web.problems import FieldError, Problem, described, problem_of
+from todo_service.web.requests import ApiRequest
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -51,6 +56,21 @@ class BatchResults(msgspec.Struct):
     """What became of a batch."""
 
     results: Annotated[list[BatchResult], Meta(description="One for each operation, in the same order.")]
+
+
+class Rejection(msgspec.Struct):
+    """A record that was not imported."""
+
+    line: Annotated[int, Meta(ge=1, description="The line of the body where it is wrong, or else begins.")]
+    errors: Annotated[list[FieldError], Meta(description="What is wrong with it, in order.")]
+
+
+class ImportResult(msgspec.Struct):
+    """What became of an import."""
+
+    imported: Annotated[int, Meta(description="How many todos were made.")]
+    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 10 000.")]
+    rejected_count: Annotated[int, Meta(description="How many records were not imported.")]
 
 
 class TodosController(Controller):
@@ -152,6 +172,52 @@ class TodosController(Controller):
         return await todos.summary(query.tz if query.tz is not UNSET else None)
 
     @get(
+        "/export",
+        operation_id="exportTodos",
+        summary="Export everything",
+        opt={"query": dto.ExportQuery},
+        responses=problems(401, 422, 429, 503),
+        response_headers=documented("Content-Disposition"),
+    )
+    async def export_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> Stream:
+        """Write out all todos, and in JSON the lists too, however many there are."""
+        name = request.parameters(dto.ExportQuery).format
+        form = FORMATS[name]
+        parts = transfer.export(form)
+        # what fails before the first part is still answered with a problem
+        first = await anext(parts)
+        return Stream(
+            _followed(first, parts),
+            media_type=form.content_type,
+            headers={"Content-Disposition": f'attachment; filename="todos.{name}"'},
+        )
+
+    @post(
+        "/import",
+        operation_id="importTodos",
+        opt={IDEMPOTENT: True, "query": dto.ImportQuery},
+        summary="Import todos",
+        status_code=200,
+        request_max_body_size=IMPORT_MAX_BODY_BYTES,
+        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
+    )
+    async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
+        """Make a new todo of each record of an export, or of what other programs write in these forms.
+
+        A record that is not valid is told with its line and stops no other.
+        """
+        query = request.parameters(dto.ImportQuery)
+        names = FORMATS if query.format is UNSET else (query.format,)
+        forms = {FORMATS[name].media_type: FORMATS[name] for name in names}
+        media_type = request.require_media_type(frozenset(forms))
+        report = await transfer.read_in(forms[media_type], await request.body(), partial(identity_of, request))
+        rejected = [
+            Rejection(line, [FieldError(fault.detail, fault.pointer or None) for fault in faults])
+            for line, faults in report.rejected
+        ]
+        return ImportResult(report.imported, rejected, report.rejected_count)
+
+    @get(
         "/{todo_id:str}",
         operation_id="getTodo",
         summary="Read a todo",
@@ -221,6 +287,12 @@ class TodosController(Controller):
         return Response(todo, headers={"ETag": tag_of(todo)})
 
 
+async def _followed(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in parts:
+        yield part
+
+
 async def _carry_out(raw: msgspec.Raw, todos: Todos, mark: ObjectId | None) -> BatchResult:
     operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     needs = _NEEDS[operation.op]
@@ -263,10 +335,6 @@ def _pointing_into_the_todo() -> Iterator[None]:
         yield
     except Invalid as error:
         raise Invalid([Fault(f"/todo{fault.pointer}", fault.detail) for fault in error.faults]) from None
-    except ProblemError as error:
-        for found in error.errors or ():
-            found.pointer = f"/todo{found.pointer or ''}"
-        raise
 
 
 class ListsController(Controller):

@@ -119,6 +119,16 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     position: Position | UnsetType = UNSET
 
 
+class TodoImport(TodoCreate, forbid_unknown_fields=True):
+    """A todo that comes from elsewhere: what `Todo` has may be given, and what the service alone gives is not kept."""
+
+    completed_at: Timestamp | None = None
+    created_at: Timestamp | UnsetType = UNSET
+    id: Annotated[str | None, Meta(description="Not kept: a todo that is imported is a new one.")] = None
+    version: Annotated[int | None, Meta(description="Not kept.")] = None
+    updated_at: Annotated[Timestamp | None, Meta(description="Not kept.")] = None
+
+
 class Todo(msgspec.Struct):
     """A todo."""
 
@@ -365,3 +375,27 @@ class ListDelete(msgspec.Struct, frozen=True):
     todos: Annotated[
         Literal["move", "delete"], Meta(description="Whether they move to the inbox or are deleted too.")
     ] = "move"
+
+
+Format = Literal["json", "csv", "ics"]
+
+
+class ExportQuery(msgspec.Struct, frozen=True):
+    """The form in which everything is written out."""
+
+    format: Annotated[Format, Meta(description="JSON, comma-separated values or iCalendar.")] = "json"
+
+
+class ImportQuery(msgspec.Struct, frozen=True):
+    """The form of what is read in."""
+
+    format: Annotated[
+        Format | UnsetType, Meta(description="Told by the media type of the body unless it is given.")
+    ] = UNSET
+
+
+class Archive(msgspec.Struct):
+    """Every list and every todo of an account."""
+
+    lists: list[List]
+    items: list[Todo]

@@ -8,6 +8,7 @@ many times are left, the present one included; each completion lowers it.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
@@ -38,6 +39,8 @@ _UNTIL: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})Z)?",
 # every pairing of weekdays and leap days comes again within 40 years, but for the turn of three centuries in four
 _HORIZON_YEARS: Final = 40
 _LAST_YEAR: Final = 9999
+_LAST_START: Final = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
+_LEAP_YEAR: Final = [datetime(2028, 1, 1) + timedelta(days=day) for day in range(366)]  # noqa: DTZ001  # as above
 
 
 class Occurrence(NamedTuple):
@@ -87,8 +90,7 @@ class Rule:
 
     def fires(self, due_at: datetime) -> bool:
         """Tell whether the rule has any time from a due date on, that date included."""
-        start = due_at.replace(tzinfo=None, microsecond=0)
-        return self._rule(start, UTC).after(start, inc=True) is not None
+        return self._first(due_at.replace(tzinfo=None, microsecond=0), UTC, inclusive=True) is not None
 
     def next(self, due_at: datetime, local: str | None, zone: ZoneInfo) -> Occurrence | None:
         """Return the time after a due date.
@@ -105,8 +107,7 @@ class Rule:
         if count == 1:
             return None
         meant = datetime.fromisoformat(local) if local else due_at.astimezone(zone).replace(tzinfo=None)
-        start = meant.replace(microsecond=0)
-        found: datetime | None = self._rule(start, zone).after(start)
+        found = self._first(meant.replace(microsecond=0), zone, inclusive=False)
         if found is None:
             return None
         wall = found.replace(microsecond=meant.microsecond)
@@ -120,7 +121,34 @@ class Rule:
             moment, wall.isoformat() if skipped else None, ";".join(f"{name}={value}" for name, value in rest.items())
         )
 
-    def _rule(self, start: datetime, zone: Any) -> rrule.rrule:
+    def _first(self, start: datetime, zone: Any, *, inclusive: bool) -> datetime | None:
+        """Return the rule's first time from a local time on, or the one after it; None where there is none in sight."""
+        if not any(self._allows(day) for day in _LEAP_YEAR):
+            return None
+        if self._parts["FREQ"] == "DAILY":
+            # dateutil takes seconds for years of days that nothing falls on
+            step = timedelta(days=self._options.get("INTERVAL", 1))
+            days = range(0 if inclusive else 1, int(_HORIZON_YEARS * 366 / min(step.days, 366)) + 2)
+            reachable = (start + step * number for number in days if start <= _LAST_START - step * number)
+            found = next((day for day in reachable if self._allows(day) and self._allows_weekday(day)), None)
+            if found is None:
+                return None
+            start, inclusive = found, True
+        first: datetime | None = self._rule(start, zone).after(start, inc=inclusive)
+        return first
+
+    def _allows(self, day: datetime) -> bool:
+        """Tell whether the rule may have a time on this day, as far as month and day of the month say."""
+        months, days = self._options.get("BYMONTH"), self._options.get("BYMONTHDAY")
+        if months is not None and day.month not in months:
+            return False
+        return days is None or day.day in days or day.day - monthrange(day.year, day.month)[1] - 1 in days
+
+    def _allows_weekday(self, day: datetime) -> bool:
+        weekdays = self._options.get("BYDAY")
+        return weekdays is None or any(day.weekday() == weekday.weekday for weekday in weekdays)
+
+    def _rule(self, start: datetime, zone: Any) -> rrule.rruleset:
         frequency, years = _FREQUENCIES[self._parts["FREQ"]]
         interval = self._options.get("INTERVAL", 1)
         # a rule that never fires would be tried until the end of the calendar
@@ -128,15 +156,23 @@ class Rule:
         until = datetime(last_year, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
         if "UNTIL" in self._options:
             until = min(until, _local_end(self._options["UNTIL"], zone))
-        return rrule.rrule(
-            frequency,
-            dtstart=start,
-            interval=interval,
-            byweekday=self._options.get("BYDAY"),
-            bymonthday=self._options.get("BYMONTHDAY"),
-            bymonth=self._options.get("BYMONTH"),
-            until=until,
-        )
+        weekdays = self._options.get("BYDAY", ())
+        # dateutil wants a day to be of both sorts where there are both, and RFC 5545 of one of them
+        sorts: list[list[Any]] = [[day for day in weekdays if bool(day.n) is numbered] for numbered in (False, True)]
+        rules = rrule.rruleset()
+        for sort in [sort for sort in sorts if sort] or [[]]:
+            rules.rrule(
+                rrule.rrule(
+                    frequency,
+                    dtstart=start,
+                    interval=interval,
+                    byweekday=sort or None,
+                    bymonthday=self._options.get("BYMONTHDAY"),
+                    bymonth=self._options.get("BYMONTH"),
+                    until=until,
+                )
+            )
+        return rules
 
     def _check(self) -> None:
         frequency = self._parts["FREQ"]

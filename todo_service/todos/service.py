@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import zoneinfo
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
-from todo_service.store.base import Condition, DocumentStore, beginning
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, beginning
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.changes import Change, Place, Since
@@ -85,27 +87,89 @@ class Todos:
         """
         if identity is not None and (made := await self._made(identity)) is not None:
             return made
+        document = self._document(todo, identity or ObjectId(), now())
+        await _check_fires(document.recurrence, document.due_at)
+        await self._check_list(document.list_id)
+        await self._store.insert(document)
+        return await self._settle_list(dto.Todo.of(document))
+
+    async def add(self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None]) -> list[Invalid | None]:
+        """Make many todos, in order. Each comes last in the manual order unless it says otherwise.
+
+        Args:
+            todos: What they are to be; the lists that they name are the account's.
+            identities: Their ids, where the call may be repeated: a todo that is there already is not made again.
+
+        Returns:
+            For each todo what is wrong with it, or None where it is there now.
+        """
         moment = now()
-        fields = _checked({name: getattr(todo, name) for name in todo.__struct_fields__})
+        answers: list[Invalid | None] = []
+        documents: list[Todo] = []
+        for todo, identity in zip(todos, identities, strict=True):
+            try:
+                document = self._document(todo, identity or ObjectId(), moment, len(documents))
+                await _check_fires(document.recurrence, document.due_at)
+                documents.append(document)
+                answers.append(None)
+            except Invalid as error:
+                answers.append(error)
+        await self._insert_all(documents)
+        for list_id in {document.list_id for document in documents}:
+            # it was deleted while its todos were written, and whoever deletes has passed by
+            if list_id is not None and not await self._has_list(list_id):
+                await self.leave_list(list_id, delete=False)
+        return answers
+
+    async def _insert_all(self, documents: Sequence[Todo]) -> None:
+        try:
+            await self._store.insert(*documents)
+        except DuplicateDocument:
+            # the same call has made some of them before
+            for document in documents:
+                with contextlib.suppress(DuplicateDocument):
+                    await self._store.insert(document)
+
+    def _document(
+        self, todo: dto.TodoCreate | dto.TodoImport, identity: ObjectId, moment: datetime, place: int = 0
+    ) -> Todo:
+        """Return a new todo as it is stored.
+
+        Args:
+            todo: What it is to be.
+            identity: Its id.
+            moment: When it is made.
+            place: How many are made before it in the same moment, to come before it in the manual order.
+
+        Raises:
+            Invalid: a field breaks a rule.
+        """
+        fields = _checked({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
         # a new todo comes last in the manual order
-        fields = {"position": moment.timestamp() * 1000} | fields
+        fields = {"position": moment.timestamp() * 1000 + place / 1000} | fields
         _check_together(fields, fields)
-        await self._check_list(fields["list_id"])
-        document = Todo(
-            id=identity or ObjectId(),
+        created_at = moment
+        completed_at = moment if todo.completed else None
+        if isinstance(todo, dto.TodoImport):
+            if todo.completed_at is not None and not todo.completed:
+                raise Invalid([Fault("/completed_at", "Expected no such time of a todo that is not completed")])
+            if todo.created_at is not UNSET:
+                created_at = min(todo.created_at, moment)
+            if todo.completed_at is not None:
+                completed_at = todo.completed_at
+        return Todo(
+            id=identity,
             account=self._owner,
             owner=self._owner,
-            completed_at=moment if todo.completed else None,
+            completed_at=completed_at,
             due_local=None,
             words=_words(fields),
             facets=_facets(fields),
             version=1,
-            created_at=moment,
+            created_at=created_at,
             updated_at=moment,
             **fields,
         )
-        await self._store.insert(document)
-        return await self._settle_list(dto.Todo.of(document))
 
     async def _made(self, identity: ObjectId) -> dto.Todo | None:
         found = await self._store.get(Todo, Todo.id == identity, Todo.account == self._owner)
@@ -189,7 +253,10 @@ class Todos:
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
             changes = _differing(todo, fields)
-            _check_together(changes, _merged(todo, changes))
+            merged = _merged(todo, changes)
+            _check_together(changes, merged)
+            if {"recurrence", "due_at"} & changes.keys():
+                await _check_fires(merged["recurrence"], merged["due_at"])
             if "completed" in changes:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
@@ -207,7 +274,8 @@ class Todos:
                 return {}
             if todo.recurrence is not None and todo.due_at is not None:
                 zone = zoneinfo.ZoneInfo(await self._time_zone())
-                following = Rule(todo.recurrence).next(todo.due_at, todo.due_local, zone)
+                rule = Rule(todo.recurrence)
+                following = await asyncio.to_thread(rule.next, todo.due_at, todo.due_local, zone)
                 if following is not None:
                     again = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
                     return {
@@ -464,14 +532,24 @@ def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
     """Check what fields mean to each other, where one of them changes.
 
     Raises:
-        Invalid: the todo would recur without a due date, or never.
+        Invalid: the todo would recur without a due date.
     """
     if fields["recurrence"] is None or not {"recurrence", "due_at"} & changes.keys():
         return
     if fields["due_at"] is None:
         pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
         raise Invalid([Fault(pointer, "Expected a due date where there is a recurrence")])
-    if not Rule(fields["recurrence"]).fires(fields["due_at"]):
+
+
+async def _check_fires(recurrence: str | None, due_at: datetime | None) -> None:
+    """Check that a rule has a time from a due date on. Working it out may take a while, so it is done in a thread.
+
+    Raises:
+        Invalid: it never fires.
+    """
+    if recurrence is None or due_at is None:
+        return
+    if not await asyncio.to_thread(Rule(recurrence).fires, due_at):
         raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
 
 

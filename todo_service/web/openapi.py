@@ -34,6 +34,7 @@ from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, Problem
 _HEADERS: Final = {
     "ETag": "The document's strong entity tag, for If-Match and If-None-Match.",
     "Location": "Where the new document is.",
+    "Content-Disposition": "A name for the file.",
     "Link": 'The next page, with `rel="next"`, where there is one (RFC 8288).',
 }
 _TITLES: Final = {kind.status: kind.title for kind in reversed(list(PROBLEMS.values()))}

@@ -117,6 +117,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
     match error:
         case errors.NotFound():
             return ProblemError("not-found", str(error) or "there is no such document")
+        case errors.Malformed():
+            return ProblemError("malformed-request", str(error))
         case errors.Invalid(faults=faults):
             found = [FieldError(pointer=fault.pointer, detail=fault.detail) for fault in faults]
             return ProblemError("invalid", str(error), errors=found)

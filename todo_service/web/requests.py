@@ -6,7 +6,6 @@ that it does not know, and answers a body in broken UTF-8 with a 500. `ApiReques
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -18,31 +17,14 @@ from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
 
 from todo_service.accounts.tokens import Caller
-from todo_service.timestamps import Timestamp
-from todo_service.web.problems import FieldError, ProblemError, invalid_parameter
+from todo_service.decoding import decode_hook, decode_json, fault_of
+from todo_service.web.problems import ProblemError, invalid_parameter
 
-MAXIMUM_DEPTH: Final = 64
 MAXIMUM_PARAMETERS: Final = 100
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_AT_PATH: Final = re.compile(r"(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
-_NAMED_FIELD: Final = re.compile(r"Object (?:contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
-_PATH_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 QueryT = TypeVar("QueryT", bound=msgspec.Struct)
-
-
-def decode_hook(kind: type, value: object) -> object:
-    """Build our own types for msgspec."""
-    if kind is Timestamp:
-        return Timestamp.parse(value)
-    raise NotImplementedError(kind)
-
-
-@cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind, dec_hook=decode_hook)
 
 
 class ApiRequest(Request[Caller, None, State]):
@@ -52,18 +34,20 @@ class ApiRequest(Request[Caller, None, State]):
         """Decode the body into the type of the handler's `data`.
 
         Raises:
-            ProblemError: 415 for another media type, 400 for what is no JSON, 422 for what is not the type's.
+            ProblemError: 415 for another media type.
+            Malformed, Invalid: as in `decode_json`.
         """
         field = self.route_handler.parsed_data_field
         assert field is not None  # Litestar asks for the body only where the handler has `data`
         self.require_media_type(_PATCH_TYPES if self.method == "PATCH" else _JSON_TYPES)
         return decode_json(await self.body(), field.annotation)
 
-    def require_media_type(self, allowed: frozenset[str]) -> None:
-        """Refuse a body of another media type, or of another charset than UTF-8, with 415."""
+    def require_media_type(self, allowed: frozenset[str]) -> str:
+        """Return the body's media type; refuse another one, or another charset than UTF-8, with 415."""
         media_type, options = self.content_type
         if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}")
+            raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
+        return media_type.lower()
 
     async def form_fields(self) -> dict[str, str]:
         """Read a form body (application/x-www-form-urlencoded) whose fields come once each (RFC 6749, 3.2).
@@ -108,7 +92,7 @@ class ApiRequest(Request[Caller, None, State]):
         try:
             return msgspec.convert(values, kind, strict=False, dec_hook=decode_hook)
         except msgspec.ValidationError as error:
-            found = _field_error(error)
+            found = fault_of(error)
             raise invalid_parameter((found.pointer or "/").split("/")[1], found.detail) from None
 
 
@@ -139,78 +123,3 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     if query and not request.route_handler.opt.get("query"):
         for name, _ in _query_pairs(query):
             raise invalid_parameter(name, "there is no such parameter")
-
-
-def decode_json(body: bytes, kind: Any) -> Any:
-    """Decode JSON (RFC 8259) into a type, strictly.
-
-    Args:
-        body: The text, in UTF-8 without a byte order mark.
-        kind: Whatever msgspec decodes into.
-
-    Raises:
-        ProblemError: 400 for what is no JSON, broken UTF-8, a lone surrogate or more than 64 levels; 422 with the
-            place for what does not fit the type, or for a NUL in a text.
-    """
-    _refuse_depth(body)
-    try:
-        value = _decoder(kind).decode(body)
-    except msgspec.ValidationError as error:
-        _refuse_malformed(body)
-        raise ProblemError("invalid", "the body is not valid", errors=[_field_error(error)]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ProblemError("malformed-request", "the body is no well-formed JSON in UTF-8") from None
-    if b"\\u0000" in body:
-        _refuse_nul(_decoder(Any).decode(body), "")
-    return value
-
-
-def _refuse_depth(body: bytes) -> None:
-    if body.count(b"[") + body.count(b"{") <= MAXIMUM_DEPTH:
-        return
-    depth = 0
-    for byte in _STRINGS.sub(b"", body):
-        if byte in b"[{":
-            depth += 1
-            if depth > MAXIMUM_DEPTH:
-                raise ProblemError("malformed-request", f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
-        elif byte in b"]}":
-            depth -= 1
-
-
-def _refuse_malformed(body: bytes) -> None:
-    """Tell malformed from invalid: msgspec stops at the first fault, which may stand before the text breaks off."""
-    try:
-        value = _decoder(Any).decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ProblemError("malformed-request", "the body is no well-formed JSON in UTF-8") from None
-    _refuse_nul(value, "")
-
-
-def _refuse_nul(value: object, pointer: str) -> None:
-    if isinstance(value, str) and "\x00" in value:
-        found = FieldError(pointer=pointer, detail="Expected text without NUL")
-        raise ProblemError("invalid", "the body is not valid", errors=[found])
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            _refuse_nul(item, f"{pointer}/{index}")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            _refuse_nul(name, pointer)
-            _refuse_nul(item, f"{pointer}/{_escape(name)}")
-
-
-def _field_error(error: msgspec.ValidationError) -> FieldError:
-    """Read the place from msgspec's message, which ends in ``- at `$.path` ``."""
-    match = _AT_PATH.fullmatch(str(error))
-    assert match is not None  # the pattern matches any text
-    pointer = "".join(f"/{_escape(name or index)}" for name, index in _PATH_STEP.findall(match["path"] or ""))
-    if named := _NAMED_FIELD.fullmatch(match["detail"]):
-        pointer += f"/{_escape(named['name'][:100])}"
-        unknown = "unknown" in match["detail"].split("`", 1)[0]
-        return FieldError(pointer=pointer, detail="there is no such field" if unknown else "this field is required")
-    return FieldError(pointer=pointer, detail=match["detail"])
-
-
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

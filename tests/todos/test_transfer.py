@@ -1,0 +1,544 @@
+"""Everything out, and in again: `GET /v1/todos/export` and `POST /v1/todos/import`, in each form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import icalendar
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.people import Person, TodoCreateFactory, assert_problem
+
+pytestmark = pytest.mark.anyio
+FORMATS = {"json": "application/json", "csv": "text/csv", "ics": "text/calendar"}
+OWN = {"id", "version", "updated_at", "list_id"}
+"""What an import gives anew."""
+HARD_TEXTS = (
+    "plain",
+    "comma, semicolon; colon: \"quotes\" 'n' \\backslash \\n \\N \\, %2C ^n",
+    "Gärten gießen 🌱🏳️‍🌈 مرحبا بالعالم שלום",
+    '=HYPERLINK("http://example.com")',
+    "'=1+1",
+    "-5",
+    "@home",
+    "line\nline\r\nline\rline",
+    "\x01\x1f\x7f\u2028\u2029\u0085",
+    "x" * 200,
+    "ü" * 200,
+)
+
+
+async def exported(person: Person, form: str) -> httpx.Response:
+    answer = await person.get("/v1/todos/export", params={"format": form})
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+async def imported(person: Person, form: str, body: bytes | str, headers: dict[str, str] | None = None) -> Any:
+    answer = await person.post(
+        "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]} | (headers or {})
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def everything(person: Person) -> list[dict[str, Any]]:
+    """Return all todos in the order of creation, without what an import gives anew, and with their lists' names."""
+    lists = (await person.get("/v1/lists", params={"limit": "200"})).json()["items"]
+    names = {each["id"]: each["name"] for each in lists}
+    answer = await person.get("/v1/todos", params={"limit": "200"})
+    assert answer.json()["next_cursor"] is None
+    return [
+        {name: value for name, value in todo.items() if name not in OWN} | {"list": names.get(todo["list_id"])}
+        for todo in answer.json()["items"]
+    ]
+
+
+async def furnish(person: Person) -> None:
+    """Give someone todos of every kind."""
+    await person.patch("/v1/users/me", json={"time_zone": "Europe/Berlin"})
+    garden = (await person.post("/v1/lists", json={"name": 'Garden; "wild", =1', "color": "#2e8b57"})).json()["id"]
+    for text in HARD_TEXTS:
+        await person.todo(
+            title=text[:200], description=text * 3, tags=[text[:40], "b,c"], steps=[{"title": text[:200]}]
+        )
+    await person.todo(list_id=garden, completed=True, priority="urgent", position=-1.5e-7)
+    for priority in ("low", "medium", "high"):
+        await person.todo(priority=priority, due_at="2027-03-27T09:00:00.123+01:00", list_id=garden)
+    for rule in (
+        "BYDAY=MO,-1FR;FREQ=MONTHLY;COUNT=7",
+        "FREQ=DAILY;UNTIL=20301231",
+        "FREQ=YEARLY;UNTIL=20301231T235959Z",
+    ):
+        for due_at in ("2027-10-31T02:30:00.5+01:00", "2027-10-31T02:30:00+02:00", "2027-06-30T22:00:00Z"):
+            await person.todo(recurrence=rule, due_at=due_at)
+    await person.todo(due_at="1970-01-01T00:00:00Z")
+    await person.todo(due_at="9999-12-31T23:59:59.999Z")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_what_export_writes_import_reads_back_equal(ada: Person, bob: Person, form: str) -> None:
+    await furnish(ada)
+
+    answer = await exported(ada, form)
+    result = await imported(bob, form, answer.content)
+
+    assert answer.headers["content-type"].split(";")[0] == FORMATS[form]
+    assert answer.headers["content-disposition"] == f'attachment; filename="todos.{form}"'
+    assert answer.headers["cache-control"] == "no-store"
+    before = await everything(ada)
+    assert result == {"imported": len(before), "rejected": [], "rejected_count": 0}
+    assert await everything(bob) == before
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_an_import_into_the_same_account_uses_its_lists_and_makes_new_todos(ada: Person, form: str) -> None:
+    garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
+    first = await ada.todo(list_id=garden)
+
+    await imported(ada, form, (await exported(ada, form)).content)
+
+    todos = (await ada.get("/v1/todos")).json()["items"]
+    assert [todo["list_id"] for todo in todos] == [garden, garden]
+    assert len({first["id"], *(todo["id"] for todo in todos)}) == 2
+    assert len((await ada.get("/v1/lists")).json()["items"]) == 1
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=40).filter(
+    lambda text: bool(text.strip())
+)
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30)).map(  # noqa: DTZ001  # the zone is added
+    lambda moment: moment.replace(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+)
+TODOS = st.fixed_dictionaries(
+    {"title": TEXTS},
+    optional={
+        "description": TEXTS,
+        "tags": st.lists(TEXTS, max_size=4),
+        "steps": st.lists(st.fixed_dictionaries({"title": TEXTS, "completed": st.booleans()}), max_size=3),
+        "due_at": MOMENTS,
+        "completed": st.booleans(),
+        "priority": st.sampled_from(["none", "low", "medium", "high", "urgent"]),
+        "position": st.floats(allow_nan=False, allow_infinity=False),
+    },
+)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(todos=st.lists(TODOS, min_size=1, max_size=8))
+async def test_any_todo_survives_the_way_out_and_in(
+    client: httpx.AsyncClient, form: str, todos: list[dict[str, Any]]
+) -> None:
+    ada, bob = await Person.register(client), await Person.register(client)
+    for todo in todos:
+        await ada.todo(**todo)
+
+    result = await imported(bob, form, (await exported(ada, form)).content)
+
+    assert result["rejected"] == []
+    assert await everything(bob) == await everything(ada)
+
+
+async def test_the_json_form_has_every_list_and_todo_as_they_are_read(ada: Person) -> None:
+    await ada.post("/v1/lists", json={"name": "Empty"})
+    for _ in range(3):
+        await ada.post("/v1/todos", json={"title": "Water the plants"})
+
+    archive = (await exported(ada, "json")).json()
+
+    assert archive["items"] == (await ada.get("/v1/todos")).json()["items"]
+    assert archive["lists"] == (await ada.get("/v1/lists")).json()["items"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_an_account_without_todos_is_written_and_read(ada: Person, bob: Person, form: str) -> None:
+    answer = await exported(ada, form)
+
+    assert await imported(bob, form, answer.content) == {"imported": 0, "rejected": [], "rejected_count": 0}
+
+
+async def test_more_todos_than_a_page_are_exported_once_each_in_order(ada: Person) -> None:
+    titles = [f"todo {number}" for number in range(450)]
+    await imported(ada, "json", json.dumps([{"title": title} for title in titles]))
+
+    rows = list(csv.DictReader(io.StringIO((await exported(ada, "csv")).text)))
+
+    assert sorted(row["title"] for row in rows) == sorted(titles)
+    assert len({row["id"] for row in rows}) == 450
+    by_place = (await ada.get("/v1/todos", params={"sort": "position", "limit": "200"})).json()["items"]
+    assert [todo["title"] for todo in by_place] == titles[:200]
+
+
+async def test_the_calendar_form_is_what_rfc_5545_asks_for(ada: Person) -> None:
+    await furnish(ada)
+
+    text = (await exported(ada, "ics")).content
+
+    assert text.endswith(b"END:VCALENDAR\r\n")
+    assert b"\n" not in text.replace(b"\r\n", b"")
+    assert all(len(line) <= 75 for line in text.split(b"\r\n"))
+    assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text)
+    calendar: Any = icalendar.Calendar.from_ical(text)
+    assert calendar["VERSION"] == "2.0"
+    assert calendar["PRODID"]
+    todos: list[Any] = calendar.walk("VTODO")
+    assert [str(zone["TZID"]) for zone in calendar.walk("VTIMEZONE")] == ["Europe/Berlin"]
+    expected = (await ada.get("/v1/todos", params={"limit": "200"})).json()["items"]
+    assert len({str(todo["UID"]) for todo in todos}) == len(expected)
+    for todo, wanted in zip(todos, expected, strict=True):
+        assert todo["DTSTAMP"].dt.utcoffset().total_seconds() == 0
+        assert todo["STATUS"] == ("COMPLETED" if wanted["completed"] else "NEEDS-ACTION")
+        assert int(todo.get("PRIORITY", 0)) == {"urgent": 1, "high": 3, "medium": 5, "low": 9}.get(
+            wanted["priority"], 0
+        )
+        assert ("DUE" in todo) is (wanted["due_at"] is not None)
+        if wanted["due_at"] is not None:
+            due_at = datetime.fromisoformat(wanted["due_at"]).replace(microsecond=0)
+            # icalendar takes the first of two equal hours; what is meant is on the same clock
+            wall = due_at.astimezone(todo["DUE"].dt.tzinfo).replace(tzinfo=None)
+            assert todo["DUE"].dt.replace(tzinfo=None) == wall
+        if wanted["recurrence"] is not None:
+            assert todo["DTSTART"].dt <= todo["DUE"].dt
+            assert todo["DTSTART"].dt.date() == todo["DUE"].dt.date()
+            until = todo["RRULE"].get("UNTIL")
+            assert until is None or until[0].utcoffset().total_seconds() == 0
+    plain = next(todo for todo in todos if todo["SUMMARY"] == "plain")
+    assert [str(tag) for tag in plain["CATEGORIES"].cats] == ["plain", "b,c"]
+
+
+ANOTHER_PROGRAM_S = r"""BEGIN:VCALENDAR
+PRODID:-//Another//Program//EN
+VERSION:2.0
+BEGIN:VTIMEZONE
+TZID:Custom Zone
+BEGIN:STANDARD
+DTSTART:19700101T000000
+TZOFFSETFROM:+0300
+TZOFFSETTO:+0300
+END:STANDARD
+END:VTIMEZONE
+BEGIN:VTODO
+UID:1
+SUMMARY;LANGUAGE=en:Folded te
+ xt\, escaped\; and
+  more
+DESCRIPTION:one\ntwo \\n
+DUE;TZID=Custom Zone:20270131T090000
+PRIORITY:2
+CATEGORIES:home,a\,b
+CATEGORIES:garden
+STATUS:IN-PROCESS
+BEGIN:VALARM
+ACTION:DISPLAY
+DESCRIPTION:not the todo's
+TRIGGER:-PT15M
+END:VALARM
+END:VTODO
+begin:vtodo
+summary:All day
+due;value=date:20270131
+completed:20270130T120000Z
+end:vtodo
+BEGIN:VTODO
+SUMMARY:By its start
+DTSTART:20270131T090000
+DURATION:PT1H
+RRULE:FREQ=WEEKLY;BYDAY=SU
+END:VTODO
+END:VCALENDAR
+"""
+
+
+async def test_a_calendar_of_another_program_is_read(ada: Person) -> None:
+    await ada.patch("/v1/users/me", json={"time_zone": "America/New_York"})
+    result = await imported(ada, "ics", ANOTHER_PROGRAM_S.replace("\n", "\r\n"))
+
+    assert result == {"imported": 3, "rejected": [], "rejected_count": 0}
+    folded, all_day, by_start = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
+    assert folded["title"] == "Folded text, escaped; and more"
+    assert folded["description"] == "one\ntwo \\n"
+    assert folded["due_at"] == "2027-01-31T06:00:00.000Z"
+    assert folded["priority"] == "high"
+    assert folded["tags"] == ["home", "a,b", "garden"]
+    assert all_day["due_at"] == "2027-02-01T04:59:59.000Z"
+    assert all_day["completed_at"] == "2027-01-30T12:00:00.000Z"
+    assert by_start["due_at"] == "2027-01-31T15:00:00.000Z"
+    assert by_start["recurrence"] == "FREQ=WEEKLY;BYDAY=SU"
+
+
+async def test_what_another_program_has_changed_in_our_calendar_counts(ada: Person, bob: Person) -> None:
+    await ada.todo(title="Old\x01 title", due_at="2027-01-31T09:00:00.500Z", steps=[{"title": "kept"}])
+    text = (await exported(ada, "ics")).text
+
+    changed = text.replace("SUMMARY:Old title", "SUMMARY:New title").replace(
+        "DUE:20270131T090000Z", "DUE:20270201T090000Z"
+    )
+    await imported(bob, "ics", changed)
+
+    (todo,) = (await bob.get("/v1/todos")).json()["items"]
+    assert todo["title"] == "New title"
+    assert todo["due_at"] == "2027-02-01T09:00:00.000Z"
+    assert [step["title"] for step in todo["steps"]] == ["kept"]
+
+
+async def test_of_a_calendar_of_ten_thousand_lines_only_the_three_broken_are_lost(ada: Person) -> None:
+    lines = ["BEGIN:VCALENDAR", "VERSION:2.0"]
+    for number in range(1999):
+        lines += ["BEGIN:VTODO", f"UID:{number}", f"SUMMARY:todo {number}", "DUE:20270131T090000Z", "END:VTODO"]
+    lines += ["END:VCALENDAR"]
+    lines[5005], lines[2 + 5 * 10 + 3], lines[2 + 5 * 1500 + 2] = "DUE:tomorrow", "nonsense", "SUMMARY: "
+    assert lines[5004].startswith("SUMMARY")
+
+    result = await imported(ada, "ics", "\r\n".join(lines) + "\r\n")
+
+    assert result["imported"] == 1996
+    assert [rejection["line"] for rejection in result["rejected"]] == [2 + 5 * 10 + 4, 5006, 2 + 5 * 1500 + 3]
+    assert [rejection["errors"][0].get("pointer") for rejection in result["rejected"]] == [None, None, "/title"]
+    assert (await ada.get("/v1/todos/summary")).json()["open"] == 1996
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "word"),
+    [
+        (["SUMMARY:a", "SUMMARY:b"], 4, "once"),
+        (["SUMMARY:a", "DUE;TZID=Mars/Base:20270131T090000"], 4, "TZID"),
+        (["SUMMARY:a", "DUE:00010101T000000Z"], 4, "1970"),
+        (["SUMMARY:a", "DUE;TZID=Asia/Tokyo:00010101T000000"], 4, "years"),
+        (["SUMMARY:a", "PRIORITY:10"], 4, "PRIORITY"),
+        (["SUMMARY:a", "STATUS:LATER"], 4, "STATUS"),
+        (["SUMMARY:a", "DTSTART:20270131T090000Z", "DURATION:long"], 5, "DURATION"),
+        (["SUMMARY:a", "DUE:20270131T090000Z", "RRULE:FREQ=HOURLY"], 5, "FREQ"),
+        (["SUMMARY:a", "RRULE:FREQ=DAILY"], 4, "due date"),
+        (["SUMMARY:a", "RECURRENCE-ID:20270131T090000Z"], 4, "RECURRENCE-ID"),
+        (["SUMMARY:a", 'X-TODO-SERVICE:{"steps": 1}'], 4, "X-TODO-SERVICE"),
+        (["DESCRIPTION:no title"], 2, "required"),
+        (["SUMMARY:" + "x" * 201], 3, "200"),
+        (["SUMMARY:a\x00b"], 3, "NUL"),
+    ],
+)
+async def test_a_calendar_s_broken_todo_is_told_with_its_line(
+    ada: Person, lines: list[str], line: int, word: str
+) -> None:
+    text = [
+        "BEGIN:VCALENDAR",
+        "BEGIN:VTODO",
+        *lines,
+        "END:VTODO",
+        "BEGIN:VTODO",
+        "SUMMARY:ok",
+        "END:VTODO",
+        "END:VCALENDAR",
+    ]
+
+    result = await imported(ada, "ics", "\n".join(text))
+
+    assert result["imported"] == 1
+    (rejection,) = result["rejected"]
+    assert rejection["line"] == line
+    assert word in rejection["errors"][0]["detail"]
+    assert await ada.titles() == ["ok"]
+
+
+async def test_a_calendar_that_breaks_off_or_holds_events_says_so(ada: Person) -> None:
+    text = (
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:party\nEND:VEVENT\nBEGIN:VTODO\nSUMMARY:a\n"
+        "BEGIN:VTODO\nSUMMARY:b\nEND:VTODO\nBEGIN:VTODO"
+    )
+
+    result = await imported(ada, "ics", text)
+
+    assert [(each["line"], each["errors"][0]["detail"]) for each in result["rejected"]] == [
+        (2, "Expected VTODO: VEVENT is no todo"),
+        (5, "Expected END:VTODO"),
+        (10, "Expected END:VTODO"),
+    ]
+    assert await ada.titles() == ["b"]
+
+
+async def test_a_table_of_another_program_is_read(ada: Person) -> None:
+    text = (
+        "\ufeffTitle,Tags,Completed,Due_At,List\r\n"
+        '"Water ""all"" the\r\nplants","home, ""a,b""",TRUE,2027-01-31T09:00:00+01:00,Garden\r\n'
+        "\r\n"
+        "'=1+1,,,,\r\n"
+        ",,,,\r\n"
+        "too,few\r\n"
+        'un"quoted,,maybe,,\r\n'
+        "last,,,tomorrow,\r\n"
+    )
+
+    result = await imported(ada, "csv", text)
+
+    assert result["imported"] == 2
+    assert [(each["line"], each["errors"][0].get("pointer")) for each in result["rejected"]] == [
+        (6, "/title"),
+        (7, None),
+        (8, "/completed"),
+        (9, "/due_at"),
+    ]
+    plants, formula = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
+    assert plants["title"] == 'Water "all" the\r\nplants'
+    assert plants["tags"] == ["home", "a,b"]
+    assert plants["completed"] is True
+    assert plants["due_at"] == "2027-01-31T08:00:00.000Z"
+    assert formula["title"] == "=1+1"
+    (garden,) = (await ada.get("/v1/lists")).json()["items"]
+    assert garden["name"] == "Garden"
+    assert plants["list_id"] == garden["id"]
+
+
+async def test_a_quote_that_is_never_closed_spoils_its_own_line_only(ada: Person) -> None:
+    result = await imported(ada, "csv", 'title,description\none,1\n"two,2\nthree,3\nfour,"4\n')
+
+    assert [each["line"] for each in result["rejected"]] == [3, 5]
+    assert await ada.titles(sort="position") == ["one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "status", "word"),
+    [
+        ("csv", "title\nStraße\n".encode("cp1252"), 422, "line 2"),
+        ("csv", "title\nok\n".encode("utf-16"), 422, "line 1"),
+        ("csv", b"", 422, "title"),
+        ("csv", b"name\nx\n", 422, "name"),
+        ("csv", b"title,title\nx,y\n", 422, "twice"),
+        ("csv", b"description\nx\n", 422, "title"),
+        ("csv", b'"title\n', 422, "line 1"),
+        ("ics", "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:Straße\n".encode("cp1252"), 422, "line 3"),
+        ("ics", b"", 422, "VCALENDAR"),
+        ("ics", b"BEGIN:VTODO\nEND:VTODO\n", 422, "VCALENDAR"),
+        ("json", b"", 400, "JSON"),
+        ("json", b'[{"title": "a"}', 400, "JSON"),
+        ("json", '[{"title": "Straße"}]'.encode("cp1252"), 400, "JSON"),
+        ("json", b'[{"title": "\\ud800"}]', 400, "JSON"),
+        ("json", b"[" * 65 + b"]" * 65, 400, "64"),
+        ("json", b'{"items": [], "more": 1}', 422, "no such field"),
+        ("json", b'{"items": 1}', 422, "Expected"),
+        ("json", b'"todos"', 422, "Expected"),
+    ],
+)
+async def test_a_body_that_is_wrong_as_a_whole_is_refused_and_nothing_is_made(
+    ada: Person, form: str, body: bytes, status: int, word: str
+) -> None:
+    answer = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
+
+    problem = assert_problem(answer, status)
+    assert word in json.dumps([problem["detail"], problem.get("errors")])
+    assert await ada.titles() == []
+
+
+async def test_json_records_are_told_by_line_and_place(ada: Person, bob: Person) -> None:
+    theirs = (await bob.post("/v1/lists", json={"name": "Theirs"})).json()["id"]
+    body = (
+        '{"lists": [],\n"items": [\n{"title": "ok"},\n {"title": " "},\n{"title": "x", "owner": "me"},\n'
+        '{"title": "x", "list_id": "' + theirs + '"}, {"title": "a\\u0000b"},\n\n{"title": "x", "completed_at":'
+        ' "2027-01-01T00:00:00Z"},\n7,\n{"title": "last",\n "tags": ["a", "a"]}]}'
+    )
+
+    result = await imported(ada, "json", body)
+
+    assert result["imported"] == 2
+    assert result["rejected_count"] == 6
+    assert [(each["line"], each["errors"][0]["pointer"]) for each in result["rejected"]] == [
+        (4, "/items/1/title"),
+        (5, "/items/2/owner"),
+        (6, "/items/3/list_id"),
+        (6, "/items/4/title"),
+        (8, "/items/5/completed_at"),
+        (9, "/items/6"),
+    ]
+    assert await ada.titles(sort="position") == ["ok", "last"]
+    assert await bob.titles() == []
+
+
+async def test_ids_and_owners_of_others_cannot_be_taken_by_an_import(ada: Person, bob: Person) -> None:
+    theirs = await bob.todo(title="Bob's")
+
+    result = await imported(ada, "json", json.dumps([theirs | {"title": "Ada's", "version": 7}]))
+
+    assert result["imported"] == 1
+    (mine,) = (await ada.get("/v1/todos")).json()["items"]
+    assert mine["id"] != theirs["id"]
+    assert mine["version"] == 1
+    assert (await bob.get(f"/v1/todos/{theirs['id']}")).json() == theirs
+
+
+async def test_a_creation_in_the_future_is_taken_for_now(ada: Person) -> None:
+    await imported(ada, "json", '[{"title": "x", "created_at": "2999-01-01T00:00:00Z"}]')
+
+    (todo,) = (await ada.get("/v1/todos")).json()["items"]
+    assert todo["created_at"] == todo["updated_at"]
+
+
+async def test_an_import_with_an_idempotency_key_has_one_effect(ada: Person) -> None:
+    body = json.dumps([{"title": "one"}, {"title": " "}, {"title": "two"}])
+    first = await imported(ada, "json", body, {"Idempotency-Key": "import-1"})
+
+    again = await ada.post(
+        "/v1/todos/import",
+        content=body,
+        headers={"Content-Type": "application/json", "Idempotency-Key": "import-1"},
+    )
+
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == first
+    assert len(await ada.titles()) == 2
+
+
+@pytest.mark.parametrize(
+    ("content_type", "parameters", "status"),
+    [
+        ("text/csv", {"format": "csv"}, 200),
+        ("Text/CSV; charset=UTF-8; header=present", {}, 200),
+        ("text/csv; charset=windows-1252", {}, 415),
+        ("application/json", {"format": "csv"}, 415),
+        ("text/plain", {}, 415),
+        ("multipart/form-data; boundary=x", {"format": "csv"}, 415),
+        ("text/csv", {"format": "xml"}, 422),
+        ("text/csv", {"sort": "title"}, 422),
+    ],
+)
+async def test_the_form_is_told_by_the_media_type(
+    ada: Person, content_type: str, parameters: dict[str, str], status: int
+) -> None:
+    answer = await ada.post(
+        "/v1/todos/import", content=b"title\nx\n", headers={"Content-Type": content_type}, params=parameters
+    )
+
+    assert answer.status_code == status, answer.text
+
+
+async def test_an_export_in_an_unknown_form_is_refused(ada: Person) -> None:
+    assert_problem(await ada.get("/v1/todos/export", params={"format": "xml"}), 422, "format")
+    assert_problem(await ada.get("/v1/todos/export", params={"limit": "1"}), 422, "limit")
+    assert (await ada.get("/v1/todos/export")).headers["content-type"] == "application/json"
+
+
+async def test_many_rejected_records_are_counted_and_the_first_are_told(ada: Person) -> None:
+    result = await imported(ada, "csv", "title\n" + " \n" * 10_005)
+
+    assert result["imported"] == 0
+    assert result["rejected_count"] == 10_005
+    assert len(result["rejected"]) == 10_000
+
+
+async def test_a_larger_body_than_elsewhere_is_taken(ada: Person) -> None:
+    todo = TodoCreateFactory.build(title="Big")
+    body = json.dumps([{"title": todo.title, "description": "x" * 9_000} for _ in range(150)])
+    assert len(body) > 2**20
+
+    assert (await imported(ada, "json", body))["imported"] == 150
+    huge = await ada.post(
+        "/v1/todos/import", content=b"x" * (64 * 2**20 + 1), headers={"Content-Type": "application/json"}
+    )
+    assert_problem(huge, 413)

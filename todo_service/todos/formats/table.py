@@ -1,0 +1,187 @@
+"""Comma-separated values (RFC 4180): a header, then a record for each todo.
+
+Tags stand in one cell, as comma-separated values themselves; steps as JSON. A text that a spreadsheet would take for a
+formula has an apostrophe before it, which is taken off again when it is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from todo_service.decoding import convert
+from todo_service.errors import Fault, Invalid
+from todo_service.todos import dto
+from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, text_of
+
+COLUMNS: Final = (
+    "id",
+    "title",
+    "description",
+    "completed",
+    "completed_at",
+    "priority",
+    "due_at",
+    "tags",
+    "list_id",
+    "list",
+    "steps",
+    "recurrence",
+    "position",
+    "version",
+    "created_at",
+    "updated_at",
+)
+_TEXTS: Final = frozenset({"title", "description", "tags", "list"})
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
+_TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_UNCLOSED: Final = 100
+"""After how many quotes that are never closed the rest of a body is given up."""
+
+
+class _TableWriter(Writer):
+    def __init__(self, lists: Sequence[dto.List]) -> None:
+        self._names = {each.id: each.name for each in lists}
+
+    def opening(self) -> bytes:
+        return _records([COLUMNS])
+
+    def todos(self, todos: Iterable[dto.Todo]) -> bytes:
+        return _records(self._cells(todo) for todo in todos)
+
+    def closing(self) -> bytes:
+        return b""
+
+    def _cells(self, todo: dto.Todo) -> Iterator[str]:
+        cells: dict[str, str | None] = {
+            **{name: value for name, value in msgspec.structs.asdict(todo).items() if isinstance(value, str)},
+            "completed": "true" if todo.completed else "false",
+            "tags": _records([todo.tags]).decode().removesuffix("\r\n") if todo.tags else None,
+            "list": self._names.get(todo.list_id or ""),
+            "steps": msgspec.json.encode(todo.steps).decode() if todo.steps else None,
+            "position": repr(todo.position),
+            "version": str(todo.version),
+        }
+        for name in COLUMNS:
+            cell = cells.get(name) or ""
+            yield "'" + cell if name in _TEXTS and _FORMULA.match(cell) else cell
+
+
+class TableFormat(Format):
+    """Comma-separated values with a header; `title` is the one column that is needed."""
+
+    media_type = "text/csv"
+    content_type = "text/csv; charset=utf-8; header=present"
+
+    def writer(self, lists: Sequence[dto.List], zone: ZoneInfo) -> Writer:
+        """See `Format.writer`."""
+        return _TableWriter(lists)
+
+    def read(self, body: bytes, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
+        """See `Format.read`."""
+        rows = _rows(text_of(body))
+        line, header = next(rows, (1, []))
+        if isinstance(header, str):
+            raise Invalid([Fault("", f"Expected a header in line {line}: {header}")])
+        columns = [name.strip().lower() for name in header]
+        if unknown := [name for name in columns if name not in COLUMNS]:
+            raise Invalid([Fault("", f"Expected no column {unknown[0][:100]!r}; known are {', '.join(COLUMNS)}")])
+        if "title" not in columns or len(set(columns)) < len(columns):
+            raise Invalid([Fault("", "Expected a header with the column title, and no column twice")])
+        return _drafts(rows, columns)
+
+
+def _drafts(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) -> Iterator[Draft | Rejected]:
+    for line, row in rows:
+        if isinstance(row, str):
+            yield Rejected(line, [Fault("", row)])
+        elif len(row) != len(columns):
+            yield Rejected(line, [Fault("", f"Expected {len(columns)} cells, not {len(row)}")])
+        else:
+            try:
+                yield _draft(line, dict(zip(columns, row, strict=True)))
+            except Invalid as error:
+                yield Rejected(line, error.faults)
+
+
+def _draft(line: int, cells: Mapping[str, str]) -> Draft:
+    fields: dict[str, Any] = {}
+    named: dto.ListCreate | None = None
+    for name, cell in cells.items():
+        text = cell[1:] if name in _TEXTS and cell.startswith("'") and _FORMULA.match(cell) else cell
+        if name == "title":
+            fields[name] = text
+        elif name == "list":
+            named = convert({"name": text}, dto.ListCreate) if text else None
+        elif text:
+            fields[name] = _value(name, text)
+    return Draft(line, convert(fields, dto.TodoImport), named)
+
+
+def _value(name: str, text: str) -> Any:
+    match name:
+        case "completed" if (truth := _TRUTH.get(text.strip().lower())) is not None:
+            return truth
+        case "completed":
+            raise Invalid([Fault("/completed", "Expected true or false")])
+        case "tags":
+            try:
+                return next(csv.reader([text], strict=True, skipinitialspace=True), [])
+            except csv.Error:
+                raise Invalid([Fault("/tags", "Expected tags separated by commas")]) from None
+        case "steps":
+            try:
+                return msgspec.json.decode(text)
+            except msgspec.DecodeError:
+                raise Invalid([Fault("/steps", "Expected steps as JSON")]) from None
+        case "position" | "version":
+            try:
+                number = float(text)
+            except ValueError:
+                number = math.nan
+            if not math.isfinite(number):
+                raise Invalid([Fault(f"/{name}", "Expected a number")])
+            return number if name == "position" else int(number)
+        case "description":
+            return text
+    return text.strip()
+
+
+def _records(rows: Iterable[Iterable[str]]) -> bytes:
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator="\r\n").writerows(rows)
+    return written.getvalue().encode()
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Return each row that is not empty with its first line, or what is wrong with it.
+
+    A quote that is never closed would swallow all that follows: it spoils its own line, and reading goes on after it.
+    """
+    lines = io.StringIO(text, newline="").readlines()
+    done = 0
+    for _ in range(_UNCLOSED):
+        reader = csv.reader(lines[done:] if done else lines, strict=True)
+        begun, first = done, 0
+        while True:
+            first = reader.line_num
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield begun + first + 1, f"Expected comma-separated values: {error}"
+                if reader.line_num - first > 1:
+                    done = begun + first + 1
+                    break
+            else:
+                if row:
+                    yield begun + first + 1, row
+    yield done + 1, "Expected quotes that are closed: this line and what follows it was given up"
