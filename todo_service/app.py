@@ -8,8 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import limits
-import msgspec
-import yaml
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
@@ -37,7 +35,7 @@ from todo_service.web.boundary import Boundary
 from todo_service.web.docs import DocsController
 from todo_service.web.idempotency import Idempotency, IdempotentRequest
 from todo_service.web.limits import RateLimits
-from todo_service.web.openapi import configuration, mend
+from todo_service.web.openapi import configuration, written
 from todo_service.web.operations import OperationsController
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import exception_handlers
@@ -137,15 +135,6 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
         openapi_config=configuration(),
         logging_config=None,
     )
-    mend(
-        app.openapi_schema,
-        {
-            handler.operation_id: handler.opt["query"]
-            for route in app.routes
-            for handler in getattr(route, "route_handlers", ())
-            if isinstance(handler.operation_id, str) and "query" in handler.opt
-        },
-    )
     app.state.store = store
     app.state.boundary = app.asgi_handler = Boundary(app.asgi_handler, settings.allowed_hosts)
     return app
@@ -163,10 +152,7 @@ def openapi_document(form: str) -> str:
     """Return the OpenAPI document as `json` or `yaml` text. No store is opened."""
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
-        document = create_app(settings, open_store(settings.store_address)).openapi_schema.to_schema()
-    if form == "yaml":
-        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True)).rstrip()
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+        return written(create_app(settings, open_store(settings.store_address)), form)
 
 
 def _always(value: Any) -> Provide:

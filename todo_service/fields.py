@@ -1,4 +1,8 @@
-"""Fields that mean the same in every room, as msgspec types with their bounds and what the schema says of them."""
+"""Fields that mean the same in every room, as msgspec types with their bounds and what the schema says of them.
+
+A type with a `title` becomes a component of that name in the OpenAPI document, and so one type in every client. Where a
+bound applies after trimming it stands in the schema only (`extra_json_schema`), and the room's service holds it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,28 @@ Time = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
-Version = Annotated[int, Meta(ge=1, description="Raised by every change; the entity tag is made from it.")]
+Version = Annotated[
+    int, Meta(ge=1, description="Raised by every change; the entity tag is made from it.", examples=[1])
+]
 Limit = Annotated[int, Meta(ge=1, le=MAXIMUM_LIMIT, description="How many items at most.")]
-Cursor = Annotated[str, Meta(max_length=4096, description="Where the page begins: `next_cursor` of the page before.")]
-NextCursor = Annotated[str | None, Meta(description="The cursor of the next page; null on the last.")]
+Cursor = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        description="Where the page begins: `next_cursor` of the page before.",
+        extra_json_schema={"format": "cursor"},
+    ),
+]
+NextCursor = Annotated[
+    Annotated[str, Meta(extra_json_schema={"maxLength": 4096})] | None,
+    Meta(description="The cursor of the next page; null on the last.", examples=[None]),
+]
+Count = Annotated[int, Meta(ge=0, examples=[1])]
+TimeZone = Annotated[
+    str,
+    Meta(
+        description="A name of the IANA time zone database, such as Europe/Berlin.",
+        examples=["Europe/Berlin"],
+        extra_json_schema={"maxLength": 64, "format": "time-zone"},
+    ),
+]

@@ -36,7 +36,6 @@ class UsersController(Controller):
         operation_id="createUser",
         summary="Register",
         opt={PUBLIC: True, IDEMPOTENT: True},
-        security=[{}],
         responses=problems(400, 409, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
@@ -131,7 +130,7 @@ class TokensController(Controller):
         "/token",
         operation_id="createToken",
         summary="Sign in or stay signed in",
-        security=[{}],
+        opt={"form": dto.TokenRequest},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
     )
@@ -175,7 +174,7 @@ class TokensController(Controller):
         "/revoke",
         operation_id="revokeToken",
         summary="Sign out",
-        security=[{}],
+        opt={"form": dto.TokenRevocation},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
     )

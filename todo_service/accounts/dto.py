@@ -9,29 +9,49 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
-from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version
+from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
 from todo_service.timestamps import Timestamp, text_of
 
 Username = Annotated[
     str,
     Meta(
         description="3 to 32 of A-Z a-z 0-9 . _ -, unique whatever the case.",
+        examples=["ada"],
         extra_json_schema={"pattern": "^[A-Za-z0-9._-]{3,32}$", "minLength": 3, "maxLength": 32},
     ),
 ]
 Email = Annotated[
     str,
-    Meta(description="Unique whatever the case.", extra_json_schema={"format": "email", "maxLength": 254}),
+    Meta(
+        description="Unique whatever the case.",
+        examples=["ada@example.com"],
+        extra_json_schema={"format": "email", "maxLength": 254},
+    ),
 ]
 Password = Annotated[
     str,
     Meta(
         description="12 to 128 characters, not containing the username.",
+        examples=["correct horse battery"],
         extra_json_schema={"format": "password", "minLength": 12, "maxLength": 128},
     ),
 ]
-DisplayName = Annotated[str, Meta(extra_json_schema={"maxLength": 100})]
-TimeZone = Annotated[str, Meta(description="A name of the IANA time zone database, such as Europe/Berlin.")]
+PresentPassword = Annotated[
+    str,
+    Meta(
+        description="The password as it is.",
+        examples=["correct horse battery"],
+        extra_json_schema={"format": "password"},
+    ),
+]
+DisplayName = Annotated[
+    str,
+    Meta(
+        description="How the person is called; up to 100 characters.",
+        examples=["Ada"],
+        extra_json_schema={"maxLength": 100},
+    ),
+]
 
 
 class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,7 +73,7 @@ class UserUpdate(msgspec.Struct, forbid_unknown_fields=True):
 class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
     """The password, to confirm that the account is to be deleted."""
 
-    password: Annotated[str, Meta(extra_json_schema={"format": "password"})]
+    password: PresentPassword
 
 
 class User(msgspec.Struct):
@@ -86,7 +106,7 @@ class User(msgspec.Struct):
 class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
     """The password as it is, and as it is to be."""
 
-    current_password: Annotated[str, Meta(extra_json_schema={"format": "password"})]
+    current_password: PresentPassword
     new_password: Password
 
 
@@ -97,15 +117,15 @@ class Session(msgspec.Struct):
     created_at: Time
     last_used_at: Annotated[Time, Meta(description="When it was last renewed.")]
     expires_at: Annotated[Time, Meta(description="When it ends unless it is renewed.")]
-    address: Annotated[str, Meta(description="The IP address from which it was last renewed.")]
-    user_agent: Annotated[str, Meta(description="The client that renewed it last.")]
-    current: Annotated[bool, Meta(description="Whether this request is made in it.")] = False
+    address: Annotated[str, Meta(description="The IP address from which it was last renewed.", examples=["192.0.2.1"])]
+    user_agent: Annotated[str, Meta(description="The client that renewed it last.", examples=["curl/8.5.0"])]
+    current: Annotated[bool, Meta(description="Whether this request is made in it.", examples=[True])] = False
 
 
 class SessionPage(msgspec.Struct):
     """A page of sessions, the newest first."""
 
-    items: list[Session]
+    items: Annotated[list[Session], Meta(description="The sessions of this page.")]
     next_cursor: NextCursor
 
 
@@ -120,10 +140,14 @@ KeyName = Annotated[
     str,
     Meta(
         description="1 to 100 characters after trimming.",
-        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "\\S"},
+        examples=["backup script"],
+        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "^\\s*\\S"},
     ),
 ]
-Scope = Literal["read", "write"]
+Scope = Annotated[
+    Literal["read", "write"],
+    Meta(title="Scope", description="Whether a key may only read, or read and write.", examples=["read"]),
+]
 
 
 class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -131,7 +155,10 @@ class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
 
     name: KeyName
     scope: Scope
-    expires_at: Timestamp | None = None
+    expires_at: Annotated[
+        Timestamp | None,
+        Meta(description="When it is no longer good, in the future; null for never.", examples=[None]),
+    ] = None
 
 
 class ApiKey(msgspec.Struct):
@@ -139,16 +166,18 @@ class ApiKey(msgspec.Struct):
 
     id: Id
     name: KeyName
-    prefix: Annotated[str, Meta(description="How the secret begins.")]
+    prefix: Annotated[str, Meta(description="How the secret begins.", examples=["todo_K3b9"])]
     scope: Scope
     created_at: Time
-    expires_at: Time | None
+    expires_at: Annotated[Time | None, Meta(description="When it is no longer good; null for never.", examples=[None])]
 
 
 class ApiKeyCreated(ApiKey):
     """A new API key, with its secret."""
 
-    secret: Annotated[str, Meta(description="The bearer token. It is shown this once.")]
+    secret: Annotated[
+        str, Meta(description="The bearer token. It is shown this once.", examples=["todo_K3b9w2Xc7RjQm5Vn8Zt1Ld6Hs4"])
+    ]
 
     @classmethod
     def of(cls, document: ApiKeyDocument, secret: str) -> ApiKeyCreated:
@@ -167,7 +196,7 @@ class ApiKeyCreated(ApiKey):
 class ApiKeyPage(msgspec.Struct):
     """A page of API keys, the newest first."""
 
-    items: list[ApiKey]
+    items: Annotated[list[ApiKey], Meta(description="The keys of this page.")]
     next_cursor: NextCursor
 
 
@@ -181,7 +210,36 @@ class ApiKeyQuery(msgspec.Struct, frozen=True):
 class TokenPair(msgspec.Struct):
     """A successful answer of the token endpoint (RFC 6749, section 5.1)."""
 
-    access_token: str
-    token_type: Annotated[str, Meta(description="Always `Bearer`.")]
-    expires_in: Annotated[int, Meta(ge=1, description="Seconds until the access token expires.")]
-    refresh_token: str
+    access_token: Annotated[
+        str, Meta(description="The bearer token of every call.", examples=["eyJhbGciOiJIUzI1NiJ9.e30.x"])
+    ]
+    token_type: Annotated[Literal["Bearer"], Meta(description="Always `Bearer`.")]
+    expires_in: Annotated[int, Meta(ge=1, description="Seconds until the access token expires.", examples=[600])]
+    refresh_token: Annotated[
+        str, Meta(description="Gets the next pair, once, when the access token has expired.", examples=["9s8Yt2Vb"])
+    ]
+
+
+class TokenRequest(msgspec.Struct):
+    """The form of the token endpoint: a name and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
+
+    grant_type: Annotated[
+        Literal["password", "refresh_token"],
+        Meta(title="GrantType", description="What is given for tokens.", examples=["password"]),
+    ]
+    username: Annotated[
+        str | UnsetType, Meta(description="The name or the email; for `password`.", examples=["ada"])
+    ] = UNSET
+    password: Annotated[
+        str | UnsetType,
+        Meta(
+            description="For `password`.", examples=["correct horse battery"], extra_json_schema={"format": "password"}
+        ),
+    ] = UNSET
+    refresh_token: Annotated[str | UnsetType, Meta(description="For `refresh_token`.")] = UNSET
+
+
+class TokenRevocation(msgspec.Struct):
+    """The form of the revocation endpoint (RFC 7009)."""
+
+    token: Annotated[str, Meta(min_length=1, description="A refresh or an access token.", examples=["9s8Yt2Vb"])]

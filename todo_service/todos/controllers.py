@@ -47,7 +47,7 @@ _NEEDS: Final = {
 class BatchResult(msgspec.Struct, omit_defaults=True):
     """What became of one operation of a batch."""
 
-    status: Annotated[int, Meta(description="The status that the operation's own call would have had.")]
+    status: Annotated[int, Meta(description="The status that the operation's own call would have had.", examples=[201])]
     todo: Annotated[dto.Todo | None, Meta(description="The todo, if it is there after the operation.")] = None
     problem: Annotated[Problem | None, Meta(description="Why the operation failed.")] = None
 
@@ -120,7 +120,7 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True},
+        opt={IDEMPOTENT: True, "components": [dto.BatchOperation]},
         summary="Carry out many operations",
         status_code=200,
         responses=problems(400, 401, 409, 413, 415, 422, 429, 503),

@@ -10,25 +10,35 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version
+from todo_service.fields import DEFAULT_LIMIT, Count, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
 from todo_service.timestamps import Timestamp, text_of
 from todo_service.todos.documents import Todo as TodoDocument
 from todo_service.todos.documents import TodoList as ListDocument
 
-Priority = Literal["none", "low", "medium", "high", "urgent"]
-Sort = Literal[
-    "created_at",
-    "-created_at",
-    "updated_at",
-    "-updated_at",
-    "due_at",
-    "-due_at",
-    "priority",
-    "-priority",
-    "title",
-    "-title",
-    "position",
-    "-position",
+Priority = Annotated[
+    Literal["none", "low", "medium", "high", "urgent"],
+    Meta(title="Priority", description="How much it matters.", examples=["high"]),
+]
+Sort = Annotated[
+    Literal[
+        "created_at",
+        "-created_at",
+        "updated_at",
+        "-updated_at",
+        "due_at",
+        "-due_at",
+        "priority",
+        "-priority",
+        "title",
+        "-title",
+        "position",
+        "-position",
+    ],
+    Meta(
+        title="TodoSort",
+        description="The order, `-` for descending; todos without a due date come last either way.",
+        examples=["-priority"],
+    ),
 ]
 
 Title = Annotated[
@@ -36,15 +46,18 @@ Title = Annotated[
     Meta(
         description="1 to 200 characters after trimming.",
         examples=["Water the plants"],
-        extra_json_schema={"minLength": 1, "maxLength": 200, "pattern": "\\S"},
+        extra_json_schema={"minLength": 1, "maxLength": 200, "pattern": "^\\s*\\S"},
     ),
 ]
-Description = Annotated[str, Meta(max_length=10_000)]
+Description = Annotated[
+    str, Meta(max_length=10_000, description="Whatever else is to be said.", examples=["The ficus needs little."])
+]
 Tag = Annotated[
     str,
     Meta(
         description="1 to 50 characters after trimming.",
-        extra_json_schema={"minLength": 1, "maxLength": 50, "pattern": "\\S"},
+        examples=["home"],
+        extra_json_schema={"minLength": 1, "maxLength": 50, "pattern": "^\\s*\\S"},
     ),
 ]
 Tags = Annotated[
@@ -52,11 +65,32 @@ Tags = Annotated[
 ]
 Position = Annotated[
     float,
-    Meta(description="Manual order: a todo moves between two others by a number between theirs."),
+    Meta(description="Manual order: a todo moves between two others by a number between theirs.", examples=[1024.0]),
 ]
-ListId = Annotated[str, Meta(description="24 hex digits.", extra_json_schema={"pattern": "^[0-9a-f]{24}$"})]
+ListId = Annotated[
+    str,
+    Meta(
+        description="The list that it is in, by its id; null is the inbox.",
+        examples=[None],
+        extra_json_schema={"pattern": "^[0-9a-f]{24}$", "format": "list-id"},
+    ),
+]
+Completed = Annotated[bool, Meta(description="Whether it is done.", examples=[False])]
+DueAt = Annotated[
+    Timestamp | None,
+    Meta(
+        description="When it is due: RFC 3339, with any offset; null for never.", examples=["2027-01-31T09:00:00+01:00"]
+    ),
+]
 
-StepId = Annotated[str, Meta(description="24 hex digits; made where it is not given.", pattern="^[0-9a-f]{24}$")]
+StepId = Annotated[
+    str,
+    Meta(
+        description="24 hex digits; made where it is not given.",
+        examples=["65f1a2b3c4d5e6f708192a3d"],
+        pattern="^[0-9a-f]{24}$",
+    ),
+]
 Recurrence = Annotated[
     str,
     Meta(
@@ -65,7 +99,7 @@ Recurrence = Annotated[
             "BYMONTH, and COUNT (how many times are left) or UNTIL. Needs a due date."
         ),
         examples=["FREQ=WEEKLY;BYDAY=MO"],
-        extra_json_schema={"maxLength": 500},
+        extra_json_schema={"maxLength": 500, "format": "recurrence"},
     ),
 ]
 
@@ -74,7 +108,7 @@ class StepCreate(msgspec.Struct, forbid_unknown_fields=True):
     """An item of a checklist, as it is given."""
 
     title: Title
-    completed: bool = False
+    completed: Completed = False
     id: StepId | UnsetType = UNSET
 
 
@@ -83,10 +117,13 @@ class Step(msgspec.Struct):
 
     id: Id
     title: Title
-    completed: bool
+    completed: Completed
 
 
-NewSteps = Annotated[list[StepCreate], Meta(extra_json_schema={"maxItems": 100})]
+NewSteps = Annotated[
+    list[StepCreate],
+    Meta(description="The checklist; each step with its own id.", extra_json_schema={"maxItems": 100}),
+]
 
 
 class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -94,9 +131,9 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
 
     title: Title
     description: Description = ""
-    completed: bool = False
+    completed: Completed = False
     priority: Priority = "none"
-    due_at: Timestamp | None = None
+    due_at: DueAt = None
     tags: Tags = []
     list_id: ListId | None = None
     steps: NewSteps = []
@@ -109,9 +146,9 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
     title: Title | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
-    completed: bool | UnsetType = UNSET
+    completed: Completed | UnsetType = UNSET
     priority: Priority | UnsetType | None = UNSET
-    due_at: Timestamp | UnsetType | None = UNSET
+    due_at: DueAt | UnsetType = UNSET
     tags: Tags | UnsetType | None = UNSET
     list_id: ListId | UnsetType | None = UNSET
     steps: NewSteps | UnsetType | None = UNSET
@@ -135,13 +172,13 @@ class Todo(msgspec.Struct):
     id: Id
     title: Title
     description: Description
-    completed: bool
-    completed_at: Time | None
+    completed: Completed
+    completed_at: Annotated[Time | None, Meta(description="When it was completed.", examples=[None])]
     priority: Priority
-    due_at: Time | None
+    due_at: Annotated[Time | None, Meta(description="When it is due; null for never.")]
     tags: Tags
     list_id: ListId | None
-    steps: list[Step]
+    steps: Annotated[list[Step], Meta(description="The checklist.")]
     recurrence: Recurrence | None
     position: Position
     version: Version
@@ -173,7 +210,7 @@ class Todo(msgspec.Struct):
 class TodoPage(msgspec.Struct):
     """A page of todos."""
 
-    items: list[Todo]
+    items: Annotated[list[Todo], Meta(description="The todos of this page.")]
     next_cursor: NextCursor
 
 
@@ -201,9 +238,7 @@ class TodoQuery(msgspec.Struct, frozen=True):
             ),
         ),
     ] = UNSET
-    sort: Annotated[
-        Sort, Meta(description="The order, `-` for descending; todos without a due date come last either way.")
-    ] = "created_at"
+    sort: Sort = "created_at"
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET
 
@@ -211,17 +246,17 @@ class TodoQuery(msgspec.Struct, frozen=True):
 class Changes(msgspec.Struct):
     """A page of what has changed."""
 
-    changed: list[Todo]
+    changed: Annotated[list[Todo], Meta(description="The todos as they are now.")]
     deleted: Annotated[list[Id], Meta(description="The todos that have been deleted.")]
-    next: Annotated[str, Meta(description="`since` of the next call.")]
-    has_more: Annotated[bool, Meta(description="Whether the next call has more at once.")]
+    next: Annotated[str, Meta(description="`since` of the next call.", examples=["3q2-7wAAAAE"])]
+    has_more: Annotated[bool, Meta(description="Whether the next call has more at once.", examples=[False])]
 
 
 class ChangesQuery(msgspec.Struct, frozen=True):
     """From where on changes are asked for."""
 
     since: Annotated[
-        Annotated[str, Meta(max_length=4096)] | UnsetType,
+        Annotated[str, Meta(max_length=4096, extra_json_schema={"format": "cursor"})] | UnsetType,
         Meta(description="`next` of the page before; absent for everything."),
     ] = UNSET
     limit: Limit = DEFAULT_LIMIT
@@ -230,10 +265,19 @@ class ChangesQuery(msgspec.Struct, frozen=True):
 class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
     """One of the operations of a batch."""
 
-    op: Literal["create", "update", "delete", "complete", "reopen"]
+    op: Annotated[
+        Literal["create", "update", "delete", "complete", "reopen"],
+        Meta(title="BatchOperationKind", description="What is to be done.", examples=["create"]),
+    ]
     id: Annotated[str | UnsetType, Meta(description="The todo; for all but `create`.")] = UNSET
     todo: Annotated[
-        msgspec.Raw | UnsetType, Meta(description="A new todo for `create`, a merge patch for `update`.")
+        msgspec.Raw | UnsetType,
+        Meta(
+            description="A new todo for `create`, a merge patch for `update`.",
+            extra_json_schema={
+                "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("TodoCreate", "TodoUpdate")]
+            },
+        ),
     ] = UNSET
     if_match: Annotated[
         str | UnsetType, Meta(description="Only if the todo has this entity tag; for all but `create`.")
@@ -244,58 +288,59 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
     """Operations that are carried out one after the other, each by itself."""
 
     operations: Annotated[
-        list[msgspec.Raw],
-        Meta(max_length=100, description="Each a `BatchOperation`; one that is not valid fails no other."),
+        # raw, so that one that is not valid fails no other
+        list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchOperation"})]],
+        Meta(max_length=100, description="Carried out in this order."),
     ]
 
 
 class TagCount(msgspec.Struct):
     """A tag, and how many todos have it."""
 
-    name: str
-    count: int
+    name: Tag
+    count: Annotated[Count, Meta(description="How many todos have it.")]
 
 
 class TagCounts(msgspec.Struct):
     """Every tag in use."""
 
-    items: list[TagCount]
+    items: Annotated[list[TagCount], Meta(description="By name.")]
 
 
 class ListCount(msgspec.Struct):
     """A list, and how many todos are in it."""
 
-    list_id: Annotated[ListId | None, Meta(description="null is the inbox.")]
-    count: int
+    list_id: Annotated[ListId | None, Meta(description="The list's id; null is the inbox.")]
+    count: Annotated[Count, Meta(description="How many todos are in it.")]
 
 
 class PriorityCounts(msgspec.Struct):
     """How many todos there are of each priority."""
 
-    none: int
-    low: int
-    medium: int
-    high: int
-    urgent: int
+    none: Count
+    low: Count
+    medium: Count
+    high: Count
+    urgent: Count
 
 
 class Summary(msgspec.Struct):
     """How many todos there are. The counts by priority, list and tag are of open and completed ones."""
 
-    open: int
-    completed: int
-    overdue: Annotated[int, Meta(description="Open, with a due date in the past.")]
-    due_today: Annotated[int, Meta(description="Open, with a due date today, in the time zone asked for.")]
+    open: Count
+    completed: Count
+    overdue: Annotated[Count, Meta(description="Open, with a due date in the past.")]
+    due_today: Annotated[Count, Meta(description="Open, with a due date today, in the time zone asked for.")]
     by_priority: PriorityCounts
-    by_list: list[ListCount]
-    by_tag: list[TagCount]
+    by_list: Annotated[list[ListCount], Meta(description="Those lists that have todos.")]
+    by_tag: Annotated[list[TagCount], Meta(description="Those tags that todos have.")]
 
 
 class SummaryQuery(msgspec.Struct, frozen=True):
     """By whose clock today is."""
 
     tz: Annotated[
-        Annotated[str, Meta(max_length=64)] | UnsetType,
+        Annotated[TimeZone, Meta(max_length=64)] | UnsetType,
         Meta(description="IANA time zone; the account's unless it is given."),
     ] = UNSET
 
@@ -304,10 +349,15 @@ ListName = Annotated[
     str,
     Meta(
         description="1 to 100 characters after trimming.",
-        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "\\S"},
+        examples=["Garden"],
+        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "^\\s*\\S"},
     ),
 ]
-Color = Annotated[str, Meta(description="Red, green and blue, such as #1e90ff.", pattern="^#[0-9A-Fa-f]{6}$")]
+Color = Annotated[
+    str,
+    Meta(description="Red, green and blue, such as #1e90ff.", examples=["#1e90ff"], pattern="^#[0-9A-Fa-f]{6}$"),
+]
+Archived = Annotated[bool, Meta(description="Whether it is put away.", examples=[False])]
 
 
 class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -316,7 +366,7 @@ class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
     name: ListName
     color: Color | None = None
     position: Position | UnsetType = UNSET
-    archived: bool = False
+    archived: Archived = False
 
 
 class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -325,7 +375,7 @@ class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
     name: ListName | UnsetType = UNSET
     color: Color | UnsetType | None = UNSET
     position: Position | UnsetType = UNSET
-    archived: bool | UnsetType = UNSET
+    archived: Archived | UnsetType = UNSET
 
 
 class List(msgspec.Struct):
@@ -335,7 +385,7 @@ class List(msgspec.Struct):
     name: ListName
     color: Color | None
     position: Position
-    archived: bool
+    archived: Archived
     version: Version
     created_at: Time
     updated_at: Time
@@ -358,7 +408,7 @@ class List(msgspec.Struct):
 class ListPage(msgspec.Struct):
     """A page of lists, in their manual order."""
 
-    items: list[List]
+    items: Annotated[list[List], Meta(description="The lists of this page.")]
     next_cursor: NextCursor
 
 

@@ -1,56 +1,61 @@
-"""The OpenAPI document: what every operation declares, and what is mended in what Litestar makes of it."""
+"""The OpenAPI document: what operations declare for it, and where it is served.
+
+Litestar builds it from the handlers, `corrections` makes it fit for generated clients, and everyone sees the same: the
+two files under `/schema`, the docs page and `todo-service openapi`. Beside what Litestar knows, a handler's `opt` may
+have:
+
+* `"query"`: the Struct of its query parameters (`ApiRequest.parameters`);
+* `"form"`: the Struct of its form body (`ApiRequest.form_fields`);
+* `"components"`: further Structs that its body is made of.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 import msgspec
-from litestar import Router
+import yaml
+from litestar import Litestar, Request, Router
 from litestar.datastructures import ResponseHeader
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
-from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import (
-    Components,
-    License,
-    OpenAPI,
-    OpenAPIType,
-    Operation,
-    Parameter,
-    Reference,
-    Schema,
-    SecurityScheme,
-    Tag,
-)
-from litestar.routes import BaseRoute
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Server, Tag
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 from todo_service import __version__
 from todo_service.web.authentication import PUBLIC
+from todo_service.web.corrections import HEADERS, corrected, titles_of
 from todo_service.web.limits import LIMIT
-from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, Problem
+from todo_service.web.problems import MEDIA_TYPE, Problem
 
-_HEADERS: Final = {
-    "ETag": "The document's strong entity tag, for If-Match and If-None-Match.",
-    "Location": "Where the new document is.",
-    "Content-Disposition": "A name for the file.",
-    "Link": 'The next page, with `rel="next"`, where there is one (RFC 8288).',
-}
-_TITLES: Final = {kind.status: kind.title for kind in reversed(list(PROBLEMS.values()))}
+_DESCRIPTION: Final = """\
+A complete to-do service: accounts, sessions, todos, lists and tags.
+
+Every error is a problem (RFC 9457) with a `request_id`; a client may choose that id with the header `X-Request-ID`. A
+single document has an `ETag`: send it as `If-Match` to change the document only if nobody else has. Lists come in
+pages: `next_cursor` of one page is the `cursor` of the next. Fields, parameters and query parameters that are not named
+here are refused."""
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Return what an operation declares of its errors, by status."""
+    """Return what an operation declares of its errors, by status.
+
+    What follows from the route itself (its body, its paths, who may use it) may be left out: it is added.
+    """
     return {
-        status: ResponseSpec(Problem, media_type=MEDIA_TYPE, generate_examples=False, description=_TITLES[status])
+        status: ResponseSpec(Problem, media_type=MEDIA_TYPE, generate_examples=False, description=titles_of(status))
         for status in statuses
     }
 
 
 def documented(*names: str) -> list[ResponseHeader]:
-    """Return what an operation declares of the headers of its success."""
-    return [ResponseHeader(name=name, description=_HEADERS[name], documentation_only=True) for name in names]
+    """Return what an operation declares of the headers of its success, each one of `HEADERS`."""
+    return [
+        ResponseHeader(name=name, description=HEADERS[name]["description"], documentation_only=True) for name in names
+    ]
 
 
 class _SchemaRouter(Router):
@@ -62,13 +67,30 @@ class _SchemaRouter(Router):
         return super().register(value)
 
 
+class _Rendering(OpenAPIRenderPlugin):
+    """Serves the document in one form, written once."""
+
+    def __init__(self, form: str, media_type: MediaType | str) -> None:
+        super().__init__(path=f"/openapi.{form}", media_type=media_type)  # type: ignore[arg-type]  # any will do
+        self._form = form
+        self._written: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        if self._written is None:
+            self._written = written(request.app, self._form).encode()
+        return self._written
+
+
 def configuration() -> OpenAPIConfig:
     """Return how the document is made and where it is served: `/schema/openapi.json` and `.yaml`."""
     return OpenAPIConfig(
         title="todo_service",
         version=__version__,
-        description="A complete to-do service.",
+        summary="A complete to-do service.",
+        description=_DESCRIPTION,
+        contact=Contact(name="The maintainers of todo_service"),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        servers=[Server(url="/", description="The service that served this document.")],
         tags=[
             Tag(name="Users", description="Registration and one's own account."),
             Tag(name="Sessions", description="Signing in and staying signed in."),
@@ -84,82 +106,33 @@ def configuration() -> OpenAPIConfig:
                 "bearer": SecurityScheme(
                     type="http",
                     scheme="bearer",
-                    bearer_format="JWT",
-                    description="An access token, or an API key.",
+                    description="An access token of `createToken`, or the secret of an API key.",
                 )
             }
         ),
         openapi_router=_SchemaRouter(
             path="/schema", route_handlers=[], opt={PUBLIC: True, LIMIT: None}, include_in_schema=False
         ),
-        render_plugins=[
-            JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON),
-            YamlRenderPlugin(path="/openapi.yaml"),
-        ],
+        render_plugins=[_Rendering("json", MediaType.JSON), _Rendering("yaml", "application/yaml")],
         use_handler_docstrings=True,
     )
 
 
-def mend(document: OpenAPI, queries: dict[str, type[msgspec.Struct]]) -> None:
-    """Correct the built document in place, so that every way to read it shows the same.
-
-    * Query parameters are read from a Struct (`ApiRequest.parameters`), which Litestar does not know: they are
-      declared from the Struct here.
-    * Litestar adds a 400 of its own shape to every operation with parameters; ours are problems.
-    * Headers that are only documented have no schema.
-    * `exclude_from_auth` and an empty `security` are dropped, so public operations would ask for a token.
-
-    Args:
-        document: What Litestar built.
-        queries: The Structs of query parameters by operationId.
-    """
-    for path in (document.paths or {}).values():
-        for method in ("get", "post", "put", "patch", "delete"):
-            operation: Operation | None = getattr(path, method)
-            if operation is None:
-                continue
-            for status, response in list((operation.responses or {}).items()):
-                content = getattr(response, "content", None) or {}
-                for header in (getattr(response, "headers", None) or {}).values():
-                    header.schema = header.schema or Schema(type=OpenAPIType.STRING)
-                if status == "400" and MEDIA_TYPE not in content:
-                    del operation.responses[status]  # type: ignore[union-attr]  # it was just read from there
-            if operation.operation_id in queries:
-                declared = _parameters(queries[operation.operation_id])
-                operation.parameters = [*(operation.parameters or []), *declared]
+def document_of(app: Litestar) -> dict[str, Any]:
+    """Return the OpenAPI document of an application."""
+    handlers = {
+        handler.operation_id: handler
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if isinstance(handler.operation_id, str)
+    }
+    return corrected(app.openapi_schema.to_schema(), handlers)
 
 
-def _parameters(kind: type[msgspec.Struct]) -> list[Parameter | Reference]:
-    schema = msgspec.json.schema_components([kind], schema_hook=_schema_of)[1][kind.__name__]
-    found: list[Parameter | Reference] = []
-    for name, described in schema["properties"].items():
-        described = dict(described)
-        if len(described.get("anyOf", ())) == 1:
-            described |= described.pop("anyOf")[0]
-        repeatable = described.get("type") == "array"
-        if repeatable or described.get("default") is None:
-            described.pop("default", None)
-        found.append(
-            Parameter(
-                name=name,
-                param_in="query",
-                required=False,
-                description=described.pop("description", None),
-                schema=_spec(described),
-                style="form" if repeatable else None,
-                explode=True if repeatable else None,
-            )
-        )
-    return found
-
-
-def _spec(described: dict[str, Any]) -> Schema:
-    names = {"maxLength": "max_length", "minLength": "min_length"}
-    fields = {names.get(name, name): value for name, value in described.items()}
-    if "items" in fields:
-        fields["items"] = _spec(fields["items"])
-    return Schema(**fields)
-
-
-def _schema_of(kind: type) -> dict[str, Any]:
-    return {"type": "string", "format": "date-time"}
+def written(app: Litestar, form: str) -> str:
+    """Return the OpenAPI document of an application as `json` or `yaml` text."""
+    document = document_of(app)
+    if form == "yaml":
+        return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)).rstrip()
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -26,16 +26,16 @@ logger = structlog.get_logger(__name__)
 class Service(msgspec.Struct):
     """What this service is, and where to read on."""
 
-    name: str
-    version: str
-    docs: Annotated[str, Meta(description="The path of the docs page.")]
-    schema: Annotated[str, Meta(description="The path of the OpenAPI document.")]
+    name: Annotated[str, Meta(description="What it is called.", examples=["todo_service"])]
+    version: Annotated[str, Meta(description="Its version.", examples=[__version__])]
+    docs: Annotated[str, Meta(description="The path of the docs page.", examples=["/docs"])]
+    schema: Annotated[str, Meta(description="The path of the OpenAPI document.", examples=["/schema/openapi.json"])]
 
 
 class Health(msgspec.Struct):
     """That all is well."""
 
-    status: Literal["ok"] = "ok"
+    status: Annotated[Literal["ok"], Meta(description="Always `ok`.")] = "ok"
 
 
 class OperationsController(Controller):
@@ -45,12 +45,12 @@ class OperationsController(Controller):
     tags = ["Operations"]
     opt = {PUBLIC: True, LIMIT: None}
 
-    @get("/", operation_id="getService", summary="What this is", security=[{}])
+    @get("/", operation_id="getService", summary="What this is")
     async def service(self) -> Service:
         """Name the service, its version and its documentation."""
         return Service("todo_service", __version__, "/docs", "/schema/openapi.json")
 
-    @get("/health/live", operation_id="getLiveness", summary="Whether the process serves", security=[{}])
+    @get("/health/live", operation_id="getLiveness", summary="Whether the process serves")
     async def live(self) -> Health:
         """Answer as long as the process serves; touches nothing else."""
         return Health()
@@ -59,7 +59,6 @@ class OperationsController(Controller):
         "/health/ready",
         operation_id="getReadiness",
         summary="Whether requests can be served",
-        security=[{}],
         responses=problems(503),
     )
     async def ready(self, store: NamedDependency[DocumentStore], boundary: NamedDependency[Boundary]) -> Health:

@@ -62,22 +62,39 @@ _BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.
 class FieldError(msgspec.Struct, omit_defaults=True):
     """One thing that is wrong with the input: where, and what."""
 
-    detail: Annotated[str, Meta(description="What is wrong, in words.")]
-    pointer: Annotated[str | None, Meta(description="JSON pointer (RFC 6901) into the body.")] = None
-    parameter: Annotated[str | None, Meta(description="The name of a query parameter or header.")] = None
+    detail: Annotated[str, Meta(description="What is wrong, in words.", examples=["this field is required"])]
+    pointer: Annotated[str | None, Meta(description="JSON pointer (RFC 6901) into the body.", examples=["/title"])] = (
+        None
+    )
+    parameter: Annotated[
+        str | None, Meta(description="The name of a query parameter or header.", examples=["limit"])
+    ] = None
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
     """Problem details (RFC 9457)."""
 
-    type: Annotated[str, Meta(description="Which problem this is: a stable identifier.")]
-    title: Annotated[str, Meta(description="The same short sentence for every occurrence.")]
-    status: Annotated[int, Meta(description="The HTTP status code.")]
-    detail: Annotated[str, Meta(description="What happened this time.")]
-    instance: Annotated[str, Meta(description="The path of the request.")]
-    request_id: Annotated[str, Meta(description="The request's id, as in X-Request-ID and the log.")]
+    type: Annotated[
+        str,
+        Meta(
+            description="Which problem this is: a stable identifier.", examples=["urn:todo-service:problem:not-found"]
+        ),
+    ]
+    title: Annotated[
+        str, Meta(description="The same short sentence for every occurrence.", examples=["There is nothing here"])
+    ]
+    status: Annotated[int, Meta(description="The HTTP status code.", examples=[404])]
+    detail: Annotated[str, Meta(description="What happened this time.", examples=["there is no such document"])]
+    instance: Annotated[
+        str, Meta(description="The path of the request.", examples=["/v1/todos/65f1a2b3c4d5e6f708192a3b"])
+    ]
+    request_id: Annotated[
+        str, Meta(description="The request's id, as in X-Request-ID and the log.", examples=["f3b1c9d2e4a5"])
+    ]
     errors: Annotated[list[FieldError] | None, Meta(description="What is wrong with the input, in order.")] = None
-    error: Annotated[str | None, Meta(description="The OAuth 2 error code (RFC 6749, section 5.2).")] = None
+    error: Annotated[
+        str | None, Meta(description="The OAuth 2 error code (RFC 6749, section 5.2).", examples=["invalid_grant"])
+    ] = None
 
 
 class ProblemError(Exception):
