@@ -9,7 +9,7 @@ from http import HTTPStatus
 import httpx
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.openapi.document import Json, Operation, at, followed, operations_of, references_in, schemas_in
@@ -22,7 +22,7 @@ PROBLEM = {"application/problem+json"}
 def faults_of(schema: Json, value: object, document: Json) -> list[str]:
     """Return what is wrong with a value, by a schema of the document."""
     whole = {**schema, "components": document["components"]}
-    validator = Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    validator = OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
     return [error.message for error in validator.iter_errors(value)]
 
 

@@ -148,7 +148,11 @@ def corrected(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Json:
                 responses[name] = response
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     tags = [tag["name"] for tag in document["tags"]]
-    paths = dict(sorted(document["paths"].items(), key=lambda item: _place(item, tags)))
+    # Litestar's own order is that of a set
+    paths = {
+        path: {method: item[method] for method in _METHODS if method in item}
+        for path, item in sorted(document["paths"].items(), key=lambda item: _place(item, tags))
+    }
     _links(paths, schemas)
     _examples(paths, schemas)
     return {
@@ -392,7 +396,8 @@ def _success(content: Json, schemas: dict[str, Json]) -> str:
 
 
 def _headers(names: Iterable[str]) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in dict.fromkeys(names)}
+    found = set(names)
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS if name in found}
 
 
 def _failures(path: str, handler: HTTPRouteHandler) -> set[int]:

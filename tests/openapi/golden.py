@@ -1,0 +1,48 @@
+"""The golden copy of the OpenAPI document, kept beside this file so that every change to it is seen in review.
+
+`pdm run golden` writes it anew. It refuses where that would break clients, unless CHANGELOG.md says so under "Changed"
+or "Removed" and the version moves.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tests.openapi.breaking import breaking_changes, is_allowed
+from tests.openapi.document import Json
+from todo_service.app import openapi_document
+
+GOLDEN = Path(__file__).with_name("golden.json")
+CHANGELOG = Path(__file__).parent.parent.parent / "CHANGELOG.md"
+
+
+def golden() -> Json:
+    """Return the golden copy."""
+    parsed: Json = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    return parsed
+
+
+def forbidden_changes(document: Json) -> list[str]:
+    """Return what a document breaks for the clients of the golden copy, if that is not allowed."""
+    kept = golden()
+    if is_allowed(CHANGELOG.read_text(encoding="utf-8"), kept["info"]["version"], document["info"]["version"]):
+        return []
+    return breaking_changes(kept, document)
+
+
+def main() -> None:
+    """Write the golden copy anew."""
+    text = openapi_document("json")
+    if GOLDEN.exists() and (found := forbidden_changes(json.loads(text))):
+        lines = "\n".join(f"  {line}" for line in found)
+        sys.exit(
+            f"this breaks clients:\n{lines}\n"
+            'Say so in CHANGELOG.md under "### Changed" or "### Removed", and raise the version in todo_service/__init__.py.'
+        )
+    GOLDEN.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The OpenAPI document changes only on purpose, and breaks clients only with notice."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable
+
+import pytest
+
+from tests.openapi.breaking import breaking_changes, is_allowed
+from tests.openapi.document import Json
+from tests.openapi.golden import GOLDEN, forbidden_changes, golden
+from todo_service.app import openapi_document
+
+
+def test_the_document_is_the_golden_copy() -> None:
+    kept, made = GOLDEN.read_text(encoding="utf-8").splitlines(), openapi_document("json").splitlines()
+
+    difference = "\n".join(difflib.unified_diff(kept, made, "golden.json", "the service", lineterm="", n=4))
+
+    assert not difference, f"{difference}\n\n`pdm run golden` writes the golden copy anew"
+
+
+def test_no_client_is_broken_without_notice(document: Json) -> None:
+    assert forbidden_changes(document) == [], 'CHANGELOG.md needs an entry under "Changed" or "Removed", and a version'
+
+
+def removing_an_operation(document: Json) -> None:
+    del document["paths"]["/v1/tags"]
+
+
+def renaming_an_operation(document: Json) -> None:
+    document["paths"]["/v1/tags"]["get"]["operationId"] = "getTags"
+
+
+def removing_a_property_of_an_answer(document: Json) -> None:
+    schema = document["components"]["schemas"]["Todo"]
+    del schema["properties"]["tags"]
+    schema["required"].remove("tags")
+
+
+def removing_a_property_of_an_input(document: Json) -> None:
+    del document["components"]["schemas"]["StepCreate"]["properties"]["id"]
+
+
+def removing_a_status(document: Json) -> None:
+    del document["paths"]["/v1/todos"]["post"]["responses"]["409"]
+
+
+def removing_a_header(document: Json) -> None:
+    del document["paths"]["/v1/todos"]["get"]["responses"]["200"]["headers"]["Link"]
+
+
+def removing_a_value(document: Json) -> None:
+    document["components"]["schemas"]["Priority"]["enum"].remove("urgent")
+
+
+def removing_a_parameter(document: Json) -> None:
+    parameters = document["paths"]["/v1/todos"]["get"]["parameters"]
+    parameters[:] = [parameter for parameter in parameters if parameter.get("name") != "overdue"]
+
+
+def removing_a_media_type(document: Json) -> None:
+    del document["paths"]["/v1/todos/{todo_id}"]["patch"]["requestBody"]["content"]["application/json"]
+
+
+def requiring_an_input(document: Json) -> None:
+    document["components"]["schemas"]["TodoCreate"]["required"].append("priority")
+
+
+def requiring_a_new_input(document: Json) -> None:
+    schema = document["components"]["schemas"]["StepCreate"]
+    schema["properties"]["weight"] = {"type": "integer"}
+    schema["required"].append("weight")
+
+
+def requiring_a_parameter(document: Json) -> None:
+    document["paths"]["/v1/tags"]["get"].setdefault("parameters", []).append(
+        {"name": "tz", "in": "query", "required": True, "schema": {"type": "string"}}
+    )
+
+
+def requiring_a_token(document: Json) -> None:
+    del document["paths"]["/v1/users"]["post"]["security"]
+
+
+def closing_a_bound(document: Json) -> None:
+    document["components"]["schemas"]["TodoCreate"]["properties"]["title"]["maxLength"] = 100
+
+
+def answering_null(document: Json) -> None:
+    document["components"]["schemas"]["Todo"]["properties"]["title"]["type"] = ["string", "null"]
+
+
+def leaving_a_property_out(document: Json) -> None:
+    document["components"]["schemas"]["Todo"]["required"].remove("tags")
+
+
+BREAKING = {
+    removing_an_operation: "listTags: the operation is removed",
+    renaming_an_operation: "listTags: the operation is renamed to getTags",
+    removing_a_property_of_an_answer: "response Todo: the property tags is removed",
+    removing_a_property_of_an_input: "request StepCreate: the property id is removed",
+    removing_a_status: "createTodo: the status 409 is removed",
+    removing_a_header: "listTodos 200: the header Link is removed",
+    removing_a_value: "request Priority: the value urgent is removed",
+    removing_a_parameter: "listTodos: the parameter overdue is removed",
+    removing_a_media_type: "updateTodo request: the media type application/json is removed",
+    requiring_an_input: "request TodoCreate: the property priority is required now",
+    requiring_a_new_input: "request StepCreate: the property weight is required now",
+    requiring_a_parameter: "listTags: the parameter tz is required now",
+    requiring_a_token: "createUser: a token is needed now",
+    closing_a_bound: "request TodoCreate/title: maxLength is 100 now",
+    answering_null: "response Todo/title: the type changes (null)",
+    leaving_a_property_out: "response Todo: the property tags may be missing now",
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), BREAKING.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_what_breaks_clients_is_seen(change: Callable[[Json], None], expected: str) -> None:
+    changed = copy.deepcopy(golden())
+    change(changed)
+
+    assert expected in breaking_changes(golden(), changed)
+
+
+def adding_an_operation(document: Json) -> None:
+    document["paths"]["/v1/colours"] = {
+        "get": {"operationId": "listColours", "tags": ["Lists"], "responses": {"200": {"description": "Colours."}}}
+    }
+
+
+def adding_a_property(document: Json) -> None:
+    for name in ("Todo", "TodoCreate"):
+        document["components"]["schemas"][name]["properties"]["colour"] = {"type": "string"}
+
+
+def adding_a_value(document: Json) -> None:
+    document["components"]["schemas"]["Priority"]["enum"].append("critical")
+
+
+def adding_a_parameter(document: Json) -> None:
+    document["paths"]["/v1/tags"]["get"].setdefault("parameters", []).append(
+        {"name": "tz", "in": "query", "schema": {"type": "string"}}
+    )
+
+
+def widening_a_bound(document: Json) -> None:
+    document["components"]["schemas"]["TodoCreate"]["properties"]["title"]["maxLength"] = 300
+
+
+def describing(document: Json) -> None:
+    document["components"]["schemas"]["Todo"]["description"] = "Something to do."
+
+
+@pytest.mark.parametrize(
+    "change",
+    [adding_an_operation, adding_a_property, adding_a_value, adding_a_parameter, widening_a_bound, describing],
+)
+def test_what_breaks_no_client_is_let_be(change: Callable[[Json], None]) -> None:
+    changed = copy.deepcopy(golden())
+    change(changed)
+
+    assert breaking_changes(golden(), changed) == []
+
+
+NOTICE = "# Changelog\n\n## [Unreleased]\n\n### Removed\n\n- Tags.\n\n## [0.1.0]\n\n### Added\n\n- All.\n"
+
+
+@pytest.mark.parametrize(
+    ("changelog", "new_version", "allowed"),
+    [
+        (NOTICE, "0.2.0", True),
+        (NOTICE.replace("Removed", "Changed"), "0.2.0", True),
+        (NOTICE.replace("Unreleased", "0.2.0"), "0.2.0", True),
+        (NOTICE, "0.1.0", False),
+        (NOTICE.replace("Removed", "Added"), "0.2.0", False),
+        (NOTICE.replace("Unreleased", "0.0.9"), "0.2.0", False),
+        (NOTICE.replace("- Tags.\n", ""), "0.2.0", False),
+    ],
+)
+def test_notice_is_an_entry_and_a_version(changelog: str, new_version: str, allowed: bool) -> None:
+    assert is_allowed(changelog, "0.1.0", new_version) is allowed
