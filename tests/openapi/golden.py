@@ -39,7 +39,7 @@ def main() -> None:
         lines = "\n".join(f"  {line}" for line in found)
         sys.exit(
             f"this breaks clients:\n{lines}\n"
-            'Say so in CHANGELOG.md under "### Changed" or "### Removed", and raise the version in todo_service/__init__.py.'
+            'Say so in CHANGELOG.md under "### Changed" or "### Removed", and raise the version of the package.'
         )
     GOLDEN.write_text(text + "\n", encoding="utf-8")
 

@@ -264,6 +264,11 @@ def _simplify(schema: Json) -> None:
     values = schema.get("enum", [])
     if values and all(isinstance(value, str) for value in values):
         schema.setdefault("type", "string")
+        if len(values) == 1:
+            schema["const"] = schema.pop("enum")[0]
+        elif any(value.startswith("-") for value in values):
+            # else a generator that needs a name for each value counts them
+            schema["x-enum-varnames"] = [_name_of(value) for value in values]
     choices = schema.get("anyOf", [])
     others = [choice for choice in choices if choice != _NULL]
     if len(others) != 1 or (len(choices) > 1 and not isinstance(others[0].get("type"), str)) or "title" in others[0]:
@@ -273,6 +278,10 @@ def _simplify(schema: Json) -> None:
         schema.setdefault(name, value)
     if len(choices) > 1:
         schema["type"] = [schema["type"], "null"]
+
+
+def _name_of(value: str) -> str:
+    return f"{value[1:]}_descending".upper() if value.startswith("-") else value.upper()
 
 
 def _hoist(schema: Json, hoisted: dict[str, Json]) -> None:
@@ -327,12 +336,10 @@ def _parameters(
         found.append(parameter)
     kind = handler.opt.get("query")
     for name, schema in deepcopy(queries[kind.__name__]["properties"] if kind else {}).items():
-        repeatable = schema.get("type") == "array"
-        if repeatable or schema.get("default") is None:
-            schema.pop("default", None)
+        _without_default(schema, schemas)
         parameter = {"name": name, "in": "query", "required": False, "schema": schema}
         parameter["description"] = schema.pop("description", None) or _about(schema, schemas)
-        if repeatable:
+        if schema.get("type") == "array":
             parameter |= {"style": "form", "explode": True}
         found.append(parameter)
     if "412" in operation["responses"]:
@@ -485,8 +492,8 @@ def _example_of(schema: Json, schemas: dict[str, Json]) -> Any:
         return schema["examples"][0]
     if "$ref" in schema:
         return _example_of(schemas[schema["$ref"].removeprefix(_PREFIX)], schemas)
-    if "enum" in schema:
-        return schema["enum"][0]
+    if "const" in schema or "enum" in schema:
+        return schema["const"] if "const" in schema else schema["enum"][0]
     if "anyOf" in schema:
         return _example_of(schema["anyOf"][0], schemas)
     if "items" in schema:
