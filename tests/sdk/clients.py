@@ -1,0 +1,55 @@
+"""The clients that are generated from the golden copy, each with the tool that users run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.sdk.tools import FOLDER, MODULES, run
+
+SCENARIOS = FOLDER / "scenarios"
+STRICT = ("--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes", "false", "--target", "es2022")
+
+
+def openapi_python_client(document: Path, folder: Path) -> None:
+    run(
+        "openapi-python-client",
+        "generate",
+        "--path",
+        document,
+        "--meta",
+        "none",
+        "--output-path",
+        "todo_client",
+        "--fail-on-warning",
+        cwd=folder,
+    )
+
+
+def openapi_generator(document: Path, folder: Path) -> None:
+    # a model List would hide the List of typing, which the models that it generates use
+    options = (
+        "--package-name",
+        "todo_client",
+        "--model-name-mappings",
+        "List=TodoList",
+        "--type-mappings",
+        "List=TodoList",
+    )
+    run("openapi-generator-cli", "generate", "-i", document, "-g", "python", "-o", ".", *options, cwd=folder)
+
+
+def openapi_fetch(document: Path, folder: Path) -> None:
+    run("openapi-typescript", document, "-o", "schema.d.ts", cwd=folder)
+
+
+def hey_api(document: Path, folder: Path) -> None:
+    run("openapi-ts", "-i", document, "-o", "client", cwd=folder)
+
+
+def compile_strictly(script: Path, folder: Path) -> None:
+    """Compile a script and the client that it imports with `tsc --strict`."""
+    (folder / "package.json").write_text('{"type": "commonjs"}')
+    (folder / "node_modules").symlink_to(MODULES)
+    (folder / script.name).write_text(script.read_text())
+    types = ("--module", "node16", "--moduleResolution", "node16", "--types", "node", "--outDir", "built")
+    run("tsc", *STRICT, *types, script.name, cwd=folder)
