@@ -1,0 +1,100 @@
+"""README's section for users of generated clients: what it prints is what runs here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.sdk.clients import STRICT
+from tests.sdk.tools import FOLDER, MODULES, run
+from tests.serving import Service
+
+README = (FOLDER.parent.parent / "README.md").read_text()
+LOCKED = (FOLDER.parent.parent / "pdm.lock").read_text()
+PASSWORD = "correct horse battery"
+
+
+class Recipe(NamedTuple):
+    """How to make and use a client, as README has it.
+
+    Attributes:
+        install: What is installed first.
+        generate: The command that makes the client.
+        language: `python` or `ts`.
+        use: The lines that use it.
+    """
+
+    install: str
+    generate: str
+    language: str
+    use: str
+
+
+def recipes() -> dict[str, Recipe]:
+    section = README.split("\n## Use it from your language\n")[1].split("\n## ")[0]
+    found = {}
+    for part in section.split("\n### ")[1:]:
+        blocks = re.findall(r"```(\w+)\n(.*?)```", part, re.DOTALL)
+        (shell, commands), (language, use) = blocks
+        assert shell == "sh"
+        install, _, generate = commands.partition("\n")
+        found[part.partition("\n")[0]] = Recipe(install, generate, language, use)
+    return found
+
+
+RECIPES = recipes()
+
+
+@pytest.fixture(scope="module")
+def token(limited_service: Service) -> str:
+    """The token of someone who has just registered."""
+    with httpx.Client(base_url=limited_service.url) as client:
+        body = {"username": "reader", "email": "reader@example.com", "password": PASSWORD}
+        client.post("/v1/users", json=body).raise_for_status()
+        form = {"grant_type": "password", "username": "reader", "password": PASSWORD}
+        answer: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
+        return answer
+
+
+def test_there_are_four() -> None:
+    assert len(RECIPES) == 4
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_works_as_printed(name: str, tmp_path: Path, limited_service: Service, token: str) -> None:
+    recipe = RECIPES[name]
+    (tmp_path / "node_modules").symlink_to(MODULES)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    script = tmp_path / f"use.{'py' if recipe.language == 'python' else 'ts'}"
+    script.write_text(at(limited_service, recipe.use).replace("YOUR_TOKEN", token))
+
+    run("bash", "-euo", "pipefail", "-c", at(limited_service, recipe.generate), cwd=tmp_path)
+    if recipe.language == "python":
+        said = run("python", script, cwd=tmp_path, variables={"PYTHONPATH": str(tmp_path)})
+    else:
+        run(
+            "tsc", *STRICT, "--noEmit", "--module", "esnext", "--moduleResolution", "bundler", script.name, cwd=tmp_path
+        )
+        said = run("tsx", script, cwd=tmp_path)
+
+    assert "Water the plants" in said
+    assert len([line for line in recipe.use.splitlines() if line]) == 5
+
+
+def at(service: Service, text: str) -> str:
+    return text.replace("http://127.0.0.1:8000", service.url)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_recipe_installs_is_what_is_tested(name: str) -> None:
+    command, action, *packages = RECIPES[name].install.split()
+    locked = LOCKED if command == "pip" else (FOLDER / "package.json").read_text()
+
+    assert (command, action) in (("pip", "install"), ("npm", "install"))
+    for package in packages:
+        plain = re.sub(r"(?<=.)@\d+$|\[.*$", "", package.strip('"'))
+        assert (f'name = "{plain}"' if command == "pip" else f'"{plain}": ') in locked, package
