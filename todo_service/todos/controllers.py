@@ -44,6 +44,13 @@ _NEEDS: Final = {
 """What each operation of a batch has beside `op`; all but `create` may have `if_match` too."""
 
 
+_TABLE: Final = "title,due_at,tags\r\nWater the plants,2027-01-31T09:00:00.000Z,home\r\n"
+_CALENDAR: Final = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Example//EN\r\nBEGIN:VTODO\r\nUID:1\r\nDTSTAMP:20270101T090000Z\r\n"
+    "SUMMARY:Water the plants\r\nDUE:20270131T090000Z\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
+)
+
+
 class BatchResult(msgspec.Struct, omit_defaults=True):
     """What became of one operation of a batch."""
 
@@ -61,16 +68,18 @@ class BatchResults(msgspec.Struct):
 class Rejection(msgspec.Struct):
     """A record that was not imported."""
 
-    line: Annotated[int, Meta(ge=1, description="The line of the body where it is wrong, or else begins.")]
+    line: Annotated[
+        int, Meta(ge=1, description="The line of the body where it is wrong, or else begins.", examples=[3])
+    ]
     errors: Annotated[list[FieldError], Meta(description="What is wrong with it, in order.")]
 
 
 class ImportResult(msgspec.Struct):
     """What became of an import."""
 
-    imported: Annotated[int, Meta(description="How many todos were made.")]
+    imported: Annotated[int, Meta(ge=0, description="How many todos were made.", examples=[41])]
     rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 10 000.")]
-    rejected_count: Annotated[int, Meta(description="How many records were not imported.")]
+    rejected_count: Annotated[int, Meta(ge=0, description="How many records were not imported.", examples=[1])]
 
 
 class TodosController(Controller):
@@ -175,7 +184,10 @@ class TodosController(Controller):
         "/export",
         operation_id="exportTodos",
         summary="Export everything",
-        opt={"query": dto.ExportQuery},
+        opt={
+            "query": dto.ExportQuery,
+            "contents": {"application/json": dto.Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+        },
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Content-Disposition"),
     )
@@ -195,7 +207,11 @@ class TodosController(Controller):
     @post(
         "/import",
         operation_id="importTodos",
-        opt={IDEMPOTENT: True, "query": dto.ImportQuery},
+        opt={
+            IDEMPOTENT: True,
+            "query": dto.ImportQuery,
+            "bodies": {"application/json": dto.ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+        },
         summary="Import todos",
         status_code=200,
         request_max_body_size=IMPORT_MAX_BODY_BYTES,

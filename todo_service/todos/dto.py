@@ -156,14 +156,19 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     position: Position | UnsetType = UNSET
 
 
+_NOT_KEPT = "May be given, as it was exported, and is not kept."
+OldText = Annotated[Annotated[str, Meta(extra_json_schema={"maxLength": 100})] | None, Meta(description=_NOT_KEPT)]
+OldVersion = Annotated[int | None, Meta(description=_NOT_KEPT)]
+
+
 class TodoImport(TodoCreate, forbid_unknown_fields=True):
     """A todo that comes from elsewhere: what `Todo` has may be given, and what the service alone gives is not kept."""
 
-    completed_at: Timestamp | None = None
-    created_at: Timestamp | UnsetType = UNSET
-    id: Annotated[str | None, Meta(description="Not kept: a todo that is imported is a new one.")] = None
-    version: Annotated[int | None, Meta(description="Not kept.")] = None
-    updated_at: Annotated[Timestamp | None, Meta(description="Not kept.")] = None
+    completed_at: Annotated[Timestamp | None, Meta(description="When it was completed, if it is.")] = None
+    created_at: Annotated[Timestamp | UnsetType, Meta(description="When it was made; now unless it is given.")] = UNSET
+    id: OldText = None
+    version: OldVersion = None
+    updated_at: OldText = None
 
 
 class Todo(msgspec.Struct):
@@ -447,5 +452,21 @@ class ImportQuery(msgspec.Struct, frozen=True):
 class Archive(msgspec.Struct):
     """Every list and every todo of an account."""
 
-    lists: list[List]
-    items: list[Todo]
+    lists: Annotated[list[List], Meta(description="In their manual order.")]
+    items: Annotated[list[Todo], Meta(description="In the order of their creation.")]
+
+
+class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
+    """A list that imported todos may be in; it is made where the account has none of this id or name."""
+
+    id: Id
+    version: OldVersion = None
+    created_at: OldText = None
+    updated_at: OldText = None
+
+
+class ArchiveImport(msgspec.Struct, forbid_unknown_fields=True):
+    """What an export has written; an array of todos does as well."""
+
+    items: Annotated[list[TodoImport], Meta(description="The todos; each becomes a new one.")]
+    lists: Annotated[list[ListImport], Meta(description="The lists that they may be in.")] = []

@@ -9,7 +9,7 @@ function here, which goes when Litestar mends it:
 * `_as_sent`: a field with a default counts as one that a response may lack, or may have as null, though it is sent.
 * `_hoist`: the values of a `Literal` are written out at every use, so a client gets as many types for them.
 * `_parameters`: query parameters read from a Struct, and header fields that a handler reads, are not known.
-* `_body`: a form that the handler reads itself is not known, and PATCH has one media type only.
+* `_body`: a body that the handler reads itself is not known, and PATCH has one media type only.
 * `_responses`: every operation with parameters has a 400 of Litestar's own shape, while problems that follow from the
   route, 304 and headers are missing.
 * `_security`: an operation that needs no token asks for one: an empty `security` is dropped.
@@ -56,6 +56,11 @@ HEADERS: Final[Mapping[str, Json]] = {
         "description": "The path of the new document.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/todos/{_ID}"]},
+    },
+    "Content-Disposition": {
+        "description": "A name for the file (RFC 6266).",
+        "required": True,
+        "schema": {"type": "string", "examples": ['attachment; filename="todos.json"']},
     },
     "Link": {
         "description": 'The next page, with `rel="next"`, where there is one (RFC 8288).',
@@ -205,6 +210,8 @@ def _components(
 def _annotations(handler: HTTPRouteHandler) -> Iterator[Any]:
     yield from handler.opt.get("components", ())
     yield handler.opt.get("form")
+    yield from handler.opt.get("bodies", {}).values()
+    yield from handler.opt.get("contents", {}).values()
     yield handler.parsed_return_field.annotation
     if handler.parsed_data_field is not None:
         yield handler.parsed_data_field.annotation
@@ -355,10 +362,22 @@ def _body(operation: Json, handler: HTTPRouteHandler) -> None:
     if form := handler.opt.get("form"):
         schema = {"$ref": _PREFIX + form.__name__}
         operation["requestBody"] = {"required": True, "content": {_FORM: {"schema": schema}}}
+    if bodies := handler.opt.get("bodies"):
+        operation["requestBody"] = {"required": True, "content": _contents(bodies)}
     body = operation.get("requestBody")
     if body is not None and HttpMethod.PATCH in handler.http_methods:
         plain = body["content"]["application/json"]
         body["content"] = {_MERGE_PATCH: plain, "application/json": dict(plain)}
+
+
+def _contents(kinds: Mapping[str, type | str]) -> Json:
+    """Return content by media type: JSON of a Struct, or text, such as the example that stands for it."""
+    return {
+        media_type: {"schema": {"type": "string"}, "example": kind}
+        if isinstance(kind, str)
+        else {"schema": {"$ref": _PREFIX + kind.__name__}}
+        for media_type, kind in kinds.items()
+    }
 
 
 def _security(operation: Json, handler: HTTPRouteHandler) -> None:
@@ -376,7 +395,7 @@ def _responses(operation: Json, path: str, handler: HTTPRouteHandler, schemas: d
         headers = [*response.get("headers", {}), *everywhere]
         if handler.opt.get(IDEMPOTENT):
             headers.append("Idempotency-Replayed")
-        content = {
+        content = _contents(handler.opt.get("contents", {})) or {
             kind: media
             for kind, media in response.get("content", {}).items()
             if media.get("schema") not in (None, _NULL)
@@ -416,7 +435,7 @@ def _failures(path: str, handler: HTTPRouteHandler) -> set[int]:
             found.add(403)  # an API key may not do everything
     if handler.opt.get(LIMIT, "api"):
         found.add(429)
-    if handler.parsed_data_field is not None or handler.opt.get("form"):
+    if handler.parsed_data_field is not None or handler.opt.keys() & {"form", "bodies"}:
         found |= {413, 415}
     if handler.opt.get(IDEMPOTENT):
         found |= {409, 413}  # the body is read for its fingerprint

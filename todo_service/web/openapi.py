@@ -6,6 +6,7 @@ have:
 
 * `"query"`: the Struct of its query parameters (`ApiRequest.parameters`);
 * `"form"`: the Struct of its form body (`ApiRequest.form_fields`);
+* `"bodies"`, `"contents"`: what it reads and writes by itself, by media type: a Struct, or an example of a text;
 * `"components"`: further Structs that its body is made of.
 """
 

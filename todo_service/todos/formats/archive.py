@@ -15,7 +15,7 @@ from todo_service.todos.formats.base import BYTE_ORDER_MARK, Draft, Format, Reje
 
 class _Read(msgspec.Struct, forbid_unknown_fields=True):
     items: msgspec.Raw
-    lists: list[dto.List] = []
+    lists: list[dto.ListImport] = []
 
 
 class _ArchiveWriter(Writer):
@@ -61,7 +61,7 @@ class ArchiveFormat(Format):
 
 
 def _records(
-    body: bytes, items: list[msgspec.Raw], position: int, base: str, lists: dict[str, dto.List]
+    body: bytes, items: list[msgspec.Raw], position: int, base: str, lists: dict[str, dto.ListImport]
 ) -> Iterator[Draft | Rejected]:
     line = body.count(b"\n", 0, position) + 1
     for index, item in enumerate(items):
@@ -82,5 +82,7 @@ def _records(
         position = start + len(raw)
 
 
-def _list_of(known: dto.List | None) -> dto.ListCreate | None:
-    return dto.ListCreate(known.name, known.color, archived=known.archived) if known is not None else None
+def _list_of(known: dto.ListImport | None) -> dto.ListCreate | None:
+    if known is None:
+        return None
+    return dto.ListCreate(known.name, known.color, known.position, known.archived)
