@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -38,6 +40,7 @@ def serve(**options: str | None) -> None:
 
     Options come before environment variables, which come before a .env file in the current folder.
     """
+    _exit_when_asked_to()
     settings = _settings(**options)
     from todo_service.logs import configure_logging  # see the module's docstring
     from todo_service.server import ServerError, listen, run  # as above
@@ -108,6 +111,20 @@ def openapi(form: str, output: Path | None) -> None:
         output.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         _fail(f"{output}: {error.strerror}")
+
+
+def _exit_when_asked_to() -> None:
+    """Take the signals that ask to stop, until the server takes them, and after it: being asked to stop is no failure.
+
+    In a container the service is process 1, to which a signal that it does not take is not delivered: without this,
+    being stopped while it starts would be lost, and end in being killed.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def _settings(**options: Any) -> Settings:

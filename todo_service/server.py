@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def run(settings: Settings, listener: socket.socket) -> int:
-    """Serve until a signal says to stop.
+    """Serve until a signal says to stop. Uvicorn then raises it once more, for the handler that was there before.
 
     Args:
         settings: Checked settings. Workers load theirs from the environment, so it must say the same.
@@ -115,9 +115,6 @@ def run(settings: Settings, listener: socket.socket) -> int:
         supervisor.run()
         return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
     server = uvicorn.Server(config)
-    for number in _STOPPING:
-        # uvicorn raises the signal once more when it has stopped; being asked to stop is no failure
-        signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
     return int(not server.started)
 
