@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import random
@@ -242,6 +243,25 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
     assert len(done.stderr.splitlines()) == 1, done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_a_connection_goes_on_after_the_answer_to_head(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        address, port = service.url.removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(address, int(port), timeout=START_SECONDS)
+        connection.request("HEAD", "/")
+        head = connection.getresponse()
+        nothing = head.read()
+        opened = connection.sock
+        connection.request("GET", "/")
+        body = connection.getresponse().read()
+        kept = connection.sock is opened
+        connection.close()
+
+    assert (head.status, nothing) == (200, b"")
+    assert int(head.headers["content-length"]) == len(body) > 0
+    assert kept
+    assert "error" not in (tmp_path / "service.log").read_text().lower()
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:

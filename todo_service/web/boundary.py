@@ -76,7 +76,8 @@ class Boundary:
         scope.setdefault("state", {}).update(request_id=_request_id(scope), headers={})
         response = _Response(scope, send, self, without_body=method == "HEAD")
         if method == "HEAD":
-            scope["method"] = HttpMethod.GET
+            # a copy, for the server looks into its own to know that no body follows
+            scope = {**scope, "method": HttpMethod.GET}
         self._in_flight += 1
         self._idle.clear()
         structlog.contextvars.bind_contextvars(request_id=scope["state"]["request_id"])
