@@ -12,6 +12,9 @@ from msgspec import Meta
 
 MAXIMUM_LIMIT: Final = 200
 DEFAULT_LIMIT: Final = 50
+NOT_BLANK: Final = r"^[\s\x1c-\x1f\x85]*[^\s\x1c-\x1f\x85]"
+"""What is left when white space is cut off, as a pattern: what Python cuts off and what regular expressions of other
+languages call white space."""
 
 Id = Annotated[
     str,

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
-from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
+from todo_service.fields import DEFAULT_LIMIT, NOT_BLANK, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
 from todo_service.timestamps import Timestamp, text_of
 
 Username = Annotated[
@@ -141,7 +141,7 @@ KeyName = Annotated[
     Meta(
         description="1 to 100 characters after trimming.",
         examples=["backup script"],
-        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "^\\s*\\S"},
+        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": NOT_BLANK},
     ),
 ]
 Scope = Annotated[

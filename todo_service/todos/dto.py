@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.fields import DEFAULT_LIMIT, Count, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
+from todo_service.fields import DEFAULT_LIMIT, NOT_BLANK, Count, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
 from todo_service.timestamps import Timestamp, text_of
 from todo_service.todos.documents import Todo as TodoDocument
 from todo_service.todos.documents import TodoList as ListDocument
@@ -46,7 +46,7 @@ Title = Annotated[
     Meta(
         description="1 to 200 characters after trimming.",
         examples=["Water the plants"],
-        extra_json_schema={"minLength": 1, "maxLength": 200, "pattern": "^\\s*\\S"},
+        extra_json_schema={"minLength": 1, "maxLength": 200, "pattern": NOT_BLANK},
     ),
 ]
 Description = Annotated[
@@ -57,7 +57,7 @@ Tag = Annotated[
     Meta(
         description="1 to 50 characters after trimming.",
         examples=["home"],
-        extra_json_schema={"minLength": 1, "maxLength": 50, "pattern": "^\\s*\\S"},
+        extra_json_schema={"minLength": 1, "maxLength": 50, "pattern": NOT_BLANK},
     ),
 ]
 Tags = Annotated[
@@ -355,7 +355,7 @@ ListName = Annotated[
     Meta(
         description="1 to 100 characters after trimming.",
         examples=["Garden"],
-        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": "^\\s*\\S"},
+        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": NOT_BLANK},
     ),
 ]
 Color = Annotated[

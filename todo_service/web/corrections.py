@@ -80,6 +80,11 @@ HEADERS: Final[Mapping[str, Json]] = {
         "required": True,
         "schema": {"type": "string", "pattern": "^Bearer", "examples": ["Bearer"]},
     },
+    "Allow": {
+        "description": "The methods that the path has.",
+        "required": True,
+        "schema": {"type": "string", "examples": ["GET, HEAD, OPTIONS"]},
+    },
     "X-Request-ID": {
         "description": "The request's id: that which was sent, or a new one.",
         "required": True,
@@ -143,7 +148,7 @@ def corrected(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Json:
     responses: dict[str, Json] = {}
     for path, operation in _operations(document["paths"]):
         handler = handlers[operation["operationId"]]
-        operation["responses"] = _responses(operation, path, handler, schemas)
+        operation["responses"] = _responses(operation, handler, schemas, _failures(path, handler, document["paths"]))
         operation["parameters"] = _parameters(operation, handler, queries, schemas)
         _body(operation, handler)
         _security(operation, handler)
@@ -386,7 +391,9 @@ def _security(operation: Json, handler: HTTPRouteHandler) -> None:
         operation["security"] = []
 
 
-def _responses(operation: Json, path: str, handler: HTTPRouteHandler, schemas: dict[str, Json]) -> dict[str, Json]:
+def _responses(
+    operation: Json, handler: HTTPRouteHandler, schemas: dict[str, Json], failures: set[int]
+) -> dict[str, Json]:
     everywhere = ["X-Request-ID", *(("RateLimit-Policy", "RateLimit") if handler.opt.get(LIMIT, "api") else ())]
     found: dict[str, Json] = {}
     for status, response in operation["responses"].items():
@@ -408,7 +415,7 @@ def _responses(operation: Json, path: str, handler: HTTPRouteHandler, schemas: d
     declared = {
         int(status) for status, response in operation["responses"].items() if MEDIA_TYPE in response.get("content", {})
     }
-    for status in sorted(declared | _failures(path, handler)):
+    for status in sorted(declared | failures):
         found[str(status)] = _failure(status)
     return found
 
@@ -426,7 +433,7 @@ def _headers(names: Iterable[str]) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS if name in found}
 
 
-def _failures(path: str, handler: HTTPRouteHandler) -> set[int]:
+def _failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set[int]:
     """Return the statuses that follow from the route: who may use it, how often, and what it reads."""
     found = {400, 422}  # a query that cannot be read, a parameter that is not known
     if not handler.opt.get(PUBLIC):
@@ -441,13 +448,16 @@ def _failures(path: str, handler: HTTPRouteHandler) -> set[int]:
         found |= {409, 413}  # the body is read for its fingerprint
     if "{" in path:
         found.add(404)
+        pattern = re.sub(r"\\{\w+\\}", "[^/{]+", re.escape(path))
+        if any(re.fullmatch(pattern, other) for other in paths):
+            found.add(405)  # where the id is the name of another path, which does not have this method
     return found
 
 
 def _failure(status: int) -> Json:
     """Return the response of all problems that have a status."""
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
-    headers += {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    headers += {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     examples = {}
     for name, kind in PROBLEMS.items():
         if kind.status == status:

@@ -1,0 +1,98 @@
+"""schemathesis against the running service, on each store, with real accounts: `pdm run fuzz`.
+
+Every phase runs, the stateful one too, and every check but those that `schemathesis.toml` names. The last lines are the
+figures: one for each store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.mongod import given_uri, running_mongod
+from tests.sdk.tools import BINARIES, FOLDER
+from tests.serving import REPOSITORY, Service, running_service
+
+STORES = ("embedded", "mongodb")
+# the tokens of a long run live longer than it, and one client asks more than a person does
+SETTINGS = {"ACCESS_TOKEN_SECONDS": "86400", "RATE_LIMIT_ENABLED": "false", "LOG_LEVEL": "warning"}
+SECRET = "a secret of the tests, 32 bytes long"
+
+
+@contextmanager
+def service_on(store: str) -> Iterator[Service]:
+    """Run a service on a fresh store."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        if store == "embedded":
+            with running_service(folder, SETTINGS) as service:
+                yield service
+        elif given := given_uri():
+            with running_service(folder, SETTINGS | {"STORE_URL": given, "SECRET_KEY": SECRET}) as service:
+                yield service
+        else:
+            (folder / "mongod").mkdir()
+            with running_mongod(folder / "mongod") as (url, _):
+                variables = SETTINGS | {"STORE_URL": f"{url}/fuzz", "SECRET_KEY": SECRET}
+                with running_service(folder, variables) as service:
+                    yield service
+
+
+def fuzz(store: str, examples: int, seed: int | None) -> tuple[str, bool]:
+    """Run schemathesis on one store.
+
+    Args:
+        store: One of `STORES`.
+        examples: Test cases for each operation and phase, at most.
+        seed: What the cases are drawn from; None for a new one.
+
+    Returns:
+        The figures in words, and whether there was no failure and no error.
+    """
+    with service_on(store) as service, TemporaryDirectory() as reports:
+        report = Path(reports) / "report.json"
+        command = [str(BINARIES / "schemathesis"), "--config-file", str(FOLDER / "schemathesis.toml"), "run"]
+        command += [f"{service.url}/schema/openapi.json", "--max-examples", str(examples), "--no-color"]
+        command += ["--report", "json", "--report-json-path", str(report)]
+        command += ["--seed", str(seed)] if seed is not None else []
+        variables = {
+            "SERVICE_URL": service.url,
+            "SCHEMATHESIS_HOOKS": "tests.sdk.schemathesis_hooks",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        done = subprocess.run(command, env={**os.environ, **variables}, cwd=reports)
+        if not report.exists():
+            return f"{store}: schemathesis exited with {done.returncode}", False
+        found = json.loads(report.read_text())
+    phases = {name: phase["status"] for name, phase in found["phases"].items()}
+    cases = found["test_cases"]
+    figures = (
+        f"{store}: {found['operations']['tested']} operations, {cases['generated']} cases, "
+        f"{cases['unique_failures']} failures, {cases['errored']} errors; seed {found['seed']}; "
+        + ", ".join(f"{name} {status}" for name, status in phases.items())
+    )
+    good = done.returncode == 0 and set(phases.values()) == {"success"} and cases["generated"] > 0
+    return figures, good
+
+
+def main() -> None:
+    """Fuzz each store, and print the figures."""
+    parser = argparse.ArgumentParser(description=fuzz.__doc__)
+    parser.add_argument("--max-examples", type=int, default=100, help="test cases for each operation and phase (100)")
+    parser.add_argument("--seed", type=int, help="what the cases are drawn from (a new one)")
+    parser.add_argument("--store", choices=STORES, action="append", help="only this store")
+    options = parser.parse_args()
+    results = [fuzz(store, options.max_examples, options.seed) for store in options.store or STORES]
+    sys.stdout.write("".join(f"fuzz {figures}\n" for figures, _ in results))
+    sys.exit(0 if all(good for _, good in results) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What schemathesis cannot know of the service: who asks, and values that only the service knows to be good.
+
+Loaded by schemathesis itself (`SCHEMATHESIS_HOOKS`). `SERVICE_URL` says where the service is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import strategies as st
+from odmantic import ObjectId
+from schemathesis.generation.meta import TestPhase
+
+Case = schemathesis.Case[Any]
+PASSWORD = "correct horse battery"
+SPENDING = ["deleteMe", "deleteSession", "deleteSessions", "changePassword"]
+"""What ends the session that calls it."""
+service = httpx.Client(base_url=os.environ["SERVICE_URL"], timeout=30)
+_numbers = itertools.count()
+
+
+def token_of_a_new_account() -> str:
+    """Register someone, and sign in."""
+    return sign_in(register())
+
+
+def register() -> str:
+    name = f"fuzz-{os.getpid()}-{next(_numbers)}"
+    body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    service.post("/v1/users", json=body).raise_for_status()
+    return name
+
+
+def sign_in(name: str) -> str:
+    form = {"grant_type": "password", "username": name, "password": PASSWORD}
+    token: str = service.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
+    return token
+
+
+NAME = register()
+TOKEN = sign_in(NAME)
+_headers = {"Authorization": f"Bearer {TOKEN}"}
+_list: dict[str, str] = {}
+
+
+def a_list() -> str:
+    """Return the id of a list that is there: the one of before, if it has not been deleted."""
+    if not _list or service.get(f"/v1/lists/{_list['id']}", headers=_headers).status_code != HTTPStatus.OK:
+        made = service.post("/v1/lists", json={"name": "Garden"}, headers=_headers).raise_for_status()
+        _list["id"] = made.json()["id"]
+    return _list["id"]
+
+
+def _send(case: Case, token: str) -> None:
+    case.headers["Authorization"] = f"Bearer {token}"
+
+
+@schemathesis.auth().skip_for(operation_id=SPENDING)
+class Someone:
+    """The one account that most calls are made with."""
+
+    def get(self, case: Case, context: schemathesis.AuthContext) -> str:
+        return TOKEN
+
+    def set(self, case: Case, data: str, context: schemathesis.AuthContext) -> None:
+        _send(case, data)
+
+
+@schemathesis.auth(refresh_interval=None).apply_to(operation_id=SPENDING)
+class Newcomer:
+    """An account of its own for each call that ends its session."""
+
+    def get(self, case: Case, context: schemathesis.AuthContext) -> str:
+        return token_of_a_new_account()
+
+    def set(self, case: Case, data: str, context: schemathesis.AuthContext) -> None:
+        _send(case, data)
+
+
+# What no schema can describe: the words of a rule, a time zone that exists, a list that is there, a moment to come
+
+
+def _moments(first: int) -> st.SearchStrategy[str]:
+    moments = st.datetimes(datetime(first, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001  # the offset is drawn beside it
+    return st.builds(lambda moment, offset: moment.isoformat() + offset, moments, st.sampled_from(["Z", "+05:45"]))
+
+
+schemathesis.openapi.format("date-time", _moments(2027))
+schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]))
+schemathesis.openapi.format(
+    "recurrence", st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO", "FREQ=YEARLY;COUNT=2"])
+)
+schemathesis.openapi.format("list-id", st.builds(a_list))
+schemathesis.openapi.format("email", st.from_regex(r"[a-z]{4,12}\.[a-z0-9]{4,12}@example\.com", fullmatch=True))
+
+_TAGS = re.compile(r'(W/)?"[!#-~]*"')
+_cursors: dict[str, dict[str, Any]] = {}
+"""The cursors that the service has given, each with the query of the page that it came with."""
+_keys: set[str] = set()
+_MAKING = {
+    "todo_id": ("/v1/todos", {"title": "Water the plants"}),
+    "list_id": ("/v1/lists", {"name": "Garden"}),
+    "key_id": ("/v1/api-keys", {"name": "script", "scope": "read"}),
+}
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+    """Make a request that is meant to be valid so in what only the service knows."""
+    if case.meta is None or case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
+        return
+    _mend_path(case)
+    _mend_headers(case)
+    _mend_query(case)
+    if isinstance(case.body, dict):
+        _mend_body(case, case.body)
+
+
+@schemathesis.hook
+def after_call(context: schemathesis.HookContext, case: Case, response: schemathesis.Response) -> None:
+    """Remember the cursors."""
+    if case.method == "GET" and response.status_code == HTTPStatus.OK and "json" in response.headers["content-type"][0]:
+        body = response.json()
+        for name in ("next_cursor", "next"):
+            if isinstance(body, dict) and isinstance(body.get(name), str):
+                _cursors[body[name]] = {"path": case.path, **(case.query or {})}
+
+
+def _mend_path(case: Case) -> None:
+    """Name something that is there; a stateful test knows what it has made."""
+    assert case.meta is not None
+    for name, value in case.path_parameters.items():
+        if case.meta.phase.name is not TestPhase.STATEFUL:
+            case.path_parameters[name] = _make(name, case.headers["Authorization"])
+        elif not re.fullmatch("[0-9a-f]{24}", str(value)):
+            # schemathesis takes other parts of answers for ids
+            case.path_parameters[name] = "0" * 24
+
+
+def _make(name: str, authorization: str) -> str:
+    headers = {"Authorization": authorization}
+    if name == "session_id":
+        answer = service.get("/v1/sessions", headers=headers).raise_for_status().json()["items"][0]
+    else:
+        path, body = _MAKING[name]
+        answer = service.post(path, json=body, headers=headers).raise_for_status().json()
+    made: str = answer["id"]
+    return made
+
+
+def _mend_headers(case: Case) -> None:
+    headers = case.headers
+    key = headers.get("Idempotency-Key")
+    if key is not None and (key in _keys or not re.fullmatch("[!-~]{1,255}", key)):
+        key = f"another-key-{os.getpid()}-{next(_numbers)}"  # a key is good for one request
+        headers["Idempotency-Key"] = key
+    if key is not None:
+        _keys.add(key)
+    for name in ("If-Match", "If-None-Match"):
+        # schemathesis takes values for valid that do not match the pattern, such as 0
+        if name in headers and not _TAGS.search(headers[name]):
+            headers[name] = "*"
+
+
+def _mend_query(case: Case) -> None:
+    query = case.query or {}
+    for name in ("cursor", "since"):
+        if name in query:
+            page = dict(_cursors.get(query[name], {}))
+            cursor = query.pop(name)
+            if page.pop("path", None) == case.path:
+                # a cursor belongs to the filters and the order of its page
+                limit = query.get("limit")
+                query.clear()
+                query |= page | {name: cursor} | ({"limit": limit} if limit is not None else {})
+
+
+def _mend_body(case: Case, body: dict[str, Any]) -> None:
+    if isinstance(body.get("list_id"), str):
+        body["list_id"] = a_list()
+    if isinstance(body.get("recurrence"), str):
+        body["recurrence"] = "FREQ=WEEKLY"
+        body["due_at"] = "2027-01-31T09:00:00Z"
+    if "due_at" in body and body["due_at"] is None:
+        body["recurrence"] = None
+    given = set()
+    for step in body.get("steps") or ():
+        if step.get("id") in given:
+            step["id"] = ObjectId().binary.hex()  # an id comes once in a list
+        if "id" in step:
+            given.add(step["id"])
+    if isinstance(body.get("expires_at"), str):
+        body["expires_at"] = "2099-01-31T09:00:00Z"
+    if isinstance(body.get("time_zone"), str):
+        body["time_zone"] = "Europe/Berlin"
+    match case.operation.definition.raw["operationId"]:
+        case "createUser" if body["username"].casefold() in body["password"].casefold():
+            body["username"] = f"user-{os.getpid()}-{next(_numbers)}"
+        case "createToken":
+            # a form has one text for each name, and only that of somebody gets a token
+            body.clear()
+            body |= {"grant_type": "password", "username": NAME, "password": PASSWORD}
+        case "revokeToken":
+            token = body["token"]
+            body.clear()
+            body["token"] = token
+        case "deleteMe":
+            body["password"] = PASSWORD
+        case "changePassword":
+            body["current_password"] = PASSWORD
