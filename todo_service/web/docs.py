@@ -1,7 +1,8 @@
 """The docs page: Swagger UI from this package's own files, under a policy that lets no other host in.
 
-The files in `swagger/` are those of npm's `swagger-ui-dist` (Apache-2.0, see its LICENSE and NOTICE there). To update
-them: `npm pack swagger-ui-dist@5`, and copy the same five files.
+The files in `swagger/` are those of npm's `swagger-ui-dist` (Apache-2.0, see its LICENSE and NOTICE there), but for
+`init.js`, which is ours. To update them: `npm install --prefix tests/sdk --save-exact swagger-ui-dist@5`, then
+`pdm run swagger-ui`; a test holds them to the version that `tests/sdk/package.json` names, and another opens the page.
 """
 
 from __future__ import annotations

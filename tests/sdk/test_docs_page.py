@@ -1,0 +1,149 @@
+"""The docs page in a real browser: Debian's Chromium, without a window."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions as conditions
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.openapi.document import operations_of
+from tests.sdk.swagger_ui import FILES, SOURCE, TARGET
+from tests.serving import Service, running_service
+
+PASSWORD = "correct horse battery"
+LOAD_SECONDS = 60
+
+
+class Page:
+    """The docs page of a running service, open in a browser.
+
+    Args:
+        browser: The browser.
+        url: Where the service is.
+    """
+
+    def __init__(self, browser: Chrome, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self._wait = WebDriverWait(browser, LOAD_SECONDS)
+
+    def open(self, fragment: str = "") -> None:
+        """Load the page, and wait until it shows the document."""
+        self.browser.get("about:blank")
+        self.browser.get(f"{self.url}/docs{fragment}")
+        self.see(".opblock")
+
+    def see(self, selector: str) -> WebElement:
+        """Return what a selector finds, once it is shown."""
+        found: WebElement = self._wait.until(conditions.visibility_of_element_located((By.CSS_SELECTOR, selector)))
+        return found
+
+    def click(self, selector: str) -> None:
+        """Click what a selector finds, once it can be clicked."""
+        found = self._wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, selector)))
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+
+    def operations(self) -> set[str]:
+        """Return the operationIds that the page shows."""
+        blocks = self.browser.find_elements(By.CSS_SELECTOR, ".opblock")
+        return {str(block.get_attribute("id")).rpartition("-")[2] for block in blocks if block.is_displayed()}
+
+    def hosts(self) -> set[str]:
+        """Return the host of every request that the browser has made."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]  # type: ignore[no-untyped-call]  # selenium says nothing of it
+        urls = [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
+        return {urlsplit(url).netloc for url in urls if urlsplit(url).scheme not in ("about", "data", "blob")}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("docs")) as running:
+        yield running
+
+
+@pytest.fixture
+def page(service: Service) -> Iterator[Page]:
+    driver = shutil.which("chromedriver")
+    if driver is None:
+        pytest.fail("no chromedriver: install Debian's chromium and chromium-driver", pytrace=False)
+    options = ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,2000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = Chrome(options=options, service=ChromeService(driver))
+    try:
+        yield Page(browser, service.url)
+    finally:
+        browser.quit()
+
+
+def token_of_someone(service: Service, name: str) -> str:
+    with httpx.Client(base_url=service.url) as client:
+        body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+        client.post("/v1/users", json=body).raise_for_status()
+        form = {"grant_type": "password", "username": name, "password": PASSWORD}
+        token: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
+        return token
+
+
+def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Service, document: Path) -> None:
+    token = token_of_someone(service, "reader")
+    expected = {operation.id for operation in operations_of(json.loads(document.read_text()))}
+
+    page.open()
+    shown = page.operations()
+    page.click(".auth-wrapper .authorize")
+    page.see(".auth-container input").send_keys(token)
+    page.click(".auth-btn-wrapper .authorize")
+    page.click(".auth-btn-wrapper .btn-done")
+    page.click("#operations-Todos-createTodo .opblock-summary-control")
+    page.click("#operations-Todos-createTodo .try-out__btn")
+    page.click("#operations-Todos-createTodo .execute")
+    status = page.see("#operations-Todos-createTodo .live-responses-table .response .response-col_status").text
+    answer = page.see("#operations-Todos-createTodo .live-responses-table .response .highlight-code").text
+
+    assert shown == expected
+    assert status.split()[0] == "201"
+    assert '"title": "Water the plants"' in answer
+    assert page.browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # as above
+    assert page.hosts() == {urlsplit(service.url).netloc}
+
+
+def test_a_deep_link_opens_its_operation(page: Page) -> None:
+    page.open("#/Lists/deleteList")
+
+    page.see("#operations-Lists-deleteList.is-open .opblock-body")
+
+
+@pytest.mark.parametrize(("scheme", "classes"), [("dark", "dark-mode"), ("light", "")])
+def test_the_page_is_as_dark_as_the_system(page: Page, scheme: str, classes: str) -> None:
+    media: dict[str, Any] = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+    page.open()
+
+    assert page.browser.find_element(By.TAG_NAME, "html").get_attribute("class") == classes
+    background = page.browser.find_element(By.TAG_NAME, "html").value_of_css_property("background-color")
+    assert (background == "rgba(28, 32, 34, 1)") is (scheme == "dark")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_swagger_ui_is_as_it_was_published(name: str) -> None:
+    assert filecmp.cmp(SOURCE / name, TARGET / name, shallow=False)
