@@ -115,6 +115,7 @@ _MAKING = {
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """Make a request that is meant to be valid so in what only the service knows."""
     if case.meta is None or case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
+        _keys.add(case.headers.get("Idempotency-Key", ""))
         return
     _mend_path(case)
     _mend_headers(case)

@@ -225,7 +225,13 @@ class TodoQuery(msgspec.Struct, frozen=True):
     completed: Annotated[bool | UnsetType, Meta(description="Only those that are, or are not, completed.")] = UNSET
     priority: Annotated[list[Priority], Meta(description="Only those of one of these priorities.")] = []
     tag: Annotated[list[str], Meta(description="Only those that have all these tags.")] = []
-    list_id: Annotated[str | UnsetType, Meta(description="Only those of this list; `inbox` for those of none.")] = UNSET
+    list_id: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Only those of this list; `inbox` for those of none.",
+            extra_json_schema={"pattern": "^(inbox|[0-9a-f]{24})$"},
+        ),
+    ] = UNSET
     due_after: Annotated[Timestamp | UnsetType, Meta(description="Only those due after this moment.")] = UNSET
     due_before: Annotated[Timestamp | UnsetType, Meta(description="Only those due before this moment.")] = UNSET
     overdue: Annotated[
