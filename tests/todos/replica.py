@@ -1,0 +1,41 @@
+"""A client that keeps an account's todos by delta sync, and what the account really has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.people import Person
+
+
+class Replica:
+    """A client that keeps the account's todos by asking for changes."""
+
+    def __init__(self, person: Person, limit: int = 3) -> None:
+        self.person = person
+        self.limit = limit
+        self.todos: dict[str, dict[str, Any]] = {}
+        self.since: str | None = None
+
+    async def page(self) -> bool:
+        """Apply one page, and tell whether there is more."""
+        parameters = {"limit": self.limit} | ({"since": self.since} if self.since else {})
+        answer = await self.person.get("/v1/todos/changes", params=parameters)
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        for todo in body["changed"]:
+            self.todos[todo["id"]] = todo
+        for todo_id in body["deleted"]:
+            self.todos.pop(todo_id, None)
+        self.since = body["next"]
+        more: bool = body["has_more"]
+        return more
+
+    async def synchronise(self) -> None:
+        while await self.page():
+            pass
+
+
+async def everything(person: Person) -> dict[str, dict[str, Any]]:
+    answer = await person.get("/v1/todos", params={"limit": 200})
+    assert answer.json()["next_cursor"] is None
+    return {todo["id"]: todo for todo in answer.json()["items"]}

@@ -1,0 +1,241 @@
+"""Delta sync under a randomised client: two writers on replicas of their own, and a reader between them.
+
+One replica is an application of this process, the other `todo-service serve` in a process of its own, on the same
+store. `-s` shows how many programs were run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from odmantic import ObjectId
+
+from tests.people import Person
+from tests.serving import running_service
+from tests.todos.replica import Replica, everything
+from todo_service.accounts.documents import User
+from todo_service.accounts.sessions import Client, Sessions
+from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.app import MODELS, create_app
+from todo_service.settings import load_settings
+from todo_service.store import mongodb
+from todo_service.store.opening import open_store
+from todo_service.timestamps import now
+
+RUNS = 500
+SECRET = "a secret of the tests, 32 bytes long"
+Step = tuple[str, int]
+
+
+class Replicas:
+    """Two replicas of the service on one store.
+
+    Args:
+        here: The one in this process.
+        there: The one in another process.
+        sessions: Signs accounts in, as a replica does.
+        store: The store.
+    """
+
+    def __init__(self, here: httpx.AsyncClient, there: httpx.AsyncClient, sessions: Sessions, store: Any) -> None:
+        self.here = here
+        self.there = there
+        self._sessions = sessions
+        self._store = store
+
+    async def account(self) -> tuple[Person, Person]:
+        """Make an account without hashing a password, and return who uses it on one replica and on the other."""
+        moment, user_id = now(), ObjectId()
+        names: dict[str, Any] = dict.fromkeys(("username", "username_key", "email", "email_key"), str(user_id))
+        await self._store.insert(User(id=user_id, **names, password_hash="", created_at=moment, updated_at=moment))
+        ada = Person.__new__(Person)
+        ada.client = self.here
+        ada.access_token = (await self._sessions.start(user_id, Client("", ""))).access
+        twin = copy.copy(ada)
+        twin.client = self.there
+        return ada, twin
+
+
+@asynccontextmanager
+async def replicas(folder: Path, store_url: str, url: str) -> AsyncIterator[Replicas]:
+    variables = {"DATA_DIR": str(folder), "STORE_URL": store_url, "SECRET_KEY": SECRET, "RATE_LIMIT_ENABLED": "false"}
+    configuration = load_settings(variables)
+    store = open_store(configuration.store_address)
+    # without the application's lifespan, which ends in the task that began it
+    await store.open(*MODELS)
+    keys = [configuration.secret_key]
+    sessions = Sessions(store, AccessTokens(keys, 3600), RefreshTokens(keys), 1)
+    transport = httpx.ASGITransport(app=create_app(configuration, store))  # type: ignore[arg-type]  # as plain dictionaries
+    try:
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://testserver") as here,
+            httpx.AsyncClient(base_url=url) as there,
+        ):
+            yield Replicas(here, there, sessions, store)
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def running(tmp_path: Path, store_url: str) -> Iterator[tuple[asyncio.Runner, Replicas]]:
+    """Both replicas, and the event loop in which they are talked to."""
+    with (
+        running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET}) as service,
+        asyncio.Runner() as runner,
+    ):
+        opened = replicas(tmp_path, store_url, service.url)
+        found = runner.run(opened.__aenter__())
+        try:
+            yield runner, found
+        finally:
+            runner.run(opened.__aexit__(None, None, None))
+
+
+WRITES = ["create", "create", "recurring", "update", "move", "complete", "reopen", "delete", "batch", "drop list"]
+programs = st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 9)), min_size=1, max_size=8)
+reading = st.lists(st.booleans(), max_size=6)
+
+
+class Account:
+    """What both writers know of their account."""
+
+    def __init__(self) -> None:
+        self.todos: list[str] = []
+        self.lists: list[str] = []
+
+    def todo(self, number: int) -> str:
+        return self.todos[number % len(self.todos)] if self.todos else "0" * 24
+
+
+async def write(person: Person, program: list[Step], account: Account) -> None:
+    """Carry out a program, on whatever todos there are."""
+    for step, number in program:
+        path = f"/v1/todos/{account.todo(number)}"
+        match step:
+            case "create":
+                account.todos.append((await person.todo(title=f"todo {number}", tags=[str(number)]))["id"])
+            case "recurring":
+                fields = {"due_at": "2027-01-01T09:00:00Z", "recurrence": "FREQ=DAILY;COUNT=2"}
+                account.todos.append((await person.todo(title=f"todo {number}", **fields))["id"])
+            case "update":
+                answer = await person.patch(path, json={"title": f"changed {number}", "priority": "high"})
+                assert answer.status_code in (200, 404), answer.text
+            case "move":
+                made = await person.post("/v1/lists", json={"name": f"list {number}"})
+                assert made.status_code == 201, made.text
+                answer = await person.patch(path, json={"list_id": made.json()["id"]})
+                assert answer.status_code in (200, 404), answer.text
+                account.lists.append(made.json()["id"])
+            case "complete" | "reopen":
+                assert (await person.post(f"{path}/{step}")).status_code in (200, 404)
+            case "delete":
+                assert (await person.delete(path)).status_code in (204, 404)
+            case "drop list" if account.lists:
+                parameters = {"todos": "move" if number % 2 else "delete"}
+                answer = await person.delete(f"/v1/lists/{account.lists.pop()}", params=parameters)
+                assert answer.status_code == 204, answer.text
+            case "batch":
+                operations: list[dict[str, Any]] = [
+                    {"op": "create", "todo": {"title": f"of a batch {number}"}},
+                    {"op": "update", "id": account.todo(number + 1), "todo": {"completed": bool(number % 2)}},
+                    {"op": "delete", "id": account.todo(number + 2)},
+                ]
+                answer = await person.post("/v1/todos/batch", json={"operations": operations})
+                results = answer.json()["results"]
+                assert [result["status"] in (200, 201, 204, 404) for result in results] == [True] * 3, results
+                account.todos.append(results[0]["todo"]["id"])
+
+
+async def read(replica: Replica, ada: Person, twin: Person, pages: list[bool]) -> None:
+    """Read pages while others write, each from one of both replicas of the service."""
+    for elsewhere in pages:
+        replica.person = twin if elsewhere else ada
+        await replica.page()
+
+
+def test_whoever_reads_while_two_write_ends_with_the_account_s_state(running: tuple[asyncio.Runner, Replicas]) -> None:
+    runner, found = running
+    carried_out = 0
+
+    async def carry_out(one: list[Step], other: list[Step], pages: list[bool], limit: int) -> None:
+        ada, twin = await found.account()
+        account, replica = Account(), Replica(ada, limit)
+        await asyncio.gather(write(ada, one, account), write(twin, other, account), read(replica, ada, twin, pages))
+        later = Replica(twin, limit)
+        await asyncio.gather(replica.synchronise(), later.synchronise())
+        expected = await everything(ada)
+        assert await everything(twin) == expected
+        assert replica.todos == expected
+        assert later.todos == expected
+        # between two rounds nothing was lost either
+        await write(ada, one[:2], account)
+        await replica.synchronise()
+        assert replica.todos == await everything(twin)
+
+    @settings(max_examples=RUNS, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(programs, programs, reading, st.integers(1, 5))
+    def run(one: list[Step], other: list[Step], pages: list[bool], limit: int) -> None:
+        nonlocal carried_out
+        runner.run(carry_out(one, other, pages, limit))
+        carried_out += 1
+
+    run()
+    print(f"{carried_out} programs")  # noqa: T201  # for whoever runs this with -s
+    assert carried_out >= RUNS
+
+
+def test_rounds_that_begin_at_what_was_settled_miss_nothing(
+    running: tuple[asyncio.Runner, Replicas], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes on until the beginning of a round has passed three writes that came one after the other."""
+    runner, found = running
+    # the reader's replica waits for MongoDB's writes for less long, so that the test need not
+    monkeypatch.setattr(mongodb, "_SETTLING", mongodb._SETTLING / 5)
+
+    async def carry_out() -> None:
+        ada, twin = await found.account()
+        replica = Replica(ada, 200)
+        account, reading = Account(), True
+
+        async def keep_writing(person: Person) -> None:
+            number = 0
+            while reading:
+                number += 1
+                steps = [("create", number), ("update", number * 7), ("delete", number * 3), ("complete", number)]
+                await write(person, steps[: 1 + number % 4], account)
+                # the account stays small
+                await write(person, [("delete", 0)] if len(account.todos) > 50 else [], account)
+                del account.todos[:-50]
+
+        async def changed_since(replica: Replica) -> set[str]:
+            answer = await ada.get("/v1/todos/changes", params={"since": replica.since, "limit": 200})
+            return {todo["id"] for todo in answer.json()["changed"]}
+
+        async def keep_reading() -> None:
+            nonlocal reading
+            try:
+                for _ in range(3):
+                    landmark = (await ada.todo(title="landmark"))["id"]
+                    await replica.synchronise()
+                    while landmark in await changed_since(replica):
+                        await replica.synchronise()
+            finally:
+                reading = False
+
+        await asyncio.gather(keep_writing(ada), keep_writing(twin), keep_reading())
+        await replica.synchronise()
+        fresh = Replica(twin, 200)
+        await fresh.synchronise()
+        assert replica.todos == fresh.todos
+        assert replica.todos == await everything(twin)
+
+    runner.run(carry_out())
