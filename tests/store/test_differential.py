@@ -89,7 +89,8 @@ conditions = st.recursive(
     ),
     max_leaves=4,
 )
-wheres = st.tuples(shelves, st.lists(conditions, max_size=2))
+places = st.one_of(shelves, st.lists(shelves, max_size=3))
+wheres = st.tuples(places, st.lists(conditions, max_size=2))
 sorts = st.sampled_from(
     [(direction(key), direction(Thing.id)) for direction in (asc, desc) for key in (Thing.value, Thing.name)]
 )
@@ -111,6 +112,12 @@ operations = st.one_of(
 )
 
 
+def on(shelf: str | list[str]) -> QueryExpression:
+    """Return the condition that a thing is on a shelf, or on one of several."""
+    found = Thing.shelf.in_(shelf) if isinstance(shelf, list) else Thing.shelf == shelf
+    return found  # type: ignore[return-value]  # it is one
+
+
 async def answer(store: DocumentStore, operation: tuple[Any, ...]) -> Any:
     """Carry out an operation, and return its answer or the kind of its error."""
     try:
@@ -124,10 +131,10 @@ async def answer(store: DocumentStore, operation: tuple[Any, ...]) -> Any:
             case ("get", identity):
                 return await store.get(Thing, Thing.id == identity)
             case ("find", (shelf, where), sort, limit):
-                return await store.find(Thing, Thing.shelf == shelf, *where, sort=sort, limit=limit)
+                return await store.find(Thing, on(shelf), *where, sort=sort, limit=limit)
             case ("collect", (shelf, where), begins):
                 among = [*where, beginning(Thing.tags, begins)] if begins else where
-                found = await store.find(Thing, Thing.shelf == shelf, *among, sort=None, limit=100)
+                found = await store.find(Thing, on(shelf), *among, sort=None, limit=100)
                 return sorted(found, key=lambda thing: str(thing.id))
             case ("tally", shelf, by):
                 return sorted((await store.tally(Thing, Thing.shelf == shelf, by=by)).items(), key=repr)
@@ -137,11 +144,11 @@ async def answer(store: DocumentStore, operation: tuple[Any, ...]) -> Any:
             case ("rename", identity, number, label):
                 return await store.update(Badge, Badge.id == identity, changes={"number": number, "label": label})
             case ("delete", (shelf, where)):
-                return await store.delete(Thing, Thing.shelf == shelf, *where)
+                return await store.delete(Thing, on(shelf), *where)
             case ("delete_one", identity, where):
                 return await store.delete(Thing, Thing.id == identity, *where)
             case ("count", (shelf, where)):
-                return await store.count(Thing, Thing.shelf == shelf, *where)
+                return await store.count(Thing, on(shelf), *where)
             case ("scan",):
                 return [thing async for thing in store.scan(Thing)], [badge async for badge in store.scan(Badge)]
     except StoreError as error:

@@ -245,6 +245,6 @@ async def test_the_index_that_fixes_most_is_walked() -> None:
     by_tag = plan(Thing, normalise([on_shelf, Thing.tags == "a", Thing.tags == "b"]), asc(Thing.value))
     by_id = plan(Thing, normalise([Thing.id == ObjectId(), on_shelf]))
 
-    assert (by_value.declared.name, len(by_value.equal), len(by_value.bounds)) == ("shelf_value", 1, 1)
-    assert (by_tag.declared.name, len(by_tag.equal), len(by_tag.residual)) == ("shelf_tags", 2, 1)
+    assert (by_value.declared.name, len(by_value.fixed), len(by_value.bounds)) == ("shelf_value", 1, 1)
+    assert (by_tag.declared.name, len(by_tag.fixed), len(by_tag.residual)) == ("shelf_tags", 2, 1)
     assert by_id.declared.name == "_id_"

@@ -51,7 +51,7 @@ async def test_a_search_follows_a_todo_s_changes(ada: Person) -> None:
 async def test_a_search_is_paged_in_every_order_together_with_filters(
     ada: Person, monkeypatch: pytest.MonkeyPatch, sort: str, few: int
 ) -> None:
-    monkeypatch.setattr(service, "_FEW", few)
+    monkeypatch.setattr(service, "FEW", few)
     for number in range(9):
         due_at = None if number % 3 == 0 else f"2027-01-0{9 - number}T00:00:00Z"
         await ada.todo(title=f"plant {number % 4}", due_at=due_at, priority="high" if number % 2 else "none")

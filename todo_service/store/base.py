@@ -31,10 +31,13 @@ Stamps
 
 Indexes
     `find`, `get` by anything but the id, and `delete` are served by an index that the model declares: `find` must be
-    sorted by an index whose leading fields are fixed by equality, or not at all. What no index serves raises
+    sorted by an index whose leading fields are fixed, or not at all. A field is fixed by equality, or by `in_` of a few
+    values: up to 100 ranges are then read side by side and merged. What no index serves raises
     `UnsupportedExpression`, so that no query ever grows with the number of accounts. A query that an index serves may
-    still carry further conditions; they are applied to each document that the index yields. An index holds at most one
-    list, where the model declares a list; NaN, integers of more than 64 bits and documents cannot stand in one.
+    still carry further conditions; they are applied to each document that the index yields. Where several indexes
+    serve, the one is read that holds the conditions that come first: the rarest belongs to the front. An index holds
+    at most one list, where the model declares a list; NaN, integers of more than 64 bits and documents cannot stand in
+    one.
 """
 
 from __future__ import annotations
@@ -249,8 +252,14 @@ class DocumentStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def count(self, model: type[Model], *where: Condition) -> int:
-        """Count the documents where the conditions hold; costs what reading the index's range costs."""
+    async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
+        """Count the documents where the conditions hold; costs what reading the index's range costs.
+
+        Args:
+            model: The model to look among.
+            *where: Conditions, as of `find` in no order.
+            limit: Where to stop counting; at least 1. None: nowhere.
+        """
 
     @abc.abstractmethod
     async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:

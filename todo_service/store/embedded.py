@@ -34,9 +34,9 @@ from todo_service.store.base import (
 )
 from todo_service.store.documents import changed_keys, codec_of, decode, encode, result_of, stamped_key
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
-from todo_service.store.expressions import Comparison, Node, normalise, predicate
-from todo_service.store.indexes import Walk, clash, entry_keys, entry_prefixes
-from todo_service.store.keys import AFTER
+from todo_service.store.expressions import Comparison, Kind, Node, normalise, predicate
+from todo_service.store.indexes import Range, Walk, clash, entry_keys, entry_prefixes
+from todo_service.store.keys import AFTER, tag_of
 from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan, tally_plan
 from todo_service.store.writer import Writer
 
@@ -172,13 +172,13 @@ class EmbeddedStore(DocumentStore):
             deleted += await self._write(work_on(identities[start : start + _SLICE]))
         return deleted
 
-    async def count(self, model: type[Model], *where: Condition) -> int:
+    async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
         nodes = normalise(where)
         single = _identity_in(nodes)
         if single is not None:
             return int(self._get_by_id(model, single, nodes) is not None)
-        return len(await self._identities(model, nodes))
+        return len(await self._identities(model, nodes, limit))
 
     async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
         """See `DocumentStore.tally`."""
@@ -241,9 +241,9 @@ class EmbeddedStore(DocumentStore):
         walk = self._walk(model, nodes, sort)
         return await self._take(walk.documents, limit)
 
-    async def _identities(self, model: type[Model], nodes: tuple[Node, ...]) -> list[bytes]:
+    async def _identities(self, model: type[Model], nodes: tuple[Node, ...], limit: int | None = None) -> list[bytes]:
         walk = self._walk(model, nodes, None)
-        return await self._take(walk.identities, None)
+        return await self._take(walk.identities, limit)
 
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
         collection = self._collection(model)
@@ -355,11 +355,12 @@ class EmbeddedStore(DocumentStore):
 class PrimaryWalk(Walk):
     """Goes through documents in the order of their ids."""
 
-    def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
+    def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
         # the documents' own keys are ids without the tag that an index gives them
-        start, end = self._range.start[1:], self._range.end[1:] or _AFTER_EVERY_ID
+        tag = tag_of(Kind.OBJECT_ID)
+        start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
         for identity, _ in self._between(transaction.cursor(self._documents), start, end):
-            yield identity, identity
+            yield tag + identity, identity
 
 
 def _advance(steps: Iterator[bytes | None], found: list[bytes], limit: int | None, looks: int | None) -> bool:

@@ -79,7 +79,10 @@ class Environment:
 
     def database(self, name: str, transaction: lmdb.Transaction | None = None) -> lmdb._Database:
         """Return a named database; without a transaction to look in it is made if it is not there."""
-        return self._lmdb.open_db(name.encode(), txn=transaction, create=transaction is None)
+        if transaction is not None:
+            return self._lmdb.open_db(name.encode(), txn=transaction, create=False)
+        # in a transaction of ours, for another process may let the map grow meanwhile
+        return self.write(lambda writing: self._lmdb.open_db(name.encode(), txn=writing))
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:

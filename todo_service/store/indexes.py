@@ -7,8 +7,10 @@ not know: a walk puts them in order by the documents themselves.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
 from itertools import product
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import lmdb
@@ -52,20 +54,26 @@ def _stored(full: bytes, identity: bytes) -> bytes:
 
 
 class Range(NamedTuple):
-    """The keys of a plan, from `start` to before `end`.
+    """The keys of a plan that begin with the same values, from `start` to before `end`.
 
     Attributes:
+        prefix: The values.
         exact: Whether each key in it is of the plan. It is not where the bounds themselves had to be cut.
     """
 
+    prefix: bytes
     start: bytes
     end: bytes
     exact: bool
 
 
-def range_of(plan: Plan) -> Range:
-    """Return the part of an index that a plan walks."""
-    prefix = b"".join(encode(value) for value in plan.equal)
+def ranges_of(plan: Plan) -> list[Range]:
+    """Return the parts of an index that a plan walks, in order."""
+    prefixes = {b"".join(parts) for parts in product(*([encode(value) for value in values] for values in plan.fixed))}
+    return [_range_of(plan, prefix) for prefix in sorted(prefixes)]
+
+
+def _range_of(plan: Plan, prefix: bytes) -> Range:
     start, end = prefix, prefix + AFTER
     if plan.bounds:
         kind = kind_of(plan.bounds[0].value)
@@ -86,7 +94,7 @@ def range_of(plan: Plan) -> Range:
                 start = prefix + encode_beginning(bound.value)
                 end = start + AFTER
     exact = len(start) <= CUT and len(end) <= CUT
-    return Range(start[:CUT], end if len(end) <= CUT else end[:CUT] + AFTER * (_ID_BYTES + 1), exact)
+    return Range(prefix, start[:CUT], end if len(end) <= CUT else end[:CUT] + AFTER * (_ID_BYTES + 1), exact)
 
 
 class Walk:
@@ -100,14 +108,14 @@ class Walk:
 
     def __init__(self, plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
         self._plan = plan
-        self._range = range_of(plan)
+        self._ranges = ranges_of(plan)
         self._documents = documents
         self._index = index
-        settled = [Comparison(key, "$eq", value) for key, value in zip(plan.declared.keys, plan.equal, strict=False)]
+        settled = [Comparison(key, "$in", values) for key, values in zip(plan.declared.keys, plan.fixed, strict=False)]
         self._everything = predicate((*settled, *plan.bounds, *plan.residual))
-        self._residual = predicate(plan.residual) if self._range.exact else self._everything
+        self._residual = predicate(plan.residual) if all(part.exact for part in self._ranges) else self._everything
         # a list whose elements are walked may hold a document more than once
-        self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.equal) :]
+        self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
 
     def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the id of each document that matches, and None for each that was looked at and does not."""
@@ -127,31 +135,38 @@ class Walk:
 
     def _walk(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes | None]]:
         """Yield ids in order; with the document where it was read to be put in order, and matches."""
-        cut: bytes | None = None
-        ties: list[bytes] = []
+        walks = [self._walk_range(transaction, part) for part in self._ranges]
+        steps = heapq.merge(*walks, key=itemgetter(0), reverse=self._plan.descending) if len(walks) > 1 else walks[0]
         seen: set[bytes] = set()
-        for key, identity in self._entries(transaction):
+        for _, identity, raw in steps:
             if self._repeating:
                 if identity in seen:
                     continue
                 seen.add(identity)
+            yield identity, raw
+
+    def _walk_range(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+        """Yield what a range holds, in order, each with its key after the prefix, by which ranges are merged."""
+        cut: bytes | None = None
+        ties: list[bytes] = []
+        for key, identity in self._entries(transaction, part):
             if cut is not None and not (len(key) > CUT and key.startswith(cut)):
-                yield from self._in_order(transaction, ties)
+                yield from self._in_order(transaction, part, ties)
                 cut, ties = None, []
             if len(key) > CUT:
                 cut = key[:CUT]
                 ties.append(identity)
             else:
-                yield identity, None
+                yield key[len(part.prefix) :], identity, None
         if ties:
-            yield from self._in_order(transaction, ties)
+            yield from self._in_order(transaction, part, ties)
 
     def tally(self, transaction: lmdb.Transaction) -> dict[Any, int]:
         """Count the documents by the value of the index's key before the id; the plan fixes all keys before that."""
         key = self._plan.declared.keys[-2]
         counts: dict[Any, int] = {}
         runs: dict[bytes, tuple[int, bytes]] = {}
-        for entry, identity in self._entries(transaction):
+        for entry, identity in self._entries(transaction, self._ranges[0]):
             if len(entry) > CUT:
                 value = decode(transaction.get(identity, db=self._documents)).get(key)
                 counts[value] = counts.get(value, 0) + 1
@@ -163,8 +178,8 @@ class Walk:
             counts[value] = counts.get(value, 0) + count
         return counts
 
-    def _entries(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes]]:
-        return self._between(transaction.cursor(self._index), self._range.start, self._range.end)
+    def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
+        return self._between(transaction.cursor(self._index), part.start, part.end)
 
     def _between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the entries from `start` to before `end`, in the plan's direction."""
@@ -179,17 +194,18 @@ class Walk:
                 yield cursor.item()
                 found = cursor.next()
 
-    def _in_order(self, transaction: lmdb.Transaction, ties: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        prefix = b"".join(encode(value) for value in self._plan.equal)
+    def _in_order(
+        self, transaction: lmdb.Transaction, part: Range, ties: list[bytes]
+    ) -> Iterator[tuple[bytes, bytes, bytes]]:
         found = []
         for identity in dict.fromkeys(ties):
             raw = transaction.get(identity, db=self._documents)
             document = decode(raw)
             if self._everything is None or self._everything(document):
-                full = min(key for key in _full_keys(self._plan.declared, document) if key.startswith(prefix))
-                found.append((full, identity, raw))
-        found.sort(key=lambda entry: entry[0], reverse=self._plan.descending)
-        yield from ((identity, raw) for _, identity, raw in found)
+                full = min(key for key in _full_keys(self._plan.declared, document) if key.startswith(part.prefix))
+                found.append((full[len(part.prefix) :], identity, raw))
+        found.sort(key=itemgetter(0), reverse=self._plan.descending)
+        yield from found
 
 
 def clash(

@@ -138,16 +138,18 @@ class MongoDBStore(DocumentStore):
     ) -> list[Any]:
         """See `DocumentStore.find`."""
         nodes = normalise(where)
-        hint = plan(model, nodes, sort).declared.name
+        chosen = plan(model, nodes, sort)
         if limit < 1:
             return []
         with _errors():
             cursor = self._reading(model, into).find(
-                to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1, hint=hint
+                to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1, hint=chosen.declared.name
             )
             if sort is not None:
                 keys, descending = sort_keys(sort)
-                cursor = cursor.sort([(key, -1 if descending else 1) for key in keys])
+                # MongoDB merges the ranges of an index only in an order that begins after them
+                varying = [(key, -1 if descending else 1) for key in keys if key not in chosen.constant]
+                cursor = cursor.sort(varying) if varying else cursor
             documents = await cursor.to_list(None)
         return [result_of(document, model, into) for document in documents]
 
@@ -176,11 +178,12 @@ class MongoDBStore(DocumentStore):
             result = await self._collection(model).delete_many(to_filter(nodes), hint=_hint(model, nodes))
         return int(result.deleted_count)
 
-    async def count(self, model: type[Model], *where: Condition) -> int:
+    async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
         nodes = normalise(where)
+        options: dict[str, Any] = {"hint": _hint(model, nodes)} | ({} if limit is None else {"limit": limit})
         with _errors():
-            return int(await self._collection(model).count_documents(to_filter(nodes), hint=_hint(model, nodes)))
+            return int(await self._collection(model).count_documents(to_filter(nodes), **options))
 
     async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
         """See `DocumentStore.tally`: the index covers the query, no document is read."""

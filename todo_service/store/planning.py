@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Sequence
 from functools import cache
+from math import prod
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
 from odmantic import Model
@@ -18,6 +19,8 @@ from todo_service.store.base import Sort, UnsupportedExpression
 from todo_service.store.expressions import BEGINS, Comparison, Kind, Node, kind_of
 
 PRIMARY: Final = "_id_"
+MOST_RANGES: Final = 100
+"""How many ranges of an index a query may be served from at most; MongoDB takes twice as many."""
 
 
 class DeclaredIndex(NamedTuple):
@@ -43,17 +46,24 @@ class Plan(NamedTuple):
 
     Attributes:
         declared: The index.
-        equal: The values of its first keys.
-        bounds: The comparisons that bound the key after them.
+        fixed: For each of its first keys the values that it may have: one by equality, several by `$in`. Where
+            there are several, that many ranges are walked side by side and merged.
+        bounds: The comparisons that bound the key after the fixed ones.
         residual: The conditions that the index does not settle.
         descending: Whether the index is walked backwards.
     """
 
     declared: DeclaredIndex
-    equal: tuple[Any, ...]
+    fixed: tuple[tuple[Any, ...], ...]
     bounds: tuple[Comparison, ...]
     residual: tuple[Node, ...]
     descending: bool
+
+    @property
+    def constant(self) -> frozenset[str]:
+        """The keys that have the same value in all that is found."""
+        single = (key for key, values in zip(self.declared.keys, self.fixed, strict=False) if len(values) == 1)
+        return frozenset(single) - {self.declared.list_key}
 
 
 @cache
@@ -108,7 +118,7 @@ def sort_keys(sort: Sort) -> tuple[tuple[str, ...], bool]:
 
 
 def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) -> Plan:
-    """Return how a query is served best: by the index that fixes most, then the one that bounds.
+    """Return how a query is served best: by the id, or by the index that holds the conditions that come first.
 
     Args:
         model: The model.
@@ -120,14 +130,15 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     """
     nodes = tuple(where)
     wanted, descending = sort_keys(sort) if sort is not None else ((), False)
-    best: tuple[tuple[bool, int, int, int], Plan] | None = None
+    best: tuple[tuple[Any, ...], Plan] | None = None
     for index in declared_indexes(model):
         candidate = _candidate(index, nodes, wanted, descending)
         if candidate is not None:
-            # the beginning of a word is rarer than anything else that documents agree in
-            by_word = any(bound.operator == BEGINS for bound in candidate.bounds)
-            rank = (by_word, len(candidate.equal), len(candidate.bounds), -len(index.keys))
-            if best is None or rank > best[0]:
+            held = [number for number, node in enumerate(nodes) if node not in candidate.residual]
+            # of two that agree the one that holds more, then the shorter one
+            by_id = index.name == PRIMARY
+            rank = (not (by_id and candidate.fixed), by_id, [*held, len(nodes)], len(index.keys))
+            if best is None or rank < best[0]:
                 best = rank, candidate
     if best is None:
         order = f" in the order {', '.join(wanted)}" if wanted else ""
@@ -160,38 +171,49 @@ def tally_plan(model: type[Model], where: Iterable[Node], key: str) -> Plan:
 
 def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan | None:
     used: list[Node] = []
-    equal: list[Any] = []
+    fixed: list[tuple[Any, ...]] = []
     for key in index.keys:
-        node = next((node for node in nodes if isinstance(node, Comparison) and node[:2] == (key, "$eq")), None)
+        several = key != index.list_key and key not in wanted
+        node = _fixing(nodes, key, MOST_RANGES // prod(map(len, fixed)) if several else 1)
         if node is None:
             break
         used.append(node)
-        equal.append(node.value)
-    rest = index.keys[len(equal) :]
-    bounds = _bounds(nodes, rest[0]) if rest else ()
+        fixed.append(node.value if node.operator == "$in" else (node.value,))
+    rest = index.keys[len(fixed) :]
+    bounds, settled = _bounds(nodes, rest[0]) if rest else ((), ())
     # it holds a document once for each element; only a walk in no order can leave the doubles out
     if index.list_key in rest and (wanted or rest[0] != index.list_key or [b.operator for b in bounds] != [BEGINS]):
         return None
-    fixed = set(index.keys[: len(equal)]) - {index.list_key}
-    order = tuple(key for key in wanted if key not in fixed)
-    if order != rest[: len(order)]:
+    if not fixed and not bounds:
         return None
-    if not equal and not bounds:
-        return None
-    residual = tuple(node for node in nodes if node not in used and node not in bounds)
-    return Plan(index, tuple(equal), bounds, residual, descending)
+    residual = tuple(node for node in nodes if node not in used and node not in settled)
+    found = Plan(index, tuple(fixed), bounds, residual, descending)
+    order = tuple(key for key in wanted if key not in found.constant)
+    return found if order == rest[: len(order)] else None
 
 
-def _bounds(nodes: tuple[Node, ...], key: str) -> tuple[Comparison, ...]:
-    """Return the comparisons that bound a key: a beginning, or one from below and one from above, of one kind."""
-    begins = next((n for n in nodes if isinstance(n, Comparison) and n[:2] == (key, BEGINS)), None)
+def _fixing(nodes: tuple[Node, ...], key: str, most: int) -> Comparison | None:
+    """Return the condition that says what a key's value is, or which of a few it is; equality first."""
+    on_key = [node for node in nodes if isinstance(node, Comparison) and node.key == key]
+    equal = next((node for node in on_key if node.operator == "$eq"), None)
+    few = (node for node in on_key if node.operator == "$in" and 1 <= len(node.value) <= most)
+    return equal or next((node for node in few if most > 1), None)
+
+
+def _bounds(nodes: tuple[Node, ...], key: str) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
+    """Return the comparisons that bound a key, and all that they settle.
+
+    A key is bounded by a beginning, or by the tightest from below and from above, of one kind.
+    """
+    on_key = [node for node in nodes if isinstance(node, Comparison) and node.key == key]
+    begins = next((node for node in on_key if node.operator == BEGINS), None)
     if begins is not None:
-        return (begins,)
-    below = next(
-        (n for n in nodes if isinstance(n, Comparison) and n.key == key and n.operator in ("$gt", "$gte")), None
-    )
-    above = next(
-        (n for n in nodes if isinstance(n, Comparison) and n.key == key and n.operator in ("$lt", "$lte")), None
-    )
-    found = tuple(node for node in (below, above) if node is not None and kind_of(node.value) is not Kind.NULL)
-    return found if len({kind_of(node.value) for node in found}) == 1 else found[:1]
+        return (begins,), (begins,)
+    ranges = [n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and kind_of(n.value) is not Kind.NULL]
+    # what is of another kind than the first is left to be applied to the documents
+    settled = tuple(node for node in ranges if kind_of(node.value) is kind_of(ranges[0].value))
+    below = [node for node in settled if node.operator in ("$gt", "$gte")]
+    above = [node for node in settled if node.operator in ("$lt", "$lte")]
+    tightest = [max(below, key=lambda node: (node.value, node.operator == "$gt"))] if below else []
+    tightest += [min(above, key=lambda node: (node.value, node.operator == "$lte"))] if above else []
+    return tuple(tightest), settled

@@ -59,18 +59,19 @@ class Todo(Model):
 
     model_config = {
         "collection": "todos",
-        # one index an order, each within the owner and ending with the id, so that every page starts with one seek
+        # one index an order, each within the owner and ending with the id, so that every page starts with one seek;
+        # whether a todo is completed stands before the order, since what is open is what people look at, and a list
+        # of both merges two ranges
         "indexes": lambda: [
-            Index(Todo.owner, Todo.created_at, Todo.id, name="owner_created_at"),
-            Index(Todo.owner, Todo.updated_at, Todo.id, name="owner_updated_at"),
-            Index(Todo.owner, Todo.due_at, Todo.id, name="owner_due_at"),
-            Index(Todo.owner, Todo.priority_rank, Todo.id, name="owner_priority"),
-            Index(Todo.owner, Todo.title_key, Todo.id, name="owner_title"),
-            Index(Todo.owner, Todo.position, Todo.id, name="owner_position"),
-            Index(Todo.owner, Todo.tags, Todo.created_at, Todo.id, name="owner_tags"),
-            Index(Todo.owner, Todo.list_id, Todo.created_at, Todo.id, name="owner_list"),
-            Index(Todo.owner, Todo.list_id, Todo.position, Todo.id, name="owner_list_position"),
+            Index(Todo.owner, Todo.completed, Todo.created_at, Todo.id, name="owner_completed_created_at"),
+            Index(Todo.owner, Todo.completed, Todo.updated_at, Todo.id, name="owner_completed_updated_at"),
             Index(Todo.owner, Todo.completed, Todo.due_at, Todo.id, name="owner_completed_due_at"),
+            Index(Todo.owner, Todo.completed, Todo.title_key, Todo.id, name="owner_completed_title"),
+            Index(Todo.owner, Todo.completed, Todo.position, Todo.id, name="owner_completed_position"),
+            Index(Todo.owner, Todo.tags, Todo.completed, Todo.created_at, Todo.id, name="owner_tags"),
+            Index(Todo.owner, Todo.list_id, Todo.completed, Todo.created_at, Todo.id, name="owner_list"),
+            Index(Todo.owner, Todo.list_id, Todo.completed, Todo.position, Todo.id, name="owner_list_position"),
+            Index(Todo.owner, Todo.completed, Todo.priority_rank, Todo.id, name="owner_completed_priority"),
             Index(Todo.owner, Todo.words, name="owner_words"),
             Index(Todo.owner, Todo.facets, Todo.id, name="owner_facets"),
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),

@@ -16,16 +16,19 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, beginning
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.changes import Change, Place, Since
 from todo_service.todos.documents import Step, Todo, TodoList
 from todo_service.todos.query import (
+    FEW,
     PRIORITIES,
     Position,
     arranged,
-    conditions,
+    filters_of,
+    not_overdue,
+    ordered,
     position_of,
     priority_rank,
     spans,
@@ -39,7 +42,6 @@ TAG_LENGTH: Final = 50
 STEPS: Final = 100
 REMEMBERED: Final = timedelta(days=30)
 """How long a deletion is remembered for those who ask for changes."""
-_FEW: Final = 1000
 _SWEEP: Final = 200
 _MARKS: Final = 10
 _PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
@@ -163,11 +165,10 @@ class Todos:
             owner=self._owner,
             completed_at=completed_at,
             due_local=None,
-            words=_words(fields),
-            facets=_facets(fields),
             version=1,
             created_at=created_at,
             updated_at=moment,
+            **derived(fields),
             **fields,
         )
 
@@ -205,31 +206,41 @@ class Todos:
         """
         if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
-        where = [Todo.owner == self._owner, *conditions(query, now())]
+        if query.q is not UNSET and not words_of(query.q):
+            return [], None
+        if query.completed is True and query.overdue is True:
+            return [], None
+        moment = now()
+        filters, late = filters_of(query, moment), not_overdue(query, moment)
         wanted = query.limit + 1
-        found: list[dto.Todo] | None = None
-        if query.q is not UNSET:
-            words = words_of(query.q)
-            if not words:
-                return [], None
-            # the index is asked for the longest word, which few todos have
-            where += [beginning(Todo.words, word) for word in sorted(words, key=len, reverse=True)]
-            found = await self._few(where, query.sort, after)
+        found = None if len(filters) == 1 or ordered(query) else await self._few(query, filters, late, after)
         if found is None:
             found = []
-            for span in spans(query.sort, after):
+            where = [condition for conditions in filters for condition in conditions]
+            for span in spans(query, after):
+                # the store reads the index that holds the first conditions
+                conditions = [Todo.owner == self._owner, *span.where, *where, *late]
                 found += await self._store.find(
-                    Todo, *where, *span.where, sort=span.sort, limit=wanted - len(found), into=dto.Todo
+                    Todo, *conditions, sort=span.sort, limit=wanted - len(found), into=dto.Todo
                 )
                 if len(found) == wanted:
                     break
         page = found[: query.limit]
         return page, position_of(query.sort, page[-1]) if len(found) > len(page) else None
 
-    async def _few(self, where: list[Condition], sort: str, after: Position | None) -> list[dto.Todo] | None:
-        """Return what a search finds, in order, or None where it finds so much that its order's index is shorter."""
-        few = await self._store.find(Todo, *where, sort=None, limit=_FEW + 1, into=dto.Todo)
-        return arranged(few, sort, after) if len(few) <= _FEW else None
+    async def _few(
+        self, query: dto.TodoQuery, filters: list[list[Condition]], late: list[Condition], after: Position | None
+    ) -> list[dto.Todo] | None:
+        """Return what the rarest of the filters leaves, in order, or None where that is more than `FEW`."""
+        mine = Todo.owner == self._owner
+        *rare, _ = filters
+        counts = [await self._store.count(Todo, mine, *conditions, limit=FEW + 1) for conditions in rare]
+        if min(counts) > FEW:
+            return None
+        where = [condition for conditions in (rare[counts.index(min(counts))], *filters) for condition in conditions]
+        # meanwhile it may have become a few more
+        few = await self._store.find(Todo, mine, *where, *late, sort=None, limit=2 * FEW, into=dto.Todo)
+        return arranged(few, query.sort, after) if len(few) < 2 * FEW else None
 
     async def update(
         self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, mark: ObjectId | None = None
@@ -335,9 +346,7 @@ class Todos:
 
         while True:
             where = [Todo.owner == self._owner, Todo.list_id == list_id]
-            found = await self._store.find(
-                Todo, *where, sort=(asc(Todo.created_at), asc(Todo.id)), limit=_SWEEP, into=dto.Todo
-            )
+            found = await self._store.find(Todo, *where, sort=None, limit=_SWEEP, into=dto.Todo)
             for todo in found:
                 try:
                     if delete:
@@ -518,6 +527,11 @@ def _facets(fields: Mapping[str, Any]) -> str:
 
 def _words(fields: Mapping[str, Any]) -> list[str]:
     return words_of(fields["title"], fields["description"], *(step.title for step in fields["steps"]))
+
+
+def derived(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a todo that are made from others."""
+    return {"words": _words(fields), "facets": _facets(fields)}
 
 
 def _tag_counts(facets: list[tuple[tuple[bool, str, str | None, list[str]], int]]) -> list[dto.TagCount]:

@@ -1,0 +1,235 @@
+"""Every list and search is served by an index on both stores, and a page's cost does not grow with the account."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from msgspec import structs
+from odmantic import Model
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener, CommandStartedEvent, register
+
+from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
+from todo_service.app import MODELS
+from todo_service.store.base import DocumentStore, Sort
+from todo_service.store.embedded import EmbeddedStore
+from todo_service.store.expressions import Node
+from todo_service.store.indexes import Walk
+from todo_service.store.mongodb import MongoDBStore
+from todo_service.store.planning import plan
+from todo_service.timestamps import Timestamp
+from todo_service.todos.dto import TodoQuery
+from todo_service.todos.query import FEW, ORDERS, ordered, position_of
+from todo_service.todos.service import Todos
+
+pytestmark = pytest.mark.anyio
+SIZE = 20_000
+PAGE = 20
+SORTS = [direction + field for field in ORDERS for direction in ("", "-")]
+LATE, LATER = (Timestamp.parse(f"2026-{text}T00:00:00Z") for text in ("01-14", "12-01"))
+FILTERS: dict[str, dict[str, Any]] = {
+    "open": {"completed": False},
+    "completed": {"completed": True},
+    "one priority": {"priority": ["high"]},
+    "two priorities": {"priority": ["none", "urgent"]},
+    "a rare tag": {"tag": ["rare"]},
+    "a common tag": {"tag": ["common"]},
+    "two tags": {"tag": ["common", "rare"]},
+    "a small list": {"list_id": str(SMALL_LIST)},
+    "a large list": {"list_id": str(LARGE_LIST)},
+    "the inbox": {"list_id": "inbox"},
+    "due after": {"due_after": LATER},
+    "due before": {"due_before": LATE},
+    "overdue": {"overdue": True},
+    "not overdue": {"overdue": False},
+    "created after": {"created_after": LATE},
+    "created before": {"created_before": LATE},
+    "updated after": {"updated_after": LATE},
+    "a rare word": {"q": "seld"},
+    "a common word": {"q": "some"},
+    "a common word and a rare one": {"q": "something seldom"},
+}
+
+
+class Seen(NamedTuple):
+    """What a call of the store cost.
+
+    Attributes:
+        name: The index; empty where nothing had to be read.
+        looks: How many of its keys, or how many documents, were looked at.
+    """
+
+    name: str
+    looks: int
+
+
+class WatchedStore(EmbeddedStore):
+    """The embedded store, which keeps its plans and counts what each looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.calls: list[Seen] = []
+
+    def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
+        walk = super()._walk(model, nodes, sort)
+        entries, place = walk._entries, len(self.calls)
+        self.calls.append(Seen(plan(model, nodes, sort).declared.name, 0))
+
+        def counted(*arguments: Any) -> Iterator[tuple[bytes, bytes]]:
+            for entry in entries(*arguments):
+                self.calls[place] = Seen(self.calls[place].name, self.calls[place].looks + 1)
+                yield entry
+
+        walk._entries = counted  # type: ignore[method-assign, assignment]  # it watches
+        return walk
+
+
+class Commands(CommandListener):
+    """Keeps what is asked of MongoDB's todos."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name in ("find", "aggregate") and event.command.get(event.command_name) == "todos":
+            own = ("$", "lsid", "maxTimeMS", "cursor")
+            asked = {name: value for name, value in event.command.items() if not name.startswith(own)}
+            self.asked.append(asked | ({"cursor": {}} if event.command_name == "aggregate" else {}))
+
+    def succeeded(self, event: object) -> None:
+        pass
+
+    def failed(self, event: object) -> None:
+        pass
+
+
+class Watched(NamedTuple):
+    """A store with a large account, whose calls can be looked at."""
+
+    store: DocumentStore
+    todos: Todos
+    commands: Commands
+    database: Any
+
+    def seen(self) -> list[Seen]:
+        """Return what was seen since the last time."""
+        if isinstance(self.store, WatchedStore):
+            found = list(self.store.calls)
+            self.store.calls.clear()
+            return found
+        found = [self._explained(command) for command in self.commands.asked]
+        self.commands.asked.clear()
+        return found
+
+    def _explained(self, command: dict[str, Any]) -> Seen:
+        explained = self.database.command("explain", command, verbosity="executionStats")
+        [stages] = [list(_having("stage", plan)) for plan in _found("winningPlan", explained)]
+        [looks] = [
+            max(stats["totalKeysExamined"], stats["totalDocsExamined"])
+            for stats in _having("totalKeysExamined", explained)
+        ]
+        names = {stage["stage"] for stage in stages}
+        assert not names & {"COLLSCAN", "SORT"}, command
+        indexes = {stage["indexName"] for stage in stages if "indexName" in stage}
+        assert len(indexes) == (names != {"EOF"}), command
+        return Seen("".join(indexes), looks)
+
+
+def _found(name: str, explained: Any) -> Iterator[Any]:
+    """Yield every value of this name, however deep."""
+    for inner in _having(name, explained):
+        yield inner[name]
+
+
+def _having(name: str, explained: Any) -> Iterator[dict[str, Any]]:
+    """Yield every dictionary that has this name, however deep."""
+    if isinstance(explained, dict):
+        if name in explained:
+            yield explained
+        explained = list(explained.values())
+    if isinstance(explained, list):
+        for value in explained:
+            yield from _having(name, value)
+
+
+@pytest.fixture(scope="module", params=["embedded", "mongodb"])
+async def watched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any
+) -> AsyncIterator[Watched]:
+    """A large account, beside a small one, on each store."""
+    commands = Commands()
+    register(commands)
+    async with AsyncExitStack() as stack:
+        if request.param == "embedded":
+            store: DocumentStore = WatchedStore(tmp_path_factory.mktemp("plans") / "store")
+            database = None
+        else:
+            uri: str = request.getfixturevalue("mongodb_uri")
+            address, _, options = uri.partition("?")
+            name = f"test_{uuid.uuid4().hex}"
+            store = MongoDBStore(f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else ""))
+            client = stack.enter_context(MongoClient[dict[str, Any]](uri))
+            stack.callback(client.drop_database, name)
+            database = client[name]
+        await store.open(*MODELS)
+        stack.push_async_callback(store.close)
+
+        async def time_zone() -> str:
+            return "UTC"
+
+        await load(store, 50)
+        yield Watched(store, Todos(store, await load(store, SIZE), time_zone), commands, database)
+
+
+def queries() -> Iterator[tuple[str, TodoQuery]]:
+    """Yield every filter alone in every order, and every two filters in one."""
+    for sort in SORTS:
+        yield sort, TodoQuery(sort=sort, limit=PAGE)  # type: ignore[arg-type]  # one of them
+        for name, given in FILTERS.items():
+            yield f"{name}, {sort}", TodoQuery(sort=sort, limit=PAGE, **given)  # type: ignore[arg-type]  # as above
+    for (one, given), (other, more) in itertools.combinations(FILTERS.items(), 2):
+        yield f"{one}, {other}", TodoQuery(sort="-title", limit=PAGE, **(given | more))
+
+
+async def test_every_list_and_search_reads_an_index_and_sorts_nothing(watched: Watched) -> None:
+    watched.seen()
+    for name, query in queries():
+        _, after = await watched.todos.page(query, None)
+        if after is not None:
+            await watched.todos.page(query, after)
+        seen = watched.seen()
+        assert seen or (query.completed and query.overdue), name
+        assert all(call.name.startswith("owner_") for call in seen if call.name), (name, seen)
+
+
+async def test_a_page_whose_order_s_index_holds_the_filters_costs_the_page_at_any_depth(watched: Watched) -> None:
+    for name, query in queries():
+        if not ordered(query):
+            continue
+        everything, _ = await watched.todos.page(structs.replace(query, limit=2000), None)
+        middle = position_of(query.sort, everything[len(everything) // 2])
+        for after in (None, middle):
+            watched.seen()
+            items, _ = await watched.todos.page(query, after)
+            looks = sum(call.looks for call in watched.seen())
+            assert looks <= len(items) + 20, (name, after, looks)
+
+
+@pytest.mark.parametrize(
+    "name", ["a rare tag", "two tags", "a small list", "due before", "a rare word", "a common word and a rare one"]
+)
+async def test_a_filter_that_leaves_few_costs_what_it_leaves_in_every_order(watched: Watched, name: str) -> None:
+    others: list[dict[str, Any]] = [{}, {"completed": False}, {"q": "some"}]
+    for sort, other in itertools.product(SORTS, others):
+        query = TodoQuery(sort=sort, limit=PAGE, **(other | FILTERS[name]))
+        watched.seen()
+        await watched.todos.page(query, None)
+        looks = [call.looks for call in watched.seen()]
+        assert max(looks) <= FEW + 1, (sort, looks)
+        assert len(looks) <= 4, (sort, looks)
