@@ -72,3 +72,10 @@ def running_service(
     finally:
         if process.poll() is None:
             service.stop()
+
+
+def caught_signals(process: int) -> set[int]:
+    """Return the numbers of the signals that a process has handlers for."""
+    status = Path(f"/proc/{process}/status").read_text()
+    mask = int(status.split("SigCgt:")[1].split()[0], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}

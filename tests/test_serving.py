@@ -20,7 +20,7 @@ import pytest
 
 from tests.mongod import free_port
 from tests.people import Person, UserCreateFactory
-from tests.serving import START_SECONDS, Service, environment, running_service
+from tests.serving import START_SECONDS, Service, caught_signals, environment, running_service
 
 KILLS = 20
 CREATES = 1000
@@ -157,13 +157,6 @@ def test_a_signal_stops_it_with_status_0(tmp_path: Path, workers: str, number: s
         assert service.process.wait(timeout=10) == 0
 
 
-def caught_signals(process: subprocess.Popen[str]) -> set[int]:
-    """Return the numbers of the signals that a process has handlers for."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    mask = int(status.split("SigCgt:")[1].split()[0], 16)
-    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_process_1_that_is_stopped_while_it_starts_ends_with_status_0(tmp_path: Path, workers: str) -> None:
     # what process 1 of a container does not catch is not delivered to it, as if it were ignored
@@ -172,7 +165,7 @@ def test_a_process_1_that_is_stopped_while_it_starts_ends_with_status_0(tmp_path
         command, env=environment(tmp_path, WORKERS=workers), cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     try:
-        while signal.SIGTERM not in caught_signals(process):
+        while signal.SIGTERM not in caught_signals(process.pid):
             assert process.poll() is None
         process.terminate()
         _, said = process.communicate(timeout=START_SECONDS)

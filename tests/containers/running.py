@@ -1,0 +1,115 @@
+"""Containers: run as operators run them, with all that can be taken from them taken away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx
+
+from tests.containers.images import podman
+from tests.mongod import free_port
+from tests.serving import START_SECONDS
+
+HARDENED: Final = (
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+)
+
+
+class Container:
+    """A container of the service.
+
+    Attributes:
+        name: Its name.
+        url: Where its published port answers.
+    """
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What podman knows of it."""
+        found: dict[str, Any] = json.loads(podman("container", "inspect", self.name))[0]["State"]
+        return found
+
+    def await_ready(self) -> None:
+        """Return when the service is ready."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.state["Running"], self.logs()
+            assert time.monotonic() < deadline, self.logs()
+
+    def python(self, code: str) -> str:
+        """Run Python inside it, as the user that the service runs as, and return what it prints."""
+        return podman("exec", self.name, "python", "-c", code)
+
+    def healthy(self) -> bool:
+        """Return what the image's own health check says."""
+        command = ["podman", "healthcheck", "run", self.name]
+        status = subprocess.run(command, capture_output=True, check=False).returncode
+        assert status in (0, 1)
+        return status == 0
+
+    def stop(self, grace_seconds: int = 10) -> int:
+        """Stop it, killing it after a grace, and return its exit status."""
+        podman("stop", "--time", str(grace_seconds), self.name)
+        return self.exit_status()
+
+    def exit_status(self) -> int:
+        """Return its exit status, when it has ended."""
+        return int(podman("wait", self.name))
+
+    def logs(self) -> str:
+        """Return all that it has printed."""
+        done = subprocess.run(["podman", "logs", self.name], capture_output=True, text=True, check=True)  # noqa: S607  # from PATH
+        return done.stdout + done.stderr
+
+
+@contextmanager
+def container(image: str, *options: str, port: int = 8000, ready: bool = True) -> Iterator[Container]:
+    """Run an image, hardened, with its port published on loopback, until the block ends.
+
+    Args:
+        image: Its name.
+        options: Further options of `podman run`.
+        port: The port that the service listens on inside.
+        ready: Whether to wait until the service is ready.
+    """
+    name = f"test-{uuid.uuid4().hex}"
+    published = free_port()
+    network = any(option.startswith("--network") for option in options)
+    ports = () if network else ("--publish", f"127.0.0.1:{published}:{port}")
+    podman("run", "--detach", "--name", name, *HARDENED, *ports, *options, image)
+    running = Container(name, f"http://127.0.0.1:{published}")
+    try:
+        if ready:
+            running.await_ready()
+        yield running
+    finally:
+        podman("rm", "--force", "--time", "0", "--volumes", name)
+
+
+@contextmanager
+def volume() -> Iterator[str]:
+    """Make a named volume that lasts until the block ends."""
+    name = f"test-{uuid.uuid4().hex}"
+    podman("volume", "create", name)
+    try:
+        yield name
+    finally:
+        podman("volume", "rm", name)

@@ -1,0 +1,197 @@
+"""The image as operators run it: read-only, without capabilities, through its published port."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.containers.conftest import Figures
+from tests.containers.images import Image, podman
+from tests.containers.running import Container, container, volume
+from tests.serving import START_SECONDS, caught_signals
+
+ACCOUNT = {"username": "ada", "email": "ada@example.com", "password": "correct horse battery"}
+SECRET_KEY = "a secret of the tests, 32 bytes long"
+IN_FLIGHT = 50
+
+
+def sign_in(service: Container) -> dict[str, str]:
+    """Sign in and return the header that says so."""
+    form = {"grant_type": "password", "username": ACCOUNT["username"], "password": ACCOUNT["password"]}
+    answer = httpx.post(f"{service.url}/v1/auth/token", data=form)
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+def register(service: Container) -> dict[str, str]:
+    """Register, sign in, and return the header that says so."""
+    answer = httpx.post(f"{service.url}/v1/users", json=ACCOUNT)
+    assert answer.status_code == 201, answer.text
+    return sign_in(service)
+
+
+def titles(service: Container, header: dict[str, str]) -> list[str]:
+    """Return the titles of all todos."""
+    return [todo["title"] for todo in httpx.get(f"{service.url}/v1/todos", headers=header).json()["items"]]
+
+
+def test_todos_and_sessions_outlive_a_stop_and_the_container(image: Image) -> None:
+    with volume() as data:
+        with container(image.name, "--volume", f"{data}:/data") as service:
+            header = register(service)
+            assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+            assert service.stop() == 0
+            podman("start", service.name)
+            service.await_ready()
+            assert titles(service, header) == ["Water"]
+        with container(image.name, "--volume", f"{data}:/data") as service:
+            assert titles(service, header) == ["Water"]
+            assert titles(service, sign_in(service)) == ["Water"]
+
+
+def test_without_a_volume_it_is_complete_too(image: Image) -> None:
+    with container(image.name) as service:
+        header = register(service)
+        assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+        assert httpx.get(f"{service.url}/docs").status_code == 200
+        assert httpx.get(f"{service.url}/schema/openapi.json").json()["openapi"].startswith("3.1")
+
+
+def test_it_is_process_1_of_user_1000_and_can_do_nothing_more(image: Image) -> None:
+    with container(image.name) as service:
+        said = service.python(
+            "import json, pathlib; print(json.dumps(["
+            "pathlib.Path('/proc/1/cmdline').read_text(), pathlib.Path('/proc/1/status').read_text()]))"
+        )
+    command, status = json.loads(said)
+    facts = dict(line.split(":\t", 1) for line in status.splitlines())
+
+    assert command.split("\0")[1:3] == ["/venv/bin/todo-service", "serve"]
+    assert facts["Uid"].split() == facts["Gid"].split() == ["1000"] * 4
+    assert int(facts["CapPrm"], 16) == int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+    assert facts["NoNewPrivs"] == "1"
+
+
+def test_only_its_data_can_be_written(image: Image) -> None:
+    code = """
+import pathlib
+for folder in ("/", "/data", "/etc", "/home", "/opt", "/run", "/srv", "/tmp", "/usr", "/var/tmp", "/venv"):
+    try:
+        pathlib.Path(folder, "written").write_text("")
+    except OSError:
+        continue
+    print(folder)
+"""
+    with container(image.name) as service:
+        assert service.python(code) == "/data\n"
+
+
+def test_any_user_that_a_platform_assigns_will_do(image: Image, tmp_path: Path) -> None:
+    with volume() as data, container(image.name, "--user", "4321:4321", "--volume", f"{data}:/data") as service:
+        register(service)
+        assert service.healthy()
+    # OpenShift's way: any user of the group 0, to which the volume belongs
+    tmp_path.chmod(0o770)
+    os.chown(tmp_path, 0, 0)
+    with container(image.name, "--user", "1000650000:0", "--volume", f"{tmp_path}:/data") as service:
+        register(service)
+        assert service.healthy()
+        assert service.stop() == 0
+
+
+def test_several_workers_need_nothing_more(image: Image) -> None:
+    with container(image.name, "--env", "WORKERS=2") as service:
+        register(service)
+        assert service.stop() == 0
+
+
+def test_it_listens_where_the_platform_says_and_its_health_check_follows(image: Image) -> None:
+    with container(image.name, "--env", "PORT=10000", port=10000) as service:
+        assert service.healthy()
+
+
+def test_a_data_folder_that_it_may_not_use_is_one_line(image: Image, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with container(image.name, "--volume", f"{tmp_path}:/data", ready=False) as service:
+        assert service.exit_status() == 1
+        said = [line for line in service.logs().splitlines() if line.startswith("todo-service: ")]
+
+    assert len(said) == 1
+    assert "/data" in said[0]
+
+
+def test_its_health_check_tells_whether_it_is_ready_on_a_real_mongod(image: Image, mongod_image: str) -> None:
+    with container(mongod_image, *("--tmpfs", "/data/db:mode=1777"), *("--tmpfs", "/tmp"), ready=False) as mongod:  # noqa: S108  # the container's own
+        options = (f"--network=container:{mongod.name}", "--env=STORE_URL=mongodb://127.0.0.1/todo")
+        with container(image.name, *options, f"--env=SECRET_KEY={SECRET_KEY}", ready=False) as service:
+            service.url = mongod.url
+            service.await_ready()
+            header = register(service)
+            assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+            assert service.healthy()
+
+            podman("kill", "--signal", "STOP", mongod.name)
+            unready = service.healthy()
+            podman("kill", "--signal", "CONT", mongod.name)
+
+            assert not unready
+            service.await_ready()
+            assert service.healthy()
+            assert titles(service, header) == ["Water"]
+            assert service.stop() == 0
+
+
+def test_stopped_while_it_starts_it_ends_with_status_0(image: Image) -> None:
+    with container(image.name, ready=False) as service:
+        process = service.state["Pid"]
+        while signal.SIGTERM not in caught_signals(process):
+            assert service.state["Running"], service.logs()
+        assert service.stop() == 0
+
+
+def test_stopped_while_idle_it_ends_at_once(image: Image, figures: Figures, request: pytest.FixtureRequest) -> None:
+    with container(image.name) as service:
+        started = time.monotonic()
+        assert service.stop(grace_seconds=5) == 0
+        seconds = time.monotonic() - started
+    figures.setdefault("seconds, idle stop", {})[request.node.callspec.params["image"]] = f"{seconds:.2f}"
+
+
+def test_stopped_with_50_requests_in_flight_it_answers_each(image: Image) -> None:
+    with container(image.name, "--env", "RATE_LIMIT_ENABLED=false") as service:
+        header = register(service)
+        body = b'{"title": "Water the plants"}'
+        head = (
+            f"POST /v1/todos HTTP/1.1\r\nHost: localhost\r\nAuthorization: {header['Authorization']}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        address = ("127.0.0.1", int(service.url.rsplit(":", 1)[1]))
+        connections = [socket.create_connection(address, timeout=START_SECONDS) for _ in range(IN_FLIGHT)]
+        for connection in connections:
+            connection.sendall(head.encode() + body[:10])
+        # the service has seen the heads once it answers something that came later
+        httpx.get(f"{service.url}/health/live")
+
+        statuses: list[int] = []
+        # after these 5 seconds it would be killed, and its status would tell
+        stopping = threading.Thread(target=lambda: statuses.append(service.stop(grace_seconds=5)))
+        stopping.start()
+        while httpx.get(f"{service.url}/health/ready").status_code == 200:
+            pass
+        answers = []
+        for connection in connections:
+            with connection:
+                connection.sendall(body[10:])
+                answers.append(connection.makefile("rb").readline())
+        stopping.join()
+
+    assert answers == [b"HTTP/1.1 201 Created\r\n"] * IN_FLIGHT
+    assert statuses == [0]
