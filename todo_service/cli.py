@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -16,6 +16,10 @@ from todo_service import __version__
 
 if TYPE_CHECKING:
     from todo_service.settings import Settings
+    from todo_service.store.copying import Copied, Step
+
+
+_DOING: Final = {"verify": "verifying", "copy": "copying", "check": "checking"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -72,6 +76,103 @@ def check() -> None:
     click.echo("settings: ok")
     asyncio.run(_check_store(settings))
     click.echo(f"store: ok ({settings.shown_store_address})")
+
+
+@main.command()
+@click.argument("source")
+@click.argument("target")
+@click.option("--overwrite", is_flag=True, help="Delete what else the target holds, instead of refusing.")
+def copy(source: str, target: str, overwrite: bool) -> None:
+    """Copy every document from SOURCE to TARGET: to move, to back up, to restore.
+
+    Each is lmdb:///path (an embedded store: a folder), mongodb://host/database or file:///path.ndjson.gz (a backup).
+
+    The source may be in use, and is copied as of one moment where it can do that; no service may use the target. What
+    ends a copy too early does no harm: run it again, and it finishes. Exits with 0 when the target holds everything,
+    which is read again to make sure, else with 1.
+    """
+    from todo_service.app import MODELS  # see the module's docstring
+    from todo_service.settings import without_password  # as above
+    from todo_service.store.base import StoreError  # as above
+    from todo_service.store.copying import TargetInUse  # as above
+    from todo_service.store.copying import copy as copy_all  # as above
+
+    progress = _Bars() if sys.stderr.isatty() else _Lines()
+    try:
+        copied = asyncio.run(copy_all(source, target, MODELS, overwrite=overwrite, report=progress.show))
+    except TargetInUse as error:
+        progress.end()
+        _fail(f"{error}; nothing was changed. --overwrite deletes what it holds")
+    except StoreError as error:
+        progress.end()
+        _fail(str(error))
+    progress.end()
+    _tell(copied, without_password(source), without_password(target))
+
+
+def _tell(copied: Copied, source: str, target: str) -> None:
+    """Say what was copied, and what does not go with it."""
+    total = sum(copied.documents.values())
+    click.echo(f"{target} holds {total} documents, {copied.written} of them newly written; content hash {copied.hash}")
+    moment = copied.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if copied.of_one_moment:
+        click.echo(f"as of {moment}; what was written to the source after that is not among them")
+    else:
+        click.echo(
+            f"NOT as of one moment: {source} is a standalone MongoDB, or could not keep the moment for so long. "
+            f"What was written to it after {moment} may be among them or not; stop the service to be sure"
+        )
+    key = f"{Path(source.removeprefix('lmdb://')).parent / 'secret_key'}" if source.startswith("lmdb:") else ""
+    where = f" (unless it is set, it is in {key})" if key else ""
+    click.echo(
+        "SECRET_KEY is not part of it: whoever serves these documents needs that of the source"
+        f"{where}, or everyone must sign in again"
+    )
+
+
+class _Lines:
+    """Progress as plain lines: the beginning of each part, and each further tenth of it."""
+
+    def __init__(self) -> None:
+        self._part = ("", "")
+        self._done = self._shown = 0
+
+    def show(self, step: Step) -> None:
+        if self._part != step[:2]:
+            self._part, self._done, self._shown = (step.doing, step.what), 0, 0
+            click.echo(f"{_DOING[step.doing]} {step.what}: {step.size} {step.unit}", err=True)
+        self._done += step.done
+        tenth = 10 * self._done // max(step.size, 1)
+        if self._shown < tenth < 10:
+            self._shown = tenth
+            click.echo(f"{_DOING[step.doing]} {step.what}: {tenth}0 %", err=True)
+
+    def end(self) -> None:
+        """Nothing is left to be shown."""
+
+
+class _Bars:
+    """Progress as a bar for each part."""
+
+    def __init__(self) -> None:
+        self._part = ("", "")
+        self._bar: Any = None
+
+    def show(self, step: Step) -> None:
+        if self._part != step[:2]:
+            self.end()
+            self._part = (step.doing, step.what)
+            self._bar = click.progressbar(
+                length=max(step.size, 1), label=f"{_DOING[step.doing]} {step.what}", file=sys.stderr, show_pos=True
+            )
+            self._bar.__enter__()
+        self._bar.update(step.done)
+
+    def end(self) -> None:
+        """Leave the last bar as it is."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
 
 
 @main.command()

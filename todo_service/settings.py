@@ -278,7 +278,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown_store_address(self) -> str:
         """`store_address` without a user's name and password."""
-        return re.sub(r"//[^/]*@", "//", self.store_address)
+        return without_password(self.store_address)
 
     def __repr__(self) -> str:
         """Return the settings without the secret ones."""
@@ -290,6 +290,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
     __str__ = __repr__
+
+
+def without_password(address: str) -> str:
+    """Return a store's address without a user's name and password."""
+    return re.sub(r"//[^/]*@", "//", address)
 
 
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None, **overrides: Any) -> Settings:

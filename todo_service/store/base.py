@@ -38,22 +38,29 @@ Indexes
     serve, the one is read that holds the conditions that come first: the rarest belongs to the front. An index holds
     at most one list, where the model declares a list; NaN, integers of more than 64 bits and documents cannot stand in
     one.
+
+Generations
+    A store has a generation, a random name that is its own. A copy carries every document over as it is stored, its
+    stamp too, and the store that it fills begins a new generation when it is whole (`store.copying`). Stamps of one
+    generation say nothing about another, since what a restored store holds may be older than what was seen before it:
+    whoever remembers a stamp remembers the generation with it, and begins anew where it is another.
 """
 
 from __future__ import annotations
 
 import abc
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Final, TypeVar, overload
 
-from bson import Timestamp
+import msgspec
+from bson import ObjectId, Timestamp
 from odmantic import Model
 from odmantic.query import QueryExpression, SortExpression
 from pydantic_core import CoreSchema, core_schema
-
-if TYPE_CHECKING:
-    import msgspec
 
 OPERATORS: Final = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
 """The comparisons that a condition may use, beside `beginning`; `$and` and `$or` join them."""
@@ -74,7 +81,7 @@ UNSTAMPED: Final = Stamp(0, 0)
 """What a stamp is before the store has written the document."""
 
 ModelT = TypeVar("ModelT", bound=Model)
-StructT = TypeVar("StructT", bound="msgspec.Struct")
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 # ODMantic's comparisons are typed as the `bool` that Python's own would return.
 Condition = QueryExpression | Mapping[str, Any] | bool
@@ -127,23 +134,81 @@ class UnsupportedExpression(StoreError):
     """A condition, a sort or a value that is not part of the interface: a fault in the calling code."""
 
 
+class Access(Enum):
+    """What a store is opened for."""
+
+    SERVE = auto()
+    """To serve documents: what the models need is made, and what expires is deleted."""
+    READ = auto()
+    """To be read by `snapshot`: nothing is made or changed, and what is not there cannot be opened."""
+    RECEIVE = auto()
+    """To be filled by `load`: what the models need is made, nothing expires, and nobody else may serve from it."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a store knows about itself.
+
+    Attributes:
+        generation: See the module's docstring; empty in a store that is only read and was never given one.
+        receiving: What is being copied into it, until that has been finished: it cannot be served or read meanwhile.
+    """
+
+    generation: str
+    receiving: str | None = None
+
+
+class Snapshot(abc.ABC):
+    """Every document that a store or a backup holds, as BSON.
+
+    Attributes:
+        moment: When it was taken.
+        of_one_moment: Whether what is written meanwhile does not appear in it. It may become false while the
+            documents are read.
+    """
+
+    moment: datetime
+    of_one_moment: bool
+
+    @abc.abstractmethod
+    async def size(self, model: type[Model]) -> int:
+        """Return about how many documents of a model there are, at little cost."""
+
+    @abc.abstractmethod
+    def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
+        """Go through the documents of a model in the order of their ids, a few MiB at a time.
+
+        Each is as it is stored, with `_id` as its first key: the same document is the same bytes in every store.
+
+        Args:
+            model: The model.
+            after: Only those whose id is greater.
+        """
+
+
 class DocumentStore(abc.ABC):
     """Documents of a few models, kept safe. See the module's docstring for what holds for every call.
 
     Every call but `open` and `close` may raise `StoreUnavailable`.
+
+    Attributes:
+        state: Known as soon as the store is open.
     """
 
+    state: State
+
     @abc.abstractmethod
-    async def open(self, *models: type[Model]) -> None:
+    async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """Make the store ready for these models, creating what they need (folders, collections, indexes).
 
         Opening again what is there changes nothing; an index that a model newly declares is built from the documents.
 
         Args:
             *models: Every model that will be used with this store.
+            access: What for.
 
         Raises:
-            StoreUnusable: the store is not ours, damaged, locked against writing or misconfigured.
+            StoreUnusable: the store is not ours, damaged, locked against writing or misconfigured; a copy into it is
+                unfinished; it is to receive one and a service has it open.
             StoreUnavailable: it does not answer at present.
         """
 
@@ -291,3 +356,35 @@ class DocumentStore(abc.ABC):
 
         Documents that are written meanwhile may or may not come; none that stays comes twice or is left out.
         """
+
+    @abc.abstractmethod
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Give every document, as of one moment where the store can do that, for as long as the context lasts.
+
+        The embedded store keeps old pages for as long, so that its file may grow meanwhile. MongoDB needs a replica
+        set or a sharded cluster for it.
+        """
+
+    @abc.abstractmethod
+    async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
+        """Write documents as they are, their stamps too; what is there already, just so, is left alone. For a copy:
+        faster than `insert`, and each document is atomic as there.
+
+        Args:
+            model: Their model; they are not validated.
+            documents: BSON with an ObjectId in `_id` as the first key. One with the id of another replaces it.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            DuplicateDocument: one clashes with another document; some of the others may have been written.
+        """
+
+    @abc.abstractmethod
+    async def clear(self) -> None:
+        """Delete every document of every model that the store was opened for."""
+
+    @abc.abstractmethod
+    async def enter(self, state: State) -> None:
+        """Change what the store knows about itself, durably."""

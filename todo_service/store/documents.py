@@ -51,9 +51,33 @@ TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
 """BSON with ids and times as text: what Structs are converted from."""
 
 
+EXACT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+"""BSON as values that encode to the same BSON again: times beyond Python's stay what they are."""
+_IDENTITY_ELEMENT: Final = b"\x07_id\x00"
+_IDENTITY: Final = slice(9, 21)
+
+
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Return a document as BSON."""
-    return bson.encode(document)
+    """Return a document as BSON, `_id` first, as MongoDB has it."""
+    return bson.encode({"_id": document["_id"], **document})
+
+
+def identity_of(raw: bytes) -> bytes:
+    """Return the bytes of the ObjectId with which a document begins.
+
+    Raises:
+        UnsupportedExpression: it begins with something else.
+    """
+    if raw[4:9] != _IDENTITY_ELEMENT:
+        raise UnsupportedExpression("a document has no ObjectId as its id")
+    return raw[_IDENTITY]
+
+
+def identity_first(raw: bytes) -> bytes:
+    """Return a document with `_id` as its first key."""
+    return raw if raw[4:9] == _IDENTITY_ELEMENT else encode(decode(raw, EXACT))
 
 
 def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,16 +24,28 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.store.base import (
+    Access,
     Condition,
     DocumentStore,
     DuplicateDocument,
     ModelT,
+    Snapshot,
     Sort,
+    State,
     StoreUnavailable,
     StoreUnusable,
     UnsupportedExpression,
 )
-from todo_service.store.documents import changed_keys, codec_of, decode, encode, result_of, stamped_key
+from todo_service.store.documents import (
+    changed_keys,
+    codec_of,
+    decode,
+    encode,
+    identity_first,
+    identity_of,
+    result_of,
+    stamped_key,
+)
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
 from todo_service.store.expressions import Comparison, Kind, Node, normalise, predicate
 from todo_service.store.indexes import Range, Walk, clash, entry_keys, entry_prefixes
@@ -44,8 +57,11 @@ FORMAT: Final = 1
 _MARKER: Final = b"todo-service document store"
 _META: Final = "meta"
 _CLOCK: Final = b"clock"
+_STATE: Final = b"state"
 _INLINE: Final = 500
 _SLICE: Final = 500
+_SNAPSHOT_SLICE: Final = 1000
+_SNAPSHOT_BYTES: Final = 2**22
 _AFTER_EVERY_ID: Final = AFTER * 13
 logger = structlog.get_logger(__name__)
 
@@ -79,11 +95,11 @@ class EmbeddedStore(DocumentStore):
         self._writer: Writer | None = None
         self._expiry: asyncio.Task[None] | None = None
 
-    async def open(self, *models: type[Model]) -> None:
+    async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`. The folder is made readable by its owner alone."""
-        environment = await asyncio.to_thread(Environment, self._folder, self._map_bytes)
+        environment = await asyncio.to_thread(Environment, self._folder, self._map_bytes, access)
         try:
-            self._collections = await asyncio.to_thread(self._prepare, environment, models)
+            self._collections = await asyncio.to_thread(self._prepare, environment, models, access)
         except StoreUnavailable as error:
             environment.close()
             raise StoreUnusable(f"{self._folder}: {error}") from None
@@ -91,8 +107,10 @@ class EmbeddedStore(DocumentStore):
             environment.close()
             raise
         self._environment = environment
-        self._writer = Writer(environment)
-        self._expiry = asyncio.create_task(self._expire_forever())
+        if access is not Access.READ:
+            self._writer = Writer(environment)
+        if access is Access.SERVE:
+            self._expiry = asyncio.create_task(self._expire_forever())
 
     async def close(self) -> None:
         """See `DocumentStore.close`."""
@@ -211,6 +229,49 @@ class EmbeddedStore(DocumentStore):
                 return
             await asyncio.sleep(0)
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """See `DocumentStore.snapshot`: a read transaction."""
+        with self._opened().reading() as transaction:
+            yield _EmbeddedSnapshot(transaction, self._collections)
+
+    async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
+        """See `DocumentStore.load`. The store's clock goes on from the highest stamp that it was given."""
+        collection = self._collection(model)
+        stamped = stamped_key(model)
+
+        def work(transaction: lmdb.Transaction) -> int:
+            written = 0
+            clock = _clock(transaction, self._meta)
+            for raw in documents:
+                present = transaction.get(identity_of(raw), db=collection.documents)
+                if present is not None and identity_first(present) == raw:
+                    continue
+                new = decode(raw)
+                self._write_document(transaction, model, None if present is None else decode(present), new, raw)
+                written += 1
+                if stamped and isinstance(stamp := new.get(stamped), Timestamp) and stamp > clock:
+                    _set_clock(transaction, self._meta, clock := stamp)
+            return written
+
+        written: int = await self._write(work)
+        return written
+
+    async def clear(self) -> None:
+        """See `DocumentStore.clear`."""
+
+        def work(transaction: lmdb.Transaction) -> None:
+            for collection in self._collections.values():
+                for database in (collection.documents, *(database for _, database in collection.indexes)):
+                    transaction.drop(database, delete=False)
+
+        await self._write(work)
+
+    async def enter(self, state: State) -> None:
+        """See `DocumentStore.enter`."""
+        await self._write(lambda transaction: _set_state(transaction, self._meta, state))
+        self.state = state
+
     def _opened(self) -> Environment:
         if self._environment is None:
             raise StoreUnavailable("the store is closed")
@@ -268,17 +329,30 @@ class EmbeddedStore(DocumentStore):
         old: dict[str, Any] | None,
         new: dict[str, Any],
     ) -> bytes:
-        """Write one document and its index entries; everything is checked before the first of them is written."""
-        collection = self._collection(model)
+        """Stamp and write one document."""
         stamp: Timestamp | None = None
         if stamped := stamped_key(model):
             stamp = new[stamped] = _tick(_clock(transaction, self._meta))
-        # through BSON, so that what is indexed is what is stored
         raw = encode(new)
-        new = decode(raw)
-        identity = new["_id"].binary
-        if old is None and transaction.get(identity, db=collection.documents) is not None:
+        if old is None and transaction.get(identity_of(raw), db=self._collection(model).documents) is not None:
             raise DuplicateDocument(model.__name__, "id")
+        # through BSON, so that what is indexed is what is stored
+        self._write_document(transaction, model, old, decode(raw), raw)
+        if stamp is not None:
+            _set_clock(transaction, self._meta, stamp)
+        return raw
+
+    def _write_document(
+        self,
+        transaction: lmdb.Transaction,
+        model: type[Model],
+        old: dict[str, Any] | None,
+        new: dict[str, Any],
+        raw: bytes,
+    ) -> None:
+        """Write one document and its index entries; everything is checked before the first of them is written."""
+        collection = self._collection(model)
+        identity = identity_of(raw)
         alterations = []
         for index, database in collection.indexes:
             if old is not None and entry_prefixes(index, old) == entry_prefixes(index, new):
@@ -294,9 +368,6 @@ class EmbeddedStore(DocumentStore):
             for key in missing:
                 transaction.put(key, identity, db=database)
         transaction.put(identity, raw, db=collection.documents)
-        if stamp is not None:
-            transaction.put(_CLOCK, stamp.time.to_bytes(4, "big") + stamp.inc.to_bytes(4, "big"), db=self._meta)
-        return raw
 
     def _remove(
         self,
@@ -318,13 +389,24 @@ class EmbeddedStore(DocumentStore):
         transaction.delete(identity, db=collection.documents)
         return 1
 
-    def _prepare(self, environment: Environment, models: tuple[type[Model], ...]) -> dict[type[Model], _Collection]:
+    def _prepare(
+        self, environment: Environment, models: tuple[type[Model], ...], access: Access
+    ) -> dict[type[Model], _Collection]:
         """Check that the environment is ours, and make what the models need."""
         if missing := environment.missing_bytes():
             with environment.lengthened(missing):
                 _verify(environment, self._folder)
-        self._meta = meta = _own(environment, self._folder)
+        self._meta = meta = _own(environment, self._folder, access)
+        with environment.reading() as transaction:
+            self.state = _state(transaction, meta)
+        if self.state.receiving is not None and access is not Access.RECEIVE:
+            raise StoreUnusable(f"a copy into {self._folder} was not finished: run it again")
         collections = {}
+        if access is Access.READ:
+            for model in models:
+                if (found := environment.existing_database(f"documents:{model.__collection__}")) is not None:
+                    collections[model] = _Collection(found, ())
+            return collections
         for model in models:
             name = model.__collection__
             documents = environment.database(f"documents:{name}")
@@ -350,6 +432,45 @@ class EmbeddedStore(DocumentStore):
                 if index.expires_after is not None:
                     deadline = datetime.now(UTC) - timedelta(seconds=index.expires_after)
                     await self.delete(model, {index.keys[0]: {"$lt": deadline}})
+
+
+class _EmbeddedSnapshot(Snapshot):
+    """What a read transaction sees."""
+
+    of_one_moment = True
+
+    def __init__(self, transaction: lmdb.Transaction, collections: Mapping[type[Model], _Collection]) -> None:
+        self.moment = datetime.now(UTC)
+        self._transaction = transaction
+        self._collections = collections
+
+    async def size(self, model: type[Model]) -> int:
+        """See `Snapshot.size`; exact."""
+        found = self._collections.get(model)
+        return 0 if found is None else int(self._transaction.stat(found.documents)["entries"])
+
+    async def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
+        """See `Snapshot.documents`."""
+        found = self._collections.get(model)
+        if found is None:
+            return
+        with self._transaction.cursor(found.documents) as cursor:
+            if not (cursor.first() if after is None else cursor.set_range(after.binary + b"\x00")):
+                return
+            entries = cursor.iternext(keys=False)
+            while batch := await asyncio.to_thread(self._take, entries):
+                yield batch
+
+    @staticmethod
+    def _take(entries: Iterator[bytes]) -> list[bytes]:
+        batch: list[bytes] = []
+        size = 0
+        for raw in entries:
+            batch.append(identity_first(raw))
+            size += len(raw)
+            if len(batch) == _SNAPSHOT_SLICE or size >= _SNAPSHOT_BYTES:
+                break
+        return batch
 
 
 class PrimaryWalk(Walk):
@@ -383,32 +504,53 @@ def _clock(transaction: lmdb.Transaction, meta: lmdb._Database) -> Timestamp:
     return Timestamp(int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big"))
 
 
+def _set_clock(transaction: lmdb.Transaction, meta: lmdb._Database, stamp: Timestamp) -> None:
+    transaction.put(_CLOCK, stamp.time.to_bytes(4, "big") + stamp.inc.to_bytes(4, "big"), db=meta)
+
+
+def _state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
+    raw = transaction.get(_STATE, db=meta)
+    return State("") if raw is None else State(**decode(raw))
+
+
+def _set_state(transaction: lmdb.Transaction, meta: lmdb._Database, state: State) -> None:
+    raw = bson.encode({"generation": state.generation, "receiving": state.receiving})
+    transaction.put(_STATE, raw, db=meta)
+
+
 def _tick(last: Timestamp) -> Timestamp:
     """Return the stamp after the last: the present second where it has passed, never one that was given before."""
     seconds = int(time.time())
     return Timestamp(seconds, 1) if seconds > last.time else Timestamp(last.time, last.inc + 1)
 
 
-def _own(environment: Environment, folder: Path) -> lmdb._Database:
-    """Return the database that says what the environment is, marking a new one as ours.
+def _own(environment: Environment, folder: Path, access: Access) -> lmdb._Database:
+    """Return the database that says what the environment is, marking a new one as ours unless it is only read.
 
     Raises:
         StoreUnusable: it holds something else, or a format that a newer version wrote.
     """
     with environment.reading() as transaction:
         names = [bytes(name) for name, _ in transaction.cursor()]
-    if names and _META.encode() not in names:
+    reading = access is Access.READ
+    if (names or reading) and _META.encode() not in names:
         raise StoreUnusable(f"{folder} holds an LMDB environment that is not a todo_service store")
-    meta = environment.database(_META)
+    meta = environment.existing_database(_META) if reading else environment.database(_META)
 
     def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
         raw = transaction.get(_MARKER, db=meta)
         if raw is None:
             raw = bson.encode({"format": FORMAT})
             transaction.put(_MARKER, raw, db=meta)
+        if not _state(transaction, meta).generation:
+            _set_state(transaction, meta, State(uuid.uuid4().hex))
         return decode(raw)
 
-    written = environment.write(mark)["format"]
+    if reading:
+        with environment.reading() as transaction:
+            written = decode(transaction.get(_MARKER, bson.encode({"format": None}), db=meta))["format"]
+    else:
+        written = environment.write(mark)["format"]
     if written != FORMAT:
         raise StoreUnusable(f"{folder} was written in format {written}; this version reads format {FORMAT}")
     return meta

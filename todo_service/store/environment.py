@@ -7,6 +7,7 @@ the size of the map.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Final, TypeVar
 
 import lmdb
 
-from todo_service.store.base import StoreUnavailable, StoreUnusable
+from todo_service.store.base import Access, StoreUnavailable, StoreUnusable
 
 INITIAL_MAP_BYTES: Final = 2**28
 _MAXIMUM_DATABASES: Final = 128
@@ -29,31 +30,39 @@ class Environment:
     """An open LMDB environment.
 
     Args:
-        folder: Its folder, which is made if it is not there (mode 0700).
+        folder: Its folder, which is made if it is not there (mode 0700), but not to be read.
         map_bytes: The size of the map to begin with, if the file is not larger already.
+        access: What for. Any number of processes may serve from a folder; while one fills it, none may.
 
     Raises:
         StoreUnusable: the folder cannot be used, or holds something else or something damaged.
     """
 
-    def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES) -> None:
+    def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES, access: Access = Access.SERVE) -> None:
         self._gate = threading.Condition()
         self._open_transactions = 0
         self._growing = False
+        self._data = folder / "data.mdb"
+        self._claim: int | None = None
+        if access is Access.READ and not self._data.is_file():
+            raise StoreUnusable(f"{folder} holds no store")
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._claim = _claim(folder, access)
             self._lmdb = lmdb.open(
                 str(folder),
                 map_size=map_bytes,
                 max_dbs=_MAXIMUM_DATABASES,
                 max_readers=_MAXIMUM_READERS,
                 mode=0o600,
+                readonly=access is Access.READ,
             )
             self._lmdb.reader_check()
-            self._data = folder / "data.mdb"
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+            self._let_go()
             raise StoreUnusable(f"{folder} holds something that is no LMDB environment, or a damaged one") from None
         except (lmdb.Error, OSError) as error:
+            self._let_go()
             raise StoreUnusable(f"{folder} cannot be used: {_reason(error)}") from None
 
     def missing_bytes(self) -> int:
@@ -83,6 +92,13 @@ class Environment:
             return self._lmdb.open_db(name.encode(), txn=transaction, create=False)
         # in a transaction of ours, for another process may let the map grow meanwhile
         return self.write(lambda writing: self._lmdb.open_db(name.encode(), txn=writing))
+
+    def existing_database(self, name: str) -> lmdb._Database | None:
+        """Return a named database, or None if it is not there; nothing is written."""
+        try:
+            return self._lmdb.open_db(name.encode(), create=False)
+        except lmdb.NotFoundError:
+            return None
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:
@@ -122,6 +138,12 @@ class Environment:
         with self._gate:
             self._gate.wait_for(lambda: self._open_transactions == 0)
             self._lmdb.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def _write_once(self, work: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
         transaction = self._begin(write=True)
@@ -165,6 +187,24 @@ class Environment:
             finally:
                 self._growing = False
                 self._gate.notify_all()
+
+
+def _claim(folder: Path, access: Access) -> int | None:
+    """Claim a folder until what this returns is closed or the process ends, however it ends.
+
+    Raises:
+        StoreUnusable: another process's claim does not allow it.
+    """
+    if access is Access.READ:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if access is Access.RECEIVE else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        user = "a service uses it: stop that first" if access is Access.RECEIVE else "something is being copied into it"
+        raise StoreUnusable(f"{folder} cannot be used: {user}") from None
+    return descriptor
 
 
 def _reason(error: Exception) -> str:

@@ -1,21 +1,23 @@
 """The store on MongoDB: ODMantic models over motor. No other file knows the driver.
 
 Every write is acknowledged by a majority of the members with their journals synced, whatever the address says. Every
-call ends within `CALL_SECONDS`.
+call ends within `CALL_SECONDS`, or `COPY_CALL_SECONDS` where a copy is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from bson import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from bson import ObjectId, Timestamp
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from odmantic import AIOEngine, Model
-from pymongo import ReturnDocument
+from pymongo import InsertOne, ReplaceOne, ReturnDocument
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -30,21 +32,33 @@ from pymongo.errors import (
 from pymongo.uri_parser import parse_uri
 
 from todo_service.store.base import (
+    Access,
     Condition,
     DocumentStore,
     DuplicateDocument,
     ModelT,
+    Snapshot,
     Sort,
+    State,
     StoreError,
     StoreUnavailable,
     StoreUnusable,
     UnsupportedExpression,
 )
-from todo_service.store.documents import changed_keys, codec_of, fields_of, result_of, stamped_key
+from todo_service.store.documents import (
+    changed_keys,
+    codec_of,
+    fields_of,
+    identity_first,
+    identity_of,
+    result_of,
+    stamped_key,
+)
 from todo_service.store.expressions import Comparison, Node, normalise, to_filter
 from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys, tally_plan
 
 CALL_SECONDS: Final = 4.0
+COPY_CALL_SECONDS: Final = 600.0
 SELECTION_SECONDS: Final = 2.0
 DEFAULT_DATABASE: Final = "todo_service"
 _DUPLICATE_KEY: Final = 11000
@@ -52,6 +66,14 @@ _UNAUTHORISED: Final = (13, 18, 8000)
 """MongoDB's codes for what a password or a role does not allow: waiting will not help."""
 _SCAN_BATCH: Final = 500
 _SETTLING: Final = timedelta(seconds=10)
+_SNAPSHOT_SLICE: Final = 1000
+_SNAPSHOT_GONE: Final = (239, 246)
+"""MongoDB's codes for a moment that it no longer keeps (by default it keeps five minutes)."""
+_NOT_THERE: Final = (26, 27)
+"""MongoDB's codes for a collection or an index that is not there."""
+_NEVER: Final = 2**31 - 1
+_STATE: Final = "store_state"
+_NAME_BYTES: Final = 128
 
 
 class MongoDBStore(DocumentStore):
@@ -67,35 +89,37 @@ class MongoDBStore(DocumentStore):
         self._engine: AIOEngine | None = None
         self._opened: set[type[Model]] = set()
 
-    async def open(self, *models: type[Model]) -> None:
-        """See `DocumentStore.open`."""
+    async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
+        """See `DocumentStore.open`.
+
+        Services that use the database are seen by the names of their connections, where the account may see those.
+        """
         for model in models:
             declared_indexes(model)
         try:
             database = parse_uri(self._url)["database"] or DEFAULT_DATABASE
             self._client = AsyncIOMotorClient(
                 self._url,
-                appname="todo_service",
+                appname=_name(database) if access is Access.SERVE else "todo_service copy",
                 tz_aware=True,
                 unicode_decode_error_handler="replace",
                 w="majority",
                 journal=True,
                 serverSelectionTimeoutMS=SELECTION_SECONDS * 1000,
                 connectTimeoutMS=SELECTION_SECONDS * 1000,
-                timeoutMS=CALL_SECONDS * 1000,
+                timeoutMS=(CALL_SECONDS if access is Access.SERVE else COPY_CALL_SECONDS) * 1000,
             )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise StoreUnusable(f"the address of MongoDB cannot be used: {_without_secrets(error)}") from None
         self._engine = AIOEngine(self._client, database)
         try:
             with _errors():
-                await self._engine.configure_database(models)
+                await self._prepare(self._engine, models, access)
         except StoreError as error:
             await self.close()
             if isinstance(error, StoreUnavailable):
                 raise
             raise StoreUnusable(str(error)) from None
-        self._opened = set(models)
 
     async def close(self) -> None:
         """See `DocumentStore.close`."""
@@ -228,6 +252,116 @@ class MongoDBStore(DocumentStore):
                 return
             beyond = {"_id": {"$gt": documents[-1]["_id"]}}
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """See `DocumentStore.snapshot`: a session with snapshot reads.
+
+        MongoDB keeps a moment for five minutes (`minSnapshotHistoryWindowInSeconds`). One that it no longer keeps is
+        given up, and what follows is as it is when it is read.
+        """
+        if self._client is None:
+            raise StoreUnavailable("the store is closed")
+        with _errors():
+            hello = await self._client.admin.command("hello")
+            able = "setName" in hello or hello.get("msg") == "isdbgrid"
+            session = await self._client.start_session(snapshot=True) if able else None
+        async with session or nullcontext():
+            yield _MongoDBSnapshot(self, session)
+
+    async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
+        """See `DocumentStore.load`."""
+        raws = {identity_of(raw): raw for raw in documents}
+        present: dict[bytes, bytes] = {}
+        with _errors(model):
+            collection = self._collection(model)
+            sought = {"_id": {"$in": [ObjectId(identity) for identity in raws]}}
+            async for batch in collection.find_raw_batches(sought, hint=PRIMARY):
+                present.update((identity_of(raw), raw) for raw in _split(batch))
+            writes: list[InsertOne[Any] | ReplaceOne[Any]] = [
+                ReplaceOne({"_id": ObjectId(identity)}, RawBSONDocument(raw))
+                if identity in present
+                else InsertOne(RawBSONDocument(raw))
+                for identity, raw in raws.items()
+                if present.get(identity) != raw
+            ]
+            if writes:
+                await collection.bulk_write(writes, ordered=False)
+        return len(writes)
+
+    async def clear(self) -> None:
+        """See `DocumentStore.clear`. The collections stay, since they may be sharded."""
+        for model in self._opened:
+            with _errors():
+                await self._collection(model).delete_many({})
+
+    async def enter(self, state: State) -> None:
+        """See `DocumentStore.enter`. While something is copied into the store, nothing expires in it."""
+        if self._engine is None:
+            raise StoreUnavailable("the store is closed")
+        with _errors():
+            if state.receiving is None:
+                await self._let_expire(self._engine, never=False)
+            await self._engine.database[_STATE].replace_one(
+                {"_id": "state"}, {"generation": state.generation, "receiving": state.receiving}, upsert=True
+            )
+            if state.receiving is not None:
+                await self._let_expire(self._engine, never=True)
+        self.state = state
+
+    async def _prepare(self, engine: AIOEngine, models: tuple[type[Model], ...], access: Access) -> None:
+        """Make what the models need, unless the store is only read, and learn what the store knows about itself."""
+        self._opened = set(models)
+        state = engine.database[_STATE]
+        if access is Access.READ:
+            wanted = [model.__collection__ for model in models]
+            if not await engine.database.list_collection_names(filter={"name": {"$in": wanted}}):
+                raise StoreUnusable("the database holds no store")
+            found = await state.find_one({"_id": "state"}) or {"generation": ""}
+        else:
+            found = await state.find_one_and_update(
+                {"_id": "state"},
+                {"$setOnInsert": {"generation": uuid.uuid4().hex}},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+        self.state = State(found["generation"], found.get("receiving"))
+        receiving = self.state.receiving is not None
+        if receiving and access is not Access.RECEIVE:
+            raise StoreUnusable("a copy into this database was not finished: run it again")
+        if access is Access.RECEIVE and await self._is_served(engine):
+            raise StoreUnusable("a service uses this database: stop that first")
+        if access is not Access.READ:
+            if receiving:
+                await self._let_expire(engine, never=False)
+            await engine.configure_database(models)
+            if receiving:
+                await self._let_expire(engine, never=True)
+
+    async def _is_served(self, engine: AIOEngine) -> bool:
+        operations: list[dict[str, Any]] = [
+            {"$currentOp": {"idleConnections": True}},
+            {"$match": {"appName": _name(engine.database.name)}},
+            {"$limit": 1},
+        ]
+        with suppress(OperationFailure):  # the account may not see them
+            return bool(await engine.client.admin.aggregate(operations).to_list(None))
+        return False
+
+    async def _let_expire(self, engine: AIOEngine, *, never: bool) -> None:
+        """Change when documents expire in the indexes that are there: as it is declared, or never."""
+        for model in self._opened:
+            for index in declared_indexes(model):
+                if index.expires_after is None:
+                    continue
+                seconds = _NEVER if never else index.expires_after
+                try:
+                    await engine.database.command(
+                        "collMod", model.__collection__, index={"name": index.name, "expireAfterSeconds": seconds}
+                    )
+                except OperationFailure as error:
+                    if error.code not in _NOT_THERE:
+                        raise
+
     def _collection(self, model: type[Model]) -> AsyncIOMotorCollection[Any]:
         return self._reading(model, None)
 
@@ -237,6 +371,56 @@ class MongoDBStore(DocumentStore):
         if model not in self._opened:
             raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
         return self._engine.get_collection(model).with_options(codec_options=codec_of(into))
+
+
+class _MongoDBSnapshot(Snapshot):
+    """What a session sees; without one, what is there."""
+
+    def __init__(self, store: MongoDBStore, session: AsyncIOMotorClientSession | None) -> None:
+        self.moment = datetime.now(UTC)
+        self.of_one_moment = session is not None
+        self._store = store
+        self._session = session
+
+    async def size(self, model: type[Model]) -> int:
+        """See `Snapshot.size`; what the server believes."""
+        with _errors():
+            return int(await self._store._collection(model).estimated_document_count())
+
+    async def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
+        """See `Snapshot.documents`. Each batch is a query of its own, so that no cursor has to be kept."""
+        beyond: dict[str, Any] = {} if after is None else {"_id": {"$gt": after}}
+        while batch := await self._batch(model, beyond):
+            yield batch
+            beyond = {"_id": {"$gt": ObjectId(identity_of(batch[-1]))}}
+
+    async def _batch(self, model: type[Model], beyond: dict[str, Any]) -> list[bytes]:
+        with _errors():
+            try:
+                # a negative limit asks for one message, which is 16 MiB at most
+                cursor = self._store._collection(model).find_raw_batches(
+                    beyond, limit=-_SNAPSHOT_SLICE, sort=[("_id", 1)], hint=PRIMARY, session=self._session
+                )
+                return [identity_first(raw) async for part in cursor for raw in _split(part)]
+            except OperationFailure as error:
+                if error.code not in _SNAPSHOT_GONE or self._session is None:
+                    raise
+        self._session, self.of_one_moment = None, False
+        return await self._batch(model, beyond)
+
+
+def _split(documents: bytes) -> Iterator[bytes]:
+    """Yield the BSON documents that stand one after the other, each with its length as its first 4 bytes."""
+    start = 0
+    while start < len(documents):
+        end = start + int.from_bytes(documents[start : start + 4], "little")
+        yield documents[start:end]
+        start = end
+
+
+def _name(database: str) -> str:
+    """Return what a service's connections are called."""
+    return f"todo_service/{database}".encode()[:_NAME_BYTES].decode(errors="ignore")
 
 
 def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:

@@ -10,6 +10,9 @@ at the last stamp that this one has seen, but at what the store called settled b
 stamp up to there was visible to every read of the round, and whatever appears later has a higher stamp, wherever it
 comes from. So nothing is ever missed; what was changed within the last seconds may come twice.
 
+A place is one of a generation of the store. Where documents were copied into another store, or an older backup has
+taken their place, a client begins anew, since what it has may be more than what there is.
+
 A deleted todo is remembered for longer than a place among the changes is good for, so no deletion is missed either.
 """
 
@@ -75,6 +78,7 @@ class Since(msgspec.Struct, array_like=True, frozen=True):
         settled: What was settled when the round began; None between two rounds.
         last: The last change of the round that the client has, and its todo.
         first: Whether this is the client's first round, in which it need not know of what was deleted before.
+        generation: The store's, in which all this was so (`store.base`, "Generations").
     """
 
     issued: float
@@ -82,16 +86,17 @@ class Since(msgspec.Struct, array_like=True, frozen=True):
     settled: Place | None
     last: tuple[Place, str] | None
     first: bool
+    generation: str
 
     @classmethod
-    def beginning(cls) -> Self:
+    def beginning(cls, generation: str) -> Self:
         """Return where a client stands that has nothing."""
-        return cls(0.0, Place(0, 0), None, None, first=True)
+        return cls(0.0, Place(0, 0), None, None, first=True, generation=generation)
 
     def round(self, settled: Place, moment: datetime) -> Since:
         """Return this place in its round; between two rounds the next one begins, with what is settled now."""
         started = self.settled if self.settled is not None else max(settled, self.floor)
-        return Since(moment.timestamp(), self.floor, started, self.last, self.first)
+        return msgspec.structs.replace(self, issued=moment.timestamp(), settled=started)
 
     def spans(self) -> Iterator[list[Condition]]:
         """Return the conditions of what follows, one span after the other."""
@@ -108,9 +113,9 @@ class Since(msgspec.Struct, array_like=True, frozen=True):
 
     def after(self, change: Change) -> Since:
         """Return the place after a change of this round."""
-        return Since(self.issued, self.floor, self.settled, (Place.read(change.changed), change.id), self.first)
+        return msgspec.structs.replace(self, last=(Place.read(change.changed), change.id))
 
     def finished(self) -> Since:
         """Return the place at the end of the round: before the next one, from what was settled when this one began."""
         assert self.settled is not None  # a round has begun
-        return Since(self.issued, self.settled, None, None, first=False)
+        return msgspec.structs.replace(self, floor=self.settled, settled=None, last=None, first=False)

@@ -369,12 +369,15 @@ class Todos:
             The changed todos, the ids of deleted ones, where the next page begins, and whether there is more at once.
 
         Raises:
-            Gone: deletions since then may have been forgotten.
+            Gone: deletions since then may have been forgotten, or the documents are not those of then any more.
         """
         moment = now()
+        generation = self._store.state.generation
         if since is not None and moment.timestamp() - since.issued > REMEMBERED.total_seconds():
             raise Gone("deletions are remembered for 30 days: begin again without `since`")
-        here = (since or Since.beginning()).round(Place.of(await self._store.settled()), moment)
+        if since is not None and since.generation != generation:
+            raise Gone("the documents were copied or restored since then: begin again without `since`")
+        here = (since or Since.beginning(generation)).round(Place.of(await self._store.settled()), moment)
         found: list[Change] = []
         where = [Todo.account == self._owner]
         for span in here.spans():
