@@ -108,4 +108,34 @@ class Note(Model):
     }
 
 
-MODELS = (Thing, Badge, Ticket, Note)
+class Crate(Model):
+    """A document with a list of anything, and with a number and a time that may be null."""
+
+    shelf: str = "shelf"
+    mixed: list[Any] = []
+    number: int | float | None = None
+    at: datetime | None = None
+
+    model_config = {
+        "collection": "crates",
+        "indexes": lambda: [
+            Index(Crate.shelf, Crate.mixed, Crate.id, name="shelf_mixed"),
+            Index(Crate.shelf, Crate.number, Crate.id, name="shelf_number"),
+            Index(Crate.shelf, Crate.at, Crate.id, name="shelf_at"),
+        ],
+    }
+
+
+class Seal(Model):
+    """A document with a unique value of any kind within a shelf."""
+
+    shelf: str = "shelf"
+    code: Any = None
+
+    model_config = {
+        "collection": "seals",
+        "indexes": lambda: [Index(Seal.shelf, Seal.code, unique=True, name="shelf_code")],
+    }
+
+
+MODELS = (Thing, Badge, Ticket, Note, Crate, Seal)

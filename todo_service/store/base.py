@@ -338,7 +338,8 @@ class DocumentStore(abc.ABC):
             by: A model's field that holds no list, followed by nothing but the id in that index.
 
         Returns:
-            How many documents there are of each value.
+            How many documents there are of each value. Values that Python calls equal (0 and -0.0, but also 1 and
+            True) are counted together; which of them is the key is not said.
 
         Raises:
             UnsupportedExpression: there is no such index.

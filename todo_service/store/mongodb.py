@@ -222,7 +222,11 @@ class MongoDBStore(DocumentStore):
                 )
                 .to_list(None)
             )
-        return {group["_id"]: group["count"] for group in groups}
+        counts: dict[Any, int] = {}
+        for group in groups:
+            # MongoDB may give values that are equal, such as 0 and -0.0, a group each
+            counts[group["_id"]] = counts.get(group["_id"], 0) + group["count"]
+        return counts
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`.
