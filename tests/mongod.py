@@ -65,7 +65,7 @@ def running_mongod(folder: Path, *options: str) -> Iterator[tuple[str, subproces
 
 def _await(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500) as client:
+    with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500, directConnection=True) as client:
         while True:
             assert process.poll() is None, "mongod ended at once"
             try:

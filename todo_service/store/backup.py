@@ -9,7 +9,8 @@ The file is gzip over lines of JSON (NDJSON), so `zcat` shows it. Its lines are
   "sha256": …}`, with the hash of everything before it, and of each collection what `contents` says.
 
 The header, each block and the trailer are gzip members of their own, so that a collection is found without reading the
-others; a file that was packed anew is read all the same. It appears under its name when it is whole and was read back.
+others; a file that was packed anew is read all the same. It appears under its name when it is whole and was read back;
+so a document that extended JSON cannot express (one within which a key such as `$oid` means something else) is noticed.
 """
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ async def _take_away_others(snapshot: Snapshot, store: DocumentStore, model: typ
                 while source is not None and identity_of(source) < identity:
                     source = await anext(wanted, None)
                 if source != raw:
-                    await store.delete(model, {"_id": ObjectId(identity)})
+                    await store.delete(model, {"_id": {"$eq": ObjectId(identity)}})
             after = ObjectId(identity_of(batch[-1]))
 
 

@@ -6,6 +6,7 @@ call ends within `CALL_SECONDS`, or `COPY_CALL_SECONDS` where a copy is made.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
@@ -74,6 +75,8 @@ _NOT_THERE: Final = (26, 27)
 _NEVER: Final = 2**31 - 1
 _STATE: Final = "store_state"
 _NAME_BYTES: Final = 128
+_LOOKS: Final = 10
+_LOOK_SECONDS: Final = 0.2
 
 
 class MongoDBStore(DocumentStore):
@@ -332,8 +335,8 @@ class MongoDBStore(DocumentStore):
         receiving = self.state.receiving is not None
         if receiving and access is not Access.RECEIVE:
             raise StoreUnusable("a copy into this database was not finished: run it again")
-        if access is Access.RECEIVE and await self._is_served(engine):
-            raise StoreUnusable("a service uses this database: stop that first")
+        if access is Access.RECEIVE:
+            await self._refuse_if_served(engine)
         if access is not Access.READ:
             if receiving:
                 await self._let_expire(engine, never=False)
@@ -341,15 +344,19 @@ class MongoDBStore(DocumentStore):
             if receiving:
                 await self._let_expire(engine, never=True)
 
-    async def _is_served(self, engine: AIOEngine) -> bool:
+    async def _refuse_if_served(self, engine: AIOEngine) -> None:
         operations: list[dict[str, Any]] = [
             {"$currentOp": {"idleConnections": True}},
             {"$match": {"appName": _name(engine.database.name)}},
             {"$limit": 1},
         ]
         with suppress(OperationFailure):  # the account may not see them
-            return bool(await engine.client.admin.aggregate(operations).to_list(None))
-        return False
+            for _ in range(_LOOKS):
+                if not await engine.client.admin.aggregate(operations).to_list(None):
+                    return
+                # the server may not have seen yet that a service has just gone
+                await asyncio.sleep(_LOOK_SECONDS)
+            raise StoreUnusable("a service uses this database: stop that first")
 
     async def _let_expire(self, engine: AIOEngine, *, never: bool) -> None:
         """Change when documents expire in the indexes that are there: as it is declared, or never."""

@@ -1,0 +1,334 @@
+"""`todo-service copy` as operators use it: a process, killed in the middle too, beside a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bson
+import httpx
+import pytest
+from odmantic import ObjectId
+
+from tests.people import UserCreateFactory, assert_problem
+from tests.serving import REPOSITORY, START_SECONDS, environment, running_service
+from todo_service.app import MODELS
+from todo_service.store.base import StoreUnusable
+from todo_service.store.copying import copy
+from todo_service.store.opening import open_store
+from todo_service.todos.documents import Todo
+
+TODOS = 8000
+SECRET = "a secret of the tests, 32 bytes long"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "todo_service", "copy", *arguments]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+def address_of(form: str, folder: Path, mongodb_url: str) -> str:
+    match form:
+        case "mongodb":
+            return mongodb_url
+        case "embedded":
+            return f"lmdb://{folder / 'copy' / 'store'}"
+    return f"file://{folder / 'backup.ndjson.gz'}"
+
+
+def a_todo(number: int) -> bytes:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    owner = ObjectId(b"o" * 12)
+    todo = Todo(
+        id=ObjectId(),
+        account=owner,
+        owner=owner,
+        title=f"todo {number}",
+        title_key=f"todo {number}",
+        description="Water all of them. " * 10,
+        completed=False,
+        completed_at=None,
+        priority="none",
+        priority_rank=0,
+        due_at=None,
+        due_local=None,
+        tags=["home"],
+        list_id=None,
+        steps=[],
+        recurrence=None,
+        position=float(number),
+        words=["todo", str(number)],
+        facets="",
+        version=1,
+        created_at=moment,
+        updated_at=moment,
+    )
+    return bson.encode({"_id": todo.id, **todo.model_dump_doc()} | {"changed": bson.Timestamp(1_700_000_000, number)})
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedded store with so many todos that a copy can be killed in the middle."""
+    folder = tmp_path_factory.mktemp("many") / "store"
+
+    async def fill() -> None:
+        store = open_store(f"lmdb://{folder}")
+        await store.open(*MODELS)
+        for start in range(0, TODOS, 1000):
+            await store.load(Todo, [a_todo(number) for number in range(start + 1, start + 1001)])
+        await store.close()
+
+    asyncio.run(fill())
+    return folder
+
+
+def kill_in_the_middle(folder: Path, *arguments: str) -> None:
+    """Start a copy, and kill it when it says that it has copied some of the todos."""
+    process = subprocess.Popen(
+        command(*arguments),
+        env=environment(folder),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.fullmatch(r"copying todos: \d0 %\n", line):
+                break
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("form", ["embedded", "mongodb", "backup"])
+def test_a_copy_that_was_killed_is_no_store_and_is_finished_by_the_same_command(
+    form: str, many: Path, tmp_path: Path, mongodb_url: str
+) -> None:
+    source, target = f"lmdb://{many}", address_of(form, tmp_path, mongodb_url)
+
+    kill_in_the_middle(tmp_path, source, target)
+    if form == "backup":
+        assert not Path(target.removeprefix("file://")).exists()
+    else:
+        check = subprocess.run(
+            [sys.executable, "-m", "todo_service", "check"],
+            env=environment(tmp_path, STORE_URL=target, SECRET_KEY=SECRET),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
+        assert check.returncode == 1
+        assert "was not finished" in check.stderr
+    done = run(tmp_path, source, target)
+
+    assert done.returncode == 0, done.stderr
+    found = re.search(
+        rf"holds {TODOS} documents, (\d+) of them newly written; content hash ([0-9a-f]{{64}})", done.stdout
+    )
+    assert found is not None, done.stdout
+    assert int(found[1]) == TODOS if form == "backup" else 0 < int(found[1]) < TODOS
+    back = run(tmp_path, target, f"lmdb://{tmp_path / 'back'}")
+    assert back.returncode == 0, back.stderr
+    assert found[2] in back.stdout
+    if form == "backup":
+        assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(many: Path, tmp_path: Path) -> None:
+    plain = run(tmp_path, f"lmdb://{many}", f"lmdb://{tmp_path / 'one'}")
+    ours, theirs = pty.openpty()
+    bar = subprocess.Popen(
+        command(f"lmdb://{many}", f"lmdb://{tmp_path / 'two'}"),
+        env=environment(tmp_path) | {"TERM": "xterm"},
+        cwd=tmp_path,
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            more = os.read(ours, 65536)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not more:
+            break
+        shown += more
+    os.close(ours)
+
+    assert bar.wait() == 0
+    assert b"copying todos" in shown
+    assert b"#" in shown
+    assert b"\r" in shown
+    assert "\r" not in plain.stderr + plain.stdout
+    assert f"copying todos: {TODOS} documents\n" in plain.stderr
+    assert "copying todos: 50 %\n" in plain.stderr
+
+
+def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb_url: str) -> None:
+    source, target = f"lmdb://{many}", f"file://{tmp_path / 'b.gz'}"
+    (tmp_path / "b.gz").write_bytes(b"precious")
+    secret = "mongodb://user:secret-password@127.0.0.1:1/todo?serverSelectionTimeoutMS=100"
+
+    refused = {
+        "is there already; nothing was changed. --overwrite": run(tmp_path, source, target),
+        "is no backup": run(tmp_path, target, f"lmdb://{tmp_path / 'x'}"),
+        "the same": run(tmp_path, source, source),
+        "holds no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
+        "begins with": run(tmp_path, source, "elsewhere"),
+        "does not answer": run(tmp_path, source, secret),
+    }
+
+    for words, answer in refused.items():
+        assert answer.returncode == 1
+        assert answer.stdout == ""
+        lines = [line for line in answer.stderr.splitlines() if line.startswith("todo-service: ")]
+        assert len(lines) == 1, answer.stderr
+        assert words in lines[0]
+        assert "secret-password" not in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_help_says_what_it_does(tmp_path: Path) -> None:
+    text = run(tmp_path, "--help").stdout
+
+    for words in ("SOURCE TARGET", "lmdb:///path", "mongodb://", "file:///path", "--overwrite", "run it again"):
+        assert words in " ".join(text.split())
+
+
+class Account:
+    """Someone with an account on a running service."""
+
+    def __init__(self, url: str) -> None:
+        self.client = httpx.Client(base_url=url, timeout=10)
+        self.registered = UserCreateFactory.build()
+        self.headers: dict[str, str] = {}
+        self.refresh_token = ""
+
+    def register(self) -> None:
+        person = self.registered
+        body = {"username": person.username, "email": person.email, "password": person.password}
+        assert self.client.post("/v1/users", json=body).status_code == 201
+        form = {"grant_type": "password", "username": person.username, "password": person.password}
+        answer = self.client.post("/v1/auth/token", data=form)
+        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        self.refresh_token = answer.json()["refresh_token"]
+
+    def move(self, url: str) -> None:
+        self.client = httpx.Client(base_url=url, timeout=10)
+
+    def create(self, title: str, **headers: str) -> httpx.Response:
+        return self.client.post("/v1/todos", json={"title": title}, headers=self.headers | headers)
+
+    def changes(self, since: str | None = None) -> httpx.Response:
+        parameters = {"since": since} if since else {}
+        return self.client.get("/v1/todos/changes", params=parameters, headers=self.headers)
+
+    def titles(self) -> list[str]:
+        answer = self.client.get("/v1/todos", headers=self.headers)
+        return [todo["title"] for todo in answer.json()["items"]]
+
+
+@pytest.mark.parametrize("form", ["embedded", "mongodb"])
+def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_path: Path, mongodb_url: str) -> None:
+    """A live embedded store is backed up while it is served; the service goes on from the backup elsewhere."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "copy").mkdir()
+    backup = f"file://{tmp_path / 'backup.ndjson.gz'}"
+    target = address_of(form, tmp_path, mongodb_url)
+    with running_service(tmp_path / "old") as service:
+        ada = Account(service.url)
+        ada.register()
+        kept = ada.create("kept", **{"Idempotency-Key": "once"})
+        ada.create("deleted")
+        gone = ada.create("gone").json()["id"]
+        ada.client.delete(f"/v1/todos/{gone}", headers=ada.headers)
+        before = ada.changes().json()["next"]
+
+        saved = run(tmp_path, f"lmdb://{tmp_path / 'old' / 'store'}", backup)
+        lost = ada.create("written after the backup").json()
+        after = ada.changes(before).json()
+        assert [todo["id"] for todo in after["changed"]] == [lost["id"]]
+        busy = run(tmp_path, backup, f"lmdb://{tmp_path / 'old' / 'store'}", "--overwrite")
+    assert saved.returncode == 0, saved.stderr
+    assert "secret_key" in saved.stdout
+    assert busy.returncode == 1
+    assert "a service uses it" in busy.stderr
+
+    restored = run(tmp_path, backup, target)
+    assert restored.returncode == 0, restored.stderr
+    key = (tmp_path / "old" / "secret_key").read_text().strip()
+    with running_service(tmp_path / "copy", {"STORE_URL": target, "SECRET_KEY": key}) as service:
+        ada.move(service.url)
+        titles = ada.titles()
+        repeated = ada.create("kept", **{"Idempotency-Key": "once"})
+        for since in (before, after["next"]):
+            assert_problem(ada.changes(since), 410)
+        anew = ada.changes().json()
+        ada.create("new")
+        following = ada.changes(anew["next"]).json()
+        renewed = ada.client.post(
+            "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
+        )
+
+    assert sorted(titles) == ["deleted", "kept"]
+    assert repeated.headers["idempotency-replayed"] == "true"
+    assert repeated.json() == kept.json()
+    assert sorted(todo["title"] for todo in anew["changed"]) == ["deleted", "kept"]
+    assert "new" in [todo["title"] for todo in following["changed"]]
+    assert renewed.status_code == 200
+
+
+def test_without_the_secret_key_everyone_must_sign_in_again(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    with running_service(tmp_path / "old") as service:
+        ada = Account(service.url)
+        ada.register()
+    moved = run(tmp_path, f"lmdb://{tmp_path / 'old' / 'store'}", f"lmdb://{tmp_path / 'new' / 'store'}")
+
+    with running_service(tmp_path / "new") as service:
+        ada.move(service.url)
+        without = ada.changes()
+    shutil.copy(tmp_path / "old" / "secret_key", tmp_path / "new" / "secret_key")
+    with running_service(tmp_path / "new") as service:
+        ada.move(service.url)
+        with_key = ada.changes()
+
+    assert moved.returncode == 0
+    assert without.status_code == 401
+    assert with_key.status_code == 200
+
+
+def test_the_store_of_a_killed_copy_is_left_to_be_finished_by_overwriting_too(many: Path, tmp_path: Path) -> None:
+    target = f"lmdb://{tmp_path / 'store'}"
+    kill_in_the_middle(tmp_path, f"lmdb://{many}", target)
+    with pytest.raises(StoreUnusable, match="not finished"):
+        asyncio.run(copy(target, f"lmdb://{tmp_path / 'other'}", MODELS))
+    backup = f"file://{tmp_path / 'b.gz'}"
+    assert run(tmp_path, f"lmdb://{many}", backup).returncode == 0
+
+    refused = run(tmp_path, backup, target)
+    overwritten = run(tmp_path, backup, target, "--overwrite")
+
+    assert refused.returncode == 1
+    assert "another copy" in refused.stderr
+    assert overwritten.returncode == 0, overwritten.stderr
+    assert f"holds {TODOS} documents, {TODOS} of them" in overwritten.stdout
