@@ -20,7 +20,7 @@ import pytest
 from odmantic import ObjectId
 
 from tests.people import UserCreateFactory, assert_problem
-from tests.serving import REPOSITORY, START_SECONDS, environment, running_service
+from tests.serving import START_SECONDS, environment, running_service
 from todo_service.app import MODELS
 from todo_service.store.base import StoreUnusable
 from todo_service.store.copying import copy
@@ -217,7 +217,7 @@ class Account:
     """Someone with an account on a running service."""
 
     def __init__(self, url: str) -> None:
-        self.client = httpx.Client(base_url=url, timeout=10)
+        self.url = url
         self.registered = UserCreateFactory.build()
         self.headers: dict[str, str] = {}
         self.refresh_token = ""
@@ -225,24 +225,24 @@ class Account:
     def register(self) -> None:
         person = self.registered
         body = {"username": person.username, "email": person.email, "password": person.password}
-        assert self.client.post("/v1/users", json=body).status_code == 201
+        assert self.ask("POST", "/v1/users", json=body).status_code == 201
         form = {"grant_type": "password", "username": person.username, "password": person.password}
-        answer = self.client.post("/v1/auth/token", data=form)
+        answer = self.ask("POST", "/v1/auth/token", data=form)
         self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         self.refresh_token = answer.json()["refresh_token"]
 
-    def move(self, url: str) -> None:
-        self.client = httpx.Client(base_url=url, timeout=10)
+    def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
+        return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **request)
 
     def create(self, title: str, **headers: str) -> httpx.Response:
-        return self.client.post("/v1/todos", json={"title": title}, headers=self.headers | headers)
+        return self.ask("POST", "/v1/todos", json={"title": title}, headers=headers)
 
     def changes(self, since: str | None = None) -> httpx.Response:
         parameters = {"since": since} if since else {}
-        return self.client.get("/v1/todos/changes", params=parameters, headers=self.headers)
+        return self.ask("GET", "/v1/todos/changes", params=parameters)
 
     def titles(self) -> list[str]:
-        answer = self.client.get("/v1/todos", headers=self.headers)
+        answer = self.ask("GET", "/v1/todos")
         return [todo["title"] for todo in answer.json()["items"]]
 
 
@@ -259,7 +259,7 @@ def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_p
         kept = ada.create("kept", **{"Idempotency-Key": "once"})
         ada.create("deleted")
         gone = ada.create("gone").json()["id"]
-        ada.client.delete(f"/v1/todos/{gone}", headers=ada.headers)
+        ada.ask("DELETE", f"/v1/todos/{gone}")
         before = ada.changes().json()["next"]
 
         saved = run(tmp_path, f"lmdb://{tmp_path / 'old' / 'store'}", backup)
@@ -276,7 +276,7 @@ def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_p
     assert restored.returncode == 0, restored.stderr
     key = (tmp_path / "old" / "secret_key").read_text().strip()
     with running_service(tmp_path / "copy", {"STORE_URL": target, "SECRET_KEY": key}) as service:
-        ada.move(service.url)
+        ada.url = service.url
         titles = ada.titles()
         repeated = ada.create("kept", **{"Idempotency-Key": "once"})
         for since in (before, after["next"]):
@@ -284,8 +284,8 @@ def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_p
         anew = ada.changes().json()
         ada.create("new")
         following = ada.changes(anew["next"]).json()
-        renewed = ada.client.post(
-            "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
+        renewed = ada.ask(
+            "POST", "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
         )
 
     assert sorted(titles) == ["deleted", "kept"]
@@ -305,11 +305,11 @@ def test_without_the_secret_key_everyone_must_sign_in_again(tmp_path: Path) -> N
     moved = run(tmp_path, f"lmdb://{tmp_path / 'old' / 'store'}", f"lmdb://{tmp_path / 'new' / 'store'}")
 
     with running_service(tmp_path / "new") as service:
-        ada.move(service.url)
+        ada.url = service.url
         without = ada.changes()
     shutil.copy(tmp_path / "old" / "secret_key", tmp_path / "new" / "secret_key")
     with running_service(tmp_path / "new") as service:
-        ada.move(service.url)
+        ada.url = service.url
         with_key = ada.changes()
 
     assert moved.returncode == 0

@@ -110,7 +110,8 @@ class MongoDBStore(DocumentStore):
                 journal=True,
                 serverSelectionTimeoutMS=SELECTION_SECONDS * 1000,
                 connectTimeoutMS=SELECTION_SECONDS * 1000,
-                timeoutMS=(CALL_SECONDS if access is Access.SERVE else COPY_CALL_SECONDS) * 1000,
+                timeoutMS=CALL_SECONDS * 1000 if access is Access.SERVE else None,
+                socketTimeoutMS=COPY_CALL_SECONDS * 1000,
             )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise StoreUnusable(f"the address of MongoDB cannot be used: {_without_secrets(error)}") from None
