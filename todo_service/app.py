@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import limits
+import structlog
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
@@ -24,6 +27,7 @@ from todo_service.logs import configure_logging
 from todo_service.server import Draining
 from todo_service.settings import Settings, load_settings
 from todo_service.store.base import DocumentStore
+from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.documents import Todo, TodoList
@@ -32,43 +36,63 @@ from todo_service.todos.service import Todos
 from todo_service.todos.transfer import Transfer
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
+from todo_service.web.counters import LocalCounter, SharedCounter
 from todo_service.web.docs import DocsController
 from todo_service.web.idempotency import Idempotency, IdempotentRequest
 from todo_service.web.limits import RateLimits
+from todo_service.web.metrics import Metrics, MetricsAccess, MetricsController
 from todo_service.web.openapi import configuration, written
 from todo_service.web.operations import OperationsController
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import exception_handlers
+from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
+    from todo_service.web.tracing import Tracing
+
 MODELS: Final = (User, Session, ApiKey, Todo, TodoList, IdempotentRequest)
 """Every model that is stored."""
+logger = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, store: DocumentStore) -> Litestar:
+def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None = None) -> Litestar:
     """Wire the service.
 
     Args:
         settings: Checked settings.
         store: The store, not yet open: the application opens it when it starts and closes it when it stops.
+        tracing: Makes spans, if there are to be any; closed as well when the application stops.
 
     Returns:
         The application. Its `state` holds the store, and the boundary that drains it (see `web.boundary`).
     """
     keys = [settings.secret_key, *settings.previous_secret_keys]
-    passwords = Passwords()
+    metrics = Metrics()
+    observe(store, metrics.store_called)
+    if tracing is not None:
+        observe(store, tracing.store_called)
+    passwords = Passwords(metrics.passwords_waiting)
     sessions = Sessions(
-        store, AccessTokens(keys, settings.access_token_seconds), RefreshTokens(keys), settings.refresh_token_days
+        store,
+        AccessTokens(keys, settings.access_token_seconds),
+        RefreshTokens(keys),
+        settings.refresh_token_days,
+        metrics.sessions_changed,
     )
     api_keys = ApiKeys(store)
     accounts = Accounts(store, passwords, sessions, api_keys)
+    # where replicas share the store, they share the counts
+    shared = settings.store_address.startswith("mongodb")
+    counter = SharedCounter(settings.store_address) if shared else LocalCounter()
     rate_limits = RateLimits(
         {"api": limits.parse(settings.rate_limit_api), "auth": limits.parse(settings.rate_limit_auth)}
         if settings.rate_limit_enabled
-        else {}
+        else {},
+        counter,
+        metrics.rate_limited,
     )
 
     @asynccontextmanager
@@ -78,6 +102,9 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             yield
         finally:
             passwords.close()
+            counter.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
             await store.close()
 
     async def authenticate(token: str) -> Caller:
@@ -101,6 +128,7 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
     app = Litestar(
         route_handlers=[
             OperationsController,
+            MetricsController,
             DocsController,
             UsersController,
             TokensController,
@@ -118,6 +146,10 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
             "limits": _always(rate_limits),
             "cursors": _always(Cursors(keys)),
             "store": _always(store),
+            "metrics": _always(metrics),
+            "metrics_access": _always(
+                MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
+            ),
             "boundary": Provide(boundary_of, sync_to_thread=False),
             "todos": Provide(todos_of, sync_to_thread=False),
             "lists": Provide(lists_of, sync_to_thread=False),
@@ -136,7 +168,13 @@ def create_app(settings: Settings, store: DocumentStore) -> Litestar:
         logging_config=None,
     )
     app.state.store = store
-    app.state.boundary = app.asgi_handler = Boundary(app.asgi_handler, settings.allowed_hosts)
+    app.state.boundary = app.asgi_handler = Boundary(
+        app.asgi_handler,
+        metrics,
+        settings.allowed_hosts,
+        Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+        tracing,
+    )
     return app
 
 
@@ -144,8 +182,26 @@ def create_app_from_environment() -> ASGIApp:
     """Wire the service as the environment says; the server's workers start from here."""
     settings = load_settings()
     configure_logging(settings)
-    app = create_app(settings, open_store(settings.store_address))
+    app = create_app(settings, open_store(settings.store_address), _tracing())
     return Draining(app, app.state.boundary)
+
+
+def _tracing() -> Tracing | None:
+    """Return what makes spans, where the environment asks for traces by OpenTelemetry's own variables."""
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if (
+        os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or exporter == "none"
+        or not (exporter or any(os.environ.get(name) for name in endpoints))
+    ):
+        return None
+    try:
+        from todo_service.web.tracing import tracing_as_configured  # an extra: most have neither wish nor need for it
+    except ModuleNotFoundError:
+        logger.warning("no traces are sent: OpenTelemetry is not installed, see the extra otel")
+        return None
+    return tracing_as_configured()
 
 
 def openapi_document(form: str) -> str:

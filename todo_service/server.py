@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import signal
 import socket
+from contextlib import suppress
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from todo_service.protocol import IDLE_SECONDS, Protocol
 from todo_service.settings import Settings
-from todo_service.web.boundary import Boundary, unreadable_request
+from todo_service.web.boundary import Boundary
+from todo_service.web.metrics import FOLDER
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 DRAIN_SECONDS: Final = 20.0
 _BACKLOG: Final = 2048
 _APPLICATION: Final = "todo_service.app:create_app_from_environment"
+_MEMORY: Final = "/dev/shm"  # noqa: S108  # only the folder that TemporaryDirectory makes within it is used
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -71,15 +77,19 @@ class Draining:
             server_handler(number, None)
 
 
-class Protocol(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it, but that what is no HTTP request is answered with a problem too."""
+class Workers(Multiprocess):
+    """The parent of several workers. Where one has died, the gauges that it kept are no longer counted."""
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer and hang up. Uvicorn's own text says nothing that ours does not."""
-        body, headers = unreadable_request()
-        lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + body)
-        self.transport.close()
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], figures: str) -> None:
+        super().__init__(config, sockets)
+        self._figures = figures
+
+    def keep_subprocess_alive(self) -> None:
+        """Start another worker for each that has died."""
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            mark_process_dead(pid, self._figures)  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def run(settings: Settings, listener: socket.socket) -> int:
@@ -104,19 +114,31 @@ def run(settings: Settings, listener: socket.socket) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=15,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=5,
         backlog=_BACKLOG,
     )
+    _raise_file_limit()
     if settings.workers > 1:
-        supervisor = Multiprocess(config, sockets=[listener])
-        supervisor.run()
+        # in memory where there is such a folder: the figures change with every request, and need not outlive a stop
+        place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+        with TemporaryDirectory(prefix=f"todo-service-{os.getpid()}-", dir=place) as figures:
+            os.environ[FOLDER] = figures
+            supervisor = Workers(config, [listener], figures)
+            supervisor.run()
         return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
     server = uvicorn.Server(config)
     server.run(sockets=[listener])
     return int(not server.started)
+
+
+def _raise_file_limit() -> None:
+    """Let this process and its workers have as many open files, and so connections, as they may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # where the system does not allow what it says is allowed, as macOS may not, all stays as it is
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def listen(host: str, port: int) -> socket.socket:

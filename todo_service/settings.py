@@ -188,14 +188,14 @@ VARIABLES: Final = (
         "10/minute",
         _rate,
         "a rate such as `10/minute`",
-        "Sign-ins from an address, and wrong passwords for an account.",
+        "Wrong passwords from an address, and for an account.",
     ),
     Variable(
         "TRUSTED_PROXIES",
         "",
         _each(_network),
         "addresses or networks, separated by commas",
-        "The proxies whose `X-Forwarded-For` is believed.",
+        "The proxies whose `Forwarded` and `X-Forwarded-For` are believed.",
     ),
     Variable(
         "ALLOWED_HOSTS",

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
+import limits
 import pytest
+from litestar import Litestar
 
+from tests.mongod import running_mongod
 from tests.people import Person, assert_problem
+from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
+from todo_service.store.opening import open_store
+from todo_service.web.counters import SharedCounter
 
 pytestmark = pytest.mark.anyio
 
@@ -52,10 +62,122 @@ async def test_bad_tokens_are_counted_by_address(client: httpx.AsyncClient) -> N
 
 
 async def test_guessing_passwords_is_limited_and_staying_signed_in_is_not(ada: Person) -> None:
-    guesses = [await ada.grant(grant_type="password", username=ada.username, password="wrong") for _ in range(4)]
+    guesses = [await ada.grant(grant_type="password", username=ada.username, password="wrong") for _ in range(5)]
 
-    assert [answer.status_code for answer in guesses] == [400, 400, 400, 429]
+    assert [answer.status_code for answer in guesses] == [400, 400, 400, 400, 429]
+    assert guesses[3].headers["ratelimit"].startswith('"auth";r=0;t=')
+    assert guesses[4].headers["ratelimit-policy"] == '"auth";q=4;w=60'
     right = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
     assert_problem(right, 429)
     renewed = await ada.grant(grant_type="refresh_token", refresh_token=ada.refresh_token)
     assert renewed.status_code == 200
+
+
+async def test_guesses_that_come_at_once_are_no_more_than_are_allowed(ada: Person) -> None:
+    guesses = await asyncio.gather(
+        *(ada.grant(grant_type="password", username=ada.username, password=f"wrong {n}") for n in range(12))
+    )
+
+    assert sorted(answer.status_code for answer in guesses) == [400] * 4 + [429] * 8
+
+
+async def test_right_passwords_use_nothing_up(ada: Person) -> None:
+    for _ in range(6):
+        answer = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
+        assert answer.status_code == 200
+        assert answer.headers["ratelimit"].startswith('"auth";r=4;t=')
+
+
+async def test_an_address_has_one_budget_for_all_names_and_a_name_one_for_all_addresses(
+    app: Litestar, ada: Person, bob: Person
+) -> None:
+    for n in range(4):
+        await ada.grant(grant_type="password", username=f"nobody-{n}", password="wrong")
+    from_here = await bob.grant(grant_type="password", username=bob.username, password=bob.password)
+
+    assert_problem(from_here, 429)
+    for n in range(5):
+        async with connection_from(app, f"198.51.100.{n}") as elsewhere:
+            form = {"grant_type": "password", "username": ada.username.upper(), "password": "wrong"}
+            answer = await elsewhere.post("/v1/auth/token", data=form)
+            assert answer.status_code == (400 if n < 4 else 429)
+
+
+async def test_an_ipv6_network_is_one_address(app: Litestar) -> None:
+    statuses = []
+    for n in range(5):
+        async with connection_from(app, f"2001:db8::{n:x}:1") as client:
+            form = {"grant_type": "password", "username": f"nobody-{n}", "password": "wrong"}
+            statuses.append((await client.post("/v1/auth/token", data=form)).status_code)
+
+    assert statuses == [400] * 4 + [429]
+
+
+async def test_wrong_passwords_of_a_signed_in_account_are_limited(ada: Person) -> None:
+    body = {"current_password": "wrong", "new_password": "correct horse battery"}
+    answers = [await ada.post("/v1/users/me/password", json=body) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [403] * 4 + [429]
+
+
+async def test_requests_that_come_at_once_are_no_more_than_are_allowed(ada: Person) -> None:
+    answers = await asyncio.gather(*(ada.get("/v1/todos") for _ in range(50)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 20 + [429] * 30
+
+
+async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url: str) -> None:
+    settings = load_settings(
+        {
+            "DATA_DIR": str(tmp_path),
+            "STORE_URL": mongodb_url,
+            "SECRET_KEY": "a secret of the tests, 32 bytes long",
+            "RATE_LIMIT_API": "200/minute",
+            "RATE_LIMIT_AUTH": "6/minute",
+        }
+    )
+    async with AsyncExitStack() as stack:
+        replicas = []
+        for _ in range(3):
+            app = create_app(settings, open_store(settings.store_address))
+            await stack.enter_async_context(app.lifespan())
+            replicas.append(await stack.enter_async_context(connection_from(app, "127.0.0.1")))
+        ada = await Person.register(replicas[0])
+        header = {"Authorization": f"Bearer {ada.access_token}"}
+
+        guesses = await asyncio.gather(
+            *(
+                replicas[n % 3].post(
+                    "/v1/auth/token",
+                    data={"grant_type": "password", "username": ada.username, "password": "wrong"},
+                )
+                for n in range(18)
+            )
+        )
+        answers = await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(330)))
+
+    assert sorted(answer.status_code for answer in guesses) == [400] * 6 + [429] * 12
+    assert sorted(answer.status_code for answer in answers) == [200] * 200 + [429] * 130
+
+
+async def test_limits_hold_in_each_process_while_the_shared_counter_is_away(tmp_path: Path) -> None:
+    (tmp_path / "mongod").mkdir()
+    with running_mongod(tmp_path / "mongod") as (url, mongod):
+        counter = SharedCounter(f"{url}/todo")
+        item = limits.parse("5/minute")
+        assert (await counter.take(item, "api", "somebody", exact=False)).allowed
+        mongod.send_signal(signal.SIGSTOP)
+
+        taken = [(await counter.take(item, "api", "somebody", exact=False)).allowed for _ in range(7)]
+
+        mongod.send_signal(signal.SIGCONT)
+        counter.close()
+    assert taken == [True] * 5 + [False] * 2
+
+
+@asynccontextmanager
+async def connection_from(app: Litestar, address: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A connection to the application from an address."""
+    transport = httpx.ASGITransport(app=app, client=(address, 50000))  # type: ignore[arg-type]  # as in tests.application
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as connection:
+        yield connection

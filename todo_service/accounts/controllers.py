@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -18,7 +18,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
-from todo_service.web.limits import RateLimits, address_of
+from todo_service.web.limits import LIMIT, RateLimits, address_key, address_of, name_key
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import Cursors, answer_page
 from todo_service.web.problems import ProblemError
@@ -87,7 +87,7 @@ class UsersController(Controller):
         store: NamedDependency[DocumentStore],
     ) -> None:
         """Delete the account and all that it owns; the password confirms it."""
-        with _password_budget(request, limits):
+        async with _password_budget(request, limits):
             await accounts.delete(request.user.user_id, data.password, expected_versions(request))
         await forget(store, request.user.user_id)
 
@@ -107,16 +107,16 @@ class UsersController(Controller):
         limits: NamedDependency[RateLimits],
     ) -> None:
         """Set another password. Every other session ends; this one goes on."""
-        with _password_budget(request, limits):
+        async with _password_budget(request, limits):
             await accounts.change_password(
                 request.user.user_id, data.current_password, data.new_password, request.user.session_id
             )
 
 
-def _password_budget(request: ApiRequest, limits: RateLimits) -> AbstractContextManager[None]:
+def _password_budget(request: ApiRequest, limits: RateLimits) -> AbstractAsyncContextManager[None]:
     """Return what counts the wrong passwords of a signed-in account."""
     key = f"password:{request.user.user_id}"
-    return limits.spending("auth", key, request.scope["state"]["headers"], Forbidden)
+    return limits.spending("auth", [key], request.scope["state"]["headers"], Forbidden)
 
 
 class TokensController(Controller):
@@ -129,6 +129,7 @@ class TokensController(Controller):
     @post(
         "/token",
         operation_id="createToken",
+        opt={LIMIT: None},
         summary="Sign in or stay signed in",
         opt={"form": dto.TokenRequest},
         status_code=200,
@@ -142,7 +143,15 @@ class TokensController(Controller):
         limits: NamedDependency[RateLimits],
     ) -> dto.TokenPair:
         """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
-        form = await request.form_fields()
+        key, headers = address_key(request.scope), request.scope["state"]["headers"]
+        try:
+            form = await request.form_fields()
+        except ProblemError:
+            await limits.hit("api", key, headers)
+            raise
+        # whoever stays signed in is not held up by those who try passwords, or anything else, from the same address
+        renewing = form.get("grant_type") == "refresh_token"
+        await limits.hit("api", f"refresh:{key}" if renewing else key, headers)
         client = Client(address_of(request.scope), request.headers.get("user-agent", ""))
         match form.get("grant_type"):
             case "password":
@@ -163,11 +172,9 @@ class TokensController(Controller):
     async def _sign_in(
         self, request: ApiRequest, accounts: Accounts, limits: RateLimits, name: str, password: str, client: Client
     ) -> Tokens:
-        """Sign in within two budgets: all attempts from an address, and wrong passwords for a name."""
-        headers = request.scope["state"]["headers"]
-        by_name = f"name:{name.casefold()[:254]}"
-        limits.hit("auth", f"address:{client.address}", headers)
-        with limits.spending("auth", by_name, headers, InvalidGrant):
+        """Sign in within the two budgets of wrong passwords, that of the address and that of the name."""
+        keys = [address_key(request.scope), name_key(name)]
+        async with limits.spending("auth", keys, request.scope["state"]["headers"], InvalidGrant):
             return await accounts.sign_in(name, password, client)
 
     @post(

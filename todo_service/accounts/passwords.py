@@ -39,9 +39,14 @@ def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
 
 
 class Passwords:
-    """Hashes and checks passwords. Each hash takes 19 MiB and some 20 ms of a core, so two run at a time."""
+    """Hashes and checks passwords. Each hash takes 19 MiB and some 20 ms of a core, so two run at a time.
 
-    def __init__(self) -> None:
+    Args:
+        waiting: Hears how many wait for their turn, whenever that changes.
+    """
+
+    def __init__(self, waiting: Callable[[int], None] = lambda _: None) -> None:
+        self._tell_waiting = waiting
         self._hasher = PasswordHasher(time_cost=_ROUNDS, memory_cost=_MEMORY_KIB, parallelism=1)
         self._threads = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="argon2")
         self._places = _AT_A_TIME + _WAITING
@@ -85,8 +90,12 @@ class Passwords:
     async def _run(self, work: Callable[[], ResultT]) -> ResultT:
         if self._places == 0:
             raise Busy("too many passwords are waiting to be checked")
-        self._places -= 1
+        self._take_places(1)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
-            self._places += 1
+            self._take_places(-1)
+
+    def _take_places(self, count: int) -> None:
+        self._places -= count
+        self._tell_waiting(max(0, _WAITING - self._places))

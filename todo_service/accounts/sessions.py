@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -76,10 +77,19 @@ class Sessions:
         access: Issues and verifies access tokens.
         refresh: Makes and knows refresh tokens.
         refresh_days: Days that a session lasts without being renewed.
+        changed: Hears how many sessions were `created`, `refreshed` or `ended`.
     """
 
-    def __init__(self, store: DocumentStore, access: AccessTokens, refresh: RefreshTokens, refresh_days: int) -> None:
+    def __init__(
+        self,
+        store: DocumentStore,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        refresh_days: int,
+        changed: Callable[[str, int], None] = lambda _, __: None,
+    ) -> None:
         self._store = store
+        self._changed = changed
         self._access = access
         self._refresh = refresh
         self._refresh_days = refresh_days
@@ -104,6 +114,7 @@ class Sessions:
                 expires_at=refresh_deadline(moment, self._refresh_days),
             )
         )
+        self._changed("created", 1)
         return self._tokens(user_id, session_id, token, moment)
 
     async def renew(self, text: str, client: Client) -> Tokens:
@@ -136,6 +147,8 @@ class Sessions:
         )
         if session is None:
             session, successor = await self._again(token, moment)
+        else:
+            self._changed("refreshed", 1)
         return self._tokens(session.owner, session.id, successor, moment)
 
     async def _again(self, token: RefreshToken, moment: datetime) -> tuple[Session, RefreshToken]:
@@ -200,6 +213,7 @@ class Sessions:
         ended = await self._store.delete(Session, Session.id == ObjectId(session_id), Session.owner == user_id)
         if not ended:
             raise NotFound("there is no such session")
+        self._changed("ended", ended)
         self._forget({ObjectId(session_id)})
 
     async def end_all(self, user_id: ObjectId, but: ObjectId | None = None) -> None:
@@ -207,7 +221,7 @@ class Sessions:
         where: list[Condition] = [Session.owner == user_id]
         if but is not None:
             where.append(Session.id != but)
-        await self._store.delete(Session, *where)
+        self._changed("ended", await self._store.delete(Session, *where))
         ended = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
         self._forget(ended - {but})
 
@@ -239,7 +253,7 @@ class Sessions:
             self._alive[session_id] = asked + _MEMORY_SECONDS
 
     async def _end(self, session_id: ObjectId) -> None:
-        await self._store.delete(Session, Session.id == session_id)
+        self._changed("ended", await self._store.delete(Session, Session.id == session_id))
         self._forget({session_id})
 
     def _forget(self, session_ids: set[ObjectId]) -> None:

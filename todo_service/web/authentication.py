@@ -10,7 +10,7 @@ from litestar.routes import HTTPRoute
 
 from todo_service.accounts.tokens import Caller
 from todo_service.errors import Forbidden, Unauthenticated
-from todo_service.web.limits import LIMIT, RateLimits, address_of
+from todo_service.web.limits import LIMIT, RateLimits, address_key
 from todo_service.web.problems import allow_header
 
 if TYPE_CHECKING:
@@ -48,18 +48,19 @@ class Admission:
             options = scope["route_handler"].opt
             policy = options.get(LIMIT, "api")
             headers = scope["state"].setdefault("headers", {})
-            key = f"address:{address_of(scope)}"
-            if not options.get(PUBLIC):
+            if options.get(PUBLIC):
+                key = address_key(scope) if policy is not None else ""
+            else:
                 try:
                     caller = await self._authenticate(bearer_token(scope))
                 except Unauthenticated:
-                    self._limits.hit("api", key, headers)
+                    await self._limits.hit("api", address_key(scope), headers)
                     raise
                 scope["user"] = caller
                 _require_scope(caller, scope["method"], options)
                 key = f"user:{caller.user_id}"
             if policy is not None:
-                self._limits.hit(policy, key, headers)
+                await self._limits.hit(policy, key, headers)
         await self._app(scope, receive, send)
 
 

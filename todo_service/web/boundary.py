@@ -1,7 +1,8 @@
 """What holds for every request and every response, whichever part answers: the outermost layer.
 
-It gives the request its id, adds the headers that every response carries, answers HEAD where there is GET, writes the
-request's line in the log, counts what is in flight for a graceful stop, and is the last to catch what nobody caught.
+It gives the request its id, believes trusted proxies, adds the headers that every response carries, answers HEAD where
+there is GET, writes the request's line in the log, counts and times it, counts what is in flight for a graceful stop,
+and is the last to catch what nobody caught.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from todo_service.web.problems import MEDIA_TYPE, problem_named, problem_of_stat
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+    from todo_service.web.metrics import Metrics
+    from todo_service.web.proxies import Proxies
+    from todo_service.web.tracing import Tracing
+
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 API_POLICY: Final = b"default-src 'none'; frame-ancestors 'none'"
 _EVERYWHERE: Final = (
@@ -37,14 +42,27 @@ class Boundary:
 
     Args:
         app: What comes next.
+        metrics: Counts every request.
         allowed_hosts: The `Host` names that are served, `*.` for any below a domain; none named: any.
+        proxies: The proxies that are believed, if there are any.
+        tracing: Makes a span of every request, if there is any.
 
     Attributes:
         draining: Whether the service is stopping: readiness says so, and connections are no longer kept alive.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        allowed_hosts: Sequence[str] = (),
+        proxies: Proxies | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app = app
+        self._metrics = metrics
+        self._proxies = proxies
+        self._tracing = tracing
         self._allowed_hosts = [name.lower() for name in allowed_hosts]
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -78,9 +96,14 @@ class Boundary:
         if method == "HEAD":
             # a copy, for the server looks into its own to know that no body follows
             scope = {**scope, "method": HttpMethod.GET}
+        if self._proxies is not None and (client := self._proxies.client_of(scope)) is not None:
+            scope["client"] = (client, 0)
         self._in_flight += 1
         self._idle.clear()
         structlog.contextvars.bind_contextvars(request_id=scope["state"]["request_id"])
+        span = self._tracing.begin(scope) if self._tracing is not None else None
+        if span is not None:
+            structlog.contextvars.bind_contextvars(trace_id=span.trace_id)
         try:
             if self._allowed_hosts and not self._is_allowed_host(scope):
                 await response.problem("malformed-request", "this service does not answer for this host")
@@ -96,16 +119,21 @@ class Boundary:
             if self._in_flight == 0:
                 self._idle.set()
             caller = scope.get("user")
+            # the template, never the path itself or the query: they may hold what belongs to somebody
+            route = scope.get("path_template") or "-"
+            seconds = time.perf_counter() - started
+            self._metrics.answered(method, route, response.status, seconds)
             access_log.info(
                 "request",
                 method=method,
-                # the template, never the path itself or the query: they may hold what belongs to somebody
-                route=scope.get("path_template") or "-",
+                route=route,
                 status=response.status or None,
-                milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                milliseconds=round(seconds * 1000, 2),
                 user=str(caller.user_id) if caller is not None else None,
             )
-            structlog.contextvars.unbind_contextvars("request_id")
+            if span is not None:
+                span.end(method, route, response.status)
+            structlog.contextvars.unbind_contextvars("request_id", "trace_id")
 
     def _is_allowed_host(self, scope: Scope) -> bool:
         if scope["path"].startswith("/health/"):
@@ -177,10 +205,10 @@ class _Response:
         return further
 
 
-def unreadable_request() -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """Return the body and the headers of the answer to what is no HTTP request at all."""
+def bare_problem(name: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return the status, the headers and the body of the answer to what does not become a request; the last one."""
     request_id = token_hex(16)
-    problem = problem_named("malformed-request", "this is no HTTP request that can be read", "", request_id)
+    problem = problem_named(name, detail, "", request_id)
     body = msgspec.json.encode(problem)
     headers = [
         (b"content-type", _PROBLEM_TYPE),
@@ -190,7 +218,7 @@ def unreadable_request() -> tuple[bytes, list[tuple[bytes, bytes]]]:
         *_EVERYWHERE,
         (b"connection", b"close"),
     ]
-    return body, headers
+    return problem.status, headers, body
 
 
 def _request_id(scope: Scope) -> str:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+import ipaddress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from limits import RateLimitItem
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 
+from todo_service.web.counters import Counter, Standing
 from todo_service.web.problems import ProblemError
 
 Policy = Literal["api", "auth"]
 LIMIT: Final = "limit"
 """The handler option that names the policy of a route (`api` unless it says otherwise), or None for no limit."""
+_EXACT: Final = frozenset({"auth"})
+"""The policies of which not one request more is allowed; see `web.counters`."""
+_IPV6_NETWORK: Final = 64
 
 
 class RateLimits:
-    """Counts requests in this process and refuses those over a policy's limit.
+    """Counts requests and refuses those over a policy's limit.
 
     Args:
         policies: What each policy allows. An empty mapping allows everything.
+        counter: Where requests are counted.
+        refused: Hears the policy of each refusal.
     """
 
-    def __init__(self, policies: Mapping[Policy, RateLimitItem]) -> None:
+    def __init__(
+        self, policies: Mapping[Policy, RateLimitItem], counter: Counter, refused: Callable[[str], None]
+    ) -> None:
         self._policies = policies
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._counter = counter
+        self._refused = refused
 
-    def hit(self, policy: Policy, key: str, headers: dict[str, str]) -> None:
+    async def hit(self, policy: Policy, key: str, headers: dict[str, str]) -> None:
         """Count one request.
 
         Args:
@@ -42,53 +49,84 @@ class RateLimits:
             ProblemError: 429, with the seconds to wait.
         """
         item = self._policies.get(policy)
-        if item is None:
-            return
-        allowed = self._limiter.hit(item, policy, key)
-        self._describe(policy, item, key, headers)
-        if not allowed:
-            self._refuse(item, policy, key)
+        if item is not None:
+            await self._take(item, policy, key, headers)
 
-    def require(self, policy: Policy, key: str, headers: dict[str, str]) -> None:
-        """Refuse, without counting, where nothing is left of a limit. Arguments and errors as in `hit`."""
-        item = self._policies.get(policy)
-        if item is not None and not self._limiter.test(item, policy, key):
-            self._describe(policy, item, key, headers)
-            self._refuse(item, policy, key)
+    @asynccontextmanager
+    async def spending(
+        self, policy: Policy, keys: Sequence[str], headers: dict[str, str], *failures: type[Exception]
+    ) -> AsyncIterator[None]:
+        """Do something that may fail only so often: only the tries that fail in one of these ways stay counted.
 
-    @contextmanager
-    def spending(self, policy: Policy, key: str, headers: dict[str, str], *failures: type[Exception]) -> Iterator[None]:
-        """Do something that may be tried only so often: only the tries that fail in one of these ways are counted.
+        A try is counted beforehand and taken back when it has not failed, so that no more can be under way at once
+        than may fail.
+
+        Args:
+            policy: Which limit applies, one that is counted exactly.
+            keys: Who is counted; each has the whole limit, and all must have some of it left.
+            headers: As in `hit`; they tell of the key that has the least left.
+            *failures: What a counted try raises.
 
         Raises:
             ProblemError: 429, nothing is left of the limit.
         """
-        self.require(policy, key, headers)
+        item = self._policies.get(policy)
+        if item is None:
+            yield
+            return
+        taken: dict[str, Standing] = {}
         try:
+            for key in keys:
+                taken[key] = await self._take(item, policy, key, headers)
+            least = min(taken.values(), key=lambda standing: standing.remaining)
+            _describe(item, policy, least, headers)
             yield
         except failures:
-            self.hit(policy, key, headers)
             raise
+        except Exception:
+            # not where the request was cancelled: whoever hangs up has tried all the same
+            await self._give_back(item, policy, taken)
+            raise
+        await self._give_back(item, policy, taken)
+        _describe(item, policy, least._replace(remaining=least.remaining + 1), headers)
 
-    def _describe(self, policy: Policy, item: RateLimitItem, key: str, headers: dict[str, str]) -> None:
-        remaining, seconds = self._standing(item, policy, key)
-        headers["RateLimit-Policy"] = f'"{policy}";q={item.amount};w={item.get_expiry()}'
-        headers["RateLimit"] = f'"{policy}";r={remaining};t={seconds}'
+    async def _take(self, item: RateLimitItem, policy: Policy, key: str, headers: dict[str, str]) -> Standing:
+        standing = await self._counter.take(item, policy, key, exact=policy in _EXACT)
+        _describe(item, policy, standing, headers)
+        if not standing.allowed:
+            self._refused(policy)
+            raise ProblemError(
+                "rate-limited",
+                f"more than {item.amount} requests in {item.get_expiry()} s; wait {standing.seconds} s",
+                headers={"Retry-After": str(standing.seconds)},
+            )
+        return standing
 
-    def _refuse(self, item: RateLimitItem, policy: Policy, key: str) -> None:
-        _, seconds = self._standing(item, policy, key)
-        raise ProblemError(
-            "rate-limited",
-            f"more than {item.amount} requests in {item.get_expiry()} s; wait {seconds} s",
-            headers={"Retry-After": str(seconds)},
-        )
+    async def _give_back(self, item: RateLimitItem, policy: Policy, keys: Iterable[str]) -> None:
+        for key in keys:
+            await self._counter.give_back(item, policy, key)
 
-    def _standing(self, item: RateLimitItem, policy: Policy, key: str) -> tuple[int, int]:
-        stats = self._limiter.get_window_stats(item, policy, key)
-        return max(0, int(stats.remaining)), max(1, math.ceil(stats.reset_time - time.time()))
+
+def _describe(item: RateLimitItem, policy: Policy, standing: Standing, headers: dict[str, str]) -> None:
+    headers["RateLimit-Policy"] = f'"{policy}";q={item.amount};w={item.get_expiry()}'
+    headers["RateLimit"] = f'"{policy}";r={standing.remaining};t={standing.seconds}'
 
 
 def address_of(scope: Any) -> str:
-    """Return the client's address, as the server tells it (`TRUSTED_PROXIES` decides what it believes)."""
+    """Return the client's address (`TRUSTED_PROXIES` decides what the boundary believes of it)."""
     client = scope.get("client")
     return client[0] if client else "unknown"
+
+
+def address_key(scope: Any) -> str:
+    """Return by what an address is counted: in IPv6 its network of 64 bits, which is what one subscriber has."""
+    address = address_of(scope)
+    if ":" in address:
+        network = ipaddress.ip_network((address.partition("%")[0], _IPV6_NETWORK), strict=False)
+        return f"address:{network.network_address}"
+    return f"address:{address}"
+
+
+def name_key(name: str) -> str:
+    """Return by what a name is counted that somebody has typed, which may be anything: not by the text itself."""
+    return f"name:{hashlib.sha256(name.casefold().encode()).hexdigest()[:32]}"

@@ -1,0 +1,191 @@
+"""Metrics: what they count, who may read them, and that several workers are one service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.people import Person, assert_problem
+from tests.serving import START_SECONDS, running_service
+from todo_service.app import create_app
+from todo_service.settings import Settings, load_settings
+from todo_service.store.opening import open_store
+from todo_service.web.metrics import METRICS
+
+TOKEN = "a token of the tests"
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def figures_in(text: str) -> Figures:
+    """Return every sample by its name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def figure(figures: Figures, name: str, **labels: str) -> float:
+    return figures.get((f"todo_service_{name}", frozenset(labels.items())), 0)
+
+
+async def figures_of(client: httpx.AsyncClient) -> Figures:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert answer.headers["cache-control"] == "no-store"
+    return figures_in(answer.text)
+
+
+@pytest.mark.anyio
+async def test_requests_are_counted_by_the_template_of_their_route(ada: Person) -> None:
+    todo = await ada.todo()
+    for path in (f"/v1/todos/{todo['id']}", "/v1/todos/65f1a2b3c4d5e6f708192a3b", "/v1/todos/nonsense"):
+        await ada.get(path)
+    await ada.ask("HEAD", f"/v1/todos/{todo['id']}")
+    await ada.client.request("GET", "/nowhere/secret-path?secret-query")
+    await ada.client.request("BREW", "/nowhere")
+    found = await figures_of(ada.client)
+
+    route = "/v1/todos/{todo_id}"
+    assert figure(found, "http_requests_total", method="GET", route=route, status="200") == 1
+    assert figure(found, "http_requests_total", method="GET", route=route, status="404") == 2
+    assert figure(found, "http_requests_total", method="HEAD", route=route, status="200") == 1
+    assert figure(found, "http_requests_total", method="GET", route="-", status="404") == 1
+    assert figure(found, "http_requests_total", method="other", route="-", status="404") == 1
+    assert figure(found, "http_request_duration_seconds_count", method="GET", route=route) == 3
+    assert figure(found, "http_request_duration_seconds_bucket", method="GET", route=route, le="+Inf") == 3
+    assert figure(found, "http_request_duration_seconds_sum", method="GET", route=route) > 0
+    assert figure(found, "store_duration_seconds_count", operation="get") >= 2
+    assert not [key for key in found if "secret" in str(key) or todo["id"] in str(key)]
+
+
+@pytest.mark.anyio
+async def test_sessions_are_counted_as_they_come_and_go(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.grant(grant_type="refresh_token", refresh_token=ada.refresh_token)
+    await ada.grant(grant_type="refresh_token", refresh_token="nonsense")
+    await ada.delete("/v1/sessions")
+    await ada.client.post("/v1/auth/revoke", data={"token": ada.refresh_token})
+    found = await figures_of(ada.client)
+
+    assert [figure(found, "sessions_total", event=event) for event in ("created", "refreshed", "ended")] == [2, 1, 2]
+
+
+@pytest.mark.anyio
+async def test_passwords_that_wait_are_told(ada: Person) -> None:
+    signing_in = [
+        asyncio.create_task(ada.grant(grant_type="password", username=ada.username, password=ada.password))
+        for _ in range(12)
+    ]
+    seen = [figure(await figures_of(ada.client), "argon2_queue_length")]
+    while not all(task.done() for task in signing_in):
+        seen.append(figure(await figures_of(ada.client), "argon2_queue_length"))
+
+    assert max(seen) > 0
+    assert figure(await figures_of(ada.client), "argon2_queue_length") == 0
+
+
+@pytest.mark.anyio
+async def test_the_process_is_measured_too(client: httpx.AsyncClient) -> None:
+    found = await figures_of(client)
+
+    assert found["process_resident_memory_bytes", frozenset()] > 2**20
+    assert found["process_open_fds", frozenset()] > 0
+
+
+@pytest.mark.anyio
+async def test_two_applications_in_a_process_count_apart(tmp_path: Path, ada: Person) -> None:
+    settings = load_settings({"DATA_DIR": str(tmp_path / "other")})
+    app = create_app(settings, open_store(settings.store_address))
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as other:
+            assert figure(await figures_of(other), "sessions_total", event="created") == 0
+    assert figure(await figures_of(ada.client), "sessions_total", event="created") == 1
+
+
+class TestGuarded:
+    """In production the figures are for those who have the token."""
+
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path, token: str) -> Settings:
+        variables = {"DATA_DIR": str(tmp_path), "ENVIRONMENT": "production", "RATE_LIMIT_API": "20/minute"}
+        return load_settings(variables | {"METRICS_TOKEN": token})
+
+    @pytest.mark.parametrize("token", [TOKEN])
+    async def test_the_token_opens_them(self, client: httpx.AsyncClient, token: str) -> None:
+        answer = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+
+        assert answer.status_code == 200
+        assert token not in answer.text
+
+    @pytest.mark.parametrize("token", [TOKEN, ""], ids=["guarded", "closed"])
+    @pytest.mark.parametrize(
+        "sent", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"]
+    )
+    async def test_nothing_else_does(self, client: httpx.AsyncClient, sent: str | None) -> None:
+        headers = [] if sent is None else [(b"Authorization", sent.encode("latin-1"))]
+        answer = await client.get("/metrics", headers=headers)
+
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+    @pytest.mark.parametrize("token", [TOKEN])
+    async def test_guesses_are_limited_and_counted(self, client: httpx.AsyncClient, token: str) -> None:
+        answers = [await client.get("/metrics", headers={"Authorization": "Bearer wrong"}) for _ in range(21)]
+        answer = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+
+        assert [answer.status_code for answer in answers] == [401] * 20 + [429]
+        assert figure(figures_in(answer.text), "rate_limited_total", policy="api") == 1
+
+
+def test_several_workers_are_one_service(tmp_path: Path, store_url: str) -> None:
+    variables = {"WORKERS": "3", "STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    with running_service(tmp_path, variables) as service:
+        for _ in range(60):
+            assert httpx.get(f"{service.url}/").status_code == 200
+        first = figures_in(httpx.get(f"{service.url}/metrics").text)
+        workers = pids_in(first)
+        assert len(workers) == 3
+        assert figure(first, "http_requests_total", method="GET", route="/", status="200") == 60
+        assert figure(first, "http_request_duration_seconds_count", method="GET", route="/") == 60
+
+        os.kill(int(min(workers)), signal.SIGKILL)
+        while len(alive := pids_in(figures_in(httpx_get_again(f"{service.url}/metrics").text))) < 3 or alive == workers:
+            assert service.process.poll() is None
+        after = figures_in(httpx_get_again(f"{service.url}/metrics").text)
+
+        assert alive - workers
+        assert figure(after, "http_requests_total", method="GET", route="/", status="200") == 60
+        assert service.stop() == 0
+    assert not list(Path("/dev/shm").glob(f"todo-service-{service.process.pid}-*"))  # noqa: S108  # it is looked at only
+
+
+def httpx_get_again(url: str) -> httpx.Response:
+    """Ask until there is an answer: a connection may have gone to the worker that was killed."""
+    while True:
+        try:
+            return httpx.get(url, timeout=START_SECONDS)
+        except httpx.TransportError:
+            continue
+
+
+def pids_in(figures: Figures) -> set[str]:
+    return {dict(labels)["pid"] for name, labels in figures if name == "process_resident_memory_bytes"}
+
+
+def test_readme_names_every_metric() -> None:
+    section = README.split("\n## Watch it\n", 1)[1].split("\n## ", 1)[0]
+
+    assert re.findall(r"^\| `todo_service_(\w+?)(?:_total)?` \|", section, re.MULTILINE) == list(METRICS)
