@@ -24,11 +24,13 @@ class Service:
     Attributes:
         url: Where it answers.
         process: Its process; with several workers, their parent.
+        folder: Where its data and `service.log` lie.
     """
 
-    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, url: str, process: subprocess.Popen[str], folder: Path) -> None:
         self.url = url
         self.process = process
+        self.folder = folder
 
     def await_ready(self) -> None:
         """Return when it is ready."""
@@ -56,16 +58,24 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 
 @contextmanager
 def running_service(
-    folder: Path, variables: Mapping[str, str] | None = None, port: int | None = None
+    folder: Path, variables: Mapping[str, str] | None = None, port: int | None = None, files: int | None = None
 ) -> Iterator[Service]:
-    """Run `todo-service serve`, with its data and its log in a folder, until the block ends."""
+    """Run `todo-service serve`, with its data and its log in a folder, until the block ends.
+
+    Args:
+        folder: Where its data and its log lie.
+        variables: Its environment, beside what every test sets.
+        port: Where it listens; None for any port that is free.
+        files: How many files it may open; None for as many as the tests may.
+    """
     port = port or free_port()
-    command = [sys.executable, "-m", "todo_service", "serve", "--port", str(port)]
+    limited = [] if files is None else ["prlimit", f"--nofile={files}:{files}", "--"]
+    command = [*limited, sys.executable, "-m", "todo_service", "serve", "--port", str(port)]
     with (folder / "service.log").open("a") as log:
         process = subprocess.Popen(
             command, env=environment(folder, **(variables or {})), stderr=log, stdout=log, cwd=folder, text=True
         )
-    service = Service(f"http://127.0.0.1:{port}", process)
+    service = Service(f"http://127.0.0.1:{port}", process, folder)
     try:
         service.await_ready()
         yield service

@@ -167,7 +167,10 @@ class Protocol(HttpToolsProtocol):
             and now >= self._since + BODY_SECONDS + self._body_bytes / BODY_BYTES_A_SECOND
             and not self.flow.read_paused  # else it is not the client who is slow
         ):
-            self._refuse("too-slow", "the body of the request did not come in time")
+            if self._answered:
+                self.transport.close()
+            else:
+                self._refuse("too-slow", "the body of the request did not come in time")
         self._watch = self.loop.call_later(_LOOK_SECONDS, self._look)
 
     def _takes_nothing(self, now: float) -> bool:

@@ -1,0 +1,199 @@
+"""What a connection may do: heads, bodies and answers have their time and size, and connections their number."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import START_SECONDS, Service, running_service
+from tests.test_serving import signed_in
+
+PATIENCE = 120
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("connections")) as running:
+        yield running
+
+
+def connected(service: Service) -> socket.socket:
+    host, port = service.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
+def answer_to(service: Service, *parts: bytes) -> bytes:
+    """Send, and return all that comes until the service hangs up."""
+    with connected(service) as connection:
+        for part in parts:
+            with contextlib.suppress(ConnectionError):  # it may have hung up before the last part
+                connection.sendall(part)
+        return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(2**16):
+            found += part
+    return found
+
+
+def trickling(service: Service, start: bytes, drop: bytes) -> bytes:
+    """Send the beginning of a request, then a little every now and then, until the service hangs up."""
+    with connected(service) as connection:
+        connection.sendall(start)
+        connection.settimeout(1)
+        found = b""
+        while True:
+            try:
+                part = connection.recv(2**16)
+            except TimeoutError:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(drop)
+            except ConnectionResetError:
+                return found
+            else:
+                found += part
+                if not part:
+                    return found
+
+
+def assert_bare_problem(answer: bytes, status: int) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    for header in (
+        b"content-type: application/problem+json",
+        b"x-content-type-options: nosniff",
+        b"referrer-policy: no-referrer",
+        b"content-security-policy: default-src 'none'; frame-ancestors 'none'",
+        b"connection: close",
+    ):
+        assert header in head
+    assert b"server:" not in head.lower()
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"], 414),
+        ([b"GET /v1/todos?q=" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"], 414),
+        ([GET + b"X: y\r\n" * 101 + b"\r\n"], 431),
+        ([GET + b"X: " + b"y" * 40_000 + b"\r\n\r\n"], 431),
+        ([GET + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 1000) for n in range(40)) + b"\r\n"], 431),
+        ([GET + b"X: ", *[b"y" * 10_000] * 200], 431),
+        ([b"GET /", *[b"y" * 10_000] * 200], 414),
+        ([GET, *[b"X: y\r\n"] * 2000], 431),
+    ],
+    ids=["path", "query", "many headers", "a long header", "long headers", "an endless header", "endless", "ever more"],
+)
+def test_a_head_has_a_size(service: Service, parts: list[bytes], status: int) -> None:
+    assert_bare_problem(answer_to(service, *parts), status)
+
+
+def test_a_head_just_below_is_served(service: Service) -> None:
+    answer = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
+
+    assert answer.status_code == 200
+
+
+def unread_answer(service: Service) -> bytes:
+    """Ask for much and read nothing of it, until the service has given up."""
+    with connected(service) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        while True:
+            # a connection that was reset says so when it is written to
+            try:
+                connection.sendall(b"\r\n")
+            except ConnectionError:
+                return b""
+            httpx.get(f"{service.url}/health/live")
+
+
+def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
+    post = b"POST /v1/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    refused = GET + b"Content-Length: 1000000\r\n\r\n"
+    ways: list[Callable[[], bytes]] = [
+        lambda: trickling(service, GET + b"X: ", b"y"),
+        lambda: trickling(service, GET, b"X: y\r\n"),
+        lambda: trickling(service, b"", b"\r\n"),
+        lambda: trickling(service, GET + b"\r\n", b"\r\n"),
+        lambda: trickling(service, post + b"Content-Length: 1000\r\n\r\n", b"x"),
+        lambda: trickling(service, post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        lambda: trickling(service, refused, b"x"),
+        lambda: answer_to(service),
+        lambda: answer_to(service, GET + b"\r\n"),
+        lambda: answer_to(service, post + b"Content-Length: 1000\r\n\r\n"),
+        lambda: unread_answer(service),
+    ]
+    with ThreadPoolExecutor(len(ways)) as threads:
+        answers = list(threads.map(lambda way: way(), ways))
+
+    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, _ = answers
+    for late in (head, headers, body, chunks, silent):
+        assert_bare_problem(late, 408)
+    for answered in (between, kept, rest):
+        assert answered.startswith(b"HTTP/1.1 200 ")
+        assert answered.count(b"HTTP/1.1") == 1
+    assert nothing == idle == b""
+    assert httpx.get(f"{service.url}/health/ready").status_code == 200
+    log = (service.folder / "service.log").read_text()
+    assert "Traceback" not in log
+    assert "unexpected error" not in log
+
+
+@pytest.mark.parametrize(("idle", "files"), [(10_000, None), (3_000, 1024)])
+def test_idle_connections_leave_the_service_serving(tmp_path: Path, idle: int, files: int | None) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard > idle + 500, "this test needs more open files: raise the hard limit"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with running_service(tmp_path, files=files) as service, contextlib.ExitStack() as opened:
+            header = signed_in(service)
+            for number in range(idle):
+                connection = opened.enter_context(connected(service))
+                if number % 2:
+                    connection.sendall(GET + b"\r\n")
+                if number % 500 == 0:
+                    answer = httpx.get(f"{service.url}/v1/todos", headers=header, timeout=START_SECONDS)
+                    assert answer.status_code == 200
+            for _ in range(100):
+                answer = httpx.post(
+                    f"{service.url}/v1/todos", json={"title": "x"}, headers=header, timeout=START_SECONDS
+                )
+                assert answer.status_code == 201
+            figures = httpx.get(f"{service.url}/metrics").text
+            memory = next(line for line in figures.splitlines() if line.startswith("process_resident_memory_bytes"))
+            print(f"{idle} idle connections, {float(memory.split()[1]) / 2**20:.0f} MiB resident")  # noqa: T201  # a figure
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_where_every_connection_is_busy_the_next_is_told_to_come_again(tmp_path: Path) -> None:
+    with running_service(tmp_path, files=256 + 64) as service, contextlib.ExitStack() as opened:
+        for _ in range(64):
+            busy = opened.enter_context(connected(service))
+            busy.sendall(b"POST /v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        refused = b""
+        while not refused:
+            # the last ones may not have been read yet when the next one comes
+            with connected(service) as next_one:
+                next_one.settimeout(1)
+                with contextlib.suppress(TimeoutError):
+                    refused = read_all(next_one)
+
+    assert_bare_problem(refused, 503)
+    assert b"retry-after: 1" in refused
