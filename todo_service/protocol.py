@@ -11,8 +11,9 @@ import resource
 from functools import cache
 from typing import Any, Final
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from todo_service.web.boundary import bare_problem
@@ -65,6 +66,7 @@ class Protocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._unsent = (0, 0.0)
         self._watch: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take a connection, if there is room or it can be made."""
@@ -77,6 +79,10 @@ class Protocol(HttpToolsProtocol):
         """Forget a connection."""
         if self._watch is not None:
             self._watch.cancel()
+        if self._running is not None and not self._running.response_complete:
+            # uvicorn tells the newest request only, which may wait behind this one
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -112,6 +118,10 @@ class Protocol(HttpToolsProtocol):
             self._exceed("headers-too-large")
         self._heading, self._receiving, self._body_bytes = False, True, 0
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""

@@ -12,13 +12,13 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 from litestar.enums import HttpMethod, ScopeType
 
-from todo_service.web.problems import MEDIA_TYPE, problem_named, problem_of_status
+from todo_service.web.problems import MEDIA_TYPE, ClientGone, problem_named, problem_of_status
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -108,7 +108,7 @@ class Boundary:
             if self._allowed_hosts and not self._is_allowed_host(scope):
                 await response.problem("malformed-request", "this service does not answer for this host")
             else:
-                await self._app(scope, receive, response)
+                await self._app(scope, _whole(receive), response)
         except Exception as error:
             access_log.error("unexpected error", exc_info=error)
             if response.status:
@@ -203,6 +203,22 @@ class _Response:
         if self._boundary.draining:
             further.append((b"connection", b"close"))
         return further
+
+
+def _whole(receive: Receive) -> Receive:
+    """Return a `receive` that tells a client that hung up from a failure of the service."""
+    more = True
+
+    async def received() -> Any:
+        nonlocal more
+        message = await receive()
+        if message["type"] == "http.request":
+            more = message.get("more_body", False)
+        elif more:
+            raise ClientGone
+        return message
+
+    return received
 
 
 def bare_problem(name: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

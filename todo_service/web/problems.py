@@ -100,6 +100,10 @@ class Problem(msgspec.Struct, omit_defaults=True):
     ] = None
 
 
+class ClientGone(Exception):
+    """The client hung up before its request was there as a whole. Nobody reads the answer; it is no failure of ours."""
+
+
 class ProblemError(Exception):
     """A problem that the web layer itself finds.
 
@@ -210,6 +214,8 @@ def problem_of(error: Exception) -> ProblemError:
             return error
         case errors.ServiceError():
             return _from_service(error)
+        case ClientGone():
+            return ProblemError("too-slow", "the client hung up before its request was there")
         case StoreUnavailable():
             logger.warning("store unavailable", reason=str(error))
             return ProblemError(
