@@ -18,7 +18,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
-from todo_service.web.limits import LIMIT, RateLimits, address_key, address_of, name_key
+from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key, address_of, name_key
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import Cursors, answer_page
 from todo_service.web.problems import ProblemError
@@ -129,9 +129,8 @@ class TokensController(Controller):
     @post(
         "/token",
         operation_id="createToken",
-        opt={LIMIT: None},
         summary="Sign in or stay signed in",
-        opt={"form": dto.TokenRequest},
+        opt={"form": dto.TokenRequest, LIMIT: COUNTED_INSIDE},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
     )

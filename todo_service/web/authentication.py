@@ -10,7 +10,7 @@ from litestar.routes import HTTPRoute
 
 from todo_service.accounts.tokens import Caller
 from todo_service.errors import Forbidden, Unauthenticated
-from todo_service.web.limits import LIMIT, RateLimits, address_key
+from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key
 from todo_service.web.problems import allow_header
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Admission:
             return
         if scope["type"] == ScopeType.HTTP:
             options = scope["route_handler"].opt
-            policy = options.get(LIMIT, "api")
+            limit = options.get(LIMIT, "api")
+            policy = None if limit == COUNTED_INSIDE else limit
             headers = scope["state"].setdefault("headers", {})
             if options.get(PUBLIC):
                 key = address_key(scope) if policy is not None else ""

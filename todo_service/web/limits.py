@@ -16,6 +16,8 @@ from todo_service.web.problems import ProblemError
 Policy = Literal["api", "auth"]
 LIMIT: Final = "limit"
 """The handler option that names the policy of a route (`api` unless it says otherwise), or None for no limit."""
+COUNTED_INSIDE: Final = "counted inside"
+"""The limit of a route whose handler counts by itself, since it depends on what is asked."""
 _EXACT: Final = frozenset({"auth"})
 """The policies of which not one request more is allowed; see `web.counters`."""
 _IPV6_NETWORK: Final = 64
