@@ -219,9 +219,15 @@ class Todos:
             where = [condition for conditions in filters for condition in conditions]
             for span in spans(query, after):
                 # the store reads the index that holds the first conditions
-                conditions = [Todo.owner == self._owner, *span.where, *where, *late]
                 found += await self._store.find(
-                    Todo, *conditions, sort=span.sort, limit=wanted - len(found), into=dto.Todo
+                    Todo,
+                    Todo.owner == self._owner,
+                    *span.where,
+                    *where,
+                    *late,
+                    sort=span.sort,
+                    limit=wanted - len(found),
+                    into=dto.Todo,
                 )
                 if len(found) == wanted:
                     break
@@ -232,14 +238,17 @@ class Todos:
         self, query: dto.TodoQuery, filters: list[list[Condition]], late: list[Condition], after: Position | None
     ) -> list[dto.Todo] | None:
         """Return what the rarest of the filters leaves, in order, or None where that is more than `FEW`."""
-        mine = Todo.owner == self._owner
         *rare, _ = filters
-        counts = [await self._store.count(Todo, mine, *conditions, limit=FEW + 1) for conditions in rare]
+        counts = [
+            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=FEW + 1) for conditions in rare
+        ]
         if min(counts) > FEW:
             return None
         where = [condition for conditions in (rare[counts.index(min(counts))], *filters) for condition in conditions]
         # meanwhile it may have become a few more
-        few = await self._store.find(Todo, mine, *where, *late, sort=None, limit=2 * FEW, into=dto.Todo)
+        few = await self._store.find(
+            Todo, Todo.owner == self._owner, *where, *late, sort=None, limit=2 * FEW, into=dto.Todo
+        )
         return arranged(few, query.sort, after) if len(few) < 2 * FEW else None
 
     async def update(
