@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.sdk.tools import FOLDER, MODULES, run
@@ -11,18 +12,15 @@ STRICT = ("--strict", "--noUncheckedIndexedAccess", "--target", "es2022")
 
 
 def openapi_python_client(document: Path, folder: Path) -> None:
-    run(
-        "openapi-python-client",
-        "generate",
-        "--path",
-        document,
-        "--meta",
-        "none",
-        "--output-path",
-        "todo_client",
-        "--fail-on-warning",
-        cwd=folder,
-    )
+    options = ("--meta", "none", "--output-path", "todo_client")
+    said = run("openapi-python-client", "generate", "--path", document, *options, cwd=folder)
+    warnings = set(re.findall(r"^(?:WARNING|Unsupported|ERROR).*", said, re.MULTILINE))
+    # it cannot send text: its importTodos takes JSON alone
+    assert warnings <= {
+        "WARNING parsing POST /v1/todos/import within todos.",
+        "Unsupported content type text/csv",
+        "Unsupported content type text/calendar",
+    }, said
 
 
 def openapi_generator(document: Path, folder: Path) -> None:
