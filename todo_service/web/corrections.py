@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from http import HTTPStatus
 from typing import Any, Final, get_args
 
 import msgspec
@@ -137,6 +136,11 @@ def titles_of(status: int) -> str:
     return "; ".join(kind.title for kind in PROBLEMS.values() if kind.status == status)
 
 
+def _names_of(status: int) -> list[str]:
+    """Return the names of all problems that have a status, such as NotFound."""
+    return [name.title().replace("-", "") for name, kind in PROBLEMS.items() if kind.status == status]
+
+
 def corrected(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Json:
     """Return the document as clients are to see it.
 
@@ -154,7 +158,7 @@ def corrected(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Json:
         _security(operation, handler)
         for status, response in operation["responses"].items():
             if status[0] in "45":
-                name = HTTPStatus(int(status)).phrase.title().replace(" ", "")
+                name = "Or".join(_names_of(int(status)))
                 responses[name] = response
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     tags = [tag["name"] for tag in document["tags"]]
@@ -437,15 +441,17 @@ def _failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set
     """Return the statuses that follow from the route: who may use it, how often, and what it reads."""
     found = {400, 422}  # a query that cannot be read, a parameter that is not known
     if not handler.opt.get(PUBLIC):
-        found |= {401, 503}
+        found |= {401, 431, 503}
         if handler.opt.get(SESSION_ONLY) or not handler.http_methods <= {HttpMethod.GET}:
             found.add(403)  # an API key may not do everything
     if handler.opt.get(LIMIT, "api"):
         found.add(429)
     if handler.parsed_data_field is not None or handler.opt.keys() & {"form", "bodies"}:
-        found |= {413, 415}
+        found |= {408, 413, 415}
     if handler.opt.get(IDEMPOTENT):
-        found |= {409, 413}  # the body is read for its fingerprint
+        found |= {408, 409, 413, 431}  # the body is read for its fingerprint
+    if "query" in handler.opt:
+        found.add(414)
     if "{" in path:
         found.add(404)
         pattern = re.sub(r"\\{\w+\\}", "[^/{]+", re.escape(path))
