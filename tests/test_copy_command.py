@@ -27,7 +27,7 @@ from todo_service.store.copying import copy
 from todo_service.store.opening import open_store
 from todo_service.todos.documents import Todo
 
-TODOS = 8000
+TODOS = 5000
 SECRET = "a secret of the tests, 32 bytes long"
 
 

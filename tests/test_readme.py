@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.serving import START_SECONDS, running_service
+from tests.serving import START_SECONDS, environment, running_service
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -71,6 +73,31 @@ def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None
     assert twice[: len(twice) // 2] == twice[len(twice) // 2 :]
     assert json.loads(imported) == {"imported": 3, "rejected": [], "rejected_count": 0}
     assert deleted == "204"
+
+
+def test_back_up_restore_and_move_work_as_printed(tmp_path: Path, mongodb_url: str) -> None:
+    script = commands_of("Back up, restore, move").replace("pdm run todo-service", f"{sys.executable} -m todo_service")
+    script = script.replace("mongodb://127.0.0.1:27017/todo", mongodb_url)
+    copying, starting = script.split("SECRET_KEY=")
+    assert starting.endswith(" pdm start\n")
+    with running_service(tmp_path) as service:
+        first = commands_of("The first todo").split("TODO=")[0].replace("http://127.0.0.1:8000", service.url)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", first + copying],  # noqa: S607  # README is for a shell
+            env=environment(tmp_path, HOME=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=2 * START_SECONDS,
+            check=True,
+        )
+
+    hashes = re.findall(r"holds 2 documents, 2 of them newly written; content hash ([0-9a-f]{64})", done.stdout)
+    assert len(hashes) == 3
+    assert len(set(hashes)) == 1
+    for variables in ({"DATA_DIR": str(tmp_path / "restored")}, {"STORE_URL": mongodb_url, "SECRET_KEY": "x" * 32}):
+        with running_service(tmp_path, variables) as service:
+            form = {"grant_type": "password", "username": "ada", "password": "correct horse battery"}
+            assert httpx.post(f"{service.url}/v1/auth/token", data=form).status_code == 200
 
 
 @pytest.mark.parametrize("command", ["start", "test"])
