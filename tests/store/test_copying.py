@@ -9,8 +9,9 @@ import json
 import stat
 import sys
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
 from todo_service.store import backup
 from todo_service.store.backup import Backup
-from todo_service.store.base import Access, DocumentStore, DuplicateDocument, State, StoreUnusable
+from todo_service.store.base import Access, DocumentStore, DuplicateDocument, State, StoreError, StoreUnusable
 from todo_service.store.copying import Step, TargetInUse, copy
 from todo_service.store.documents import decode
 from todo_service.store.opening import open_store
@@ -610,17 +611,23 @@ def _python(*lines: str) -> list[str]:
     ]
 
 
-async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: Places) -> None:
-    (tmp_path / "mongod").mkdir()
-    with running_mongod(tmp_path / "mongod", "--replSet", "one") as (url, _):
+@contextmanager
+def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
+    """Run a replica set of one member, and give its address."""
+    folder.mkdir()
+    with running_mongod(folder, "--replSet", "one", *options) as (url, _):
         with MongoClient[dict[str, Any]](url, directConnection=True) as client:
             host = url.removeprefix("mongodb://")
             client.admin.command("replSetInitiate", {"_id": "one", "members": [{"_id": 0, "host": host}]})
             deadline = time.monotonic() + 30
             while not client.admin.command("hello")["isWritablePrimary"]:
                 assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-        source = f"{url}/test?replicaSet=one"
+                time.sleep(0.05)
+        yield f"{url}/test?replicaSet=one"
+
+
+async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: Places) -> None:
+    with running_replica_set(tmp_path / "mongod") as source:
         first, held = await filled("embedded", places)
         await copy(first, source, MODELS)
 
@@ -636,3 +643,66 @@ async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: 
     assert before == after == held["badges"]
     assert things == held["things"]
     assert copied.of_one_moment
+
+
+async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp_path: Path) -> None:
+    options = ("--setParameter", "minSnapshotHistoryWindowInSeconds=0")
+    with running_replica_set(tmp_path / "mongod", *options) as source:
+        async with opened(source) as store, store.snapshot() as view:
+            badges = [Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(10_000)]
+            first = [raw async for batch in view.documents(Badge) for raw in batch]
+            able = view.of_one_moment
+            deadline = time.monotonic() + 60
+            written = 0
+            while view.of_one_moment:
+                assert time.monotonic() < deadline, "MongoDB still keeps the moment"
+                await store.insert(badges[written])
+                written += 1
+                found = [raw async for batch in view.documents(Badge) for raw in batch]
+
+    assert (first, able) == ([], True)
+    assert len(found) == written
+
+
+# --- what is read again at the end
+
+
+async def test_a_target_that_was_changed_behind_the_copy_s_back_is_noticed_and_mended(
+    places: Places, mongodb_uri: str
+) -> None:
+    source, held = await filled("embedded", places)
+    target = places.new("mongodb")
+    name = target.partition("?")[0].rsplit("/", 1)[1]
+
+    def meddle(step: Step) -> None:
+        if step.doing == "check":
+            with MongoClient[dict[str, Any]](mongodb_uri) as client:
+                client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "meddled with"}})
+
+    with pytest.raises(StoreError, match="does not hold what was copied: 10 badges"):
+        await copy(source, target, MODELS, report=meddle)
+    with pytest.raises(StoreUnusable, match="not finished"):
+        await open_store(target).open(*MODELS)
+    mended = await copy(source, target, MODELS)
+
+    assert mended.written == 1
+    assert await holds(target) == held
+
+
+async def test_a_copy_holds_a_few_batches_at_a_time(places: Places) -> None:
+    source, backed_up, restored = places.new("embedded"), places.new("backup"), places.new("embedded")
+    size, count = 2**20, 120
+    async with opened(source) as store:
+        for number in range(count):
+            raw = bson.encode({"_id": ObjectId(), "shelf": "large", "value": number, "unknown": "x" * size})
+            await store.load(Thing, [raw])
+
+    tracemalloc.start()
+    try:
+        await copy(source, backed_up, MODELS)
+        await copy(backed_up, restored, MODELS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < count * size / 2

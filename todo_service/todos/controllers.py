@@ -160,7 +160,8 @@ class TodosController(Controller):
     ) -> dto.Changes:
         """Read what has changed since the last call: everything at first, then only what is new.
 
-        Nothing is ever missed; a todo may come twice. Deletions are remembered for 30 days.
+        Nothing is ever missed; a todo may come twice. Deletions are remembered for 30 days; a token that is older,
+        or from before the documents were copied or restored, is answered with 410: begin anew.
         """
         query = request.parameters(dto.ChangesQuery)
         context = b"changes" + request.user.user_id.binary
