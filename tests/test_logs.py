@@ -23,8 +23,11 @@ log.info("first", text="one\\nFORGED line", other="\\x1b[31mred")
 log.debug("not shown")
 logging.getLogger("library").warning("from a %s", "library\\nFORGED")
 logging.getLogger("uvicorn.error").info("not shown")
-try:
+def fail():
+    password = "the secret of a frame"
     raise RuntimeError("inside")
+try:
+    fail()
 except RuntimeError:
     log.exception("failed")
 """
@@ -51,6 +54,7 @@ def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
     assert first["timestamp"].endswith("Z")
     assert library["event"] == "from a library\nFORGED"
     assert failed["exception"][0]["exc_type"] == "RuntimeError"
+    assert "the secret" not in json.dumps(failed)
 
 
 def test_console_logs_cannot_be_forged(tmp_path: Path) -> None:

@@ -6,17 +6,23 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.mongod import running_mongod
 from tests.people import UserCreateFactory, assert_problem
 from tests.serving import running_service
 
 
-def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limited", ["false", "true"], ids=["unlimited", "limited"])
+def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back(tmp_path: Path, limited: str) -> None:
     (tmp_path / "mongod").mkdir()
     user = UserCreateFactory.build()
     with running_mongod(tmp_path / "mongod") as (url, mongod):
-        variables = {"STORE_URL": f"{url}/todo", "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+        variables = {
+            "STORE_URL": f"{url}/todo",
+            "SECRET_KEY": "a secret of the tests, 32 bytes long",
+            "RATE_LIMIT_ENABLED": limited,
+        }
         with running_service(tmp_path, variables) as service, httpx.Client(base_url=service.url, timeout=10) as client:
             body = {"username": user.username, "email": user.email, "password": user.password}
             assert client.post("/v1/users", json=body).status_code == 201

@@ -6,7 +6,7 @@ bound applies after trimming it stands in the schema only (`extra_json_schema`),
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
@@ -15,6 +15,7 @@ DEFAULT_LIMIT: Final = 50
 NOT_BLANK: Final = r"^[\s\x1c-\x1f\x85]*[^\s\x1c-\x1f\x85]"
 """What is left when white space is cut off, as a pattern: what Python cuts off and what regular expressions of other
 languages call white space."""
+_FIELDS: Final = ("__struct_fields__", "_fields", "__odm_fields__")
 
 Id = Annotated[
     str,
@@ -57,3 +58,16 @@ TimeZone = Annotated[
         extra_json_schema={"maxLength": 64, "format": "time-zone"},
     ),
 ]
+
+
+def text_without(value: Any, *secret: str) -> str:
+    """Return what `repr` says of a value, without these fields: nobody knows where a text ends up.
+
+    Args:
+        value: A Struct, a named tuple or a model.
+        *secret: The names of the fields.
+    """
+    kind = type(value)
+    names = next(found for name in _FIELDS if (found := getattr(kind, name, None)))
+    shown = ", ".join(f"{name}={'...' if name in secret else repr(getattr(value, name))}" for name in names)
+    return f"{kind.__name__}({shown})"

@@ -18,6 +18,10 @@ import structlog
 from todo_service.settings import Settings
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# a frame's local variables may hold a password or a body
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _QUIET: Final = ("uvicorn", "motor", "pymongo", "asyncio")
 
 
@@ -32,7 +36,7 @@ def configure_logging(settings: Settings) -> None:
     ]
     rendering: list[structlog.typing.Processor]
     if settings.log_format == "json":
-        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_json)]
+        rendering = [_TRACEBACKS, structlog.processors.JSONRenderer(serializer=_json)]
     else:
         rendering = [
             _escape,

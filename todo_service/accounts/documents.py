@@ -7,6 +7,8 @@ from datetime import datetime
 from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
+from todo_service.fields import text_without
+
 
 class User(Model):
     """An account. Name and email are unique whatever the case, so their folded forms are what the indexes see."""
@@ -23,6 +25,11 @@ class User(Model):
     updated_at: datetime
 
     model_config = {"collection": "users"}
+
+    def __repr__(self) -> str:
+        return text_without(self, "password_hash")
+
+    __str__ = __repr__
 
 
 class Session(Model):
@@ -51,6 +58,11 @@ class Session(Model):
         ],
     }
 
+    def __repr__(self) -> str:
+        return text_without(self, "refresh_hash", "previous_hash", "successor_salt")
+
+    __str__ = __repr__
+
 
 class ApiKey(Model):
     """A named long-lived token. Its text is not stored: `secret_hash` is its hash, `prefix` its beginning."""
@@ -70,3 +82,8 @@ class ApiKey(Model):
             IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
     }
+
+    def __repr__(self) -> str:
+        return text_without(self, "secret_hash")
+
+    __str__ = __repr__

@@ -9,7 +9,18 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
-from todo_service.fields import DEFAULT_LIMIT, NOT_BLANK, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
+from todo_service.fields import (
+    DEFAULT_LIMIT,
+    NOT_BLANK,
+    Cursor,
+    Id,
+    Limit,
+    NextCursor,
+    Time,
+    TimeZone,
+    Version,
+    text_without,
+)
 from todo_service.timestamps import Timestamp, text_of
 
 Username = Annotated[
@@ -61,6 +72,9 @@ class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
     email: Email
     password: Password
 
+    def __repr__(self) -> str:
+        return text_without(self, "password")
+
 
 class UserUpdate(msgspec.Struct, forbid_unknown_fields=True):
     """A merge patch (RFC 7396) of an account."""
@@ -74,6 +88,9 @@ class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
     """The password, to confirm that the account is to be deleted."""
 
     password: PresentPassword
+
+    def __repr__(self) -> str:
+        return text_without(self, "password")
 
 
 class User(msgspec.Struct):
@@ -108,6 +125,9 @@ class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
 
     current_password: PresentPassword
     new_password: Password
+
+    def __repr__(self) -> str:
+        return text_without(self, "current_password", "new_password")
 
 
 class Session(msgspec.Struct):
@@ -192,6 +212,9 @@ class ApiKeyCreated(ApiKey):
             secret=secret,
         )
 
+    def __repr__(self) -> str:
+        return text_without(self, "secret")
+
 
 class ApiKeyPage(msgspec.Struct):
     """A page of API keys, the newest first."""
@@ -219,6 +242,9 @@ class TokenPair(msgspec.Struct):
         str, Meta(description="Gets the next pair, once, when the access token has expired.", examples=["9s8Yt2Vb"])
     ]
 
+    def __repr__(self) -> str:
+        return text_without(self, "access_token", "refresh_token")
+
 
 class TokenRequest(msgspec.Struct):
     """The form of the token endpoint: a name and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
@@ -238,8 +264,14 @@ class TokenRequest(msgspec.Struct):
     ] = UNSET
     refresh_token: Annotated[str | UnsetType, Meta(description="For `refresh_token`.")] = UNSET
 
+    def __repr__(self) -> str:
+        return text_without(self, "password", "refresh_token")
+
 
 class TokenRevocation(msgspec.Struct):
     """The form of the revocation endpoint (RFC 7009)."""
 
     token: Annotated[str, Meta(min_length=1, description="A refresh or an access token.", examples=["9s8Yt2Vb"])]
+
+    def __repr__(self) -> str:
+        return text_without(self, "token")

@@ -23,6 +23,7 @@ from todo_service.accounts import dto
 from todo_service.accounts.documents import Session
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshToken, RefreshTokens, refresh_deadline
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
+from todo_service.fields import text_without
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.timestamps import Timestamp, now
 
@@ -64,6 +65,9 @@ class Tokens(NamedTuple):
     access: str
     refresh: str
     expires_in: int
+
+    def __repr__(self) -> str:
+        return text_without(self, "access", "refresh")
 
 
 class Sessions:

@@ -21,6 +21,7 @@ from bson.errors import InvalidId
 from odmantic import ObjectId
 
 from todo_service.errors import Unauthenticated
+from todo_service.fields import text_without
 
 ISSUER: Final = "todo-service"
 AUDIENCE: Final = "todo-service"
@@ -107,6 +108,9 @@ class RefreshToken(NamedTuple):
 
     session_id: ObjectId
     text: str
+
+    def __repr__(self) -> str:
+        return text_without(self, "text")
 
     @property
     def hash(self) -> bytes:

@@ -21,6 +21,7 @@ from litestar.enums import ScopeType
 from odmantic import Index, Model, ObjectId
 from pymongo import IndexModel
 
+from todo_service.fields import text_without
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.web.problems import ProblemError, invalid_parameter
@@ -63,6 +64,11 @@ class IdempotentRequest(Model):
             IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
     }
+
+    def __repr__(self) -> str:
+        return text_without(self, "seed", "headers", "body")
+
+    __str__ = __repr__
 
 
 class Idempotency:

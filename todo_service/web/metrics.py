@@ -25,6 +25,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from todo_service.errors import Unauthenticated
+from todo_service.fields import text_without
 from todo_service.web.authentication import PUBLIC, bearer_token
 from todo_service.web.limits import LIMIT, RateLimits, address_key
 from todo_service.web.requests import ApiRequest
@@ -195,6 +196,9 @@ class MetricsAccess(NamedTuple):
 
     token: str | None
     open_to_all: bool
+
+    def __repr__(self) -> str:
+        return text_without(self, "token")
 
 
 class MetricsController(Controller):

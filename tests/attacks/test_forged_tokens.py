@@ -1,0 +1,232 @@
+"""Tokens that are forged, altered, or no longer good open nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from tests.people import Person, assert_problem
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.anyio
+SOME_ID = "65f1a2b3c4d5e6f708192a3b"
+PROTECTED = [
+    ("GET", "/v1/users/me"),
+    ("PATCH", "/v1/users/me"),
+    ("DELETE", "/v1/users/me"),
+    ("POST", "/v1/users/me/password"),
+    ("GET", "/v1/sessions"),
+    ("DELETE", "/v1/sessions"),
+    ("DELETE", f"/v1/sessions/{SOME_ID}"),
+    ("GET", "/v1/api-keys"),
+    ("POST", "/v1/api-keys"),
+    ("DELETE", f"/v1/api-keys/{SOME_ID}"),
+    ("GET", "/v1/todos"),
+    ("POST", "/v1/todos"),
+    ("POST", "/v1/todos/batch"),
+    ("GET", "/v1/todos/changes"),
+    ("GET", "/v1/todos/summary"),
+    ("GET", f"/v1/todos/{SOME_ID}"),
+    ("PATCH", f"/v1/todos/{SOME_ID}"),
+    ("DELETE", f"/v1/todos/{SOME_ID}"),
+    ("POST", f"/v1/todos/{SOME_ID}/complete"),
+    ("POST", f"/v1/todos/{SOME_ID}/reopen"),
+    ("GET", "/v1/lists"),
+    ("POST", "/v1/lists"),
+    ("GET", f"/v1/lists/{SOME_ID}"),
+    ("PATCH", f"/v1/lists/{SOME_ID}"),
+    ("DELETE", f"/v1/lists/{SOME_ID}"),
+    ("GET", "/v1/tags"),
+]
+
+
+def encoded(part: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+
+def signing_key(settings: Settings) -> bytes:
+    return hmac.digest(settings.secret_key, b"todo-service access tokens", "sha256")
+
+
+class Forger:
+    """Makes tokens from one that is good: with other claims, another header or another signature.
+
+    Args:
+        token: The good one.
+        settings: What a thief of the secret key would know; only where a test is about the claims alone.
+    """
+
+    def __init__(self, token: str, settings: Settings) -> None:
+        self.token = token
+        self.header: dict[str, Any] = jwt.get_unverified_header(token)
+        self.claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+        self.key = signing_key(settings)
+
+    def signed(self, header: dict[str, Any] | None = None, without: str = "", **claims: Any) -> str:
+        """Return a token with a right signature and other claims."""
+        content = {name: value for name, value in (self.claims | claims).items() if name != without}
+        return jwt.encode(content, self.key, "HS256", headers=self.header | (header or {}))
+
+    def unsigned(self, header: dict[str, Any], signature: str = "") -> str:
+        """Return a token with another header and a signature that is no signature of ours."""
+        return f"{encoded(self.header | header)}.{encoded(self.claims)}.{signature}"
+
+    def hashed(self, key: bytes, header: dict[str, Any], algorithm: str = "sha256") -> str:
+        """Return a token that is signed with a key that everyone may know."""
+        content = f"{encoded(self.header | header)}.{encoded(self.claims)}"
+        digest = hmac.digest(key, content.encode(), algorithm)
+        return f"{content}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+now = int(time.time())
+FORGERIES: dict[str, Callable[[Forger], str]] = {
+    "alg none": lambda forger: forger.unsigned({"alg": "none"}),
+    "alg None": lambda forger: forger.unsigned({"alg": "None"}),
+    "alg nOnE with a signature": lambda forger: forger.unsigned({"alg": "nOnE"}, forger.token.rsplit(".", 1)[1]),
+    "no alg": lambda forger: forger.unsigned({"alg": None}),
+    "alg HS512": lambda forger: forger.hashed(forger.key, {"alg": "HS512"}, "sha512"),
+    "alg RS256 with a secret's signature": lambda forger: forger.hashed(forger.key, {"alg": "RS256"}),
+    "the empty key": lambda forger: forger.hashed(b"", {}),
+    "the key id as the key": lambda forger: forger.hashed(forger.header["kid"].encode(), {}),
+    "an unknown key id": lambda forger: forger.signed({"kid": "0" * 16}),
+    "a key id that is a path": lambda forger: forger.signed({"kid": "../../dev/null"}),
+    "a key id that is no text": lambda forger: forger.unsigned({"kid": ["a"]}, forger.token.rsplit(".", 1)[1]),
+    "a key of its own": lambda forger: forger.hashed(b"k" * 32, {"jwk": {"kty": "oct", "k": "a2tra2s"}}),
+    "a key from elsewhere": lambda forger: forger.hashed(b"k" * 32, {"jku": "http://127.0.0.1:9/keys"}),
+    "no signature": lambda forger: forger.token.rsplit(".", 1)[0] + ".",
+    "another signature": lambda forger: forger.token[:-4] + ("AAAA" if forger.token[-4:] != "AAAA" else "BBBB"),
+    "other claims under the same signature": lambda forger: ".".join(
+        [forger.token.split(".")[0], encoded(forger.claims | {"exp": now + 9999}), forger.token.split(".")[2]]
+    ),
+    "expired": lambda forger: forger.signed(exp=now - 1),
+    "expired long ago": lambda forger: forger.signed(exp=1),
+    "never to expire": lambda forger: forger.signed(without="exp"),
+    "expiry that is no number": lambda forger: forger.signed(exp="tomorrow"),
+    "not yet good": lambda forger: forger.signed(nbf=now + 3600),
+    "issued in the future": lambda forger: forger.signed(iat=now + 3600),
+    "another audience": lambda forger: forger.signed(aud="another-service"),
+    "no audience": lambda forger: forger.signed(without="aud"),
+    "another issuer": lambda forger: forger.signed(iss="another-service"),
+    "no issuer": lambda forger: forger.signed(without="iss"),
+    "no account": lambda forger: forger.signed(without="sub"),
+    "an account that is an operator": lambda forger: forger.signed(sub='{"$gt": ""}'),
+    "no session": lambda forger: forger.signed(without="sid"),
+    "another session": lambda forger: forger.signed(sid=SOME_ID),
+    "a refresh token's form": lambda _: base64.urlsafe_b64encode(b"x" * 60).decode(),
+    "an API key's form": lambda _: "todo_" + base64.urlsafe_b64encode(b"x" * 44).decode(),
+    "four parts": lambda forger: forger.token + ".x",
+    "one part": lambda _: "x",
+    "very long": lambda _: "x" * 20_000,
+    "twice": lambda forger: f"{forger.token}, Bearer {forger.token}",
+}
+
+
+async def test_a_forged_token_opens_nothing(ada: Person, settings: Settings) -> None:
+    forger = Forger(ada.access_token, settings)
+    for way, forge in FORGERIES.items():
+        answer = await ada.client.get("/v1/users/me", headers={"Authorization": f"Bearer {forge(forger)}"})
+
+        assert answer.status_code == 401, way
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert (await ada.get("/v1/users/me")).status_code == 200
+
+
+async def test_every_call_asks_for_a_token(client: httpx.AsyncClient) -> None:
+    for method, path in PROTECTED:
+        for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YWRhOmFkYQ=="}):
+            assert_problem(await client.request(method, path, headers=headers), 401)
+        for other in (f"{path}?access_token=x", f"{path}?token=x"):
+            assert_problem(await client.request(method, other), 401)
+
+
+async def test_the_calls_above_are_all_that_there_are(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+    found = {
+        (method.upper(), re.sub(r"\{\w+\}", SOME_ID, path))
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if method in ("get", "post", "patch", "put", "delete") and operation.get("security") != [{}]
+    }
+
+    assert {call for call in found if not call[1].endswith(("/export", "/import"))} == set(PROTECTED)
+
+
+async def test_a_token_speaks_for_its_own_account_alone(ada: Person, bob: Person, settings: Settings) -> None:
+    forger = Forger(ada.access_token, settings)
+    mine = (await ada.get("/v1/users/me")).json()["id"]
+    theirs = (await bob.get("/v1/users/me")).json()["id"]
+
+    altered = ".".join(
+        [ada.access_token.split(".")[0], encoded(forger.claims | {"sub": theirs}), ada.access_token.split(".")[2]]
+    )
+
+    assert mine != theirs
+    answer = await ada.client.get("/v1/users/me", headers={"Authorization": f"Bearer {altered}"})
+    assert_problem(answer, 401)
+
+
+@pytest.mark.parametrize("way", ["revoked", "session ended", "all ended", "account deleted", "refresh token stolen"])
+async def test_a_token_whose_session_has_ended_opens_nothing(ada: Person, way: str) -> None:
+    match way:
+        case "revoked":
+            await ada.client.post("/v1/auth/revoke", data={"token": ada.access_token})
+        case "session ended":
+            session = (await ada.get("/v1/sessions")).json()["items"][0]["id"]
+            await ada.delete(f"/v1/sessions/{session}")
+        case "all ended":
+            await ada.delete("/v1/sessions")
+        case "account deleted":
+            await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})
+        case _:
+            first = ada.refresh_token
+            second = (await ada.grant(grant_type="refresh_token", refresh_token=first)).json()["refresh_token"]
+            assert (await ada.grant(grant_type="refresh_token", refresh_token=second)).status_code == 200
+            assert (await ada.grant(grant_type="refresh_token", refresh_token=first)).status_code == 400
+
+    assert_problem(await ada.get("/v1/users/me"), 401)
+    assert_problem(await ada.grant(grant_type="refresh_token", refresh_token=ada.refresh_token), 400)
+
+
+async def test_tokens_of_one_kind_are_none_of_another(ada: Person) -> None:
+    key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "write"})).json()
+
+    for wrong in (ada.refresh_token, key["secret"][:-1], key["prefix"], key["id"]):
+        answer = await ada.client.get("/v1/todos", headers={"Authorization": f"Bearer {wrong}"})
+        assert_problem(answer, 401)
+    for wrong in (ada.access_token, key["secret"]):
+        assert_problem(await ada.grant(grant_type="refresh_token", refresh_token=wrong), 400)
+    assert (await ada.client.post("/v1/auth/revoke", data={"token": key["secret"]})).status_code == 200
+    answer = await ada.client.get("/v1/todos", headers={"Authorization": f"Bearer {key['secret']}"})
+    assert answer.status_code == 200
+    assert (await ada.get("/v1/todos")).status_code == 200
+
+
+async def test_a_key_that_may_read_does_not_write(ada: Person) -> None:
+    todo = await ada.todo()
+    secret = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "read"})).json()["secret"]
+    header = {"Authorization": f"Bearer {secret}"}
+
+    for method, path in PROTECTED:
+        if method != "GET":
+            path = path.replace(f"todos/{SOME_ID}", f"todos/{todo['id']}")
+            answer = await ada.client.request(method, path, headers=header | {"X-HTTP-Method-Override": "GET"})
+            assert_problem(answer, 403)
+    assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
+
+
+async def test_the_key_s_fingerprint_tells_nothing_of_the_key(ada: Person, settings: Settings) -> None:
+    shown = jwt.get_unverified_header(ada.access_token)["kid"]
+
+    assert shown != hashlib.sha256(settings.secret_key).hexdigest()[:16]
+    assert shown.encode() not in settings.secret_key

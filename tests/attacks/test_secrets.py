@@ -1,0 +1,164 @@
+"""What is secret is in no log, no metric, no error, no answer and no text of an object; and time tells nothing."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from odmantic import ObjectId
+
+from tests.people import Person, UserCreateFactory
+from tests.serving import running_service
+from todo_service.accounts import dto
+from todo_service.accounts.documents import User
+from todo_service.accounts.passwords import Passwords
+from todo_service.accounts.sessions import Sessions, Tokens
+from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.settings import load_settings
+from todo_service.store.opening import open_store
+from todo_service.timestamps import now
+from todo_service.web.metrics import MetricsAccess
+
+JSON = {"Content-Type": "application/json"}
+TRIES = 40
+SECRET_KEY = "the-secret-key-of-the-tests-which-is-long"
+METRICS_TOKEN = "the-metrics-token-of-the-tests"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_secrets_are_nowhere_but_where_they_are_given(tmp_path: Path, form: str) -> None:
+    user = UserCreateFactory.build()
+    variables = {
+        "SECRET_KEY": SECRET_KEY,
+        "METRICS_TOKEN": METRICS_TOKEN,
+        "LOG_FORMAT": form,
+        "LOG_LEVEL": "debug",
+        "ENVIRONMENT": "production",
+    }
+    seen: list[str] = []
+    with running_service(tmp_path, variables) as service, httpx.Client(base_url=service.url) as client:
+        body = {"username": user.username, "email": user.email, "password": user.password}
+        seen.append(client.post("/v1/users", json=body).text)
+        form_fields = {"grant_type": "password", "username": user.username, "password": user.password}
+        tokens = client.post("/v1/auth/token", data=form_fields).json()
+        header = {"Authorization": f"Bearer {tokens['access_token']}"}
+        key = client.post("/v1/api-keys", json={"name": "script", "scope": "write"}, headers=header).json()["secret"]
+        secrets = [user.password, tokens["access_token"], tokens["refresh_token"], key, SECRET_KEY, METRICS_TOKEN]
+
+        for secret in secrets:
+            seen += [
+                client.get(f"/v1/todos/{secret}", headers=header).text.replace(f"/v1/todos/{secret}", ""),
+                client.get("/v1/todos", headers={"Authorization": f"Bearer {secret}x"}).text,
+                client.post("/v1/auth/token", data=form_fields | {"password": secret + "x"}).text,
+                client.post("/v1/auth/token", data=form_fields | {"username": secret}).text,
+                client.post("/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": secret + "x"}).text,
+                client.post("/v1/users", json=body | {"password": secret[:11]}).text,
+                client.post("/v1/users", json={secret: secret, "password": secret} | body).text.replace(
+                    f"/{secret[:100]}", ""
+                ),
+                client.post(
+                    "/v1/users", content=f'{{"password": "{secret}"', headers={"Content-Type": "application/json"}
+                ).text,
+                client.get(f"/v1/todos?cursor={secret}", headers=header).text,
+                client.get("/v1/todos", headers=header | {"X-Request-ID": "x", "Cookie": secret}).text,
+                client.get("/metrics", headers={"Authorization": f"Bearer {secret}x"}).text,
+            ]
+        for path in ("/", "/v1/users/me", "/v1/sessions", "/v1/api-keys", "/schema/openapi.json", "/health/ready"):
+            seen.append(client.get(path, headers=header).text)
+        figures = client.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+        assert figures.status_code == 200
+        seen.append(figures.text)
+        service.stop()
+    seen.append((tmp_path / "service.log").read_text())
+
+    for secret in secrets:
+        for text in seen:
+            assert secret not in text
+    assert user.email not in seen[-1]
+
+
+def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
+    settings = load_settings(
+        {
+            "DATA_DIR": str(tmp_path),
+            "SECRET_KEY": SECRET_KEY,
+            "PREVIOUS_SECRET_KEYS": SECRET_KEY[::-1],
+            "METRICS_TOKEN": METRICS_TOKEN,
+            "STORE_URL": "mongodb://ada:mongo-secret@127.0.0.1/todo",
+        }
+    )
+    store = open_store(settings.store_address)
+    access, refresh = AccessTokens([settings.secret_key], 600), RefreshTokens([settings.secret_key])
+    tokens = Tokens("the-access-token", "the-refresh-token", 600)
+    objects = [
+        settings,
+        store,
+        access,
+        refresh,
+        refresh.first(ObjectId())._replace(text="the-refresh-token"),
+        Sessions(store, access, refresh, 30),
+        Passwords(),
+        tokens,
+        MetricsAccess(METRICS_TOKEN, open_to_all=False),
+        dto.UserCreate("ada", "ada@example.com", "the-password"),
+        dto.UserDelete("the-password"),
+        dto.PasswordChange("the-password", "the-password"),
+        dto.TokenPair("the-access-token", "Bearer", 600, "the-refresh-token"),
+        User(
+            id=ObjectId(),
+            username="ada",
+            username_key="ada",
+            email="ada@example.com",
+            email_key="ada@example.com",
+            password_hash="the-password-hash",
+            created_at=now(),
+            updated_at=now(),
+        ),
+    ]
+
+    for text in [f"{thing!r} {thing!s} {thing}" for thing in objects]:
+        for secret in (
+            SECRET_KEY,
+            SECRET_KEY[::-1],
+            METRICS_TOKEN,
+            "mongo-secret",
+            "the-access-token",
+            "the-refresh-token",
+            "the-password",
+        ):
+            assert secret not in text
+
+
+@pytest.mark.anyio
+async def test_time_does_not_tell_whether_a_name_is_known(ada: Person) -> None:
+    """The one test that measures time: the medians of tries that take turns, with a generous bound."""
+    known: list[float] = []
+    unknown: list[float] = []
+    for number in range(TRIES):
+        for name, times in ((ada.username, known), (f"nobody-{number}", unknown)):
+            started = time.perf_counter()
+            answer = await ada.grant(grant_type="password", username=name, password="a wrong password")
+            times.append(time.perf_counter() - started)
+            assert answer.status_code == 400
+            assert answer.json()["detail"] == "the name or the password is wrong"
+
+    ratio = statistics.median(known) / statistics.median(unknown)
+    print(f"known over unknown: {ratio:.2f}")  # noqa: T201  # a figure
+    assert 0.6 < ratio < 1.6
+
+
+@pytest.mark.anyio
+async def test_nothing_else_tells_whether_a_name_is_known(ada: Person) -> None:
+    known = await ada.grant(grant_type="password", username=ada.username, password="a wrong password")
+    by_email = await ada.grant(grant_type="password", username=ada.email, password="a wrong password")
+    unknown = await ada.grant(grant_type="password", username="nobody", password="a wrong password")
+
+    told = [{**answer.json(), "request_id": ""} for answer in (known, by_email, unknown)]
+    assert told[0] == told[1] == told[2]
+    shapes = [
+        {name: "" if "id" in name else value for name, value in answer.headers.items()} for answer in (known, unknown)
+    ]
+    assert shapes[0] == shapes[1]
