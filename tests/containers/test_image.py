@@ -40,10 +40,9 @@ def test_it_is_small(image: Image) -> None:
 
 
 def test_no_package_manager_and_no_compiler_is_in_it(contents: dict[str, tarfile.TarInfo], image: Image) -> None:
-    programs = {path.rsplit("/", 1)[-1] for path, file in contents.items() if file.isfile() and file.mode & 0o111}
-    linked = {path.rsplit("/", 1)[-1] for path, file in contents.items() if file.issym() and "bin/" in path}
+    programs = {path.rsplit("/", 1)[-1] for path in contents if re.search(r"\bs?bin/[^/]+$", path)}
 
-    assert not {re.sub(r"[-.\d]+$", "", name) for name in programs | linked} & BUILDING
+    assert {re.sub(r"[-.\d]+$", "", name) for name in programs} & BUILDING == set()
     assert (
         run(image, "import importlib.util as u; print([n for n in ('pip', 'ensurepip', 'pdm') if u.find_spec(n)])")
         == "[]\n"
@@ -106,7 +105,7 @@ print([path for path in cached if path and not pathlib.Path(path).exists()])
 
 def test_what_it_declares(image: Image) -> None:
     declared = inspect(image.name)["Config"]
-    health = declared["Healthcheck"]
+    health = inspect(image.name)["Healthcheck"]
     environment = dict(line.split("=", 1) for line in declared["Env"])
 
     assert declared["User"] == "1000:1000"

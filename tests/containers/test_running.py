@@ -129,7 +129,7 @@ def test_a_data_folder_that_it_may_not_use_is_one_line(image: Image, tmp_path: P
 
 
 def test_its_health_check_tells_whether_it_is_ready_on_a_real_mongod(image: Image, mongod_image: str) -> None:
-    with container(mongod_image, *("--tmpfs", "/data/db:mode=1777"), *("--tmpfs", "/tmp"), ready=False) as mongod:  # noqa: S108  # the container's own
+    with container(mongod_image, *("--tmpfs", "/tmp"), ready=False) as mongod:  # noqa: S108  # the container's own
         options = (f"--network=container:{mongod.name}", "--env=STORE_URL=mongodb://127.0.0.1/todo")
         with container(image.name, *options, f"--env=SECRET_KEY={SECRET_KEY}", ready=False) as service:
             service.url = mongod.url
