@@ -55,3 +55,15 @@ def test_the_linter_has_nothing_to_say(name: str) -> None:
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_compose_yaml_is_valid_by_the_specification_s_schema() -> None:
+    compose = REPOSITORY / "containers" / "compose.yaml"
+    done = subprocess.run(
+        ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(compose)],  # noqa: S607  # a test dependency
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
