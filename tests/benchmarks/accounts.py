@@ -1,0 +1,67 @@
+"""Someone who uses a service over HTTP: prepares what is measured, and looks at each kind of answer first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+PASSWORD: Final = "correct horse battery staple"
+_AT_ONCE: Final = 8
+_PART_BYTES: Final = 2**18
+
+
+class UnexpectedAnswer(Exception):
+    """A service did not answer as it should."""
+
+
+class Account:
+    """An account, signed in.
+
+    Args:
+        url: The service.
+        username: Its name; it is registered.
+    """
+
+    def __init__(self, url: str, username: str) -> None:
+        self.username = username
+        self._client = httpx.Client(base_url=url, timeout=60)
+        registration = {"username": username, "email": f"{username}@example.com", "password": PASSWORD}
+        self.ask("POST", "/v1/users", 201, json=registration)
+        form = {"grant_type": "password", "username": username, "password": PASSWORD}
+        token = self.ask("POST", "/v1/auth/token", 200, data=form).json()["access_token"]
+        self.authorization = {"Authorization": f"Bearer {token}"}
+        self._client.headers.update(self.authorization)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._client.close()
+
+    def ask(self, method: str, path: str, status: int, **request: Any) -> httpx.Response:
+        """Send a request, and return its answer.
+
+        Raises:
+            UnexpectedAnswer: it has another status.
+        """
+        answer = self._client.request(method, path, **request)
+        if answer.status_code != status:
+            raise UnexpectedAnswer(f"{method} {path} answered {answer.status_code}, not {status}\n{answer.text[:500]}")
+        return answer
+
+    def size_of(self, path: str) -> int:
+        """Read an answer to its end, and return how long it was."""
+        with self._client.stream("GET", path) as answer:
+            if answer.status_code != 200:
+                raise UnexpectedAnswer(f"GET {path} answered {answer.status_code}, not 200")
+            return sum(len(part) for part in answer.iter_raw(_PART_BYTES))
+
+    def create(self, todos: Iterable[dict[str, Any]]) -> list[str]:
+        """Create todos, some at a time, and return their ids in the order in which they are given."""
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            answers = threads.map(lambda todo: self.ask("POST", "/v1/todos", 201, json=todo), todos)
+            return [answer.json()["id"] for answer in answers]

@@ -1,0 +1,230 @@
+"""Who is measured: our service on both stores, the peer, and two ceilings; each a process of its own on loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.benchmarks.load import warm_up
+from tests.benchmarks.machine import Memory, descendants, memory_of, processor_seconds
+from tests.mongod import free_port
+from tests.serving import REPOSITORY
+
+START_SECONDS: Final = 60
+_POLL_SECONDS: Final = 0.002
+_SECRET_KEY: Final = "benchmarks, benchmarks, benchmarks, benchmarks"
+_PLENTY: Final = "1000000000/minute"
+
+
+class Contestant(NamedTuple):
+    """Who may be measured.
+
+    Attributes:
+        name: A short name, that of its files and of its database.
+        title: What the tables call it.
+        command: How it is started, without port and workers.
+        ready_path: What answers 200 as soon as it serves.
+        service: Whether it is a to-do service; a ceiling is none.
+        whole: Whether it has all of our calls; the peer has the plain ones.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    ready_path: str
+    service: bool
+    whole: bool
+
+
+_UVICORN: Final = (sys.executable, "-m", "uvicorn", "--loop", "uvloop", "--http", "httptools")
+BARE: Final = Contestant(
+    "bare",
+    "bare ASGI",
+    (*_UVICORN, "--no-access-log", "--lifespan", "off", "tests.benchmarks.ceilings:bare"),
+    "/",
+    service=False,
+    whole=False,
+)
+EMPTY: Final = Contestant(
+    "empty",
+    "empty Litestar handler",
+    (*_UVICORN, "--no-access-log", "tests.benchmarks.ceilings:empty"),
+    "/",
+    service=False,
+    whole=False,
+)
+_SERVE: Final = (sys.executable, "-m", "todo_service", "serve")
+EMBEDDED: Final = Contestant("embedded", "todo_service, embedded", _SERVE, "/health/ready", service=True, whole=True)
+MONGODB: Final = Contestant("mongodb", "todo_service, MongoDB", _SERVE, "/health/ready", service=True, whole=True)
+PEER: Final = Contestant(
+    "peer", "FastAPI + Beanie", (*_UVICORN, "tests.benchmarks.peer:app"), "/docs", service=True, whole=False
+)
+CONTESTANTS: Final = (EMPTY, BARE, EMBEDDED, MONGODB, PEER)
+SERVICES: Final = tuple(contestant for contestant in CONTESTANTS if contestant.service)
+
+
+class ContestantFailure(Exception):
+    """A contestant did not start, or has ended. The message ends with the end of its log."""
+
+
+class Running:
+    """A contestant that serves.
+
+    Attributes:
+        contestant: Which one.
+        url: Where it answers.
+        process: Its process; with several workers, their parent.
+        start_seconds: From its start to its first 200.
+        store_url: Where its documents lie, if it has any.
+    """
+
+    def __init__(
+        self, contestant: Contestant, process: subprocess.Popen[bytes], port: int, log: Path, store_url: str
+    ) -> None:
+        self.contestant = contestant
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.store_url = store_url
+        self.start_seconds = 0.0
+        self._port = port
+        self._log = log
+
+    def await_ready(self, since: float) -> None:
+        """Return when it has answered its first 200, and keep how long that took.
+
+        Args:
+            since: When it was started, by `time.perf_counter`.
+        """
+        while not answers(self._port, self.contestant.ready_path):
+            if self.process.poll() is not None or time.perf_counter() - since > START_SECONDS:
+                raise ContestantFailure(f"{self.contestant.title} does not answer\n{self._end_of_log()}")
+            time.sleep(_POLL_SECONDS)
+        self.start_seconds = time.perf_counter() - since
+
+    def warm_up(self, workers: int) -> None:
+        """Let every worker answer for a second; return when each has had its share of it."""
+        deadline = time.perf_counter() + START_SECONDS
+        while True:
+            before = self._worked()
+            warm_up(self.url + self.contestant.ready_path)
+            shares = [seconds - before.get(pid, 0.0) for pid, seconds in self._worked().items()]
+            if len(shares) == workers and min(shares) >= max(shares) / 4:
+                return
+            if time.perf_counter() > deadline:
+                raise ContestantFailure(f"{self.contestant.title}: not every worker answers\n{self._end_of_log()}")
+
+    def memory(self) -> Memory:
+        """Return what it holds, all of its workers together."""
+        return memory_of(self.process.pid)
+
+    def stop(self) -> None:
+        """Stop it, as an operator would."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=START_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _worked(self) -> dict[int, float]:
+        pids = [pid for pid in descendants(self.process.pid) if _is_worker(pid)] or [self.process.pid]
+        return {pid: processor_seconds(pid) for pid in pids}
+
+    def _end_of_log(self) -> str:
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+@contextmanager
+def serving(
+    contestants: Sequence[Contestant], folder: Path, mongod_url: str, workers: int, *, label: str = ""
+) -> Iterator[list[Running]]:
+    """Start contestants one after the other, with their data and logs in a folder, until the block ends.
+
+    Args:
+        contestants: Which ones.
+        folder: Where their data and logs lie; what is there already is used.
+        mongod_url: A MongoDB, without a database.
+        workers: How many processes each has.
+        label: Tells the data of one start from that of another; the same label finds the same data.
+    """
+    started: list[Running] = []
+    try:
+        for contestant in contestants:
+            running = start(contestant, folder, mongod_url, workers, label)
+            started.append(running)
+        yield started
+    finally:
+        for running in started:
+            running.stop()
+
+
+def start(contestant: Contestant, folder: Path, mongod_url: str, workers: int, label: str) -> Running:
+    """Start a contestant, and return it as soon as it has answered. Arguments as in `serving`."""
+    port = free_port()
+    own = folder / f"{contestant.name}{label}"
+    own.mkdir(parents=True, exist_ok=True)
+    store_url = _store_url(contestant, own, mongod_url, label)
+    log = own / "log"
+    command = [*contestant.command, "--port", str(port), "--workers", str(workers)]
+    with log.open("ab") as output:
+        since = time.perf_counter()
+        process = subprocess.Popen(
+            command, env=_environment(contestant, own, store_url), cwd=own, stdout=output, stderr=output
+        )
+    running = Running(contestant, process, port, log, store_url)
+    try:
+        running.await_ready(since)
+    except BaseException:
+        running.stop()
+        raise
+    return running
+
+
+def answers(port: int, path: str) -> bool:
+    """Tell whether a server on loopback answers 200."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            return connection.recv(12) == b"HTTP/1.1 200"
+    except OSError:
+        return False
+
+
+def _store_url(contestant: Contestant, own: Path, mongod_url: str, label: str) -> str:
+    if contestant is EMBEDDED:
+        return f"lmdb://{own / 'store'}"
+    # our own store asks for durability itself; the peer is asked for the same
+    options = "?w=majority&journal=true" if contestant is PEER else ""
+    return f"{mongod_url.rstrip('/')}/bench_{contestant.name}{label.replace('-', '_')}{options}"
+
+
+def _environment(contestant: Contestant, own: Path, store_url: str) -> Mapping[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    common = kept | {"PYTHONPATH": str(REPOSITORY), "SECRET_KEY": _SECRET_KEY}
+    if contestant is PEER:
+        return common | {"MONGODB_URL": store_url}
+    return common | {
+        "ENVIRONMENT": "production",
+        "STORE_URL": store_url,
+        "DATA_DIR": str(own),
+        # on, and never reached: counting is what costs
+        "RATE_LIMIT_API": _PLENTY,
+        "RATE_LIMIT_AUTH": _PLENTY,
+        "METRICS_TOKEN": _SECRET_KEY,
+        "ACCESS_TOKEN_SECONDS": "86400",
+        "LOG_FORMAT": "json",
+    }
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False

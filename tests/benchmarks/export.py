@@ -1,0 +1,47 @@
+"""Exporting everything: how fast it flows."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import msgspec
+
+from tests.benchmarks.accounts import Account, UnexpectedAnswer
+from tests.benchmarks.bulk import load_todos
+from tests.benchmarks.contestants import Running
+from tests.benchmarks.results import Export
+
+_PATH: Final = "/v1/todos/export?format=json"
+
+
+class _Archive(msgspec.Struct):
+    items: list[msgspec.Raw]
+
+
+class Exporter:
+    """An account whose todos are exported.
+
+    Args:
+        running: The service.
+        count: How many todos it is given.
+    """
+
+    def __init__(self, running: Running, count: int) -> None:
+        self._account = Account(running.url, "exporter")
+        owner = self._account.ask("GET", "/v1/users/me", 200).json()["id"]
+        load_todos(running.store_url, owner, count, f"{running.contestant.title}: {count} todos to export")
+        answer = self._account.ask("GET", _PATH, 200)
+        exported = len(msgspec.json.decode(answer.content, type=_Archive).items)
+        if exported != count:
+            raise UnexpectedAnswer(f"{exported} todos were exported of {count}")
+        self.export = Export(count, len(answer.content) / 1e6)
+
+    def take(self) -> None:
+        """Export once, and keep how long it took."""
+        since = time.perf_counter()
+        size = self._account.size_of(_PATH)
+        seconds = time.perf_counter() - since
+        if size != round(self.export.megabytes * 1e6):
+            raise UnexpectedAnswer(f"{size} bytes were exported, not {round(self.export.megabytes * 1e6)}")
+        self.export.seconds.append(seconds)

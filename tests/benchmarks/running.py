@@ -1,0 +1,41 @@
+"""What every command of the benchmarks needs: a MongoDB, and a message instead of a traceback where something fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from tests.benchmarks.accounts import UnexpectedAnswer
+from tests.benchmarks.contestants import ContestantFailure
+from tests.benchmarks.load import LoadFailure
+from tests.mongod import given_uri, running_mongod
+
+HERE: Final = Path(__file__).parent
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Let what fails end the run with a message."""
+    try:
+        yield
+    except (LoadFailure, ContestantFailure, UnexpectedAnswer) as error:
+        raise click.ClickException(str(error)) from error
+    except pytest.fail.Exception as error:  # what the tests' mongod says where there is none
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def mongod(folder: Path) -> Iterator[str]:
+    """Give the address of a MongoDB, without a database."""
+    if given := given_uri():
+        yield given
+        return
+    data = folder / "mongod"
+    data.mkdir()
+    with running_mongod(data) as (url, _):
+        yield url

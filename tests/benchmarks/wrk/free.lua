@@ -1,0 +1,28 @@
+-- todos that no connection has in hand: each request takes one, its answer puts it back with the tag that it has now
+local queue, first, last = {}, 1, 0
+
+function fill(file)
+  for id in io.lines(file) do
+    give({id = id, tag = '"1"', completed = false})
+  end
+end
+
+function give(todo)
+  last = last + 1
+  queue[last] = todo
+end
+
+function take()
+  local todo = queue[first]
+  assert(todo, "there are fewer todos than connections")
+  queue[first] = nil
+  first = first + 1
+  return todo
+end
+
+function answered(status, headers, body)
+  assert(status == 200, "answered " .. status .. ": " .. body)
+  local id, tag = body:match('"id":"(%x+)"'), headers["etag"] or headers["ETag"]
+  assert(id and tag, "an answer has no id or no tag")
+  return {id = id, tag = tag, completed = body:find('"completed":true', 1, true) ~= nil}
+end
