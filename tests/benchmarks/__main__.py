@@ -92,7 +92,11 @@ class Plan(NamedTuple):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw the shares of the ceiling there, .svg or .png.",
 )
-@click.option("--publish", is_flag=True, help="Write table, figures and picture into tests/benchmarks.")
+@click.option(
+    "--publish",
+    is_flag=True,
+    help="Write table, figures and picture into tests/benchmarks, whatever --json and --plot say.",
+)
 @click.option(
     "--quick",
     is_flag=True,
@@ -137,8 +141,9 @@ def main(
         take(plan, results, Path(place), url)
     click.echo(report.table(results))
     if publish:
-        json_path, plot = json_path or HERE / "results.json", plot or HERE / "results.svg"
-        report.publish(HERE / "README.md", "results", report.table(results))
+        json_path, plot = HERE / "results.json", HERE / "results.svg"
+        picture = f"![What share of the ceiling each call reaches]({plot.name})"
+        report.publish(HERE / "README.md", "results", f"{picture}\n\n{report.table(results)}")
     if json_path is not None:
         json_path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if plot is not None:
@@ -189,6 +194,9 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
         def taken(running: Running, name: str, what: load.Load, connections: int) -> Series:
             series = results.at(running.contestant.name, name, workers, connections)
             series.samples.append(load.run(running.url, what, connections, plan.seconds))
+            if running.contestant.service and workers == 1:
+                footprint.take_load(results.footprints[running.contestant.name], running)
+            running.settle()
             progress.update(1)
             return series
 
@@ -204,8 +212,6 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
                         if running.contestant.whole or not measure.whole:
                             prepared = measure.prepare(people[running], connections)
                             compared.append(taken(running, measure.name, prepared, connections))
-                            if workers == 1:
-                                footprint.take_load(results.footprints[running.contestant.name], running)
                 for series in compared:
                     series.shares.append(series.samples[-1].requests_per_second / mean(ceiling))
 

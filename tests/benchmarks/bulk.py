@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import sys
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Final, NamedTuple
 
@@ -66,7 +67,7 @@ def _load(batches: list[Batch], label: str) -> None:
     # started afresh: an LMDB environment must not be taken along into a fork
     processes = ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
     total = sum(batch.size for batch in batches)
-    with processes, click.progressbar(length=total, label=label, show_pos=True) as progress:
+    with processes, click.progressbar(length=total, label=label, show_pos=True, file=sys.stderr) as progress:
         work: list[Future[int]] = [processes.submit(_carry_out, batch) for batch in batches]
         try:
             for done in as_completed(work):

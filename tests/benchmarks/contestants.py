@@ -19,6 +19,7 @@ from tests.serving import REPOSITORY
 
 START_SECONDS: Final = 60
 _POLL_SECONDS: Final = 0.002
+_IDLE_SECONDS: Final = 0.05
 _SECRET_KEY: Final = "benchmarks, benchmarks, benchmarks, benchmarks"
 _PLENTY: Final = "1000000000/minute"
 
@@ -119,6 +120,15 @@ class Running:
                 return
             if time.perf_counter() > deadline:
                 raise ContestantFailure(f"{self.contestant.title}: not every worker answers\n{self._end_of_log()}")
+
+    def settle(self) -> None:
+        """Return when it has nothing to do: a load ends with requests under way, whose work is done all the same."""
+        deadline = time.perf_counter() + START_SECONDS
+        busy = True
+        while busy and time.perf_counter() < deadline:
+            before = self._worked()
+            time.sleep(_IDLE_SECONDS)
+            busy = self._worked() != before
 
     def memory(self) -> Memory:
         """Return what it holds, all of its workers together."""

@@ -325,8 +325,8 @@ def table(growth: Growth) -> str:
     """Return all that was measured, in Markdown."""
     parts = [
         (
-            f"`{growth.command.strip()}` on {growth.date}: each call {growth.samples} times, to all sizes in turn, over "
-            f"one connection; the median in ms, and its ratio to that of {BASE:,} todos. "
+            f"`{growth.command.strip()}` on {growth.date}: each call {growth.samples} times, to all sizes in turn, "
+            f"over one connection; the median in ms, and its ratio to that of {BASE:,} todos. "
             f"No ratio is to be above {GOAL}."
         ),
         report.about(growth.machine),

@@ -224,7 +224,7 @@ def _footprints(results: Results) -> str:
     image = (
         f"The image starts, container and all, in {median(results.image_start_seconds):.2f} s."
         if results.image_start_seconds
-        else "The start of the image was not measured: podman or the image is not here."
+        else "The start of the image was not measured."
     )
     return (
         f"{rows(head, lines)}\n\nOne worker, without mongod. RSS counts mapped files too, of the embedded store those "
