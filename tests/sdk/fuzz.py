@@ -1,7 +1,7 @@
 """schemathesis against the running service, on each store, with real accounts: `pdm run fuzz`.
 
-Every phase runs, the stateful one too, and every check but those that `schemathesis.toml` names. The last lines are the
-figures: one for each store.
+Every phase runs, the stateful one too, and every check but those that `schemathesis.toml` names, on the stores side by
+side. The last lines are the figures: one for each store.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,7 +68,15 @@ def fuzz(store: str, examples: int, seed: int | None) -> tuple[str, bool]:
             "SCHEMATHESIS_HOOKS": "tests.sdk.schemathesis_hooks",
             "PYTHONPATH": str(REPOSITORY),
         }
-        done = subprocess.run(command, env={**os.environ, **variables}, cwd=reports)
+        done = subprocess.run(
+            command,
+            env={**os.environ, **variables},
+            cwd=reports,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        sys.stdout.write(done.stdout)
         if not report.exists():
             return f"{store}: schemathesis exited with {done.returncode}", False
         found = json.loads(report.read_text())
@@ -89,7 +98,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="what the cases are drawn from (a new one)")
     parser.add_argument("--store", choices=STORES, action="append", help="only this store")
     options = parser.parse_args()
-    results = [fuzz(store, options.max_examples, options.seed) for store in options.store or STORES]
+    with ThreadPoolExecutor() as threads:  # each waits for a process of its own
+        runs = [threads.submit(fuzz, store, options.max_examples, options.seed) for store in options.store or STORES]
+    results = [run.result() for run in runs]
     sys.stdout.write("".join(f"fuzz {figures}\n" for figures, _ in results))
     sys.exit(0 if all(good for _, good in results) else 1)
 
