@@ -37,6 +37,7 @@ from todo_service.todos.transfer import Transfer
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
 from todo_service.web.counters import LocalCounter, SharedCounter
+from todo_service.web.deadline import Deadline
 from todo_service.web.docs import DocsController
 from todo_service.web.idempotency import Idempotency, IdempotentRequest
 from todo_service.web.limits import RateLimits
@@ -156,6 +157,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
             "transfer": Provide(transfer_of, sync_to_thread=False),
         },
         middleware=[
+            DefineMiddleware(Deadline),
             DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits),
             DefineMiddleware(Idempotency, store=store, keys=keys),
         ],

@@ -16,6 +16,7 @@ from todo_service.accounts.sessions import Client, SessionPosition, Sessions, To
 from todo_service.errors import Forbidden, InvalidGrant
 from todo_service.store.base import DocumentStore
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY
+from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
 from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key, address_of, name_key
@@ -74,7 +75,7 @@ class UsersController(Controller):
     @delete(
         "/me",
         operation_id="deleteMe",
-        opt={SESSION_ONLY: True},
+        opt={SESSION_ONLY: True, UNHURRIED: True},
         summary="Delete one's account",
         responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )

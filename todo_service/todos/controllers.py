@@ -18,12 +18,14 @@ from odmantic import ObjectId
 from todo_service.decoding import decode_json
 from todo_service.errors import Fault, Invalid
 from todo_service.settings import IMPORT_MAX_BODY_BYTES
+from todo_service.store.base import StoreUnavailable
 from todo_service.todos import dto
 from todo_service.todos.changes import Since
 from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
 from todo_service.todos.transfer import FORMATS, Transfer
+from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
 from todo_service.web.idempotency import IDEMPOTENT, identity_of
 from todo_service.web.openapi import documented, problems
@@ -142,6 +144,8 @@ class TodosController(Controller):
         for index, raw in enumerate(data.operations):
             try:
                 results.append(await _carry_out(raw, todos, identity_of(request, index)))
+            except StoreUnavailable:
+                raise  # waiting for it a hundred times helps nobody; a repeat with the key finishes what was begun
             except Exception as error:  # each operation has its own answer, whatever it is
                 problem = problem_of(error)
                 body = described(request, problem, f"/operations/{index}")
@@ -210,6 +214,7 @@ class TodosController(Controller):
         operation_id="importTodos",
         opt={
             IDEMPOTENT: True,
+            UNHURRIED: True,
             "query": dto.ImportQuery,
             "bodies": {"application/json": dto.ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
@@ -426,7 +431,7 @@ class ListsController(Controller):
         "/{list_id:str}",
         operation_id="deleteList",
         summary="Delete a list",
-        opt={"query": dto.ListDelete},
+        opt={UNHURRIED: True, "query": dto.ListDelete},
         responses=problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:

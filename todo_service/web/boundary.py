@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 from litestar.enums import HttpMethod, ScopeType
+from litestar.exceptions import LitestarException
 
-from todo_service.web.problems import MEDIA_TYPE, ClientGone, problem_named, problem_of_status
+from todo_service.web.problems import MEDIA_TYPE, ClientGone, problem_named, problem_of, problem_of_status
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -110,10 +111,13 @@ class Boundary:
             else:
                 await self._app(scope, _whole(receive), response)
         except Exception as error:
-            access_log.error("unexpected error", exc_info=error)
+            # what fails once an answer is ready but held back, Litestar hands on as an error of its own
+            cause = error.__cause__ if type(error) is LitestarException else None
+            problem = problem_of(cause if isinstance(cause, Exception) else error)
             if response.status:
                 raise  # the response has begun: the server cuts the connection, so that nobody takes it for whole
-            await response.problem("internal-error", "the service failed to handle this request; it has been logged")
+            headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+            await response.problem(problem.name, problem.detail, headers)
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:

@@ -24,6 +24,7 @@ from pymongo import IndexModel
 from todo_service.fields import text_without
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
+from todo_service.web.deadline import UNHURRIED
 from todo_service.web.problems import ProblemError, invalid_parameter
 from todo_service.web.requests import ApiRequest
 
@@ -35,8 +36,9 @@ IDEMPOTENT: Final = "idempotent"
 RERUN: Final = "rerun"
 """The answer holds a secret and is not stored: a repeat is carried out again, and finds the first effect."""
 REMEMBERED: Final = timedelta(hours=24)
-LEASE: Final = timedelta(seconds=60)
-"""How long a request may take before it is taken for one that a crash broke off."""
+LEASE: Final = timedelta(seconds=8)
+LONG_LEASE: Final = timedelta(seconds=60)
+"""How long a request, and an unhurried one, may take before it is taken for one that a crash broke off."""
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _KEPT: Final = (b"content-type", b"location", b"etag")
 _ID_BYTES: Final = 12
@@ -96,7 +98,8 @@ class Idempotency:
         body = await request.body()
         caller = scope.get("user")
         owner = caller.user_id if caller is not None else None
-        record, answered = await self._admit(owner, key, self._fingerprint(scope, body))
+        lease = LONG_LEASE if scope["route_handler"].opt.get(UNHURRIED) else LEASE
+        record, answered = await self._admit(owner, key, self._fingerprint(scope, body), lease)
         if answered and mode != RERUN:
             await _replay(record, send)
             return
@@ -104,12 +107,17 @@ class Idempotency:
         response = _Response(send, replayed=answered)
         try:
             await self._app(scope, receive, response)
-        finally:
-            # an answer of the service's own failure is no answer: the key is free for another try at once
+        except Exception:
             await self._finish(record, response, stored=mode != RERUN)
+            raise
+        # an answer of the service's own failure is no answer: the key is free for another try at once; where the
+        # request was broken off it may still be carried out, so that the key is free when its lease has ended
+        await self._finish(record, response, stored=mode != RERUN)
         await response.release()
 
-    async def _admit(self, owner: ObjectId | None, key: bytes, fingerprint: bytes) -> tuple[IdempotentRequest, bool]:
+    async def _admit(
+        self, owner: ObjectId | None, key: bytes, fingerprint: bytes, lease: timedelta
+    ) -> tuple[IdempotentRequest, bool]:
         """Return the request's record, and whether it has been answered; else it is ours to carry out.
 
         Raises:
@@ -144,8 +152,19 @@ class Idempotency:
             if not hmac.compare_digest(found.fingerprint, fingerprint):
                 raise invalid_parameter("Idempotency-Key", "this key was used for another request")
             if found.status is not None:
-                return found, True
-            if found.started_at is not None and moment - found.started_at < LEASE:
+                # a member of MongoDB that was cut off may show what will be taken back; a write tells
+                kept = await self._store.update(
+                    IdempotentRequest,
+                    IdempotentRequest.id == record_id,
+                    IdempotentRequest.seed == found.seed,
+                    IdempotentRequest.status == found.status,
+                    changes={},
+                )
+                if kept is None:
+                    continue
+                return kept, True
+            # whichever way the clock was set meanwhile
+            if found.started_at is not None and abs(moment - found.started_at) < lease:
                 raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
             taken = await self._store.update(
                 IdempotentRequest,
