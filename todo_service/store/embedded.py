@@ -32,6 +32,7 @@ from todo_service.store.base import (
     Snapshot,
     Sort,
     State,
+    StoreError,
     StoreUnavailable,
     StoreUnusable,
     UnsupportedExpression,
@@ -94,12 +95,20 @@ class EmbeddedStore(DocumentStore):
         self._environment: Environment | None = None
         self._writer: Writer | None = None
         self._expiry: asyncio.Task[None] | None = None
+        self._reopening: asyncio.Task[None] | None = None
+        self._access = Access.SERVE
 
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`. The folder is made readable by its owner alone."""
-        environment = await asyncio.to_thread(Environment, self._folder, self._map_bytes, access)
+        self._access = access
+        await self._open(models)
+        if access is Access.SERVE:
+            self._expiry = asyncio.create_task(self._expire_forever())
+
+    async def _open(self, models: tuple[type[Model], ...]) -> None:
+        environment = await asyncio.to_thread(Environment, self._folder, self._map_bytes, self._access)
         try:
-            self._collections = await asyncio.to_thread(self._prepare, environment, models, access)
+            self._collections = await asyncio.to_thread(self._prepare, environment, models, self._access)
         except StoreUnavailable as error:
             environment.close()
             raise StoreUnusable(f"{self._folder}: {error}") from None
@@ -107,10 +116,20 @@ class EmbeddedStore(DocumentStore):
             environment.close()
             raise
         self._environment = environment
-        if access is not Access.READ:
+        if self._access is not Access.READ:
             self._writer = Writer(environment)
-        if access is Access.SERVE:
-            self._expiry = asyncio.create_task(self._expire_forever())
+
+    async def _reopen(self, failed: Environment) -> None:
+        """Close an environment that LMDB has given up, and open it again; where that fails, the next call tries."""
+        assert self._writer is not None
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(failed.close)
+        try:
+            await self._open(tuple(self._collections))
+        except StoreError as error:
+            logger.warning("the store could not be opened again", reason=str(error))
+        else:
+            logger.warning("the store was opened again, after a write to the disk had failed")
 
     async def close(self) -> None:
         """See `DocumentStore.close`."""
@@ -119,6 +138,9 @@ class EmbeddedStore(DocumentStore):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._expiry
             self._expiry = None
+        if self._reopening is not None:
+            await self._reopening
+            self._reopening = None
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close)
         if self._environment is not None:
@@ -203,8 +225,13 @@ class EmbeddedStore(DocumentStore):
         collection = self._collection(model)
         chosen = tally_plan(model, normalise(where), +by)
         walk = Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
-        with self._opened().reading() as transaction:
-            return await asyncio.to_thread(walk.tally, transaction)
+        environment = self._opened()
+
+        def count() -> dict[Any, int]:
+            with environment.reading() as transaction:
+                return walk.tally(transaction)
+
+        return await asyncio.to_thread(count)
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`. One write is carried out at a time, and takes its stamp while it is."""
@@ -275,6 +302,10 @@ class EmbeddedStore(DocumentStore):
     def _opened(self) -> Environment:
         if self._environment is None:
             raise StoreUnavailable("the store is closed")
+        if self._environment.failed:
+            if self._reopening is None or self._reopening.done():
+                self._reopening = asyncio.create_task(self._reopen(self._environment))
+            raise StoreUnavailable("the store is being opened again")
         return self._environment
 
     def _collection(self, model: type[Model]) -> _Collection:
@@ -285,8 +316,8 @@ class EmbeddedStore(DocumentStore):
         return collection
 
     async def _write(self, work: Callable[[lmdb.Transaction], Any]) -> Any:
-        if self._writer is None:
-            raise StoreUnavailable("the store is closed")
+        self._opened()
+        assert self._writer is not None  # it is there as long as the environment is
         return await self._writer.submit(work)
 
     def _get_by_id(self, model: type[Model], identity: bytes, nodes: tuple[Node, ...]) -> bytes | None:
@@ -316,10 +347,19 @@ class EmbeddedStore(DocumentStore):
     async def _take(self, walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], limit: int | None) -> list[bytes]:
         """Take what a walk finds, as of one moment; after the first few hundred looks go on in a thread."""
         found: list[bytes] = []
-        with self._opened().reading() as transaction:
-            steps = walk(transaction)
-            if not _advance(steps, found, limit, _INLINE):
-                await asyncio.to_thread(_advance, steps, found, limit, None)
+        with contextlib.ExitStack() as stack:
+            steps = walk(stack.enter_context(self._opened().reading()))
+            if _advance(steps, found, limit, _INLINE):
+                return found
+            view = stack.pop_all()
+
+        def go_on() -> None:
+            # the view ends with the thread that uses it: whoever asked may have been broken off, and a map that is to
+            # grow holds up the event loop until there is no view
+            with view:
+                _advance(steps, found, limit, None)
+
+        await asyncio.shield(asyncio.to_thread(go_on))
         return found
 
     def _put(

@@ -22,6 +22,8 @@ from todo_service.store.base import Access, StoreUnavailable, StoreUnusable
 INITIAL_MAP_BYTES: Final = 2**28
 _MAXIMUM_DATABASES: Final = 128
 _MAXIMUM_READERS: Final = 512
+_LOCK_BYTES: Final = 2**16
+"""More than LMDB's table of so many readers takes."""
 
 ResultT = TypeVar("ResultT")
 
@@ -34,6 +36,10 @@ class Environment:
         map_bytes: The size of the map to begin with, if the file is not larger already.
         access: What for. Any number of processes may serve from a folder; while one fills it, none may.
 
+    Attributes:
+        failed: Whether LMDB has given it up, since it could not write which state is the latest: it has to be closed
+            and opened again. What was committed before is on disk.
+
     Raises:
         StoreUnusable: the folder cannot be used, or holds something else or something damaged.
     """
@@ -44,11 +50,14 @@ class Environment:
         self._growing = False
         self._data = folder / "data.mdb"
         self._claim: int | None = None
+        self.failed = False
         if access is Access.READ and not self._data.is_file():
             raise StoreUnusable(f"{folder} holds no store")
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._claim = _claim(folder, access)
+            if access is not Access.READ:
+                _reserve(folder / "lock.mdb", _LOCK_BYTES)
             self._lmdb = lmdb.open(
                 str(folder),
                 map_size=map_bytes,
@@ -111,7 +120,7 @@ class Environment:
         try:
             yield transaction
         except lmdb.Error as error:
-            raise StoreUnavailable(f"the environment cannot be read: {_reason(error)}") from error
+            raise self._unavailable("read", error) from error
         finally:
             transaction.abort()
             self._leave()
@@ -131,7 +140,7 @@ class Environment:
             except lmdb.MapFullError:
                 self._resize(grow=True)
             except lmdb.Error as error:
-                raise StoreUnavailable(f"the environment cannot be written: {_reason(error)}") from error
+                raise self._unavailable("written", error) from error
 
     def close(self) -> None:
         """Close the environment when the transactions that are open have ended."""
@@ -169,7 +178,11 @@ class Environment:
                 self._resize(grow=False)
             except lmdb.Error as error:
                 self._leave()
-                raise StoreUnavailable(f"the environment cannot be used: {_reason(error)}") from error
+                raise self._unavailable("used", error) from error
+
+    def _unavailable(self, done: str, error: lmdb.Error) -> StoreUnavailable:
+        self.failed = self.failed or isinstance(error, lmdb.PanicError)
+        return StoreUnavailable(f"the environment cannot be {done}: {_reason(error)}")
 
     def _leave(self) -> None:
         with self._gate:
@@ -205,6 +218,15 @@ def _claim(folder: Path, access: Access) -> int | None:
         user = "a service uses it: stop that first" if access is Access.RECEIVE else "something is being copied into it"
         raise StoreUnusable(f"{folder} cannot be used: {user}") from None
     return descriptor
+
+
+def _reserve(path: Path, length: int) -> None:
+    """Give a file its place on the disk, so that on a full one writing to its memory map does not kill the process."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, length)
+    finally:
+        os.close(file)
 
 
 def _reason(error: Exception) -> str:
