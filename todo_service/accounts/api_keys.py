@@ -80,7 +80,8 @@ class ApiKeys:
         text = MARK + base64.urlsafe_b64encode(raw).decode().rstrip("=")
         if (
             seed is not None
-            and (made := await self._store.get(ApiKey, ApiKey.id == key_id, ApiKey.owner == user_id)) is not None
+            and (made := await self._store.update(ApiKey, ApiKey.id == key_id, ApiKey.owner == user_id, changes={}))
+            is not None
         ):
             return dto.ApiKeyCreated.of(made, text)
         moment = now()

@@ -66,7 +66,10 @@ class Accounts:
         faults += found + faults_of(registration.password, registration.username, "/password")
         if faults:
             raise Invalid(faults)
-        if identity is not None and (made := await self._store.get(User, User.id == identity)) is not None:
+        if (
+            identity is not None
+            and (made := await self._store.update(User, User.id == identity, changes={})) is not None
+        ):
             return dto.User.of(made)
         # the index decides in the end; asking first spares a hash, and gives a name's clash before an email's
         for field, condition in (
@@ -153,14 +156,12 @@ class Accounts:
             user = await self._user(user_id)
             if versions is not None and user.version not in versions:
                 raise Stale
-            if all(getattr(user, name) == value for name, value in changes.items()):
-                return dto.User.of(user)
+            differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
+            if differing:
+                differing |= {"version": user.version + 1, "updated_at": max(now(), user.updated_at)}
             try:
                 changed = await self._store.update(
-                    User,
-                    User.id == user_id,
-                    User.version == user.version,
-                    changes=changes | {"version": user.version + 1, "updated_at": max(now(), user.updated_at)},
+                    User, User.id == user_id, User.version == user.version, changes=differing
                 )
             except DuplicateDocument as error:
                 raise Duplicate(_UNIQUE_FIELDS[error.field]) from None

@@ -298,7 +298,8 @@ class DocumentStore(abc.ABC):
             model: The model to look among.
             *where: Conditions; equality on the id is among them.
             changes: New values by the model's field names; each is validated as the model would. Other fields stay
-                as they are stored, whatever another writer did to them.
+                as they are stored, whatever another writer did to them. Without any nothing changes, and what is
+                returned is durable, which what a member of MongoDB that was cut off is only asked to read is not.
 
         Returns:
             The whole new document, or None where no document matches; then nothing was written.

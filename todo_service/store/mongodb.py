@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+import pymongo
 from bson import ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
@@ -65,6 +66,8 @@ DEFAULT_DATABASE: Final = "todo_service"
 _DUPLICATE_KEY: Final = 11000
 _UNAUTHORISED: Final = (13, 18, 8000)
 """MongoDB's codes for what a password or a role does not allow: waiting will not help."""
+_PASSING: Final = (6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436)
+"""MongoDB's codes for what passes: members that start, stop, cannot reach each other or elect a new primary."""
 _SCAN_BATCH: Final = 500
 _SETTLING: Final = timedelta(seconds=10)
 _SNAPSHOT_SLICE: Final = 1000
@@ -117,7 +120,7 @@ class MongoDBStore(DocumentStore):
             raise StoreUnusable(f"the address of MongoDB cannot be used: {_without_secrets(error)}") from None
         self._engine = AIOEngine(self._client, database)
         try:
-            with _errors():
+            async with _calling(seconds=None):
                 await self._prepare(self._engine, models, access)
         except StoreError as error:
             await self.close()
@@ -135,7 +138,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.ping`: asks a member that takes writes."""
         if self._client is None:
             raise StoreUnavailable("the store is closed")
-        with _errors():
+        async with _calling():
             hello = await self._client.admin.command("hello")
         if not (hello.get("isWritablePrimary") or hello.get("msg") == "isdbgrid"):
             raise StoreUnavailable("no member of MongoDB takes writes at present")
@@ -146,7 +149,7 @@ class MongoDBStore(DocumentStore):
             return
         model = type(documents[0])
         # the server itself puts its clock where a document has an empty timestamp
-        with _errors(model):
+        async with _calling(model):
             if len(documents) == 1:
                 await self._collection(model).insert_one(documents[0].model_dump_doc())
             else:
@@ -155,7 +158,7 @@ class MongoDBStore(DocumentStore):
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
         nodes = normalise(where)
-        with _errors():
+        async with _calling():
             document = await self._reading(model, into).find_one(
                 to_filter(nodes), _projection(into), hint=_hint(model, nodes)
             )
@@ -169,7 +172,7 @@ class MongoDBStore(DocumentStore):
         chosen = plan(model, nodes, sort)
         if limit < 1:
             return []
-        with _errors():
+        async with _calling():
             cursor = self._reading(model, into).find(
                 to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1, hint=chosen.declared.name
             )
@@ -191,7 +194,7 @@ class MongoDBStore(DocumentStore):
         operators: dict[str, Any] = {"$set": changed} if changed else {"$setOnInsert": {"_": 0}}
         if changed and (stamped := stamped_key(model)):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
-        with _errors(model):
+        async with _calling(model):
             document = await self._collection(model).find_one_and_update(
                 to_filter(nodes),
                 operators,
@@ -202,7 +205,7 @@ class MongoDBStore(DocumentStore):
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`."""
         nodes = normalise(where)
-        with _errors():
+        async with _calling():
             result = await self._collection(model).delete_many(to_filter(nodes), hint=_hint(model, nodes))
         return int(result.deleted_count)
 
@@ -210,7 +213,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.count`."""
         nodes = normalise(where)
         options: dict[str, Any] = {"hint": _hint(model, nodes)} | ({} if limit is None else {"limit": limit})
-        with _errors():
+        async with _calling():
             return int(await self._collection(model).count_documents(to_filter(nodes), **options))
 
     async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
@@ -218,7 +221,7 @@ class MongoDBStore(DocumentStore):
         nodes = normalise(where)
         key = +by
         hint = tally_plan(model, nodes, key).declared.name
-        with _errors():
+        async with _calling():
             groups = await (
                 self._collection(model)
                 .aggregate(
@@ -242,7 +245,7 @@ class MongoDBStore(DocumentStore):
         """
         if self._client is None:
             raise StoreUnavailable("the store is closed")
-        with _errors():
+        async with _calling():
             hello = await self._client.admin.command("hello")
         return Timestamp(hello["localTime"] - _SETTLING, 0)
 
@@ -250,7 +253,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor has to be kept."""
         beyond: dict[str, Any] = {}
         while True:
-            with _errors():
+            async with _calling():
                 documents = await (
                     self._collection(model).find(beyond, limit=_SCAN_BATCH).sort("_id", 1).hint(PRIMARY).to_list(None)
                 )
@@ -269,7 +272,7 @@ class MongoDBStore(DocumentStore):
         """
         if self._client is None:
             raise StoreUnavailable("the store is closed")
-        with _errors():
+        async with _calling(seconds=COPY_CALL_SECONDS):
             hello = await self._client.admin.command("hello")
             able = "setName" in hello or hello.get("msg") == "isdbgrid"
             session = await self._client.start_session(snapshot=True) if able else None
@@ -280,7 +283,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.load`."""
         raws = {identity_of(raw): raw for raw in documents}
         present: dict[bytes, bytes] = {}
-        with _errors(model):
+        async with _calling(model, COPY_CALL_SECONDS):
             collection = self._collection(model)
             sought = {"_id": {"$in": [ObjectId(identity) for identity in raws]}}
             async for batch in collection.find_raw_batches(sought, hint=PRIMARY):
@@ -299,14 +302,14 @@ class MongoDBStore(DocumentStore):
     async def clear(self) -> None:
         """See `DocumentStore.clear`. The collections stay, since they may be sharded."""
         for model in self._opened:
-            with _errors():
+            async with _calling(seconds=COPY_CALL_SECONDS):
                 await self._collection(model).delete_many({})
 
     async def enter(self, state: State) -> None:
         """See `DocumentStore.enter`. While something is copied into the store, nothing expires in it."""
         if self._engine is None:
             raise StoreUnavailable("the store is closed")
-        with _errors():
+        async with _calling(seconds=COPY_CALL_SECONDS):
             if state.receiving is None:
                 await self._let_expire(self._engine, never=False)
             await self._engine.database[_STATE].replace_one(
@@ -341,7 +344,9 @@ class MongoDBStore(DocumentStore):
         if access is not Access.READ:
             if receiving:
                 await self._let_expire(engine, never=False)
-            await engine.configure_database(models)
+            # building an index takes as long as it has to; the server has just answered
+            with pymongo.timeout(COPY_CALL_SECONDS):
+                await engine.configure_database(models)
             if receiving:
                 await self._let_expire(engine, never=True)
 
@@ -396,7 +401,7 @@ class _MongoDBSnapshot(Snapshot):
 
     async def size(self, model: type[Model]) -> int:
         """See `Snapshot.size`; what the server believes."""
-        with _errors():
+        async with _calling(seconds=COPY_CALL_SECONDS):
             return int(await self._store._collection(model).estimated_document_count())
 
     async def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
@@ -407,7 +412,7 @@ class _MongoDBSnapshot(Snapshot):
             beyond = {"_id": {"$gt": ObjectId(identity_of(batch[-1]))}}
 
     async def _batch(self, model: type[Model], beyond: dict[str, Any]) -> list[bytes]:
-        with _errors():
+        async with _calling(seconds=COPY_CALL_SECONDS):
             try:
                 # a negative limit asks for one message, which is 16 MiB at most
                 cursor = self._store._collection(model).find_raw_batches(
@@ -443,11 +448,14 @@ def _projection(into: type[msgspec.Struct] | None) -> dict[str, int] | None:
     return None if into is None else dict.fromkeys(fields_of(into), 1)
 
 
-@contextmanager
-def _errors(model: type[Model] | None = None) -> Iterator[None]:
-    """Turn the driver's errors into the store's."""
+@asynccontextmanager
+async def _calling(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
+    """End a call in time, also one that waits for a thread of the driver, and turn its errors into the store's."""
     try:
-        yield
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise StoreUnavailable("MongoDB does not answer in time") from error
     except BulkWriteError as error:
         first = ((error.details or {}).get("writeErrors") or [{}])[0]
         if first.get("code") == _DUPLICATE_KEY and model is not None:
@@ -463,7 +471,7 @@ def _errors(model: type[Model] | None = None) -> Iterator[None]:
             raise StoreUnusable(
                 f"MongoDB does not allow it: {error.details and error.details.get('codeName')}"
             ) from None
-        if error.timeout:
+        if error.timeout or error.code in _PASSING:
             raise StoreUnavailable("MongoDB does not answer in time") from error
         raise StoreError(f"MongoDB refused the call: {error.details and error.details.get('codeName')}") from error
     except PyMongoError as error:

@@ -51,7 +51,7 @@ class Lists:
             Invalid: a field breaks a rule.
         """
         if identity is not None:
-            made = await self._store.get(TodoList, *self._this(str(identity)))
+            made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
             if made is not None:
                 return dto.List.of(made)
         moment = now()
@@ -111,9 +111,8 @@ class Lists:
             if versions is not None and found.version not in versions:
                 raise Stale
             changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
-            if not changes:
-                return dto.List.of(found)
-            changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+            if changes:
+                changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
             changed = await self._store.update(
                 TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
             )

@@ -178,7 +178,15 @@ class Todos:
             return None
         if found.owner is None:
             raise Gone("this todo was made and has been deleted since")
-        return dto.Todo.of(found)
+        return await self._confirmed(found) or await self._made(identity)
+
+    async def _confirmed(self, todo: Todo) -> dto.Todo | None:
+        """Return a todo that was read, once it is as durable as if it had just been written; None if it is not so.
+
+        A member of MongoDB that was cut off may show what will be taken back, and what is answered must stay.
+        """
+        kept = await self._store.update(Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes={})
+        return None if kept is None else dto.Todo.of(kept)
 
     async def todo(self, todo_id: str) -> dto.Todo:
         """Return a todo.
@@ -337,8 +345,8 @@ class Todos:
         marks = {"marks": [mark] if mark is not None else []}
         if await self._store.update(Todo, *where, changes=_OPTIONAL | emptied | gone | marks) is None:
             if mark is not None:
-                done = [Todo.id == ObjectId(todo_id), Todo.marks == mark]
-                if await self._store.get(Todo, Todo.account == self._owner, *done) is not None:
+                done = [Todo.id == ObjectId(todo_id), Todo.account == self._owner, Todo.marks == mark]
+                if await self._store.update(Todo, *done, changes={}) is not None:
                     return
             await self.todo(todo_id)
             raise Stale
@@ -460,13 +468,17 @@ class Todos:
             if todo is None:
                 raise NotFound("there is no such todo")
             if mark is not None and mark in todo.marks:
-                return dto.Todo.of(todo)
+                if (kept := await self._confirmed(todo)) is not None:
+                    return kept
+                continue
             if versions is not None and todo.version not in versions:
                 raise Stale
             moment = max(now(), todo.updated_at)
             changes = await decide(todo, moment)
             if not changes:
-                return dto.Todo.of(todo)
+                if (kept := await self._confirmed(todo)) is not None:
+                    return kept
+                continue
             merged = _merged(todo, changes)
             if _COUNTED & changes.keys():
                 changes["facets"] = _facets(merged)
