@@ -34,7 +34,7 @@ def table(results: Results) -> str:
     workers, connections = _main_place(results)
     parts = [
         _about(results),
-        f"### {connections} connections, {_workers(workers)}",
+        f"### {_many(connections, 'connection')}, {_many(workers, 'worker')}",
         _ceilings(results, workers, connections),
         _calls(results, workers, connections),
         "### Goals",
@@ -105,7 +105,9 @@ def draw(results: Results, path: Path) -> None:
     axes.plot([], [], color="#b3261e", linewidth=2, label="goal")
     axes.set_yticks(range(len(measures)), [measure.title for measure in measures])
     axes.invert_yaxis()
-    axes.set_xlabel(f"share of the empty Litestar handler in %; {connections} connections, {_workers(workers)}")
+    axes.set_xlabel(
+        f"share of the empty Litestar handler in %; {_many(connections, 'connection')}, {_many(workers, 'worker')}"
+    )
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
@@ -121,8 +123,9 @@ def _main_place(results: Results) -> tuple[int, int]:
 
 def _about(results: Results) -> str:
     return (
-        f"`{results.command.strip()}` on {results.date}: {results.rounds} rounds of {results.seconds} s, an account of "
-        f"{results.todos} todos. Medians of the rounds; ± is how far the rounds lie apart, in % of the median.\n\n"
+        f"`{results.command.strip()}` on {results.date}: {_many(results.rounds, 'round')} of {results.seconds} s, "
+        f"an account of {results.todos} todos. Medians of the rounds; ± is how far the rounds lie apart, in % of the "
+        f"median.\n\n"
         f"{about(results.machine)}"
     )
 
@@ -194,7 +197,7 @@ def _everywhere(results: Results) -> str:
             found = [results.find(contestant.name, name, *place) for place in places]
             if any(found):
                 lines.append([f"{title}, {contestant.title}", *(_short(series) for series in found)])
-    head = [f"{connections} conn., {_workers(workers)}" for workers, connections in places]
+    head = [f"{connections} conn., {_many(workers, 'worker')}" for workers, connections in places]
     return rows(["", *head], lines)
 
 
@@ -248,5 +251,5 @@ def _exports(results: Results) -> str:
     )
 
 
-def _workers(count: int) -> str:
-    return f"{count} worker{'s' if count > 1 else ''}"
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
