@@ -18,7 +18,7 @@ from litestar.middleware import DefineMiddleware
 
 from todo_service.accounts.api_keys import MARK, ApiKeys
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
-from todo_service.accounts.documents import ApiKey, Session, User
+from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
 from todo_service.accounts.passwords import Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
@@ -26,9 +26,10 @@ from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
 from todo_service.logs import configure_logging
 from todo_service.server import Draining
 from todo_service.settings import Settings, load_settings
-from todo_service.store.base import DocumentStore
+from todo_service.store.base import DocumentStore, StoreUnavailable
 from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
+from todo_service.timestamps import now
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
@@ -54,8 +55,9 @@ if TYPE_CHECKING:
 
     from todo_service.web.tracing import Tracing
 
-MODELS: Final = (User, Session, ApiKey, Todo, TodoList, IdempotentRequest)
+MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, IdempotentRequest)
 """Every model that is stored."""
+SWEEP_SECONDS: Final = 60.0
 logger = structlog.get_logger(__name__)
 
 
@@ -99,9 +101,12 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await store.open(*MODELS)
+        sweeping = asyncio.create_task(_sweep(accounts))
         try:
             yield
         finally:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
             passwords.close()
             counter.close()
             if tracing is not None:
@@ -211,6 +216,16 @@ def openapi_document(form: str) -> str:
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
         return written(create_app(settings, open_store(settings.store_address)), form)
+
+
+async def _sweep(accounts: Accounts) -> None:
+    """Finish the deletion of accounts, now and then, on every replica."""
+    while True:
+        try:
+            await accounts.finish_deletions(now())
+        except StoreUnavailable as error:
+            logger.warning("deletions of accounts could not be finished", reason=str(error))
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def _always(value: Any) -> Provide:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 
 import httpx
 import pytest
 from litestar import Litestar
+from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from todo_service.accounts.documents import User
+from todo_service.accounts.api_keys import ApiKeys
+from todo_service.accounts.documents import ClosedAccount, Session, User
+from todo_service.accounts.passwords import Passwords
+from todo_service.accounts.service import CLOSING, Accounts
+from todo_service.accounts.sessions import Sessions
+from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.app import create_app
+from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos.documents import Todo, TodoList
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse battery"
@@ -174,6 +185,52 @@ async def test_deleting_an_account_takes_everything_along(ada: Person, bob: Pers
     again = await Person.register(ada.client, username=ada.username, email=ada.email)
     assert await again.titles() == []
     assert await bob.titles() == ["bob's"]
+
+
+def accounts_of(store: DocumentStore, settings: Settings) -> Accounts:
+    keys = [settings.secret_key]
+    sessions = Sessions(store, AccessTokens(keys, 600), RefreshTokens(keys), 30)
+    return Accounts(store, Passwords(), sessions, ApiKeys(store))
+
+
+async def test_what_another_replica_still_writes_for_a_deleted_account_is_deleted_too(
+    ada: Person, app: Litestar, settings: Settings
+) -> None:
+    store: DocumentStore = app.state.store
+    another = create_app(settings, store)
+    transport = httpx.ASGITransport(app=another)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        elsewhere = copy.copy(ada)
+        elsewhere.client = client
+        assert await elsewhere.titles() == []  # now that replica remembers the session
+        assert (await ada.delete("/v1/users/me", json={"password": ada.password})).status_code == 204
+        await elsewhere.todo()
+        assert (await elsewhere.post("/v1/lists", json={"name": "x"})).status_code == 201
+    accounts = accounts_of(store, settings)
+
+    await accounts.finish_deletions(now())
+    assert [found async for found in store.scan(Todo)] != []
+    await accounts.finish_deletions(now() + 2 * CLOSING)
+
+    for model in (Todo, TodoList, Session, User, ClosedAccount):
+        assert [found async for found in store.scan(model)] == []
+
+
+async def test_a_deletion_that_broke_off_is_finished(
+    ada: Person, bob: Person, app: Litestar, settings: Settings
+) -> None:
+    store: DocumentStore = app.state.store
+    await ada.todo()
+    await bob.todo()
+    user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    # what a crash leaves after the first step
+    await store.insert(ClosedAccount(id=user_id, closed_at=now() - CLOSING * 2))
+
+    await accounts_of(store, settings).finish_deletions(now())
+
+    assert_problem(await ada.get("/v1/users/me"), 404)
+    assert user_id not in [todo.owner async for todo in store.scan(Todo)]
+    assert await bob.titles() == ["Water the plants"]
 
 
 async def test_a_password_is_stored_only_as_an_argon2id_hash(app: Litestar, client: httpx.AsyncClient) -> None:

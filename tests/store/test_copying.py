@@ -232,7 +232,7 @@ async def test_a_backup_is_readable_by_its_owner_alone_and_by_zcat(places: Place
 
 async def test_a_backup_that_was_packed_anew_is_still_one(places: Places) -> None:
     address, held = await filled("backup", places)
-    path_of(address).write_bytes(gzip.compress(gzip.decompress(path_of(address, mtime=0).read_bytes())))
+    path_of(address).write_bytes(gzip.compress(gzip.decompress(path_of(address).read_bytes()), mtime=0))
 
     target = places.new("embedded")
     await copy(address, target, MODELS)
@@ -293,7 +293,7 @@ async def test_damage_says_where(places: Places) -> None:
     lines = gzip.decompress(path.read_bytes()).split(b"\n")
     number = next(n for n, line in enumerate(lines, 1) if b'"block":2' in line) + 5
     lines[number - 1] = lines[number - 1].replace(b'"a"', b'"c"')
-    path.write_bytes(gzip.compress(b"\n".join(lines, mtime=0)))
+    path.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
     target = places.new("embedded")
 
     with pytest.raises(StoreUnusable, match=r"damaged at line \d+, .* the hash of the block is another") as caught:
@@ -319,7 +319,7 @@ def rewritten(lines: list[bytes]) -> bytes:
             line = json.dumps(head | {"sha256": hashlib.sha256(b"".join(found)).hexdigest()}).encode() + b"\n"
             line = line.replace(b'{"end": ', b'{"end":')
         found.append(line)
-    return gzip.compress(b"".join(found, mtime=0))
+    return gzip.compress(b"".join(found), mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -363,8 +363,10 @@ async def test_a_backup_that_contradicts_itself_is_refused(small: Path, change: 
         gzip.compress(b"some text\n", mtime=0),
         gzip.compress(b'{"a": 1}\n' * 10, mtime=0),
         gzip.compress(b'{"format":"another","version":1,"service":"1","moment":"2026-01-01T00:00:00Z"}\n', mtime=0),
-        gzip.compress(b'{"format":"todo_service backup","version":2,"service":"9","moment":"2026-01-01T00:00:00Z"}\n', mtime=0),
-        gzip.compress(bytes(2**20, mtime=0)),
+        gzip.compress(
+            b'{"format":"todo_service backup","version":2,"service":"9","moment":"2026-01-01T00:00:00Z"}\n', mtime=0
+        ),
+        gzip.compress(bytes(2**20), mtime=0),
     ],
 )
 async def test_a_foreign_file_is_refused(content: bytes, places: Places) -> None:

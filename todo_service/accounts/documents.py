@@ -87,3 +87,14 @@ class ApiKey(Model):
         return text_without(self, "secret_hash")
 
     __str__ = __repr__
+
+
+class ClosedAccount(Model):
+    """An account that is being deleted, or was deleted just now. Its id is the account's."""
+
+    closed_at: datetime
+
+    model_config = {
+        "collection": "closed_accounts",
+        "indexes": lambda: [Index(ClosedAccount.closed_at, ClosedAccount.id, name="closed_at")],
+    }

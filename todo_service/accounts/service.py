@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zoneinfo
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from msgspec import UNSET
 from odmantic import ObjectId
+from odmantic.query import asc
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
-from todo_service.accounts.documents import User
+from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, faults_of
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.errors import Duplicate, Fault, Forbidden, Invalid, InvalidGrant, NotFound, Stale
@@ -24,6 +27,10 @@ from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
 _DISPLAY_NAME_LENGTH: Final = 100
+CLOSING: Final = timedelta(hours=1)
+"""How long after its deletion nothing can be written for an account any more: longer than any replica takes an ended
+session for alive, and than a request takes."""
+_AT_ONCE: Final = 100
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
 
 
@@ -202,7 +209,10 @@ class Accounts:
     async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
         """Delete an account and all that it owns.
 
-        Its todos go first and the account last, so that whatever breaks off, repeating the call finishes it.
+        Its todos go first and the account last, so that whatever breaks off, repeating the call finishes it. Another
+        replica may take the account's sessions for alive for some seconds more, and let it write what nobody would
+        own then. That the account is closed is written down first, and `finish_deletions` sweeps once more when that
+        time is over; it finishes a call that was broken off and not repeated, too.
 
         Raises:
             Forbidden: the password is wrong.
@@ -214,14 +224,32 @@ class Accounts:
             raise Forbidden("the password is wrong")
         if versions is not None and user.version not in versions:
             raise Stale
+        with contextlib.suppress(DuplicateDocument):
+            await self._store.insert(ClosedAccount(id=user_id, closed_at=now()))
+        await self._delete_all(user_id)
+
+    async def finish_deletions(self, moment: datetime) -> None:
+        """Delete once more whatever accounts own that were closed a while ago, and forget that they were.
+
+        Args:
+            moment: The present moment.
+        """
+        while True:
+            before = ClosedAccount.closed_at < moment - CLOSING
+            closed = await self._store.find(ClosedAccount, before, sort=asc(ClosedAccount.closed_at), limit=_AT_ONCE)
+            for account in closed:
+                await self._delete_all(account.id)
+                await self._store.delete(ClosedAccount, ClosedAccount.id == account.id)
+            if len(closed) < _AT_ONCE:
+                return
+
+    async def _delete_all(self, user_id: ObjectId) -> None:
         todos = Todos(self._store, user_id, lambda: self.time_zone(user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
         await self._sessions.end_all(user_id)
         await self._api_keys.delete_all(user_id)
         await self._store.delete(User, User.id == user_id)
-        # a request that was under way in another session may have written one more
-        await todos.delete_all()
 
     async def _user(self, user_id: ObjectId) -> User:
         user = await self._store.get(User, User.id == user_id)
