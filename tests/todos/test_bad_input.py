@@ -1,0 +1,256 @@
+"""Input that no form sends and some client does: the right answer each, and nothing half written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.people import Person, assert_problem
+
+pytestmark = pytest.mark.anyio
+ODD = [
+    "🌱👩‍👩‍👧",
+    "שלום עולם",
+    "مرحبا",
+    "a\u202eb\u2066c",
+    "e\u0301",
+    "ﬁ",
+    "İ",
+    "\u200b",
+    "a'\"\\;--",
+    "{{7*7}}",
+    "\ud7ff\ue000",
+]
+
+
+@pytest.mark.parametrize("number", [20_001, 21])
+async def test_too_many_tags_are_refused_in_a_few_words(ada: Person, number: int) -> None:
+    todo = await ada.todo()
+    tags = [f"tag {index}" for index in range(number)]
+
+    for answer in (
+        await ada.post("/v1/todos", json={"title": "x", "tags": tags}),
+        await ada.patch(f"/v1/todos/{todo['id']}", json={"tags": tags}),
+    ):
+        assert_problem(answer, 422, "/tags")
+        assert len(answer.content) < 2000
+    assert await ada.titles() == [todo["title"]]
+    assert (await ada.get("/v1/tags")).json() == {"items": []}
+
+
+async def test_twenty_thousand_bad_tags_are_not_answered_one_by_one(ada: Person) -> None:
+    answer = await ada.post("/v1/todos", json={"title": "x", "tags": [""] * 20_001})
+
+    assert_problem(answer, 422)
+    assert len(answer.content) < 20_000
+
+
+async def test_any_text_may_stand_in_every_place_and_is_found_again(ada: Person) -> None:
+    for text in (f"x{odd}" for odd in ODD):
+        made = (await ada.post("/v1/lists", json={"name": text})).json()
+        todo = await ada.todo(title=text, description=text, tags=[text], steps=[{"title": text}], list_id=made["id"])
+
+        read = (await ada.get(f"/v1/todos/{todo['id']}")).json()
+        assert read == todo
+        assert (read["title"], read["description"], read["tags"], read["steps"][0]["title"]) == (
+            text,
+            text,
+            [text],
+            text,
+        )
+        assert (await ada.get(f"/v1/lists/{made['id']}")).json()["name"] == text
+        assert await ada.titles(tag=text, sort="title") == [text]
+        assert await ada.titles(q="x", list_id=made["id"]) == [text]
+        assert read in (await ada.get("/v1/todos/changes")).json()["changed"]
+    assert [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]] == sorted(f"x{odd}" for odd in ODD)
+
+
+PLACES: list[tuple[str, str, str, str]] = [
+    ("POST", "/v1/todos", '{"title": "%s"}', "/title"),
+    ("POST", "/v1/todos", '{"title": "x", "description": "%s"}', "/description"),
+    ("POST", "/v1/todos", '{"title": "x", "tags": ["a", "b%s"]}', "/tags/1"),
+    ("POST", "/v1/todos", '{"title": "x", "steps": [{"title": "a%s"}]}', "/steps/0/title"),
+    ("PATCH", "/v1/todos/{id}", '{"title": "a%s"}', "/title"),
+    ("POST", "/v1/lists", '{"name": "a%s"}', "/name"),
+    ("PATCH", "/v1/lists/{list}", '{"name": "a%s"}', "/name"),
+]
+
+
+@pytest.mark.parametrize(("text", "status"), [("\\u0000", 422), ("\\ud800", 400), ("\\udc00\\ud800", 400)])
+async def test_nul_is_invalid_and_a_lone_surrogate_malformed_in_every_place(
+    ada: Person, text: str, status: int
+) -> None:
+    todo = await ada.todo()
+    made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
+    headers = {"Content-Type": "application/json"}
+
+    for method, path, body, place in PLACES:
+        content = (body % text).encode()
+        answer = await ada.ask(method, path.format(id=todo["id"], list=made["id"]), content=content, headers=headers)
+        assert_problem(answer, status, *([place] if status == 422 else []))
+    assert (await ada.get("/v1/todos")).json()["items"] == [todo]
+    assert (await ada.get("/v1/lists")).json()["items"] == [made]
+
+
+@pytest.mark.parametrize(
+    ("due_at", "stored"),
+    [
+        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999Z"),
+    ],
+)
+async def test_a_due_date_may_be_the_first_and_the_last(ada: Person, due_at: str, stored: str) -> None:
+    todo = await ada.todo(due_at=due_at)
+
+    assert todo["due_at"] == stored
+    for sort in ("due_at", "-due_at"):
+        assert (await ada.get("/v1/todos", params={"sort": sort})).json()["items"] == [todo]
+
+
+async def test_a_due_date_is_in_the_years_1970_to_9999(ada: Person) -> None:
+    todo = await ada.todo()
+    for due_at in (
+        "1969-12-31T23:59:59.999Z",
+        "1970-01-01T00:00:00+00:01",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999-00:01",
+        "10000-01-01T00:00:00Z",
+        "+12027-01-01T00:00:00Z",
+        "2027-01-31T24:00:00Z",
+        "2027-01-31T23:59:60Z",
+        "2027-01-31T09:00:00+99:00",
+        "",
+        0,
+        False,
+    ):
+        assert_problem(await ada.patch(f"/v1/todos/{todo['id']}", json={"due_at": due_at}), 422, "/due_at")
+        assert_problem(await ada.post("/v1/todos", json={"title": "x", "due_at": due_at}), 422, "/due_at")
+    assert (await ada.get("/v1/todos")).json()["items"] == [todo]
+
+
+@pytest.mark.parametrize(
+    "rule", ["FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "FREQ=DAILY;COUNT=3;UNTIL=20280101", "FREQ=DAILY;UNTIL=20200101"]
+)
+async def test_a_rule_that_cannot_be_is_refused_wherever_it_comes_from(ada: Person, rule: str) -> None:
+    todo = await ada.todo(due_at="2027-01-31T09:00:00Z")
+    operations = [
+        {"op": "create", "todo": {"title": "x", "due_at": "2027-01-31T09:00:00Z", "recurrence": rule}},
+        {"op": "update", "id": todo["id"], "todo": {"recurrence": rule}},
+    ]
+
+    assert_problem(await ada.patch(f"/v1/todos/{todo['id']}", json={"recurrence": rule}), 422, "/recurrence")
+    batch = (await ada.post("/v1/todos/batch", json={"operations": operations})).json()
+    assert [result["problem"]["errors"][0]["pointer"] for result in batch["results"]] == [
+        "/operations/0/todo/recurrence",
+        "/operations/1/todo/recurrence",
+    ]
+    assert (await ada.get("/v1/todos")).json()["items"] == [todo]
+
+
+async def test_a_rule_that_a_change_of_the_due_date_ends_is_refused(ada: Person) -> None:
+    todo = await ada.todo(due_at="2027-01-31T09:00:00Z", recurrence="FREQ=DAILY;UNTIL=20270301")
+
+    late = await ada.patch(f"/v1/todos/{todo['id']}", json={"due_at": "2028-01-01T00:00:00Z"})
+
+    assert_problem(late, 422, "/recurrence")
+
+
+async def test_a_recurring_todo_at_the_end_of_time_is_completed_for_good(ada: Person) -> None:
+    todo = await ada.todo(due_at="9999-12-31T09:00:00Z", recurrence="FREQ=DAILY")
+
+    done = (await ada.post(f"/v1/todos/{todo['id']}/complete")).json()
+
+    assert (done["completed"], done["due_at"]) == (True, todo["due_at"])
+
+
+async def test_a_page_has_1_to_200(ada: Person) -> None:
+    for path in ("/v1/todos", "/v1/todos/changes", "/v1/lists"):
+        for limit in ("0", "201", "-1", "1.5", "", "٣", "9" * 30):
+            assert_problem(await ada.get(path, params={"limit": limit}), 422, "limit")
+
+
+async def test_a_parameter_that_cannot_be_is_named(ada: Person) -> None:
+    for path, name, value in (
+        ("/v1/todos", "q", "x" * 201),
+        ("/v1/todos", "q", "a\x00"),
+        ("/v1/todos", "due_after", "9999-12-31T23:59:59-01:00"),
+        ("/v1/todos", "updated_after", "yesterday"),
+        ("/v1/todos", "overdue", "maybe"),
+        ("/v1/todos/changes", "since", "x" * 5000),
+        ("/v1/todos/changes", "tag", "x"),
+        ("/v1/todos/summary", "tz", "x" * 65),
+        ("/v1/todos/summary", "limit", "1"),
+        ("/v1/lists", "archived", "true"),
+        ("/v1/tags", "limit", "1"),
+        ("/v1/todos/65f1a2b3c4d5e6f708192a3b", "fields", "id"),
+    ):
+        assert_problem(await ada.get(path, params={name: value}), 422, name)
+
+
+CALLS = [
+    ("GET", "/v1/todos"),
+    ("POST", "/v1/todos"),
+    ("GET", "/v1/todos/65f1a2b3c4d5e6f708192a3b"),
+    ("PATCH", "/v1/todos/65f1a2b3c4d5e6f708192a3b"),
+    ("DELETE", "/v1/todos/65f1a2b3c4d5e6f708192a3b"),
+    ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/complete"),
+    ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/reopen"),
+    ("POST", "/v1/todos/batch"),
+    ("GET", "/v1/todos/changes"),
+    ("GET", "/v1/todos/summary"),
+    ("GET", "/v1/lists"),
+    ("POST", "/v1/lists"),
+    ("GET", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
+    ("PATCH", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
+    ("DELETE", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
+    ("GET", "/v1/tags"),
+]
+
+
+async def test_every_call_asks_who_is_there_first(ada: Person) -> None:
+    for method, path in CALLS:
+        answer = await ada.client.request(method, path)
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_an_id_that_is_none_is_not_found_anywhere(ada: Person) -> None:
+    for method, path in CALLS:
+        for odd in ("nonsense", "65f1a2b3c4d5e6f708192a3", "%00" * 8, "🌱", "65f1a2b3c4d5e6f708192a3b" * 2):
+            if "65f1a2b3" in path:
+                body: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
+                assert_problem(await ada.ask(method, path.replace("65f1a2b3c4d5e6f708192a3b", odd), **body), 404)
+
+
+async def test_a_todo_goes_between_two_others_without_moving_them(ada: Person) -> None:
+    first, last = await ada.todo(title="first"), await ada.todo(title="last")
+    assert first["position"] < last["position"]
+
+    await ada.todo(title="between", position=(first["position"] + last["position"]) / 2)
+    await ada.todo(title="before", position=first["position"] - 1)
+
+    assert await ada.titles(sort="position") == ["before", "first", "between", "last"]
+    assert (await ada.get(f"/v1/todos/{first['id']}")).json() == first
+
+
+async def test_a_position_is_a_number(ada: Person) -> None:
+    todo = await ada.todo()
+    headers = {"Content-Type": "application/json"}
+    for method, path, body in (
+        ("POST", "/v1/todos", '{"title": "x", "position": %s}'),
+        ("PATCH", f"/v1/todos/{todo['id']}", '{"position": %s}'),
+        ("POST", "/v1/lists", '{"name": "x", "position": %s}'),
+    ):
+        for position in ("1e999", "-1e999", "NaN", '"1"', "true", "null", "[]"):
+            answer = await ada.ask(method, path, content=(body % position).encode(), headers=headers)
+            assert_problem(answer, 400 if "N" in position or "9" in position else 422)
+    assert (await ada.get("/v1/todos")).json()["items"] == [todo]
+
+
+async def test_a_position_may_be_any_number(ada: Person) -> None:
+    positions = [-(10**300), -0.0, 5e-324, 2**53 + 1, 10**30]
+    todos = [await ada.todo(position=position) for position in positions]
+
+    assert [todo["position"] for todo in todos] == [float(position) for position in positions]
+    assert (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"] == todos
