@@ -72,7 +72,6 @@ def a_todo(number: int) -> bytes:
         recurrence=None,
         position=float(number),
         words=["todo", str(number)],
-        facets="",
         version=1,
         created_at=moment,
         updated_at=moment,

@@ -31,6 +31,7 @@ from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
+from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
     from todo_service.web.tracing import Tracing
 
-MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, IdempotentRequest)
+MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, CountSnapshot, IdempotentRequest)
 """Every model that is stored."""
 SWEEP_SECONDS: Final = 60.0
 logger = structlog.get_logger(__name__)

@@ -780,19 +780,31 @@ async def test_other_regular_expressions_are_refused(store: DocumentStore, patte
         )
 
 
-async def test_a_tally_counts_by_value(store: DocumentStore) -> None:
-    names = ["a", "a", "b", None, "x" * 600, "x" * 600, "x" * 600 + "y"]
-    await store.insert(*(thing(name=name) for name in names), thing(shelf="other", name="a"))
+async def test_a_count_stops_where_it_may(store: DocumentStore) -> None:
+    await store.insert(*(thing(value=number) for number in range(7)))
 
-    found = await store.tally(Thing, Thing.shelf == "shelf", by=Thing.name)
+    counted = [await store.count(Thing, Thing.shelf == "shelf", Thing.value > 1, limit=limit) for limit in (1, 4, 9)]
 
-    assert found == {"a": 2, "b": 1, None: 1, "x" * 600: 2, "x" * 600 + "y": 1}
+    assert counted == [1, 4, 5]
 
 
-@pytest.mark.parametrize("by", [Thing.tags, Thing.version])
-async def test_a_tally_that_no_index_serves_is_refused(store: DocumentStore, by: object) -> None:
+async def test_several_values_of_a_leading_field_are_merged_in_order(store: DocumentStore) -> None:
+    """Long texts too, whose keys are cut: of two shelves, in the order of the names."""
+    names = [text + end for text in ("a", "x" * 600) for end in ("b", "d", "a", "c")]
+    for number, name in enumerate(names):
+        await store.insert(thing(name=name, shelf=("one", "two")[number % 2]), thing(name=name, shelf="three"))
+    where = [Thing.shelf.in_(["two", "one", "none", "one"]), Thing.name > "aa"]
+
+    for direction, expected in ((asc, sorted(names)[1:]), (desc, sorted(names, reverse=True)[:-1])):
+        found = await store.find(Thing, *where, sort=(direction(Thing.name), direction(Thing.id)), limit=100)
+        assert [one.name for one in found] == expected
+    assert await store.count(Thing, *where) == len(names) - 1
+    assert await store.find(Thing, Thing.shelf.in_(["one"]), Thing.name == "ab", sort=asc(Thing.name), limit=1)
+
+
+async def test_a_list_of_values_for_a_sorted_field_is_no_order(store: DocumentStore) -> None:
     with pytest.raises(UnsupportedExpression):
-        await store.tally(Thing, Thing.shelf == "shelf", by=by)
+        await store.find(Thing, Thing.shelf.in_(["one", "two"]), sort=asc(Thing.shelf), limit=1)
 
 
 async def test_of_many_documents_those_before_the_clash_are_written(store: DocumentStore) -> None:

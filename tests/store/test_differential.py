@@ -254,15 +254,10 @@ class Comparison(RuleBasedStateMachine):
 
         self.both.compare(find)
 
-    @rule(shelf=shelves, where=wheres())
-    def count(self, shelf: str, where: Any) -> None:
+    @rule(shelf=shelves, where=wheres(), limit=st.sampled_from([None, 1, 3]))
+    def count(self, shelf: str, where: Any, limit: int | None) -> None:
         model, more = where
-        self.both.compare(lambda store: store.count(model, model.shelf == shelf, *more))
-
-    @rule(shelf=shelves, model=models, which=st.booleans())
-    def tally(self, shelf: str, model: Any, which: bool) -> None:
-        by = ORDERS[model][which]
-        self.both.compare(lambda store: store.tally(model, model.shelf == shelf, by=by), exactly=False)
+        self.both.compare(lambda store: store.count(model, model.shelf == shelf, *more, limit=limit))
 
     @rule(identity=ids, where=st.lists(CONDITIONS[Thing], max_size=1), name=names, value=values, some=tags)
     def change_a_thing(

@@ -11,7 +11,7 @@ from odmantic import ObjectId
 from todo_service.store.base import DocumentStore
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import PRIORITIES, priority_rank
-from todo_service.todos.service import derived
+from todo_service.todos.service import words_in
 from todo_service.todos.words import fold
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
@@ -44,7 +44,7 @@ def todo(owner: ObjectId, number: int) -> Todo:
         version=1,
         created_at=made_at,
         updated_at=made_at,
-        **derived(fields),
+        words=words_in(fields),
         **fields,
     )
 

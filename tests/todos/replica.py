@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from tests.people import Person
@@ -39,3 +40,17 @@ async def everything(person: Person) -> dict[str, dict[str, Any]]:
     answer = await person.get("/v1/todos", params={"limit": 200})
     assert answer.json()["next_cursor"] is None
     return {todo["id"]: todo for todo in answer.json()["items"]}
+
+
+async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> None:
+    """Assert that the summary and the tags count these todos."""
+    summary = (await person.get("/v1/todos/summary")).json()
+    tags = (await person.get("/v1/tags")).json()["items"]
+    completed = sum(todo["completed"] for todo in todos.values())
+    priorities = Counter(todo["priority"] for todo in todos.values())
+    lists = Counter(todo["list_id"] for todo in todos.values())
+    assert (summary["open"], summary["completed"]) == (len(todos) - completed, completed)
+    assert {name: number for name, number in summary["by_priority"].items() if number} == priorities
+    assert {one["list_id"]: one["count"] for one in summary["by_list"]} == lists
+    counted = Counter(tag for todo in todos.values() for tag in todo["tags"])
+    assert tags == summary["by_tag"] == [{"name": name, "count": counted[name]} for name in sorted(counted)]

@@ -6,6 +6,7 @@ import itertools
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent, register
 
 from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
 from todo_service.app import MODELS
+from todo_service.store import mongodb
 from todo_service.store.base import DocumentStore, Sort
 from todo_service.store.embedded import EmbeddedStore
 from todo_service.store.expressions import Node
@@ -24,7 +26,8 @@ from todo_service.store.indexes import Walk
 from todo_service.store.mongodb import MongoDBStore
 from todo_service.store.planning import plan
 from todo_service.timestamps import Timestamp
-from todo_service.todos.dto import TodoQuery
+from todo_service.todos.counts import MANY
+from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
 from todo_service.todos.query import FEW, ORDERS, ordered, position_of
 from todo_service.todos.service import Todos
 
@@ -233,3 +236,29 @@ async def test_a_filter_that_leaves_few_costs_what_it_leaves_in_every_order(watc
         looks = [call.looks for call in watched.seen()]
         assert max(looks) <= FEW + 1, (sort, looks)
         assert len(looks) <= 4, (sort, looks)
+
+
+async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a large account has been counted, what it takes to count it is what has changed since."""
+    todos = watched.todos
+    # nobody else writes: what was written a second ago is settled
+    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+    looks = SIZE
+    while looks > MANY + 20:
+        watched.seen()
+        await todos.tags()
+        looks = sum(call.looks for call in watched.seen())
+    [some], _ = await todos.page(TodoQuery(limit=1), None)
+
+    for number in range(3):
+        await todos.update(some.id, TodoUpdate(tags=[f"tag {number}"]), None)
+        watched.seen()
+        tags = await todos.tags()
+        counted = sum(call.looks for call in watched.seen())
+        _, _, since, _ = await todos.changes(None, PAGE)
+        await todos.changes(since, PAGE)
+        synchronised = sum(call.looks for call in watched.seen())
+
+        assert TagCount(f"tag {number}", 1) in tags
+        assert counted <= MANY + 20
+        assert synchronised <= 2 * PAGE + 20

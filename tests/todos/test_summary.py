@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
+from litestar import Litestar
 
 from tests.people import Person, assert_problem
+from tests.todos.replica import assert_counted, everything
+from todo_service.store import mongodb
+from todo_service.store.base import DocumentStore
+from todo_service.todos import counts
+from todo_service.todos.counts import CountSnapshot
+from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +53,80 @@ async def test_todos_are_counted_by_all_that_they_are(ada: Person, bob: Person) 
     tags = [{"name": "green", "count": 1}, {"name": "home", "count": 2}, {"name": 'x, "y"', "count": 1}]
     assert summary["by_tag"] == tags
     assert (await ada.get("/v1/tags")).json() == {"items": tags}
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots are kept after every change; nobody else writes, so what was written a second ago is settled."""
+    monkeypatch.setattr(counts, "MANY", 0)
+    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+
+
+async def kept(person: Person, store: DocumentStore) -> CountSnapshot:
+    """Count until a snapshot holds everything that was written."""
+    last = max([counts.text_of(todo.changed) async for todo in store.scan(Todo)])
+    while True:
+        await assert_counted(person, await everything(person))
+        for snapshot in [found async for found in store.scan(CountSnapshot)]:
+            if snapshot.upto >= last:
+                return snapshot
+
+
+@pytest.mark.usefixtures("keeping")
+async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    todos = [await ada.todo(title=str(number), tags=["home", str(number)]) for number in range(4)]
+    snapshot = await kept(ada, store)
+
+    await ada.patch(f"/v1/todos/{todos[0]['id']}", json={"tags": ["home", "new"], "priority": "high"})
+    await ada.post(f"/v1/todos/{todos[1]['id']}/complete")
+    await ada.delete(f"/v1/todos/{todos[2]['id']}")
+    await assert_counted(ada, await everything(ada))
+    assert (await kept(ada, store)).upto > snapshot.upto
+
+
+@pytest.mark.usefixtures("keeping")
+async def test_an_account_that_grows_unasked_is_counted_meanwhile(
+    ada: Person, app: Litestar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: DocumentStore = app.state.store
+    monkeypatch.setattr(counts, "EVERY", 1)
+
+    snapshots: list[CountSnapshot] = []
+    while not snapshots:  # on MongoDB nothing is settled in the first second
+        await ada.todo()
+        snapshots = [found async for found in store.scan(CountSnapshot)]
+
+    await assert_counted(ada, await everything(ada))
+
+
+@pytest.mark.usefixtures("keeping")
+@pytest.mark.parametrize("broken", ["it is too old", "a todo was too much since"])
+async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litestar, broken: str) -> None:
+    store: DocumentStore = app.state.store
+    todo = await ada.todo(tags=["home"])
+    snapshot = await kept(ada, store)
+
+    wrong: dict[str, Any] = {"counts": msgspec.json.encode(counts.Counts(open=700))}
+    if broken == "it is too old":
+        wrong["made_at"] = snapshot.made_at - counts.USABLE
+    else:
+        for number in range(counts.PAST + 1):
+            await ada.patch(f"/v1/todos/{todo['id']}", json={"priority": ("low", "high")[number % 2]})
+    await store.update(CountSnapshot, CountSnapshot.id == snapshot.id, changes=wrong)
+
+    await assert_counted(ada, await everything(ada))
+
+
+@pytest.mark.usefixtures("keeping")
+async def test_a_deleted_account_s_counts_are_forgotten(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    await ada.todo()
+    await kept(ada, store)
+
+    assert (await ada.delete("/v1/users/me", json={"password": ada.password})).status_code == 204
+
+    assert [found async for found in store.scan(CountSnapshot)] == []
 
 
 async def test_today_is_a_day_of_the_time_zone(ada: Person) -> None:

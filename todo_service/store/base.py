@@ -328,25 +328,6 @@ class DocumentStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
-        """Count documents by the value of a field, from an index alone.
-
-        Costs what reading the index's range costs, and a look at one document for each value.
-
-        Args:
-            model: The model to look among.
-            *where: Equality on every field that stands before `by` in a declared index, and nothing else.
-            by: A model's field that holds no list, followed by nothing but the id in that index.
-
-        Returns:
-            How many documents there are of each value. Values that Python calls equal (0 and -0.0, but also 1 and
-            True) are counted together; which of them is the key is not said.
-
-        Raises:
-            UnsupportedExpression: there is no such index.
-        """
-
-    @abc.abstractmethod
     async def settled(self) -> Timestamp:
         """Return a stamp up to which nothing is under way: a write that is not visible to a read that begins after
         this has returned, and is carried out all the same, will have a higher stamp.

@@ -51,7 +51,7 @@ from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
 from todo_service.store.expressions import Comparison, Kind, Node, normalise, predicate
 from todo_service.store.indexes import Range, Walk, clash, entry_keys, entry_prefixes
 from todo_service.store.keys import AFTER, tag_of
-from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan, tally_plan
+from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
 from todo_service.store.writer import Writer
 
 FORMAT: Final = 1
@@ -219,19 +219,6 @@ class EmbeddedStore(DocumentStore):
         if single is not None:
             return int(self._get_by_id(model, single, nodes) is not None)
         return len(await self._identities(model, nodes, limit))
-
-    async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
-        """See `DocumentStore.tally`."""
-        collection = self._collection(model)
-        chosen = tally_plan(model, normalise(where), +by)
-        walk = Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
-        environment = self._opened()
-
-        def count() -> dict[Any, int]:
-            with environment.reading() as transaction:
-                return walk.tally(transaction)
-
-        return await asyncio.to_thread(count)
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`. One write is carried out at a time, and takes its stamp while it is."""

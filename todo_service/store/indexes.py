@@ -118,7 +118,11 @@ class Walk:
         self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
 
     def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
-        """Yield the id of each document that matches, and None for each that was looked at and does not."""
+        """Yield the id of each document that matches, in any order, and None for each look at one that does not."""
+        if self._residual is None and not self._repeating:
+            for part in self._ranges:
+                yield from (identity for _, identity in self._entries(transaction, part))
+            return
         for identity, raw in self._walk(transaction):
             matches = raw is not None or self._residual is None or self._holds(transaction, identity, self._residual)
             yield identity if matches else None
@@ -160,23 +164,6 @@ class Walk:
                 yield key[len(part.prefix) :], identity, None
         if ties:
             yield from self._in_order(transaction, part, ties)
-
-    def tally(self, transaction: lmdb.Transaction) -> dict[Any, int]:
-        """Count the documents by the value of the index's key before the id; the plan fixes all keys before that."""
-        key = self._plan.declared.keys[-2]
-        counts: dict[Any, int] = {}
-        runs: dict[bytes, tuple[int, bytes]] = {}
-        for entry, identity in self._entries(transaction, self._ranges[0]):
-            if len(entry) > CUT:
-                value = decode(transaction.get(identity, db=self._documents)).get(key)
-                counts[value] = counts.get(value, 0) + 1
-            else:
-                run = entry[: -_ID_BYTES - 1]
-                runs[run] = (runs.get(run, (0, b""))[0] + 1, identity)
-        for count, identity in runs.values():
-            value = decode(transaction.get(identity, db=self._documents)).get(key)
-            counts[value] = counts.get(value, 0) + count
-        return counts
 
     def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
         return self._between(transaction.cursor(self._index), part.start, part.end)

@@ -57,7 +57,7 @@ from todo_service.store.documents import (
     stamped_key,
 )
 from todo_service.store.expressions import Comparison, Node, normalise, to_filter
-from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys, tally_plan
+from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys
 
 CALL_SECONDS: Final = 4.0
 COPY_CALL_SECONDS: Final = 600.0
@@ -215,25 +215,6 @@ class MongoDBStore(DocumentStore):
         options: dict[str, Any] = {"hint": _hint(model, nodes)} | ({} if limit is None else {"limit": limit})
         async with _calling():
             return int(await self._collection(model).count_documents(to_filter(nodes), **options))
-
-    async def tally(self, model: type[Model], *where: Condition, by: Any) -> dict[Any, int]:
-        """See `DocumentStore.tally`: the index covers the query, no document is read."""
-        nodes = normalise(where)
-        key = +by
-        hint = tally_plan(model, nodes, key).declared.name
-        async with _calling():
-            groups = await (
-                self._collection(model)
-                .aggregate(
-                    [{"$match": to_filter(nodes)}, {"$group": {"_id": f"${key}", "count": {"$sum": 1}}}], hint=hint
-                )
-                .to_list(None)
-            )
-        counts: dict[Any, int] = {}
-        for group in groups:
-            # MongoDB may give values that are equal, such as 0 and -0.0, a group each
-            counts[group["_id"]] = counts.get(group["_id"], 0) + group["count"]
-        return counts
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`.

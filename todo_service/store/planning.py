@@ -147,28 +147,6 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     return best[1]
 
 
-def tally_plan(model: type[Model], where: Iterable[Node], key: str) -> Plan:
-    """Return how documents are counted by the value of a key.
-
-    Raises:
-        UnsupportedExpression: no declared index ends with this key and the id, all its other keys fixed by equality.
-    """
-    nodes = tuple(where)
-    fixed = [node.key for node in nodes if isinstance(node, Comparison) and node.operator == "$eq"]
-    for index in declared_indexes(model):
-        *before, last = (*index.keys[:-2], index.keys[-2:])
-        if (
-            last == (key, "_id")
-            and sorted(before) == sorted(fixed)
-            and len(nodes) == len(before)
-            and not index.list_key
-        ):
-            found = _candidate(index, nodes, (), False)
-            assert found is not None  # equality on all that comes before
-            return found
-    raise UnsupportedExpression(f"no index of {model.__name__} counts by {key}")
-
-
 def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan | None:
     used: list[Node] = []
     fixed: list[tuple[Any, ...]] = []

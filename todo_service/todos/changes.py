@@ -20,15 +20,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 from bson import Timestamp
 from odmantic import ObjectId
+from odmantic.query import asc
 
 from todo_service.store.base import Condition
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
+
+BY_CHANGE: Final = (asc(Todo.changed), asc(Todo.id))
+"""The order of an account's changes."""
 
 
 class Change(dto.Todo):

@@ -22,10 +22,13 @@ class Todo(Model):
     """A todo, or what is remembered of a deleted one.
 
     Some fields are made from others, for the indexes; `todos.service` keeps them true: `title_key` from the title,
-    `priority_rank` from the priority, `words` from all texts, `facets` from what is counted.
+    `priority_rank` from the priority, `words` from all texts.
 
-    A deleted todo has lost its `owner`, so that no list, search or count ever meets it, and everything that was
-    written into it; `account` stays, and with it the place among the account's changes until `purge_at`.
+    A deleted todo has lost its `owner`, so that no list or search ever meets it, and everything that was written into
+    it; `account` stays, and with it the place among the account's changes until `purge_at`.
+
+    `past` is what it was counted as before, `counted_since` the stamp from which on it is counted as it is now; None
+    stands for `changed` (see `todos.counts`).
 
     `marks` are the ids of the last changes that may be asked for again (`web.idempotency`).
 
@@ -49,7 +52,8 @@ class Todo(Model):
     recurrence: str | None
     position: float
     words: list[str]
-    facets: str
+    past: list[str] = []
+    counted_since: str | None = None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -73,7 +77,6 @@ class Todo(Model):
             Index(Todo.owner, Todo.list_id, Todo.completed, Todo.position, Todo.id, name="owner_list_position"),
             Index(Todo.owner, Todo.completed, Todo.priority_rank, Todo.id, name="owner_completed_priority"),
             Index(Todo.owner, Todo.words, name="owner_words"),
-            Index(Todo.owner, Todo.facets, Todo.id, name="owner_facets"),
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zoneinfo
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
-from odmantic.query import asc
 
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
-from todo_service.todos import dto
-from todo_service.todos.changes import Change, Place, Since
+from todo_service.todos import counts, dto
+from todo_service.todos.changes import BY_CHANGE, Change, Place, Since
+from todo_service.todos.counts import remembering
 from todo_service.todos.documents import Step, Todo, TodoList
 from todo_service.todos.query import (
     FEW,
@@ -93,6 +91,7 @@ class Todos:
         await _check_fires(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
         await self._store.insert(document)
+        await counts.follow(self._store, self._owner, document.id, document.updated_at)
         return await self._settle_list(dto.Todo.of(document))
 
     async def add(self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None]) -> list[Invalid | None]:
@@ -117,6 +116,8 @@ class Todos:
             except Invalid as error:
                 answers.append(error)
         await self._insert_all(documents)
+        for document in documents:
+            await counts.follow(self._store, self._owner, document.id, moment)
         for list_id in {document.list_id for document in documents}:
             # it was deleted while its todos were written, and whoever deletes has passed by
             if list_id is not None and not await self._has_list(list_id):
@@ -165,10 +166,10 @@ class Todos:
             owner=self._owner,
             completed_at=completed_at,
             due_local=None,
+            words=words_in(fields),
             version=1,
             created_at=created_at,
             updated_at=moment,
-            **derived(fields),
             **fields,
         )
 
@@ -224,14 +225,14 @@ class Todos:
         found = None if len(filters) == 1 or ordered(query) else await self._few(query, filters, late, after)
         if found is None:
             found = []
-            where = [condition for conditions in filters for condition in conditions]
+            every = [condition for conditions in filters for condition in conditions]
             for span in spans(query, after):
                 # the store reads the index that holds the first conditions
                 found += await self._store.find(
                     Todo,
                     Todo.owner == self._owner,
                     *span.where,
-                    *where,
+                    *every,
                     *late,
                     sort=span.sort,
                     limit=wanted - len(found),
@@ -247,12 +248,13 @@ class Todos:
     ) -> list[dto.Todo] | None:
         """Return what the rarest of the filters leaves, in order, or None where that is more than `FEW`."""
         *rare, _ = filters
-        counts = [
+        numbers = [
             await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=FEW + 1) for conditions in rare
         ]
-        if min(counts) > FEW:
+        if min(numbers) > FEW:
             return None
-        where = [condition for conditions in (rare[counts.index(min(counts))], *filters) for condition in conditions]
+        rarest_first = [rare[numbers.index(min(numbers))], *filters]
+        where = [condition for conditions in rarest_first for condition in conditions]
         # meanwhile it may have become a few more
         few = await self._store.find(
             Todo, Todo.owner == self._owner, *where, *late, sort=None, limit=2 * FEW, into=dto.Todo
@@ -336,24 +338,27 @@ class Todos:
             Stale: the todo has another version.
             NotFound: there is none with this id, or it is another account's.
         """
-        where = self._this(todo_id)
-        if versions is not None:
-            where.append(Todo.version.in_(sorted(versions)))  # type: ignore[attr-defined]  # ODMantic's proxy has it
-        moment = now()
-        emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "facets": "", "completed_at": None}
-        gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
-        marks = {"marks": [mark] if mark is not None else []}
-        if await self._store.update(Todo, *where, changes=_OPTIONAL | emptied | gone | marks) is None:
-            if mark is not None:
+        emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "completed_at": None}
+        while True:
+            todo = await self._store.get(Todo, *self._this(todo_id))
+            if todo is None:
                 done = [Todo.id == ObjectId(todo_id), Todo.account == self._owner, Todo.marks == mark]
-                if await self._store.update(Todo, *done, changes={}) is not None:
+                if mark is not None and await self._store.update(Todo, *done, changes={}) is not None:
                     return
-            await self.todo(todo_id)
-            raise Stale
+                raise NotFound("there is no such todo")
+            if versions is not None and todo.version not in versions:
+                raise Stale
+            moment = now()
+            gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
+            kept = {"marks": [mark] if mark is not None else []} | remembering(todo, counted_otherwise=True)
+            changes = _OPTIONAL | emptied | gone | kept
+            if await self._store.update(Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes):
+                return
 
     async def delete_all(self) -> None:
         """Delete every todo of the account, and what is remembered of deleted ones."""
         await self._store.delete(Todo, Todo.account == self._owner)
+        await counts.forget(self._store, self._owner)
 
     async def leave_list(self, list_id: ObjectId, *, delete: bool) -> None:
         """Move every todo of a list to the inbox, or delete them. Doing it again finishes what was broken off."""
@@ -399,7 +404,7 @@ class Todos:
         where = [Todo.account == self._owner]
         for span in here.spans():
             found += await self._store.find(
-                Todo, *where, *span, sort=(asc(Todo.changed), asc(Todo.id)), limit=limit + 1 - len(found), into=Change
+                Todo, *where, *span, sort=BY_CHANGE, limit=limit + 1 - len(found), into=Change
             )
             if len(found) > limit:
                 break
@@ -410,7 +415,7 @@ class Todos:
         return changed, deleted, here.after(page[-1]) if more else here.finished(), more
 
     async def summary(self, tz: str | None) -> dto.Summary:
-        """Count the todos, from the indexes alone.
+        """Count the todos: see `todos.counts`. Overdue ones, and those due today, are counted in an index.
 
         Args:
             tz: The IANA time zone whose day today is; None for the account's.
@@ -426,38 +431,29 @@ class Todos:
         today = moment.astimezone(zone).date()
         starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
         still_open = [Todo.owner == self._owner, Todo.completed == False]  # noqa: E712  # an expression
-        overdue = await self._store.count(Todo, *still_open, Todo.due_at < moment)  # type: ignore[operator]  # as above
-        due_today = await self._store.count(
-            Todo,
-            *still_open,
-            Todo.due_at >= starts,  # type: ignore[operator]  # an expression, which null never meets
-            Todo.due_at < ends,  # type: ignore[operator]  # as above
+        found, overdue, due_today = await asyncio.gather(
+            counts.count(self._store, self._owner, moment),
+            self._store.count(Todo, *still_open, Todo.due_at < moment),  # type: ignore[operator]  # as above
+            self._store.count(
+                Todo,
+                *still_open,
+                Todo.due_at >= starts,  # type: ignore[operator]  # an expression, which null never meets
+                Todo.due_at < ends,  # type: ignore[operator]  # as above
+            ),
         )
-        facets = await self._facet_counts()
-        by_completed: Counter[bool] = Counter()
-        by_priority: Counter[str] = Counter()
-        by_list: Counter[str | None] = Counter()
-        for (completed, priority, list_id, _), count in facets:
-            by_completed[completed] += count
-            by_priority[priority] += count
-            by_list[list_id] += count
         return dto.Summary(
-            open=by_completed[False],
-            completed=by_completed[True],
+            open=found.open,
+            completed=found.completed,
             overdue=overdue,
             due_today=due_today,
-            by_priority=dto.PriorityCounts(**{name: by_priority[name] for name in PRIORITIES}),
-            by_list=[dto.ListCount(name, by_list[name]) for name in sorted(by_list, key=lambda name: name or "")],
-            by_tag=_tag_counts(facets),
+            by_priority=dto.PriorityCounts(**{name: found.priorities.get(name, 0) for name in PRIORITIES}),
+            by_list=[dto.ListCount(name or None, number) for name, number in sorted(found.lists.items())],
+            by_tag=_tag_counts(found),
         )
 
     async def tags(self) -> list[dto.TagCount]:
-        """Return every tag in use and how many todos have it, by name, from an index alone."""
-        return _tag_counts(await self._facet_counts())
-
-    async def _facet_counts(self) -> list[tuple[tuple[bool, str, str | None, list[str]], int]]:
-        counts = await self._store.tally(Todo, Todo.owner == self._owner, by=Todo.facets)
-        return [(_FACETS.decode(facets), count) for facets, count in counts.items()]
+        """Return every tag in use and how many todos have it, by name: see `todos.counts`."""
+        return _tag_counts(await counts.count(self._store, self._owner, now()))
 
     async def _change(
         self, todo_id: str, versions: frozenset[int] | None, decide: Decide, mark: ObjectId | None = None
@@ -479,11 +475,9 @@ class Todos:
                 if (kept := await self._confirmed(todo)) is not None:
                     return kept
                 continue
-            merged = _merged(todo, changes)
-            if _COUNTED & changes.keys():
-                changes["facets"] = _facets(merged)
             if _SEARCHED & changes.keys():
-                changes["words"] = _words(merged)
+                changes["words"] = words_in(_merged(todo, changes))
+            changes |= remembering(todo, counted_otherwise=bool(_COUNTED & changes.keys()))
             if mark is not None:
                 changes["marks"] = [*todo.marks, mark][-_MARKS:]
             changes |= {"version": todo.version + 1, "updated_at": moment}
@@ -536,34 +530,17 @@ def _differing(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
-    names = _COUNTED | _SEARCHED | {"recurrence", "due_at"}
+    names = _SEARCHED | {"recurrence", "due_at"}
     return {name: getattr(todo, name) for name in names} | dict(changes)
 
 
-_FACETS: Final = msgspec.json.Decoder(tuple[bool, str, str | None, list[str]])
-
-
-def _facets(fields: Mapping[str, Any]) -> str:
-    list_id = fields["list_id"]
-    facets = (fields["completed"], fields["priority"], None if list_id is None else str(list_id), fields["tags"])
-    return msgspec.json.encode(facets).decode()
-
-
-def _words(fields: Mapping[str, Any]) -> list[str]:
+def words_in(fields: Mapping[str, Any]) -> list[str]:
+    """Return the words of a todo with these fields."""
     return words_of(fields["title"], fields["description"], *(step.title for step in fields["steps"]))
 
 
-def derived(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a todo that are made from others."""
-    return {"words": _words(fields), "facets": _facets(fields)}
-
-
-def _tag_counts(facets: list[tuple[tuple[bool, str, str | None, list[str]], int]]) -> list[dto.TagCount]:
-    counts: Counter[str] = Counter()
-    for (_, _, _, tags), count in facets:
-        for tag in tags:
-            counts[tag] += count
-    return [dto.TagCount(name, counts[name]) for name in sorted(counts)]
+def _tag_counts(found: counts.Counts) -> list[dto.TagCount]:
+    return [dto.TagCount(name, number) for name, number in sorted(found.tags.values())]
 
 
 def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
