@@ -104,6 +104,7 @@ def result_of(document: dict[str, Any], model: type[ModelT], into: type[Any] | N
     return msgspec.convert(document, into)
 
 
+@cache
 def fields_of(into: type[msgspec.Struct]) -> tuple[str, ...]:
     """Return the keys that a Struct takes from a document."""
     names = (field.encode_name for field in msgspec.structs.fields(into))
