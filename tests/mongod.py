@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -37,43 +38,86 @@ def free_port() -> int:
         return port
 
 
+class Mongod:
+    """A mongod with its files in a folder, on a port that it keeps when it is started again.
+
+    Args:
+        folder: Where its files lie.
+        *options: Further options of its command line.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1.
+        url: Its address, without a database.
+        process: Its process, once it was started.
+    """
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"mongodb://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._command = [
+            str(binary()),
+            "--dbpath",
+            str(folder),
+            "--port",
+            str(self.port),
+            "--bind_ip",
+            "127.0.0.1",
+            "--nounixsocket",
+            *options,
+        ]
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        with MongoClient[dict[str, object]](
+            self.url, directConnection=True, serverSelectionTimeoutMS=500, heartbeatFrequencyMS=500
+        ) as client:
+            while True:
+                assert self.process.poll() is None, "mongod ended at once"
+                try:
+                    client.admin.command("ping")
+                except PyMongoError:
+                    assert time.monotonic() < deadline, "mongod does not answer"
+                else:
+                    return
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
+        with (self._folder / "mongod.log").open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+
+    def kill(self) -> None:
+        """Kill it, and return when it is gone."""
+        self.process.kill()
+        self.process.wait(timeout=START_SECONDS)
+
+    def suspend(self) -> None:
+        """Let it answer nothing, its connections open (SIGSTOP)."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop it as an operator would."""
+        self.process.terminate()
+        self.process.wait(timeout=START_SECONDS)
+
+
 @contextmanager
 def running_mongod(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run a standalone mongod with its files in a folder, and give its address and its process."""
-    port = free_port()
-    command = [
-        str(binary()),
-        "--dbpath",
-        str(folder),
-        "--port",
-        str(port),
-        "--bind_ip",
-        "127.0.0.1",
-        "--nounixsocket",
-        *options,
-    ]
-    with (folder / "mongod.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            url = f"mongodb://127.0.0.1:{port}"
-            _await(url, process)
-            yield url, process
-        finally:
-            process.terminate()
-            process.wait(timeout=START_SECONDS)
-
-
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    with MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=500, directConnection=True) as client:
-        while True:
-            assert process.poll() is None, "mongod ended at once"
-            try:
-                client.admin.command("ping")
-            except PyMongoError:
-                assert time.monotonic() < deadline, "mongod does not answer"
-            else:
-                return
+    mongod = Mongod(folder, *options)
+    try:
+        mongod.start()
+        yield mongod.url, mongod.process
+    finally:
+        mongod.stop()
 
 
 def given_uri() -> str | None:

@@ -37,6 +37,7 @@ from todo_service.store.base import (
     StoreUnusable,
     UnsupportedExpression,
 )
+from todo_service.store.damage import is_damaged
 from todo_service.store.documents import (
     changed_keys,
     codec_of,
@@ -422,7 +423,8 @@ class EmbeddedStore(DocumentStore):
         """Check that the environment is ours, and make what the models need."""
         if missing := environment.missing_bytes():
             with environment.lengthened(missing):
-                _verify(environment, self._folder)
+                if is_damaged(self._folder):
+                    raise StoreUnusable(f"{self._folder} is damaged: its file was cut short")
         self._meta = meta = _own(environment, self._folder, access)
         with environment.reading() as transaction:
             self.state = _state(transaction, meta)
@@ -581,23 +583,6 @@ def _own(environment: Environment, folder: Path, access: Access) -> lmdb._Databa
     if written != FORMAT:
         raise StoreUnusable(f"{folder} was written in format {written}; this version reads format {FORMAT}")
     return meta
-
-
-def _verify(environment: Environment, folder: Path) -> None:
-    """Read everything in an environment whose file is too short.
-
-    Raises:
-        StoreUnusable: something of it is missing.
-    """
-    try:
-        with environment.reading() as transaction:
-            for name, _ in transaction.cursor():
-                database = environment.database(name.decode(), transaction)
-                for _, value in transaction.cursor(database):
-                    if name.startswith(b"documents:"):
-                        decode(value)
-    except (StoreUnavailable, bson.errors.BSONError):
-        raise StoreUnusable(f"{folder} is damaged: its file was cut short") from None
 
 
 def _build(transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Model], collection: _Collection) -> None:

@@ -66,8 +66,9 @@ DEFAULT_DATABASE: Final = "todo_service"
 _DUPLICATE_KEY: Final = 11000
 _UNAUTHORISED: Final = (13, 18, 8000)
 """MongoDB's codes for what a password or a role does not allow: waiting will not help."""
-_PASSING: Final = (6, 7, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436)
-"""MongoDB's codes for what passes: members that start, stop, cannot reach each other or elect a new primary."""
+_PASSING: Final = (6, 7, 20, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436)
+"""MongoDB's codes for what passes: members that start, stop, cannot reach each other or elect a new primary; and, 20,
+a standalone server that the driver, its connections broken, has taken for a member of a replica set."""
 _SCAN_BATCH: Final = 500
 _SETTLING: Final = timedelta(seconds=10)
 _SNAPSHOT_SLICE: Final = 1000

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
     from litestar.types.asgi_types import ReceiveMessage
 
-ANSWER_SECONDS: Final = 4.5
+ANSWER_SECONDS: Final = 4.0
 UNHURRIED: Final = "unhurried"
 """The handler option of what takes as long as it has to do, as long as the store answers each call in time."""
 

@@ -1,0 +1,72 @@
+"""A clock that is set, forward and back, beneath a running service (libfaketime: Debian's package `faketime`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.faults.figures import Figures
+from tests.faults.processes import SECRET
+from tests.faults.writers import Client, Writers
+from tests.serving import running_service
+
+pytestmark = pytest.mark.anyio
+HOUR = 3600
+
+
+def library() -> Path:
+    """Return the library that tells a process another time."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not found:
+        pytest.fail("no libfaketime: install Debian's package `faketime`", pytrace=False)
+    return found[0]
+
+
+async def until(client: Client, seconds: int) -> None:
+    """Return when the service's clock is as it was set: it looks once a second."""
+    async with asyncio.timeout(30):
+        while True:
+            made = await client.ask("POST", "/v1/lists", json={"name": "now"})
+            assert made is not None
+            assert made.status == 201, made
+            ahead = datetime.fromisoformat(made.body["created_at"]) - datetime.now(UTC)
+            if abs(ahead.total_seconds() - seconds) < 60:
+                return
+
+
+async def test_a_clock_that_is_set(folder: Path, store_url: str, figures: Figures) -> None:
+    clock = folder / "clock"
+    variables = {
+        "STORE_URL": store_url,
+        "SECRET_KEY": SECRET,
+        "ACCESS_TOKEN_SECONDS": "86400",
+        "LOG_LEVEL": "warning",
+        "LD_PRELOAD": str(library()),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+    def set_to(seconds: int) -> None:
+        # never seen half written
+        (folder / "clock.new").write_text(f"{seconds:+d}s\n")
+        os.replace(folder / "clock.new", clock)  # noqa: PTH105  # the atomic one
+
+    set_to(0)
+    with running_service(folder, variables) as service:
+        async with Client(service.url, figures).opened() as client:
+            await client.sign_up()
+            writers = Writers(client, 7)
+            async with writers.writing(), client.kept_alive():
+                for seconds in (HOUR, 0, -HOUR, 2 * HOUR, -2 * HOUR, 2, 0):
+                    set_to(seconds)
+                    figures.faults["clock set"] += 1
+                    await until(client, seconds)
+                    await writers.until_acknowledged(30)
+            await writers.finish()
+            await writers.compare("with a clock that is set", figures)
+        assert await asyncio.to_thread(service.stop) == 0

@@ -1,0 +1,489 @@
+"""People who write all the time, note what they were answered, and afterwards look whether it is there.
+
+A todo belongs to one writer, so that what it may be follows from the answers: each answer with success leaves one
+state, a request that was not answered with success leaves the state before and the state after. A request with an
+`Idempotency-Key` that was not answered is sent again, until it is answered, and must have had one effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import httpx
+
+from tests.faults.figures import ANSWER_SECONDS, Figures
+from tests.people import UserCreateFactory
+
+PROBLEM: Final = "application/problem+json"
+_PATIENCE: Final = 30.0
+_TICK: Final = 0.02
+_DUE: Final = "2030-01-01T09:00:00.000Z"
+
+
+class Answer(NamedTuple):
+    """An answer: its status, its body and its headers."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def good(self) -> bool:
+        return self.status < 300
+
+
+class Client:
+    """A connection to the service, which holds each answer to what is promised.
+
+    Args:
+        url: Where the service answers.
+        figures: Where answers are counted.
+        mortal: Whether the service itself is killed, so that a request may have no answer.
+    """
+
+    def __init__(self, url: str, figures: Figures, *, mortal: bool = False) -> None:
+        self._figures = figures
+        self._http = httpx.AsyncClient(base_url=url, timeout=_PATIENCE, limits=httpx.Limits(max_connections=64))
+        self._late = 0.0
+        self._watch: asyncio.Task[None] | None = None
+        self.mortal = mortal
+        self.authorization: dict[str, str] = {}
+        self.faults: list[str] = []
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Client]:
+        """Ask until the block ends."""
+        self._watch = asyncio.create_task(self._measure_lateness())
+        try:
+            yield self
+        finally:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+            await self._http.aclose()
+
+    async def ask(self, method: str, path: str, **request: Any) -> Answer | None:
+        """Send a request as whoever is signed in, and return the answer; None where the service was killed."""
+        headers = self.authorization | request.pop("headers", {})
+        started, late = time.monotonic(), self._late
+        try:
+            answer = await self._http.request(method, path, headers=headers, **request)
+        except httpx.TransportError as error:
+            if not self.mortal or isinstance(error, httpx.TimeoutException):
+                self.faults.append(f"{method} {path}: {type(error).__name__}")
+            self._figures.statuses["none"] += 1
+            return None
+        # what this process itself was late is not the service's
+        seconds = time.monotonic() - started - (self._late - late)
+        self._figures.slowest = max(self._figures.slowest, seconds)
+        self._figures.statuses[str(answer.status_code)] += 1
+        if seconds > ANSWER_SECONDS:
+            self.faults.append(f"{method} {path}: {answer.status_code} after {seconds:.1f} s")
+        kind = answer.headers.get("content-type", "")
+        if answer.status_code >= 500 and (
+            answer.status_code != 503 or kind != PROBLEM or not int(answer.headers.get("retry-after", "0"))
+        ):
+            self.faults.append(f"{method} {path}: {answer.status_code} {kind} {answer.text}")
+        return Answer(answer.status_code, answer.json() if answer.content else None, answer.headers)
+
+    async def sign_up(self) -> None:
+        """Make an account and sign in."""
+        user = UserCreateFactory.build()
+        body = {"username": user.username, "email": user.email, "password": user.password}
+        form = {"grant_type": "password", "username": user.username, "password": user.password}
+        made = await self.ask("POST", "/v1/users", json=body)
+        assert made is not None
+        assert made.status == 201, made
+        answer = await self.ask("POST", "/v1/auth/token", data=form)
+        assert answer is not None
+        assert answer.status == 200, answer
+        self.authorization = {"Authorization": f"Bearer {answer.body['access_token']}"}
+
+    async def until_ready(self) -> float:
+        """Return when the service is ready, and how many seconds that took. Connections may be refused until then."""
+        started = time.monotonic()
+        while True:
+            with suppress(httpx.TransportError):
+                if (await self._http.get("/health/ready")).status_code == 200:
+                    return time.monotonic() - started
+            assert time.monotonic() - started < _PATIENCE, "the service does not become ready"
+            await asyncio.sleep(_TICK)
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Hold the service to it that it lives all the time, whatever its store does."""
+
+        async def watch() -> None:
+            while True:
+                answer = await self.ask("GET", "/health/live")
+                if answer is None or answer.status != 200:
+                    self.faults.append(f"liveness: {answer and answer.status}")
+                await asyncio.sleep(0.05)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    async def _measure_lateness(self) -> None:
+        while True:
+            started = time.monotonic()
+            await asyncio.sleep(_TICK)
+            self._late += max(0.0, time.monotonic() - started - 2 * _TICK)
+
+
+class State(NamedTuple):
+    """What of a todo is compared."""
+
+    version: int
+    title: str
+    completed: bool
+    due_at: str | None
+
+
+def state_of(todo: Mapping[str, Any]) -> State:
+    """Return what is compared of a todo, as the service answers it."""
+    return State(todo["version"], todo["title"], todo["completed"], todo["due_at"])
+
+
+class Kept:
+    """A todo, as one writer knows it.
+
+    Attributes:
+        possible: Every state that it may have; None is its absence.
+        writes: How many writes to it were answered with success.
+        busy: Whether a request with a key that may change it has no answer yet.
+    """
+
+    def __init__(self, identity: str, state: State) -> None:
+        self.identity = identity
+        self.possible: set[State | None] = {state}
+        self.writes = 1
+        self.busy = False
+
+    def settle(self, state: State | None) -> None:
+        """Note a write that was answered with success."""
+        self.possible = {state}
+        self.writes += 1
+
+    def after(self, **changes: Any) -> State:
+        """Return the state after a change of the only possible one."""
+        (state,) = self.possible
+        assert state is not None
+        return state._replace(version=state.version + 1, **changes)
+
+
+class Request(NamedTuple):
+    """A request with an `Idempotency-Key`, and what its answer means."""
+
+    path: str
+    headers: dict[str, str]
+    json: Any
+    settle: Callable[[Any], None]
+    todos: tuple[Kept, ...] = ()
+
+
+class Writers:
+    """Some people of one account, writing at once.
+
+    Args:
+        client: Their connection, signed in.
+        seed: Of what they choose.
+        number: How many they are.
+    """
+
+    def __init__(self, client: Client, seed: int, number: int = 6) -> None:
+        self.client = client
+        self.acknowledged = 0
+        self._chance = random.Random(seed)  # noqa: S311  # no secret
+        self._writers = [_Writer(self, f"{seed}-{index}") for index in range(number)]
+        self._stopping = False
+        self._progress = asyncio.Event()
+        self._refused = asyncio.Event()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write until the block ends, or until the service no longer answers at all."""
+        self._stopping = False
+        tasks = [asyncio.create_task(writer.run()) for writer in self._writers]
+        try:
+            yield
+        finally:
+            self._stopping = True
+            await asyncio.gather(*tasks)
+
+    async def until_acknowledged(self, further: int) -> None:
+        """Return when so many further writes were answered with success."""
+        wanted = self.acknowledged + further
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while self.acknowledged < wanted:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            raise AssertionError(f"nothing can be written: {self.client.faults[:10]}") from None
+
+    async def until_refused(self) -> None:
+        """Return when a further request was answered with 503."""
+        self._refused.clear()
+        async with asyncio.timeout(_PATIENCE):
+            await self._refused.wait()
+
+    async def finish(self) -> None:
+        """Send again what has no answer yet, until it has one."""
+        async with asyncio.timeout(_PATIENCE):
+            while any(writer.unanswered for writer in self._writers):
+                for writer in self._writers:
+                    await writer.repeat()
+                await asyncio.sleep(0.1)
+
+    async def compare(self, store: str, figures: Figures) -> None:
+        """Compare everything that was answered with what is there."""
+        there: dict[str, State] = {}
+        parameters: dict[str, Any] = {"limit": 200, "sort": "created_at"}
+        while True:
+            page = await self.client.ask("GET", "/v1/todos", params=parameters)
+            assert page is not None
+            assert page.status == 200, page
+            there |= {todo["id"]: state_of(todo) for todo in page.body["items"]}
+            if page.body["next_cursor"] is None:
+                break
+            parameters["cursor"] = page.body["next_cursor"]
+        figures.acknowledged[store] += self.acknowledged
+        lost = []
+        for todo in (todo for writer in self._writers for todo in writer.todos):
+            found = there.pop(todo.identity, None)
+            if found in todo.possible:
+                figures.found[store] += todo.writes
+            else:
+                lost.append((todo.identity, todo.possible, found))
+        unsure = [title for writer in self._writers for title in writer.unsure]
+        doubled = [state for state in there.values() if unsure.count(state.title) != 1]
+        titles = [state.title for state in there.values()]
+        assert not lost, lost[:5]
+        assert not doubled, doubled[:5]
+        assert len(titles) == len(set(titles))
+        assert not self.client.faults, self.client.faults[:10]
+
+    def refused(self) -> None:
+        self._refused.set()
+
+    def progressed(self, writes: int) -> None:
+        self.acknowledged += writes
+        self._progress.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def chance(self) -> random.Random:
+        return self._chance
+
+
+class _Writer:
+    def __init__(self, all_writers: Writers, name: str) -> None:
+        self._all = all_writers
+        self._client = all_writers.client
+        self._chance = all_writers.chance
+        self._name = name
+        self._count = 0
+        self.todos: list[Kept] = []
+        self.unsure: list[str] = []
+        self.unanswered: list[Request] = []
+
+    async def run(self) -> None:
+        """Write until told to stop, or until the service does not answer."""
+        while not self._all.stopping:
+            answer = await self._write()
+            if answer is None:
+                return
+            if answer.status == 503:
+                self._all.refused()
+            if not answer.good:
+                await asyncio.sleep(_TICK)
+
+    async def repeat(self) -> Answer | None:
+        """Send again the oldest request that has no answer; one that another try is still about comes later."""
+        if not self.unanswered:
+            return None
+        request = self.unanswered.pop(0)
+        return await self._send(request)
+
+    async def _write(self) -> Answer | None:
+        if self.unanswered and self._chance.random() < 0.5:
+            return await self.repeat()
+        free = [todo for todo in self.todos[-30:] if not todo.busy and todo.possible != {None}]
+        if len(free) < 4:
+            return await self._create()
+        todo = self._chance.choice(free)
+        if len(todo.possible) > 1:
+            return await self._look(todo)
+        acts = [self._create, self._create_once, self._batch]
+        on_one = [self._patch, self._patch, self._complete, self._delete]
+        act = self._chance.randrange(len(acts) + len(on_one))
+        return await (acts[act]() if act < len(acts) else on_one[act - len(acts)](todo))
+
+    async def _create(self) -> Answer | None:
+        body = self._body()
+        answer = await self._client.ask("POST", "/v1/todos", json=body)
+        if answer is not None and answer.status == 201:
+            self._made(answer.body, body["title"])
+        else:
+            self._expect(answer)
+            self.unsure.append(body["title"])
+        return answer
+
+    async def _create_once(self) -> Answer | None:
+        body = self._body()
+        return await self._send(self._request("/v1/todos", body, lambda made: self._made(made, body["title"])))
+
+    async def _patch(self, todo: Kept) -> Answer | None:
+        (before,) = todo.possible
+        assert before is not None
+        after = todo.after(title=self._title())
+        answer = await self._client.ask(
+            "PATCH",
+            f"/v1/todos/{todo.identity}",
+            json={"title": after.title},
+            headers={"If-Match": f'"{before.version}"'},
+        )
+        if answer is not None and answer.status == 200:
+            self._settle(todo, after, answer.body)
+        else:
+            self._expect(answer)
+            todo.possible.add(after)
+        return answer
+
+    async def _complete(self, todo: Kept) -> Answer | None:
+        after = _completed(todo)
+        path = f"/v1/todos/{todo.identity}/complete"
+        if after is None:
+            return await self._delete(todo)
+        return await self._send(self._request(path, None, lambda body: self._settle(todo, after, body), todo))
+
+    async def _delete(self, todo: Kept) -> Answer | None:
+        answer = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
+        if answer is not None and answer.status == 204:
+            todo.settle(None)
+            self._all.progressed(1)
+        else:
+            self._expect(answer)
+            todo.possible.add(None)
+        return answer
+
+    async def _batch(self) -> Answer | None:
+        bodies = [self._body() for _ in range(2)]
+        free = [todo for todo in self.todos[-30:] if not todo.busy and None not in todo.possible]
+        certain = [todo for todo in free if len(todo.possible) == 1][-3:]
+        operations: list[dict[str, Any]] = [{"op": "create", "todo": body} for body in bodies]
+        expected: list[tuple[Kept, State | None]] = []
+        for todo, op in zip(certain, ("update", "complete", "delete"), strict=False):
+            after = (
+                todo.after(title=self._title()) if op == "update" else _completed(todo) if op == "complete" else None
+            )
+            if after is None:
+                op = "delete"
+            operation: dict[str, Any] = {"op": op, "id": todo.identity}
+            if op == "update" and after is not None:
+                operation["todo"] = {"title": after.title}
+            operations.append(operation)
+            expected.append((todo, after))
+
+        def settle(answer: Any) -> None:
+            results = answer["results"]
+            bad = [result for result in results if result["status"] >= 300]
+            if bad:
+                self._client.faults.append(f"batch: {bad}")
+                return
+            for body, result in zip(bodies, results, strict=False):
+                self._made(result["todo"], body["title"])
+            for (todo, after), result in zip(expected, results[len(bodies) :], strict=True):
+                self._settle(todo, after, result.get("todo"))
+
+        request = self._request("/v1/todos/batch", {"operations": operations}, settle, *(todo for todo, _ in expected))
+        return await self._send(request)
+
+    async def _look(self, todo: Kept) -> Answer | None:
+        """Look which of the possible states a todo has."""
+        answer = await self._client.ask("GET", f"/v1/todos/{todo.identity}")
+        if answer is None or answer.status not in (200, 404):
+            self._expect(answer)
+            return answer
+        found = state_of(answer.body) if answer.status == 200 else None
+        if found in todo.possible:
+            todo.possible = {found}
+        else:
+            self._client.faults.append(f"lost: {todo.identity} may be {todo.possible}, but is {found}")
+        return answer
+
+    async def _send(self, request: Request) -> Answer | None:
+        for todo in request.todos:
+            todo.busy = True
+        answer = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
+        if answer is None or not answer.good:
+            self._expect(answer, 409)
+            self.unanswered.append(request)
+            return answer
+        for todo in request.todos:
+            todo.busy = False
+        request.settle(answer.body)
+        if self._chance.random() < 0.1:
+            again = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
+            if again is not None and again.good and again.body != answer.body:
+                self._client.faults.append(f"{request.path}: the repeat was answered {again.body}, not {answer.body}")
+            self._expect(again, 200, 201)
+        return answer
+
+    def _expect(self, answer: Answer | None, *statuses: int) -> None:
+        if answer is not None and answer.status != 503 and answer.status not in statuses:
+            self._client.faults.append(f"unexpected: {answer.status} {answer.body}")
+
+    def _request(self, path: str, body: Any, settle: Callable[[Any], None], *todos: Kept) -> Request:
+        self._count += 1
+        return Request(path, {"Idempotency-Key": f"{self._name}-{self._count}"}, body, settle, todos)
+
+    def _made(self, todo: Mapping[str, Any], title: str) -> None:
+        state = state_of(todo)
+        if (state.version, state.title) != (1, title):
+            self._client.faults.append(f"made {state} for {title}")
+        self.todos.append(Kept(todo["id"], state))
+        self._all.progressed(1)
+
+    def _settle(self, todo: Kept, after: State | None, body: Mapping[str, Any] | None) -> None:
+        found = None if body is None else state_of(body)
+        if found != after:
+            self._client.faults.append(f"{todo.identity}: answered {found}, expected {after}")
+        todo.settle(after)
+        self._all.progressed(1)
+
+    def _title(self) -> str:
+        self._count += 1
+        return f"{self._name}-{self._count}"
+
+    def _body(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"title": self._title(), "description": "x" * self._chance.randrange(400)}
+        if self._chance.random() < 0.5:
+            body |= {"due_at": _DUE, "recurrence": "FREQ=DAILY"}
+        return body
+
+
+def _completed(todo: Kept) -> State | None:
+    """Return what completing makes of a todo; None where it is completed already."""
+    (state,) = todo.possible
+    assert state is not None
+    if state.completed:
+        return None
+    if state.due_at is None:
+        return todo.after(completed=True)
+    following = datetime.fromisoformat(state.due_at) + timedelta(days=1)
+    return todo.after(due_at=following.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
