@@ -6,14 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.mongod import START_SECONDS, Mongod
 
-NAME = "faults"
+NAME: Final = "faults"
+_PRIMARY: Final = 1
+_SECONDARY: Final = 2
 
 
 class ReplicaSet:
@@ -39,22 +42,36 @@ class ReplicaSet:
         raise AssertionError("the replica set has no primary")
 
     def await_secondaries(self) -> None:
-        """Return when each member but the primary follows it."""
+        """Return when each member has all that the primary has now; until then another death may be one too many."""
         deadline = time.monotonic() + START_SECONDS
+        wanted = None
         while time.monotonic() < deadline:
-            states = [self._state(member) for member in self.members]
-            if sum(bool(state.get("secondary")) for state in states) == len(states) - 1:
+            status = self._ask(self.primary(), "replSetGetStatus")
+            members = status.get("members", [])
+            if wanted is None and members:
+                wanted = next((_place(member) for member in members if member["state"] == _PRIMARY), None)
+            if wanted is not None and [
+                member["state"] in (_PRIMARY, _SECONDARY) and _place(member) >= wanted for member in members
+            ] == [True] * len(self.members):
                 return
         raise AssertionError("a member does not come back")
 
     def _state(self, member: Mongod) -> dict[str, Any]:
+        return self._ask(member, "hello")
+
+    def _ask(self, member: Mongod, command: str) -> dict[str, Any]:
         try:
             with MongoClient[dict[str, Any]](
-                member.url, directConnection=True, serverSelectionTimeoutMS=300, timeoutMS=500
+                member.url, directConnection=True, serverSelectionTimeoutMS=300, timeoutMS=1000
             ) as client:
-                return client.admin.command("hello")
+                return client.admin.command(command)
         except PyMongoError:
             return {}
+
+
+def _place(member: dict[str, Any]) -> tuple[int, Timestamp]:
+    """Return up to where a member has what was written: the term, and the stamp in it."""
+    return member["optime"]["t"], member["optime"]["ts"]
 
 
 @contextmanager

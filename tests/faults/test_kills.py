@@ -36,7 +36,7 @@ async def test_the_service_is_killed_on_the_embedded_store(tmp_path: Path, figur
                 writers = Writers(client, number)
                 for _ in range(KILLS // _LANES):
                     async with writers.writing():
-                        await writers.until_acknowledged(chance.randrange(5, 60))
+                        await writers.until_acknowledged(chance.randrange(5, 40))
                         await asyncio.sleep(chance.random() * 0.01)
                         await asyncio.to_thread(service.kill)
                         figures.faults["service killed (embedded)"] += 1
@@ -68,7 +68,7 @@ async def test_mongod_and_the_service_are_killed(tmp_path: Path, figures: Figure
             writers = Writers(client, number)
             for _ in range(KILLS // 2 // _LANES):
                 async with writers.writing():
-                    await writers.until_acknowledged(chance.randrange(5, 40))
+                    await writers.until_acknowledged(chance.randrange(5, 30))
                     async with client.kept_alive():
                         await asyncio.to_thread(mongod.kill)
                         figures.faults["mongod killed"] += 1

@@ -342,8 +342,8 @@ class Todos:
         while True:
             todo = await self._store.get(Todo, *self._this(todo_id))
             if todo is None:
-                done = [Todo.id == ObjectId(todo_id), Todo.account == self._owner, Todo.marks == mark]
-                if mark is not None and await self._store.update(Todo, *done, changes={}) is not None:
+                done = [Todo.id == ObjectId(todo_id), Todo.marks == mark]
+                if mark is not None and await self._store.update(Todo, Todo.account == self._owner, *done, changes={}):
                     return
                 raise NotFound("there is no such todo")
             if versions is not None and todo.version not in versions:

@@ -21,9 +21,8 @@ UNHURRIED: Final = "unhurried"
 class Deadline:
     """Breaks off a request whose answer does not begin in time, with a 503.
 
-    The time is counted from the last part of the request that has come, so that a slow client is not held to it; an
-    answer that has begun takes as long as it has to say. Of a write that is broken off it is not known whether it was
-    carried out.
+    What the client takes to send its request is not counted, and an answer that has begun takes as long as it has to
+    say. Of a write that is broken off it is not known whether it was carried out.
 
     Args:
         app: What comes next.
@@ -42,10 +41,14 @@ class Deadline:
             async with asyncio.timeout(ANSWER_SECONDS) as timeout:
 
                 async def receive_unhurried() -> ReceiveMessage:
+                    ends = timeout.when()
+                    if ends is None:
+                        return await receive()
+                    asked = loop.time()
                     timeout.reschedule(None)
                     message = await receive()
                     if not begun:
-                        timeout.reschedule(loop.time() + ANSWER_SECONDS)
+                        timeout.reschedule(ends + loop.time() - asked)
                     return message
 
                 async def send_unhurried(message: Message) -> None:
