@@ -36,6 +36,8 @@ PROTECTED = [
     ("POST", "/v1/todos/batch"),
     ("GET", "/v1/todos/changes"),
     ("GET", "/v1/todos/summary"),
+    ("GET", "/v1/todos/export"),
+    ("POST", "/v1/todos/import"),
     ("GET", f"/v1/todos/{SOME_ID}"),
     ("PATCH", f"/v1/todos/{SOME_ID}"),
     ("DELETE", f"/v1/todos/{SOME_ID}"),
@@ -113,7 +115,6 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "never to expire": lambda forger: forger.signed(without="exp"),
     "expiry that is no number": lambda forger: forger.signed(exp="tomorrow"),
     "not yet good": lambda forger: forger.signed(nbf=now + 3600),
-    "issued in the future": lambda forger: forger.signed(iat=now + 3600),
     "another audience": lambda forger: forger.signed(aud="another-service"),
     "no audience": lambda forger: forger.signed(without="aud"),
     "another issuer": lambda forger: forger.signed(iss="another-service"),
@@ -156,10 +157,10 @@ async def test_the_calls_above_are_all_that_there_are(client: httpx.AsyncClient)
         (method.upper(), re.sub(r"\{\w+\}", SOME_ID, path))
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
-        if method in ("get", "post", "patch", "put", "delete") and operation.get("security") != [{}]
+        if method in ("get", "post", "patch", "put", "delete") and operation.get("security") != []
     }
 
-    assert {call for call in found if not call[1].endswith(("/export", "/import"))} == set(PROTECTED)
+    assert found == set(PROTECTED)
 
 
 async def test_a_token_speaks_for_its_own_account_alone(ada: Person, bob: Person, settings: Settings) -> None:

@@ -108,9 +108,9 @@ async def test_an_operator_in_any_parameter_finds_nothing(ada: Person, bob: Pers
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             for parameter in operation.get("parameters", []) if isinstance(operation, dict) else []:
-                name = parameter["name"]
-                if parameter["in"] != "query" or "port" in path:
+                if parameter.get("in") != "query":  # nor one that is said elsewhere: a header
                     continue
+                name = parameter["name"]
                 place = re.sub(r"\{\w+\}", "65f1a2b3c4d5e6f708192a3b", path)
                 for sent in (f"{name}[$gt]=", f"{name}[$ne]=x", f"{name}.$gt=", f"%24where=1&{name}=x", f"{name}[]=x"):
                     assert_problem(await ada.ask(method.upper(), f"{place}?{sent}"), 422)
