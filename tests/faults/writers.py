@@ -76,7 +76,7 @@ class Client:
             answer = await self._http.request(method, path, headers=headers, **request)
         except httpx.TransportError as error:
             if not self.mortal or isinstance(error, httpx.TimeoutException):
-                self.faults.append(f"{method} {path}: {type(error).__name__}")
+                self.faults.append(f"{method} {path}: {error!r} from {error.__cause__!r}")
             self._figures.statuses["none"] += 1
             return None
         # what this process itself was late is not the service's
