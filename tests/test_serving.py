@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def create_until_killed(service: Service, header: dict[str, str], deaths: int) -
     return acknowledged
 
 
-def test_every_todo_that_was_answered_survives_a_kill(tmp_path: Path) -> None:
+def test_every_todo_that_was_answered_survives_a_kill(tmp_path: Path, figure: Callable[[str], None]) -> None:
     header: dict[str, str] = {}
     acknowledged: set[str] = set()
     for deaths in range(KILLS):
@@ -134,7 +135,7 @@ def test_every_todo_that_was_answered_survives_a_kill(tmp_path: Path) -> None:
             page = httpx.get(f"{service.url}/v1/todos", params=parameters, headers=header).json()
             found |= {todo["id"] for todo in page["items"]}
             parameters["cursor"] = page["next_cursor"]
-    print(f"{KILLS} kills, {len(acknowledged)} acknowledged, {len(acknowledged - found)} lost")  # noqa: T201  # a figure
+    figure(f"{KILLS} kills, {len(acknowledged)} acknowledged, {len(acknowledged - found)} lost")
     assert acknowledged <= found
 
 

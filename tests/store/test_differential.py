@@ -332,9 +332,7 @@ class Comparison(RuleBasedStateMachine):
             await store.clear()
 
 
-def test_both_stores_answer_alike(
-    tmp_path: Path, mongodb_url: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_both_stores_answer_alike(tmp_path: Path, mongodb_url: str, figure: Callable[[str], None]) -> None:
     with asyncio.Runner() as runner:
         both = Stores(runner, [EmbeddedStore(tmp_path / "store"), MongoDBStore(mongodb_url)])
         machine = type("Machine", (Comparison,), {"both": both})
@@ -356,8 +354,7 @@ def test_both_stores_answer_alike(
         finally:
             for store in both.stores:
                 runner.run(store.close())
-    record_property("operations compared", both.compared)
-    print(f"{both.compared} operations compared, no difference")  # noqa: T201  # a figure
+    figure(f"{both.compared} operations compared, no difference")
     assert both.compared >= OPERATIONS
 
 

@@ -22,7 +22,7 @@ def own_memory(process: int) -> float:
 
 
 def test_exporting_a_hundred_thousand_todos_holds_few_of_them(
-    tmp_path: Path, store_url: str, record_property: Callable[[str, object], None]
+    tmp_path: Path, store_url: str, figure: Callable[[str], None]
 ) -> None:
     with (
         running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET, "LOG_LEVEL": "warning"}) as service,
@@ -51,5 +51,5 @@ def test_exporting_a_hundred_thousand_todos_holds_few_of_them(
                     rest = text[-len(mark) + 1 :]
 
             assert found == TODOS
-            record_property(f"grown_{form}_mib", round(highest - before, 1))
+            figure(f"{found} todos as {form}: {highest - before:.1f} MiB more")
             assert highest - before < GROWTH_MIB

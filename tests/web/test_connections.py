@@ -156,7 +156,9 @@ def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("idle", "files"), [(10_000, None), (3_000, 1024)])
-def test_idle_connections_leave_the_service_serving(tmp_path: Path, idle: int, files: int | None) -> None:
+def test_idle_connections_leave_the_service_serving(
+    tmp_path: Path, idle: int, files: int | None, figure: Callable[[str], None]
+) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard > idle + 500, "this test needs more open files: raise the hard limit"
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -177,7 +179,7 @@ def test_idle_connections_leave_the_service_serving(tmp_path: Path, idle: int, f
                 assert answer.status_code == 201
             figures = httpx.get(f"{service.url}/metrics").text
             memory = next(line for line in figures.splitlines() if line.startswith("process_resident_memory_bytes"))
-            print(f"{idle} idle connections, {float(memory.split()[1]) / 2**20:.0f} MiB resident")  # noqa: T201  # a figure
+            figure(f"{idle} idle connections, {float(memory.split()[1]) / 2**20:.0f} MiB resident")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
