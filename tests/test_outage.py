@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
-from tests.mongod import running_mongod
+from tests.mongod import Mongod, running_mongod
 from tests.people import UserCreateFactory, assert_problem
 from tests.serving import running_service
+from todo_service.app import create_app
+from todo_service.settings import load_settings
+from todo_service.store.opening import open_store
 
 
 @pytest.mark.parametrize("limited", ["false", "true"], ids=["unlimited", "limited"])
@@ -49,3 +54,32 @@ def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back
             assert elapsed < 5 * len(answers)
             assert alive.status_code == 200
             assert service.stop() == 0
+
+
+@pytest.mark.anyio
+async def test_a_store_that_starts_later_than_the_service_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "mongod").mkdir()
+    mongod = Mongod(tmp_path / "mongod")
+    settings = load_settings(
+        {
+            "DATA_DIR": str(tmp_path),
+            "STORE_URL": f"{mongod.url}/todo",
+            "SECRET_KEY": "a secret of the tests, 32 bytes long",
+        }
+    )
+    app = create_app(settings, open_store(settings.store_address))
+
+    async def start() -> None:
+        async with app.lifespan():
+            await app.state.store.ping()
+
+    with capture_logs() as lines:
+        starting = asyncio.create_task(start())
+        while not [line for line in lines if line["event"] == "the store does not answer yet"]:
+            assert not starting.done()
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(mongod.start)
+    try:
+        await starting
+    finally:
+        await asyncio.to_thread(mongod.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, CountSnapshot, IdempotentRequest)
 """Every model that is stored."""
+START_SECONDS: Final = 15.0
+"""How long a store may take to answer when the service starts."""
 SWEEP_SECONDS: Final = 60.0
 logger = structlog.get_logger(__name__)
 
@@ -101,7 +104,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await store.open(*MODELS)
+        await _open(store)
         sweeping = asyncio.create_task(_sweep(accounts))
         try:
             yield
@@ -217,6 +220,21 @@ def openapi_document(form: str) -> str:
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
         return written(create_app(settings, open_store(settings.store_address)), form)
+
+
+async def _open(store: DocumentStore) -> None:
+    """Open the store; one that does not answer yet, as when both are started at once, has a while to do so."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            await store.open(*MODELS)
+        except StoreUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise
+            logger.warning("the store does not answer yet", reason=str(error))
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 async def _sweep(accounts: Accounts) -> None:
