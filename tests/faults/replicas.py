@@ -15,6 +15,8 @@ from pymongo.errors import PyMongoError
 from tests.mongod import START_SECONDS, Mongod
 
 NAME: Final = "faults"
+REJOIN_SECONDS: Final = 120
+"""How long a member may take to roll back and catch up; it looks for another to do so from only now and then."""
 _PRIMARY: Final = 1
 _SECONDARY: Final = 2
 
@@ -43,7 +45,7 @@ class ReplicaSet:
 
     def await_secondaries(self) -> None:
         """Return when each member has all that the primary has now; until then another death may be one too many."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + REJOIN_SECONDS
         wanted = None
         while time.monotonic() < deadline:
             status = self._ask(self.primary(), "replSetGetStatus")

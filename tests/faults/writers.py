@@ -74,7 +74,8 @@ class Client:
         started, late = time.monotonic(), self._late
         try:
             answer = await self._http.request(method, path, headers=headers, **request)
-        except httpx.TransportError as error:
+        # anyio raises the second where a connection ends just as it is made
+        except (httpx.TransportError, AttributeError) as error:
             if not self.mortal or isinstance(error, httpx.TimeoutException):
                 self.faults.append(f"{method} {path}: {error!r} from {error.__cause__!r}")
             self._figures.statuses["none"] += 1
@@ -109,7 +110,7 @@ class Client:
         """Return when the service is ready, and how many seconds that took. Connections may be refused until then."""
         started = time.monotonic()
         while True:
-            with suppress(httpx.TransportError):
+            with suppress(httpx.TransportError, AttributeError):
                 if (await self._http.get("/health/ready")).status_code == 200:
                     return time.monotonic() - started
             assert time.monotonic() - started < _PATIENCE, "the service does not become ready"
