@@ -22,7 +22,7 @@ from odmantic import ObjectId
 from todo_service.errors import Fault, Invalid
 from todo_service.todos import dto
 from todo_service.todos.formats.archive import ArchiveFormat
-from todo_service.todos.formats.base import Draft, Format, Rejected
+from todo_service.todos.formats.base import Draft, Format, Rejected, line_of
 from todo_service.todos.formats.calendar import CalendarFormat
 from todo_service.todos.formats.table import TableFormat
 from todo_service.todos.lists import ListPosition, Lists
@@ -57,8 +57,7 @@ class Report:
 
     def reject_draft(self, draft: Draft, error: Invalid) -> None:
         """Note a record that breaks a rule."""
-        place = error.faults[0].pointer.split("/")
-        line = draft.lines.get(place[1] if len(place) > 1 else "", draft.line)
+        line = line_of(error.faults, draft.lines, draft.line)
         self.reject(line, [Fault(draft.pointer + fault.pointer, fault.detail) for fault in error.faults])
 
 

@@ -96,6 +96,12 @@ class Format(abc.ABC):
         """
 
 
+def line_of(faults: Sequence[Fault], lines: Mapping[str, int], begins: int) -> int:
+    """Return the line of the field that the first fault names, or else that in which the record begins."""
+    place = faults[0].pointer.split("/")
+    return lines.get(place[1] if len(place) > 1 else "", begins)
+
+
 def text_of(body: bytes) -> str:
     """Return a body as text, without a byte order mark.
 

@@ -25,7 +25,7 @@ from todo_service.decoding import convert, decode_json
 from todo_service.errors import Fault, Invalid, Malformed
 from todo_service.timestamps import text_of as time_text
 from todo_service.todos import dto
-from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, text_of
+from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, line_of, text_of
 
 PRODUCT: Final = "-//todo_service//todo_service//EN"
 OWN: Final = "X-TODO-SERVICE"
@@ -272,8 +272,7 @@ class _Reading:
         except _BrokenError as error:
             return Rejected(error.line, [Fault("", str(error))])
         except Invalid as error:
-            place = error.faults[0].pointer.split("/")
-            return Rejected(lines.get(place[1] if len(place) > 1 else "", todo.line), error.faults)
+            return Rejected(line_of(error.faults, lines, todo.line), error.faults)
 
     def _fields(self, todo: _Component, own: _Own) -> dict[str, Any]:
         fields: dict[str, Any] = {"list_id": own.list_id, "steps": msgspec.to_builtins(own.steps)}
