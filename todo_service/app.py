@@ -74,7 +74,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
         tracing: Makes spans, if there are to be any; closed as well when the application stops.
 
     Returns:
-        The application. Its `state` holds the store, and the boundary that drains it (see `web.boundary`).
+        The application. Its `state` holds the store, the cursors, and the boundary that drains it (`web.boundary`).
     """
     keys = [settings.secret_key, *settings.previous_secret_keys]
     metrics = Metrics()
@@ -154,7 +154,6 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
             "sessions": _always(sessions),
             "api_keys": _always(api_keys),
             "limits": _always(rate_limits),
-            "cursors": _always(Cursors(keys)),
             "store": _always(store),
             "metrics": _always(metrics),
             "metrics_access": _always(
@@ -179,6 +178,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
         logging_config=None,
     )
     app.state.store = store
+    app.state.cursors = Cursors(keys)
     app.state.boundary = app.asgi_handler = Boundary(
         app.asgi_handler,
         metrics,

@@ -35,12 +35,50 @@ _LOOK_SECONDS: Final = 5.0
 _MOST: Final = 20_000
 _OTHER_FILES: Final = 256
 _SHED: Final = 10
+_CONTINUE: Final = b"HTTP/1.1 1"
 
 
 @cache
 def most_connections() -> int:
     """Return how many connections this process may have at once: what its limit of open files leaves, or 20 000."""
     return max(64, min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES))
+
+
+class Joined:
+    """Where an answer is written, so that its head goes out with the beginning of its body, in one packet.
+
+    Uvicorn writes them one after the other, which costs a system call more than all else that it does.
+
+    Args:
+        transport: The connection's.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep a head until what follows it."""
+        if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(_CONTINUE):
+            self._head = data
+        else:
+            self._transport.write(self._head + data if self._head else data)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Write a head that nothing has followed."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """Write what is left, and hang up."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection is being closed."""
+        return self._transport.is_closing()
 
 
 class Exceeded(Exception):
@@ -67,10 +105,12 @@ class Protocol(HttpToolsProtocol):
         self._unsent = (0, 0.0)
         self._watch: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
+        self._joined: Joined
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take a connection, if there is room or it can be made."""
         super().connection_made(transport)
+        self._joined = Joined(transport)
         self._watch = self.loop.call_later(_LOOK_SECONDS, self._look)
         if len(self.connections) > most_connections() and not self._make_room():
             self._refuse("unavailable", "too many connections are open", (b"retry-after", b"1"))
@@ -86,12 +126,13 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on. The parser keeps a head that is not whole yet however long it is, so it is counted here."""
+        """Read on. The parser keeps a head that is not whole yet however long it is, so it is measured here."""
         heading = self._heading
         super().data_received(data)
         if heading and self._heading:
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            too_large = self._head_bytes > HEAD_BYTES or len(self.headers) > HEADERS
+            if too_large and not self.transport.is_closing():
                 self._exceeded = "headers-too-large"
                 self.send_400_response("")
 
@@ -106,21 +147,19 @@ class Protocol(HttpToolsProtocol):
         if len(self.url) > TARGET_BYTES:
             self._exceed("target-too-long")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        super().on_header(name, value)
-        if len(self.headers) > HEADERS:
-            self._exceed("headers-too-large")
-
     def on_headers_complete(self) -> None:
         """Start the request whose head is there."""
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+        if (
+            len(self.headers) > HEADERS
+            or len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES
+        ):
             self._exceed("headers-too-large")
         self._heading, self._receiving, self._body_bytes = False, True, 0
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.transport = self._joined  # type: ignore[assignment]  # a cycle writes, closes, and asks whether it is closing
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -134,7 +173,8 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Note since when the connection waits."""
+        """Note that an answer is whole, and since when the connection waits."""
+        self._joined.flush()
         if not self._heading and not self._receiving:
             self._since = self.loop.time()
         super().on_response_complete()
@@ -203,6 +243,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, problem: str, detail: str, *further: tuple[bytes, bytes]) -> None:
         """Answer a problem, unless another answer has begun, and hang up."""
+        self._joined.flush()
         if self._answered or not self.cycle.response_started:
             status, headers, body = bare_problem(problem, detail)
             lines = b"".join(b"%s: %s\r\n" % pair for pair in [*headers, *further])

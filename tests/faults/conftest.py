@@ -1,20 +1,21 @@
-"""What the tests of faults share: their figures, printed at the end."""
+"""What the tests of faults share: their figures, printed at the end, whichever processes have run the tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.figures import Figures
 
-_figures = Figures()
+_PROPERTY = "faults"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def figures() -> Figures:
-    """The figures of the whole run."""
-    return _figures
+    """The figures of a test."""
+    return Figures()
 
 
 @pytest.fixture
@@ -25,8 +26,22 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Put a test's figures into its report, which reaches the process that prints them."""
+    figures: Any = getattr(item, "funcargs", {}).get("figures")
+    if call.when == "call" and figures is not None:
+        item.user_properties.append((_PROPERTY, figures.plain()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures."""
+    """Print the figures of the run."""
+    total = Figures()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if name == _PROPERTY:
+                    total.add(Figures.of(value))
     terminalreporter.section("faults")
-    for line in _figures.lines():
+    for line in total.lines():
         terminalreporter.write_line(line)

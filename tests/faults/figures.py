@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 ANSWER_SECONDS: Final = 5.0
 """Within this every request ends, whatever the store does."""
@@ -12,7 +12,7 @@ RECOVERY_SECONDS: Final = 15.0
 
 
 class Figures:
-    """The figures of a run.
+    """The figures of a test, or of a run.
 
     Attributes:
         faults: How many faults were injected, by kind.
@@ -35,6 +35,30 @@ class Figures:
         """Note how long it took to serve again, and that it was not too long."""
         self.recoveries[fault] = max(seconds, self.recoveries.get(fault, 0.0))
         assert seconds < RECOVERY_SECONDS, f"{fault}: served again only after {seconds:.1f} s"
+
+    def add(self, other: Figures) -> None:
+        """Count what another test has counted as well."""
+        for own, others in zip(self._counters(), other._counters(), strict=True):
+            own.update(others)
+        self.slowest = max(self.slowest, other.slowest)
+        for fault, seconds in other.recoveries.items():
+            self.recoveries[fault] = max(seconds, self.recoveries.get(fault, 0.0))
+
+    def plain(self) -> list[Any]:
+        """Return them as what one process can tell another."""
+        return [*map(dict, self._counters()), self.slowest, self.recoveries]
+
+    @classmethod
+    def of(cls, plain: list[Any]) -> Figures:
+        """Return what `plain` has told."""
+        figures = cls()
+        *counters, figures.slowest, figures.recoveries = plain
+        for own, others in zip(figures._counters(), counters, strict=True):
+            own.update(others)
+        return figures
+
+    def _counters(self) -> list[Counter[str]]:
+        return [self.faults, self.acknowledged, self.found, self.statuses]
 
     def lines(self) -> list[str]:
         """Return them for people."""

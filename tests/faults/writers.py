@@ -22,6 +22,8 @@ from tests.people import UserCreateFactory
 
 PROBLEM: Final = "application/problem+json"
 _PATIENCE: Final = 30.0
+_GIVEN_UP: Final = 12.0
+"""After so many seconds a request that hangs is given up, and named, before the patience with all of them ends."""
 _TICK: Final = 0.02
 _DUE: Final = "2030-01-01T09:00:00.000Z"
 
@@ -49,7 +51,7 @@ class Client:
 
     def __init__(self, url: str, figures: Figures, *, mortal: bool = False) -> None:
         self._figures = figures
-        self._http = httpx.AsyncClient(base_url=url, timeout=_PATIENCE, limits=httpx.Limits(max_connections=64))
+        self._http = httpx.AsyncClient(base_url=url, timeout=_GIVEN_UP, limits=httpx.Limits(max_connections=64))
         self._late = 0.0
         self._watch: asyncio.Task[None] | None = None
         self.mortal = mortal

@@ -21,7 +21,7 @@ from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
 from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key, address_of, name_key
 from todo_service.web.openapi import documented, problems
-from todo_service.web.paging import Cursors, answer_page
+from todo_service.web.paging import answer_page
 from todo_service.web.problems import ProblemError
 from todo_service.web.requests import ApiRequest
 
@@ -206,15 +206,15 @@ class SessionsController(Controller):
         response_headers=documented("Link"),
     )
     async def list_sessions(
-        self, request: ApiRequest, sessions: NamedDependency[Sessions], cursors: NamedDependency[Cursors]
+        self, request: ApiRequest, sessions: NamedDependency[Sessions]
     ) -> Response[dto.SessionPage]:
         """Read where one is signed in, the newest session first."""
         query = request.parameters(dto.SessionQuery)
         context = b"sessions" + request.user.user_id.binary
-        after = cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.page(request.user, query.limit, after)
         return answer_page(
-            request, dto.SessionPage(items, cursors.seal(position, context) if position is not None else None)
+            request, dto.SessionPage(items, request.cursors.seal(position, context) if position is not None else None)
         )
 
     @delete(
@@ -271,16 +271,14 @@ class ApiKeysController(Controller):
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )
-    async def list_api_keys(
-        self, request: ApiRequest, api_keys: NamedDependency[ApiKeys], cursors: NamedDependency[Cursors]
-    ) -> Response[dto.ApiKeyPage]:
+    async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
         """Read one's keys without their secrets, the newest first."""
         query = request.parameters(dto.ApiKeyQuery)
         context = b"api-keys" + request.user.user_id.binary
-        after = cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.page(request.user.user_id, query.limit, after)
         return answer_page(
-            request, dto.ApiKeyPage(items, cursors.seal(position, context) if position is not None else None)
+            request, dto.ApiKeyPage(items, request.cursors.seal(position, context) if position is not None else None)
         )
 
     @delete(

@@ -201,9 +201,8 @@ class Sessions:
             )
             if len(found) > limit:
                 break
-        page = found[:limit]
-        for session in page:
-            session.current = session.id == str(caller.session_id)
+        own = str(caller.session_id)
+        page = [msgspec.structs.replace(session, current=session.id == own) for session in found[:limit]]
         return page, SessionPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
     async def end(self, user_id: ObjectId, session_id: str) -> None:

@@ -251,7 +251,7 @@ class DocumentStore(abc.ABC):
             into: A Struct that takes the fields it names by the document's keys (`id` for `_id`), converted from the
                 stored BSON without building the model. Where the Struct says `str`, an ObjectId arrives as 24 hex
                 digits and a time as RFC 3339 text in UTC with milliseconds and `Z`; where it says `datetime`, a time
-                arrives as one with a UTC offset.
+                arrives as one with a UTC offset. It is not to be changed: others may have been given the same.
 
         Returns:
             The document, as a model or as the Struct, or None. Which one if several match is not said.
@@ -288,8 +288,18 @@ class DocumentStore(abc.ABC):
             UnsupportedExpression: no declared index serves this.
         """
 
+    @overload
+    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None: ...
+
+    @overload
+    async def update(
+        self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[StructT]
+    ) -> StructT | None: ...
+
     @abc.abstractmethod
-    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
+    async def update(
+        self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
+    ) -> Any:
         """Change one document where the conditions hold at the moment of writing: find and modify, atomic.
 
         Of several writers with the same condition on a field that they change (`Todo.version == 3`) one succeeds.
@@ -300,9 +310,10 @@ class DocumentStore(abc.ABC):
             changes: New values by the model's field names; each is validated as the model would. Other fields stay
                 as they are stored, whatever another writer did to them. Without any nothing changes, and what is
                 returned is durable, which what a member of MongoDB that was cut off is only asked to read is not.
+            into: As in `get`.
 
         Returns:
-            The whole new document, or None where no document matches; then nothing was written.
+            The new document, as a model or as the Struct, or None where no document matches; then nothing was written.
 
         Raises:
             DuplicateDocument: the change clashes with a unique index; nothing was written.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 import bson
 import msgspec
 from bson import ObjectId, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
+from bson.raw_bson import RawBSONDocument
 from odmantic import Model
 from pydantic import TypeAdapter
 
@@ -55,8 +57,14 @@ EXACT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 """BSON as values that encode to the same BSON again: times beyond Python's stay what they are."""
+RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
+"""BSON as it is."""
 _IDENTITY_ELEMENT: Final = b"\x07_id\x00"
 _IDENTITY: Final = slice(9, 21)
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})
+_REMEMBERED: Final = 2048
+_REMEMBERED_BYTES: Final = 2048
+"""How many documents are remembered decoded, and how long each may be: about 25 MB at most."""
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -85,23 +93,38 @@ def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[st
     return bson.decode(raw, options)
 
 
-def codec_of(into: type[Any] | None) -> CodecOptions[dict[str, Any]]:
-    """Return how BSON is decoded for a result: for a Struct, or for the model."""
-    return PLAIN if into is None else TEXT
+def look(raw: bytes) -> Mapping[str, Any]:
+    """Return BSON as a document to look at, which others may be looking at too."""
+    return _looked_at(raw) if len(raw) <= _REMEMBERED_BYTES else decode(raw)
 
 
-def result_of(document: dict[str, Any], model: type[ModelT], into: type[Any] | None) -> Any:
-    """Return a decoded document as a Struct, or as its model.
+def result_of(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
+    """Return BSON as a Struct, or as its model.
+
+    The same bytes are the same document: what was converted lately is not converted again.
 
     Args:
-        document: As decoded by `codec_of(into)`; it may be changed.
+        raw: The document.
         model: The model.
-        into: The Struct, or None for the model.
+        into: The Struct, which is not to be changed, for others may have it too; or None for the model.
     """
     if into is None:
-        return model.model_validate_doc(document)
+        return model.model_validate_doc(decode(raw))
+    return _converted(raw, into) if len(raw) <= _REMEMBERED_BYTES else _convert(raw, into)  # type: ignore[arg-type]
+
+
+def _convert(raw: bytes, into: type[Any]) -> Any:
+    document = decode(raw, TEXT)
     document["id"] = document.pop("_id", None)
     return msgspec.convert(document, into)
+
+
+_converted = lru_cache(_REMEMBERED)(_convert)
+
+
+@lru_cache(_REMEMBERED)
+def _looked_at(raw: bytes) -> Mapping[str, Any]:
+    return MappingProxyType(decode(raw))
 
 
 @cache
@@ -146,7 +169,14 @@ def changed_keys(model: type[Model], changes: Mapping[str, Any]) -> dict[str, An
         if name not in model.__odm_fields__ or name == model.__primary_field__:
             raise UnsupportedExpression(f"{name} is no field of {model.__name__} that can change")
         values[name] = _adapter(model, name).validate_python(value)
+    if all(_is_plain(value) for value in values.values()):
+        return {model.__odm_fields__[name].key_name: value for name, value in values.items()}
     return model.model_construct(**values).model_dump_doc(include=set(values))
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether ODMantic stores a value as it is."""
+    return type(value) in _PLAIN or (type(value) is list and all(type(element) in _PLAIN for element in value))
 
 
 @cache

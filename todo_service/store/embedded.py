@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import bson
 import lmdb
@@ -40,17 +40,17 @@ from todo_service.store.base import (
 from todo_service.store.damage import is_damaged
 from todo_service.store.documents import (
     changed_keys,
-    codec_of,
     decode,
     encode,
     identity_first,
     identity_of,
+    look,
     result_of,
     stamped_key,
 )
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
 from todo_service.store.expressions import Comparison, Kind, Node, normalise, predicate
-from todo_service.store.indexes import Range, Walk, clash, entry_keys, entry_prefixes
+from todo_service.store.indexes import Entries, Range, Walk, clash, same
 from todo_service.store.keys import AFTER, tag_of
 from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
 from todo_service.store.writer import Writer
@@ -171,17 +171,18 @@ class EmbeddedStore(DocumentStore):
             raw = raws[0] if raws else None
         else:
             raw = self._get_by_id(model, identity, nodes)
-        return None if raw is None else result_of(decode(raw, codec_of(into)), model, into)
+        return None if raw is None else result_of(raw, model, into)
 
     async def find(
         self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
     ) -> list[Any]:
         """See `DocumentStore.find`."""
         raws = await self._collect(model, normalise(where), sort, limit)
-        options = codec_of(into)
-        return [result_of(decode(raw, options), model, into) for raw in raws]
+        return [result_of(raw, model, into) for raw in raws]
 
-    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
+    async def update(
+        self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
+    ) -> Any:
         """See `DocumentStore.update`."""
         nodes = normalise(where)
         identity = _required_identity(nodes)
@@ -190,13 +191,13 @@ class EmbeddedStore(DocumentStore):
 
         def work(transaction: lmdb.Transaction) -> bytes | None:
             raw = transaction.get(identity, db=self._collection(model).documents)
-            old = None if raw is None else decode(raw)
+            old = None if raw is None else look(raw)
             if old is None or (matches is not None and not matches(old)):
                 return None
-            return self._put(transaction, model, old, old | changed) if changed else raw
+            return self._put(transaction, model, old, {**old, **changed}) if changed else raw
 
         raw = await self._write(work)
-        return None if raw is None else model.model_validate_doc(decode(raw))
+        return None if raw is None else result_of(raw, model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`."""
@@ -314,8 +315,8 @@ class EmbeddedStore(DocumentStore):
             raw: bytes | None = transaction.get(identity, db=documents)
         if raw is None or len(nodes) == 1:
             return raw
-        matches = predicate(nodes)
-        return raw if matches is None or matches(decode(raw)) else None
+        matches = predicate(node for node in nodes if not _is_identity(node))
+        return raw if matches is None or matches(look(raw)) else None
 
     async def _collect(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int) -> list[bytes]:
         walk = self._walk(model, nodes, sort)
@@ -354,7 +355,7 @@ class EmbeddedStore(DocumentStore):
         self,
         transaction: lmdb.Transaction,
         model: type[Model],
-        old: dict[str, Any] | None,
+        old: Mapping[str, Any] | None,
         new: dict[str, Any],
     ) -> bytes:
         """Stamp and write one document."""
@@ -365,7 +366,7 @@ class EmbeddedStore(DocumentStore):
         if old is None and transaction.get(identity_of(raw), db=self._collection(model).documents) is not None:
             raise DuplicateDocument(model.__name__, "id")
         # through BSON, so that what is indexed is what is stored
-        self._write_document(transaction, model, old, decode(raw), raw)
+        self._write_document(transaction, model, old, look(raw), raw)
         if stamp is not None:
             _set_clock(transaction, self._meta, stamp)
         return raw
@@ -374,21 +375,23 @@ class EmbeddedStore(DocumentStore):
         self,
         transaction: lmdb.Transaction,
         model: type[Model],
-        old: dict[str, Any] | None,
-        new: dict[str, Any],
+        old: Mapping[str, Any] | None,
+        new: Mapping[str, Any],
         raw: bytes,
     ) -> None:
         """Write one document and its index entries; everything is checked before the first of them is written."""
         collection = self._collection(model)
         identity = identity_of(raw)
+        entries, former = Entries(new), None if old is None else Entries(old)
+        changed = {key for key in {**(old or {}), **new} if old is None or not same(old.get(key), new.get(key))}
         alterations = []
         for index, database in collection.indexes:
-            if old is not None and entry_prefixes(index, old) == entry_prefixes(index, new):
+            if old is not None and changed.isdisjoint(index.keys):
                 continue
             if index.unique and clash(transaction, index, database, collection.documents, new):
                 raise DuplicateDocument(model.__name__, _field_of(model, index.keys[-1]))
-            wanted = entry_keys(index, new)
-            present = entry_keys(index, old) if old is not None else set()
+            wanted = entries.keys(index)
+            present = former.keys(index) if former is not None else set()
             alterations.append((database, present - wanted, wanted - present))
         for database, surplus, missing in alterations:
             for key in surplus:
@@ -411,8 +414,9 @@ class EmbeddedStore(DocumentStore):
         document = decode(raw)
         if matches is not None and not matches(document):
             return 0
+        entries = Entries(document)
         for index, database in collection.indexes:
-            for key in entry_keys(index, document):
+            for key in entries.keys(index):
                 transaction.delete(key, db=database)
         transaction.delete(identity, db=collection.documents)
         return 1
@@ -599,16 +603,20 @@ def _build(transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Mode
             document = decode(raw)
             if index.unique and clash(transaction, index, database, collection.documents, document):
                 raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
-            for entry in entry_keys(index, document):
+            for entry in Entries(document).keys(index):
                 transaction.put(entry, identity, db=database)
         transaction.put(key, definition, db=meta)
 
 
 def _identity_in(nodes: tuple[Node, ...]) -> bytes | None:
     for node in nodes:
-        if isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq":
+        if _is_identity(node):
             return node.value.binary if isinstance(node.value, ObjectId) else b"\x00"
     return None
+
+
+def _is_identity(node: Node) -> TypeGuard[Comparison]:
+    return isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq"
 
 
 def _required_identity(nodes: tuple[Node, ...]) -> bytes:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from bson import Int64, ObjectId, Timestamp
@@ -78,10 +79,12 @@ Node = Comparison | Either
 
 def kind_of(value: object) -> Kind | None:
     """Return a value's kind, or None for one that can be neither compared nor indexed (a list, a document)."""
-    kind = _KINDS.get(type(value))
-    if kind is None:
-        kind = next((found for base, found in _KINDS.items() if isinstance(value, base)), None)
-    return kind
+    return _KINDS.get(type(value)) or _kind_of_type(type(value))  # type: ignore[arg-type]  # a class is hashable
+
+
+@cache
+def _kind_of_type(kind: type) -> Kind | None:
+    return next((found for base, found in _KINDS.items() if issubclass(kind, base)), None)
 
 
 def normalised(value: object) -> Any:

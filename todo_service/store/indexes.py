@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import product, takewhile
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import lmdb
 
-from todo_service.store.documents import decode
+from todo_service.store.documents import look
 from todo_service.store.expressions import BEGINS, Comparison, Predicate, kind_of, predicate
 from todo_service.store.keys import AFTER, EMPTY_LIST, after_tag_of, encode, encode_beginning, tag_of
 from todo_service.store.planning import DeclaredIndex, Plan
@@ -24,33 +24,53 @@ CUT: Final = 480
 _ID_BYTES: Final = 12
 
 
-def entry_prefixes(index: DeclaredIndex, document: Mapping[str, Any]) -> set[bytes]:
-    """Return the values of a document in an index, encoded: one for each element where a key holds a list.
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are surely indexed alike: equal, and of one type with all their elements."""
+    if type(one) is not type(other) or one != other:
+        return False
+    return type(one) is not list or all(map(same, one, other))
 
-    Raises:
-        UnsupportedExpression: a value cannot be indexed.
+
+class Entries:
+    """What indexes hold of one document. Each value is encoded once, whichever indexes it is in.
+
+    Args:
+        document: The document.
     """
-    return {b"".join(parts) for parts in product(*(_encoded(document.get(key)) for key in index.keys))}
 
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._encoded: dict[str, tuple[bytes, ...]] = {}
 
-def _encoded(value: Any) -> set[bytes]:
-    if isinstance(value, list):
-        return {encode(element) for element in value} or {EMPTY_LIST}
-    return {encode(value)}
+    def prefixes(self, index: DeclaredIndex) -> set[bytes]:
+        """Return its values in an index, encoded: one for each element where a key holds a list.
 
+        Raises:
+            UnsupportedExpression: a value cannot be indexed.
+        """
+        values = [self._encoded.get(key) or self._encode(key) for key in index.keys]
+        return set(map(b"".join, product(*values)))
 
-def entry_keys(index: DeclaredIndex, document: Mapping[str, Any]) -> set[bytes]:
-    """Return the keys of a document in an index, cut where they are too long."""
-    return {_stored(full, document["_id"].binary) for full in _full_keys(index, document)}
+    def keys(self, index: DeclaredIndex) -> set[bytes]:
+        """Return its keys in an index, cut where they are too long."""
+        identity = self._document["_id"].binary
+        return {full if len(full) <= CUT else full[:CUT] + identity for full in self.full_keys(index)}
 
+    def full_keys(self, index: DeclaredIndex) -> set[bytes]:
+        """Return its keys in an index, however long they are."""
+        if index.keys[-1] == "_id":
+            return self.prefixes(index)
+        (identity,) = self._encoded.get("_id") or self._encode("_id")
+        return {prefix + identity for prefix in self.prefixes(index)}
 
-def _full_keys(index: DeclaredIndex, document: Mapping[str, Any]) -> set[bytes]:
-    identity = b"" if index.keys[-1] == "_id" else encode(document["_id"])
-    return {prefix + identity for prefix in entry_prefixes(index, document)}
-
-
-def _stored(full: bytes, identity: bytes) -> bytes:
-    return full if len(full) <= CUT else full[:CUT] + identity
+    def _encode(self, key: str) -> tuple[bytes, ...]:
+        value = self._document.get(key)
+        if isinstance(value, list):
+            found = tuple({encode(element) for element in value}) or (EMPTY_LIST,)
+        else:
+            found = (encode(value),)
+        self._encoded[key] = found
+        return found
 
 
 class Range(NamedTuple):
@@ -132,10 +152,10 @@ class Walk:
         residual = self._residual
         for identity, known in self._walk(transaction):
             raw = known if known is not None else transaction.get(identity, db=self._documents)
-            yield raw if known is not None or residual is None or residual(decode(raw)) else None
+            yield raw if known is not None or residual is None or residual(look(raw)) else None
 
     def _holds(self, transaction: lmdb.Transaction, identity: bytes, residual: Predicate) -> bool:
-        return residual(decode(transaction.get(identity, db=self._documents)))
+        return residual(look(transaction.get(identity, db=self._documents)))
 
     def _walk(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes | None]]:
         """Yield ids in order; with the document where it was read to be put in order, and matches."""
@@ -171,15 +191,10 @@ class Walk:
     def _between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the entries from `start` to before `end`, in the plan's direction."""
         if self._plan.descending:
-            found = cursor.prev() if cursor.set_range(end) else cursor.last()
-            while found and cursor.key() >= start:
-                yield cursor.item()
-                found = cursor.prev()
-        else:
-            found = cursor.set_range(start) if start else cursor.first()
-            while found and cursor.key() < end:
-                yield cursor.item()
-                found = cursor.next()
+            if cursor.prev() if cursor.set_range(end) else cursor.last():
+                yield from takewhile(lambda entry: entry[0] >= start, cursor.iterprev())
+        elif cursor.set_range(start) if start else cursor.first():
+            yield from takewhile(lambda entry: entry[0] < end, cursor.iternext())
 
     def _in_order(
         self, transaction: lmdb.Transaction, part: Range, ties: list[bytes]
@@ -187,9 +202,11 @@ class Walk:
         found = []
         for identity in dict.fromkeys(ties):
             raw = transaction.get(identity, db=self._documents)
-            document = decode(raw)
+            document = look(raw)
             if self._everything is None or self._everything(document):
-                full = min(key for key in _full_keys(self._plan.declared, document) if key.startswith(part.prefix))
+                full = min(
+                    key for key in Entries(document).full_keys(self._plan.declared) if key.startswith(part.prefix)
+                )
                 found.append((full[len(part.prefix) :], identity, raw))
         found.sort(key=itemgetter(0), reverse=self._plan.descending)
         yield from found
@@ -204,14 +221,14 @@ def clash(
 ) -> bool:
     """Tell whether another document has the same values in a unique index."""
     own = document["_id"].binary
-    for prefix in entry_prefixes(index, document):
+    for prefix in Entries(document).prefixes(index):
         with transaction.cursor(database) as cursor:
             found = cursor.set_range(prefix[:CUT])
             while found and cursor.key().startswith(prefix[:CUT]):
                 identity = cursor.value()
                 if identity != own and (
                     len(cursor.key()) <= CUT
-                    or prefix in entry_prefixes(index, decode(transaction.get(identity, db=documents)))
+                    or prefix in Entries(look(transaction.get(identity, db=documents))).prefixes(index)
                 ):
                     return True
                 found = cursor.next()

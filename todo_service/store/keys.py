@@ -8,6 +8,7 @@ what the integer differs from it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -51,24 +52,8 @@ def encode(value: Any) -> bytes:
     kind = kind_of(value)
     if kind is None:
         raise UnsupportedExpression(f"a {type(value).__name__} cannot be indexed")
-    tag = bytes([kind << 4])
-    match kind:
-        case Kind.OBJECT_ID:
-            return tag + bytes(value.binary)
-        case Kind.TIME:
-            return tag + encode_time(value)
-        case Kind.TEXT:
-            return tag + _terminated(value.encode("utf-8"))
-        case Kind.BYTES:
-            return tag + _terminated(value)
-        case Kind.NUMBER:
-            return tag + _number(value)
-        case Kind.BOOLEAN:
-            return tag + (b"\x01" if value else b"\x00")
-        case Kind.STAMP:
-            return tag + _BITS.pack(value.time << 32 | value.inc)
-        case Kind.NULL:
-            return tag
+    tag, payload = _FORMS[kind]
+    return tag + payload(value)
 
 
 def encode_beginning(text: str) -> bytes:
@@ -101,3 +86,16 @@ def _number(value: float) -> bytes:
     bits: int = _BITS.unpack(_DOUBLE.pack(nearest or 0.0))[0]
     ordered = bits ^ _ALL_BITS if bits & _SIGN else bits | _SIGN
     return _BITS.pack(ordered) + _OFFSET.pack(offset + _OFFSET_ZERO)
+
+
+_FORMS: Final[dict[Kind, tuple[bytes, Callable[[Any], bytes]]]] = {
+    Kind.NULL: (tag_of(Kind.NULL), lambda _: b""),
+    Kind.NUMBER: (tag_of(Kind.NUMBER), _number),
+    Kind.TEXT: (tag_of(Kind.TEXT), lambda text: _terminated(text.encode())),
+    Kind.BYTES: (tag_of(Kind.BYTES), _terminated),
+    Kind.OBJECT_ID: (tag_of(Kind.OBJECT_ID), lambda identity: identity.binary),
+    Kind.BOOLEAN: (tag_of(Kind.BOOLEAN), lambda truth: b"\x01" if truth else b"\x00"),
+    Kind.TIME: (tag_of(Kind.TIME), encode_time),
+    Kind.STAMP: (tag_of(Kind.STAMP), lambda stamp: _BITS.pack(stamp.time << 32 | stamp.inc)),
+}
+"""For each kind its tag, and what makes the payload."""

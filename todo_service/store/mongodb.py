@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import pymongo
 from bson import ObjectId, Timestamp
+from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from odmantic import AIOEngine, Model
@@ -48,8 +49,9 @@ from todo_service.store.base import (
     UnsupportedExpression,
 )
 from todo_service.store.documents import (
+    PLAIN,
+    RAW,
     changed_keys,
-    codec_of,
     fields_of,
     identity_first,
     identity_of,
@@ -95,6 +97,7 @@ class MongoDBStore(DocumentStore):
         self._client: AsyncIOMotorClient[Any] | None = None
         self._engine: AIOEngine | None = None
         self._opened: set[type[Model]] = set()
+        self._collections: dict[tuple[type[Model], bool], AsyncIOMotorCollection[Any]] = {}
 
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`.
@@ -134,6 +137,7 @@ class MongoDBStore(DocumentStore):
         if self._client is not None:
             self._client.close()
         self._client = self._engine = None
+        self._collections.clear()
 
     async def ping(self) -> None:
         """See `DocumentStore.ping`: asks a member that takes writes."""
@@ -160,10 +164,10 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.get`."""
         nodes = normalise(where)
         async with _calling():
-            document = await self._reading(model, into).find_one(
+            document = await self._reading(model).find_one(
                 to_filter(nodes), _projection(into), hint=_hint(model, nodes)
             )
-        return None if document is None else result_of(document, model, into)
+        return None if document is None else result_of(document.raw, model, into)
 
     async def find(
         self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
@@ -174,7 +178,7 @@ class MongoDBStore(DocumentStore):
         if limit < 1:
             return []
         async with _calling():
-            cursor = self._reading(model, into).find(
+            cursor = self._reading(model).find(
                 to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1, hint=chosen.declared.name
             )
             if sort is not None:
@@ -183,9 +187,11 @@ class MongoDBStore(DocumentStore):
                 varying = [(key, -1 if descending else 1) for key in keys if key not in chosen.constant]
                 cursor = cursor.sort(varying) if varying else cursor
             documents = await cursor.to_list(None)
-        return [result_of(document, model, into) for document in documents]
+        return [result_of(document.raw, model, into) for document in documents]
 
-    async def update(self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any]) -> ModelT | None:
+    async def update(
+        self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
+    ) -> Any:
         """See `DocumentStore.update`."""
         nodes = normalise(where)
         if not any(isinstance(node, Comparison) and node[:2] == ("_id", "$eq") for node in nodes):
@@ -196,12 +202,13 @@ class MongoDBStore(DocumentStore):
         if changed and (stamped := stamped_key(model)):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
         async with _calling(model):
-            document = await self._collection(model).find_one_and_update(
+            document = await self._reading(model).find_one_and_update(
                 to_filter(nodes),
                 operators,
+                _projection(into),
                 return_document=ReturnDocument.AFTER,
             )
-        return None if document is None else model.model_validate_doc(document)
+        return None if document is None else result_of(document.raw, model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`."""
@@ -362,14 +369,23 @@ class MongoDBStore(DocumentStore):
                         raise
 
     def _collection(self, model: type[Model]) -> AsyncIOMotorCollection[Any]:
-        return self._reading(model, None)
+        return self._as(model, raw=False)
 
-    def _reading(self, model: type[Model], into: type[Any] | None) -> AsyncIOMotorCollection[Any]:
+    def _reading(self, model: type[Model]) -> AsyncIOMotorCollection[Any]:
+        return self._as(model, raw=True)
+
+    def _as(self, model: type[Model], *, raw: bool) -> AsyncIOMotorCollection[Any]:
         if self._engine is None:
             raise StoreUnavailable("the store is closed")
         if model not in self._opened:
             raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
-        return self._engine.get_collection(model).with_options(codec_options=codec_of(into))
+        # motor and the driver make both anew each time
+        collection = self._collections.get((model, raw))
+        if collection is None:
+            options: CodecOptions[Any] = RAW if raw else PLAIN
+            collection = self._engine.get_collection(model).with_options(codec_options=options)
+            self._collections[model, raw] = collection
+        return collection
 
 
 class _MongoDBSnapshot(Snapshot):

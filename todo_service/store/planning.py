@@ -16,11 +16,14 @@ from odmantic import Model
 from odmantic.query import SortExpression
 
 from todo_service.store.base import Sort, UnsupportedExpression
-from todo_service.store.expressions import BEGINS, Comparison, Kind, Node, kind_of
+from todo_service.store.expressions import BEGINS, Comparison, Either, Kind, Node, kind_of
 
 PRIMARY: Final = "_id_"
 MOST_RANGES: Final = 100
 """How many ranges of an index a query may be served from at most; MongoDB takes twice as many."""
+_SHAPES: Final = 10_000
+_chosen: dict[Any, DeclaredIndex] = {}
+"""The index that serves each shape of query best."""
 
 
 class DeclaredIndex(NamedTuple):
@@ -130,6 +133,25 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     """
     nodes = tuple(where)
     wanted, descending = sort_keys(sort) if sort is not None else ((), False)
+    shape = (model, wanted, descending, *map(_shape, nodes))
+    index = _chosen.get(shape)
+    found = None if index is None else _candidate(index, nodes, wanted, descending)
+    if found is None:
+        found = _best(model, nodes, wanted, descending)
+        if len(_chosen) >= _SHAPES:
+            _chosen.clear()
+        _chosen[shape] = found.declared
+    return found
+
+
+def _shape(node: Node) -> Any:
+    """Return what the choice of an index goes by: not the values, but what sort of values they are, and how many."""
+    if isinstance(node, Either):
+        return None
+    return node.key, node.operator, len(node.value) if isinstance(node.value, tuple) else kind_of(node.value)
+
+
+def _best(model: type[Model], nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan:
     best: tuple[tuple[Any, ...], Plan] | None = None
     for index in declared_indexes(model):
         candidate = _candidate(index, nodes, wanted, descending)

@@ -29,7 +29,7 @@ from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
 from todo_service.web.idempotency import IDEMPOTENT, identity_of
 from todo_service.web.openapi import documented, problems
-from todo_service.web.paging import Cursors, answer_page
+from todo_service.web.paging import answer_page
 from todo_service.web.problems import FieldError, Problem, described, problem_of
 from todo_service.web.requests import ApiRequest
 
@@ -113,19 +113,17 @@ class TodosController(Controller):
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )
-    async def list_todos(
-        self, request: ApiRequest, todos: NamedDependency[Todos], cursors: NamedDependency[Cursors]
-    ) -> Response[dto.TodoPage]:
+    async def list_todos(self, request: ApiRequest, todos: NamedDependency[Todos]) -> Response[dto.TodoPage]:
         """Read todos page by page: filtered, in the order asked for."""
         query = request.parameters(dto.TodoQuery)
         # a cursor belongs to the account and to the list's filters and order, not to the size of its pages
         context = msgspec.msgpack.encode(
             [str(request.user.user_id), msgspec.structs.replace(query, cursor=UNSET, limit=1)], enc_hook=str
         )
-        after = cursors.open(query.cursor, Position, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, Position, context) if query.cursor is not UNSET else None
         items, position = await todos.page(query, after)
         return answer_page(
-            request, dto.TodoPage(items, cursors.seal(position, context) if position is not None else None)
+            request, dto.TodoPage(items, request.cursors.seal(position, context) if position is not None else None)
         )
 
     @post(
@@ -159,9 +157,7 @@ class TodosController(Controller):
         opt={"query": dto.ChangesQuery},
         responses=problems(401, 410, 422, 429, 503),
     )
-    async def list_changes(
-        self, request: ApiRequest, todos: NamedDependency[Todos], cursors: NamedDependency[Cursors]
-    ) -> dto.Changes:
+    async def list_changes(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Changes:
         """Read what has changed since the last call: everything at first, then only what is new.
 
         Nothing is ever missed; a todo may come twice. Deletions are remembered for 30 days; a token that is older,
@@ -169,9 +165,9 @@ class TodosController(Controller):
         """
         query = request.parameters(dto.ChangesQuery)
         context = b"changes" + request.user.user_id.binary
-        since = cursors.open(query.since, Since, context, "since") if query.since is not UNSET else None
+        since = request.cursors.open(query.since, Since, context, "since") if query.since is not UNSET else None
         changed, deleted, here, more = await todos.changes(since, query.limit)
-        return dto.Changes(changed, deleted, cursors.seal(here, context), more)
+        return dto.Changes(changed, deleted, request.cursors.seal(here, context), more)
 
     @get(
         "/summary",
@@ -388,16 +384,14 @@ class ListsController(Controller):
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )
-    async def list_lists(
-        self, request: ApiRequest, lists: NamedDependency[Lists], cursors: NamedDependency[Cursors]
-    ) -> Response[dto.ListPage]:
+    async def list_lists(self, request: ApiRequest, lists: NamedDependency[Lists]) -> Response[dto.ListPage]:
         """Read the lists page by page, in their manual order."""
         query = request.parameters(dto.ListQuery)
         context = b"lists" + request.user.user_id.binary
-        after = cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
         items, position = await lists.page(query.limit, after)
         return answer_page(
-            request, dto.ListPage(items, cursors.seal(position, context) if position is not None else None)
+            request, dto.ListPage(items, request.cursors.seal(position, context) if position is not None else None)
         )
 
     @get(

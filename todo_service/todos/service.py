@@ -186,8 +186,9 @@ class Todos:
 
         A member of MongoDB that was cut off may show what will be taken back, and what is answered must stay.
         """
-        kept = await self._store.update(Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes={})
-        return None if kept is None else dto.Todo.of(kept)
+        return await self._store.update(
+            Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes={}, into=dto.Todo
+        )
 
     async def todo(self, todo_id: str) -> dto.Todo:
         """Return a todo.
@@ -483,10 +484,10 @@ class Todos:
             changes |= {"version": todo.version + 1, "updated_at": moment}
             # of several writers who read the same version one succeeds; the others look again
             changed = await self._store.update(
-                Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes
+                Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes, into=dto.Todo
             )
             if changed is not None:
-                return dto.Todo.of(changed)
+                return changed
 
     def _this(self, todo_id: str) -> list[Condition]:
         if not is_id(todo_id):

@@ -11,6 +11,8 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 def fold(text: str) -> str:
     """Return a text without case and accents (`ß` becomes `ss`): what is compared in searches and sorts."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
 

@@ -53,8 +53,9 @@ class Deadline:
 
                 async def send_unhurried(message: Message) -> None:
                     nonlocal begun
-                    begun = True
-                    timeout.reschedule(None)
+                    if not begun:
+                        begun = True
+                        timeout.reschedule(None)
                     await send(message)
 
                 await self._app(scope, receive_unhurried, send_unhurried)

@@ -18,6 +18,7 @@ from litestar.enums import RequestEncodingType
 
 from todo_service.accounts.tokens import Caller
 from todo_service.decoding import decode_hook, decode_json, fault_of
+from todo_service.web.paging import Cursors
 from todo_service.web.problems import ProblemError, invalid_parameter
 
 MAXIMUM_PARAMETERS: Final = 100
@@ -29,6 +30,12 @@ QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
 class ApiRequest(Request[Caller, None, State]):
     """A request whose body and query are read as the API says, or not at all."""
+
+    @property
+    def cursors(self) -> Cursors:
+        """What makes positions opaque. No dependency: where a handler has two, Litestar starts a task for each."""
+        cursors: Cursors = self.app.state.cursors
+        return cursors
 
     async def json(self) -> Any:
         """Decode the body into the type of the handler's `data`.
