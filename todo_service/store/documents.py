@@ -57,8 +57,10 @@ EXACT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 """BSON as values that encode to the same BSON again: times beyond Python's stay what they are."""
-RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
-"""BSON as it is."""
+RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
+    document_class=RawBSONDocument, unicode_decode_error_handler="replace"
+)
+"""BSON as it is; the error handler, as for `PLAIN`, is for what MongoDB says."""
 _IDENTITY_ELEMENT: Final = b"\x07_id\x00"
 _IDENTITY: Final = slice(9, 21)
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})

@@ -1,7 +1,8 @@
 """One thread that writes: it gathers the operations that wait into one transaction, and syncs them to disk at once.
 
-While the disk is busy with one commit the next operations gather, so the more there are, the less each costs. An
-operation waits for no thread of its own, and the event loop never waits for the disk.
+While the disk is busy with one commit the next operations gather, so the more there are, the less each costs. What an
+event loop has to write at once is handed over together: else the first operation would have a commit of its own, while
+the others wait for the next. An operation waits for no thread of its own, and the event loop never waits for the disk.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Writer:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
         self._closed = False
         self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="lmdb-writer", daemon=True)
@@ -63,7 +65,11 @@ class Writer:
         with self._submitting:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            self._queue.put(_Waiting(work, loop, future))
+            gathered = self._gathered.setdefault(loop, [])
+            gathered.append(_Waiting(work, loop, future))
+            if len(gathered) == 1:
+                # comes after all that is ready to run now
+                loop.call_soon(self._hand_over, loop)
         return await future
 
     def close(self) -> None:
@@ -71,26 +77,37 @@ class Writer:
         with self._submitting:
             if not self._closed:
                 self._closed = True
+                for gathered in self._gathered.values():
+                    self._queue.put(gathered)
+                self._gathered.clear()
                 self._queue.put(None)
         self._thread.join()
 
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._submitting:
+            if (gathered := self._gathered.pop(loop, None)) is not None:
+                self._queue.put(gathered)
+
     def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            waiting = [item for item in batch if item is not None]
+        ended = False
+        while not ended:
+            waiting, ended = self._next_batch()
             if waiting:
                 _answer(list(zip(waiting, self._carry_out([item.work for item in waiting]), strict=True)))
-            if len(waiting) < len(batch):
-                return
 
-    def _next_batch(self) -> list[_Waiting | None]:
-        batch = [self._queue.get()]
-        while len(batch) < _AT_ONCE and batch[-1] is not None:
+    def _next_batch(self) -> tuple[list[_Waiting], bool]:
+        """Return what waits, and whether nothing will come after it."""
+        batch: list[_Waiting] = []
+        gathered = self._queue.get()
+        while gathered is not None:
+            batch += gathered
+            if len(batch) >= _AT_ONCE:
+                return batch, False
             try:
-                batch.append(self._queue.get_nowait())
+                gathered = self._queue.get_nowait()
             except queue.Empty:
-                break
-        return batch
+                return batch, False
+        return batch, True
 
     def _carry_out(self, works: list[Work]) -> list[Outcome]:
         """Write a batch in one commit; where one fails unexpectedly, each by itself, so that it fails alone."""
