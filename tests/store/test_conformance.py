@@ -144,6 +144,51 @@ class TestInto:
         assert await store.get(Thing, Thing.id == document.id, into=ThingView) == expected
         assert await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=1, into=ThingView) == [expected]
 
+    async def test_an_update_gives_the_struct_of_the_new_document(self, store: DocumentStore) -> None:
+        document = thing(name="a", tags=["x"])
+        await store.insert(document)
+        where = Thing.id == document.id
+
+        changed = await store.update(Thing, where, changes={"name": "b"}, into=ThingView)
+        unchanged = await store.update(Thing, where, changes={}, into=ThingView)
+        none = await store.update(Thing, where, Thing.name == "a", changes={"name": "c"}, into=ThingView)
+
+        assert changed == ThingView(id=str(document.id), name="b", made_at=changed and changed.made_at, tags=["x"])
+        assert unchanged == changed == await store.get(Thing, where, into=ThingView)
+        assert none is None
+
+    @pytest.mark.parametrize("length", [1, 5000])
+    async def test_what_is_read_again_after_a_change_is_the_new_document(
+        self, store: DocumentStore, length: int
+    ) -> None:
+        """Decoded documents are kept for a while: a change, and a change back, are seen all the same."""
+        document = thing(name="a" * length)
+        await store.insert(document)
+        where = Thing.id == document.id
+
+        seen = []
+        for letter in "aba":
+            await store.update(Thing, where, changes={"name": letter * length})
+            found = await store.get(Thing, where, into=ThingView)
+            model = await store.get(Thing, where)
+            assert found is not None
+            assert model is not None
+            seen.append((found.name, model.name))
+
+        assert seen == [(letter * length, letter * length) for letter in "aba"]
+
+    async def test_a_model_that_a_caller_changes_is_its_own(self, store: DocumentStore) -> None:
+        document = thing(name="a", tags=["x"])
+        await store.insert(document)
+
+        first = await store.get(Thing, Thing.id == document.id)
+        assert first is not None
+        first.tags.append("y")
+        second = await store.get(Thing, Thing.id == document.id)
+
+        assert second is not None
+        assert second.tags == ["x"]
+
     @pytest.mark.parametrize("moment", [NOON.replace(microsecond=0), datetime(1, 1, 1, tzinfo=UTC), None])
     async def test_a_time_always_has_three_digits_or_is_a_time(
         self, store: DocumentStore, moment: datetime | None

@@ -47,6 +47,45 @@ def write_in_a_process(folder: str, writer: int, count: int) -> int:
     return asyncio.run(write_badges(Path(folder), writer, count))
 
 
+async def test_what_is_written_at_once_is_committed_at_once(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    owner = ObjectId()
+    badges = [Badge(id=ObjectId(), number=number, owner=owner, label="") for number in range(16)]
+    before = commits(tmp_path)
+
+    await asyncio.gather(*map(store.insert, badges))
+
+    assert commits(tmp_path) - before == 1
+    assert await store.count(Badge, Badge.owner == owner) == len(badges)
+    await store.close()
+
+
+async def test_what_waits_when_the_store_closes_is_written(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    owner = ObjectId()
+    writing = [
+        asyncio.create_task(store.insert(Badge(id=ObjectId(), number=number, owner=owner, label="")))
+        for number in range(16)
+    ]
+    await asyncio.sleep(0)
+
+    await store.close()
+
+    assert await asyncio.gather(*writing, return_exceptions=True) == [None] * 16
+    await store.open(*MODELS)
+    assert await store.count(Badge, Badge.owner == owner) == 16
+    await store.close()
+
+
+def commits(folder: Path) -> int:
+    """Return how many transactions have been committed, as another process would see it."""
+    program = "import lmdb, sys; print(lmdb.open(sys.argv[1], readonly=True).info()['last_txnid'])"
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
 async def test_several_processes_share_one_folder_whose_map_grows(tmp_path: Path) -> None:
     writers, count = 4, 300
     context = multiprocessing.get_context("spawn")

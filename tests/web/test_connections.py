@@ -103,6 +103,20 @@ def test_a_head_has_a_size(service: Service, parts: list[bytes], status: int) ->
     assert_bare_problem(answer_to(service, *parts), status)
 
 
+def test_a_head_comes_with_its_body(service: Service) -> None:
+    """In one packet, whatever comes first; an answer without a body comes at once as well."""
+    for target, status in ((b"GET /health/live", 200), (b"HEAD /health/live", 200), (b"GET /v1/todos", 401)):
+        with connected(service) as connection:
+            for _ in range(3):
+                connection.sendall(target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                head, _, body = connection.recv(2**16).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 %d " % status)
+                length = next(
+                    int(line[16:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: ")
+                )
+                assert len(body) == (0 if target.startswith(b"HEAD") else length)
+
+
 def test_a_head_just_below_is_served(service: Service) -> None:
     answer = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
 
