@@ -51,7 +51,7 @@ async def test_what_is_written_at_once_is_committed_at_once(tmp_path: Path) -> N
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     owner = ObjectId()
-    badges = [Badge(id=ObjectId(), number=number, owner=owner, label="") for number in range(16)]
+    badges = [Badge(id=ObjectId(), number=number, owner=owner, label=str(number)) for number in range(16)]
     before = commits(tmp_path)
 
     await asyncio.gather(*map(store.insert, badges))
@@ -66,7 +66,7 @@ async def test_what_waits_when_the_store_closes_is_written(tmp_path: Path) -> No
     await store.open(*MODELS)
     owner = ObjectId()
     writing = [
-        asyncio.create_task(store.insert(Badge(id=ObjectId(), number=number, owner=owner, label="")))
+        asyncio.create_task(store.insert(Badge(id=ObjectId(), number=number, owner=owner, label=str(number))))
         for number in range(16)
     ]
     await asyncio.sleep(0)
