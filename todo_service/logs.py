@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -48,7 +49,7 @@ def configure_logging(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, *rendering, _encode],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=_Output,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -63,6 +64,21 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+class _Output:
+    """Where our own lines go. One that cannot be written, as on a full disk, is lost, and fails no request."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        self._lines = structlog.BytesLogger(sys.stderr.buffer)
+
+    def msg(self, line: bytes) -> None:
+        """Write a line."""
+        with suppress(OSError):
+            self._lines.msg(line)
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:

@@ -52,6 +52,7 @@ from todo_service.store.documents import (
     PLAIN,
     RAW,
     changed_keys,
+    encode,
     fields_of,
     identity_first,
     identity_of,
@@ -202,13 +203,14 @@ class MongoDBStore(DocumentStore):
         if changed and (stamped := stamped_key(model)):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
         async with _calling(model):
-            document = await self._reading(model).find_one_and_update(
+            # not as raw BSON: the driver cannot tell of a write concern's failure in it
+            document = await self._collection(model).find_one_and_update(
                 to_filter(nodes),
                 operators,
                 _projection(into),
                 return_document=ReturnDocument.AFTER,
             )
-        return None if document is None else result_of(document.raw, model, into)
+        return None if document is None else result_of(encode(document), model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`."""
