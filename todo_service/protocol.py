@@ -47,7 +47,7 @@ def most_connections() -> int:
 class Joined:
     """Where an answer is written, so that its head goes out with the beginning of its body, in one packet.
 
-    Uvicorn writes them one after the other, which costs a system call more than all else that it does.
+    Uvicorn writes them one after the other, which is a system call more.
 
     Args:
         transport: The connection's.

@@ -210,7 +210,9 @@ class MongoDBStore(DocumentStore):
                 _projection(into),
                 return_document=ReturnDocument.AFTER,
             )
-        return None if document is None else result_of(encode(document), model, into)
+        if document is None:
+            return None
+        return model.model_validate_doc(document) if into is None else result_of(encode(document), model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`."""
