@@ -32,6 +32,7 @@ from todo_service.store.base import DocumentStore, StoreUnavailable
 from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
+from todo_service.todos import counts
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo, TodoList
@@ -106,7 +107,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _open(store)
-        sweeping = asyncio.create_task(_sweep(accounts))
+        sweeping = asyncio.create_task(_sweep(accounts, store))
         try:
             yield
         finally:
@@ -241,13 +242,14 @@ async def _open(store: DocumentStore) -> None:
             return
 
 
-async def _sweep(accounts: Accounts) -> None:
-    """Finish the deletion of accounts, now and then, on every replica."""
+async def _sweep(accounts: Accounts, store: DocumentStore) -> None:
+    """Finish the deletion of accounts and renew the counts of todos, now and then, on every replica."""
     while True:
         try:
             await accounts.finish_deletions(now())
+            await counts.renew(store, now())
         except StoreUnavailable as error:
-            logger.warning("deletions of accounts could not be finished", reason=str(error))
+            logger.warning("what is done now and then could not be done", reason=str(error))
         await asyncio.sleep(SWEEP_SECONDS)
 
 

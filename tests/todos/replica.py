@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.people import Person
@@ -36,6 +37,11 @@ class Replica:
             pass
 
 
+def due(number: int) -> str:
+    """Return a moment near now or farther away, before or after it, but not within the minutes that a test takes."""
+    return (datetime.now(UTC) + timedelta(hours=5 * (number - 4), minutes=17)).isoformat()
+
+
 async def everything(person: Person) -> dict[str, dict[str, Any]]:
     answer = await person.get("/v1/todos", params={"limit": 200})
     assert answer.json()["next_cursor"] is None
@@ -44,7 +50,8 @@ async def everything(person: Person) -> dict[str, dict[str, Any]]:
 
 async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> None:
     """Assert that the summary and the tags count these todos."""
-    summary = (await person.get("/v1/todos/summary")).json()
+    moment = datetime.now(UTC)
+    summary = (await person.get("/v1/todos/summary", params={"tz": "UTC"})).json()
     tags = (await person.get("/v1/tags")).json()["items"]
     completed = sum(todo["completed"] for todo in todos.values())
     priorities = Counter(todo["priority"] for todo in todos.values())
@@ -52,5 +59,10 @@ async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> No
     assert (summary["open"], summary["completed"]) == (len(todos) - completed, completed)
     assert {name: number for name, number in summary["by_priority"].items() if number} == priorities
     assert {one["list_id"]: one["count"] for one in summary["by_list"]} == lists
+    due = [
+        datetime.fromisoformat(todo["due_at"]) for todo in todos.values() if todo["due_at"] and not todo["completed"]
+    ]
+    today = [at for at in due if at.date() == moment.date()]
+    assert (summary["overdue"], summary["due_today"]) == (sum(at < moment for at in due), len(today))
     counted = Counter(tag for todo in todos.values() for tag in todo["tags"])
     assert tags == summary["by_tag"] == [{"name": name, "count": counted[name]} for name in sorted(counted)]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from litestar import Litestar
+from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from tests.todos.replica import assert_counted, everything
+from tests.todos.replica import assert_counted, due, everything
 from todo_service.store import mongodb
 from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
 from todo_service.todos import counts
 from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo
@@ -75,10 +78,12 @@ async def kept(person: Person, store: DocumentStore) -> CountSnapshot:
 @pytest.mark.usefixtures("keeping")
 async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    todos = [await ada.todo(title=str(number), tags=["home", str(number)]) for number in range(4)]
+    todos = [await ada.todo(title=str(number), tags=["home", str(number)], due_at=due(number)) for number in range(7)]
     snapshot = await kept(ada, store)
 
     await ada.patch(f"/v1/todos/{todos[0]['id']}", json={"tags": ["home", "new"], "priority": "high"})
+    await ada.patch(f"/v1/todos/{todos[3]['id']}", json={"due_at": due(9)})
+    await ada.patch(f"/v1/todos/{todos[4]['id']}", json={"due_at": None})
     await ada.post(f"/v1/todos/{todos[1]['id']}/complete")
     await ada.delete(f"/v1/todos/{todos[2]['id']}")
     await assert_counted(ada, await everything(ada))
@@ -101,21 +106,104 @@ async def test_an_account_that_grows_unasked_is_counted_meanwhile(
 
 
 @pytest.mark.usefixtures("keeping")
-@pytest.mark.parametrize("broken", ["it is too old", "a todo was too much since"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "it is too old",
+        "a todo was too much since",
+        "it is of another generation",
+        "it has another form",
+        "hours around now were too many",
+        "the clock was set back",
+    ],
+)
 async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litestar, broken: str) -> None:
     store: DocumentStore = app.state.store
     todo = await ada.todo(tags=["home"])
     snapshot = await kept(ada, store)
 
-    wrong: dict[str, Any] = {"counts": msgspec.json.encode(counts.Counts(open=700))}
-    if broken == "it is too old":
-        wrong["made_at"] = snapshot.made_at - counts.USABLE
-    else:
-        for number in range(counts.PAST + 1):
-            await ada.patch(f"/v1/todos/{todo['id']}", json={"priority": ("low", "high")[number % 2]})
+    due = msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due
+    wrong: dict[str, Any] = {}
+    match broken:
+        case "it is too old":
+            wrong["made_at"] = snapshot.made_at - counts.USABLE
+        case "it is of another generation":
+            wrong["generation"] = "another"
+        case "it has another form":
+            wrong["form"] = counts.FORM - 1
+        case "hours around now were too many":
+            due.end = counts.hour_of(snapshot.made_at) + 24
+        case "the clock was set back":
+            due.first = counts.hour_of(snapshot.made_at)
+        case _:
+            for number in range(counts.PAST + 1):
+                await ada.patch(f"/v1/todos/{todo['id']}", json={"priority": ("low", "high")[number % 2]})
+    wrong["counts"] = msgspec.msgpack.encode(counts.Counts(open=700, due=due))
     await store.update(CountSnapshot, CountSnapshot.id == snapshot.id, changes=wrong)
 
     await assert_counted(ada, await everything(ada))
+
+
+@pytest.mark.usefixtures("keeping")
+async def test_what_is_overdue_is_counted_as_time_passes(ada: Person, app: Litestar) -> None:
+    """A snapshot is made, and then used at later moments, at which other todos are due."""
+    store: DocumentStore = app.state.store
+    hours = (-3000, -2, 0, 1, 23, 24, 25, 200, 500, 2000)
+    moments = [datetime.now(UTC) + timedelta(hours=hour, minutes=7) for hour in hours]
+    for moment in moments:
+        await ada.todo(due_at=moment.isoformat())
+    snapshot = await kept(ada, store)
+
+    for days in (0, 1, 8, 25):
+        later = datetime.now(UTC) + timedelta(days=days)
+        found = (await counts.count(store, snapshot.id, later)).due
+        assert found.before(counts.hour_of(later)) == sum(
+            counts.hour_of(moment) < counts.hour_of(later) for moment in moments
+        )
+
+
+@pytest.mark.usefixtures("keeping")
+async def test_hours_far_ahead_are_counted_when_they_come_near(
+    ada: Person, app: Litestar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: DocumentStore = app.state.store
+    monkeypatch.setattr(counts, "HOURS", 3)
+    for hour in (-2, 1, 100, 200, 300, 400, 400):
+        await ada.todo(due_at=(datetime.now(UTC) + timedelta(hours=hour, minutes=7)).isoformat())
+    snapshot = await kept(ada, store)
+
+    assert len(msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due.hours) == 3
+    later = datetime.now(UTC) + timedelta(hours=399)
+    found = (await counts.count(store, snapshot.id, later)).due
+    hour = counts.hour_of(later)
+    assert (found.before(hour + 1), found.between(hour + 1, hour + 2)) == (5, 2)
+
+
+async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    accounts = []
+    for person, made_at in ((ada, now() - counts.AGING - timedelta(days=1)), (bob, now())):
+        await person.todo(due_at=due(0))
+        account = ObjectId((await person.get("/v1/users/me")).json()["id"])
+        accounts.append(account)
+        await store.insert(CountSnapshot(id=account, generation="another", upto="0" * 16, made_at=made_at, counts=b""))
+
+    renewed = await snapshots(store)
+    while {found.generation for found in renewed.values()} != {store.state.generation}:
+        await counts.renew(store, now())
+        renewed = await snapshots(store)
+    old = renewed[accounts[0]].made_at - counts.AGING
+    await store.update(CountSnapshot, CountSnapshot.id == accounts[0], changes={"made_at": old})
+    await counts.renew(store, now())
+    again = await snapshots(store)
+
+    assert again[accounts[0]].made_at > old
+    assert again[accounts[1]] == renewed[accounts[1]]
+    await assert_counted(ada, await everything(ada))
+
+
+async def snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
+    return {found.id: found async for found in store.scan(CountSnapshot)}
 
 
 @pytest.mark.usefixtures("keeping")
@@ -147,6 +235,15 @@ async def test_today_is_a_day_of_the_time_zone(ada: Person) -> None:
     assert await due_today(tz="UTC") == 2
     await ada.patch("/v1/users/me", json={"time_zone": "Asia/Tokyo"})
     assert await due_today() == await due_today(tz="Asia/Tokyo")
+
+
+@pytest.mark.parametrize("tz", ["Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
+async def test_a_day_may_begin_within_an_hour(ada: Person, tz: str) -> None:
+    today = datetime.now(ZoneInfo(tz)).replace(hour=0, minute=0, second=0, microsecond=0)
+    for minutes in (-1, 0, 16, 46, 24 * 60 - 46, 24 * 60 - 1, 24 * 60, 24 * 60 + 16):
+        await ada.todo(due_at=(today + timedelta(minutes=minutes)).isoformat())
+
+    assert (await ada.get("/v1/todos/summary", params={"tz": tz})).json()["due_today"] == 5
 
 
 @pytest.mark.parametrize("tz", ["Nowhere", "../etc/passwd", "", "Europe", "/UTC"])

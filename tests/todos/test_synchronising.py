@@ -21,7 +21,7 @@ from odmantic import ObjectId
 
 from tests.people import Person
 from tests.serving import running_service
-from tests.todos.replica import Replica, assert_counted, everything
+from tests.todos.replica import Replica, assert_counted, due, everything
 from todo_service.accounts.documents import User
 from todo_service.accounts.sessions import Client, Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
@@ -123,12 +123,13 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
         path = f"/v1/todos/{account.todo(number)}"
         match step:
             case "create":
-                account.todos.append((await person.todo(title=f"todo {number}", tags=[str(number)]))["id"])
+                todo = await person.todo(title=f"todo {number}", tags=[str(number)], due_at=due(number))
+                account.todos.append(todo["id"])
             case "recurring":
                 fields = {"due_at": "2027-01-01T09:00:00Z", "recurrence": "FREQ=DAILY;COUNT=2"}
                 account.todos.append((await person.todo(title=f"todo {number}", **fields))["id"])
             case "update":
-                answer = await person.patch(path, json={"title": f"changed {number}", "priority": "high"})
+                answer = await person.patch(path, json={"priority": "high", "due_at": due(number + 1)})
                 assert answer.status_code in (200, 404), answer.text
             case "move":
                 made = await person.post("/v1/lists", json={"name": f"list {number}"})

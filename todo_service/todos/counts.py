@@ -12,7 +12,12 @@ So the counts are exact whatever breaks off and however many replicas write: the
 snapshot is not replaced. One todo in a thousand that are made counts too, so that an account that grows unasked need
 not be read as a whole when it is asked at last. Everything is counted anew, which costs the account's size, where
 there is no snapshot of the store's generation, when a todo was counted as more things since the snapshot than it
-remembers, and when the snapshot is so old that deletions since then may have been forgotten.
+remembers, and when the snapshot is so old that deletions since then may have been forgotten. Snapshots that grow old,
+and those of another generation, are therefore renewed unasked (`renew`), however long that takes.
+
+Open todos are counted by the hour, too, in which they are due, so that what is overdue or due on some day is a sum. The
+hours that have long passed are one sum; those so far ahead that there would be too many are left out, and counted anew
+when they come near.
 """
 
 from __future__ import annotations
@@ -20,12 +25,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 from bson import Timestamp
-from odmantic import Model, ObjectId
+from odmantic import Index, Model, ObjectId
 
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreError
 from todo_service.todos.changes import BY_CHANGE, Place
@@ -39,32 +44,53 @@ EVERY: Final = 1024
 """Of so many todos that are made one brings the snapshot up to date."""
 USABLE: Final = timedelta(days=30)
 """How long a snapshot may be used: deletions are remembered a day longer."""
+AGING: Final = timedelta(days=15)
+"""How old a snapshot is renewed, even if little has changed."""
+FORM: Final = 2
+"""How a snapshot's counts are written; those of another form are not read."""
+HOURS: Final = 10_000
+"""How many hours are counted of which at least one todo is due in each."""
+_RENEWED_AT_ONCE: Final = 20
+_PASSED_HOURS: Final = 7 * 24
+"""After how many hours what was due is counted together."""
+_NEAR_HOURS: Final = 3 * 24
+"""More than today and tomorrow anywhere on earth are away from now."""
 _PAGE: Final = 1000
+_NEVER: Final = 2**40
 _DIGEST_BYTES: Final = 9
 
 
 class CountSnapshot(Model):
     """An account's counts as of a stamp. Its id is the account's.
 
-    `upto` is the stamp, `generation` the store's, whose stamps alone it can be compared with; `counts` is the JSON of
-    `Counts`.
+    `upto` is the stamp, `generation` the store's, whose stamps alone it can be compared with; `counts` is `Counts` in
+    MessagePack.
     """
 
     generation: str
     upto: str
     made_at: datetime
+    form: int = 1
     counts: bytes
 
-    model_config = {"collection": "count_snapshots"}
+    model_config = {
+        "collection": "count_snapshots",
+        "indexes": lambda: [Index(CountSnapshot.generation, CountSnapshot.made_at, name="generation_made_at")],
+    }
 
 
 class Counted(msgspec.Struct, array_like=True, frozen=True):
-    """What a todo is counted as; its tags as digests, so that what a deleted todo remembers tells none of its text."""
+    """What a todo is counted as.
+
+    Its tags are digests, so that what a deleted todo remembers tells none of its text. `due` is the hour in which an
+    open one is due.
+    """
 
     completed: bool
     priority: str
     list_id: str | None
     tags: list[str]
+    due: int | None = None
 
 
 class Past(msgspec.Struct, array_like=True, frozen=True):
@@ -72,6 +98,47 @@ class Past(msgspec.Struct, array_like=True, frozen=True):
 
     since: str
     counted: Counted
+
+
+class Due(msgspec.Struct):
+    """How many open todos are due: in each hour from `first` on, and before it. From `end` on none is counted.
+
+    An hour is its number since 1970 in UTC.
+    """
+
+    first: int = 0
+    end: int = _NEVER
+    passed: int = 0
+    hours: dict[int, int] = {}
+
+    def add(self, hour: int, number: int) -> None:
+        """Count todos that are due in an hour, or with a negative number take them away."""
+        if hour < self.first:
+            self.passed += number
+        elif hour < self.end:
+            self.hours[hour] = self.hours.get(hour, 0) + number
+
+    def between(self, hour: int, end: int) -> int:
+        """Return how many are due from an hour on, and before another; both no earlier than `first`."""
+        return sum(self.hours.get(each, 0) for each in range(hour, end))
+
+    def before(self, hour: int) -> int:
+        """Return how many are due before an hour, which is no earlier than `first`."""
+        return self.passed + self.between(self.first, hour)
+
+    def tells(self, moment: datetime) -> bool:
+        """Tell whether each hour of the days around a moment is counted."""
+        return self.first + _NEAR_HOURS <= hour_of(moment) < self.end - _NEAR_HOURS
+
+    def settle(self, moment: datetime) -> None:
+        """Count together what has long passed at a moment, and leave out hours that are too many."""
+        first = max(self.first, hour_of(moment) - _PASSED_HOURS)
+        self.passed += sum(number for hour, number in self.hours.items() if hour < first)
+        self.first = first
+        hours = sorted(hour for hour, number in self.hours.items() if number and hour >= first)
+        if len(hours) > HOURS:
+            self.end = hours[HOURS]
+        self.hours = {hour: self.hours[hour] for hour in hours[:HOURS]}
 
 
 class Counts(msgspec.Struct):
@@ -82,6 +149,7 @@ class Counts(msgspec.Struct):
     priorities: dict[str, int] = {}
     lists: dict[str, int] = {}
     tags: dict[str, tuple[str, int]] = {}
+    due: Due = msgspec.field(default_factory=Due)
 
     def add(self, counted: Counted, number: int, names: Mapping[str, str] | None = None) -> None:
         """Count something, or with -1 take it away; `names` has the names of the tags where they may be new."""
@@ -95,6 +163,8 @@ class Counts(msgspec.Struct):
         for digest in counted.tags:
             name, before = self.tags.get(digest) or ((names or {}).get(digest, ""), 0)
             self.tags[digest] = name or (names or {}).get(digest, ""), before + number
+        if counted.due is not None:
+            self.due.add(counted.due, number)
 
     def settle(self) -> None:
         """Leave out what there is none of."""
@@ -111,13 +181,16 @@ class _Row(msgspec.Struct):
     priority: str
     list_id: str | None
     tags: list[str]
+    due_at: datetime | None
     past: list[str]
     counted_since: str | None
     changed: str
 
     def now(self) -> Counted | None:
         """Return what it is counted as; None for a deleted one."""
-        return None if self.owner is None else counted_of(self.completed, self.priority, self.list_id, self.tags)
+        if self.owner is None:
+            return None
+        return counted_of(self.completed, self.priority, self.list_id, self.tags, self.due_at)
 
     def at(self, stamp: str) -> Counted | None:
         """Return what it was counted as at a stamp; None where it was not.
@@ -139,12 +212,26 @@ class _ForgottenError(Exception):
 
 
 _PAST: Final = msgspec.json.Decoder(Past)
+_COUNTS: Final = msgspec.msgpack.Decoder(Counts)
 _NOTHING: Final = "0" * 16
 
 
-def counted_of(completed: bool, priority: str, list_id: str | None, tags: list[str]) -> Counted:
+def counted_of(
+    completed: bool, priority: str, list_id: str | None, tags: list[str], due_at: datetime | None
+) -> Counted:
     """Return what a todo with these fields is counted as."""
-    return Counted(completed, priority, list_id, [_digest(tag) for tag in tags])
+    due = hour_of(due_at) if due_at is not None and not completed else None
+    return Counted(completed, priority, list_id, [_digest(tag) for tag in tags], due)
+
+
+def hour_of(moment: datetime) -> int:
+    """Return the hour of a moment: its number since 1970 in UTC."""
+    return int(moment.timestamp() // 3600)
+
+
+def start_of(hour: int) -> datetime:
+    """Return the moment at which an hour begins."""
+    return datetime.fromtimestamp(hour * 3600, UTC)
 
 
 def _digest(tag: str) -> str:
@@ -162,7 +249,7 @@ def remembering(todo: Todo, *, counted_otherwise: bool) -> dict[str, Any]:
     if not counted_otherwise:
         return {"counted_since": since}
     list_id = str(todo.list_id) if todo.list_id is not None else None
-    past = Past(since, counted_of(todo.completed, todo.priority, list_id, todo.tags))
+    past = Past(since, counted_of(todo.completed, todo.priority, list_id, todo.tags, todo.due_at))
     return {"past": [*todo.past, msgspec.json.encode(past).decode()][-PAST:], "counted_since": None}
 
 
@@ -180,13 +267,21 @@ async def count(store: DocumentStore, account: ObjectId, moment: datetime) -> Co
         moment: The present moment.
     """
     snapshot = await store.get(CountSnapshot, CountSnapshot.id == account)
-    ours = snapshot is not None and snapshot.generation == store.state.generation
-    if snapshot is not None and ours and moment - snapshot.made_at < USABLE:
+    counts = _usable(snapshot, store.state.generation, moment)
+    if counts is not None:
         try:
-            return await _count_from(store, account, moment, snapshot, snapshot.upto)
+            return await _count_from(store, account, moment, snapshot, counts)
         except _ForgottenError:
             pass
-    return await _count_from(store, account, moment, snapshot, _NOTHING)
+    return await _count_from(store, account, moment, snapshot, None)
+
+
+def _usable(snapshot: CountSnapshot | None, generation: str, moment: datetime) -> Counts | None:
+    """Return a snapshot's counts, unless they are to be counted anew."""
+    if snapshot is None or (snapshot.generation, snapshot.form) != (generation, FORM):
+        return None
+    counts = _COUNTS.decode(snapshot.counts)
+    return counts if moment - snapshot.made_at < USABLE and counts.due.tells(moment) else None
 
 
 async def follow(store: DocumentStore, account: ObjectId, made: ObjectId, moment: datetime) -> None:
@@ -199,26 +294,53 @@ async def follow(store: DocumentStore, account: ObjectId, made: ObjectId, moment
             await count(store, account, moment)
 
 
+async def renew(store: DocumentStore, moment: datetime) -> None:
+    """Count where the snapshot is of another generation, or grows old; a few at a time.
+
+    Args:
+        store: Where the snapshots are.
+        moment: The present moment.
+
+    Raises:
+        StoreUnavailable: some may not have been renewed.
+    """
+    generation = store.state.generation
+    for where in (
+        [CountSnapshot.generation < generation],
+        [CountSnapshot.generation > generation],
+        [CountSnapshot.generation == generation, CountSnapshot.made_at < moment - AGING],
+    ):
+        for snapshot in await store.find(CountSnapshot, *where, sort=None, limit=_RENEWED_AT_ONCE):
+            await count(store, snapshot.id, moment)
+
+
 async def _count_from(
-    store: DocumentStore, account: ObjectId, moment: datetime, snapshot: CountSnapshot | None, since: str
+    store: DocumentStore, account: ObjectId, moment: datetime, snapshot: CountSnapshot | None, counts: Counts | None
 ) -> Counts:
+    """Count from a snapshot's counts, or anew, and replace the snapshot where that is due."""
     # asked before anything is read, for what it is good for
     settled = text_of(await store.settled())
+    anew = snapshot is None or counts is None
+    since = _NOTHING if snapshot is None or counts is None else snapshot.upto
     changed = await _changed(store, account, since)
-    counts, following = (_counts(snapshot, since) for _ in range(2))
     names = {_digest(tag): tag for row in changed for tag in row.tags}
-    before = [row.at(since) if since != _NOTHING else None for row in changed]
+    before = [None if anew else row.at(since) for row in changed]
+    found = counts or Counts()
     for row, then in zip(changed, before, strict=True):
-        _replace(counts, then, row.now(), names)
-    counts.settle()
-    if len(changed) > MANY and settled > since:
+        _replace(found, then, row.now(), names)
+    found.settle()
+    if anew:
+        found.due.settle(moment)
+    outdated = snapshot is not None and (anew or moment - snapshot.made_at >= AGING)
+    if (len(changed) > MANY and settled > since) or (outdated and settled >= since):
+        following = Counts() if snapshot is None or anew else _COUNTS.decode(snapshot.counts)
         try:
             for row, then in zip(changed, before, strict=True):
                 _replace(following, then, row.at(settled), names)
         except _ForgottenError:
-            return counts
+            return found
         await _keep(store, account, moment, snapshot, settled, following)
-    return counts
+    return found
 
 
 def _replace(counts: Counts, then: Counted | None, now: Counted | None, names: Mapping[str, str]) -> None:
@@ -228,12 +350,6 @@ def _replace(counts: Counts, then: Counted | None, now: Counted | None, names: M
         counts.add(now, 1, names)
     if then is not None:
         counts.add(then, -1)
-
-
-def _counts(snapshot: CountSnapshot | None, since: str) -> Counts:
-    if snapshot is None or since == _NOTHING:
-        return Counts()
-    return msgspec.json.decode(snapshot.counts, type=Counts)
 
 
 async def _changed(store: DocumentStore, account: ObjectId, since: str) -> list[_Row]:
@@ -261,11 +377,13 @@ async def _keep(
 ) -> None:
     """Put a snapshot in the place of the one before, unless another has taken it."""
     counts.settle()
+    counts.due.settle(moment)
     changes: dict[str, Any] = {
         "generation": store.state.generation,
         "upto": upto,
         "made_at": moment,
-        "counts": msgspec.json.encode(counts),
+        "form": FORM,
+        "counts": msgspec.msgpack.encode(counts),
     }
     if before is None:
         try:

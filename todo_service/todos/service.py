@@ -53,7 +53,7 @@ _OPTIONAL: Final[dict[str, Any]] = {
     "steps": [],
     "recurrence": None,
 }
-_COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags"})
+_COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
 _SEARCHED: Final = frozenset({"title", "description", "steps"})
 
 Decide = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
@@ -416,7 +416,7 @@ class Todos:
         return changed, deleted, here.after(page[-1]) if more else here.finished(), more
 
     async def summary(self, tz: str | None) -> dto.Summary:
-        """Count the todos: see `todos.counts`. Overdue ones, and those due today, are counted in an index.
+        """Count the todos: see `todos.counts`.
 
         Args:
             tz: The IANA time zone whose day today is; None for the account's.
@@ -431,26 +431,27 @@ class Todos:
         moment = now()
         today = moment.astimezone(zone).date()
         starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
-        still_open = [Todo.owner == self._owner, Todo.completed == False]  # noqa: E712  # an expression
-        found, overdue, due_today = await asyncio.gather(
-            counts.count(self._store, self._owner, moment),
-            self._store.count(Todo, *still_open, Todo.due_at < moment),  # type: ignore[operator]  # as above
-            self._store.count(
-                Todo,
-                *still_open,
-                Todo.due_at >= starts,  # type: ignore[operator]  # an expression, which null never meets
-                Todo.due_at < ends,  # type: ignore[operator]  # as above
-            ),
-        )
+        found = await counts.count(self._store, self._owner, moment)
+        overdue, before_today, until_tomorrow = [await self._due_before(found, at) for at in (moment, starts, ends)]
         return dto.Summary(
             open=found.open,
             completed=found.completed,
             overdue=overdue,
-            due_today=due_today,
+            due_today=until_tomorrow - before_today,
             by_priority=dto.PriorityCounts(**{name: found.priorities.get(name, 0) for name in PRIORITIES}),
             by_list=[dto.ListCount(name or None, number) for name, number in sorted(found.lists.items())],
             by_tag=_tag_counts(found),
         )
+
+    async def _due_before(self, found: counts.Counts, moment: datetime) -> int:
+        """Count the open todos that are due before a moment around now: by hours, and what is left in an index."""
+        hour = counts.hour_of(moment)
+        starts = counts.start_of(hour)
+        whole = found.due.before(hour)
+        if starts == moment:
+            return whole
+        part = [Todo.due_at >= starts, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which null never meets
+        return whole + await self._store.count(Todo, Todo.owner == self._owner, Todo.completed == False, *part)  # noqa: E712  # as above
 
     async def tags(self) -> list[dto.TagCount]:
         """Return every tag in use and how many todos have it, by name: see `todos.counts`."""
