@@ -42,7 +42,7 @@ from todo_service.todos.transfer import Transfer
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
 from todo_service.web.counters import LocalCounter, SharedCounter
-from todo_service.web.deadline import Deadline
+from todo_service.web.deadline import Deadline, Watch
 from todo_service.web.docs import DocsController
 from todo_service.web.idempotency import Idempotency, IdempotentRequest
 from todo_service.web.limits import RateLimits
@@ -167,7 +167,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
             "transfer": Provide(transfer_of, sync_to_thread=False),
         },
         middleware=[
-            DefineMiddleware(Deadline),
+            DefineMiddleware(Deadline, watch=Watch()),
             DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits),
             DefineMiddleware(Idempotency, store=store, keys=keys),
         ],

@@ -16,6 +16,31 @@ if TYPE_CHECKING:
 ANSWER_SECONDS: Final = 4.0
 UNHURRIED: Final = "unhurried"
 """The handler option of what takes as long as it has to do, as long as the store answers each call in time."""
+_LOOK_SECONDS: Final = 0.25
+
+
+class Watch:
+    """Looks now and then at all requests whose answers have not begun: a timer for each of them costs more."""
+
+    def __init__(self) -> None:
+        self._waiting: set[_Answer] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, answer: _Answer) -> None:
+        """Look at an answer from now on."""
+        self._waiting.add(answer)
+        if self._timer is None:
+            self._timer = answer.loop.call_later(_LOOK_SECONDS, self._look)
+
+    def discard(self, answer: _Answer) -> None:
+        """Look at an answer no longer."""
+        self._waiting.discard(answer)
+
+    def _look(self) -> None:
+        for answer in list(self._waiting):
+            answer.look()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_LOOK_SECONDS, self._look) if self._waiting else None
 
 
 class Deadline:
@@ -26,44 +51,80 @@ class Deadline:
 
     Args:
         app: What comes next.
+        watch: Looks at the time.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, watch: Watch) -> None:
         self._app = app
+        self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or scope["route_handler"].opt.get(UNHURRIED):
             await self._app(scope, receive, send)
             return
-        loop = asyncio.get_running_loop()
-        begun = False
+        answer = _Answer(receive, send, self._watch)
+        self._watch.add(answer)
         try:
-            async with asyncio.timeout(ANSWER_SECONDS) as timeout:
-
-                async def receive_unhurried() -> ReceiveMessage:
-                    ends = timeout.when()
-                    if ends is None:
-                        return await receive()
-                    asked = loop.time()
-                    timeout.reschedule(None)
-                    message = await receive()
-                    if not begun:
-                        timeout.reschedule(ends + loop.time() - asked)
-                    return message
-
-                async def send_unhurried(message: Message) -> None:
-                    nonlocal begun
-                    if not begun:
-                        begun = True
-                        timeout.reschedule(None)
-                    await send(message)
-
-                await self._app(scope, receive_unhurried, send_unhurried)
-        except TimeoutError:
-            if not timeout.expired():
+            await self._app(scope, answer.receive, answer.send)
+        except asyncio.CancelledError:
+            if not answer.is_late_alone():
                 raise
             raise ProblemError(
                 "unavailable",
                 "the answer took too long and was broken off",
                 headers={"Retry-After": str(STORE_RETRY_SECONDS)},
             ) from None
+        finally:
+            answer.end()
+
+
+class _Answer:
+    """An answer that is to begin in time."""
+
+    __slots__ = ("_cancelling", "_late", "_left", "_receive", "_send", "_since", "_task", "_watch", "loop")
+
+    def __init__(self, receive: Receive, send: Send, watch: Watch) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # a server runs each request in one
+        self.loop = asyncio.get_running_loop()
+        self._receive = receive
+        self._send = send
+        self._watch = watch
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._late = False
+        self._left = ANSWER_SECONDS
+        self._since: float | None = self.loop.time()
+
+    async def receive(self) -> ReceiveMessage:
+        """Receive what the client sends; the time stands still meanwhile."""
+        if self._since is None:
+            return await self._receive()
+        self._left -= self.loop.time() - self._since
+        self._since = None
+        message = await self._receive()
+        self._since = self.loop.time()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, which has begun."""
+        self._watch.discard(self)
+        await self._send(message)
+
+    def look(self) -> None:
+        """Break off what is late."""
+        if not self._late and self._since is not None and self.loop.time() - self._since >= self._left:
+            self._late = True
+            self._task.cancel()
+
+    def is_late_alone(self) -> bool:
+        """Tell whether the request was cancelled for its answer was late, and for no other reason; asked once."""
+        late, self._late = self._late, False
+        return late and self._task.uncancel() <= self._cancelling
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._watch.discard(self)
+        if self._late:
+            # whoever was cancelled has raised something else
+            self._task.uncancel()
