@@ -54,11 +54,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Final, TypeVar, overload
+from functools import cache
+from typing import Any, Final, TypeVar, get_args, overload
 
 import msgspec
 from bson import ObjectId, Timestamp
-from odmantic import Model
+from odmantic import EmbeddedModel, Model
 from odmantic.query import QueryExpression, SortExpression
 from pydantic_core import CoreSchema, core_schema
 
@@ -79,6 +80,30 @@ class Stamp(Timestamp):
 
 UNSTAMPED: Final = Stamp(0, 0)
 """What a stamp is before the store has written the document."""
+
+
+class AsStored(msgspec.Struct, frozen=True):
+    """A Struct whose values are those that the model has, not texts."""
+
+
+@cache
+def struct_of(model: type[Model]) -> type[Any]:
+    """Return a Struct with a model's fields: whoever only reads needs no model, which costs several times as much.
+
+    Values are as they were stored, embedded models are models; nothing is validated again.
+    """
+    fields: list[Any] = []
+    for name, field in model.model_fields.items():
+        kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
+        embedding = any(issubclass(kind, EmbeddedModel) for kind in kinds)
+        factory = field.default_factory
+        default: Any = {"default": field.default} if factory is None else {"default_factory": factory}
+        optional = () if field.is_required() else (msgspec.field(**default),)
+        fields.append((name, field.annotation if embedding else Any, *optional))
+    keys = {name: field.key_name for name, field in model.__odm_fields__.items() if field.key_name != "_id"}
+    name = f"{model.__name__}AsStored"
+    return msgspec.defstruct(name, fields, bases=(AsStored,), rename=keys, frozen=True, kw_only=True)
+
 
 ModelT = TypeVar("ModelT", bound=Model)
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -251,7 +276,8 @@ class DocumentStore(abc.ABC):
             into: A Struct that takes the fields it names by the document's keys (`id` for `_id`), converted from the
                 stored BSON without building the model. Where the Struct says `str`, an ObjectId arrives as 24 hex
                 digits and a time as RFC 3339 text in UTC with milliseconds and `Z`; where it says `datetime`, a time
-                arrives as one with a UTC offset. It is not to be changed: others may have been given the same.
+                arrives as one with a UTC offset. One of `struct_of` has the values that the model has. It is not to be
+                changed: others may have been given the same.
 
         Returns:
             The document, as a model or as the Struct, or None. Which one if several match is not said.

@@ -13,10 +13,10 @@ import msgspec
 from bson import ObjectId, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
 from bson.raw_bson import RawBSONDocument
-from odmantic import Model
+from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import ModelT, Stamp, UnsupportedExpression
+from todo_service.store.base import AsStored, ModelT, Stamp, UnsupportedExpression
 
 
 class _ObjectIdText(TypeDecoder):
@@ -63,10 +63,38 @@ RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
 """BSON as it is; the error handler, as for `PLAIN`, is for what MongoDB says."""
 _IDENTITY_ELEMENT: Final = b"\x07_id\x00"
 _IDENTITY: Final = slice(9, 21)
+_ENCODED: Final = (datetime, ObjectId, Timestamp)
+"""What is encoded alike whatever class of it a value has."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})
 _REMEMBERED: Final = 2048
 _REMEMBERED_BYTES: Final = 2048
 """How many documents are remembered decoded, and how long each may be: about 25 MB at most."""
+
+
+def dump(document: Model) -> dict[str, Any]:
+    """Return a model as it is stored."""
+    values = _dumped(document)
+    return document.model_dump_doc() if values is None else values
+
+
+def _dumped(document: Model | EmbeddedModel) -> dict[str, Any] | None:
+    """Return what ODMantic stores of a model, in a fraction of its time; None where it stores a value otherwise."""
+    values: dict[str, Any] = {}
+    for name, key in _keys(type(document)):
+        value = getattr(document, name)
+        if not _is_plain(value) and not isinstance(value, _ENCODED):
+            if type(value) is not list:
+                return None
+            value = [_dumped(element) if isinstance(element, EmbeddedModel) else None for element in value]
+            if None in value:
+                return None
+        values[key] = value
+    return values
+
+
+@cache
+def _keys(model: type[Model | EmbeddedModel]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, field.key_name) for name, field in model.__odm_fields__.items())
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -116,9 +144,14 @@ def result_of(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
 
 
 def _convert(raw: bytes, into: type[Any]) -> Any:
-    document = decode(raw, TEXT)
+    stored = issubclass(into, AsStored)
+    document = decode(raw, PLAIN if stored else TEXT)
     document["id"] = document.pop("_id", None)
-    return msgspec.convert(document, into)
+    return msgspec.convert(document, into, dec_hook=_embedded if stored else None)
+
+
+def _embedded(kind: type[EmbeddedModel], value: Any) -> EmbeddedModel:
+    return kind.model_validate_doc(value)
 
 
 _converted = lru_cache(_REMEMBERED)(_convert)

@@ -41,6 +41,7 @@ from todo_service.store.damage import is_damaged
 from todo_service.store.documents import (
     changed_keys,
     decode,
+    dump,
     encode,
     identity_first,
     identity_of,
@@ -154,7 +155,7 @@ class EmbeddedStore(DocumentStore):
 
     async def insert(self, *documents: Model) -> None:
         """See `DocumentStore.insert`."""
-        prepared = [(type(document), document.model_dump_doc()) for document in documents]
+        prepared = [(type(document), dump(document)) for document in documents]
 
         def work(transaction: lmdb.Transaction) -> None:
             for model, document in prepared:

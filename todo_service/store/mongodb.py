@@ -52,6 +52,7 @@ from todo_service.store.documents import (
     PLAIN,
     RAW,
     changed_keys,
+    dump,
     encode,
     fields_of,
     identity_first,
@@ -157,9 +158,9 @@ class MongoDBStore(DocumentStore):
         # the server itself puts its clock where a document has an empty timestamp
         async with _calling(model):
             if len(documents) == 1:
-                await self._collection(model).insert_one(documents[0].model_dump_doc())
+                await self._collection(model).insert_one(dump(documents[0]))
             else:
-                await self._collection(model).insert_many([document.model_dump_doc() for document in documents])
+                await self._collection(model).insert_many([dump(document) for document in documents])
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
 from todo_service.timestamps import now
 from todo_service.todos import counts, dto
 from todo_service.todos.changes import BY_CHANGE, Change, Place, Since
@@ -341,7 +341,7 @@ class Todos:
         """
         emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "completed_at": None}
         while True:
-            todo = await self._store.get(Todo, *self._this(todo_id))
+            todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
             if todo is None:
                 done = [Todo.id == ObjectId(todo_id), Todo.marks == mark]
                 if mark is not None and await self._store.update(Todo, Todo.account == self._owner, *done, changes={}):
@@ -462,7 +462,7 @@ class Todos:
     ) -> dto.Todo:
         """Change a todo as a rule decides from what it is; a rule that changes nothing leaves its version as it is."""
         while True:
-            todo = await self._store.get(Todo, *self._this(todo_id))
+            todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
             if todo is None:
                 raise NotFound("there is no such todo")
             if mark is not None and mark in todo.marks:

@@ -1,0 +1,116 @@
+"""Documents between models, BSON and Structs: the short ways give what ODMantic gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import bson
+import msgspec
+import pytest
+from bson import Timestamp
+from odmantic import EmbeddedModel, Model, ObjectId
+from polyfactory.factories.pydantic_factory import ModelFactory
+
+from todo_service.app import MODELS
+from todo_service.store.base import Stamp, struct_of
+from todo_service.store.documents import decode, dump, encode, result_of
+from todo_service.timestamps import Timestamp as Moment
+from todo_service.todos.documents import Step, Todo
+
+
+class Values(ModelFactory[Any]):
+    """Makes models of any sort."""
+
+    __is_base_factory__ = True
+    __random_seed__ = 1
+    __randomize_collection_length__ = True
+
+    @classmethod
+    def get_provider_map(cls) -> dict[Any, Callable[[], Any]]:
+        def moment() -> datetime:
+            return datetime.fromtimestamp(cls.__random__.randrange(2**31), UTC)
+
+        def stamp() -> Stamp:
+            return Stamp(cls.__random__.randrange(2**31), 1)
+
+        own: dict[Any, Callable[[], Any]] = {ObjectId: ObjectId, bson.ObjectId: ObjectId, Stamp: stamp}
+        kinds = {field.annotation for model in MODELS for field in model.model_fields.values()}
+        own |= {kind: moment for kind in kinds if isinstance(kind, type) and issubclass(kind, datetime)}
+        return super().get_provider_map() | own
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_model_is_stored_as_odmantic_stores_it(model: type[Model]) -> None:
+    factory = ModelFactory.create_factory(model, bases=(Values,))
+    for document in factory.batch(50):
+        assert dump(document) == document.model_dump_doc()
+        assert bson.encode(dump(document)) == bson.encode(document.model_dump_doc())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_struct_has_what_the_model_has(model: type[Model]) -> None:
+    factory = ModelFactory.create_factory(model, bases=(Values,))
+    for document in factory.batch(50):
+        raw = encode(dump(document))
+        expected = model.model_validate_doc(decode(raw))
+        found = result_of(raw, model, struct_of(model))
+        assert {name: getattr(found, name) for name in model.model_fields} == {
+            name: getattr(expected, name) for name in model.model_fields
+        }
+
+
+class Price(EmbeddedModel):
+    """A part that ODMantic stores otherwise than it is."""
+
+    amount: Decimal
+
+
+class Odd(Model):
+    """A model that may not be stored as it is."""
+
+    amount: Decimal | None = None
+    several: list[Decimal] = []
+    prices: list[Price] = []
+
+
+class Odder(Model):
+    """A model that never is."""
+
+    step: Step
+
+
+PRICE = Price(amount=Decimal("1.5"))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        Odd(id=ObjectId()),
+        Odd(id=ObjectId(), amount=Decimal(1)),
+        Odd(id=ObjectId(), several=[Decimal(1)]),
+        Odd(id=ObjectId(), prices=[PRICE, PRICE]),
+        Odder(id=ObjectId(), step=Step(id="1", title="a", completed=True)),
+    ],
+    ids=["nothing", "a value", "values", "parts", "a part"],
+)
+def test_what_odmantic_stores_otherwise_is_stored_so(document: Model) -> None:
+    assert dump(document) == document.model_dump_doc()
+
+
+def test_a_struct_takes_a_default_where_a_key_is_missing_and_is_frozen() -> None:
+    document = ModelFactory.create_factory(Todo, bases=(Values,)).build(due_at=Moment.parse("2027-01-31T09:00:00Z"))
+    stored = dump(document)
+    for key in ("marks", "past", "changed", "purge_at"):
+        del stored[key]
+
+    found = result_of(encode(stored), Todo, struct_of(Todo))
+
+    assert (found.marks, found.past, found.changed, found.purge_at) == ([], [], Timestamp(0, 0), None)
+    assert found.due_at == datetime(2027, 1, 31, 9, tzinfo=UTC)
+    with pytest.raises(AttributeError):
+        found.version = 2
+    with pytest.raises(msgspec.ValidationError):
+        result_of(encode({"_id": ObjectId()}), Todo, struct_of(Todo))
