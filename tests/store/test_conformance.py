@@ -828,10 +828,16 @@ async def test_other_regular_expressions_are_refused(store: DocumentStore, patte
 
 async def test_a_count_stops_where_it_may(store: DocumentStore) -> None:
     await store.insert(*(thing(value=number) for number in range(7)))
+    await store.insert(*(thing(value=number, shelf="other") for number in range(3)))
+    either: Any = Thing.shelf.in_(["shelf", "other", "none"])
 
     counted = [await store.count(Thing, Thing.shelf == "shelf", Thing.value > 1, limit=limit) for limit in (1, 4, 9)]
+    of_both = [await store.count(Thing, either, limit=limit) for limit in (1, 2, 3, 4, 9, 10, 11)]
+    looked = [await store.count(Thing, either, Thing.version == 1, limit=limit) for limit in (3, 9, 11)]
 
     assert counted == [1, 4, 5]
+    assert of_both == [1, 2, 3, 4, 9, 10, 10]
+    assert looked == [3, 9, 10]
 
 
 async def test_several_values_of_a_leading_field_are_merged_in_order(store: DocumentStore) -> None:

@@ -81,15 +81,24 @@ class WatchedStore(EmbeddedStore):
 
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
         walk = super()._walk(model, nodes, sort)
-        entries, place = walk._entries, len(self.calls)
+        entries, number, place = walk._entries, walk.number, len(self.calls)
         self.calls.append(Seen(plan(model, nodes, sort).declared.name, 0))
+
+        def look(looks: int) -> None:
+            self.calls[place] = Seen(self.calls[place].name, self.calls[place].looks + looks)
 
         def counted(*arguments: Any) -> Iterator[tuple[bytes, bytes]]:
             for entry in entries(*arguments):
-                self.calls[place] = Seen(self.calls[place].name, self.calls[place].looks + 1)
+                look(1)
                 yield entry
 
+        def numbered(*arguments: Any) -> int | None:
+            found = number(*arguments)
+            look(found or 0)
+            return found
+
         walk._entries = counted  # type: ignore[method-assign, assignment]  # it watches
+        walk.number = numbered  # type: ignore[method-assign, assignment]  # as above
         return walk
 
 

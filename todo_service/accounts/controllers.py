@@ -213,9 +213,7 @@ class SessionsController(Controller):
         context = b"sessions" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.page(request.user, query.limit, after)
-        return answer_page(
-            request, dto.SessionPage(items, request.cursors.seal(position, context) if position is not None else None)
-        )
+        return answer_page(request, dto.SessionPage(items, request.cursors.following(position, context)))
 
     @delete(
         "/",
@@ -277,9 +275,7 @@ class ApiKeysController(Controller):
         context = b"api-keys" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.page(request.user.user_id, query.limit, after)
-        return answer_page(
-            request, dto.ApiKeyPage(items, request.cursors.seal(position, context) if position is not None else None)
-        )
+        return answer_page(request, dto.ApiKeyPage(items, request.cursors.following(position, context)))
 
     @delete(
         "/{key_id:str}",

@@ -62,6 +62,7 @@ _META: Final = "meta"
 _CLOCK: Final = b"clock"
 _STATE: Final = b"state"
 _INLINE: Final = 500
+_COUNTED_INLINE: Final = 2000
 _SLICE: Final = 500
 _SNAPSHOT_SLICE: Final = 1000
 _SNAPSHOT_BYTES: Final = 2**22
@@ -205,7 +206,9 @@ class EmbeddedStore(DocumentStore):
         nodes = normalise(where)
         matches = predicate(nodes)
         single = _identity_in(nodes)
-        identities = [single] if single is not None else await self._identities(model, nodes)
+        identities = (
+            [single] if single is not None else await self._take(self._walk(model, nodes, None).identities, None)
+        )
 
         def work_on(part: list[bytes]) -> Callable[[lmdb.Transaction], int]:
             return lambda transaction: sum(self._remove(transaction, model, identity, matches) for identity in part)
@@ -221,7 +224,13 @@ class EmbeddedStore(DocumentStore):
         single = _identity_in(nodes)
         if single is not None:
             return int(self._get_by_id(model, single, nodes) is not None)
-        return len(await self._identities(model, nodes, limit))
+        walk = self._walk(model, nodes, None)
+        if limit is not None and limit <= _COUNTED_INLINE:
+            with self._opened().reading() as transaction:
+                number = walk.number(transaction, max(0, limit))
+            if number is not None:
+                return number
+        return len(await self._take(walk.identities, limit))
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`. One write is carried out at a time, and takes its stamp while it is."""
@@ -322,10 +331,6 @@ class EmbeddedStore(DocumentStore):
     async def _collect(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int) -> list[bytes]:
         walk = self._walk(model, nodes, sort)
         return await self._take(walk.documents, limit)
-
-    async def _identities(self, model: type[Model], nodes: tuple[Node, ...], limit: int | None = None) -> list[bytes]:
-        walk = self._walk(model, nodes, None)
-        return await self._take(walk.identities, limit)
 
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
         collection = self._collection(model)
@@ -509,6 +514,9 @@ class _EmbeddedSnapshot(Snapshot):
 
 class PrimaryWalk(Walk):
     """Goes through documents in the order of their ids."""
+
+    def number(self, transaction: lmdb.Transaction, most: int) -> None:
+        """Have them gone through: there are no entries, but the documents themselves."""
 
     def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
         # the documents' own keys are ids without the tag that an index gives them

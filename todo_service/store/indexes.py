@@ -8,8 +8,9 @@ not know: a walk puts them in order by the documents themselves.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from itertools import product, takewhile
+from itertools import islice, product, takewhile
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -146,6 +147,18 @@ class Walk:
         for identity, raw in self._walk(transaction):
             matches = raw is not None or self._residual is None or self._holds(transaction, identity, self._residual)
             yield identity if matches else None
+
+    def number(self, transaction: lmdb.Transaction, most: int) -> int | None:
+        """Return how many documents match, `most` at most, where the entries alone tell; else None."""
+        if self._residual is not None or self._repeating:
+            return None
+        found = 0
+        for part in self._ranges:
+            with transaction.cursor(self._index) as cursor:
+                if cursor.set_range(part.start) if part.start else cursor.first():
+                    keys = list(islice(cursor.iternext(keys=True, values=False), most - found))
+                    found += bisect_left(keys, part.end)
+        return found
 
     def documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the BSON of each document that matches, and None for each that was looked at and does not."""

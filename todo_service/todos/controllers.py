@@ -122,9 +122,7 @@ class TodosController(Controller):
         )
         after = request.cursors.open(query.cursor, Position, context) if query.cursor is not UNSET else None
         items, position = await todos.page(query, after)
-        return answer_page(
-            request, dto.TodoPage(items, request.cursors.seal(position, context) if position is not None else None)
-        )
+        return answer_page(request, dto.TodoPage(items, request.cursors.following(position, context)))
 
     @post(
         "/batch",
@@ -390,9 +388,7 @@ class ListsController(Controller):
         context = b"lists" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
         items, position = await lists.page(query.limit, after)
-        return answer_page(
-            request, dto.ListPage(items, request.cursors.seal(position, context) if position is not None else None)
-        )
+        return answer_page(request, dto.ListPage(items, request.cursors.following(position, context)))
 
     @get(
         "/{list_id:str}",

@@ -23,6 +23,7 @@ from todo_service.todos.query import (
     FEW,
     PRIORITIES,
     Position,
+    Span,
     arranged,
     filters_of,
     not_overdue,
@@ -225,24 +226,35 @@ class Todos:
         wanted = query.limit + 1
         found = None if len(filters) == 1 or ordered(query) else await self._few(query, filters, late, after)
         if found is None:
-            found = []
-            every = [condition for conditions in filters for condition in conditions]
-            for span in spans(query, after):
-                # the store reads the index that holds the first conditions
-                found += await self._store.find(
-                    Todo,
-                    Todo.owner == self._owner,
-                    *span.where,
-                    *every,
-                    *late,
-                    sort=span.sort,
-                    limit=wanted - len(found),
-                    into=dto.Todo,
-                )
-                if len(found) == wanted:
-                    break
+            every = [*(condition for conditions in filters for condition in conditions), *late]
+            # what is equal to the last todo of the page before is seldom anything, but for priorities
+            together = 1 if after is None or query.sort.endswith("priority") else 2
+            found = await self._spanned(list(spans(query, after)), every, wanted, together)
         page = found[: query.limit]
         return page, position_of(query.sort, page[-1]) if len(found) > len(page) else None
+
+    async def _spanned(self, parts: list[Span], every: list[Condition], wanted: int, together: int) -> list[dto.Todo]:
+        """Read spans until there are as many todos as are wanted.
+
+        Args:
+            parts: The spans.
+            every: What holds for every todo.
+            wanted: How many todos.
+            together: How many of the first spans are asked for at once, since one alone is likely to be too little.
+        """
+
+        def reading(span: Span, limit: int) -> Awaitable[list[dto.Todo]]:
+            # the store reads the index that holds the first conditions
+            where = (Todo.owner == self._owner, *span.where, *every)
+            return self._store.find(Todo, *where, sort=span.sort, limit=limit, into=dto.Todo)
+
+        first, rest = parts[:together], parts[together:]
+        found = [todo for part in await asyncio.gather(*(reading(span, wanted) for span in first)) for todo in part]
+        for span in rest:
+            if len(found) >= wanted:
+                break
+            found += await reading(span, wanted - len(found))
+        return found[:wanted]
 
     async def _few(
         self, query: dto.TodoQuery, filters: list[list[Condition]], late: list[Condition], after: Position | None

@@ -63,6 +63,10 @@ class Cursors:
         except (ValueError, binascii.Error, msgspec.DecodeError):
             raise invalid_parameter(name, f"this {name} is broken, or belongs to another list or filter") from None
 
+    def following(self, position: Any | None, context: bytes) -> str | None:
+        """Seal where the next page begins, if there is one; arguments as in `seal`."""
+        return self.seal(position, context) if position is not None else None
+
     @staticmethod
     def _seal(key: bytes, payload: bytes, context: bytes) -> bytes:
         length = len(context).to_bytes(4, "big")
