@@ -128,9 +128,9 @@ async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litest
         case "it is too old":
             wrong["made_at"] = snapshot.made_at - counts.USABLE
         case "it is of another generation":
-            wrong["generation"] = "another"
+            wrong["generation"] = f"{counts.FORM}:another"
         case "it has another form":
-            wrong["form"] = counts.FORM - 1
+            wrong["generation"] = snapshot.generation.replace(str(counts.FORM), "1", 1)
         case "hours around now were too many":
             due.end = counts.hour_of(snapshot.made_at) + 24
         case "the clock was set back":
@@ -189,7 +189,7 @@ async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Lite
         await store.insert(CountSnapshot(id=account, generation="another", upto="0" * 16, made_at=made_at, counts=b""))
 
     renewed = await snapshots(store)
-    while {found.generation for found in renewed.values()} != {store.state.generation}:
+    while {found.generation for found in renewed.values()} != {counts.generation_of(store)}:
         await counts.renew(store, now())
         renewed = await snapshots(store)
     old = renewed[accounts[0]].made_at - counts.AGING

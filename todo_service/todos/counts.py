@@ -47,7 +47,7 @@ USABLE: Final = timedelta(days=30)
 AGING: Final = timedelta(days=15)
 """How old a snapshot is renewed, even if little has changed."""
 FORM: Final = 2
-"""How a snapshot's counts are written; those of another form are not read."""
+"""How counts are written."""
 HOURS: Final = 10_000
 """How many hours are counted of which at least one todo is due in each."""
 _RENEWED_AT_ONCE: Final = 20
@@ -63,14 +63,13 @@ _DIGEST_BYTES: Final = 9
 class CountSnapshot(Model):
     """An account's counts as of a stamp. Its id is the account's.
 
-    `upto` is the stamp, `generation` the store's, whose stamps alone it can be compared with; `counts` is `Counts` in
-    MessagePack.
+    `upto` is the stamp, `counts` is `Counts` in MessagePack. `generation` is the form of the counts and the store's own
+    generation (`generation_of`): of another form they cannot be read, of another generation not be compared.
     """
 
     generation: str
     upto: str
     made_at: datetime
-    form: int = 1
     counts: bytes
 
     model_config = {
@@ -258,6 +257,11 @@ def text_of(stamp: Timestamp) -> str:
     return f"{stamp.time:08x}{stamp.inc:08x}"
 
 
+def generation_of(store: DocumentStore) -> str:
+    """Return the generation that snapshots have which can be used."""
+    return f"{FORM}:{store.state.generation}"
+
+
 async def count(store: DocumentStore, account: ObjectId, moment: datetime) -> Counts:
     """Count an account's todos.
 
@@ -267,7 +271,7 @@ async def count(store: DocumentStore, account: ObjectId, moment: datetime) -> Co
         moment: The present moment.
     """
     snapshot = await store.get(CountSnapshot, CountSnapshot.id == account)
-    counts = _usable(snapshot, store.state.generation, moment)
+    counts = _usable(snapshot, generation_of(store), moment)
     if counts is not None:
         try:
             return await _count_from(store, account, moment, snapshot, counts)
@@ -278,7 +282,7 @@ async def count(store: DocumentStore, account: ObjectId, moment: datetime) -> Co
 
 def _usable(snapshot: CountSnapshot | None, generation: str, moment: datetime) -> Counts | None:
     """Return a snapshot's counts, unless they are to be counted anew."""
-    if snapshot is None or (snapshot.generation, snapshot.form) != (generation, FORM):
+    if snapshot is None or snapshot.generation != generation:
         return None
     counts = _COUNTS.decode(snapshot.counts)
     return counts if moment - snapshot.made_at < USABLE and counts.due.tells(moment) else None
@@ -295,7 +299,7 @@ async def follow(store: DocumentStore, account: ObjectId, made: ObjectId, moment
 
 
 async def renew(store: DocumentStore, moment: datetime) -> None:
-    """Count where the snapshot is of another generation, or grows old; a few at a time.
+    """Count where the snapshot is of another generation or grows old; a few at a time.
 
     Args:
         store: Where the snapshots are.
@@ -304,7 +308,7 @@ async def renew(store: DocumentStore, moment: datetime) -> None:
     Raises:
         StoreUnavailable: some may not have been renewed.
     """
-    generation = store.state.generation
+    generation = generation_of(store)
     for where in (
         [CountSnapshot.generation < generation],
         [CountSnapshot.generation > generation],
@@ -379,10 +383,9 @@ async def _keep(
     counts.settle()
     counts.due.settle(moment)
     changes: dict[str, Any] = {
-        "generation": store.state.generation,
+        "generation": generation_of(store),
         "upto": upto,
         "made_at": moment,
-        "form": FORM,
         "counts": msgspec.msgpack.encode(counts),
     }
     if before is None:
