@@ -77,7 +77,7 @@ class Odd(Model):
 
 
 class Odder(Model):
-    """A model that never is."""
+    """A model with one part."""
 
     step: Step
 

@@ -59,10 +59,9 @@ async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> No
     assert (summary["open"], summary["completed"]) == (len(todos) - completed, completed)
     assert {name: number for name, number in summary["by_priority"].items() if number} == priorities
     assert {one["list_id"]: one["count"] for one in summary["by_list"]} == lists
-    due = [
-        datetime.fromisoformat(todo["due_at"]) for todo in todos.values() if todo["due_at"] and not todo["completed"]
-    ]
-    today = [at for at in due if at.date() == moment.date()]
-    assert (summary["overdue"], summary["due_today"]) == (sum(at < moment for at in due), len(today))
+    open_ones = [todo["due_at"] for todo in todos.values() if todo["due_at"] and not todo["completed"]]
+    moments = [datetime.fromisoformat(text) for text in open_ones]
+    today = [at for at in moments if at.date() == moment.date()]
+    assert (summary["overdue"], summary["due_today"]) == (sum(at < moment for at in moments), len(today))
     counted = Counter(tag for todo in todos.values() for tag in todo["tags"])
     assert tags == summary["by_tag"] == [{"name": name, "count": counted[name]} for name in sorted(counted)]

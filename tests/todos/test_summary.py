@@ -70,9 +70,13 @@ async def kept(person: Person, store: DocumentStore) -> CountSnapshot:
     last = max([counts.text_of(todo.changed) async for todo in store.scan(Todo)])
     while True:
         await assert_counted(person, await everything(person))
-        for snapshot in [found async for found in store.scan(CountSnapshot)]:
+        for snapshot in (await snapshots(store)).values():
             if snapshot.upto >= last:
                 return snapshot
+
+
+async def snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
+    return {found.id: found async for found in store.scan(CountSnapshot)}
 
 
 @pytest.mark.usefixtures("keeping")
@@ -97,10 +101,8 @@ async def test_an_account_that_grows_unasked_is_counted_meanwhile(
     store: DocumentStore = app.state.store
     monkeypatch.setattr(counts, "EVERY", 1)
 
-    snapshots: list[CountSnapshot] = []
-    while not snapshots:  # on MongoDB nothing is settled in the first second
+    while not await snapshots(store):  # on MongoDB nothing is settled in the first second
         await ada.todo()
-        snapshots = [found async for found in store.scan(CountSnapshot)]
 
     await assert_counted(ada, await everything(ada))
 
@@ -122,7 +124,7 @@ async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litest
     todo = await ada.todo(tags=["home"])
     snapshot = await kept(ada, store)
 
-    due = msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due
+    hours = msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due
     wrong: dict[str, Any] = {}
     match broken:
         case "it is too old":
@@ -132,13 +134,13 @@ async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litest
         case "it has another form":
             wrong["generation"] = snapshot.generation.replace(str(counts.FORM), "1", 1)
         case "hours around now were too many":
-            due.end = counts.hour_of(snapshot.made_at) + 24
+            hours.end = counts.hour_of(snapshot.made_at) + 24
         case "the clock was set back":
-            due.first = counts.hour_of(snapshot.made_at)
+            hours.first = counts.hour_of(snapshot.made_at)
         case _:
             for number in range(counts.PAST + 1):
                 await ada.patch(f"/v1/todos/{todo['id']}", json={"priority": ("low", "high")[number % 2]})
-    wrong["counts"] = msgspec.msgpack.encode(counts.Counts(open=700, due=due))
+    wrong["counts"] = msgspec.msgpack.encode(counts.Counts(open=700, due=hours))
     await store.update(CountSnapshot, CountSnapshot.id == snapshot.id, changes=wrong)
 
     await assert_counted(ada, await everything(ada))
@@ -202,10 +204,6 @@ async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Lite
     await assert_counted(ada, await everything(ada))
 
 
-async def snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
-    return {found.id: found async for found in store.scan(CountSnapshot)}
-
-
 @pytest.mark.usefixtures("keeping")
 async def test_a_deleted_account_s_counts_are_forgotten(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
@@ -214,7 +212,7 @@ async def test_a_deleted_account_s_counts_are_forgotten(ada: Person, app: Litest
 
     assert (await ada.delete("/v1/users/me", json={"password": ada.password})).status_code == 204
 
-    assert [found async for found in store.scan(CountSnapshot)] == []
+    assert await snapshots(store) == {}
 
 
 async def test_today_is_a_day_of_the_time_zone(ada: Person) -> None:

@@ -71,25 +71,35 @@ _REMEMBERED_BYTES: Final = 2048
 """How many documents are remembered decoded, and how long each may be: about 25 MB at most."""
 
 
+class _StoredOtherwiseError(Exception):
+    """Only ODMantic knows how a value is stored."""
+
+
 def dump(document: Model) -> dict[str, Any]:
-    """Return a model as it is stored."""
-    values = _dumped(document)
-    return document.model_dump_doc() if values is None else values
+    """Return a model as ODMantic stores it, mostly in a fraction of its time."""
+    try:
+        return _fields(document)
+    except _StoredOtherwiseError:
+        return document.model_dump_doc()
 
 
-def _dumped(document: Model | EmbeddedModel) -> dict[str, Any] | None:
-    """Return what ODMantic stores of a model, in a fraction of its time; None where it stores a value otherwise."""
-    values: dict[str, Any] = {}
-    for name, key in _keys(type(document)):
-        value = getattr(document, name)
-        if not _is_plain(value) and not isinstance(value, _ENCODED):
-            if type(value) is not list:
-                return None
-            value = [_dumped(element) if isinstance(element, EmbeddedModel) else None for element in value]
-            if None in value:
-                return None
-        values[key] = value
-    return values
+def _fields(document: Model | EmbeddedModel) -> dict[str, Any]:
+    return {key: _stored(getattr(document, name)) for name, key in _keys(type(document))}
+
+
+def _stored(value: Any) -> Any:
+    """Return a value as ODMantic stores it.
+
+    Raises:
+        _StoredOtherwiseError: it is of a sort that is not stored as it is, nor part by part.
+    """
+    if _is_plain(value):
+        return value
+    if type(value) is list:
+        return [_stored(element) for element in value]
+    if isinstance(value, EmbeddedModel):
+        return _fields(value)
+    raise _StoredOtherwiseError
 
 
 @cache
@@ -204,14 +214,17 @@ def changed_keys(model: type[Model], changes: Mapping[str, Any]) -> dict[str, An
         if name not in model.__odm_fields__ or name == model.__primary_field__:
             raise UnsupportedExpression(f"{name} is no field of {model.__name__} that can change")
         values[name] = _adapter(model, name).validate_python(value)
-    if all(_is_plain(value) for value in values.values()):
-        return {model.__odm_fields__[name].key_name: value for name, value in values.items()}
-    return model.model_construct(**values).model_dump_doc(include=set(values))
+    try:
+        return {model.__odm_fields__[name].key_name: _stored(value) for name, value in values.items()}
+    except _StoredOtherwiseError:
+        return model.model_construct(**values).model_dump_doc(include=set(values))
 
 
 def _is_plain(value: Any) -> bool:
     """Tell whether ODMantic stores a value as it is."""
-    return type(value) in _PLAIN or (type(value) is list and all(type(element) in _PLAIN for element in value))
+    if type(value) is list:
+        return all(type(element) in _PLAIN for element in value)
+    return type(value) in _PLAIN or isinstance(value, _ENCODED)
 
 
 @cache

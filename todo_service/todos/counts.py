@@ -324,8 +324,8 @@ async def _count_from(
     """Count from a snapshot's counts, or anew, and replace the snapshot where that is due."""
     # asked before anything is read, for what it is good for
     settled = text_of(await store.settled())
-    anew = snapshot is None or counts is None
-    since = _NOTHING if snapshot is None or counts is None else snapshot.upto
+    anew = counts is None
+    since = _NOTHING if snapshot is None or anew else snapshot.upto
     changed = await _changed(store, account, since)
     names = {_digest(tag): tag for row in changed for tag in row.tags}
     before = [None if anew else row.at(since) for row in changed]

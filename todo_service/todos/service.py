@@ -444,7 +444,9 @@ class Todos:
         today = moment.astimezone(zone).date()
         starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
         found = await counts.count(self._store, self._owner, moment)
-        overdue, before_today, until_tomorrow = [await self._due_before(found, at) for at in (moment, starts, ends)]
+        overdue, before_today, until_tomorrow = await asyncio.gather(
+            *(self._due_before(found, at) for at in (moment, starts, ends))
+        )
         return dto.Summary(
             open=found.open,
             completed=found.completed,
