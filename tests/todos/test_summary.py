@@ -170,12 +170,13 @@ async def test_hours_far_ahead_are_counted_when_they_come_near(
 ) -> None:
     store: DocumentStore = app.state.store
     monkeypatch.setattr(counts, "HOURS", 3)
+    this_hour = counts.start_of(counts.hour_of(now()))
     for hour in (-2, 1, 100, 200, 300, 400, 400):
-        await ada.todo(due_at=(datetime.now(UTC) + timedelta(hours=hour, minutes=7)).isoformat())
+        await ada.todo(due_at=(this_hour + timedelta(hours=hour, minutes=7)).isoformat())
     snapshot = await kept(ada, store)
 
     assert len(msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due.hours) == 3
-    later = datetime.now(UTC) + timedelta(hours=399)
+    later = this_hour + timedelta(hours=399)
     found = (await counts.count(store, snapshot.id, later)).due
     hour = counts.hour_of(later)
     assert (found.before(hour + 1), found.between(hour + 1, hour + 2)) == (5, 2)
