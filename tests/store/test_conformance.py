@@ -571,6 +571,95 @@ class TestUnique:
             await store.update(Badge, Badge.id == second.id, changes={"label": "🌱" * 300 + "a"})
 
 
+class TestAtTheSameTime:
+    async def test_each_who_reads_gets_what_they_asked_for(self, store: DocumentStore) -> None:
+        things = [thing(name=f"{number}", version=number) for number in range(150)]
+        await store.insert(*things)
+
+        found = await asyncio.gather(*(store.get(Thing, Thing.id == one.id) for one in reversed(things)))
+        views = await asyncio.gather(*(store.get(Thing, Thing.id == one.id, into=ThingView) for one in things))
+        # of the same document, by different conditions, on fields that the Struct does not take
+        versions = await asyncio.gather(
+            *(store.get(Thing, Thing.id == things[7].id, Thing.version == n, into=ThingView) for n in range(10))
+        )
+        neither = await asyncio.gather(*(store.get(Thing, Thing.id == ObjectId()) for _ in range(3)))
+
+        assert found == things[::-1]
+        assert [view and (view.id, view.name) for view in views] == [(str(one.id), one.name) for one in things]
+        assert [view and view.name for view in versions] == [None] * 7 + ["7"] + [None] * 2
+        assert neither == [None] * 3
+
+    async def test_a_condition_may_be_one_of_two(self, store: DocumentStore) -> None:
+        things = [thing(version=number, name="x" * (number % 2)) for number in range(8)]
+        await store.insert(*things)
+
+        found = await asyncio.gather(
+            *(
+                store.get(Thing, Thing.id == one.id, (Thing.version == 2) | (Thing.name == "x"), into=ThingView)
+                for one in things
+            )
+        )
+
+        assert [view and view.id for view in found] == [
+            str(one.id) if one.version == 2 or one.name else None for one in things
+        ]
+
+    async def test_of_what_is_inserted_only_what_clashes_fails(self, store: DocumentStore) -> None:
+        owner = ObjectId()
+        await store.insert(Badge(id=ObjectId(), number=-1, owner=owner, label="taken"))
+        badges = [
+            Badge(id=ObjectId(), number=number, owner=owner, label="taken" if number % 10 == 3 else f"{number}")
+            for number in range(150)
+        ]
+        # one that is long
+        badges[8].label = "8" * 200_000
+
+        results = await asyncio.gather(*(store.insert(badge) for badge in badges), return_exceptions=True)
+
+        clashing = [number for number in range(150) if number % 10 == 3]
+        assert [number for number, result in enumerate(results) if result is not None] == clashing
+        for number in clashing:
+            error = results[number]
+            assert isinstance(error, DuplicateDocument)
+            assert (error.model, error.field) == ("Badge", "label")
+        stored = [badge async for badge in store.scan(Badge)]
+        assert stored[1:] == [badge for number, badge in enumerate(badges) if number % 10 != 3]
+
+    async def test_who_is_broken_off_takes_nobody_along(self, store: DocumentStore) -> None:
+        things = [thing() for _ in range(40)]
+        inserting = [asyncio.create_task(store.insert(one)) for one in things]
+        await asyncio.sleep(0)
+        for task in inserting[::2]:
+            task.cancel()
+        await asyncio.gather(*inserting[1::2])
+        reading = [asyncio.create_task(store.get(Thing, Thing.id == one.id)) for one in things]
+        await asyncio.sleep(0)
+        for other in reading[::2]:
+            other.cancel()
+
+        assert await asyncio.gather(*reading[1::2]) == things[1::2]
+
+    async def test_what_was_written_is_read_by_whoever_asks_afterwards(self, store: DocumentStore) -> None:
+        document = thing(version=0)
+        await store.insert(document)
+
+        async def count_up(number: int) -> None:
+            await store.update(Thing, Thing.id == document.id, changes={"version": number})
+            found = await store.get(Thing, Thing.id == document.id)
+            assert found is not None
+            assert found.version >= number
+
+        async def look_on() -> None:
+            for _ in range(20):
+                await store.get(Thing, Thing.id == document.id)
+
+        async def count() -> None:
+            for number in range(1, 21):
+                await count_up(number)
+
+        await asyncio.gather(count(), *(look_on() for _ in range(10)))
+
+
 class TestDeleteAndCount:
     async def test_every_document_that_matches_is_deleted(self, store: DocumentStore) -> None:
         await put(store, *range(1200))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -68,6 +69,26 @@ async def test_every_write_waits_for_a_majority_and_the_journal(mongodb_url: str
     concerns = [command["writeConcern"] for command in seen if "writeConcern" in command]
     assert concerns
     assert all(concern["w"] == "majority" and concern["j"] is True for concern in concerns)
+
+
+async def test_those_who_ask_at_the_same_time_share_calls(mongodb_url: str) -> None:
+    store = MongoDBStore(mongodb_url)
+    await store.open(*MODELS)
+    database = parse_uri(mongodb_url)["database"]
+    things = [Thing(id=ObjectId()) for _ in range(50)]
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client[database].command("profile", 2)
+        await asyncio.gather(*(store.insert(one) for one in things))
+        found = await asyncio.gather(*(store.get(Thing, Thing.id == one.id) for one in things))
+        client[database].command("profile", 0)
+        seen = list(client[database]["system.profile"].find({"ns": f"{database}.things"}))
+    await store.close()
+
+    assert found == things
+    assert [(operation["op"], operation.get("ninserted", operation.get("nreturned"))) for operation in seen] == [
+        ("insert", 50),
+        ("query", 50),
+    ]
 
 
 @pytest.mark.parametrize("call", ["open", "ping"])

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple
 
 import bson
 import lmdb
@@ -50,7 +50,7 @@ from todo_service.store.documents import (
     stamped_key,
 )
 from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
-from todo_service.store.expressions import Comparison, Kind, Node, normalise, predicate
+from todo_service.store.expressions import Kind, Node, is_identity, normalise, predicate
 from todo_service.store.indexes import Entries, Range, Walk, clash, same
 from todo_service.store.keys import AFTER, tag_of
 from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
@@ -325,7 +325,7 @@ class EmbeddedStore(DocumentStore):
             raw: bytes | None = transaction.get(identity, db=documents)
         if raw is None or len(nodes) == 1:
             return raw
-        matches = predicate(node for node in nodes if not _is_identity(node))
+        matches = predicate(node for node in nodes if not is_identity(node))
         return raw if matches is None or matches(look(raw)) else None
 
     async def _collect(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int) -> list[bytes]:
@@ -619,13 +619,9 @@ def _build(transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Mode
 
 def _identity_in(nodes: tuple[Node, ...]) -> bytes | None:
     for node in nodes:
-        if _is_identity(node):
+        if is_identity(node):
             return node.value.binary if isinstance(node.value, ObjectId) else b"\x00"
     return None
-
-
-def _is_identity(node: Node) -> TypeGuard[Comparison]:
-    return isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq"
 
 
 def _required_identity(nodes: tuple[Node, ...]) -> bytes:

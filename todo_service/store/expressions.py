@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from bson import Int64, ObjectId, Timestamp
 
@@ -75,6 +75,11 @@ class Either(NamedTuple):
 
 
 Node = Comparison | Either
+
+
+def is_identity(node: Node) -> TypeGuard[Comparison]:
+    """Tell whether a condition is equality on the id."""
+    return isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq"
 
 
 def kind_of(value: object) -> Kind | None:
@@ -169,6 +174,17 @@ def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
             value = list(node.value) if isinstance(node.value, tuple) else node.value
             parts.append({node.key: {node.operator: value}})
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+
+def keys_of(nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the keys that conditions look at."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, Either):
+            found.update(*map(keys_of, node.alternatives))
+        else:
+            found.add(node.key)
+    return frozenset(found)
 
 
 def predicate(nodes: Iterable[Node]) -> Predicate | None:

@@ -1,5 +1,8 @@
 """The store on MongoDB: ODMantic models over motor. No other file knows the driver.
 
+Single documents that are read by their ids or inserted at the same time share a call (`gathering`), as do those who ask
+for the time: most of what a call costs is the driver's own work, and its threads'.
+
 Every write is acknowledged by a majority of the members with their journals synced, whatever the address says. Every
 call ends within `CALL_SECONDS`, or `COPY_CALL_SECONDS` where a copy is made.
 """
@@ -8,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +35,7 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
     WriteConcernError,
+    WriteError,
 )
 from pymongo.uri_parser import parse_uri
 
@@ -57,10 +62,12 @@ from todo_service.store.documents import (
     fields_of,
     identity_first,
     identity_of,
+    look,
     result_of,
     stamped_key,
 )
-from todo_service.store.expressions import Comparison, Node, normalise, to_filter
+from todo_service.store.expressions import Node, is_identity, keys_of, normalise, predicate, to_filter
+from todo_service.store.gathering import Gathering, Outcome
 from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys
 
 CALL_SECONDS: Final = 4.0
@@ -80,6 +87,8 @@ _SNAPSHOT_GONE: Final = (239, 246)
 """MongoDB's codes for a moment that it no longer keeps (by default it keeps five minutes)."""
 _NOT_THERE: Final = (26, 27)
 """MongoDB's codes for a collection or an index that is not there."""
+_SHARED_BYTES: Final = 2**16
+"""How long a document that is inserted may be to share a call with others."""
 _NEVER: Final = 2**31 - 1
 _STATE: Final = "store_state"
 _NAME_BYTES: Final = 128
@@ -100,6 +109,9 @@ class MongoDBStore(DocumentStore):
         self._engine: AIOEngine | None = None
         self._opened: set[type[Model]] = set()
         self._collections: dict[tuple[type[Model], bool], AsyncIOMotorCollection[Any]] = {}
+        self._gets: dict[tuple[type[Model], type[Any] | None, frozenset[str]], Gathering[ObjectId]] = {}
+        self._inserts: dict[type[Model], Gathering[RawBSONDocument]] = {}
+        self._times = Gathering(self._tell_together)
 
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`.
@@ -140,6 +152,8 @@ class MongoDBStore(DocumentStore):
             self._client.close()
         self._client = self._engine = None
         self._collections.clear()
+        self._gets.clear()
+        self._inserts.clear()
 
     async def ping(self) -> None:
         """See `DocumentStore.ping`: asks a member that takes writes."""
@@ -156,15 +170,25 @@ class MongoDBStore(DocumentStore):
             return
         model = type(documents[0])
         # the server itself puts its clock where a document has an empty timestamp
+        raws = [RawBSONDocument(encode(dump(document))) for document in documents]
         async with _calling(model):
-            if len(documents) == 1:
-                await self._collection(model).insert_one(dump(documents[0]))
+            if len(raws) > 1:
+                await self._collection(model).insert_many(raws)
+            elif len(raws[0].raw) > _SHARED_BYTES:
+                await self._collection(model).insert_one(raws[0])
             else:
-                await self._collection(model).insert_many([dump(document) for document in documents])
+                await self._inserting(model).submit(raws[0])
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
         nodes = normalise(where)
+        named = next((node for node in nodes if is_identity(node)), None)
+        if named is not None and isinstance(named.value, ObjectId):
+            rest = [node for node in nodes if node is not named]
+            async with _calling():
+                raw = await self._getting(model, into, keys_of(rest)).submit(named.value)
+            matches = predicate(rest)
+            return None if raw is None or (matches and not matches(look(raw))) else result_of(raw, model, into)
         async with _calling():
             document = await self._reading(model).find_one(
                 to_filter(nodes), _projection(into), hint=_hint(model, nodes)
@@ -196,7 +220,7 @@ class MongoDBStore(DocumentStore):
     ) -> Any:
         """See `DocumentStore.update`."""
         nodes = normalise(where)
-        if not any(isinstance(node, Comparison) and node[:2] == ("_id", "$eq") for node in nodes):
+        if not any(map(is_identity, nodes)):
             raise UnsupportedExpression("an update needs equality on the id")
         changed = changed_keys(model, changes)
         # an update without a field is not allowed; without one the document is only read
@@ -237,11 +261,9 @@ class MongoDBStore(DocumentStore):
         behind those of the member that writes. What was stamped `_SETTLING` ago by that member's own clock is
         therefore visible, or was given up.
         """
-        if self._client is None:
-            raise StoreUnavailable("the store is closed")
         async with _calling():
-            hello = await self._client.admin.command("hello")
-        return Timestamp(hello["localTime"] - _SETTLING, 0)
+            time: datetime = await self._times.submit(None)
+        return Timestamp(time - _SETTLING, 0)
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor has to be kept."""
@@ -373,6 +395,29 @@ class MongoDBStore(DocumentStore):
                     if error.code not in _NOT_THERE:
                         raise
 
+    async def _tell_together(self, asked: Sequence[None]) -> list[Outcome]:
+        """Return the clock of the member that writes."""
+        if self._client is None:
+            raise StoreUnavailable("the store is closed")
+        async with _calling():
+            hello = await self._client.admin.command("hello")
+        return [Outcome(hello["localTime"], None)] * len(asked)
+
+    def _getting(self, model: type[Model], into: type[Any] | None, keys: frozenset[str]) -> Gathering[ObjectId]:
+        """Return what reads documents by their ids: what a Struct takes of them, and what conditions look at."""
+        found = self._gets.get((model, into, keys))
+        if found is None:
+            found = self._gets[model, into, keys] = Gathering(
+                partial(_get_together, self._collection(model), _projection(into, keys))
+            )
+        return found
+
+    def _inserting(self, model: type[Model]) -> Gathering[RawBSONDocument]:
+        found = self._inserts.get(model)
+        if found is None:
+            found = self._inserts[model] = Gathering(partial(_insert_together, self._collection(model), model))
+        return found
+
     def _collection(self, model: type[Model]) -> AsyncIOMotorCollection[Any]:
         return self._as(model, raw=False)
 
@@ -447,8 +492,38 @@ def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:
     return plan(model, nodes).declared.name
 
 
-def _projection(into: type[msgspec.Struct] | None) -> dict[str, int] | None:
-    return None if into is None else dict.fromkeys(fields_of(into), 1)
+def _projection(into: type[msgspec.Struct] | None, keys: Iterable[str] = ()) -> dict[str, int] | None:
+    return None if into is None else dict.fromkeys((*fields_of(into), *keys), 1)
+
+
+async def _get_together(
+    collection: AsyncIOMotorCollection[Any], projection: dict[str, int] | None, identities: Sequence[ObjectId]
+) -> list[Outcome]:
+    """Read documents by their ids."""
+    async with _calling():
+        cursor = collection.find_raw_batches({"_id": {"$in": list(identities)}}, projection, hint=PRIMARY)
+        found = {identity_of(raw): raw async for batch in cursor for raw in _split(batch)}
+    return [Outcome(found.get(identity.binary), None) for identity in identities]
+
+
+async def _insert_together(
+    collection: AsyncIOMotorCollection[Any], model: type[Model], documents: Sequence[RawBSONDocument]
+) -> list[Outcome]:
+    """Insert documents of which each is somebody else's: what fails, fails alone."""
+    errors: dict[int, StoreError] = {}
+    async with _calling(model):
+        try:
+            result = await collection.bulk_write([InsertOne(document) for document in documents], ordered=False)
+            inserted, concerns = result.inserted_count, False
+        except BulkWriteError as error:
+            details = error.details or {}
+            inserted, concerns = details.get("nInserted", 0), bool(details.get("writeConcernErrors"))
+            errors = {each["index"]: _store_error(_write_error(each), model) for each in details.get("writeErrors", ())}
+    if concerns or inserted + len(errors) != len(documents):
+        # of those without an error of their own it is not known whether they are there, or to stay
+        unknown = StoreUnavailable("MongoDB did not carry out all writes")
+        return [Outcome(None, errors.get(number, unknown)) for number in range(len(documents))]
+    return [Outcome(None, errors.get(number)) for number in range(len(documents))]
 
 
 @asynccontextmanager
@@ -459,26 +534,39 @@ async def _calling(model: type[Model] | None = None, seconds: float | None = CAL
             yield
     except TimeoutError as error:
         raise StoreUnavailable("MongoDB does not answer in time") from error
-    except BulkWriteError as error:
-        first = ((error.details or {}).get("writeErrors") or [{}])[0]
-        if first.get("code") == _DUPLICATE_KEY and model is not None:
-            raise DuplicateDocument(model.__name__, _clashing_field(model, first)) from None
-        raise StoreUnavailable("MongoDB did not carry out all writes") from error
-    except DuplicateKeyError as error:
-        assert model is not None  # only writes of a model's documents raise it
-        raise DuplicateDocument(model.__name__, _clashing_field(model, error.details)) from None
-    except (ConnectionFailure, ExecutionTimeout, WriteConcernError) as error:
-        raise StoreUnavailable(f"MongoDB does not answer: {type(error).__name__}") from error
-    except OperationFailure as error:
-        if error.code in _UNAUTHORISED:
-            raise StoreUnusable(
-                f"MongoDB does not allow it: {error.details and error.details.get('codeName')}"
-            ) from None
-        if error.timeout or error.code in _PASSING:
-            raise StoreUnavailable("MongoDB does not answer in time") from error
-        raise StoreError(f"MongoDB refused the call: {error.details and error.details.get('codeName')}") from error
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB cannot be used: {type(error).__name__}") from error
+        found = _store_error(error, model)
+        raise found from (None if isinstance(found, DuplicateDocument | StoreUnusable) else error)
+
+
+def _store_error(error: PyMongoError, model: type[Model] | None) -> StoreError:
+    """Return the store's error for one of the driver's."""
+    match error:
+        case BulkWriteError():
+            first = ((error.details or {}).get("writeErrors") or [{}])[0]
+            if first.get("code") == _DUPLICATE_KEY:
+                return _store_error(_write_error(first), model)
+            return StoreUnavailable("MongoDB did not carry out all writes")
+        case DuplicateKeyError():
+            assert model is not None  # only writes of a model's documents raise it
+            return DuplicateDocument(model.__name__, _clashing_field(model, error.details))
+        case ConnectionFailure() | ExecutionTimeout() | WriteConcernError():
+            return StoreUnavailable(f"MongoDB does not answer: {type(error).__name__}")
+        case OperationFailure():
+            name = error.details and error.details.get("codeName")
+            if error.code in _UNAUTHORISED:
+                return StoreUnusable(f"MongoDB does not allow it: {name}")
+            if error.timeout or error.code in _PASSING:
+                return StoreUnavailable("MongoDB does not answer in time")
+            return StoreError(f"MongoDB refused the call: {name}")
+        case _:
+            return StoreUnavailable(f"MongoDB cannot be used: {type(error).__name__}")
+
+
+def _write_error(details: Mapping[str, Any]) -> WriteError:
+    """Return the driver's error for what became of one write among several."""
+    kind = DuplicateKeyError if details.get("code") == _DUPLICATE_KEY else WriteError
+    return kind(str(details.get("errmsg")), details.get("code"), details)
 
 
 def _clashing_field(model: type[Model], details: Mapping[str, Any] | None) -> str:

@@ -17,18 +17,12 @@ import lmdb
 
 from todo_service.store.base import StoreError, StoreUnavailable
 from todo_service.store.environment import Environment
+from todo_service.store.gathering import Outcome
 
 _AT_ONCE: Final = 1000
 
 Work = Callable[[lmdb.Transaction], Any]
 """An operation. Where it raises a `StoreError`, what it has done until then is whole and stays."""
-
-
-class Outcome(NamedTuple):
-    """What became of an operation: its result, or what it raised."""
-
-    result: Any
-    error: BaseException | None
 
 
 class _Waiting(NamedTuple):
@@ -141,9 +135,4 @@ def _answer(outcomes: list[tuple[_Waiting, Outcome]]) -> None:
 
 def _resolve(outcomes: list[tuple[asyncio.Future[Any], Outcome]]) -> None:
     for future, outcome in outcomes:
-        if future.cancelled():
-            continue
-        if outcome.error is None:
-            future.set_result(outcome.result)
-        else:
-            future.set_exception(outcome.error)
+        outcome.settle(future)
