@@ -22,9 +22,10 @@ when they come near.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -55,7 +56,8 @@ _PASSED_HOURS: Final = 7 * 24
 """After how many hours what was due is counted together."""
 _NEAR_HOURS: Final = 3 * 24
 """More than today and tomorrow anywhere on earth are away from now."""
-_PAGE: Final = 1000
+_PAGE: Final = 100
+"""How many todos are looked at before others have their turn."""
 _NEVER: Final = 2**40
 _DIGEST_BYTES: Final = 9
 
@@ -150,8 +152,21 @@ class Counts(msgspec.Struct):
     tags: dict[str, tuple[str, int]] = {}
     due: Due = msgspec.field(default_factory=Due)
 
-    def add(self, counted: Counted, number: int, names: Mapping[str, str] | None = None) -> None:
-        """Count something, or with -1 take it away; `names` has the names of the tags where they may be new."""
+    def replace(self, then: Counted | None, now: Counted | None, tags: Sequence[str]) -> None:
+        """Count a todo, with these tags by name, as something else than it was counted as."""
+        if then == now:
+            return
+        if now is not None:
+            self._add(now, 1, tags)
+        if then is not None:
+            self._add(then, -1, tags)
+
+    def settle(self) -> None:
+        """Leave out what there is none of."""
+        self.lists = {list_id: number for list_id, number in self.lists.items() if number}
+        self.tags = {digest: tag for digest, tag in self.tags.items() if tag[1]}
+
+    def _add(self, counted: Counted, number: int, tags: Sequence[str]) -> None:
         if counted.completed:
             self.completed += number
         else:
@@ -160,15 +175,11 @@ class Counts(msgspec.Struct):
         list_id = counted.list_id or ""
         self.lists[list_id] = self.lists.get(list_id, 0) + number
         for digest in counted.tags:
-            name, before = self.tags.get(digest) or ((names or {}).get(digest, ""), 0)
-            self.tags[digest] = name or (names or {}).get(digest, ""), before + number
+            name, before = self.tags.get(digest, ("", 0))
+            name = name or next((tag for tag in tags if _digest(tag) == digest), "")
+            self.tags[digest] = name, before + number
         if counted.due is not None:
             self.due.add(counted.due, number)
-
-    def settle(self) -> None:
-        """Leave out what there is none of."""
-        self.lists = {list_id: number for list_id, number in self.lists.items() if number}
-        self.tags = {digest: tag for digest, tag in self.tags.items() if tag[1]}
 
 
 class _Row(msgspec.Struct):
@@ -291,10 +302,15 @@ def _usable(snapshot: CountSnapshot | None, generation: str, moment: datetime) -
 async def follow(store: DocumentStore, account: ObjectId, made: ObjectId, moment: datetime) -> None:
     """Count where it is the turn of a todo that was made: ids that a process gives count upwards.
 
-    Whatever goes wrong is left to whoever counts next.
+    Not while less has settled since the last snapshot than is still to settle: all of that would be read for little,
+    and be read again. Whatever goes wrong is left to whoever counts next.
     """
-    if int.from_bytes(made.binary[-2:], "big") % EVERY == 0:
-        with contextlib.suppress(StoreError):
+    if int.from_bytes(made.binary[-2:], "big") % EVERY:
+        return
+    with contextlib.suppress(StoreError):
+        settled = (await store.settled()).time
+        snapshot = await store.get(CountSnapshot, CountSnapshot.id == account)
+        if snapshot is None or settled - Place.read(snapshot.upto).stamp.time >= moment.timestamp() - settled:
             await count(store, account, moment)
 
 
@@ -327,33 +343,28 @@ async def _count_from(
     anew = counts is None
     since = _NOTHING if snapshot is None or anew else snapshot.upto
     changed = await _changed(store, account, since)
-    names = {_digest(tag): tag for row in changed for tag in row.tags}
-    before = [None if anew else row.at(since) for row in changed]
     found = counts or Counts()
-    for row, then in zip(changed, before, strict=True):
-        _replace(found, then, row.now(), names)
+    async for row in _in_turns(changed):
+        found.replace(None if anew else row.at(since), row.now(), row.tags)
+    outdated = snapshot is not None and (anew or moment - snapshot.made_at >= AGING)
+    if (len(changed) > MANY and settled > since) or (outdated and settled >= since):
+        following = _COUNTS.decode(msgspec.msgpack.encode(found))
+        with contextlib.suppress(_ForgottenError):
+            async for row in _in_turns([row for row in changed if row.changed > settled]):
+                following.replace(row.now(), row.at(settled), row.tags)
+            await _keep(store, account, moment, snapshot, settled, following)
     found.settle()
     if anew:
         found.due.settle(moment)
-    outdated = snapshot is not None and (anew or moment - snapshot.made_at >= AGING)
-    if (len(changed) > MANY and settled > since) or (outdated and settled >= since):
-        following = Counts() if snapshot is None or anew else _COUNTS.decode(snapshot.counts)
-        try:
-            for row, then in zip(changed, before, strict=True):
-                _replace(following, then, row.at(settled), names)
-        except _ForgottenError:
-            return found
-        await _keep(store, account, moment, snapshot, settled, following)
     return found
 
 
-def _replace(counts: Counts, then: Counted | None, now: Counted | None, names: Mapping[str, str]) -> None:
-    if then == now:
-        return
-    if now is not None:
-        counts.add(now, 1, names)
-    if then is not None:
-        counts.add(then, -1)
+async def _in_turns(rows: list[_Row]) -> AsyncIterator[_Row]:
+    """Go through rows, and let others have their turn now and then."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % _PAGE == 0:
+            await asyncio.sleep(0)
 
 
 async def _changed(store: DocumentStore, account: ObjectId, since: str) -> list[_Row]:
@@ -372,6 +383,7 @@ async def _changed(store: DocumentStore, account: ObjectId, since: str) -> list[
         found |= {row.id: row for row in rows}
         if len(rows) < _PAGE:
             return list(found.values())
+        await asyncio.sleep(0)
         place = Place.read(rows[-1].changed).stamp
         spans = [[Todo.changed == place, Todo.id > ObjectId(rows[-1].id)], [Todo.changed > place]]
 
