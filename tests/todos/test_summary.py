@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -104,6 +105,25 @@ async def test_an_account_that_grows_unasked_is_counted_meanwhile(
     while not await snapshots(store):  # on MongoDB nothing is settled in the first second
         await ada.todo()
 
+    await assert_counted(ada, await everything(ada))
+
+
+@pytest.mark.usefixtures("keeping")
+async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    await ada.todo()
+    first = await kept(ada, store)
+    await asyncio.sleep(1.1)
+    await ada.todo()
+    turn = ObjectId("65f1a2b3c4d5e6f708190000")
+    settled = (await store.settled()).as_datetime()
+
+    await counts.follow(store, first.id, turn, settled + timedelta(minutes=1))
+    early = await snapshots(store)
+    await counts.follow(store, first.id, turn, settled)
+
+    assert early == {first.id: first}
+    assert (await snapshots(store))[first.id].upto > first.upto
     await assert_counted(ada, await everything(ada))
 
 

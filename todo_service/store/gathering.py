@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 AT_ONCE: Final = 100
+"""How much is asked for in one call."""
 UNDER_WAY: Final = 4
+"""How many calls there are at a time: with fewer a slow one holds up the rest, with more each carries less."""
 AskedT = TypeVar("AskedT")
 
 
