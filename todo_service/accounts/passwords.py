@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from todo_service.bounds import PASSWORD_QUEUE, PASSWORD_THREADS
 from todo_service.errors import Busy, Fault
+from todo_service.executors import Executor, Overloaded
 
 MINIMUM_LENGTH: Final = 12
 MAXIMUM_LENGTH: Final = 128
 # OWASP's password storage cheat sheet: 19 MiB and two rounds where sign-ins may come many at once
 _MEMORY_KIB: Final = 19 * 1024
 _ROUNDS: Final = 2
-_AT_A_TIME: Final = 2
-_WAITING: Final = 64
+_SECONDS: Final = 60.0
 
 ResultT = TypeVar("ResultT")
 
@@ -48,8 +47,7 @@ class Passwords:
     def __init__(self, waiting: Callable[[int], None] = lambda _: None) -> None:
         self._tell_waiting = waiting
         self._hasher = PasswordHasher(time_cost=_ROUNDS, memory_cost=_MEMORY_KIB, parallelism=1)
-        self._threads = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="argon2")
-        self._places = _AT_A_TIME + _WAITING
+        self._executor = Executor("argon2", threads=PASSWORD_THREADS, queue=PASSWORD_QUEUE, seconds=_SECONDS)
         self._nobody = self._hasher.hash("nobody's password")
 
     async def hash(self, password: str) -> str:
@@ -85,17 +83,14 @@ class Passwords:
 
     def close(self) -> None:
         """Let the threads go. Nothing may be asked any more."""
-        self._threads.shutdown(wait=True)
+        self._executor.close()
 
     async def _run(self, work: Callable[[], ResultT]) -> ResultT:
-        if self._places == 0:
-            raise Busy("too many passwords are waiting to be checked")
-        self._take_places(1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            running = self._executor.run(lambda _: work())
+            self._tell_waiting(max(0, self._executor.waiting_or_running + 1 - PASSWORD_THREADS))
+            return await running
+        except Overloaded:
+            raise Busy("too many passwords are waiting to be checked") from None
         finally:
-            self._take_places(-1)
-
-    def _take_places(self, count: int) -> None:
-        self._places -= count
-        self._tell_waiting(max(0, _WAITING - self._places))
+            self._tell_waiting(max(0, self._executor.waiting_or_running - PASSWORD_THREADS))

@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Meta
 
 from todo_service import errors
+from todo_service.executors import BudgetExceededError, Overloaded
 from todo_service.store.base import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -221,6 +222,14 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError(
                 "unavailable",
                 "the document store does not answer at present",
+                headers={"Retry-After": str(STORE_RETRY_SECONDS)},
+            )
+        case Overloaded():
+            return ProblemError("unavailable", "too much work of this kind is waiting", headers={"Retry-After": "1"})
+        case BudgetExceededError():
+            return ProblemError(
+                "unavailable",
+                "the request needed more time than one request is allowed",
                 headers={"Retry-After": str(STORE_RETRY_SECONDS)},
             )
         case HTTPException() if error.status_code < 500:

@@ -1,0 +1,113 @@
+"""What a running service spends on a request: processor time, memory, and how long others have to wait meanwhile.
+
+Nothing here reads a wall clock alone, since other processes share the machine: a service is *frozen* for as long as
+another client waits for `/health/live`, but no longer than the processor time that the service itself used meanwhile.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+FACTOR = 15
+"""How many times the work ten times the input may cost."""
+_PROBE_SECONDS = 0.002
+_NOISE_SECONDS = 0.010
+"""What is less than this is not told from nothing."""
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used so far, all its threads together, to the nanosecond."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has just ended
+    return total / 1e9
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory of a process that is its own (RssAnon)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+
+class Probe:
+    """A second client that asks for `/health/live` all the time.
+
+    Attributes:
+        frozen: The longest that the service was frozen, in seconds.
+        answers: How many answers it got.
+    """
+
+    def __init__(self, url: str, pid: int) -> None:
+        self._address = urlsplit(url)
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self.frozen = 0.0
+        self.answers = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        host, port = self._address.hostname, self._address.port
+        assert host is not None
+        connection = http.client.HTTPConnection(host, port, timeout=60)
+        while not self._stop.is_set():
+            used, begun = processor_seconds(self._pid), time.monotonic()
+            connection.request("GET", "/health/live")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+            waited = time.monotonic() - begun
+            self.frozen = max(self.frozen, min(waited, processor_seconds(self._pid) - used))
+            self.answers += 1
+            self._stop.wait(_PROBE_SECONDS)
+        connection.close()
+
+
+@contextmanager
+def probing(url: str, pid: int) -> Iterator[Probe]:
+    """Let a second client ask until the block ends. `pid` is the one process that serves."""
+    probe = Probe(url, pid)
+    probe.start()
+    try:
+        yield probe
+    finally:
+        probe.stop()
+
+
+def cost(pid: int, action: Callable[[], object]) -> float:
+    """Return the processor time that a process uses while an action runs, in seconds."""
+    before = processor_seconds(pid)
+    action()
+    return processor_seconds(pid) - before
+
+
+def assert_grows_linearly(costs: Mapping[int, float] | Sequence[tuple[int, float]], factor: float = FACTOR) -> None:
+    """Assert that ten times the input costs at most `factor` times the work, from each size to the next.
+
+    Args:
+        costs: The processor time by the size of the input, of at least three sizes.
+        factor: How many times the work is allowed for ten times the input; for other ratios in proportion.
+    """
+    pairs = sorted(dict(costs).items())
+    assert len(pairs) >= 3
+    for (small, before), (large, after) in itertools.pairwise(pairs):
+        allowed = factor * (large / small) / 10
+        assert after <= allowed * max(before, _NOISE_SECONDS), (
+            f"{large} cost {after:.4f} s, {small} cost {before:.4f} s: more than {allowed:.1f} times as much"
+        )

@@ -1,0 +1,85 @@
+"""Executors bound how much work waits, and end what nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from todo_service.executors import Budget, BudgetExceededError, Executor, Overloaded
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    executor = Executor("test", threads=1, queue=2, seconds=30, per_key=2)
+    yield executor
+    executor.close()
+
+
+class Endless:
+    """A task that goes on until its budget ends."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.ended = threading.Event()
+
+    def __call__(self, budget: Budget) -> None:
+        self.started.set()
+        while not budget.exceeded:
+            threading.Event().wait(0.001)
+        self.ended.set()
+        budget.check()
+
+
+async def test_a_task_runs_in_a_thread_and_returns_its_result(executor: Executor) -> None:
+    assert await executor.run(lambda _: threading.current_thread().name) == "test_0"
+
+
+async def test_a_full_queue_refuses_at_once_and_recovers(executor: Executor) -> None:
+    tasks = [Endless() for _ in range(3)]
+    running = [asyncio.create_task(executor.run(task)) for task in tasks]
+    await asyncio.to_thread(tasks[0].started.wait)
+    with pytest.raises(Overloaded):
+        await executor.run(lambda _: None)
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    await asyncio.to_thread(tasks[0].ended.wait)
+    await asyncio.sleep(0)  # the loop hears of what has ended
+    assert await executor.run(lambda _: 1) == 1
+    assert not tasks[1].started.is_set()
+
+
+async def test_one_key_cannot_take_the_whole_queue(executor: Executor) -> None:
+    tasks = [Endless() for _ in range(2)]
+    running = [asyncio.create_task(executor.run(task, "ada")) for task in tasks]
+    await asyncio.to_thread(tasks[0].started.wait)
+    with pytest.raises(Overloaded):
+        await executor.run(lambda _: None, "ada")
+    other = asyncio.create_task(executor.run(lambda _: 1, "bob"))
+    for task in running:
+        task.cancel()
+    assert await other == 1
+
+
+async def test_a_task_ends_when_its_time_is_used_up() -> None:
+    executor = Executor("short", threads=1, queue=1, seconds=0.01)
+    with pytest.raises(BudgetExceededError):
+        await executor.run(Endless())
+    executor.close()
+
+
+async def test_closing_ends_what_runs_and_what_waits(executor: Executor) -> None:
+    tasks = [Endless() for _ in range(2)]
+    running = [asyncio.create_task(executor.run(task)) for task in tasks]
+    await asyncio.to_thread(tasks[0].started.wait)
+    await asyncio.to_thread(executor.close)
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert isinstance(outcomes[0], BudgetExceededError)
+    assert isinstance(outcomes[1], Overloaded | BudgetExceededError)
+    with pytest.raises(Overloaded):
+        await executor.run(lambda _: None)

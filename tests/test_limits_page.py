@@ -1,0 +1,32 @@
+"""The page of limits says what the code enforces."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import todo_service
+from tests.limits_page import PAGE, render
+from todo_service import bounds
+from todo_service.settings import VARIABLES
+
+PACKAGE = Path(todo_service.__file__).parent
+DECLARATION = re.compile(r'^([A-Z0-9_]+): Final = _\w+\.declare\(.*?enforced_in="([\w.]+)"', re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_has_the_table_of_the_code() -> None:
+    page = PAGE.read_text()
+    assert page == render(page), "run `pdm run limits-page`"
+
+
+def test_every_bound_is_a_constant_that_its_module_uses() -> None:
+    declared = dict(DECLARATION.findall((PACKAGE / "bounds.py").read_text()))
+    assert len(declared) == sum(len(section.bounds) for section in bounds.SECTIONS)
+    for name, module in declared.items():
+        assert name in (PACKAGE / f"{module.replace('.', '/')}.py").read_text(), f"{module} does not use {name}"
+
+
+def test_every_setting_that_a_bound_names_exists() -> None:
+    known = {variable.name for variable in VARIABLES}
+    named = {bound.setting for section in bounds.SECTIONS for bound in section.bounds if bound.setting}
+    assert named <= known
