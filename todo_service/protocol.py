@@ -248,6 +248,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Note that the request has come in as a whole."""
         self._framing.end()
         super().on_message_complete()
+        self.flow.resume_reading()  # else a disconnect would not be seen, where the last piece of the body was large
 
     def _fail(self, refusal: Refusal) -> NoReturn:
         """Raise through the parser, which replaces the exception by one of its own."""
