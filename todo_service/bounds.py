@@ -191,6 +191,19 @@ REQUEST_BYTES: Final = _requests.declare(
     enforced_in="framing",
     response="413, or the connection is closed where the request has been answered already",
 )
+FORWARDED_BYTES: Final = _requests.declare(
+    4 * 1024,
+    "`Forwarded` or `X-Forwarded-For` of a trusted proxy, read from its end",
+    unit="bytes",
+    enforced_in="web.proxies",
+    response="What stands before is ignored.",
+)
+FORWARDED_HOPS: Final = _requests.declare(
+    50,
+    "Addresses read from it",
+    enforced_in="web.proxies",
+    response="The last address that was read is taken for the client.",
+)
 RESPONSE_SECONDS: Final = _requests.declare(
     4.0,
     "Time until a response begins, without the time that the client takes to send its body",
