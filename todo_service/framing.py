@@ -103,7 +103,6 @@ class RequestFraming:
             self._head_bytes += len(part)
             if self._head_bytes > HEAD_BYTES:
                 raise Refusal("headers-too-large", "the head of the request is larger than this service accepts")
-        self._last = (self._last + part[-_OVERLAP:])[-_OVERLAP:]
 
     def end_part(self, part: bytes) -> None:
         """Count what was not body in a part of a chunked body after it has been parsed.
@@ -111,6 +110,8 @@ class RequestFraming:
         Raises:
             Refusal: there is too much of it.
         """
+        if self.in_head or self.in_body:
+            self._last = (self._last + part[-_OVERLAP:])[-_OVERLAP:]
         if not self._parsing_body or self._left is not None:
             return
         received = self.body_bytes - self._body_bytes_before

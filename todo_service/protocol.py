@@ -51,6 +51,7 @@ _SHED_SHARE: Final = 10
 _SHED_SECONDS: Final = 1.0
 _FREE_BODY_BYTES: Final = 16 * 1024
 _SMALL_BODY_BYTES: Final = 1024 * 1024
+_TOO_MANY_HEADERS: Final = "the request has more headers than this service accepts"
 
 
 @cache
@@ -170,6 +171,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 framing.begin_part(part)
                 self._feed(part)
                 framing.end_part(part)
+                if framing.in_head and len(self.headers) > HEADERS:
+                    raise Refusal("headers-too-large", _TOO_MANY_HEADERS)
         except Refusal as refusal:
             self._refuse(refusal)
         self._drop_unparsed()
@@ -215,15 +218,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if len(self.url) > TARGET_BYTES:
             self._fail(Refusal("target-too-long", "the target of the request is longer than this service accepts"))
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. Trailers, which come after the body, are ignored."""
-        if self._framing.in_head:
-            super().on_header(name, value)
-            if len(self.headers) > HEADERS:
-                self._fail(Refusal("headers-too-large", "the request has more headers than this service accepts"))
-
     def on_headers_complete(self) -> None:
-        """Start the request whose head is complete."""
+        """Start the request whose head is complete. The trailers, which come after the body, are ignored."""
+        if len(self.headers) > HEADERS:
+            self._fail(Refusal("headers-too-large", _TOO_MANY_HEADERS))
         try:
             length = check_head(self.parser.get_http_version(), self.headers, upgrades=self.parser.should_upgrade())
         except Refusal as refusal:
@@ -233,6 +231,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._body_since = self.flow.reading_seconds()
         self._body_rate.restart(self._body_since, 0)
         super().on_headers_complete()
+        self.headers = []  # the parser adds trailers here
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

@@ -123,6 +123,17 @@ def test_what_follows_the_last_request_of_a_connection_is_not_read(service: Serv
     assert resident_bytes(service.process.pid) < before + 8 * MIB
 
 
+def test_a_body_that_nobody_reads_ends(service: Service) -> None:
+    before = resident_bytes(service.process.pid)
+    chunk = b"100000\r\n" + b"y" * MIB + b"\r\n"
+
+    answer = answer_to(service, b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 100)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert resident_bytes(service.process.pid) < before + 8 * MIB
+
+
 def test_pipelined_requests_are_answered_in_order_whatever_the_cuts(service: Service) -> None:
     targets = [b"/health/live", b"/v1/todos", b"/nowhere"] * 20
     sent = b"".join(
