@@ -26,7 +26,7 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
 from todo_service.logs import configure_logging
-from todo_service.server import Draining
+from todo_service.server import Draining, return_large_memory
 from todo_service.settings import Settings, load_settings
 from todo_service.store.base import DocumentStore, StoreUnavailable
 from todo_service.store.observation import observe
@@ -203,6 +203,7 @@ def create_app_from_environment() -> ASGIApp:
     """Wire the service as the environment says; the server's workers start from here."""
     settings = load_settings()
     configure_logging(settings)
+    return_large_memory()
     app = create_app(settings, open_store(settings.store_address), _tracing())
     # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
     # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one

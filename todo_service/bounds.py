@@ -62,7 +62,155 @@ class Section:
 
 _connections = Section("Connections")
 
+MAX_CONNECTIONS: Final = _connections.declare(
+    20_000,
+    "Open connections, in each process; less where the limit of open files is lower (it leaves 256)",
+    enforced_in="protocol",
+    response="Idle connections are closed; where there are none, 503 with `Retry-After`.",
+)
+IDLE_SECONDS: Final = _connections.declare(
+    15,
+    "Time between two requests of a connection",
+    unit="s",
+    enforced_in="protocol",
+    response="The connection is closed.",
+)
+HEAD_SECONDS: Final = _connections.declare(
+    10.0, "Time for the head of a request to come in", unit="s", enforced_in="protocol", response="408"
+)
+BODY_WINDOW_SECONDS: Final = _connections.declare(
+    20.0, "Window over which the rate of a body is measured", unit="s", enforced_in="protocol", response="see next row"
+)
+BODY_BYTES_PER_SECOND: Final = _connections.declare(
+    16 * 1024,
+    "Least rate of a body, on average over each window",
+    unit="bytes/s",
+    enforced_in="protocol",
+    response="408",
+)
+BODY_SECONDS: Final = _connections.declare(
+    600.0, "Time for a whole body to come in", unit="s", enforced_in="protocol", response="408"
+)
+BODY_MEMORY_BYTES: Final = _connections.declare(
+    160 * 1024 * 1024,
+    "Received bytes of all bodies whose requests are not answered, in each process; the first 16 KiB of each are free",
+    unit="bytes",
+    enforced_in="protocol",
+    response="503 with `Retry-After` for the body that finds no room",
+)
+SPARE_BODY_MEMORY_BYTES: Final = _connections.declare(
+    32 * 1024 * 1024,
+    "Share of it that is kept for bodies of up to 1 MiB",
+    unit="bytes",
+    enforced_in="protocol",
+    response="503 with `Retry-After` for a larger body that finds no room",
+)
+PIPELINED_BYTES: Final = _connections.declare(
+    32 * 1024 * 1024,
+    "Pipelined requests that wait for the response before them, in each process; of each connection at most one read",
+    unit="bytes",
+    enforced_in="protocol",
+    response="What waits is dropped, and the connection is closed after the present response.",
+)
+RESPONSE_WINDOW_SECONDS: Final = _connections.declare(
+    30.0,
+    "Window over which it is measured how fast a client reads",
+    unit="s",
+    enforced_in="protocol",
+    response="see next row",
+)
+RESPONSE_BYTES_PER_SECOND: Final = _connections.declare(
+    4 * 1024,
+    "Least rate at which a client reads a response, on average over each window",
+    unit="bytes/s",
+    enforced_in="protocol",
+    response="The connection is aborted.",
+)
+UNSENT_BYTES: Final = _connections.declare(
+    64 * 1024 * 1024,
+    "Responses that wait for their clients to read them, in each process",
+    unit="bytes",
+    enforced_in="protocol",
+    response="The connections that have lagged longest are aborted.",
+)
+LINGER_SECONDS: Final = _connections.declare(
+    2.0,
+    "Time that a refused connection stays open, so that its client can read why",
+    unit="s",
+    enforced_in="protocol",
+    response="The connection is closed.",
+)
+LINGER_BYTES: Final = _connections.declare(
+    1024 * 1024,
+    "Bytes that are read and dropped from a refused connection",
+    unit="bytes",
+    enforced_in="protocol",
+    response="The connection is closed.",
+)
+REFUSAL_LOG_SECONDS: Final = _connections.declare(
+    10.0,
+    "Time between two log lines about refused connections, in each process",
+    unit="s",
+    enforced_in="protocol",
+    response="Refusals are counted, and logged together.",
+)
+
 _requests = Section("Requests")
+
+TARGET_BYTES: Final = _requests.declare(
+    8 * 1024, "Target of a request: path and query", unit="bytes", enforced_in="protocol", response="414"
+)
+HEADERS: Final = _requests.declare(100, "Headers of a request", enforced_in="protocol", response="431")
+HEAD_BYTES: Final = _requests.declare(
+    32 * 1024, "Request line and headers together", unit="bytes", enforced_in="framing", response="431"
+)
+BLANK_BYTES: Final = _requests.declare(
+    64, "Empty lines before a request", unit="bytes", enforced_in="framing", response="400"
+)
+CHUNK_FRAMING_BYTES: Final = _requests.declare(
+    64 * 1024,
+    "Chunk sizes, chunk extensions and trailers of a chunked body, beside a share of the body",
+    unit="bytes",
+    enforced_in="framing",
+    response="400",
+)
+CHUNK_FRAMING_SHARE: Final = _requests.declare(
+    8, "Bytes of a body that allow one more byte of them", enforced_in="framing", response="400"
+)
+TRAILER_BYTES: Final = _requests.declare(
+    8 * 1024,
+    "One chunk extension, or all trailers, which are ignored",
+    unit="bytes",
+    enforced_in="framing",
+    response="400",
+)
+REQUEST_BYTES: Final = _requests.declare(
+    64 * 1024 * 1024,
+    "Body of any request, read or dropped",
+    unit="bytes",
+    enforced_in="framing",
+    response="413, or the connection is closed where the request has been answered already",
+)
+FORWARDED_BYTES: Final = _requests.declare(
+    4 * 1024,
+    "`Forwarded` or `X-Forwarded-For` of a trusted proxy, read from its end",
+    unit="bytes",
+    enforced_in="web.proxies",
+    response="What stands before is ignored.",
+)
+FORWARDED_HOPS: Final = _requests.declare(
+    50,
+    "Addresses read from it",
+    enforced_in="web.proxies",
+    response="The last address that was read is taken for the client.",
+)
+RESPONSE_SECONDS: Final = _requests.declare(
+    4.0,
+    "Time until a response begins, without the time that the client takes to send its body",
+    unit="s",
+    enforced_in="web.deadline",
+    response="503 with `Retry-After`",
+)
 
 _text = Section("Text")
 

@@ -58,6 +58,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "rate-limited": Kind(429, "Too many requests"),
     "headers-too-large": Kind(431, "The headers are too large"),
     "internal-error": Kind(500, "The service failed"),
+    "transfer-coding-unknown": Kind(501, "This transfer coding is not known"),
     "unavailable": Kind(503, "The service cannot answer at present"),
 }
 _BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.items()))}
