@@ -57,11 +57,15 @@ class BackgroundJobs:
 
 
 async def _repeat(job: Job) -> None:
+    task = asyncio.current_task()
+    assert task is not None
     failures = 0
     while True:
         try:
             await job.run()
         except Exception as error:
+            if task.cancelling():
+                raise  # the job was stopped, and failed at it
             pause = min(job.interval, FIRST_RETRY_SECONDS * 2 ** min(failures, 30))
             failures += 1
             facts = {"job": job.name, "failures": failures, "retry_in_seconds": pause}

@@ -168,6 +168,15 @@ async def test_an_email_of_another_account_is_refused(ada: Person, bob: Person) 
     assert_problem(await ada.patch("/v1/users/me", json={"email": bob.email.upper()}), 409, "/email")
 
 
+async def test_of_many_changes_at_once_each_is_made(ada: Person) -> None:
+    answers = await asyncio.gather(
+        *(ada.patch("/v1/users/me", json={"display_name": str(number)}) for number in range(150))
+    )
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 152))
+
+
 async def test_deleting_an_account_takes_everything_along(ada: Person, bob: Person) -> None:
     await ada.todo()
     await bob.todo(title="bob's")

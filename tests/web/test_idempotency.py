@@ -8,12 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from todo_service.accounts.dto import UserCreate
+from todo_service.app import create_app
+from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.web.idempotency import IdempotentRequest
@@ -337,3 +340,59 @@ async def test_a_deleted_account_s_requests_are_forgotten(ada: Person, app: Lite
     assert (await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})).status_code == 204
 
     assert [found async for found in store.scan(IdempotentRequest)] == []
+
+
+def rotated(app: Litestar, settings: Settings) -> Litestar:
+    """Return the service on the same store after SECRET_KEY was changed."""
+    replaced = msgspec.structs.replace(
+        settings, secret_key=b"another secret key of the tests, long", previous_secret_keys=(settings.secret_key,)
+    )
+    return create_app(replaced, app.state.store)
+
+
+def connected(app: Litestar) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+    return httpx.AsyncClient(transport=transport, base_url="http://testserver")
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+@pytest.mark.parametrize(("path", "body"), CREATING)
+async def test_a_repeat_after_a_change_of_secret_key_has_no_second_effect(
+    ada: Person, app: Litestar, settings: Settings, path: str, body: dict[str, Any], crashed: bool
+) -> None:
+    first = await ada.post(path, json=body, headers=KEY)
+    if crashed:
+        await crash_before_the_answer(app)
+    async with connected(rotated(app, settings)) as ada.client:
+        again = await ada.post(path, json=body, headers=KEY)
+
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
+        assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
+        assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
+
+
+async def test_a_registration_is_repeated_after_a_change_of_secret_key(
+    client: httpx.AsyncClient, app: Litestar, settings: Settings
+) -> None:
+    first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
+    async with connected(rotated(app, settings)) as later:
+        again = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
+        await crash_before_the_answer(app)
+        after_a_crash = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
+
+    assert (again.status_code, after_a_crash.status_code) == (201, 201)
+    assert first.json() == again.json() == after_a_crash.json()
+
+
+async def test_a_replica_that_does_not_know_the_key_of_a_secret_makes_no_other_one(
+    ada: Person, app: Litestar, settings: Settings
+) -> None:
+    body = {"name": "script", "scope": "read"}
+    here = ada.client
+    async with connected(rotated(app, settings)) as ada.client:
+        made = await ada.post("/v1/api-keys", json=body, headers=KEY)
+    ada.client = here
+
+    assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
+    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [made.json()["id"]]

@@ -30,36 +30,42 @@ class LeaseLostError(Exception):
 
 
 @asynccontextmanager
-async def hold_lease(renew: Renew) -> AsyncIterator[None]:
+async def hold_lease(
+    renew: Renew, seconds: float = LEASE_SECONDS, heartbeat: float = HEARTBEAT_SECONDS
+) -> AsyncIterator[None]:
     """Keep a lease that was just taken while the block runs, and cancel the block when the lease is lost.
 
     Args:
         renew: Renews the lease, and returns whether it is still held. What it raises counts as no answer: it is called
             again at the next heartbeat.
+        seconds: How long the lease lasts from when it was taken, and from the sending of each renewal.
+        heartbeat: Seconds between renewals.
 
     Raises:
         LeaseLostError: the block was cancelled because the lease was lost.
     """
     loop = asyncio.get_running_loop()
     heartbeats: list[asyncio.Task[None]] = []
+
+    def start() -> None:
+        heartbeats.append(loop.create_task(_send_heartbeats(renew, limit, seconds, heartbeat)))
+
     try:
-        async with asyncio.timeout(LEASE_SECONDS) as limit:
-            timer = loop.call_later(
-                HEARTBEAT_SECONDS, lambda: heartbeats.append(loop.create_task(_send_heartbeats(renew, limit)))
-            )
+        async with asyncio.timeout(seconds) as limit:
+            timer = loop.call_later(heartbeat, start)
             try:
                 yield
             finally:
                 timer.cancel()
-                for heartbeat in heartbeats:
-                    heartbeat.cancel()
+                for task in heartbeats:
+                    task.cancel()
     except TimeoutError:
         if limit.expired():
             raise LeaseLostError from None
         raise
 
 
-async def _send_heartbeats(renew: Renew, limit: asyncio.Timeout) -> None:
+async def _send_heartbeats(renew: Renew, limit: asyncio.Timeout, seconds: float, heartbeat: float) -> None:
     loop = asyncio.get_running_loop()
     while True:
         sent = loop.time()
@@ -68,7 +74,7 @@ async def _send_heartbeats(renew: Renew, limit: asyncio.Timeout) -> None:
         except Exception as error:
             logger.warning("a lease could not be renewed", reason=repr(error))
         else:
-            limit.reschedule(sent + LEASE_SECONDS if held else sent)
+            limit.reschedule(sent + seconds if held else sent)
             if not held:
                 return
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+        await asyncio.sleep(heartbeat)
