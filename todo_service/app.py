@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,10 +24,12 @@ from todo_service.accounts.passwords import PRODUCTION_COST, Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
+from todo_service.background import BackgroundJobs, Job
 from todo_service.logs import configure_logging
 from todo_service.server import Draining, return_large_memory
 from todo_service.settings import Settings, load_settings
-from todo_service.store.base import DocumentStore, StoreUnavailable
+from todo_service.startup import open_store_within
+from todo_service.store.base import DocumentStore
 from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
@@ -61,8 +62,6 @@ if TYPE_CHECKING:
 
 MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, CountSnapshot, IdempotentRequest)
 """Every model that is stored."""
-START_SECONDS: Final = 15.0
-"""How long a store may take to answer when the service starts."""
 SWEEP_SECONDS: Final = 60.0
 _COLLECTED_AFTER: Final = (20_000, 20, 20)
 """How many objects that others may refer to are made before each collection of garbage, by generation (`gc`)."""
@@ -112,20 +111,24 @@ def create_app(
         metrics.rate_limited,
     )
 
+    # on every replica
+    jobs = [
+        Job("finish deletions of accounts", lambda: accounts.finish_deletions(now()), SWEEP_SECONDS),
+        Job("renew counts of todos", lambda: counts.renew(store, now()), SWEEP_SECONDS),
+    ]
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await _open(store)
-        sweeping = asyncio.create_task(_sweep(accounts, store))
-        try:
-            yield
-        finally:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
-            passwords.close()
-            counter.close()
+        # closes in reverse order, and everything, whatever fails
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
             if tracing is not None:
-                await asyncio.to_thread(tracing.close)
-            await store.close()
+                stack.push_async_callback(asyncio.to_thread, tracing.close)
+            stack.callback(counter.close)
+            stack.callback(passwords.close)
+            await open_store_within(store, *MODELS)
+            await stack.enter_async_context(BackgroundJobs(jobs))
+            yield
 
     async def authenticate(token: str) -> Caller:
         return await (api_keys.authenticate(token) if token.startswith(MARK) else sessions.authenticate(token))
@@ -236,32 +239,6 @@ def openapi_document(form: str) -> str:
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
         return written(create_app(settings, open_store(settings.store_address)), form)
-
-
-async def _open(store: DocumentStore) -> None:
-    """Open the store; one that does not answer yet, as when both are started at once, has a while to do so."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            await store.open(*MODELS)
-        except StoreUnavailable as error:
-            if time.monotonic() >= deadline:
-                raise
-            logger.warning("the store does not answer yet", reason=str(error))
-            await asyncio.sleep(1)
-        else:
-            return
-
-
-async def _sweep(accounts: Accounts, store: DocumentStore) -> None:
-    """Finish the deletion of accounts and renew the counts of todos, now and then, on every replica."""
-    while True:
-        try:
-            await accounts.finish_deletions(now())
-            await counts.renew(store, now())
-        except StoreUnavailable as error:
-            logger.warning("what is done now and then could not be done", reason=str(error))
-        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def _always(value: Any) -> Provide:

@@ -211,6 +211,27 @@ RESPONSE_SECONDS: Final = _requests.declare(
     enforced_in="web.deadline",
     response="503 with `Retry-After`",
 )
+CANONICAL_JSON_BYTES: Final = _requests.declare(
+    256 * 1024,
+    "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
+    enforced_in="web.fingerprints",
+    response="A repeat whose bytes differ is another request: 422.",
+    unit="bytes",
+)
+LEASE_SECONDS: Final = _requests.declare(
+    8.0,
+    "How long a request with an `Idempotency-Key` blocks its key after its process has died",
+    enforced_in="web.leases",
+    response="409 with `Retry-After`",
+    unit="s",
+)
+IDEMPOTENCY_SECONDS: Final = _requests.declare(
+    24 * 60 * 60,
+    "How long the answer to a request with an `Idempotency-Key` is kept",
+    enforced_in="web.idempotency",
+    response="The request is carried out again.",
+    unit="s",
+)
 
 _text = Section("Text")
 
@@ -226,6 +247,24 @@ PASSWORD_QUEUE: Final = _accounts.declare(
     64,
     "Requests that wait for a password to be hashed, in each process",
     enforced_in="accounts.passwords",
+    response="503 with `Retry-After`",
+)
+MAX_API_KEYS: Final = _accounts.declare(
+    100,
+    "API keys of an account",
+    enforced_in="accounts.api_keys",
+    response="403",
+)
+MAX_SESSIONS: Final = _accounts.declare(
+    100,
+    "Sessions of an account",
+    enforced_in="accounts.sessions",
+    response="The account's oldest session ends.",
+)
+ACCOUNT_CHANGES_WAITING: Final = _accounts.declare(
+    200,
+    "Changes of one account that wait for their turn, in each process",
+    enforced_in="accounts.service",
     response="503 with `Retry-After`",
 )
 

@@ -48,9 +48,10 @@ def serve(**options: str | None) -> None:
     settings = _settings(**options)
     from todo_service.logs import configure_logging  # see the module's docstring
     from todo_service.server import ServerError, listen, run  # as above
+    from todo_service.startup import START_SECONDS  # as above
 
     configure_logging(settings)
-    asyncio.run(_check_store(settings))
+    asyncio.run(_check_store(settings, START_SECONDS))
     try:
         listener = listen(settings.host, settings.port)
     except ServerError as error:
@@ -237,16 +238,22 @@ def _settings(**options: Any) -> Settings:
         _fail(*str(error).splitlines())
 
 
-async def _check_store(settings: Settings) -> None:
-    """Open the store, ask it, close it; so that what is wrong with it is one line, before anything has started."""
+async def _check_store(settings: Settings, seconds: float = 0) -> None:
+    """Open the store, ping it and close it, so that a fault is one line before anything has started.
+
+    Args:
+        settings: The checked settings.
+        seconds: How long to wait for a store that does not answer yet.
+    """
     from todo_service.app import MODELS  # see the module's docstring
+    from todo_service.startup import open_store_within  # as above
     from todo_service.store.base import StoreError  # as above
     from todo_service.store.opening import open_store  # as above
 
     try:
         store = open_store(settings.store_address)
         try:
-            await store.open(*MODELS)
+            await open_store_within(store, *MODELS, seconds=seconds)
             await store.ping()
         finally:
             await store.close()

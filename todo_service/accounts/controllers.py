@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
+from todo_service.accounts.documents import User
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
@@ -18,11 +19,12 @@ from todo_service.store.base import DocumentStore
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY
 from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
-from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
+from todo_service.web.idempotency import IDEMPOTENT, RERUN, derive_secret, forget, identity_of
 from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key, address_of, name_key
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import answer_page
 from todo_service.web.problems import ProblemError
+from todo_service.web.replays import ON_REPLAY, require_document
 from todo_service.web.requests import ApiRequest
 
 
@@ -36,8 +38,8 @@ class UsersController(Controller):
         "/",
         operation_id="createUser",
         summary="Register",
-        opt={PUBLIC: True, IDEMPOTENT: True},
-        responses=problems(400, 409, 413, 415, 422, 429, 503),
+        opt={PUBLIC: True, IDEMPOTENT: True, ON_REPLAY: require_document(User)},
+        responses=problems(400, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
     async def create_user(
@@ -251,14 +253,14 @@ class ApiKeysController(Controller):
         operation_id="createApiKey",
         summary="Create an API key",
         opt={SESSION_ONLY: True, IDEMPOTENT: RERUN},
-        responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 403, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("Location"),
     )
     async def create_api_key(
         self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
     ) -> Response[dto.ApiKeyCreated]:
         """Make a key. Its secret is used as a bearer token; it is shown this once."""
-        made = await api_keys.create(request.user.user_id, data, seed_of(request))
+        made = await api_keys.create(request.user.user_id, data, derive_secret(request))
         return Response(made, headers={"Location": f"/v1/api-keys/{made.id}"})
 
     @get(

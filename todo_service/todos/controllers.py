@@ -21,6 +21,7 @@ from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.store.base import StoreUnavailable
 from todo_service.todos import dto
 from todo_service.todos.changes import Since
+from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
@@ -31,6 +32,7 @@ from todo_service.web.idempotency import IDEMPOTENT, identity_of
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import answer_page
 from todo_service.web.problems import FieldError, Problem, described, problem_of
+from todo_service.web.replays import ON_REPLAY, require_document, require_documents
 from todo_service.web.requests import ApiRequest
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -93,7 +95,7 @@ class TodosController(Controller):
     @post(
         "/",
         operation_id="createTodo",
-        opt={IDEMPOTENT: True},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_document(Todo)},
         summary="Create a todo",
         responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
@@ -127,7 +129,7 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True, "components": [dto.BatchOperation]},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), "components": [dto.BatchOperation]},
         summary="Carry out many operations",
         status_code=200,
         responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
@@ -362,9 +364,9 @@ class ListsController(Controller):
     @post(
         "/",
         operation_id="createList",
-        opt={IDEMPOTENT: True},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_document(TodoList)},
         summary="Create a list",
-        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
     async def create_list(
