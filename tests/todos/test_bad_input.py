@@ -97,7 +97,7 @@ async def test_nul_is_invalid_and_a_lone_surrogate_malformed_in_every_place(
     ("due_at", "stored"),
     [
         ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"),
-        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999Z"),
+        ("9999-12-30T23:59:59.999999Z", "9999-12-30T23:59:59.999Z"),
     ],
 )
 async def test_a_due_date_may_be_the_first_and_the_last(ada: Person, due_at: str, stored: str) -> None:
@@ -108,13 +108,14 @@ async def test_a_due_date_may_be_the_first_and_the_last(ada: Person, due_at: str
         assert (await ada.get("/v1/todos", params={"sort": sort})).json()["items"] == [todo]
 
 
-async def test_a_due_date_is_in_the_years_1970_to_9999(ada: Person) -> None:
+async def test_a_due_date_is_one_that_every_time_zone_can_show(ada: Person) -> None:
     todo = await ada.todo()
     for due_at in (
         "1969-12-31T23:59:59.999Z",
         "1970-01-01T00:00:00+00:01",
         "0001-01-01T00:00:00Z",
-        "9999-12-31T23:59:59.999-00:01",
+        "9999-12-31T00:00:00Z",
+        "9999-12-30T23:59:59.999-00:01",
         "10000-01-01T00:00:00Z",
         "+12027-01-01T00:00:00Z",
         "2027-01-31T24:00:00Z",
@@ -157,7 +158,7 @@ async def test_a_rule_that_a_change_of_the_due_date_ends_is_refused(ada: Person)
 
 
 async def test_a_recurring_todo_at_the_end_of_time_is_completed_for_good(ada: Person) -> None:
-    todo = await ada.todo(due_at="9999-12-31T09:00:00Z", recurrence="FREQ=DAILY")
+    todo = await ada.todo(due_at="9999-12-30T09:00:00Z", recurrence="FREQ=DAILY")
 
     done = (await ada.post(f"/v1/todos/{todo['id']}/complete")).json()
 
@@ -242,9 +243,9 @@ async def test_a_position_is_a_number(ada: Person) -> None:
         ("PATCH", f"/v1/todos/{todo['id']}", '{"position": %s}'),
         ("POST", "/v1/lists", '{"name": "x", "position": %s}'),
     ):
-        for position in ("1e999", "-1e999", "NaN", '"1"', "true", "null", "[]"):
+        for position in ("1e999", "-1e999", "1" * 10_000, "NaN", '"1"', "true", "null", "[]"):
             answer = await ada.ask(method, path, content=(body % position).encode(), headers=headers)
-            assert_problem(answer, 400 if "N" in position or "9" in position else 422)
+            assert_problem(answer, 400 if position == "NaN" else 422)
     assert (await ada.get("/v1/todos")).json()["items"] == [todo]
 
 

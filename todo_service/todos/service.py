@@ -12,9 +12,11 @@ from typing import Any, Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
+from todo_service.bounds import DESCRIPTION_LENGTH, QUERY_WORDS, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
-from todo_service.timestamps import now
+from todo_service.text import check_marks, trim
+from todo_service.timestamps import is_kept, now
 from todo_service.todos import counts, dto
 from todo_service.todos.changes import BY_CHANGE, Change, Place, Since
 from todo_service.todos.counts import remembering
@@ -35,16 +37,11 @@ from todo_service.todos.query import (
 from todo_service.todos.recurrence import Rule
 from todo_service.todos.words import fold, words_of
 
-TITLE_LENGTH: Final = 200
-TAGS: Final = 20
-TAG_LENGTH: Final = 50
-STEPS: Final = 100
 REMEMBERED: Final = timedelta(days=30)
 """How long a deletion is remembered for those who ask for changes."""
 _SWEEP: Final = 200
 _MARKS: Final = 10
 _PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
-_EARLIEST_DUE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONAL: Final[dict[str, Any]] = {
     "description": "",
     "priority": "none",
@@ -54,6 +51,7 @@ _OPTIONAL: Final[dict[str, Any]] = {
     "steps": [],
     "recurrence": None,
 }
+_NOT_KEPT: Final = "Expected a moment from 1970 to 9999-12-30 in UTC"
 _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
 _SEARCHED: Final = frozenset({"title", "description", "steps"})
 
@@ -157,6 +155,9 @@ class Todos:
         if isinstance(todo, dto.TodoImport):
             if todo.completed_at is not None and not todo.completed:
                 raise Invalid([Fault("/completed_at", "Expected no such time of a todo that is not completed")])
+            for name in ("created_at", "completed_at"):
+                if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
+                    raise Invalid([Fault(f"/{name}", _NOT_KEPT)])
             if todo.created_at is not UNSET:
                 created_at = min(todo.created_at, moment)
             if todo.completed_at is not None:
@@ -217,8 +218,12 @@ class Todos:
         """
         if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
-        if query.q is not UNSET and not words_of(query.q):
-            return [], None
+        if query.q is not UNSET:
+            words = words_of(query.q)
+            if len(words) > QUERY_WORDS:
+                raise InvalidParameter("q", f"Expected {QUERY_WORDS} different words at most")
+            if not words:
+                return [], None
         if query.completed is True and query.overdue is True:
             return [], None
         moment = now()
@@ -593,19 +598,17 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not UNSET}
     faults: list[Fault] = []
     if "title" in fields:
-        fields["title"] = _checked_title(fields["title"], "/title", faults)
+        fields["title"] = _checked_text(fields["title"], TITLE_LENGTH, "/title", faults)
         fields["title_key"] = fold(fields["title"])
     if "priority" in fields:
         fields["priority_rank"] = priority_rank(fields["priority"])
-    if fields.get("due_at") is not None and fields["due_at"] < _EARLIEST_DUE:
-        faults.append(Fault("/due_at", "Expected a moment in the years 1970 to 9999"))
+    if "description" in fields:
+        fields["description"] = _checked_description(fields["description"], faults)
+    if fields.get("due_at") is not None and not is_kept(fields["due_at"]):
+        faults.append(Fault("/due_at", _NOT_KEPT))
     if "tags" in fields:
-        fields["tags"] = list(dict.fromkeys(tag.strip() for tag in fields["tags"]))
-        faults += [
-            Fault(f"/tags/{index}", f"Expected 1 to {TAG_LENGTH} characters after trimming")
-            for index, tag in enumerate(given["tags"][: TAGS * 5])
-            if not 1 <= len(tag.strip()) <= TAG_LENGTH
-        ]
+        tags = [_checked_text(tag, TAG_LENGTH, f"/tags/{index}", faults) for index, tag in enumerate(fields["tags"])]
+        fields["tags"] = list(dict.fromkeys(tags))
         if len(fields["tags"]) > TAGS:
             faults.append(Fault("/tags", f"Expected {TAGS} tags at most"))
     if fields.get("list_id") is not None:
@@ -625,11 +628,22 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _checked_title(text: str, pointer: str, faults: list[Fault]) -> str:
-    title = text.strip()
-    if not 1 <= len(title) <= TITLE_LENGTH:
-        faults.append(Fault(pointer, f"Expected 1 to {TITLE_LENGTH} characters after trimming"))
-    return title
+def _checked_text(text: str, longest: int, pointer: str, faults: list[Fault]) -> str:
+    try:
+        return trim(text, longest)
+    except ValueError as error:
+        faults.append(Fault(pointer, str(error)))
+        return ""
+
+
+def _checked_description(text: str, faults: list[Fault]) -> str:
+    try:
+        if len(text) > DESCRIPTION_LENGTH:
+            raise ValueError(f"Expected {DESCRIPTION_LENGTH} characters at most")
+        check_marks(text)
+    except ValueError as error:
+        faults.append(Fault("/description", str(error)))
+    return text
 
 
 def _checked_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Step]:
@@ -638,7 +652,7 @@ def _checked_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Ste
         return []
     steps: list[Step] = []
     for index, step in enumerate(given):
-        title = _checked_title(step.title, f"/steps/{index}/title", faults)
+        title = _checked_text(step.title, TITLE_LENGTH, f"/steps/{index}/title", faults)
         identity = step.id if step.id is not UNSET else str(ObjectId())
         if any(identity == other.id for other in steps):
             faults.append(Fault(f"/steps/{index}/id", "Expected each id once"))
