@@ -203,17 +203,17 @@ PASSWORD_QUEUE: Final = _accounts.declare(
 _todos = Section("Todos and lists")
 
 TITLE_LENGTH: Final = _todos.declare(
-    200, "Length of the title of a todo or a step", enforced_in="todos.service", response="422", unit="characters"
+    200, "Length of the title of a todo or a step", enforced_in="todos.validation", response="422", unit="characters"
 )
 DESCRIPTION_LENGTH: Final = _todos.declare(
     10_000, "Length of a description", enforced_in="todos.dto", response="422", unit="characters"
 )
-TAGS: Final = _todos.declare(20, "Different tags of a todo", enforced_in="todos.service", response="422")
+TAGS: Final = _todos.declare(20, "Different tags of a todo", enforced_in="todos.validation", response="422")
 GIVEN_TAGS: Final = _todos.declare(
     100, "Tags given for a todo, doubles included", enforced_in="todos.dto", response="422"
 )
 TAG_LENGTH: Final = _todos.declare(
-    50, "Length of a tag", enforced_in="todos.service", response="422", unit="characters"
+    50, "Length of a tag", enforced_in="todos.validation", response="422", unit="characters"
 )
 STEPS: Final = _todos.declare(100, "Steps of a todo", enforced_in="todos.dto", response="422")
 RECURRENCE_LENGTH: Final = _todos.declare(

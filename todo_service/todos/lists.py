@@ -16,7 +16,8 @@ from todo_service.text import trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import TodoList
-from todo_service.todos.service import Todos, is_id
+from todo_service.todos.service import Todos
+from todo_service.todos.validation import is_id
 
 
 class ListPosition(msgspec.Struct, array_like=True):

@@ -12,10 +12,9 @@ from typing import Any, Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds import DESCRIPTION_LENGTH, QUERY_WORDS, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
+from todo_service.bounds import QUERY_WORDS
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
-from todo_service.text import check_marks, trim
 from todo_service.timestamps import is_kept, now
 from todo_service.todos import counts, dto
 from todo_service.todos.changes import BY_CHANGE, Change, Place, Since
@@ -31,11 +30,11 @@ from todo_service.todos.query import (
     not_overdue,
     ordered,
     position_of,
-    priority_rank,
     spans,
 )
 from todo_service.todos.recurrence import Rule
-from todo_service.todos.words import fold, words_of
+from todo_service.todos.validation import NOT_KEPT, is_id, validate_fields
+from todo_service.todos.words import words_of
 
 REMEMBERED: Final = timedelta(days=30)
 """How long a deletion is remembered for those who ask for changes."""
@@ -51,7 +50,6 @@ _OPTIONAL: Final[dict[str, Any]] = {
     "steps": [],
     "recurrence": None,
 }
-_NOT_KEPT: Final = "Expected a moment from 1970 to 9999-12-30 in UTC"
 _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
 _SEARCHED: Final = frozenset({"title", "description", "steps"})
 
@@ -146,7 +144,7 @@ class Todos:
         Raises:
             Invalid: a field breaks a rule.
         """
-        fields = _checked({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
+        fields = validate_fields({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
         # a new todo comes last in the manual order
         fields = {"position": moment.timestamp() * 1000 + place / 1000} | fields
         _check_together(fields, fields)
@@ -157,7 +155,7 @@ class Todos:
                 raise Invalid([Fault("/completed_at", "Expected no such time of a todo that is not completed")])
             for name in ("created_at", "completed_at"):
                 if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
-                    raise Invalid([Fault(f"/{name}", _NOT_KEPT)])
+                    raise Invalid([Fault(f"/{name}", NOT_KEPT)])
             if todo.created_at is not UNSET:
                 created_at = min(todo.created_at, moment)
             if todo.completed_at is not None:
@@ -296,7 +294,7 @@ class Todos:
             NotFound: there is none with this id, or it is another account's.
         """
         given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
-        fields = _checked({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
+        fields = validate_fields({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
         await self._check_list(fields.get("list_id"))
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
@@ -533,11 +531,6 @@ class Todos:
         return await self._change(todo.id, None, to_inbox)
 
 
-def is_id(text: str) -> bool:
-    """Tell whether a text is an id: 24 hex digits."""
-    return len(text) == 24 and ObjectId.is_valid(text)
-
-
 def _midnight(day: Any, zone: zoneinfo.ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
@@ -587,74 +580,3 @@ async def _check_fires(recurrence: str | None, due_at: datetime | None) -> None:
         return
     if not await asyncio.to_thread(Rule(recurrence).fires, due_at):
         raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
-
-
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a todo's fields as they are stored, from those that a caller gave.
-
-    Raises:
-        Invalid: with every field that breaks a rule.
-    """
-    fields = {name: value for name, value in given.items() if value is not UNSET}
-    faults: list[Fault] = []
-    if "title" in fields:
-        fields["title"] = _checked_text(fields["title"], TITLE_LENGTH, "/title", faults)
-        fields["title_key"] = fold(fields["title"])
-    if "priority" in fields:
-        fields["priority_rank"] = priority_rank(fields["priority"])
-    if "description" in fields:
-        fields["description"] = _checked_description(fields["description"], faults)
-    if fields.get("due_at") is not None and not is_kept(fields["due_at"]):
-        faults.append(Fault("/due_at", _NOT_KEPT))
-    if "tags" in fields:
-        tags = [_checked_text(tag, TAG_LENGTH, f"/tags/{index}", faults) for index, tag in enumerate(fields["tags"])]
-        fields["tags"] = list(dict.fromkeys(tags))
-        if len(fields["tags"]) > TAGS:
-            faults.append(Fault("/tags", f"Expected {TAGS} tags at most"))
-    if fields.get("list_id") is not None:
-        if is_id(fields["list_id"]):
-            fields["list_id"] = ObjectId(fields["list_id"])
-        else:
-            faults.append(Fault("/list_id", "There is no such list"))
-    if "steps" in fields:
-        fields["steps"] = _checked_steps(fields["steps"], faults)
-    if fields.get("recurrence") is not None:
-        try:
-            fields["recurrence"] = str(Rule(fields["recurrence"]))
-        except ValueError as error:
-            faults.append(Fault("/recurrence", str(error)))
-    if faults:
-        raise Invalid(faults)
-    return fields
-
-
-def _checked_text(text: str, longest: int, pointer: str, faults: list[Fault]) -> str:
-    try:
-        return trim(text, longest)
-    except ValueError as error:
-        faults.append(Fault(pointer, str(error)))
-        return ""
-
-
-def _checked_description(text: str, faults: list[Fault]) -> str:
-    try:
-        if len(text) > DESCRIPTION_LENGTH:
-            raise ValueError(f"Expected {DESCRIPTION_LENGTH} characters at most")
-        check_marks(text)
-    except ValueError as error:
-        faults.append(Fault("/description", str(error)))
-    return text
-
-
-def _checked_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Step]:
-    if len(given) > STEPS:
-        faults.append(Fault("/steps", f"Expected {STEPS} steps at most"))
-        return []
-    steps: list[Step] = []
-    for index, step in enumerate(given):
-        title = _checked_text(step.title, TITLE_LENGTH, f"/steps/{index}/title", faults)
-        identity = step.id if step.id is not UNSET else str(ObjectId())
-        if any(identity == other.id for other in steps):
-            faults.append(Fault(f"/steps/{index}/id", "Expected each id once"))
-        steps.append(Step(id=identity, title=title, completed=step.completed))
-    return steps
