@@ -232,8 +232,129 @@ IDEMPOTENCY_SECONDS: Final = _requests.declare(
     response="The request is carried out again.",
     unit="s",
 )
+JSON_DEPTH: Final = _requests.declare(
+    64, "Levels of nesting in JSON", enforced_in="decoding", response="400", unit="levels"
+)
+LOCATED_BYTES: Final = _requests.declare(
+    64 * 1024,
+    "Length of a JSON body in which the place of a NUL is looked for",
+    enforced_in="decoding",
+    response="The error points to the body as a whole.",
+    unit="bytes",
+)
+PARAMETERS: Final = _requests.declare(
+    100, "Parameters of a query, and fields of a form", enforced_in="web.requests", response="400"
+)
+FORM_BYTES: Final = _requests.declare(
+    16 * 1024, "Length of a form", enforced_in="web.requests", response="413", unit="bytes"
+)
+FORM_FIELD_LENGTH: Final = _requests.declare(
+    4096, "Length of a field of a form", enforced_in="web.requests", response="400", unit="characters"
+)
+ENTITY_TAGS: Final = _requests.declare(
+    100, "Entity tags in `If-Match` or `If-None-Match`", enforced_in="web.entity_tags", response="422"
+)
+CURSOR_LENGTH: Final = _requests.declare(
+    4096, "Length of `cursor` and `since`", enforced_in="fields", response="422", unit="characters"
+)
+PAGE_SIZE: Final = _requests.declare(200, "Items in a page", enforced_in="fields", response="422", unit="items")
+LISTED_ERRORS: Final = _requests.declare(
+    20, "Errors listed in a problem", enforced_in="errors", response="The problem tells how many more there are."
+)
+ERROR_LENGTH: Final = _requests.declare(
+    200, "Length of the text of an error", enforced_in="errors", response="The text is cut.", unit="characters"
+)
+POINTER_LENGTH: Final = _requests.declare(
+    300, "Length of the pointer of an error", enforced_in="errors", response="The pointer is cut.", unit="characters"
+)
+REPEATED_NAME_LENGTH: Final = _requests.declare(
+    100,
+    "Length to which an error repeats the name of an unknown field or parameter",
+    enforced_in="decoding",
+    response="The name is cut.",
+    unit="characters",
+)
+REPEATED_VALUE_LENGTH: Final = _requests.declare(
+    20,
+    "Length to which an error repeats a value",
+    enforced_in="decoding",
+    response="The value is cut.",
+    unit="characters",
+)
 
 _text = Section("Text")
+
+COMBINING_MARKS: Final = _text.declare(
+    30, "Combining marks in a row (UAX 15, Stream-Safe Text Format)", enforced_in="text", response="422"
+)
+UNTRIMMED_FACTOR: Final = _text.declare(
+    5,
+    "How many times its limit a text may be long before white space at its ends is cut off",
+    enforced_in="fields",
+    response="422",
+    unit="times",
+)
+TIMESTAMP_LENGTH: Final = _text.declare(
+    64, "Length of a time", enforced_in="timestamps", response="422", unit="characters"
+)
+TIME_ZONE_LENGTH: Final = _text.declare(
+    64, "Length of the name of a time zone", enforced_in="fields", response="422", unit="characters"
+)
+SEARCHED_WORDS: Final = _text.declare(
+    1_000,
+    "Different words of a todo that `q` searches: of the title, the description and the steps, in this order",
+    enforced_in="todos.words",
+    response="The words beyond it are stored, and not found by `q`.",
+    unit="words",
+)
+SEARCHED_WORD_LENGTH: Final = _text.declare(
+    64,
+    "Length to which `q` compares a word",
+    enforced_in="todos.words",
+    response="The rest of the word is not compared.",
+    unit="characters",
+)
+FOLDED_FACTOR: Final = _text.declare(
+    3,
+    "Times its own length to which a text may grow for searching and sorting, with its ligatures written out",
+    enforced_in="todos.words",
+    response="The rest is not searched.",
+    unit="times",
+)
+FOLDED_EXTRA: Final = _text.declare(
+    64,
+    "Characters by which it may grow further",
+    enforced_in="todos.words",
+    response="The rest is not searched.",
+    unit="characters",
+)
+QUERY_LENGTH: Final = _text.declare(200, "Length of `q`", enforced_in="todos.dto", response="422", unit="characters")
+QUERY_WORDS: Final = _text.declare(32, "Different words in `q`", enforced_in="todos.service", response="422")
+
+_accounts = Section("Accounts and sessions")
+
+USERNAME_LENGTH: Final = _accounts.declare(
+    32, "Length of a user name", enforced_in="accounts.dto", response="422", unit="characters"
+)
+EMAIL_LENGTH: Final = _accounts.declare(
+    254, "Length of an email address", enforced_in="accounts.dto", response="422", unit="characters"
+)
+PASSWORD_LENGTH: Final = _accounts.declare(
+    128, "Length of a password", enforced_in="accounts.passwords", response="422", unit="characters"
+)
+GIVEN_PASSWORD_LENGTH: Final = _accounts.declare(
+    1_024,
+    "Length of a password that is only compared",
+    enforced_in="accounts.dto",
+    response="422",
+    unit="characters",
+)
+DISPLAY_NAME_LENGTH: Final = _accounts.declare(
+    100, "Length of a display name", enforced_in="accounts.service", response="422", unit="characters"
+)
+API_KEY_NAME_LENGTH: Final = _accounts.declare(
+    100, "Length of the name of an API key", enforced_in="accounts.api_keys", response="422", unit="characters"
+)
 
 _accounts = Section("Accounts and sessions")
 
@@ -269,6 +390,31 @@ ACCOUNT_CHANGES_WAITING: Final = _accounts.declare(
 )
 
 _todos = Section("Todos and lists")
+
+TITLE_LENGTH: Final = _todos.declare(
+    200, "Length of the title of a todo or a step", enforced_in="todos.validation", response="422", unit="characters"
+)
+DESCRIPTION_LENGTH: Final = _todos.declare(
+    10_000, "Length of a description", enforced_in="todos.dto", response="422", unit="characters"
+)
+TAGS: Final = _todos.declare(20, "Different tags of a todo", enforced_in="todos.validation", response="422")
+GIVEN_TAGS: Final = _todos.declare(
+    100, "Tags given for a todo, doubles included", enforced_in="todos.dto", response="422"
+)
+TAG_LENGTH: Final = _todos.declare(
+    50, "Length of a tag", enforced_in="todos.validation", response="422", unit="characters"
+)
+STEPS: Final = _todos.declare(100, "Steps of a todo", enforced_in="todos.dto", response="422")
+RECURRENCE_LENGTH: Final = _todos.declare(
+    500, "Length of a recurrence rule", enforced_in="todos.dto", response="422", unit="characters"
+)
+LIST_NAME_LENGTH: Final = _todos.declare(
+    100, "Length of the name of a list", enforced_in="todos.lists", response="422", unit="characters"
+)
+BATCH_OPERATIONS: Final = _todos.declare(100, "Operations of a batch", enforced_in="todos.dto", response="422")
+FILTERED_TAGS: Final = _todos.declare(
+    20, "Tags, and priorities, that a list is filtered by", enforced_in="todos.dto", response="422"
+)
 
 _imports = Section("Import and export")
 

@@ -25,15 +25,15 @@ from odmantic.query import desc
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey
 from todo_service.accounts.tokens import Caller
-from todo_service.bounds import IDEMPOTENCY_SECONDS, MAX_API_KEYS
+from todo_service.bounds import API_KEY_NAME_LENGTH, IDEMPOTENCY_SECONDS, MAX_API_KEYS
 from todo_service.errors import Fault, Forbidden, Gone, Invalid, NotFound, Unauthenticated
 from todo_service.slots import insert_into_slot
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
-from todo_service.timestamps import Timestamp, now
+from todo_service.text import trim
+from todo_service.timestamps import LATEST, Timestamp, now
 
 MARK: Final = "todo_"
 """What every key's text begins with, so that it is told from an access token, and found where it should not be."""
-NAME_LENGTH: Final = 100
 TOMBSTONE_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 """How long a deleted key is remembered: longer than the request that created it may be repeated."""
 _SECRET_BYTES: Final = 32
@@ -221,12 +221,13 @@ def _check(given: dto.ApiKeyCreate, moment: datetime) -> str:
     Raises:
         Invalid: the name breaks a rule, or the key would have expired already.
     """
-    name = given.name.strip()
-    faults = []
-    if not 1 <= len(name) <= NAME_LENGTH:
-        faults.append(Fault("/name", f"Expected 1 to {NAME_LENGTH} characters after trimming"))
-    if given.expires_at is not None and given.expires_at <= moment:
-        faults.append(Fault("/expires_at", "Expected a moment in the future"))
+    name, faults = given.name, []
+    try:
+        name = trim(name, API_KEY_NAME_LENGTH)
+    except ValueError as error:
+        faults.append(Fault("/name", str(error)))
+    if given.expires_at is not None and not moment < given.expires_at <= LATEST:
+        faults.append(Fault("/expires_at", "Expected a moment in the future, before the last day of the year 9999"))
     if faults:
         raise Invalid(faults)
     return name

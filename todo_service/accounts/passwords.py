@@ -8,12 +8,11 @@ from typing import Final, NamedTuple, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from todo_service.bounds import PASSWORD_QUEUE, PASSWORD_THREADS
+from todo_service.bounds import PASSWORD_LENGTH, PASSWORD_QUEUE, PASSWORD_THREADS
 from todo_service.errors import Busy, Fault
 from todo_service.executors import Executor, Overloaded
 
 MINIMUM_LENGTH: Final = 12
-MAXIMUM_LENGTH: Final = 128
 _SECONDS: Final = 60.0
 
 ResultT = TypeVar("ResultT")
@@ -44,8 +43,8 @@ def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
         username: The account's name, which the password must not contain, whatever the case.
         pointer: Where the password stands in the input.
     """
-    if not MINIMUM_LENGTH <= len(password) <= MAXIMUM_LENGTH:
-        return [Fault(pointer, f"Expected {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters")]
+    if not MINIMUM_LENGTH <= len(password) <= PASSWORD_LENGTH:
+        return [Fault(pointer, f"Expected {MINIMUM_LENGTH} to {PASSWORD_LENGTH} characters")]
     if username and username.casefold() in password.casefold():
         return [Fault(pointer, "Expected a password that does not contain the username")]
     return []

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Final
 
 import structlog
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email
 from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
@@ -23,16 +23,16 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, faults_of
 from todo_service.accounts.sessions import Client, Sessions, Tokens
-from todo_service.bounds import ACCOUNT_CHANGES_WAITING, IDEMPOTENCY_SECONDS
+from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, IDEMPOTENCY_SECONDS
 from todo_service.errors import Busy, Duplicate, Fault, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreUnavailable
+from todo_service.text import check_marks, trim
 from todo_service.timestamps import now
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
-_DISPLAY_NAME_LENGTH: Final = 100
 CLOSING: Final = timedelta(hours=1)
 """How long after its deletion nothing can be written for an account any more: longer than any replica takes an ended
 session for alive, and than a request takes."""
@@ -317,8 +317,9 @@ class Accounts:
 
 def _checked_email(text: str) -> tuple[str, list[Fault]]:
     try:
+        check_marks(text)
         return validate_email(text, check_deliverability=False).normalized, []
-    except EmailNotValidError:
+    except ValueError:  # EmailNotValidError is one
         return text, [Fault("/email", "Expected an email address, such as ada@example.com")]
 
 
@@ -329,9 +330,10 @@ def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
         email, faults = _checked_email(patch.email)
         changes |= {"email": email, "email_key": email.casefold()}
     if patch.display_name is not UNSET:
-        changes["display_name"] = (patch.display_name or "").strip()
-        if len(changes["display_name"]) > _DISPLAY_NAME_LENGTH:
-            faults.append(Fault("/display_name", f"Expected {_DISPLAY_NAME_LENGTH} characters at most"))
+        try:
+            changes["display_name"] = trim(patch.display_name or "", DISPLAY_NAME_LENGTH, shortest=0)
+        except ValueError as error:
+            faults.append(Fault("/display_name", str(error)))
     if patch.time_zone is not UNSET:
         changes["time_zone"] = patch.time_zone or "UTC"
         if changes["time_zone"] not in _time_zones():

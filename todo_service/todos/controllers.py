@@ -352,7 +352,7 @@ def _pointing_into_the_todo() -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        raise Invalid([Fault(f"/todo{fault.pointer}", fault.detail) for fault in error.faults]) from None
+        raise error.below("/todo") from None
 
 
 class ListsController(Controller):

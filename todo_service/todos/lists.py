@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
+from todo_service.bounds import LIST_NAME_LENGTH
 from todo_service.errors import Fault, Invalid, NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore
+from todo_service.text import trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import TodoList
-from todo_service.todos.service import Todos, is_id
-
-NAME_LENGTH: Final = 100
+from todo_service.todos.service import Todos
+from todo_service.todos.validation import is_id
 
 
 class ListPosition(msgspec.Struct, array_like=True):
@@ -157,7 +158,8 @@ class Lists:
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not UNSET}
     if "name" in fields:
-        fields["name"] = fields["name"].strip()
-        if not 1 <= len(fields["name"]) <= NAME_LENGTH:
-            raise Invalid([Fault("/name", f"Expected 1 to {NAME_LENGTH} characters after trimming")])
+        try:
+            fields["name"] = trim(fields["name"], LIST_NAME_LENGTH)
+        except ValueError as error:
+            raise Invalid([Fault("/name", str(error))]) from None
     return fields

@@ -16,7 +16,9 @@ from zoneinfo import ZoneInfo
 
 from dateutil import rrule
 
-MAXIMUM_LENGTH: Final = 500
+from todo_service.bounds import RECURRENCE_LENGTH
+from todo_service.timestamps import LATEST
+
 MAXIMUM_INTERVAL: Final = 999
 MAXIMUM_COUNT: Final = 9999
 _FREQUENCIES: Final[Mapping[str, tuple[Any, float]]] = {
@@ -68,8 +70,8 @@ class Rule:
     """
 
     def __init__(self, text: str) -> None:
-        if len(text) > MAXIMUM_LENGTH:
-            raise ValueError(f"Expected {MAXIMUM_LENGTH} characters at most")
+        if len(text) > RECURRENCE_LENGTH:
+            raise ValueError(f"Expected {RECURRENCE_LENGTH} characters at most")
         self._parts: dict[str, str] = {}
         for part in text.strip().upper().removeprefix("RRULE:").split(";"):
             name, separator, value = part.partition("=")
@@ -114,6 +116,8 @@ class Rule:
         try:
             moment = wall.replace(tzinfo=zone).astimezone(UTC)
         except OverflowError:
+            return None
+        if moment > LATEST:
             return None
         skipped = moment.astimezone(zone).replace(tzinfo=None) != wall
         rest = self._parts | ({"COUNT": str(count - 1)} if count is not None else {})

@@ -12,9 +12,10 @@ from typing import Any, Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
+from todo_service.bounds import QUERY_WORDS
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
-from todo_service.timestamps import now
+from todo_service.timestamps import is_kept, now
 from todo_service.todos import counts, dto
 from todo_service.todos.changes import BY_CHANGE, Change, Place, Since
 from todo_service.todos.counts import remembering
@@ -29,22 +30,17 @@ from todo_service.todos.query import (
     not_overdue,
     ordered,
     position_of,
-    priority_rank,
     spans,
 )
 from todo_service.todos.recurrence import Rule
-from todo_service.todos.words import fold, words_of
+from todo_service.todos.validation import NOT_KEPT, is_id, validate_fields
+from todo_service.todos.words import words_of
 
-TITLE_LENGTH: Final = 200
-TAGS: Final = 20
-TAG_LENGTH: Final = 50
-STEPS: Final = 100
 REMEMBERED: Final = timedelta(days=30)
 """How long a deletion is remembered for those who ask for changes."""
 _SWEEP: Final = 200
 _MARKS: Final = 10
 _PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
-_EARLIEST_DUE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONAL: Final[dict[str, Any]] = {
     "description": "",
     "priority": "none",
@@ -148,7 +144,7 @@ class Todos:
         Raises:
             Invalid: a field breaks a rule.
         """
-        fields = _checked({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
+        fields = validate_fields({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
         # a new todo comes last in the manual order
         fields = {"position": moment.timestamp() * 1000 + place / 1000} | fields
         _check_together(fields, fields)
@@ -157,6 +153,9 @@ class Todos:
         if isinstance(todo, dto.TodoImport):
             if todo.completed_at is not None and not todo.completed:
                 raise Invalid([Fault("/completed_at", "Expected no such time of a todo that is not completed")])
+            for name in ("created_at", "completed_at"):
+                if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
+                    raise Invalid([Fault(f"/{name}", NOT_KEPT)])
             if todo.created_at is not UNSET:
                 created_at = min(todo.created_at, moment)
             if todo.completed_at is not None:
@@ -217,8 +216,12 @@ class Todos:
         """
         if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
-        if query.q is not UNSET and not words_of(query.q):
-            return [], None
+        if query.q is not UNSET:
+            words = words_of(query.q)
+            if len(words) > QUERY_WORDS:
+                raise InvalidParameter("q", f"Expected {QUERY_WORDS} different words at most")
+            if not words:
+                return [], None
         if query.completed is True and query.overdue is True:
             return [], None
         moment = now()
@@ -291,7 +294,7 @@ class Todos:
             NotFound: there is none with this id, or it is another account's.
         """
         given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
-        fields = _checked({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
+        fields = validate_fields({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
         await self._check_list(fields.get("list_id"))
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
@@ -528,11 +531,6 @@ class Todos:
         return await self._change(todo.id, None, to_inbox)
 
 
-def is_id(text: str) -> bool:
-    """Tell whether a text is an id: 24 hex digits."""
-    return len(text) == 24 and ObjectId.is_valid(text)
-
-
 def _midnight(day: Any, zone: zoneinfo.ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
@@ -582,65 +580,3 @@ async def _check_fires(recurrence: str | None, due_at: datetime | None) -> None:
         return
     if not await asyncio.to_thread(Rule(recurrence).fires, due_at):
         raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
-
-
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a todo's fields as they are stored, from those that a caller gave.
-
-    Raises:
-        Invalid: with every field that breaks a rule.
-    """
-    fields = {name: value for name, value in given.items() if value is not UNSET}
-    faults: list[Fault] = []
-    if "title" in fields:
-        fields["title"] = _checked_title(fields["title"], "/title", faults)
-        fields["title_key"] = fold(fields["title"])
-    if "priority" in fields:
-        fields["priority_rank"] = priority_rank(fields["priority"])
-    if fields.get("due_at") is not None and fields["due_at"] < _EARLIEST_DUE:
-        faults.append(Fault("/due_at", "Expected a moment in the years 1970 to 9999"))
-    if "tags" in fields:
-        fields["tags"] = list(dict.fromkeys(tag.strip() for tag in fields["tags"]))
-        faults += [
-            Fault(f"/tags/{index}", f"Expected 1 to {TAG_LENGTH} characters after trimming")
-            for index, tag in enumerate(given["tags"][: TAGS * 5])
-            if not 1 <= len(tag.strip()) <= TAG_LENGTH
-        ]
-        if len(fields["tags"]) > TAGS:
-            faults.append(Fault("/tags", f"Expected {TAGS} tags at most"))
-    if fields.get("list_id") is not None:
-        if is_id(fields["list_id"]):
-            fields["list_id"] = ObjectId(fields["list_id"])
-        else:
-            faults.append(Fault("/list_id", "There is no such list"))
-    if "steps" in fields:
-        fields["steps"] = _checked_steps(fields["steps"], faults)
-    if fields.get("recurrence") is not None:
-        try:
-            fields["recurrence"] = str(Rule(fields["recurrence"]))
-        except ValueError as error:
-            faults.append(Fault("/recurrence", str(error)))
-    if faults:
-        raise Invalid(faults)
-    return fields
-
-
-def _checked_title(text: str, pointer: str, faults: list[Fault]) -> str:
-    title = text.strip()
-    if not 1 <= len(title) <= TITLE_LENGTH:
-        faults.append(Fault(pointer, f"Expected 1 to {TITLE_LENGTH} characters after trimming"))
-    return title
-
-
-def _checked_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Step]:
-    if len(given) > STEPS:
-        faults.append(Fault("/steps", f"Expected {STEPS} steps at most"))
-        return []
-    steps: list[Step] = []
-    for index, step in enumerate(given):
-        title = _checked_title(step.title, f"/steps/{index}/title", faults)
-        identity = step.id if step.id is not UNSET else str(ObjectId())
-        if any(identity == other.id for other in steps):
-            faults.append(Fault(f"/steps/{index}/id", "Expected each id once"))
-        steps.append(Step(id=identity, title=title, completed=step.completed))
-    return steps

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import filterfalse, islice
 from typing import Final
+
+from todo_service.bounds import FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
+from todo_service.text import has_long_run_of_marks, is_mark
 
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def fold(text: str) -> str:
-    """Return a text without case and accents (`ß` becomes `ss`): what is compared in searches and sorts."""
+    """Return a text without case and accents (`ß` becomes `ss`), as searches and sorts compare it.
+
+    Takes linear time, and returns at most `FOLDED_FACTOR` times as many characters and `FOLDED_EXTRA` more: a ligature
+    such as U+FDFA is 18 characters long when it is written out.
+    """
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
+    folded = text.casefold()
+    if has_long_run_of_marks(folded):
+        folded = "".join(filterfalse(is_mark, folded))  # normalization takes quadratic time to sort a run of marks
+    longest = FOLDED_FACTOR * len(text) + FOLDED_EXTRA
+    decomposed = unicodedata.normalize("NFKD", folded)[:longest]
+    return "".join(filterfalse(unicodedata.combining, decomposed)).casefold()[:longest]
 
 
 def words_of(*texts: str) -> list[str]:
-    """Return the words of some texts, folded, each once, in order."""
-    return list(dict.fromkeys(word for text in texts for word in _WORD.findall(fold(text))))
+    """Return the words of some texts, folded, each once, in order.
+
+    Returns:
+        The first `SEARCHED_WORDS` different words, each cut to `SEARCHED_WORD_LENGTH` characters.
+    """
+    words = (word[:SEARCHED_WORD_LENGTH] for text in texts for word in _WORD.findall(fold(text)))
+    return list(islice(dict.fromkeys(words), SEARCHED_WORDS))

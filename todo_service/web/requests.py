@@ -17,11 +17,11 @@ from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
 
 from todo_service.accounts.tokens import Caller
+from todo_service.bounds import FORM_BYTES, FORM_FIELD_LENGTH, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, fault_of
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import ProblemError, invalid_parameter
 
-MAXIMUM_PARAMETERS: Final = 100
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 
@@ -60,18 +60,23 @@ class ApiRequest(Request[Caller, None, State]):
         """Read a form body (application/x-www-form-urlencoded) whose fields come once each (RFC 6749, 3.2).
 
         Raises:
-            ProblemError: 415 for another media type, 400 for what is no such form.
+            ProblemError: 415 for another media type, 413 for a long form, 400 for what is no such form.
         """
         self.require_media_type(frozenset({RequestEncodingType.URL_ENCODED.value}))
+        body = await self.body()
+        if len(body) > FORM_BYTES:
+            raise ProblemError("body-too-large", f"Expected a form of {FORM_BYTES} bytes at most")
         try:
             pairs = parse_qsl(
-                (await self.body()).decode("utf-8"),
+                body.decode("utf-8"),
                 keep_blank_values=True,
                 errors="strict",
-                max_num_fields=MAXIMUM_PARAMETERS,
+                max_num_fields=PARAMETERS,
             )
         except ValueError:
             raise ProblemError("malformed-request", "the form cannot be read", error="invalid_request") from None
+        if any(len(value) > FORM_FIELD_LENGTH for _, value in pairs):
+            raise ProblemError("malformed-request", "a field is too long", error="invalid_request")
         fields = dict(pairs)
         if len(fields) != len(pairs):
             raise ProblemError("malformed-request", "a field comes more than once", error="invalid_request")
@@ -117,9 +122,7 @@ def _repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
 
 def _query_pairs(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS
-        )
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS)
     except ValueError:
         raise ProblemError("malformed-request", "the query cannot be read") from None
 

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from todo_service.decoding import convert
-from todo_service.errors import Fault, Invalid
+from todo_service.decoding import convert, decode_json
+from todo_service.errors import Fault, Invalid, Malformed
 from todo_service.todos import dto
 from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, text_of
 
@@ -138,8 +138,10 @@ def _value(name: str, text: str) -> Any:
                 raise Invalid([Fault("/tags", "Expected tags separated by commas")]) from None
         case "steps":
             try:
-                return msgspec.json.decode(text)
-            except msgspec.DecodeError:
+                return decode_json(text.encode(), Any)
+            except Invalid as error:
+                raise error.below("/steps") from None
+            except Malformed:
                 raise Invalid([Fault("/steps", "Expected steps as JSON")]) from None
         case "position" | "version":
             try:
