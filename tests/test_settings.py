@@ -156,5 +156,24 @@ def test_readme_s_table_is_that_of_the_settings() -> None:
     assert found[1] == settings_table()
 
 
+@pytest.mark.parametrize("variable", ["RATE_LIMIT_API", "RATE_LIMIT_AUTH"])
+@pytest.mark.parametrize(
+    "rate",
+    ["0/minute", "-1/minute", "10 per 0 minutes", "10", "10/fortnight", "10/minute, 5/second", "99999999/second"],
+)
+def test_a_rate_that_makes_no_sense_is_refused(tmp_path: Path, variable: str, rate: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}: .* is not allowed"):
+        load(tmp_path, **{variable: rate})
+
+
+@pytest.mark.parametrize("rate", ["1/second", "600/minute", "10 per 2 hours", "5 per hour", "600/MINUTE"])
+def test_a_rate_is_a_number_in_a_time(tmp_path: Path, rate: str) -> None:
+    assert load(tmp_path, RATE_LIMIT_API=rate).rate_limit_api == rate
+
+
+def test_an_ipv6_host_may_be_written_with_brackets(tmp_path: Path) -> None:
+    assert load(tmp_path, HOST="[::1]").host == load(tmp_path, HOST="::1").host == "::1"
+
+
 def test_each_variable_has_an_attribute() -> None:
     assert {variable.attribute for variable in VARIABLES} | {"secret_key_made"} == set(Settings.__struct_fields__)

@@ -10,21 +10,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import limits
 import structlog
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from todo_service.accounts.api_keys import MARK, ApiKeys
+from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
+from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
 from todo_service.accounts.passwords import PRODUCTION_COST, Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
-from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
+from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
+from todo_service.bounds import SMALL_BODY_BYTES
 from todo_service.logs import configure_logging
 from todo_service.server import Draining, return_large_memory
 from todo_service.settings import Settings, load_settings
@@ -40,23 +41,24 @@ from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 from todo_service.todos.transfer import Transfer
-from todo_service.web.authentication import Admission
+from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
+from todo_service.web.concurrency import ConcurrencyLimit
 from todo_service.web.counters import LocalCounter, SharedCounter
 from todo_service.web.deadline import Deadline, Watch
 from todo_service.web.docs import DocsController
 from todo_service.web.idempotency import Idempotency, IdempotentRequest
-from todo_service.web.limits import RateLimits
+from todo_service.web.limits import OptionsRateLimitMiddleware, RateLimits, count_unrouted, parse_policies
 from todo_service.web.metrics import Metrics, MetricsAccess, MetricsController
 from todo_service.web.openapi import configuration, written
-from todo_service.web.operations import OperationsController
+from todo_service.web.operations import OperationsController, Readiness
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import exception_handlers
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp
+    from litestar.types import ASGIApp, Scope
 
     from todo_service.web.tracing import Tracing
 
@@ -99,14 +101,13 @@ def create_app(
         metrics.sessions_changed,
     )
     api_keys = ApiKeys(store)
+    credentials = Credentials(sessions, api_keys)
     accounts = Accounts(store, passwords, sessions, api_keys)
     # where replicas share the store, they share the counts
     shared = settings.store_address.startswith("mongodb")
     counter = SharedCounter(settings.store_address) if shared else LocalCounter()
     rate_limits = RateLimits(
-        {"api": limits.parse(settings.rate_limit_api), "auth": limits.parse(settings.rate_limit_auth)}
-        if settings.rate_limit_enabled
-        else {},
+        parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
         counter,
         metrics.rate_limited,
     )
@@ -130,8 +131,8 @@ def create_app(
             await stack.enter_async_context(BackgroundJobs(jobs))
             yield
 
-    async def authenticate(token: str) -> Caller:
-        return await (api_keys.authenticate(token) if token.startswith(MARK) else sessions.authenticate(token))
+    async def after_exception(_: Exception, scope: Scope) -> None:
+        await count_unrouted(rate_limits, scope)
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
@@ -153,10 +154,11 @@ def create_app(
             OperationsController,
             MetricsController,
             DocsController,
-            UsersController,
-            TokensController,
-            SessionsController,
-            ApiKeysController,
+            Router(
+                "/",
+                route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
+                request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
+            ),
             TodosController,
             ListsController,
             TagsController,
@@ -168,6 +170,7 @@ def create_app(
             "api_keys": _always(api_keys),
             "limits": _always(rate_limits),
             "store": _always(store),
+            "readiness": _always(Readiness(store)),
             "metrics": _always(metrics),
             "metrics_access": _always(
                 MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
@@ -179,12 +182,18 @@ def create_app(
         },
         middleware=[
             DefineMiddleware(Deadline, watch=Watch()),
-            DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits),
+            DefineMiddleware(
+                AuthenticationMiddleware,
+                credentials=credentials,
+                limits=rate_limits,
+                concurrency=ConcurrencyLimit(),
+            ),
             DefineMiddleware(Idempotency, store=store, keys=keys),
         ],
         request_class=ApiRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=exception_handlers(),
+        after_exception=[after_exception],
         request_max_body_size=settings.max_body_bytes,
         cors_config=_cors(settings),
         openapi_config=configuration(),
@@ -192,12 +201,15 @@ def create_app(
     )
     app.state.store = store
     app.state.cursors = Cursors(keys)
+    app.state.credentials = credentials
     app.state.boundary = app.asgi_handler = Boundary(
-        app.asgi_handler,
+        OptionsRateLimitMiddleware(app.asgi_handler, rate_limits),
         metrics,
         settings.allowed_hosts,
         Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
         tracing,
+        # with CORS, an answer depends on who asks, also one to a request without an origin
+        headers=((b"vary", b"Origin"),) if settings.cors_origins else (),
     )
     return app
 

@@ -242,12 +242,6 @@ LOCATED_BYTES: Final = _requests.declare(
     response="The error points to the body as a whole.",
     unit="bytes",
 )
-PARAMETERS: Final = _requests.declare(
-    100, "Parameters of a query, and fields of a form", enforced_in="web.requests", response="400"
-)
-FORM_BYTES: Final = _requests.declare(
-    16 * 1024, "Length of a form", enforced_in="web.requests", response="413", unit="bytes"
-)
 FORM_FIELD_LENGTH: Final = _requests.declare(
     4096, "Length of a field of a form", enforced_in="web.requests", response="400", unit="characters"
 )
@@ -280,6 +274,69 @@ REPEATED_VALUE_LENGTH: Final = _requests.declare(
     enforced_in="decoding",
     response="The value is cut.",
     unit="characters",
+)
+CONCURRENT_REQUESTS: Final = _requests.declare(
+    32,
+    "Requests of one account served at a time, in each process; without an account, of one address",
+    enforced_in="web.concurrency",
+    response="The request waits for its turn.",
+)
+WAITING_REQUESTS: Final = _requests.declare(
+    512,
+    "Requests of one account that wait for their turn, in each process; without an account, of one address",
+    enforced_in="web.concurrency",
+    response="429 with `Retry-After`",
+)
+WAITING_SECONDS: Final = _requests.declare(
+    3.0,
+    "How long a request waits for its turn",
+    unit="seconds",
+    enforced_in="web.concurrency",
+    response="429 with `Retry-After`",
+)
+SMALL_BODY_BYTES: Final = _requests.declare(
+    16 * 1024,
+    "Size of a form, and of a body that is about accounts, sessions or API keys",
+    unit="bytes",
+    enforced_in="app",
+    response="413",
+)
+MAX_PARAMETERS: Final = _requests.declare(
+    100,
+    "Fields of a form, and parameters of a query",
+    enforced_in="web.requests",
+    response="400",
+)
+COUNTER_WINDOWS: Final = _requests.declare(
+    50_000,
+    "Rate limit windows remembered, in each process",
+    enforced_in="web.counters",
+    response="The window with the smallest count among eight is forgotten.",
+)
+SHARED_COUNTER_CALLS: Final = _requests.declare(
+    500,
+    "Calls to the rate limits that MongoDB counts, a second in each process",
+    enforced_in="web.counters",
+    response="The process counts by itself.",
+)
+READINESS_SECONDS: Final = _requests.declare(
+    1.0,
+    "How long all callers of `/health/ready` share one answer of the document store",
+    unit="seconds",
+    enforced_in="web.operations",
+    response="The shared answer.",
+)
+REFUSALS_LOGGED: Final = _requests.declare(
+    10,
+    "Log lines about refused and unmetered requests of one address, in 10 seconds",
+    enforced_in="web.log_limit",
+    response="One line says how many were left out.",
+)
+ALL_REFUSALS_LOGGED: Final = _requests.declare(
+    1000,
+    "Log lines about refused and unmetered requests of all addresses, in 10 seconds",
+    enforced_in="web.log_limit",
+    response="One line says how many were left out.",
 )
 
 _text = Section("Text")
@@ -354,6 +411,27 @@ DISPLAY_NAME_LENGTH: Final = _accounts.declare(
 )
 API_KEY_NAME_LENGTH: Final = _accounts.declare(
     100, "Length of the name of an API key", enforced_in="accounts.api_keys", response="422", unit="characters"
+)
+ADDRESS_FACTOR: Final = _accounts.declare(
+    5,
+    "Wrong passwords from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
+    setting="RATE_LIMIT_AUTH",
+    enforced_in="web.limits",
+    response="429 with `Retry-After`",
+)
+ACCOUNT_FACTOR: Final = _accounts.declare(
+    10,
+    "Wrong passwords for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
+    setting="RATE_LIMIT_AUTH",
+    enforced_in="web.limits",
+    response="The next bound applies.",
+)
+ATTACKED_ATTEMPTS: Final = _accounts.declare(
+    2,
+    "Wrong passwords from one address for an account that is under attack, in 15 periods of `RATE_LIMIT_AUTH`",
+    setting="RATE_LIMIT_AUTH",
+    enforced_in="web.limits",
+    response="429 with `Retry-After`",
 )
 
 _accounts = Section("Accounts and sessions")

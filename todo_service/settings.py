@@ -22,6 +22,9 @@ from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_k
 
 STORE_SCHEMES: Final = ("lmdb", "mongodb", "mongodb+srv")
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20
+_RATE: Final = re.compile(
+    r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
+)
 _HOST_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\*|\[[0-9A-Fa-f:.]+\]")
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
@@ -98,8 +101,14 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
 
 def _rate(text: str) -> str:
+    if not _RATE.fullmatch(text):
+        raise ValueError
     limits.parse(text)
     return text
+
+
+def _host(text: str) -> str:
+    return text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
 
 
 def _network(text: str) -> str:
@@ -145,7 +154,7 @@ VARIABLES: Final = (
         shown_default="the user's data folder; `/data` in the container",
     ),
     Variable(
-        "HOST", "127.0.0.1", str, "an address or a name", "The address to listen on; the container's is `0.0.0.0`."
+        "HOST", "127.0.0.1", _host, "an address or a name", "The address to listen on; the container's is `0.0.0.0`."
     ),
     Variable("PORT", "8000", _integer(1, 65535), "1 to 65535", "The port to listen on."),
     Variable("WORKERS", "1", _integer(1, 64), "1 to 64", "How many processes serve."),
@@ -188,7 +197,7 @@ VARIABLES: Final = (
         "10/minute",
         _rate,
         "a rate such as `10/minute`",
-        "Wrong passwords from an address, and for an account.",
+        "Wrong passwords for an account from an address; see below for all accounts and all addresses.",
     ),
     Variable(
         "TRUSTED_PROXIES",

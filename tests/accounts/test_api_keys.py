@@ -79,6 +79,7 @@ async def test_a_key_that_may_read_writes_nothing(ada: Person) -> None:
         await script.post("/v1/todos/batch", json={"operations": []}),
     ):
         assert_problem(answer, 403)
+        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
     assert (await ada.get(path)).json() == todo
 
 
@@ -95,7 +96,25 @@ async def test_a_key_cannot_make_keys_or_sign_anyone_out(ada: Person) -> None:
         await script.ask("DELETE", "/v1/users/me", json={"password": ada.password}),
     ):
         assert_problem(answer, 403)
-    assert [session["current"] for session in (await script.get("/v1/sessions")).json()["items"]] == [False]
+        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+    assert len((await ada.get("/v1/sessions")).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("scope", ["read", "write"])
+async def test_a_key_neither_changes_the_email_nor_reads_about_credentials(ada: Person, scope: str) -> None:
+    script = holder(ada, await a_key(ada, scope=scope))
+
+    for answer in (
+        await script.patch("/v1/users/me", json={"email": "mallory@example.com"}),
+        await script.patch("/v1/users/me", json={"email": ada.email, "display_name": "Ada"}),
+        await script.get("/v1/sessions"),
+        await script.get("/v1/api-keys"),
+    ):
+        assert_problem(answer, 403)
+        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+    renamed = await script.patch("/v1/users/me", json={"display_name": "Ada"})
+    assert renamed.status_code == (200 if scope == "write" else 403)
+    assert (await ada.get("/v1/users/me")).json()["email"] == ada.email
 
 
 async def test_a_deleted_key_stops_working_at_once(ada: Person, bob: Person) -> None:

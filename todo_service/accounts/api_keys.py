@@ -182,6 +182,22 @@ class ApiKeys:
         await self._store.delete(ApiKey, ApiKey.account == user_id)
         self._forget({caller.session_id for caller, _ in self._good.values() if caller.user_id == user_id})
 
+    def identify(self, text: str) -> Caller | None:
+        """Return who a key was issued to, without asking the store; it may have been deleted since.
+
+        Returns:
+            The caller, or None for a key that this process has not seen yet.
+
+        Raises:
+            Unauthenticated: it has not the form of a key, or has expired.
+        """
+        caller, _ = self._good.get(text, (None, 0.0))
+        if caller is None and _id_in(text) is None:
+            raise Unauthenticated("the API key is not valid", "invalid_token")
+        if caller is not None and caller.expires <= now().timestamp():
+            raise Unauthenticated("the API key has expired", "invalid_token")
+        return caller
+
     async def authenticate(self, text: str) -> Caller:
         """Return who a key speaks for.
 
@@ -197,14 +213,15 @@ class ApiKeys:
 
     async def _look_up(self, text: str) -> Caller:
         ends, asked = self._ends, time.monotonic()
-        self._good.pop(text, None)
         key_id = _id_in(text)
         found = await self._store.get(ApiKey, ApiKey.id == key_id) if key_id is not None else None
         if found is None or found.owner is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
+            self._good.pop(text, None)
             raise Unauthenticated("the API key is not valid", "invalid_token")
         expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
         caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
         if ends == self._ends:  # else it may be this one that was deleted while the store answered
+            self._good.pop(text, None)  # so that it becomes the newest entry
             if len(self._good) >= _MEMORY_SIZE:
                 self._good.pop(next(iter(self._good)))
             self._good[text] = caller, asked + _MEMORY_SECONDS

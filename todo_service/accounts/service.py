@@ -117,6 +117,11 @@ class Accounts:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
         return dto.User.of(user)
 
+    async def find_id(self, name: str) -> ObjectId | None:
+        """Return the id of the account that signs in with a username or an email, or None."""
+        user = await self._find(name)
+        return user.id if user is not None else None
+
     async def sign_in(self, name: str, password: str, client: Client) -> Tokens:
         """Begin a session.
 
@@ -129,9 +134,7 @@ class Accounts:
             InvalidGrant: the name or the password is wrong; which of them cannot be told, not by the time either.
             Busy: too many passwords are waiting to be checked.
         """
-        key = name.casefold()
-        # a username holds no @, so a name with one is an email
-        user = await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
+        user = await self._find(name)
         if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
             raise InvalidGrant("the name or the password is wrong")
         if self._passwords.outdated(user.password_hash):
@@ -307,6 +310,11 @@ class Accounts:
                     return changed
                 await asyncio.sleep(random.random() * _CHANGE_PAUSE * attempt)  # noqa: S311  # no secret
         raise Busy("this account is being changed by too many requests at once")
+
+    async def _find(self, name: str) -> User | None:
+        key = name.casefold()
+        # a username holds no @, so a name with one is an email
+        return await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
 
     async def _user(self, user_id: ObjectId) -> User:
         user = await self._store.get(User, User.id == user_id)

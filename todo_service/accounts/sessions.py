@@ -119,6 +119,7 @@ class Sessions:
         self._refresh_days = refresh_days
         self._alive: dict[ObjectId, float] = {}
         self._verified: dict[str, Caller] = {}
+        self._ended: dict[ObjectId, float] = {}
         self._ends = 0
 
     async def start(self, user_id: ObjectId, password_generation: int, client: Client) -> Tokens:
@@ -274,11 +275,11 @@ class Sessions:
         ended = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
         self._forget(ended - {but})
 
-    async def authenticate(self, text: str) -> Caller:
-        """Return who an access token speaks for.
+    def identify(self, text: str) -> Caller:
+        """Return who an access token was issued to, without asking the store; its session may have ended.
 
         Raises:
-            Unauthenticated: the token is not ours, altered or expired, or its session has ended.
+            Unauthenticated: the token is not ours, altered or expired, or its session is known to have ended.
         """
         moment = now().timestamp()
         caller = self._verified.get(text)
@@ -287,6 +288,17 @@ class Sessions:
             caller = self._access.verify(text)
             _make_room(self._verified)
             self._verified[text] = caller
+        if self._ended and self._ended.get(caller.session_id, 0.0) > time.monotonic():
+            raise Unauthenticated("the session has ended", "invalid_token")
+        return caller
+
+    async def authenticate(self, text: str) -> Caller:
+        """Return who an access token speaks for.
+
+        Raises:
+            Unauthenticated: the token is not ours, altered or expired, or its session has ended.
+        """
+        caller = self.identify(text)
         if self._alive.get(caller.session_id, 0.0) <= time.monotonic():
             await self._look_up(caller.session_id)
         return caller
@@ -296,6 +308,8 @@ class Sessions:
         session = await self._store.get(Session, Session.id == session_id)
         if session is None or not await self._is_alive(session):
             self._alive.pop(session_id, None)
+            _make_room(self._ended)
+            self._ended[session_id] = asked + _MEMORY_SECONDS
             raise Unauthenticated("the session has ended", "invalid_token")
         if ends == self._ends:  # else it may be this one that was ended while the store answered
             _make_room(self._alive)

@@ -474,7 +474,13 @@ def _failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set
 def _failure(status: int) -> Json:
     """Return the response of all problems that have a status."""
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
-    headers += {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    headers += {
+        401: ["WWW-Authenticate"],
+        403: ["WWW-Authenticate"],
+        405: ["Allow"],
+        429: ["Retry-After"],
+        503: ["Retry-After"],
+    }.get(status, [])
     examples = {}
     for name, kind in PROBLEMS.items():
         if kind.status == status:
