@@ -181,7 +181,7 @@ async def test_what_is_not_ours_is_refused_in_one_line(tmp_path: Path) -> None:
         meta = environment.open_db(b"meta", txn=transaction)
         raw = transaction.get(b"todo-service document store", db=meta)
         transaction.put(
-            b"todo-service document store", raw.replace(b"\x01\x00\x00\x00\x00", b"\x09\x00\x00\x00\x00"), db=meta
+            b"todo-service document store", raw.replace(b"\x02\x00\x00\x00\x00", b"\x09\x00\x00\x00\x00"), db=meta
         )
 
     for folder in (text, foreign, file, newer, file / "below"):

@@ -33,7 +33,7 @@ from todo_service.todos.query import (
     spans,
 )
 from todo_service.todos.recurrence import Rule
-from todo_service.todos.words import fold, words_of
+from todo_service.todos.words import sort_key, words_of
 
 TITLE_LENGTH: Final = 200
 TAGS: Final = 20
@@ -594,7 +594,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     faults: list[Fault] = []
     if "title" in fields:
         fields["title"] = _checked_title(fields["title"], "/title", faults)
-        fields["title_key"] = fold(fields["title"])
+        fields["title_key"] = sort_key(fields["title"])
     if "priority" in fields:
         fields["priority_rank"] = priority_rank(fields["priority"])
     if fields.get("due_at") is not None and fields["due_at"] < _EARLIEST_DUE:
