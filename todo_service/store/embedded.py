@@ -23,7 +23,6 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.bounds import INLINE_SECONDS, WRITE_SECONDS
-from todo_service.executors import Budget
 from todo_service.store.base import (
     Access,
     Condition,
@@ -64,7 +63,7 @@ from todo_service.store.environment import INITIAL_MAP_BYTES, Environment, MapBu
 from todo_service.store.expressions import Node, Predicate, is_identity, normalise, predicate
 from todo_service.store.indexes import PrimaryWalk, Walk
 from todo_service.store.planning import PRIMARY, declared_indexes, plan
-from todo_service.store.scans import Scans, yield_after
+from todo_service.store.scans import Scan, Scans
 from todo_service.store.writer import Writer
 
 _COUNTED_INLINE: Final = 2000
@@ -192,12 +191,9 @@ class EmbeddedStore(DocumentStore):
         self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
     ) -> list[Any]:
         """See `DocumentStore.find`."""
-        started = time.perf_counter()
         walk = self._walk(model, normalise(where), sort)
         raws = await self._take(walk.documents, limit, walk.leading)
-        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), walk.leading)
-        await yield_after(started)
-        return found
+        return await self._scans.convert(raws, lambda raw: result_of(raw, model, into), walk.leading)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -238,7 +234,6 @@ class EmbeddedStore(DocumentStore):
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
-        started = time.perf_counter()
         nodes = normalise(where)
         single = _identity_in(nodes)
         if single is not None:
@@ -246,11 +241,10 @@ class EmbeddedStore(DocumentStore):
         walk = self._walk(model, nodes, None)
         number = None
         if limit is not None and limit <= _COUNTED_INLINE:
+            begun = await self._scans.begin()
             number = await self._read(lambda transaction: walk.number(transaction, max(0, limit)))
-        if number is None:
-            number = len(await self._take(walk.identities, limit, walk.leading))
-        await yield_after(started)
-        return number
+            self._scans.end(begun)
+        return number if number is not None else len(await self._take(walk.identities, limit, walk.leading))
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`. One write is carried out at a time, and takes its stamp while it is."""
@@ -368,8 +362,10 @@ class EmbeddedStore(DocumentStore):
         self, walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], limit: int | None, key: Hashable
     ) -> list[bytes]:
         """Take what a walk finds, as of one moment: at once where it is found soon, else anew in a thread."""
-        deadline = time.perf_counter() + INLINE_SECONDS
-        found = await self._read(lambda transaction: _take_until(deadline, walk(transaction), limit))
+        self._opened()
+        begun = await self._scans.begin()
+        found = await self._read(lambda transaction: _take_until(begun + INLINE_SECONDS, walk(transaction), limit))
+        self._scans.end(begun)
         if found is None:
             found = await self._scans.run(partial(_take_all, self._opened(), walk, limit), key)
         return found
@@ -470,19 +466,19 @@ def _take_all(
     environment: Environment,
     walk: Callable[[lmdb.Transaction], Iterator[bytes | None]],
     limit: int | None,
-    budget: Budget,
+    scan: Scan,
 ) -> list[bytes]:
     """Take what a walk finds, in a thread; begin anew after the map has changed its size, which waits for it.
 
     Raises:
-        BudgetExceededError: the budget has ended.
+        BudgetExceededError: the scan should end.
         StoreUnavailable: the environment cannot be read.
     """
     while True:
         found: list[bytes] = []
         with environment.reading() as transaction:
             for step in walk(transaction):
-                budget.check()
+                scan.check()
                 if environment.resizing:
                     break
                 if step is not None:
