@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from todo_service.store.copying import Copied, Step
 
 
+_LONGEST_ADDRESS: Final = 2**16
 _DOING: Final = {"verify": "verifying", "copy": "copying", "check": "checking"}
 
 
@@ -87,6 +88,8 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     """Copy every document from SOURCE to TARGET: to move, to back up, to restore.
 
     Each is lmdb:///path (an embedded store: a folder), mongodb://host/database or file:///path.ndjson.gz (a backup).
+    Others on this machine can read the arguments of a command, so an address with a password is better named than
+    given: env:NAME is the address in that environment variable, @/path the one in the first line of that file.
 
     The source may be in use, and is copied as of one moment where it can do that; no service may use the target. What
     ends a copy too early does no harm: run it again, and it finishes. Exits with 0 when the target holds everything,
@@ -98,6 +101,7 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     from todo_service.store.copying import TargetInUse  # as above
     from todo_service.store.copying import copy as copy_all  # as above
 
+    source, target = _address(source), _address(target)
     progress = _Bars() if sys.stderr.isatty() else _Lines()
     try:
         copied = asyncio.run(copy_all(source, target, MODELS, overwrite=overwrite, report=progress.show))
@@ -109,6 +113,26 @@ def copy(source: str, target: str, overwrite: bool) -> None:
         _fail(str(error))
     progress.end()
     _tell(copied, without_password(source), without_password(target))
+
+
+def _address(argument: str) -> str:
+    """Return the address that an argument of `copy` gives, or names: `env:NAME` or `@/path`."""
+    if argument.startswith("env:"):
+        name = argument.removeprefix("env:")
+        if not (found := os.environ.get(name, "").strip()):
+            _fail(f"the environment variable {name} is not set")
+        return found
+    if argument.startswith("@"):
+        path = Path(argument.removeprefix("@"))
+        try:
+            with path.open(encoding="utf-8") as file:
+                found = file.readline(_LONGEST_ADDRESS).strip()
+        except (OSError, ValueError) as error:
+            _fail(f"{path} cannot be read: {error}")
+        if not found:
+            _fail(f"{path} holds no address in its first line")
+        return found
+    return argument
 
 
 def _tell(copied: Copied, source: str, target: str) -> None:
@@ -123,7 +147,9 @@ def _tell(copied: Copied, source: str, target: str) -> None:
             f"NOT as of one moment: {source} is a standalone MongoDB, or could not keep the moment for so long. "
             f"What was written to it after {moment} may be among them or not; stop the service to be sure"
         )
-    key = f"{Path(source.removeprefix('lmdb://')).parent / 'secret_key'}" if source.startswith("lmdb:") else ""
+    from todo_service.store.addresses import address_path, address_scheme  # see the module's docstring
+
+    key = address_path(source).parent / "secret_key" if address_scheme(source) == "lmdb" else None
     where = f" (unless it is set, it is in {key})" if key else ""
     click.echo(
         "SECRET_KEY is not part of it: whoever serves these documents needs that of the source"

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import limits
 import msgspec
@@ -19,6 +18,7 @@ import platformdirs
 from decouple import RepositoryEnv
 
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
+from todo_service.store.addresses import address_path, address_scheme, path_address
 
 STORE_SCHEMES: Final = ("lmdb", "mongodb", "mongodb+srv")
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20
@@ -116,9 +116,11 @@ def _network(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in STORE_SCHEMES or (parts.scheme == "lmdb" and (parts.netloc or len(parts.path) <= 1)):
+    scheme = address_scheme(text)
+    if scheme not in STORE_SCHEMES:
         raise ValueError
+    if scheme == "lmdb":
+        address_path(text)
     return text
 
 
@@ -282,7 +284,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def store_address(self) -> str:
         """Where the documents lie, also where `STORE_URL` is unset. It may hold a password."""
-        return self.store_url or f"lmdb://{self.data_dir / 'store'}"
+        return self.store_url or path_address("lmdb", self.data_dir / "store")
 
     @property
     def shown_store_address(self) -> str:
@@ -302,8 +304,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def without_password(address: str) -> str:
-    """Return a store's address without a user's name and password."""
-    return re.sub(r"//[^/]*@", "//", address)
+    """Return a store's address without a user's name and password, and without options, which may hold others."""
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() in ("lmdb", "file"):
+        return address
+    # a password that was not encoded may hold any of these characters
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None, **overrides: Any) -> Settings:
@@ -368,8 +374,8 @@ def _completed(found: dict[str, Any]) -> Settings:
     found["log_format"] = found["log_format"] or ("json" if found["environment"] == "production" else "console")
     if found["secret_key"] is None:
         url = found["store_url"]
-        if url is None or url.startswith("lmdb:"):
-            folder = found["data_dir"] if url is None else Path(urlsplit(url).path).parent
+        if url is None or address_scheme(url) == "lmdb":
+            folder = found["data_dir"] if url is None else address_path(url).parent
             try:
                 found["secret_key"] = kept_secret_key(folder)
             except (OSError, ValueError) as error:

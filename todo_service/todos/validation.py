@@ -16,7 +16,7 @@ from todo_service.todos import dto
 from todo_service.todos.documents import Step
 from todo_service.todos.query import priority_rank
 from todo_service.todos.recurrence import Rule
-from todo_service.todos.words import fold
+from todo_service.todos.words import sort_key
 
 NOT_KEPT: Final = "Expected a moment from 1970 to 9999-12-30 in UTC"
 
@@ -36,7 +36,7 @@ def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     faults: list[Fault] = []
     if "title" in fields:
         fields["title"] = _validate_text(fields["title"], TITLE_LENGTH, "/title", faults)
-        fields["title_key"] = fold(fields["title"])
+        fields["title_key"] = sort_key(fields["title"])
     if "priority" in fields:
         fields["priority_rank"] = priority_rank(fields["priority"])
     if "description" in fields:

@@ -10,6 +10,8 @@ from typing import Final
 from todo_service.bounds import FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.text import has_long_run_of_marks, is_mark
 
+SORT_KEY_BYTES: Final = 400
+_WORD_BYTES: Final = 200
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
@@ -29,11 +31,22 @@ def fold(text: str) -> str:
     return "".join(filterfalse(unicodedata.combining, decomposed)).casefold()[:longest]
 
 
+def sort_key(title: str) -> str:
+    """Return what titles are sorted by: folded, and cut to what the store's index has room for."""
+    return _cut(fold(title), SORT_KEY_BYTES)
+
+
 def words_of(*texts: str) -> list[str]:
     """Return the words of some texts, folded, each once, in order.
 
     Returns:
-        The first `SEARCHED_WORDS` different words, each cut to `SEARCHED_WORD_LENGTH` characters.
+        The first `SEARCHED_WORDS` different words, each cut to `SEARCHED_WORD_LENGTH` characters, and to what the
+        index of the store has room for.
     """
     words = (word[:SEARCHED_WORD_LENGTH] for text in texts for word in _WORD.findall(fold(text)))
-    return list(islice(dict.fromkeys(words), SEARCHED_WORDS))
+    return list(islice(dict.fromkeys(_cut(word, _WORD_BYTES) for word in words), SEARCHED_WORDS))
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return the beginning of a text that takes so many bytes of UTF-8 at most."""
+    return text if len(text) * 4 <= limit else text.encode()[:limit].decode(errors="ignore")
