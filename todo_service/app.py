@@ -16,6 +16,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
+from todo_service import bounds
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.credentials import Credentials
@@ -25,7 +26,7 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
-from todo_service.bounds import SMALL_BODY_BYTES
+from todo_service.executors import Executor
 from todo_service.logs import configure_logging
 from todo_service.server import Draining, return_large_memory
 from todo_service.settings import Settings, load_settings
@@ -40,7 +41,7 @@ from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
-from todo_service.todos.transfer import Transfer
+from todo_service.todos.transfer import Transfer, TransferCapacity
 from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
 from todo_service.web.concurrency import ConcurrencyLimit
@@ -103,6 +104,14 @@ def create_app(
     api_keys = ApiKeys(store)
     credentials = Credentials(sessions, api_keys)
     accounts = Accounts(store, passwords, sessions, api_keys)
+    rules = Executor(
+        "rules",
+        threads=bounds.RULE_THREADS,
+        queue=bounds.RULE_QUEUE,
+        seconds=bounds.RULE_SECONDS,
+        per_key=bounds.RULE_QUEUE_OF_ACCOUNT,
+    )
+    transfers = TransferCapacity()
     # where replicas share the store, they share the counts
     shared = settings.store_address.startswith("mongodb")
     counter = SharedCounter(settings.store_address) if shared else LocalCounter()
@@ -127,6 +136,8 @@ def create_app(
                 stack.push_async_callback(asyncio.to_thread, tracing.close)
             stack.callback(counter.close)
             stack.callback(passwords.close)
+            stack.callback(rules.close)
+            stack.callback(transfers.close)
             await open_store_within(store, *MODELS)
             await stack.enter_async_context(BackgroundJobs(jobs))
             yield
@@ -136,14 +147,14 @@ def create_app(
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
-        return Todos(store, owner, lambda: accounts.time_zone(owner))
+        return Todos(store, owner, lambda: accounts.time_zone(owner), rules)
 
     def lists_of(request: ApiRequest) -> Lists:
         return Lists(store, request.user.user_id, todos_of(request))
 
     def transfer_of(request: ApiRequest) -> Transfer:
         owner = request.user.user_id
-        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner))
+        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner), owner, transfers)
 
     def boundary_of(request: ApiRequest) -> Boundary:
         boundary: Boundary = request.app.state.boundary
@@ -157,7 +168,7 @@ def create_app(
             Router(
                 "/",
                 route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
-                request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
+                request_max_body_size=min(bounds.SMALL_BODY_BYTES, settings.max_body_bytes),
             ),
             TodosController,
             ListsController,
