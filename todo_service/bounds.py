@@ -90,17 +90,17 @@ SMALL_BODY_BYTES: Final = _requests.declare(
     enforced_in="app",
     response="413",
 )
-MAX_PARAMETERS: Final = _requests.declare(
-    100,
-    "Fields of a form, and parameters of a query",
-    enforced_in="web.requests",
-    response="400",
-)
 COUNTER_WINDOWS: Final = _requests.declare(
     50_000,
     "Rate limit windows remembered, in each process",
     enforced_in="web.counters",
     response="The window with the smallest count among eight is forgotten.",
+)
+COUNTER_LEASES: Final = _requests.declare(
+    20_000,
+    "Rate limit leases of MongoDB's counts remembered, in each process",
+    enforced_in="web.counters",
+    response="The oldest lease is forgotten; what was left of it counts as used.",
 )
 SHARED_COUNTER_CALLS: Final = _requests.declare(
     500,

@@ -19,12 +19,12 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
-from todo_service.bounds import MAX_PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, fault_of
 from todo_service.web.authentication import bearer_token
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import ProblemError, invalid_parameter
 
+MAXIMUM_PARAMETERS: Final = 100
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 
@@ -109,7 +109,7 @@ class ApiRequest(Request[Caller, None, State]):
                 (await self.body()).decode("utf-8"),
                 keep_blank_values=True,
                 errors="strict",
-                max_num_fields=MAX_PARAMETERS,
+                max_num_fields=MAXIMUM_PARAMETERS,
             )
         except ValueError:
             raise ProblemError("malformed-request", "the form cannot be read", error="invalid_request") from None
@@ -158,7 +158,9 @@ def _repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
 
 def _query_pairs(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+        return parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS
+        )
     except ValueError:
         raise ProblemError("malformed-request", "the query cannot be read") from None
 
