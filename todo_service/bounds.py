@@ -242,6 +242,9 @@ LOCATED_BYTES: Final = _requests.declare(
     response="The error points to the body as a whole.",
     unit="bytes",
 )
+PARAMETERS: Final = _requests.declare(
+    100, "Parameters of a query, and fields of a form", enforced_in="web.requests", response="400"
+)
 FORM_FIELD_LENGTH: Final = _requests.declare(
     4096, "Length of a field of a form", enforced_in="web.requests", response="400", unit="characters"
 )

@@ -28,14 +28,13 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
-from todo_service.bounds import COUNTER_WINDOWS, SHARED_COUNTER_CALLS
+from todo_service.bounds import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
 from todo_service.store.mongodb import DEFAULT_DATABASE
 
 ANSWER_SECONDS: Final = 0.5
 """How long a request waits for the shared counter at most."""
 APART_SECONDS: Final = 5.0
 """How long a process counts by itself before it asks a shared counter that did not answer again."""
-_LEASES: Final = 20_000
 _SAMPLE: Final = 8
 """How many windows a new one is weighed against."""
 _LEASE_FIRST: Final = 150
@@ -295,7 +294,7 @@ class SharedCounter:
     def _lease(self, policy: str, key: str) -> _Lease:
         lease = self._leases.get((policy, key))
         if lease is None:
-            if len(self._leases) >= _LEASES:
+            if len(self._leases) >= COUNTER_LEASES:
                 self._leases.pop(next(iter(self._leases)))
             lease = self._leases[policy, key] = _Lease()
         return lease

@@ -19,7 +19,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
-from todo_service.bounds import FORM_FIELD_LENGTH, MAX_PARAMETERS
+from todo_service.bounds import FORM_FIELD_LENGTH, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, fault_of
 from todo_service.web.authentication import bearer_token
 from todo_service.web.paging import Cursors
@@ -110,7 +110,7 @@ class ApiRequest(Request[Caller, None, State]):
                 body.decode("utf-8"),
                 keep_blank_values=True,
                 errors="strict",
-                max_num_fields=MAX_PARAMETERS,
+                max_num_fields=PARAMETERS,
             )
         except ValueError:
             raise ProblemError("malformed-request", "the form cannot be read", error="invalid_request") from None
@@ -161,7 +161,7 @@ def _repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
 
 def _query_pairs(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS)
     except ValueError:
         raise ProblemError("malformed-request", "the query cannot be read") from None
 
