@@ -38,7 +38,7 @@ from todo_service.timestamps import now
 from todo_service.todos import counts
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.counts import CountSnapshot
-from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.documents import DeletedList, Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 from todo_service.todos.transfer import Transfer, TransferCapacity
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     from todo_service.web.tracing import Tracing
 
-MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, CountSnapshot, IdempotentRequest)
+MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
 """Every model that is stored."""
 SWEEP_SECONDS: Final = 60.0
 _COLLECTED_AFTER: Final = (20_000, 20, 20)

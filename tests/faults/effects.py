@@ -267,38 +267,36 @@ class PasswordOnce(Scenario):
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
-        self._others: list[dict[str, str]] = []
-        self._new = ""
+        self._others: list[tuple[str, dict[str, str]]] = []
+        self._new: str | None = None
 
     async def attempt(self, name: str) -> bool:
-        self._new = f"the password {name}"
-        change = {"current_password": self.account.password, "new_password": self._new}
-        racing = [asyncio.create_task(self.account.sign_in(self.account.password)) for _ in range(3)]
+        old, self._new = self.account.password, f"the password {name}"
+        change = {"current_password": old, "new_password": self._new}
+        racing = [asyncio.create_task(self.account.sign_in(old)) for _ in range(3)]
         changed = await self.account.ask("POST", "/v1/users/me/password", json=change)
         answers = await asyncio.gather(*racing)
-        self._others += [tokens for tokens in answers if isinstance(tokens, dict)]
-        if changed is None or None in answers:
+        self._others += [(old, tokens) for tokens in answers if isinstance(tokens, dict)]
+        if changed is None or changed.status == 503:
             return False
-        await self.after_restart()
-        return True
+        self.check(changed.status == 204, f"{name}: {changed}")
+        self.account.password, self._new = self._new, None
+        return None not in answers
 
     async def after_restart(self) -> None:
-        if not self._new:
-            return
-        tokens = await self.account.sign_in(self._new)
-        if tokens is None:
-            return
-        if isinstance(tokens, dict):
-            for other in self._others:
-                self.check(not await self.account.is_alive(other), f"{self._new}: an older session lives")
-            self.check(await self.account.is_alive(self.account.tokens), f"{self._new}: its own session has ended")
-            self._others, self.account.password, self._new = [tokens], self._new, ""
-        else:
-            self.check(tokens.status in (400, 503), f"{self._new}: {tokens}")
+        if self._new is not None:
+            form = {"grant_type": "password", "username": self.account.registration["username"], "password": self._new}
+            if (await self.account.until_answered("POST", "/v1/auth/token", data=form)).good:
+                self.account.password = self._new
+            self._new = None
+        for password, tokens in self._others:
+            if password != self.account.password:
+                self.check(not await self.account.is_alive(tokens), f"a session lives that began under {password!r}")
+        self._others = [other for other in self._others if other[0] == self.account.password]
+        self.check(await self.account.is_alive(self.account.tokens), "the session of the change has ended")
 
     async def finish(self) -> None:
         await self.after_restart()
-        self.check(await self.account.is_alive(self.account.tokens), "the session has ended")
 
 
 class BodyAfterTheEnd(Scenario):

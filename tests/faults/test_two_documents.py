@@ -22,7 +22,7 @@ KILLS: Final = int(os.environ.get("FAULTS_MOMENTS", "50"))
 _SPREAD: Final = 1.2
 """Seconds within which the service is killed; the slowest request takes about as long."""
 _SECRETS: Final = ("one secret key of the tests: 32 bytes", "another secret key of the tests: long")
-_RECORDS: Final = 20_000
+_RECORDS: Final = 10_000
 
 
 async def test_the_service_is_killed_between_two_documents(folder: Path, store_url: str, figures: Figures) -> None:
@@ -56,7 +56,7 @@ async def test_the_service_is_killed_between_two_documents(folder: Path, store_u
     faults = [fault for scenario in scenarios for fault in scenario.faults]
     by_kind = {type(scenario).__name__: len(scenario.faults) for scenario in scenarios}
     assert [scenario.interrupted for scenario in scenarios] == [KILLS] * len(scenarios)
-    assert not faults, (by_kind, faults[:20])
+    assert not any(by_kind.values()), f"{by_kind}: {faults[:20]}"
     assert not client.faults, client.faults[:10]
 
 
@@ -65,7 +65,8 @@ async def test_an_import_that_takes_longer_than_its_lease_runs_once(
 ) -> None:
     service = ServiceProcess(folder, store_url)
     rows = "".join(f"todo {number},list {number % 3}\n" for number in range(_RECORDS))
-    file: dict[str, Any] = {"content": f"title,list\n{rows}", "headers": {"Content-Type": "text/csv"}}
+    headers = {"Content-Type": "text/csv"}
+    file: dict[str, Any] = {"content": f"title,list\n{rows}", "headers": headers, "timeout": 120}
     async with Client(service.url, figures).opened() as client:
         service.start()
         try:
@@ -90,5 +91,5 @@ async def test_an_import_that_takes_longer_than_its_lease_runs_once(
     assert (answer.status, answer.body["imported"]) == (200, _RECORDS)
     assert (again.status, again.body) == (200, answer.body)
     assert again.headers["idempotency-replayed"] == "true"
-    assert sorted(each["count"] for each in summary.body["by_list"]) == [6666, 6667, 6667]
+    assert sorted(each["count"] for each in summary.body["by_list"]) == [3333, 3333, 3334]
     figures.faults["lease outlived" if seconds > LEASE_SECONDS else "lease not outlived"] += 1

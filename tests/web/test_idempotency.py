@@ -236,10 +236,15 @@ async def test_a_repeat_finds_that_the_api_key_was_deleted(ada: Person, app: Lit
     assert (await ada.get("/v1/api-keys")).json()["items"] == []
 
 
+@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
 @pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
-async def test_a_repeat_finds_that_the_document_was_deleted(ada: Person, path: str) -> None:
+async def test_a_repeat_finds_that_the_document_was_deleted(
+    ada: Person, app: Litestar, path: str, crashed: bool
+) -> None:
     body = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
     made = (await ada.post(path, json=body, headers=KEY)).json()
+    if crashed:
+        await crash_before_the_answer(app)
     assert (await ada.delete(f"{path}/{made['id']}")).status_code == 204
 
     for _ in range(2):

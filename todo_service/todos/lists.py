@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from typing import Any, Literal
+=======
+import contextlib
+from datetime import timedelta
+from typing import Any, Final, Literal
+>>>>>>> w/accounts
 
 import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
+<<<<<<< HEAD
 from todo_service.bounds import LIST_NAME_LENGTH
 from todo_service.errors import Fault, Invalid, NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore
@@ -18,6 +25,18 @@ from todo_service.todos import dto
 from todo_service.todos.documents import TodoList
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
+=======
+from todo_service.bounds import IDEMPOTENCY_SECONDS
+from todo_service.errors import Fault, Gone, Invalid, NotFound, Stale
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.timestamps import now
+from todo_service.todos import dto
+from todo_service.todos.documents import DeletedList, TodoList
+from todo_service.todos.service import Todos, is_id
+
+NAME_LENGTH: Final = 100
+_DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+>>>>>>> w/accounts
 
 
 class ListPosition(msgspec.Struct, array_like=True):
@@ -50,11 +69,14 @@ class Lists:
 
         Raises:
             Invalid: a field breaks a rule.
+            Gone: the same call has created it before, and it has been deleted since.
         """
         if identity is not None:
             made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
             if made is not None:
                 return dto.List.of(made)
+            if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
+                raise Gone("this list was created and has been deleted since")
         moment = now()
         fields = _checked({name: getattr(given, name) for name in given.__struct_fields__})
         document = TodoList(
@@ -137,11 +159,16 @@ class Lists:
             await self._found(list_id)
             raise Stale
         await self._todos.leave_list(ObjectId(list_id), delete=todos == "delete")
+        with contextlib.suppress(DuplicateDocument):
+            await self._store.insert(
+                DeletedList(id=ObjectId(list_id), owner=self._owner, expires_at=now() + _DELETED_LIFETIME)
+            )
         await self._store.delete(TodoList, *self._this(list_id))
 
     async def delete_all(self) -> None:
         """Delete every list of the account, and leave the todos as they are."""
         await self._store.delete(TodoList, TodoList.owner == self._owner)
+        await self._store.delete(DeletedList, DeletedList.owner == self._owner)
 
     async def _found(self, list_id: str) -> TodoList:
         found = await self._store.get(TodoList, *self._this(list_id))
