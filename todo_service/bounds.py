@@ -316,6 +316,12 @@ COUNTER_WINDOWS: Final = _requests.declare(
     enforced_in="web.counters",
     response="The window with the smallest count among eight is forgotten.",
 )
+COUNTER_LEASES: Final = _requests.declare(
+    20_000,
+    "Rate limit leases of MongoDB's counts remembered, in each process",
+    enforced_in="web.counters",
+    response="The oldest lease is forgotten; what was left of it counts as used.",
+)
 SHARED_COUNTER_CALLS: Final = _requests.declare(
     500,
     "Calls to the rate limits that MongoDB counts, a second in each process",

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from typing import Any, Literal
-=======
-import contextlib
 from datetime import timedelta
 from typing import Any, Final, Literal
->>>>>>> w/accounts
 
 import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
-<<<<<<< HEAD
-from todo_service.bounds import LIST_NAME_LENGTH
-from todo_service.errors import Fault, Invalid, NotFound, Stale
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
+from todo_service.errors import Fault, Gone, Invalid, NotFound, Stale
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.text import trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
-from todo_service.todos.documents import TodoList
+from todo_service.todos.documents import DeletedList, TodoList
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
-=======
-from todo_service.bounds import IDEMPOTENCY_SECONDS
-from todo_service.errors import Fault, Gone, Invalid, NotFound, Stale
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
-from todo_service.timestamps import now
-from todo_service.todos import dto
-from todo_service.todos.documents import DeletedList, TodoList
-from todo_service.todos.service import Todos, is_id
 
-NAME_LENGTH: Final = 100
 _DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
->>>>>>> w/accounts
 
 
 class ListPosition(msgspec.Struct, array_like=True):
