@@ -87,7 +87,7 @@ def test_a_body_of_one_thing_costs_linear_time_and_freezes_nobody(
     with probing(service.url, pid) as probe:
         for size in (MIB // 32, MIB // 4, 2 * MIB):
             text = body(size)
-            costs[size] = cost(pid, lambda text=text: check(send(ada, form, text)))
+            costs[size] = cost(pid, partial(send_checked, ada, form, text))
 
     figure(f"{kind}: {costs[2 * MIB]:.2f} s for 2 MiB, frozen {probe.frozen * 1000:.0f} ms")
     assert_grows_linearly(costs)
