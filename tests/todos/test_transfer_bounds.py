@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -92,6 +93,10 @@ def test_a_body_of_one_thing_costs_linear_time_and_freezes_nobody(
     figure(f"{kind}: {costs[2 * MIB]:.2f} s for 2 MiB, frozen {probe.frozen * 1000:.0f} ms")
     assert_grows_linearly(costs)
     assert probe.frozen <= 0.1
+
+
+def send_checked(client: httpx.Client, form: str, body: bytes) -> httpx.Response:
+    return check(send(client, form, body))
 
 
 def check(answer: httpx.Response) -> httpx.Response:
