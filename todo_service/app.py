@@ -18,6 +18,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
+from todo_service import bounds
 from todo_service.accounts.api_keys import MARK, ApiKeys
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
@@ -25,6 +26,7 @@ from todo_service.accounts.passwords import Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
+from todo_service.executors import Executor
 from todo_service.logs import configure_logging
 from todo_service.server import Draining
 from todo_service.settings import Settings, load_settings
@@ -38,7 +40,7 @@ from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
-from todo_service.todos.transfer import Transfer
+from todo_service.todos.transfer import Transfer, TransferCapacity
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
 from todo_service.web.counters import LocalCounter, SharedCounter
@@ -95,6 +97,14 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
     )
     api_keys = ApiKeys(store)
     accounts = Accounts(store, passwords, sessions, api_keys)
+    rules = Executor(
+        "rules",
+        threads=bounds.RULE_THREADS,
+        queue=bounds.RULE_QUEUE,
+        seconds=bounds.RULE_SECONDS,
+        per_key=bounds.RULE_QUEUE_OF_ACCOUNT,
+    )
+    transfers = TransferCapacity()
     # where replicas share the store, they share the counts
     shared = settings.store_address.startswith("mongodb")
     counter = SharedCounter(settings.store_address) if shared else LocalCounter()
@@ -116,6 +126,8 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
             sweeping.cancel()
             await asyncio.wait([sweeping])
             passwords.close()
+            rules.close()
+            transfers.close()
             counter.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
@@ -126,14 +138,14 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
-        return Todos(store, owner, lambda: accounts.time_zone(owner))
+        return Todos(store, owner, lambda: accounts.time_zone(owner), rules)
 
     def lists_of(request: ApiRequest) -> Lists:
         return Lists(store, request.user.user_id, todos_of(request))
 
     def transfer_of(request: ApiRequest) -> Transfer:
         owner = request.user.user_id
-        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner))
+        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner), owner, transfers)
 
     def boundary_of(request: ApiRequest) -> Boundary:
         boundary: Boundary = request.app.state.boundary

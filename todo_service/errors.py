@@ -96,5 +96,9 @@ class InvalidGrant(ServiceError):
     """A name and password or a refresh token that is not, or no longer, good (RFC 6749, section 5.2)."""
 
 
+class TooManyRequests(ServiceError):
+    """The account, or all accounts together, have as many operations of a kind under way as are allowed."""
+
+
 class Busy(ServiceError):
     """More work of a bounded kind is waiting than the service takes on; the same call may succeed later."""

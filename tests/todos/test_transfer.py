@@ -525,11 +525,11 @@ async def test_an_export_in_an_unknown_form_is_refused(ada: Person) -> None:
 
 
 async def test_many_rejected_records_are_counted_and_the_first_are_told(ada: Person) -> None:
-    result = await imported(ada, "csv", "title\n" + " \n" * 10_005)
+    result = await imported(ada, "csv", "title\n" + " \n" * 1_005)
 
     assert result["imported"] == 0
-    assert result["rejected_count"] == 10_005
-    assert len(result["rejected"]) == 10_000
+    assert result["rejected_count"] == 1_005
+    assert len(result["rejected"]) == 1_000
 
 
 async def test_a_larger_body_than_elsewhere_is_taken(ada: Person) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Annotated, Final, TypeVar
 
@@ -25,6 +25,7 @@ from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
 from todo_service.todos.transfer import FORMATS, Transfer
+from todo_service.web.bodies import read_large_body
 from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
 from todo_service.web.idempotency import IDEMPOTENT, identity_of
@@ -80,7 +81,7 @@ class ImportResult(msgspec.Struct):
     """What became of an import."""
 
     imported: Annotated[int, Meta(ge=0, description="How many todos were made.", examples=[41])]
-    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 10 000.")]
+    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 1 000.")]
     rejected_count: Annotated[int, Meta(ge=0, description="How many records were not imported.", examples=[1])]
 
 
@@ -226,7 +227,9 @@ class TodosController(Controller):
         names = FORMATS if query.format is UNSET else (query.format,)
         forms = {FORMATS[name].media_type: FORMATS[name] for name in names}
         media_type = request.require_media_type(frozenset(forms))
-        report = await transfer.read_in(forms[media_type], await request.body(), partial(identity_of, request))
+        report = await transfer.read_in(
+            forms[media_type], partial(read_large_body, request), partial(identity_of, request)
+        )
         rejected = [
             Rejection(line, [FieldError(fault.detail, fault.pointer or None) for fault in faults])
             for line, faults in report.rejected
@@ -303,10 +306,12 @@ class TodosController(Controller):
         return Response(todo, headers={"ETag": tag_of(todo)})
 
 
-async def _followed(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in parts:
-        yield part
+async def _followed(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    # closed at once when the client has gone, which gives the account's share back
+    async with aclosing(parts):
+        yield first
+        async for part in parts:
+            yield part
 
 
 async def _carry_out(raw: msgspec.Raw, todos: Todos, mark: ObjectId | None) -> BatchResult:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zoneinfo
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
+from todo_service.executors import Budget, Executor
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
 from todo_service.timestamps import now
 from todo_service.todos import counts, dto
@@ -32,9 +33,10 @@ from todo_service.todos.query import (
     priority_rank,
     spans,
 )
-from todo_service.todos.recurrence import Rule
+from todo_service.todos.recurrence import Rule, require_occurrence
 from todo_service.todos.words import fold, words_of
 
+ResultT = TypeVar("ResultT")
 TITLE_LENGTH: Final = 200
 TAGS: Final = 20
 TAG_LENGTH: Final = 50
@@ -68,12 +70,20 @@ class Todos:
         store: Where they are kept.
         owner: The account.
         time_zone: Returns the account's time zone, an IANA name.
+        rules: Works recurrence rules out; None where no rule is given and no todo completed.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId, time_zone: Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        store: DocumentStore,
+        owner: ObjectId,
+        time_zone: Callable[[], Awaitable[str]],
+        rules: Executor | None = None,
+    ) -> None:
         self._store = store
         self._owner = owner
         self._time_zone = time_zone
+        self._rules = rules
 
     async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
         """Make a todo.
@@ -89,33 +99,29 @@ class Todos:
         if identity is not None and (made := await self._made(identity)) is not None:
             return made
         document = self._document(todo, identity or ObjectId(), now())
-        await _check_fires(document.recurrence, document.due_at)
+        await self._check_fires(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
         await self._store.insert(document)
         await counts.follow(self._store, self._owner, document.id, document.updated_at)
         return await self._settle_list(dto.Todo.of(document))
 
-    async def add(self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None]) -> list[Invalid | None]:
+    async def add(
+        self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None], executor: Executor
+    ) -> list[Invalid | None]:
         """Make many todos, in order. Each comes last in the manual order unless it says otherwise.
 
         Args:
             todos: What they are to be; the lists that they name are the account's.
             identities: Their ids, where the call may be repeated: a todo that is there already is not made again.
+            executor: Checks them in a thread, since that takes milliseconds for each of the largest.
 
         Returns:
             For each todo what is wrong with it, or None where it is there now.
         """
         moment = now()
-        answers: list[Invalid | None] = []
-        documents: list[Todo] = []
-        for todo, identity in zip(todos, identities, strict=True):
-            try:
-                document = self._document(todo, identity or ObjectId(), moment, len(documents))
-                await _check_fires(document.recurrence, document.due_at)
-                documents.append(document)
-                answers.append(None)
-            except Invalid as error:
-                answers.append(error)
+        results = await executor.run(lambda budget: list(self._documents(todos, identities, moment, budget)))
+        answers = [result if isinstance(result, Invalid) else None for result in results]
+        documents = [result for result in results if isinstance(result, Todo)]
         await self._insert_all(documents)
         for document in documents:
             await counts.follow(self._store, self._owner, document.id, moment)
@@ -124,6 +130,40 @@ class Todos:
             if list_id is not None and not await self._has_list(list_id):
                 await self.leave_list(list_id, delete=False)
         return answers
+
+    def _documents(
+        self,
+        todos: Sequence[dto.TodoImport],
+        identities: Sequence[ObjectId | None],
+        moment: datetime,
+        budget: Budget,
+    ) -> Iterator[Todo | Invalid]:
+        """Return each new todo as it is stored, or what is wrong with it."""
+        place = 0
+        for todo, identity in zip(todos, identities, strict=True):
+            budget.check()
+            try:
+                document = self._document(todo, identity or ObjectId(), moment, place)
+                require_occurrence(document.recurrence, document.due_at)
+            except Invalid as error:
+                yield error
+            else:
+                place += 1
+                yield document
+
+    async def _check_fires(self, recurrence: str | None, due_at: datetime | None) -> None:
+        """Check that a rule occurs on a due date or after it.
+
+        Raises:
+            Invalid: it does not.
+        """
+        if recurrence is not None and due_at is not None:
+            await self._work_out(lambda: require_occurrence(recurrence, due_at))
+
+    async def _work_out(self, work: Callable[[], ResultT]) -> ResultT:
+        """Work a recurrence rule out in a thread: it takes milliseconds."""
+        assert self._rules is not None  # whoever gives a rule or completes a todo was given an executor
+        return await self._rules.run(lambda _: work(), self._owner)
 
     async def _insert_all(self, documents: Sequence[Todo]) -> None:
         try:
@@ -299,7 +339,7 @@ class Todos:
             merged = _merged(todo, changes)
             _check_together(changes, merged)
             if {"recurrence", "due_at"} & changes.keys():
-                await _check_fires(merged["recurrence"], merged["due_at"])
+                await self._check_fires(merged["recurrence"], merged["due_at"])
             if "completed" in changes:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
@@ -317,8 +357,8 @@ class Todos:
                 return {}
             if todo.recurrence is not None and todo.due_at is not None:
                 zone = zoneinfo.ZoneInfo(await self._time_zone())
-                rule = Rule(todo.recurrence)
-                following = await asyncio.to_thread(rule.next, todo.due_at, todo.due_local, zone)
+                rule, due_at, local = Rule(todo.recurrence), todo.due_at, todo.due_local
+                following = await self._work_out(lambda: rule.next(due_at, local, zone))
                 if following is not None:
                     again = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
                     return {
@@ -570,18 +610,6 @@ def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
     if fields["due_at"] is None:
         pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
         raise Invalid([Fault(pointer, "Expected a due date where there is a recurrence")])
-
-
-async def _check_fires(recurrence: str | None, due_at: datetime | None) -> None:
-    """Check that a rule has a time from a due date on. Working it out may take a while, so it is done in a thread.
-
-    Raises:
-        Invalid: it never fires.
-    """
-    if recurrence is None or due_at is None:
-        return
-    if not await asyncio.to_thread(Rule(recurrence).fires, due_at):
-        raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:

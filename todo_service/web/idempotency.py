@@ -179,7 +179,8 @@ class Idempotency:
 
     async def _finish(self, record: IdempotentRequest, response: _Response, *, stored: bool) -> None:
         changes: dict[str, Any] = {"started_at": None}
-        if 0 < response.status < 500:
+        # after a 429 the same request may be sent again, too
+        if 0 < response.status < 500 and response.status != 429:
             changes["status"] = response.status
             if stored:
                 changes["headers"] = [

@@ -162,6 +162,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
         case errors.Unauthenticated(reason=reason):
             challenge = "Bearer" if reason is None else f'Bearer error="{reason}"'
             return ProblemError("unauthenticated", str(error), headers={"WWW-Authenticate": challenge})
+        case errors.TooManyRequests():
+            return ProblemError("rate-limited", str(error), headers={"Retry-After": "5"})
         case errors.Busy():
             return ProblemError("unavailable", str(error), headers={"Retry-After": "1"})
     raise TypeError(f"no problem is declared for {type(error).__name__}") from error
