@@ -730,8 +730,8 @@ SCANS_PER_ACCOUNT: Final = _store.declare(
     response="503 with `Retry-After`",
 )
 SCAN_SECONDS: Final = _store.declare(
-    4.0,
-    "How long such a read may go on",
+    10.0,
+    "How long such a read may go on, where the answer's deadline does not end it before",
     unit="s",
     enforced_in="store.scans",
     response="503 with `Retry-After`",
