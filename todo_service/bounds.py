@@ -304,12 +304,6 @@ SMALL_BODY_BYTES: Final = _requests.declare(
     enforced_in="app",
     response="413",
 )
-MAX_PARAMETERS: Final = _requests.declare(
-    100,
-    "Fields of a form, and parameters of a query",
-    enforced_in="web.requests",
-    response="400",
-)
 COUNTER_WINDOWS: Final = _requests.declare(
     50_000,
     "Rate limit windows remembered, in each process",
