@@ -450,6 +450,13 @@ PASSWORD_QUEUE: Final = _accounts.declare(
     enforced_in="accounts.passwords",
     response="503 with `Retry-After`",
 )
+EMAIL_KEY_BYTES: Final = _accounts.declare(
+    400,
+    "Length of an email address once it is case-folded, as the index of addresses holds it",
+    enforced_in="accounts.service",
+    response="422",
+    unit="bytes",
+)
 MAX_API_KEYS: Final = _accounts.declare(
     100,
     "API keys of an account",

@@ -253,3 +253,17 @@ async def test_a_password_is_stored_only_as_an_argon2id_hash(app: Litestar, clie
     assert user is not None
     assert user.password_hash.startswith("$argon2id$")
     assert ada.password not in str(user.model_dump())
+
+
+@pytest.mark.anyio
+async def test_an_email_that_grows_when_it_is_folded_is_refused(client: httpx.AsyncClient) -> None:
+    """U+0390 becomes three characters: 254 bytes of an address become more than an index has room for."""
+    domain = ("a" * 60 + ".") * 2 + "com"
+    for count, status in ((64, 422), (40, 201)):
+        body = {
+            "username": f"ada{count}",
+            "email": "\u0390" * count + "@" + domain,
+            "password": "correct horse battery",
+        }
+        answer = await client.post("/v1/users", json=body)
+        assert answer.status_code == status, answer.text

@@ -23,7 +23,7 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, faults_of
 from todo_service.accounts.sessions import Client, Sessions, Tokens
-from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, IDEMPOTENCY_SECONDS
+from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES, IDEMPOTENCY_SECONDS
 from todo_service.errors import Busy, Duplicate, Fault, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreUnavailable
@@ -326,9 +326,13 @@ class Accounts:
 def _checked_email(text: str) -> tuple[str, list[Fault]]:
     try:
         check_marks(text)
-        return validate_email(text, check_deliverability=False).normalized, []
+        email = validate_email(text, check_deliverability=False).normalized
     except ValueError:  # EmailNotValidError is one
         return text, [Fault("/email", "Expected an email address, such as ada@example.com")]
+    # without case a character may be three
+    if len(email.casefold().encode()) > EMAIL_KEY_BYTES:
+        return text, [Fault("/email", f"Expected an address of {EMAIL_KEY_BYTES} bytes at most without upper case")]
+    return email, []
 
 
 def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
