@@ -11,6 +11,7 @@ import pytest
 
 from tests.cost import cost, probing
 from tests.serving import Service, running_service
+from todo_service.bounds import QUERY_WORDS
 
 People = Callable[[str], httpx.Client]
 FROZEN_SECONDS = 0.1
@@ -54,8 +55,8 @@ def test_a_search_for_many_words_in_large_todos_freezes_nobody(service: Service,
         assert ada.post("/v1/todos", json=wordy_todo(number)).status_code == 201
 
     with probing(service.url, service.process.pid) as probe:
-        found = ada.get("/v1/todos", params={"q": " ".join(LETTERS), "limit": 100})
-        nothing = ada.get("/v1/todos", params={"q": " ".join([*LETTERS[1:], "z"]), "limit": 100})
+        found = ada.get("/v1/todos", params={"q": " ".join(LETTERS[:QUERY_WORDS]), "limit": 100})
+        nothing = ada.get("/v1/todos", params={"q": " ".join([*LETTERS[1:QUERY_WORDS], "z"]), "limit": 100})
 
     assert found.status_code == nothing.status_code == 200
     assert (len(found.json()["items"]), len(nothing.json()["items"])) == (40, 0)
