@@ -28,6 +28,7 @@ from todo_service.store.base import (
     Condition,
     DocumentStore,
     DuplicateDocument,
+    Found,
     ModelT,
     Snapshot,
     Sort,
@@ -176,11 +177,18 @@ class EmbeddedStore(DocumentStore):
         return None if raw is None else result_of(raw, model, into)
 
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
-    ) -> list[Any]:
+        self,
+        model: type[ModelT],
+        *where: Condition,
+        sort: Sort | None,
+        limit: int,
+        max_bytes: int | None = None,
+        into: type[Any] | None = None,
+    ) -> Found[Any]:
         """See `DocumentStore.find`."""
-        raws = await self._collect(model, normalise(where), sort, limit)
-        return [result_of(raw, model, into) for raw in raws]
+        raws = await self._collect(model, normalise(where), sort, limit, max_bytes)
+        truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
+        return Found((result_of(raw, model, into) for raw in raws), truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -328,9 +336,11 @@ class EmbeddedStore(DocumentStore):
         matches = predicate(node for node in nodes if not is_identity(node))
         return raw if matches is None or matches(look(raw)) else None
 
-    async def _collect(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int) -> list[bytes]:
+    async def _collect(
+        self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int, max_bytes: int | None = None
+    ) -> list[bytes]:
         walk = self._walk(model, nodes, sort)
-        return await self._take(walk.documents, limit)
+        return await self._take(walk.documents, limit, max_bytes)
 
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
         collection = self._collection(model)
@@ -339,12 +349,17 @@ class EmbeddedStore(DocumentStore):
             return PrimaryWalk(chosen, collection.documents, collection.documents)
         return Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
 
-    async def _take(self, walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], limit: int | None) -> list[bytes]:
+    async def _take(
+        self,
+        walk: Callable[[lmdb.Transaction], Iterator[bytes | None]],
+        limit: int | None,
+        max_bytes: int | None = None,
+    ) -> list[bytes]:
         """Take what a walk finds, as of one moment; after the first few hundred looks go on in a thread."""
         found: list[bytes] = []
         with contextlib.ExitStack() as stack:
             steps = walk(stack.enter_context(self._opened().reading()))
-            if _advance(steps, found, limit, _INLINE):
+            if _advance(steps, found, limit, max_bytes, _INLINE):
                 return found
             view = stack.pop_all()
 
@@ -352,7 +367,7 @@ class EmbeddedStore(DocumentStore):
             # the view ends with the thread that uses it: whoever asked may have been broken off, and a map that is to
             # grow holds up the event loop until there is no view
             with view:
-                _advance(steps, found, limit, None)
+                _advance(steps, found, limit, max_bytes, None)
 
         await asyncio.shield(asyncio.to_thread(go_on))
         return found
@@ -526,14 +541,18 @@ class PrimaryWalk(Walk):
             yield tag + identity, identity
 
 
-def _advance(steps: Iterator[bytes | None], found: list[bytes], limit: int | None, looks: int | None) -> bool:
-    """Take steps until the limit is reached, the steps end (then True), or so many looks were had (then False)."""
+def _advance(
+    steps: Iterator[bytes | None], found: list[bytes], limit: int | None, max_bytes: int | None, looks: int | None
+) -> bool:
+    """Take steps until a limit is reached, the steps end (then True), or so many looks were had (then False)."""
     if limit is not None and len(found) >= limit:
         return True
+    size = 0 if max_bytes is None else sum(map(len, found))
     for looked, step in enumerate(steps, 1):
         if step is not None:
             found.append(step)
-            if limit is not None and len(found) >= limit:
+            size += len(step)
+            if (limit is not None and len(found) >= limit) or (max_bytes is not None and size >= max_bytes):
                 return True
         if looks is not None and looked >= looks:
             return False
