@@ -88,6 +88,15 @@ async def test_a_search_ends_when_its_bytes_are_reached(store: DocumentStore) ->
     assert await store.find(Thing, Thing.shelf == "another", sort=asc(Thing.name), limit=3, max_bytes=1) == []
 
 
+async def test_a_search_whose_bytes_are_bounded_returns_as_many_documents_as_any(store: DocumentStore) -> None:
+    await store.insert(*(thing(name=f"{number:04}") for number in range(500)))
+
+    found = await store.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=400, max_bytes=2**20)
+
+    assert [one.name for one in found] == [f"{number:04}" for number in range(400)]
+    assert not found.truncated
+
+
 class TestInsertAndGet:
     async def test_what_was_inserted_is_read_back(self, store: DocumentStore) -> None:
         document = thing(

@@ -91,7 +91,7 @@ _NOT_THERE: Final = (26, 27)
 _SHARED_BYTES: Final = 2**16
 """How long a document that is inserted may be to share a call with others."""
 _NEVER: Final = 2**31 - 1
-_LARGE_REPLIES: Final = 6
+_LARGE_REPLIES: Final = 3
 """How many replies of up to 16 MiB are received at a time, where the caller wants no more than a part of them."""
 _STATE: Final = "store_state"
 _NAME_BYTES: Final = 128
@@ -214,7 +214,7 @@ class MongoDBStore(DocumentStore):
         if limit < 1:
             return Found()
         # a negative limit asks for a single reply
-        most = {"limit": limit, "batch_size": limit + 1} if max_bytes is None else {"limit": -limit}
+        most = {"limit": limit if max_bytes is None else -limit, "batch_size": limit + 1}
         async with _calling(), nullcontext() if max_bytes is None else self._replies:
             cursor = self._reading(model).find(to_filter(nodes), _projection(into), hint=chosen.declared.name, **most)
             if sort is not None:
