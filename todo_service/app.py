@@ -32,12 +32,13 @@ from todo_service.store.base import DocumentStore, StoreUnavailable
 from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
-from todo_service.todos import counts
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import Lists
+from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
+from todo_service.todos.shared import SharedState
 from todo_service.todos.transfer import Transfer
 from todo_service.web.authentication import Admission
 from todo_service.web.boundary import Boundary
@@ -69,13 +70,19 @@ _COLLECTED_AFTER: Final = (20_000, 20, 20)
 logger = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None = None) -> Litestar:
+def create_app(
+    settings: Settings,
+    store: DocumentStore,
+    tracing: Tracing | None = None,
+    shared_state: SharedState | None = None,
+) -> Litestar:
     """Wire the service.
 
     Args:
         settings: Checked settings.
         store: The store, not yet open: the application opens it when it starts and closes it when it stops.
         tracing: Makes spans, if there are to be any; closed as well when the application stops.
+        shared_state: What todos share, made from the settings unless it is given; closed as well.
 
     Returns:
         The application. Its `state` holds the store, the cursors, and the boundary that drains it (`web.boundary`).
@@ -94,6 +101,9 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
         metrics.sessions_changed,
     )
     api_keys = ApiKeys(store)
+    todos_state = shared_state or SharedState(
+        store, QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
+    )
     accounts = Accounts(store, passwords, sessions, api_keys)
     # where replicas share the store, they share the counts
     shared = settings.store_address.startswith("mongodb")
@@ -109,12 +119,13 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _open(store)
-        sweeping = asyncio.create_task(_sweep(accounts, store))
+        sweeping = asyncio.create_task(_sweep(accounts, todos_state))
         try:
             yield
         finally:
             sweeping.cancel()
             await asyncio.wait([sweeping])
+            await todos_state.close()
             passwords.close()
             counter.close()
             if tracing is not None:
@@ -126,7 +137,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
-        return Todos(store, owner, lambda: accounts.time_zone(owner))
+        return Todos(store, owner, lambda: accounts.time_zone(owner), todos_state)
 
     def lists_of(request: ApiRequest) -> Lists:
         return Lists(store, request.user.user_id, todos_of(request))
@@ -246,12 +257,12 @@ async def _open(store: DocumentStore) -> None:
             return
 
 
-async def _sweep(accounts: Accounts, store: DocumentStore) -> None:
+async def _sweep(accounts: Accounts, shared_state: SharedState) -> None:
     """Finish the deletion of accounts and renew the counts of todos, now and then, on every replica."""
     while True:
         try:
             await accounts.finish_deletions(now())
-            await counts.renew(store, now())
+            await shared_state.counting.renew(now())
         except StoreUnavailable as error:
             logger.warning("what is done now and then could not be done", reason=str(error))
         await asyncio.sleep(SWEEP_SECONDS)

@@ -96,5 +96,19 @@ class InvalidGrant(ServiceError):
     """A name and password or a refresh token that is not, or no longer, good (RFC 6749, section 5.2)."""
 
 
+class QuotaExceeded(ServiceError):
+    """The account has as much of something as it may have.
+
+    Attributes:
+        kind: Of what, in the plural.
+        limit: How much that is.
+    """
+
+    def __init__(self, kind: str, limit: int) -> None:
+        super().__init__(f"an account may have {limit} {kind}")
+        self.kind = kind
+        self.limit = limit
+
+
 class Busy(ServiceError):
     """More work of a bounded kind is waiting than the service takes on; the same call may succeed later."""

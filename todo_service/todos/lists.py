@@ -10,11 +10,13 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from todo_service.errors import Fault, Invalid, NotFound, Stale
+from todo_service.optimistic import attempts
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import TodoList
-from todo_service.todos.service import Todos, is_id
+from todo_service.todos.listing import is_id
+from todo_service.todos.service import Todos
 
 NAME_LENGTH: Final = 100
 
@@ -39,6 +41,7 @@ class Lists:
         self._store = store
         self._owner = owner
         self._todos = todos
+        self._shared = todos.shared
 
     async def create(self, given: dto.ListCreate, identity: ObjectId | None = None) -> dto.List:
         """Make a list.
@@ -49,6 +52,7 @@ class Lists:
 
         Raises:
             Invalid: a field breaks a rule.
+            QuotaExceeded: the account has as many lists as it may have.
         """
         if identity is not None:
             made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
@@ -65,7 +69,8 @@ class Lists:
             # a new list comes last in the manual order
             **{"position": moment.timestamp() * 1000} | fields,
         )
-        await self._store.insert(document)
+        async with self._shared.quotas.lists.one(self._owner):
+            await self._store.insert(document)
         return dto.List.of(document)
 
     async def todo_list(self, list_id: str) -> dto.List:
@@ -106,18 +111,20 @@ class Lists:
             NotFound: there is none with this id, or it is another account's.
         """
         fields = _checked({name: getattr(patch, name) for name in patch.__struct_fields__})
-        while True:
-            found = await self._found(list_id)
-            if versions is not None and found.version not in versions:
-                raise Stale
-            changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
-            if changes:
-                changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
-            changed = await self._store.update(
-                TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
-            )
-            if changed is not None:
-                return dto.List.of(changed)
+        async with self._shared.locks.hold(list_id):
+            async for _ in attempts():
+                found = await self._found(list_id)
+                if versions is not None and found.version not in versions:
+                    raise Stale
+                changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
+                if changes:
+                    changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+                changed = await self._store.update(
+                    TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
+                )
+                if changed is not None:
+                    return dto.List.of(changed)
+        raise AssertionError  # `attempts` ends by an error
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them too.

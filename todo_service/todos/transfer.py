@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from odmantic import ObjectId
 
-from todo_service.errors import Fault, Invalid
+from todo_service.errors import Fault, Invalid, QuotaExceeded
 from todo_service.todos import dto
 from todo_service.todos.formats.archive import ArchiveFormat
 from todo_service.todos.formats.base import Draft, Format, Rejected, line_of
@@ -157,6 +157,8 @@ class _KnownLists:
                 made = await self._lists.create(named)
             except Invalid as error:
                 raise Invalid([Fault("/list_id", fault.detail) for fault in error.faults]) from None
+            except QuotaExceeded as error:
+                raise Invalid([Fault("/list_id", str(error))]) from None
             self._ids.add(made.id)
             self._by_name[name] = made.id
         return msgspec.structs.replace(todo, list_id=self._by_name[name])
