@@ -332,3 +332,31 @@ def test_the_store_of_a_killed_copy_is_left_to_be_finished_by_overwriting_too(ma
     assert "another copy" in refused.stderr
     assert overwritten.returncode == 0, overwritten.stderr
     assert f"holds {TODOS} documents, {TODOS} of them" in overwritten.stdout
+
+
+@pytest.mark.parametrize("form", ["env", "file"])
+def test_an_address_with_a_password_need_not_be_an_argument(form: str, many: Path, tmp_path: Path) -> None:
+    target = f"file://{tmp_path / 'backup.gz'}"
+    (tmp_path / "address").write_text(f"lmdb://{many}\n")
+    named = "env:SOURCE_URL" if form == "env" else f"@{tmp_path / 'address'}"
+
+    done = subprocess.run(
+        command(named, target),
+        env=environment(tmp_path, SOURCE_URL=f"lmdb://{many}"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"holds {TODOS} documents" in done.stdout
+
+
+@pytest.mark.parametrize("named", ["env:NOTHING", "@/nowhere/at/all", "@/dev/null"])
+def test_an_address_that_is_not_where_it_is_said_to_be_is_one_line(named: str, tmp_path: Path) -> None:
+    done = run(tmp_path, named, f"lmdb://{tmp_path / 'store'}")
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert named.removeprefix("env:").removeprefix("@") in done.stderr

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,9 +13,9 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from tests.mongod import Mongod, running_mongod
+from tests.mongod import Mongod, free_port, running_mongod
 from tests.people import UserCreateFactory, assert_problem
-from tests.serving import running_service
+from tests.serving import START_SECONDS, environment, running_service
 from todo_service.app import create_app
 from todo_service.settings import load_settings
 from todo_service.store.opening import open_store
@@ -83,3 +86,47 @@ async def test_a_store_that_starts_later_than_the_service_is_waited_for(tmp_path
         await starting
     finally:
         await asyncio.to_thread(mongod.stop)
+
+
+def test_serve_waits_for_a_store_that_starts_later(tmp_path: Path) -> None:
+    (tmp_path / "mongod").mkdir()
+    mongod = Mongod(tmp_path / "mongod")
+    variables = {"STORE_URL": f"{mongod.url}/todo", "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+
+    def start_when_waited_for() -> None:
+        log = tmp_path / "service.log"
+        while not (log.exists() and "the store does not answer yet" in log.read_text()):
+            waiting.wait(0.05)
+        mongod.start()
+
+    waiting = threading.Event()
+    starting = threading.Thread(target=start_when_waited_for)
+    starting.start()
+    try:
+        with running_service(tmp_path, variables) as service:
+            assert httpx.get(f"{service.url}/health/ready").status_code == 200
+            assert service.stop() == 0
+    finally:
+        starting.join()
+        mongod.stop()
+
+
+def test_check_tries_a_store_once(tmp_path: Path) -> None:
+    variables = {
+        "STORE_URL": f"mongodb://127.0.0.1:{free_port()}/todo",
+        "SECRET_KEY": "a secret of the tests, 32 bytes long",
+    }
+
+    checked = subprocess.run(
+        [sys.executable, "-m", "todo_service", "check"],
+        env=environment(tmp_path, **variables),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+
+    assert checked.returncode == 1
+    assert "todo-service: store:" in checked.stderr
+    assert "does not answer yet" not in checked.stderr

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from todo_service.secret_key import kept_secret_key
-from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, settings_table
+from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, settings_table, without_password
+from todo_service.store.addresses import address_path
 
 KEY = "k" * 32
 README = Path(__file__).parent.parent / "README.md"
@@ -37,7 +38,11 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("STORE_URL", ["lmdb:///x", "mongodb://h/d"], ["lmdb://x", "postgres://h/d", "x"]),
+        (
+            "STORE_URL",
+            ["lmdb:///x", "mongodb://h/d"],
+            ["lmdb://x", "lmdb:///x?y", "lmdb:///x#y", "postgres://h/d", "x"],
+        ),
         ("PORT", ["1", "65535"], ["0", "65536", "-1", "8e3", "eighty", "8000.0"]),
         ("WORKERS", ["1", "64"], ["0", "65", "two"]),
         ("ENVIRONMENT", ["production", "Development"], ["staging"]),
@@ -156,5 +161,48 @@ def test_readme_s_table_is_that_of_the_settings() -> None:
     assert found[1] == settings_table()
 
 
+@pytest.mark.parametrize("variable", ["RATE_LIMIT_API", "RATE_LIMIT_AUTH"])
+@pytest.mark.parametrize(
+    "rate",
+    ["0/minute", "-1/minute", "10 per 0 minutes", "10", "10/fortnight", "10/minute, 5/second", "99999999/second"],
+)
+def test_a_rate_that_makes_no_sense_is_refused(tmp_path: Path, variable: str, rate: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}: .* is not allowed"):
+        load(tmp_path, **{variable: rate})
+
+
+@pytest.mark.parametrize("rate", ["1/second", "600/minute", "10 per 2 hours", "5 per hour", "600/MINUTE"])
+def test_a_rate_is_a_number_in_a_time(tmp_path: Path, rate: str) -> None:
+    assert load(tmp_path, RATE_LIMIT_API=rate).rate_limit_api == rate
+
+
+def test_an_ipv6_host_may_be_written_with_brackets(tmp_path: Path) -> None:
+    assert load(tmp_path, HOST="[::1]").host == load(tmp_path, HOST="::1").host == "::1"
+
+
 def test_each_variable_has_an_attribute() -> None:
     assert {variable.attribute for variable in VARIABLES} | {"secret_key_made"} == set(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä", "a@b"])
+def test_a_data_folder_of_any_name_is_that_folder(tmp_path: Path, name: str) -> None:
+    settings = load(tmp_path / name)
+    again = load(tmp_path / "elsewhere", STORE_URL=settings.store_address)
+
+    assert address_path(settings.store_address) == tmp_path / name / "store"
+    assert again.secret_key == settings.secret_key
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mongodb://ada:secret@h/d?authSource=admin", "mongodb://h/d"),
+        ("mongodb://ada:s/e?c@ret@h/d", "mongodb://h/d"),
+        ("mongodb+srv://h/d?tlsCertificateKeyFilePassword=secret", "mongodb+srv://h/d"),
+        ("mongodb://h:1,h:2", "mongodb://h:1,h:2"),
+        ("lmdb:///a@b/c", "lmdb:///a@b/c"),
+    ],
+)
+def test_an_address_is_shown_without_passwords(address: str, shown: str) -> None:
+    assert without_password(address) == shown

@@ -5,65 +5,67 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import limits
 import structlog
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from todo_service.accounts.api_keys import MARK, ApiKeys
+from todo_service import bounds
+from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
+from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
-from todo_service.accounts.passwords import Passwords
+from todo_service.accounts.passwords import PRODUCTION_COST, Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
-from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
+from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.background import BackgroundJobs, Job
+from todo_service.executors import Executor
 from todo_service.logs import configure_logging
-from todo_service.server import Draining
+from todo_service.server import Draining, return_large_memory
 from todo_service.settings import Settings, load_settings
-from todo_service.store.base import DocumentStore, StoreUnavailable
+from todo_service.startup import open_store_within
+from todo_service.store.base import DocumentStore
 from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.counts import CountSnapshot
-from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.documents import DeletedList, Todo, TodoList
 from todo_service.todos.lists import Lists
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
-from todo_service.todos.transfer import Transfer
-from todo_service.web.authentication import Admission
+from todo_service.todos.transfer import Transfer, TransferCapacity
+from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
+from todo_service.web.concurrency import ConcurrencyLimit
 from todo_service.web.counters import LocalCounter, SharedCounter
 from todo_service.web.deadline import Deadline, Watch
 from todo_service.web.docs import DocsController
 from todo_service.web.idempotency import Idempotency, IdempotentRequest
-from todo_service.web.limits import RateLimits
+from todo_service.web.limits import OptionsRateLimitMiddleware, RateLimits, count_unrouted, parse_policies
 from todo_service.web.metrics import Metrics, MetricsAccess, MetricsController
 from todo_service.web.openapi import configuration, written
-from todo_service.web.operations import OperationsController
+from todo_service.web.operations import OperationsController, Readiness
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import exception_handlers
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp
+    from litestar.types import ASGIApp, Scope
 
     from todo_service.web.tracing import Tracing
 
-MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, CountSnapshot, IdempotentRequest)
+MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
 """Every model that is stored."""
-START_SECONDS: Final = 15.0
-"""How long a store may take to answer when the service starts."""
 SWEEP_SECONDS: Final = 60.0
 _COLLECTED_AFTER: Final = (20_000, 20, 20)
 """How many objects that others may refer to are made before each collection of garbage, by generation (`gc`)."""
@@ -74,6 +76,7 @@ def create_app(
     settings: Settings,
     store: DocumentStore,
     tracing: Tracing | None = None,
+    password_cost: Cost = PRODUCTION_COST,
     shared_state: SharedState | None = None,
 ) -> Litestar:
     """Wire the service.
@@ -82,6 +85,7 @@ def create_app(
         settings: Checked settings.
         store: The store, not yet open: the application opens it when it starts and closes it when it stops.
         tracing: Makes spans, if there are to be any; closed as well when the application stops.
+        password_cost: What hashing a password costs. Tests choose a cheap one.
         shared_state: What todos share, made from the settings unless it is given; closed as well.
 
     Returns:
@@ -92,7 +96,7 @@ def create_app(
     observe(store, metrics.store_called)
     if tracing is not None:
         observe(store, tracing.store_called)
-    passwords = Passwords(metrics.passwords_waiting)
+    passwords = Passwords(metrics.passwords_waiting, password_cost)
     sessions = Sessions(
         store,
         AccessTokens(keys, settings.access_token_seconds),
@@ -104,47 +108,60 @@ def create_app(
     todos_state = shared_state or SharedState(
         store, QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
     )
+    credentials = Credentials(sessions, api_keys)
     accounts = Accounts(store, passwords, sessions, api_keys)
+    rules = Executor(
+        "rules",
+        threads=bounds.RULE_THREADS,
+        queue=bounds.RULE_QUEUE,
+        seconds=bounds.RULE_SECONDS,
+        per_key=bounds.RULE_QUEUE_OF_ACCOUNT,
+    )
+    transfers = TransferCapacity()
     # where replicas share the store, they share the counts
     shared = settings.store_address.startswith("mongodb")
     counter = SharedCounter(settings.store_address) if shared else LocalCounter()
     rate_limits = RateLimits(
-        {"api": limits.parse(settings.rate_limit_api), "auth": limits.parse(settings.rate_limit_auth)}
-        if settings.rate_limit_enabled
-        else {},
+        parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
         counter,
         metrics.rate_limited,
     )
 
+    # on every replica
+    jobs = [
+        Job("finish deletions of accounts", lambda: accounts.finish_deletions(now()), SWEEP_SECONDS),
+        Job("renew counts of todos", lambda: todos_state.counting.renew(now()), SWEEP_SECONDS),
+    ]
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await _open(store)
-        sweeping = asyncio.create_task(_sweep(accounts, todos_state))
-        try:
-            yield
-        finally:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
-            await todos_state.close()
-            passwords.close()
-            counter.close()
+        # closes in reverse order, and everything, whatever fails
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
             if tracing is not None:
-                await asyncio.to_thread(tracing.close)
-            await store.close()
+                stack.push_async_callback(asyncio.to_thread, tracing.close)
+            stack.callback(counter.close)
+            stack.callback(passwords.close)
+            stack.callback(rules.close)
+            stack.callback(transfers.close)
+            await open_store_within(store, *MODELS)
+            stack.push_async_callback(todos_state.close)
+            await stack.enter_async_context(BackgroundJobs(jobs))
+            yield
 
-    async def authenticate(token: str) -> Caller:
-        return await (api_keys.authenticate(token) if token.startswith(MARK) else sessions.authenticate(token))
+    async def after_exception(_: Exception, scope: Scope) -> None:
+        await count_unrouted(rate_limits, scope)
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
-        return Todos(store, owner, lambda: accounts.time_zone(owner), todos_state)
+        return Todos(store, owner, lambda: accounts.time_zone(owner), rules, todos_state)
 
     def lists_of(request: ApiRequest) -> Lists:
         return Lists(store, request.user.user_id, todos_of(request))
 
     def transfer_of(request: ApiRequest) -> Transfer:
         owner = request.user.user_id
-        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner))
+        return Transfer(todos_of(request), lists_of(request), lambda: accounts.time_zone(owner), owner, transfers)
 
     def boundary_of(request: ApiRequest) -> Boundary:
         boundary: Boundary = request.app.state.boundary
@@ -155,10 +172,11 @@ def create_app(
             OperationsController,
             MetricsController,
             DocsController,
-            UsersController,
-            TokensController,
-            SessionsController,
-            ApiKeysController,
+            Router(
+                "/",
+                route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
+                request_max_body_size=min(bounds.SMALL_BODY_BYTES, settings.max_body_bytes),
+            ),
             TodosController,
             ListsController,
             TagsController,
@@ -170,6 +188,7 @@ def create_app(
             "api_keys": _always(api_keys),
             "limits": _always(rate_limits),
             "store": _always(store),
+            "readiness": _always(Readiness(store)),
             "metrics": _always(metrics),
             "metrics_access": _always(
                 MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
@@ -181,12 +200,18 @@ def create_app(
         },
         middleware=[
             DefineMiddleware(Deadline, watch=Watch()),
-            DefineMiddleware(Admission, authenticate=authenticate, limits=rate_limits),
+            DefineMiddleware(
+                AuthenticationMiddleware,
+                credentials=credentials,
+                limits=rate_limits,
+                concurrency=ConcurrencyLimit(),
+            ),
             DefineMiddleware(Idempotency, store=store, keys=keys),
         ],
         request_class=ApiRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=exception_handlers(),
+        after_exception=[after_exception],
         request_max_body_size=settings.max_body_bytes,
         cors_config=_cors(settings),
         openapi_config=configuration(),
@@ -194,12 +219,15 @@ def create_app(
     )
     app.state.store = store
     app.state.cursors = Cursors(keys)
+    app.state.credentials = credentials
     app.state.boundary = app.asgi_handler = Boundary(
-        app.asgi_handler,
+        OptionsRateLimitMiddleware(app.asgi_handler, rate_limits),
         metrics,
         settings.allowed_hosts,
         Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
         tracing,
+        # with CORS, an answer depends on who asks, also one to a request without an origin
+        headers=((b"vary", b"Origin"),) if settings.cors_origins else (),
     )
     return app
 
@@ -208,6 +236,7 @@ def create_app_from_environment() -> ASGIApp:
     """Wire the service as the environment says; the server's workers start from here."""
     settings = load_settings()
     configure_logging(settings)
+    return_large_memory()
     app = create_app(settings, open_store(settings.store_address), _tracing())
     # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
     # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one
@@ -240,32 +269,6 @@ def openapi_document(form: str) -> str:
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
         return written(create_app(settings, open_store(settings.store_address)), form)
-
-
-async def _open(store: DocumentStore) -> None:
-    """Open the store; one that does not answer yet, as when both are started at once, has a while to do so."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            await store.open(*MODELS)
-        except StoreUnavailable as error:
-            if time.monotonic() >= deadline:
-                raise
-            logger.warning("the store does not answer yet", reason=str(error))
-            await asyncio.sleep(1)
-        else:
-            return
-
-
-async def _sweep(accounts: Accounts, shared_state: SharedState) -> None:
-    """Finish the deletion of accounts and renew the counts of todos, now and then, on every replica."""
-    while True:
-        try:
-            await accounts.finish_deletions(now())
-            await shared_state.counting.renew(now())
-        except StoreUnavailable as error:
-            logger.warning("what is done now and then could not be done", reason=str(error))
-        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def _always(value: Any) -> Provide:

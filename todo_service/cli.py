@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from todo_service.store.copying import Copied, Step
 
 
+_LONGEST_ADDRESS: Final = 2**16
 _DOING: Final = {"verify": "verifying", "copy": "copying", "check": "checking"}
 
 
@@ -48,9 +49,10 @@ def serve(**options: str | None) -> None:
     settings = _settings(**options)
     from todo_service.logs import configure_logging  # see the module's docstring
     from todo_service.server import ServerError, listen, run  # as above
+    from todo_service.startup import START_SECONDS  # as above
 
     configure_logging(settings)
-    asyncio.run(_check_store(settings))
+    asyncio.run(_check_store(settings, START_SECONDS))
     try:
         listener = listen(settings.host, settings.port)
     except ServerError as error:
@@ -86,6 +88,8 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     """Copy every document from SOURCE to TARGET: to move, to back up, to restore.
 
     Each is lmdb:///path (an embedded store: a folder), mongodb://host/database or file:///path.ndjson.gz (a backup).
+    Others on this machine can read the arguments of a command, so an address with a password is better named than
+    given: env:NAME is the address in that environment variable, @/path the one in the first line of that file.
 
     The source may be in use, and is copied as of one moment where it can do that; no service may use the target. What
     ends a copy too early does no harm: run it again, and it finishes. Exits with 0 when the target holds everything,
@@ -97,6 +101,7 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     from todo_service.store.copying import TargetInUse  # as above
     from todo_service.store.copying import copy as copy_all  # as above
 
+    source, target = _address(source), _address(target)
     progress = _Bars() if sys.stderr.isatty() else _Lines()
     try:
         copied = asyncio.run(copy_all(source, target, MODELS, overwrite=overwrite, report=progress.show))
@@ -108,6 +113,26 @@ def copy(source: str, target: str, overwrite: bool) -> None:
         _fail(str(error))
     progress.end()
     _tell(copied, without_password(source), without_password(target))
+
+
+def _address(argument: str) -> str:
+    """Return the address that an argument of `copy` gives, or names: `env:NAME` or `@/path`."""
+    if argument.startswith("env:"):
+        name = argument.removeprefix("env:")
+        if not (found := os.environ.get(name, "").strip()):
+            _fail(f"the environment variable {name} is not set")
+        return found
+    if argument.startswith("@"):
+        path = Path(argument.removeprefix("@"))
+        try:
+            with path.open(encoding="utf-8") as file:
+                found = file.readline(_LONGEST_ADDRESS).strip()
+        except (OSError, ValueError) as error:
+            _fail(f"{path} cannot be read: {error}")
+        if not found:
+            _fail(f"{path} holds no address in its first line")
+        return found
+    return argument
 
 
 def _tell(copied: Copied, source: str, target: str) -> None:
@@ -122,7 +147,9 @@ def _tell(copied: Copied, source: str, target: str) -> None:
             f"NOT as of one moment: {source} is a standalone MongoDB, or could not keep the moment for so long. "
             f"What was written to it after {moment} may be among them or not; stop the service to be sure"
         )
-    key = f"{Path(source.removeprefix('lmdb://')).parent / 'secret_key'}" if source.startswith("lmdb:") else ""
+    from todo_service.store.addresses import address_path, address_scheme  # see the module's docstring
+
+    key = address_path(source).parent / "secret_key" if address_scheme(source) == "lmdb" else None
     where = f" (unless it is set, it is in {key})" if key else ""
     click.echo(
         "SECRET_KEY is not part of it: whoever serves these documents needs that of the source"
@@ -237,16 +264,22 @@ def _settings(**options: Any) -> Settings:
         _fail(*str(error).splitlines())
 
 
-async def _check_store(settings: Settings) -> None:
-    """Open the store, ask it, close it; so that what is wrong with it is one line, before anything has started."""
+async def _check_store(settings: Settings, seconds: float = 0) -> None:
+    """Open the store, ping it and close it, so that a fault is one line before anything has started.
+
+    Args:
+        settings: The checked settings.
+        seconds: How long to wait for a store that does not answer yet.
+    """
     from todo_service.app import MODELS  # see the module's docstring
+    from todo_service.startup import open_store_within  # as above
     from todo_service.store.base import StoreError  # as above
     from todo_service.store.opening import open_store  # as above
 
     try:
         store = open_store(settings.store_address)
         try:
-            await store.open(*MODELS)
+            await open_store_within(store, *MODELS, seconds=seconds)
             await store.ping()
         finally:
             await store.close()

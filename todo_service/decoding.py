@@ -1,24 +1,41 @@
-"""JSON read strictly, and what msgspec says of a value that does not fit, as a fault with its place."""
+"""JSON read strictly, and what msgspec says of a value that does not fit, as a fault with its place.
+
+Everything here takes linear time and bounded memory, whatever the input: the depth is counted in one pass, a place is
+worked out only for what is wrong, and what an error repeats of the input is cut.
+"""
 
 from __future__ import annotations
 
 import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
 
+from todo_service.bounds import (
+    JSON_DEPTH,
+    LOCATED_BYTES,
+    POINTER_LENGTH,
+    REPEATED_NAME_LENGTH,
+    REPEATED_VALUE_LENGTH,
+)
 from todo_service.errors import Fault, Invalid, Malformed
 from todo_service.timestamps import Timestamp
 
-MAXIMUM_DEPTH: Final = 64
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_OPENING: Final = b"[{"
+_CHUNK_BYTES: Final = 64 * 1024
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_AT_PATH: Final = re.compile(r"(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
-_NAMED_FIELD: Final = re.compile(r"Object (?:contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_STEPS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")  # as signed bytes: 1 and -1
+_AT: Final = " - at `$"
 _PATH_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
-_NUL: Final = "Expected text without NUL"
+_UNKNOWN: Final = "Object contains unknown field `"
+_MISSING: Final = "Object missing required field `"
+_NO_SUCH_VALUE: Final = "Invalid enum value "
+_NUL: Final = "\x00"
+_NUL_DETAIL: Final = "Expected text without NUL"
+_MALFORMED: Final = "the body is no well-formed JSON in UTF-8"
 
 
 def decode_hook(kind: type, value: object) -> object:
@@ -33,7 +50,9 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, dec_hook=decode_hook)
 
 
-def decode_json(body: bytes, kind: Any, *, parts_later: bool = False) -> Any:
+def decode_json(
+    body: bytes, kind: Any, *, parts_later: bool = False, check_budget: Callable[[], None] | None = None
+) -> Any:
     """Decode JSON (RFC 8259) into a type, strictly.
 
     Args:
@@ -41,24 +60,26 @@ def decode_json(body: bytes, kind: Any, *, parts_later: bool = False) -> Any:
         kind: Whatever msgspec decodes into.
         parts_later: Whether the type keeps parts as they are (`msgspec.Raw`), each to be decoded by itself and to
             fail by itself: then a NUL is not looked for.
+        check_budget: As in `check_depth`.
 
     Raises:
         Malformed: it is no JSON, or has broken UTF-8, a lone surrogate or more than 64 levels.
         Invalid: with the place, it does not fit the type, or has a NUL in a text.
     """
-    _refuse_depth(body)
+    check_depth(body, check_budget)
     try:
         if parts_later:
             body.decode("utf-8")  # msgspec passes over what it keeps as it is
         value = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         # msgspec stops at the first fault, which may stand before the text breaks off
-        _refuse_nul(_well_formed(body), "")
+        _check_well_formed(body)
+        _refuse_escaped_nul(body)
         raise Invalid([fault_of(error)]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("the body is no well-formed JSON in UTF-8") from None
-    if not parts_later and b"\\u0000" in body:
-        _refuse_nul(_decoder(Any).decode(body), "")
+    except (ValueError, RecursionError):
+        raise Malformed(_MALFORMED) from None
+    if not parts_later:
+        _refuse_escaped_nul(body)
     return value
 
 
@@ -73,56 +94,116 @@ def convert(values: Any, kind: Any, *, strict: bool = True) -> Any:
     Raises:
         Invalid: with the place, they do not fit the type, or have a NUL in a text.
     """
-    _refuse_nul(values, "")
+    if (pointer := _find_nul(values)) is not None:
+        raise Invalid([Fault(pointer, _NUL_DETAIL)])
     try:
         return msgspec.convert(values, kind, strict=strict, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
         raise Invalid([fault_of(error)]) from None
+    except (ValueError, OverflowError, RecursionError):
+        raise Invalid([Fault("", "Expected a value of another form")]) from None
+
+
+def check_depth(body: bytes, check_budget: Callable[[], None] | None = None) -> None:
+    """Check that JSON is nested 64 levels deep at most. Takes linear time, and memory for 64 KiB.
+
+    Args:
+        body: The text. Of what is no JSON the depth has no meaning, and it may pass.
+        check_budget: Called every 64 KiB; what it raises ends the check. For long texts, in a thread.
+
+    Raises:
+        Malformed: it is nested deeper.
+    """
+    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH:
+        return
+    depth = 0
+    for brackets in _brackets_outside_strings(body):
+        if check_budget is not None:
+            check_budget()
+        levels = array("b", brackets.translate(_STEPS))
+        if max(accumulate(levels, initial=depth)) > JSON_DEPTH:
+            raise Malformed(f"the body is nested deeper than {JSON_DEPTH} levels")
+        depth += sum(levels)
 
 
 def fault_of(error: msgspec.ValidationError) -> Fault:
     """Read the place from msgspec's message, which ends in ``- at `$.path` ``."""
-    match = _AT_PATH.fullmatch(str(error))
-    assert match is not None  # the pattern matches any text
-    pointer = "".join(f"/{_escape(name or index)}" for name, index in _PATH_STEP.findall(match["path"] or ""))
-    if named := _NAMED_FIELD.fullmatch(match["detail"]):
-        pointer += f"/{_escape(named['name'][:100])}"
-        unknown = "unknown" in match["detail"].split("`", 1)[0]
-        return Fault(pointer, "there is no such field" if unknown else "this field is required")
-    return Fault(pointer, match["detail"])
+    message = str(error)
+    detail, at, path = message.rpartition(_AT)
+    if not at:
+        detail, path = message, ""
+    pointer = _pointer(name or index for name, index in _PATH_STEP.findall(path[:POINTER_LENGTH].removesuffix("`")))
+    for beginning, said in ((_UNKNOWN, "there is no such field"), (_MISSING, "this field is required")):
+        if detail.startswith(beginning):
+            name = detail.removeprefix(beginning).removesuffix("`")
+            return Fault(pointer + _pointer([name[:REPEATED_NAME_LENGTH]]), said)
+    if detail.startswith(_NO_SUCH_VALUE):
+        detail = _shorten(detail, len(_NO_SUCH_VALUE) + 1 + REPEATED_VALUE_LENGTH)
+    return Fault(pointer, detail)
 
 
-def _refuse_depth(body: bytes) -> None:
-    if body.count(b"[") + body.count(b"{") <= MAXIMUM_DEPTH:
-        return
-    depth = 0
-    for byte in _STRINGS.sub(b"", body).translate(None, _NO_BRACKETS):
-        if byte in _OPENING:
-            depth += 1
-            if depth > MAXIMUM_DEPTH:
-                raise Malformed(f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
-        else:
-            depth -= 1
+def _shorten(detail: str, longest: int) -> str:
+    """Cut a message that ends in a quoted value."""
+    return detail if len(detail) <= longest + 1 else f"{detail[:longest]}…{detail[-1]}"
 
 
-def _well_formed(body: bytes) -> Any:
+def _brackets_outside_strings(body: bytes) -> Iterator[bytes]:
+    """Yield the brackets of JSON that stand outside of strings, in parts."""
+    start, in_string = 0, False
+    while start < len(body):
+        chunk = body[start : start + _CHUNK_BYTES]
+        if (len(chunk) - len(chunk.rstrip(b"\\"))) % 2 and start + len(chunk) < len(body):
+            chunk = chunk[:-1]  # an escape is not split
+        start += len(chunk)
+        # a backslash stands in strings only, so the first one of a run escapes the second one
+        parts = chunk.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        yield b"".join(parts[in_string::2]).translate(None, _NO_BRACKETS)
+        in_string ^= len(parts) % 2 == 0
+
+
+def _check_well_formed(body: bytes) -> None:
     try:
-        return _decoder(Any).decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("the body is no well-formed JSON in UTF-8") from None
+        body.decode("utf-8")
+        _decoder(msgspec.Raw).decode(body)
+    except (ValueError, RecursionError):
+        raise Malformed(_MALFORMED) from None
 
 
-def _refuse_nul(value: object, pointer: str) -> None:
-    if isinstance(value, str) and "\x00" in value:
-        raise Invalid([Fault(pointer, _NUL)])
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            _refuse_nul(item, f"{pointer}/{index}")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            _refuse_nul(name, pointer)
-            _refuse_nul(item, f"{pointer}/{_escape(name)}")
+def _refuse_escaped_nul(body: bytes) -> None:
+    """Refuse well-formed JSON with a NUL, which can stand there as an escape only."""
+    if b"\\u0000" not in body or b"\\u0000" not in body.replace(b"\\\\", b""):
+        return
+    pointer = None
+    if len(body) <= LOCATED_BYTES:
+        try:
+            pointer = _find_nul(_decoder(Any).decode(body))
+        except msgspec.ValidationError:
+            pointer = None  # a number is out of range
+    raise Invalid([Fault(pointer or "", _NUL_DETAIL)])
 
 
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+def _find_nul(value: object) -> str | None:
+    """Return the pointer to the first text with a NUL, or None where there is none."""
+    keys: list[object] = [""]
+    open_containers: list[Iterator[tuple[object, object]]] = [iter([("", value)])]
+    while open_containers:
+        for key, item in open_containers[-1]:
+            if isinstance(key, str) and _NUL in key:
+                return _pointer(keys[1:-1])
+            keys[-1] = key
+            if isinstance(item, str):
+                if _NUL in item:
+                    return _pointer(keys[1:])
+            elif isinstance(item, list | dict):
+                open_containers.append(iter(item.items() if isinstance(item, dict) else enumerate(item)))
+                keys.append("")
+                break
+        else:
+            open_containers.pop()
+            keys.pop()
+    return None
+
+
+def _pointer(keys: Iterable[object]) -> str:
+    """Return a JSON pointer (RFC 6901)."""
+    return "".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in keys)

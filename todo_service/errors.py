@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from todo_service.bounds import ERROR_LENGTH, LISTED_ERRORS, POINTER_LENGTH
+
 
 class Fault(NamedTuple):
     """One thing that is wrong with an input.
@@ -33,13 +35,26 @@ class Malformed(ServiceError):
 class Invalid(ServiceError):
     """Well-formed input that breaks a rule.
 
+    Args:
+        faults: At least one, in the order of the input. The first `LISTED_ERRORS` are kept, and their texts are cut.
+        omitted: How many more there are beside these.
+
     Attributes:
-        faults: At least one, in the order of the input.
+        faults: Those that are kept.
+        omitted: How many are not.
     """
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("the input is not valid")
-        self.faults = tuple(faults)
+    def __init__(self, faults: Sequence[Fault], omitted: int = 0) -> None:
+        self.faults = tuple(
+            Fault(fault.pointer[:POINTER_LENGTH], fault.detail[:ERROR_LENGTH]) for fault in faults[:LISTED_ERRORS]
+        )
+        self.omitted = omitted + len(faults) - len(self.faults)
+        more = f"; {self.omitted} more errors are not listed" if self.omitted else ""
+        super().__init__(f"the input is not valid{more}")
+
+    def below(self, pointer: str) -> Invalid:
+        """Return the same faults of a part of the input that stands at a pointer."""
+        return Invalid([Fault(pointer + fault.pointer, fault.detail) for fault in self.faults], self.omitted)
 
 
 class InvalidParameter(ServiceError):
@@ -94,6 +109,10 @@ class Unauthenticated(ServiceError):
 
 class InvalidGrant(ServiceError):
     """A name and password or a refresh token that is not, or no longer, good (RFC 6749, section 5.2)."""
+
+
+class TooManyRequests(ServiceError):
+    """The account, or all accounts together, have as many operations of a kind under way as are allowed."""
 
 
 class QuotaExceeded(ServiceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
 import resource
@@ -18,7 +19,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from todo_service.protocol import IDLE_SECONDS, Protocol
+from todo_service.bounds import IDLE_SECONDS
+from todo_service.protocol import LimitedHttpProtocol
 from todo_service.settings import Settings
 from todo_service.web.boundary import Boundary
 from todo_service.web.metrics import FOLDER
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS: Final = 20.0
 _BACKLOG: Final = 2048
+_KERNEL_UNSENT_BYTES: Final = 128 * 1024
+"""What the kernel takes of a response before it can send it: what it takes tells how fast a client reads."""
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK_BYTES: Final = 128 * 1024
 _APPLICATION: Final = "todo_service.app:create_app_from_environment"
 _MEMORY: Final = "/dev/shm"  # noqa: S108  # only the folder that TemporaryDirectory makes within it is used
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
@@ -106,7 +112,7 @@ def run(settings: Settings, listener: socket.socket) -> int:
         _APPLICATION,
         factory=True,
         loop="uvloop",
-        http=Protocol,
+        http=LimitedHttpProtocol,
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -133,6 +139,16 @@ def run(settings: Settings, listener: socket.socket) -> int:
     return int(not server.started)
 
 
+def return_large_memory() -> None:
+    """Let every large block of memory go back to the system when it is freed; does nothing without glibc.
+
+    By itself, glibc raises its threshold to the largest block that was freed: after one large request, the blocks of
+    the next ones lie among small ones on the heap, and what one of those keeps there is never given back.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+
+
 def _raise_file_limit() -> None:
     """Let this process and its workers have as many open files, and so connections, as they may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -154,6 +170,9 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # the connections that it accepts inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_UNSENT_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import limits
 import msgspec
@@ -20,9 +19,13 @@ from decouple import RepositoryEnv
 
 from todo_service.bounds import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
+from todo_service.store.addresses import address_path, address_scheme, path_address
 
 STORE_SCHEMES: Final = ("lmdb", "mongodb", "mongodb+srv")
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20
+_RATE: Final = re.compile(
+    r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
+)
 _HOST_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\*|\[[0-9A-Fa-f:.]+\]")
 _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
@@ -99,8 +102,14 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
 
 def _rate(text: str) -> str:
+    if not _RATE.fullmatch(text):
+        raise ValueError
     limits.parse(text)
     return text
+
+
+def _host(text: str) -> str:
+    return text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
 
 
 def _network(text: str) -> str:
@@ -108,9 +117,11 @@ def _network(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in STORE_SCHEMES or (parts.scheme == "lmdb" and (parts.netloc or len(parts.path) <= 1)):
+    scheme = address_scheme(text)
+    if scheme not in STORE_SCHEMES:
         raise ValueError
+    if scheme == "lmdb":
+        address_path(text)
     return text
 
 
@@ -146,7 +157,7 @@ VARIABLES: Final = (
         shown_default="the user's data folder; `/data` in the container",
     ),
     Variable(
-        "HOST", "127.0.0.1", str, "an address or a name", "The address to listen on; the container's is `0.0.0.0`."
+        "HOST", "127.0.0.1", _host, "an address or a name", "The address to listen on; the container's is `0.0.0.0`."
     ),
     Variable("PORT", "8000", _integer(1, 65535), "1 to 65535", "The port to listen on."),
     Variable("WORKERS", "1", _integer(1, 64), "1 to 64", "How many processes serve."),
@@ -189,7 +200,7 @@ VARIABLES: Final = (
         "10/minute",
         _rate,
         "a rate such as `10/minute`",
-        "Wrong passwords from an address, and for an account.",
+        "Wrong passwords for an account from an address; see below for all accounts and all addresses.",
     ),
     Variable(
         "TRUSTED_PROXIES",
@@ -292,7 +303,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def store_address(self) -> str:
         """Where the documents lie, also where `STORE_URL` is unset. It may hold a password."""
-        return self.store_url or f"lmdb://{self.data_dir / 'store'}"
+        return self.store_url or path_address("lmdb", self.data_dir / "store")
 
     @property
     def shown_store_address(self) -> str:
@@ -312,8 +323,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def without_password(address: str) -> str:
-    """Return a store's address without a user's name and password."""
-    return re.sub(r"//[^/]*@", "//", address)
+    """Return a store's address without a user's name and password, and without options, which may hold others."""
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() in ("lmdb", "file"):
+        return address
+    # a password that was not encoded may hold any of these characters
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = None, **overrides: Any) -> Settings:
@@ -378,8 +393,8 @@ def _completed(found: dict[str, Any]) -> Settings:
     found["log_format"] = found["log_format"] or ("json" if found["environment"] == "production" else "console")
     if found["secret_key"] is None:
         url = found["store_url"]
-        if url is None or url.startswith("lmdb:"):
-            folder = found["data_dir"] if url is None else Path(urlsplit(url).path).parent
+        if url is None or address_scheme(url) == "lmdb":
+            folder = found["data_dir"] if url is None else address_path(url).parent
             try:
                 found["secret_key"] = kept_secret_key(folder)
             except (OSError, ValueError) as error:

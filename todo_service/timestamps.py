@@ -6,6 +6,11 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final, Self
 
+from todo_service.bounds import TIMESTAMP_LENGTH
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
+"""The moments that are kept lie between these two, so that every time zone can show them."""
 _RFC_3339: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):(\d{2}))", re.ASCII
 )
@@ -25,7 +30,7 @@ class Timestamp(datetime):
             ValueError: it is no such text, no such moment, or outside the years 1 to 9999 in UTC. The message is
                 meant for the caller.
         """
-        match = _RFC_3339.fullmatch(text) if isinstance(text, str) else None
+        match = _RFC_3339.fullmatch(text) if isinstance(text, str) and len(text) <= TIMESTAMP_LENGTH else None
         if match is None:
             raise ValueError("Expected a time with an offset in RFC 3339 form, such as 2026-01-31T09:00:00Z")
         year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
@@ -36,6 +41,11 @@ class Timestamp(datetime):
             return cls(year, month, day, hour, minute, second, milliseconds * 1000, zone).astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValueError("Expected a moment that exists, in the years 1 to 9999 in UTC") from None
+
+
+def is_kept(moment: datetime) -> bool:
+    """Tell whether a moment lies between `EARLIEST` and `LATEST`."""
+    return EARLIEST <= moment <= LATEST
 
 
 def now() -> datetime:

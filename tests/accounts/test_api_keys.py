@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from litestar import Litestar
 from odmantic import ObjectId
@@ -76,6 +79,7 @@ async def test_a_key_that_may_read_writes_nothing(ada: Person) -> None:
         await script.post("/v1/todos/batch", json={"operations": []}),
     ):
         assert_problem(answer, 403)
+        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
     assert (await ada.get(path)).json() == todo
 
 
@@ -92,7 +96,25 @@ async def test_a_key_cannot_make_keys_or_sign_anyone_out(ada: Person) -> None:
         await script.ask("DELETE", "/v1/users/me", json={"password": ada.password}),
     ):
         assert_problem(answer, 403)
-    assert [session["current"] for session in (await script.get("/v1/sessions")).json()["items"]] == [False]
+        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+    assert len((await ada.get("/v1/sessions")).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("scope", ["read", "write"])
+async def test_a_key_neither_changes_the_email_nor_reads_about_credentials(ada: Person, scope: str) -> None:
+    script = holder(ada, await a_key(ada, scope=scope))
+
+    for answer in (
+        await script.patch("/v1/users/me", json={"email": "mallory@example.com"}),
+        await script.patch("/v1/users/me", json={"email": ada.email, "display_name": "Ada"}),
+        await script.get("/v1/sessions"),
+        await script.get("/v1/api-keys"),
+    ):
+        assert_problem(answer, 403)
+        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+    renamed = await script.patch("/v1/users/me", json={"display_name": "Ada"})
+    assert renamed.status_code == (200 if scope == "write" else 403)
+    assert (await ada.get("/v1/users/me")).json()["email"] == ada.email
 
 
 async def test_a_deleted_key_stops_working_at_once(ada: Person, bob: Person) -> None:
@@ -108,6 +130,18 @@ async def test_a_deleted_key_stops_working_at_once(ada: Person, bob: Person) -> 
     assert problem.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     for unknown in (key["id"], "nonsense"):
         assert_problem(await ada.delete(f"/v1/api-keys/{unknown}"), 404)
+
+
+async def test_nothing_of_a_deleted_key_is_left_but_that_it_was_there(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    key = await a_key(ada, name="my script")
+    assert (await ada.delete(f"/v1/api-keys/{key['id']}")).status_code == 204
+
+    [tombstone] = [found async for found in store.scan(ApiKey)]
+
+    assert (tombstone.owner, tombstone.name, tombstone.prefix, tombstone.secret_hash) == (None, "", "", b"")
+    assert tombstone.expires_at is not None
+    assert timedelta(hours=24) < tombstone.expires_at - datetime.now(UTC) < timedelta(hours=26)
 
 
 async def test_an_expired_key_stops_working(ada: Person, app: Litestar) -> None:
@@ -159,13 +193,30 @@ async def test_an_account_has_a_hundred_keys_at_most_and_reads_them_page_by_page
     assert found == made[::-1]
 
 
+async def test_an_account_has_a_hundred_keys_at_most_however_many_are_created_at_once(ada: Person, bob: Person) -> None:
+    async def create(number: int) -> list[httpx.Response]:
+        body = {"name": "x", "scope": "read"}
+        return await asyncio.gather(*(ada.post("/v1/api-keys", json=body) for _ in range(number)))
+
+    made = [answer for answer in await create(150) if answer.status_code == 201]
+    assert len(made) == 100
+    assert len((await ada.get("/v1/api-keys?limit=200")).json()["items"]) == 100
+    for answer in made[:3]:
+        assert (await ada.delete(answer.headers["location"])).status_code == 204
+
+    assert Counter(answer.status_code for answer in await create(5)) == {201: 3, 403: 2}
+    await a_key(bob)
+
+
 async def test_a_deleted_account_s_keys_are_gone(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     key = await a_key(ada)
     script = holder(ada, key)
     assert await script.titles() == []
 
+    assert (await ada.delete(f"/v1/api-keys/{(await a_key(ada))['id']}")).status_code == 204
+
     assert (await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})).status_code == 204
 
     assert_problem(await script.get("/v1/todos"), 401)
-    assert await store.get(ApiKey, ApiKey.id == ObjectId(key["id"])) is None
+    assert [found async for found in store.scan(ApiKey)] == []

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -298,3 +299,36 @@ async def test_the_scheme_s_case_does_not_matter(ada: Person) -> None:
     answer = await ada.client.get("/v1/todos", headers={"Authorization": f"bearer {ada.access_token}"})
 
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("end", ["every session", "this session", "the API key"])
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "1"}], ids=["plain", "keyed"])
+async def test_a_caller_who_is_signed_out_while_the_body_arrives_does_nothing(
+    ada: Person, end: str, headers: dict[str, str]
+) -> None:
+    token = ada.access_token
+    if end == "the API key":
+        key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "write"})).json()
+        token = key["secret"]
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield b'{"title": "Water '
+        match end:
+            case "every session":
+                answer = await ada.delete("/v1/sessions")
+            case "this session":
+                answer = await ada.client.post("/v1/auth/revoke", data={"token": ada.refresh_token})
+            case _:
+                answer = await ada.delete(f"/v1/api-keys/{key['id']}")
+        assert answer.status_code in (200, 204)
+        yield b'the plants"}'
+
+    answer = await ada.client.post(
+        "/v1/todos",
+        content=slow_body(),
+        headers=headers | {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+
+    assert_problem(answer, 401)
+    await ada.sign_in()
+    assert await ada.titles() == []

@@ -168,6 +168,15 @@ async def test_an_email_of_another_account_is_refused(ada: Person, bob: Person) 
     assert_problem(await ada.patch("/v1/users/me", json={"email": bob.email.upper()}), 409, "/email")
 
 
+async def test_of_many_changes_at_once_each_is_made(ada: Person) -> None:
+    answers = await asyncio.gather(
+        *(ada.patch("/v1/users/me", json={"display_name": str(number)}) for number in range(150))
+    )
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 152))
+
+
 async def test_deleting_an_account_takes_everything_along(ada: Person, bob: Person) -> None:
     await ada.todo()
     await bob.todo(title="bob's")
@@ -212,8 +221,9 @@ async def test_what_another_replica_still_writes_for_a_deleted_account_is_delete
     assert [found async for found in store.scan(Todo)] != []
     await accounts.finish_deletions(now() + 2 * CLOSING)
 
-    for model in (Todo, TodoList, Session, User, ClosedAccount):
+    for model in (Todo, TodoList, Session, User):
         assert [found async for found in store.scan(model)] == []
+    assert [account.swept async for account in store.scan(ClosedAccount)] == [True]
 
 
 async def test_a_deletion_that_broke_off_is_finished(
@@ -224,7 +234,8 @@ async def test_a_deletion_that_broke_off_is_finished(
     await bob.todo()
     user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
     # what a crash leaves after the first step
-    await store.insert(ClosedAccount(id=user_id, closed_at=now() - CLOSING * 2))
+    closed_at = now() - CLOSING * 2
+    await store.insert(ClosedAccount(id=user_id, closed_at=closed_at, expires_at=closed_at + CLOSING * 24))
 
     await accounts_of(store, settings).finish_deletions(now())
 

@@ -19,6 +19,7 @@ from todo_service.accounts.documents import User
 from todo_service.accounts.passwords import Passwords
 from todo_service.app import MODELS
 from todo_service.decoding import decode_hook
+from todo_service.executors import Executor
 from todo_service.store.base import DocumentStore
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
@@ -119,10 +120,15 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
     async def time_zone() -> str:
         return "UTC"
 
+    executor = Executor("bulk", threads=1, queue=1, seconds=60)
     # accounts that are measured have more todos than one may have
     shared = SharedState(store, QuotaLimits(todos=10**7))
-    refused = [error for error in await Todos(store, owner, time_zone, shared).add(made, [None] * len(made)) if error]
-    await shared.close()
+    try:
+        answers = await Todos(store, owner, time_zone, shared=shared).add(made, [None] * len(made), executor)
+    finally:
+        executor.close()
+        await shared.close()
+    refused = [error for error in answers if error]
     assert not refused, refused[0]
 
 

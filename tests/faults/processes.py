@@ -40,6 +40,10 @@ class ServiceProcess:
         self._process: ForkServerProcess | None = None
         self.url = f"http://127.0.0.1:{self._port}"
 
+    def set(self, **variables: str) -> None:
+        """Change its environment, for when it is started the next time."""
+        self._variables |= variables
+
     def start(self) -> None:
         """Start it, and return at once."""
         self._process = _context.Process(target=_serve, args=(self._folder, self._variables, self._port), daemon=True)

@@ -53,6 +53,7 @@ class Client:
         self._figures = figures
         self._http = httpx.AsyncClient(base_url=url, timeout=_GIVEN_UP, limits=httpx.Limits(max_connections=64))
         self._late = 0.0
+        self.url = url
         self._watch: asyncio.Task[None] | None = None
         self.mortal = mortal
         self.authorization: dict[str, str] = {}

@@ -39,6 +39,7 @@ class Thing(Model):
     parts: list[Part] = []
     made_at: datetime | None = None
     version: int = 1
+    text: str = ""
 
     model_config = {
         "collection": "things",
@@ -72,6 +73,7 @@ class Badge(Model):
     number: int
     owner: ObjectId
     label: str
+    text: str = ""
 
     model_config = {
         "collection": "badges",

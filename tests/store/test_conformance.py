@@ -14,15 +14,19 @@ from odmantic.query import QueryExpression, asc, desc, in_
 from pydantic import ValidationError
 
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
+from todo_service.bounds import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import (
     UNSTAMPED,
     DocumentStore,
+    DocumentTooLarge,
     DuplicateDocument,
+    StoreError,
     StoreUnavailable,
     UnsupportedExpression,
     beginning,
 )
-from todo_service.store.documents import stamp_of
+from todo_service.store.capacity import text_limits
+from todo_service.store.documents import dump, encode, stamp_of
 from todo_service.store.expressions import kind_of, normalise
 from todo_service.store.opening import open_store
 
@@ -69,12 +73,19 @@ ANY_KIND: list[Any] = [
 ]
 
 
+class Labelled(Struct):
+    """What a reader wants of a thing with parts."""
+
+    name: str | None
+    parts: list[dict[str, str]]
+
+
 async def test_a_search_ends_when_its_bytes_are_reached(store: DocumentStore) -> None:
-    await store.insert(*(thing(name=str(number), tags=["x" * 1000]) for number in range(6)))
+    await store.insert(*(thing(name=str(number), parts=[Part(name="x" * 1000)]) for number in range(6)))
 
     async def find(max_bytes: int | None, *, limit: int = 10, in_order: bool = True) -> tuple[list[Any], bool]:
         sort = asc(Thing.name) if in_order else None
-        found = await store.find(Thing, ON_SHELF, sort=sort, limit=limit, max_bytes=max_bytes, into=ThingView)
+        found = await store.find(Thing, ON_SHELF, sort=sort, limit=limit, max_bytes=max_bytes, into=Labelled)
         return [int(one.name or "") for one in found], found.truncated
 
     assert await find(1) == ([0], True)
@@ -163,6 +174,12 @@ class TestInsertAndGet:
         assert [badge.number async for badge in store.scan(Badge)] == [1, 2]
 
 
+class TextView(Struct):
+    """A view of nothing but a text that no index holds."""
+
+    text: str
+
+
 class TestInto:
     async def test_a_struct_takes_what_it_names_as_text(self, store: DocumentStore) -> None:
         document = thing(name="a", made_at=NOON, tags=["x"])
@@ -191,18 +208,18 @@ class TestInto:
         self, store: DocumentStore, length: int
     ) -> None:
         """Decoded documents are kept for a while: a change, and a change back, are seen all the same."""
-        document = thing(name="a" * length)
+        document = thing(text="a" * length)
         await store.insert(document)
         where = Thing.id == document.id
 
         seen = []
         for letter in "aba":
-            await store.update(Thing, where, changes={"name": letter * length})
-            found = await store.get(Thing, where, into=ThingView)
+            await store.update(Thing, where, changes={"text": letter * length})
+            found = await store.get(Thing, where, into=TextView)
             model = await store.get(Thing, where)
             assert found is not None
             assert model is not None
-            seen.append((found.name, model.name))
+            seen.append((found.text, model.text))
 
         assert seen == [(letter * length, letter * length) for letter in "aba"]
 
@@ -286,8 +303,8 @@ class TestOrder:
 
     @pytest.mark.parametrize("limit", [1, 3, 40])
     async def test_long_texts_are_in_order_to_the_last_character(self, store: DocumentStore, limit: int) -> None:
-        texts = [*sorted("🌱" * 199 + chr(127793 + number) for number in range(20)), "🌲", "🌳" * 300]
-        texts = sorted([*texts, "🌱" * 3, "🌱" * 120, "🌱" * 121])
+        texts = [*sorted("🌱" * 60 + chr(127793 + number) for number in range(20)), "🌲", "🌳" * 61]
+        texts = sorted([*texts, "🌱" * 3, "🌱" * 40, "🌱" * 41])
         await store.insert(*(thing(name=text) for text in texts[::-1]))
 
         up = await store.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=limit)
@@ -589,14 +606,14 @@ class TestUnique:
 
     async def test_long_values_are_compared_to_the_last_character(self, store: DocumentStore) -> None:
         owner = ObjectId()
-        await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="🌱" * 300 + "a"))
+        await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="🌱" * 119 + "a"))
 
-        second = Badge(id=ObjectId(), number=2, owner=owner, label="🌱" * 300 + "b")
+        second = Badge(id=ObjectId(), number=2, owner=owner, label="🌱" * 119 + "b")
         await store.insert(second)
         with pytest.raises(DuplicateDocument):
-            await store.insert(Badge(id=ObjectId(), number=3, owner=owner, label="🌱" * 300 + "a"))
+            await store.insert(Badge(id=ObjectId(), number=3, owner=owner, label="🌱" * 119 + "a"))
         with pytest.raises(DuplicateDocument):
-            await store.update(Badge, Badge.id == second.id, changes={"label": "🌱" * 300 + "a"})
+            await store.update(Badge, Badge.id == second.id, changes={"label": "🌱" * 119 + "a"})
 
 
 class TestAtTheSameTime:
@@ -640,7 +657,7 @@ class TestAtTheSameTime:
             for number in range(150)
         ]
         # one that is long
-        badges[8].label = "8" * 200_000
+        badges[8].text = "8" * 200_000
 
         results = await asyncio.gather(*(store.insert(badge) for badge in badges), return_exceptions=True)
 
@@ -686,6 +703,117 @@ class TestAtTheSameTime:
                 await count_up(number)
 
         await asyncio.gather(count(), *(look_on() for _ in range(10)))
+
+
+class TestCapacity:
+    async def test_a_document_that_is_too_large_is_refused(self, store: DocumentStore) -> None:
+        small, large = thing(), thing(text="x" * DOCUMENT_BYTES)
+
+        with pytest.raises(DocumentTooLarge) as raised:
+            await store.insert(small, large, thing())
+        for text in ("x" * (DOCUMENT_BYTES - 100), "x" * DOCUMENT_BYTES, "x" * 2 * DOCUMENT_BYTES):
+            with pytest.raises(DocumentTooLarge):
+                await store.update(Thing, Thing.id == small.id, changes={"text": text})
+            assert await store.update(Thing, Thing.id == large.id, changes={"text": text}) is None
+
+        assert (raised.value.model, raised.value.limit) == ("Thing", DOCUMENT_BYTES)
+        assert [one async for one in store.scan(Thing)] == [small]
+
+    async def test_a_document_of_the_largest_size_is_written_and_changed(self, store: DocumentStore) -> None:
+        document = thing()
+        room = DOCUMENT_BYTES - len(encode(dump(document)))
+        document.text = "x" * room
+        await store.insert(document)
+
+        changed = await store.update(Thing, Thing.id == document.id, changes={"text": "y" * room})
+        small = await store.update(Thing, Thing.id == document.id, changes={"name": "a little more"})
+
+        assert changed is not None
+        assert small is not None
+        assert (changed.text, small.name) == ("y" * room, "a little more")
+
+    async def test_what_small_changes_have_made_can_be_loaded(self, store: DocumentStore) -> None:
+        size, limit = len(encode(dump(thing()))), LOADED_DOCUMENT_BYTES
+        fits, beyond = (encode(dump(thing(text="x" * (limit - size + more)))) for more in (0, 1))
+
+        assert await store.load(Thing, [fits]) == 1
+        with pytest.raises(DocumentTooLarge):
+            await store.load(Thing, [beyond])
+
+    @pytest.mark.parametrize("unit", ["x", "é", "🌱", "\x00"])
+    async def test_an_indexed_text_has_a_length_at_most(self, store: DocumentStore, unit: str) -> None:
+        limit = text_limits(Thing)["name"]
+        size = len(unit.encode()) + unit.count("\x00")
+        longest = unit * (limit // size)
+        document = thing(name=longest)
+        await store.insert(document)
+
+        with pytest.raises(UnsupportedExpression):
+            await store.insert(thing(name=longest + unit))
+        with pytest.raises(UnsupportedExpression):
+            await store.update(Thing, Thing.id == document.id, changes={"name": longest + unit})
+        with pytest.raises(UnsupportedExpression):
+            await store.load(Thing, [encode(dump(thing(name=longest + unit)))])
+
+        found = await store.find(Thing, ON_SHELF, Thing.name == longest, sort=asc(Thing.name), limit=9)
+        assert found == [document]
+
+    async def test_a_condition_may_name_a_text_of_any_length(self, store: DocumentStore) -> None:
+        await store.insert(*(thing(name=letter * 200) for letter in "abc"))
+        long = "b" * 10_000
+
+        async def names(*where: Any, order: Any = asc) -> list[str | None]:
+            found = await store.find(Thing, ON_SHELF, *where, sort=order(Thing.name), limit=9)
+            return [one.name and one.name[0] for one in found]
+
+        assert await names(Thing.name > long) == ["c"]
+        assert await names(Thing.name >= long, order=desc) == ["c"]
+        assert await names(Thing.name < long, order=desc) == ["b", "a"]
+        assert await names(Thing.name <= long) == ["a", "b"]
+        assert await names(Thing.name == long) == []
+        assert await names(beginning(Thing.name, long)) == []
+        assert await store.count(Thing, ON_SHELF, Thing.name < long, limit=9) == 2
+
+    async def test_an_indexed_list_has_so_many_elements_at_most(self, store: DocumentStore) -> None:
+        with pytest.raises(UnsupportedExpression):
+            await store.insert(thing(tags=[str(number) for number in range(INDEXED_ELEMENTS + 1)]))
+
+        assert [one async for one in store.scan(Thing)] == []
+
+    @pytest.mark.parametrize("value", [2**64, "\ud800", {1: 2}, object()], ids=repr)
+    async def test_what_bson_cannot_hold_is_refused(self, store: DocumentStore, value: Any) -> None:
+        document = thing()
+        await store.insert(document)
+
+        with pytest.raises(UnsupportedExpression):
+            await store.insert(thing(value=value))
+        with pytest.raises(UnsupportedExpression):
+            await store.update(Thing, Thing.id == document.id, changes={"value": value})
+
+        assert [one async for one in store.scan(Thing)] == [document]
+
+    async def test_values_nested_too_deeply_are_refused(self, store: DocumentStore) -> None:
+        nested: Any = []
+        for _ in range(100_000):
+            nested = [nested]
+
+        with pytest.raises(StoreError):
+            await store.insert(thing(text="", parts=[], made_at=None).model_copy(update={"value": nested}))
+
+
+async def test_many_beginnings_hold_for_one_of_the_elements_each(store: DocumentStore) -> None:
+    words = [f"{letter}{number}" for letter in "abcdef" for number in range(10)]
+    await store.insert(
+        thing(value=1, tags=words), thing(value=2, tags=words[:-1]), thing(value=3), thing(value=4, tags=["a"])
+    )
+
+    found = await values_where(store, *(beginning(Thing.tags, word) for word in words))
+    fewer = await values_where(store, *(beginning(Thing.tags, letter) for letter in "abcdef"))
+    together = await values_where(store, *(beginning(Thing.tags, word) for word in words), Thing.tags != "a0")
+
+    assert found == [1]
+    assert fewer == [1, 2]
+    assert together == []
 
 
 class TestDeleteAndCount:
@@ -958,8 +1086,8 @@ async def test_a_count_stops_where_it_may(store: DocumentStore) -> None:
 
 
 async def test_several_values_of_a_leading_field_are_merged_in_order(store: DocumentStore) -> None:
-    """Long texts too, whose keys are cut: of two shelves, in the order of the names."""
-    names = [text + end for text in ("a", "x" * 600) for end in ("b", "d", "a", "c")]
+    """Long texts too: of two shelves, in the order of the names."""
+    names = [text + end for text in ("a", "x" * 200) for end in ("b", "d", "a", "c")]
     for number, name in enumerate(names):
         await store.insert(thing(name=name, shelf=("one", "two")[number % 2]), thing(name=name, shelf="three"))
     where = [Thing.shelf.in_(["two", "one", "none", "one"]), Thing.name > "aa"]

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import stat
+import subprocess
 import sys
 import time
 import tracemalloc
@@ -26,14 +27,16 @@ from pymongo import MongoClient
 
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
-from todo_service.store import backup
-from todo_service.store.backup import Backup
+from todo_service.store.addresses import path_address
+from todo_service.store.backup import Backup, count_values
 from todo_service.store.base import Access, DocumentStore, DuplicateDocument, State, StoreError, StoreUnusable
 from todo_service.store.copying import Step, TargetInUse, copy
 from todo_service.store.documents import decode
+from todo_service.store.drafts import Draft
 from todo_service.store.opening import open_store
 
 pytestmark = pytest.mark.anyio
+REPOSITORY = Path(__file__).parents[2]
 FORMS = ["embedded", "mongodb", "backup"]
 STORES = ["embedded", "mongodb"]
 Documents = dict[str, list[bytes]]
@@ -227,7 +230,7 @@ async def test_a_backup_is_readable_by_its_owner_alone_and_by_zcat(places: Place
     assert {name: held_there["documents"] for name, held_there in trailer["collections"].items()} == {
         name: len(raws) for name, raws in held.items() if raws
     }
-    assert not path_of(address).with_name(path_of(address).name + ".part").exists()
+    assert list(places.folder.glob("*.part")) == []
 
 
 async def test_a_backup_that_was_packed_anew_is_still_one(places: Places) -> None:
@@ -387,15 +390,164 @@ async def test_a_backup_with_something_behind_it_is_refused(small: Path, more: b
         verified(small)
 
 
-async def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backup, "_LONGEST_BLOCK", 2**22)
-    source = places.new("backup")
-    path_of(source).write_bytes(gzip.compress(b" " * 2**24, mtime=0))
+VERIFY = """
+import resource, sys
+from pathlib import Path
+from todo_service.store.addresses import path_address
+from todo_service.store.backup import Backup, count_values
+from todo_service.store.base import StoreUnusable
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    Backup(Path(sys.argv[1])).verify()
+except StoreUnusable as error:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(error)
+"""
+"""Prints how many KiB more than before are needed to find that a backup is damaged, and what is said of it."""
+MOST_KIBIBYTES = 300 * 1024
+HEADER = b'{"format":"todo_service backup","version":1,"service":"1","moment":"2026-01-01T00:00:00Z"}\n'
+IDENTITY = b'{"_id":{"$oid":"000000000000000000000000"},"a":'
 
-    with pytest.raises(StoreUnusable, match="no backup"):
-        await copy(source, places.new("embedded"), MODELS)
+
+def block_of(*lines: bytes) -> list[bytes]:
+    """A block whose hash is right."""
+    digest = hashlib.sha256(b"".join(lines)).hexdigest()
+    return [f'{{"block":1,"collection":"things","documents":{len(lines)},"sha256":"{digest}"}}\n'.encode(), *lines]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([b" " * 2**28], "is no backup"),
+        ([HEADER, b" " * 2**28], "a line is longer than any"),
+        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "a line is longer than any"),
+        ([HEADER, *block_of(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "a block is longer than any"),
+        ([HEADER, *block_of(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "more values than a document"),
+        ([HEADER, *block_of(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "more values than a document"),
+        ([HEADER, *block_of(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "holds no document"),
+        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**25 + b'"}\n')], "the document is too large"),
+        ([HEADER, b'{"end":' + b"[" * 900_000 + b"\n"], "a block should begin here"),
+        ([HEADER, *block_of(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "holds no document"),
+    ],
+    ids=["header", "title", "line", "block", "lists", "objects", "nesting", "document", "trailer", "digits"],
+)
+def test_a_tampered_backup_is_refused_before_it_fills_the_memory(
+    lines: list[bytes], reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tampered.ndjson.gz"
+    path.write_bytes(gzip.compress(b"".join(lines), mtime=0))
+
+    done = subprocess.run(
+        [sys.executable, "-c", VERIFY, str(path)], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    needed, said = done.stdout.splitlines()
+
+    assert path.stat().st_size < 2**20
+    assert reason in said
+    assert str(path) in said
+    assert int(needed) < MOST_KIBIBYTES
+
+
+def test_signs_within_texts_are_no_values() -> None:
+    text = json.dumps({"a": 'x,"[{\\' * 1000, "b": [1, 2, {"c": "\\\\"}]})
+
+    assert count_values(text.encode(), 100) == 6
+    assert count_values(text.encode(), 10_000) > 1000  # cheaply
+
+
+# --- where a backup is written
+
+
+async def test_a_backup_in_a_folder_of_others_follows_no_link_and_uses_no_file_made_before(places: Places) -> None:
+    source, _ = await filled("embedded", places)
+    target, victim = places.new("backup"), places.folder / "victim"
+    victim.write_text("precious")
+    path = path_of(target)
+    for name in (f"{path.name}.part", f"{path.name}.0123456789abcdef.part"):
+        path.with_name(name).symlink_to(victim)
+    path.symlink_to(places.folder / "nowhere")
+
+    with pytest.raises(TargetInUse):
+        await copy(source, target, MODELS)
+    path.unlink()
+    path.symlink_to(victim)
+    await copy(source, target, MODELS, overwrite=True)
+
+    assert victim.read_text() == "precious"
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not (places.folder / "nowhere").exists()
+
+
+async def test_what_killed_backups_left_behind_is_taken_away(places: Places) -> None:
+    source, _ = await filled("embedded", places)
+    target = places.new("backup")
+    left = path_of(target).with_name(f"{path_of(target).name}.0123456789abcdef.part")
+    left.write_bytes(b"half")
+
+    await copy(source, target, MODELS)
+
+    assert not left.exists()
+    assert Backup(path_of(target), MODELS).verify()
+
+
+async def test_two_processes_do_not_write_one_backup(places: Places) -> None:
+    source, _ = await filled("embedded", places)
+    target = places.new("backup")
+    draft = Draft(path_of(target))
+
+    with pytest.raises(StoreUnusable, match="being written by another process"):
+        await copy(source, target, MODELS)
+    draft.close()
+    await copy(source, target, MODELS)
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    draft = Draft(place)
+    draft.write(b"new")
+    place.write_text("another's")
+
+    with pytest.raises(StoreUnusable, match="is there already"):
+        draft.put_in_place(replace=False)
+    draft.close()
+
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("place", "another's")]
+
+
+async def test_a_copy_is_smaller_than_a_store_of_which_much_was_deleted(places: Places) -> None:
+    source, target = places.new("embedded"), places.new("embedded")
+    async with opened(source) as store:
+        await store.insert(*(Thing(id=ObjectId(), value=number, text="x" * 10_000) for number in range(1000)))
+        full = (path_of(source) / "data.mdb").stat().st_size
+        await store.delete(Thing, Thing.shelf == "shelf", Thing.value >= 10)
+        await store.insert(*(Note(id=ObjectId()) for _ in range(100)))
+    emptied = (path_of(source) / "data.mdb").stat().st_size
+
+    await copy(source, target, MODELS)
+
+    assert emptied >= full
+    assert (path_of(target) / "data.mdb").stat().st_size < full / 5
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä\u2028", "a@b"])
+async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> None:
+    source, target = (path_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
+    backup = path_address("file", tmp_path / name / "backup.gz")
+    async with opened(source) as store:
+        await store.insert(Note(id=ObjectId()))
+
+    await copy(source, backup, MODELS)
+    await copy(backup, target, MODELS)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["backup.gz", "source", "target"]
+
+
+@pytest.mark.parametrize("address", ["lmdb:///a?b", "lmdb:///a#b", "lmdb://a", "lmdb:///", "lmdb:/a", "file:///a?b"])
+async def test_an_address_that_might_lead_elsewhere_is_refused(address: str, places: Places) -> None:
+    with pytest.raises(StoreUnusable):
+        await copy(address, places.new("embedded"), MODELS)
 
 
 # --- refusals

@@ -47,10 +47,10 @@ NAMES = [
     "e\u0301",
     "🌱",
     "\uffff",
+    "x" * 245,
+    "x" * 244 + "y",
     "x" * 600,
-    "x" * 599 + "y",
-    "x" * 470,
-    "🌱" * 130,
+    "🌱" * 61,
 ]
 INTEGERS: list[Any] = [0, -1, 1, 2**31 - 1, 2**31, -(2**31) - 1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63)]
 FLOATS: list[Any] = [1.0, 0.5, -0.0, 2.0**53, 2.0**63, -(2.0**63), 1e308, -1e308, float("inf"), float("-inf"), 5e-324]
@@ -78,8 +78,8 @@ VALUES: list[Any] = [
     IDS[5],
     *TIMES,
 ]
-TAGS = ["", "a", "ab", "b", "c.*", "é", "x" * 500]
-BEGINNINGS = ["a", "ab", "c.", "x" * 499, "é", "🌱"]
+TAGS = ["", "a", "ab", "b", "c.*", "é", "x" * 162, "x" * 163]
+BEGINNINGS = ["a", "ab", "c.", "x" * 161, "x" * 499, "é", "🌱"]
 FIELDS: dict[Any, dict[str, list[Any]]] = {
     Thing: {"name": NAMES, "value": VALUES, "tags": TAGS},
     Crate: {"mixed": VALUES, "number": [None, *INTEGERS, *FLOATS], "at": [None, *TIMES]},

@@ -7,8 +7,10 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -16,10 +18,13 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
-from todo_service.store.base import DuplicateDocument, StoreUnusable
+from todo_service.store.base import DuplicateDocument, StoreUnavailable, StoreUnusable
+from todo_service.store.documents import dump, encode
 from todo_service.store.embedded import EmbeddedStore
+from todo_service.store.environment import Environment
 from todo_service.store.expressions import normalise
 from todo_service.store.planning import plan
+from todo_service.store.writer import Writer
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**18
@@ -181,7 +186,7 @@ async def test_what_is_not_ours_is_refused_in_one_line(tmp_path: Path) -> None:
         meta = environment.open_db(b"meta", txn=transaction)
         raw = transaction.get(b"todo-service document store", db=meta)
         transaction.put(
-            b"todo-service document store", raw.replace(b"\x01\x00\x00\x00\x00", b"\x09\x00\x00\x00\x00"), db=meta
+            b"todo-service document store", raw.replace(b"\x02\x00\x00\x00\x00", b"\x09\x00\x00\x00\x00"), db=meta
         )
 
     for folder in (text, foreign, file, newer, file / "below"):
@@ -258,6 +263,80 @@ async def test_expired_documents_are_deleted(tmp_path: Path) -> None:
         while [ticket.code async for ticket in store.scan(Ticket)] != ["1"]:
             await store.ping()
     await store.close()
+
+
+async def test_the_expiry_job_survives_a_document_that_cannot_be_read(tmp_path: Path) -> None:
+    first = EmbeddedStore(tmp_path)
+    await first.open(*MODELS)
+    now = datetime.now(UTC)
+    damaged = Ticket(id=ObjectId(), code="damaged", expires_at=now - timedelta(hours=1))
+    await first.load(Ticket, [encode(dump(damaged))])
+    await first.close()
+    with lmdb.open(str(tmp_path), max_dbs=20) as environment, environment.begin(write=True) as transaction:
+        tickets = environment.open_db(b"documents:tickets", txn=transaction)
+        transaction.put(damaged.id.binary, b"no BSON", db=tickets)
+
+    store = EmbeddedStore(tmp_path, expiry_seconds=0.01)
+    await store.open(*MODELS)
+    async with asyncio.timeout(10):
+        for hours in (2, 3):
+            ticket = Ticket(id=ObjectId(), code="x", expires_at=now - timedelta(hours=hours))
+            await store.insert(ticket)
+            while await store.count(Ticket, Ticket.id == ticket.id):
+                await store.ping()
+    await store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    await store.open(*MODELS)  # everything was let go of
+    await store.close()
+
+
+async def test_others_write_while_one_call_inserts_or_deletes_large_documents(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    words = [f"word{number}" for number in range(2000)]
+    documents = [Thing(id=ObjectId(), value=number, tags=words) for number in range(100)]
+
+    async def pings_during(call: Coroutine[Any, Any, Any]) -> int:
+        running = asyncio.create_task(call)
+        pings = 0
+        while not running.done():
+            await store.ping()
+            pings += 1
+        await running
+        return pings
+
+    while_inserting = await pings_during(store.insert(*documents))
+    while_deleting = await pings_during(store.delete(Thing, Thing.shelf == "shelf"))
+    left = await store.count(Thing, Thing.shelf == "shelf")
+    await store.close()
+
+    assert while_inserting > 5
+    assert while_deleting > 5
+    assert left == 0
+
+
+async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) -> None:
+    environment = Environment(tmp_path)
+    writer = Writer(environment)
+    database = environment.database("numbers")
+
+    def put(number: int) -> Callable[[lmdb.Transaction], int]:
+        def work(transaction: lmdb.Transaction) -> int:
+            transaction.put(str(number).encode(), b"", db=database)
+            return number // (number % 3)
+
+        return work
+
+    results = await asyncio.gather(*(writer.submit(put(number)) for number in range(1, 10)), return_exceptions=True)
+    await asyncio.to_thread(writer.close)
+    with environment.reading() as transaction:
+        stored = [int(key) for key in transaction.cursor(database).iternext(values=False)]
+    await asyncio.to_thread(environment.close)
+
+    assert stored == [number for number in range(1, 10) if number % 3]
+    assert [isinstance(result, ZeroDivisionError) for result in results] == [number % 3 == 0 for number in range(1, 10)]
 
 
 async def test_a_cancelled_write_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Replicas:
         await self._store.insert(User(id=user_id, **names, password_hash="", created_at=moment, updated_at=moment))
         ada = Person.__new__(Person)
         ada.client = self.here
-        ada.access_token = (await self._sessions.start(user_id, Client("", ""))).access
+        ada.access_token = (await self._sessions.start(user_id, 1, Client("", ""))).access
         twin = copy.copy(ada)
         twin.client = self.there
         return ada, twin

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.cost import resident_bytes
 from tests.serving import START_SECONDS, Service, running_service
 from tests.test_serving import signed_in
 
@@ -137,6 +138,27 @@ def unread_answer(service: Service) -> bytes:
             httpx.get(f"{service.url}/health/live")
 
 
+def slowly_read_answer(service: Service) -> bytes:
+    """Ask for much and read a byte of it now and then, until the service has given up."""
+    with connected(service) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while True:
+            try:
+                connection.recv(1)
+                connection.sendall(b"\r\n")
+            except ConnectionError:
+                return b""
+            httpx.get(f"{service.url}/health/live")
+
+
+def stalled_import(service: Service) -> bytes:
+    """Send most of a large body at once, and then nothing."""
+    head = b"POST /v1/todos/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nAuthorization: "
+    token = signed_in(service)["Authorization"].encode()
+    return answer_to(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
+
+
 def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
     post = b"POST /v1/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     refused = GET + b"Content-Length: 1000000\r\n\r\n"
@@ -151,18 +173,22 @@ def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
         lambda: answer_to(service),
         lambda: answer_to(service, GET + b"\r\n"),
         lambda: answer_to(service, post + b"Content-Length: 1000\r\n\r\n"),
+        lambda: stalled_import(service),
         lambda: unread_answer(service),
+        lambda: slowly_read_answer(service),
     ]
+    before = resident_bytes(service.process.pid)
     with ThreadPoolExecutor(len(ways)) as threads:
         answers = list(threads.map(lambda way: way(), ways))
 
-    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, _ = answers
-    for late in (head, headers, body, chunks, silent):
+    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, stalled, _, _ = answers
+    for late in (head, headers, body, chunks, silent, stalled):
         assert_bare_problem(late, 408)
     for answered in (between, kept, rest):
         assert answered.startswith(b"HTTP/1.1 200 ")
         assert answered.count(b"HTTP/1.1") == 1
     assert nothing == idle == b""
+    assert resident_bytes(service.process.pid) < before + 20 * 2**20
     assert httpx.get(f"{service.url}/health/ready").status_code == 200
     log = (service.folder / "service.log").read_text()
     assert "Traceback" not in log

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from todo_service.web import deadline
 from todo_service.web.deadline import UNHURRIED, Deadline, Watch
 from todo_service.web.problems import ProblemError
 
@@ -16,10 +15,8 @@ pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(deadline, "_LOOK_SECONDS", 0.05)
+def quick_watch() -> Watch:
+    return Watch(seconds=0.2, interval=0.05)
 
 
 async def run(
@@ -32,7 +29,7 @@ async def run(
         sent.append(message)
 
     scope: Any = {"type": "http", "route_handler": SimpleNamespace(opt=options or {})}
-    await Deadline(app, watch or Watch())(scope, receive, send)
+    await Deadline(app, watch or quick_watch())(scope, receive, send)
     return sent
 
 
@@ -134,7 +131,7 @@ async def test_many_are_looked_at_by_one_timer_which_then_ends() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(10)
 
-    watch = Watch()
+    watch = quick_watch()
     found = await asyncio.gather(*(run(app, watch=watch) for _ in range(5)), return_exceptions=True)
 
     assert [type(one) for one in found] == [ProblemError] * 5

@@ -79,3 +79,22 @@ async def test_another_origin_may_not(client: httpx.AsyncClient, origin: str) ->
     assert_problem(asked, 400)
     assert "access-control-allow-origin" not in asked.headers
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_every_answer_varies_by_origin_where_cors_is_on(client: httpx.AsyncClient) -> None:
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+    answers = [
+        await client.get("/"),
+        await client.get("/", headers={"Origin": ORIGIN}),
+        await client.get("/", headers={"Origin": "https://evil.example.com"}),
+        await client.get("/nowhere"),
+        await client.get("/v1/todos"),
+        await client.head("/health/live"),
+        await client.get("/", headers={"Host": "evil.example.com."}),
+        await client.options("/v1/todos"),
+        await client.options("/v1/todos", headers=preflight),
+        await client.options("/v1/todos", headers=preflight | {"Origin": "https://evil.example.com"}),
+    ]
+
+    for answer in answers:
+        assert answer.headers.get_list("vary") == ["Origin"], answer.request

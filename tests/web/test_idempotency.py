@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
+from todo_service.accounts.dto import UserCreate
+from todo_service.app import create_app
+from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.web.idempotency import IdempotentRequest
@@ -19,6 +24,7 @@ from todo_service.web.idempotency import IdempotentRequest
 pytestmark = pytest.mark.anyio
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
 NEVER_ANSWERED: dict[str, Any] = {"status": None, "headers": [], "body": b""}
+REGISTRATION = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
 
 
 async def crash_before_the_answer(app: Litestar, **changes: Any) -> None:
@@ -28,7 +34,7 @@ async def crash_before_the_answer(app: Litestar, **changes: Any) -> None:
         await store.update(
             IdempotentRequest,
             IdempotentRequest.id == record.id,
-            changes=NEVER_ANSWERED | {"started_at": now() - timedelta(minutes=2)} | changes,
+            changes=NEVER_ANSWERED | {"holder": ObjectId(), "renewed_at": now() - timedelta(minutes=2)} | changes,
         )
 
 
@@ -132,7 +138,7 @@ async def test_of_sixteen_twins_that_complete_one_moves_a_recurring_todo_on(ada:
 
 
 async def test_of_sixteen_twins_that_register_one_makes_an_account(client: httpx.AsyncClient) -> None:
-    body = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
+    body = REGISTRATION
 
     answers = await asyncio.gather(*(client.post("/v1/users", json=body, headers=KEY) for _ in range(16)))
 
@@ -142,7 +148,7 @@ async def test_of_sixteen_twins_that_register_one_makes_an_account(client: httpx
 
 async def test_a_request_that_is_under_way_is_not_carried_out_again(ada: Person, app: Litestar) -> None:
     await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
-    await crash_before_the_answer(app, started_at=now())
+    await crash_before_the_answer(app, renewed_at=now())
 
     assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 409)
 
@@ -169,14 +175,135 @@ async def test_a_key_is_forgotten_after_a_day(ada: Person, app: Litestar) -> Non
     assert second.json()["id"] != first.json()["id"]
 
 
-async def test_a_refusal_is_an_answer_too(ada: Person) -> None:
-    first = await ada.post("/v1/todos", json={"title": " "}, headers=KEY)
-    again = await ada.post("/v1/todos", json={"title": " "}, headers=KEY)
+async def test_a_refusal_is_not_stored(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    refused = [await ada.post("/v1/todos", json={"title": title}, headers=KEY) for title in (" ", "", " ")]
+    malformed = await ada.post("/v1/todos", content=b"{", headers=KEY | {"Content-Type": "application/json"})
+    assert [found async for found in store.scan(IdempotentRequest)] == []
+    made = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
 
-    assert first.status_code == 422
-    assert again.headers["idempotency-replayed"] == "true"
-    assert again.json() == first.json()
-    assert again.headers["content-type"] == "application/problem+json"
+    assert [answer.status_code for answer in (*refused, malformed, made)] == [422, 422, 422, 400, 201]
+    assert all("idempotency-replayed" not in answer.headers for answer in refused)
+
+
+async def test_a_refusal_after_a_crash_leaves_the_key_to_the_request(ada: Person, app: Litestar) -> None:
+    made = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    await crash_before_the_answer(app)
+    await ada.delete(f"/v1/todos/{made.json()['id']}")
+
+    assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 410)
+    assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 410)
+    assert_problem(await ada.post("/v1/todos", json={"title": "y"}, headers=KEY), 422, "Idempotency-Key")
+    assert await ada.titles() == []
+
+
+async def test_neither_the_order_of_keys_nor_spaces_make_another_request(ada: Person) -> None:
+    headers = KEY | {"Content-Type": "application/json"}
+    first = await ada.post("/v1/todos", content=b'{"title":"\\u00e9","tags":["a","b"]}', headers=headers)
+    again = await ada.post("/v1/todos", content='{ "tags": ["a", "b"],\n"title": "é" }'.encode(), headers=headers)
+    other = await ada.post("/v1/todos", content='{"tags":["b","a"],"title":"é"}'.encode(), headers=headers)
+
+    assert again.content == first.content
+    assert_problem(other, 422, "Idempotency-Key")
+    assert await ada.titles() == ["é"]
+
+
+async def test_another_if_match_makes_another_request(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}/complete"
+    first = await ada.post(path, headers=KEY | {"If-Match": '"1"'})
+
+    assert_problem(await ada.post(path, headers=KEY | {"If-Match": '"2"'}), 422, "Idempotency-Key")
+    assert_problem(await ada.post(path, headers=KEY), 422, "Idempotency-Key")
+    assert (await ada.post(path, headers=KEY | {"If-Match": '"1"'})).content == first.content
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+async def test_a_repeat_finds_that_the_api_key_was_deleted(ada: Person, app: Litestar, crashed: bool) -> None:
+    body = {"name": "script", "scope": "write"}
+    made = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
+    if crashed:
+        await crash_before_the_answer(app)
+    assert (await ada.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
+
+    for _ in range(2):
+        again = await ada.post("/v1/api-keys", json=body, headers=KEY)
+        assert_problem(again, 410)
+        assert "secret" not in again.text
+
+    ada.access_token, session = made["secret"], ada.access_token
+    assert_problem(await ada.get("/v1/todos"), 401)
+    ada.access_token = session
+    assert (await ada.get("/v1/api-keys")).json()["items"] == []
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+@pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
+async def test_a_repeat_finds_that_the_document_was_deleted(
+    ada: Person, app: Litestar, path: str, crashed: bool
+) -> None:
+    body = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
+    made = (await ada.post(path, json=body, headers=KEY)).json()
+    if crashed:
+        await crash_before_the_answer(app)
+    assert (await ada.delete(f"{path}/{made['id']}")).status_code == 204
+
+    for _ in range(2):
+        assert_problem(await ada.post(path, json=body, headers=KEY), 410)
+
+    assert (await ada.get(path)).json()["items"] == []
+
+
+async def test_a_repeat_of_a_batch_tells_which_todos_were_deleted(ada: Person) -> None:
+    kept = await ada.todo(title="kept")
+    operations: list[dict[str, Any]] = [{"op": "create", "todo": {"title": str(number)}} for number in range(3)]
+    body = {"operations": [*operations, {"op": "complete", "id": kept["id"]}]}
+    first = (await ada.post("/v1/todos/batch", json=body, headers=KEY)).json()["results"]
+    for todo_id in (first[1]["todo"]["id"], kept["id"]):
+        assert (await ada.delete(f"/v1/todos/{todo_id}")).status_code == 204
+
+    again = (await ada.post("/v1/todos/batch", json=body, headers=KEY)).json()["results"]
+
+    assert again[1]["status"] == again[1]["problem"]["status"] == 410
+    assert [again[0], *again[2:]] == [first[0], *first[2:]]
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+async def test_a_repeat_finds_that_the_account_was_deleted(
+    client: httpx.AsyncClient, app: Litestar, crashed: bool
+) -> None:
+    eve = await Person.register(client)
+    body = {"username": "mallory", "email": "mallory@example.com", "password": eve.password}
+    assert (await client.post("/v1/users", json=body, headers=KEY)).status_code == 201
+    if crashed:
+        await crash_before_the_answer(app)
+    mallory = Person(client, UserCreate(**body))
+    await mallory.sign_in()
+    assert (await mallory.ask("DELETE", "/v1/users/me", json={"password": eve.password})).status_code == 204
+
+    for _ in range(2):
+        assert_problem(await client.post("/v1/users", json=body, headers=KEY), 410)
+
+
+async def test_strangers_do_not_share_keys(client: httpx.AsyncClient) -> None:
+    other = {"username": "mallory", "email": "mallory@example.com", "password": "correct horse battery"}
+    first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
+    second = await client.post("/v1/users", json=other, headers=KEY)
+    again = [await client.post("/v1/users", json=body, headers=KEY) for body in (REGISTRATION, other)]
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert [answer.json() for answer in again] == [first.json(), second.json()]
+
+
+async def test_nothing_that_is_stored_of_a_registration_can_be_checked_against_a_password(
+    client: httpx.AsyncClient, app: Litestar
+) -> None:
+    store: DocumentStore = app.state.store
+    await client.post("/v1/users", json=REGISTRATION, headers=KEY)
+
+    [record] = [found async for found in store.scan(IdempotentRequest)]
+
+    assert record.fingerprint == b""
+    assert REGISTRATION["password"].encode() not in zlib.decompress(record.body)
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"two words", b"\xc3\xbc"])
@@ -189,7 +316,7 @@ async def test_a_key_that_cannot_be_one_is_refused(ada: Person, key: bytes) -> N
 
 
 async def test_a_registration_is_repeated_by_whoever_made_it(client: httpx.AsyncClient, app: Litestar) -> None:
-    body = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
+    body = REGISTRATION
     first = await client.post("/v1/users", json=body, headers=KEY)
     again = await client.post("/v1/users", json=body, headers=KEY)
     await crash_before_the_answer(app)
@@ -218,3 +345,59 @@ async def test_a_deleted_account_s_requests_are_forgotten(ada: Person, app: Lite
     assert (await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})).status_code == 204
 
     assert [found async for found in store.scan(IdempotentRequest)] == []
+
+
+def rotated(app: Litestar, settings: Settings) -> Litestar:
+    """Return the service on the same store after SECRET_KEY was changed."""
+    replaced = msgspec.structs.replace(
+        settings, secret_key=b"another secret key of the tests, long", previous_secret_keys=(settings.secret_key,)
+    )
+    return create_app(replaced, app.state.store)
+
+
+def connected(app: Litestar) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+    return httpx.AsyncClient(transport=transport, base_url="http://testserver")
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+@pytest.mark.parametrize(("path", "body"), CREATING)
+async def test_a_repeat_after_a_change_of_secret_key_has_no_second_effect(
+    ada: Person, app: Litestar, settings: Settings, path: str, body: dict[str, Any], crashed: bool
+) -> None:
+    first = await ada.post(path, json=body, headers=KEY)
+    if crashed:
+        await crash_before_the_answer(app)
+    async with connected(rotated(app, settings)) as ada.client:
+        again = await ada.post(path, json=body, headers=KEY)
+
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
+        assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
+        assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
+
+
+async def test_a_registration_is_repeated_after_a_change_of_secret_key(
+    client: httpx.AsyncClient, app: Litestar, settings: Settings
+) -> None:
+    first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
+    async with connected(rotated(app, settings)) as later:
+        again = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
+        await crash_before_the_answer(app)
+        after_a_crash = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
+
+    assert (again.status_code, after_a_crash.status_code) == (201, 201)
+    assert first.json() == again.json() == after_a_crash.json()
+
+
+async def test_a_replica_that_does_not_know_the_key_of_a_secret_makes_no_other_one(
+    ada: Person, app: Litestar, settings: Settings
+) -> None:
+    body = {"name": "script", "scope": "read"}
+    here = ada.client
+    async with connected(rotated(app, settings)) as ada.client:
+        made = await ada.post("/v1/api-keys", json=body, headers=KEY)
+    ada.client = here
+
+    assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
+    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [made.json()["id"]]

@@ -21,6 +21,7 @@ from todo_service.store.opening import open_store
 from todo_service.web.counters import SharedCounter
 
 pytestmark = pytest.mark.anyio
+WRONG = "a wrong password"
 
 
 @pytest.fixture
@@ -66,7 +67,8 @@ async def test_guessing_passwords_is_limited_and_staying_signed_in_is_not(ada: P
     guesses = [await ada.grant(grant_type="password", username=ada.username, password="wrong") for _ in range(5)]
 
     assert [answer.status_code for answer in guesses] == [400, 400, 400, 400, 429]
-    assert guesses[3].headers["ratelimit"].startswith('"auth";r=0;t=')
+    assert guesses[3].headers["ratelimit"].startswith('"auth-address";r=16;t=')
+    assert guesses[4].headers["ratelimit"].startswith('"auth";r=0;t=')
     assert guesses[4].headers["ratelimit-policy"] == '"auth";q=4;w=2592000'
     right = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
     assert_problem(right, 429)
@@ -86,32 +88,62 @@ async def test_right_passwords_use_nothing_up(ada: Person) -> None:
     for _ in range(6):
         answer = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
         assert answer.status_code == 200
-        assert answer.headers["ratelimit"].startswith('"auth";r=4;t=')
-
-
-async def test_an_address_has_one_budget_for_all_names_and_a_name_one_for_all_addresses(
-    app: Litestar, ada: Person, bob: Person
-) -> None:
-    for n in range(4):
-        await ada.grant(grant_type="password", username=f"nobody-{n}", password="wrong")
-    from_here = await bob.grant(grant_type="password", username=bob.username, password=bob.password)
-
-    assert_problem(from_here, 429)
-    for n in range(5):
-        async with connection_from(app, f"198.51.100.{n}") as elsewhere:
-            form = {"grant_type": "password", "username": ada.username.upper(), "password": "wrong"}
-            answer = await elsewhere.post("/v1/auth/token", data=form)
-            assert answer.status_code == (400 if n < 4 else 429)
+        assert answer.headers["ratelimit"].startswith('"auth-address";r=20;t=')
 
 
 async def test_an_ipv6_network_is_one_address(app: Litestar) -> None:
     statuses = []
     for n in range(5):
         async with connection_from(app, f"2001:db8::{n:x}:1") as client:
-            form = {"grant_type": "password", "username": f"nobody-{n}", "password": "wrong"}
-            statuses.append((await client.post("/v1/auth/token", data=form)).status_code)
+            statuses.append((await guess(client, "nobody")).status_code)
 
     assert statuses == [400] * 4 + [429]
+
+
+@pytest.mark.parametrize("form", ["198.51.100.{}", "::ffff:198.51.100.{}"])
+async def test_each_ipv4_client_is_an_address_of_its_own_however_it_is_written(app: Litestar, form: str) -> None:
+    for n in range(2):
+        for _ in range(20):
+            async with connection_from(app, form.format(n)) as client:
+                assert (await client.get("/v1/todos")).status_code == 401
+        async with connection_from(app, f"198.51.100.{n}") as client:
+            assert_problem(await client.get("/v1/todos"), 429)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/nowhere"),
+        ("POST", "/nowhere"),
+        ("PUT", "/v1/todos"),
+        ("OPTIONS", "/v1/todos"),
+        ("OPTIONS", "/nowhere"),
+        ("GET", "/"),
+        ("GET", "/docs"),
+        ("GET", "/docs/nothing.js"),
+        ("GET", "/schema/openapi.json"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/users"),
+        ("POST", "/v1/auth/token"),
+        ("POST", "/v1/auth/revoke"),
+    ],
+)
+async def test_whatever_anyone_may_ask_is_limited_by_address(app: Litestar, method: str, path: str) -> None:
+    async with connection_from(app, "198.51.100.1") as client:
+        answers = [await client.request(method, path) for _ in range(21)]
+
+    assert 429 not in {answer.status_code for answer in answers[:20]}
+    assert_problem(answers[20], 429)
+    assert int(answers[20].headers["retry-after"]) > 0
+    async with connection_from(app, "198.51.100.2") as client:
+        assert (await client.request(method, path)).status_code == answers[0].status_code
+
+
+async def test_health_is_not_limited_since_load_balancers_go_by_it(client: httpx.AsyncClient) -> None:
+    for path in ("/health/live", "/health/ready"):
+        answers = [await client.get(path) for _ in range(30)]
+
+        assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_wrong_passwords_of_a_signed_in_account_are_limited(ada: Person) -> None:
@@ -174,6 +206,10 @@ async def test_limits_hold_in_each_process_while_the_shared_counter_is_away(tmp_
         mongod.send_signal(signal.SIGCONT)
         counter.close()
     assert taken == [True] * 5 + [False] * 2
+
+
+async def guess(client: httpx.AsyncClient, name: str, password: str = WRONG) -> httpx.Response:
+    return await client.post("/v1/auth/token", data={"grant_type": "password", "username": name, "password": password})
 
 
 @asynccontextmanager

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.cost import assert_grows_linearly
 from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
+from todo_service.web.proxies import Proxies
 
 TRUSTED = "127.0.0.1, 10.0.0.0/8, 2001:db8:1::/48"
 
@@ -74,6 +78,8 @@ F = "Forwarded"
         ([(F, "proto=https")], "127.0.0.1"),
         ([(F, 'for="203.0.113.1, for=198.51.100.7')], "198.51.100.7"),
         ([(F, "for=198.51.100.7"), (X, "198.51.100.7")], "198.51.100.7"),
+        ([(F, 'for="' + "\\\\" * 9000 + '", for=198.51.100.7, for=10.1.2.3')], "198.51.100.7"),
+        ([(X, "x" * 9000 + ", 198.51.100.7, 10.1.2.3")], "198.51.100.7"),
         ([(F, "for=203.0.113.1"), (X, "198.51.100.7")], "127.0.0.1"),
         ([("X-Real-IP", "203.0.113.1"), ("Client-IP", "203.0.113.1")], "127.0.0.1"),
     ],
@@ -96,3 +102,38 @@ def test_a_forged_address_gives_no_budget_of_its_own(behind_proxies: Service) ->
     with socket.create_connection((host, int(port)), source_address=("127.0.0.2", 0)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nForwarded: for=1.2.3.4\r\nConnection: close\r\n\r\n")
         assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("header", [b"forwarded", b"x-forwarded-for"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'"',
+        b'for="',
+        b'a="\\",',
+        b"a",
+        b"a=a;",
+        b" ",
+        b" ;",
+        b" ,",
+        b",",
+        b"for=10.1.1.1,",
+        b"1.",
+        b":",
+        b'a="b\\"c";',
+        b"\\",
+    ],
+)
+def test_a_forwarding_header_costs_linear_time(header: bytes, piece: bytes) -> None:
+    proxies = Proxies(["127.0.0.1", "10.0.0.0/8"])
+    costs: dict[int, float] = {}
+    for size in (300, 3_000, 30_000):
+        for start in (b"", b'for="'):
+            scope: Any = {"client": ("127.0.0.1", 1), "headers": [(header, start + piece * (size // len(piece)))]}
+            begun = time.thread_time()
+            for _ in range(5):
+                proxies.client_of(scope)
+            costs[size] = costs.get(size, 0.0) + time.thread_time() - begun
+
+    assert_grows_linearly(costs)
+    assert costs[30_000] < 10 * 0.025

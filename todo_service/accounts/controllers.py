@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
@@ -11,18 +9,22 @@ from msgspec import UNSET
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
+from todo_service.accounts.documents import User
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
 from todo_service.store.base import DocumentStore
-from todo_service.web.authentication import PUBLIC, SESSION_ONLY
+from todo_service.web.addresses import client_address
+from todo_service.web.authentication import PUBLIC, SESSION_ONLY, require_session
 from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
-from todo_service.web.idempotency import IDEMPOTENT, RERUN, forget, identity_of, seed_of
-from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key, address_of, name_key
+from todo_service.web.idempotency import IDEMPOTENT, RERUN, derive_secret, forget, identity_of
+from todo_service.web.limits import BUCKET, RateLimits
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import answer_page
+from todo_service.web.password_attempts import account_key, password_attempt
 from todo_service.web.problems import ProblemError
+from todo_service.web.replays import ON_REPLAY, require_document
 from todo_service.web.requests import ApiRequest
 
 
@@ -36,8 +38,8 @@ class UsersController(Controller):
         "/",
         operation_id="createUser",
         summary="Register",
-        opt={PUBLIC: True, IDEMPOTENT: True},
-        responses=problems(400, 409, 413, 415, 422, 429, 503),
+        opt={PUBLIC: True, IDEMPOTENT: True, ON_REPLAY: require_document(User)},
+        responses=problems(400, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
     async def create_user(
@@ -62,13 +64,15 @@ class UsersController(Controller):
         "/me",
         operation_id="updateMe",
         summary="Change one's account",
-        responses=problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def update_me(
         self, request: ApiRequest, data: JSONBody[dto.UserUpdate], accounts: NamedDependency[Accounts]
     ) -> Response[dto.User]:
-        """Change email, display name or time zone by a merge patch."""
+        """Change email, display name or time zone by a merge patch; the email needs a session, not an API key."""
+        if data.email is not UNSET:
+            require_session(request.user, "changing the email")
         user = await accounts.update(request.user.user_id, data, expected_versions(request))
         return Response(user, headers={"ETag": tag_of(user)})
 
@@ -88,7 +92,7 @@ class UsersController(Controller):
         store: NamedDependency[DocumentStore],
     ) -> None:
         """Delete the account and all that it owns; the password confirms it."""
-        async with _password_budget(request, limits):
+        async with password_attempt(limits, request.scope, account_key(request.user.user_id), Forbidden):
             await accounts.delete(request.user.user_id, data.password, expected_versions(request))
         await forget(store, request.user.user_id)
 
@@ -108,16 +112,10 @@ class UsersController(Controller):
         limits: NamedDependency[RateLimits],
     ) -> None:
         """Set another password. Every other session ends; this one goes on."""
-        async with _password_budget(request, limits):
+        async with password_attempt(limits, request.scope, account_key(request.user.user_id), Forbidden):
             await accounts.change_password(
                 request.user.user_id, data.current_password, data.new_password, request.user.session_id
             )
-
-
-def _password_budget(request: ApiRequest, limits: RateLimits) -> AbstractAsyncContextManager[None]:
-    """Return what counts the wrong passwords of a signed-in account."""
-    key = f"password:{request.user.user_id}"
-    return limits.spending("auth", [key], request.scope["state"]["headers"], Forbidden)
 
 
 class TokensController(Controller):
@@ -125,13 +123,14 @@ class TokensController(Controller):
 
     path = "/v1/auth"
     tags = ["Sessions"]
-    opt = {PUBLIC: True}
+    # apart from other requests of the address, so that they hold up nobody who signs in or stays signed in
+    opt = {PUBLIC: True, BUCKET: "token"}
 
     @post(
         "/token",
         operation_id="createToken",
         summary="Sign in or stay signed in",
-        opt={"form": dto.TokenRequest, LIMIT: COUNTED_INSIDE},
+        opt={"form": dto.TokenRequest},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
     )
@@ -143,16 +142,8 @@ class TokensController(Controller):
         limits: NamedDependency[RateLimits],
     ) -> dto.TokenPair:
         """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
-        key, headers = address_key(request.scope), request.scope["state"]["headers"]
-        try:
-            form = await request.form_fields()
-        except ProblemError:
-            await limits.hit("api", key, headers)
-            raise
-        # whoever stays signed in is not held up by those who try passwords, or anything else, from the same address
-        renewing = form.get("grant_type") == "refresh_token"
-        await limits.hit("api", f"refresh:{key}" if renewing else key, headers)
-        client = Client(address_of(request.scope), request.headers.get("user-agent", ""))
+        form = await request.form_fields()
+        client = Client(client_address(request.scope), request.headers.get("user-agent", ""))
         match form.get("grant_type"):
             case "password":
                 name, password = _required(form, "username"), _required(form, "password")
@@ -172,9 +163,9 @@ class TokensController(Controller):
     async def _sign_in(
         self, request: ApiRequest, accounts: Accounts, limits: RateLimits, name: str, password: str, client: Client
     ) -> Tokens:
-        """Sign in within the two budgets of wrong passwords, that of the address and that of the name."""
-        keys = [address_key(request.scope), name_key(name)]
-        async with limits.spending("auth", keys, request.scope["state"]["headers"], InvalidGrant):
+        """Sign in within the budgets of wrong passwords."""
+        account = account_key(await accounts.find_id(name), name)
+        async with password_attempt(limits, request.scope, account, InvalidGrant):
             return await accounts.sign_in(name, password, client)
 
     @post(
@@ -201,8 +192,8 @@ class SessionsController(Controller):
         "/",
         operation_id="listSessions",
         summary="List sessions",
-        opt={"query": dto.SessionQuery},
-        responses=problems(401, 422, 429, 503),
+        opt={"query": dto.SessionQuery, SESSION_ONLY: True},
+        responses=problems(401, 403, 422, 429, 503),
         response_headers=documented("Link"),
     )
     async def list_sessions(
@@ -251,22 +242,22 @@ class ApiKeysController(Controller):
         operation_id="createApiKey",
         summary="Create an API key",
         opt={SESSION_ONLY: True, IDEMPOTENT: RERUN},
-        responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 403, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("Location"),
     )
     async def create_api_key(
         self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
     ) -> Response[dto.ApiKeyCreated]:
         """Make a key. Its secret is used as a bearer token; it is shown this once."""
-        made = await api_keys.create(request.user.user_id, data, seed_of(request))
+        made = await api_keys.create(request.user.user_id, data, derive_secret(request))
         return Response(made, headers={"Location": f"/v1/api-keys/{made.id}"})
 
     @get(
         "/",
         operation_id="listApiKeys",
         summary="List API keys",
-        opt={"query": dto.ApiKeyQuery},
-        responses=problems(401, 422, 429, 503),
+        opt={"query": dto.ApiKeyQuery, SESSION_ONLY: True},
+        responses=problems(401, 403, 422, 429, 503),
         response_headers=documented("Link"),
     )
     async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:

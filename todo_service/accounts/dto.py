@@ -9,9 +9,19 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
+from todo_service.bounds import (
+    API_KEY_NAME_LENGTH,
+    DISPLAY_NAME_LENGTH,
+    EMAIL_LENGTH,
+    FORM_FIELD_LENGTH,
+    GIVEN_PASSWORD_LENGTH,
+    PASSWORD_LENGTH,
+    UNTRIMMED_FACTOR,
+    USERNAME_LENGTH,
+)
 from todo_service.fields import (
     DEFAULT_LIMIT,
-    NOT_BLANK,
+    SHOWN,
     Cursor,
     Id,
     Limit,
@@ -20,6 +30,7 @@ from todo_service.fields import (
     TimeZone,
     Version,
     text_without,
+    trimmed,
 )
 from todo_service.timestamps import Timestamp, text_of
 
@@ -28,7 +39,8 @@ Username = Annotated[
     Meta(
         description="3 to 32 of A-Z a-z 0-9 . _ -, unique whatever the case.",
         examples=["ada"],
-        extra_json_schema={"pattern": "^[A-Za-z0-9._-]{3,32}$", "minLength": 3, "maxLength": 32},
+        max_length=USERNAME_LENGTH * UNTRIMMED_FACTOR,
+        extra_json_schema={SHOWN: {"pattern": "^[A-Za-z0-9._-]{3,32}$", "minLength": 3, "maxLength": USERNAME_LENGTH}},
     ),
 ]
 Email = Annotated[
@@ -36,7 +48,8 @@ Email = Annotated[
     Meta(
         description="Unique whatever the case.",
         examples=["ada@example.com"],
-        extra_json_schema={"format": "email", "maxLength": 254},
+        max_length=EMAIL_LENGTH,
+        extra_json_schema={"format": "email"},
     ),
 ]
 Password = Annotated[
@@ -44,7 +57,8 @@ Password = Annotated[
     Meta(
         description="12 to 128 characters, not containing the username.",
         examples=["correct horse battery"],
-        extra_json_schema={"format": "password", "minLength": 12, "maxLength": 128},
+        max_length=GIVEN_PASSWORD_LENGTH,
+        extra_json_schema={SHOWN: {"format": "password", "minLength": 12, "maxLength": PASSWORD_LENGTH}},
     ),
 ]
 PresentPassword = Annotated[
@@ -52,6 +66,7 @@ PresentPassword = Annotated[
     Meta(
         description="The password as it is.",
         examples=["correct horse battery"],
+        max_length=GIVEN_PASSWORD_LENGTH,
         extra_json_schema={"format": "password"},
     ),
 ]
@@ -60,7 +75,8 @@ DisplayName = Annotated[
     Meta(
         description="How the person is called; up to 100 characters.",
         examples=["Ada"],
-        extra_json_schema={"maxLength": 100},
+        max_length=DISPLAY_NAME_LENGTH * UNTRIMMED_FACTOR,
+        extra_json_schema={SHOWN: {"maxLength": DISPLAY_NAME_LENGTH}},
     ),
 ]
 
@@ -156,14 +172,7 @@ class SessionQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-KeyName = Annotated[
-    str,
-    Meta(
-        description="1 to 100 characters after trimming.",
-        examples=["backup script"],
-        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": NOT_BLANK},
-    ),
-]
+KeyName = Annotated[str, trimmed(API_KEY_NAME_LENGTH, "1 to 100 characters after trimming.", "backup script")]
 Scope = Annotated[
     Literal["read", "write"],
     Meta(title="Scope", description="Whether a key may only read, or read and write.", examples=["read"]),
@@ -246,6 +255,9 @@ class TokenPair(msgspec.Struct):
         return text_without(self, "access_token", "refresh_token")
 
 
+FormField = Annotated[str, Meta(max_length=FORM_FIELD_LENGTH)]
+
+
 class TokenRequest(msgspec.Struct):
     """The form of the token endpoint: a name and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
 
@@ -254,15 +266,15 @@ class TokenRequest(msgspec.Struct):
         Meta(title="GrantType", description="What is given for tokens.", examples=["password"]),
     ]
     username: Annotated[
-        str | UnsetType, Meta(description="The name or the email; for `password`.", examples=["ada"])
+        FormField | UnsetType, Meta(description="The name or the email; for `password`.", examples=["ada"])
     ] = UNSET
     password: Annotated[
-        str | UnsetType,
+        FormField | UnsetType,
         Meta(
             description="For `password`.", examples=["correct horse battery"], extra_json_schema={"format": "password"}
         ),
     ] = UNSET
-    refresh_token: Annotated[str | UnsetType, Meta(description="For `refresh_token`.")] = UNSET
+    refresh_token: Annotated[FormField | UnsetType, Meta(description="For `refresh_token`.")] = UNSET
 
     def __repr__(self) -> str:
         return text_without(self, "password", "refresh_token")
@@ -271,7 +283,7 @@ class TokenRequest(msgspec.Struct):
 class TokenRevocation(msgspec.Struct):
     """The form of the revocation endpoint (RFC 7009)."""
 
-    token: Annotated[str, Meta(min_length=1, description="A refresh or an access token.", examples=["9s8Yt2Vb"])]
+    token: Annotated[FormField, Meta(min_length=1, description="A refresh or an access token.", examples=["9s8Yt2Vb"])]
 
     def __repr__(self) -> str:
         return text_without(self, "token")

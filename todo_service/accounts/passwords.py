@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from todo_service.bounds import PASSWORD_QUEUE, PASSWORD_THREADS
+from todo_service.bounds import PASSWORD_LENGTH, PASSWORD_QUEUE, PASSWORD_THREADS
 from todo_service.errors import Busy, Fault
 from todo_service.executors import Executor, Overloaded
 
 MINIMUM_LENGTH: Final = 12
-MAXIMUM_LENGTH: Final = 128
-# OWASP's password storage cheat sheet: 19 MiB and two rounds where sign-ins may come many at once
-_MEMORY_KIB: Final = 19 * 1024
-_ROUNDS: Final = 2
 _SECONDS: Final = 60.0
 
 ResultT = TypeVar("ResultT")
+
+
+class Cost(NamedTuple):
+    """What one hash costs (RFC 9106, section 3.1).
+
+    Attributes:
+        memory: Kibibytes of memory.
+        passes: How often the memory is filled.
+    """
+
+    memory: int
+    passes: int
+
+
+# OWASP's password storage cheat sheet
+PRODUCTION_COST: Final = Cost(memory=19 * 1024, passes=2)
+"""About 20 ms of a core."""
 
 
 def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
@@ -30,8 +43,8 @@ def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
         username: The account's name, which the password must not contain, whatever the case.
         pointer: Where the password stands in the input.
     """
-    if not MINIMUM_LENGTH <= len(password) <= MAXIMUM_LENGTH:
-        return [Fault(pointer, f"Expected {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters")]
+    if not MINIMUM_LENGTH <= len(password) <= PASSWORD_LENGTH:
+        return [Fault(pointer, f"Expected {MINIMUM_LENGTH} to {PASSWORD_LENGTH} characters")]
     if username and username.casefold() in password.casefold():
         return [Fault(pointer, "Expected a password that does not contain the username")]
     return []
@@ -42,11 +55,12 @@ class Passwords:
 
     Args:
         waiting: Hears how many wait for their turn, whenever that changes.
+        cost: What a hash costs. Hashes made at another cost are replaced at the next sign-in.
     """
 
-    def __init__(self, waiting: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, waiting: Callable[[int], None] = lambda _: None, cost: Cost = PRODUCTION_COST) -> None:
         self._tell_waiting = waiting
-        self._hasher = PasswordHasher(time_cost=_ROUNDS, memory_cost=_MEMORY_KIB, parallelism=1)
+        self._hasher = PasswordHasher(time_cost=cost.passes, memory_cost=cost.memory, parallelism=1)
         self._executor = Executor("argon2", threads=PASSWORD_THREADS, queue=PASSWORD_QUEUE, seconds=_SECONDS)
         self._nobody = self._hasher.hash("nobody's password")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 import re
 import zoneinfo
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+import structlog
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email
 from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
@@ -19,19 +23,26 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, faults_of
 from todo_service.accounts.sessions import Client, Sessions, Tokens
-from todo_service.errors import Duplicate, Fault, Forbidden, Invalid, InvalidGrant, NotFound, Stale
-from todo_service.store.base import DocumentStore, DuplicateDocument
+from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, IDEMPOTENCY_SECONDS
+from todo_service.errors import Busy, Duplicate, Fault, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
+from todo_service.locks import KeyedLocks
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreUnavailable
+from todo_service.text import check_marks, trim
 from todo_service.timestamps import now
 from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
-_DISPLAY_NAME_LENGTH: Final = 100
 CLOSING: Final = timedelta(hours=1)
 """How long after its deletion nothing can be written for an account any more: longer than any replica takes an ended
 session for alive, and than a request takes."""
+_CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _AT_ONCE: Final = 100
+_CHANGE_ATTEMPTS: Final = 20
+_CHANGE_PAUSE: Final = 0.01
+_MISMATCH: Final = "the current password is wrong"
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
+logger = structlog.get_logger(__name__)
 
 
 # people run this service at home and in companies, where .local and .internal names are real ones
@@ -50,6 +61,7 @@ class Accounts:
 
     def __init__(self, store: DocumentStore, passwords: Passwords, sessions: Sessions, api_keys: ApiKeys) -> None:
         self._api_keys = api_keys
+        self._locks = KeyedLocks(waiting=ACCOUNT_CHANGES_WAITING)
         self._store = store
         self._passwords = passwords
         self._sessions = sessions
@@ -64,6 +76,7 @@ class Accounts:
         Raises:
             Invalid: the name, the email or the password breaks a rule.
             Duplicate: another account has the name or the email.
+            Gone: the same call has made the account before, and it has been deleted since.
             Busy: too many passwords are waiting to be hashed.
         """
         faults = []
@@ -78,6 +91,8 @@ class Accounts:
             and (made := await self._store.update(User, User.id == identity, changes={})) is not None
         ):
             return dto.User.of(made)
+        if identity is not None and await self._store.get(ClosedAccount, ClosedAccount.id == identity) is not None:
+            raise Gone("this account was made and has been deleted since")
         # the index decides in the end; asking first spares a hash, and gives a name's clash before an email's
         for field, condition in (
             ("username", User.username_key == registration.username.casefold()),
@@ -102,6 +117,11 @@ class Accounts:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
         return dto.User.of(user)
 
+    async def find_id(self, name: str) -> ObjectId | None:
+        """Return the id of the account that signs in with a username or an email, or None."""
+        user = await self._find(name)
+        return user.id if user is not None else None
+
     async def sign_in(self, name: str, password: str, client: Client) -> Tokens:
         """Begin a session.
 
@@ -114,9 +134,7 @@ class Accounts:
             InvalidGrant: the name or the password is wrong; which of them cannot be told, not by the time either.
             Busy: too many passwords are waiting to be checked.
         """
-        key = name.casefold()
-        # a username holds no @, so a name with one is an email
-        user = await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
+        user = await self._find(name)
         if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
             raise InvalidGrant("the name or the password is wrong")
         if self._passwords.outdated(user.password_hash):
@@ -126,7 +144,7 @@ class Accounts:
                 User.password_hash == user.password_hash,
                 changes={"password_hash": await self._passwords.hash(password)},
             )
-        return await self._sessions.start(user.id, client)
+        return await self._sessions.start(user.id, user.password_generation, client)
 
     async def account(self, user_id: ObjectId) -> dto.User:
         """Return an account.
@@ -157,26 +175,22 @@ class Accounts:
             Duplicate: another account has the email.
             Stale: the account has another version.
             NotFound: it has been deleted.
+            Busy: too many changes of the account are waiting.
         """
         changes = _checked_changes(patch)
-        while True:
-            user = await self._user(user_id)
+
+        def decide(user: User) -> dict[str, Any]:
             if versions is not None and user.version not in versions:
                 raise Stale
-            differing = {name: value for name, value in changes.items() if getattr(user, name) != value}
-            if differing:
-                differing |= {"version": user.version + 1, "updated_at": max(now(), user.updated_at)}
-            try:
-                changed = await self._store.update(
-                    User, User.id == user_id, User.version == user.version, changes=differing
-                )
-            except DuplicateDocument as error:
-                raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
-            if changed is not None:
-                return dto.User.of(changed)
+            return {name: value for name, value in changes.items() if getattr(user, name) != value}
+
+        try:
+            return dto.User.of(await self._change(user_id, decide))
+        except DuplicateDocument as error:
+            raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
 
     async def change_password(self, user_id: ObjectId, current: str, new: str, session_id: ObjectId) -> None:
-        """Set another password, and end every session but the one in which it is set.
+        """Set another password, and end every session but the one in which it is set, in one atomic step.
 
         Args:
             user_id: The account.
@@ -188,23 +202,34 @@ class Accounts:
             Forbidden: the current password is wrong.
             Invalid: the new password breaks a rule.
             NotFound: the account has been deleted.
-            Busy: too many passwords are waiting to be checked.
+            Busy: too many passwords are waiting to be checked, or too many changes of the account.
         """
-        user = await self._user(user_id)
-        if not await self._passwords.verify(user.password_hash, current):
-            raise Forbidden("the current password is wrong")
-        if faults := faults_of(new, user.username, "/new_password"):
+        before = await self._user(user_id)
+        if not await self._passwords.verify(before.password_hash, current):
+            raise Forbidden(_MISMATCH)
+        if faults := faults_of(new, before.username, "/new_password"):
             raise Invalid(faults)
         password_hash = await self._passwords.hash(new)
-        while True:
-            changes = {"password_hash": password_hash, "version": user.version + 1, "updated_at": now()}
-            changed = await self._store.update(User, User.id == user_id, User.version == user.version, changes=changes)
-            if changed is not None:
-                break
-            before, user = user.password_hash, await self._user(user_id)
-            if user.password_hash != before:
-                raise Forbidden("the current password is wrong")
-        await self._sessions.end_all(user_id, but=session_id)
+
+        def decide(user: User) -> dict[str, Any]:
+            if user.password_generation != before.password_generation:
+                raise Forbidden(_MISMATCH)
+            return {
+                "password_hash": password_hash,
+                "password_generation": user.password_generation + 1,
+                "surviving_session": session_id,
+            }
+
+        try:
+            await self._change(user_id, decide)
+        finally:
+            # a write that was not answered may have been carried out
+            self._sessions.forget_all(user_id, but=session_id)
+        try:
+            await self._sessions.end_all(user_id, but=session_id)
+        except StoreUnavailable as error:
+            # they are dead already, and expire
+            logger.warning("ended sessions could not be deleted", reason=str(error))
 
     async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
         """Delete an account and all that it owns.
@@ -225,23 +250,34 @@ class Accounts:
         if versions is not None and user.version not in versions:
             raise Stale
         with contextlib.suppress(DuplicateDocument):
-            await self._store.insert(ClosedAccount(id=user_id, closed_at=now()))
+            moment = now()
+            await self._store.insert(
+                ClosedAccount(id=user_id, closed_at=moment, expires_at=moment + _CLOSED_ACCOUNT_LIFETIME)
+            )
         await self._delete_all(user_id)
 
     async def finish_deletions(self, moment: datetime) -> None:
-        """Delete once more whatever accounts own that were closed a while ago, and forget that they were.
+        """Delete once more whatever accounts own that were closed a while ago.
 
         Args:
             moment: The present moment.
         """
+        after: list[Condition] = []
         while True:
-            before = ClosedAccount.closed_at < moment - CLOSING
-            closed = await self._store.find(ClosedAccount, before, sort=asc(ClosedAccount.closed_at), limit=_AT_ONCE)
+            due = [ClosedAccount.swept == False, ClosedAccount.closed_at < moment - CLOSING, *after]  # noqa: E712  # an expression
+            closed = await self._store.find(ClosedAccount, *due, sort=asc(ClosedAccount.closed_at), limit=_AT_ONCE)
             for account in closed:
-                await self._delete_all(account.id)
-                await self._store.delete(ClosedAccount, ClosedAccount.id == account.id)
+                try:
+                    await self._delete_all(account.id)
+                    await self._store.update(ClosedAccount, ClosedAccount.id == account.id, changes={"swept": True})
+                except StoreUnavailable:
+                    raise
+                except Exception:
+                    # it must not hold up the others; the next run tries it again
+                    logger.exception("an account could not be deleted", account=str(account.id))
             if len(closed) < _AT_ONCE:
                 return
+            after = [ClosedAccount.closed_at > closed[-1].closed_at]
 
     async def _delete_all(self, user_id: ObjectId) -> None:
         todos = Todos(self._store, user_id, lambda: self.time_zone(user_id))
@@ -250,6 +286,35 @@ class Accounts:
         await self._sessions.end_all(user_id)
         await self._api_keys.delete_all(user_id)
         await self._store.delete(User, User.id == user_id)
+
+    async def _change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:
+        """Change an account as `decide` says from its present state; without changes its version stays.
+
+        Changes of one account take turns in this process, so that only another replica can be faster.
+
+        Raises:
+            Busy: others were faster too often, or too many wait for their turn.
+            DuplicateDocument: another account has the name or the email.
+            NotFound: it has been deleted.
+        """
+        async with self._locks.hold(user_id):
+            for attempt in range(_CHANGE_ATTEMPTS):
+                user = await self._user(user_id)
+                changes = decide(user)
+                if changes:
+                    changes |= {"version": user.version + 1, "updated_at": max(now(), user.updated_at)}
+                changed = await self._store.update(
+                    User, User.id == user_id, User.version == user.version, changes=changes
+                )
+                if changed is not None:
+                    return changed
+                await asyncio.sleep(random.random() * _CHANGE_PAUSE * attempt)  # noqa: S311  # no secret
+        raise Busy("this account is being changed by too many requests at once")
+
+    async def _find(self, name: str) -> User | None:
+        key = name.casefold()
+        # a username holds no @, so a name with one is an email
+        return await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
 
     async def _user(self, user_id: ObjectId) -> User:
         user = await self._store.get(User, User.id == user_id)
@@ -260,8 +325,9 @@ class Accounts:
 
 def _checked_email(text: str) -> tuple[str, list[Fault]]:
     try:
+        check_marks(text)
         return validate_email(text, check_deliverability=False).normalized, []
-    except EmailNotValidError:
+    except ValueError:  # EmailNotValidError is one
         return text, [Fault("/email", "Expected an email address, such as ada@example.com")]
 
 
@@ -272,9 +338,10 @@ def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
         email, faults = _checked_email(patch.email)
         changes |= {"email": email, "email_key": email.casefold()}
     if patch.display_name is not UNSET:
-        changes["display_name"] = (patch.display_name or "").strip()
-        if len(changes["display_name"]) > _DISPLAY_NAME_LENGTH:
-            faults.append(Fault("/display_name", f"Expected {_DISPLAY_NAME_LENGTH} characters at most"))
+        try:
+            changes["display_name"] = trim(patch.display_name or "", DISPLAY_NAME_LENGTH, shortest=0)
+        except ValueError as error:
+            faults.append(Fault("/display_name", str(error)))
     if patch.time_zone is not UNSET:
         changes["time_zone"] = patch.time_zone or "UTC"
         if changes["time_zone"] not in _time_zones():

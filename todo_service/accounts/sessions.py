@@ -4,6 +4,10 @@ A session has one good refresh token. Renewing it spends the token and makes its
 the condition that the token is still the current one. A spent token ends the session, since someone else may hold it,
 but for `GRACE` after the rotation: a client that lost the answer sends it again and is given the same successor. Once
 the successor has been used, the token before it is no longer the previous one, and the grace is over.
+
+A session belongs to the password under which it began: to the account's `password_generation`. Setting another password
+raises that number, so that one atomic write ends every session but the one it names, also those that are just being
+inserted. Deleting them afterwards only tidies up.
 """
 
 from __future__ import annotations
@@ -20,8 +24,9 @@ from odmantic import ObjectId
 from odmantic.query import desc
 
 from todo_service.accounts import dto
-from todo_service.accounts.documents import Session
+from todo_service.accounts.documents import Session, User
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshToken, RefreshTokens, refresh_deadline
+from todo_service.bounds import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.fields import text_without
 from todo_service.store.base import Condition, DocumentStore
@@ -50,6 +55,21 @@ class SessionPosition(msgspec.Struct, array_like=True):
     """Where a page of sessions begins: after the session with this time of creation and id."""
 
     created_at: str
+    id: str
+
+
+class _Password(msgspec.Struct, frozen=True):
+    """Which sessions of an account are alive."""
+
+    password_generation: int = 1
+    surviving_session: str | None = None
+
+    def keeps(self, session: Session) -> bool:
+        """Return whether a session is alive under this password."""
+        return session.password_generation == self.password_generation or str(session.id) == self.surviving_session
+
+
+class _SessionId(msgspec.Struct, frozen=True):
     id: str
 
 
@@ -99,10 +119,17 @@ class Sessions:
         self._refresh_days = refresh_days
         self._alive: dict[ObjectId, float] = {}
         self._verified: dict[str, Caller] = {}
+        self._ended: dict[ObjectId, float] = {}
         self._ends = 0
 
-    async def start(self, user_id: ObjectId, client: Client) -> Tokens:
-        """Begin a session of an account whose password has been checked."""
+    async def start(self, user_id: ObjectId, password_generation: int, client: Client) -> Tokens:
+        """Begin a session of an account whose password has been checked. Beyond `MAX_SESSIONS` the oldest ones end.
+
+        Args:
+            user_id: The account.
+            password_generation: The generation of the password that was checked.
+            client: Where the sign-in comes from.
+        """
         moment = now()
         session_id = ObjectId()
         token = self._refresh.first(session_id)
@@ -110,6 +137,7 @@ class Sessions:
             Session(
                 id=session_id,
                 owner=user_id,
+                password_generation=password_generation,
                 refresh_hash=token.hash,
                 address=client.address,
                 user_agent=client.user_agent[:_USER_AGENT_LENGTH],
@@ -119,7 +147,18 @@ class Sessions:
             )
         )
         self._changed("created", 1)
+        await self._end_oldest(user_id)
         return self._tokens(user_id, session_id, token, moment)
+
+    async def _end_oldest(self, user_id: ObjectId) -> None:
+        """End the sessions that an account has beyond `MAX_SESSIONS`."""
+        mine = Session.owner == user_id
+        if await self._store.count(Session, mine, limit=MAX_SESSIONS + 1) <= MAX_SESSIONS:
+            return
+        newest_first = (desc(Session.created_at), desc(Session.id))
+        found = await self._store.find(Session, mine, sort=newest_first, limit=2 * MAX_SESSIONS, into=_SessionId)
+        for session in found[MAX_SESSIONS:]:
+            await self._end(ObjectId(session.id))
 
     async def renew(self, text: str, client: Client) -> Tokens:
         """Spend a refresh token for a new access token and the next refresh token.
@@ -149,9 +188,13 @@ class Sessions:
                 "user_agent": client.user_agent[:_USER_AGENT_LENGTH],
             },
         )
+        rotated = session is not None
         if session is None:
             session, successor = await self._again(token, moment)
-        else:
+        if not await self._is_alive(session):
+            await self._end(session.id)
+            raise InvalidGrant("the refresh token is not valid")
+        if rotated:
             self._changed("refreshed", 1)
         return self._tokens(session.owner, session.id, successor, moment)
 
@@ -193,7 +236,7 @@ class Sessions:
             beyond = Session.id < ObjectId(after.id)
             spans = [[Session.created_at == begun, beyond], [Session.created_at < begun]]
         found: list[dto.Session] = []
-        where = [Session.owner == caller.user_id, Session.expires_at > now()]
+        where = [Session.owner == caller.user_id, Session.expires_at > now(), *await self._alive_where(caller.user_id)]
         order = (desc(Session.created_at), desc(Session.id))
         for span in spans:
             found += await self._store.find(
@@ -225,14 +268,18 @@ class Sessions:
         if but is not None:
             where.append(Session.id != but)
         self._changed("ended", await self._store.delete(Session, *where))
+        self.forget_all(user_id, but)
+
+    def forget_all(self, user_id: ObjectId, but: ObjectId | None = None) -> None:
+        """Forget that sessions of an account were alive, so that the store is asked again."""
         ended = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
         self._forget(ended - {but})
 
-    async def authenticate(self, text: str) -> Caller:
-        """Return who an access token speaks for.
+    def identify(self, text: str) -> Caller:
+        """Return who an access token was issued to, without asking the store; its session may have ended.
 
         Raises:
-            Unauthenticated: the token is not ours, altered or expired, or its session has ended.
+            Unauthenticated: the token is not ours, altered or expired, or its session is known to have ended.
         """
         moment = now().timestamp()
         caller = self._verified.get(text)
@@ -241,6 +288,17 @@ class Sessions:
             caller = self._access.verify(text)
             _make_room(self._verified)
             self._verified[text] = caller
+        if self._ended and self._ended.get(caller.session_id, 0.0) > time.monotonic():
+            raise Unauthenticated("the session has ended", "invalid_token")
+        return caller
+
+    async def authenticate(self, text: str) -> Caller:
+        """Return who an access token speaks for.
+
+        Raises:
+            Unauthenticated: the token is not ours, altered or expired, or its session has ended.
+        """
+        caller = self.identify(text)
         if self._alive.get(caller.session_id, 0.0) <= time.monotonic():
             await self._look_up(caller.session_id)
         return caller
@@ -248,12 +306,26 @@ class Sessions:
     async def _look_up(self, session_id: ObjectId) -> None:
         ends, asked = self._ends, time.monotonic()
         session = await self._store.get(Session, Session.id == session_id)
-        if session is None:
+        if session is None or not await self._is_alive(session):
             self._alive.pop(session_id, None)
+            _make_room(self._ended)
+            self._ended[session_id] = asked + _MEMORY_SECONDS
             raise Unauthenticated("the session has ended", "invalid_token")
         if ends == self._ends:  # else it may be this one that was ended while the store answered
             _make_room(self._alive)
             self._alive[session_id] = asked + _MEMORY_SECONDS
+
+    async def _is_alive(self, session: Session) -> bool:
+        password = await self._store.get(User, User.id == session.owner, into=_Password)
+        return password is not None and password.keeps(session)
+
+    async def _alive_where(self, user_id: ObjectId) -> list[Condition]:
+        """Return the conditions that an account's living sessions meet."""
+        password = await self._store.get(User, User.id == user_id, into=_Password) or _Password()
+        present = Session.password_generation == password.password_generation
+        if password.surviving_session is None:
+            return [present]
+        return [present | (Session.id == ObjectId(password.surviving_session))]
 
     async def _end(self, session_id: ObjectId) -> None:
         self._changed("ended", await self._store.delete(Session, Session.id == session_id))

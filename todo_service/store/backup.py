@@ -16,49 +16,37 @@ so a document that extended JSON cannot express (one within which a key such as 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gzip
 import hashlib
-import os
 import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, NamedTuple, NoReturn
 
-import bson
 import msgspec
 from bson import ObjectId, json_util
 from bson.codec_options import DatetimeConversion
 from odmantic import Model
 
 from todo_service import __version__
-from todo_service.store.base import Snapshot, StoreError, StoreUnavailable, StoreUnusable
+from todo_service.bounds import BACKUP_BLOCK_BYTES, BACKUP_LINE_BYTES, BACKUP_VALUES, LOADED_DOCUMENT_BYTES
+from todo_service.store.base import Snapshot, StoreError, StoreUnusable
 from todo_service.store.contents import Contents
 from todo_service.store.documents import EXACT, decode, encode, identity_of
+from todo_service.store.drafts import Draft
 
 FORMAT: Final = "todo_service backup"
 VERSION: Final = 1
 _BLOCK_DOCUMENTS: Final = 1000
 _CHUNK: Final = 2**18
-_LONGEST_BLOCK: Final = 2**28
-"""Bytes: a document of 16 MiB, the largest, is well below it as JSON. What a reader holds at once."""
+_BACKSLASH: Final = ord("\\")
+_LONGEST_TITLE: Final = 2**20
+"""Bytes of a header, of the first line of a block or of a trailer."""
 _CANONICAL: Final = json_util.JSONOptions(
     json_mode=json_util.JSONMode.CANONICAL, tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 _COMPACT: Final[dict[str, Any]] = {"ensure_ascii": False, "separators": (",", ":")}
-_NO_DOCUMENT: Final = (
-    StoreError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RecursionError,
-    bson.errors.BSONError,
-)
-"""What reading a line that holds no document may raise."""
-
 Watch = Callable[[int], None]
 """Told how many more bytes of the file have been read."""
 
@@ -104,19 +92,20 @@ class BackupWriter:
     Args:
         path: Its place. What stands there stays until then.
         moment: When the documents are from.
+        replace: Whether it takes the place of what is there by then.
 
     Raises:
         StoreUnusable: the file cannot be written, or another process writes it.
     """
 
-    def __init__(self, path: Path, moment: datetime) -> None:
+    def __init__(self, path: Path, moment: datetime, *, replace: bool = False) -> None:
         self._path = path
-        self.draft = path.with_name(f"{path.name}.part")
+        self._replace = replace
         self._hash = hashlib.sha256()
         self._blocks = 0
         self._contents: dict[str, Contents] = {}
-        self._file = _opened(self.draft)
-        self._finished = False
+        self._draft = Draft(path)
+        self._file = self._draft.file
         self._write(_line(Header(FORMAT, VERSION, __version__, moment)))
 
     def add(self, collection: str, documents: Sequence[bytes]) -> None:
@@ -126,15 +115,23 @@ class BackupWriter:
             StoreUnavailable: the disk is full or cannot be written.
         """
         self._contents.setdefault(collection, Contents()).add(documents)
-        for start in range(0, len(documents), _BLOCK_DOCUMENTS):
-            part = documents[start : start + _BLOCK_DOCUMENTS]
-            lines = b"".join(
-                json_util.dumps(decode(raw, EXACT), json_options=_CANONICAL, **_COMPACT).encode() + b"\n"
-                for raw in part
-            )
-            self._blocks += 1
-            block = Block(self._blocks, collection, len(part), hashlib.sha256(lines).hexdigest())
-            self._write(_line(block) + lines)
+        lines: list[bytes] = []
+        size = 0
+        for raw in documents:
+            line = json_util.dumps(decode(raw, EXACT), json_options=_CANONICAL, **_COMPACT).encode() + b"\n"
+            lines.append(line)
+            size += len(line)
+            if len(lines) == _BLOCK_DOCUMENTS or size > BACKUP_BLOCK_BYTES:
+                self._add_block(collection, lines)
+                lines, size = [], 0
+        if lines:
+            self._add_block(collection, lines)
+
+    def _add_block(self, collection: str, lines: list[bytes]) -> None:
+        text = b"".join(lines)
+        self._blocks += 1
+        block = Block(self._blocks, collection, len(lines), hashlib.sha256(text).hexdigest())
+        self._write(_line(block) + text)
 
     def finish(self, *, of_one_moment: bool, watch: Callable[[int, int], None]) -> dict[str, Contents]:
         """End the file, sync it, read it back, and put it in its place.
@@ -148,39 +145,25 @@ class BackupWriter:
 
         Raises:
             StoreUnavailable: it could not be written.
+            StoreUnusable: something stands in its place.
             StoreError: what was read back is not what was written.
         """
         collections = {name: Collection(held.documents, held.hash) for name, held in self._contents.items()}
         self._write(_line(Trailer(True, self._blocks, of_one_moment, collections, self._hash.hexdigest())))
-        with _writing(self.draft):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            size = os.fstat(self._file.fileno()).st_size
-        found = Backup(self.draft).verify(lambda done: watch(done, size))
+        size = self._draft.sync()
+        found = Backup(self._draft.path).verify(lambda done: watch(done, size))
         if found != self._contents:
-            raise StoreError(f"{self.draft} does not hold what was written to it")
-        with _writing(self._path):
-            self.draft.replace(self._path)
-            self._finished = True
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            raise StoreError(f"{self._path} was not written: what was read back is not what was written")
+        self._draft.put_in_place(replace=self._replace)
         return self._contents
 
     def close(self) -> None:
         """Let go of the file; what is not finished is taken away."""
-        with suppress(OSError):
-            if not self._finished:
-                self.draft.unlink()
-        with suppress(OSError):
-            self._file.close()
+        self._draft.close()
 
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
-        with _writing(self.draft):
-            self._file.write(gzip.compress(data, 6, mtime=0))
+        self._draft.write(gzip.compress(data, 6, mtime=0))
 
 
 class _Place(NamedTuple):
@@ -247,9 +230,10 @@ class Backup(Snapshot):
 
     def _read_header(self, lines: _Lines) -> None:
         try:
-            line = lines.read()
-            header = msgspec.json.decode(line, type=Header)
-        except (StoreUnusable, msgspec.MsgspecError):
+            header = msgspec.json.decode(lines.read(_LONGEST_TITLE), type=Header)
+        except OSError:
+            raise
+        except Exception:  # whatever a parser makes of another's file, it is no backup
             raise StoreUnusable(f"{self._path} is no backup, or its first line is damaged") from None
         if header.format != FORMAT:
             raise StoreUnusable(f"{self._path} is no backup of this service")
@@ -294,36 +278,41 @@ class Backup(Snapshot):
         self.identity = whole
 
     def _next_block(self, lines: _Lines) -> Block | Trailer:
-        line = lines.read()
+        line = lines.read(_LONGEST_TITLE)
         try:
             if line.startswith(b'{"end"'):
                 return msgspec.json.decode(line, type=Trailer)
             return msgspec.json.decode(line, type=Block)
-        except msgspec.MsgspecError:
+        except Exception:  # as above
             lines.fail("a block should begin here")
 
     def _read_documents(self, lines: _Lines, block: Block) -> list[bytes]:
         """Read a block's lines; none is looked into before their hash is right."""
         first = lines.number + 1
-        found = []
+        found: list[bytes] = []
+        digest = hashlib.sha256()
         size = 0
         for _ in range(block.documents):
-            line = lines.read()
-            size += len(line)
-            if size > _LONGEST_BLOCK:
+            if size > BACKUP_BLOCK_BYTES:
                 lines.fail("a block is longer than any")
-            found.append(line)
-        if hashlib.sha256(b"".join(found)).hexdigest() != block.sha256:
+            found.append(lines.read(BACKUP_LINE_BYTES))
+            digest.update(found[-1])
+            size += len(found[-1])
+        if digest.hexdigest() != block.sha256:
             lines.fail("the hash of the block is another", first)
-        documents = []
-        for number, line in enumerate(found, first):
-            try:
-                raw = encode(json_util.loads(line.decode(), json_options=_CANONICAL))
-                identity_of(raw)
-            except _NO_DOCUMENT:
-                lines.fail("the line holds no document", number)
-            documents.append(raw)
-        return documents
+        return [self._read_document(lines, line, number) for number, line in enumerate(found, first)]
+
+    def _read_document(self, lines: _Lines, line: bytes, number: int) -> bytes:
+        if count_values(line, BACKUP_VALUES) > BACKUP_VALUES:
+            lines.fail("the line holds more values than a document", number)
+        try:
+            raw = encode(json_util.loads(line.decode(), json_options=_CANONICAL))
+            identity_of(raw)
+        except Exception:  # as above
+            lines.fail("the line holds no document", number)
+        if len(raw) > LOADED_DOCUMENT_BYTES:
+            lines.fail("the document is too large", number)
+        return raw
 
 
 class _Lines:
@@ -351,7 +340,7 @@ class _Lines:
         file.seek(self._member)
         self._position = self._member
         for _ in range(place.lines if place else 0):
-            self.read()
+            self.read(BACKUP_LINE_BYTES)
 
     @property
     def place(self) -> _Place:
@@ -364,8 +353,11 @@ class _Lines:
         """Return the hash of the lines that were read."""
         return self._hash.hexdigest()
 
-    def read(self) -> bytes:
+    def read(self, longest: int) -> bytes:
         """Return the next line, with its end.
+
+        Args:
+            longest: How long it may be, in bytes.
 
         Raises:
             StoreUnusable: the file is damaged or ends here.
@@ -373,7 +365,7 @@ class _Lines:
         while (end := self._text.find(b"\n", self._searched)) < 0:
             del self._text[: self._start]
             self._start, self._searched = 0, len(self._text)
-            if self._searched > _LONGEST_BLOCK:
+            if self._searched > longest:
                 self.fail("a line is longer than any", self.number + 1)
             more = self._more()
             if not more:
@@ -423,40 +415,35 @@ class _Lines:
         return bool(self._pending)
 
 
-class _writing:  # noqa: N801  # reads as the block that it stands before
-    """Turns the system's errors into the store's."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, OSError):
-            raise StoreUnavailable(f"{self._path} cannot be written: {error.strerror}") from None
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a file to be written by this process alone; whoever reads it reads hashes of passwords.
-
-    Raises:
-        StoreUnusable: it cannot be written, or another process writes it.
+def count_values(line: bytes, enough: int) -> int:
+    """Return about how many values a line of JSON holds: cheaply where there are few, else without those signs that
+    stand in texts. More than `enough` are not told apart.
     """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.fchmod(descriptor, 0o600)
-            os.ftruncate(descriptor, 0)
-        except OSError:
-            os.close(descriptor)
-            raise
-    except BlockingIOError:
-        raise StoreUnusable(f"{path} is being written by another process") from None
-    except OSError as error:
-        raise StoreUnusable(f"{path} cannot be written: {error.strerror}") from None
-    return os.fdopen(descriptor, "wb")
+    signs = (b",", b"[", b"{")
+    count = sum(map(line.count, signs))
+    if count <= enough:
+        return count
+    count = start = 0
+    inside = False
+    while count <= enough:
+        end = line.find(b'"', start)
+        if not inside:
+            stop = len(line) if end < 0 else end
+            count += sum(line.count(sign, start, stop) for sign in signs)
+        if end < 0:
+            break
+        if not inside or not _is_escaped(line, end):
+            inside = not inside
+        start = end + 1
+    return count
+
+
+def _is_escaped(line: bytes, place: int) -> bool:
+    """Tell whether an odd number of backslashes stands before a quote."""
+    before = place
+    while before and line[before - 1] == _BACKSLASH:
+        before -= 1
+    return (place - before) % 2 == 1
 
 
 def _line(value: msgspec.Struct) -> bytes:

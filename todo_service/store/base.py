@@ -36,8 +36,16 @@ Indexes
     `UnsupportedExpression`, so that no query ever grows with the number of accounts. A query that an index serves may
     still carry further conditions; they are applied to each document that the index yields. Where several indexes
     serve, the one is read that holds the conditions that come first: the rarest belongs to the front. An index holds
-    at most one list, where the model declares a list; NaN, integers of more than 64 bits and documents cannot stand in
-    one.
+    at most one list, where the model declares a list, of `INDEXED_ELEMENTS` at most; NaN, integers of more than 64 bits
+    and documents cannot stand in one. A text or bytes in an index must be short: the keys of an index that may hold
+    text share 510 bytes, less 13 for the id and 27 for each other key, so a text beside an owner and a flag has 440
+    bytes of UTF-8. A longer one raises `UnsupportedExpression` when it is written; a condition may name a text of any
+    length.
+
+Size
+    A document is `DOCUMENT_BYTES` of BSON at most, on both stores: `insert` raises `DocumentTooLarge` for a longer one,
+    and so does `update` where its changes alone are more than 16 KiB. Smaller changes are not measured; `load` allows
+    for what they may add, and raises it beyond `LOADED_DOCUMENT_BYTES`.
 
 Generations
     A store has a generation, a random name that is its own. A copy carries every document over as it is stored, its
@@ -172,6 +180,22 @@ class DuplicateDocument(StoreError):
         self.field = field
 
 
+class DocumentTooLarge(StoreError):
+    """A document is larger than a store accepts; it was not written.
+
+    Attributes:
+        model: The model's class name.
+        size: The document's size in bytes.
+        limit: The largest size that is accepted, in bytes.
+    """
+
+    def __init__(self, model: str, size: int, limit: int) -> None:
+        super().__init__(f"a {model} of {size} bytes is larger than the {limit} bytes that a store accepts")
+        self.model = model
+        self.size = size
+        self.limit = limit
+
+
 class UnsupportedExpression(StoreError):
     """A condition, a sort or a value that is not part of the interface: a fault in the calling code."""
 
@@ -275,6 +299,8 @@ class DocumentStore(abc.ABC):
 
         Raises:
             DuplicateDocument: one clashes with a stored document; those before it are written, it and the rest not.
+            DocumentTooLarge: likewise, one is too large.
+            UnsupportedExpression: likewise, one cannot be stored or indexed.
         """
 
     @overload
@@ -376,6 +402,7 @@ class DocumentStore(abc.ABC):
 
         Raises:
             DuplicateDocument: the change clashes with a unique index; nothing was written.
+            DocumentTooLarge: the document would be too large; nothing was written.
             pydantic.ValidationError: a value does not fit the model; nothing was written.
         """
 
@@ -432,6 +459,7 @@ class DocumentStore(abc.ABC):
 
         Raises:
             DuplicateDocument: one clashes with another document; some of the others may have been written.
+            DocumentTooLarge: likewise, one is too large.
         """
 
     @abc.abstractmethod

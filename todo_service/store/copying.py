@@ -21,17 +21,18 @@ Every document of every model is copied as it is stored. What is promised:
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from bson import ObjectId
 from odmantic import Model
 
+from todo_service.store.addresses import address_path, address_scheme
 from todo_service.store.backup import Backup, BackupWriter
 from todo_service.store.base import Access, DocumentStore, Snapshot, State, StoreError, StoreUnusable
 from todo_service.store.contents import Contents, hash_of
@@ -159,9 +160,9 @@ async def _back_up(
 
 
 def _writer(path: Path, moment: datetime, overwrite: bool) -> BackupWriter:
-    if path.exists() and not (overwrite and path.is_file()):
+    if os.path.lexists(path) and not (overwrite and path.is_file()):
         raise TargetInUse(f"{path} is there already")
-    return BackupWriter(path, moment)
+    return BackupWriter(path, moment, replace=overwrite)
 
 
 async def _fill(
@@ -309,20 +310,24 @@ def _file(address: str) -> Path | None:
     Raises:
         StoreUnusable: it is neither's.
     """
-    parts = urlsplit(address)
-    match parts.scheme:
+    match address_scheme(address):
         case "file":
-            if parts.netloc or len(parts.path) <= 1:
-                raise StoreUnusable("the address of a backup is file:///path, with three slashes")
-            return Path(unquote(parts.path))
+            return _path(address)
         case "lmdb" | "mongodb" | "mongodb+srv":
             return None
     raise StoreUnusable("what is copied begins with lmdb://, mongodb://, mongodb+srv:// or file://")
 
 
+def _path(address: str) -> Path:
+    try:
+        return address_path(address)
+    except ValueError as error:
+        raise StoreUnusable(f"an address cannot be used: {error}") from None
+
+
 def _same(one: str, other: str) -> bool:
     if one == other:
         return True
-    first, second = urlsplit(one), urlsplit(other)
-    by_path = {first.scheme, second.scheme} <= {"lmdb"} or {first.scheme, second.scheme} <= {"file"}
-    return by_path and Path(unquote(first.path)).resolve() == Path(unquote(second.path)).resolve()
+    schemes = {address_scheme(one), address_scheme(other)}
+    by_path = schemes in ({"lmdb"}, {"file"})
+    return by_path and _path(one).resolve() == _path(other).resolve()

@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import AsStored, ModelT, Stamp, UnsupportedExpression
+from todo_service.store.base import AsStored, ModelT, Stamp, StoreError, UnsupportedExpression
 
 
 class _ObjectIdText(TypeDecoder):
@@ -76,11 +76,17 @@ class _StoredOtherwiseError(Exception):
 
 
 def dump(document: Model) -> dict[str, Any]:
-    """Return a model as ODMantic stores it, mostly in a fraction of its time."""
+    """Return a model as ODMantic stores it, mostly in a fraction of its time.
+
+    Raises:
+        UnsupportedExpression: its values are nested too deeply.
+    """
     try:
         return _fields(document)
     except _StoredOtherwiseError:
         return document.model_dump_doc()
+    except RecursionError:
+        raise UnsupportedExpression("the values of a document are nested too deeply") from None
 
 
 def _fields(document: Model | EmbeddedModel) -> dict[str, Any]:
@@ -108,8 +114,15 @@ def _keys(model: type[Model | EmbeddedModel]) -> tuple[tuple[str, str], ...]:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Return a document as BSON, `_id` first, as MongoDB has it."""
-    return bson.encode({"_id": document["_id"], **document})
+    """Return a document as BSON, `_id` first, as MongoDB has it.
+
+    Raises:
+        UnsupportedExpression: BSON cannot hold a value of it.
+    """
+    try:
+        return bson.encode({"_id": document["_id"], **document})
+    except Exception as error:  # besides its own errors, `bson` lets those of numbers, texts and recursion through
+        raise UnsupportedExpression(f"a document cannot be stored: {type(error).__name__}") from error
 
 
 def identity_of(raw: bytes) -> bytes:
@@ -129,8 +142,15 @@ def identity_first(raw: bytes) -> bytes:
 
 
 def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[str, Any]:
-    """Return BSON as a document."""
-    return bson.decode(raw, options)
+    """Return BSON as a document.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return bson.decode(raw, options)
+    except Exception as error:  # as in `encode`
+        raise StoreError(f"a document cannot be read: {type(error).__name__}") from error
 
 
 def look(raw: bytes) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """The embedded store: documents as BSON in LMDB, with the indexes that the models declare.
 
-Reads are short and run where they are asked, on the event loop: a look-up takes microseconds. One that has to look at
-many documents goes on in a thread. Writes go through one thread a process (`writer`), and are on disk when they return.
+Reads are short and run where they are asked, on the event loop: a look-up takes microseconds. One that takes longer
+goes on in a thread (`scans`). Writes go through one thread a process (`writer`), and are on disk when they return.
 Several processes may share one folder; LMDB lets one of them write at a time.
 """
 
@@ -10,24 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 
-import bson
 import lmdb
 import structlog
 from bson import ObjectId, Timestamp
 from odmantic import Model
 
+from todo_service.bounds import INLINE_SECONDS, WRITE_SECONDS
 from todo_service.store.base import (
     Access,
     Condition,
     DocumentStore,
-    DuplicateDocument,
     Found,
     ModelT,
     Snapshot,
@@ -38,47 +37,43 @@ from todo_service.store.base import (
     StoreUnusable,
     UnsupportedExpression,
 )
+from todo_service.store.capacity import check_indexed, check_loaded
+from todo_service.store.catalog import (
+    Collection,
+    build_indexes,
+    open_meta,
+    read_clock,
+    read_state,
+    set_clock,
+    set_state,
+)
 from todo_service.store.damage import is_damaged
+from todo_service.store.document_writes import change_document, insert_document, remove_document, write_document
 from todo_service.store.documents import (
     changed_keys,
     decode,
     dump,
-    encode,
     identity_first,
     identity_of,
     look,
     result_of,
     stamped_key,
 )
-from todo_service.store.environment import INITIAL_MAP_BYTES, Environment
-from todo_service.store.expressions import Kind, Node, is_identity, normalise, predicate
-from todo_service.store.indexes import Entries, Range, Walk, clash, same
-from todo_service.store.keys import AFTER, tag_of
-from todo_service.store.planning import PRIMARY, DeclaredIndex, declared_indexes, plan
+from todo_service.store.embedded_snapshot import EmbeddedSnapshot
+from todo_service.store.environment import INITIAL_MAP_BYTES, Environment, MapBusy
+from todo_service.store.expressions import Node, Predicate, is_identity, normalise, predicate
+from todo_service.store.indexes import PrimaryWalk, Walk
+from todo_service.store.planning import PRIMARY, declared_indexes, plan
+from todo_service.store.scans import Scan, Scans
 from todo_service.store.writer import Writer
 
-FORMAT: Final = 1
-_MARKER: Final = b"todo-service document store"
-_META: Final = "meta"
-_CLOCK: Final = b"clock"
-_STATE: Final = b"state"
-_INLINE: Final = 500
 _COUNTED_INLINE: Final = 2000
-_SLICE: Final = 500
-_SNAPSHOT_SLICE: Final = 1000
-_SNAPSHOT_BYTES: Final = 2**22
-_AFTER_EVERY_ID: Final = AFTER * 13
+_SLICE_DOCUMENTS: Final = 500
+_SLICE_BYTES: Final = 2**16
+_DELETED_AT_ONCE: Final = 10_000
+"""How many ids of documents that are to be deleted are held at a time."""
+ResultT = TypeVar("ResultT")
 logger = structlog.get_logger(__name__)
-
-
-class _Collection(NamedTuple):
-    """A model's databases: its documents, and its indexes but the primary key."""
-
-    documents: lmdb._Database
-    indexes: tuple[tuple[DeclaredIndex, lmdb._Database], ...]
-
-    def database_of(self, name: str) -> lmdb._Database:
-        return next(database for index, database in self.indexes if index.name == name)
 
 
 class EmbeddedStore(DocumentStore):
@@ -94,10 +89,13 @@ class EmbeddedStore(DocumentStore):
         self._folder = folder
         self._map_bytes = map_bytes
         self._expiry_seconds = expiry_seconds
-        self._collections: dict[type[Model], _Collection] = {}
+        self._collections: dict[type[Model], Collection] = {}
         self._meta: lmdb._Database
         self._environment: Environment | None = None
         self._writer: Writer | None = None
+        self._scans: Scans
+        self._settler: ThreadPoolExecutor
+        self._settling: asyncio.Future[None] | None = None
         self._expiry: asyncio.Task[None] | None = None
         self._reopening: asyncio.Task[None] | None = None
         self._access = Access.SERVE
@@ -106,6 +104,8 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.open`. The folder is made readable by its owner alone."""
         self._access = access
         await self._open(models)
+        self._scans = Scans()
+        self._settler = ThreadPoolExecutor(1, "store-map")
         if access is Access.SERVE:
             self._expiry = asyncio.create_task(self._expire_forever())
 
@@ -136,44 +136,56 @@ class EmbeddedStore(DocumentStore):
             logger.warning("the store was opened again, after a write to the disk had failed")
 
     async def close(self) -> None:
-        """See `DocumentStore.close`."""
+        """See `DocumentStore.close`. Reads that go on in threads are ended; whatever fails, the rest is closed."""
+        if self._environment is None:
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            # the last that is pushed comes first
+            stack.push_async_callback(self._close_environment)
+            stack.push_async_callback(self._close_writer)
+            stack.push_async_callback(asyncio.to_thread, self._settler.shutdown)
+            stack.push_async_callback(asyncio.to_thread, self._scans.close)
+            stack.push_async_callback(self._end_tasks)
+
+    async def _end_tasks(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._expiry
+            await asyncio.wait([self._expiry])
             self._expiry = None
         if self._reopening is not None:
-            await self._reopening
+            await asyncio.wait([self._reopening])
             self._reopening = None
+
+    async def _close_writer(self) -> None:
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close)
-        if self._environment is not None:
-            await asyncio.to_thread(self._environment.close)
-            self._environment = None
+
+    async def _close_environment(self) -> None:
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            await asyncio.to_thread(environment.close)
 
     async def ping(self) -> None:
         """See `DocumentStore.ping`: goes through the writer, and writes a few bytes."""
         await self._write(lambda transaction: transaction.put(b"ping", b"", db=self._meta))
 
     async def insert(self, *documents: Model) -> None:
-        """See `DocumentStore.insert`."""
+        """See `DocumentStore.insert`. Many documents are written in several transactions, so that others have turns."""
         prepared = [(type(document), dump(document)) for document in documents]
-
-        def work(transaction: lmdb.Transaction) -> None:
-            for model, document in prepared:
-                self._put(transaction, model, None, document)
-
-        await self._write(work)
+        written = 0
+        while written < len(prepared):
+            written = await self._write(partial(self._insert_some, prepared, written))
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
         nodes = normalise(where)
         identity = _identity_in(nodes)
         if identity is None:
-            raws = await self._collect(model, nodes, None, 1)
+            walk = self._walk(model, nodes, None)
+            raws = await self._take(walk.documents, 1, walk.leading)
             raw = raws[0] if raws else None
         else:
-            raw = self._get_by_id(model, identity, nodes)
+            raw = await self._get_by_id(model, identity, nodes)
         return None if raw is None else result_of(raw, model, into)
 
     async def find(
@@ -186,9 +198,11 @@ class EmbeddedStore(DocumentStore):
         into: type[Any] | None = None,
     ) -> Found[Any]:
         """See `DocumentStore.find`."""
-        raws = await self._collect(model, normalise(where), sort, limit, max_bytes)
+        walk = self._walk(model, normalise(where), sort)
+        raws = await self._take(partial(_until_bytes, walk.documents, max_bytes), limit, walk.leading)
+        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), walk.leading)
         truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
-        return Found((result_of(raw, model, into) for raw in raws), truncated=truncated)
+        return Found(found, truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -198,76 +212,68 @@ class EmbeddedStore(DocumentStore):
         identity = _required_identity(nodes)
         matches = predicate(nodes)
         changed = changed_keys(model, changes)
+        check_indexed(model, changed)
+        collection = self._collection(model)
 
         def work(transaction: lmdb.Transaction) -> bytes | None:
-            raw = transaction.get(identity, db=self._collection(model).documents)
+            raw = transaction.get(identity, db=collection.documents)
             old = None if raw is None else look(raw)
             if old is None or (matches is not None and not matches(old)):
                 return None
-            return self._put(transaction, model, old, {**old, **changed}) if changed else raw
+            return change_document(transaction, self._meta, model, collection, old, changed) if changed else raw
 
         raw = await self._write(work)
         return None if raw is None else result_of(raw, model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
-        """See `DocumentStore.delete`."""
+        """See `DocumentStore.delete`. Many documents are deleted in several transactions, so that others have turns."""
         nodes = normalise(where)
         matches = predicate(nodes)
         single = _identity_in(nodes)
-        identities = (
-            [single] if single is not None else await self._take(self._walk(model, nodes, None).identities, None)
-        )
-
-        def work_on(part: list[bytes]) -> Callable[[lmdb.Transaction], int]:
-            return lambda transaction: sum(self._remove(transaction, model, identity, matches) for identity in part)
-
-        deleted = 0
-        for start in range(0, len(identities), _SLICE):
-            deleted += await self._write(work_on(identities[start : start + _SLICE]))
-        return deleted
+        if single is not None:
+            return await self._delete_all(model, [single], matches)
+        walk = self._walk(model, nodes, None)
+        total = 0
+        while True:
+            identities = await self._take(walk.identities, _DELETED_AT_ONCE, walk.leading)
+            deleted = await self._delete_all(model, identities, matches)
+            total += deleted
+            if len(identities) < _DELETED_AT_ONCE or not deleted:
+                return total
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
         nodes = normalise(where)
         single = _identity_in(nodes)
         if single is not None:
-            return int(self._get_by_id(model, single, nodes) is not None)
+            return int(await self._get_by_id(model, single, nodes) is not None)
         walk = self._walk(model, nodes, None)
+        number = None
         if limit is not None and limit <= _COUNTED_INLINE:
-            with self._opened().reading() as transaction:
-                number = walk.number(transaction, max(0, limit))
-            if number is not None:
-                return number
-        return len(await self._take(walk.identities, limit))
+            begun = await self._scans.begin()
+            number = await self._read(lambda transaction: walk.number(transaction, max(0, limit)))
+            self._scans.end(begun)
+        return number if number is not None else len(await self._take(walk.identities, limit, walk.leading))
 
     async def settled(self) -> Timestamp:
         """See `DocumentStore.settled`. One write is carried out at a time, and takes its stamp while it is."""
-        with self._opened().reading() as transaction:
-            return _clock(transaction, self._meta)
+        return await self._read(lambda transaction: read_clock(transaction, self._meta))
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each slice is a view of its own, so that no old pages are held."""
         collection = self._collection(model)
         after = b""
-        while True:
-            with self._opened().reading() as transaction, transaction.cursor(collection.documents) as cursor:
-                found = cursor.set_range(after + b"\x00") if after else cursor.first()
-                raws = (
-                    [raw for _, raw in zip(range(_SLICE), cursor.iternext(keys=False), strict=False)] if found else []
-                )
+        while raws := await self._read(partial(_slice, collection, after)):
             for raw in raws:
-                document = model.model_validate_doc(decode(raw))
-                after = document.id.binary
-                yield document
-            if len(raws) < _SLICE:
-                return
+                yield model.model_validate_doc(decode(raw))
+            after = identity_of(raws[-1])
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """See `DocumentStore.snapshot`: a read transaction."""
         with self._opened().reading() as transaction:
-            yield _EmbeddedSnapshot(transaction, self._collections)
+            yield EmbeddedSnapshot(transaction, self._collections)
 
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
         """See `DocumentStore.load`. The store's clock goes on from the highest stamp that it was given."""
@@ -276,16 +282,18 @@ class EmbeddedStore(DocumentStore):
 
         def work(transaction: lmdb.Transaction) -> int:
             written = 0
-            clock = _clock(transaction, self._meta)
+            clock = read_clock(transaction, self._meta)
             for raw in documents:
                 present = transaction.get(identity_of(raw), db=collection.documents)
                 if present is not None and identity_first(present) == raw:
                     continue
-                new = decode(raw)
-                self._write_document(transaction, model, None if present is None else decode(present), new, raw)
+                new = decode(check_loaded(model, raw))
+                check_indexed(model, new)
+                old = None if present is None else decode(present)
+                write_document(transaction, model, collection, old, new, raw)
                 written += 1
                 if stamped and isinstance(stamp := new.get(stamped), Timestamp) and stamp > clock:
-                    _set_clock(transaction, self._meta, clock := stamp)
+                    set_clock(transaction, self._meta, clock := stamp)
             return written
 
         written: int = await self._write(work)
@@ -303,7 +311,7 @@ class EmbeddedStore(DocumentStore):
 
     async def enter(self, state: State) -> None:
         """See `DocumentStore.enter`."""
-        await self._write(lambda transaction: _set_state(transaction, self._meta, state))
+        await self._write(lambda transaction: set_state(transaction, self._meta, state))
         self.state = state
 
     def _opened(self) -> Environment:
@@ -315,7 +323,7 @@ class EmbeddedStore(DocumentStore):
             raise StoreUnavailable("the store is being opened again")
         return self._environment
 
-    def _collection(self, model: type[Model]) -> _Collection:
+    def _collection(self, model: type[Model]) -> Collection:
         collection = self._collections.get(model)
         if collection is None:
             self._opened()
@@ -327,20 +335,30 @@ class EmbeddedStore(DocumentStore):
         assert self._writer is not None  # it is there as long as the environment is
         return await self._writer.submit(work)
 
-    def _get_by_id(self, model: type[Model], identity: bytes, nodes: tuple[Node, ...]) -> bytes | None:
+    async def _read(self, read: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
+        """Read a little on the event loop, which is never held up by a map that changes its size."""
+        while True:
+            environment = self._opened()
+            try:
+                with environment.reading(wait=False) as transaction:
+                    return read(transaction)
+            except MapBusy:
+                await self._settle(environment)
+
+    async def _settle(self, environment: Environment) -> None:
+        """Wait for the map in a thread of its own, together with all others who wait."""
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.get_running_loop().run_in_executor(self._settler, environment.settle)
+            self._settling.add_done_callback(lambda future: future.cancelled() or future.exception())
+        await asyncio.shield(self._settling)
+
+    async def _get_by_id(self, model: type[Model], identity: bytes, nodes: tuple[Node, ...]) -> bytes | None:
         documents = self._collection(model).documents
-        with self._opened().reading() as transaction:
-            raw: bytes | None = transaction.get(identity, db=documents)
+        raw: bytes | None = await self._read(lambda transaction: transaction.get(identity, db=documents))
         if raw is None or len(nodes) == 1:
             return raw
         matches = predicate(node for node in nodes if not is_identity(node))
         return raw if matches is None or matches(look(raw)) else None
-
-    async def _collect(
-        self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None, limit: int, max_bytes: int | None = None
-    ) -> list[bytes]:
-        walk = self._walk(model, nodes, sort)
-        return await self._take(walk.documents, limit, max_bytes)
 
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
         collection = self._collection(model)
@@ -350,116 +368,64 @@ class EmbeddedStore(DocumentStore):
         return Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
 
     async def _take(
-        self,
-        walk: Callable[[lmdb.Transaction], Iterator[bytes | None]],
-        limit: int | None,
-        max_bytes: int | None = None,
+        self, walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], limit: int | None, key: Hashable
     ) -> list[bytes]:
-        """Take what a walk finds, as of one moment; after the first few hundred looks go on in a thread."""
-        found: list[bytes] = []
-        with contextlib.ExitStack() as stack:
-            steps = walk(stack.enter_context(self._opened().reading()))
-            if _advance(steps, found, limit, max_bytes, _INLINE):
-                return found
-            view = stack.pop_all()
-
-        def go_on() -> None:
-            # the view ends with the thread that uses it: whoever asked may have been broken off, and a map that is to
-            # grow holds up the event loop until there is no view
-            with view:
-                _advance(steps, found, limit, max_bytes, None)
-
-        await asyncio.shield(asyncio.to_thread(go_on))
+        """Take what a walk finds, as of one moment: at once where it is found soon, else anew in a thread."""
+        self._opened()
+        begun = await self._scans.begin()
+        found = await self._read(lambda transaction: _take_until(begun + INLINE_SECONDS, walk(transaction), limit))
+        self._scans.end(begun)
+        if found is None:
+            found = await self._scans.run(partial(_take_all, self._opened(), walk, limit), key)
         return found
 
-    def _put(
-        self,
-        transaction: lmdb.Transaction,
-        model: type[Model],
-        old: Mapping[str, Any] | None,
-        new: dict[str, Any],
-    ) -> bytes:
-        """Stamp and write one document."""
-        stamp: Timestamp | None = None
-        if stamped := stamped_key(model):
-            stamp = new[stamped] = _tick(_clock(transaction, self._meta))
-        raw = encode(new)
-        if old is None and transaction.get(identity_of(raw), db=self._collection(model).documents) is not None:
-            raise DuplicateDocument(model.__name__, "id")
-        # through BSON, so that what is indexed is what is stored
-        self._write_document(transaction, model, old, look(raw), raw)
-        if stamp is not None:
-            _set_clock(transaction, self._meta, stamp)
-        return raw
-
-    def _write_document(
-        self,
-        transaction: lmdb.Transaction,
-        model: type[Model],
-        old: Mapping[str, Any] | None,
-        new: Mapping[str, Any],
-        raw: bytes,
-    ) -> None:
-        """Write one document and its index entries; everything is checked before the first of them is written."""
-        collection = self._collection(model)
-        identity = identity_of(raw)
-        entries, former = Entries(new), None if old is None else Entries(old)
-        changed = {key for key in {**(old or {}), **new} if old is None or not same(old.get(key), new.get(key))}
-        alterations = []
-        for index, database in collection.indexes:
-            if old is not None and changed.isdisjoint(index.keys):
-                continue
-            if index.unique and clash(transaction, index, database, collection.documents, new):
-                raise DuplicateDocument(model.__name__, _field_of(model, index.keys[-1]))
-            wanted = entries.keys(index)
-            present = former.keys(index) if former is not None else set()
-            alterations.append((database, present - wanted, wanted - present))
-        for database, surplus, missing in alterations:
-            for key in surplus:
-                transaction.delete(key, db=database)
-            for key in missing:
-                transaction.put(key, identity, db=database)
-        transaction.put(identity, raw, db=collection.documents)
-
-    def _remove(
-        self,
-        transaction: lmdb.Transaction,
-        model: type[Model],
-        identity: bytes,
-        matches: Callable[[Mapping[str, Any]], bool] | None,
+    def _insert_some(
+        self, documents: Sequence[tuple[type[Model], dict[str, Any]]], start: int, transaction: lmdb.Transaction
     ) -> int:
+        """Write some of the documents, from one of them on; return where to go on."""
+        deadline = time.perf_counter() + WRITE_SECONDS
+        for number, (model, document) in enumerate(documents[start:], start + 1):
+            insert_document(transaction, self._meta, model, self._collection(model), document)
+            if time.perf_counter() >= deadline:
+                return number
+        return len(documents)
+
+    async def _delete_all(self, model: type[Model], identities: Sequence[bytes], matches: Predicate | None) -> int:
         collection = self._collection(model)
-        raw = transaction.get(identity, db=collection.documents)
-        if raw is None:
-            return 0
-        document = decode(raw)
-        if matches is not None and not matches(document):
-            return 0
-        entries = Entries(document)
-        for index, database in collection.indexes:
-            for key in entries.keys(index):
-                transaction.delete(key, db=database)
-        transaction.delete(identity, db=collection.documents)
-        return 1
+
+        def delete_some(start: int, transaction: lmdb.Transaction) -> tuple[int, int]:
+            deadline = time.perf_counter() + WRITE_SECONDS
+            deleted = 0
+            for number, identity in enumerate(identities[start:], start + 1):
+                deleted += remove_document(transaction, collection, identity, matches)
+                if time.perf_counter() >= deadline:
+                    return deleted, number
+            return deleted, len(identities)
+
+        total = done = 0
+        while done < len(identities):
+            deleted, done = await self._write(partial(delete_some, done))
+            total += deleted
+        return total
 
     def _prepare(
         self, environment: Environment, models: tuple[type[Model], ...], access: Access
-    ) -> dict[type[Model], _Collection]:
+    ) -> dict[type[Model], Collection]:
         """Check that the environment is ours, and make what the models need."""
         if missing := environment.missing_bytes():
             with environment.lengthened(missing):
                 if is_damaged(self._folder):
                     raise StoreUnusable(f"{self._folder} is damaged: its file was cut short")
-        self._meta = meta = _own(environment, self._folder, access)
+        self._meta = meta = open_meta(environment, self._folder, access)
         with environment.reading() as transaction:
-            self.state = _state(transaction, meta)
+            self.state = read_state(transaction, meta)
         if self.state.receiving is not None and access is not Access.RECEIVE:
             raise StoreUnusable(f"a copy into {self._folder} was not finished: run it again")
         collections = {}
         if access is Access.READ:
             for model in models:
                 if (found := environment.existing_database(f"documents:{model.__collection__}")) is not None:
-                    collections[model] = _Collection(found, ())
+                    collections[model] = Collection(found, ())
             return collections
         for model in models:
             name = model.__collection__
@@ -467,8 +433,8 @@ class EmbeddedStore(DocumentStore):
             indexes = tuple(
                 (index, environment.database(f"index:{name}:{index.name}")) for index in declared_indexes(model)[1:]
             )
-            collections[model] = _Collection(documents, indexes)
-            environment.write(partial(_build, meta=meta, model=model, collection=collections[model]))
+            collections[model] = Collection(documents, indexes)
+            environment.write(partial(build_indexes, meta=meta, model=model, collection=collections[model]))
         return collections
 
     async def _expire_forever(self) -> None:
@@ -478,6 +444,8 @@ class EmbeddedStore(DocumentStore):
                 await self._expire()
             except StoreUnavailable as error:
                 logger.warning("expired documents could not be deleted", reason=str(error))
+            except Exception:
+                logger.exception("expired documents could not be deleted")
             await asyncio.sleep(self._expiry_seconds)
 
     async def _expire(self) -> None:
@@ -488,152 +456,75 @@ class EmbeddedStore(DocumentStore):
                     await self.delete(model, {index.keys[0]: {"$lt": deadline}})
 
 
-class _EmbeddedSnapshot(Snapshot):
-    """What a read transaction sees."""
-
-    of_one_moment = True
-
-    def __init__(self, transaction: lmdb.Transaction, collections: Mapping[type[Model], _Collection]) -> None:
-        self.moment = datetime.now(UTC)
-        self._transaction = transaction
-        self._collections = collections
-
-    async def size(self, model: type[Model]) -> int:
-        """See `Snapshot.size`; exact."""
-        found = self._collections.get(model)
-        return 0 if found is None else int(self._transaction.stat(found.documents)["entries"])
-
-    async def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
-        """See `Snapshot.documents`."""
-        found = self._collections.get(model)
-        if found is None:
+def _until_bytes(
+    walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], max_bytes: int | None, transaction: lmdb.Transaction
+) -> Iterator[bytes | None]:
+    """Yield what a walk yields, up to the document with which a size is reached."""
+    if max_bytes is None:
+        yield from walk(transaction)
+        return
+    size = 0
+    for step in walk(transaction):
+        yield step
+        size += 0 if step is None else len(step)
+        if size >= max_bytes:
             return
-        with self._transaction.cursor(found.documents) as cursor:
-            if not (cursor.first() if after is None else cursor.set_range(after.binary + b"\x00")):
-                return
-            entries = cursor.iternext(keys=False)
-            while batch := await asyncio.to_thread(self._take, entries):
-                yield batch
-
-    @staticmethod
-    def _take(entries: Iterator[bytes]) -> list[bytes]:
-        batch: list[bytes] = []
-        size = 0
-        for raw in entries:
-            batch.append(identity_first(raw))
-            size += len(raw)
-            if len(batch) == _SNAPSHOT_SLICE or size >= _SNAPSHOT_BYTES:
-                break
-        return batch
 
 
-class PrimaryWalk(Walk):
-    """Goes through documents in the order of their ids."""
-
-    def number(self, transaction: lmdb.Transaction, most: int) -> None:
-        """Have them gone through: there are no entries, but the documents themselves."""
-
-    def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
-        # the documents' own keys are ids without the tag that an index gives them
-        tag = tag_of(Kind.OBJECT_ID)
-        start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
-        for identity, _ in self._between(transaction.cursor(self._documents), start, end):
-            yield tag + identity, identity
-
-
-def _advance(
-    steps: Iterator[bytes | None], found: list[bytes], limit: int | None, max_bytes: int | None, looks: int | None
-) -> bool:
-    """Take steps until a limit is reached, the steps end (then True), or so many looks were had (then False)."""
-    if limit is not None and len(found) >= limit:
-        return True
-    size = 0 if max_bytes is None else sum(map(len, found))
-    for looked, step in enumerate(steps, 1):
+def _take_until(deadline: float, steps: Iterator[bytes | None], limit: int | None) -> list[bytes] | None:
+    """Take what steps find, up to the limit; None where the deadline comes first (`time.perf_counter`)."""
+    found: list[bytes] = []
+    if limit is not None and limit < 1:
+        return found
+    for step in steps:
         if step is not None:
             found.append(step)
-            size += len(step)
-            if (limit is not None and len(found) >= limit) or (max_bytes is not None and size >= max_bytes):
-                return True
-        if looks is not None and looked >= looks:
-            return False
-    return True
+            if len(found) == limit:
+                return found
+        if time.perf_counter() >= deadline:
+            return None
+    return found
 
 
-def _clock(transaction: lmdb.Transaction, meta: lmdb._Database) -> Timestamp:
-    """Return the last stamp that was given, as the transaction sees it."""
-    raw = transaction.get(_CLOCK, b"\x00" * 8, db=meta)
-    return Timestamp(int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big"))
-
-
-def _set_clock(transaction: lmdb.Transaction, meta: lmdb._Database, stamp: Timestamp) -> None:
-    transaction.put(_CLOCK, stamp.time.to_bytes(4, "big") + stamp.inc.to_bytes(4, "big"), db=meta)
-
-
-def _state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
-    raw = transaction.get(_STATE, db=meta)
-    return State("") if raw is None else State(**decode(raw))
-
-
-def _set_state(transaction: lmdb.Transaction, meta: lmdb._Database, state: State) -> None:
-    raw = bson.encode({"generation": state.generation, "receiving": state.receiving})
-    transaction.put(_STATE, raw, db=meta)
-
-
-def _tick(last: Timestamp) -> Timestamp:
-    """Return the stamp after the last: the present second where it has passed, never one that was given before."""
-    seconds = int(time.time())
-    return Timestamp(seconds, 1) if seconds > last.time else Timestamp(last.time, last.inc + 1)
-
-
-def _own(environment: Environment, folder: Path, access: Access) -> lmdb._Database:
-    """Return the database that says what the environment is, marking a new one as ours unless it is only read.
+def _take_all(
+    environment: Environment,
+    walk: Callable[[lmdb.Transaction], Iterator[bytes | None]],
+    limit: int | None,
+    scan: Scan,
+) -> list[bytes]:
+    """Take what a walk finds, in a thread; begin anew after the map has changed its size, which waits for it.
 
     Raises:
-        StoreUnusable: it holds something else, or a format that a newer version wrote.
+        BudgetExceededError: the scan should end.
+        StoreUnavailable: the environment cannot be read.
     """
-    with environment.reading() as transaction:
-        names = [bytes(name) for name, _ in transaction.cursor()]
-    reading = access is Access.READ
-    if (names or reading) and _META.encode() not in names:
-        raise StoreUnusable(f"{folder} holds an LMDB environment that is not a todo_service store")
-    meta = environment.existing_database(_META) if reading else environment.database(_META)
-
-    def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
-        raw = transaction.get(_MARKER, db=meta)
-        if raw is None:
-            raw = bson.encode({"format": FORMAT})
-            transaction.put(_MARKER, raw, db=meta)
-        if not _state(transaction, meta).generation:
-            _set_state(transaction, meta, State(uuid.uuid4().hex))
-        return decode(raw)
-
-    if reading:
+    while True:
+        found: list[bytes] = []
         with environment.reading() as transaction:
-            written = decode(transaction.get(_MARKER, bson.encode({"format": None}), db=meta))["format"]
-    else:
-        written = environment.write(mark)["format"]
-    if written != FORMAT:
-        raise StoreUnusable(f"{folder} was written in format {written}; this version reads format {FORMAT}")
-    return meta
+            for step in walk(transaction):
+                scan.check()
+                if environment.resizing:
+                    break
+                if step is not None:
+                    found.append(step)
+                    if len(found) == limit:
+                        return found
+            else:
+                return found
 
 
-def _build(transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Model], collection: _Collection) -> None:
-    """Make the entries of each index that is new or declared otherwise than before; decided inside the transaction,
-    since several processes may open at once.
-    """
-    for index, database in collection.indexes:
-        key = f"index:{model.__collection__}:{index.name}".encode()
-        definition = bson.encode({"keys": list(index.keys), "unique": index.unique})
-        if transaction.get(key, db=meta) == definition:
-            continue
-        transaction.drop(database, delete=False)
-        for identity, raw in transaction.cursor(collection.documents):
-            document = decode(raw)
-            if index.unique and clash(transaction, index, database, collection.documents, document):
-                raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
-            for entry in Entries(document).keys(index):
-                transaction.put(entry, identity, db=database)
-        transaction.put(key, definition, db=meta)
+def _slice(collection: Collection, after: bytes, transaction: lmdb.Transaction) -> list[bytes]:
+    """Return some documents in the order of their ids, from an id on; none at the end."""
+    found: list[bytes] = []
+    size = 0
+    with transaction.cursor(collection.documents) as cursor:
+        if cursor.set_range(after + b"\x00") if after else cursor.first():
+            for raw in cursor.iternext(keys=False):
+                found.append(raw)
+                size += len(raw)
+                if len(found) == _SLICE_DOCUMENTS or size >= _SLICE_BYTES:
+                    break
+    return found
 
 
 def _identity_in(nodes: tuple[Node, ...]) -> bytes | None:
@@ -648,7 +539,3 @@ def _required_identity(nodes: tuple[Node, ...]) -> bytes:
     if identity is None:
         raise UnsupportedExpression("an update needs equality on the id")
     return identity
-
-
-def _field_of(model: type[Model], key: str) -> str:
-    return next(name for name, field in model.__odm_fields__.items() if field.key_name == key)

@@ -1,8 +1,9 @@
 """An LMDB environment whose map grows by itself, shared by the threads of a process and by several processes.
 
 LMDB changes the size of its map only while the process has no transaction open. A gate counts those that are open;
-growing waits until there is none and lets none begin meanwhile. The file on disk is as large as its contents, whatever
-the size of the map.
+resizing waits until there is none and lets none begin meanwhile. An event loop never waits at the gate: there a read
+that would have to wait raises `MapBusy`, and is tried again after `settle` has waited in a thread. Reads that take long
+poll `resizing`, and make room. The file on disk is as large as its contents, whatever the size of the map.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _LOCK_BYTES: Final = 2**16
 ResultT = TypeVar("ResultT")
 
 
+class MapBusy(Exception):
+    """The map changes its size at present, or has to."""
+
+
 class Environment:
     """An open LMDB environment.
 
@@ -47,7 +52,7 @@ class Environment:
     def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES, access: Access = Access.SERVE) -> None:
         self._gate = threading.Condition()
         self._open_transactions = 0
-        self._growing = False
+        self._resizing = False
         self._data = folder / "data.mdb"
         self._claim: int | None = None
         self.failed = False
@@ -109,14 +114,23 @@ class Environment:
         except lmdb.NotFoundError:
             return None
 
+    @property
+    def resizing(self) -> bool:
+        """Whether the map waits for open transactions to end, so that its size can be changed."""
+        return self._resizing
+
     @contextmanager
-    def reading(self) -> Iterator[lmdb.Transaction]:
+    def reading(self, *, wait: bool = True) -> Iterator[lmdb.Transaction]:
         """Give a view of one moment. It may be used from one thread after another.
 
+        Args:
+            wait: Whether to block while the map changes its size. False on an event loop.
+
         Raises:
+            MapBusy: it changes its size, and the caller does not wait.
             StoreUnavailable: the environment cannot be read.
         """
-        transaction = self._begin(write=False)
+        transaction = self._begin(write=False, wait=wait)
         try:
             yield transaction
         except lmdb.Error as error:
@@ -124,6 +138,15 @@ class Environment:
         finally:
             transaction.abort()
             self._leave()
+
+    def settle(self) -> None:
+        """Return when the map has its size; take over the one that another process has given it. Blocks until then.
+
+        Raises:
+            StoreUnavailable: the environment cannot be read.
+        """
+        with self.reading():
+            pass
 
     def write(self, work: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
         """Do some work in a write transaction and commit it to disk; the map grows as it must.
@@ -145,7 +168,7 @@ class Environment:
     def close(self) -> None:
         """Close the environment when the transactions that are open have ended."""
         with self._gate:
-            self._gate.wait_for(lambda: self._open_transactions == 0)
+            self._gate.wait_for(lambda: self._open_transactions == 0 and not self._resizing)
             self._lmdb.close()
         self._let_go()
 
@@ -166,15 +189,19 @@ class Environment:
             self._leave()
         return result
 
-    def _begin(self, *, write: bool) -> lmdb.Transaction:
+    def _begin(self, *, write: bool, wait: bool = True) -> lmdb.Transaction:
         while True:
             with self._gate:
-                self._gate.wait_for(lambda: not self._growing)
+                if self._resizing and not wait:
+                    raise MapBusy
+                self._gate.wait_for(lambda: not self._resizing)
                 self._open_transactions += 1
             try:
                 return self._lmdb.begin(write=write)
             except lmdb.MapResizedError:
                 self._leave()
+                if not wait:
+                    raise MapBusy from None
                 self._resize(grow=False)
             except lmdb.Error as error:
                 self._leave()
@@ -190,15 +217,23 @@ class Environment:
             self._gate.notify_all()
 
     def _resize(self, *, grow: bool) -> None:
-        """Double the map, or take over the size that another process has given it."""
+        """Double the map, or take over the size that another process has given it.
+
+        Raises:
+            StoreUnavailable: there is no room for it in memory.
+        """
         with self._gate:
-            self._gate.wait_for(lambda: not self._growing)
-            self._growing = True
-            try:
-                self._gate.wait_for(lambda: self._open_transactions == 0)
-                self._lmdb.set_mapsize(self._lmdb.info()["map_size"] * 2 if grow else 0)
-            finally:
-                self._growing = False
+            self._gate.wait_for(lambda: not self._resizing)
+            self._resizing = True
+            self._gate.wait_for(lambda: self._open_transactions == 0)
+        # outside the gate, at which an event loop would be held up for as long; nobody else has a transaction meanwhile
+        try:
+            self._lmdb.set_mapsize(self._lmdb.info()["map_size"] * 2 if grow else 0)
+        except lmdb.Error as error:
+            raise self._unavailable("resized", error) from error
+        finally:
+            with self._gate:
+                self._resizing = False
                 self._gate.notify_all()
 
 

@@ -1,28 +1,31 @@
 """Indexes as ordered LMDB keys: what is stored for a document, and how a plan walks it.
 
-An entry's key is the document's values in the index's order, then the document's id; its value is the id. LMDB's keys
-end at 511 bytes, so a longer one is cut, and the id follows the cut. Cut keys that agree are ties whose order LMDB does
-not know: a walk puts them in order by the documents themselves.
+An entry's key is the document's values in the index's order, then the document's id; its value is the id. A key is at
+most `KEY_BYTES` long (`capacity` bounds the texts that an index holds), so the order of the keys is the order of the
+documents.
 """
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import islice, product, takewhile
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import lmdb
 
+from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.documents import look
-from todo_service.store.expressions import BEGINS, Comparison, Predicate, kind_of, predicate
+from todo_service.store.expressions import BEGINS, Kind, kind_of, predicate
 from todo_service.store.keys import AFTER, EMPTY_LIST, after_tag_of, encode, encode_beginning, tag_of
-from todo_service.store.planning import DeclaredIndex, Plan
+from todo_service.store.planning import DeclaredIndex, Plan, leading_value
 
-CUT: Final = 480
-_ID_BYTES: Final = 12
+_AFTER_EVERY_ID: Final = AFTER * 13
+_SEEK_BYTES: Final = KEY_BYTES + 1
+"""Where a bound is cut to be looked up, since LMDB takes no longer key. Every key is shorter, so a bound that was cut
+equals none, and divides the keys as the whole bound does."""
 
 
 def same(one: Any, other: Any) -> bool:
@@ -53,12 +56,7 @@ class Entries:
         return set(map(b"".join, product(*values)))
 
     def keys(self, index: DeclaredIndex) -> set[bytes]:
-        """Return its keys in an index, cut where they are too long."""
-        identity = self._document["_id"].binary
-        return {full if len(full) <= CUT else full[:CUT] + identity for full in self.full_keys(index)}
-
-    def full_keys(self, index: DeclaredIndex) -> set[bytes]:
-        """Return its keys in an index, however long they are."""
+        """Return its keys in an index. See `prefixes` for the errors."""
         if index.keys[-1] == "_id":
             return self.prefixes(index)
         (identity,) = self._encoded.get("_id") or self._encode("_id")
@@ -79,13 +77,11 @@ class Range(NamedTuple):
 
     Attributes:
         prefix: The values.
-        exact: Whether each key in it is of the plan. It is not where the bounds themselves had to be cut.
     """
 
     prefix: bytes
     start: bytes
     end: bytes
-    exact: bool
 
 
 def ranges_of(plan: Plan) -> list[Range]:
@@ -114,8 +110,7 @@ def _range_of(plan: Plan, prefix: bytes) -> Range:
             case operator if operator == BEGINS:
                 start = prefix + encode_beginning(bound.value)
                 end = start + AFTER
-    exact = len(start) <= CUT and len(end) <= CUT
-    return Range(prefix, start[:CUT], end if len(end) <= CUT else end[:CUT] + AFTER * (_ID_BYTES + 1), exact)
+    return Range(prefix, start, end)
 
 
 class Walk:
@@ -132,11 +127,15 @@ class Walk:
         self._ranges = ranges_of(plan)
         self._documents = documents
         self._index = index
-        settled = [Comparison(key, "$in", values) for key, values in zip(plan.declared.keys, plan.fixed, strict=False)]
-        self._everything = predicate((*settled, *plan.bounds, *plan.residual))
-        self._residual = predicate(plan.residual) if all(part.exact for part in self._ranges) else self._everything
+        self._residual = predicate(plan.residual)
         # a list whose elements are walked may hold a document more than once
         self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
+
+    @property
+    def leading(self) -> Hashable:
+        """See `leading_value`."""
+        found: Hashable = leading_value(self._plan)
+        return found
 
     def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the id of each document that matches, in any order, and None for each look at one that does not."""
@@ -144,8 +143,8 @@ class Walk:
             for part in self._ranges:
                 yield from (identity for _, identity in self._entries(transaction, part))
             return
-        for identity, raw in self._walk(transaction):
-            matches = raw is not None or self._residual is None or self._holds(transaction, identity, self._residual)
+        for identity in self._walk(transaction):
+            matches = identity is not None and self._read(transaction, identity) is not None
             yield identity if matches else None
 
     def number(self, transaction: lmdb.Transaction, most: int) -> int | None:
@@ -155,48 +154,41 @@ class Walk:
         found = 0
         for part in self._ranges:
             with transaction.cursor(self._index) as cursor:
-                if cursor.set_range(part.start) if part.start else cursor.first():
+                if cursor.set_range(part.start[:_SEEK_BYTES]) if part.start else cursor.first():
                     keys = list(islice(cursor.iternext(keys=True, values=False), most - found))
                     found += bisect_left(keys, part.end)
         return found
 
     def documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the BSON of each document that matches, and None for each that was looked at and does not."""
-        residual = self._residual
-        for identity, known in self._walk(transaction):
-            raw = known if known is not None else transaction.get(identity, db=self._documents)
-            yield raw if known is not None or residual is None or residual(look(raw)) else None
+        for identity in self._walk(transaction):
+            yield None if identity is None else self._read(transaction, identity)
 
-    def _holds(self, transaction: lmdb.Transaction, identity: bytes, residual: Predicate) -> bool:
-        return residual(look(transaction.get(identity, db=self._documents)))
+    def _read(self, transaction: lmdb.Transaction, identity: bytes) -> bytes | None:
+        """Return a document, or None where the residual conditions do not hold for it."""
+        raw: bytes = transaction.get(identity, db=self._documents)
+        return raw if self._residual is None or self._residual(look(raw)) else None
 
-    def _walk(self, transaction: lmdb.Transaction) -> Iterator[tuple[bytes, bytes | None]]:
-        """Yield ids in order; with the document where it was read to be put in order, and matches."""
-        walks = [self._walk_range(transaction, part) for part in self._ranges]
-        steps = heapq.merge(*walks, key=itemgetter(0), reverse=self._plan.descending) if len(walks) > 1 else walks[0]
+    def _walk(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
+        """Yield ids in order, and None for each entry of a document that came before."""
+        if len(self._ranges) == 1:
+            steps = (identity for _, identity in self._entries(transaction, self._ranges[0]))
+        else:
+            walks = [self._walk_range(transaction, part) for part in self._ranges]
+            merged = heapq.merge(*walks, key=itemgetter(0), reverse=self._plan.descending)
+            steps = (identity for _, identity in merged)
+        if not self._repeating:
+            yield from steps
+            return
         seen: set[bytes] = set()
-        for _, identity, raw in steps:
-            if self._repeating:
-                if identity in seen:
-                    continue
-                seen.add(identity)
-            yield identity, raw
+        for identity in steps:
+            yield None if identity in seen else identity
+            seen.add(identity)
 
-    def _walk_range(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+    def _walk_range(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
         """Yield what a range holds, in order, each with its key after the prefix, by which ranges are merged."""
-        cut: bytes | None = None
-        ties: list[bytes] = []
-        for key, identity in self._entries(transaction, part):
-            if cut is not None and not (len(key) > CUT and key.startswith(cut)):
-                yield from self._in_order(transaction, part, ties)
-                cut, ties = None, []
-            if len(key) > CUT:
-                cut = key[:CUT]
-                ties.append(identity)
-            else:
-                yield key[len(part.prefix) :], identity, None
-        if ties:
-            yield from self._in_order(transaction, part, ties)
+        length = len(part.prefix)
+        return ((key[length:], identity) for key, identity in self._entries(transaction, part))
 
     def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
         return self._between(transaction.cursor(self._index), part.start, part.end)
@@ -204,45 +196,36 @@ class Walk:
     def _between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the entries from `start` to before `end`, in the plan's direction."""
         if self._plan.descending:
-            if cursor.prev() if cursor.set_range(end) else cursor.last():
+            if cursor.prev() if cursor.set_range(end[:_SEEK_BYTES]) else cursor.last():
                 yield from takewhile(lambda entry: entry[0] >= start, cursor.iterprev())
-        elif cursor.set_range(start) if start else cursor.first():
+        elif cursor.set_range(start[:_SEEK_BYTES]) if start else cursor.first():
             yield from takewhile(lambda entry: entry[0] < end, cursor.iternext())
 
-    def _in_order(
-        self, transaction: lmdb.Transaction, part: Range, ties: list[bytes]
-    ) -> Iterator[tuple[bytes, bytes, bytes]]:
-        found = []
-        for identity in dict.fromkeys(ties):
-            raw = transaction.get(identity, db=self._documents)
-            document = look(raw)
-            if self._everything is None or self._everything(document):
-                full = min(
-                    key for key in Entries(document).full_keys(self._plan.declared) if key.startswith(part.prefix)
-                )
-                found.append((full[len(part.prefix) :], identity, raw))
-        found.sort(key=itemgetter(0), reverse=self._plan.descending)
-        yield from found
+
+class PrimaryWalk(Walk):
+    """Goes through documents in the order of their ids."""
+
+    def number(self, transaction: lmdb.Transaction, most: int) -> None:
+        """Have them gone through: there are no entries, but the documents themselves."""
+
+    def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
+        # the documents' own keys are ids without the tag that an index gives them
+        tag = tag_of(Kind.OBJECT_ID)
+        start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
+        for identity, _ in self._between(transaction.cursor(self._documents), start, end):
+            yield tag + identity, identity
 
 
 def clash(
-    transaction: lmdb.Transaction,
-    index: DeclaredIndex,
-    database: lmdb._Database,
-    documents: lmdb._Database,
-    document: Mapping[str, Any],
+    transaction: lmdb.Transaction, index: DeclaredIndex, database: lmdb._Database, document: Mapping[str, Any]
 ) -> bool:
     """Tell whether another document has the same values in a unique index."""
     own = document["_id"].binary
     for prefix in Entries(document).prefixes(index):
         with transaction.cursor(database) as cursor:
-            found = cursor.set_range(prefix[:CUT])
-            while found and cursor.key().startswith(prefix[:CUT]):
-                identity = cursor.value()
-                if identity != own and (
-                    len(cursor.key()) <= CUT
-                    or prefix in Entries(look(transaction.get(identity, db=documents))).prefixes(index)
-                ):
+            found = cursor.set_range(prefix)
+            while found and cursor.key().startswith(prefix):
+                if cursor.value() != own:
                     return True
                 found = cursor.next()
     return False

@@ -27,11 +27,9 @@ from odmantic import AIOEngine, Model
 from pymongo import InsertOne, ReplaceOne, ReturnDocument
 from pymongo.errors import (
     BulkWriteError,
-    ConfigurationError,
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
     WriteConcernError,
@@ -39,6 +37,7 @@ from pymongo.errors import (
 )
 from pymongo.uri_parser import parse_uri
 
+from todo_service.bounds import DOCUMENT_BYTES
 from todo_service.store.base import (
     Access,
     Condition,
@@ -54,10 +53,12 @@ from todo_service.store.base import (
     StoreUnusable,
     UnsupportedExpression,
 )
+from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.documents import (
     PLAIN,
     RAW,
     changed_keys,
+    decode,
     dump,
     encode,
     fields_of,
@@ -69,7 +70,8 @@ from todo_service.store.documents import (
 )
 from todo_service.store.expressions import Node, is_identity, keys_of, normalise, predicate, to_filter
 from todo_service.store.gathering import Gathering, Outcome
-from todo_service.store.planning import PRIMARY, declared_indexes, plan, sort_keys
+from todo_service.store.planning import PRIMARY, declared_indexes, leading_value, plan, sort_keys
+from todo_service.store.scans import Scans
 
 CALL_SECONDS: Final = 4.0
 COPY_CALL_SECONDS: Final = 600.0
@@ -116,6 +118,7 @@ class MongoDBStore(DocumentStore):
         self._inserts: dict[type[Model], Gathering[RawBSONDocument]] = {}
         self._times = Gathering(self._tell_together)
         self._replies = asyncio.Semaphore(_LARGE_REPLIES)
+        self._scans = Scans()
 
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`.
@@ -138,9 +141,10 @@ class MongoDBStore(DocumentStore):
                 timeoutMS=CALL_SECONDS * 1000 if access is Access.SERVE else None,
                 socketTimeoutMS=COPY_CALL_SECONDS * 1000,
             )
-        except (InvalidURI, ConfigurationError, ValueError) as error:
+        except Exception as error:  # the driver lets errors of the libraries through that it reads an address with
             raise StoreUnusable(f"the address of MongoDB cannot be used: {_without_secrets(error)}") from None
         self._engine = AIOEngine(self._client, database)
+        self._scans = Scans()
         try:
             async with _calling(seconds=None):
                 await self._prepare(self._engine, models, access)
@@ -154,6 +158,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.close`."""
         if self._client is not None:
             self._client.close()
+            await asyncio.to_thread(self._scans.close)
         self._client = self._engine = None
         self._collections.clear()
         self._gets.clear()
@@ -173,15 +178,24 @@ class MongoDBStore(DocumentStore):
         if not documents:
             return
         model = type(documents[0])
-        # the server itself puts its clock where a document has an empty timestamp
-        raws = [RawBSONDocument(encode(dump(document))) for document in documents]
+        raws: list[RawBSONDocument] = []
+        refused: StoreError | None = None
+        for document in documents:
+            try:
+                # the server itself puts its clock where a document has an empty timestamp
+                raws.append(RawBSONDocument(_checked(model, dump(document))))
+            except StoreError as error:
+                refused = error
+                break
         async with _calling(model):
             if len(raws) > 1:
                 await self._collection(model).insert_many(raws)
-            elif len(raws[0].raw) > _SHARED_BYTES:
+            elif raws and len(raws[0].raw) > _SHARED_BYTES:
                 await self._collection(model).insert_one(raws[0])
-            else:
+            elif raws:
                 await self._inserting(model).submit(raws[0])
+        if refused is not None:
+            raise refused
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
@@ -226,7 +240,8 @@ class MongoDBStore(DocumentStore):
         raws = [document.raw for document in documents]
         del documents
         truncated = max_bytes is not None and _truncate(raws, max_bytes) and len(raws) < limit
-        return Found((result_of(raw, model, into) for raw in raws), truncated=truncated)
+        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), leading_value(chosen))
+        return Found(found, truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -240,14 +255,23 @@ class MongoDBStore(DocumentStore):
         operators: dict[str, Any] = {"$set": changed} if changed else {"$setOnInsert": {"_": 0}}
         if changed and (stamped := stamped_key(model)):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
-        async with _calling(model):
-            # not as raw BSON: the driver cannot tell of a write concern's failure in it
-            document = await self._collection(model).find_one_and_update(
-                to_filter(nodes),
-                operators,
-                _projection(into),
-                return_document=ReturnDocument.AFTER,
-            )
+        check_indexed(model, changed)
+        size = len(encode({"_id": None, **changed}))
+        document = None
+        if size <= DOCUMENT_BYTES:
+            where_it_fits = to_filter(nodes) if size <= SMALL_CHANGES_BYTES else _where_it_fits(nodes, changed)
+            async with _calling(model):
+                # not as raw BSON: the driver cannot tell of a write concern's failure in it
+                document = await self._collection(model).find_one_and_update(
+                    where_it_fits, operators, _projection(into), return_document=ReturnDocument.AFTER
+                )
+        if document is None and size > SMALL_CHANGES_BYTES:
+            async with _calling(model):
+                present = await self._collection(model).find_one(to_filter(nodes))
+            if present is not None:
+                check_size(model, encode({**present, **changed}))
+                # it has been made smaller meanwhile
+                return await self.update(model, *where, changes=changes, into=into)
         if document is None:
             return None
         return model.model_validate_doc(document) if into is None else result_of(encode(document), model, into)
@@ -310,7 +334,9 @@ class MongoDBStore(DocumentStore):
 
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
         """See `DocumentStore.load`."""
-        raws = {identity_of(raw): raw for raw in documents}
+        raws = {identity_of(raw): check_loaded(model, raw) for raw in documents}
+        for raw in raws.values():
+            check_indexed(model, decode(raw))
         present: dict[bytes, bytes] = {}
         async with _calling(model, COPY_CALL_SECONDS):
             collection = self._collection(model)
@@ -512,6 +538,19 @@ def _name(database: str) -> str:
     return f"todo_service/{database}".encode()[:_NAME_BYTES].decode(errors="ignore")
 
 
+def _checked(model: type[Model], document: dict[str, Any]) -> bytes:
+    """Return a new document as BSON, if a store accepts it. Raises as `DocumentStore.insert` does."""
+    raw = check_size(model, encode(document))
+    check_indexed(model, document)
+    return raw
+
+
+def _where_it_fits(nodes: tuple[Node, ...], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a filter for a document that matches, and is not too large once it is changed."""
+    after = {"$mergeObjects": ["$$ROOT", {"$literal": dict(changed)}]}
+    return {"$and": [to_filter(nodes), {"$expr": {"$lte": [{"$bsonSize": after}, DOCUMENT_BYTES]}}]}
+
+
 def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:
     return plan(model, nodes).declared.name
 
@@ -558,12 +597,14 @@ async def _calling(model: type[Model] | None = None, seconds: float | None = CAL
             yield
     except TimeoutError as error:
         raise StoreUnavailable("MongoDB does not answer in time") from error
-    except PyMongoError as error:
+    except StoreError:
+        raise
+    except Exception as error:  # the driver lets errors of BSON, numbers and texts through, which are none of its own
         found = _store_error(error, model)
         raise found from (None if isinstance(found, DuplicateDocument | StoreUnusable) else error)
 
 
-def _store_error(error: PyMongoError, model: type[Model] | None) -> StoreError:
+def _store_error(error: Exception, model: type[Model] | None) -> StoreError:
     """Return the store's error for one of the driver's."""
     match error:
         case BulkWriteError():
@@ -583,8 +624,10 @@ def _store_error(error: PyMongoError, model: type[Model] | None) -> StoreError:
             if error.timeout or error.code in _PASSING:
                 return StoreUnavailable("MongoDB does not answer in time")
             return StoreError(f"MongoDB refused the call: {name}")
-        case _:
+        case PyMongoError():
             return StoreUnavailable(f"MongoDB cannot be used: {type(error).__name__}")
+        case _:
+            return StoreError(f"the driver of MongoDB failed: {type(error).__name__}")
 
 
 def _write_error(details: Mapping[str, Any]) -> WriteError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
-
+from todo_service.store.addresses import address_path, address_scheme
 from todo_service.store.base import DocumentStore, StoreUnusable
 from todo_service.store.embedded import EmbeddedStore
 from todo_service.store.mongodb import MongoDBStore
@@ -20,12 +18,12 @@ def open_store(url: str) -> DocumentStore:
     Raises:
         StoreUnusable: the address is of another form.
     """
-    parts = urlsplit(url)
-    match parts.scheme:
+    match address_scheme(url):
         case "lmdb":
-            if parts.netloc or len(parts.path) <= 1:
-                raise StoreUnusable("the address of an embedded store is lmdb:///path, with three slashes")
-            return EmbeddedStore(Path(unquote(parts.path)))
+            try:
+                return EmbeddedStore(address_path(url))
+            except ValueError as error:
+                raise StoreUnusable(f"the address of an embedded store cannot be used: {error}") from None
         case "mongodb" | "mongodb+srv":
             return MongoDBStore(url)
     raise StoreUnusable("the address of a store begins with lmdb://, mongodb:// or mongodb+srv://")

@@ -21,9 +21,11 @@ from todo_service.store.expressions import BEGINS, Comparison, Either, Kind, Nod
 PRIMARY: Final = "_id_"
 MOST_RANGES: Final = 100
 """How many ranges of an index a query may be served from at most; MongoDB takes twice as many."""
-_SHAPES: Final = 10_000
+_SHAPES: Final = 1000
+_SHAPE_NODES: Final = 16
+"""How many conditions a shape that is remembered has at most."""
 _chosen: dict[Any, DeclaredIndex] = {}
-"""The index that serves each shape of query best."""
+"""The index that serves each shape of query best: a few MB at most."""
 
 
 class DeclaredIndex(NamedTuple):
@@ -133,6 +135,8 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     """
     nodes = tuple(where)
     wanted, descending = sort_keys(sort) if sort is not None else ((), False)
+    if len(nodes) > _SHAPE_NODES:
+        return _best(model, nodes, wanted, descending)
     shape = (model, wanted, descending, *map(_shape, nodes))
     index = _chosen.get(shape)
     found = None if index is None else _candidate(index, nodes, wanted, descending)
@@ -144,11 +148,17 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     return found
 
 
+def leading_value(chosen: Plan) -> Any:
+    """Return the one value that the first field of the index has in all that is found, such as the account; or None."""
+    return chosen.fixed[0][0] if chosen.fixed and len(chosen.fixed[0]) == 1 else None
+
+
 def _shape(node: Node) -> Any:
     """Return what the choice of an index goes by: not the values, but what sort of values they are, and how many."""
     if isinstance(node, Either):
         return None
-    return node.key, node.operator, len(node.value) if isinstance(node.value, tuple) else kind_of(node.value)
+    several = isinstance(node.value, tuple)
+    return node.key, node.operator, min(len(node.value), MOST_RANGES + 1) if several else kind_of(node.value)
 
 
 def _best(model: type[Model], nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan:
@@ -156,7 +166,8 @@ def _best(model: type[Model], nodes: tuple[Node, ...], wanted: tuple[str, ...], 
     for index in declared_indexes(model):
         candidate = _candidate(index, nodes, wanted, descending)
         if candidate is not None:
-            held = [number for number, node in enumerate(nodes) if node not in candidate.residual]
+            residual = set(candidate.residual)
+            held = [number for number, node in enumerate(nodes) if node not in residual]
             # of two that agree the one that holds more, then the shorter one
             by_id = index.name == PRIMARY
             rank = (not (by_id and candidate.fixed), by_id, [*held, len(nodes)], len(index.keys))

@@ -2,7 +2,8 @@
 
 While the disk is busy with one commit the next operations gather, so the more there are, the less each costs. What an
 event loop has to write at once is handed over together: else the first operation would have a commit of its own, while
-the others wait for the next. An operation waits for no thread of its own, and the event loop never waits for the disk.
+the others wait for the next. A transaction takes no further operation after `WRITE_SECONDS`, whatever operations cost.
+An operation waits for no thread of its own, and the event loop never waits for the disk.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import lmdb
 
+from todo_service.bounds import WRITE_SECONDS
 from todo_service.store.base import StoreError, StoreUnavailable
 from todo_service.store.environment import Environment
 from todo_service.store.gathering import Outcome
@@ -86,8 +89,10 @@ class Writer:
         ended = False
         while not ended:
             waiting, ended = self._next_batch()
-            if waiting:
-                _answer(list(zip(waiting, self._carry_out([item.work for item in waiting]), strict=True)))
+            while waiting:
+                outcomes = self._carry_out([item.work for item in waiting])
+                _answer(list(zip(waiting, outcomes, strict=False)))
+                waiting = waiting[len(outcomes) :]
 
     def _next_batch(self) -> tuple[list[_Waiting], bool]:
         """Return what waits, and whether nothing will come after it."""
@@ -104,25 +109,32 @@ class Writer:
         return batch, True
 
     def _carry_out(self, works: list[Work]) -> list[Outcome]:
-        """Write a batch in one commit; where one fails unexpectedly, each by itself, so that it fails alone."""
+        """Write the first operations in one commit, and return their outcomes: at least one.
 
-        def write_all(transaction: lmdb.Transaction) -> list[Outcome]:
-            outcomes = []
+        An operation that fails unexpectedly fails alone: those before it are written without it.
+        """
+        outcomes: list[Outcome] = []
+
+        def write_some(transaction: lmdb.Transaction) -> None:
+            outcomes.clear()
+            deadline = time.perf_counter() + WRITE_SECONDS
             for work in works:
                 try:
                     outcomes.append(Outcome(work(transaction), None))
                 except StoreError as error:
                     outcomes.append(Outcome(None, error))
-            return outcomes
+                if time.perf_counter() >= deadline:
+                    return
 
         try:
-            return self._environment.write(write_all)
+            self._environment.write(write_some)
         except StoreUnavailable as error:
             return [Outcome(None, error)] * len(works)
         except Exception as error:  # whatever it is, it belongs to the operation's caller
-            if len(works) == 1:
-                return [Outcome(None, error)]
-            return [outcome for work in works for outcome in self._carry_out([work])]
+            if not outcomes or len(outcomes) == len(works):
+                return [Outcome(None, error)] * max(1, len(outcomes))
+            return self._carry_out(works[: len(outcomes)])
+        return outcomes
 
 
 def _answer(outcomes: list[tuple[_Waiting, Outcome]]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Annotated, Final, TypeVar
 
@@ -22,16 +22,19 @@ from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.store.base import StoreUnavailable
 from todo_service.todos import dto
 from todo_service.todos.changes import Since
+from todo_service.todos.documents import Todo, TodoList
 from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
 from todo_service.todos.transfer import FORMATS, Transfer
+from todo_service.web.bodies import read_large_body
 from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
 from todo_service.web.idempotency import IDEMPOTENT, identity_of
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import answer_page
 from todo_service.web.problems import FieldError, Problem, described, problem_of
+from todo_service.web.replays import ON_REPLAY, require_document, require_documents
 from todo_service.web.requests import ApiRequest
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -89,7 +92,7 @@ class ImportResult(msgspec.Struct):
     """What became of an import."""
 
     imported: Annotated[int, Meta(ge=0, description="How many todos were made.", examples=[41])]
-    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 10 000.")]
+    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 1 000.")]
     rejected_count: Annotated[int, Meta(ge=0, description="How many records were not imported.", examples=[1])]
 
 
@@ -102,7 +105,7 @@ class TodosController(Controller):
     @post(
         "/",
         operation_id="createTodo",
-        opt={IDEMPOTENT: True},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_document(Todo)},
         summary="Create a todo",
         responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
@@ -136,7 +139,7 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True, "components": [dto.BatchOperation]},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), "components": [dto.BatchOperation]},
         summary="Carry out many operations",
         status_code=200,
         responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
@@ -238,7 +241,9 @@ class TodosController(Controller):
         names = FORMATS if query.format is UNSET else (query.format,)
         forms = {FORMATS[name].media_type: FORMATS[name] for name in names}
         media_type = request.require_media_type(frozenset(forms))
-        report = await transfer.read_in(forms[media_type], await request.body(), partial(identity_of, request))
+        report = await transfer.read_in(
+            forms[media_type], partial(read_large_body, request), partial(identity_of, request)
+        )
         rejected = [
             Rejection(line, [FieldError(fault.detail, fault.pointer or None) for fault in faults])
             for line, faults in report.rejected
@@ -315,10 +320,12 @@ class TodosController(Controller):
         return Response(todo, headers={"ETag": tag_of(todo)})
 
 
-async def _followed(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in parts:
-        yield part
+async def _followed(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    # closed at once when the client has gone, which gives the account's share back
+    async with aclosing(parts):
+        yield first
+        async for part in parts:
+            yield part
 
 
 async def _carry_out(raw: msgspec.Raw, todos: Todos, change_id: ObjectId | None) -> BatchResult:
@@ -362,7 +369,7 @@ def _pointing_into_the_todo() -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        raise Invalid([Fault(f"/todo{fault.pointer}", fault.detail) for fault in error.faults]) from None
+        raise error.below("/todo") from None
 
 
 class ListsController(Controller):
@@ -374,9 +381,9 @@ class ListsController(Controller):
     @post(
         "/",
         operation_id="createList",
-        opt={IDEMPOTENT: True},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_document(TodoList)},
         summary="Create a list",
-        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
         response_headers=documented("ETag", "Location"),
     )
     async def create_list(

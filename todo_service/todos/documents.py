@@ -103,3 +103,18 @@ class TodoList(Model):
         "collection": "lists",
         "indexes": lambda: [Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position")],
     }
+
+
+class DeletedList(Model):
+    """That a list was deleted, for as long as the request that created it may be repeated. Its id is the list's."""
+
+    owner: ObjectId
+    expires_at: datetime
+
+    model_config = {
+        "collection": "deleted_lists",
+        "indexes": lambda: [
+            Index(DeletedList.owner, DeletedList.id, name="owner"),
+            IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
+        ],
+    }

@@ -1,16 +1,45 @@
 """What the API says and hears of todos.
 
-Bounds that apply after trimming stand in the schema only (`extra_json_schema`); `todos.service` holds them.
+Bounds that apply after trimming stand in the schema only (`fields.SHOWN`); `todos.service` enforces them.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.fields import DEFAULT_LIMIT, NOT_BLANK, Count, Cursor, Id, Limit, NextCursor, Time, TimeZone, Version
+from todo_service.bounds import (
+    BATCH_OPERATIONS,
+    DESCRIPTION_LENGTH,
+    FILTERED_TAGS,
+    GIVEN_TAGS,
+    LIST_NAME_LENGTH,
+    QUERY_LENGTH,
+    QUERY_WORDS,
+    RECURRENCE_LENGTH,
+    SEARCHED_WORD_LENGTH,
+    SEARCHED_WORDS,
+    STEPS,
+    TAG_LENGTH,
+    TAGS,
+    TITLE_LENGTH,
+)
+from todo_service.fields import (
+    DEFAULT_LIMIT,
+    SHOWN,
+    Count,
+    Cursor,
+    Id,
+    Limit,
+    NextCursor,
+    Time,
+    TimeZone,
+    Version,
+    trimmed,
+)
 from todo_service.timestamps import Timestamp, text_of
 from todo_service.todos.documents import Todo as TodoDocument
 from todo_service.todos.documents import TodoList as ListDocument
@@ -41,35 +70,38 @@ Sort = Annotated[
     ),
 ]
 
-Title = Annotated[
-    str,
-    Meta(
-        description="1 to 200 characters after trimming.",
-        examples=["Water the plants"],
-        extra_json_schema={"minLength": 1, "maxLength": 200, "pattern": NOT_BLANK},
-    ),
-]
+Title = Annotated[str, trimmed(TITLE_LENGTH, "1 to 200 characters after trimming.", "Water the plants")]
 Description = Annotated[
-    str, Meta(max_length=10_000, description="Whatever else is to be said.", examples=["The ficus needs little."])
-]
-Tag = Annotated[
     str,
     Meta(
-        description="1 to 50 characters after trimming.",
-        examples=["home"],
-        extra_json_schema={"minLength": 1, "maxLength": 50, "pattern": NOT_BLANK},
+        max_length=DESCRIPTION_LENGTH,
+        description="Whatever else is to be said.",
+        examples=["The ficus needs little."],
     ),
 ]
+Tag = Annotated[str, trimmed(TAG_LENGTH, "1 to 50 characters after trimming.", "home")]
 Tags = Annotated[
-    list[Tag], Meta(description="A double is dropped, the order kept.", extra_json_schema={"maxItems": 20})
+    list[Tag],
+    Meta(
+        max_length=GIVEN_TAGS,
+        description="A double is dropped, the order kept.",
+        extra_json_schema={SHOWN: {"maxItems": TAGS}},
+    ),
 ]
 Position = Annotated[
     float,
-    Meta(description="Manual order: a todo moves between two others by a number between theirs.", examples=[1024.0]),
+    Meta(
+        ge=-sys.float_info.max,
+        le=sys.float_info.max,
+        description="Manual order: a todo moves between two others by a number between theirs.",
+        examples=[1024.0],
+        extra_json_schema={SHOWN: {"minimum": None, "maximum": None}},
+    ),
 ]
 ListId = Annotated[
     str,
     Meta(
+        max_length=24,
         description="The list that it is in, by its id; null is the inbox.",
         examples=[None],
         extra_json_schema={"pattern": "^[0-9a-f]{24}$", "format": "list-id"},
@@ -88,6 +120,7 @@ StepId = Annotated[
     Meta(
         description="24 hex digits; made where it is not given.",
         examples=["65f1a2b3c4d5e6f708192a3d"],
+        max_length=24,
         pattern="^[0-9a-f]{24}$",
     ),
 ]
@@ -99,7 +132,8 @@ Recurrence = Annotated[
             "BYMONTH, and COUNT (how many times are left) or UNTIL. Needs a due date."
         ),
         examples=["FREQ=WEEKLY;BYDAY=MO"],
-        extra_json_schema={"maxLength": 500, "format": "recurrence"},
+        max_length=RECURRENCE_LENGTH,
+        extra_json_schema={"format": "recurrence"},
     ),
 ]
 
@@ -122,7 +156,7 @@ class Step(msgspec.Struct):
 
 NewSteps = Annotated[
     list[StepCreate],
-    Meta(description="The checklist; each step with its own id.", extra_json_schema={"maxItems": 100}),
+    Meta(max_length=STEPS, description="The checklist; each step with its own id."),
 ]
 
 
@@ -157,8 +191,8 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _NOT_KEPT = "May be given, as it was exported, and is not kept."
-OldText = Annotated[Annotated[str, Meta(extra_json_schema={"maxLength": 100})] | None, Meta(description=_NOT_KEPT)]
-OldVersion = Annotated[int | None, Meta(description=_NOT_KEPT)]
+OldText = Annotated[Annotated[str, Meta(max_length=100)] | None, Meta(description=_NOT_KEPT)]
+OldVersion = Annotated[Annotated[int, Meta(ge=0, le=2**53 - 1)] | None, Meta(description=_NOT_KEPT)]
 
 
 class TodoImport(TodoCreate, forbid_unknown_fields=True):
@@ -223,10 +257,15 @@ class TodoQuery(msgspec.Struct, frozen=True):
     """The filters, the order and the page of a list of todos."""
 
     completed: Annotated[bool | UnsetType, Meta(description="Only those that are, or are not, completed.")] = UNSET
-    priority: Annotated[list[Priority], Meta(description="Only those of one of these priorities.")] = []
-    tag: Annotated[list[str], Meta(description="Only those that have all these tags.")] = []
+    priority: Annotated[
+        list[Priority], Meta(max_length=FILTERED_TAGS, description="Only those of one of these priorities.")
+    ] = []
+    tag: Annotated[
+        list[Annotated[str, Meta(max_length=QUERY_LENGTH)]],
+        Meta(max_length=FILTERED_TAGS, description="Only those that have all these tags."),
+    ] = []
     list_id: Annotated[
-        str | UnsetType,
+        Annotated[str, Meta(max_length=24)] | UnsetType,
         Meta(
             description="Only those of this list; `inbox` for those of none.",
             extra_json_schema={"pattern": "^(inbox|[0-9a-f]{24})$"},
@@ -241,11 +280,12 @@ class TodoQuery(msgspec.Struct, frozen=True):
     created_before: Annotated[Timestamp | UnsetType, Meta(description="Only those created before this moment.")] = UNSET
     updated_after: Annotated[Timestamp | UnsetType, Meta(description="Only those updated after this moment.")] = UNSET
     q: Annotated[
-        Annotated[str, Meta(max_length=200)] | UnsetType,
+        Annotated[str, Meta(max_length=QUERY_LENGTH)] | UnsetType,
         Meta(
             description=(
                 "Only those where every word is the start of a word in title, description or steps, whatever the case "
-                "and accents."
+                f"and accents; at most {QUERY_WORDS} different words. Of a todo's different words the first "
+                f"{SEARCHED_WORDS} are searched, and of a word the first {SEARCHED_WORD_LENGTH} characters."
             ),
         ),
     ] = UNSET
@@ -280,7 +320,9 @@ class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
         Literal["create", "update", "delete", "complete", "reopen"],
         Meta(title="BatchOperationKind", description="What is to be done.", examples=["create"]),
     ]
-    id: Annotated[str | UnsetType, Meta(description="The todo; for all but `create`.")] = UNSET
+    id: Annotated[
+        Annotated[str, Meta(max_length=100)] | UnsetType, Meta(description="The todo; for all but `create`.")
+    ] = UNSET
     todo: Annotated[
         msgspec.Raw | UnsetType,
         Meta(
@@ -291,7 +333,8 @@ class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ] = UNSET
     if_match: Annotated[
-        str | UnsetType, Meta(description="Only if the todo has this entity tag; for all but `create`.")
+        Annotated[str, Meta(max_length=1000)] | UnsetType,
+        Meta(description="Only if the todo has this entity tag; for all but `create`."),
     ] = UNSET
 
 
@@ -301,7 +344,7 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
     operations: Annotated[
         # raw, so that one that is not valid fails no other
         list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchOperation"})]],
-        Meta(max_length=100, description="Carried out in this order."),
+        Meta(max_length=BATCH_OPERATIONS, description="Carried out in this order."),
     ]
 
 
@@ -351,22 +394,20 @@ class SummaryQuery(msgspec.Struct, frozen=True):
     """By whose clock today is."""
 
     tz: Annotated[
-        Annotated[TimeZone, Meta(max_length=64)] | UnsetType,
+        TimeZone | UnsetType,
         Meta(description="IANA time zone; the account's unless it is given."),
     ] = UNSET
 
 
-ListName = Annotated[
-    str,
-    Meta(
-        description="1 to 100 characters after trimming.",
-        examples=["Garden"],
-        extra_json_schema={"minLength": 1, "maxLength": 100, "pattern": NOT_BLANK},
-    ),
-]
+ListName = Annotated[str, trimmed(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
 Color = Annotated[
     str,
-    Meta(description="Red, green and blue, such as #1e90ff.", examples=["#1e90ff"], pattern="^#[0-9A-Fa-f]{6}$"),
+    Meta(
+        description="Red, green and blue, such as #1e90ff.",
+        examples=["#1e90ff"],
+        max_length=7,
+        pattern="^#[0-9A-Fa-f]{6}$",
+    ),
 ]
 Archived = Annotated[bool, Meta(description="Whether it is put away.", examples=[False])]
 

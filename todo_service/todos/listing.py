@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS
+from todo_service.bounds import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TAGS
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, Found
 from todo_service.timestamps import now
@@ -26,8 +26,8 @@ from todo_service.todos.query import (
     query_words,
     sort_in_memory,
 )
+from todo_service.todos.validation import is_id
 
-_TAGS_OF_A_TODO: Final = 20
 _COUNTED_FILTERS: Final = 8
 """How many filters are counted to find the rarest: the first and the last of them, in equal parts."""
 
@@ -63,7 +63,7 @@ class Listing:
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
         if query.q is not UNSET and not query_words(query.q):
             return [], None
-        if (query.completed is True and query.overdue is True) or len(set(query.tag)) > _TAGS_OF_A_TODO:
+        if (query.completed is True and query.overdue is True) or len(set(query.tag)) > TAGS:
             return [], None
         moment = now()
         filters, late = filters_of(query, moment), not_overdue(query, moment)
@@ -155,8 +155,3 @@ def text_bytes(todo: dto.Todo) -> int:
     """Return about how many bytes the texts of a todo take up, 4 for each character."""
     steps = sum(len(step.title) for step in todo.steps)
     return 4 * (len(todo.title) + len(todo.description) + steps)
-
-
-def is_id(text: str) -> bool:
-    """Tell whether a text is an id: 24 hex digits."""
-    return len(text) == 24 and ObjectId.is_valid(text)

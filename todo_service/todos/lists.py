@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -9,16 +11,18 @@ from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
-from todo_service.errors import Fault, Invalid, NotFound, Stale
+from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
+from todo_service.errors import Fault, Gone, Invalid, NotFound, Stale
 from todo_service.optimistic import attempts
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.text import trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
-from todo_service.todos.documents import TodoList
-from todo_service.todos.listing import is_id
+from todo_service.todos.documents import DeletedList, TodoList
 from todo_service.todos.service import Todos
+from todo_service.todos.validation import is_id
 
-NAME_LENGTH: Final = 100
+_DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 
 
 class ListPosition(msgspec.Struct, array_like=True):
@@ -52,12 +56,15 @@ class Lists:
 
         Raises:
             Invalid: a field breaks a rule.
+            Gone: the same call has created it before, and it has been deleted since.
             QuotaExceeded: the account has as many lists as it may have.
         """
         if identity is not None:
             made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
             if made is not None:
                 return dto.List.of(made)
+            if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
+                raise Gone("this list was created and has been deleted since")
         moment = now()
         fields = _checked({name: getattr(given, name) for name in given.__struct_fields__})
         document = TodoList(
@@ -143,11 +150,16 @@ class Lists:
             await self._found(list_id)
             raise Stale
         await self._todos.leave_list(ObjectId(list_id), delete=todos == "delete")
+        with contextlib.suppress(DuplicateDocument):
+            await self._store.insert(
+                DeletedList(id=ObjectId(list_id), owner=self._owner, expires_at=now() + _DELETED_LIFETIME)
+            )
         await self._store.delete(TodoList, *self._this(list_id))
 
     async def delete_all(self) -> None:
         """Delete every list of the account, and leave the todos as they are."""
         await self._store.delete(TodoList, TodoList.owner == self._owner)
+        await self._store.delete(DeletedList, DeletedList.owner == self._owner)
 
     async def _found(self, list_id: str) -> TodoList:
         found = await self._store.get(TodoList, *self._this(list_id))
@@ -164,7 +176,8 @@ class Lists:
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not UNSET}
     if "name" in fields:
-        fields["name"] = fields["name"].strip()
-        if not 1 <= len(fields["name"]) <= NAME_LENGTH:
-            raise Invalid([Fault("/name", f"Expected 1 to {NAME_LENGTH} characters after trimming")])
+        try:
+            fields["name"] = trim(fields["name"], LIST_NAME_LENGTH)
+        except ValueError as error:
+            raise Invalid([Fault("/name", str(error))]) from None
     return fields

@@ -32,7 +32,7 @@ from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo
 from todo_service.todos.dto import Todo as TodoView
 from todo_service.todos.dto import TodoQuery
-from todo_service.todos.words import fold, words_of
+from todo_service.todos.words import sort_key, words_of
 
 PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ ORDERS: Final = {
     "updated_at": Order(Todo.updated_at, lambda todo: todo.updated_at, Timestamp.parse),
     "due_at": Order(Todo.due_at, lambda todo: todo.due_at, Timestamp.parse, absent_last=True),
     "priority": Order(Todo.priority_rank, lambda todo: priority_rank(todo.priority), int),
-    "title": Order(Todo.title_key, lambda todo: fold(todo.title), str),
+    "title": Order(Todo.title_key, lambda todo: sort_key(todo.title), str),
     "position": Order(Todo.position, lambda todo: todo.position, float),
 }
 

@@ -1,46 +1,33 @@
-"""Recurrence rules: a part of RFC 5545, section 3.3.10, worked out by python-dateutil.
+"""Recurrence rules: a part of RFC 5545, section 3.3.10.
 
 `FREQ` (DAILY, WEEKLY, MONTHLY, YEARLY), `INTERVAL`, `BYDAY`, `BYMONTHDAY`, `BYMONTH`, and `COUNT` or `UNTIL`. A rule is
 applied to the local time of the account, so that 09:00 stays 09:00 when summer time comes or goes. `COUNT` says how
 many times are left, the present one included; each completion lowers it.
+
+The search for the next occurrence visits a bounded number of periods (days, weeks, months or years), so that a rule
+that never occurs costs milliseconds. python-dateutil, whose results these are in the tests, searches such a rule until
+the year 9999.
 """
 
 from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from dateutil import rrule
+from todo_service.bounds import RECURRENCE_COUNT, RECURRENCE_INTERVAL, RECURRENCE_LENGTH, RECURRENCE_YEARS
+from todo_service.timestamps import LATEST
 
-MAXIMUM_LENGTH: Final = 500
-MAXIMUM_INTERVAL: Final = 999
-MAXIMUM_COUNT: Final = 9999
-_FREQUENCIES: Final[Mapping[str, tuple[Any, float]]] = {
-    "DAILY": (rrule.DAILY, 1 / 365),
-    "WEEKLY": (rrule.WEEKLY, 7 / 365),
-    "MONTHLY": (rrule.MONTHLY, 1 / 12),
-    "YEARLY": (rrule.YEARLY, 1),
-}
-_WEEKDAYS: Final = {
-    "MO": rrule.MO,
-    "TU": rrule.TU,
-    "WE": rrule.WE,
-    "TH": rrule.TH,
-    "FR": rrule.FR,
-    "SA": rrule.SA,
-    "SU": rrule.SU,
-}
-_DAY: Final = re.compile(r"([+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
+_YEARS: Final[Mapping[str, float]] = {"DAILY": 1 / 365, "WEEKLY": 7 / 365, "MONTHLY": 1 / 12, "YEARLY": 1}
+"""The length of a period of each frequency."""
+_WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+_DAY: Final = re.compile(r"([+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
 _UNTIL: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})Z)?", re.ASCII)
-# every pairing of weekdays and leap days comes again within 40 years, but for the turn of three centuries in four
-_HORIZON_YEARS: Final = 40
 _LAST_YEAR: Final = 9999
-_LAST_START: Final = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
-_LEAP_YEAR: Final = [datetime(2028, 1, 1) + timedelta(days=day) for day in range(366)]  # noqa: DTZ001  # as above
+_LEAP_YEAR: Final = 2028
 
 
 class Occurrence(NamedTuple):
@@ -57,6 +44,13 @@ class Occurrence(NamedTuple):
     recurrence: str
 
 
+class _Weekday(NamedTuple):
+    """An item of BYDAY: a weekday from 0 for Monday, and which one of the month or year, 0 for every one."""
+
+    weekday: int
+    number: int
+
+
 class Rule:
     """A recurrence rule.
 
@@ -68,8 +62,8 @@ class Rule:
     """
 
     def __init__(self, text: str) -> None:
-        if len(text) > MAXIMUM_LENGTH:
-            raise ValueError(f"Expected {MAXIMUM_LENGTH} characters at most")
+        if len(text) > RECURRENCE_LENGTH:
+            raise ValueError(f"Expected {RECURRENCE_LENGTH} characters at most")
         self._parts: dict[str, str] = {}
         for part in text.strip().upper().removeprefix("RRULE:").split(";"):
             name, separator, value = part.partition("=")
@@ -80,7 +74,7 @@ class Rule:
             if name in self._parts:
                 raise ValueError(f"Expected {name} once")
             self._parts[name] = value
-        if self._parts.get("FREQ") not in _FREQUENCIES:
+        if self._parts.get("FREQ") not in _YEARS:
             raise ValueError("Expected FREQ to be DAILY, WEEKLY, MONTHLY or YEARLY")
         self._options = {name: _READERS[name](value) for name, value in self._parts.items() if name != "FREQ"}
         self._check()
@@ -115,6 +109,8 @@ class Rule:
             moment = wall.replace(tzinfo=zone).astimezone(UTC)
         except OverflowError:
             return None
+        if moment > LATEST:
+            return None
         skipped = moment.astimezone(zone).replace(tzinfo=None) != wall
         rest = self._parts | ({"COUNT": str(count - 1)} if count is not None else {})
         return Occurrence(
@@ -123,56 +119,99 @@ class Rule:
 
     def _first(self, start: datetime, zone: Any, *, inclusive: bool) -> datetime | None:
         """Return the rule's first time from a local time on, or the one after it; None where there is none in sight."""
-        if not any(self._allows(day) for day in _LEAP_YEAR):
-            return None
-        if self._parts["FREQ"] == "DAILY":
-            # dateutil takes seconds for years of days that nothing falls on
-            step = timedelta(days=self._options.get("INTERVAL", 1))
-            days = range(0 if inclusive else 1, int(_HORIZON_YEARS * 366 / min(step.days, 366)) + 2)
-            reachable = (start + step * number for number in days if start <= _LAST_START - step * number)
-            found = next((day for day in reachable if self._allows(day) and self._allows_weekday(day)), None)
-            if found is None:
-                return None
-            start, inclusive = found, True
-        first: datetime | None = self._rule(start, zone).after(start, inc=inclusive)
-        return first
-
-    def _allows(self, day: datetime) -> bool:
-        """Tell whether the rule may have a time on this day, as far as month and day of the month say."""
-        months, days = self._options.get("BYMONTH"), self._options.get("BYMONTHDAY")
-        if months is not None and day.month not in months:
-            return False
-        return days is None or day.day in days or day.day - monthrange(day.year, day.month)[1] - 1 in days
-
-    def _allows_weekday(self, day: datetime) -> bool:
-        weekdays = self._options.get("BYDAY")
-        return weekdays is None or any(day.weekday() == weekday.weekday for weekday in weekdays)
-
-    def _rule(self, start: datetime, zone: Any) -> rrule.rruleset:
-        frequency, years = _FREQUENCIES[self._parts["FREQ"]]
-        interval = self._options.get("INTERVAL", 1)
-        # a rule that never fires would be tried until the end of the calendar
-        last_year = min(start.year + int(_HORIZON_YEARS * max(1, interval * years)), _LAST_YEAR)
-        until = datetime(last_year, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
+        end = datetime(_LAST_YEAR, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
         if "UNTIL" in self._options:
-            until = min(until, _local_end(self._options["UNTIL"], zone))
-        weekdays = self._options.get("BYDAY", ())
-        # dateutil wants a day to be of both sorts where there are both, and RFC 5545 of one of them
-        sorts: list[list[Any]] = [[day for day in weekdays if bool(day.n) is numbered] for numbered in (False, True)]
-        rules = rrule.rruleset()
-        for sort in [sort for sort in sorts if sort] or [[]]:
-            rules.rrule(
-                rrule.rrule(
-                    frequency,
-                    dtstart=start,
-                    interval=interval,
-                    byweekday=sort or None,
-                    bymonthday=self._options.get("BYMONTHDAY"),
-                    bymonth=self._options.get("BYMONTH"),
-                    until=until,
-                )
-            )
-        return rules
+            end = _local_end(self._options["UNTIL"], zone)
+        first = start.date() if inclusive else _following(start.date())
+        if first is None or start > end or not self._is_possible():
+            return None
+        for days in self._periods(start.date()):
+            found = min((day for day in days if day >= first), default=None)
+            if found is not None:
+                occurrence = datetime.combine(found, start.time())
+                return occurrence if occurrence <= end else None
+        return None
+
+    def _is_possible(self) -> bool:
+        """Tell in microseconds that most of the rules that never occur do not."""
+        weekdays: list[_Weekday] = self._options.get("BYDAY", [])
+        if weekdays and self._counts_in_month and all(abs(day.number) > 5 for day in weekdays):
+            return False
+        months = self._options.get("BYMONTH", range(1, 13))
+        return any(self._days(_LEAP_YEAR, month) for month in months)
+
+    @property
+    def _counts_in_month(self) -> bool:
+        """Whether the number before a weekday counts within the month, not within the year."""
+        return self._parts["FREQ"] != "YEARLY" or "BYMONTH" in self._options
+
+    def _periods(self, start: date) -> Iterator[Iterable[date]]:
+        """Return the days of each period from the one of a day on, as far as the horizon."""
+        frequency, interval = self._parts["FREQ"], self._options.get("INTERVAL", 1)
+        years = int(RECURRENCE_YEARS * max(1, interval * _YEARS[frequency]))
+        last_year = min(start.year + years, _LAST_YEAR)
+        match frequency:
+            case "DAILY":
+                for year in range(start.year, last_year + 1):
+                    for month in range(1, 13):
+                        before = date(year, month, 1).toordinal() - start.toordinal() - 1
+                        days = (day for day in self._days(year, month) if (before + day) % interval == 0)
+                        yield [day for day in self._on_weekdays(year, month, days) if day >= start]
+            case "WEEKLY":
+                for monday in range(start.toordinal() - start.weekday(), date.max.toordinal() - 6, 7 * interval):
+                    week = [date.fromordinal(monday + day) for day in range(7)]
+                    if week[0].year > last_year:
+                        return
+                    yield [day for day in week if self._allows_in_week(day, start.weekday())]
+            case "MONTHLY":
+                for number in range(start.year * 12 + start.month - 1, last_year * 12 + 12, interval):
+                    yield self._matching_days(number // 12, number % 12 + 1, start.day)
+            case _:
+                for year in range(start.year, last_year + 1, interval):
+                    yield self._matching_days_of_year(year, start)
+
+    def _matching_days_of_year(self, year: int, start: date) -> list[date]:
+        given = self._options.keys() & {"BYDAY", "BYMONTHDAY"}
+        months = self._options.get("BYMONTH", range(1, 13) if given else [start.month])
+        return [day for month in months for day in self._matching_days(year, month, start.day)]
+
+    def _matching_days(self, year: int, month: int, default: int) -> list[date]:
+        """Return the days of a month on which the rule may occur; `default` alone where the rule names no day."""
+        if self._options.keys() & {"BYDAY", "BYMONTHDAY"}:
+            return self._on_weekdays(year, month, self._days(year, month))
+        return self._on_weekdays(year, month, [default] if default in self._days(year, month) else [])
+
+    def _days(self, year: int, month: int) -> Sequence[int]:
+        """Return the days of a month that BYMONTH and BYMONTHDAY allow."""
+        if month not in self._options.get("BYMONTH", (month,)):
+            return ()
+        last = monthrange(year, month)[1]
+        named = self._options.get("BYMONTHDAY")
+        if named is None:
+            return range(1, last + 1)
+        return sorted({day if day > 0 else day + last + 1 for day in named} & set(range(1, last + 1)))
+
+    def _on_weekdays(self, year: int, month: int, days: Iterable[int]) -> list[date]:
+        """Return those days of a month that BYDAY allows."""
+        weekdays: list[_Weekday] | None = self._options.get("BYDAY")
+        found = (date(year, month, day) for day in days)
+        return [day for day in found if weekdays is None or any(self._falls_on(day, each) for each in weekdays)]
+
+    def _falls_on(self, day: date, weekday: _Weekday) -> bool:
+        if day.weekday() != weekday.weekday:
+            return False
+        if weekday.number == 0:
+            return True
+        if self._counts_in_month:
+            place, length = day.day, monthrange(day.year, day.month)[1]
+        else:
+            place, length = day.timetuple().tm_yday, date(day.year, 12, 31).timetuple().tm_yday
+        return weekday.number in ((place - 1) // 7 + 1, -((length - place) // 7 + 1))
+
+    def _allows_in_week(self, day: date, default: int) -> bool:
+        """Tell whether a weekly rule occurs on a day of one of its weeks."""
+        weekdays = {weekday.weekday for weekday in self._options.get("BYDAY", ())} or {default}
+        return day.weekday() in weekdays and day.month in self._options.get("BYMONTH", (day.month,))
 
     def _check(self) -> None:
         frequency = self._parts["FREQ"]
@@ -180,7 +219,7 @@ class Rule:
             raise ValueError("Expected COUNT or UNTIL, not both")
         if frequency == "WEEKLY" and "BYMONTHDAY" in self._parts:
             raise ValueError("Expected no BYMONTHDAY in a weekly rule")
-        if frequency in ("DAILY", "WEEKLY") and any(day.n for day in self._options.get("BYDAY", ())):
+        if frequency in ("DAILY", "WEEKLY") and any(day.number for day in self._options.get("BYDAY", ())):
             raise ValueError("Expected a number before a weekday only in a monthly or yearly rule")
 
 
@@ -195,11 +234,16 @@ def _month_day(text: str) -> int:
     return -day if text.startswith("-") else day
 
 
-def _weekday(text: str) -> Any:
+def _weekday(text: str) -> _Weekday:
     match = _DAY.fullmatch(text)
     if match is None or (match[1] and not 1 <= abs(int(match[1])) <= 53):
         raise ValueError("Expected BYDAY to name weekdays, such as MO or -1FR")
-    return _WEEKDAYS[match[2]](int(match[1])) if match[1] else _WEEKDAYS[match[2]]
+    return _Weekday(_WEEKDAYS.index(match[2]), int(match[1] or 0))
+
+
+def _following(day: date) -> date | None:
+    """Return the day after, or None where the calendar ends."""
+    return None if day == date.max else day + timedelta(days=1)
 
 
 def _until(text: str) -> datetime:
@@ -225,8 +269,8 @@ def _local_end(until: datetime, zone: Any) -> datetime:
 
 
 _READERS: Final[Mapping[str, Any]] = {
-    "INTERVAL": lambda text: _number(1, MAXIMUM_INTERVAL, text),
-    "COUNT": lambda text: _number(1, MAXIMUM_COUNT, text),
+    "INTERVAL": lambda text: _number(1, RECURRENCE_INTERVAL, text),
+    "COUNT": lambda text: _number(1, RECURRENCE_COUNT, text),
     "UNTIL": _until,
     "BYDAY": lambda text: [_weekday(part) for part in text.split(",")],
     "BYMONTHDAY": lambda text: [_month_day(part) for part in text.split(",")],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -15,30 +14,28 @@ from odmantic import ObjectId
 
 from todo_service.bounds import APPLIED_CHANGES, PAGE_BYTES
 from todo_service.errors import Fault, Gone, Invalid, NotFound, QuotaExceeded, Stale
+from todo_service.executors import Budget, Executor
 from todo_service.optimistic import attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
-from todo_service.timestamps import now
+from todo_service.timestamps import is_kept, now
 from todo_service.todos import counts, dto
 from todo_service.todos.changes import BY_CHANGE, REMEMBERED, ChangeFeed, Place, Since
 from todo_service.todos.counts import count_history
 from todo_service.todos.documents import Step, Todo, TodoList
-from todo_service.todos.listing import Listing, is_id
-from todo_service.todos.query import Position, priority_rank
+from todo_service.todos.listing import Listing
+from todo_service.todos.query import Position
 from todo_service.todos.recurrence import Rule
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
-from todo_service.todos.words import fold, words_of
+from todo_service.todos.validation import NOT_KEPT, is_id, validate_fields
+from todo_service.todos.words import words_of
 
-TITLE_LENGTH: Final = 200
-TAGS: Final = 20
-TAG_LENGTH: Final = 50
-STEPS: Final = 100
+ResultT = TypeVar("ResultT")
 _SWEEP: Final = 200
 _DELETED_AT_ONCE: Final = 500
 _REPEATABLE: Final = timedelta(hours=25)
 """How long after a change it may be repeated with its `Idempotency-Key`, and a little more."""
 _PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
-_EARLIEST_DUE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPTIONAL: Final[dict[str, Any]] = {
     "description": "",
     "priority": "none",
@@ -70,6 +67,7 @@ class Todos:
         store: Where they are kept.
         owner: The account.
         time_zone: Returns the account's time zone, an IANA name.
+        rules: Works recurrence rules out; None where no rule is given and no todo completed.
         shared: What the todos of all accounts share in this process; a state of its own unless it is given.
 
     Attributes:
@@ -81,11 +79,13 @@ class Todos:
         store: DocumentStore,
         owner: ObjectId,
         time_zone: Callable[[], Awaitable[str]],
+        rules: Executor | None = None,
         shared: SharedState | None = None,
     ) -> None:
         self._store = store
         self._owner = owner
         self._time_zone = time_zone
+        self._rules = rules
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
         self._listing = Listing(store, owner)
@@ -107,50 +107,99 @@ class Todos:
         if identity is not None and (made := await self._made(identity)) is not None:
             return made
         document = self._document(todo, identity or ObjectId(), now())
-        await _check_fires(document.recurrence, document.due_at)
+        await self._check_fires(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
         async with self._quotas.todos.one(self._owner), self._tags_reserved(document.tags):
             await self._store.insert(document)
         self.shared.counting.count_later(self._owner, document.id, document.updated_at)
         return await self._settle_list(dto.Todo.of(document))
 
-    async def add(self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None]) -> list[Invalid | None]:
+    async def add(
+        self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None], executor: Executor
+    ) -> list[Invalid | None]:
         """Make many todos, in order. Each comes last in the manual order unless it says otherwise.
 
         Args:
             todos: What they are to be; the lists that they name are the account's.
             identities: Their ids, where the call may be repeated: a todo that is there already is not made again.
+            executor: Checks them in a thread, since that takes milliseconds for each of the largest.
 
         Returns:
             For each todo what is wrong with it, or None where it is there now.
         """
         moment = now()
-        answers: list[Invalid | None] = []
-        documents: list[Todo] = []
-        async with (
-            self._quotas.todos.room(self._owner, len(todos)) as room,
-            self._quotas.tags.writing(self._owner, patient=True) as tags,
-        ):
-            for todo, identity in zip(todos, identities, strict=True):
-                try:
-                    document = self._document(todo, identity or ObjectId(), moment, len(documents))
-                    await _check_fires(document.recurrence, document.due_at)
-                    if len(documents) == room:
-                        raise QuotaExceeded("todos", self._quotas.todos.limit)
-                    await tags.add(document.tags)
-                    documents.append(document)
-                    answers.append(None)
-                except Invalid as error:
-                    answers.append(error)
-                except QuotaExceeded as error:
-                    answers.append(Invalid([Fault("", str(error))]))
-            await self._insert_all(documents)
+        results = await executor.run(lambda budget: list(self._documents(todos, identities, moment, budget)))
+        answers = await self._insert_within_quotas(results)
+        documents = [
+            result
+            for result, answer in zip(results, answers, strict=True)
+            if isinstance(result, Todo) and answer is None
+        ]
         for document in documents:
             self.shared.counting.count_later(self._owner, document.id, moment)
         for list_id in {document.list_id for document in documents}:
             # it was deleted while its todos were written, and whoever deletes has passed by
             if list_id is not None and not await self._has_list(list_id):
                 await self.leave_list(list_id, delete=False)
+        return answers
+
+    def _documents(
+        self,
+        todos: Sequence[dto.TodoImport],
+        identities: Sequence[ObjectId | None],
+        moment: datetime,
+        budget: Budget,
+    ) -> Iterator[Todo | Invalid]:
+        """Return each new todo as it is stored, or what is wrong with it."""
+        place = 0
+        for todo, identity in zip(todos, identities, strict=True):
+            budget.check()
+            try:
+                document = self._document(todo, identity or ObjectId(), moment, place)
+                _require_occurrence(document.recurrence, document.due_at)
+            except Invalid as error:
+                yield error
+            else:
+                place += 1
+                yield document
+
+    async def _check_fires(self, recurrence: str | None, due_at: datetime | None) -> None:
+        """Check that a rule occurs on a due date or after it.
+
+        Raises:
+            Invalid: it does not.
+        """
+        if recurrence is not None and due_at is not None:
+            await self._work_out(lambda: _require_occurrence(recurrence, due_at))
+
+    async def _work_out(self, work: Callable[[], ResultT]) -> ResultT:
+        """Work a recurrence rule out in a thread: it takes milliseconds."""
+        assert self._rules is not None  # whoever gives a rule or completes a todo was given an executor
+        return await self._rules.run(lambda _: work(), self._owner)
+
+    async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Invalid | None]:
+        """Insert todos, and return for each what is wrong with it, or None where it is there now."""
+        answers: list[Invalid | None] = []
+        documents: list[Todo] = []
+        wanted = sum(isinstance(result, Todo) for result in results)
+        async with (
+            self._quotas.todos.room(self._owner, wanted) as room,
+            self._quotas.tags.writing(self._owner, patient=True) as tags,
+        ):
+            for result in results:
+                if isinstance(result, Invalid):
+                    answers.append(result)
+                    continue
+                try:
+                    if len(documents) == room:
+                        raise QuotaExceeded("todos", self._quotas.todos.limit)
+                    await tags.add(result.tags)
+                except QuotaExceeded as error:
+                    answers.append(Invalid([Fault("", str(error))]))
+                else:
+                    documents.append(result)
+                    answers.append(None)
+            await self._insert_all(documents)
         return answers
 
     async def _insert_all(self, documents: Sequence[Todo]) -> None:
@@ -176,7 +225,7 @@ class Todos:
         Raises:
             Invalid: a field breaks a rule.
         """
-        fields = _checked({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
+        fields = validate_fields({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
         # a new todo comes last in the manual order
         fields = {"position": moment.timestamp() * 1000 + place / 1000} | fields
         _check_together(fields, fields)
@@ -185,6 +234,9 @@ class Todos:
         if isinstance(todo, dto.TodoImport):
             if todo.completed_at is not None and not todo.completed:
                 raise Invalid([Fault("/completed_at", "Expected no such time of a todo that is not completed")])
+            for name in ("created_at", "completed_at"):
+                if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
+                    raise Invalid([Fault(f"/{name}", NOT_KEPT)])
             if todo.created_at is not UNSET:
                 created_at = min(todo.created_at, moment)
             if todo.completed_at is not None:
@@ -263,7 +315,7 @@ class Todos:
             NotFound: there is none with this id, or it is another account's.
         """
         given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
-        fields = _checked({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
+        fields = validate_fields({name: _OPTIONAL[name] if value is None else value for name, value in given.items()})
         await self._check_list(fields.get("list_id"))
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
@@ -271,7 +323,7 @@ class Todos:
             merged = _merged(todo, changes)
             _check_together(changes, merged)
             if {"recurrence", "due_at"} & changes.keys():
-                await _check_fires(merged["recurrence"], merged["due_at"])
+                await self._check_fires(merged["recurrence"], merged["due_at"])
             if "completed" in changes:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
@@ -291,8 +343,8 @@ class Todos:
                 return {}
             if todo.recurrence is not None and todo.due_at is not None:
                 zone = zoneinfo.ZoneInfo(await self._time_zone())
-                rule = Rule(todo.recurrence)
-                following = await asyncio.to_thread(rule.next, todo.due_at, todo.due_local, zone)
+                rule, due_at, local = Rule(todo.recurrence), todo.due_at, todo.due_local
+                following = await self._work_out(lambda: rule.next(due_at, local, zone))
                 if following is not None:
                     again = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
                     return {
@@ -495,75 +547,11 @@ def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
         raise Invalid([Fault(pointer, "Expected a due date where there is a recurrence")])
 
 
-async def _check_fires(recurrence: str | None, due_at: datetime | None) -> None:
-    """Check that a rule has a time from a due date on. Working it out may take a while, so it is done in a thread.
+def _require_occurrence(recurrence: str | None, due_at: datetime | None) -> None:
+    """Check that a rule occurs on a due date or after it. It takes milliseconds: call it in a thread.
 
     Raises:
-        Invalid: it never fires.
+        Invalid: it does not.
     """
-    if recurrence is None or due_at is None:
-        return
-    if not await asyncio.to_thread(Rule(recurrence).fires, due_at):
+    if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at):
         raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
-
-
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a todo's fields as they are stored, from those that a caller gave.
-
-    Raises:
-        Invalid: with every field that breaks a rule.
-    """
-    fields = {name: value for name, value in given.items() if value is not UNSET}
-    faults: list[Fault] = []
-    if "title" in fields:
-        fields["title"] = _checked_title(fields["title"], "/title", faults)
-        fields["title_key"] = fold(fields["title"])
-    if "priority" in fields:
-        fields["priority_rank"] = priority_rank(fields["priority"])
-    if fields.get("due_at") is not None and fields["due_at"] < _EARLIEST_DUE:
-        faults.append(Fault("/due_at", "Expected a moment in the years 1970 to 9999"))
-    if "tags" in fields:
-        fields["tags"] = list(dict.fromkeys(tag.strip() for tag in fields["tags"]))
-        faults += [
-            Fault(f"/tags/{index}", f"Expected 1 to {TAG_LENGTH} characters after trimming")
-            for index, tag in enumerate(given["tags"][: TAGS * 5])
-            if not 1 <= len(tag.strip()) <= TAG_LENGTH
-        ]
-        if len(fields["tags"]) > TAGS:
-            faults.append(Fault("/tags", f"Expected {TAGS} tags at most"))
-    if fields.get("list_id") is not None:
-        if is_id(fields["list_id"]):
-            fields["list_id"] = ObjectId(fields["list_id"])
-        else:
-            faults.append(Fault("/list_id", "There is no such list"))
-    if "steps" in fields:
-        fields["steps"] = _checked_steps(fields["steps"], faults)
-    if fields.get("recurrence") is not None:
-        try:
-            fields["recurrence"] = str(Rule(fields["recurrence"]))
-        except ValueError as error:
-            faults.append(Fault("/recurrence", str(error)))
-    if faults:
-        raise Invalid(faults)
-    return fields
-
-
-def _checked_title(text: str, pointer: str, faults: list[Fault]) -> str:
-    title = text.strip()
-    if not 1 <= len(title) <= TITLE_LENGTH:
-        faults.append(Fault(pointer, f"Expected 1 to {TITLE_LENGTH} characters after trimming"))
-    return title
-
-
-def _checked_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Step]:
-    if len(given) > STEPS:
-        faults.append(Fault("/steps", f"Expected {STEPS} steps at most"))
-        return []
-    steps: list[Step] = []
-    for index, step in enumerate(given):
-        title = _checked_title(step.title, f"/steps/{index}/title", faults)
-        identity = step.id if step.id is not UNSET else str(ObjectId())
-        if any(identity == other.id for other in steps):
-            faults.append(Fault(f"/steps/{index}/id", "Expected each id once"))
-        steps.append(Step(id=identity, title=title, completed=step.completed))
-    return steps

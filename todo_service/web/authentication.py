@@ -1,80 +1,137 @@
-"""Who is asking, and how often: the bearer token of a request (RFC 6750) and the rate limit of its route."""
+"""Who is asking, and how often: the bearer token of a request (RFC 6750) and the limits of its route."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar.enums import HttpMethod, ScopeType
 from litestar.routes import HTTPRoute
 
+from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
-from todo_service.errors import Forbidden, Unauthenticated
-from todo_service.web.limits import COUNTED_INSIDE, LIMIT, RateLimits, address_key
-from todo_service.web.problems import allow_header
+from todo_service.errors import Unauthenticated
+from todo_service.web.concurrency import ConcurrencyLimit
+from todo_service.web.limits import BUCKET, LIMIT, RateLimits, address_key, response_headers
+from todo_service.web.problems import ProblemError, allow_header
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 SESSION_ONLY: Final = "session_only"
 """The handler option of what an API key may not do."""
 PUBLIC: Final = "public"
 """The handler option that lets everyone in: `opt={PUBLIC: True}`."""
 
-Authenticate = Callable[[str], Awaitable[Caller]]
 
+class AuthenticationMiddleware:
+    """Lets a request through to its handler with the caller as its user, within the limits of its route.
 
-class Admission:
-    """Lets a request through to its handler with the caller as its user; a handler may be public, or unlimited.
-
-    Whoever is known is counted as that account; everyone else, and a bad token, as the address it comes from.
+    A caller who is known is counted as that account, before the store is asked whether the token is still good. Anyone
+    else is counted by the address, and so is a token that is not good: one that this process has never seen before the
+    store is asked about it.
 
     Args:
-        app: What comes next.
-        authenticate: Returns the caller for an access token, or raises `Unauthenticated`.
+        app: The next ASGI application.
+        credentials: Tells who a token speaks for.
         limits: The rate limits.
+        concurrency: How many requests of one client are served at a time.
     """
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate, limits: RateLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, credentials: Credentials, limits: RateLimits, concurrency: ConcurrencyLimit
+    ) -> None:
         self._app = app
-        self._authenticate = authenticate
+        self._credentials = credentials
         self._limits = limits
+        self._concurrency = concurrency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["method"] == HttpMethod.OPTIONS:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+        elif scope["method"] == HttpMethod.OPTIONS:
             await _tell_methods(scope, send)
+        elif scope["route_handler"].opt.get(PUBLIC):
+            await self._serve_anyone(scope, receive, send)
+        else:
+            await self._serve_caller(scope, receive, send)
+
+    async def _serve_anyone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        options = scope["route_handler"].opt
+        policy = options.get(LIMIT, "api")
+        if policy is None:
+            await self._app(scope, receive, send)
             return
-        if scope["type"] == ScopeType.HTTP:
-            options = scope["route_handler"].opt
-            limit = options.get(LIMIT, "api")
-            policy = None if limit == COUNTED_INSIDE else limit
-            headers = scope["state"].setdefault("headers", {})
-            if options.get(PUBLIC):
-                key = address_key(scope) if policy is not None else ""
-            else:
-                try:
-                    caller = await self._authenticate(bearer_token(scope))
-                except Unauthenticated:
-                    await self._limits.hit("api", address_key(scope), headers)
-                    raise
-                scope["user"] = caller
-                _require_scope(caller, scope["method"], options)
-                key = f"user:{caller.user_id}"
-            if policy is not None:
-                await self._limits.hit(policy, key, headers)
-        await self._app(scope, receive, send)
+        key = address_key(scope, options.get(BUCKET, "address"))
+        await self._limits.hit(policy, key, response_headers(scope))
+        async with self._concurrency.slot(key):
+            await self._app(scope, receive, send)
+
+    async def _serve_caller(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        options = scope["route_handler"].opt
+        headers = response_headers(scope)
+        token, caller = await self._identify(scope, headers)
+        key = f"user:{caller.user_id}"
+        await self._limits.hit(options.get(LIMIT, "api"), key, headers)
+        async with self._concurrency.slot(key):
+            try:
+                caller = await self._credentials.authenticate(token)
+            except Unauthenticated:
+                await self._limits.hit("api", address_key(scope), headers)
+                raise
+            scope["user"] = caller
+            _require_scope(caller, scope["method"], options)
+            await self._app(scope, receive, send)
+
+    async def _identify(self, scope: Scope, headers: dict[str, str]) -> tuple[str, Caller]:
+        """Return the token of a request, and who it was issued to; a bad one is counted by the address.
+
+        Raises:
+            Unauthenticated: there is no token, or it is not good.
+            ProblemError: 429, too many bad ones came from the address.
+        """
+        try:
+            token = bearer_token(scope)
+            caller = self._credentials.identify(token)
+        except Unauthenticated:
+            await self._limits.hit("api", address_key(scope), headers)
+            raise
+        if caller is None:
+            async with self._limits.reserving(headers, Unauthenticated) as reservation:
+                await reservation.take("api", address_key(scope))
+                caller = await self._credentials.authenticate(token)
+        return token, caller
 
 
 def _require_scope(caller: Caller, method: str, options: Mapping[str, Any]) -> None:
     """Refuse what an API key may not do.
 
     Raises:
-        Forbidden: the key may only read, or no key may do this.
+        ProblemError: 403, the key may only read, or no key may do this.
     """
     if caller.key_scope == "read" and method != HttpMethod.GET:
-        raise Forbidden("this API key may only read")
-    if caller.key_scope is not None and options.get(SESSION_ONLY):
-        raise Forbidden("this needs a session: sign in with the password, not with an API key")
+        raise insufficient_scope("this API key may only read")
+    if options.get(SESSION_ONLY):
+        require_session(caller, "this")
+
+
+def require_session(caller: Caller, action: str) -> None:
+    """Refuse an API key.
+
+    Args:
+        caller: Who is asking.
+        action: What needs a session, as the subject of a sentence.
+
+    Raises:
+        ProblemError: 403, the caller is an API key.
+    """
+    if caller.key_scope is not None:
+        raise insufficient_scope(f"{action} needs a session: sign in with the password, not with an API key")
+
+
+def insufficient_scope(detail: str) -> ProblemError:
+    """Return the problem of a token that may not do what it is used for (RFC 6750, section 3.1)."""
+    return ProblemError("forbidden", detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
 
 
 async def _tell_methods(scope: Scope, send: Send) -> None:

@@ -19,6 +19,8 @@ import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import LitestarException
 
+from todo_service.web.addresses import client_network
+from todo_service.web.log_limit import LogLimit
 from todo_service.web.problems import MEDIA_TYPE, ClientGone, problem_named, problem_of, problem_of_status
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ _EVERYWHERE: Final = (
     (b"referrer-policy", b"no-referrer"),
 )
 _PROBLEM_TYPE: Final = MEDIA_TYPE.encode()
+_UNMETERED: Final = frozenset({"-", "/health/live", "/health/ready"})
+"""Routes that no rate limit bounds in the log."""
 access_log = structlog.get_logger("todo_service.requests")
 
 
@@ -47,8 +51,10 @@ class Boundary:
         allowed_hosts: The `Host` names that are served, `*.` for any below a domain; none named: any.
         proxies: The proxies that are believed, if there are any.
         tracing: Makes a span of every request, if there is any.
+        headers: Further headers of every response.
 
     Attributes:
+        headers: As given.
         draining: Whether the service is stopping: readiness says so, and connections are no longer kept alive.
     """
 
@@ -59,7 +65,10 @@ class Boundary:
         allowed_hosts: Sequence[str] = (),
         proxies: Proxies | None = None,
         tracing: Tracing | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
+        self.headers = headers
+        self._log_limit = LogLimit()
         self._app = app
         self._metrics = metrics
         self._proxies = proxies
@@ -127,14 +136,16 @@ class Boundary:
             route = scope.get("path_template") or "-"
             seconds = time.perf_counter() - started
             self._metrics.answered(method, route, response.status, seconds)
-            access_log.info(
-                "request",
-                method=method,
-                route=route,
-                status=response.status or None,
-                milliseconds=round(seconds * 1000, 2),
-                user=str(caller.user_id) if caller is not None else None,
-            )
+            limited = response.status == 429 or route in _UNMETERED
+            if not limited or self._log_limit.allows(client_network(scope)):
+                access_log.info(
+                    "request",
+                    method=method,
+                    route=route,
+                    status=response.status or None,
+                    milliseconds=round(seconds * 1000, 2),
+                    user=str(caller.user_id) if caller is not None else None,
+                )
             if span is not None:
                 span.end(method, route, response.status)
             structlog.contextvars.unbind_contextvars("request_id", "trace_id")
@@ -199,6 +210,7 @@ class _Response:
         names = {name.lower() for name, _ in headers}
         further = [(b"x-request-id", state["request_id"].encode()), *_EVERYWHERE]
         further += [(name.lower().encode(), text.encode()) for name, text in state["headers"].items()]
+        further += [pair for pair in self._boundary.headers if pair not in headers]
         if b"content-security-policy" not in names:
             further.append((b"content-security-policy", API_POLICY))
         if b"cache-control" not in names and self._scope["path"].startswith("/v1"):

@@ -28,6 +28,7 @@ import msgspec
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
+from todo_service.fields import SHOWN
 from todo_service.timestamps import Timestamp
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY
 from todo_service.web.idempotency import IDEMPOTENT
@@ -203,6 +204,7 @@ def _components(
         if not schema.get("required"):
             schema.pop("required", None)
         for part in _parts(schema):
+            _show(part)
             _simplify(part)
             _hoist(part, hoisted)
     for schema in hoisted.values():
@@ -273,6 +275,15 @@ def _parts(schema: Json) -> Iterator[Json]:
         if isinstance(part, dict):
             yield from _parts(part)
             yield part
+
+
+def _show(schema: Json) -> None:
+    """Show the bounds that hold after trimming in place of those of the type."""
+    for name, value in schema.pop(SHOWN, {}).items():
+        if value is None:
+            del schema[name]
+        else:
+            schema[name] = value
 
 
 def _simplify(schema: Json) -> None:
@@ -463,7 +474,13 @@ def _failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set
 def _failure(status: int) -> Json:
     """Return the response of all problems that have a status."""
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
-    headers += {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    headers += {
+        401: ["WWW-Authenticate"],
+        403: ["WWW-Authenticate"],
+        405: ["Allow"],
+        429: ["Retry-After"],
+        503: ["Retry-After"],
+    }.get(status, [])
     examples = {}
     for name, kind in PROBLEMS.items():
         if kind.status == status:

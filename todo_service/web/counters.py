@@ -6,6 +6,9 @@ a call of its own, and a read is to cost one store call. So a process takes a fe
 the limit. What is leased is counted as used, so all processes together never allow more in a window than the limit;
 what a process leased in one window it may still spend in the next. A limit below 80, and whatever is asked for exactly,
 is never leased.
+
+Clients choose the keys: a flood from many addresses must not become a flood of calls to MongoDB. So a process makes a
+bounded number of calls a second, and counts what goes beyond by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import Final, NamedTuple, Protocol
+from collections import deque
+from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -24,17 +28,18 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
+from todo_service.bounds import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
 from todo_service.store.mongodb import DEFAULT_DATABASE
 
 ANSWER_SECONDS: Final = 0.5
 """How long a request waits for the shared counter at most."""
 APART_SECONDS: Final = 5.0
 """How long a process counts by itself before it asks a shared counter that did not answer again."""
-_LEASES: Final = 20_000
+_SAMPLE: Final = 8
+"""How many windows a new one is weighed against."""
 _LEASE_FIRST: Final = 150
 _LEASE_MOST: Final = 40
 _REMEMBERED_SECONDS: Final = 1.0
-_SWEEP_FROM: Final = 1000
 logger = structlog.get_logger(__name__)
 
 
@@ -45,11 +50,13 @@ class Standing(NamedTuple):
         allowed: Whether the request is allowed.
         remaining: How many more are.
         seconds: After how many seconds there will be more.
+        counted_in: Where the request was counted, so that it is given back there.
     """
 
     allowed: bool
     remaining: int
     seconds: int
+    counted_in: Literal["process", "lease", "store"] = "process"
 
 
 class Counter(Protocol):
@@ -65,8 +72,15 @@ class Counter(Protocol):
             exact: Whether it matters that not one more is allowed, whatever it costs.
         """
 
-    async def give_back(self, item: RateLimitItem, policy: str, key: str) -> None:
-        """Take back a request that was counted exactly."""
+    async def give_back(self, item: RateLimitItem, policy: str, key: str, taken: Standing) -> None:
+        """Take back a request that was counted.
+
+        Args:
+            item: As in `take`.
+            policy: As in `take`.
+            key: As in `take`.
+            taken: What `take` returned.
+        """
 
     def close(self) -> None:
         """Let go of everything."""
@@ -75,13 +89,24 @@ class Counter(Protocol):
 class SlidingWindows(MemoryStorage):
     """The library's storage in memory, with sliding windows that cost one look-up; for one thread.
 
-    Its own ones are two counters each, with a look at every counter there is, in a thread that starts every 10 ms.
+    The library's own windows are two counters each, and a thread that scans all counters every 10 ms.
+
+    Clients choose the keys, so their number is bounded. Each new window takes the place of expired ones. Where none
+    has expired and the table is full, it replaces the window with the smallest count among the next few in turn. So
+    nobody can reset a window that is nearly used up by filling the table with others: each of those counts one request.
+
+    Args:
+        most: How many windows are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = COUNTER_WINDOWS) -> None:
         super().__init__()
+        self._most = most
         self._windows: dict[str, tuple[int, int, int, float]] = {}
-        self._sweep_at = _SWEEP_FROM
+        self._turn: deque[str] = deque()
+
+    def __len__(self) -> int:
+        return len(self._windows)
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count if the limit allows it."""
@@ -89,9 +114,9 @@ class SlidingWindows(MemoryStorage):
         before, before_seconds, count, seconds = self._at(key, expiry, moment)
         if int(before * before_seconds / expiry + count) + amount > limit:
             return False
-        if len(self._windows) >= self._sweep_at and key not in self._windows:
-            self._windows = {name: found for name, found in self._windows.items() if found[3] > moment}
-            self._sweep_at = max(_SWEEP_FROM, 2 * len(self._windows))
+        if key not in self._windows:
+            self._make_room(moment)
+            self._turn.append(key)
         self._windows[key] = int(moment / expiry), before, max(0, count + amount), moment + seconds
         return True
 
@@ -101,7 +126,23 @@ class SlidingWindows(MemoryStorage):
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget both windows; they are of the same length always, as it is a part of the key."""
-        self._windows.pop(key, None)
+        if self._windows.pop(key, None) is not None:
+            self._turn.remove(key)
+
+    def _make_room(self, moment: float) -> None:
+        """Drop the expired windows among the next few, or the least one of them if the table is full."""
+        kept = []
+        for _ in range(min(_SAMPLE, len(self._turn))):
+            key = self._turn.popleft()
+            if self._windows[key][3] > moment:
+                kept.append(key)
+            else:
+                del self._windows[key]
+        if len(self._windows) >= self._most:
+            least = min(kept, key=lambda key: self._windows[key][1] + self._windows[key][2])
+            kept.remove(least)
+            del self._windows[least]
+        self._turn.extend(kept)
 
     def _at(self, key: str, expiry: int, moment: float) -> tuple[int, float, int, float]:
         window, before, count, _ = self._windows.get(key, (0, 0, 0, 0.0))
@@ -123,7 +164,7 @@ class LocalCounter:
         allowed = self._limiter.hit(item, policy, key)
         return _standing(allowed, self._limiter.get_window_stats(item, policy, key))
 
-    async def give_back(self, item: RateLimitItem, policy: str, key: str) -> None:
+    async def give_back(self, item: RateLimitItem, policy: str, key: str, taken: Standing) -> None:
         """See `Counter.give_back`."""
         self._limiter.hit(item, policy, key, cost=-1)
 
@@ -150,7 +191,7 @@ class _Lease:
         seconds = max(1, math.ceil(self.resets - moment))
         if self.left and moment < self.until:
             self.left -= 1
-            return Standing(True, self.remaining + self.left, seconds)
+            return Standing(True, self.remaining + self.left, seconds, "lease")
         if moment < self.refused_until:
             return Standing(False, 0, seconds)
         return None
@@ -170,6 +211,8 @@ class SharedCounter:
         self._storage: MongoDBStorage | None = None
         self._leases: dict[tuple[str, str], _Lease] = {}
         self._apart_until = 0.0
+        self._second = 0
+        self._calls = 0
 
     async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> Standing:
         """See `Counter.take`."""
@@ -182,19 +225,25 @@ class SharedCounter:
             moment = time.monotonic()
             if (known := lease.spend(moment)) is not None:
                 return known
-            if moment >= self._apart_until:
+            if self._may_call(moment):
                 try:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         size = min(most, lease.size * 2) if moment < lease.until else first
-                        return await self._take(lease, item, policy, key, max(1, size))
+                        found = await self._take(lease, item, policy, key, max(1, size))
+                        return found._replace(counted_in="store" if exact else "lease")
                 except Exception as error:  # whatever a driver raises, a limit must not fail a request
                     self._fall_apart(error)
             return await self._local.take(item, policy, key, exact=exact)
 
-    async def give_back(self, item: RateLimitItem, policy: str, key: str) -> None:
+    async def give_back(self, item: RateLimitItem, policy: str, key: str, taken: Standing) -> None:
         """See `Counter.give_back`."""
-        if time.monotonic() >= self._apart_until:
-            self._lease(policy, key).refused_until = 0.0
+        lease = self._lease(policy, key)
+        lease.refused_until = 0.0
+        if taken.counted_in == "lease":
+            lease.left += 1
+        elif taken.counted_in == "process":
+            await self._local.give_back(item, policy, key, taken)
+        elif time.monotonic() >= self._apart_until:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._shared().hit(item, policy, key, cost=-1)
@@ -245,10 +294,19 @@ class SharedCounter:
     def _lease(self, policy: str, key: str) -> _Lease:
         lease = self._leases.get((policy, key))
         if lease is None:
-            if len(self._leases) >= _LEASES:
+            if len(self._leases) >= COUNTER_LEASES:
                 self._leases.pop(next(iter(self._leases)))
             lease = self._leases[policy, key] = _Lease()
         return lease
+
+    def _may_call(self, moment: float) -> bool:
+        """Return whether a call to MongoDB may be made now, and count it."""
+        if moment < self._apart_until:
+            return False
+        if int(moment) != self._second:
+            self._second, self._calls = int(moment), 0
+        self._calls += 1
+        return self._calls <= SHARED_COUNTER_CALLS
 
     def _fall_apart(self, error: Exception) -> None:
         self._apart_until = time.monotonic() + APART_SECONDS

@@ -7,22 +7,29 @@ from typing import TYPE_CHECKING, Final
 
 from litestar.enums import ScopeType
 
+from todo_service.bounds import RESPONSE_SECONDS
 from todo_service.web.problems import STORE_RETRY_SECONDS, ProblemError
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
     from litestar.types.asgi_types import ReceiveMessage
 
-ANSWER_SECONDS: Final = 4.0
 UNHURRIED: Final = "unhurried"
 """The handler option of what takes as long as it has to do, as long as the store answers each call in time."""
 _LOOK_SECONDS: Final = 0.25
 
 
 class Watch:
-    """Looks now and then at all requests whose answers have not begun: a timer for each of them costs more."""
+    """Looks now and then at all requests whose answers have not begun: a timer for each of them costs more.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: How long an answer may take to begin.
+        interval: Seconds between two looks.
+    """
+
+    def __init__(self, seconds: float = RESPONSE_SECONDS, interval: float = _LOOK_SECONDS) -> None:
+        self.seconds = seconds
+        self._interval = interval
         self._waiting: set[_Answer] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -30,7 +37,7 @@ class Watch:
         """Look at an answer from now on."""
         self._waiting.add(answer)
         if self._timer is None:
-            self._timer = answer.loop.call_later(_LOOK_SECONDS, self._look)
+            self._timer = answer.loop.call_later(self._interval, self._look)
 
     def discard(self, answer: _Answer) -> None:
         """Look at an answer no longer."""
@@ -40,7 +47,7 @@ class Watch:
         for answer in list(self._waiting):
             answer.look()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_LOOK_SECONDS, self._look) if self._waiting else None
+        self._timer = loop.call_later(self._interval, self._look) if self._waiting else None
 
 
 class Deadline:
@@ -93,7 +100,7 @@ class _Answer:
         self._task = task
         self._cancelling = task.cancelling()
         self._late = False
-        self._left = ANSWER_SECONDS
+        self._left = watch.seconds
         self._since: float | None = self.loop.time()
 
     async def receive(self) -> ReceiveMessage:

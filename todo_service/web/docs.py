@@ -16,7 +16,6 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from todo_service.web.authentication import PUBLIC
-from todo_service.web.limits import LIMIT
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -50,7 +49,7 @@ class DocsController(Controller):
     """The docs page and its files."""
 
     path = "/docs"
-    opt = {PUBLIC: True, LIMIT: None}
+    opt = {PUBLIC: True}
     include_in_schema = False
 
     @get("/", media_type="text/html")

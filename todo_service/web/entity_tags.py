@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from litestar import Response
 
+from todo_service.bounds import ENTITY_TAGS
 from todo_service.web.problems import invalid_parameter
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ def _header(request: Request[Any, Any, Any], name: str) -> str | None:
 
 
 def _tags(header: str, name: str) -> list[tuple[str, str]]:
-    found = []
+    found: list[tuple[str, str]] = []
     position = 0
     while position < len(header):
+        if len(found) == ENTITY_TAGS:
+            raise invalid_parameter(name, f"Expected {ENTITY_TAGS} entity tags at most")
         match = _TAG.match(header, position)
         if match is None:
             raise invalid_parameter(name, 'Expected entity tags, such as "3"')

@@ -1,59 +1,72 @@
 """`Idempotency-Key`: a POST that is sent again has one effect (draft-ietf-httpapi-idempotency-key-header).
 
-What is stored of a request is written before it is carried out, under an id that is made from the account and the key,
-so of concurrent twins the store lets one in. With it stands a seed, from which every id is made that the request gives
-(`identity_of`). So when a crash comes between the effect and the record of its answer, the repeat makes the same ids,
-and finds the first effect instead of making a second one.
+A record is inserted before the request is carried out, under an id made from the account and the key, so that the store
+admits one of several concurrent twins. The record holds a random seed, from which the ids of all effects are derived
+(`identity_of`). When a crash comes between an effect and the record of its answer, the repeat derives the same ids and
+finds the first effect instead of making a second one.
+
+A request without an account, such as a registration, shares its key with strangers. The id of its record is therefore
+made from the request as well: another body is another record. That id is keyed with SECRET_KEY, because the body may
+hold a password; after a rotation the record is found under the previous key. Nothing else depends on SECRET_KEY but
+the secrets that a request creates (`derive_secret`), and the record names the key that they are derived with.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from litestar.enums import ScopeType
 from odmantic import Index, Model, ObjectId
 from pymongo import IndexModel
 
+from todo_service.bounds import IDEMPOTENCY_SECONDS, LEASE_SECONDS
 from todo_service.fields import text_without
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
-from todo_service.web.deadline import UNHURRIED
+from todo_service.web.fingerprints import digest_request
+from todo_service.web.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
 from todo_service.web.problems import ProblemError, invalid_parameter
+from todo_service.web.replays import ON_REPLAY
 from todo_service.web.requests import ApiRequest
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 IDEMPOTENT: Final = "idempotent"
-"""The handler option of what takes an `Idempotency-Key`: True, or `RERUN`."""
+"""The handler option of operations that take an `Idempotency-Key`: True, or `RERUN`."""
 RERUN: Final = "rerun"
 """The answer holds a secret and is not stored: a repeat is carried out again, and finds the first effect."""
-REMEMBERED: Final = timedelta(hours=24)
-LEASE: Final = timedelta(seconds=8)
-LONG_LEASE: Final = timedelta(seconds=60)
-"""How long a request, and an unhurried one, may take before it is taken for one that a crash broke off."""
+_LEASE: Final = timedelta(seconds=LEASE_SECONDS)
+_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS)
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
-_KEPT: Final = (b"content-type", b"location", b"etag")
+_KEPT_HEADERS: Final = (b"content-type", b"location", b"etag")
 _ID_BYTES: Final = 12
+_ADMISSION_ATTEMPTS: Final = 5
 
 
 class IdempotentRequest(Model):
-    """What is remembered of a request with a key. Its id is made from the account and the key.
+    """The record of a request with a key. Its id is made from the account and the key.
 
-    `started_at` is None when nobody is carrying it out; `status` is None as long as it has no answer.
+    `status` is None until there is an answer. `holder` is the attempt that is carrying the request out, None when
+    nobody is; its lease began or was renewed at `renewed_at`. `secret_key_id` names the secret key that secrets are
+    derived with.
     """
 
     owner: ObjectId | None
     fingerprint: bytes
     seed: bytes
-    started_at: datetime | None
+    secret_key_id: bytes
+    holder: ObjectId | None
+    renewed_at: datetime
     status: int | None = None
     headers: list[str] = []
     body: bytes = b""
@@ -73,170 +86,250 @@ class IdempotentRequest(Model):
     __str__ = __repr__
 
 
+class _Attempt(NamedTuple):
+    """An admitted request.
+
+    Attributes:
+        record: Its record; where it has a status, the request has been answered before.
+        first: Whether no other attempt was made before, so that nothing can have been done yet.
+    """
+
+    record: IdempotentRequest
+    first: bool
+
+    @property
+    def answered(self) -> bool:
+        return self.record.status is not None
+
+
 class Idempotency:
-    """Lets a request with a key be carried out once; comes after whoever asks is known.
+    """Middleware that carries a request with a key out once; it comes after authentication.
 
     Args:
-        app: What comes next.
-        store: Where requests are remembered.
+        app: The next application.
+        store: The store of the records.
         keys: The service's secret keys, the present one first.
     """
 
     def __init__(self, app: ASGIApp, store: DocumentStore, keys: Sequence[bytes]) -> None:
         self._app = app
         self._store = store
-        self._key = hmac.digest(keys[0], b"todo-service idempotency", "sha256")
+        derived = [hmac.digest(key, b"todo-service idempotency", "sha256") for key in keys]
+        self._secret_keys = {hashlib.sha256(key).digest()[:8]: key for key in derived}
+        self._present_key_id = next(iter(self._secret_keys))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         mode = scope["route_handler"].opt.get(IDEMPOTENT) if scope["type"] == ScopeType.HTTP else None
-        key = _key_of(scope) if mode else None
+        key = _read_key(scope) if mode else None
         if key is None:
             await self._app(scope, receive, send)
             return
         request = ApiRequest(scope, receive, send)
         # Litestar keeps the body for the handler
-        body = await request.body()
+        digest = await digest_request(scope, await request.body())
         caller = scope.get("user")
-        owner = caller.user_id if caller is not None else None
-        lease = LONG_LEASE if scope["route_handler"].opt.get(UNHURRIED) else LEASE
-        record, answered = await self._admit(owner, key, self._fingerprint(scope, body), lease)
-        if answered and mode != RERUN:
-            await _replay(record, send)
-            return
-        scope["state"]["seed"] = hmac.digest(self._key, record.seed + key, "sha256")
-        response = _Response(send, replayed=answered)
-        try:
-            await self._app(scope, receive, response)
-        except Exception:
-            await self._finish(record, response, stored=mode != RERUN)
-            raise
-        # an answer of the service's own failure is no answer: the key is free for another try at once; where the
-        # request was broken off it may still be carried out, so that the key is free when its lease has ended
-        await self._finish(record, response, stored=mode != RERUN)
-        await response.release()
+        attempt = await self._admit(caller.user_id if caller is not None else None, key, digest)
+        scope["state"]["idempotency"] = _Seeds(attempt.record.seed, self._derive_seed(attempt.record, key))
+        if not attempt.answered:
+            await self._carry_out(attempt, scope, receive, send, stored=mode != RERUN)
+        elif mode == RERUN:
+            await self._app(scope, receive, partial(_send_replayed, send))
+        else:
+            await self._replay(attempt.record, request, send)
 
-    async def _admit(
-        self, owner: ObjectId | None, key: bytes, fingerprint: bytes, lease: timedelta
-    ) -> tuple[IdempotentRequest, bool]:
-        """Return the request's record, and whether it has been answered; else it is ours to carry out.
+    async def _admit(self, owner: ObjectId | None, key: bytes, digest: bytes) -> _Attempt:
+        """Return an attempt that may be carried out, or that has been answered.
 
         Raises:
-            ProblemError: 409, it is being carried out; 422, the key was used for another request.
+            ProblemError: 409, another attempt is being carried out; 422, the key was used for another request.
         """
-        account = owner.binary if owner is not None else b""
-        digest = hmac.digest(self._key, len(account).to_bytes(1, "big") + account + key, "sha256")
-        record_id = ObjectId(digest[:_ID_BYTES])
-        while True:
-            moment = now()
-            record = IdempotentRequest(
-                id=record_id,
-                owner=owner,
-                fingerprint=fingerprint,
-                seed=secrets.token_bytes(32),
-                started_at=moment,
-                expires_at=moment + REMEMBERED,
-            )
+        record_id = await self._find_record_id(owner, key, digest)
+        watched = False
+        for _ in range(_ADMISSION_ATTEMPTS):
+            record = self._new_record(record_id, owner, digest)
             try:
                 await self._store.insert(record)
             except DuplicateDocument:
                 found = await self._store.get(IdempotentRequest, IdempotentRequest.id == record_id)
             else:
-                return record, False
-            if found is None:
+                return _Attempt(record, first=True)
+            moment = record.renewed_at
+            if found is None or await self._delete_expired(found, moment):
                 continue
-            if found.expires_at <= moment:
-                await self._store.delete(
-                    IdempotentRequest, IdempotentRequest.id == record_id, IdempotentRequest.seed == found.seed
-                )
-                continue
-            if not hmac.compare_digest(found.fingerprint, fingerprint):
+            if not hmac.compare_digest(found.fingerprint, _fingerprint(found.seed, owner, digest)):
                 raise invalid_parameter("Idempotency-Key", "this key was used for another request")
             if found.status is not None:
-                # a member of MongoDB that was cut off may show what will be taken back; a write tells
-                kept = await self._store.update(
-                    IdempotentRequest,
-                    IdempotentRequest.id == record_id,
-                    IdempotentRequest.seed == found.seed,
-                    IdempotentRequest.status == found.status,
-                    changes={},
-                )
-                if kept is None:
-                    continue
-                return kept, True
-            # whichever way the clock was set meanwhile
-            if found.started_at is not None and abs(moment - found.started_at) < lease:
-                raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
-            taken = await self._store.update(
-                IdempotentRequest,
-                IdempotentRequest.id == record_id,
-                IdempotentRequest.seed == found.seed,
-                IdempotentRequest.started_at == found.started_at,
-                IdempotentRequest.status == None,  # noqa: E711  # an expression
-                changes={"started_at": moment},
-            )
-            if taken is not None:
-                return taken, False
+                if (confirmed := await self._confirm(found)) is not None:
+                    return _Attempt(confirmed, first=False)
+                continue
+            if found.holder is not None:
+                if watched or abs(moment - found.renewed_at) < _LEASE:
+                    raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
+                watched = True
+                await asyncio.sleep(TAKEOVER_SECONDS)
+            if (taken := await self._take_over(found)) is not None:
+                return _Attempt(taken, first=False)
+        raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
 
-    async def _finish(self, record: IdempotentRequest, response: _Response, *, stored: bool) -> None:
-        changes: dict[str, Any] = {"started_at": None}
-        if 0 < response.status < 500:
+    async def _find_record_id(self, owner: ObjectId | None, key: bytes, digest: bytes) -> ObjectId:
+        if owner is not None:
+            return ObjectId(hashlib.sha256(b"todo-service idempotency" + owner.binary + key).digest()[:_ID_BYTES])
+        ids = [
+            ObjectId(hmac.digest(secret_key, digest + key, "sha256")[:_ID_BYTES])
+            for secret_key in self._secret_keys.values()
+        ]
+        for previous_id in ids[1:]:
+            if await self._store.get(IdempotentRequest, IdempotentRequest.id == previous_id) is not None:
+                return previous_id
+        return ids[0]
+
+    def _new_record(self, record_id: ObjectId, owner: ObjectId | None, digest: bytes) -> IdempotentRequest:
+        moment = now()
+        seed = secrets.token_bytes(32)
+        return IdempotentRequest(
+            id=record_id,
+            owner=owner,
+            fingerprint=_fingerprint(seed, owner, digest),
+            seed=seed,
+            secret_key_id=self._present_key_id,
+            holder=ObjectId(),
+            renewed_at=moment,
+            expires_at=moment + _LIFETIME,
+        )
+
+    async def _delete_expired(self, found: IdempotentRequest, moment: datetime) -> bool:
+        """Delete a record that has expired, and return whether it had."""
+        if found.expires_at > moment:
+            return False
+        await self._store.delete(
+            IdempotentRequest, IdempotentRequest.id == found.id, IdempotentRequest.seed == found.seed
+        )
+        return True
+
+    async def _confirm(self, found: IdempotentRequest) -> IdempotentRequest | None:
+        """Return an answered record once it is durable: a cut-off member of MongoDB may show what is rolled back."""
+        return await self._store.update(
+            IdempotentRequest,
+            IdempotentRequest.id == found.id,
+            IdempotentRequest.seed == found.seed,
+            IdempotentRequest.status == found.status,
+            changes={},
+        )
+
+    async def _take_over(self, found: IdempotentRequest) -> IdempotentRequest | None:
+        """Take the lease of a record that nobody holds, or whose holder has not renewed it; None if it has changed."""
+        return await self._store.update(
+            IdempotentRequest,
+            IdempotentRequest.id == found.id,
+            IdempotentRequest.seed == found.seed,
+            IdempotentRequest.holder == found.holder,
+            IdempotentRequest.renewed_at == found.renewed_at,
+            IdempotentRequest.status == None,  # noqa: E711  # an expression
+            changes={"holder": ObjectId(), "renewed_at": now()},
+        )
+
+    async def _carry_out(self, attempt: _Attempt, scope: Scope, receive: Receive, send: Send, *, stored: bool) -> None:
+        response = _BufferedResponse()
+        record = attempt.record
+        try:
+            async with hold_lease(partial(self._update_held, record, {}, renew=True)):
+                await self._app(scope, receive, response.buffer)
+        except LeaseLostError:
+            raise ProblemError(
+                "in-progress", "another attempt is carrying out this request", headers={"Retry-After": "1"}
+            ) from None
+        except Exception:
+            await self._update_held(record, {"holder": None})
+            raise
+        # a cancelled request keeps its lease: a write that was under way may still be carried out
+        await self._finish(attempt, response, stored=stored)
+        for message in response.messages:
+            await send(message)
+
+    async def _finish(self, attempt: _Attempt, response: _BufferedResponse, *, stored: bool) -> None:
+        record = attempt.record
+        if 400 <= response.status < 500 and attempt.first:
+            # nothing was done, so that the key is free, also for another request
+            await self._store.delete(IdempotentRequest, *_held_by(record))
+            return
+        changes: dict[str, Any] = {"holder": None}
+        if 0 < response.status < 400:
             changes["status"] = response.status
             if stored:
                 changes["headers"] = [
-                    f"{name.decode()}: {value.decode('latin-1')}" for name, value in response.headers if name in _KEPT
+                    f"{name.decode()}: {value.decode('latin-1')}"
+                    for name, value in response.headers
+                    if name in _KEPT_HEADERS
                 ]
                 changes["body"] = zlib.compress(response.body, 1)
-        await self._store.update(
-            IdempotentRequest,
-            IdempotentRequest.id == record.id,
-            IdempotentRequest.seed == record.seed,
-            changes=changes,
-        )
+        await self._update_held(record, changes)
 
-    def _fingerprint(self, scope: Scope, body: bytes) -> bytes:
-        # keyed, since a body may hold a password
-        parts = (scope["path"].encode(), scope["query_string"], body)
-        return hmac.digest(self._key, b"".join(len(part).to_bytes(4, "big") + part for part in parts), "sha256")
+    async def _update_held(self, record: IdempotentRequest, changes: Mapping[str, Any], *, renew: bool = False) -> bool:
+        """Change a record whose lease this attempt holds, and return whether it holds it."""
+        changes = {**changes, "renewed_at": now()} if renew else changes
+        updated = await self._store.update(IdempotentRequest, *_held_by(record), changes=changes)
+        return updated is not None
+
+    def _derive_seed(self, record: IdempotentRequest, key: bytes) -> bytes | None:
+        secret_key = self._secret_keys.get(record.secret_key_id)
+        return hmac.digest(secret_key, record.seed + key, "sha256") if secret_key is not None else None
+
+    async def _replay(self, record: IdempotentRequest, request: ApiRequest, send: Send) -> None:
+        body = zlib.decompress(record.body)
+        if (check := request.scope["route_handler"].opt.get(ON_REPLAY)) is not None:
+            body = await check(request, self._store, partial(_derive_id, record.seed), body)
+        headers = [
+            (name.encode(), value.encode("latin-1"))
+            for name, _, value in (header.partition(": ") for header in record.headers)
+        ]
+        headers.append((b"content-length", str(len(body)).encode()))
+        start: Any = {"type": "http.response.start", "status": record.status, "headers": headers}
+        await _send_replayed(send, start)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-class _Response:
-    """The answer, held back until it is remembered."""
+class _BufferedResponse:
+    """A response that is held back until its record has been stored."""
 
-    def __init__(self, send: Send, *, replayed: bool) -> None:
-        self._send = send
-        self._replayed = replayed
-        self._messages: list[Message] = []
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
 
-    async def __call__(self, message: Message) -> None:
+    async def buffer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = [(name.lower(), value) for name, value in message.get("headers", ())]
-            if self._replayed:
-                message["headers"] = [*message.get("headers", ()), (b"idempotency-replayed", b"true")]
         elif message["type"] == "http.response.body":
             self.body += message.get("body", b"")
-        self._messages.append(message)
-
-    async def release(self) -> None:
-        for message in self._messages:
-            await self._send(message)
+        self.messages.append(message)
 
 
-async def _replay(record: IdempotentRequest, send: Send) -> None:
-    body = zlib.decompress(record.body)
-    headers = [
-        (name.encode(), value.encode("latin-1"))
-        for name, _, value in (header.partition(": ") for header in record.headers)
+class _Seeds(NamedTuple):
+    """The seed of a request's ids, and that of its secrets, None where the secret key is not known here."""
+
+    ids: bytes
+    secrets: bytes | None
+
+
+def _held_by(record: IdempotentRequest) -> list[Any]:
+    return [
+        IdempotentRequest.id == record.id,
+        IdempotentRequest.seed == record.seed,
+        IdempotentRequest.holder == record.holder,
+        IdempotentRequest.status == None,  # noqa: E711  # an expression
     ]
-    headers += [(b"idempotency-replayed", b"true"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": record.status or 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _key_of(scope: Scope) -> bytes | None:
+async def _send_replayed(send: Send, message: Message) -> None:
+    """Send a message of a replayed response, marked as such where it succeeds."""
+    if message["type"] == "http.response.start" and message["status"] < 400:
+        message["headers"] = [*message.get("headers", ()), (b"idempotency-replayed", b"true")]
+    await send(message)
+
+
+def _read_key(scope: Scope) -> bytes | None:
     values: list[bytes] = [value for name, value in scope["headers"] if name == b"idempotency-key"]
     if not values:
         return None
@@ -245,25 +338,44 @@ def _key_of(scope: Scope) -> bytes | None:
     return values[0]
 
 
+def _fingerprint(seed: bytes, owner: ObjectId | None, digest: bytes) -> bytes:
+    # an anonymous body may hold a password, so that nothing may tell it to who reads the store; the id says it all
+    return hmac.digest(seed, digest, "sha256") if owner is not None else b""
+
+
 async def forget(store: DocumentStore, owner: ObjectId) -> None:
     """Forget every request of an account that has been deleted."""
     await store.delete(IdempotentRequest, IdempotentRequest.owner == owner)
 
 
-def seed_of(request: ApiRequest) -> bytes | None:
-    """Return the request's seed, 32 bytes that a repeat has too; None without an `Idempotency-Key`."""
-    seed: bytes | None = request.scope["state"].get("seed")
-    return seed
+def derive_secret(request: ApiRequest) -> bytes | None:
+    """Return 32 secret bytes that a repeat of the request derives too; None without an `Idempotency-Key`.
+
+    Raises:
+        ProblemError: 503, the first attempt derived them with a secret key that this process does not have.
+    """
+    seeds: _Seeds | None = request.scope["state"].get("idempotency")
+    if seeds is None:
+        return None
+    if seeds.secrets is None:
+        raise ProblemError(
+            "unavailable",
+            "this request was begun under a secret key that is not known here",
+            headers={"Retry-After": "1"},
+        )
+    return seeds.secrets
 
 
 def identity_of(request: ApiRequest, index: int = 0) -> ObjectId | None:
-    """Return the id of one effect of the request, which a repeat makes again; None without an `Idempotency-Key`.
+    """Return the id of one effect of the request, which a repeat derives too; None without an `Idempotency-Key`.
 
     Args:
         request: The request.
         index: Which of its effects.
     """
-    seed = seed_of(request)
-    if seed is None:
-        return None
+    seeds: _Seeds | None = request.scope["state"].get("idempotency")
+    return _derive_id(seeds.ids, index) if seeds is not None else None
+
+
+def _derive_id(seed: bytes, index: int) -> ObjectId:
     return ObjectId(hashlib.sha256(seed + index.to_bytes(4, "big")).digest()[:_ID_BYTES])

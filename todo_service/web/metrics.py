@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from todo_service.errors import Unauthenticated
 from todo_service.fields import text_without
 from todo_service.web.authentication import PUBLIC, bearer_token
-from todo_service.web.limits import LIMIT, RateLimits, address_key
+from todo_service.web.limits import LIMIT, RateLimits, address_key, response_headers
 from todo_service.web.requests import ApiRequest
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -202,7 +202,7 @@ class MetricsAccess(NamedTuple):
 
 
 class MetricsController(Controller):
-    """The figures, for whoever may see them."""
+    """The figures, for those who may see them."""
 
     path = "/metrics"
     opt = {PUBLIC: True, LIMIT: None}
@@ -217,11 +217,13 @@ class MetricsController(Controller):
         limits: NamedDependency[RateLimits],
     ) -> Response[bytes]:
         """Answer all figures of this service."""
-        if not metrics_access.open_to_all:
+        if metrics_access.open_to_all:
+            await limits.hit("api", address_key(request.scope, "metrics"), response_headers(request.scope))
+        else:
             try:
                 _require(bearer_token(request.scope), metrics_access.token)
             except Unauthenticated:
-                await limits.hit("api", address_key(request.scope), request.scope["state"]["headers"])
+                await limits.hit("api", address_key(request.scope), response_headers(request.scope))
                 raise
         accept = request.headers.get("accept", "")
         content, media_type = await asyncio.to_thread(metrics.rendered, accept)

@@ -29,7 +29,6 @@ from litestar.types import ControllerRouterHandler
 from todo_service import __version__
 from todo_service.web.authentication import PUBLIC
 from todo_service.web.corrections import HEADERS, corrected, titles_of
-from todo_service.web.limits import LIMIT
 from todo_service.web.problems import MEDIA_TYPE, Problem
 
 _DESCRIPTION: Final = """\
@@ -111,9 +110,7 @@ def configuration() -> OpenAPIConfig:
                 )
             }
         ),
-        openapi_router=_SchemaRouter(
-            path="/schema", route_handlers=[], opt={PUBLIC: True, LIMIT: None}, include_in_schema=False
-        ),
+        openapi_router=_SchemaRouter(path="/schema", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
         render_plugins=[_Rendering("json", MediaType.JSON), _Rendering("yaml", "application/yaml")],
         use_handler_docstrings=True,
     )

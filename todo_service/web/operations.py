@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from msgspec import Meta
 
 from todo_service import __version__
+from todo_service.bounds import READINESS_SECONDS
 from todo_service.store.base import DocumentStore, StoreError
 from todo_service.web.authentication import PUBLIC
 from todo_service.web.boundary import Boundary
@@ -20,6 +21,7 @@ from todo_service.web.openapi import problems
 from todo_service.web.problems import ProblemError
 
 READY_SECONDS: Final = 2.0
+"""How long the store may take to answer."""
 logger = structlog.get_logger(__name__)
 
 
@@ -38,19 +40,50 @@ class Health(msgspec.Struct):
     status: Annotated[Literal["ok"], Meta(description="Always `ok`.")] = "ok"
 
 
+class Readiness:
+    """Whether the store answers. All who ask within a second share one ping, however many they are.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        self._ping: asyncio.Task[bool] | None = None
+        self._since = 0.0
+
+    async def check(self) -> bool:
+        """Return whether the store answers, or did so at most a second ago."""
+        loop = asyncio.get_running_loop()
+        if self._ping is None or (self._ping.done() and loop.time() >= self._since + READINESS_SECONDS):
+            self._since = loop.time()
+            self._ping = loop.create_task(self._ask())
+        return await asyncio.shield(self._ping)
+
+    async def _ask(self) -> bool:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._store.ping()
+        except (StoreError, TimeoutError) as error:
+            logger.warning("not ready", reason=str(error) or "the store did not answer in time")
+            return False
+        return True
+
+
 class OperationsController(Controller):
     """What operators and monitors ask."""
 
     path = "/"
     tags = ["Operations"]
-    opt = {PUBLIC: True, LIMIT: None}
+    opt = {PUBLIC: True}
 
     @get("/", operation_id="getService", summary="What this is")
     async def service(self) -> Service:
         """Name the service, its version and its documentation."""
         return Service("todo_service", __version__, "/docs", "/schema/openapi.json")
 
-    @get("/health/live", operation_id="getLiveness", summary="Whether the process serves")
+    # no limit for /health: load balancers go by it, and it costs next to nothing however often it is asked
+    @get("/health/live", operation_id="getLiveness", summary="Whether the process serves", opt={LIMIT: None})
     async def live(self) -> Health:
         """Answer as long as the process serves; touches nothing else."""
         return Health()
@@ -59,18 +92,13 @@ class OperationsController(Controller):
         "/health/ready",
         operation_id="getReadiness",
         summary="Whether requests can be served",
+        opt={LIMIT: None},
         responses=problems(503),
     )
-    async def ready(self, store: NamedDependency[DocumentStore], boundary: NamedDependency[Boundary]) -> Health:
+    async def ready(self, readiness: NamedDependency[Readiness], boundary: NamedDependency[Boundary]) -> Health:
         """Answer 200 when the store answers within 2 s and the service is not stopping."""
         if boundary.draining:
             raise ProblemError("unavailable", "the service is stopping", headers={"Retry-After": "5"})
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                await store.ping()
-        except (StoreError, TimeoutError) as error:
-            logger.warning("not ready", reason=str(error) or "the store did not answer in time")
-            raise ProblemError(
-                "unavailable", "the document store does not answer", headers={"Retry-After": "2"}
-            ) from None
+        if not await readiness.check():
+            raise ProblemError("unavailable", "the document store does not answer", headers={"Retry-After": "2"})
         return Health()

@@ -7,6 +7,7 @@ raises are turned into one of them here, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Meta
 
 from todo_service import errors
+from todo_service.bounds import ERROR_LENGTH, LISTED_ERRORS, REPEATED_NAME_LENGTH
 from todo_service.executors import BudgetExceededError, Overloaded
 from todo_service.store.base import StoreUnavailable
 
@@ -59,6 +61,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "rate-limited": Kind(429, "Too many requests"),
     "headers-too-large": Kind(431, "The headers are too large"),
     "internal-error": Kind(500, "The service failed"),
+    "transfer-coding-unknown": Kind(501, "This transfer coding is not known"),
     "unavailable": Kind(503, "The service cannot answer at present"),
 }
 _BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.items()))}
@@ -135,8 +138,9 @@ class ProblemError(Exception):
 
 
 def invalid_parameter(name: str, detail: str) -> ProblemError:
-    """Return the problem of one query parameter (or header) that is not valid."""
-    return ProblemError("invalid", "a parameter is not valid", errors=[FieldError(parameter=name, detail=detail)])
+    """Return the problem of one query parameter (or header) that is not valid. Long names and details are cut."""
+    error = FieldError(parameter=name[:REPEATED_NAME_LENGTH], detail=detail[:ERROR_LENGTH])
+    return ProblemError("invalid", "a parameter is not valid", errors=[error])
 
 
 def _from_service(error: errors.ServiceError) -> ProblemError:
@@ -165,6 +169,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
         case errors.Unauthenticated(reason=reason):
             challenge = "Bearer" if reason is None else f'Bearer error="{reason}"'
             return ProblemError("unauthenticated", str(error), headers={"WWW-Authenticate": challenge})
+        case errors.TooManyRequests():
+            return ProblemError("rate-limited", str(error), headers={"Retry-After": "5"})
         case errors.Busy():
             return ProblemError("unavailable", str(error), headers={"Retry-After": "1"})
     raise TypeError(f"no problem is declared for {type(error).__name__}") from error
@@ -173,8 +179,11 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
 def _from_litestar(error: HTTPException) -> ProblemError:
     if isinstance(error, ValidationException):
         found = [
-            FieldError(parameter=str(item.get("key", "")), detail=str(item.get("message", "")))
-            for item in error.extra or []
+            FieldError(
+                parameter=str(item.get("key", ""))[:REPEATED_NAME_LENGTH],
+                detail=str(item.get("message", ""))[:ERROR_LENGTH],
+            )
+            for item in islice(error.extra or [], LISTED_ERRORS)
             if isinstance(item, dict)
         ]
         # Litestar raises this for a body that is not there: nothing was sent, so there is nothing to point into

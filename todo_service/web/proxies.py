@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from todo_service.bounds import FORWARDED_BYTES, FORWARDED_HOPS
+
 if TYPE_CHECKING:
     from litestar.types import Scope
 
-_MOST: Final = 50
-"""How many hops are read; more than any chain of proxies has."""
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR: Final = rf'\s*(?:{_WORD}=(?:{_WORD}|"(?:[^"\\]|\\.)*"))?\s*'
 _ELEMENT: Final = re.compile(rf"{_PAIR}(?:;{_PAIR})*")
@@ -54,13 +54,13 @@ class Proxies:
                 sent.setdefault(name, []).append(value)
         found = {
             str(self._nearest(peer, _forwarded(text) if name == b"forwarded" else _plain(text)))
-            for name, text in ((name, b",".join(values).decode("latin-1")) for name, values in sent.items())
+            for name, text in ((name, _last_part(b",".join(values)).decode("latin-1")) for name, values in sent.items())
         }
         return found.pop() if len(found) == 1 else None
 
     def _nearest(self, peer: Address, hops: Iterator[str]) -> Address:
         """Return the address that the last trusted proxy was asked from, or the proxy's own if that cannot be told."""
-        for hop, _ in zip(hops, range(_MOST), strict=False):
+        for hop, _ in zip(hops, range(FORWARDED_HOPS), strict=False):
             address = _address(hop)
             if address is None:
                 return peer
@@ -71,6 +71,13 @@ class Proxies:
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+def _last_part(value: bytes) -> bytes:
+    """Return what a header may have at its end, from the start of an element on."""
+    if len(value) <= FORWARDED_BYTES:
+        return value
+    return value[-FORWARDED_BYTES:].partition(b",")[2]
 
 
 def _plain(text: str) -> Iterator[str]:

@@ -15,13 +15,16 @@ import msgspec.inspect
 from litestar import Request
 from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
+from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
+from todo_service.bounds import FORM_FIELD_LENGTH, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, fault_of
+from todo_service.web.authentication import bearer_token
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import ProblemError, invalid_parameter
 
-MAXIMUM_PARAMETERS: Final = 100
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 
@@ -37,15 +40,51 @@ class ApiRequest(Request[Caller, None, State]):
         cursors: Cursors = self.app.state.cursors
         return cursors
 
+    async def require_live_caller(self) -> None:
+        """Check once more that the caller is signed in, as after a body that may have taken long to arrive.
+
+        It costs a look-up in memory, and one in the store where the last one is more than some seconds ago. A request
+        of nobody passes.
+
+        Raises:
+            Unauthenticated: the token has expired, or its session or API key has ended.
+        """
+        if self.scope.get("user") is not None:
+            credentials: Credentials = self.app.state.credentials
+            await credentials.authenticate(bearer_token(self.scope))
+
+    async def body(self) -> bytes:
+        """Read the body, and check the caller once more before anything is done with it.
+
+        Raises:
+            RequestEntityTooLarge: it is larger than the route allows.
+            Unauthenticated: as in `require_live_caller`.
+        """
+        body = await super().body()
+        await self.require_live_caller()
+        return body
+
+    def require_size(self) -> None:
+        """Refuse a body whose `Content-Length` is over the route's limit, before any of it is read.
+
+        Raises:
+            RequestEntityTooLarge: it is.
+        """
+        limit = self.route_handler.resolve_request_max_body_size()
+        if limit is not None and (self.content_length or 0) > limit:
+            raise RequestEntityTooLarge
+
     async def json(self) -> Any:
         """Decode the body into the type of the handler's `data`.
 
         Raises:
+            RequestEntityTooLarge: the body is larger than the route allows.
             ProblemError: 415 for another media type.
             Malformed, Invalid: as in `decode_json`.
         """
         field = self.route_handler.parsed_data_field
         assert field is not None  # Litestar asks for the body only where the handler has `data`
+        self.require_size()
         self.require_media_type(_PATCH_TYPES if self.method == "PATCH" else _JSON_TYPES)
         return decode_json(await self.body(), field.annotation)
 
@@ -60,18 +99,23 @@ class ApiRequest(Request[Caller, None, State]):
         """Read a form body (application/x-www-form-urlencoded) whose fields come once each (RFC 6749, 3.2).
 
         Raises:
+            RequestEntityTooLarge: the body is larger than the route allows.
             ProblemError: 415 for another media type, 400 for what is no such form.
         """
+        self.require_size()
         self.require_media_type(frozenset({RequestEncodingType.URL_ENCODED.value}))
+        body = await self.body()
         try:
             pairs = parse_qsl(
-                (await self.body()).decode("utf-8"),
+                body.decode("utf-8"),
                 keep_blank_values=True,
                 errors="strict",
-                max_num_fields=MAXIMUM_PARAMETERS,
+                max_num_fields=PARAMETERS,
             )
         except ValueError:
             raise ProblemError("malformed-request", "the form cannot be read", error="invalid_request") from None
+        if any(len(value) > FORM_FIELD_LENGTH for _, value in pairs):
+            raise ProblemError("malformed-request", "a field is too long", error="invalid_request")
         fields = dict(pairs)
         if len(fields) != len(pairs):
             raise ProblemError("malformed-request", "a field comes more than once", error="invalid_request")
@@ -117,9 +161,7 @@ def _repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
 
 def _query_pairs(query: bytes) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS
-        )
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS)
     except ValueError:
         raise ProblemError("malformed-request", "the query cannot be read") from None
 

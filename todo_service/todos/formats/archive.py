@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from todo_service.bounds import IMPORT_LISTS_BYTES, IMPORT_RECORDS
 from todo_service.decoding import decode_json
-from todo_service.errors import Fault, Invalid, Malformed
+from todo_service.errors import Fault, Invalid
 from todo_service.todos import dto
-from todo_service.todos.formats.base import BYTE_ORDER_MARK, Draft, Format, Rejected, Writer
+from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, read_record
+from todo_service.todos.formats.scanner import Scanner
+from todo_service.todos.formats.source import Source
+
+_NAME_BYTES: Final = 1000
+_SHOWN_BYTES: Final = 1000
 
 
-class _Read(msgspec.Struct, forbid_unknown_fields=True):
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     items: msgspec.Raw
     lists: list[dto.ListImport] = []
+
+
+class _Layout(NamedTuple):
+    """Where the todos stand.
+
+    Attributes:
+        start: The offset of their array.
+        pointer: JSON pointer to it.
+        lists: The lists that they may be in, by their ids.
+    """
+
+    start: int
+    pointer: str
+    lists: Mapping[str, dto.ListImport]
 
 
 class _ArchiveWriter(Writer):
@@ -47,42 +69,85 @@ class ArchiveFormat(Format):
         """See `Format.writer`."""
         return _ArchiveWriter(lists)
 
-    def read(self, body: bytes, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
-        """See `Format.read`."""
-        body = body.removeprefix(BYTE_ORDER_MARK)
-        read: _Read | list[msgspec.Raw] = decode_json(body, _Read | list[msgspec.Raw], parts_later=True)
-        if isinstance(read, list):
-            return _records(body, read, body.index(b"["), "", {})
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
+        """See `Format.read`. The body is checked as a whole before the first record is read."""
+        scanner = Scanner(source)
+        layout = _check_body(source, scanner)
+        scanner.expect_end()
+        return _records(source, layout)
+
+
+def _check_body(source: Source, scanner: Scanner) -> _Layout:
+    first = scanner.peek()
+    if first == ord("["):
+        start = scanner.position
+        _check_elements(source, scanner, "")
+        return _Layout(start, "", {})
+    if first == ord("{"):
+        return _check_envelope(source, scanner)
+    # it is of another type, or no JSON
+    decode_json(source.part(scanner.position, scanner.position + _SHOWN_BYTES), _Envelope | list[msgspec.Raw])
+    raise AssertionError("it is neither an object nor an array")
+
+
+def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
+    """Pass the object, whose members may come in any order, checking its todos on the way."""
+    members: dict[str, bytes] = {}
+    start = None
+    scanner.expect(b"{")
+    scanner.depth += 1
+    more = not scanner.take(b"}")
+    while more:
+        name = decode_json(source.part(*scanner.value("", _NAME_BYTES)), str)
+        if name in members:
+            raise Invalid([Fault(f"/{name}", "Expected this field once")])
+        scanner.expect(b":")
+        if name == "items" and scanner.peek() == ord("["):
+            start = scanner.position
+            _check_elements(source, scanner, "/items")
+            members[name] = b"[]"
+        else:
+            members[name] = source.part(*scanner.value("", IMPORT_LISTS_BYTES))
+        if name not in _Envelope.__struct_fields__:
+            break
+        more = scanner.take(b",")
+        if not more:
+            scanner.expect(b"}")
+    text = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
+    envelope: _Envelope = decode_json(b"{" + text + b"}", _Envelope)
+    if start is None:
         try:
-            items = decode_json(bytes(read.items), list[msgspec.Raw], parts_later=True)
+            decode_json(bytes(envelope.items), list[msgspec.Raw], parts_later=True)
         except Invalid as error:
             raise Invalid([Fault("/items" + fault.pointer, fault.detail) for fault in error.faults]) from None
-        return _records(body, items, body.index(bytes(read.items)), "/items", {each.id: each for each in read.lists})
+        raise AssertionError("it is no array")
+    return _Layout(start, "/items", {each.id: each for each in envelope.lists})
 
 
-def _records(
-    body: bytes, items: list[msgspec.Raw], position: int, base: str, lists: dict[str, dto.ListImport]
-) -> Iterator[Draft | Rejected]:
-    line = body.count(b"\n", 0, position) + 1
-    for index, item in enumerate(items):
-        raw = bytes(item)
-        # nothing but white space and a comma stands between two items
-        start = body.index(raw, position)
-        line += body.count(b"\n", position, start)
-        pointer = f"{base}/{index}"
-        try:
-            todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
-        except Malformed as error:
-            yield Rejected(line, [Fault(pointer, str(error))])
-        except Invalid as error:
-            yield Rejected(line, [Fault(pointer + fault.pointer, fault.detail) for fault in error.faults])
-        else:
-            yield Draft(line, todo, _list_of(lists.get(todo.list_id or "")), pointer=pointer)
-        line += raw.count(b"\n")
-        position = start + len(raw)
+def _check_elements(source: Source, scanner: Scanner, pointer: str) -> None:
+    for index, (start, end) in enumerate(scanner.elements(pointer)):
+        source.budget.check()
+        if index == IMPORT_RECORDS:
+            raise Invalid([Fault(pointer, f"Expected {IMPORT_RECORDS} todos at most")])
+        decode_json(source.part(start, end), msgspec.Raw, parts_later=True)
 
 
-def _list_of(known: dto.ListImport | None) -> dto.ListCreate | None:
-    if known is None:
-        return None
-    return dto.ListCreate(known.name, known.color, known.position, known.archived)
+def _records(source: Source, layout: _Layout) -> Iterator[Draft | Rejected]:
+    source.advance(layout.start)
+    scanner = Scanner(source)
+    for index, (start, end) in enumerate(scanner.elements(layout.pointer)):
+        source.advance(start)
+        raw, pointer = source.part(start, end), f"{layout.pointer}/{index}"
+        record = read_record(source.line, partial(_draft, source.line, raw, pointer, layout))
+        if isinstance(record, Rejected):
+            faults = [Fault(pointer + fault.pointer, fault.detail) for fault in record.faults]
+            record = Rejected(record.line, faults)
+        yield record
+        source.advance(end)
+
+
+def _draft(line: int, raw: bytes, pointer: str, layout: _Layout) -> Draft:
+    todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
+    known = layout.lists.get(todo.list_id or "")
+    named = dto.ListCreate(known.name, known.color, known.position, known.archived) if known is not None else None
+    return Draft(line, todo, named, pointer=pointer)

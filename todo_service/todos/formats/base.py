@@ -7,14 +7,18 @@ told with its line, and stops no other.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
-from todo_service.errors import Fault, Invalid
-from todo_service.todos import dto
+import structlog
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from todo_service.errors import Fault, Invalid, Malformed
+from todo_service.executors import BudgetExceededError
+from todo_service.todos import dto
+from todo_service.todos.formats.source import Source
+
+logger = structlog.get_logger(__name__)
 
 
 class Draft(NamedTuple):
@@ -84,15 +88,16 @@ class Format(abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self, body: bytes, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
-        """Read records one after the other.
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
+        """Read records one after the other, holding one at a time.
 
         Args:
-            body: The whole text.
+            source: The body. Its budget is checked all the time, so that its task can be ended.
             zone: The account's time zone, for times that say none.
 
         Raises:
             Malformed, Invalid: before the first record, the text as a whole is not of this form.
+            BudgetExceededError: the task that reads has used up its time.
         """
 
 
@@ -102,15 +107,21 @@ def line_of(faults: Sequence[Fault], lines: Mapping[str, int], begins: int) -> i
     return lines.get(place[1] if len(place) > 1 else "", begins)
 
 
-def text_of(body: bytes) -> str:
-    """Return a body as text, without a byte order mark.
+def read_record(line: int, read: Callable[[], Draft | Rejected]) -> Draft | Rejected:
+    """Read one record. Whatever a parser raises for it rejects this record and no other.
 
-    Raises:
-        Invalid: it is not UTF-8; the message tells the line.
+    Args:
+        line: Where it begins.
+        read: Reads it.
     """
-    body = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        raise Invalid([Fault("", f"Expected UTF-8: line {line} has other bytes")]) from None
+        return read()
+    except BudgetExceededError:
+        raise
+    except Invalid as error:
+        return Rejected(line, error.faults)
+    except Malformed as error:
+        return Rejected(line, [Fault("", str(error))])
+    except Exception as error:  # parsers of other people's files raise what they do not declare
+        logger.debug("a record cannot be read", line=line, error=type(error).__name__)
+        return Rejected(line, [Fault("", "Expected a record that can be read")])

@@ -11,15 +11,18 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from todo_service.decoding import convert
-from todo_service.errors import Fault, Invalid
+from todo_service.bounds import IMPORT_RECORD_BYTES
+from todo_service.decoding import convert, decode_json
+from todo_service.errors import Fault, Invalid, Malformed
 from todo_service.todos import dto
-from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, text_of
+from todo_service.todos.formats.base import Draft, Format, Rejected, Writer, read_record
+from todo_service.todos.formats.source import Source
 
 COLUMNS: Final = (
     "id",
@@ -42,8 +45,6 @@ COLUMNS: Final = (
 _TEXTS: Final = frozenset({"title", "description", "tags", "list"})
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_UNCLOSED: Final = 100
-"""After how many quotes that are never closed the rest of a body is given up."""
 
 
 class _TableWriter(Writer):
@@ -51,10 +52,10 @@ class _TableWriter(Writer):
         self._names = {each.id: each.name for each in lists}
 
     def opening(self) -> bytes:
-        return _records([COLUMNS])
+        return _written([COLUMNS])
 
     def todos(self, todos: Iterable[dto.Todo]) -> bytes:
-        return _records(self._cells(todo) for todo in todos)
+        return _written(self._cells(todo) for todo in todos)
 
     def closing(self) -> bytes:
         return b""
@@ -63,7 +64,7 @@ class _TableWriter(Writer):
         cells: dict[str, str | None] = {
             **{name: value for name, value in msgspec.structs.asdict(todo).items() if isinstance(value, str)},
             "completed": "true" if todo.completed else "false",
-            "tags": _records([todo.tags]).decode().removesuffix("\r\n") if todo.tags else None,
+            "tags": _written([todo.tags]).decode().removesuffix("\r\n") if todo.tags else None,
             "list": self._names.get(todo.list_id or ""),
             "steps": msgspec.json.encode(todo.steps).decode() if todo.steps else None,
             "position": repr(todo.position),
@@ -84,9 +85,10 @@ class TableFormat(Format):
         """See `Format.writer`."""
         return _TableWriter(lists)
 
-    def read(self, body: bytes, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
         """See `Format.read`."""
-        rows = _rows(text_of(body))
+        source.check_encoding()
+        rows = _Rows(source).read()
         line, header = next(rows, (1, []))
         if isinstance(header, str):
             raise Invalid([Fault("", f"Expected a header in line {line}: {header}")])
@@ -95,20 +97,18 @@ class TableFormat(Format):
             raise Invalid([Fault("", f"Expected no column {unknown[0][:100]!r}; known are {', '.join(COLUMNS)}")])
         if "title" not in columns or len(set(columns)) < len(columns):
             raise Invalid([Fault("", "Expected a header with the column title, and no column twice")])
-        return _drafts(rows, columns)
+        return _records(rows, columns)
 
 
-def _drafts(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) -> Iterator[Draft | Rejected]:
+def _records(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) -> Iterator[Draft | Rejected]:
     for line, row in rows:
         if isinstance(row, str):
             yield Rejected(line, [Fault("", row)])
         elif len(row) != len(columns):
             yield Rejected(line, [Fault("", f"Expected {len(columns)} cells, not {len(row)}")])
         else:
-            try:
-                yield _draft(line, dict(zip(columns, row, strict=True)))
-            except Invalid as error:
-                yield Rejected(line, error.faults)
+            cells = dict(zip(columns, row, strict=True))
+            yield read_record(line, partial(_draft, line, cells))
 
 
 def _draft(line: int, cells: Mapping[str, str]) -> Draft:
@@ -138,8 +138,10 @@ def _value(name: str, text: str) -> Any:
                 raise Invalid([Fault("/tags", "Expected tags separated by commas")]) from None
         case "steps":
             try:
-                return msgspec.json.decode(text)
-            except msgspec.DecodeError:
+                return decode_json(text.encode(), Any)
+            except Invalid as error:
+                raise error.below("/steps") from None
+            except Malformed:
                 raise Invalid([Fault("/steps", "Expected steps as JSON")]) from None
         case "position" | "version":
             try:
@@ -154,34 +156,56 @@ def _value(name: str, text: str) -> Any:
     return text.strip()
 
 
-def _records(rows: Iterable[Iterable[str]]) -> bytes:
+def _written(rows: Iterable[Iterable[str]]) -> bytes:
     written = io.StringIO(newline="")
     csv.writer(written, lineterminator="\r\n").writerows(rows)
     return written.getvalue().encode()
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Return each row that is not empty with its first line, or what is wrong with it.
+class _TooLongError(Exception):
+    """A row is longer than a row may be."""
+
+
+class _Rows:
+    """Splits a body into rows.
 
     A quote that is never closed would swallow all that follows: it spoils its own line, and reading goes on after it.
+    What follows is then read again, but in all no more than the body once more, so that the work stays linear.
     """
-    lines = io.StringIO(text, newline="").readlines()
-    done = 0
-    for _ in range(_UNCLOSED):
-        reader = csv.reader(lines[done:] if done else lines, strict=True)
-        begun, first = done, 0
-        while True:
-            first = reader.line_num
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._read_again = 0
+        self._second_line = (0, 0)
+
+    def read(self) -> Iterator[tuple[int, list[str] | str]]:
+        """Return each row that is not empty with its first line, or what is wrong with it."""
+        source = self._source
+        while source.skip_blank_lines():
+            line = source.line
             try:
-                row = next(reader)
-            except StopIteration:
-                return
+                yield line, next(csv.reader(self._lines(), strict=True))
+                continue
             except csv.Error as error:
-                yield begun + first + 1, f"Expected comma-separated values: {error}"
-                if reader.line_num - first > 1:
-                    done = begun + first + 1
-                    break
-            else:
-                if row:
-                    yield begun + first + 1, row
-    yield done + 1, "Expected quotes that are closed: this line and what follows it was given up"
+                reason = f"Expected comma-separated values: {error}"
+            except _TooLongError:
+                reason = f"Expected rows of {IMPORT_RECORD_BYTES} bytes at most"
+            yield line, reason
+            position, following = self._second_line
+            self._read_again += source.position - position
+            source.position, source.line = position, following
+            if self._read_again > len(source.data):
+                yield source.line, "Expected quotes that are closed: this line and what follows it was given up"
+                return
+
+    def _lines(self) -> Iterator[str]:
+        """Return the lines from the present one on, as far as a row may reach."""
+        source, begun = self._source, self._source.position
+        while source.position < len(source.data):
+            start, end = source.position, source.find_line_end()
+            source.position, source.line = end, source.line + 1
+            if start == begun:
+                self._second_line = (end, source.line)
+            if end - begun > IMPORT_RECORD_BYTES:
+                raise _TooLongError
+            yield source.part(start, end).decode()

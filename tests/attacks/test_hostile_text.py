@@ -1,0 +1,199 @@
+"""No text, whatever its shape, costs more than linear time or lets others wait, up to the limit of a body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import httpx
+import pytest
+
+from tests.cost import assert_grows_linearly, cost, probing
+from tests.serving import Service, running_service
+from tests.test_serving import signed_in
+
+LIMIT = 2**20
+SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)
+FROZEN_SECONDS = 0.1
+ATTEMPTS = 3
+ANSWERED = {200, 400, 413, 415, 422}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("hostile")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, headers=signed_in(service), timeout=60) as client:
+        yield client
+
+
+def filled(size: int, before: str, unit: str, after: str) -> bytes:
+    """Return a text of a size that has one unit as often as it fits between two others."""
+    length = len(unit.encode())
+    left = size - len((before + after).encode())
+    return (before + unit * (left // length) + after).encode()
+
+
+BODIES = {
+    "open strings": ("[" * 65 + '"', '\\"', ""),
+    "open strings of backslashes": ("[" * 65 + '"', "\\\\", ""),
+    "closed strings": ("[" * 60 + "{" * 5, '"",', ""),
+    "brackets": ("[", "[],", "0]"),
+    "brackets as deep as may be": ("[" * 62, "[[]],", "0" + "]" * 62),
+    "numbers": ("[", "0,", "0]"),
+    "digits": ('{"title": "x", "position": ', "9", "}"),
+    "decimals": ('{"title": "x", "position": 0.', "9", "x}"),
+    "white space": ("{", " ", '"title": ""}'),
+    "a long key": ('{"', "A", '": 0}'),
+    "a long key of places": ('{"', " - at `$.title`", '": 0}'),
+    "many keys": ('{"title": "x"', ', "tags": []', ', "x": 0}'),
+    "a NUL after many elements": ('{"tags": [', '"a",', '"\\u0000"]}'),
+    "a NUL in unknown numbers": ('{"title": "\\u0000", "x": [', "0,", "0]}"),
+    "a NUL in unknown lists": ('{"title": "\\u0000", "x": [', "[],", "0]}"),
+    "long text": ('{"title": "', "x", '"}'),
+    "marks": ('{"title": "a', "\u0300\u0316", '"}'),
+    "escaped marks": ('{"title": "a', "\\u0300\\u0316", '"}'),
+    "marks in a description": ('{"title": "x", "description": "', "\u0316\u0300", '"}'),
+    "marks in a tag": ('{"title": "x", "tags": ["a', "\u0300\u0316", '"]}'),
+    "a ligature": ('{"title": "', "\ufdfa", '"}'),
+    "empty tags": ('{"title": "x", "tags": [', '"",', '""]}'),
+    "steps": ('{"title": "x", "steps": [', '{"title": ""},', '{"title": ""}]}'),
+    "a priority": ('{"title": "x", "priority": "', "x", '"}'),
+    "a time": ('{"title": "x", "due_at": "2027-01-31T09:00:00.', "0", 'Z"}'),
+    "a recurrence": ('{"title": "x", "due_at": "2027-01-31T09:00:00Z", "recurrence": "', "FREQ=", '"}'),
+    "surrogates": ('{"title": "', "\\ud83d\\ude00", '\\ud800"}'),
+}
+
+
+def _collect(answers: list[httpx.Response], ask: Callable[[int], httpx.Response], size: int) -> None:
+    answers.append(ask(size))
+
+
+def assert_cheap(service: Service, ask: Callable[[int], httpx.Response], sizes: tuple[int, ...] = SIZES) -> None:
+    """Assert that an answer costs linear time, and that nobody else waits for it."""
+    costs = {}
+    pid = service.process.pid
+    for size in sizes:
+        with probing(service.url, pid) as probe:
+            answers: list[httpx.Response] = []
+            costs[size] = min(cost(pid, partial(_collect, answers, ask, size)) for _ in range(ATTEMPTS))
+        assert {answer.status_code for answer in answers} <= ANSWERED, answers[0].text[:500]
+        assert all(len(answer.content) < 10_000 for answer in answers)
+        assert probe.frozen <= FROZEN_SECONDS
+    assert_grows_linearly(costs)
+
+
+@pytest.mark.parametrize("shape", BODIES)
+def test_a_body_of_any_shape_costs_linear_time(service: Service, client: httpx.Client, shape: str) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    assert_cheap(service, lambda size: client.post("/v1/todos", content=filled(size, *BODIES[shape]), headers=headers))
+
+
+ACCOUNT = '"username": "ada-lovelace", "password": "correct horse battery"'
+
+
+@pytest.mark.parametrize(
+    ("before", "unit", "after"),
+    [
+        BODIES["open strings"],
+        ('{"', "A", '": 0}'),
+        ('{"email": "a', "\u0300\u0316", '@example.com", ' + ACCOUNT + "}"),
+        ('{"email": "a@', "\ufdfa", '.com", ' + ACCOUNT + "}"),
+        ('{"email": "a@example.com", "username": "', "\u0130", '", "password": "correct horse battery"}'),
+        ('{"email": "a@example.com", "username": "ada", "password": "', "\u0300\u0316", '"}'),
+    ],
+)
+def test_a_registration_costs_linear_time(service: Service, before: str, unit: str, after: str) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    with httpx.Client(base_url=service.url, timeout=60) as anyone:
+        assert_cheap(
+            service, lambda size: anyone.post("/v1/users", content=filled(size, before, unit, after), headers=headers)
+        )
+
+
+@pytest.mark.parametrize("unit", ["u=1&", "%00", "x", "%CC%80%CC%96", "%EF%B7%BA"])
+def test_a_form_costs_linear_time(service: Service, unit: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    with httpx.Client(base_url=service.url, timeout=60) as anyone:
+        assert_cheap(
+            service,
+            lambda size: anyone.post(
+                "/v1/auth/token", content=filled(size, "grant_type=password&username=", unit, ""), headers=headers
+            ),
+        )
+
+
+HEADER_SIZES = (1000, 4000, 16_000)
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "Idempotency-Key", "Content-Type", "Accept"])
+@pytest.mark.parametrize("unit", [" ", '"",', '"a" ', '"', '\\"', '; x="', ";a=b", ",", "W/", "a"])
+def test_a_header_costs_linear_time(service: Service, client: httpx.Client, name: str, unit: str) -> None:
+    def ask(size: int) -> httpx.Response:
+        headers = {"Content-Type": "application/json"} | {name: filled(size, "a/b;", unit, "x").decode()}
+        return client.patch("/v1/todos/nonsense", content=b"[", headers=headers)
+
+    assert_cheap(service, ask, HEADER_SIZES)
+
+
+@pytest.mark.parametrize("parameter", ["q", "tag", "priority", "list_id", "due_after", "cursor", "limit", "sort", "x"])
+@pytest.mark.parametrize("unit", ["x", "9", "%CC%80%CC%96", "%EF%B7%BA", "%00"])
+def test_a_query_costs_linear_time(service: Service, client: httpx.Client, parameter: str, unit: str) -> None:
+    assert_cheap(
+        service,
+        lambda size: client.get("/v1/todos?" + filled(size, f"{parameter}=", unit, "").decode()),
+        (700, 2000, 7000),
+    )
+
+
+def test_a_description_of_marks_is_refused_and_one_of_ligatures_is_cheap(
+    service: Service, client: httpx.Client
+) -> None:
+    marks = client.post("/v1/todos", json={"title": "x", "description": "\u0316\u0300" * 5000})
+    assert marks.json()["errors"] == [
+        {"detail": "Expected 30 combining marks in a row at most", "pointer": "/description"}
+    ]
+
+    with probing(service.url, service.process.pid) as probe:
+        for text in ("\ufdfa" * 10_000, "x " * 5000, " ".join(f"{number:x}" for number in range(2000))):
+            assert client.post("/v1/todos", json={"title": "x", "description": text[:10_000]}).status_code == 201
+    assert probe.frozen <= FROZEN_SECONDS
+
+
+def test_a_page_sorted_by_titles_of_ligatures_has_a_next_page(client: httpx.Client) -> None:
+    for _ in range(3):
+        assert client.post("/v1/todos", json={"title": "\ufdfa" * 200}).status_code == 201
+
+    page = client.get("/v1/todos", params={"sort": "-title", "limit": 1}).json()
+    following = client.get("/v1/todos", params={"sort": "-title", "limit": 1, "cursor": page["next_cursor"]})
+
+    assert following.status_code == 200, following.text
+    assert following.json()["items"][0]["id"] != page["items"][0]["id"]
+
+
+def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Client) -> None:
+    faulty = {"op": "create", "todo": {"title": "", "tags": [""] * 100, "steps": [{"title": ""}] * 100}}
+
+    answer = client.post("/v1/todos/batch", json={"operations": [faulty] * 100})
+
+    assert answer.status_code == 200
+    problem = answer.json()["results"][0]["problem"]
+    assert len(problem["errors"]) == 20
+    assert problem["detail"] == "the input is not valid; 181 more errors are not listed"
+    assert len(answer.content) < 300_000
+
+
+def test_a_query_of_too_many_words_is_refused(client: httpx.Client) -> None:
+    words = " ".join(f"{number:x}" for number in range(40))
+
+    answer = client.get("/v1/todos", params={"q": words})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"detail": "Expected 32 different words at most", "parameter": "q"}]

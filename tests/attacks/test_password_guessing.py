@@ -1,0 +1,105 @@
+"""Guessing a password is slow, and locks out nobody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from tests.people import Person, assert_problem
+from tests.web.test_limits import connection_from, guess
+from todo_service.errors import InvalidGrant
+from todo_service.settings import Settings, load_settings
+from todo_service.web.counters import LocalCounter
+from todo_service.web.limits import RateLimits, parse_policies
+from todo_service.web.password_attempts import account_key, password_attempt
+from todo_service.web.problems import ProblemError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store_url: str) -> Settings:
+    variables = {"RATE_LIMIT_API": "2000/month", "RATE_LIMIT_AUTH": "2/month"}
+    return load_settings({"DATA_DIR": str(tmp_path), "STORE_URL": store_url} | variables)
+
+
+async def test_guesses_from_one_address_lock_out_nobody_elsewhere(app: Litestar, ada: Person) -> None:
+    async with connection_from(app, "198.51.100.1") as attacker:
+        statuses = [(await guess(attacker, name)).status_code for name in (ada.username, ada.email, ada.username)]
+        assert_problem(await guess(attacker, ada.username, ada.password), 429)
+    assert statuses == [400, 400, 429]
+
+    for name in (ada.username, ada.email):
+        async with connection_from(app, "203.0.113.1") as owner:
+            assert (await guess(owner, name, ada.password)).status_code == 200
+
+
+@pytest.mark.parametrize("form", ["198.51.100.{}", "2001:db8:0:{:x}::1"])
+async def test_guesses_from_many_addresses_lock_out_nobody_elsewhere(app: Litestar, ada: Person, form: str) -> None:
+    evaluated = 0
+    for number in range(30):
+        async with connection_from(app, form.format(number)) as attacker:
+            for _ in range(3):
+                evaluated += (await guess(attacker, ada.username)).status_code == 400
+
+    # 20 before the account is under attack; then two of each network, an IPv6 network being a /48
+    assert evaluated == (60 if "." in form else 22)
+    async with connection_from(app, "2001:db8:1::1") as owner:
+        assert (await guess(owner, ada.email)).status_code == 400
+        assert (await guess(owner, ada.username, ada.password)).status_code == 200
+        assert (await guess(owner, ada.email)).status_code == 400
+        assert_problem(await guess(owner, ada.email), 429)
+
+
+async def test_one_address_cannot_try_one_password_on_every_account(client: httpx.AsyncClient) -> None:
+    statuses = [(await guess(client, f"nobody-{number}")).status_code for number in range(11)]
+
+    assert statuses == [400] * 10 + [429]
+
+
+async def test_the_answers_do_not_tell_whether_a_name_and_an_email_are_of_one_account(ada: Person) -> None:
+    headers = []
+    for names in ((ada.username, ada.email), ("nobody", "nobody@example.com")):
+        answers = [await guess(ada.client, name) for name in names]
+        headers.append([answer.headers["ratelimit"].split(";t=")[0] for answer in answers])
+
+    assert headers == [['"auth-address";r=9', '"auth-address";r=8'], ['"auth-address";r=7', '"auth-address";r=6']]
+
+
+async def test_the_password_of_a_signed_in_action_is_guessed_no_faster(app: Litestar, ada: Person) -> None:
+    body = {"current_password": "wrong", "new_password": "correct horse battery"}
+    header = {"Authorization": f"Bearer {ada.access_token}"}
+    async with connection_from(app, "198.51.100.1") as thief:
+        for status in (403, 403, 429):
+            answer = await thief.post("/v1/users/me/password", json=body, headers=header)
+            assert_problem(answer, status)
+        assert_problem(await guess(thief, ada.username), 429)
+    right = await ada.post("/v1/users/me/password", json=body | {"current_password": ada.password})
+    assert right.status_code == 204
+
+
+async def test_three_hundred_addresses_have_a_bounded_number_of_tries() -> None:
+    rate_limits = RateLimits(parse_policies("600/minute", "10/month"), LocalCounter(), lambda _: None)
+    account = account_key(None, "Ada")
+    evaluated = 0
+    for _ in range(20):
+        for number in range(300):
+            evaluated += await is_evaluated(rate_limits, f"198.51.{number // 200}.{number % 200}", account)
+
+    assert evaluated <= 100 + 2 * 300
+    assert await is_evaluated(rate_limits, "203.0.113.1", account_key(None, " ada "))
+
+
+async def is_evaluated(rate_limits: RateLimits, address: str, account: str) -> bool:
+    """Try a wrong password, and return whether the limits let it be looked at."""
+    scope = {"type": "http", "client": (address, 50000), "state": {"headers": {}}}
+    try:
+        async with password_attempt(rate_limits, scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
+            raise InvalidGrant
+    except InvalidGrant:
+        return True
+    except ProblemError:
+        return False

@@ -1,0 +1,95 @@
+"""SIGKILL at random moments amid what spans two documents: one effect, no session or key that should be dead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.faults.effects import SCENARIOS, Account
+from tests.faults.figures import Figures
+from tests.faults.processes import ServiceProcess
+from tests.faults.writers import Client
+from todo_service.bounds import LEASE_SECONDS
+
+pytestmark = pytest.mark.anyio
+KILLS: Final = int(os.environ.get("FAULTS_MOMENTS", "50"))
+_SPREAD: Final = 1.2
+"""Seconds within which the service is killed; the slowest request takes about as long."""
+_SECRETS: Final = ("one secret key of the tests: 32 bytes", "another secret key of the tests: long")
+_RECORDS: Final = 10_000
+
+
+async def test_the_service_is_killed_between_two_documents(folder: Path, store_url: str, figures: Figures) -> None:
+    service = ServiceProcess(folder, store_url)
+    service.set(SECRET_KEY=_SECRETS[0])
+    chance = random.Random(16)  # noqa: S311  # no secret
+    async with Client(service.url, figures, mortal=True).opened() as client:
+        service.start()
+        try:
+            await client.until_ready()
+            scenarios = [kind(Account(client)) for kind in SCENARIOS]
+            for scenario in scenarios:
+                await scenario.account.sign_up()
+            for number in range(KILLS):
+                running = [asyncio.create_task(scenario.run()) for scenario in scenarios]
+                await asyncio.sleep(chance.random() * _SPREAD)
+                await asyncio.to_thread(service.kill)
+                figures.faults["service killed between two documents"] += 1
+                await asyncio.gather(*running)
+                present, previous = _SECRETS[1 - number % 2], _SECRETS[number % 2]
+                service.set(SECRET_KEY=present, PREVIOUS_SECRET_KEYS=previous)
+                service.start()
+                figures.recovered("service killed between two documents", await client.until_ready())
+                for scenario in scenarios:
+                    await scenario.after_restart()
+            for scenario in scenarios:
+                await scenario.finish()
+        finally:
+            assert service.stop() == 0
+
+    faults = [fault for scenario in scenarios for fault in scenario.faults]
+    by_kind = {type(scenario).__name__: len(scenario.faults) for scenario in scenarios}
+    assert [scenario.interrupted for scenario in scenarios] == [KILLS] * len(scenarios)
+    assert not any(by_kind.values()), f"{by_kind}: {faults[:20]}"
+    assert not client.faults, client.faults[:10]
+
+
+async def test_an_import_that_takes_longer_than_its_lease_runs_once(
+    folder: Path, store_url: str, figures: Figures
+) -> None:
+    service = ServiceProcess(folder, store_url)
+    rows = "".join(f"todo {number},list {number % 3}\n" for number in range(_RECORDS))
+    headers = {"Content-Type": "text/csv"}
+    file: dict[str, Any] = {"content": f"title,list\n{rows}", "headers": headers, "timeout": 120}
+    async with Client(service.url, figures).opened() as client:
+        service.start()
+        try:
+            await client.until_ready()
+            ada = Account(client)
+            await ada.sign_up()
+            began = time.monotonic()
+            first = asyncio.create_task(ada.ask("POST", "/v1/todos/import", key="import", **file))
+            while not first.done():
+                await asyncio.wait([first], timeout=1)
+                again = await ada.ask("POST", "/v1/todos/import", key="import", **file)
+                assert again is not None
+                assert again.status == 409 or first.done(), again
+            seconds = time.monotonic() - began
+            answer, again = await first, await ada.ask("POST", "/v1/todos/import", key="import", **file)
+            summary = await ada.until_answered("GET", "/v1/todos/summary")
+        finally:
+            assert service.stop() == 0
+
+    assert answer is not None
+    assert again is not None
+    assert (answer.status, answer.body["imported"]) == (200, _RECORDS)
+    assert (again.status, again.body) == (200, answer.body)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert sorted(each["count"] for each in summary.body["by_list"]) == [3333, 3333, 3334]
+    figures.faults["lease outlived" if seconds > LEASE_SECONDS else "lease not outlived"] += 1

@@ -1,0 +1,102 @@
+"""Every text, list and number of a request is bounded by its type, so that it is measured before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+from msgspec import inspect
+
+from todo_service.app import create_app
+from todo_service.bounds import TIMESTAMP_LENGTH
+from todo_service.settings import load_settings
+from todo_service.store.opening import open_store
+from todo_service.timestamps import Timestamp
+from todo_service.todos import dto
+
+BOUNDED_BY_THE_BODY = {"ArchiveImport.items", "ArchiveImport.lists"}
+"""An import may have any number of records; its body is bounded, and each record is read by itself."""
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Litestar:
+    settings = load_settings({"DATA_DIR": str(tmp_path)})
+    return create_app(settings, open_store(settings.store_address))
+
+
+def input_types(application: Litestar) -> set[Any]:
+    """Return the types of every body, form and query, and of what a body keeps for later."""
+    found: set[Any] = {dto.TodoCreate, dto.TodoUpdate, dto.TodoImport, dto.ListImport}
+    for route in application.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                found |= set(types_of(handler))
+    return found
+
+
+def types_of(handler: HTTPRouteHandler) -> Iterator[Any]:
+    if handler.parsed_data_field is not None:
+        yield handler.parsed_data_field.annotation
+    yield from (handler.opt[name] for name in ("query", "form") if name in handler.opt)
+    yield from (kind for kind in handler.opt.get("components", ()))
+    yield from (kind for kind in handler.opt.get("bodies", {}).values() if isinstance(kind, type))
+
+
+def unbounded_places(described: inspect.Type, place: str) -> Iterator[str]:
+    """Yield each place in a type where a text, a list or a number has no bound."""
+    match described:
+        case inspect.Metadata():
+            yield from unbounded_places(described.type, place)
+        case inspect.StructType():
+            for field in described.fields:
+                yield from unbounded_places(field.type, f"{described.cls.__name__}.{field.name}")
+        case inspect.UnionType():
+            for choice in described.types:
+                yield from unbounded_places(choice, place)
+        case inspect.ListType():
+            if described.max_length is None and place not in BOUNDED_BY_THE_BODY:
+                yield place
+            yield from unbounded_places(described.item_type, f"{place}[]")
+        case inspect.StrType():
+            if described.max_length is None:
+                yield place
+        case inspect.IntType() | inspect.FloatType():
+            if (described.ge is None and described.gt is None) or (described.le is None and described.lt is None):
+                yield place
+        case inspect.CustomType():
+            if described.cls is not Timestamp:
+                yield place
+        case inspect.BoolType() | inspect.NoneType() | inspect.LiteralType() | inspect.RawType():
+            pass
+        case _:
+            yield f"{place}: {type(described).__name__}"
+
+
+def test_every_text_list_and_number_of_a_request_is_bounded(application: Litestar) -> None:
+    kinds = input_types(application)
+
+    assert len(kinds) > 15
+    assert {place for kind in kinds for place in unbounded_places(inspect.type_info(kind), kind.__name__)} == set()
+
+
+def test_a_type_without_bounds_would_be_found() -> None:
+    class Unbounded(msgspec.Struct):
+        text: str
+        numbers: list[int]
+        more: dict[str, str]
+
+    found = set(unbounded_places(inspect.type_info(Unbounded), "Unbounded"))
+    assert found == {"Unbounded.text", "Unbounded.numbers", "Unbounded.numbers[]", "Unbounded.more: DictType"}
+
+
+def test_a_time_is_bounded_where_it_is_read() -> None:
+    digits = "0" * TIMESTAMP_LENGTH
+    with pytest.raises(ValueError, match="Expected a time"):
+        Timestamp.parse(f"2027-01-31T09:00:00.{digits}Z")
+    assert Timestamp.parse("2027-01-31T09:00:00.123456789123456789Z").microsecond == 123_000

@@ -1,0 +1,79 @@
+"""Background jobs: nothing ends them but the end of the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from structlog.testing import capture_logs
+
+from todo_service.background import BackgroundJobs, Job
+from todo_service.store.base import StoreUnavailable
+
+pytestmark = pytest.mark.anyio
+PATIENCE = 10
+
+
+def failing(errors: list[Exception], done: asyncio.Event) -> Callable[[], Awaitable[None]]:
+    """Return a job that raises each of these errors once, and then is done."""
+
+    async def run() -> None:
+        if errors:
+            raise errors.pop(0)
+        done.set()
+
+    return run
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), StoreUnavailable("away"), RecursionError()], ids=repr)
+async def test_a_job_survives_every_exception_and_says_so(error: Exception) -> None:
+    done = asyncio.Event()
+
+    with capture_logs() as lines:
+        async with asyncio.timeout(PATIENCE), BackgroundJobs([Job("sweep", failing([error] * 3, done), 0.01)]):
+            await done.wait()
+
+    assert [line["failures"] for line in lines] == [1, 2, 3]
+    assert {line["job"] for line in lines} == {"sweep"}
+
+
+async def test_a_job_that_fails_holds_up_no_other() -> None:
+    rounds = asyncio.Semaphore(0)
+
+    async def fail() -> None:
+        raise ValueError
+
+    async def count() -> None:
+        rounds.release()
+
+    async with asyncio.timeout(PATIENCE), BackgroundJobs([Job("fails", fail, 60), Job("counts", count, 0.001)]):
+        for _ in range(3):
+            await rounds.acquire()
+
+
+async def test_jobs_are_stopped_in_reverse_order_and_what_they_raise_then_ends_nothing_else() -> None:
+    stopped: list[str] = []
+    started = asyncio.Semaphore(0)
+
+    def stubborn(name: str) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            started.release()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.append(name)
+                raise ValueError("broken at the end")
+
+        return run
+
+    with capture_logs() as lines:
+        async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+            stack.callback(stopped.append, "store")
+            await stack.enter_async_context(BackgroundJobs([Job(name, stubborn(name), 60) for name in "ab"]))
+            await started.acquire()
+            await started.acquire()
+
+    assert stopped == ["b", "a", "store"]
+    assert [line["job"] for line in lines] == ["b", "a"]

@@ -1,0 +1,175 @@
+"""JSON is read strictly, in linear time, and errors repeat little of the input."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from todo_service.bounds import JSON_DEPTH, LISTED_ERRORS, LOCATED_BYTES, POINTER_LENGTH
+from todo_service.decoding import check_depth, convert, decode_json
+from todo_service.errors import Fault, Invalid, Malformed
+
+
+class Step(msgspec.Struct, forbid_unknown_fields=True):
+    title: Annotated[str, msgspec.Meta(max_length=10)]
+
+
+class Thing(msgspec.Struct, forbid_unknown_fields=True):
+    name: str = ""
+    kind: Literal["a", "b"] = "a"
+    number: float = 0.0
+    count: int = 0
+    steps: list[Step] = []
+
+
+def depth_of(body: bytes) -> int:
+    """Return how deep JSON is nested, one byte at a time."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in body.decode():
+        if escaped:
+            escaped = False
+        elif in_string:
+            escaped, in_string = byte == "\\", byte != '"'
+        elif byte == '"':
+            in_string = True
+        elif byte in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in "]}":
+            depth -= 1
+    return deepest
+
+
+def fault_in(body: bytes, kind: Any = Thing) -> Fault:
+    with pytest.raises(Invalid) as raised:
+        decode_json(body, kind)
+    (fault,) = raised.value.faults
+    return fault
+
+
+TEXTS = st.text(st.sampled_from('ab"\\[]{}/\n\u00e9'), max_size=8)
+VALUES = st.recursive(
+    st.one_of(TEXTS, st.integers(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=20,
+)
+
+
+@given(VALUES, st.integers(JSON_DEPTH - 4, JSON_DEPTH + 1), TEXTS, st.integers(0, 70_000), st.booleans())
+def test_the_depth_is_that_of_a_slow_reading(
+    value: Any, levels: int, text: str, padding: int, ascii_only: bool
+) -> None:
+    for level in range(levels):
+        value = {text: value} if level % 2 else [text, value]
+    body = json.dumps(["\\" * (padding % 7) + "x" * padding, value], ensure_ascii=ascii_only).encode()
+
+    if depth_of(body) > JSON_DEPTH:
+        with pytest.raises(Malformed):
+            check_depth(body)
+    else:
+        check_depth(body)
+
+
+def test_brackets_in_strings_do_not_count() -> None:
+    for text in ("[" * 100, '"' + "[" * 100, "\\" + "[" * 100, '\\"' + "{" * 100, "\\\\" * 50_000 + '"[' * 100):
+        assert decode_json(json.dumps([text] * 3).encode(), list[str]) == [text] * 3
+
+
+def test_escapes_are_not_split_where_a_long_text_is_read_in_parts() -> None:
+    for length in range(64 * 1024 - 8, 64 * 1024 + 8):
+        text = "x" * length + '\\"' * 40 + "[" * 70
+        assert decode_json(json.dumps([text]).encode(), list[str]) == [text]
+        with pytest.raises(Malformed, match="64 levels"):
+            decode_json(b"[" * 65 + json.dumps(text).encode() + b"]" * 65, Any)
+
+
+@pytest.mark.parametrize("body", [b'["abc', b"[" * 64 + b'"', b"[" * 65 + b'"' + b'\\"' * 1000, b'["\\', b"]" * 100])
+def test_a_text_that_breaks_off_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode_json(body, Any)
+
+
+def test_a_long_check_looks_at_its_budget() -> None:
+    looked: list[int] = []
+
+    decode_json(b"[" + b"[]," * 100_000 + b"0]", msgspec.Raw, check_budget=lambda: looked.append(1))
+
+    assert len(looked) >= 300_000 // (64 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"name": "a\\u0000"}', "/name"),
+        (b'{"steps": [{"title": "a"}, {"title": "\\u0000"}]}', "/steps/1/title"),
+        (b'{"a\\u0000b": 1}', ""),
+        (b'{"x/y~": "\\u0000"}', "/x~1y~0"),
+        (b'{"number": 1e999, "name": "\\u0000"}', ""),
+        (b'{"name": "\\u0000' + b"x" * LOCATED_BYTES + b'"}', ""),
+    ],
+)
+def test_a_nul_is_found_with_its_place(body: bytes, pointer: str) -> None:
+    assert fault_in(body) == Fault(pointer, "Expected text without NUL")
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
+    assert decode_json(b'{"name": "\\\\u0000"}', Thing).name == "\\u0000"
+
+
+@pytest.mark.parametrize("digits", ["1e400", "-1e400", "9" * 400, "9" * 10_000, "9" * 400 + ".5"])
+def test_a_number_out_of_range_is_invalid_with_its_place(digits: str) -> None:
+    assert fault_in(b'{"number": %b}' % digits.encode()).pointer == "/number"
+
+
+def test_a_huge_integer_is_invalid() -> None:
+    assert fault_in(b'{"count": %b}' % (b"9" * 10_000)).pointer == "/count"
+
+
+def test_what_breaks_off_after_a_fault_is_malformed() -> None:
+    for end in (b"", b', "name": "\\ud800"}', b', "name": "\xff"}', b"}}"):
+        with pytest.raises(Malformed):
+            decode_json(b'{"count": "x"' + end, Thing)
+
+
+@pytest.mark.parametrize("key", ["a", "a/b", "x" * 500_000, " - at `$" * 50_000, "`" * 100_000, "é" * 100_000])
+def test_an_unknown_field_is_named_and_cut(key: str) -> None:
+    fault = fault_in(json.dumps({key: 1}, ensure_ascii=False).encode())
+
+    assert fault.detail == "there is no such field"
+    assert len(fault.pointer) <= POINTER_LENGTH
+
+
+def test_a_fault_has_its_place() -> None:
+    assert fault_in(b'{"steps": [{}]}') == Fault("/steps/0/title", "this field is required")
+    assert fault_in(b'{"steps": [{"title": "a", "x": 1}]}') == Fault("/steps/0/x", "there is no such field")
+    assert fault_in(b'{"steps": [{"title": 1}]}').pointer == "/steps/0/title"
+
+
+def test_a_value_that_is_none_of_a_few_is_cut() -> None:
+    assert fault_in(b'{"kind": "c"}').detail == "Invalid enum value 'c'"
+    assert fault_in(b'{"kind": "%b"}' % (b"c" * 100_000)).detail == f"Invalid enum value '{'c' * 20}…'"
+
+
+def test_nested_values_are_invalid_however_deep() -> None:
+    nested: Any = "x"
+    for _ in range(100_000):
+        nested = [nested]
+
+    with pytest.raises(Invalid):
+        convert({"steps": nested}, Thing)
+    with pytest.raises(Malformed):
+        decode_json(b"[" * 5000 + b"]" * 5000, Any)
+
+
+def test_a_problem_keeps_few_faults_and_counts_the_others() -> None:
+    error = Invalid([Fault(f"/{number}" * 200, "x" * 1000) for number in range(100)]).below("/todo")
+
+    assert (len(error.faults), error.omitted) == (LISTED_ERRORS, 100 - LISTED_ERRORS)
+    assert str(error) == "the input is not valid; 80 more errors are not listed"
+    assert all(len(fault.pointer) <= POINTER_LENGTH and len(fault.detail) <= 200 for fault in error.faults)

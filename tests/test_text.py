@@ -1,0 +1,104 @@
+"""Text is trimmed, measured and folded in linear time, and folding is what it would be without bounds."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from todo_service.bounds import (
+    COMBINING_MARKS,
+    FOLDED_EXTRA,
+    FOLDED_FACTOR,
+    SEARCHED_WORD_LENGTH,
+    SEARCHED_WORDS,
+)
+from todo_service.text import check_marks, has_long_run_of_marks, trim
+from todo_service.todos.words import fold, words_of
+
+MARKS = ["\u0300", "\u0316", "\u0345", "\u3099", "\U0001d165"]
+DECOMPOSED_INTO_MARKS = ["\u0344", "\u0f73", "\u0f75", "\u0f81", "\uff9e", "\uff9f"]
+TEXTS = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from([*MARKS, *DECOMPOSED_INTO_MARKS])))
+
+
+def fold_without_bounds(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
+
+
+def longest_run_of_marks(text: str) -> int:
+    longest = run = 0
+    for character in text:
+        decomposed = unicodedata.normalize("NFKD", character)
+        run = run + 1 if all(unicodedata.combining(part) for part in decomposed) else 0
+        longest = max(longest, run)
+    return longest
+
+
+@given(TEXTS)
+def test_text_is_folded_as_if_there_were_no_bounds_unless_it_grows_too_long(text: str) -> None:
+    longest = FOLDED_FACTOR * len(text) + FOLDED_EXTRA
+
+    assert len(fold(text)) <= longest
+    if len(unicodedata.normalize("NFKD", text.casefold())) <= longest:
+        assert fold(text) == fold_without_bounds(text)
+
+
+@given(st.lists(st.sampled_from([*MARKS, *DECOMPOSED_INTO_MARKS, "a", "é", "漢", "。"]), max_size=80))
+def test_long_runs_of_marks_are_recognized(characters: list[str]) -> None:
+    text = "".join(characters)
+
+    assert has_long_run_of_marks(text) is (longest_run_of_marks(text) > COMBINING_MARKS)
+    assert fold(text) == fold_without_bounds(text)
+
+
+def test_every_character_that_is_decomposed_into_marks_counts_as_one() -> None:
+    for code in (*range(0xD800), *range(0xE000, 0x110000)):
+        character = chr(code)
+        if all(unicodedata.combining(part) for part in unicodedata.normalize("NFKD", character)):
+            assert has_long_run_of_marks(character * (COMBINING_MARKS + 1)), hex(code)
+
+
+@pytest.mark.parametrize("mark", [*MARKS, *DECOMPOSED_INTO_MARKS])
+def test_thirty_marks_in_a_row_are_accepted_and_one_more_is_not(mark: str) -> None:
+    check_marks("a" + mark * COMBINING_MARKS + "b" + mark * COMBINING_MARKS)
+
+    with pytest.raises(ValueError, match="30 combining marks in a row"):
+        check_marks("a" + mark * (COMBINING_MARKS + 1))
+
+
+def test_text_in_scripts_that_live_on_marks_is_accepted() -> None:
+    for text in (
+        "नमस्ते दुनिया " * 20,
+        "שָׁלוֹם עֲלֵיכֶם " * 20,
+        "ٱلسَّلَامُ عَلَيْكُمْ " * 20,
+        "việt nam " * 20,
+        "👩‍👩‍👧" * 40,
+        "。" * 200,
+    ):
+        check_marks(text)
+
+
+def test_text_is_measured_after_trimming() -> None:
+    assert trim(" \t\u2003abc\n", 3) == "abc"
+    assert trim("  ", 3, shortest=0) == ""
+    for text, shortest in (("abcd", 1), ("  ", 1)):
+        with pytest.raises(ValueError, match="1 to 3 characters after trimming"):
+            trim(text, 3, shortest=shortest)
+    with pytest.raises(ValueError, match="3 characters at most after trimming"):
+        trim("abcd", 3, shortest=0)
+
+
+def test_a_ligature_is_written_out_within_bounds() -> None:
+    assert fold("\ufdfa") == "صلى الله عليه وسلم"
+    assert len(fold("\ufdfa" * 10_000)) == FOLDED_FACTOR * 10_000 + FOLDED_EXTRA
+
+
+def test_the_words_of_a_todo_are_bounded_in_number_and_length() -> None:
+    words = words_of(" ".join(f"word{number}" for number in range(5000)), "x" * 5000)
+
+    assert words == [f"word{number}" for number in range(SEARCHED_WORDS)]
+    assert words_of("x" * 5000) == ["x" * SEARCHED_WORD_LENGTH]
+    assert words_of("Łódź Straße", "straße") == ["łodz", "strasse"]

@@ -1,0 +1,147 @@
+"""An import costs linear time and bounded memory, whatever the body, and disturbs no other request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import httpx
+import pytest
+
+from tests.cost import assert_grows_linearly, cost, probing, resident_bytes
+from tests.serving import Service, running_service
+
+MIB = 2**20
+LIMIT = 64 * MIB
+TYPES = {"json": "application/json", "csv": "text/csv", "ics": "text/calendar"}
+PASSWORD = "correct horse battery"
+QUIET = {"LOG_LEVEL": "error"}
+
+
+def sign_in(service: Service, name: str = "ada") -> httpx.Client:
+    """Return the connection of a new account."""
+    client = httpx.Client(base_url=service.url, timeout=30)
+    person = {"username": name, "password": PASSWORD}
+    client.post("/v1/users", json=person | {"email": f"{name}@example.com"}).raise_for_status()
+    answer = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
+    client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    return client
+
+
+def send(client: httpx.Client, form: str, body: bytes, key: str | None = None) -> httpx.Response:
+    headers = {"Content-Type": TYPES[form]} | ({"Idempotency-Key": key} if key else {})
+    return client.post("/v1/todos/import", content=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("service"), QUIET) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def ada(service: Service) -> Iterator[httpx.Client]:
+    client = sign_in(service)
+    yield client
+    client.close()
+
+
+def repeated(beginning: bytes, part: bytes, end: bytes = b"") -> Callable[[int], bytes]:
+    def body(size: int) -> bytes:
+        return (beginning + part * ((size - len(beginning) - len(end)) // len(part)) + end).ljust(size)[:LIMIT]
+
+    return body
+
+
+CALENDAR = b"BEGIN:VCALENDAR\n"
+HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
+    "numbers": ("json", repeated(b"[0", b",0", b"]")),
+    "white space": ("json", repeated(b"[", b" \n", b"]")),
+    "one long string": ("json", repeated(b'["', b"x", b'"]')),
+    "a string of escapes that is never closed": ("json", repeated(b'[{"title": "', b'\\"')),
+    "brackets": ("json", repeated(b"[", b'{"steps": [[[],[]],[[],[]]]},', b"0]")),
+    "empty lists": ("json", repeated(b'{"items": [], "lists": [', b"[],", b"[]]}")),
+    "empty rows": ("csv", repeated(b"title\n", b"\n")),
+    "empty rows with carriage returns": ("csv", repeated(b"title\r", b"\r")),
+    "columns": ("csv", repeated(b"title", b",a")),
+    "cells": ("csv", repeated(b"title\n", b",")),
+    "one quote": ("csv", repeated(b'title\n"', b"x,x,x,x\n")),
+    "a quote in each row that is never closed": ("csv", repeated(b"title\n", b'x","\n')),
+    "blank lines": ("ics", repeated(CALENDAR, b"\n")),
+    "folded lines": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY:x", b"\n x")),
+    "one long line": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY:", b"x")),
+    "components inside of each other": ("ics", repeated(CALENDAR, b"BEGIN:A\n")),
+    "properties": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\n", b"DUE:20270101T000000Z\n")),
+    "categories": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nCATEGORIES:a", b",b")),
+    "parameters": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY", b';A="b;c"')),
+    "time zones": ("ics", repeated(CALENDAR, b"BEGIN:VTIMEZONE\nTZID:a\nEND:VTIMEZONE\n")),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_body_of_one_thing_costs_linear_time_and_freezes_nobody(
+    service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
+) -> None:
+    form, body = HOSTILE[kind]
+    pid, costs = service.process.pid, {}
+    with probing(service.url, pid) as probe:
+        for size in (MIB // 32, MIB // 4, 2 * MIB):
+            text = body(size)
+            costs[size] = cost(pid, partial(send_checked, ada, form, text))
+
+    figure(f"{kind}: {costs[2 * MIB]:.2f} s for 2 MiB, frozen {probe.frozen * 1000:.0f} ms")
+    assert_grows_linearly(costs)
+    assert probe.frozen <= 0.1
+
+
+def send_checked(client: httpx.Client, form: str, body: bytes) -> httpx.Response:
+    return check(send(client, form, body))
+
+
+def check(answer: httpx.Response) -> httpx.Response:
+    assert answer.status_code in (200, 400, 422), answer.text[:1000]
+    assert len(answer.content) < 2 * MIB
+    return answer
+
+
+class Peak:
+    """The most memory that a process has while the block runs."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.bytes = 0
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.01):
+            self.bytes = max(self.bytes, resident_bytes(self._pid))
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["numbers", "white space", "empty rows", "one quote", "blank lines", "folded lines", "one long line", "columns"],
+)
+def test_a_body_of_the_largest_size_is_held_once_and_freezes_nobody(
+    service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
+) -> None:
+    form, body = HOSTILE[kind]
+    text = body(LIMIT)
+    check(send(ada, form, text[: MIB // 4]))
+    before = resident_bytes(service.process.pid)
+    with probing(service.url, service.process.pid) as probe, Peak(service.process.pid) as peak:
+        check(send(ada, form, text))
+
+    growth = (peak.bytes - before) / MIB
+    figure(f"{kind}: {growth:.0f} MiB more for 64 MiB, frozen {probe.frozen * 1000:.0f} ms")
+    assert growth <= 64 + 20
+    assert probe.frozen <= 0.1

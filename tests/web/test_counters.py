@@ -1,0 +1,85 @@
+"""Where requests are counted: bounded memory, bounded calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import limits
+import pytest
+from limits.strategies import SlidingWindowCounterRateLimiter
+from pymongo import MongoClient
+
+from todo_service.bounds import SHARED_COUNTER_CALLS
+from todo_service.web.counters import LocalCounter, SharedCounter, SlidingWindows
+
+ITEM = limits.parse("5/month")
+
+
+def test_filling_the_table_resets_no_window_that_is_used_up() -> None:
+    windows = SlidingWindows(most=100)
+    limiter = SlidingWindowCounterRateLimiter(windows)
+    for _ in range(5):
+        assert limiter.hit(ITEM, "api", "attacker")
+
+    for number in range(20_000):
+        assert limiter.hit(ITEM, "api", f"address {number}")
+        assert len(windows) <= 100
+
+    assert not limiter.hit(ITEM, "api", "attacker")
+
+
+def test_expired_windows_make_room() -> None:
+    windows = SlidingWindows(most=100)
+    limiter = SlidingWindowCounterRateLimiter(windows)
+    short = limits.parse("5/second")
+    for number in range(50):
+        limiter.hit(short, "api", f"short {number}")
+    deadline = time.monotonic() + 10
+    # a window still counts in the one that follows
+    while windows.get_sliding_window(short.key_for("api", "short 0"), 1)[0] or time.monotonic() < deadline - 7:
+        assert time.monotonic() < deadline
+
+    for number in range(100):
+        limiter.hit(ITEM, "api", f"long {number}")
+
+    assert len(windows) == 100
+
+
+@pytest.mark.anyio
+async def test_what_is_given_back_may_be_taken_again() -> None:
+    counter = LocalCounter()
+    for _ in range(20):
+        taken = await counter.take(ITEM, "auth", "somebody", exact=True)
+        assert taken.allowed
+        await counter.give_back(ITEM, "auth", "somebody", taken)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("exact", [True, False])
+async def test_on_mongodb_too(mongodb_url: str, exact: bool) -> None:
+    counter = SharedCounter(mongodb_url)
+    for _ in range(20):
+        taken = await counter.take(ITEM, "auth", "somebody", exact=exact)
+        assert taken.allowed
+        await counter.give_back(ITEM, "auth", "somebody", taken)
+    counter.close()
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_addresses_is_no_flood_of_calls_to_mongodb(mongodb_url: str) -> None:
+    counter = SharedCounter(mongodb_url)
+    started = time.monotonic()
+    for first in range(0, 5000, 100):
+        answers = await asyncio.gather(
+            *(counter.take(ITEM, "api", f"address {number}", exact=False) for number in range(first, first + 100))
+        )
+        assert all(answer.allowed for answer in answers)
+    seconds = int(time.monotonic() - started) + 2
+    counter.close()
+
+    with MongoClient[dict[str, object]](mongodb_url) as client:
+        counted = client.get_default_database()["rate_limit_windows"].count_documents({})
+    assert 0 < counted <= SHARED_COUNTER_CALLS * seconds
+    if seconds < 8:
+        assert counted < 5000

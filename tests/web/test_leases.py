@@ -1,0 +1,174 @@
+"""Leases on requests with an `Idempotency-Key`: held for as long as the request runs, by one attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar, post
+from litestar.middleware import DefineMiddleware
+from odmantic import ObjectId
+
+from todo_service.store.base import DocumentStore
+from todo_service.store.opening import open_store
+from todo_service.timestamps import now
+from todo_service.web.idempotency import IDEMPOTENT, Idempotency, IdempotentRequest
+from todo_service.web.leases import LeaseLostError, hold_lease
+from todo_service.web.problems import exception_handlers
+from todo_service.web.requests import ApiRequest
+
+pytestmark = pytest.mark.anyio
+PATIENCE = 20
+KEY = {"Idempotency-Key": "a-key-of-the-tests"}
+
+
+async def test_a_lease_that_is_renewed_lasts() -> None:
+    renewals = asyncio.Semaphore(0)
+
+    async def renew() -> bool:
+        renewals.release()
+        return True
+
+    async with hold_lease(renew, seconds=0.5, heartbeat=0.05):
+        for _ in range(20):
+            await renewals.acquire()
+
+
+async def test_a_lease_that_cannot_be_renewed_ends_the_work() -> None:
+    async def renew() -> bool:
+        raise ConnectionError
+
+    with pytest.raises(LeaseLostError):
+        async with hold_lease(renew, seconds=0.2, heartbeat=0.01):
+            await asyncio.Event().wait()
+
+
+async def test_a_lease_that_was_taken_ends_the_work_at_once() -> None:
+    async def renew() -> bool:
+        return False
+
+    with pytest.raises(LeaseLostError):
+        async with asyncio.timeout(PATIENCE), hold_lease(renew, seconds=3600, heartbeat=0.01):
+            await asyncio.Event().wait()
+
+
+async def test_a_timeout_of_the_work_itself_is_no_lost_lease() -> None:
+    async def renew() -> bool:
+        return True
+
+    with pytest.raises(TimeoutError):
+        async with hold_lease(renew):
+            raise TimeoutError
+
+
+class SlowService:
+    """A service with one operation that takes until it is let go, on a real store.
+
+    Attributes:
+        runs: How often the operation was begun.
+        cancelled: How often it was cancelled.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        self.store = store
+        self.began = asyncio.Semaphore(0)
+        self.let_go = asyncio.Event()
+        self.runs = self.cancelled = 0
+
+        @post("/slow", opt={IDEMPOTENT: True})
+        async def work() -> str:
+            self.runs += 1
+            self.began.release()
+            try:
+                await self.let_go.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            return "done"
+
+        app = Litestar(
+            [work],
+            middleware=[DefineMiddleware(Idempotency, store=store, keys=[b"k" * 32])],
+            request_class=ApiRequest,
+            exception_handlers=exception_handlers(),
+        )
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
+
+    def start(self) -> asyncio.Task[httpx.Response]:
+        return asyncio.create_task(self.client.post("/slow", headers=KEY))
+
+    async def record(self) -> IdempotentRequest:
+        [found] = [found async for found in self.store.scan(IdempotentRequest)]
+        return found
+
+    async def change(self, **changes: object) -> None:
+        record = await self.record()
+        await self.store.update(IdempotentRequest, IdempotentRequest.id == record.id, changes=changes)
+
+
+@pytest.fixture
+async def slow(tmp_path: Path, store_url: str) -> AsyncIterator[SlowService]:
+    store = open_store(store_url)
+    await store.open(IdempotentRequest)
+    service = SlowService(store)
+    async with service.client, asyncio.timeout(PATIENCE):
+        yield service
+    await store.close()
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forward"])
+async def test_a_request_that_runs_is_not_carried_out_again_by_another_clock(slow: SlowService, hours: int) -> None:
+    first = slow.start()
+    await slow.began.acquire()
+    # what a process sees whose clock was set
+    await slow.change(renewed_at=now() + timedelta(hours=hours))
+
+    assert (await slow.client.post("/slow", headers=KEY)).status_code == 409
+    slow.let_go.set()
+    answer, again = await first, await slow.client.post("/slow", headers=KEY)
+
+    assert (answer.status_code, again.status_code, slow.runs) == (201, 201, 1)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_a_request_that_runs_renews_its_lease(slow: SlowService) -> None:
+    first = slow.start()
+    await slow.began.acquire()
+    began = (await slow.record()).renewed_at
+
+    while (await slow.record()).renewed_at == began:  # noqa: ASYNC110  # the store tells nobody of a change
+        await asyncio.sleep(0.05)
+
+    slow.let_go.set()
+    assert (await first).status_code == 201
+
+
+async def test_a_request_that_has_lost_its_lease_is_stopped(slow: SlowService) -> None:
+    first = slow.start()
+    await slow.began.acquire()
+    # another process took it, after this one was suspended for a while
+    holder = ObjectId()
+    await slow.change(holder=holder, renewed_at=now())
+
+    assert (await first).status_code == 409
+    assert slow.cancelled == 1
+    assert (await slow.record()).holder == holder
+
+
+async def test_a_request_whose_client_has_gone_frees_its_key_when_its_lease_has_ended(slow: SlowService) -> None:
+    first = slow.start()
+    await slow.began.acquire()
+    first.cancel()
+    await asyncio.wait([first])
+
+    assert (await slow.client.post("/slow", headers=KEY)).status_code == 409
+    await slow.change(renewed_at=now() - timedelta(seconds=9))
+    slow.let_go.set()
+    again = await slow.client.post("/slow", headers=KEY)
+
+    assert (again.status_code, slow.runs, slow.cancelled) == (201, 2, 1)

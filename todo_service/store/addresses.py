@@ -1,0 +1,32 @@
+"""Addresses of what lies on this machine: `lmdb:///path` and `file:///path`, percent-encoded as any URL."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+
+def path_address(scheme: str, path: Path) -> str:
+    """Return the address of an absolute path. `address_path` gives the same path back, whatever its name holds."""
+    return f"{scheme}://{quote(os.fsencode(path))}"
+
+
+def address_path(address: str) -> Path:
+    """Return the path of an address.
+
+    Raises:
+        ValueError: the address names a host or no path, or holds a `?` or `#`, which a path has to encode.
+    """
+    scheme, _, rest = address.partition("://")
+    if not scheme or not rest.startswith("/") or len(rest) == 1:
+        raise ValueError(f"the address is {scheme}:///path, with three slashes")
+    if "?" in rest or "#" in rest:
+        raise ValueError("in the path of an address ? is written %3F, and # is written %23")
+    return Path(os.fsdecode(unquote_to_bytes(rest)))
+
+
+def address_scheme(address: str) -> str:
+    """Return the scheme of an address in lower case; empty where there is none."""
+    scheme, separator, _ = address.partition("://")
+    return scheme.lower() if separator else ""
