@@ -77,7 +77,7 @@ class Labelled(Struct):
     """What a reader wants of a thing with parts."""
 
     name: str | None
-    parts: list[dict[str, str]]
+    parts: list[dict[str, Any]]
 
 
 async def test_a_search_ends_when_its_bytes_are_reached(store: DocumentStore) -> None:
