@@ -304,12 +304,6 @@ SMALL_BODY_BYTES: Final = _requests.declare(
     enforced_in="app",
     response="413",
 )
-MAX_PARAMETERS: Final = _requests.declare(
-    100,
-    "Fields of a form, and parameters of a query",
-    enforced_in="web.requests",
-    response="400",
-)
 COUNTER_WINDOWS: Final = _requests.declare(
     50_000,
     "Rate limit windows remembered, in each process",
@@ -666,13 +660,13 @@ IMPORT_PART_BYTES: Final = _imports.declare(
 IMPORT_RECORDS: Final = _imports.declare(
     1_000_000,
     "Records of an import",
-    enforced_in="todos.formats",
+    enforced_in="todos.transfer",
     response="JSON: 422, nothing is imported; CSV and iCalendar: the rest is rejected as one record",
 )
 IMPORT_RECORD_BYTES: Final = _imports.declare(
     2**20,
     "A record of an import, or a line of iCalendar when it is unfolded",
-    enforced_in="todos.formats",
+    enforced_in="todos.formats.lines",
     response="JSON: 422, nothing is imported; CSV and iCalendar: the record is rejected",
     unit="bytes",
 )
@@ -683,40 +677,43 @@ IMPORT_LISTS: Final = _imports.declare(
     response="The records with further names are rejected.",
 )
 IMPORT_LISTS_BYTES: Final = _imports.declare(
-    2 * 2**20, "`lists` of a JSON import", enforced_in="todos.formats", response="422", unit="bytes"
+    2 * 2**20, "`lists` of a JSON import", enforced_in="todos.formats.archive", response="422", unit="bytes"
 )
 IMPORT_PROPERTIES: Final = _imports.declare(
-    1000, "Properties of a VTODO that are read", enforced_in="todos.formats", response="The record is rejected."
+    1000,
+    "Properties of a VTODO that are read",
+    enforced_in="todos.formats.calendar_reader",
+    response="The record is rejected.",
 )
 IMPORT_NESTING: Final = _imports.declare(
     32,
     "Levels of iCalendar components inside of each other",
-    enforced_in="todos.formats",
+    enforced_in="todos.formats.calendar_reader",
     response="The record is rejected.",
 )
 IMPORT_ZONES: Final = _imports.declare(
     100,
     "VTIMEZONE components of an import that are used",
-    enforced_in="todos.formats",
+    enforced_in="todos.formats.timezones",
     response="A record that needs another one is rejected.",
 )
 ZONE_BYTES: Final = _imports.declare(
     64 * 1024,
     "A VTIMEZONE component",
-    enforced_in="todos.formats",
+    enforced_in="todos.formats.timezones",
     response="It is not used; a record that needs it is rejected.",
     unit="bytes",
 )
 ZONE_OBSERVANCES: Final = _imports.declare(
     200,
     "STANDARD and DAYLIGHT components of a VTIMEZONE",
-    enforced_in="todos.formats",
+    enforced_in="todos.formats.timezones",
     response="It is not used; a record that needs it is rejected.",
 )
 ZONE_TRANSITIONS: Final = _imports.declare(
     2000,
     "Transitions that a VTIMEZONE defines for the years 1970 to 2100",
-    enforced_in="todos.formats",
+    enforced_in="todos.formats.timezones",
     response="It is not used; a record that needs it is rejected.",
 )
 REPORTED_RECORDS: Final = _imports.declare(
@@ -816,8 +813,8 @@ SCANS_PER_ACCOUNT: Final = _store.declare(
     response="503 with `Retry-After`",
 )
 SCAN_SECONDS: Final = _store.declare(
-    4.0,
-    "How long such a read may go on",
+    10.0,
+    "How long such a read may go on, where the answer's deadline does not end it before",
     unit="s",
     enforced_in="store.scans",
     response="503 with `Retry-After`",

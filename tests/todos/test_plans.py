@@ -244,7 +244,8 @@ async def test_a_filter_that_leaves_few_costs_what_it_leaves_in_every_order(watc
         watched.seen()
         await watched.todos.page(query, None)
         looks = [call.looks for call in watched.seen()]
-        assert max(looks) <= SORTED_TODOS + 1, (sort, looks)
+        # what takes longer than the event loop may be held up is begun anew in a thread
+        assert max(looks) <= 2 * (SORTED_TODOS + 1), (sort, looks)
         assert len(looks) <= 4, (sort, looks)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 
 import httpx
@@ -95,14 +99,10 @@ def test_a_body_of_one_thing_costs_linear_time_and_freezes_nobody(
     assert probe.frozen <= 0.1
 
 
-def send_checked(client: httpx.Client, form: str, body: bytes) -> httpx.Response:
-    return check(send(client, form, body))
-
-
-def check(answer: httpx.Response) -> httpx.Response:
+def send_checked(client: httpx.Client, form: str, body: bytes) -> None:
+    answer = send(client, form, body)
     assert answer.status_code in (200, 400, 422), answer.text[:1000]
     assert len(answer.content) < 2 * MIB
-    return answer
 
 
 class Peak:
@@ -136,12 +136,79 @@ def test_a_body_of_the_largest_size_is_held_once_and_freezes_nobody(
 ) -> None:
     form, body = HOSTILE[kind]
     text = body(LIMIT)
-    check(send(ada, form, text[: MIB // 4]))
+    send_checked(ada, form, text[: MIB // 4])
     before = resident_bytes(service.process.pid)
     with probing(service.url, service.process.pid) as probe, Peak(service.process.pid) as peak:
-        check(send(ada, form, text))
+        send_checked(ada, form, text)
 
     growth = (peak.bytes - before) / MIB
     figure(f"{kind}: {growth:.0f} MiB more for 64 MiB, frozen {probe.frozen * 1000:.0f} ms")
     assert growth <= 64 + 20
     assert probe.frozen <= 0.1
+
+
+def test_an_account_has_two_imports_under_way_and_others_go_on(service: Service, ada: httpx.Client) -> None:
+    slow = [SlowImport(ada) for _ in range(2)]
+    with closing(sign_in(service, "bob")) as bob:
+        refused = ada.post("/v1/todos/import", json=[{"title": "x"}])
+        of_bob = bob.post("/v1/todos/import", json=[{"title": "x"}])
+    answers = [each.finish() for each in slow]
+    after = ada.post("/v1/todos/import", json=[{"title": "x"}])
+
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.json()["type"] == "urn:todo-service:problem:rate-limited"
+    assert [of_bob.status_code, *answers, after.status_code] == [200, 200, 200, 200]
+
+
+class SlowImport:
+    """An import whose body the service waits for."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        address = client.base_url
+        self._connection = http.client.HTTPConnection(address.host, address.port, timeout=30)
+        self._connection.putrequest("POST", "/v1/todos/import")
+        headers = {"Authorization": client.headers["Authorization"], "Content-Type": "application/json"}
+        for name, value in (headers | {"Content-Length": "2", "Expect": "100-continue"}).items():
+            self._connection.putheader(name, value)
+        self._connection.endheaders()
+        # it asks for the body when it begins to read it
+        assert self._connection.sock.recv(1000).startswith(b"HTTP/1.1 100 ")
+
+    def finish(self) -> int:
+        """Send the body, and return the status of the answer."""
+        self._connection.send(b"[]")
+        answer = self._connection.getresponse()
+        answer.read()
+        self._connection.close()
+        return answer.status
+
+
+def test_an_account_has_two_exports_under_way_and_one_that_is_left_makes_room(ada: httpx.Client) -> None:
+    todos = [{"title": "x", "description": "x" * 9000}] * 4000
+    ada.post("/v1/todos/import", json=todos).raise_for_status()
+
+    with ada.stream("GET", "/v1/todos/export") as first, ada.stream("GET", "/v1/todos/export") as second:
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert ada.get("/v1/todos/export").status_code == 429
+    deadline = time.monotonic() + 20
+    while (status := ada.get("/v1/todos/export", params={"format": "csv"}).status_code) == 429:
+        assert time.monotonic() < deadline
+    assert status == 200
+
+
+RULES = ("FREQ=MONTHLY;BYDAY=-53SA", "FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "FREQ=DAILY;INTERVAL=7;BYDAY=MO")
+
+
+def test_rules_that_never_occur_cost_milliseconds(
+    service: Service, ada: httpx.Client, figure: Callable[[str], None]
+) -> None:
+    pid, costs = service.process.pid, {}
+    due = {"title": "x", "due_at": "2027-01-31T09:00:00Z"}
+    for number in (30, 150, 600):
+        body = json.dumps([due | {"recurrence": RULES[index % 3]} for index in range(number)]).encode()
+        costs[number] = cost(pid, partial(send_checked, ada, "json", body))
+
+    figure(f"{costs[600] / 0.6:.1f} ms a rule")
+    assert_grows_linearly(costs)
+    assert costs[600] < 600 * 0.05

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import random
-from datetime import datetime
 from typing import Any
 
 import pytest
+from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.todos.test_transfer import FORMATS, exported, imported
+from todo_service.app import MODELS
+from todo_service.store.opening import open_store
+from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.lists import Lists
+from todo_service.todos.service import Todos
+from todo_service.todos.transfer import FORMATS as TRANSFER_FORMATS
+from todo_service.todos.transfer import Transfer, TransferCapacity
 
 pytestmark = pytest.mark.anyio
 
@@ -120,9 +129,9 @@ async def test_a_definition_without_bounds_rejects_the_records_that_need_it(ada:
 
 @pytest.mark.parametrize("name", ["W. Europe Standard Time", "/example.org/Europe/Berlin", "Europe/Berlin"])
 async def test_a_well_known_time_zone_needs_no_definition(ada: Person, name: str) -> None:
-    await imported(
-        ada, "ics", calendar(*zone(observance("RRULE:FREQ=SECONDLY"), name=name), *todo("20270131T090000", name))
-    )
+    definition = zone(observance("RRULE:FREQ=SECONDLY"), name=name)
+
+    await imported(ada, "ics", calendar(*definition, *todo("20270131T090000", name)))
 
     assert await due_times(ada) == ["2027-01-31T08:00:00.000Z"]
 
@@ -138,7 +147,6 @@ async def test_a_well_known_time_zone_needs_no_definition(ada: Person, name: str
         ("csv", "title,position\nx,1e999\n"),
         ("csv", "title,due_at\nx,2027-01-01T00:00:00+99:99\n"),
         ("json", '[{"title": "x", "position": 1e999}]'),
-        ("json", '[{"title": "x", "version": 99999999999999999999999999}]'),
     ],
 )
 async def test_what_a_parser_cannot_read_rejects_its_record_alone(ada: Person, form: str, text: str) -> None:
@@ -187,44 +195,15 @@ SEEDS = {
         *["COMPLETED:20270130T120000Z", 'X-TODO-SERVICE:{"position":1\\,"list_name":"Garden"}', "END:VTODO"],
     ),
 }
-PIECES = [
-    '"',
-    "\\",
-    ",",
-    ";",
-    ":",
-    "\n",
-    "\r",
-    " ",
-    "\t",
-    "[",
-    "]",
-    "{",
-    "}",
-    "=",
-    "-",
-    "0",
-    "9" * 30,
-    "\x00",
-    "é",
-    "🌱",
-]
-PIECES += [
-    "BEGIN:VTODO\n",
-    "END:VTODO\n",
-    "BEGIN:VTIMEZONE\n",
-    "TZID=a,b",
-    "00010101T000000",
-    "99991231T235959",
-    "FREQ=SECONDLY",
-]
+PIECES = [*'"\\,;:\n\r \t[]{}=-0é🌱\x00', "9" * 30, "BEGIN:VTODO\n", "END:VTODO\n", "BEGIN:VTIMEZONE\n", "TZID=a,b"]
+PIECES += ["00010101T000000", "99991231T235959", "FREQ=SECONDLY"]
 PIECES += ["FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "P9999999W", "+2359", "1e999", "null", "\\u0000", "\ufeff", "'"]
 
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_no_mutation_of_a_file_fails_the_service(ada: Person, form: str) -> None:
     chance = random.Random(16)  # noqa: S311  # no secret
-    for _ in range(150):
+    for _ in range(60):
         text = SEEDS[form]
         for _ in range(chance.randint(1, 5)):
             place = chance.randrange(len(text))
@@ -237,25 +216,40 @@ async def test_no_mutation_of_a_file_fails_the_service(ada: Person, form: str) -
         assert (await ada.get("/v1/todos/export", params={"format": other})).status_code == 200
 
 
-async def test_a_repeated_import_with_a_key_makes_each_list_once(ada: Person) -> None:
-    text = "title,list\n" + "".join(f"todo {number},list {number % 3}\n" for number in range(9))
-    headers = {"Idempotency-Key": "lists"}
+async def test_two_runs_of_one_import_with_a_key_make_each_list_and_todo_once(store_url: str) -> None:
+    store, owner, capacity = open_store(store_url), ObjectId(), TransferCapacity()
+    await store.open(*MODELS)
+    body = ("title,list\n" + "".join(f"todo {number},list {number % 3}\n" for number in range(9))).encode()
 
-    await imported(ada, "csv", text, headers)
-    await imported(ada, "csv", text, headers)
+    async def time_zone() -> str:
+        return "UTC"
 
-    lists = (await ada.get("/v1/lists")).json()["items"]
-    assert sorted(each["name"] for each in lists) == ["list 0", "list 1", "list 2"]
+    async def read_body() -> bytes:
+        return body
+
+    def identity_of(number: int) -> ObjectId:
+        return ObjectId(hashlib.sha256(str(number).encode()).digest()[:12])
+
+    async def run() -> int:
+        todos = Todos(store, owner, time_zone)
+        transfer = Transfer(todos, Lists(store, owner, todos), time_zone, owner, capacity)
+        return (await transfer.read_in(TRANSFER_FORMATS["csv"], read_body, identity_of)).imported
+
+    try:
+        assert list(await asyncio.gather(run(), run())) == [9, 9]
+        assert await run() == 9
+
+        assert await store.count(TodoList, TodoList.owner == owner) == 3
+        assert await store.count(Todo, Todo.owner == owner) == 9
+    finally:
+        capacity.close()
+        await store.close()
 
 
 async def test_more_lists_than_an_import_may_name_are_rejected(ada: Person) -> None:
     result = await imported(ada, "csv", "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3)))
 
     assert result["rejected_count"] == 3
-
-
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 async def test_a_rule_that_never_occurs_is_refused(ada: Person) -> None:

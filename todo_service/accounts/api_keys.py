@@ -84,13 +84,7 @@ class ApiKeys:
             Forbidden: the account has `MAX_API_KEYS` keys.
             Gone: the same call has created the key before, and it has been deleted since.
         """
-        raw = (
-            hashlib.shake_256(seed).digest(_ID_BYTES + _SECRET_BYTES)
-            if seed
-            else ObjectId().binary + secrets.token_bytes(_SECRET_BYTES)
-        )
-        key_id = ObjectId(raw[:_ID_BYTES])
-        text = MARK + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        key_id, text = _generate(seed)
         if seed is not None and (made := await self._find_created(user_id, key_id)) is not None:
             return dto.ApiKeyCreated.of(made, text)
         moment = now()
@@ -230,6 +224,15 @@ class ApiKeys:
     def _forget(self, key_ids: set[ObjectId]) -> None:
         self._ends += 1
         self._good = {text: good for text, good in self._good.items() if good[0].session_id not in key_ids}
+
+
+def _generate(seed: bytes | None) -> tuple[ObjectId, str]:
+    """Return the id and the text of a new key, the same ones for the same seed."""
+    if seed is None:
+        raw = ObjectId().binary + secrets.token_bytes(_SECRET_BYTES)
+    else:
+        raw = hashlib.shake_256(seed).digest(_ID_BYTES + _SECRET_BYTES)
+    return ObjectId(raw[:_ID_BYTES]), MARK + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _check(given: dto.ApiKeyCreate, moment: datetime) -> str:

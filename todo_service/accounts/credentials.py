@@ -39,3 +39,18 @@ class Credentials:
         if token.startswith(MARK):
             return await self._api_keys.authenticate(token)
         return await self._sessions.authenticate(token)
+
+    async def require_alive(self, caller: Caller, token: str) -> None:
+        """Return if the session or the API key of a caller has not ended, even where an access token has expired since.
+
+        Args:
+            caller: Who was authenticated when the request began.
+            token: The token that was sent.
+
+        Raises:
+            Unauthenticated: it has ended.
+        """
+        if caller.key_scope is None:
+            await self._sessions.require_alive(caller.session_id)
+        else:
+            await self._api_keys.authenticate(token)

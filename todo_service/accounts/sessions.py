@@ -299,9 +299,17 @@ class Sessions:
             Unauthenticated: the token is not ours, altered or expired, or its session has ended.
         """
         caller = self.identify(text)
-        if self._alive.get(caller.session_id, 0.0) <= time.monotonic():
-            await self._look_up(caller.session_id)
+        await self.require_alive(caller.session_id)
         return caller
+
+    async def require_alive(self, session_id: ObjectId) -> None:
+        """Return if a session has not ended, as far as this process knows or the store says.
+
+        Raises:
+            Unauthenticated: it has ended.
+        """
+        if self._alive.get(session_id, 0.0) <= time.monotonic():
+            await self._look_up(session_id)
 
     async def _look_up(self, session_id: ObjectId) -> None:
         ends, asked = self._ends, time.monotonic()

@@ -242,7 +242,10 @@ class TodosController(Controller):
         forms = {FORMATS[name].media_type: FORMATS[name] for name in names}
         media_type = request.require_media_type(frozenset(forms))
         report = await transfer.read_in(
-            forms[media_type], partial(read_large_body, request), partial(identity_of, request)
+            forms[media_type],
+            partial(read_large_body, request),
+            partial(identity_of, request),
+            request.require_live_caller,
         )
         rejected = [
             Rejection(line, [FieldError(fault.detail, fault.pointer or None) for fault in faults])

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from todo_service.bounds import RECURRENCE_COUNT, RECURRENCE_INTERVAL, RECURRENCE_LENGTH, RECURRENCE_YEARS
+from todo_service.errors import Fault, Invalid
 from todo_service.timestamps import LATEST
 
 _YEARS: Final[Mapping[str, float]] = {"DAILY": 1 / 365, "WEEKLY": 7 / 365, "MONTHLY": 1 / 12, "YEARLY": 1}
@@ -42,6 +43,16 @@ class Occurrence(NamedTuple):
     due_at: datetime
     local: str | None
     recurrence: str
+
+
+def require_occurrence(recurrence: str | None, due_at: datetime | None) -> None:
+    """Check that a rule occurs on a due date or after it. It takes milliseconds: call it in a thread.
+
+    Raises:
+        Invalid: it does not.
+    """
+    if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at):
+        raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
 
 
 class _Weekday(NamedTuple):
@@ -100,18 +111,18 @@ class Rule:
         count = self._options.get("COUNT")
         if count == 1:
             return None
-        meant = datetime.fromisoformat(local) if local else due_at.astimezone(zone).replace(tzinfo=None)
-        found = self._first(meant.replace(microsecond=0), zone, inclusive=False)
-        if found is None:
-            return None
-        wall = found.replace(microsecond=meant.microsecond)
         try:
+            meant = datetime.fromisoformat(local) if local else due_at.astimezone(zone).replace(tzinfo=None)
+            found = self._first(meant.replace(microsecond=0), zone, inclusive=False)
+            if found is None:
+                return None
+            wall = found.replace(microsecond=meant.microsecond)
             moment = wall.replace(tzinfo=zone).astimezone(UTC)
+            skipped = moment.astimezone(zone).replace(tzinfo=None) != wall
         except OverflowError:
-            return None
+            return None  # the calendar has ended in that zone
         if moment > LATEST:
             return None
-        skipped = moment.astimezone(zone).replace(tzinfo=None) != wall
         rest = self._parts | ({"COUNT": str(count - 1)} if count is not None else {})
         return Occurrence(
             moment, wall.isoformat() if skipped else None, ";".join(f"{name}={value}" for name, value in rest.items())

@@ -24,7 +24,7 @@ from todo_service.todos.counts import count_history
 from todo_service.todos.documents import Step, Todo, TodoList
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import Position
-from todo_service.todos.recurrence import Rule
+from todo_service.todos.recurrence import Rule, require_occurrence
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
 from todo_service.todos.validation import NOT_KEPT, is_id, validate_fields
@@ -156,7 +156,7 @@ class Todos:
             budget.check()
             try:
                 document = self._document(todo, identity or ObjectId(), moment, place)
-                _require_occurrence(document.recurrence, document.due_at)
+                require_occurrence(document.recurrence, document.due_at)
             except Invalid as error:
                 yield error
             else:
@@ -170,7 +170,7 @@ class Todos:
             Invalid: it does not.
         """
         if recurrence is not None and due_at is not None:
-            await self._work_out(lambda: _require_occurrence(recurrence, due_at))
+            await self._work_out(lambda: require_occurrence(recurrence, due_at))
 
     async def _work_out(self, work: Callable[[], ResultT]) -> ResultT:
         """Work a recurrence rule out in a thread: it takes milliseconds."""
@@ -545,13 +545,3 @@ def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
     if fields["due_at"] is None:
         pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
         raise Invalid([Fault(pointer, "Expected a due date where there is a recurrence")])
-
-
-def _require_occurrence(recurrence: str | None, due_at: datetime | None) -> None:
-    """Check that a rule occurs on a due date or after it. It takes milliseconds: call it in a thread.
-
-    Raises:
-        Invalid: it does not.
-    """
-    if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at):
-        raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])

@@ -254,9 +254,7 @@ class _KnownLists:
         """Return the place of a list's name among those of the body, in the order in which they come."""
         name = named.name.strip()
         if len(name) > bounds.LIST_NAME_LENGTH:
-            raise Invalid(
-                [Fault("/list_id", f"Expected a list's name to have {bounds.LIST_NAME_LENGTH} characters at most")]
-            )
+            raise Invalid([Fault("/list_id", f"Expected a name of {bounds.LIST_NAME_LENGTH} characters at most")])
         if name not in self._places:
             if len(self._places) >= bounds.IMPORT_LISTS:
                 raise Invalid([Fault("/list_id", f"Expected {bounds.IMPORT_LISTS} different lists at most")])

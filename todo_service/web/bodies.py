@@ -18,6 +18,7 @@ async def read_large_body(request: ApiRequest) -> memoryview:
 
     Raises:
         RequestEntityTooLarge: the body is larger.
+        Unauthenticated: the caller's session or API key has ended meanwhile.
     """
     if identity_of(request) is not None:
         return memoryview(await request.body())  # it was read for the Idempotency-Key
@@ -28,4 +29,5 @@ async def read_large_body(request: ApiRequest) -> memoryview:
     async for chunk in request.stream():
         room[size : size + len(chunk)] = chunk
         size += len(chunk)
+    await request.require_live_caller()
     return memoryview(room)[:size]

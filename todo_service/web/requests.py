@@ -43,15 +43,16 @@ class ApiRequest(Request[Caller, None, State]):
     async def require_live_caller(self) -> None:
         """Check once more that the caller is signed in, as after a body that may have taken long to arrive.
 
-        It costs a look-up in memory, and one in the store where the last one is more than some seconds ago. A request
-        of nobody passes.
+        An access token that has expired since the request began is good enough: the request began in time. The check
+        costs a look-up in memory, and one in the store where the last one is more than some seconds ago. A request
+        without a caller passes.
 
         Raises:
-            Unauthenticated: the token has expired, or its session or API key has ended.
+            Unauthenticated: the session or the API key has ended.
         """
-        if self.scope.get("user") is not None:
+        if (caller := self.scope.get("user")) is not None:
             credentials: Credentials = self.app.state.credentials
-            await credentials.authenticate(bearer_token(self.scope))
+            await credentials.require_alive(caller, bearer_token(self.scope))
 
     async def body(self) -> bytes:
         """Read the body, and check the caller once more before anything is done with it.
