@@ -35,12 +35,13 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.observation import observe
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
-from todo_service.todos import counts
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
 from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import DeletedList, Todo, TodoList
 from todo_service.todos.lists import Lists
+from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
+from todo_service.todos.shared import SharedState
 from todo_service.todos.transfer import Transfer, TransferCapacity
 from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
@@ -76,6 +77,7 @@ def create_app(
     store: DocumentStore,
     tracing: Tracing | None = None,
     password_cost: Cost = PRODUCTION_COST,
+    shared_state: SharedState | None = None,
 ) -> Litestar:
     """Wire the service.
 
@@ -84,6 +86,7 @@ def create_app(
         store: The store, not yet open: the application opens it when it starts and closes it when it stops.
         tracing: Makes spans, if there are to be any; closed as well when the application stops.
         password_cost: What hashing a password costs. Tests choose a cheap one.
+        shared_state: What todos share, made from the settings unless it is given; closed as well.
 
     Returns:
         The application. Its `state` holds the store, the cursors, and the boundary that drains it (`web.boundary`).
@@ -102,6 +105,9 @@ def create_app(
         metrics.sessions_changed,
     )
     api_keys = ApiKeys(store)
+    todos_state = shared_state or SharedState(
+        store, QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
+    )
     credentials = Credentials(sessions, api_keys)
     accounts = Accounts(store, passwords, sessions, api_keys)
     rules = Executor(
@@ -124,7 +130,7 @@ def create_app(
     # on every replica
     jobs = [
         Job("finish deletions of accounts", lambda: accounts.finish_deletions(now()), SWEEP_SECONDS),
-        Job("renew counts of todos", lambda: counts.renew(store, now()), SWEEP_SECONDS),
+        Job("renew counts of todos", lambda: todos_state.counting.renew(now()), SWEEP_SECONDS),
     ]
 
     @asynccontextmanager
@@ -139,6 +145,7 @@ def create_app(
             stack.callback(rules.close)
             stack.callback(transfers.close)
             await open_store_within(store, *MODELS)
+            stack.push_async_callback(todos_state.close)
             await stack.enter_async_context(BackgroundJobs(jobs))
             yield
 
@@ -147,7 +154,7 @@ def create_app(
 
     def todos_of(request: ApiRequest) -> Todos:
         owner = request.user.user_id
-        return Todos(store, owner, lambda: accounts.time_zone(owner), rules)
+        return Todos(store, owner, lambda: accounts.time_zone(owner), rules, todos_state)
 
     def lists_of(request: ApiRequest) -> Lists:
         return Lists(store, request.user.user_id, todos_of(request))

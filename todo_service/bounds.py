@@ -389,8 +389,6 @@ FOLDED_EXTRA: Final = _text.declare(
     unit="characters",
 )
 QUERY_LENGTH: Final = _text.declare(200, "Length of `q`", enforced_in="todos.dto", response="422", unit="characters")
-QUERY_WORDS: Final = _text.declare(32, "Different words in `q`", enforced_in="todos.service", response="422")
-
 _accounts = Section("Accounts and sessions")
 
 USERNAME_LENGTH: Final = _accounts.declare(
@@ -535,6 +533,97 @@ RULE_QUEUE_OF_ACCOUNT: Final = _todos.declare(
 )
 RULE_SECONDS: Final = _todos.declare(
     2.0, "Time for a recurrence rule", enforced_in="app", response="503 with `Retry-After`", unit="seconds"
+)
+MAX_TODOS: Final = _todos.declare(
+    100_000,
+    "Todos of an account, deleted ones that are remembered included",
+    enforced_in="todos.quotas",
+    response="409 `quota-exceeded`",
+    setting="MAX_TODOS",
+)
+MAX_TAGS: Final = _todos.declare(
+    1000,
+    "Different tags that the todos of an account have",
+    enforced_in="todos.quotas",
+    response="409 `quota-exceeded`",
+    setting="MAX_TAGS",
+)
+MAX_LISTS: Final = _todos.declare(
+    500,
+    "Lists of an account",
+    enforced_in="todos.quotas",
+    response="409 `quota-exceeded`",
+    setting="MAX_LISTS",
+)
+PAGE_BYTES: Final = _todos.declare(
+    2**20,
+    "Todos of a page, of `changes` too, as they are stored",
+    unit="bytes",
+    enforced_in="todos.listing",
+    response="The page ends early; `next_cursor` or `has_more` leads to the rest.",
+)
+BATCH_BYTES: Final = _todos.declare(
+    2 * 2**20,
+    "Todos in the answer of a batch",
+    unit="bytes of JSON",
+    enforced_in="todos.controllers",
+    response="The operation is carried out; its result has no `todo`.",
+)
+QUERY_WORDS: Final = _todos.declare(
+    40,
+    "Different words of `q`; one that begins another counts as that one",
+    enforced_in="todos.query",
+    response="422",
+)
+SORTED_TODOS: Final = _todos.declare(
+    1000,
+    "Todos that a list or a search puts in order in memory",
+    enforced_in="todos.listing",
+    response="They are read in order and filtered one by one.",
+)
+SORTED_BYTES: Final = _todos.declare(
+    4 * 2**20,
+    "Their size, as they are stored",
+    unit="bytes",
+    enforced_in="todos.listing",
+    response="They are read in order and filtered one by one.",
+)
+DOCUMENT_WAITERS: Final = _todos.declare(
+    1000,
+    "Changes of one todo or list that wait for their turn, in each process",
+    enforced_in="todos.shared",
+    response="503 with `Retry-After`",
+)
+WRITE_ATTEMPTS: Final = _todos.declare(
+    30,
+    "Attempts at a change of a todo or a list that other processes change at the same time",
+    enforced_in="optimistic",
+    response="503 with `Retry-After`",
+)
+APPLIED_CHANGES: Final = _todos.declare(
+    200,
+    "Changes with an `Idempotency-Key` that a todo remembers, for a day: two of the largest batches",
+    enforced_in="todos.service",
+    response="A repeat of an older change that had no answer is carried out again.",
+)
+COUNTED_AT_ONCE: Final = _todos.declare(
+    1000,
+    "Changed todos that a summary reads itself; more are counted in the background",
+    enforced_in="todos.counting",
+    response="The request waits for the result.",
+)
+COUNTING_SECONDS: Final = _todos.declare(
+    3.0,
+    "How long a summary waits for counts that are made in the background",
+    unit="s",
+    enforced_in="todos.counting",
+    response="503 with `Retry-After`; the counting goes on.",
+)
+COUNTINGS: Final = _todos.declare(
+    100,
+    "Accounts that are counted in the background or wait for it (two at a time), in each process",
+    enforced_in="todos.counting",
+    response="503 with `Retry-After`",
 )
 
 _imports = Section("Import and export")

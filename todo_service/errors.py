@@ -115,5 +115,19 @@ class TooManyRequests(ServiceError):
     """The account, or all accounts together, have as many operations of a kind under way as are allowed."""
 
 
+class QuotaExceeded(ServiceError):
+    """The account has as much of something as it may have.
+
+    Attributes:
+        kind: Of what, in the plural.
+        limit: How much that is.
+    """
+
+    def __init__(self, kind: str, limit: int) -> None:
+        super().__init__(f"an account may have {limit} {kind}")
+        self.kind = kind
+        self.limit = limit
+
+
 class Busy(ServiceError):
     """More work of a bounded kind is waiting than the service takes on; the same call may succeed later."""

@@ -17,6 +17,7 @@ import msgspec
 import platformdirs
 from decouple import RepositoryEnv
 
+from todo_service.bounds import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
 from todo_service.store.addresses import address_path, address_scheme, path_address
 
@@ -230,6 +231,21 @@ VARIABLES: Final = (
         "The largest body that a request may have.",
     ),
     Variable(
+        "MAX_TODOS",
+        str(MAX_TODOS),
+        _integer(1, 10_000_000),
+        "1 to 10000000",
+        "The todos that an account may have, deleted ones that are remembered included.",
+    ),
+    Variable(
+        "MAX_TAGS",
+        str(MAX_TAGS),
+        _integer(1, 10_000),
+        "1 to 10000",
+        "The different tags that the todos of an account may have.",
+    ),
+    Variable("MAX_LISTS", str(MAX_LISTS), _integer(1, 10_000), "1 to 10000", "The lists that an account may have."),
+    Variable(
         "METRICS_TOKEN",
         None,
         _long_text,
@@ -276,6 +292,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     max_body_bytes: int
+    max_todos: int
+    max_tags: int
+    max_lists: int
     metrics_token: str | None
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["console", "json"]

@@ -24,7 +24,9 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoImport
+from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
+from todo_service.todos.shared import SharedState
 
 _BATCH: Final = 1000
 _ACCOUNTS_AT_ONCE: Final = 100
@@ -119,10 +121,13 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
         return "UTC"
 
     executor = Executor("bulk", threads=1, queue=1, seconds=60)
+    # accounts that are measured have more todos than one may have
+    shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
-        answers = await Todos(store, owner, time_zone).add(made, [None] * len(made), executor)
+        answers = await Todos(store, owner, time_zone, shared=shared).add(made, [None] * len(made), executor)
     finally:
         executor.close()
+        await shared.close()
     refused = [error for error in answers if error]
     assert not refused, refused[0]
 

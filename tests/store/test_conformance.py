@@ -73,6 +73,41 @@ ANY_KIND: list[Any] = [
 ]
 
 
+class Labelled(Struct):
+    """What a reader wants of a thing with parts."""
+
+    name: str | None
+    parts: list[dict[str, Any]]
+
+
+async def test_a_search_ends_when_its_bytes_are_reached(store: DocumentStore) -> None:
+    await store.insert(*(thing(name=str(number), parts=[Part(name="x" * 1000)]) for number in range(6)))
+
+    async def find(max_bytes: int | None, *, limit: int = 10, in_order: bool = True) -> tuple[list[Any], bool]:
+        sort = asc(Thing.name) if in_order else None
+        found = await store.find(Thing, ON_SHELF, sort=sort, limit=limit, max_bytes=max_bytes, into=Labelled)
+        return [int(one.name or "") for one in found], found.truncated
+
+    assert await find(1) == ([0], True)
+    assert await find(2500) == ([0, 1, 2], True)
+    assert await find(2500, limit=3) == ([0, 1, 2], False)
+    assert await find(2**20) == ([0, 1, 2, 3, 4, 5], False)
+    assert await find(None) == ([0, 1, 2, 3, 4, 5], False)
+    assert await find(2**20, limit=4) == ([0, 1, 2, 3], False)
+    values, truncated = await find(2500, in_order=False)
+    assert (len(values), truncated) == (3, True)
+    assert await store.find(Thing, Thing.shelf == "another", sort=asc(Thing.name), limit=3, max_bytes=1) == []
+
+
+async def test_a_search_whose_bytes_are_bounded_returns_as_many_documents_as_any(store: DocumentStore) -> None:
+    await store.insert(*(thing(name=f"{number:04}") for number in range(500)))
+
+    found = await store.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=400, max_bytes=2**20)
+
+    assert [one.name for one in found] == [f"{number:04}" for number in range(400)]
+    assert not found.truncated
+
+
 class TestInsertAndGet:
     async def test_what_was_inserted_is_read_back(self, store: DocumentStore) -> None:
         document = thing(

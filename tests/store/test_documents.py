@@ -103,12 +103,12 @@ def test_what_odmantic_stores_otherwise_is_stored_so(document: Model) -> None:
 def test_a_struct_takes_a_default_where_a_key_is_missing_and_is_frozen() -> None:
     document = ModelFactory.create_factory(Todo, bases=(Values,)).build(due_at=Moment.parse("2027-01-31T09:00:00Z"))
     stored = dump(document)
-    for key in ("marks", "past", "changed", "purge_at"):
+    for key in ("applied_change_ids", "past", "changed", "purge_at"):
         del stored[key]
 
     found = result_of(encode(stored), Todo, struct_of(Todo))
 
-    assert (found.marks, found.past, found.changed, found.purge_at) == ([], [], Timestamp(0, 0), None)
+    assert (found.applied_change_ids, found.past, found.changed, found.purge_at) == ([], [], Timestamp(0, 0), None)
     assert found.due_at == datetime(2027, 1, 31, 9, tzinfo=UTC)
     with pytest.raises(AttributeError):
         found.version = 2

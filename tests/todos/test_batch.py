@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from litestar import Litestar
+from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
+from tests.serving import running_service
+from todo_service.bounds import APPLIED_CHANGES
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
 
@@ -128,3 +140,58 @@ async def test_a_text_that_cannot_be_read_writes_nothing(ada: Person, text: byte
     else:
         assert_problem(answer, status)
     assert await ada.titles() == []
+
+
+async def test_a_batch_that_is_killed_and_repeated_moves_a_recurring_todo_on_as_often_as_it_says(
+    store_url: str, tmp_path: Path
+) -> None:
+    """A hundred times `complete` on one todo; the process is killed while it carries them out."""
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    due = datetime(2027, 1, 1, 9, tzinfo=UTC)
+    key = {"Idempotency-Key": "a-batch-that-is-killed"}
+    with running_service(tmp_path, variables) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            ada = await Person.register(client)
+            todo = await ada.todo(due_at=due.isoformat(), recurrence="FREQ=DAILY")
+            path = f"/v1/todos/{todo['id']}"
+            body = {"operations": [{"op": "complete", "id": todo["id"]}] * 100}
+            sending = asyncio.create_task(ada.post("/v1/todos/batch", json=body, headers=key))
+            # well beyond ten, and before the last
+            while (await ada.get(path)).json()["version"] < 30:
+                assert not sending.done()
+            service.process.kill()
+            service.process.wait()
+            with contextlib.suppress(httpx.TransportError):
+                await sending
+    with running_service(tmp_path, variables) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            ada.client = client
+            assert (await ada.get(path)).json()["version"] < 101
+            # the first process is taken for alive until its lease ends
+            while (answer := await ada.post("/v1/todos/batch", json=body, headers=key)).status_code == 409:  # noqa: ASYNC110
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+            after = (await ada.get(path)).json()
+
+    assert answer.status_code == 200
+    assert [result["status"] for result in answer.json()["results"]] == [200] * 100
+    assert after["version"] == 101
+    assert datetime.fromisoformat(after["due_at"]) == due + timedelta(days=100)
+
+
+async def test_what_a_todo_remembers_of_repeatable_changes_is_bounded_and_ends(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    todo = await ada.todo(due_at="2027-01-01T09:00:00Z", recurrence="FREQ=DAILY")
+    body = {"operations": [{"op": "complete", "id": todo["id"]}] * 100}
+    this = Todo.id == ObjectId(todo["id"])
+
+    for number in range(3):
+        assert (await ada.post("/v1/todos/batch", json=body, headers={"Idempotency-Key": str(number)})).is_success
+    busy = await store.get(Todo, this)
+    assert busy is not None
+    assert len(busy.applied_change_ids) == APPLIED_CHANGES
+    await store.update(Todo, this, changes={"updated_at": now() - timedelta(hours=26)})
+    await ada.post(f"/v1/todos/{todo['id']}/complete", headers={"Idempotency-Key": "x"})
+
+    later = await store.get(Todo, this)
+    assert later is not None
+    assert len(later.applied_change_ids) == 1

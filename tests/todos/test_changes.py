@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from litestar import Litestar
+from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.todos.replica import Replica, everything
+from todo_service.errors import Gone
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
-from todo_service.todos import service
+from todo_service.todos.changes import REMEMBERED, ChangeFeed
 from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
@@ -83,11 +87,14 @@ async def test_a_token_of_another_account_or_of_another_kind_is_refused(ada: Per
     assert_problem(await ada.get("/v1/todos", params={"limit": 1, "cursor": token}), 422, "cursor")
 
 
-async def test_a_token_that_is_older_than_what_is_remembered_is_gone(
-    ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = (await ada.get("/v1/todos/changes")).json()["next"]
-    monkeypatch.setattr(service, "now", lambda: now() + service.REMEMBERED)
+async def test_a_token_that_is_older_than_what_is_remembered_is_gone(ada: Person, app: Litestar) -> None:
+    await ada.todo()
+    feed = ChangeFeed(app.state.store, ObjectId((await ada.get("/v1/users/me")).json()["id"]))
+    _, _, since, _ = await feed.page(None, 10, now())
 
-    assert_problem(await ada.get("/v1/todos/changes", params={"since": token}), 410)
-    assert (await ada.get("/v1/todos/changes")).status_code == 200
+    changed, _, _, _ = await feed.page(since, 10, now() + REMEMBERED - timedelta(minutes=1))
+    with pytest.raises(Gone):
+        await feed.page(since, 10, now() + REMEMBERED + timedelta(seconds=1))
+
+    assert len(changed) <= 1
+    assert len((await feed.page(None, 10, now() + REMEMBERED))[0]) == 1

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from tests.people import Person
-from todo_service.todos import service
+import pytest
+from litestar import Litestar
+from odmantic import ObjectId
+
+from tests.people import Person, assert_problem
+from todo_service.bounds import QUERY_WORDS
+from todo_service.todos.dto import TodoQuery
+from todo_service.todos.listing import Listing
+from todo_service.todos.query import query_words
 
 pytestmark = pytest.mark.anyio
 
@@ -46,27 +53,57 @@ async def test_a_search_follows_a_todo_s_changes(ada: Person) -> None:
     assert await ada.titles(q="cat") == []
 
 
-@pytest.mark.parametrize("few", [3, 1000], ids=["by its order's index", "by the words' index"])
+@pytest.mark.parametrize("in_memory_limit", [3, 1000], ids=["by its order's index", "by the words' index"])
 @pytest.mark.parametrize("sort", ["created_at", "-created_at", "due_at", "-due_at", "title", "-priority", "position"])
 async def test_a_search_is_paged_in_every_order_together_with_filters(
-    ada: Person, monkeypatch: pytest.MonkeyPatch, sort: str, few: int
+    ada: Person, app: Litestar, sort: Any, in_memory_limit: int
 ) -> None:
-    monkeypatch.setattr(service, "FEW", few)
     for number in range(9):
         due_at = None if number % 3 == 0 else f"2027-01-0{9 - number}T00:00:00Z"
         await ada.todo(title=f"plant {number % 4}", due_at=due_at, priority="high" if number % 2 else "none")
     await ada.todo(title="plant done", completed=True)
     await ada.todo(title="other")
     expected = [title for title in await ada.titles(sort=sort, completed=False) if title.startswith("plant")]
+    owner = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    listing = Listing(app.state.store, owner, in_memory_limit)
 
-    found, path = [], "/v1/todos"
-    parameters = {"q": "PLA", "sort": sort, "limit": 2, "completed": False}
-    answer = (await ada.get(path, params=parameters)).json()
-    while True:
-        found += [todo["title"] for todo in answer["items"]]
-        if answer["next_cursor"] is None:
-            break
-        answer = (await ada.get(path, params=parameters | {"cursor": answer["next_cursor"]})).json()
+    found, after = await listing.page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)
+    while after is not None:
+        page, after = await listing.page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), after)
+        found += page
 
-    assert found == expected
+    assert [todo.title for todo in found] == expected
     assert len(found) == 9
+
+
+async def test_a_search_for_a_sentence_finds_it(ada: Person) -> None:
+    sentence = (
+        "Call the plumber about the leak in the kitchen on the second floor, then ask Maria to bring back our ladder, "
+        "and buy two litres of white paint before Saturday noon if the shop near us has it"
+    )
+    await ada.todo(title=sentence)
+
+    assert await ada.titles(q=sentence) == [sentence]
+
+
+async def test_a_search_for_too_many_words_is_refused(ada: Person) -> None:
+    words = [chr(letter) for letter in range(ord("\u0430"), ord("\u044f"))] + [chr(ord("a") + n) for n in range(26)]
+    await ada.todo(title="x", description=" ".join(words))
+
+    assert await ada.titles(q=" ".join(words[:QUERY_WORDS])) == ["x"]
+    assert await ada.titles(q=" ".join([*words[:20], *words[:20], "x", "X"])) == ["x"]
+    assert_problem(await ada.get("/v1/todos", params={"q": " ".join(words)}), 422, "q")
+
+
+@pytest.mark.parametrize(
+    ("q", "words"),
+    [
+        ("in", ["in"]),
+        ("in inner", ["inner"]),
+        ("inner in innermost IN", ["innermost"]),
+        ("a b ab", ["ab", "b"]),
+        ("in india inner", ["india", "inner"]),
+    ],
+)
+def test_a_word_that_begins_another_is_not_looked_for(q: str, words: list[str]) -> None:
+    assert query_words(q) == words

@@ -30,7 +30,8 @@ from todo_service.settings import load_settings
 from todo_service.store import mongodb
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
-from todo_service.todos import counts
+from todo_service.todos.counting import Counting
+from todo_service.todos.shared import SharedState
 
 RUNS = 500
 SECRET = "a secret of the tests, 32 bytes long"
@@ -75,7 +76,9 @@ async def replicas(folder: Path, store_url: str, url: str) -> AsyncIterator[Repl
     await store.open(*MODELS)
     keys = [configuration.secret_key]
     sessions = Sessions(store, AccessTokens(keys, 3600), RefreshTokens(keys), 1)
-    transport = httpx.ASGITransport(app=create_app(configuration, store))  # type: ignore[arg-type]  # as plain dictionaries
+    # the replica of this process keeps a new snapshot of its counts after almost every change
+    shared = SharedState(store, counting=Counting(store, many=2))
+    transport = httpx.ASGITransport(app=create_app(configuration, store, shared_state=shared))  # type: ignore[arg-type]  # as plain dictionaries
     try:
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://testserver") as here,
@@ -83,6 +86,7 @@ async def replicas(folder: Path, store_url: str, url: str) -> AsyncIterator[Repl
         ):
             yield Replicas(here, there, sessions, store)
     finally:
+        await shared.close()
         await store.close()
 
 
@@ -165,11 +169,9 @@ async def read(replica: Replica, ada: Person, twin: Person, pages: list[bool]) -
 
 
 def test_whoever_reads_while_two_write_ends_with_the_account_s_state(
-    running: tuple[asyncio.Runner, Replicas], monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
+    running: tuple[asyncio.Runner, Replicas], figure: Callable[[str], None]
 ) -> None:
     runner, found = running
-    # the replica of this process keeps a new snapshot of its counts after almost every change
-    monkeypatch.setattr(counts, "MANY", 2)
     carried_out = 0
 
     async def carry_out(one: list[Step], other: list[Step], pages: list[bool], limit: int) -> None:
@@ -208,7 +210,6 @@ def test_rounds_that_begin_at_what_was_settled_miss_nothing(
     runner, found = running
     # the reader's replica waits for MongoDB's writes for less long, so that the test need not
     monkeypatch.setattr(mongodb, "_SETTLING", mongodb._SETTLING / 5)
-    monkeypatch.setattr(counts, "MANY", 2)
 
     async def carry_out() -> None:
         ada, twin = await found.account()

@@ -58,12 +58,12 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
 from functools import cache
-from typing import Any, Final, TypeVar, get_args, overload
+from typing import Any, Final, Generic, TypeVar, get_args, overload
 
 import msgspec
 from bson import ObjectId, Timestamp
@@ -115,6 +115,23 @@ def struct_of(model: type[Model]) -> type[Any]:
 
 ModelT = TypeVar("ModelT", bound=Model)
 StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+FoundT = TypeVar("FoundT")
+
+
+class Found(list[FoundT], Generic[FoundT]):
+    """Documents in the order in which they were found.
+
+    Attributes:
+        truncated: Whether `max_bytes` ended the search, so that more documents may match.
+    """
+
+    __slots__ = ("truncated",)
+
+    def __init__(self, documents: Iterable[FoundT] = (), *, truncated: bool = False) -> None:
+        super().__init__(documents)
+        self.truncated = truncated
+
 
 # ODMantic's comparisons are typed as the `bool` that Python's own would return.
 Condition = QueryExpression | Mapping[str, Any] | bool
@@ -310,17 +327,31 @@ class DocumentStore(abc.ABC):
         """
 
     @overload
-    async def find(self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int) -> list[ModelT]: ...
+    async def find(
+        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, max_bytes: int | None = None
+    ) -> Found[ModelT]: ...
 
     @overload
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[StructT]
-    ) -> list[StructT]: ...
+        self,
+        model: type[ModelT],
+        *where: Condition,
+        sort: Sort | None,
+        limit: int,
+        max_bytes: int | None = None,
+        into: type[StructT],
+    ) -> Found[StructT]: ...
 
     @abc.abstractmethod
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
-    ) -> list[Any]:
+        self,
+        model: type[ModelT],
+        *where: Condition,
+        sort: Sort | None,
+        limit: int,
+        max_bytes: int | None = None,
+        into: type[Any] | None = None,
+    ) -> Found[Any]:
         """Read documents in order, as of one moment.
 
         Args:
@@ -331,10 +362,12 @@ class DocumentStore(abc.ABC):
                 not said: end with the id where it matters. None: in any order, by any index, also one that holds a
                 list whose elements are to begin with a text; each document comes once.
             limit: How many at most, 1 to 10 000.
+            max_bytes: The search ends with the document with which the BSON that was read reaches this size, so that
+                at least one document is returned where one matches; at most 8 MiB. None for no such bound.
             into: As in `get`.
 
         Returns:
-            The documents that match, in order.
+            The documents that match, in order; `truncated` says whether `max_bytes` ended the search.
 
         Raises:
             UnsupportedExpression: no declared index serves this.

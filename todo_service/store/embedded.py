@@ -27,6 +27,7 @@ from todo_service.store.base import (
     Access,
     Condition,
     DocumentStore,
+    Found,
     ModelT,
     Snapshot,
     Sort,
@@ -188,12 +189,20 @@ class EmbeddedStore(DocumentStore):
         return None if raw is None else result_of(raw, model, into)
 
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
-    ) -> list[Any]:
+        self,
+        model: type[ModelT],
+        *where: Condition,
+        sort: Sort | None,
+        limit: int,
+        max_bytes: int | None = None,
+        into: type[Any] | None = None,
+    ) -> Found[Any]:
         """See `DocumentStore.find`."""
         walk = self._walk(model, normalise(where), sort)
-        raws = await self._take(walk.documents, limit, walk.leading)
-        return await self._scans.convert(raws, lambda raw: result_of(raw, model, into), walk.leading)
+        raws = await self._take(partial(_until_bytes, walk.documents, max_bytes), limit, walk.leading)
+        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), walk.leading)
+        truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
+        return Found(found, truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -445,6 +454,21 @@ class EmbeddedStore(DocumentStore):
                 if index.expires_after is not None:
                     deadline = datetime.now(UTC) - timedelta(seconds=index.expires_after)
                     await self.delete(model, {index.keys[0]: {"$lt": deadline}})
+
+
+def _until_bytes(
+    walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], max_bytes: int | None, transaction: lmdb.Transaction
+) -> Iterator[bytes | None]:
+    """Yield what a walk yields, up to the document with which a size is reached."""
+    if max_bytes is None:
+        yield from walk(transaction)
+        return
+    size = 0
+    for step in walk(transaction):
+        yield step
+        size += 0 if step is None else len(step)
+        if size >= max_bytes:
+            return
 
 
 def _take_until(deadline: float, steps: Iterator[bytes | None], limit: int | None) -> list[bytes] | None:

@@ -43,6 +43,7 @@ from todo_service.store.base import (
     Condition,
     DocumentStore,
     DuplicateDocument,
+    Found,
     ModelT,
     Snapshot,
     Sort,
@@ -92,6 +93,8 @@ _NOT_THERE: Final = (26, 27)
 _SHARED_BYTES: Final = 2**16
 """How long a document that is inserted may be to share a call with others."""
 _NEVER: Final = 2**31 - 1
+_LARGE_REPLIES: Final = 3
+"""How many replies of up to 16 MiB are received at a time, where the caller wants no more than a part of them."""
 _STATE: Final = "store_state"
 _NAME_BYTES: Final = 128
 _LOOKS: Final = 10
@@ -114,6 +117,7 @@ class MongoDBStore(DocumentStore):
         self._gets: dict[tuple[type[Model], type[Any] | None, frozenset[str]], Gathering[ObjectId]] = {}
         self._inserts: dict[type[Model], Gathering[RawBSONDocument]] = {}
         self._times = Gathering(self._tell_together)
+        self._replies = asyncio.Semaphore(_LARGE_REPLIES)
         self._scans = Scans()
 
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
@@ -210,26 +214,34 @@ class MongoDBStore(DocumentStore):
         return None if document is None else result_of(document.raw, model, into)
 
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, into: type[Any] | None = None
-    ) -> list[Any]:
-        """See `DocumentStore.find`."""
+        self,
+        model: type[ModelT],
+        *where: Condition,
+        sort: Sort | None,
+        limit: int,
+        max_bytes: int | None = None,
+        into: type[Any] | None = None,
+    ) -> Found[Any]:
+        """See `DocumentStore.find`. Where the bytes are bounded, one reply of at most 16 MiB is read."""
         nodes = normalise(where)
         chosen = plan(model, nodes, sort)
         if limit < 1:
-            return []
-        async with _calling():
-            cursor = self._reading(model).find(
-                to_filter(nodes), _projection(into), limit=limit, batch_size=limit + 1, hint=chosen.declared.name
-            )
+            return Found()
+        # a negative limit asks for a single reply
+        most = {"limit": limit if max_bytes is None else -limit, "batch_size": limit + 1}
+        async with _calling(), nullcontext() if max_bytes is None else self._replies:
+            cursor = self._reading(model).find(to_filter(nodes), _projection(into), hint=chosen.declared.name, **most)
             if sort is not None:
                 keys, descending = sort_keys(sort)
                 # MongoDB merges the ranges of an index only in an order that begins after them
                 varying = [(key, -1 if descending else 1) for key in keys if key not in chosen.constant]
                 cursor = cursor.sort(varying) if varying else cursor
             documents = await cursor.to_list(None)
-        return await self._scans.convert(
-            documents, lambda document: result_of(document.raw, model, into), leading_value(chosen)
-        )
+        raws = [document.raw for document in documents]
+        del documents
+        truncated = max_bytes is not None and _truncate(raws, max_bytes) and len(raws) < limit
+        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), leading_value(chosen))
+        return Found(found, truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -499,6 +511,17 @@ class _MongoDBSnapshot(Snapshot):
                     raise
         self._session, self.of_one_moment = None, False
         return await self._batch(model, beyond)
+
+
+def _truncate(raws: list[bytes], max_bytes: int) -> bool:
+    """Drop the documents after the one with which a size is reached, and tell whether it is."""
+    size = 0
+    for number, raw in enumerate(raws, 1):
+        size += len(raw)
+        if size >= max_bytes:
+            del raws[number:]
+            return True
+    return False
 
 
 def _split(documents: bytes) -> Iterator[bytes]:

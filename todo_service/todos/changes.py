@@ -19,7 +19,7 @@ A deleted todo is remembered for longer than a place among the changes is good f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Self
 
 import msgspec
@@ -27,12 +27,16 @@ from bson import Timestamp
 from odmantic import ObjectId
 from odmantic.query import asc
 
-from todo_service.store.base import Condition
+from todo_service.bounds import PAGE_BYTES
+from todo_service.errors import Gone
+from todo_service.store.base import Condition, DocumentStore, Found
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 
 BY_CHANGE: Final = (asc(Todo.changed), asc(Todo.id))
 """The order of an account's changes."""
+REMEMBERED: Final = timedelta(days=30)
+"""How long a deletion is remembered for those who ask for changes."""
 
 
 class Change(dto.Todo):
@@ -102,8 +106,8 @@ class Since(msgspec.Struct, array_like=True, frozen=True):
         started = self.settled if self.settled is not None else max(settled, self.floor)
         return msgspec.structs.replace(self, issued=moment.timestamp(), settled=started)
 
-    def spans(self) -> Iterator[list[Condition]]:
-        """Return the conditions of what follows, one span after the other."""
+    def key_ranges(self) -> Iterator[list[Condition]]:
+        """Return the conditions of what follows, one key range after the other."""
         if self.last is None:
             yield [Todo.changed > self.floor.stamp]
             return
@@ -123,3 +127,60 @@ class Since(msgspec.Struct, array_like=True, frozen=True):
         """Return the place at the end of the round: before the next one, from what was settled when this one began."""
         assert self.settled is not None  # a round has begun
         return msgspec.structs.replace(self, floor=self.settled, settled=None, last=None, first=False)
+
+
+class ChangeFeed:
+    """Reads the changes of one account's todos.
+
+    Args:
+        store: The store.
+        owner: The account.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
+        self._store = store
+        self._owner = owner
+
+    async def page(
+        self, since: Since | None, limit: int, moment: datetime
+    ) -> tuple[list[dto.Todo], list[str], Since, bool]:
+        """Return what has changed. The page ends early where its todos reach `PAGE_BYTES`.
+
+        Args:
+            since: Where the page begins; None for everything there is.
+            limit: How many documents at most.
+            moment: The present moment.
+
+        Returns:
+            The changed todos, the ids of deleted ones, where the next page begins, and whether there is more at once.
+
+        Raises:
+            Gone: deletions since then may have been forgotten, or the documents are not those of then any more.
+        """
+        generation = self._store.state.generation
+        if since is not None and moment.timestamp() - since.issued > REMEMBERED.total_seconds():
+            raise Gone("deletions are remembered for 30 days: begin again without `since`")
+        if since is not None and since.generation != generation:
+            raise Gone("the documents were copied or restored since then: begin again without `since`")
+        here = (since or Since.beginning(generation)).round(Place.of(await self._store.settled()), moment)
+        found: Found[Change] = Found()
+        where = [Todo.account == self._owner]
+        for part in here.key_ranges():
+            changes = await self._store.find(
+                Todo,
+                *where,
+                *part,
+                sort=BY_CHANGE,
+                limit=limit + 1 - len(found),
+                max_bytes=PAGE_BYTES,
+                into=Change,
+            )
+            found.extend(changes)
+            found.truncated = changes.truncated
+            if len(found) > limit or found.truncated:
+                break
+        page = found[:limit]
+        changed = [change.todo() for change in page if change.owner is not None]
+        deleted = [change.id for change in page if change.owner is None and not here.need_not_know(change)]
+        more = len(found) > limit or found.truncated
+        return changed, deleted, here.after(page[-1]) if more else here.finished(), more

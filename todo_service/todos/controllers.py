@@ -15,6 +15,7 @@ from litestar.response import Stream
 from msgspec import UNSET, Meta
 from odmantic import ObjectId
 
+from todo_service.bounds import BATCH_BYTES
 from todo_service.decoding import decode_json
 from todo_service.errors import Fault, Invalid
 from todo_service.settings import IMPORT_MAX_BODY_BYTES
@@ -60,7 +61,15 @@ class BatchResult(msgspec.Struct, omit_defaults=True):
     """What became of one operation of a batch."""
 
     status: Annotated[int, Meta(description="The status that the operation's own call would have had.", examples=[201])]
-    todo: Annotated[dto.Todo | None, Meta(description="The todo, if it is there after the operation.")] = None
+    todo: Annotated[
+        dto.Todo | None,
+        Meta(
+            description=(
+                "The todo, if it is there after the operation; left out where the todos of the answer come to more "
+                "than 2 MiB."
+            )
+        ),
+    ] = None
     problem: Annotated[Problem | None, Meta(description="Why the operation failed.")] = None
 
 
@@ -140,9 +149,12 @@ class TodosController(Controller):
     ) -> BatchResults:
         """Carry out up to 100 operations, one after the other; one that fails fails no other."""
         results = []
+        size = 0
         for index, raw in enumerate(data.operations):
             try:
-                results.append(await _carry_out(raw, todos, identity_of(request, index)))
+                result = await _carry_out(raw, todos, identity_of(request, index))
+                size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))
+                results.append(result if size <= BATCH_BYTES else BatchResult(result.status))
             except StoreUnavailable:
                 raise  # waiting for it a hundred times helps nobody; a repeat with the key finishes what was begun
             except Exception as error:  # each operation has its own answer, whatever it is
@@ -258,7 +270,7 @@ class TodosController(Controller):
         "/{todo_id:str}",
         operation_id="updateTodo",
         summary="Change a todo",
-        responses=problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def update_todo(
@@ -319,7 +331,7 @@ async def _followed(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncIterator
             yield part
 
 
-async def _carry_out(raw: msgspec.Raw, todos: Todos, mark: ObjectId | None) -> BatchResult:
+async def _carry_out(raw: msgspec.Raw, todos: Todos, change_id: ObjectId | None) -> BatchResult:
     operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     needs = _NEEDS[operation.op]
     for name in ("id", "todo"):
@@ -334,17 +346,17 @@ async def _carry_out(raw: msgspec.Raw, todos: Todos, mark: ObjectId | None) -> B
     match operation.op:
         case "create":
             with _pointing_into_the_todo():
-                return BatchResult(201, await todos.create(_todo_of(operation, dto.TodoCreate), mark))
+                return BatchResult(201, await todos.create(_todo_of(operation, dto.TodoCreate), change_id))
         case "update":
             with _pointing_into_the_todo():
                 return BatchResult(
-                    200, await todos.update(todo_id, _todo_of(operation, dto.TodoUpdate), versions, mark)
+                    200, await todos.update(todo_id, _todo_of(operation, dto.TodoUpdate), versions, change_id)
                 )
         case "complete":
-            return BatchResult(200, await todos.complete(todo_id, versions, mark))
+            return BatchResult(200, await todos.complete(todo_id, versions, change_id))
         case "reopen":
-            return BatchResult(200, await todos.reopen(todo_id, versions, mark))
-    await todos.delete(todo_id, versions, mark)
+            return BatchResult(200, await todos.reopen(todo_id, versions, change_id))
+    await todos.delete(todo_id, versions, change_id)
     return BatchResult(204)
 
 

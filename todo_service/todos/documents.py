@@ -30,7 +30,7 @@ class Todo(Model):
     `past` is what it was counted as before, `counted_since` the stamp from which on it is counted as it is now; None
     stands for `changed` (see `todos.counts`).
 
-    `marks` are the ids of the last changes that may be asked for again (`web.idempotency`).
+    `applied_change_ids` are the ids of the last changes that may be repeated (`web.idempotency`).
 
     `due_local` is the local time that was meant where a change to summer time moved the due date.
     """
@@ -59,7 +59,7 @@ class Todo(Model):
     updated_at: datetime
     changed: Stamp = UNSTAMPED
     purge_at: datetime | None = None
-    marks: list[ObjectId] = []
+    applied_change_ids: list[ObjectId] = []
 
     model_config = {
         "collection": "todos",

@@ -13,6 +13,7 @@ from odmantic.query import asc
 
 from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
 from todo_service.errors import Fault, Gone, Invalid, NotFound, Stale
+from todo_service.optimistic import attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.text import trim
 from todo_service.timestamps import now
@@ -44,6 +45,7 @@ class Lists:
         self._store = store
         self._owner = owner
         self._todos = todos
+        self._shared = todos.shared
 
     async def create(self, given: dto.ListCreate, identity: ObjectId | None = None) -> dto.List:
         """Make a list.
@@ -55,6 +57,7 @@ class Lists:
         Raises:
             Invalid: a field breaks a rule.
             Gone: the same call has created it before, and it has been deleted since.
+            QuotaExceeded: the account has as many lists as it may have.
         """
         if identity is not None:
             made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
@@ -73,7 +76,8 @@ class Lists:
             # a new list comes last in the manual order
             **{"position": moment.timestamp() * 1000} | fields,
         )
-        await self._store.insert(document)
+        async with self._shared.quotas.lists.one(self._owner):
+            await self._store.insert(document)
         return dto.List.of(document)
 
     async def todo_list(self, list_id: str) -> dto.List:
@@ -114,18 +118,20 @@ class Lists:
             NotFound: there is none with this id, or it is another account's.
         """
         fields = _checked({name: getattr(patch, name) for name in patch.__struct_fields__})
-        while True:
-            found = await self._found(list_id)
-            if versions is not None and found.version not in versions:
-                raise Stale
-            changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
-            if changes:
-                changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
-            changed = await self._store.update(
-                TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
-            )
-            if changed is not None:
-                return dto.List.of(changed)
+        async with self._shared.locks.hold(list_id):
+            async for _ in attempts():
+                found = await self._found(list_id)
+                if versions is not None and found.version not in versions:
+                    raise Stale
+                changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
+                if changes:
+                    changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+                changed = await self._store.update(
+                    TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
+                )
+                if changed is not None:
+                    return dto.List.of(changed)
+        raise AssertionError  # `attempts` ends by an error
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them too.

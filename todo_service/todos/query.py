@@ -1,16 +1,17 @@
 """From a list's filters and order to what the store is asked.
 
-A list is a row of spans, read one after the other until the page is full: each span is served by one index from one
-seek, so that a page costs the same at any depth. Where a page begins within equal values, the rest of these is a span
-of its own; todos without a due date are the last span whichever way the list runs.
+A list is a row of key ranges, read one after the other until the page is full: each is served by one index from one
+seek, so that a page costs the same at any depth. Where a page begins within equal values, the rest of these is a
+range of its own; todos without a due date are the last range whichever way the list runs.
 
 What a page costs. Open todos, completed ones or both, in each order and between two moments of that order; a list's or
 a tag's by creation, a list's by position, some priorities' by priority, overdue ones by due date: the page alone, for
 an index has these filters before the order (`ordered`). With any other filter what the rarest of them leaves is read
-and put in order here, if it is `FEW` at most: the page costs that much, however large the account. Only where each
-filter leaves more, the order's index is walked and the filters are applied to each todo: then the page costs so many
-looks as it takes to find its todos, few where the filters leave much, and in the worst case, filters of which each
-leaves much and all together almost nothing, or `overdue=false` where most todos are overdue, the account's size.
+and put in order here, if it is `SORTED_TODOS` and `SORTED_BYTES` at most: the page costs that much, however large the
+account. Only where each filter leaves more, the order's index is walked and the filters are applied to each todo: then
+the page costs so many looks as it takes to find its todos, few where the filters leave much, and in the worst case,
+filters of which each leaves much and all together almost nothing, or `overdue=false` where most todos are overdue, the
+account's size.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import SortExpression, asc, desc
 
+from todo_service.bounds import QUERY_WORDS
+from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, beginning
 from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo
@@ -34,8 +37,6 @@ from todo_service.todos.words import sort_key, words_of
 PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Value = datetime | str | float | int
-FEW: Final = 1000
-"""How many todos are put in order here at most, rather than by an index."""
 
 
 class Position(msgspec.Struct, array_like=True):
@@ -76,15 +77,15 @@ ORDERS: Final = {
 }
 
 
-class Span(NamedTuple):
+class KeyRange(NamedTuple):
     """A part of a list that one index serves from one seek."""
 
     where: tuple[Condition, ...]
     sort: tuple[SortExpression, ...]
 
 
-def spans(query: TodoQuery, after: Position | None) -> Iterator[Span]:
-    """Return the spans of a list from a position on, or from its beginning, in order.
+def key_ranges(query: TodoQuery, after: Position | None) -> Iterator[KeyRange]:
+    """Return the key ranges of a list from a position on, or from its beginning, in order.
 
     Raises:
         ValueError: the position is not of this order.
@@ -97,20 +98,20 @@ def spans(query: TodoQuery, after: Position | None) -> Iterator[Span]:
     value: Any = order.stored(after.value) if after is not None and after.value is not None else None
     if after is not None:
         beyond_id = Todo.id < ObjectId(after.id) if descending else Todo.id > ObjectId(after.id)
-        yield Span((order.field == value, beyond_id), by_id)
+        yield KeyRange((order.field == value, beyond_id), by_id)
         if value is None:
             return
     if order.field is Todo.priority_rank and query.priority:
         ranks = sorted({priority_rank(name) for name in query.priority}, reverse=descending)
         for rank in ranks:
             if value is None or (rank < value if descending else rank > value):
-                yield Span((order.field == rank,), by_id)
+                yield KeyRange((order.field == rank,), by_id)
     elif value is not None:
-        yield Span((order.field < value if descending else order.field > value,), by_value)
+        yield KeyRange((order.field < value if descending else order.field > value,), by_value)
     else:
-        yield Span((order.field >= _EPOCH,) if order.absent_last else (), by_value)
+        yield KeyRange((order.field >= _EPOCH,) if order.absent_last else (), by_value)
     if order.absent_last and not _has_due_date(query):
-        yield Span((order.field == None,), by_id)  # noqa: E711  # an expression, not a comparison
+        yield KeyRange((order.field == None,), by_id)  # noqa: E711  # an expression, not a comparison
 
 
 def _has_due_date(query: TodoQuery) -> bool:
@@ -140,6 +141,23 @@ def ordered(query: TodoQuery) -> bool:
     return not left or (len(left) == 1 and left <= set(_BEFORE.get(sort, ())))
 
 
+def query_words(q: str) -> list[str]:
+    """Return the words that a search looks for, the longest first; without those that begin another.
+
+    Raises:
+        InvalidParameter: they are too many.
+    """
+    found: list[str] = []
+    # a word comes right before those that it begins
+    for word in sorted(words_of(q)):
+        if found and word.startswith(found[-1]):
+            found.pop()
+        found.append(word)
+    if len(found) > QUERY_WORDS:
+        raise InvalidParameter("q", f"Expected at most {QUERY_WORDS} different words")
+    return sorted(found, key=len, reverse=True)
+
+
 def filters_of(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     """Return the filters, each of which an index holds; the last says only whether todos are completed.
 
@@ -152,13 +170,13 @@ def filters_of(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     if query.overdue is True:
         allowed = [completed for completed in allowed if not completed]
     either: Condition = Todo.completed.in_(allowed)  # type: ignore[attr-defined]  # ODMantic's field proxy has it
-    words = words_of(query.q) if query.q is not UNSET else []
+    words = query_words(query.q) if query.q is not UNSET else []
     found: list[list[Condition]] = [[beginning(Todo.words, word)] for word in words]
-    found += [[Todo.tags == tag.strip(), either] for tag in query.tag]  # type: ignore[comparison-overlap]  # of one element
+    found += [[Todo.tags == tag, either] for tag in dict.fromkeys(map(str.strip, query.tag))]  # type: ignore[comparison-overlap]  # of one element
     if query.list_id is not UNSET:
         found.append([Todo.list_id == (None if query.list_id == "inbox" else ObjectId(query.list_id)), either])
     if query.priority:
-        ranks = [priority_rank(name) for name in query.priority]
+        ranks = sorted({priority_rank(name) for name in query.priority})
         found.append([Todo.priority_rank.in_(ranks), either])  # type: ignore[attr-defined]  # as above
     due: list[Condition] = []
     if query.due_after is not UNSET:
@@ -188,8 +206,8 @@ def position_of(sort: str, todo: TodoView) -> Position:
     return Position(ORDERS[sort.removeprefix("-")].value_of(todo), todo.id)
 
 
-def arranged(todos: Iterable[TodoView], sort: str, after: Position | None) -> list[TodoView]:
-    """Put todos in an order, and leave out those before a position: what `spans` asks of a store, for a few of them."""
+def sort_in_memory(todos: Iterable[TodoView], sort: str, after: Position | None) -> list[TodoView]:
+    """Put todos in an order, and leave out those before a position: what `key_ranges` asks of a store."""
     order = ORDERS[sort.removeprefix("-")]
     descending = sort.startswith("-")
 

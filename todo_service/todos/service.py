@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import zoneinfo
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds import QUERY_WORDS
-from todo_service.errors import Fault, Gone, Invalid, InvalidParameter, NotFound, Stale
+from todo_service.bounds import APPLIED_CHANGES, PAGE_BYTES
+from todo_service.errors import Fault, Gone, Invalid, NotFound, QuotaExceeded, Stale
 from todo_service.executors import Budget, Executor
+from todo_service.optimistic import attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
 from todo_service.timestamps import is_kept, now
 from todo_service.todos import counts, dto
-from todo_service.todos.changes import BY_CHANGE, Change, Place, Since
-from todo_service.todos.counts import remembering
+from todo_service.todos.changes import BY_CHANGE, REMEMBERED, ChangeFeed, Place, Since
+from todo_service.todos.counts import count_history
 from todo_service.todos.documents import Step, Todo, TodoList
-from todo_service.todos.query import (
-    FEW,
-    PRIORITIES,
-    Position,
-    Span,
-    arranged,
-    filters_of,
-    not_overdue,
-    ordered,
-    position_of,
-    spans,
-)
+from todo_service.todos.listing import Listing
+from todo_service.todos.query import Position
 from todo_service.todos.recurrence import Rule, require_occurrence
+from todo_service.todos.shared import SharedState
+from todo_service.todos.summary import Summaries
 from todo_service.todos.validation import NOT_KEPT, is_id, validate_fields
 from todo_service.todos.words import words_of
 
 ResultT = TypeVar("ResultT")
-REMEMBERED: Final = timedelta(days=30)
-"""How long a deletion is remembered for those who ask for changes."""
 _SWEEP: Final = 200
-_MARKS: Final = 10
+_DELETED_AT_ONCE: Final = 500
+_REPEATABLE: Final = timedelta(hours=25)
+"""How long after a change it may be repeated with its `Idempotency-Key`, and a little more."""
 _PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
 _OPTIONAL: Final[dict[str, Any]] = {
     "description": "",
@@ -59,6 +52,14 @@ Decide = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
 """What becomes of a todo at a moment: the new values of fields, as they are stored."""
 
 
+class _Identity(msgspec.Struct):
+    id: str
+
+
+class _Changed(msgspec.Struct):
+    changed: str
+
+
 class Todos:
     """The todos of one account. Everything asked here is asked of that account alone.
 
@@ -67,6 +68,10 @@ class Todos:
         owner: The account.
         time_zone: Returns the account's time zone, an IANA name.
         rules: Works recurrence rules out; None where no rule is given and no todo completed.
+        shared: What the todos of all accounts share in this process; a state of its own unless it is given.
+
+    Attributes:
+        shared: As it was given.
     """
 
     def __init__(
@@ -75,11 +80,17 @@ class Todos:
         owner: ObjectId,
         time_zone: Callable[[], Awaitable[str]],
         rules: Executor | None = None,
+        shared: SharedState | None = None,
     ) -> None:
         self._store = store
         self._owner = owner
         self._time_zone = time_zone
         self._rules = rules
+        self.shared = shared = shared or SharedState(store)
+        self._quotas = shared.quotas
+        self._listing = Listing(store, owner)
+        self._feed = ChangeFeed(store, owner)
+        self._summaries = Summaries(store, owner, time_zone, shared.counting)
 
     async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
         """Make a todo.
@@ -91,14 +102,16 @@ class Todos:
         Raises:
             Invalid: a field breaks a rule.
             Gone: it was made by the same call before, and has been deleted since.
+            QuotaExceeded: the account has as many todos or tags as it may have.
         """
         if identity is not None and (made := await self._made(identity)) is not None:
             return made
         document = self._document(todo, identity or ObjectId(), now())
         await self._check_fires(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
-        await self._store.insert(document)
-        await counts.follow(self._store, self._owner, document.id, document.updated_at)
+        async with self._quotas.todos.one(self._owner), self._tags_reserved(document.tags):
+            await self._store.insert(document)
+        self.shared.counting.count_later(self._owner, document.id, document.updated_at)
         return await self._settle_list(dto.Todo.of(document))
 
     async def add(
@@ -116,11 +129,14 @@ class Todos:
         """
         moment = now()
         results = await executor.run(lambda budget: list(self._documents(todos, identities, moment, budget)))
-        answers = [result if isinstance(result, Invalid) else None for result in results]
-        documents = [result for result in results if isinstance(result, Todo)]
-        await self._insert_all(documents)
+        answers = await self._insert_within_quotas(results)
+        documents = [
+            result
+            for result, answer in zip(results, answers, strict=True)
+            if isinstance(result, Todo) and answer is None
+        ]
         for document in documents:
-            await counts.follow(self._store, self._owner, document.id, moment)
+            self.shared.counting.count_later(self._owner, document.id, moment)
         for list_id in {document.list_id for document in documents}:
             # it was deleted while its todos were written, and whoever deletes has passed by
             if list_id is not None and not await self._has_list(list_id):
@@ -160,6 +176,31 @@ class Todos:
         """Work a recurrence rule out in a thread: it takes milliseconds."""
         assert self._rules is not None  # whoever gives a rule or completes a todo was given an executor
         return await self._rules.run(lambda _: work(), self._owner)
+
+    async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Invalid | None]:
+        """Insert todos, and return for each what is wrong with it, or None where it is there now."""
+        answers: list[Invalid | None] = []
+        documents: list[Todo] = []
+        wanted = sum(isinstance(result, Todo) for result in results)
+        async with (
+            self._quotas.todos.room(self._owner, wanted) as room,
+            self._quotas.tags.writing(self._owner, patient=True) as tags,
+        ):
+            for result in results:
+                if isinstance(result, Invalid):
+                    answers.append(result)
+                    continue
+                try:
+                    if len(documents) == room:
+                        raise QuotaExceeded("todos", self._quotas.todos.limit)
+                    await tags.add(result.tags)
+                except QuotaExceeded as error:
+                    answers.append(Invalid([Fault("", str(error))]))
+                else:
+                    documents.append(result)
+                    answers.append(None)
+            await self._insert_all(documents)
+        return answers
 
     async def _insert_all(self, documents: Sequence[Todo]) -> None:
         try:
@@ -242,83 +283,23 @@ class Todos:
         return found
 
     async def page(self, query: dto.TodoQuery, after: Position | None) -> tuple[list[dto.Todo], Position | None]:
-        """Return a page of a list.
+        """Return a page of a list or a search. See `Listing.page`."""
+        return await self._listing.page(query, after)
 
-        Args:
-            query: The filters, the order and how many.
-            after: Where the page begins; None for the beginning.
+    async def changes(self, since: Since | None, limit: int) -> tuple[list[dto.Todo], list[str], Since, bool]:
+        """Return what has changed. See `ChangeFeed.page`; `todos.changes` says why nothing is ever missed."""
+        return await self._feed.page(since, limit, now())
 
-        Returns:
-            The todos, and where the next page begins, or None where this is the last.
+    async def summary(self, tz: str | None) -> dto.Summary:
+        """Count the todos. See `Summaries.summary`."""
+        return await self._summaries.summary(tz)
 
-        Raises:
-            InvalidParameter: a filter breaks a rule.
-        """
-        if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
-            raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
-        if query.q is not UNSET:
-            words = words_of(query.q)
-            if len(words) > QUERY_WORDS:
-                raise InvalidParameter("q", f"Expected {QUERY_WORDS} different words at most")
-            if not words:
-                return [], None
-        if query.completed is True and query.overdue is True:
-            return [], None
-        moment = now()
-        filters, late = filters_of(query, moment), not_overdue(query, moment)
-        wanted = query.limit + 1
-        found = None if len(filters) == 1 or ordered(query) else await self._few(query, filters, late, after)
-        if found is None:
-            every = [*(condition for conditions in filters for condition in conditions), *late]
-            # what is equal to the last todo of the page before is seldom anything, but for priorities
-            together = 1 if after is None or query.sort.endswith("priority") else 2
-            found = await self._spanned(list(spans(query, after)), every, wanted, together)
-        page = found[: query.limit]
-        return page, position_of(query.sort, page[-1]) if len(found) > len(page) else None
-
-    async def _spanned(self, parts: list[Span], every: list[Condition], wanted: int, together: int) -> list[dto.Todo]:
-        """Read spans until there are as many todos as are wanted.
-
-        Args:
-            parts: The spans.
-            every: What holds for every todo.
-            wanted: How many todos.
-            together: How many of the first spans are asked for at once, since one alone is likely to be too little.
-        """
-
-        def reading(span: Span, limit: int) -> Awaitable[list[dto.Todo]]:
-            # the store reads the index that holds the first conditions
-            where = (Todo.owner == self._owner, *span.where, *every)
-            return self._store.find(Todo, *where, sort=span.sort, limit=limit, into=dto.Todo)
-
-        first, rest = parts[:together], parts[together:]
-        found = [todo for part in await asyncio.gather(*(reading(span, wanted) for span in first)) for todo in part]
-        for span in rest:
-            if len(found) >= wanted:
-                break
-            found += await reading(span, wanted - len(found))
-        return found[:wanted]
-
-    async def _few(
-        self, query: dto.TodoQuery, filters: list[list[Condition]], late: list[Condition], after: Position | None
-    ) -> list[dto.Todo] | None:
-        """Return what the rarest of the filters leaves, in order, or None where that is more than `FEW`."""
-        *rare, _ = filters
-        numbers = [
-            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=FEW + 1) for conditions in rare
-        ]
-        if min(numbers) > FEW:
-            return None
-        rarest_first = [rare[numbers.index(min(numbers))], *filters]
-        where = [condition for conditions in rarest_first for condition in conditions]
-        # meanwhile it may have become a few more
-        few = await self._store.find(
-            Todo, Todo.owner == self._owner, *where, *late, sort=None, limit=2 * FEW, into=dto.Todo
-        )
-        return arranged(few, query.sort, after) if len(few) < 2 * FEW else None
+    async def tags(self) -> list[dto.TagCount]:
+        """Return every tag in use and how many todos have it, by name. See `Summaries.tags`."""
+        return await self._summaries.tags()
 
     async def update(
-        self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, mark: ObjectId | None = None
+        self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Change a todo by a merge patch; one that changes nothing leaves its version as it is.
 
@@ -326,7 +307,7 @@ class Todos:
             todo_id: The todo.
             patch: What to change.
             versions: The versions that the caller accepts, or None for any.
-            mark: The id of this change, where the call may be repeated: what has it already is not changed again.
+            change_id: The id of this change, where the call may be repeated: a todo that has it is not changed again.
 
         Raises:
             Invalid: a field breaks a rule.
@@ -347,9 +328,11 @@ class Todos:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
 
-        return await self._settle_list(await self._change(todo_id, versions, decide, mark))
+        return await self._settle_list(await self._change(todo_id, versions, decide, change_id))
 
-    async def complete(self, todo_id: str, versions: frozenset[int] | None, mark: ObjectId | None = None) -> dto.Todo:
+    async def complete(
+        self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None
+    ) -> dto.Todo:
         """Complete a todo; one that recurs moves to its next due date instead, its steps open again.
 
         Completing a completed todo changes nothing. Arguments and errors as in `update`.
@@ -372,48 +355,69 @@ class Todos:
                     }
             return {"completed": True, "completed_at": moment}
 
-        return await self._change(todo_id, versions, decide, mark)
+        return await self._change(todo_id, versions, decide, change_id)
 
-    async def reopen(self, todo_id: str, versions: frozenset[int] | None, mark: ObjectId | None = None) -> dto.Todo:
+    async def reopen(
+        self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None
+    ) -> dto.Todo:
         """Open a completed todo again; an open one stays as it is. Arguments and errors as in `update`."""
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
             return {"completed": False, "completed_at": None} if todo.completed else {}
 
-        return await self._change(todo_id, versions, decide, mark)
+        return await self._change(todo_id, versions, decide, change_id)
 
-    async def delete(self, todo_id: str, versions: frozenset[int] | None, mark: ObjectId | None = None) -> None:
+    async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None) -> None:
         """Delete a todo. That it was deleted is remembered for 30 days, of what was in it nothing.
 
         Args:
             todo_id: The todo.
             versions: The versions that the caller accepts, or None for any.
-            mark: As in `update`.
+            change_id: As in `update`.
 
         Raises:
             Stale: the todo has another version.
             NotFound: there is none with this id, or it is another account's.
         """
         emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "completed_at": None}
-        while True:
-            todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
-            if todo is None:
-                done = [Todo.id == ObjectId(todo_id), Todo.marks == mark]
-                if mark is not None and await self._store.update(Todo, Todo.account == self._owner, *done, changes={}):
+        async with self.shared.locks.hold(todo_id):
+            async for _ in attempts():
+                todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
+                if todo is None:
+                    if await self._was_deleted_by(todo_id, change_id):
+                        return
+                    raise NotFound("there is no such todo")
+                if versions is not None and todo.version not in versions:
+                    raise Stale
+                moment = now()
+                gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
+                kept = {"applied_change_ids": [change_id] if change_id is not None else []}
+                kept |= await count_history(self._store, todo, counted_otherwise=True)
+                changes = _OPTIONAL | emptied | gone | kept
+                if await self._store.update(Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes):
                     return
-                raise NotFound("there is no such todo")
-            if versions is not None and todo.version not in versions:
-                raise Stale
-            moment = now()
-            gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
-            kept = {"marks": [mark] if mark is not None else []} | remembering(todo, counted_otherwise=True)
-            changes = _OPTIONAL | emptied | gone | kept
-            if await self._store.update(Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes):
-                return
+
+    async def _was_deleted_by(self, todo_id: str, change_id: ObjectId | None) -> bool:
+        if change_id is None:
+            return False
+        where = [Todo.id == ObjectId(todo_id), Todo.applied_change_ids == change_id]
+        return await self._store.update(Todo, Todo.account == self._owner, *where, changes={}) is not None
 
     async def delete_all(self) -> None:
-        """Delete every todo of the account, and what is remembered of deleted ones."""
-        await self._store.delete(Todo, Todo.account == self._owner)
+        """Delete every todo of the account and every remembered deletion; a repeat deletes what is left."""
+        while True:
+            found = await self._store.find(
+                Todo,
+                Todo.account == self._owner,
+                sort=BY_CHANGE,
+                limit=_DELETED_AT_ONCE,
+                max_bytes=PAGE_BYTES,
+                into=_Changed,
+            )
+            if not found:
+                break
+            upto = Place.read(found[-1].changed).stamp
+            await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
         await counts.forget(self._store, self._owner)
 
     async def leave_list(self, list_id: ObjectId, *, delete: bool) -> None:
@@ -424,7 +428,7 @@ class Todos:
 
         while True:
             where = [Todo.owner == self._owner, Todo.list_id == list_id]
-            found = await self._store.find(Todo, *where, sort=None, limit=_SWEEP, into=dto.Todo)
+            found = await self._store.find(Todo, *where, sort=None, limit=_SWEEP, max_bytes=PAGE_BYTES, into=_Identity)
             for todo in found:
                 try:
                     if delete:
@@ -433,119 +437,60 @@ class Todos:
                         await self._change(todo.id, None, to_inbox)
                 except NotFound:
                     continue  # someone else has deleted it meanwhile
-            if len(found) < _SWEEP:
+            if len(found) < _SWEEP and not found.truncated:
                 return
 
-    async def changes(self, since: Since | None, limit: int) -> tuple[list[dto.Todo], list[str], Since, bool]:
-        """Return what has changed; `todos.changes` says why nothing is ever missed.
-
-        Args:
-            since: Where the page begins; None for everything there is.
-            limit: How many documents at most.
-
-        Returns:
-            The changed todos, the ids of deleted ones, where the next page begins, and whether there is more at once.
-
-        Raises:
-            Gone: deletions since then may have been forgotten, or the documents are not those of then any more.
-        """
-        moment = now()
-        generation = self._store.state.generation
-        if since is not None and moment.timestamp() - since.issued > REMEMBERED.total_seconds():
-            raise Gone("deletions are remembered for 30 days: begin again without `since`")
-        if since is not None and since.generation != generation:
-            raise Gone("the documents were copied or restored since then: begin again without `since`")
-        here = (since or Since.beginning(generation)).round(Place.of(await self._store.settled()), moment)
-        found: list[Change] = []
-        where = [Todo.account == self._owner]
-        for span in here.spans():
-            found += await self._store.find(
-                Todo, *where, *span, sort=BY_CHANGE, limit=limit + 1 - len(found), into=Change
-            )
-            if len(found) > limit:
-                break
-        page = found[:limit]
-        changed = [change.todo() for change in page if change.owner is not None]
-        deleted = [change.id for change in page if change.owner is None and not here.need_not_know(change)]
-        more = len(found) > limit
-        return changed, deleted, here.after(page[-1]) if more else here.finished(), more
-
-    async def summary(self, tz: str | None) -> dto.Summary:
-        """Count the todos: see `todos.counts`.
-
-        Args:
-            tz: The IANA time zone whose day today is; None for the account's.
-
-        Raises:
-            InvalidParameter: there is no such time zone.
-        """
-        try:
-            zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise InvalidParameter("tz", "Expected a name of the IANA time zone database") from None
-        moment = now()
-        today = moment.astimezone(zone).date()
-        starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
-        found = await counts.count(self._store, self._owner, moment)
-        overdue, before_today, until_tomorrow = await asyncio.gather(
-            *(self._due_before(found, at) for at in (moment, starts, ends))
-        )
-        return dto.Summary(
-            open=found.open,
-            completed=found.completed,
-            overdue=overdue,
-            due_today=until_tomorrow - before_today,
-            by_priority=dto.PriorityCounts(**{name: found.priorities.get(name, 0) for name in PRIORITIES}),
-            by_list=[dto.ListCount(name or None, number) for name, number in sorted(found.lists.items())],
-            by_tag=_tag_counts(found),
-        )
-
-    async def _due_before(self, found: counts.Counts, moment: datetime) -> int:
-        """Count the open todos that are due before a moment around now: by hours, and what is left in an index."""
-        hour = counts.hour_of(moment)
-        starts = counts.start_of(hour)
-        whole = found.due.before(hour)
-        if starts == moment:
-            return whole
-        part = [Todo.due_at >= starts, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which null never meets
-        return whole + await self._store.count(Todo, Todo.owner == self._owner, Todo.completed == False, *part)  # noqa: E712  # as above
-
-    async def tags(self) -> list[dto.TagCount]:
-        """Return every tag in use and how many todos have it, by name: see `todos.counts`."""
-        return _tag_counts(await counts.count(self._store, self._owner, now()))
-
     async def _change(
-        self, todo_id: str, versions: frozenset[int] | None, decide: Decide, mark: ObjectId | None = None
+        self, todo_id: str, versions: frozenset[int] | None, decide: Decide, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Change a todo as a rule decides from what it is; a rule that changes nothing leaves its version as it is."""
-        while True:
-            todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
-            if todo is None:
-                raise NotFound("there is no such todo")
-            if mark is not None and mark in todo.marks:
-                if (kept := await self._confirmed(todo)) is not None:
-                    return kept
-                continue
-            if versions is not None and todo.version not in versions:
-                raise Stale
-            moment = max(now(), todo.updated_at)
-            changes = await decide(todo, moment)
-            if not changes:
-                if (kept := await self._confirmed(todo)) is not None:
-                    return kept
-                continue
-            if _SEARCHED & changes.keys():
-                changes["words"] = words_in(_merged(todo, changes))
-            changes |= remembering(todo, counted_otherwise=bool(_COUNTED & changes.keys()))
-            if mark is not None:
-                changes["marks"] = [*todo.marks, mark][-_MARKS:]
-            changes |= {"version": todo.version + 1, "updated_at": moment}
-            # of several writers who read the same version one succeeds; the others look again
-            changed = await self._store.update(
-                Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes, into=dto.Todo
+        async with self.shared.locks.hold(todo_id):
+            async for _ in attempts():
+                todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
+                if todo is None:
+                    raise NotFound("there is no such todo")
+                applied = change_id is not None and change_id in todo.applied_change_ids
+                if not applied and versions is not None and todo.version not in versions:
+                    raise Stale
+                moment = max(now(), todo.updated_at)
+                changes = {} if applied else await decide(todo, moment)
+                changed = await (self._write(todo, changes, moment, change_id) if changes else self._confirmed(todo))
+                # of several writers who read the same version one succeeds; the others look again
+                if changed is not None:
+                    return changed
+        raise AssertionError  # `attempts` ends by an error
+
+    async def _write(
+        self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None
+    ) -> dto.Todo | None:
+        """Write what was decided of a todo, or return None where it has been changed since it was read."""
+        if _SEARCHED & changes.keys():
+            changes["words"] = words_in(_merged(todo, changes))
+        changes |= await count_history(self._store, todo, counted_otherwise=bool(_COUNTED & changes.keys()))
+        if change_id is not None:
+            # what was applied before the last change may not be repeated any more where that was long ago
+            earlier = todo.applied_change_ids if moment - todo.updated_at < _REPEATABLE else []
+            changes["applied_change_ids"] = [*earlier, change_id][-APPLIED_CHANGES:]
+        changes |= {"version": todo.version + 1, "updated_at": moment}
+        new_tags = set(changes.get("tags", ())) - set(todo.tags)
+        async with self._tags_reserved(new_tags):
+            return await self._store.update(
+                Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
             )
-            if changed is not None:
-                return changed
+
+    @contextlib.asynccontextmanager
+    async def _tags_reserved(self, tags: Collection[str]) -> AsyncIterator[None]:
+        """Hold room for tags while a todo is written.
+
+        Raises:
+            QuotaExceeded: there is none left.
+        """
+        if not tags:
+            yield
+            return
+        async with self._quotas.tags.writing(self._owner) as reservation:
+            await reservation.add(tags)
+            yield
 
     def _this(self, todo_id: str) -> list[Condition]:
         if not is_id(todo_id):
@@ -571,10 +516,6 @@ class Todos:
         return await self._change(todo.id, None, to_inbox)
 
 
-def _midnight(day: Any, zone: zoneinfo.ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)
-
-
 def _differing(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that a todo has otherwise."""
     changes = {name: value for name, value in fields.items() if getattr(todo, name) != value}
@@ -591,10 +532,6 @@ def _merged(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
 def words_in(fields: Mapping[str, Any]) -> list[str]:
     """Return the words of a todo with these fields."""
     return words_of(fields["title"], fields["description"], *(step.title for step in fields["steps"]))
-
-
-def _tag_counts(found: counts.Counts) -> list[dto.TagCount]:
-    return [dto.TagCount(name, number) for name, number in sorted(found.tags.values())]
 
 
 def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:

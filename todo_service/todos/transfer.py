@@ -23,7 +23,7 @@ from odmantic import ObjectId
 
 from todo_service import bounds
 from todo_service.concurrency import ConcurrencyLimit
-from todo_service.errors import Fault, Invalid
+from todo_service.errors import Fault, Invalid, QuotaExceeded
 from todo_service.executors import Budget, Executor
 from todo_service.store.base import DuplicateDocument
 from todo_service.todos import dto
@@ -270,6 +270,8 @@ class _KnownLists:
             return await self._lists.create(named, identity)
         except Invalid as error:
             raise Invalid([Fault("/list_id", fault.detail) for fault in error.faults]) from None
+        except QuotaExceeded as error:
+            raise Invalid([Fault("/list_id", str(error))]) from None
 
 
 def _write(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> bytes:

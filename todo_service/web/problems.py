@@ -51,6 +51,7 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
     "too-slow": Kind(408, "The request took too long to arrive"),
     "duplicate": Kind(409, "This value is already taken"),
     "in-progress": Kind(409, "This request is being carried out"),
+    "quota-exceeded": Kind(409, "The account has as much of this as it may have"),
     "gone": Kind(410, "This is no longer remembered"),
     "stale": Kind(412, "The document has changed"),
     "body-too-large": Kind(413, "The body is too large"),
@@ -155,6 +156,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
             return invalid_parameter(name, detail)
         case errors.Duplicate(field=field):
             return ProblemError("duplicate", str(error), errors=[FieldError(pointer=f"/{field}", detail=str(error))])
+        case errors.QuotaExceeded():
+            return ProblemError("quota-exceeded", str(error))
         case errors.Stale():
             return ProblemError("stale", str(error) or "the document is no longer the one that If-Match names")
         case errors.Gone():

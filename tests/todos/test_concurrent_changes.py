@@ -1,0 +1,81 @@
+"""Many changes of one document at once: each is carried out, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.people import Person
+from tests.serving import running_service
+from todo_service.errors import Busy
+from todo_service.optimistic import attempts
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_five_hundred_changes_of_one_todo_at_once_are_all_carried_out(ada: Person) -> None:
+    todo = await ada.todo()
+    path = f"/v1/todos/{todo['id']}"
+
+    answers = await asyncio.gather(*(ada.patch(path, json={"title": str(number)}) for number in range(500)))
+
+    assert Counter(answer.status_code for answer in answers) == {200: 500}
+    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 502))
+    assert (await ada.get(path)).json()["version"] == 501
+
+
+async def test_of_changes_of_one_version_at_once_one_is_carried_out(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+    tag = {"If-Match": '"1"'}
+
+    answers = await asyncio.gather(*(ada.patch(path, json={"title": str(n)}, headers=tag) for n in range(50)))
+
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 49}
+
+
+async def test_a_hundred_changes_of_one_list_at_once_are_all_carried_out(ada: Person) -> None:
+    path = f"/v1/lists/{(await ada.post('/v1/lists', json={'name': 'x'})).json()['id']}"
+
+    answers = await asyncio.gather(*(ada.patch(path, json={"name": f"name {number}"}) for number in range(100)))
+
+    assert Counter(answer.status_code for answer in answers) == {200: 100}
+    assert (await ada.get(path)).json()["version"] == 101
+
+
+async def test_changes_of_one_todo_by_two_processes_at_once_are_all_carried_out(store_url: str, tmp_path: Path) -> None:
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    with ExitStack() as services:
+        urls = [services.enter_context(running_service(tmp_path, variables)).url for _ in range(2)]
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
+            ada = await Person.register(clients[0])
+            path = f"/v1/todos/{(await ada.todo())['id']}"
+            headers = {"Authorization": f"Bearer {ada.access_token}"}
+
+            answers = await asyncio.gather(
+                *(
+                    client.patch(path, json={"title": f"{name} {number}"}, headers=headers)
+                    for number in range(100)
+                    for name, client in enumerate(clients)
+                )
+            )
+
+            assert Counter(answer.status_code for answer in answers) == {200: 200}
+            assert (await ada.get(path)).json()["version"] == 201
+
+
+async def test_attempts_end_by_an_error() -> None:
+    numbers: list[int] = []
+
+    async def try_in_vain() -> None:
+        async for number in attempts(4):
+            numbers.append(number)  # noqa: PERF401  # what was tried before the error counts
+
+    with pytest.raises(Busy):
+        await try_in_vain()
+    assert numbers == [0, 1, 2, 3]

@@ -1,0 +1,167 @@
+"""Counting large accounts: in slices, in the background, and never again from the beginning."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tracemalloc
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from litestar import Litestar
+from odmantic import ObjectId
+
+from tests.people import Person
+from tests.todos.accounts import load
+from tests.todos.replica import assert_counted, everything
+from todo_service.bounds import MAX_LISTS, MAX_TAGS
+from todo_service.errors import Busy
+from todo_service.store import mongodb
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos import counts
+from todo_service.todos.counting import Counting
+from todo_service.todos.counts import Counted, Counts, CountSnapshot, Past, shorten_past, tag_digest
+from todo_service.todos.dto import TodoQuery, TodoUpdate
+from todo_service.todos.service import Todos
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else writes, so what was written a second ago is settled."""
+    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+
+
+async def account_of(person: Person) -> ObjectId:
+    return ObjectId((await person.get("/v1/users/me")).json()["id"])
+
+
+async def utc() -> str:
+    return "UTC"
+
+
+async def snapshot_of(store: DocumentStore, account: ObjectId) -> CountSnapshot | None:
+    return await store.get(CountSnapshot, CountSnapshot.id == account)
+
+
+async def test_a_count_goes_on_when_those_who_asked_have_given_up(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    account = await load(store, 3000)
+    counting = Counting(store, at_once=100)
+
+    for _ in range(3):
+        with pytest.raises(Busy):
+            await counting.count(account, now(), seconds=0.0)
+    found = await counting.count(account, now(), seconds=None)
+
+    assert found.open + found.completed == 3000
+    while await snapshot_of(store, account) is None:
+        await counting.count(account, now(), seconds=None)
+    await counting.close()
+
+
+async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    todos = [await ada.todo(title=str(number), tags=[f"tag {number % 7}"]) for number in range(150)]
+    account = await account_of(ada)
+    counting = Counting(store, at_once=10)
+    chance = random.Random(3)  # noqa: S311  # no secret
+
+    async def write() -> None:
+        for number in range(60):
+            path = f"/v1/todos/{chance.choice(todos)['id']}"
+            change: dict[str, Any] = {"priority": ("low", "high")[number % 2], "tags": [f"tag {number % 9}"]}
+            if number % 10 == 9:
+                await ada.delete(path)
+            else:
+                await ada.patch(path, json=change)
+
+    async def count() -> None:
+        for _ in range(10):
+            await counting.count(account, now(), seconds=None)
+
+    await asyncio.gather(write(), write(), count())
+
+    expected = await everything(ada)
+    found = await counting.count(account, now(), seconds=None)
+    assert found.open == len(expected)
+    assert sum(found.priorities.values()) == len(expected)
+    assert sum(number for _, number in found.tags.values()) == len(expected)
+    await assert_counted(ada, expected)
+    await counting.close()
+
+
+async def test_a_todo_that_changes_all_the_time_leaves_the_snapshot_usable(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    owner = await load(store, 500)
+    todos = Todos(store, owner, utc)
+    [some, *_], _ = await todos.page(TodoQuery(limit=1), None)
+    counting = Counting(store, at_once=100)
+    snapshot = None
+    while snapshot is None:
+        await counting.count(owner, now(), seconds=None)
+        snapshot = await snapshot_of(store, owner)
+
+    for number in range(3 * counts.PAST):
+        await todos.update(some.id, TodoUpdate(priority=("low", "high")[number % 2], tags=[str(number)]), None)
+    # what has changed is counted from the snapshot, at once: everything would be too much
+    found = await Counting(store, many=10**6, at_once=100).count(owner, now())
+
+    assert found.open + found.completed == 500
+    assert found.tags[tag_digest(str(3 * counts.PAST - 1))][1] == 1
+    assert sum(found.priorities.values()) == 500
+    assert await snapshot_of(store, owner) == snapshot
+    await counting.close()
+
+
+def test_the_largest_snapshot_fits_into_one_mebibyte() -> None:
+    tags = [f"{number:04}{chr(0x1F331) * 46}" for number in range(MAX_TAGS)]
+    largest = Counts(
+        open=10**6,
+        completed=10**6,
+        priorities=dict.fromkeys(("none", "low", "medium", "high", "urgent"), 10**6),
+        lists={str(ObjectId()): 10**6 for _ in range(MAX_LISTS + 1)},
+        tags={tag_digest(tag): (tag, 10**6) for tag in tags},
+    )
+    for hour in range(2 * counts.HOURS):
+        largest.due.add(500_000 + hour, 10**6)
+    largest.settle()
+    largest.due.settle(counts.start_of(500_000))
+
+    assert len(msgspec.msgpack.encode(largest)) <= 2**20
+
+
+def _entry(since: str, priority: str | None) -> Past:
+    return Past(since, None if priority is None else Counted(False, priority, None, ()))
+
+
+def test_what_a_todo_remembers_keeps_the_snapshot_s_entry_and_the_newest() -> None:
+    entries = [_entry(f"{number:016}", str(number)) for number in range(30)]
+
+    kept = shorten_past(entries, f"{12:016}")
+
+    newest = [_entry(f"{number:016}", str(number)) for number in range(20, 30)]
+    assert kept == [_entry("0" * 16, None), entries[12], _entry(f"{13:016}", None), *newest]
+    assert shorten_past(kept, f"{12:016}") == kept
+    assert shorten_past(entries, "") == [_entry("0" * 16, None), *newest]
+    assert shorten_past(entries, "9" * 16) == [_entry("0" * 16, None), *newest]
+
+
+async def test_counting_holds_a_small_record_of_each_todo(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    account = await load(store, 5000)
+    counting = Counting(store)
+    tracemalloc.start()
+    try:
+        found = await counting.count(account, now(), seconds=None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    await counting.close()
+
+    assert found.open + found.completed == 5000
+    assert peak <= 8 * 2**20

@@ -1,0 +1,125 @@
+"""Pages, changes, exports and batches of the largest todos: bounded in bytes, and nothing is lost or comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cost import probing
+from tests.people import Person
+from tests.serving import Service, running_service
+from tests.todos.replica import Replica
+from todo_service.bounds import BATCH_BYTES, PAGE_BYTES
+
+pytestmark = pytest.mark.anyio
+NUMBER = 60
+LARGEST = "\U0001f331"
+
+
+def largest(number: int) -> dict[str, Any]:
+    """Return a todo in which every text is as long as it may be, 4 bytes for each character."""
+    return {
+        "title": f"{number:03} {LARGEST * 190}",
+        "description": "needle " + LARGEST * 9900,
+        "due_at": f"2030-01-01T00:00:{number:02}Z" if number % 2 else None,
+        "priority": ("none", "low", "medium", "high", "urgent")[number % 5],
+        "steps": [{"title": LARGEST * 200} for _ in range(100)],
+    }
+
+
+@pytest.fixture
+async def service(store_url: str, tmp_path: Path) -> AsyncIterator[tuple[Service, Person, list[dict[str, Any]]]]:
+    """A running service, and someone with sixty of the largest todos."""
+    with running_service(tmp_path, {"STORE_URL": store_url}) as running:
+        async with httpx.AsyncClient(base_url=running.url, timeout=60) as client:
+            ada = await Person.register(client)
+            todos = [await ada.todo(**largest(number)) for number in range(NUMBER)]
+            yield running, ada, todos
+
+
+async def read(person: Person, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Follow the links from the first page to the last; each page is bounded."""
+    found: list[dict[str, Any]] = []
+    answer = await person.get("/v1/todos", params=parameters)
+    while True:
+        assert answer.status_code == 200, answer.text[:200]
+        assert len(answer.content) <= 2 * PAGE_BYTES
+        assert answer.json()["items"]
+        found += answer.json()["items"]
+        if "next" not in answer.links:
+            assert answer.json()["next_cursor"] is None
+            return found
+        answer = await person.get(answer.links["next"]["url"])
+
+
+async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_freeze_nobody(
+    service: tuple[Service, Person, list[dict[str, Any]]], figure: Any
+) -> None:
+    running, ada, todos = service
+    by_title = {todo["title"]: todo for todo in todos}
+
+    with probing(running.url, running.process.pid) as probe:
+        for parameters in (
+            {"sort": "created_at"},
+            {"sort": "-title"},
+            {"sort": "priority"},
+            {"sort": "due_at"},
+            {"sort": "-due_at"},
+            {"q": "needle", "sort": "title"},
+            {"q": "needle", "completed": "false", "sort": "-priority"},
+        ):
+            found = await read(ada, parameters | {"limit": 200})
+            assert len(found) == NUMBER
+            assert {todo["title"]: todo for todo in found} == by_title
+        replica = Replica(ada, 200)
+        await replica.synchronise()
+        exported = await ada.get("/v1/todos/export", params={"format": "json"})
+
+    assert replica.todos == {todo["id"]: todo for todo in todos}
+    assert exported.json()["items"] == todos
+    figure(f"frozen {probe.frozen:.3f} s")
+    assert probe.frozen <= 0.1
+
+
+async def test_readers_of_the_largest_pages_do_not_fill_the_memory(
+    service: tuple[Service, Person, list[dict[str, Any]]], figure: Any
+) -> None:
+    running, ada, _ = service
+    await read(ada, {"limit": 200})
+    before = peak_bytes(running.process.pid)
+
+    await asyncio.gather(*(ada.get("/v1/todos", params={"limit": 200}) for _ in range(20)))
+
+    grown = peak_bytes(running.process.pid) - before
+    figure(f"{grown / 2**20:.0f} MiB")
+    assert grown <= 150 * 2**20
+
+
+async def test_a_batch_that_changes_the_largest_todos_has_a_bounded_answer(
+    service: tuple[Service, Person, list[dict[str, Any]]],
+) -> None:
+    running, ada, todos = service
+    operations = [{"op": "complete", "id": todo["id"]} for todo in todos]
+
+    with probing(running.url, running.process.pid) as probe:
+        answer = await ada.post("/v1/todos/batch", json={"operations": operations})
+
+    results = answer.json()["results"]
+    assert [result["status"] for result in results] == [200] * NUMBER
+    assert len(answer.content) <= BATCH_BYTES + 2**16
+    answered = [index for index, result in enumerate(results) if "todo" in result]
+    assert answered == list(range(len(answered)))
+    assert 5 < len(answered) < NUMBER
+    assert all(todo["completed"] for todo in await read(ada, {"limit": 200}))
+    assert probe.frozen <= 0.1
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has had so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024

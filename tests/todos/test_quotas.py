@@ -1,0 +1,142 @@
+"""Quotas: how many todos, tags and lists an account may have, whoever writes at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.people import Person, assert_problem
+from tests.serving import running_service
+from todo_service.settings import Settings, load_settings
+
+pytestmark = pytest.mark.anyio
+MAX_TODOS, MAX_TAGS, MAX_LISTS = 40, 12, 6
+WRITERS = 16
+QUOTAS = {"MAX_TODOS": str(MAX_TODOS), "MAX_TAGS": str(MAX_TAGS), "MAX_LISTS": str(MAX_LISTS)}
+EXCEEDED = "urn:todo-service:problem:quota-exceeded"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store_url: str) -> Settings:
+    """Small quotas."""
+    variables = {"DATA_DIR": str(tmp_path), "STORE_URL": store_url, "RATE_LIMIT_ENABLED": "false"}
+    return load_settings(variables | QUOTAS)
+
+
+async def at_once(person: Person, path: str, bodies: list[dict[str, Any]]) -> list[int]:
+    """Send bodies by concurrent writers, and return the statuses; each refusal names the quota."""
+    left = list(bodies)
+    statuses: list[int] = []
+
+    async def write() -> None:
+        while left:
+            answer = await person.post(path, json=left.pop())
+            statuses.append(answer.status_code)
+            if answer.status_code != 201:
+                assert assert_problem(answer, 409)["type"] == EXCEEDED
+
+    await asyncio.gather(*(write() for _ in range(WRITERS)))
+    return statuses
+
+
+async def test_concurrent_writers_make_as_many_todos_as_an_account_may_have(ada: Person, bob: Person) -> None:
+    statuses = await at_once(ada, "/v1/todos", [{"title": str(number)} for number in range(MAX_TODOS + 30)])
+
+    assert Counter(statuses) == {201: MAX_TODOS, 409: 30}
+    assert len(await ada.titles(limit=200)) == MAX_TODOS
+    await bob.todo()
+
+
+async def test_a_deleted_todo_counts_as_long_as_it_is_remembered(ada: Person) -> None:
+    todos = [await ada.todo() for _ in range(MAX_TODOS)]
+    await ada.delete(f"/v1/todos/{todos[0]['id']}")
+
+    assert_problem(await ada.post("/v1/todos", json={"title": "x"}), 409)
+    changed = await ada.patch(f"/v1/todos/{todos[1]['id']}", json={"title": "changed"})
+    assert changed.status_code == 200
+
+
+async def test_concurrent_writers_use_as_many_tags_as_an_account_may_have(ada: Person) -> None:
+    bodies: list[dict[str, Any]] = [{"title": "x", "tags": [f"tag {number}"]} for number in range(MAX_TAGS + 10)]
+
+    statuses = await at_once(ada, "/v1/todos", bodies)
+
+    assert Counter(statuses) == {201: MAX_TAGS, 409: 10}
+    tags = [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]]
+    assert len(tags) == MAX_TAGS
+    todo = await ada.todo(tags=tags)
+    answer = await ada.patch(f"/v1/todos/{todo['id']}", json={"tags": [*tags, "another"]})
+    assert assert_problem(answer, 409)["type"] == EXCEEDED
+
+
+async def test_a_tag_that_is_no_longer_used_makes_room_for_another(ada: Person) -> None:
+    todo = await ada.todo(tags=[f"tag {number}" for number in range(MAX_TAGS)])
+    assert_problem(await ada.post("/v1/todos", json={"title": "x", "tags": ["another"]}), 409)
+
+    await ada.patch(f"/v1/todos/{todo['id']}", json={"tags": ["tag 0"]})
+
+    await ada.todo(tags=["another"])
+    assert [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]] == ["another", "tag 0"]
+
+
+async def test_concurrent_writers_make_as_many_lists_as_an_account_may_have(ada: Person) -> None:
+    statuses = await at_once(ada, "/v1/lists", [{"name": str(number)} for number in range(MAX_LISTS + 10)])
+
+    assert Counter(statuses) == {201: MAX_LISTS, 409: 10}
+    [first, *_] = (await ada.get("/v1/lists")).json()["items"]
+    assert (await ada.delete(f"/v1/lists/{first['id']}")).status_code == 204
+    assert (await ada.post("/v1/lists", json={"name": "in its place"})).status_code == 201
+
+
+async def test_an_operation_of_a_batch_beyond_a_quota_fails_alone(ada: Person) -> None:
+    one = {"op": "create", "todo": {"title": "x"}}
+    many = {"op": "create", "todo": {"title": "x", "tags": [f"tag {number}" for number in range(MAX_TAGS + 1)]}}
+
+    answer = await ada.post("/v1/todos/batch", json={"operations": [many, *[one] * (MAX_TODOS + 2)]})
+
+    assert [result["status"] for result in answer.json()["results"]] == [409, *[201] * MAX_TODOS, 409, 409]
+    assert answer.json()["results"][0]["problem"]["type"] == EXCEEDED
+
+
+async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> None:
+    todos: list[dict[str, Any]] = [{"title": str(number), "tags": [f"tag {number}"]} for number in range(MAX_TAGS + 2)]
+    todos += [{"title": str(number)} for number in range(MAX_TODOS)]
+
+    answer = await ada.post("/v1/todos/import", content=json.dumps(todos), headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["imported"] == MAX_TODOS
+    assert answer.json()["rejected_count"] == len(todos) - MAX_TODOS
+    details = {rejected["errors"][0]["detail"] for rejected in answer.json()["rejected"]}
+    assert details == {f"an account may have {MAX_TODOS} todos", f"an account may have {MAX_TAGS} tags"}
+    assert len((await ada.get("/v1/tags")).json()["items"]) == MAX_TAGS
+
+
+async def test_several_processes_exceed_a_quota_by_one_percent_at_most(store_url: str, tmp_path: Path) -> None:
+    most = 300
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "MAX_TODOS": str(most)}
+    with ExitStack() as services:
+        urls = [services.enter_context(running_service(tmp_path, variables)).url for _ in range(2)]
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
+            ada = await Person.register(clients[0])
+            made = 0
+
+            async def write(client: httpx.AsyncClient) -> None:
+                nonlocal made
+                person = Person.__new__(Person)
+                person.__dict__ = ada.__dict__ | {"client": client}
+                while (answer := await person.post("/v1/todos", json={"title": "x"})).status_code == 201:
+                    made += 1
+                assert assert_problem(answer, 409)["type"] == EXCEEDED
+
+            await asyncio.gather(*(write(client) for client in clients for _ in range(WRITERS // 2)))
+
+    assert most <= made <= most * 1.01

@@ -1,0 +1,38 @@
+"""What the todos of all accounts share in one process."""
+
+from __future__ import annotations
+
+from todo_service.bounds import DOCUMENT_WAITERS
+from todo_service.locks import KeyedLocks
+from todo_service.store.base import DocumentStore
+from todo_service.todos.counting import Counting
+from todo_service.todos.quotas import DEFAULT_LIMITS, QuotaLimits, Quotas
+
+
+class SharedState:
+    """One for each process, made with the store and closed before it.
+
+    Args:
+        store: The store.
+        limits: How much an account may have.
+        counting: Counts the todos of any account; made unless it is given.
+
+    Attributes:
+        counting: Counts the todos of any account.
+        quotas: How much an account may have.
+        locks: Locks of todos and lists by their ids, for those who change them.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        limits: QuotaLimits = DEFAULT_LIMITS,
+        counting: Counting | None = None,
+    ) -> None:
+        self.counting = counting or Counting(store)
+        self.quotas = Quotas(store, self.counting, limits)
+        self.locks = KeyedLocks(DOCUMENT_WAITERS)
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        await self.counting.close()

@@ -1,0 +1,94 @@
+"""Summaries and tags of an account (see `todos.counts`)."""
+
+from __future__ import annotations
+
+import asyncio
+import zoneinfo
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, time, timedelta
+
+from odmantic import ObjectId
+
+from todo_service.errors import InvalidParameter
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos import counts, dto
+from todo_service.todos.counting import Counting
+from todo_service.todos.documents import Todo
+from todo_service.todos.query import PRIORITIES
+
+
+class Summaries:
+    """Counts the todos of one account.
+
+    Args:
+        store: The store.
+        owner: The account.
+        time_zone: Returns the account's time zone, an IANA name.
+        counting: Counts the todos of any account.
+    """
+
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, time_zone: Callable[[], Awaitable[str]], counting: Counting
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._time_zone = time_zone
+        self._counting = counting
+
+    async def summary(self, tz: str | None) -> dto.Summary:
+        """Return how many todos there are.
+
+        Args:
+            tz: The IANA time zone whose day today is; None for the account's.
+
+        Raises:
+            InvalidParameter: there is no such time zone.
+            Busy: the account is being counted in the background.
+        """
+        try:
+            zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise InvalidParameter("tz", "Expected a name of the IANA time zone database") from None
+        moment = now()
+        today = moment.astimezone(zone).date()
+        starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
+        found = await self._counting.count(self._owner, moment)
+        overdue, before_today, until_tomorrow = await asyncio.gather(
+            *(self._due_before(found, at) for at in (moment, starts, ends))
+        )
+        return dto.Summary(
+            open=found.open,
+            completed=found.completed,
+            overdue=overdue,
+            due_today=until_tomorrow - before_today,
+            by_priority=dto.PriorityCounts(**{name: found.priorities.get(name, 0) for name in PRIORITIES}),
+            by_list=[dto.ListCount(name or None, number) for name, number in sorted(found.lists.items())],
+            by_tag=_tag_counts(found),
+        )
+
+    async def tags(self) -> list[dto.TagCount]:
+        """Return every tag in use and how many todos have it, by name.
+
+        Raises:
+            Busy: the account is being counted in the background.
+        """
+        return _tag_counts(await self._counting.count(self._owner, now()))
+
+    async def _due_before(self, found: counts.Counts, moment: datetime) -> int:
+        """Count the open todos that are due before a moment around now: by hours, and what is left in an index."""
+        hour = counts.hour_of(moment)
+        starts = counts.start_of(hour)
+        whole = found.due.before(hour)
+        if starts == moment:
+            return whole
+        part = [Todo.due_at >= starts, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which null never meets
+        return whole + await self._store.count(Todo, Todo.owner == self._owner, Todo.completed == False, *part)  # noqa: E712  # as above
+
+
+def _midnight(day: date, zone: zoneinfo.ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def _tag_counts(found: counts.Counts) -> list[dto.TagCount]:
+    return [dto.TagCount(name, number) for name, number in sorted(found.tags.values())]
