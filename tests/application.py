@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar
 
 from tests.people import Person
+from todo_service.accounts.passwords import Cost
 from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
 from todo_service.store.opening import open_store
@@ -22,9 +23,15 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
 
 
 @pytest.fixture
-async def app(settings: Settings) -> AsyncIterator[Litestar]:
+def password_cost() -> Cost:
+    """What hashing a password costs: little, except in a test that overrides this fixture."""
+    return Cost(memory=8, passes=1)
+
+
+@pytest.fixture
+async def app(settings: Settings, password_cost: Cost) -> AsyncIterator[Litestar]:
     """The running application."""
-    application = create_app(settings, open_store(settings.store_address))
+    application = create_app(settings, open_store(settings.store_address), password_cost=password_cost)
     async with application.lifespan():
         yield application
 

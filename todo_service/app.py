@@ -21,7 +21,7 @@ from litestar.middleware import DefineMiddleware
 from todo_service.accounts.api_keys import MARK, ApiKeys
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
-from todo_service.accounts.passwords import Passwords
+from todo_service.accounts.passwords import PRODUCTION_COST, Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, Caller, RefreshTokens
@@ -69,13 +69,19 @@ _COLLECTED_AFTER: Final = (20_000, 20, 20)
 logger = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None = None) -> Litestar:
+def create_app(
+    settings: Settings,
+    store: DocumentStore,
+    tracing: Tracing | None = None,
+    password_cost: Cost = PRODUCTION_COST,
+) -> Litestar:
     """Wire the service.
 
     Args:
         settings: Checked settings.
         store: The store, not yet open: the application opens it when it starts and closes it when it stops.
         tracing: Makes spans, if there are to be any; closed as well when the application stops.
+        password_cost: What hashing a password costs. Tests choose a cheap one.
 
     Returns:
         The application. Its `state` holds the store, the cursors, and the boundary that drains it (`web.boundary`).
@@ -85,7 +91,7 @@ def create_app(settings: Settings, store: DocumentStore, tracing: Tracing | None
     observe(store, metrics.store_called)
     if tracing is not None:
         observe(store, tracing.store_called)
-    passwords = Passwords(metrics.passwords_waiting)
+    passwords = Passwords(metrics.passwords_waiting, password_cost)
     sessions = Sessions(
         store,
         AccessTokens(keys, settings.access_token_seconds),

@@ -14,7 +14,7 @@ from tests.people import Person, UserCreateFactory
 from tests.serving import running_service
 from todo_service.accounts import dto
 from todo_service.accounts.documents import User
-from todo_service.accounts.passwords import Passwords
+from todo_service.accounts.passwords import PRODUCTION_COST, Passwords
 from todo_service.accounts.sessions import Sessions, Tokens
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.settings import load_settings
@@ -133,6 +133,7 @@ def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("password_cost", [PRODUCTION_COST], ids=["real"])
 async def test_time_does_not_tell_whether_a_name_is_known(ada: Person) -> None:
     """The one test that measures time: the medians of tries that take turns, with a generous bound."""
     known: list[float] = []

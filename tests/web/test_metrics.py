@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.people import Person, assert_problem
 from tests.serving import START_SECONDS, running_service
+from todo_service.accounts.passwords import PRODUCTION_COST
 from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
 from todo_service.store.opening import open_store
@@ -81,6 +82,7 @@ async def test_sessions_are_counted_as_they_come_and_go(ada: Person) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("password_cost", [PRODUCTION_COST], ids=["real"])
 async def test_passwords_that_wait_are_told(ada: Person) -> None:
     signing_in = [
         asyncio.create_task(ada.grant(grant_type="password", username=ada.username, password=ada.password))
