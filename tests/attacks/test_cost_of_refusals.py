@@ -29,6 +29,8 @@ JSON: Final = ("Content-Type: application/json",)
 FORM: Final = ("Content-Type: application/x-www-form-urlencoded",)
 CHUNKS: Final = (b"400\r\n" + b" " * 1024 + b"\r\n") * 2048 + b"0\r\n\r\n"
 """A body of 2 MiB."""
+STALE: Final = "If-Match: " + ", ".join(f'"{"x" * 150}{number}"' for number in range(100))
+"""The most and the longest entity tags that a head has room for."""
 CONNECTIONS: Final = 64
 """The least number of connections that a service has room for, whatever its limit of open files."""
 
@@ -95,9 +97,8 @@ REFUSALS: Final = (
     Refusal("a long id", 404, "GET /v1/todos/" + "%C3%A4" * 1300),
     Refusal("a method that is not there", 405, "PUT /v1/todos", JSON, fill(b"", b"[")),
     Refusal("a name that is taken", 409, "POST /v1/users", JSON, None, None),
-    Refusal(
-        "a stale entity tag", 412, "PATCH /v1/users/me", (*JSON, "If-Match: " + '"9",' * 6000), b'{"email":"a@b.de"}'
-    ),
+    Refusal("a stale entity tag", 412, "PATCH /v1/users/me", (*JSON, STALE), b'{"display_name":"Ada"}'),
+    Refusal("many entity tags", 422, "PATCH /v1/users/me", (*JSON, "If-Match: " + '"9",' * 6000), b"{}"),
     Refusal("a large body", 413, TODOS, JSON, b" " * (MIB + 1)),
     Refusal("a large form", 413, "POST /v1/auth/token", FORM, fill(b"x=", b"%C3%A4", b"", MIB), None),
     Refusal("a large body in chunks", 413, TODOS, (*JSON, "Transfer-Encoding: chunked"), CHUNKS),

@@ -70,9 +70,10 @@ def find_limit(attacker: Attacker, place: Place) -> int:
     return min(find_body_limit(attacker, place), IMPORT_SAMPLE)
 
 
-def attack(attacker: Attacker, operation: Operation, document: Json) -> list[str]:
+def attack(attacker: Attacker, operation: Operation, document: Json, figure: Callable[[str], None]) -> list[str]:
     """Send every shape to every place of an operation, and return what is wrong."""
     limits: dict[tuple[str, str | None], int] = {}
+    before = attacker.requests
     found: list[str] = []
     for place in find_places(operation, document, attacker.ids):
         key = (place.encoding, place.media_type)
@@ -80,6 +81,7 @@ def attack(attacker: Attacker, operation: Operation, document: Json) -> list[str
             limits[key] = find_limit(attacker, place)
         for shape in place.shapes:
             found += find_faults(attacker, place, shape, limits[key])
+    figure(f"{attacker.requests - before} requests of at most {max(limits.values(), default=0)} bytes")
     return found
 
 
@@ -97,20 +99,20 @@ def test_every_operation_is_attacked(attacker: Attacker) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_no_value_of_any_size_stops_the_service(attacker: Attacker, name: str, figure: Callable[[str], None]) -> None:
     document, operations = read_document(attacker)
-    before = attacker.requests
 
-    found = attack(attacker, operations[name], document)
+    found = attack(attacker, operations[name], document, figure)
 
-    figure(f"{attacker.requests - before} requests")
     assert not found, "\n".join([f"{len(found)} faults:", *found])
 
 
 @pytest.mark.parametrize("name", ON_MONGODB)
-def test_no_value_stops_the_service_on_mongodb(tmp_path: Path, mongodb_url: str, name: str) -> None:
+def test_no_value_stops_the_service_on_mongodb(
+    tmp_path: Path, mongodb_url: str, name: str, figure: Callable[[str], None]
+) -> None:
     with attacked(tmp_path, STORE_URL=mongodb_url) as attacker:
         document, operations = read_document(attacker)
 
-        found = attack(attacker, operations[name], document)
+        found = attack(attacker, operations[name], document, figure)
 
     assert not found, "\n".join([f"{len(found)} faults:", *found])
 
