@@ -66,10 +66,11 @@ class NormalUser:
         """Begin to use the service."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop after the present request."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._connection.close()
 
     def percentile(self, percent: float) -> float:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -74,6 +74,7 @@ def prepare_target(service: Service) -> Target:
             status, todo = attacker.ask("POST", "/v1/todos", large)
             assert status == 201, todo
         target.todo_ids.append(todo["id"])
+        attacker.close()
     return target
 
 
@@ -115,9 +116,8 @@ def test_nobody_can_hang_or_fill_the_service(
         target = prepare_target(preparing)
         person = NormalUser(preparing.url)
         person.join()
-    port = target.port
     variables["RATE_LIMIT_ENABLED"] = str(limits == "limited").lower()
-    with running_service(tmp_path, variables, port=port) as service:
+    with running_service(tmp_path, variables, port=target.port) as service, closing(person):
         pid = service.process.pid
         person.start()
         before, used = resident_bytes(pid), processor_seconds(pid)
@@ -127,7 +127,7 @@ def test_nobody_can_hang_or_fill_the_service(
             statuses: dict[str, Counter[str]] = json.loads(process.stdout.read())
             assert process.wait() == 0
         used = processor_seconds(pid) - used
-        person.stop()
+        person.close()
         after = await_memory(pid, before + GROWTH_AFTERWARDS)
         rounds = divide(samples)
         tell(figure, person, statuses, used, [before, *rounds, max(samples), after])
