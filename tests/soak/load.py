@@ -9,27 +9,30 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
-from tests.soak.attacks import ATTACKS
+from tests.soak.attacks import ATTACKS, Attack
 from tests.soak.connection import ANSWER_SECONDS, Target
 
 _NICENESS: Final = 10
 _PAUSE_SECONDS: Final = 0.05
 
 
-async def run_clients(target: Target, clients: int, seconds: float) -> dict[str, Counter[str]]:
+async def run_clients(
+    target: Target, clients: int, seconds: float, attacks: Sequence[Attack]
+) -> dict[str, Counter[str]]:
     """Let clients attack for some time, each with the attacks in turn.
 
     Returns:
         By attack, how many answers of each status came; `cut` where the service hung up, `late` where nothing came.
     """
-    statuses = {attack.__name__: Counter[str]() for attack in ATTACKS}
+    statuses = {attack.__name__: Counter[str]() for attack in attacks}
     end = time.monotonic() + seconds
 
     async def run_client(number: int) -> None:
         account = number % len(target.tokens)
-        for attack in itertools.islice(itertools.cycle(ATTACKS), number, None):
+        for attack in itertools.islice(itertools.cycle(attacks), number, None):
             if time.monotonic() >= end:
                 return
             counter = statuses[attack.__name__]
@@ -50,7 +53,8 @@ def main() -> None:
     orders: dict[str, Any] = json.load(sys.stdin)
     os.nice(_NICENESS)
     target = Target(**orders["target"])
-    json.dump(asyncio.run(run_clients(target, orders["clients"], orders["seconds"])), sys.stdout)
+    chosen = [attack for attack in ATTACKS if attack.__name__ in orders["attacks"]] or ATTACKS
+    json.dump(asyncio.run(run_clients(target, orders["clients"], orders["seconds"], chosen)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class NormalUser:
         self._connection.request("POST", "/v1/auth/token", form, headers)
         token: str = json.loads(self._connection.getresponse().read())["access_token"]
         self._headers = {"Authorization": f"Bearer {token}"}
+        self._connection.close()  # the next request connects anew, since the service may be another process by then
         return token
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:

@@ -1,5 +1,7 @@
 """Twenty hostile clients beside a normal user, for `SOAK_SECONDS`: nobody can hang, fill or fool the service.
 
+`SOAK_ATTACKS` names some of `tests.soak.attacks`, separated by commas, to find the one that does harm.
+
 The user's requests all succeed, 99 of 100 within 250 ms; the memory stays within 250 MiB of the start, is back within
 60 MiB a minute later, and does not grow from round to round.
 """
@@ -28,6 +30,7 @@ from tests.soak.connection import Target
 from tests.soak.person import NormalUser
 
 SECONDS: Final = int(os.environ.get("SOAK_SECONDS", "600"))
+ATTACKS: Final = os.environ.get("SOAK_ATTACKS", "").split(",")
 ROUNDS: Final = 5
 CLIENTS: Final = 20
 ACCOUNTS: Final = 5
@@ -47,7 +50,7 @@ _LOAD_PATIENCE: Final = 60
 @contextmanager
 def attacking(target: Target, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """Let the hostile clients attack, in a process of their own."""
-    orders = {"target": target._asdict(), "clients": CLIENTS, "seconds": seconds}
+    orders = {"target": target._asdict(), "clients": CLIENTS, "seconds": seconds, "attacks": ATTACKS}
     command = [sys.executable, "-m", "tests.soak.load"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY) as process:
