@@ -1,0 +1,169 @@
+"""A client that sends hostile requests to a real service and measures what they cost it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+
+from tests.attacks.places import Place, Request
+from tests.attacks.shapes import AnyShape
+from tests.cost import assert_grows_linearly, cost, probing
+from tests.people import UserCreateFactory
+from tests.serving import Service, running_service
+
+FROZEN_SECONDS: Final = 0.1
+"""How long other clients may have to wait for one request."""
+GIVE_UP_SECONDS: Final = 60
+STOP_SECONDS: Final = 5.0
+"""A request that costs more is not sent ten times larger, nor one that freezes the service: it has failed already, and
+might cost a hundred times more."""
+PERCENTAGES: Final = (1, 10, 100)
+_SPENT_TOKEN: Final = 401
+
+
+class Attacker:
+    """Somebody with an account who sends what costs the most.
+
+    Args:
+        service: The service, a single process.
+
+    Attributes:
+        service: The service.
+        requests: How many requests were answered.
+        ids: The ids of the account's documents, by the name of the path parameter.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.requests = 0
+        self.ids: dict[str, str] = {}
+        self._connection = self._connect()
+        self._person = UserCreateFactory.build()
+        self._authorization = ""
+
+    def join(self) -> None:
+        """Register, sign in, and create a document of each kind."""
+        person = {"username": self._person.username, "email": self._person.email, "password": self._person.password}
+        self.ask("POST", "/v1/users", person)
+        self.sign_in()
+        self.ids = {
+            "todo_id": self.ask("POST", "/v1/todos", {"title": "Water the plants"})["id"],
+            "list_id": self.ask("POST", "/v1/lists", {"name": "Garden"})["id"],
+            "key_id": self.ask("POST", "/v1/api-keys", {"name": "script", "scope": "read"})["id"],
+            "session_id": "65f1a2b3c4d5e6f708192a3b",
+        }
+
+    def sign_in(self) -> None:
+        """Begin a session."""
+        form = {"grant_type": "password", "username": self._person.username, "password": self._person.password}
+        headers: dict[str, str | bytes] = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, body = self._exchange(Request("POST", "/v1/auth/token", headers, urlencode(form).encode()))
+        assert status == 200, body
+        self._authorization = f"Bearer {json.loads(body)['access_token']}"
+
+    def ask(self, method: str, target: str, body: Any = None) -> Any:
+        """Send a request that must succeed, and return the decoded body of its answer."""
+        headers: dict[str, str | bytes] = {"Content-Type": "application/json"}
+        status, answer = self._exchange(Request(method, target, headers, json.dumps(body).encode()))
+        assert status < 300, answer
+        return json.loads(answer)
+
+    def send(self, request: Request) -> int:
+        """Send a request and return the status of its answer, or 0 where the service hangs up without one.
+
+        Raises:
+            TimeoutError: nothing came for `GIVE_UP_SECONDS`.
+        """
+        status, _ = self._exchange(request)
+        if status == _SPENT_TOKEN and self._authorization:
+            self.sign_in()
+            status, _ = self._exchange(request)
+        self.requests += 1
+        return status
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        address = urlsplit(self.service.url)
+        return http.client.HTTPConnection(str(address.hostname), address.port, timeout=GIVE_UP_SECONDS)
+
+    def _exchange(self, request: Request) -> tuple[int, bytes]:
+        """Send a request; once more on a new connection where the service has closed the old one meanwhile."""
+        headers = request.headers | ({"Authorization": self._authorization} if self._authorization else {})
+        for reused in (self._connection.sock is not None, False):
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read the body
+                self._connection.request(request.method, request.target, request.body, headers)
+            try:
+                answer = self._connection.getresponse()
+                return answer.status, answer.read()
+            except (http.client.HTTPException, ConnectionError):
+                self._connection.close()
+                if not reused:
+                    break
+        return 0, b""
+
+
+def find_faults(attacker: Attacker, place: Place, shape: AnyShape, limit: int) -> list[str]:
+    """Send a shape to a place at 1, 10 and 100 % of its limit, and return what is wrong with the answers.
+
+    What only took long is sent again, and wrong only if it takes as long again: other work of the service, such as a
+    periodic job, must not be taken for the cost of a request.
+    """
+    found = _try(attacker, place, shape, limit)
+    if found and not any(fault.startswith("status") for fault in found):
+        found = _try(attacker, place, shape, limit)
+    return [f"{place.title}, {shape.name}: {fault}" for fault in found]
+
+
+def _try(attacker: Attacker, place: Place, shape: AnyShape, limit: int) -> list[str]:
+    pid = attacker.service.process.pid
+    costs: dict[int, float] = {}
+    found: list[str] = []
+    for percentage in PERCENTAGES:
+        size = limit * percentage // 100
+        request = place.request(shape, size)
+        statuses: list[int] = []
+        with probing(attacker.service.url, pid) as probe:
+            costs[size] = cost(pid, lambda request=request, to=statuses: to.append(attacker.send(request)))  # type: ignore[misc]  # a lambda has no types
+        (status,) = statuses
+        if status >= 500 or status == 0:
+            found.append(f"status {status} at {size} bytes")
+        if probe.frozen > FROZEN_SECONDS:
+            found.append(f"frozen {probe.frozen:.2f} s at {size} bytes")
+        if percentage < 100 and (costs[size] > STOP_SECONDS or probe.frozen > FROZEN_SECONDS):
+            return [*found, f"not sent larger: {costs[size]:.2f} s of processor time at {size} bytes"]
+    try:
+        assert_grows_linearly(costs)
+    except AssertionError as error:
+        found.append(str(error))
+    return found
+
+
+@contextmanager
+def attacked(folder: Path, **variables: str) -> Iterator[Attacker]:
+    """Run a service with an attacker until the block ends. A service that hangs then is killed."""
+    settings = {"LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "86400"} | variables
+    with running_service(folder, settings) as service:
+        attacker = Attacker(service)
+        attacker.join()
+        yield attacker
+        attacker.close()
+        kill_if_hung(service)
+
+
+def kill_if_hung(service: Service) -> None:
+    """Kill a service that does not answer within a few seconds, since it would not stop either."""
+    try:
+        httpx.get(f"{service.url}/health/live", timeout=5)
+    except httpx.TransportError:
+        service.process.kill()
+        service.process.wait()

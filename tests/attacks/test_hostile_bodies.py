@@ -1,0 +1,146 @@
+"""Every text, list and number of every operation, at 1, 10 and 100 % of its limit, in every shape.
+
+The OpenAPI document of the running service says which there are. No answer is a 5xx, no request stops other clients
+for more than 100 ms, and ten times the input costs at most fifteen times the processor time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.attacks.attacker import Attacker, attacked, find_faults
+from tests.attacks.places import Place, Request, find_places
+from tests.cost import resident_bytes
+from tests.openapi.document import Json, Operation, operations_of
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+BODY_LIMITS: Final = (16 * KIB, MIB, 64 * MIB)
+"""Forms and accounts; everything else; imports (API: `MAX_BODY_BYTES`)."""
+TARGET_BYTES: Final = 8 * KIB
+LARGE_SHAPES: Final = {
+    "application/json": ("one long string", "many keys", "nested lists"),
+    "text/csv": ("empty rows", "columns", "an open quote"),
+    "text/calendar": ("nested components", "folded lines", "newlines"),
+}
+"""The shapes of whole files that are sent at the limit of an import."""
+HEADER_BYTES: Final = 16 * KIB
+"""Of the 32 KiB that the head of a request may have."""
+IMPORT_SAMPLE: Final = 128 * KIB
+"""What counts as the limit of an import where it is attacked place by place: as many records as fit are created. Whole
+files without a record go up to the limit itself."""
+_GOLDEN: Final = json.loads((Path(__file__).parent.parent / "openapi" / "golden.json").read_text())
+OPERATIONS: Final = [operation.id for operation in operations_of(_GOLDEN)]
+ON_MONGODB: Final = ("createTodo", "listTodos")
+"""What is also sent to a service on MongoDB: what writes most and what searches."""
+
+
+@pytest.fixture(scope="module")
+def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
+    """Somebody who attacks a service on the embedded store, without rate limits."""
+    with attacked(tmp_path_factory.mktemp("attacked")) as started:
+        yield started
+
+
+def read_document(attacker: Attacker) -> tuple[Json, dict[str, Operation]]:
+    """Return the document of the running service, and its operations by id."""
+    document = attacker.ask("GET", "/schema/openapi.json")
+    return document, {operation.id: operation for operation in operations_of(document)}
+
+
+def find_body_limit(attacker: Attacker, place: Place) -> int:
+    """Return the largest body that an operation takes, which is one of `BODY_LIMITS`."""
+    for limit in BODY_LIMITS[:-1]:
+        headers: dict[str, str | bytes] = {"Content-Type": place.media_type or "application/json"}
+        if attacker.send(Request(place.method, place.target, headers, b" " * (limit + 1))) == 413:
+            return limit
+    return BODY_LIMITS[-1]
+
+
+def find_limit(attacker: Attacker, place: Place) -> int:
+    """Return how many bytes a place may have."""
+    if place.encoding == "query":
+        return TARGET_BYTES - len(place.target)
+    if place.encoding == "header":
+        return HEADER_BYTES
+    return min(find_body_limit(attacker, place), IMPORT_SAMPLE)
+
+
+def attack(attacker: Attacker, operation: Operation, document: Json, figure: Callable[[str], None]) -> list[str]:
+    """Send every shape to every place of an operation, and return what is wrong."""
+    limits: dict[tuple[str, str | None], int] = {}
+    before = attacker.requests
+    found: list[str] = []
+    for place in find_places(operation, document, attacker.ids):
+        key = (place.encoding, place.media_type)
+        if key not in limits:
+            limits[key] = find_limit(attacker, place)
+        for shape in place.shapes:
+            found += find_faults(attacker, place, shape, limits[key])
+    figure(f"{attacker.requests - before} requests of at most {max(limits.values(), default=0)} bytes")
+    return found
+
+
+def test_every_operation_is_attacked(attacker: Attacker) -> None:
+    document, operations = read_document(attacker)
+
+    assert list(operations) == OPERATIONS
+    for operation in operations.values():
+        kinds = {place.encoding for place in find_places(operation, document, attacker.ids)}
+        assert kinds, operation.id
+        if "requestBody" in operation.raw:
+            assert kinds & {"json", "form", "csv", "calendar"}, operation.id
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_value_of_any_size_stops_the_service(attacker: Attacker, name: str, figure: Callable[[str], None]) -> None:
+    document, operations = read_document(attacker)
+
+    found = attack(attacker, operations[name], document, figure)
+
+    assert not found, "\n".join([f"{len(found)} faults:", *found])
+
+
+@pytest.mark.parametrize("name", ON_MONGODB)
+def test_no_value_stops_the_service_on_mongodb(
+    tmp_path: Path, mongodb_url: str, name: str, figure: Callable[[str], None]
+) -> None:
+    with attacked(tmp_path, STORE_URL=mongodb_url) as attacker:
+        document, operations = read_document(attacker)
+
+        found = attack(attacker, operations[name], document, figure)
+
+    assert not found, "\n".join([f"{len(found)} faults:", *found])
+
+
+def test_no_file_of_any_size_stops_the_service(attacker: Attacker, figure: Callable[[str], None]) -> None:
+    document, operations = read_document(attacker)
+    found: list[str] = []
+    for place in find_places(operations["importTodos"], document, attacker.ids):
+        if place.name or place.media_type is None:
+            continue
+        assert find_body_limit(attacker, place) == BODY_LIMITS[-1]
+        for shape in place.shapes:
+            if shape.name in LARGE_SHAPES[place.media_type]:
+                found += find_faults(attacker, place, shape, BODY_LIMITS[-1])
+
+    figure(f"{resident_bytes(attacker.service.process.pid) / MIB:.0f} MiB of memory afterwards")
+    assert not found, "\n".join([f"{len(found)} faults:", *found])
+
+
+def test_no_value_stops_a_service_with_rate_limits(tmp_path: Path) -> None:
+    found: list[str] = []
+    with attacked(tmp_path, RATE_LIMIT_ENABLED="true") as attacker:
+        document, operations = read_document(attacker)
+        for operation in operations.values():
+            *_, place = find_places(operation, document, attacker.ids)
+            limit = {"query": TARGET_BYTES - len(place.target), "header": HEADER_BYTES}.get(place.encoding, MIB)
+            for shape in place.shapes:
+                found += find_faults(attacker, place, shape, limit)
+
+    assert not found, "\n".join([f"{len(found)} faults:", *found])

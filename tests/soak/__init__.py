@@ -1,0 +1,1 @@
+"""Minutes of attacks beside a normal user: `pdm run test-soak`."""

@@ -1,0 +1,61 @@
+"""Hostile clients in a process of their own, which leaves the processor to the service: `python -m tests.soak.load`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tests.soak.attacks import ATTACKS, Attack
+from tests.soak.connection import ANSWER_SECONDS, Target
+
+_NICENESS: Final = 10
+_PAUSE_SECONDS: Final = 0.05
+
+
+async def run_clients(
+    target: Target, clients: int, seconds: float, attacks: Sequence[Attack]
+) -> dict[str, Counter[str]]:
+    """Let clients attack for some time, each with the attacks in turn.
+
+    Returns:
+        By attack, how many answers of each status came; `cut` where the service hung up, `late` where nothing came.
+    """
+    statuses = {attack.__name__: Counter[str]() for attack in attacks}
+    end = time.monotonic() + seconds
+
+    async def run_client(number: int) -> None:
+        account = number % len(target.tokens)
+        for attack in itertools.islice(itertools.cycle(attacks), number, None):
+            if time.monotonic() >= end:
+                return
+            counter = statuses[attack.__name__]
+            try:
+                await asyncio.wait_for(attack(target, account, counter), ANSWER_SECONDS)
+            except TimeoutError:
+                counter["late"] += 1
+            except (OSError, asyncio.IncompleteReadError):
+                counter["cut"] += 1
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    await asyncio.gather(*(run_client(number) for number in range(clients)))
+    return statuses
+
+
+def main() -> None:
+    """Read the orders from standard input, attack, and write what came back to standard output."""
+    orders: dict[str, Any] = json.load(sys.stdin)
+    os.nice(_NICENESS)
+    target = Target(**orders["target"])
+    chosen = [attack for attack in ATTACKS if attack.__name__ in orders["attacks"]] or ATTACKS
+    json.dump(asyncio.run(run_clients(target, orders["clients"], orders["seconds"], chosen)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

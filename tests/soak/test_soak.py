@@ -1,0 +1,158 @@
+"""Twenty hostile clients beside a normal user, for `SOAK_SECONDS`: nobody can hang, fill or fool the service.
+
+`SOAK_ATTACKS` names some of `tests.soak.attacks`, separated by commas, to find the one that does harm.
+
+The user's requests all succeed, 99 of 100 within 250 ms; the memory stays within 250 MiB of the start, is back within
+60 MiB a minute later, and does not grow from round to round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.attacks.attacker import kill_if_hung
+from tests.cost import processor_seconds, resident_bytes
+from tests.serving import REPOSITORY, Service, running_service
+from tests.soak.connection import Target
+from tests.soak.person import NormalUser
+
+SECONDS: Final = int(os.environ.get("SOAK_SECONDS", "600"))
+ATTACKS: Final = os.environ.get("SOAK_ATTACKS", "").split(",")
+ROUNDS: Final = 5
+CLIENTS: Final = 20
+ACCOUNTS: Final = 5
+LARGE_TODOS: Final = 60
+"""Todos of the largest size, in each attacker's account."""
+P99_SECONDS: Final = 0.25
+MIB: Final = 2**20
+MOST_GROWTH: Final = 250 * MIB
+GROWTH_AFTERWARDS: Final = 60 * MIB
+GROWTH_BETWEEN_ROUNDS: Final = 40 * MIB
+"""What the allocator and the attacks of the moment make of noise."""
+RECOVERY_SECONDS: Final = 60
+_SAMPLE_SECONDS: Final = 0.5
+_LOAD_PATIENCE: Final = 60
+
+
+@contextmanager
+def attacking(target: Target, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Let the hostile clients attack, in a process of their own."""
+    orders = {"target": target._asdict(), "clients": CLIENTS, "seconds": seconds, "attacks": ATTACKS}
+    command = [sys.executable, "-m", "tests.soak.load"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(orders))
+        process.stdin.close()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def prepare_target(service: Service) -> Target:
+    """Register the attackers, and give each account todos of the largest size."""
+    address = urlsplit(service.url)
+    target = Target(str(address.hostname), address.port or 0, [], [], [])
+    description = "".join(f"w{number:x}ä " for number in range(2000))[:10_000]
+    large = {"title": "x" * 200, "description": description, "steps": [{"title": "ä" * 200}] * 100}
+    for _ in range(ACCOUNTS):
+        attacker = NormalUser(service.url)
+        target.tokens.append(attacker.join())
+        target.users.append(attacker.username)
+        for _ in range(LARGE_TODOS):
+            status, todo = attacker.ask("POST", "/v1/todos", large)
+            assert status == 201, todo
+        target.todo_ids.append(todo["id"])
+        attacker.close()
+    return target
+
+
+def sample_memory(pid: int, process: subprocess.Popen[str]) -> list[int]:
+    """Return the memory of a process every now and then, until the attack ends."""
+    samples = []
+    deadline = time.monotonic() + SECONDS + _LOAD_PATIENCE
+    while process.poll() is None:
+        assert time.monotonic() < deadline, "the attackers do not end"
+        samples.append(resident_bytes(pid))
+        time.sleep(_SAMPLE_SECONDS)
+    return samples
+
+
+def await_memory(pid: int, most: int) -> int:
+    """Return the memory of a process once it is not more than `most`, or after a minute."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    while (used := resident_bytes(pid)) > most and time.monotonic() < deadline:
+        time.sleep(_SAMPLE_SECONDS)
+    return used
+
+
+def divide(samples: list[int]) -> list[float]:
+    """Return the median of each round, without the first half of the first, in which the service warms up."""
+    length = len(samples) // ROUNDS
+    rounds = [samples[number * length : (number + 1) * length] for number in range(ROUNDS)]
+    rounds[0] = rounds[0][length // 2 :]
+    return [statistics.median(found) for found in rounds]
+
+
+@pytest.mark.parametrize("limits", ["unlimited", "limited"])
+def test_nobody_can_hang_or_fill_the_service(
+    tmp_path: Path, store_url: str, limits: str, figure: Callable[[str], None]
+) -> None:
+    """Without rate limits, and with those that a service has by default."""
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "LOG_LEVEL": "warning"}
+    variables |= {"ACCESS_TOKEN_SECONDS": "86400"}
+    with running_service(tmp_path, variables) as preparing:
+        target = prepare_target(preparing)
+        person = NormalUser(preparing.url)
+        person.join()
+    variables["RATE_LIMIT_ENABLED"] = str(limits == "limited").lower()
+    with running_service(tmp_path, variables, port=target.port) as service, closing(person):
+        pid = service.process.pid
+        person.start()
+        before, used = resident_bytes(pid), processor_seconds(pid)
+        with attacking(target, SECONDS) as process:
+            samples = sample_memory(pid, process)
+            assert process.stdout is not None
+            statuses: dict[str, Counter[str]] = json.loads(process.stdout.read())
+            assert process.wait() == 0
+        used = processor_seconds(pid) - used
+        person.close()
+        after = await_memory(pid, before + GROWTH_AFTERWARDS)
+        rounds = divide(samples)
+        tell(figure, person, statuses, used, [before, *rounds, max(samples), after])
+        kill_if_hung(service)
+        log = (tmp_path / "service.log").read_text()
+
+    assert "Traceback" not in log, log[-5000:]
+    assert set(person.statuses) <= {"200", "201", "204"}, person.statuses
+    assert max(samples) - before <= MOST_GROWTH
+    assert after - before <= GROWTH_AFTERWARDS
+    assert max(rounds[2:]) - rounds[1] <= GROWTH_BETWEEN_ROUNDS
+    assert person.percentile(99) <= P99_SECONDS
+
+
+def tell(
+    figure: Callable[[str], None], person: NormalUser, statuses: dict[str, Any], used: float, memory: list[float]
+) -> None:
+    """Print what was measured."""
+    p50, p99, worst = (person.percentile(percent) * 1000 for percent in (50, 99, 100))
+    figure(f"user: {len(person.seconds)} requests, p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {worst:.0f} ms")
+    figure(f"user's answers: {dict(person.statuses)}; {used:.0f} s of processor time in {SECONDS} s")
+    start, *rounds, most, after = (f"{bytes_ / MIB:.0f}" for bytes_ in memory)
+    figure(f"MiB of memory: start {start}, rounds {' '.join(rounds)}, most {most}, afterwards {after}")
+    for attack, found in statuses.items():
+        figure(f"{attack}: {', '.join(f'{status} {number}' for status, number in sorted(found.items()))}")
