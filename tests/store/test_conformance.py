@@ -780,7 +780,9 @@ class TestCapacity:
 
         assert [one async for one in store.scan(Thing)] == []
 
-    @pytest.mark.parametrize("value", [2**64, "\ud800", {1: 2}, object()], ids=["wide integer", "surrogate", "number as key", "object"])
+    @pytest.mark.parametrize(
+        "value", [2**64, "\ud800", {1: 2}, object()], ids=["wide integer", "surrogate", "number as key", "object"]
+    )
     async def test_what_bson_cannot_hold_is_refused(self, store: DocumentStore, value: Any) -> None:
         document = thing()
         await store.insert(document)
