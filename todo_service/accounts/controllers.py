@@ -256,8 +256,8 @@ class ApiKeysController(Controller):
         "/",
         operation_id="listApiKeys",
         summary="List API keys",
-        opt={"query": dto.ApiKeyQuery, SESSION_ONLY: True},
-        responses=problems(401, 403, 422, 429, 503),
+        opt={"query": dto.ApiKeyQuery},
+        responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )
     async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
