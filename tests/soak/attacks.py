@@ -20,12 +20,14 @@ from tests.attacks.shapes import (
     table_shapes,
 )
 from tests.soak.connection import Target, build_request, connected, encode
+from todo_service.bounds import QUERY_WORDS
 
 MIB: Final = 2**20
 FLOOD: Final = 300
 """Requests of one attack that are cheap each."""
 _STALL_SECONDS: Final = 3.0
-_WORDS: Final = "%20".join(f"w{number:x}" for number in range(100))
+_WORDS: Final = "%20".join(f"w{number:x}" for number in range(QUERY_WORDS))
+"""As many words as a search may have; every todo of an attacker has all of them."""
 
 Attack = Callable[[Target, int, Counter[str]], Awaitable[None]]
 
@@ -105,7 +107,7 @@ async def read_nothing(target: Target, number: int, statuses: Counter[str]) -> N
 
 
 async def search(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Search for a hundred words, and leave before the last answer."""
+    """Search for as many words as are allowed, and leave before the last answer."""
     request = build_request("GET", f"/v1/todos?limit=200&q={_WORDS}", target.tokens[number])
     async with connected(target) as connection:
         for _answer in range(3):
