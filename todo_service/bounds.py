@@ -232,6 +232,13 @@ IDEMPOTENCY_SECONDS: Final = _requests.declare(
     response="The request is carried out again.",
     unit="s",
 )
+LARGE_BODY_BYTES: Final = _requests.declare(
+    32 * 1024,
+    "JSON body that is decoded beside others; of larger ones each process decodes one at a time",
+    enforced_in="web.requests",
+    response="The request waits for its turn.",
+    unit="bytes",
+)
 JSON_DEPTH: Final = _requests.declare(
     64, "Levels of nesting in JSON", enforced_in="decoding", response="400", unit="levels"
 )
@@ -751,6 +758,12 @@ EXPORTS_OF_ACCOUNT: Final = _imports.declare(
     "Exports of an account under way, in each process",
     enforced_in="todos.transfer",
     response="429 with `Retry-After`",
+)
+IMPORT_THREADS: Final = _imports.declare(
+    1,
+    "Imports whose records are read at a time, in each process",
+    enforced_in="todos.transfer",
+    response="The import waits for its turn.",
 )
 EXPORT_THREADS: Final = _imports.declare(
     1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -37,6 +38,8 @@ from todo_service.web.problems import FieldError, Problem, described, problem_of
 from todo_service.web.replays import ON_REPLAY, require_document, require_documents
 from todo_service.web.requests import ApiRequest
 
+_OPERATIONS_PER_TURN: Final = 10
+"""How many operations of a batch are carried out before other requests get their turn."""
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
@@ -151,6 +154,8 @@ class TodosController(Controller):
         results = []
         size = 0
         for index, raw in enumerate(data.operations):
+            if index % _OPERATIONS_PER_TURN == 0:
+                await asyncio.sleep(0)  # operations that fail never wait for the store
             try:
                 result = await _carry_out(raw, todos, identity_of(request, index))
                 size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))

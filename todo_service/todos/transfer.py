@@ -92,7 +92,7 @@ class TransferCapacity:
             "exports", per_key=bounds.EXPORTS_OF_ACCOUNT, total=bounds.EXPORT_QUEUE, wait_seconds=0
         )
         self.reading = Executor(
-            "imports", threads=bounds.IMPORTS, queue=bounds.IMPORTS, seconds=bounds.IMPORT_PART_SECONDS
+            "imports", threads=bounds.IMPORT_THREADS, queue=bounds.IMPORTS, seconds=bounds.IMPORT_PART_SECONDS
         )
         self.writing = Executor(
             "exports", threads=bounds.EXPORT_THREADS, queue=bounds.EXPORT_QUEUE, seconds=bounds.EXPORT_PART_SECONDS

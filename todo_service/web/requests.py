@@ -19,7 +19,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
-from todo_service.bounds import FORM_FIELD_LENGTH, PARAMETERS
+from todo_service.bounds import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, fault_of
 from todo_service.web.authentication import bearer_token
 from todo_service.web.paging import Cursors
@@ -87,10 +87,20 @@ class ApiRequest(Request[Caller, None, State]):
         assert field is not None  # Litestar asks for the body only where the handler has `data`
         self.require_size()
         self.require_media_type(_PATCH_TYPES if self.method == "PATCH" else _JSON_TYPES)
-        return decode_json(await self.body(), field.annotation)
+        body = await self.body()
+        if len(body) <= LARGE_BODY_BYTES:
+            return decode_json(body, field.annotation)
+        # it takes milliseconds: one large body at a time, so that other requests are served between two of them
+        async with self.app.state.large_body_lock:
+            return decode_json(body, field.annotation)
 
     def require_media_type(self, allowed: frozenset[str]) -> str:
-        """Return the body's media type; refuse another one, or another charset than UTF-8, with 415."""
+        """Return the body's media type; refuse any other, another charset than UTF-8, and a compressed body, with 415."""
+        if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            # RFC 9110, section 12.5.3
+            raise ProblemError(
+                "unsupported-media-type", "the body must not be compressed", headers={"Accept-Encoding": "identity"}
+            )
         media_type, options = self.content_type
         if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
