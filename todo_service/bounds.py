@@ -232,6 +232,20 @@ IDEMPOTENCY_SECONDS: Final = _requests.declare(
     response="The request is carried out again.",
     unit="s",
 )
+KEPT_ANSWER_BYTES: Final = _requests.declare(
+    2 * 1024 * 1024,
+    "Answer that is kept for repeats with an `Idempotency-Key`",
+    enforced_in="web.kept_answers",
+    response="A repeat is 410; it has no second effect.",
+    unit="bytes",
+)
+COMPRESSED_ANSWER_BYTES: Final = _requests.declare(
+    128 * 1024,
+    "The same, compressed (zlib)",
+    enforced_in="web.kept_answers",
+    response="A repeat is 410; it has no second effect.",
+    unit="bytes",
+)
 JSON_DEPTH: Final = _requests.declare(
     64, "Levels of nesting in JSON", enforced_in="decoding", response="400", unit="levels"
 )
