@@ -66,7 +66,7 @@ MAX_CONNECTIONS: Final = _connections.declare(
     20_000,
     "Open connections, in each process; less where the limit of open files is lower (it leaves 256)",
     enforced_in="protocol",
-    response="Idle connections are closed; where there are none, 503 with `Retry-After`.",
+    response="Idle connections are closed, then incomplete requests; where there are none, 503 with `Retry-After`.",
 )
 IDLE_SECONDS: Final = _connections.declare(
     15,
@@ -131,7 +131,7 @@ UNSENT_BYTES: Final = _connections.declare(
     "Responses that wait for their clients to read them, in each process",
     unit="bytes",
     enforced_in="protocol",
-    response="The connections that have lagged longest are aborted.",
+    response="The connections of the address with the most of them are aborted, those that have lagged longest first.",
 )
 LINGER_SECONDS: Final = _connections.declare(
     2.0,
