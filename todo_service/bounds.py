@@ -461,6 +461,12 @@ PASSWORD_QUEUE: Final = _accounts.declare(
     enforced_in="accounts.passwords",
     response="503 with `Retry-After`",
 )
+PASSWORDS_OF_ADDRESS: Final = _accounts.declare(
+    8,
+    "Requests of one address that have a password hashed or wait for it, in each process",
+    enforced_in="app",
+    response="The request waits for its turn.",
+)
 MAX_API_KEYS: Final = _accounts.declare(
     100,
     "API keys of an account",
