@@ -227,11 +227,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             length = check_head(self.parser.get_http_version(), self.headers, upgrades=self.parser.should_upgrade())
         except Refusal as refusal:
             self._fail(refusal)
+        super().on_headers_complete()  # raises where the target cannot be read
         self._framing.end_head(length)
         self._body_memory = None
         self._body_since = self.flow.reading_seconds()
         self._body_rate.restart(self._body_since, 0)
-        super().on_headers_complete()
         self.headers = []  # the parser adds trailers here
 
     def on_body(self, body: bytes) -> None:
