@@ -190,6 +190,7 @@ def create_app(
             "sessions": _always(sessions),
             "api_keys": _always(api_keys),
             "limits": _always(rate_limits),
+            "password_turns": _always(ConcurrencyLimit(bounds.PASSWORDS_OF_ADDRESS)),
             "store": _always(store),
             "readiness": _always(Readiness(store)),
             "metrics": _always(metrics),

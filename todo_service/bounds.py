@@ -66,7 +66,7 @@ MAX_CONNECTIONS: Final = _connections.declare(
     20_000,
     "Open connections, in each process; less where the limit of open files is lower (it leaves 256)",
     enforced_in="protocol",
-    response="Idle connections are closed; where there are none, 503 with `Retry-After`.",
+    response="Idle connections are closed, then incomplete requests; where there are none, 503 with `Retry-After`.",
 )
 IDLE_SECONDS: Final = _connections.declare(
     15,
@@ -131,7 +131,7 @@ UNSENT_BYTES: Final = _connections.declare(
     "Responses that wait for their clients to read them, in each process",
     unit="bytes",
     enforced_in="protocol",
-    response="The connections that have lagged longest are aborted.",
+    response="The connections of the address with the most of them are aborted, those that have lagged longest first.",
 )
 LINGER_SECONDS: Final = _connections.declare(
     2.0,
@@ -348,6 +348,20 @@ ALL_REFUSALS_LOGGED: Final = _requests.declare(
     enforced_in="web.log_limit",
     response="One line says how many were left out.",
 )
+KEPT_ANSWER_BYTES: Final = _requests.declare(
+    2 * 1024 * 1024,
+    "Answer that is kept for repeats with an `Idempotency-Key`",
+    enforced_in="web.kept_answers",
+    response="A repeat is 410; it has no second effect.",
+    unit="bytes",
+)
+COMPRESSED_ANSWER_BYTES: Final = _requests.declare(
+    128 * 1024,
+    "The same, compressed (zlib)",
+    enforced_in="web.kept_answers",
+    response="A repeat is 410; it has no second effect.",
+    unit="bytes",
+)
 
 _text = Section("Text")
 
@@ -479,6 +493,12 @@ ACCOUNT_CHANGES_WAITING: Final = _accounts.declare(
     "Changes of one account that wait for their turn, in each process",
     enforced_in="accounts.service",
     response="503 with `Retry-After`",
+)
+PASSWORDS_OF_ADDRESS: Final = _accounts.declare(
+    8,
+    "Requests of one address that have a password hashed or wait for it, in each process",
+    enforced_in="app",
+    response="The request waits for its turn.",
 )
 
 _todos = Section("Todos and lists")

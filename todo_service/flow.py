@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -204,7 +205,7 @@ class Reservation:
 
 
 class UnsentResponses:
-    """The connections whose clients do not keep up with their responses, those that have lagged longest first.
+    """The connections whose clients do not keep up with their responses.
 
     Args:
         limit: How many bytes may wait for all of them together.
@@ -212,15 +213,31 @@ class UnsentResponses:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lagging: dict[asyncio.Transport, None] = {}
+        self._lagging: dict[asyncio.Transport, str] = {}
 
-    def add(self, transport: asyncio.Transport) -> None:
-        """Add a connection whose client lags; abort those that have lagged longest while there is too much unsent."""
-        self._lagging[transport] = None
-        unsent = sum(lagging.get_write_buffer_size() for lagging in self._lagging)
-        while unsent > self._limit:
-            longest = next(iter(self._lagging))
-            unsent -= longest.get_write_buffer_size()
+    def add(self, transport: asyncio.Transport, network: str) -> None:
+        """Add a connection whose client lags, and abort connections while there is too much unsent.
+
+        Those of the network with the most unsent bytes are aborted, the ones that have lagged longest first: a client
+        that opens many connections does not end those of others.
+
+        Args:
+            transport: The transport of the connection.
+            network: Where its client is.
+        """
+        self._lagging[transport] = network
+        unsent = {lagging: lagging.get_write_buffer_size() for lagging in self._lagging}
+        excess = sum(unsent.values()) - self._limit
+        if excess <= 0:
+            return
+        networks: Counter[str] = Counter()
+        for lagging, size in unsent.items():
+            networks[self._lagging[lagging]] += size
+        while excess > 0:
+            [(most, _)] = networks.most_common(1)
+            longest = next(lagging for lagging, where in self._lagging.items() if where == most)
+            excess -= unsent[longest]
+            networks[most] -= unsent[longest]
             del self._lagging[longest]
             longest.abort()
 

@@ -40,6 +40,7 @@ from todo_service.bounds import (
 from todo_service.flow import MemoryBudget, MinimumRate, ReadingFlow, Reservation, ResponseWriter, UnsentResponses
 from todo_service.framing import Refusal, RequestFraming, check_head
 from todo_service.summary_log import SummaryLog
+from todo_service.web.addresses import UNKNOWN, network_of
 from todo_service.web.boundary import bare_problem
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Note that the client does not keep up."""
         super().pause_writing()
-        self._shared.unsent.add(self.transport)
+        self._shared.unsent.add(self.transport, network_of(self.client[0]) if self.client else UNKNOWN)
 
     def resume_writing(self) -> None:
         """Note that the client has caught up, and go on with what it has pipelined."""
@@ -226,11 +227,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             length = check_head(self.parser.get_http_version(), self.headers, upgrades=self.parser.should_upgrade())
         except Refusal as refusal:
             self._fail(refusal)
+        super().on_headers_complete()  # raises where the target cannot be read
         self._framing.end_head(length)
         self._body_memory = None
         self._body_since = self.flow.reading_seconds()
         self._body_rate.restart(self._body_since, 0)
-        super().on_headers_complete()
         self.headers = []  # the parser adds trailers here
 
     def on_body(self, body: bytes) -> None:
@@ -342,16 +343,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Refusals
 
     def _make_room(self) -> bool:
-        """Close a tenth of the connections, those that have waited for a request the longest; tell if there are any."""
+        """Close a tenth of the connections, of those without a request to answer: idle ones first, the oldest first."""
         now = self.loop.time()
         if now < self._shared.full_until:
             return False
-        waiting = [
-            other
-            for other in self.connections
-            if isinstance(other, LimitedHttpProtocol) and other._waits and other is not self
-        ]
-        waiting.sort(key=lambda other: other._since)
+        others = [other for other in self.connections if isinstance(other, LimitedHttpProtocol) and other is not self]
+        waiting = [other for other in others if other._waits or other._answered]
+        waiting.sort(key=lambda other: (not other._waits, other._since))
         shed = waiting[: max(1, len(self.connections) // _SHED_SHARE)]
         for other in shed:
             self.connections.discard(other)

@@ -23,6 +23,7 @@ from todo_service.store.addresses import address_path, address_scheme, path_addr
 
 STORE_SCHEMES: Final = ("lmdb", "mongodb", "mongodb+srv")
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20
+_BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
 _RATE: Final = re.compile(
     r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
 )
@@ -113,7 +114,10 @@ def _host(text: str) -> str:
 
 
 def _network(text: str) -> str:
-    return str(ipaddress.ip_network(text, strict=False))
+    network = ipaddress.ip_network(text, strict=False)
+    if network.prefixlen == 0:
+        raise ValueError  # every client would be believed, whatever address it claims
+    return str(network)
 
 
 def _store_url(text: str) -> str:
@@ -129,12 +133,6 @@ def _secret(text: str) -> bytes:
     if len(text.encode()) < MINIMUM_BYTES:
         raise ValueError
     return text.encode()
-
-
-def _long_text(text: str) -> str:
-    if len(text) < 16:
-        raise ValueError
-    return text
 
 
 _SECRET_WORDS: Final = f"at least {MINIMUM_BYTES} bytes"
@@ -206,7 +204,7 @@ VARIABLES: Final = (
         "TRUSTED_PROXIES",
         "",
         _each(_network),
-        "addresses or networks, separated by commas",
+        "addresses or networks but not all there are, separated by commas",
         "The proxies whose `Forwarded` and `X-Forwarded-For` are believed.",
     ),
     Variable(
@@ -248,8 +246,8 @@ VARIABLES: Final = (
     Variable(
         "METRICS_TOKEN",
         None,
-        _long_text,
-        "at least 16 characters",
+        _matching(_BEARER_TOKEN),
+        "at least 16 visible ASCII characters",
         "The bearer token of `/metrics`.",
         "unset",
         secret=True,

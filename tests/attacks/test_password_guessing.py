@@ -12,6 +12,7 @@ from tests.people import Person, assert_problem
 from tests.web.test_limits import connection_from, guess
 from todo_service.errors import InvalidGrant
 from todo_service.settings import Settings, load_settings
+from todo_service.web.concurrency import ConcurrencyLimit
 from todo_service.web.counters import LocalCounter
 from todo_service.web.limits import RateLimits, parse_policies
 from todo_service.web.password_attempts import account_key, password_attempt
@@ -93,11 +94,28 @@ async def test_three_hundred_addresses_have_a_bounded_number_of_tries() -> None:
     assert await is_evaluated(rate_limits, "203.0.113.1", account_key(None, " ada "))
 
 
+async def test_white_space_around_a_name_does_not_tell_whether_there_is_an_account(app: Litestar, ada: Person) -> None:
+    statuses = []
+    for number, name in enumerate([ada.username, "nobody-of-this-name"]):
+        async with connection_from(app, f"198.51.100.{number + 1}") as attacker:
+            texts = (name, name, f" {name}", f"{name} ")
+            statuses.append([(await guess(attacker, text)).status_code for text in texts])
+
+    assert statuses == [[400, 400, 429, 429]] * 2
+
+
+async def test_a_name_is_trimmed_before_it_signs_in(app: Litestar, ada: Person) -> None:
+    async with connection_from(app, "198.51.100.1") as client:
+        answer = await guess(client, f" {ada.username} ", ada.password)
+
+    assert answer.status_code == 200
+
+
 async def is_evaluated(rate_limits: RateLimits, address: str, account: str) -> bool:
     """Try a wrong password, and return whether the limits let it be looked at."""
     scope = {"type": "http", "client": (address, 50000), "state": {"headers": {}}}
     try:
-        async with password_attempt(rate_limits, scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
+        async with password_attempt(rate_limits, ConcurrencyLimit(), scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
             raise InvalidGrant
     except InvalidGrant:
         return True

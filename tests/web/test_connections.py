@@ -228,7 +228,10 @@ def test_where_every_connection_is_busy_the_next_is_told_to_come_again(tmp_path:
     with running_service(tmp_path, files=256 + 64) as service, contextlib.ExitStack() as opened:
         for _ in range(64):
             busy = opened.enter_context(connected(service))
-            busy.sendall(b"POST /v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+            busy.sendall(
+                b"POST /v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+            )
         refused = b""
         while not refused:
             # the last ones may not have been read yet when the next one comes
@@ -239,3 +242,17 @@ def test_where_every_connection_is_busy_the_next_is_told_to_come_again(tmp_path:
 
     assert_bare_problem(refused, 503)
     assert b"retry-after: 1" in refused
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [GET + b"X: ", b"POST /v1/todos HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"],
+    ids=["a head that does not end", "an answered request whose body does not come"],
+)
+def test_incomplete_requests_do_not_keep_others_out(tmp_path: Path, beginning: bytes) -> None:
+    with running_service(tmp_path, files=256 + 64) as service, contextlib.ExitStack() as opened:
+        for _ in range(100):
+            incomplete = opened.enter_context(connected(service))
+            incomplete.sendall(beginning)
+        for _ in range(20):
+            assert httpx.get(f"{service.url}/health/live", timeout=START_SECONDS).status_code == 200

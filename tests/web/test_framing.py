@@ -226,6 +226,17 @@ def test_unusual_requests_without_doubt_are_served(service: Service, head: bytes
     assert answer_to(service, head + last).count(b"HTTP/1.1 200 ") == expected
 
 
+@pytest.mark.parametrize(
+    "target", [b"http://x", b"http://", b"http://[::1", b"http://x:99999/", b"?a=b", b"x"], ids=str
+)
+def test_a_target_that_cannot_be_read_is_answered(service: Service, target: bytes) -> None:
+    assert_bare_problem(answer_to(service, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
+
+
+def test_a_request_for_a_tunnel_is_answered(service: Service) -> None:
+    assert_bare_problem(answer_to(service, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
+
+
 def test_refused_connections_do_not_fill_the_log(service: Service) -> None:
     log = service.folder / "service.log"
     lines = len(log.read_text().splitlines())

@@ -16,13 +16,14 @@ from todo_service.errors import Forbidden, InvalidGrant
 from todo_service.store.base import DocumentStore
 from todo_service.web.addresses import client_address
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY, require_session
+from todo_service.web.concurrency import ConcurrencyLimit
 from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.idempotency import IDEMPOTENT, RERUN, derive_secret, forget, identity_of
 from todo_service.web.limits import BUCKET, RateLimits
 from todo_service.web.openapi import documented, problems
 from todo_service.web.paging import answer_page
-from todo_service.web.password_attempts import account_key, password_attempt
+from todo_service.web.password_attempts import account_key, password_attempt, password_turn
 from todo_service.web.problems import ProblemError
 from todo_service.web.replays import ON_REPLAY, require_document
 from todo_service.web.requests import ApiRequest
@@ -43,10 +44,15 @@ class UsersController(Controller):
         response_headers=documented("ETag", "Location"),
     )
     async def create_user(
-        self, request: ApiRequest, data: JSONBody[dto.UserCreate], accounts: NamedDependency[Accounts]
+        self,
+        request: ApiRequest,
+        data: JSONBody[dto.UserCreate],
+        accounts: NamedDependency[Accounts],
+        password_turns: NamedDependency[ConcurrencyLimit],
     ) -> Response[dto.User]:
         """Make an account. Name and email are unique, whatever the case."""
-        user = await accounts.register(data, identity_of(request))
+        async with password_turn(password_turns, request.scope):
+            user = await accounts.register(data, identity_of(request))
         return Response(user, headers={"Location": "/v1/users/me", "ETag": tag_of(user)})
 
     @get(
@@ -89,10 +95,12 @@ class UsersController(Controller):
         data: JSONBody[dto.UserDelete],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
+        password_turns: NamedDependency[ConcurrencyLimit],
         store: NamedDependency[DocumentStore],
     ) -> None:
         """Delete the account and all that it owns; the password confirms it."""
-        async with password_attempt(limits, request.scope, account_key(request.user.user_id), Forbidden):
+        account = account_key(request.user.user_id)
+        async with password_attempt(limits, password_turns, request.scope, account, Forbidden):
             await accounts.delete(request.user.user_id, data.password, expected_versions(request))
         await forget(store, request.user.user_id)
 
@@ -110,9 +118,11 @@ class UsersController(Controller):
         data: JSONBody[dto.PasswordChange],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
+        password_turns: NamedDependency[ConcurrencyLimit],
     ) -> None:
         """Set another password. Every other session ends; this one goes on."""
-        async with password_attempt(limits, request.scope, account_key(request.user.user_id), Forbidden):
+        account = account_key(request.user.user_id)
+        async with password_attempt(limits, password_turns, request.scope, account, Forbidden):
             await accounts.change_password(
                 request.user.user_id, data.current_password, data.new_password, request.user.session_id
             )
@@ -140,6 +150,7 @@ class TokensController(Controller):
         accounts: NamedDependency[Accounts],
         sessions: NamedDependency[Sessions],
         limits: NamedDependency[RateLimits],
+        password_turns: NamedDependency[ConcurrencyLimit],
     ) -> dto.TokenPair:
         """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
         form = await request.form_fields()
@@ -147,7 +158,7 @@ class TokensController(Controller):
         match form.get("grant_type"):
             case "password":
                 name, password = _required(form, "username"), _required(form, "password")
-                tokens = await self._sign_in(request, accounts, limits, name, password, client)
+                tokens = await self._sign_in(request, accounts, limits, password_turns, name, password, client)
             case "refresh_token":
                 tokens = await sessions.renew(_required(form, "refresh_token"), client)
             case None | "":
@@ -161,11 +172,18 @@ class TokensController(Controller):
         return dto.TokenPair(tokens.access, "Bearer", tokens.expires_in, tokens.refresh)
 
     async def _sign_in(
-        self, request: ApiRequest, accounts: Accounts, limits: RateLimits, name: str, password: str, client: Client
+        self,
+        request: ApiRequest,
+        accounts: Accounts,
+        limits: RateLimits,
+        password_turns: ConcurrencyLimit,
+        name: str,
+        password: str,
+        client: Client,
     ) -> Tokens:
         """Sign in within the budgets of wrong passwords."""
         account = account_key(await accounts.find_id(name), name)
-        async with password_attempt(limits, request.scope, account, InvalidGrant):
+        async with password_attempt(limits, password_turns, request.scope, account, InvalidGrant):
             return await accounts.sign_in(name, password, client)
 
     @post(

@@ -126,7 +126,7 @@ class Accounts:
         """Begin a session.
 
         Args:
-            name: The username or the email, whatever the case.
+            name: The username or the email, whatever the case and the white space around it.
             password: The password.
             client: Where this comes from.
 
@@ -312,7 +312,7 @@ class Accounts:
         raise Busy("this account is being changed by too many requests at once")
 
     async def _find(self, name: str) -> User | None:
-        key = name.casefold()
+        key = name.strip().casefold()
         # a username holds no @, so a name with one is an email
         return await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
 

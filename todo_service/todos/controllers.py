@@ -145,7 +145,7 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), "components": [dto.BatchOperation]},
         summary="Carry out many operations",
         status_code=200,
-        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
         self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
@@ -235,7 +235,7 @@ class TodosController(Controller):
         summary="Import todos",
         status_code=200,
         request_max_body_size=IMPORT_MAX_BODY_BYTES,
-        responses=problems(400, 401, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
         """Make a new todo of each record of an export, or of what other programs write in these forms.

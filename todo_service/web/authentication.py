@@ -12,7 +12,7 @@ from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
 from todo_service.errors import Unauthenticated
 from todo_service.web.concurrency import ConcurrencyLimit
-from todo_service.web.limits import BUCKET, LIMIT, RateLimits, address_key, response_headers
+from todo_service.web.limits import BUCKET, LIMIT, RateLimits, Reservation, address_key, response_headers
 from todo_service.web.problems import ProblemError, allow_header
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class AuthenticationMiddleware:
     """Lets a request through to its handler with the caller as its user, within the limits of its route.
 
     A caller who is known is counted as that account, before the store is asked whether the token is still good. Anyone
-    else is counted by the address, and so is a token that is not good: one that this process has never seen before the
-    store is asked about it.
+    else is counted by the address, and so, instead of as the account, is a token that turns out not to be good: one
+    that this process has never seen before the store is asked about it.
 
     Args:
         app: The next ASGI application.
@@ -72,11 +72,14 @@ class AuthenticationMiddleware:
         headers = response_headers(scope)
         token, caller = await self._identify(scope, headers)
         key = f"user:{caller.user_id}"
-        await self._limits.hit(options.get(LIMIT, "api"), key, headers)
+        reservation = Reservation(self._limits, headers)
+        await reservation.take(options.get(LIMIT, "api"), key)
         async with self._concurrency.slot(key):
             try:
                 caller = await self._credentials.authenticate(token)
             except Unauthenticated:
+                # whoever holds the token of a session that has ended does not use up the requests of the account
+                await reservation.give_back()
                 await self._limits.hit("api", address_key(scope), headers)
                 raise
             scope["user"] = caller

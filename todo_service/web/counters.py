@@ -258,6 +258,7 @@ class SharedCounter:
 
     async def _take(self, lease: _Lease, item: RateLimitItem, policy: str, key: str, size: int) -> Standing:
         limiter = self._shared()
+        lease.left = 0  # what is left has expired; what is given back from now on has not
         allowed = await limiter.hit(item, policy, key, cost=size)
         if not allowed and size > 1:
             size = 1
@@ -267,7 +268,8 @@ class SharedCounter:
         found = _standing(allowed, stats)
         lease.remaining, lease.resets = found.remaining, moment + found.seconds
         if allowed:
-            lease.size, lease.left, lease.until = size, size - 1, moment + item.get_expiry()
+            lease.size, lease.until = size, moment + item.get_expiry()
+            lease.left += size - 1
         else:
             # many may ask at once: for a moment none of them needs to be told again by MongoDB
             lease.size, lease.refused_until = 0, moment + min(found.seconds, _REMEMBERED_SECONDS)

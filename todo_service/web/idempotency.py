@@ -18,7 +18,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,6 +32,7 @@ from todo_service.fields import text_without
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.web.fingerprints import digest_request
+from todo_service.web.kept_answers import compress_answer, decompress_answer
 from todo_service.web.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
 from todo_service.web.problems import ProblemError, invalid_parameter
 from todo_service.web.replays import ON_REPLAY
@@ -56,9 +56,9 @@ _ADMISSION_ATTEMPTS: Final = 5
 class IdempotentRequest(Model):
     """The record of a request with a key. Its id is made from the account and the key.
 
-    `status` is None until there is an answer. `holder` is the attempt that is carrying the request out, None when
-    nobody is; its lease began or was renewed at `renewed_at`. `secret_key_id` names the secret key that secrets are
-    derived with.
+    `status` is None until there is an answer, and `body` is empty where the answer was too large to be kept. `holder`
+    is the attempt that is carrying the request out, None when nobody is; its lease began or was renewed at
+    `renewed_at`. `secret_key_id` names the secret key that secrets are derived with.
     """
 
     owner: ObjectId | None
@@ -261,7 +261,7 @@ class Idempotency:
                     for name, value in response.headers
                     if name in _KEPT_HEADERS
                 ]
-                changes["body"] = zlib.compress(response.body, 1)
+                changes["body"] = await compress_answer(response.body) or b""
         await self._update_held(record, changes)
 
     async def _update_held(self, record: IdempotentRequest, changes: Mapping[str, Any], *, renew: bool = False) -> bool:
@@ -275,7 +275,9 @@ class Idempotency:
         return hmac.digest(secret_key, record.seed + key, "sha256") if secret_key is not None else None
 
     async def _replay(self, record: IdempotentRequest, request: ApiRequest, send: Send) -> None:
-        body = zlib.decompress(record.body)
+        if not record.body:
+            raise ProblemError("gone", "this request was carried out; its answer was too large to be kept")
+        body = decompress_answer(record.body)
         if (check := request.scope["route_handler"].opt.get(ON_REPLAY)) is not None:
             body = await check(request, self._store, partial(_derive_id, record.seed), body)
         headers = [

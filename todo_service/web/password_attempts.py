@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from odmantic import ObjectId
 
 from todo_service.web.addresses import SITE_PREFIX, client_network
+from todo_service.web.concurrency import ConcurrencyLimit
 from todo_service.web.limits import RateLimits, response_headers
 
 if TYPE_CHECKING:
@@ -37,26 +38,37 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def password_attempt(
-    rate_limits: RateLimits, scope: Scope, account: str, failure: type[Exception]
+    rate_limits: RateLimits, turns: ConcurrencyLimit, scope: Scope, account: str, failure: type[Exception]
 ) -> AsyncIterator[None]:
     """Check a password within its budgets.
 
     Args:
         rate_limits: The rate limits.
+        turns: Whose turn it is; see `password_turn`.
         scope: The ASGI scope of the request.
         account: Who is to sign in, from `account_key`.
         failure: What a wrong password raises.
 
     Raises:
-        ProblemError: 429, a budget is used up.
+        ProblemError: 429, a budget is used up, or the turn does not come.
     """
     network, site = client_network(scope), client_network(scope, SITE_PREFIX)
-    async with rate_limits.reserving(response_headers(scope), failure) as reservation:
+    async with password_turn(turns, scope), rate_limits.reserving(response_headers(scope), failure) as reservation:
         await reservation.take("auth", f"{account}@{network}", describe=False)
         await reservation.take("auth-address", f"address:{network}")
         if not await reservation.take_if_allowed("auth-account", account):
             await reservation.take("auth-attacked", f"{account}@{site}", describe=False)
         yield
+
+
+def password_turn(turns: ConcurrencyLimit, scope: Scope) -> AbstractAsyncContextManager[None]:
+    """Hash a password when it is its turn: one address cannot fill the queue that all share.
+
+    Args:
+        turns: How many each address may have at a time.
+        scope: The ASGI scope of the request.
+    """
+    return turns.slot(client_network(scope, SITE_PREFIX))
 
 
 def account_key(account_id: ObjectId | None, name: str = "") -> str:

@@ -95,7 +95,7 @@ class ApiRequest(Request[Caller, None, State]):
             return decode_json(body, field.annotation)
 
     def require_media_type(self, allowed: frozenset[str]) -> str:
-        """Return the body's media type; refuse any other, another charset than UTF-8, and a compressed body, with 415."""
+        """Return the body's media type; refuse any other, a charset other than UTF-8 and a compressed body: 415."""
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             # RFC 9110, section 12.5.3
             raise ProblemError(

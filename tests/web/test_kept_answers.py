@@ -1,0 +1,69 @@
+"""What is kept for repeats with an `Idempotency-Key` is bounded, however much a short request is answered with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving import Service, running_service
+from todo_service.bounds import KEPT_ANSWER_BYTES
+
+PASSWORD = "correct horse battery"
+KEY = {"Idempotency-Key": "a-key-of-the-tests"}
+TODOS = 25
+SECRET = {"SECRET_KEY": "a secret key of the tests, long enough"}
+
+
+def incompressible(length: int) -> str:
+    """Return characters of four bytes each, in no order."""
+    return "".join(chr(random.randrange(0x20000, 0x2A000)) for _ in range(length))  # noqa: S311  # no secret
+
+
+@pytest.fixture
+def service(tmp_path: Path, store_url: str) -> Iterator[Service]:
+    with running_service(tmp_path, {"STORE_URL": store_url, "LOG_LEVEL": "error"} | SECRET) as service:
+        yield service
+
+
+@pytest.fixture
+def ada(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        person = {"username": "ada", "password": PASSWORD}
+        client.post("/v1/users", json=person | {"email": "ada@example.com"}).raise_for_status()
+        answer = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield client
+
+
+def largest_todo() -> dict[str, Any]:
+    steps = [{"title": incompressible(200)} for _ in range(100)]
+    return {"title": incompressible(200), "description": incompressible(10_000), "steps": steps}
+
+
+def test_a_short_request_with_a_large_answer_has_one_effect_and_its_answer_is_not_kept(ada: httpx.Client) -> None:
+    ids = [ada.post("/v1/todos", json=largest_todo()).json()["id"] for _ in range(TODOS)]
+    operations = {"operations": [{"op": "update", "id": each, "todo": {"priority": "high"}} for each in ids]}
+
+    first = ada.post("/v1/todos/batch", json=operations, headers=KEY)
+    again = ada.post("/v1/todos/batch", json=operations, headers=KEY)
+
+    assert first.status_code == 200
+    assert len(first.content) > KEPT_ANSWER_BYTES
+    assert again.status_code == 410
+    assert "too large to be kept" in again.json()["detail"]
+    assert ada.get(f"/v1/todos/{ids[0]}").json()["version"] == 2
+
+
+def test_the_answer_with_the_largest_todo_is_kept(ada: httpx.Client) -> None:
+    todo = largest_todo()
+
+    first = ada.post("/v1/todos", json=todo, headers=KEY)
+    again = ada.post("/v1/todos", json=todo, headers=KEY)
+
+    assert first.status_code == again.status_code == 201
+    assert again.content == first.content
