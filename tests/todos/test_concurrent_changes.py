@@ -22,7 +22,13 @@ async def test_five_hundred_changes_of_one_todo_at_once_are_all_carried_out(ada:
     todo = await ada.todo()
     path = f"/v1/todos/{todo['id']}"
 
-    answers = await asyncio.gather(*(ada.patch(path, json={"title": str(number)}) for number in range(500)))
+    async def change(number: int) -> httpx.Response:
+        # on a busy machine some wait too long for their turn among the account's requests, and are told to come again
+        while (answer := await ada.patch(path, json={"title": str(number)})).status_code == 429:  # noqa: ASYNC110  # it says when
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
+        return answer
+
+    answers = await asyncio.gather(*(change(number) for number in range(500)))
 
     assert Counter(answer.status_code for answer in answers) == {200: 500}
     assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 502))
