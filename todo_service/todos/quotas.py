@@ -2,7 +2,7 @@
 
 A process counts in the store, and may then let an account write a little more without counting again (its allowance),
 so that a create costs no further call. The allowance is a small part of what is left, and good for a short time where
-little is left; near the quota every write is preceded by a count.
+little is left; near the quota every write is preceded by a count, and waits for the one before it.
 
 Within one process a quota is exact: it is never exceeded, and nothing is refused before it is reached. Of several
 processes each may let in one more than is left, or, where one of them fills the account within seconds, its allowance:
@@ -33,6 +33,8 @@ from todo_service.todos.documents import Todo, TodoList
 _SHARE_OF_ROOM: Final = 64
 _SHARE_OF_QUOTA: Final = 500
 """An allowance is this part of what is left, and of the quota, at most."""
+_SHARE_IN_TURN: Final = 100
+"""Where less than this part of the quota is left, a process writes for one call at a time."""
 _LONG_SECONDS: Final = 600.0
 _SHORT_SECONDS: Final = 5.0
 """How long an allowance is good where less than half of the quota is used, and else."""
@@ -180,7 +182,8 @@ class DocumentQuota:
             # nothing else is granted until this has counted
             usage.allowance = 0
             left = await self._left(account, usage, wanted)
-            if left < wanted and usage.writing:
+            if usage.writing and left < max(wanted, self.limit // _SHARE_IN_TURN):
+                # other processes do not see what is being written here
                 await usage.wait_until_idle()
                 left = await self._left(account, usage, wanted)
             granted = max(0, min(wanted, left))
