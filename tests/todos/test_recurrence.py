@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,9 @@ from tests.people import Person, assert_problem
 from todo_service.todos.recurrence import Rule
 
 BERLIN = ZoneInfo("Europe/Berlin")
+WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+REFUSED_SECONDS = 0.05
+"""How much processor time a request that is refused may cost."""
 
 
 def times(rule: str, start: datetime, zone: ZoneInfo, number: int) -> list[str]:
@@ -91,6 +95,27 @@ async def test_a_rule_that_is_none_or_never_fires_is_refused(ada: Person, rule: 
     todo = {"title": "x", "due_at": "2027-01-31T09:00:00Z", "recurrence": rule}
 
     assert_problem(await ada.post("/v1/todos", json=todo), 422, "/recurrence")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"FREQ=YEARLY;BYMONTHDAY={','.join(map(str, range(1, 29)))};BYDAY={','.join(['53MO'] * 75)}",
+        f"FREQ=YEARLY;BYMONTHDAY=1;BYDAY={','.join(f'53{day}' for day in WEEKDAYS * 13)}",
+        f"FREQ=MONTHLY;BYMONTHDAY={','.join(map(str, range(1, 29)))};BYDAY={','.join(['5MO'] * 90)}",
+        f"FREQ=MONTHLY;BYMONTHDAY={','.join(['1', '28'] * 90)};BYDAY=5MO",
+    ],
+)
+def test_a_rule_that_never_fires_costs_little_however_much_it_names(rule: str) -> None:
+    due_at = datetime(2027, 1, 2, 9, tzinfo=UTC)
+    costs = []
+
+    for _ in range(3):
+        begun = time.process_time()
+        Rule(rule).fires(due_at)
+        costs.append(time.process_time() - begun)
+
+    assert min(costs) < REFUSED_SECONDS
 
 
 async def test_a_rule_needs_a_due_date(ada: Person) -> None:

@@ -12,7 +12,7 @@ the year 9999.
 from __future__ import annotations
 
 import re
-from calendar import monthrange
+from calendar import isleap, monthrange
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
@@ -145,7 +145,7 @@ class Rule:
 
     def _is_possible(self) -> bool:
         """Tell in microseconds that most of the rules that never occur do not."""
-        weekdays: list[_Weekday] = self._options.get("BYDAY", [])
+        weekdays: frozenset[_Weekday] = self._options.get("BYDAY", frozenset())
         if weekdays and self._counts_in_month and all(abs(day.number) > 5 for day in weekdays):
             return False
         months = self._options.get("BYMONTH", range(1, 13))
@@ -204,20 +204,15 @@ class Rule:
 
     def _on_weekdays(self, year: int, month: int, days: Iterable[int]) -> list[date]:
         """Return those days of a month that BYDAY allows."""
-        weekdays: list[_Weekday] | None = self._options.get("BYDAY")
+        weekdays: frozenset[_Weekday] | None = self._options.get("BYDAY")
         found = (date(year, month, day) for day in days)
-        return [day for day in found if weekdays is None or any(self._falls_on(day, each) for each in weekdays)]
-
-    def _falls_on(self, day: date, weekday: _Weekday) -> bool:
-        if day.weekday() != weekday.weekday:
-            return False
-        if weekday.number == 0:
-            return True
-        if self._counts_in_month:
-            place, length = day.day, monthrange(day.year, day.month)[1]
-        else:
-            place, length = day.timetuple().tm_yday, date(day.year, 12, 31).timetuple().tm_yday
-        return weekday.number in ((place - 1) // 7 + 1, -((length - place) // 7 + 1))
+        if weekdays is None:
+            return list(found)
+        counted = (date(year, month, 1), monthrange(year, month)[1])
+        if not self._counts_in_month:
+            counted = (date(year, 1, 1), 366 if isleap(year) else 365)
+        first, length = counted[0].toordinal(), counted[1]
+        return [day for day in found if _falls_on_any(day, day.toordinal() - first, length, weekdays)]
 
     def _allows_in_week(self, day: date, default: int) -> bool:
         """Tell whether a weekly rule occurs on a day of one of its weeks."""
@@ -232,6 +227,23 @@ class Rule:
             raise ValueError("Expected no BYMONTHDAY in a weekly rule")
         if frequency in ("DAILY", "WEEKLY") and any(day.number for day in self._options.get("BYDAY", ())):
             raise ValueError("Expected a number before a weekday only in a monthly or yearly rule")
+
+
+def _falls_on_any(day: date, place: int, length: int, weekdays: frozenset[_Weekday]) -> bool:
+    """Return whether a day is one of some weekdays. The time it takes does not grow with their number.
+
+    Args:
+        day: The day.
+        place: Days before it in the month or year in which weekdays are counted.
+        length: Days of that month or year.
+        weekdays: The weekdays.
+    """
+    weekday = day.weekday()
+    return (
+        (weekday, 0) in weekdays
+        or (weekday, place // 7 + 1) in weekdays
+        or (weekday, -((length - 1 - place) // 7 + 1)) in weekdays
+    )
 
 
 def _number(least: int, most: int, text: str) -> int:
@@ -283,7 +295,7 @@ _READERS: Final[Mapping[str, Any]] = {
     "INTERVAL": lambda text: _number(1, RECURRENCE_INTERVAL, text),
     "COUNT": lambda text: _number(1, RECURRENCE_COUNT, text),
     "UNTIL": _until,
-    "BYDAY": lambda text: [_weekday(part) for part in text.split(",")],
-    "BYMONTHDAY": lambda text: [_month_day(part) for part in text.split(",")],
-    "BYMONTH": lambda text: [_number(1, 12, part) for part in text.split(",")],
+    "BYDAY": lambda text: frozenset(_weekday(part) for part in text.split(",")),
+    "BYMONTHDAY": lambda text: frozenset(_month_day(part) for part in text.split(",")),
+    "BYMONTH": lambda text: frozenset(_number(1, 12, part) for part in text.split(",")),
 }
