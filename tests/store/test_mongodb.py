@@ -46,10 +46,29 @@ async def test_a_query_reads_an_index_and_sorts_nothing(mongodb_url: str) -> Non
         seen = list(client[database]["system.profile"].find({"ns": f"{database}.things"}))
     await store.close()
 
-    assert len(seen) == 5
+    assert len(seen) == 6
     for operation in seen:
         assert operation["planSummary"].startswith(("IXSCAN", "COUNT_SCAN")), operation["planSummary"]
         assert not operation.get("hasSortStage")
+
+
+async def test_each_call_that_deletes_takes_some_documents_only(mongodb_url: str) -> None:
+    store = MongoDBStore(mongodb_url)
+    await store.open(*MODELS)
+    await store.insert(*(Thing(id=ObjectId(), value=number) for number in range(1000)))
+    await store.insert(*(Thing(id=ObjectId(), value=number, shelf="other") for number in range(3)))
+    database = parse_uri(mongodb_url)["database"]
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client[database].command("profile", 2)
+        deleted = await store.delete(Thing, Thing.shelf == "shelf")
+        client[database].command("profile", 0)
+        numbers = [operation["ndeleted"] for operation in client[database]["system.profile"].find({"op": "remove"})]
+    left = await store.count(Thing, Thing.shelf == "other")
+    await store.close()
+
+    assert (deleted, left) == (1000, 3)
+    assert sum(numbers) == 1000
+    assert max(numbers) <= 100
 
 
 async def test_every_write_waits_for_a_majority_and_the_journal(mongodb_url: str) -> None:
