@@ -43,6 +43,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
             ["lmdb:///x", "mongodb://h/d"],
             ["lmdb://x", "lmdb:///x?y", "lmdb:///x#y", "postgres://h/d", "x"],
         ),
+        ("DATA_DIR", ["."], ["~nobody-of-this-name/data"]),
         ("PORT", ["1", "65535"], ["0", "65536", "-1", "8e3", "eighty", "8000.0"]),
         ("WORKERS", ["1", "64"], ["0", "65", "two"]),
         ("ENVIRONMENT", ["production", "Development"], ["staging"]),

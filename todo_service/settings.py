@@ -120,6 +120,13 @@ def _network(text: str) -> str:
     return str(network)
 
 
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("there is no such user") from None
+
+
 def _store_url(text: str) -> str:
     scheme = address_scheme(text)
     if scheme not in STORE_SCHEMES:
@@ -149,7 +156,7 @@ VARIABLES: Final = (
     Variable(
         "DATA_DIR",
         None,
-        lambda text: Path(text).expanduser().absolute(),
+        _folder,
         "a folder",
         "Where the embedded store and its secret key lie.",
         shown_default="the user's data folder; `/data` in the container",

@@ -32,6 +32,7 @@ HARD_TEXTS = (
     "@home",
     "line\nline\r\nline\rline",
     "\x01\x1f\x7f\u2028\u2029\u0085",
+    "\ufeffa byte order mark\ufeff",
     "x" * 200,
     "ü" * 200,
 )

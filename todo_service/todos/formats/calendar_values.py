@@ -18,6 +18,8 @@ from todo_service.todos import dto
 
 OWN: Final = "X-TODO-SERVICE"
 LAST_SECOND: Final = time(23, 59, 59)
+_WRITTEN: Final = "utf-8-sig"
+"""How the library reads a value before it writes it: a byte order mark at its beginning is lost."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _UNTIL_DAY: Final = re.compile(r"UNTIL=(\d{4})(\d{2})(\d{2})(?=;|$)", re.ASCII)
 
@@ -50,14 +52,14 @@ def printable(text: str) -> str:
 
 def read_back(text: str) -> str:
     """Return what is read of a text that was written as a property."""
-    return str(unescape_backslash(vText(printable(text)).to_ical().decode()))
+    return str(unescape_backslash(vText(printable(text)).to_ical().decode(_WRITTEN)))
 
 
 def read_back_tags(tags: list[str]) -> list[str]:
     """Return what is read of tags that were written as a property."""
     if not tags:
         return []
-    return list(split_on_unescaped_comma(vCategory([printable(tag) for tag in tags]).to_ical().decode()))
+    return list(split_on_unescaped_comma(vCategory([printable(tag) for tag in tags]).to_ical().decode(_WRITTEN)))
 
 
 def choose_exact(moment: datetime, exact: str | None) -> str:
