@@ -44,6 +44,7 @@ from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
 from todo_service.todos.transfer import Transfer, TransferCapacity
+from todo_service.web.answer_budget import AnswerBudget
 from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
 from todo_service.web.concurrency import ConcurrencyLimit
@@ -92,7 +93,8 @@ def create_app(
         shared_state: What todos share, made from the settings unless it is given; closed as well.
 
     Returns:
-        The application. Its `state` holds the store, the cursors, and the boundary that drains it (`web.boundary`).
+        The application. Its `state` holds the store, the cursors, the budget of stored answers, and the boundary that
+        drains it (`web.boundary`).
     """
     keys = [settings.secret_key, *settings.previous_secret_keys]
     metrics = Metrics()
@@ -121,6 +123,7 @@ def create_app(
         per_key=bounds.RULE_QUEUE_OF_ACCOUNT,
     )
     transfers = TransferCapacity()
+    answers = AnswerBudget()
     # where replicas share the store, they share the counts
     shared = settings.store_address.startswith("mongodb")
     counter = SharedCounter(settings.store_address) if shared else LocalCounter()
@@ -210,7 +213,7 @@ def create_app(
                 limits=rate_limits,
                 concurrency=ConcurrencyLimit(),
             ),
-            DefineMiddleware(Idempotency, store=store, keys=keys),
+            DefineMiddleware(Idempotency, store=store, keys=keys, answers=answers),
         ],
         request_class=ApiRequest,
         before_request=refuse_unknown_parameters,
@@ -225,6 +228,7 @@ def create_app(
     app.state.cursors = Cursors(keys)
     app.state.credentials = credentials
     app.state.large_body_lock = asyncio.Lock()
+    app.state.answers = answers
     app.state.boundary = app.asgi_handler = Boundary(
         OptionsRateLimitMiddleware(app.asgi_handler, rate_limits),
         metrics,

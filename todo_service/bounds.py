@@ -362,6 +362,13 @@ COMPRESSED_ANSWER_BYTES: Final = _requests.declare(
     response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
+STORED_ANSWER_BYTES: Final = _requests.declare(
+    128 * 2**20,
+    "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
+    enforced_in="web.answer_budget",
+    response="429 with `Retry-After`; without the key the request is served.",
+    unit="bytes",
+)
 
 _text = Section("Text")
 
@@ -524,9 +531,6 @@ LIST_NAME_LENGTH: Final = _todos.declare(
     100, "Length of the name of a list", enforced_in="todos.lists", response="422", unit="characters"
 )
 BATCH_OPERATIONS: Final = _todos.declare(100, "Operations of a batch", enforced_in="todos.dto", response="422")
-FILTERED_TAGS: Final = _todos.declare(
-    20, "Tags, and priorities, that a list is filtered by", enforced_in="todos.dto", response="422"
-)
 RECURRENCE_INTERVAL: Final = _todos.declare(
     999, "`INTERVAL` of a recurrence rule", enforced_in="todos.recurrence", response="422"
 )
@@ -651,6 +655,9 @@ COUNTINGS: Final = _todos.declare(
     "Accounts that are counted in the background or wait for it (two at a time), in each process",
     enforced_in="todos.counting",
     response="503 with `Retry-After`",
+)
+FILTERED_TAGS: Final = _todos.declare(
+    20, "Tags, and priorities, that a list is filtered by", enforced_in="todos.dto", response="422"
 )
 
 _imports = Section("Import and export")

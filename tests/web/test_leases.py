@@ -16,6 +16,7 @@ from odmantic import ObjectId
 from todo_service.store.base import DocumentStore
 from todo_service.store.opening import open_store
 from todo_service.timestamps import now
+from todo_service.web.answer_budget import AnswerBudget
 from todo_service.web.idempotency import IDEMPOTENT, Idempotency, IdempotentRequest
 from todo_service.web.leases import LeaseLostError, hold_lease
 from todo_service.web.problems import exception_handlers
@@ -92,7 +93,7 @@ class SlowService:
 
         app = Litestar(
             [work],
-            middleware=[DefineMiddleware(Idempotency, store=store, keys=[b"k" * 32])],
+            middleware=[DefineMiddleware(Idempotency, store=store, keys=[b"k" * 32], answers=AnswerBudget())],
             request_class=ApiRequest,
             exception_handlers=exception_handlers(),
         )

@@ -31,6 +31,7 @@ from todo_service.bounds import IDEMPOTENCY_SECONDS, LEASE_SECONDS
 from todo_service.fields import text_without
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
+from todo_service.web.answer_budget import AnswerBudget
 from todo_service.web.fingerprints import digest_request
 from todo_service.web.kept_answers import compress_answer, decompress_answer
 from todo_service.web.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
@@ -109,14 +110,16 @@ class Idempotency:
         app: The next application.
         store: The store of the records.
         keys: The service's secret keys, the present one first.
+        answers: How much may be stored for each account.
     """
 
-    def __init__(self, app: ASGIApp, store: DocumentStore, keys: Sequence[bytes]) -> None:
+    def __init__(self, app: ASGIApp, store: DocumentStore, keys: Sequence[bytes], answers: AnswerBudget) -> None:
         self._app = app
         self._store = store
         derived = [hmac.digest(key, b"todo-service idempotency", "sha256") for key in keys]
         self._secret_keys = {hashlib.sha256(key).digest()[:8]: key for key in derived}
         self._present_key_id = next(iter(self._secret_keys))
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         mode = scope["route_handler"].opt.get(IDEMPOTENT) if scope["type"] == ScopeType.HTTP else None
@@ -129,6 +132,8 @@ class Idempotency:
         digest = await digest_request(scope, await request.body())
         caller = scope.get("user")
         attempt = await self._admit(caller.user_id if caller is not None else None, key, digest)
+        if caller is not None and attempt.first:
+            await self._require_room(attempt.record, caller.user_id)
         scope["state"]["idempotency"] = _Seeds(attempt.record.seed, self._derive_seed(attempt.record, key))
         if not attempt.answered:
             await self._carry_out(attempt, scope, receive, send, stored=mode != RERUN)
@@ -170,6 +175,14 @@ class Idempotency:
             if (taken := await self._take_over(found)) is not None:
                 return _Attempt(taken, first=False)
         raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
+
+    async def _require_room(self, record: IdempotentRequest, owner: ObjectId) -> None:
+        """Free the key of a request that has just been admitted, and raise, if its answer may not be stored."""
+        try:
+            self._answers.require_room(owner)
+        except ProblemError:
+            await self._store.delete(IdempotentRequest, *_held_by(record))
+            raise
 
     async def _find_record_id(self, owner: ObjectId | None, key: bytes, digest: bytes) -> ObjectId:
         if owner is not None:
@@ -262,6 +275,8 @@ class Idempotency:
                     if name in _KEPT_HEADERS
                 ]
                 changes["body"] = await compress_answer(response.body) or b""
+                if record.owner is not None:
+                    self._answers.add(record.owner, len(changes["body"]))
         await self._update_held(record, changes)
 
     async def _update_held(self, record: IdempotentRequest, changes: Mapping[str, Any], *, renew: bool = False) -> bool:

@@ -1,0 +1,63 @@
+"""Stored answers to requests with an `Idempotency-Key` do not fill the disk."""
+
+from __future__ import annotations
+
+import pytest
+from litestar import Litestar
+from odmantic import ObjectId
+
+from tests.people import Person, assert_problem
+from todo_service.bounds import STORED_ANSWER_BYTES
+from todo_service.web.answer_budget import AnswerBudget
+from todo_service.web.problems import ProblemError
+
+pytestmark = pytest.mark.anyio
+
+TODO = {"title": "Water the plants"}
+FIRST, SECOND = {"Idempotency-Key": "first"}, {"Idempotency-Key": "second"}
+
+
+async def user_id(person: Person) -> ObjectId:
+    return ObjectId((await person.get("/v1/users/me")).json()["id"])
+
+
+async def test_an_account_without_room_for_answers_is_served_without_a_key(
+    ada: Person, bob: Person, app: Litestar
+) -> None:
+    made = await ada.post("/v1/todos", json=TODO, headers=FIRST)
+    app.state.answers.add(await user_id(ada), STORED_ANSWER_BYTES)
+
+    problem = await ada.post("/v1/todos", json=TODO, headers=SECOND)
+    again = await ada.post("/v1/todos", json=TODO, headers=FIRST)
+    without_key = await ada.post("/v1/todos", json=TODO)
+    of_another = await bob.post("/v1/todos", json=TODO, headers=SECOND)
+
+    assert_problem(problem, 429)
+    assert int(problem.headers["retry-after"]) > 0
+    assert (again.status_code, again.json()) == (201, made.json())
+    assert (without_key.status_code, of_another.status_code) == (201, 201)
+    assert len(await ada.titles()) == 2
+
+
+async def test_a_stored_answer_is_counted(ada: Person, app: Litestar) -> None:
+    app.state.answers.add(await user_id(ada), STORED_ANSWER_BYTES - 1000)
+
+    assert (await ada.post("/v1/todos", json=TODO, headers=FIRST)).status_code == 201
+    assert_problem(await ada.post("/v1/todos", json=TODO, headers=SECOND), 429)
+
+
+def test_the_room_comes_back_after_a_day() -> None:
+    budget, owner = AnswerBudget(limit=1000, seconds=0), ObjectId()
+    budget.add(owner, 2000)
+
+    budget.require_room(owner)
+
+
+def test_small_answers_count_with_what_their_records_take() -> None:
+    budget, owner = AnswerBudget(limit=1000), ObjectId()
+    budget.add(owner, 1)
+    budget.require_room(owner)
+    budget.add(owner, 1)
+
+    with pytest.raises(ProblemError):
+        budget.require_room(owner)
