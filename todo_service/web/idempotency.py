@@ -52,6 +52,8 @@ _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _KEPT_HEADERS: Final = (b"content-type", b"location", b"etag")
 _ID_BYTES: Final = 12
 _ADMISSION_ATTEMPTS: Final = 5
+_BROKEN_OFF: Final = 401
+"""The status where the caller's session ended while the request was carried out: a part of it may have been done."""
 
 
 class IdempotentRequest(Model):
@@ -261,7 +263,7 @@ class Idempotency:
 
     async def _finish(self, attempt: _Attempt, response: _BufferedResponse, *, stored: bool) -> None:
         record = attempt.record
-        if 400 <= response.status < 500 and attempt.first:
+        if 400 <= response.status < 500 and response.status != _BROKEN_OFF and attempt.first:
             # nothing was done, so that the key is free, also for another request
             await self._store.delete(IdempotentRequest, *_held_by(record))
             return

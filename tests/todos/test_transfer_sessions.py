@@ -1,0 +1,69 @@
+"""An import ends with the session that began it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.people import Person, assert_problem
+
+pytestmark = pytest.mark.anyio
+
+RECORDS = 3000
+MORE_RECORDS = 20_000
+"""So many that deleting an account does not take as long as importing them."""
+
+
+def body(records: int = RECORDS) -> dict[str, Any]:
+    return {"items": [{"title": f"todo {number}"} for number in range(records)]}
+
+
+@asynccontextmanager
+async def import_under_way(
+    person: Person, headers: dict[str, str], records: int = RECORDS
+) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+    """Give an import that has stored its first part."""
+    answer = asyncio.create_task(person.post("/v1/todos/import", json=body(records), headers=headers))
+    while not await person.titles():
+        assert not answer.done()
+    yield answer
+    await answer
+
+
+async def count(person: Person) -> int:
+    return int((await person.get("/v1/todos/summary")).json()["open"])
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "large"}], ids=["without a key", "with a key"])
+async def test_an_import_ends_when_its_session_ends(ada: Person, headers: dict[str, str]) -> None:
+    async with import_under_way(ada, headers) as answer:
+        await ada.delete("/v1/sessions")
+
+    assert_problem(await answer, 401)
+    await ada.sign_in()
+    assert 0 < await count(ada) < RECORDS
+
+
+async def test_an_import_whose_session_ended_is_finished_by_a_repeat(ada: Person) -> None:
+    key = {"Idempotency-Key": "large"}
+    async with import_under_way(ada, key):
+        await ada.delete("/v1/sessions")
+    await ada.sign_in()
+
+    again = await ada.post("/v1/todos/import", json=body(), headers=key)
+
+    assert again.json()["imported"] == RECORDS
+    assert await count(ada) == RECORDS
+
+
+async def test_an_import_ends_when_its_account_is_deleted(ada: Person) -> None:
+    async with import_under_way(ada, {}, MORE_RECORDS) as answer:
+        deleted = await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})
+
+    assert deleted.status_code == 204
+    assert_problem(await answer, 401)
