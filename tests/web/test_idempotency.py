@@ -401,3 +401,14 @@ async def test_a_replica_that_does_not_know_the_key_of_a_secret_makes_no_other_o
 
     assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
     assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [made.json()["id"]]
+
+
+async def test_what_had_nothing_to_do_in_a_batch_does_nothing_in_a_repeat(ada: Person, app: Litestar) -> None:
+    todo = await ada.todo()
+    body = {"operations": [{"op": "reopen", "id": todo["id"]}, {"op": "complete", "id": todo["id"]}]}
+
+    await ada.post("/v1/todos/batch", json=body, headers=KEY)
+    await crash_before_the_answer(app)
+    await ada.post("/v1/todos/batch", json=body, headers=KEY)
+
+    assert (await ada.get(f"/v1/todos/{todo['id']}")).json()["completed"] is True

@@ -234,10 +234,11 @@ class Accounts:
     async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
         """Delete an account and all that it owns.
 
-        Its todos go first and the account last, so that whatever breaks off, repeating the call finishes it. Another
-        replica may take the account's sessions for alive for some seconds more, and let it write what nobody would
-        own then. That the account is closed is written down first, and `finish_deletions` sweeps once more when that
-        time is over; it finishes a call that was broken off and not repeated, too.
+        Its sessions and API keys end first, so that nothing writes for the account any more, and the account itself
+        goes last: its owner can sign in again and repeat a call that broke off. Another replica may take the sessions
+        for alive for some seconds more, and let them write what nobody would own. So the deletion is recorded before
+        anything else, and `finish_deletions` sweeps once more when that time is over. It also finishes a call that
+        broke off and was not repeated.
 
         Raises:
             Forbidden: the password is wrong.
@@ -280,11 +281,12 @@ class Accounts:
             after = [ClosedAccount.closed_at > closed[-1].closed_at]
 
     async def _delete_all(self, user_id: ObjectId) -> None:
+        # first, so that nothing that writes for the account goes on
+        await self._sessions.end_all(user_id)
+        await self._api_keys.delete_all(user_id)
         todos = Todos(self._store, user_id, lambda: self.time_zone(user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
-        await self._sessions.end_all(user_id)
-        await self._api_keys.delete_all(user_id)
         await self._store.delete(User, User.id == user_id)
 
     async def _change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:

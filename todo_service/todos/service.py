@@ -262,13 +262,13 @@ class Todos:
             raise Gone("this todo was made and has been deleted since")
         return await self._confirmed(found) or await self._made(identity)
 
-    async def _confirmed(self, todo: Todo) -> dto.Todo | None:
+    async def _confirmed(self, todo: Todo, **changes: Any) -> dto.Todo | None:
         """Return a todo that was read, once it is as durable as if it had just been written; None if it is not so.
 
         A member of MongoDB that was cut off may show what will be taken back, and what is answered must stay.
         """
         return await self._store.update(
-            Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes={}, into=dto.Todo
+            Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
         )
 
     async def todo(self, todo_id: str) -> dto.Todo:
@@ -454,7 +454,13 @@ class Todos:
                     raise Stale
                 moment = max(now(), todo.updated_at)
                 changes = {} if applied else await decide(todo, moment)
-                changed = await (self._write(todo, changes, moment, change_id) if changes else self._confirmed(todo))
+                if changes:
+                    changed = await self._write(todo, changes, moment, change_id)
+                elif applied or change_id is None:
+                    changed = await self._confirmed(todo)
+                else:
+                    # a repeat must not find something to do that this call did not
+                    changed = await self._confirmed(todo, applied_change_ids=_remember(todo, moment, change_id))
                 # of several writers who read the same version one succeeds; the others look again
                 if changed is not None:
                     return changed
@@ -468,9 +474,7 @@ class Todos:
             changes["words"] = words_in(_merged(todo, changes))
         changes |= await count_history(self._store, todo, counted_otherwise=bool(_COUNTED & changes.keys()))
         if change_id is not None:
-            # what was applied before the last change may not be repeated any more where that was long ago
-            earlier = todo.applied_change_ids if moment - todo.updated_at < _REPEATABLE else []
-            changes["applied_change_ids"] = [*earlier, change_id][-APPLIED_CHANGES:]
+            changes["applied_change_ids"] = _remember(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         new_tags = set(changes.get("tags", ())) - set(todo.tags)
         async with self._tags_reserved(new_tags):
@@ -522,6 +526,13 @@ def _differing(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
     if "due_at" in changes:
         changes["due_local"] = None
     return changes
+
+
+def _remember(todo: Todo, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
+    """Return the ids of the changes that a todo remembers once one more has been applied."""
+    # what was applied before the last change may not be repeated any more where that was long ago
+    earlier = todo.applied_change_ids if moment - todo.updated_at < _REPEATABLE else []
+    return [*earlier, change_id][-APPLIED_CHANGES:]
 
 
 def _merged(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
