@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
 from todo_service.executors import Executor
 from todo_service.logs import configure_logging
-from todo_service.server import Draining, return_large_memory
+from todo_service.server import Draining, return_free_memory, return_large_memory
 from todo_service.settings import Settings, load_settings
 from todo_service.startup import open_store_within
 from todo_service.store.base import DocumentStore
@@ -137,6 +138,7 @@ def create_app(
     jobs = [
         Job("finish deletions of accounts", lambda: accounts.finish_deletions(now()), SWEEP_SECONDS),
         Job("renew counts of todos", lambda: todos_state.counting.renew(now()), SWEEP_SECONDS),
+        Job("return free memory", partial(asyncio.to_thread, return_free_memory), SWEEP_SECONDS / 3),
     ]
 
     @asynccontextmanager

@@ -149,6 +149,12 @@ def return_large_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
+def return_free_memory() -> None:
+    """Give memory that is free between blocks in use back to the system; does nothing without glibc."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _raise_file_limit() -> None:
     """Let this process and its workers have as many open files, and so connections, as they may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
