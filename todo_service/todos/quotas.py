@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from bson import Timestamp
 from odmantic import ObjectId
@@ -128,7 +127,9 @@ class DocumentQuota:
         stamp: Returns the stamp up to which everything is visible.
 
     Attributes:
+        kind: As given.
         limit: The quota.
+        usages: What is known of the accounts.
     """
 
     def __init__(
@@ -139,41 +140,36 @@ class DocumentQuota:
         count_since: Callable[[ObjectId, Timestamp, int], Awaitable[int]] | None,
         stamp: Callable[[], Awaitable[Timestamp]],
     ) -> None:
-        self._kind = kind
+        self.kind = kind
         self.limit = limit
         self._count = count
         self._count_since = count_since
         self._stamp = stamp
-        self._usages = _Recent(_Usage)
+        self.usages = _Recent(_Usage)
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
 
-    @asynccontextmanager
-    async def one(self, account: ObjectId) -> AsyncIterator[None]:
-        """Hold room for one document while it is written.
+    def one(self, account: ObjectId) -> _Room:
+        """Hold room for one document while an `async with` block writes it.
 
-        Raises:
-            QuotaExceeded: there is none left.
+        Entering it raises `QuotaExceeded` where there is none left.
         """
-        async with self.room(account, 1) as room:
-            if not room:
-                raise QuotaExceeded(self._kind, self.limit)
-            yield
+        return _Room(self, account, 1, required=True)
 
-    @asynccontextmanager
-    async def room(self, account: ObjectId, wanted: int) -> AsyncIterator[int]:
-        """Hold room for documents while they are written, and tell for how many: as many as are wanted, if possible."""
-        usage = self._usages.get(account)
+    def room(self, account: ObjectId, wanted: int) -> _Room:
+        """Hold room for documents while an `async with` block writes them.
+
+        Entering it returns for how many: as many as are wanted, if possible.
+        """
+        return _Room(self, account, wanted, required=False)
+
+    async def acquire(self, account: ObjectId, usage: _Usage, wanted: int) -> int:
+        """Take room for documents, and return for how many; give it back with `usage.release`."""
         if usage.allowance >= wanted and time.monotonic() < usage.expires:
             usage.allowance -= wanted
             usage.writing += wanted
-            granted = wanted
-        else:
-            async with self._locks.hold(account):
-                granted = await self._grant(account, usage, wanted)
-        try:
-            yield granted
-        finally:
-            usage.release(granted)
+            return wanted
+        async with self._locks.hold(account):
+            return await self._grant(account, usage, wanted)
 
     async def _grant(self, account: ObjectId, usage: _Usage, wanted: int) -> int:
         if usage.allowance < wanted or time.monotonic() >= usage.expires:
@@ -207,6 +203,37 @@ class DocumentQuota:
         usage.counted = await self._count(account)
         usage.since = stamp
         return self.limit - usage.counted - writing
+
+
+class _Room:
+    """A block that holds room for documents. A class: to enter one costs a fraction of what `asynccontextmanager` does.
+
+    Args:
+        quota: The quota.
+        account: The account.
+        wanted: For how many documents.
+        required: Whether less than that is an error.
+    """
+
+    __slots__ = ("_account", "_granted", "_quota", "_required", "_usage", "_wanted")
+
+    def __init__(self, quota: DocumentQuota, account: ObjectId, wanted: int, *, required: bool) -> None:
+        self._quota = quota
+        self._account = account
+        self._wanted = wanted
+        self._required = required
+        self._usage = quota.usages.get(account)
+        self._granted = 0
+
+    async def __aenter__(self) -> int:
+        self._granted = await self._quota.acquire(self._account, self._usage, self._wanted)
+        if self._required and self._granted < self._wanted:
+            self._usage.release(self._granted)
+            raise QuotaExceeded(self._quota.kind, self._quota.limit)
+        return self._granted
+
+    async def __aexit__(self, *error: object) -> None:
+        self._usage.release(self._granted)
 
 
 class _TagUsage:
@@ -247,22 +274,14 @@ class TagQuota:
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
         self._remembered = 0
 
-    @asynccontextmanager
-    async def writing(self, account: ObjectId, *, patient: bool = False) -> AsyncIterator[TagReservation]:
-        """Hold room for tags while todos are written.
+    def writing(self, account: ObjectId, *, patient: bool = False) -> TagReservation:
+        """Hold room for tags while a `with` block writes todos.
 
         Args:
             account: The account.
             patient: Whether to wait for as long as it takes where the account has to be counted.
         """
-        usage = self._usages.get(account)
-        reserved: set[str] = set()
-        usage.writing.append(reserved)
-        try:
-            yield TagReservation(self, account, usage, reserved, None if patient else _TAGS_SECONDS)
-        finally:
-            # by identity: equal sets are others'
-            usage.writing[:] = [tags for tags in usage.writing if tags is not reserved]
+        return TagReservation(self, account, self._usages.get(account), None if patient else _TAGS_SECONDS)
 
     async def reserve(self, account: ObjectId, usage: _TagUsage, unknown: set[str], seconds: float | None) -> None:
         """Add tags to those that are known, if there is room for them.
@@ -305,14 +324,20 @@ class TagQuota:
 class TagReservation:
     """Room for the tags of what one call writes. See `TagQuota.writing`."""
 
-    def __init__(
-        self, quota: TagQuota, account: ObjectId, usage: _TagUsage, reserved: set[str], seconds: float | None
-    ) -> None:
+    def __init__(self, quota: TagQuota, account: ObjectId, usage: _TagUsage, seconds: float | None) -> None:
         self._quota = quota
         self._account = account
         self._usage = usage
-        self._reserved = reserved
+        self._reserved: set[str] = set()
         self._seconds = seconds
+
+    def __enter__(self) -> Self:
+        self._usage.writing.append(self._reserved)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # by identity: equal sets are others'
+        self._usage.writing[:] = [tags for tags in self._usage.writing if tags is not self._reserved]
 
     async def add(self, tags: Iterable[str]) -> None:
         """Hold room for tags, unless they are in use.
