@@ -88,9 +88,10 @@ class _Usage:
         allowance: How many more may be written without counting.
         expires: When the allowance ends, by the monotonic clock.
         writing: How many are being written.
+        counting: Set when the count that is under way has ended; None where there is none.
     """
 
-    __slots__ = ("_waiting", "allowance", "counted", "expires", "since", "writing")
+    __slots__ = ("_waiting", "allowance", "counted", "counting", "expires", "since", "writing")
 
     def __init__(self) -> None:
         self.counted = 0
@@ -98,11 +99,20 @@ class _Usage:
         self.allowance = 0
         self.expires = 0.0
         self.writing = 0
+        self.counting: asyncio.Event | None = None
         self._waiting: asyncio.Event | None = None
 
     @property
     def idle(self) -> bool:
         return not self.writing
+
+    def take(self, number: int) -> bool:
+        """Take from the allowance, and return whether it had as much."""
+        if self.allowance < number or time.monotonic() >= self.expires:
+            return False
+        self.allowance -= number
+        self.writing += number
+        return True
 
     def release(self, number: int) -> None:
         self.writing -= number
@@ -164,27 +174,34 @@ class DocumentQuota:
 
     async def acquire(self, account: ObjectId, usage: _Usage, wanted: int) -> int:
         """Take room for documents, and return for how many; give it back with `usage.release`."""
-        if usage.allowance >= wanted and time.monotonic() < usage.expires:
-            usage.allowance -= wanted
-            usage.writing += wanted
+        if usage.take(wanted):
             return wanted
+        if usage.counting is not None:
+            # all who wait go on at once, so that a store can write their documents in one call
+            await usage.counting.wait()
+            if usage.take(wanted):
+                return wanted
         async with self._locks.hold(account):
-            return await self._grant(account, usage, wanted)
+            if usage.take(wanted):
+                return wanted
+            usage.counting = asyncio.Event()
+            try:
+                return await self._grant(account, usage, wanted)
+            finally:
+                usage.counting.set()
+                usage.counting = None
 
     async def _grant(self, account: ObjectId, usage: _Usage, wanted: int) -> int:
-        if usage.allowance < wanted or time.monotonic() >= usage.expires:
-            # nothing else is granted until this has counted
-            usage.allowance = 0
+        """Count, and return for how many documents there is room."""
+        # nothing else is granted until this has counted
+        usage.allowance = 0
+        left = await self._left(account, usage, wanted)
+        if left < wanted and usage.writing:
+            await usage.wait_until_idle()
             left = await self._left(account, usage, wanted)
-            if left < wanted and usage.writing:
-                await usage.wait_until_idle()
-                left = await self._left(account, usage, wanted)
-            granted = max(0, min(wanted, left))
-            usage.allowance = max(0, min((left - granted) // _SHARE_OF_ROOM, self.limit // _SHARE_OF_QUOTA))
-            usage.expires = time.monotonic() + (_LONG_SECONDS if left >= self.limit / 2 else _SHORT_SECONDS)
-        else:
-            granted = wanted
-            usage.allowance -= wanted
+        granted = max(0, min(wanted, left))
+        usage.allowance = max(0, min((left - granted) // _SHARE_OF_ROOM, self.limit // _SHARE_OF_QUOTA))
+        usage.expires = time.monotonic() + (_LONG_SECONDS if left >= self.limit / 2 else _SHORT_SECONDS)
         usage.writing += granted
         return granted
 
