@@ -23,9 +23,12 @@ class Requests:
         self.let_go = asyncio.Event()
 
     async def serve(self, number: int, key: str = "user:a") -> None:
-        async with self.limit.slot(key):
+        await self.limit.enter(key)
+        try:
             self.served.append(number)
             await self.let_go.wait()
+        finally:
+            self.limit.leave(key)
 
 
 async def settle() -> None:

@@ -281,7 +281,7 @@ class Sessions:
         Raises:
             Unauthenticated: the token is not ours, altered or expired, or its session is known to have ended.
         """
-        moment = now().timestamp()
+        moment = time.time()
         caller = self._verified.get(text)
         if caller is None or caller.expires <= moment:
             self._verified.pop(text, None)

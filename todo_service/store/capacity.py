@@ -28,6 +28,7 @@ _OTHER_BYTES: Final = 27
 since a copy may bring another."""
 _FRAME_BYTES: Final = 3
 """The tag and the terminator of a text in an index."""
+_TEXT: Final = (str, bytes)
 _FIXED_SIZE: Final = (int, float, NoneType, datetime, ObjectId, Timestamp)
 
 
@@ -73,8 +74,10 @@ def check_indexed(model: type[Model], document: Mapping[str, Any]) -> None:
             elements: Iterable[Any] = value
         else:
             elements = (value,)
-        if any(_is_longer(element, limit) for element in elements):
-            raise UnsupportedExpression(f"a text in {key} of {model.__name__} is longer than {limit} bytes")
+        for element in elements:
+            # most are shorter than that in any encoding
+            if isinstance(element, _TEXT) and len(element) * 4 > limit and _is_longer(element, limit):
+                raise UnsupportedExpression(f"a text in {key} of {model.__name__} is longer than {limit} bytes")
 
 
 @cache
@@ -95,9 +98,7 @@ def text_limits(model: type[Model]) -> Mapping[str, int]:
     return limits
 
 
-def _is_longer(value: Any, limit: int) -> bool:
-    if not isinstance(value, str | bytes) or len(value) * 4 <= limit:
-        return False
+def _is_longer(value: str | bytes, limit: int) -> bool:
     if isinstance(value, bytes):
         return len(value) + value.count(b"\x00") > limit
     return len(value) > limit or len(value.encode(errors="replace")) + value.count("\x00") > limit

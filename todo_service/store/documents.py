@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -171,6 +171,14 @@ def result_of(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
     if into is None:
         return model.model_validate_doc(decode(raw))
     return _converted(raw, into) if len(raw) <= _REMEMBERED_BYTES else _convert(raw, into)  # type: ignore[arg-type]
+
+
+def converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:
+    """Return a function that converts as `result_of` does, for many documents."""
+    if into is None:
+        return lambda raw: result_of(raw, model, into)
+    kind: Any = into
+    return lambda raw: _converted(raw, kind) if len(raw) <= _REMEMBERED_BYTES else _convert(raw, kind)
 
 
 def _convert(raw: bytes, into: type[Any]) -> Any:

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import lmdb
 import structlog
@@ -51,6 +52,7 @@ from todo_service.store.damage import is_damaged
 from todo_service.store.document_writes import change_document, insert_document, remove_document, write_document
 from todo_service.store.documents import (
     changed_keys,
+    converter,
     decode,
     dump,
     identity_first,
@@ -199,8 +201,8 @@ class EmbeddedStore(DocumentStore):
     ) -> Found[Any]:
         """See `DocumentStore.find`."""
         walk = self._walk(model, normalise(where), sort)
-        raws = await self._take(partial(_until_bytes, walk.documents, max_bytes), limit, walk.leading)
-        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), walk.leading)
+        raws = await self._take(walk.documents, limit, walk.leading, max_bytes)
+        found = await self._scans.convert(raws, converter(model, into), walk.leading)
         truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
         return Found(found, truncated=truncated)
 
@@ -368,15 +370,27 @@ class EmbeddedStore(DocumentStore):
         return Walk(chosen, collection.documents, collection.database_of(chosen.declared.name))
 
     async def _take(
-        self, walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], limit: int | None, key: Hashable
+        self,
+        walk: Callable[[lmdb.Transaction], Iterator[bytes | None]],
+        limit: int | None,
+        key: Hashable,
+        max_bytes: int | None = None,
     ) -> list[bytes]:
-        """Take what a walk finds, as of one moment: at once where it is found soon, else anew in a thread."""
+        """Take what a walk finds, as of one moment: at once where it is found soon, else anew in a thread.
+
+        Args:
+            walk: The walk.
+            limit: How many it finds at most.
+            key: As in `Scans.run`.
+            max_bytes: The size with which it ends.
+        """
         self._opened()
+        most = _Most(limit, max_bytes)
         begun = await self._scans.begin()
-        found = await self._read(lambda transaction: _take_until(begun + INLINE_SECONDS, walk(transaction), limit))
+        found = await self._read(lambda transaction: _take_until(begun + INLINE_SECONDS, walk(transaction), most))
         self._scans.end(begun)
         if found is None:
-            found = await self._scans.run(partial(_take_all, self._opened(), walk, limit), key)
+            found = await self._scans.run(partial(_take_all, self._opened(), walk, most), key)
         return found
 
     def _insert_some(
@@ -456,30 +470,25 @@ class EmbeddedStore(DocumentStore):
                     await self.delete(model, {index.keys[0]: {"$lt": deadline}})
 
 
-def _until_bytes(
-    walk: Callable[[lmdb.Transaction], Iterator[bytes | None]], max_bytes: int | None, transaction: lmdb.Transaction
-) -> Iterator[bytes | None]:
-    """Yield what a walk yields, up to the document with which a size is reached."""
-    if max_bytes is None:
-        yield from walk(transaction)
-        return
-    size = 0
-    for step in walk(transaction):
-        yield step
-        size += 0 if step is None else len(step)
-        if size >= max_bytes:
-            return
+class _Most(NamedTuple):
+    """How much a walk is to find: so many, or up to the one with which so many bytes are reached; None is any."""
+
+    number: int | None
+    size: int | None
 
 
-def _take_until(deadline: float, steps: Iterator[bytes | None], limit: int | None) -> list[bytes] | None:
-    """Take what steps find, up to the limit; None where the deadline comes first (`time.perf_counter`)."""
+def _take_until(deadline: float, steps: Iterator[bytes | None], most: _Most) -> list[bytes] | None:
+    """Take what steps find, or return None where the deadline comes first (`time.perf_counter`)."""
     found: list[bytes] = []
-    if limit is not None and limit < 1:
+    number, size = most
+    if number is not None and number < 1:
         return found
+    left = inf if size is None else size
     for step in steps:
         if step is not None:
             found.append(step)
-            if len(found) == limit:
+            left -= len(step)
+            if left <= 0 or len(found) == number:
                 return found
         if time.perf_counter() >= deadline:
             return None
@@ -489,7 +498,7 @@ def _take_until(deadline: float, steps: Iterator[bytes | None], limit: int | Non
 def _take_all(
     environment: Environment,
     walk: Callable[[lmdb.Transaction], Iterator[bytes | None]],
-    limit: int | None,
+    most: _Most,
     scan: Scan,
 ) -> list[bytes]:
     """Take what a walk finds, in a thread; begin anew after the map has changed its size, which waits for it.
@@ -500,6 +509,7 @@ def _take_all(
     """
     while True:
         found: list[bytes] = []
+        left = inf if most.size is None else most.size
         with environment.reading() as transaction:
             for step in walk(transaction):
                 scan.check()
@@ -507,7 +517,8 @@ def _take_all(
                     break
                 if step is not None:
                     found.append(step)
-                    if len(found) == limit:
+                    left -= len(step)
+                    if left <= 0 or len(found) == most.number:
                         return found
             else:
                 return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice, product, takewhile
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -141,7 +141,7 @@ class Walk:
         """Yield the id of each document that matches, in any order, and None for each look at one that does not."""
         if self._residual is None and not self._repeating:
             for part in self._ranges:
-                yield from (identity for _, identity in self._entries(transaction, part))
+                yield from map(itemgetter(1), self._entries(transaction, part))
             return
         for identity in self._walk(transaction):
             matches = identity is not None and self._read(transaction, identity) is not None
@@ -161,6 +161,10 @@ class Walk:
 
     def documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the BSON of each document that matches, and None for each that was looked at and does not."""
+        if self._residual is None:
+            for identity in self._walk(transaction):
+                yield None if identity is None else transaction.get(identity, db=self._documents)
+            return
         for identity in self._walk(transaction):
             yield None if identity is None else self._read(transaction, identity)
 
@@ -170,20 +174,14 @@ class Walk:
         return raw if self._residual is None or self._residual(look(raw)) else None
 
     def _walk(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
-        """Yield ids in order, and None for each entry of a document that came before."""
+        """Return ids in order, and None for each entry of a document that came before."""
         if len(self._ranges) == 1:
-            steps = (identity for _, identity in self._entries(transaction, self._ranges[0]))
+            entries = self._entries(transaction, self._ranges[0])
         else:
             walks = [self._walk_range(transaction, part) for part in self._ranges]
-            merged = heapq.merge(*walks, key=itemgetter(0), reverse=self._plan.descending)
-            steps = (identity for _, identity in merged)
-        if not self._repeating:
-            yield from steps
-            return
-        seen: set[bytes] = set()
-        for identity in steps:
-            yield None if identity in seen else identity
-            seen.add(identity)
+            entries = heapq.merge(*walks, key=itemgetter(0), reverse=self._plan.descending)
+        identities = map(itemgetter(1), entries)
+        return _first_times(identities) if self._repeating else identities
 
     def _walk_range(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
         """Yield what a range holds, in order, each with its key after the prefix, by which ranges are merged."""
@@ -214,6 +212,14 @@ class PrimaryWalk(Walk):
         start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
         for identity, _ in self._between(transaction.cursor(self._documents), start, end):
             yield tag + identity, identity
+
+
+def _first_times(identities: Iterable[bytes]) -> Iterator[bytes | None]:
+    """Yield each id where it comes first, and None where it comes again."""
+    seen: set[bytes] = set()
+    for identity in identities:
+        yield None if identity in seen else identity
+        seen.add(identity)
 
 
 def clash(

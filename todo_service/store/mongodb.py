@@ -58,6 +58,7 @@ from todo_service.store.documents import (
     PLAIN,
     RAW,
     changed_keys,
+    converter,
     decode,
     dump,
     encode,
@@ -242,7 +243,7 @@ class MongoDBStore(DocumentStore):
         raws = [document.raw for document in documents]
         del documents
         truncated = max_bytes is not None and _truncate(raws, max_bytes) and len(raws) < limit
-        found = await self._scans.convert(raws, lambda raw: result_of(raw, model, into), leading_value(chosen))
+        found = await self._scans.convert(raws, converter(model, into), leading_value(chosen))
         return Found(found, truncated=truncated)
 
     async def update(
@@ -533,6 +534,8 @@ class _MongoDBSnapshot(Snapshot):
 
 def _truncate(raws: list[bytes], max_bytes: int) -> bool:
     """Drop the documents after the one with which a size is reached, and tell whether it is."""
+    if sum(map(len, raws)) < max_bytes:
+        return False
     size = 0
     for number, raw in enumerate(raws, 1):
         size += len(raw)

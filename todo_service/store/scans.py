@@ -20,10 +20,12 @@ from todo_service.executors import Budget, BudgetExceededError, Executor, Overlo
 from todo_service.store.base import StoreUnavailable
 
 ResultT = TypeVar("ResultT")
-ItemT = TypeVar("ItemT")
 
 _RUN_SECONDS: Final = 0.001
 _PAUSE_SECONDS: Final = 0.0001
+_FEW: Final = 128
+_FEW_BYTES: Final = 2**17
+"""What is converted without a look at the clock: it takes far less than `INLINE_SECONDS` of the processor."""
 
 
 class Scan:
@@ -102,18 +104,28 @@ class Scans:
         self._spent = 0.0
 
     async def convert(
-        self, items: Sequence[ItemT], convert: Callable[[ItemT], ResultT], key: Hashable = None
+        self, raws: Sequence[bytes], convert: Callable[[bytes], ResultT], key: Hashable = None
     ) -> list[ResultT]:
-        """Convert what was read: the first of it at once, and what takes longer in a thread. Arguments as in `run`."""
-        found: list[ResultT] = []
+        """Convert documents that were read: the first of them at once, and what takes longer in a thread.
+
+        Args:
+            raws: The documents.
+            convert: Converts one.
+            key: As in `run`.
+        """
         begun = await self.begin()
-        for item in items:
-            found.append(convert(item))
+        if len(raws) <= _FEW and sum(map(len, raws)) <= _FEW_BYTES:
+            found = list(map(convert, raws))
+            self.end(begun)
+            return found
+        found = []
+        for raw in raws:
+            found.append(convert(raw))
             if time.perf_counter() - begun >= INLINE_SECONDS:
                 break
         self.end(begun)
-        if len(found) < len(items):
-            rest = items[len(found) :]
+        if len(found) < len(raws):
+            rest = raws[len(found) :]
             found += await self.run(lambda scan: _convert_all(rest, convert, scan), key)
         return found
 
@@ -135,9 +147,9 @@ class Scans:
                 del self._waiting[key]
 
 
-def _convert_all(items: Sequence[ItemT], convert: Callable[[ItemT], ResultT], scan: Scan) -> list[ResultT]:
+def _convert_all(raws: Sequence[bytes], convert: Callable[[bytes], ResultT], scan: Scan) -> list[ResultT]:
     found = []
-    for item in items:
+    for raw in raws:
         scan.check()
-        found.append(convert(item))
+        found.append(convert(raw))
     return found

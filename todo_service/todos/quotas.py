@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from bson import Timestamp
 from odmantic import ObjectId
@@ -91,9 +90,10 @@ class _Usage:
         allowance: How many more may be written without counting.
         expires: When the allowance ends, by the monotonic clock.
         writing: How many are being written.
+        counting: Set when the count that is under way has ended; None where there is none.
     """
 
-    __slots__ = ("_waiting", "allowance", "counted", "expires", "since", "writing")
+    __slots__ = ("_waiting", "allowance", "counted", "counting", "expires", "since", "writing")
 
     def __init__(self) -> None:
         self.counted = 0
@@ -101,11 +101,20 @@ class _Usage:
         self.allowance = 0
         self.expires = 0.0
         self.writing = 0
+        self.counting: asyncio.Event | None = None
         self._waiting: asyncio.Event | None = None
 
     @property
     def idle(self) -> bool:
         return not self.writing
+
+    def take(self, number: int) -> bool:
+        """Take from the allowance, and return whether it had as much."""
+        if self.allowance < number or time.monotonic() >= self.expires:
+            return False
+        self.allowance -= number
+        self.writing += number
+        return True
 
     def release(self, number: int) -> None:
         self.writing -= number
@@ -130,7 +139,9 @@ class DocumentQuota:
         stamp: Returns the stamp up to which everything is visible.
 
     Attributes:
+        kind: As given.
         limit: The quota.
+        usages: What is known of the accounts.
     """
 
     def __init__(
@@ -141,57 +152,59 @@ class DocumentQuota:
         count_since: Callable[[ObjectId, Timestamp, int], Awaitable[int]] | None,
         stamp: Callable[[], Awaitable[Timestamp]],
     ) -> None:
-        self._kind = kind
+        self.kind = kind
         self.limit = limit
         self._count = count
         self._count_since = count_since
         self._stamp = stamp
-        self._usages = _Recent(_Usage)
+        self.usages = _Recent(_Usage)
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
 
-    @asynccontextmanager
-    async def one(self, account: ObjectId) -> AsyncIterator[None]:
-        """Hold room for one document while it is written.
+    def one(self, account: ObjectId) -> _Room:
+        """Hold room for one document while an `async with` block writes it.
 
-        Raises:
-            QuotaExceeded: there is none left.
+        Entering it raises `QuotaExceeded` where there is none left.
         """
-        async with self.room(account, 1) as room:
-            if not room:
-                raise QuotaExceeded(self._kind, self.limit)
-            yield
+        return _Room(self, account, 1, required=True)
 
-    @asynccontextmanager
-    async def room(self, account: ObjectId, wanted: int) -> AsyncIterator[int]:
-        """Hold room for documents while they are written, and tell for how many: as many as are wanted, if possible."""
-        usage = self._usages.get(account)
-        if usage.allowance >= wanted and time.monotonic() < usage.expires:
-            usage.allowance -= wanted
-            usage.writing += wanted
-            granted = wanted
-        else:
-            async with self._locks.hold(account):
-                granted = await self._grant(account, usage, wanted)
-        try:
-            yield granted
-        finally:
-            usage.release(granted)
+    def room(self, account: ObjectId, wanted: int) -> _Room:
+        """Hold room for documents while an `async with` block writes them.
+
+        Entering it returns for how many: as many as are wanted, if possible.
+        """
+        return _Room(self, account, wanted, required=False)
+
+    async def acquire(self, account: ObjectId, usage: _Usage, wanted: int) -> int:
+        """Take room for documents, and return for how many; give it back with `usage.release`."""
+        if usage.take(wanted):
+            return wanted
+        if usage.counting is not None:
+            # all who wait go on at once, so that a store can write their documents in one call
+            await usage.counting.wait()
+            if usage.take(wanted):
+                return wanted
+        async with self._locks.hold(account):
+            if usage.take(wanted):
+                return wanted
+            usage.counting = asyncio.Event()
+            try:
+                return await self._grant(account, usage, wanted)
+            finally:
+                usage.counting.set()
+                usage.counting = None
 
     async def _grant(self, account: ObjectId, usage: _Usage, wanted: int) -> int:
-        if usage.allowance < wanted or time.monotonic() >= usage.expires:
-            # nothing else is granted until this has counted
-            usage.allowance = 0
+        """Count, and return for how many documents there is room."""
+        # nothing else is granted until this has counted
+        usage.allowance = 0
+        left = await self._left(account, usage, wanted)
+        if usage.writing and left < max(wanted, self.limit // _SHARE_IN_TURN):
+            # other processes do not see what is being written here
+            await usage.wait_until_idle()
             left = await self._left(account, usage, wanted)
-            if usage.writing and left < max(wanted, self.limit // _SHARE_IN_TURN):
-                # other processes do not see what is being written here
-                await usage.wait_until_idle()
-                left = await self._left(account, usage, wanted)
-            granted = max(0, min(wanted, left))
-            usage.allowance = max(0, min((left - granted) // _SHARE_OF_ROOM, self.limit // _SHARE_OF_QUOTA))
-            usage.expires = time.monotonic() + (_LONG_SECONDS if left >= self.limit / 2 else _SHORT_SECONDS)
-        else:
-            granted = wanted
-            usage.allowance -= wanted
+        granted = max(0, min(wanted, left))
+        usage.allowance = max(0, min((left - granted) // _SHARE_OF_ROOM, self.limit // _SHARE_OF_QUOTA))
+        usage.expires = time.monotonic() + (_LONG_SECONDS if left >= self.limit / 2 else _SHORT_SECONDS)
         usage.writing += granted
         return granted
 
@@ -210,6 +223,37 @@ class DocumentQuota:
         usage.counted = await self._count(account)
         usage.since = stamp
         return self.limit - usage.counted - writing
+
+
+class _Room:
+    """A block that holds room for documents. A class: to enter one costs a fraction of what `asynccontextmanager` does.
+
+    Args:
+        quota: The quota.
+        account: The account.
+        wanted: For how many documents.
+        required: Whether less than that is an error.
+    """
+
+    __slots__ = ("_account", "_granted", "_quota", "_required", "_usage", "_wanted")
+
+    def __init__(self, quota: DocumentQuota, account: ObjectId, wanted: int, *, required: bool) -> None:
+        self._quota = quota
+        self._account = account
+        self._wanted = wanted
+        self._required = required
+        self._usage = quota.usages.get(account)
+        self._granted = 0
+
+    async def __aenter__(self) -> int:
+        self._granted = await self._quota.acquire(self._account, self._usage, self._wanted)
+        if self._required and self._granted < self._wanted:
+            self._usage.release(self._granted)
+            raise QuotaExceeded(self._quota.kind, self._quota.limit)
+        return self._granted
+
+    async def __aexit__(self, *error: object) -> None:
+        self._usage.release(self._granted)
 
 
 class _TagUsage:
@@ -250,22 +294,14 @@ class TagQuota:
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
         self._remembered = 0
 
-    @asynccontextmanager
-    async def writing(self, account: ObjectId, *, patient: bool = False) -> AsyncIterator[TagReservation]:
-        """Hold room for tags while todos are written.
+    def writing(self, account: ObjectId, *, patient: bool = False) -> TagReservation:
+        """Hold room for tags while a `with` block writes todos.
 
         Args:
             account: The account.
             patient: Whether to wait for as long as it takes where the account has to be counted.
         """
-        usage = self._usages.get(account)
-        reserved: set[str] = set()
-        usage.writing.append(reserved)
-        try:
-            yield TagReservation(self, account, usage, reserved, None if patient else _TAGS_SECONDS)
-        finally:
-            # by identity: equal sets are others'
-            usage.writing[:] = [tags for tags in usage.writing if tags is not reserved]
+        return TagReservation(self, account, self._usages.get(account), None if patient else _TAGS_SECONDS)
 
     async def reserve(self, account: ObjectId, usage: _TagUsage, unknown: set[str], seconds: float | None) -> None:
         """Add tags to those that are known, if there is room for them.
@@ -308,14 +344,20 @@ class TagQuota:
 class TagReservation:
     """Room for the tags of what one call writes. See `TagQuota.writing`."""
 
-    def __init__(
-        self, quota: TagQuota, account: ObjectId, usage: _TagUsage, reserved: set[str], seconds: float | None
-    ) -> None:
+    def __init__(self, quota: TagQuota, account: ObjectId, usage: _TagUsage, seconds: float | None) -> None:
         self._quota = quota
         self._account = account
         self._usage = usage
-        self._reserved = reserved
+        self._reserved: set[str] = set()
         self._seconds = seconds
+
+    def __enter__(self) -> Self:
+        self._usage.writing.append(self._reserved)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # by identity: equal sets are others'
+        self._usage.writing[:] = [tags for tags in self._usage.writing if tags is not self._reserved]
 
     async def add(self, tags: Iterable[str]) -> None:
         """Hold room for tags, unless they are in use.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -109,8 +109,10 @@ class Todos:
         document = self._document(todo, identity or ObjectId(), now())
         await self._check_fires(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
-        async with self._quotas.todos.one(self._owner), self._tags_reserved(document.tags):
-            await self._store.insert(document)
+        async with self._quotas.todos.one(self._owner):
+            with self._quotas.tags.writing(self._owner) as tags:
+                await tags.add(document.tags)
+                await self._store.insert(document)
         self.shared.counting.count_later(self._owner, document.id, document.updated_at)
         return await self._settle_list(dto.Todo.of(document))
 
@@ -182,24 +184,22 @@ class Todos:
         answers: list[Invalid | None] = []
         documents: list[Todo] = []
         wanted = sum(isinstance(result, Todo) for result in results)
-        async with (
-            self._quotas.todos.room(self._owner, wanted) as room,
-            self._quotas.tags.writing(self._owner, patient=True) as tags,
-        ):
-            for result in results:
-                if isinstance(result, Invalid):
-                    answers.append(result)
-                    continue
-                try:
-                    if len(documents) == room:
-                        raise QuotaExceeded("todos", self._quotas.todos.limit)
-                    await tags.add(result.tags)
-                except QuotaExceeded as error:
-                    answers.append(Invalid([Fault("", str(error))]))
-                else:
-                    documents.append(result)
-                    answers.append(None)
-            await self._insert_all(documents)
+        async with self._quotas.todos.room(self._owner, wanted) as room:
+            with self._quotas.tags.writing(self._owner, patient=True) as tags:
+                for result in results:
+                    if isinstance(result, Invalid):
+                        answers.append(result)
+                        continue
+                    try:
+                        if len(documents) == room:
+                            raise QuotaExceeded("todos", self._quotas.todos.limit)
+                        await tags.add(result.tags)
+                    except QuotaExceeded as error:
+                        answers.append(Invalid([Fault("", str(error))]))
+                    else:
+                        documents.append(result)
+                        answers.append(None)
+                await self._insert_all(documents)
         return answers
 
     async def _insert_all(self, documents: Sequence[Todo]) -> None:
@@ -477,24 +477,11 @@ class Todos:
             changes["applied_change_ids"] = _remember(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         new_tags = set(changes.get("tags", ())) - set(todo.tags)
-        async with self._tags_reserved(new_tags):
+        with self._quotas.tags.writing(self._owner) as tags:
+            await tags.add(new_tags)
             return await self._store.update(
                 Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
             )
-
-    @contextlib.asynccontextmanager
-    async def _tags_reserved(self, tags: Collection[str]) -> AsyncIterator[None]:
-        """Hold room for tags while a todo is written.
-
-        Raises:
-            QuotaExceeded: there is none left.
-        """
-        if not tags:
-            yield
-            return
-        async with self._quotas.tags.writing(self._owner) as reservation:
-            await reservation.add(tags)
-            yield
 
     def _this(self, todo_id: str) -> list[Condition]:
         if not is_id(todo_id):

@@ -12,6 +12,8 @@ from todo_service.text import has_long_run_of_marks, is_mark
 
 SORT_KEY_BYTES: Final = 400
 _WORD_BYTES: Final = 200
+_UNCUT_LENGTH: Final = min(SEARCHED_WORD_LENGTH, _WORD_BYTES // 4)
+"""Words of this length or less are never cut: a character takes 4 bytes at most."""
 _WORD: Final = re.compile(r"[^\W_]+")
 
 
@@ -43,8 +45,12 @@ def words_of(*texts: str) -> list[str]:
         The first `SEARCHED_WORDS` different words, each cut to `SEARCHED_WORD_LENGTH` characters, and to what the
         index of the store has room for.
     """
-    words = (word[:SEARCHED_WORD_LENGTH] for text in texts for word in _WORD.findall(fold(text)))
-    return list(islice(dict.fromkeys(_cut(word, _WORD_BYTES) for word in words), SEARCHED_WORDS))
+    words = dict.fromkeys(
+        word if len(word) <= _UNCUT_LENGTH else _cut(word[:SEARCHED_WORD_LENGTH], _WORD_BYTES)
+        for text in texts
+        for word in _WORD.findall(fold(text))
+    )
+    return list(islice(words, SEARCHED_WORDS))
 
 
 def _cut(text: str, limit: int) -> str:

@@ -64,8 +64,11 @@ class AuthenticationMiddleware:
             return
         key = address_key(scope, options.get(BUCKET, "address"))
         await self._limits.hit(policy, key, response_headers(scope))
-        async with self._concurrency.slot(key):
+        await self._concurrency.enter(key)
+        try:
             await self._app(scope, receive, send)
+        finally:
+            self._concurrency.leave(key)
 
     async def _serve_caller(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         options = scope["route_handler"].opt
@@ -74,9 +77,10 @@ class AuthenticationMiddleware:
         key = f"user:{caller.user_id}"
         reservation = Reservation(self._limits, headers)
         await reservation.take(options.get(LIMIT, "api"), key)
-        async with self._concurrency.slot(key):
+        await self._concurrency.enter(key)
+        try:
             try:
-                caller = await self._credentials.authenticate(token)
+                await self._credentials.require_alive(caller, token)
             except Unauthenticated:
                 # whoever holds the token of a session that has ended does not use up the requests of the account
                 await reservation.give_back()
@@ -85,6 +89,8 @@ class AuthenticationMiddleware:
             scope["user"] = caller
             _require_scope(caller, scope["method"], options)
             await self._app(scope, receive, send)
+        finally:
+            self._concurrency.leave(key)
 
     async def _identify(self, scope: Scope, headers: dict[str, str]) -> tuple[str, Caller]:
         """Return the token of a request, and who it was issued to; a bad one is counted by the address.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
 
 from todo_service.bounds import CONCURRENT_REQUESTS, WAITING_REQUESTS, WAITING_SECONDS
 from todo_service.web.problems import ProblemError
@@ -28,7 +27,7 @@ class ConcurrencyLimit:
         seconds: float = WAITING_SECONDS,
     ) -> None:
         self._running = running
-        self._capacity = running + waiting
+        self._waiting = waiting
         self._seconds = seconds
         self._clients: dict[str, _Client] = {}
 
@@ -36,9 +35,8 @@ class ConcurrencyLimit:
         """Return how many clients have a request that is served or waits."""
         return len(self._clients)
 
-    @asynccontextmanager
-    async def slot(self, key: str) -> AsyncIterator[None]:
-        """Serve a request when it is its turn.
+    async def enter(self, key: str) -> None:
+        """Return when it is a request's turn to be served; call `leave` when it has been.
 
         Args:
             key: The client, as the rate limits count it.
@@ -48,40 +46,50 @@ class ConcurrencyLimit:
         """
         client = self._clients.get(key)
         if client is None:
-            client = self._clients[key] = _Client(self._running)
-        if client.admitted >= self._capacity:
+            client = self._clients[key] = _Client()
+        if client.running < self._running:
+            client.running += 1  # nobody waits, for a turn that ends goes to who waits
+        elif len(client.waiting) < self._waiting:
+            await self._wait(key, client)
+        else:
             raise _too_many()
-        client.admitted += 1
-        try:
-            await self._wait(client.turn)
-            try:
-                yield
-            finally:
-                client.turn.release()
-        finally:
-            client.admitted -= 1
-            if not client.admitted:
-                del self._clients[key]
 
-    async def _wait(self, turn: asyncio.Semaphore) -> None:
-        if not turn.locked():
-            await turn.acquire()
-            return
+    def leave(self, key: str) -> None:
+        """Hand the turn of a request that has been served to the first that waits."""
+        client = self._clients[key]
+        while client.waiting:
+            turn = client.waiting.popleft()
+            if not turn.done():  # else the request was cancelled just now
+                turn.set_result(None)
+                return
+        client.running -= 1
+        if not client.running:
+            del self._clients[key]
+
+    async def _wait(self, key: str, client: _Client) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        client.waiting.append(turn)
         try:
             async with asyncio.timeout(self._seconds):
-                await turn.acquire()
-        except TimeoutError:
-            raise _too_many() from None
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.leave(key)  # the turn came in the same moment
+            elif turn in client.waiting:
+                client.waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise _too_many() from None
+            raise
 
 
 class _Client:
-    """One client's requests."""
+    """One client's requests: how many are served, and the turns of those that wait."""
 
-    __slots__ = ("admitted", "turn")
+    __slots__ = ("running", "waiting")
 
-    def __init__(self, running: int) -> None:
-        self.admitted = 0
-        self.turn = asyncio.Semaphore(running)
+    def __init__(self) -> None:
+        self.running = 0
+        self.waiting: deque[asyncio.Future[None]] = deque()
 
 
 def _too_many() -> ProblemError:
