@@ -83,7 +83,7 @@ class AuthenticationMiddleware:
             except Unauthenticated:
                 await self._limits.hit("api", address_key(scope), headers)
                 raise
-            scope["user"] = caller
+            scope["user"], scope["auth"] = caller, token
             _require_scope(caller, scope["method"], options)
             await self._app(scope, receive, send)
         finally:
