@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Self
 
 from todo_service.bounds import WRITE_ATTEMPTS
 from todo_service.errors import Busy
@@ -18,8 +17,10 @@ _FIRST_PAUSE_SECONDS: Final = 0.001
 _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
-async def attempts(most: int = WRITE_ATTEMPTS) -> AsyncIterator[int]:
-    """Yield the number of each attempt to write a document, with a random pause before each but the first two.
+class Attempts:
+    """The numbers of the attempts to write a document, with a random pause before each but the first two.
+
+    A class, for a generator that is left before its end has to be closed by a task of its own.
 
     Args:
         most: How many attempts.
@@ -27,10 +28,21 @@ async def attempts(most: int = WRITE_ATTEMPTS) -> AsyncIterator[int]:
     Raises:
         Busy: every attempt has failed.
     """
-    pause = _FIRST_PAUSE_SECONDS
-    for number in range(most):
+
+    def __init__(self, most: int = WRITE_ATTEMPTS) -> None:
+        self._most = most
+        self._made = 0
+        self._pause = _FIRST_PAUSE_SECONDS
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> int:
+        number = self._made
+        if number >= self._most:
+            raise Busy("others change this document all the time")
         if number > 1:
-            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # no secret
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        yield number
-    raise Busy("others change this document all the time")
+            await asyncio.sleep(random.uniform(0, self._pause))  # noqa: S311  # no secret
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        self._made += 1
+        return number

@@ -13,7 +13,7 @@ import pytest
 from tests.people import Person
 from tests.serving import running_service
 from todo_service.errors import Busy
-from todo_service.optimistic import attempts
+from todo_service.optimistic import Attempts
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ async def test_attempts_end_by_an_error() -> None:
     numbers: list[int] = []
 
     async def try_in_vain() -> None:
-        async for number in attempts(4):
+        async for number in Attempts(4):
             numbers.append(number)  # noqa: PERF401  # what was tried before the error counts
 
     with pytest.raises(Busy):

@@ -68,6 +68,8 @@ def check_indexed(model: type[Model], document: Mapping[str, Any]) -> None:
     """
     for key, limit in text_limits(model).items():
         value = document.get(key)
+        if type(value) in _FIXED_SIZE:
+            continue
         if type(value) is list:
             if len(value) > INDEXED_ELEMENTS:
                 raise UnsupportedExpression(f"{key} of {model.__name__} has more than {INDEXED_ELEMENTS} elements")

@@ -13,7 +13,7 @@ from odmantic.query import asc
 
 from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
 from todo_service.errors import Fault, Gone, Invalid, NotFound, Stale
-from todo_service.optimistic import attempts
+from todo_service.optimistic import Attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.text import trim
 from todo_service.timestamps import now
@@ -119,7 +119,7 @@ class Lists:
         """
         fields = _checked({name: getattr(patch, name) for name in patch.__struct_fields__})
         async with self._shared.locks.hold(list_id):
-            async for _ in attempts():
+            async for _ in Attempts():
                 found = await self._found(list_id)
                 if versions is not None and found.version not in versions:
                     raise Stale
@@ -131,7 +131,7 @@ class Lists:
                 )
                 if changed is not None:
                     return dto.List.of(changed)
-        raise AssertionError  # `attempts` ends by an error
+        raise AssertionError  # `Attempts` ends by an error
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them too.

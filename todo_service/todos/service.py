@@ -15,7 +15,7 @@ from odmantic import ObjectId
 from todo_service.bounds import APPLIED_CHANGES, PAGE_BYTES
 from todo_service.errors import Fault, Gone, Invalid, NotFound, QuotaExceeded, Stale
 from todo_service.executors import Budget, Executor
-from todo_service.optimistic import attempts
+from todo_service.optimistic import Attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
 from todo_service.timestamps import is_kept, now
 from todo_service.todos import counts, dto
@@ -381,7 +381,7 @@ class Todos:
         """
         emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "completed_at": None}
         async with self.shared.locks.hold(todo_id):
-            async for _ in attempts():
+            async for _ in Attempts():
                 todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
                 if todo is None:
                     if await self._was_deleted_by(todo_id, change_id):
@@ -445,7 +445,7 @@ class Todos:
     ) -> dto.Todo:
         """Change a todo as a rule decides from what it is; a rule that changes nothing leaves its version as it is."""
         async with self.shared.locks.hold(todo_id):
-            async for _ in attempts():
+            async for _ in Attempts():
                 todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
                 if todo is None:
                     raise NotFound("there is no such todo")
@@ -464,7 +464,7 @@ class Todos:
                 # of several writers who read the same version one succeeds; the others look again
                 if changed is not None:
                     return changed
-        raise AssertionError  # `attempts` ends by an error
+        raise AssertionError  # `Attempts` ends by an error
 
     async def _write(
         self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None

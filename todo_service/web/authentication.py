@@ -86,7 +86,7 @@ class AuthenticationMiddleware:
                 await reservation.give_back()
                 await self._limits.hit("api", address_key(scope), headers)
                 raise
-            scope["user"] = caller
+            scope["user"], scope["auth"] = caller, token
             _require_scope(caller, scope["method"], options)
             await self._app(scope, receive, send)
         finally:

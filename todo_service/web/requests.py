@@ -21,7 +21,6 @@ from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
 from todo_service.bounds import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, fault_of
-from todo_service.web.authentication import bearer_token
 from todo_service.web.paging import Cursors
 from todo_service.web.problems import ProblemError, invalid_parameter
 
@@ -52,7 +51,7 @@ class ApiRequest(Request[Caller, None, State]):
         """
         if (caller := self.scope.get("user")) is not None:
             credentials: Credentials = self.app.state.credentials
-            await credentials.require_alive(caller, bearer_token(self.scope))
+            await credentials.require_alive(caller, self.scope["auth"])
 
     async def body(self) -> bytes:
         """Read the body, and check the caller once more before anything is done with it.
