@@ -96,7 +96,7 @@ _NOT_THERE: Final = (26, 27)
 _SHARED_BYTES: Final = 2**16
 """How long a document that is inserted may be to share a call with others."""
 _NEVER: Final = 2**31 - 1
-_LARGE_REPLIES: Final = 3
+_LARGE_REPLIES: Final = 6
 """How many replies of up to 16 MiB are received at a time, where the caller wants no more than a part of them."""
 _STATE: Final = "store_state"
 _NAME_BYTES: Final = 128
