@@ -11,6 +11,7 @@ import pytest
 from tests.cost import assert_grows_linearly, cost, probing
 from tests.serving import Service, running_service
 from tests.test_serving import signed_in
+from todo_service.bounds import QUERY_WORDS
 
 LIMIT = 2**20
 SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)
@@ -191,9 +192,9 @@ def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Cli
 
 
 def test_a_query_of_too_many_words_is_refused(client: httpx.Client) -> None:
-    words = " ".join(f"{number:x}" for number in range(40))
+    words = " ".join(f"{number:x}" for number in range(QUERY_WORDS + 1))
 
     answer = client.get("/v1/todos", params={"q": words})
 
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"detail": "Expected 32 different words at most", "parameter": "q"}]
+    assert answer.json()["errors"] == [{"detail": f"Expected at most {QUERY_WORDS} different words", "parameter": "q"}]

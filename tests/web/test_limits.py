@@ -187,7 +187,10 @@ async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url:
                 for n in range(18)
             )
         )
-        answers = await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(330)))
+        answers = []
+        # a few at a time: where one process is busy for longer than the shared counter may take, it counts by itself
+        for _ in range(11):
+            answers += await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(30)))
 
     assert sorted(answer.status_code for answer in guesses) == [400] * 6 + [429] * 12
     assert sorted(answer.status_code for answer in answers) == [200] * 200 + [429] * 130

@@ -20,7 +20,7 @@ from todo_service.settings import Settings, load_settings
 from todo_service.store.opening import open_store
 from todo_service.web.metrics import METRICS
 
-TOKEN = "a token of the tests"
+TOKEN = "a-token-of-the-tests"
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
