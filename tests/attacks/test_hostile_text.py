@@ -192,7 +192,7 @@ def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Cli
 
 
 def test_a_query_of_too_many_words_is_refused(client: httpx.Client) -> None:
-    words = " ".join(f"{number:x}" for number in range(QUERY_WORDS + 1))
+    words = " ".join(f"{number:02x}" for number in range(QUERY_WORDS + 1))
 
     answer = client.get("/v1/todos", params={"q": words})
 
