@@ -476,7 +476,6 @@ def _failure(status: int) -> Json:
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
     headers += {
         401: ["WWW-Authenticate"],
-        403: ["WWW-Authenticate"],
         405: ["Allow"],
         429: ["Retry-After"],
         503: ["Retry-After"],
@@ -490,9 +489,13 @@ def _failure(status: int) -> Json:
             if name == "invalid-grant":
                 problem.error = "invalid_grant"
             examples[name] = {"summary": kind.title, "value": msgspec.to_builtins(problem)}
+    described = _headers(headers)
+    if status == 403:
+        # only where an API key may not do something
+        described["WWW-Authenticate"] = HEADERS["WWW-Authenticate"] | {"required": False}
     return {
         "description": titles_of(status) + ".",
-        "headers": _headers(headers),
+        "headers": described,
         "content": {MEDIA_TYPE: {"schema": {"$ref": _PREFIX + "Problem"}, "examples": examples}},
     }
 
