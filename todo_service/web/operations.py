@@ -41,7 +41,7 @@ class Health(msgspec.Struct):
 
 
 class Readiness:
-    """Whether the store answers. All who ask within a second share one ping, however many they are.
+    """Whether the store answers. All who ask within a tenth of a second share one ping.
 
     Args:
         store: The store.
@@ -53,7 +53,7 @@ class Readiness:
         self._since = 0.0
 
     async def check(self) -> bool:
-        """Return whether the store answers, or did so at most a second ago."""
+        """Return whether the store answers, or did so within the last tenth of a second."""
         loop = asyncio.get_running_loop()
         if self._ping is None or (self._ping.done() and loop.time() >= self._since + READINESS_SECONDS):
             self._since = loop.time()
