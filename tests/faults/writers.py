@@ -246,8 +246,8 @@ class Writers:
         """Send again what has no answer yet, until it has one."""
         async with asyncio.timeout(_PATIENCE):
             while any(writer.unanswered for writer in self._writers):
-                for writer in self._writers:
-                    await writer.repeat()
+                # side by side: a repeat whose first attempt broke off watches its lease for more than a second
+                await asyncio.gather(*(writer.repeat() for writer in self._writers))
                 await asyncio.sleep(0.1)
 
     async def compare(self, store: str, figures: Figures) -> None:

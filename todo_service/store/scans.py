@@ -9,6 +9,7 @@ the event loop share that time too, so that many at once hold it up no longer th
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -23,6 +24,8 @@ ResultT = TypeVar("ResultT")
 
 _RUN_SECONDS: Final = 0.001
 _PAUSE_SECONDS: Final = 0.0001
+_PAUSE: Final = threading.Event()
+"""Never set. `time.sleep` fails where the clock is set meanwhile and a library stands between it and the system."""
 _FEW: Final = 128
 _FEW_BYTES: Final = 2**17
 """What is converted without a look at the clock: it takes far less than `INLINE_SECONDS` of the processor."""
@@ -48,7 +51,7 @@ class Scan:
         """
         self._budget.check()
         if time.perf_counter() >= self._pause_at:
-            time.sleep(_PAUSE_SECONDS)
+            _PAUSE.wait(_PAUSE_SECONDS)
             self._pause_at = time.perf_counter() + _RUN_SECONDS
 
 
