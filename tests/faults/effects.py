@@ -1,7 +1,7 @@
 """Requests whose effect spans two documents, begun again and again while the service is killed, and what must hold.
 
-Each scenario notes what it was answered. When all is over it repeats every request that had no answer, and adds a line
-to `faults` for each promise that was broken.
+Each scenario records the responses it receives. At the end it repeats every request that received none, and adds a line
+to `faults` for each broken promise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hostile clients in a process of their own, which leaves the processor to the service: `python -m tests.soak.load`."""
+"""Hostile clients, in a separate low-priority process: `python -m tests.soak.load`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where requests begin and end on a connection: what is no head and no body is bounded, ignored, and never believed."""
+"""Request framing: bytes outside heads and bodies are bounded and ignored, and never taken for headers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Leases: one process at a time carries out a request, however long that takes and whatever clocks say.
 
-The holder of a lease renews it while it works, and stops when it could not. A process that finds a lease expired by its
-own clock does not trust that clock alone: it watches the lease for `TAKEOVER_SECONDS`, within which a holder that is
-alive renews it, and takes it only if nothing has changed.
+The holder renews its lease while it works, and stops working when a renewal fails. Clocks differ, so a process that
+sees an expired lease watches it for `TAKEOVER_SECONDS` first. A live holder renews the lease within that time; if
+nobody does, the process takes it over.
 """
 
 from __future__ import annotations

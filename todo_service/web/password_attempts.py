@@ -11,8 +11,8 @@ This is no lock-out weapon: wrong passwords from elsewhere never refuse an owner
 two tries, so the right password is accepted at the first try, however many networks attack. An attacker who shares the
 owner's address can hold up the owner there, and nowhere else.
 
-It is no hole for brute force either: one address has 10 tries a minute for an account, and all addresses together have
-100, then two for each network in a quarter of an hour. In IPv6 that network is a /48 and not a /64, since one customer
+Brute force stays slow: one address has 10 tries a minute for an account, and all addresses together have 100, then two
+for each network in a quarter of an hour. In IPv6 that network is a /48 and not a /64, since one customer
 of a provider may have 65 536 of those.
 
 An account counts by its id, so that its name and its email share a budget; a name that no account has counts by its
