@@ -113,5 +113,5 @@ def running_replica_set(folder: Path, election_milliseconds: int) -> Iterator[Re
     finally:
         for member in members:
             if hasattr(member, "process"):
-                member.resume()
-                member.stop()
+                # a primary that is asked to end waits for half a minute for members that are gone
+                member.kill()
