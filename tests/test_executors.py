@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -83,3 +84,13 @@ async def test_closing_ends_what_runs_and_what_waits(executor: Executor) -> None
     assert isinstance(outcomes[1], Overloaded | BudgetExceededError)
     with pytest.raises(Overloaded):
         await executor.run(lambda _: None)
+
+
+async def test_the_interpreter_switches_threads_often_while_a_task_runs_and_only_then(executor: Executor) -> None:
+    usual = sys.getswitchinterval()
+
+    during = await executor.run(lambda _: sys.getswitchinterval())
+    executor.close()
+
+    assert during <= 0.001 < usual
+    assert sys.getswitchinterval() == usual

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -72,8 +71,6 @@ MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedLi
 SWEEP_SECONDS: Final = 60.0
 _COLLECTED_AFTER: Final = (20_000, 20, 20)
 """How many objects that others may refer to are made before each collection of garbage, by generation (`gc`)."""
-_SWITCH_SECONDS: Final = 0.001
-"""How long a thread of an executor may keep the interpreter from the event loop; Python's default is 5 ms."""
 logger = structlog.get_logger(__name__)
 
 
@@ -248,7 +245,6 @@ def create_app_from_environment() -> ASGIApp:
     settings = load_settings()
     configure_logging(settings)
     return_large_memory()
-    sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(settings, open_store(settings.store_address), _tracing())
     # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
     # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one

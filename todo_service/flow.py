@@ -200,8 +200,9 @@ class Reservation:
 
     def release(self) -> None:
         """Give everything back."""
-        self._budget._give_back(self._size)
-        self._size = 0
+        if self._size:
+            self._budget._give_back(self._size)
+            self._size = 0
 
 
 class UnsentResponses:

@@ -86,9 +86,10 @@ class RequestFraming:
         if self.in_body and self._left is not None:
             return min(len(data), start + self._left)
         end = min(len(data), start + _PART_BYTES)
-        across = (self._last + data[start : start + _OVERLAP]).find(_BLANK_LINE)
-        if across >= 0:
-            return start + across + len(_BLANK_LINE) - len(self._last)
+        if self._last:
+            across = (self._last + data[start : start + _OVERLAP]).find(_BLANK_LINE)
+            if across >= 0:
+                return start + across + len(_BLANK_LINE) - len(self._last)
         found = data.find(_BLANK_LINE, start, end)
         return end if found < 0 else found + len(_BLANK_LINE)
 

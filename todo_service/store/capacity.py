@@ -5,7 +5,7 @@ What one store holds the other can hold too, so that a copy never fails for a do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from types import NoneType
@@ -29,7 +29,7 @@ since a copy may bring another."""
 _FRAME_BYTES: Final = 3
 """The tag and the terminator of a text in an index."""
 _TEXT: Final = (str, bytes)
-_FIXED_SIZE: Final = (int, float, NoneType, datetime, ObjectId, Timestamp)
+_FIXED_SIZE: Final = (int, bool, float, NoneType, datetime, ObjectId, Timestamp)
 
 
 def check_size(model: type[Model], raw: bytes) -> bytes:
@@ -56,30 +56,38 @@ def _check_bytes(model: type[Model], raw: bytes, limit: int) -> bytes:
     return raw
 
 
-def check_indexed(model: type[Model], document: Mapping[str, Any]) -> None:
+def check_indexed(model: type[Model], document: Mapping[str, Any], *, validated: bool = True) -> None:
     """Check that the model's indexes have room for values.
 
     Args:
         model: The model.
         document: Values by key, such as a document or what changes in one; keys may be missing.
+        validated: Whether the model has validated the values, so that only fields declared as text can hold one.
 
     Raises:
         UnsupportedExpression: a text is too long, or a list has too many elements.
     """
-    for key, limit in text_limits(model).items():
+    for key, limit in (declared_text_limits if validated else text_limits)(model).items():
         value = document.get(key)
         if type(value) in _FIXED_SIZE:
             continue
         if type(value) is list:
             if len(value) > INDEXED_ELEMENTS:
                 raise UnsupportedExpression(f"{key} of {model.__name__} has more than {INDEXED_ELEMENTS} elements")
-            elements: Iterable[Any] = value
+            elements: Sequence[Any] = value
         else:
             elements = (value,)
+        if _are_short(elements, limit):
+            continue
         for element in elements:
-            # most are shorter than that in any encoding
-            if isinstance(element, _TEXT) and len(element) * 4 > limit and _is_longer(element, limit):
+            if isinstance(element, _TEXT) and _is_longer(element, limit):
                 raise UnsupportedExpression(f"a text in {key} of {model.__name__} is longer than {limit} bytes")
+
+
+@cache
+def declared_text_limits(model: type[Model]) -> Mapping[str, int]:
+    """Return the limits of `text_limits` for the keys that the model declares as text."""
+    return {key: limit for key, limit in text_limits(model).items() if _may_hold_text(model, key)}
 
 
 @cache
@@ -98,6 +106,14 @@ def text_limits(model: type[Model]) -> Mapping[str, int]:
             limit = share if texts[key] else _OTHER_BYTES - _FRAME_BYTES
             limits[key] = min(limit, limits.get(key, limit))
     return limits
+
+
+def _are_short(values: Sequence[Any], limit: int) -> bool:
+    """Return True if no text among the values can be longer than the limit, in bytes, in any encoding."""
+    try:
+        return max(map(len, values), default=0) * 4 <= limit
+    except TypeError:  # one of them is no text
+        return False
 
 
 def _is_longer(value: str | bytes, limit: int) -> bool:

@@ -116,7 +116,7 @@ def build_indexes(
         transaction.drop(database, delete=False)
         for identity, raw in transaction.cursor(collection.documents):
             document = decode(raw)
-            check_indexed(model, document)
+            check_indexed(model, document, validated=False)
             if index.unique and clash(transaction, index, database, document):
                 raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
             for entry in Entries(document).keys(index):

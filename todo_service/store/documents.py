@@ -119,8 +119,13 @@ def encode(document: Mapping[str, Any]) -> bytes:
     Raises:
         UnsupportedExpression: BSON cannot hold a value of it.
     """
+    return encode_fields({"_id": document["_id"], **document})
+
+
+def encode_fields(fields: Mapping[str, Any]) -> bytes:
+    """Return some fields of a document as BSON. Raises as `encode` does."""
     try:
-        return bson.encode({"_id": document["_id"], **document})
+        return bson.encode(fields)
     except Exception as error:  # besides its own errors, `bson` lets those of numbers, texts and recursion through
         raise UnsupportedExpression(f"a document cannot be stored: {type(error).__name__}") from error
 

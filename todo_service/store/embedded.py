@@ -290,7 +290,7 @@ class EmbeddedStore(DocumentStore):
                 if present is not None and identity_first(present) == raw:
                     continue
                 new = decode(check_loaded(model, raw))
-                check_indexed(model, new)
+                check_indexed(model, new, validated=False)
                 old = None if present is None else decode(present)
                 write_document(transaction, model, collection, old, new, raw)
                 written += 1

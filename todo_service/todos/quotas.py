@@ -60,21 +60,22 @@ class _Recent(Generic[UsageT]):
     def __init__(self, make: Callable[[], UsageT], on_forget: Callable[[UsageT], None] = lambda _: None) -> None:
         self._make = make
         self._on_forget = on_forget
-        self._usages: OrderedDict[ObjectId, UsageT] = OrderedDict()
+        # by the bytes of their ids, which hash faster than the ids
+        self._usages: OrderedDict[bytes, UsageT] = OrderedDict()
 
     def get(self, account: ObjectId) -> UsageT:
-        usage = self._usages.get(account)
+        usage = self._usages.get(account.binary)
         if usage is None:
-            usage = self._usages[account] = self._make()
+            usage = self._usages[account.binary] = self._make()
             if len(self._usages) > _ACCOUNTS:
                 self.forget_oldest(account)
-        self._usages.move_to_end(account)
+        self._usages.move_to_end(account.binary)
         return usage
 
     def forget_oldest(self, but: ObjectId) -> bool:
         """Forget the account that was used least recently; neither this one nor one that writes at present."""
         for account, usage in self._usages.items():
-            if usage.idle and account != but:
+            if usage.idle and account != but.binary:
                 del self._usages[account]
                 self._on_forget(usage)
                 return True

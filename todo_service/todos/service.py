@@ -88,9 +88,6 @@ class Todos:
         self._rules = rules
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
-        self._listing = Listing(store, owner)
-        self._feed = ChangeFeed(store, owner)
-        self._summaries = Summaries(store, owner, time_zone, shared.counting)
 
     async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
         """Make a todo.
@@ -284,19 +281,22 @@ class Todos:
 
     async def page(self, query: dto.TodoQuery, after: Position | None) -> tuple[list[dto.Todo], Position | None]:
         """Return a page of a list or a search. See `Listing.page`."""
-        return await self._listing.page(query, after)
+        return await Listing(self._store, self._owner).page(query, after)
 
     async def changes(self, since: Since | None, limit: int) -> tuple[list[dto.Todo], list[str], Since, bool]:
         """Return what has changed. See `ChangeFeed.page`; `todos.changes` says why nothing is ever missed."""
-        return await self._feed.page(since, limit, now())
+        return await ChangeFeed(self._store, self._owner).page(since, limit, now())
 
     async def summary(self, tz: str | None) -> dto.Summary:
         """Count the todos. See `Summaries.summary`."""
-        return await self._summaries.summary(tz)
+        return await self._summaries().summary(tz)
 
     async def tags(self) -> list[dto.TagCount]:
         """Return every tag in use and how many todos have it, by name. See `Summaries.tags`."""
-        return await self._summaries.tags()
+        return await self._summaries().tags()
+
+    def _summaries(self) -> Summaries:
+        return Summaries(self._store, self._owner, self._time_zone, self.shared.counting)
 
     async def update(
         self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, change_id: ObjectId | None = None

@@ -33,6 +33,8 @@ QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 class ApiRequest(Request[Caller, None, State]):
     """A request whose body and query are read as the API says, or not at all."""
 
+    _complete_body: bytes | None = None
+
     @property
     def cursors(self) -> Cursors:
         """What makes positions opaque. No dependency: where a handler has two, Litestar starts a task for each."""
@@ -54,15 +56,17 @@ class ApiRequest(Request[Caller, None, State]):
             await credentials.require_alive(caller, self.scope["auth"])
 
     async def body(self) -> bytes:
-        """Read the body, and check the caller once more before anything is done with it.
+        """Read the body, and check the caller once more before anything is done with it. Later calls return it again.
 
         Raises:
             RequestEntityTooLarge: it is larger than the route allows.
             Unauthenticated: as in `require_live_caller`.
         """
-        body = await super().body()
-        await self.require_live_caller()
-        return body
+        if self._complete_body is None:
+            body = await super().body()
+            await self.require_live_caller()
+            self._complete_body = body
+        return self._complete_body
 
     def require_size(self) -> None:
         """Refuse a body whose `Content-Length` is over the route's limit, before any of it is read.
