@@ -47,7 +47,7 @@ from todo_service.todos.transfer import Transfer, TransferCapacity
 from todo_service.web.answer_budget import AnswerBudget
 from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
-from todo_service.web.concurrency import ConcurrencyLimit
+from todo_service.web.concurrency import ConcurrentRequestLimit
 from todo_service.web.counters import LocalCounter, SharedCounter
 from todo_service.web.deadline import Deadline, Watch
 from todo_service.web.docs import DocsController
@@ -192,7 +192,7 @@ def create_app(
             "sessions": _always(sessions),
             "api_keys": _always(api_keys),
             "limits": _always(rate_limits),
-            "password_turns": _always(ConcurrencyLimit(bounds.PASSWORDS_OF_ADDRESS)),
+            "password_turns": _always(ConcurrentRequestLimit(bounds.PASSWORDS_OF_ADDRESS)),
             "store": _always(store),
             "readiness": _always(Readiness(store)),
             "metrics": _always(metrics),
@@ -210,7 +210,7 @@ def create_app(
                 AuthenticationMiddleware,
                 credentials=credentials,
                 limits=rate_limits,
-                concurrency=ConcurrencyLimit(),
+                concurrency=ConcurrentRequestLimit(),
             ),
             DefineMiddleware(Idempotency, store=store, keys=keys, answers=answers),
         ],

@@ -627,7 +627,7 @@ DOCUMENT_WAITERS: Final = _todos.declare(
 )
 WRITE_ATTEMPTS: Final = _todos.declare(
     30,
-    "Attempts at a change of a todo or a list that other processes change at the same time",
+    "Attempts at a change of a todo, a list or an account that other processes change at the same time",
     enforced_in="optimistic",
     response="503 with `Retry-After`",
 )

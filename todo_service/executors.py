@@ -64,6 +64,10 @@ class Budget:
             raise BudgetExceededError("the task has used up its time, or its caller has gone")
 
 
+UNLIMITED: Final = Budget(float("inf"))
+"""For work that is bounded otherwise. It is shared: do not cancel it."""
+
+
 class _SwitchInterval:
     """Shortens the interpreter's switch interval while tasks run, so that the event loop waits less for its lock.
 

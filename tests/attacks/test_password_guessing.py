@@ -12,7 +12,7 @@ from tests.people import Person, assert_problem
 from tests.web.test_limits import connection_from, guess
 from todo_service.errors import InvalidGrant
 from todo_service.settings import Settings, load_settings
-from todo_service.web.concurrency import ConcurrencyLimit
+from todo_service.web.concurrency import ConcurrentRequestLimit
 from todo_service.web.counters import LocalCounter
 from todo_service.web.limits import RateLimits, parse_policies
 from todo_service.web.password_attempts import account_key, password_attempt
@@ -115,7 +115,7 @@ async def is_evaluated(rate_limits: RateLimits, address: str, account: str) -> b
     """Try a wrong password, and return whether the limits let it be looked at."""
     scope = {"type": "http", "client": (address, 50000), "state": {"headers": {}}}
     try:
-        async with password_attempt(rate_limits, ConcurrencyLimit(), scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
+        async with password_attempt(rate_limits, ConcurrentRequestLimit(), scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
             raise InvalidGrant
     except InvalidGrant:
         return True

@@ -184,7 +184,7 @@ async def test_one_account_has_so_many_scans_at_most_and_leaves_room_for_others(
 
 
 async def test_a_map_that_grows_holds_up_nobody_and_waits_for_no_scan(tmp_path: Path) -> None:
-    frozen = []
+    frozen: list[float] = []
     # other processes may take the processors for as long: a store that waits on the loop does so each time
     while len(frozen) < 3 and min(frozen, default=1) >= FROZEN_SECONDS:
         frozen.append(await grow_beside_scans(tmp_path / str(len(frozen))))

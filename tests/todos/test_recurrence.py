@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.people import Person, assert_problem
+from todo_service.executors import Budget, BudgetExceededError
 from todo_service.todos.recurrence import Rule
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -116,6 +117,19 @@ def test_a_rule_that_never_fires_costs_little_however_much_it_names(rule: str) -
         costs.append(time.process_time() - begun)
 
     assert min(costs) < REFUSED_SECONDS
+
+
+def test_a_rule_ends_with_the_budget_of_its_task() -> None:
+    rule, due_at = Rule("FREQ=DAILY;BYMONTHDAY=31"), datetime(2027, 1, 2, 9, tzinfo=UTC)
+    budget = Budget(60)
+    assert rule.next(due_at, None, BERLIN, budget) is not None
+
+    budget.cancel()
+
+    with pytest.raises(BudgetExceededError):
+        rule.next(due_at, None, BERLIN, budget)
+    with pytest.raises(BudgetExceededError):
+        rule.fires(due_at, budget)
 
 
 async def test_a_rule_needs_a_due_date(ada: Person) -> None:

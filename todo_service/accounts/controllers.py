@@ -16,7 +16,7 @@ from todo_service.errors import Forbidden, InvalidGrant
 from todo_service.store.base import DocumentStore
 from todo_service.web.addresses import client_address
 from todo_service.web.authentication import PUBLIC, SESSION_ONLY, require_session
-from todo_service.web.concurrency import ConcurrencyLimit
+from todo_service.web.concurrency import ConcurrentRequestLimit
 from todo_service.web.deadline import UNHURRIED
 from todo_service.web.entity_tags import answer, expected_versions, tag_of
 from todo_service.web.idempotency import IDEMPOTENT, RERUN, derive_secret, forget, identity_of
@@ -48,7 +48,7 @@ class UsersController(Controller):
         request: ApiRequest,
         data: JSONBody[dto.UserCreate],
         accounts: NamedDependency[Accounts],
-        password_turns: NamedDependency[ConcurrencyLimit],
+        password_turns: NamedDependency[ConcurrentRequestLimit],
     ) -> Response[dto.User]:
         """Make an account. Name and email are unique, whatever the case."""
         async with password_turn(password_turns, request.scope):
@@ -95,7 +95,7 @@ class UsersController(Controller):
         data: JSONBody[dto.UserDelete],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
-        password_turns: NamedDependency[ConcurrencyLimit],
+        password_turns: NamedDependency[ConcurrentRequestLimit],
         store: NamedDependency[DocumentStore],
     ) -> None:
         """Delete the account and all that it owns; the password confirms it."""
@@ -118,7 +118,7 @@ class UsersController(Controller):
         data: JSONBody[dto.PasswordChange],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
-        password_turns: NamedDependency[ConcurrencyLimit],
+        password_turns: NamedDependency[ConcurrentRequestLimit],
     ) -> None:
         """Set another password. Every other session ends; this one goes on."""
         account = account_key(request.user.user_id)
@@ -150,7 +150,7 @@ class TokensController(Controller):
         accounts: NamedDependency[Accounts],
         sessions: NamedDependency[Sessions],
         limits: NamedDependency[RateLimits],
-        password_turns: NamedDependency[ConcurrencyLimit],
+        password_turns: NamedDependency[ConcurrentRequestLimit],
     ) -> dto.TokenPair:
         """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
         form = await request.form_fields()
@@ -176,7 +176,7 @@ class TokensController(Controller):
         request: ApiRequest,
         accounts: Accounts,
         limits: RateLimits,
-        password_turns: ConcurrencyLimit,
+        password_turns: ConcurrentRequestLimit,
         name: str,
         password: str,
         client: Client,

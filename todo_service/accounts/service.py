@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import random
 import re
 import zoneinfo
 from collections.abc import Callable
@@ -24,8 +22,9 @@ from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, faults_of
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES, IDEMPOTENCY_SECONDS
-from todo_service.errors import Busy, Duplicate, Fault, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
+from todo_service.errors import Duplicate, Fault, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
 from todo_service.locks import KeyedLocks
+from todo_service.optimistic import Attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreUnavailable
 from todo_service.text import check_marks, trim
 from todo_service.timestamps import now
@@ -38,8 +37,6 @@ CLOSING: Final = timedelta(hours=1)
 session for alive, and than a request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _AT_ONCE: Final = 100
-_CHANGE_ATTEMPTS: Final = 20
-_CHANGE_PAUSE: Final = 0.01
 _MISMATCH: Final = "the current password is wrong"
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
 logger = structlog.get_logger(__name__)
@@ -300,7 +297,7 @@ class Accounts:
             NotFound: it has been deleted.
         """
         async with self._locks.hold(user_id):
-            for attempt in range(_CHANGE_ATTEMPTS):
+            async for _ in Attempts():
                 user = await self._user(user_id)
                 changes = decide(user)
                 if changes:
@@ -310,8 +307,7 @@ class Accounts:
                 )
                 if changed is not None:
                     return changed
-                await asyncio.sleep(random.random() * _CHANGE_PAUSE * attempt)  # noqa: S311  # no secret
-        raise Busy("this account is being changed by too many requests at once")
+        raise AssertionError  # `Attempts` ends by an error
 
     async def _find(self, name: str) -> User | None:
         key = name.strip().casefold()

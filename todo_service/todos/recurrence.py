@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from todo_service.bounds import RECURRENCE_COUNT, RECURRENCE_INTERVAL, RECURRENCE_LENGTH, RECURRENCE_YEARS
 from todo_service.errors import Fault, Invalid
+from todo_service.executors import UNLIMITED, Budget
 from todo_service.timestamps import LATEST
 
 _YEARS: Final[Mapping[str, float]] = {"DAILY": 1 / 365, "WEEKLY": 7 / 365, "MONTHLY": 1 / 12, "YEARLY": 1}
@@ -45,13 +46,19 @@ class Occurrence(NamedTuple):
     recurrence: str
 
 
-def require_occurrence(recurrence: str | None, due_at: datetime | None) -> None:
+def require_occurrence(recurrence: str | None, due_at: datetime | None, budget: Budget = UNLIMITED) -> None:
     """Check that a rule occurs on a due date or after it. It takes milliseconds: call it in a thread.
+
+    Args:
+        recurrence: The rule, or None.
+        due_at: The due date, or None.
+        budget: The budget of the task.
 
     Raises:
         Invalid: it does not.
+        BudgetExceededError: the budget ended first.
     """
-    if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at):
+    if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at, budget):
         raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
 
 
@@ -93,27 +100,33 @@ class Rule:
     def __str__(self) -> str:
         return ";".join(f"{name}={value}" for name, value in self._parts.items())
 
-    def fires(self, due_at: datetime) -> bool:
-        """Tell whether the rule has any time from a due date on, that date included."""
-        return self._first(due_at.replace(tzinfo=None, microsecond=0), UTC, inclusive=True) is not None
+    def fires(self, due_at: datetime, budget: Budget = UNLIMITED) -> bool:
+        """Tell whether the rule has any time from a due date on, that date included. Polls the budget."""
+        return self._first(due_at.replace(tzinfo=None, microsecond=0), UTC, budget, inclusive=True) is not None
 
-    def next(self, due_at: datetime, local: str | None, zone: ZoneInfo) -> Occurrence | None:
+    def next(
+        self, due_at: datetime, local: str | None, zone: ZoneInfo, budget: Budget = UNLIMITED
+    ) -> Occurrence | None:
         """Return the time after a due date.
 
         Args:
             due_at: The due date, with an offset.
             local: What the occurrence before said of the local time that is meant.
             zone: Where it is local.
+            budget: The budget of the task, which is polled.
 
         Returns:
             The next time, or None when the rule has ended.
+
+        Raises:
+            BudgetExceededError: the budget ended first.
         """
         count = self._options.get("COUNT")
         if count == 1:
             return None
         try:
             meant = datetime.fromisoformat(local) if local else due_at.astimezone(zone).replace(tzinfo=None)
-            found = self._first(meant.replace(microsecond=0), zone, inclusive=False)
+            found = self._first(meant.replace(microsecond=0), zone, budget, inclusive=False)
             if found is None:
                 return None
             wall = found.replace(microsecond=meant.microsecond)
@@ -128,7 +141,7 @@ class Rule:
             moment, wall.isoformat() if skipped else None, ";".join(f"{name}={value}" for name, value in rest.items())
         )
 
-    def _first(self, start: datetime, zone: Any, *, inclusive: bool) -> datetime | None:
+    def _first(self, start: datetime, zone: Any, budget: Budget, *, inclusive: bool) -> datetime | None:
         """Return the rule's first time from a local time on, or the one after it; None where there is none in sight."""
         end = datetime(_LAST_YEAR, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
         if "UNTIL" in self._options:
@@ -137,6 +150,7 @@ class Rule:
         if first is None or start > end or not self._is_possible():
             return None
         for days in self._periods(start.date()):
+            budget.check()
             found = min((day for day in days if day >= first), default=None)
             if found is not None:
                 occurrence = datetime.combine(found, start.time())

@@ -155,7 +155,7 @@ class Todos:
             budget.check()
             try:
                 document = self._document(todo, identity or ObjectId(), moment, place)
-                require_occurrence(document.recurrence, document.due_at)
+                require_occurrence(document.recurrence, document.due_at, budget)
             except Invalid as error:
                 yield error
             else:
@@ -169,12 +169,12 @@ class Todos:
             Invalid: it does not.
         """
         if recurrence is not None and due_at is not None:
-            await self._work_out(lambda: require_occurrence(recurrence, due_at))
+            await self._work_out(lambda budget: require_occurrence(recurrence, due_at, budget))
 
-    async def _work_out(self, work: Callable[[], ResultT]) -> ResultT:
+    async def _work_out(self, work: Callable[[Budget], ResultT]) -> ResultT:
         """Work a recurrence rule out in a thread: it takes milliseconds."""
         assert self._rules is not None  # whoever gives a rule or completes a todo was given an executor
-        return await self._rules.run(lambda _: work(), self._owner)
+        return await self._rules.run(work, self._owner)
 
     async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Invalid | None]:
         """Insert todos, and return for each what is wrong with it, or None where it is there now."""
@@ -344,7 +344,7 @@ class Todos:
             if todo.recurrence is not None and todo.due_at is not None:
                 zone = zoneinfo.ZoneInfo(await self._time_zone())
                 rule, due_at, local = Rule(todo.recurrence), todo.due_at, todo.due_local
-                following = await self._work_out(lambda: rule.next(due_at, local, zone))
+                following = await self._work_out(lambda budget: rule.next(due_at, local, zone, budget))
                 if following is not None:
                     again = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
                     return {

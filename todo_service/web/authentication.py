@@ -11,7 +11,7 @@ from litestar.routes import HTTPRoute
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.tokens import Caller
 from todo_service.errors import Unauthenticated
-from todo_service.web.concurrency import ConcurrencyLimit
+from todo_service.web.concurrency import ConcurrentRequestLimit
 from todo_service.web.limits import BUCKET, LIMIT, RateLimits, Reservation, address_key, response_headers
 from todo_service.web.problems import ProblemError, allow_header
 
@@ -39,7 +39,7 @@ class AuthenticationMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, credentials: Credentials, limits: RateLimits, concurrency: ConcurrencyLimit
+        self, app: ASGIApp, credentials: Credentials, limits: RateLimits, concurrency: ConcurrentRequestLimit
     ) -> None:
         self._app = app
         self._credentials = credentials

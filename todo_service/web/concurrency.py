@@ -11,7 +11,7 @@ from todo_service.bounds import CONCURRENT_REQUESTS, WAITING_REQUESTS, WAITING_S
 from todo_service.web.problems import ProblemError
 
 
-class ConcurrencyLimit:
+class ConcurrentRequestLimit:
     """Serves a bounded number of requests of each client at a time, and lets a bounded number wait in order of arrival.
 
     A request that streams its answer counts until the answer has ended.

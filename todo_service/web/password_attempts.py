@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from odmantic import ObjectId
 
 from todo_service.web.addresses import SITE_PREFIX, client_network
-from todo_service.web.concurrency import ConcurrencyLimit
+from todo_service.web.concurrency import ConcurrentRequestLimit
 from todo_service.web.limits import RateLimits, response_headers
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def password_attempt(
-    rate_limits: RateLimits, turns: ConcurrencyLimit, scope: Scope, account: str, failure: type[Exception]
+    rate_limits: RateLimits, turns: ConcurrentRequestLimit, scope: Scope, account: str, failure: type[Exception]
 ) -> AsyncIterator[None]:
     """Check a password within its budgets.
 
@@ -61,7 +61,7 @@ async def password_attempt(
         yield
 
 
-def password_turn(turns: ConcurrencyLimit, scope: Scope) -> AbstractAsyncContextManager[None]:
+def password_turn(turns: ConcurrentRequestLimit, scope: Scope) -> AbstractAsyncContextManager[None]:
     """Hash a password when it is its turn: one address cannot fill the queue that all share.
 
     Args:
