@@ -13,7 +13,7 @@ from tests.people import Person
 from todo_service.accounts.passwords import Cost
 from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def password_cost() -> Cost:
 @pytest.fixture
 async def app(settings: Settings, password_cost: Cost) -> AsyncIterator[Litestar]:
     """The running application."""
-    application = create_app(settings, open_store(settings.store_address), password_cost=password_cost)
+    application = create_app(settings, create_store(settings.store_address), password_cost=password_cost)
     async with application.lifespan():
         yield application
 

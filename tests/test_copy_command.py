@@ -23,8 +23,8 @@ from tests.people import UserCreateFactory, assert_problem
 from tests.serving import START_SECONDS, environment, running_service
 from todo_service.app import MODELS
 from todo_service.store.base import StoreUnusable
-from todo_service.store.copying import copy
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
+from todo_service.store.transfer.copying import copy
 from todo_service.todos.documents import Todo
 
 TODOS = 5000
@@ -85,7 +85,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many") / "store"
 
     async def fill() -> None:
-        store = open_store(f"lmdb://{folder}")
+        store = create_store(f"lmdb://{folder}")
         await store.open(*MODELS)
         for start in range(0, TODOS, 1000):
             await store.load(Todo, [a_todo(number) for number in range(start + 1, start + 1001)])

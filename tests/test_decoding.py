@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from todo_service.bounds import JSON_DEPTH, LISTED_ERRORS, LOCATED_BYTES, POINTER_LENGTH
 from todo_service.decoding import check_depth, convert, decode_json
-from todo_service.errors import Fault, Invalid, Malformed
+from todo_service.errors import Invalid, Malformed, ValidationIssue
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,10 +46,10 @@ def depth_of(body: bytes) -> int:
     return deepest
 
 
-def fault_in(body: bytes, kind: Any = Thing) -> Fault:
+def fault_in(body: bytes, kind: Any = Thing) -> ValidationIssue:
     with pytest.raises(Invalid) as raised:
         decode_json(body, kind)
-    (fault,) = raised.value.faults
+    (fault,) = raised.value.issues
     return fault
 
 
@@ -115,7 +115,7 @@ def test_a_long_check_looks_at_its_budget() -> None:
     ],
 )
 def test_a_nul_is_found_with_its_place(body: bytes, pointer: str) -> None:
-    assert fault_in(body) == Fault(pointer, "Expected text without NUL")
+    assert fault_in(body) == ValidationIssue(pointer, "Expected text without NUL")
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
@@ -146,8 +146,8 @@ def test_an_unknown_field_is_named_and_cut(key: str) -> None:
 
 
 def test_a_fault_has_its_place() -> None:
-    assert fault_in(b'{"steps": [{}]}') == Fault("/steps/0/title", "this field is required")
-    assert fault_in(b'{"steps": [{"title": "a", "x": 1}]}') == Fault("/steps/0/x", "there is no such field")
+    assert fault_in(b'{"steps": [{}]}') == ValidationIssue("/steps/0/title", "this field is required")
+    assert fault_in(b'{"steps": [{"title": "a", "x": 1}]}') == ValidationIssue("/steps/0/x", "there is no such field")
     assert fault_in(b'{"steps": [{"title": 1}]}').pointer == "/steps/0/title"
 
 
@@ -168,8 +168,8 @@ def test_nested_values_are_invalid_however_deep() -> None:
 
 
 def test_a_problem_keeps_few_faults_and_counts_the_others() -> None:
-    error = Invalid([Fault(f"/{number}" * 200, "x" * 1000) for number in range(100)]).below("/todo")
+    error = Invalid([ValidationIssue(f"/{number}" * 200, "x" * 1000) for number in range(100)]).below("/todo")
 
-    assert (len(error.faults), error.omitted) == (LISTED_ERRORS, 100 - LISTED_ERRORS)
+    assert (len(error.issues), error.omitted) == (LISTED_ERRORS, 100 - LISTED_ERRORS)
     assert str(error) == "the input is not valid; 80 more errors are not listed"
-    assert all(len(fault.pointer) <= POINTER_LENGTH and len(fault.detail) <= 200 for fault in error.faults)
+    assert all(len(fault.pointer) <= POINTER_LENGTH and len(fault.detail) <= 200 for fault in error.issues)

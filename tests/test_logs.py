@@ -15,7 +15,7 @@ from tests.serving import environment, running_service
 
 PROGRAM = """
 import logging, structlog
-from todo_service.logs import configure_logging
+from todo_service.observability.logs import configure_logging
 from todo_service.settings import load_settings
 configure_logging(load_settings())
 log = structlog.get_logger("somewhere")

@@ -18,7 +18,7 @@ from tests.people import UserCreateFactory, assert_problem
 from tests.serving import START_SECONDS, environment, running_service
 from todo_service.app import create_app
 from todo_service.settings import load_settings
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 
 
 @pytest.mark.parametrize("limited", ["false", "true"], ids=["unlimited", "limited"])
@@ -70,7 +70,7 @@ async def test_a_store_that_starts_later_than_the_service_is_waited_for(tmp_path
             "SECRET_KEY": "a secret of the tests, 32 bytes long",
         }
     )
-    app = create_app(settings, open_store(settings.store_address))
+    app = create_app(settings, create_store(settings.store_address))
 
     async def start() -> None:
         async with app.lifespan():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from todo_service.timestamps import Timestamp, now, text_of
+from todo_service.timestamps import Timestamp, format_timestamp, now
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from todo_service.timestamps import Timestamp, now, text_of
     ],
 )
 def test_a_time_of_rfc_3339_is_read_and_cut_to_milliseconds(text: str, read: str) -> None:
-    assert text_of(Timestamp.parse(text)) == read
+    assert format_timestamp(Timestamp.parse(text)) == read
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_anything_else_is_refused(text: object) -> None:
 def test_what_was_written_is_read_back(moment: datetime) -> None:
     cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
-    assert Timestamp.parse(text_of(moment)) == cut
+    assert Timestamp.parse(format_timestamp(moment)) == cut
 
 
 def test_a_moment_is_written_in_utc() -> None:
     moment = datetime(2026, 1, 31, 9, tzinfo=timezone(timedelta(hours=1)))
 
-    assert text_of(moment) == "2026-01-31T08:00:00.000Z"
+    assert format_timestamp(moment) == "2026-01-31T08:00:00.000Z"
     assert now().utcoffset() == timedelta()
     assert now().microsecond % 1000 == 0

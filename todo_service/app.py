@@ -19,6 +19,7 @@ from litestar.middleware import DefineMiddleware
 
 from todo_service import bounds
 from todo_service.accounts.api_keys import ApiKeys
+from todo_service.accounts.authentication import AuthenticationMiddleware
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
@@ -27,44 +28,43 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
+from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
-from todo_service.logs import configure_logging
-from todo_service.server import Draining, return_free_memory, return_large_memory
+from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
+from todo_service.lists.service import Lists
+from todo_service.observability.logs import configure_logging
+from todo_service.observability.metrics import Metrics, MetricsAccess, MetricsController
+from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.counters import LocalCounter, SharedCounter
+from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, count_unrouted, parse_policies
+from todo_service.server.run import GracefulShutdown, return_free_memory, return_large_memory
 from todo_service.settings import Settings, load_settings
 from todo_service.startup import open_store_within
 from todo_service.store.base import DocumentStore
-from todo_service.store.observation import observe
-from todo_service.store.opening import open_store
+from todo_service.store.instrumentation import observe
+from todo_service.store.registry import create_store, find_store_type
+from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
 from todo_service.todos.controllers import ListsController, TagsController, TodosController
-from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import DeletedList, Todo, TodoList
-from todo_service.todos.lists import Lists
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
-from todo_service.todos.transfer import Transfer, TransferCapacity
-from todo_service.web.answer_budget import AnswerBudget
-from todo_service.web.authentication import AuthenticationMiddleware
 from todo_service.web.boundary import Boundary
-from todo_service.web.concurrency import ConcurrentRequestLimit
-from todo_service.web.counters import LocalCounter, SharedCounter
-from todo_service.web.deadline import Deadline, Watch
+from todo_service.web.cursors import Cursors
 from todo_service.web.docs import DocsController
-from todo_service.web.idempotency import Idempotency, IdempotentRequest
-from todo_service.web.limits import OptionsRateLimitMiddleware, RateLimits, count_unrouted, parse_policies
-from todo_service.web.metrics import Metrics, MetricsAccess, MetricsController
-from todo_service.web.openapi import configuration, written
-from todo_service.web.operations import OperationsController, Readiness
-from todo_service.web.paging import Cursors
+from todo_service.web.health import OperationsController, Readiness
+from todo_service.web.openapi.config import configuration, written
 from todo_service.web.problems import exception_handlers
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
+from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Scope
 
-    from todo_service.web.tracing import Tracing
+    from todo_service.observability.tracing import Tracing
 
 MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
 """Every model that is stored."""
@@ -123,7 +123,7 @@ def create_app(
     transfers = TransferCapacity()
     answers = AnswerBudget()
     # where replicas share the store, they share the counts
-    shared = settings.store_address.startswith("mongodb")
+    shared = find_store_type(settings.store_address).is_shared
     counter = SharedCounter(settings.store_address) if shared else LocalCounter()
     rate_limits = RateLimits(
         parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
@@ -205,7 +205,7 @@ def create_app(
             "transfer": Provide(transfer_of, sync_to_thread=False),
         },
         middleware=[
-            DefineMiddleware(Deadline, watch=Watch()),
+            DefineMiddleware(TimeoutMiddleware, sweeper=TimeoutSweeper()),
             DefineMiddleware(
                 AuthenticationMiddleware,
                 credentials=credentials,
@@ -245,13 +245,13 @@ def create_app_from_environment() -> ASGIApp:
     settings = load_settings()
     configure_logging(settings)
     return_large_memory()
-    app = create_app(settings, open_store(settings.store_address), _tracing())
+    app = create_app(settings, create_store(settings.store_address), _tracing())
     # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
     # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTED_AFTER)
-    return Draining(app, app.state.boundary)
+    return GracefulShutdown(app, app.state.boundary)
 
 
 def _tracing() -> Tracing | None:
@@ -265,7 +265,9 @@ def _tracing() -> Tracing | None:
     ):
         return None
     try:
-        from todo_service.web.tracing import tracing_as_configured  # an extra: most have neither wish nor need for it
+        from todo_service.observability.tracing import (
+            tracing_as_configured,  # an extra: most have neither wish nor need for it
+        )
     except ModuleNotFoundError:
         logger.warning("no traces are sent: OpenTelemetry is not installed, see the extra otel")
         return None
@@ -276,7 +278,7 @@ def openapi_document(form: str) -> str:
     """Return the OpenAPI document as `json` or `yaml` text. No store is opened."""
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
-        return written(create_app(settings, open_store(settings.store_address)), form)
+        return written(create_app(settings, create_store(settings.store_address)), form)
 
 
 def _always(value: Any) -> Provide:

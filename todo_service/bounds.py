@@ -65,130 +65,134 @@ _connections = Section("Connections")
 MAX_CONNECTIONS: Final = _connections.declare(
     20_000,
     "Open connections, in each process; less where the limit of open files is lower (it leaves 256)",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="Idle connections are closed, then incomplete requests; where there are none, 503 with `Retry-After`.",
 )
 IDLE_SECONDS: Final = _connections.declare(
     15,
     "Time between two requests of a connection",
     unit="s",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="The connection is closed.",
 )
 HEAD_SECONDS: Final = _connections.declare(
-    10.0, "Time for the head of a request to come in", unit="s", enforced_in="protocol", response="408"
+    10.0, "Time for the head of a request to come in", unit="s", enforced_in="server.protocol", response="408"
 )
 BODY_WINDOW_SECONDS: Final = _connections.declare(
-    20.0, "Window over which the rate of a body is measured", unit="s", enforced_in="protocol", response="see next row"
+    20.0,
+    "Window over which the rate of a body is measured",
+    unit="s",
+    enforced_in="server.protocol",
+    response="see next row",
 )
 BODY_BYTES_PER_SECOND: Final = _connections.declare(
     16 * 1024,
     "Least rate of a body, on average over each window",
     unit="bytes/s",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="408",
 )
 BODY_SECONDS: Final = _connections.declare(
-    600.0, "Time for a whole body to come in", unit="s", enforced_in="protocol", response="408"
+    600.0, "Time for a whole body to come in", unit="s", enforced_in="server.protocol", response="408"
 )
 BODY_MEMORY_BYTES: Final = _connections.declare(
     160 * 1024 * 1024,
     "Received bytes of all bodies whose requests are not answered, in each process; the first 16 KiB of each are free",
     unit="bytes",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="503 with `Retry-After` for the body that finds no room",
 )
 SPARE_BODY_MEMORY_BYTES: Final = _connections.declare(
     32 * 1024 * 1024,
     "Share of it that is kept for bodies of up to 1 MiB",
     unit="bytes",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="503 with `Retry-After` for a larger body that finds no room",
 )
 PIPELINED_BYTES: Final = _connections.declare(
     32 * 1024 * 1024,
     "Pipelined requests that wait for the response before them, in each process; of each connection at most one read",
     unit="bytes",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="What waits is dropped, and the connection is closed after the present response.",
 )
 RESPONSE_WINDOW_SECONDS: Final = _connections.declare(
     30.0,
     "Window over which it is measured how fast a client reads",
     unit="s",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="see next row",
 )
 RESPONSE_BYTES_PER_SECOND: Final = _connections.declare(
     4 * 1024,
     "Least rate at which a client reads a response, on average over each window",
     unit="bytes/s",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="The connection is aborted.",
 )
 UNSENT_BYTES: Final = _connections.declare(
     64 * 1024 * 1024,
     "Responses that wait for their clients to read them, in each process",
     unit="bytes",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="The connections of the address with the most of them are aborted, those that have lagged longest first.",
 )
 LINGER_SECONDS: Final = _connections.declare(
     2.0,
     "Time that a refused connection stays open, so that its client can read why",
     unit="s",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="The connection is closed.",
 )
 LINGER_BYTES: Final = _connections.declare(
     1024 * 1024,
     "Bytes that are read and dropped from a refused connection",
     unit="bytes",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="The connection is closed.",
 )
 REFUSAL_LOG_SECONDS: Final = _connections.declare(
     10.0,
     "Time between two log lines about refused connections, in each process",
     unit="s",
-    enforced_in="protocol",
+    enforced_in="server.protocol",
     response="Refusals are counted, and logged together.",
 )
 
 _requests = Section("Requests")
 
 TARGET_BYTES: Final = _requests.declare(
-    8 * 1024, "Target of a request: path and query", unit="bytes", enforced_in="protocol", response="414"
+    8 * 1024, "Target of a request: path and query", unit="bytes", enforced_in="server.protocol", response="414"
 )
-HEADERS: Final = _requests.declare(100, "Headers of a request", enforced_in="protocol", response="431")
+HEADERS: Final = _requests.declare(100, "Headers of a request", enforced_in="server.protocol", response="431")
 HEAD_BYTES: Final = _requests.declare(
-    32 * 1024, "Request line and headers together", unit="bytes", enforced_in="framing", response="431"
+    32 * 1024, "Request line and headers together", unit="bytes", enforced_in="server.framing", response="431"
 )
 BLANK_BYTES: Final = _requests.declare(
-    64, "Empty lines before a request", unit="bytes", enforced_in="framing", response="400"
+    64, "Empty lines before a request", unit="bytes", enforced_in="server.framing", response="400"
 )
 CHUNK_FRAMING_BYTES: Final = _requests.declare(
     64 * 1024,
     "Chunk sizes, chunk extensions and trailers of a chunked body, beside a share of the body",
     unit="bytes",
-    enforced_in="framing",
+    enforced_in="server.framing",
     response="400",
 )
 CHUNK_FRAMING_SHARE: Final = _requests.declare(
-    8, "Bytes of a body that allow one more byte of them", enforced_in="framing", response="400"
+    8, "Bytes of a body that allow one more byte of them", enforced_in="server.framing", response="400"
 )
 TRAILER_BYTES: Final = _requests.declare(
     8 * 1024,
     "One chunk extension, or all trailers, which are ignored",
     unit="bytes",
-    enforced_in="framing",
+    enforced_in="server.framing",
     response="400",
 )
 REQUEST_BYTES: Final = _requests.declare(
     64 * 1024 * 1024,
     "Body of any request, read or dropped",
     unit="bytes",
-    enforced_in="framing",
+    enforced_in="server.framing",
     response="413, or the connection is closed where the request has been answered already",
 )
 FORWARDED_BYTES: Final = _requests.declare(
@@ -208,27 +212,27 @@ RESPONSE_SECONDS: Final = _requests.declare(
     4.0,
     "Time until a response begins, without the time that the client takes to send its body",
     unit="s",
-    enforced_in="web.deadline",
+    enforced_in="web.timeouts",
     response="503 with `Retry-After`",
 )
 CANONICAL_JSON_BYTES: Final = _requests.declare(
     256 * 1024,
     "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
-    enforced_in="web.fingerprints",
+    enforced_in="idempotency.fingerprints",
     response="A repeat whose bytes differ is another request: 422.",
     unit="bytes",
 )
 LEASE_SECONDS: Final = _requests.declare(
     8.0,
     "How long a request with an `Idempotency-Key` blocks its key after its process has died",
-    enforced_in="web.leases",
+    enforced_in="idempotency.leases",
     response="409 with `Retry-After`",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = _requests.declare(
     24 * 60 * 60,
     "How long the answer to a request with an `Idempotency-Key` is kept",
-    enforced_in="web.idempotency",
+    enforced_in="idempotency.middleware",
     response="The request is carried out again.",
     unit="s",
 )
@@ -288,20 +292,20 @@ REPEATED_VALUE_LENGTH: Final = _requests.declare(
 CONCURRENT_REQUESTS: Final = _requests.declare(
     32,
     "Requests of one account served at a time, in each process; without an account, of one address",
-    enforced_in="web.concurrency",
+    enforced_in="rate_limits.concurrency",
     response="The request waits for its turn.",
 )
 WAITING_REQUESTS: Final = _requests.declare(
     512,
     "Requests of one account that wait for their turn, in each process; without an account, of one address",
-    enforced_in="web.concurrency",
+    enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
 WAITING_SECONDS: Final = _requests.declare(
     3.0,
     "How long a request waits for its turn",
     unit="seconds",
-    enforced_in="web.concurrency",
+    enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
 SMALL_BODY_BYTES: Final = _requests.declare(
@@ -314,58 +318,58 @@ SMALL_BODY_BYTES: Final = _requests.declare(
 COUNTER_WINDOWS: Final = _requests.declare(
     50_000,
     "Rate limit windows remembered, in each process",
-    enforced_in="web.counters",
+    enforced_in="rate_limits.counters",
     response="The window with the smallest count among eight is forgotten.",
 )
 COUNTER_LEASES: Final = _requests.declare(
     20_000,
     "Rate limit leases of MongoDB's counts remembered, in each process",
-    enforced_in="web.counters",
+    enforced_in="rate_limits.counters",
     response="The oldest lease is forgotten; what was left of it counts as used.",
 )
 SHARED_COUNTER_CALLS: Final = _requests.declare(
     500,
     "Calls to the rate limits that MongoDB counts, a second in each process",
-    enforced_in="web.counters",
+    enforced_in="rate_limits.counters",
     response="The process counts by itself.",
 )
 READINESS_SECONDS: Final = _requests.declare(
     0.1,
     "How long all callers of `/health/ready` share one answer of the document store",
     unit="seconds",
-    enforced_in="web.operations",
+    enforced_in="web.health",
     response="The shared answer.",
 )
 REFUSALS_LOGGED: Final = _requests.declare(
     10,
     "Log lines about refused and unmetered requests of one address, in 10 seconds",
-    enforced_in="web.log_limit",
+    enforced_in="observability.log_limit",
     response="One line says how many were left out.",
 )
 ALL_REFUSALS_LOGGED: Final = _requests.declare(
     1000,
     "Log lines about refused and unmetered requests of all addresses, in 10 seconds",
-    enforced_in="web.log_limit",
+    enforced_in="observability.log_limit",
     response="One line says how many were left out.",
 )
 KEPT_ANSWER_BYTES: Final = _requests.declare(
     2 * 1024 * 1024,
     "Answer that is kept for repeats with an `Idempotency-Key`",
-    enforced_in="web.kept_answers",
+    enforced_in="idempotency.stored_answers",
     response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 COMPRESSED_ANSWER_BYTES: Final = _requests.declare(
     128 * 1024,
     "The same, compressed (zlib)",
-    enforced_in="web.kept_answers",
+    enforced_in="idempotency.stored_answers",
     response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 STORED_ANSWER_BYTES: Final = _requests.declare(
     128 * 2**20,
     "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
-    enforced_in="web.answer_budget",
+    enforced_in="idempotency.answer_budget",
     response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",
 )
@@ -445,21 +449,21 @@ ADDRESS_FACTOR: Final = _accounts.declare(
     5,
     "Wrong passwords from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
-    enforced_in="web.limits",
+    enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
 )
 ACCOUNT_FACTOR: Final = _accounts.declare(
     10,
     "Wrong passwords for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
-    enforced_in="web.limits",
+    enforced_in="rate_limits.policies",
     response="The next bound applies.",
 )
 ATTACKED_ATTEMPTS: Final = _accounts.declare(
     2,
     "Wrong passwords from one address for an account that is under attack, in 15 periods of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
-    enforced_in="web.limits",
+    enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
 )
 
@@ -528,7 +532,7 @@ RECURRENCE_LENGTH: Final = _todos.declare(
     500, "Length of a recurrence rule", enforced_in="todos.dto", response="422", unit="characters"
 )
 LIST_NAME_LENGTH: Final = _todos.declare(
-    100, "Length of the name of a list", enforced_in="todos.lists", response="422", unit="characters"
+    100, "Length of the name of a list", enforced_in="lists.service", response="422", unit="characters"
 )
 BATCH_OPERATIONS: Final = _todos.declare(100, "Operations of a batch", enforced_in="todos.dto", response="422")
 RECURRENCE_INTERVAL: Final = _todos.declare(
@@ -628,7 +632,7 @@ DOCUMENT_WAITERS: Final = _todos.declare(
 WRITE_ATTEMPTS: Final = _todos.declare(
     30,
     "Attempts at a change of a todo, a list or an account that other processes change at the same time",
-    enforced_in="optimistic",
+    enforced_in="store.optimistic",
     response="503 with `Retry-After`",
 )
 APPLIED_CHANGES: Final = _todos.declare(
@@ -640,20 +644,20 @@ APPLIED_CHANGES: Final = _todos.declare(
 COUNTED_AT_ONCE: Final = _todos.declare(
     1000,
     "Changed todos that a summary reads itself; more are counted in the background",
-    enforced_in="todos.counting",
+    enforced_in="sync.counting",
     response="The request waits for the result.",
 )
 COUNTING_SECONDS: Final = _todos.declare(
     3.0,
     "How long a summary waits for counts that are made in the background",
     unit="s",
-    enforced_in="todos.counting",
+    enforced_in="sync.counting",
     response="503 with `Retry-After`; the counting goes on.",
 )
 COUNTINGS: Final = _todos.declare(
     100,
     "Accounts that are counted in the background or wait for it (two at a time), in each process",
-    enforced_in="todos.counting",
+    enforced_in="sync.counting",
     response="503 with `Retry-After`",
 )
 FILTERED_TAGS: Final = _todos.declare(
@@ -665,149 +669,149 @@ _imports = Section("Import and export")
 IMPORTS_OF_ACCOUNT: Final = _imports.declare(
     2,
     "Imports of an account under way, in each process",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="429 with `Retry-After`",
 )
 IMPORTS: Final = _imports.declare(
     4,
     "Imports that are read and stored at a time, in each process; the others wait for their turn",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="After the wait, 429 with `Retry-After`",
 )
 IMPORT_WAIT_SECONDS: Final = _imports.declare(
     60,
     "How long an import waits for its turn",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="429 with `Retry-After`",
     unit="seconds",
 )
 IMPORT_PART_SECONDS: Final = _imports.declare(
     30.0,
     "Time to read a part of an import",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="503 with `Retry-After`; the parts before it were imported",
     unit="seconds",
 )
 IMPORT_PART_RECORDS: Final = _imports.declare(
-    100, "Records of an import that are stored at once", enforced_in="todos.transfer", response="They are split."
+    100, "Records of an import that are stored at once", enforced_in="exchange.service", response="They are split."
 )
 IMPORT_PART_BYTES: Final = _imports.declare(
     512 * 1024,
     "Bytes of an import that are stored at once, and one record more",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="They are split.",
     unit="bytes",
 )
 IMPORT_RECORDS: Final = _imports.declare(
     1_000_000,
     "Records of an import",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="JSON: 422, nothing is imported; CSV and iCalendar: the rest is rejected as one record",
 )
 IMPORT_RECORD_BYTES: Final = _imports.declare(
     2**20,
     "A record of an import, or a line of iCalendar when it is unfolded",
-    enforced_in="todos.formats.lines",
+    enforced_in="exchange.formats.lines",
     response="JSON: 422, nothing is imported; CSV and iCalendar: the record is rejected",
     unit="bytes",
 )
 IMPORT_LISTS: Final = _imports.declare(
     1000,
     "Different names of lists in an import",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="The records with further names are rejected.",
 )
 IMPORT_LISTS_BYTES: Final = _imports.declare(
-    2 * 2**20, "`lists` of a JSON import", enforced_in="todos.formats.archive", response="422", unit="bytes"
+    2 * 2**20, "`lists` of a JSON import", enforced_in="exchange.formats.archive", response="422", unit="bytes"
 )
 IMPORT_PROPERTIES: Final = _imports.declare(
     1000,
     "Properties of a VTODO that are read",
-    enforced_in="todos.formats.calendar_reader",
+    enforced_in="exchange.formats.calendar_reader",
     response="The record is rejected.",
 )
 IMPORT_NESTING: Final = _imports.declare(
     32,
     "Levels of iCalendar components inside of each other",
-    enforced_in="todos.formats.calendar_reader",
+    enforced_in="exchange.formats.calendar_reader",
     response="The record is rejected.",
 )
 IMPORT_ZONES: Final = _imports.declare(
     100,
     "VTIMEZONE components of an import that are used",
-    enforced_in="todos.formats.timezones",
+    enforced_in="exchange.formats.timezones",
     response="A record that needs another one is rejected.",
 )
 ZONE_BYTES: Final = _imports.declare(
     64 * 1024,
     "A VTIMEZONE component",
-    enforced_in="todos.formats.timezones",
+    enforced_in="exchange.formats.timezones",
     response="It is not used; a record that needs it is rejected.",
     unit="bytes",
 )
 ZONE_OBSERVANCES: Final = _imports.declare(
     200,
     "STANDARD and DAYLIGHT components of a VTIMEZONE",
-    enforced_in="todos.formats.timezones",
+    enforced_in="exchange.formats.timezones",
     response="It is not used; a record that needs it is rejected.",
 )
 ZONE_TRANSITIONS: Final = _imports.declare(
     2000,
     "Transitions that a VTIMEZONE defines for the years 1970 to 2100",
-    enforced_in="todos.formats.timezones",
+    enforced_in="exchange.formats.timezones",
     response="It is not used; a record that needs it is rejected.",
 )
 REPORTED_RECORDS: Final = _imports.declare(
     1000,
     "Rejected records that the answer to an import lists",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="`rejected_count` counts them all.",
 )
 REPORTED_ERRORS: Final = _imports.declare(
-    20, "Errors of a rejected record", enforced_in="todos.transfer", response="The rest is left out."
+    20, "Errors of a rejected record", enforced_in="exchange.service", response="The rest is left out."
 )
 REPORTED_LENGTH: Final = _imports.declare(
     200,
     "An error of a rejected record, and the pointer to its place",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="They are cut.",
     unit="characters",
 )
 REPORTED_BYTES: Final = _imports.declare(
     2**20,
     "Errors that the answer to an import lists, in all",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="`rejected_count` counts them all.",
     unit="bytes",
 )
 EXPORTS_OF_ACCOUNT: Final = _imports.declare(
     2,
     "Exports of an account under way, in each process",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="429 with `Retry-After`",
 )
 IMPORT_THREADS: Final = _imports.declare(
     1,
     "Imports whose records are read at a time, in each process",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="The import waits for its turn.",
 )
 EXPORT_THREADS: Final = _imports.declare(
     1,
     "Parts of exports written at a time, in each process",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="The export waits for its turn.",
 )
 EXPORT_QUEUE: Final = _imports.declare(
     128,
     "Parts of exports that wait to be written, in each process",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="503 with `Retry-After`, or the answer breaks off",
 )
 EXPORT_PART_SECONDS: Final = _imports.declare(
     30.0,
     "Time to write a part of an export",
-    enforced_in="todos.transfer",
+    enforced_in="exchange.service",
     response="503 with `Retry-After`, or the answer breaks off",
     unit="seconds",
 )
@@ -871,27 +875,27 @@ WRITE_SECONDS: Final = _store.declare(
     "How long operations of one transaction, or documents of one call, are written before others get their turn "
     "(embedded store)",
     unit="s",
-    enforced_in="store.writer",
+    enforced_in="store.embedded.group_commit",
     response="The rest is written next.",
 )
 BACKUP_LINE_BYTES: Final = _store.declare(
     64 * 2**20,
     "A document in a backup, as JSON",
     unit="bytes",
-    enforced_in="store.backup",
+    enforced_in="store.transfer.backup",
     response="`copy` refuses the backup.",
 )
 BACKUP_BLOCK_BYTES: Final = _store.declare(
     4 * 2**20,
     "A block of a backup, but for its last document",
     unit="bytes",
-    enforced_in="store.backup",
+    enforced_in="store.transfer.backup",
     response="`copy` refuses the backup.",
 )
 BACKUP_VALUES: Final = _store.declare(
     2**20,
     "Values within one document of a backup",
-    enforced_in="store.backup",
+    enforced_in="store.transfer.backup",
     response="`copy` refuses the backup.",
 )
 

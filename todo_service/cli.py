@@ -16,7 +16,7 @@ from todo_service import __version__
 
 if TYPE_CHECKING:
     from todo_service.settings import Settings
-    from todo_service.store.copying import Copied, Step
+    from todo_service.store.transfer.copying import Copied, Step
 
 
 _LONGEST_ADDRESS: Final = 2**16
@@ -47,8 +47,8 @@ def serve(**options: str | None) -> None:
     """
     _exit_when_asked_to()
     settings = _settings(**options)
-    from todo_service.logs import configure_logging  # see the module's docstring
-    from todo_service.server import ServerError, listen, run  # as above
+    from todo_service.observability.logs import configure_logging  # see the module's docstring
+    from todo_service.server.run import ServerError, listen, run  # as above
     from todo_service.startup import START_SECONDS  # as above
 
     configure_logging(settings)
@@ -98,8 +98,8 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     from todo_service.app import MODELS  # see the module's docstring
     from todo_service.settings import without_password  # as above
     from todo_service.store.base import StoreError  # as above
-    from todo_service.store.copying import TargetInUse  # as above
-    from todo_service.store.copying import copy as copy_all  # as above
+    from todo_service.store.transfer.copying import TargetInUse  # as above
+    from todo_service.store.transfer.copying import copy as copy_all  # as above
 
     source, target = _address(source), _address(target)
     progress = _Bars() if sys.stderr.isatty() else _Lines()
@@ -140,16 +140,17 @@ def _tell(copied: Copied, source: str, target: str) -> None:
     total = sum(copied.documents.values())
     click.echo(f"{target} holds {total} documents, {copied.written} of them newly written; content hash {copied.hash}")
     moment = copied.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if copied.of_one_moment:
+    if copied.point_in_time:
         click.echo(f"as of {moment}; what was written to the source after that is not among them")
     else:
         click.echo(
             f"NOT as of one moment: {source} is a standalone MongoDB, or could not keep the moment for so long. "
             f"What was written to it after {moment} may be among them or not; stop the service to be sure"
         )
-    from todo_service.store.addresses import address_path, address_scheme  # see the module's docstring
+    from todo_service.store.addresses import is_backup  # see the module's docstring
+    from todo_service.store.registry import local_folder  # see the module's docstring
 
-    key = address_path(source).parent / "secret_key" if address_scheme(source) == "lmdb" else None
+    key = None if is_backup(source) or (folder := local_folder(source)) is None else folder.parent / "secret_key"
     where = f" (unless it is set, it is in {key})" if key else ""
     click.echo(
         "SECRET_KEY is not part of it: whoever serves these documents needs that of the source"
@@ -265,7 +266,7 @@ def _settings(**options: Any) -> Settings:
 
 
 async def _check_store(settings: Settings, seconds: float = 0) -> None:
-    """Open the store, ping it and close it, so that a fault is one line before anything has started.
+    """Open the store, ping it and close it, so that a failure is reported in one line before anything has started.
 
     Args:
         settings: The checked settings.
@@ -274,10 +275,10 @@ async def _check_store(settings: Settings, seconds: float = 0) -> None:
     from todo_service.app import MODELS  # see the module's docstring
     from todo_service.startup import open_store_within  # as above
     from todo_service.store.base import StoreError  # as above
-    from todo_service.store.opening import open_store  # as above
+    from todo_service.store.registry import create_store  # as above
 
     try:
-        store = open_store(settings.store_address)
+        store = create_store(settings.store_address)
         try:
             await open_store_within(store, *MODELS, seconds=seconds)
             await store.ping()

@@ -1,4 +1,4 @@
-"""JSON read strictly, and what msgspec says of a value that does not fit, as a fault with its place.
+"""JSON read strictly, and what msgspec says of a value that does not fit, as an issue with its place.
 
 Everything here takes linear time and bounded memory, whatever the input: the depth is counted in one pass, a place is
 worked out only for what is wrong, and what an error repeats of the input is cut.
@@ -22,7 +22,7 @@ from todo_service.bounds import (
     REPEATED_NAME_LENGTH,
     REPEATED_VALUE_LENGTH,
 )
-from todo_service.errors import Fault, Invalid, Malformed
+from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.timestamps import Timestamp
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -72,10 +72,10 @@ def decode_json(
             body.decode("utf-8")  # msgspec passes over what it keeps as it is
         value = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
-        # msgspec stops at the first fault, which may stand before the text breaks off
+        # msgspec stops at the first issue, which may stand before the text breaks off
         _check_well_formed(body)
         _refuse_escaped_nul(body)
-        raise Invalid([fault_of(error)]) from None
+        raise Invalid([to_issue(error)]) from None
     except (ValueError, RecursionError):
         raise Malformed(_MALFORMED) from None
     if not parts_later:
@@ -95,13 +95,13 @@ def convert(values: Any, kind: Any, *, strict: bool = True) -> Any:
         Invalid: with the place, they do not fit the type, or have a NUL in a text.
     """
     if (pointer := _find_nul(values)) is not None:
-        raise Invalid([Fault(pointer, _NUL_DETAIL)])
+        raise Invalid([ValidationIssue(pointer, _NUL_DETAIL)])
     try:
         return msgspec.convert(values, kind, strict=strict, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
-        raise Invalid([fault_of(error)]) from None
+        raise Invalid([to_issue(error)]) from None
     except (ValueError, OverflowError, RecursionError):
-        raise Invalid([Fault("", "Expected a value of another form")]) from None
+        raise Invalid([ValidationIssue("", "Expected a value of another form")]) from None
 
 
 def check_depth(body: bytes, check_budget: Callable[[], None] | None = None) -> None:
@@ -126,7 +126,7 @@ def check_depth(body: bytes, check_budget: Callable[[], None] | None = None) -> 
         depth += sum(levels)
 
 
-def fault_of(error: msgspec.ValidationError) -> Fault:
+def to_issue(error: msgspec.ValidationError) -> ValidationIssue:
     """Read the place from msgspec's message, which ends in ``- at `$.path` ``."""
     message = str(error)
     detail, at, path = message.rpartition(_AT)
@@ -136,10 +136,10 @@ def fault_of(error: msgspec.ValidationError) -> Fault:
     for beginning, said in ((_UNKNOWN, "there is no such field"), (_MISSING, "this field is required")):
         if detail.startswith(beginning):
             name = detail.removeprefix(beginning).removesuffix("`")
-            return Fault(pointer + _pointer([name[:REPEATED_NAME_LENGTH]]), said)
+            return ValidationIssue(pointer + _pointer([name[:REPEATED_NAME_LENGTH]]), said)
     if detail.startswith(_NO_SUCH_VALUE):
         detail = _shorten(detail, len(_NO_SUCH_VALUE) + 1 + REPEATED_VALUE_LENGTH)
-    return Fault(pointer, detail)
+    return ValidationIssue(pointer, detail)
 
 
 def _shorten(detail: str, longest: int) -> str:
@@ -179,7 +179,7 @@ def _refuse_escaped_nul(body: bytes) -> None:
             pointer = _find_nul(_decoder(Any).decode(body))
         except msgspec.ValidationError:
             pointer = None  # a number is out of range
-    raise Invalid([Fault(pointer or "", _NUL_DETAIL)])
+    raise Invalid([ValidationIssue(pointer or "", _NUL_DETAIL)])
 
 
 def _find_nul(value: object) -> str | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from todo_service.bounds import ERROR_LENGTH, LISTED_ERRORS, POINTER_LENGTH
 
 
-class Fault(NamedTuple):
+class ValidationIssue(NamedTuple):
     """One thing that is wrong with an input.
 
     Attributes:
@@ -36,25 +36,26 @@ class Invalid(ServiceError):
     """Well-formed input that breaks a rule.
 
     Args:
-        faults: At least one, in the order of the input. The first `LISTED_ERRORS` are kept, and their texts are cut.
+        issues: At least one, in the order of the input. The first `LISTED_ERRORS` are kept, and their texts are cut.
         omitted: How many more there are beside these.
 
     Attributes:
-        faults: Those that are kept.
+        issues: Those that are kept.
         omitted: How many are not.
     """
 
-    def __init__(self, faults: Sequence[Fault], omitted: int = 0) -> None:
-        self.faults = tuple(
-            Fault(fault.pointer[:POINTER_LENGTH], fault.detail[:ERROR_LENGTH]) for fault in faults[:LISTED_ERRORS]
+    def __init__(self, issues: Sequence[ValidationIssue], omitted: int = 0) -> None:
+        self.issues = tuple(
+            ValidationIssue(issue.pointer[:POINTER_LENGTH], issue.detail[:ERROR_LENGTH])
+            for issue in issues[:LISTED_ERRORS]
         )
-        self.omitted = omitted + len(faults) - len(self.faults)
+        self.omitted = omitted + len(issues) - len(self.issues)
         more = f"; {self.omitted} more errors are not listed" if self.omitted else ""
         super().__init__(f"the input is not valid{more}")
 
     def below(self, pointer: str) -> Invalid:
-        """Return the same faults of a part of the input that stands at a pointer."""
-        return Invalid([Fault(pointer + fault.pointer, fault.detail) for fault in self.faults], self.omitted)
+        """Return the same issues of a part of the input that stands at a pointer."""
+        return Invalid([ValidationIssue(pointer + issue.pointer, issue.detail) for issue in self.issues], self.omitted)
 
 
 class InvalidParameter(ServiceError):

@@ -82,7 +82,7 @@ def trimmed(longest: int, description: str, example: str) -> Meta:
     )
 
 
-def text_without(value: Any, *secret: str) -> str:
+def redacted_repr(value: Any, *secret: str) -> str:
     """Return what `repr` says of a value, without these fields: nobody knows where a text ends up.
 
     Args:

@@ -19,9 +19,9 @@ from decouple import RepositoryEnv
 
 from todo_service.bounds import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
-from todo_service.store.addresses import address_path, address_scheme, path_address
+from todo_service.store.base import StoreUnusable
+from todo_service.store.registry import embedded_address, local_folder
 
-STORE_SCHEMES: Final = ("lmdb", "mongodb", "mongodb+srv")
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
 _RATE: Final = re.compile(
@@ -32,7 +32,7 @@ _ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1
 
 
 class SettingsError(Exception):
-    """Settings that the service cannot start with. The message has one line for each fault, for the operator."""
+    """Settings that the service cannot start with. The message has one line for each issue, for the operator."""
 
 
 class Variable(NamedTuple):
@@ -128,11 +128,10 @@ def _folder(text: str) -> Path:
 
 
 def _store_url(text: str) -> str:
-    scheme = address_scheme(text)
-    if scheme not in STORE_SCHEMES:
-        raise ValueError
-    if scheme == "lmdb":
-        address_path(text)
+    try:
+        local_folder(text)
+    except StoreUnusable:
+        raise ValueError from None
     return text
 
 
@@ -308,7 +307,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def store_address(self) -> str:
         """Where the documents lie, also where `STORE_URL` is unset. It may hold a password."""
-        return self.store_url or path_address("lmdb", self.data_dir / "store")
+        return self.store_url or embedded_address(self.data_dir / "store")
 
     @property
     def shown_store_address(self) -> str:
@@ -352,7 +351,7 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
         environ, dotenv = os.environ, dotenv or Path(".env")
     known = _in_file(dotenv)
     found: dict[str, Any] = {}
-    faults: list[str] = []
+    issues: list[str] = []
     for variable in VARIABLES:
         given = overrides.get(variable.attribute)
         text = given if given is not None else environ.get(variable.name, known.get(variable.name))
@@ -365,9 +364,9 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
             found[variable.attribute] = variable.parse(text.strip())
         except (ValueError, KeyError):
             value = "its value" if variable.secret else repr(text.strip()[:80])
-            faults.append(f"{variable.name}: {value} is not allowed; allowed is {variable.allowed}")
-    if faults:
-        raise SettingsError("\n".join(faults))
+            issues.append(f"{variable.name}: {value} is not allowed; allowed is {variable.allowed}")
+    if issues:
+        raise SettingsError("\n".join(issues))
     return _completed(found)
 
 
@@ -398,8 +397,9 @@ def _completed(found: dict[str, Any]) -> Settings:
     found["log_format"] = found["log_format"] or ("json" if found["environment"] == "production" else "console")
     if found["secret_key"] is None:
         url = found["store_url"]
-        if url is None or address_scheme(url) == "lmdb":
-            folder = found["data_dir"] if url is None else address_path(url).parent
+        store_folder = found["data_dir"] / "store" if url is None else local_folder(url)
+        if store_folder is not None:
+            folder = store_folder.parent
             try:
                 found["secret_key"] = kept_secret_key(folder)
             except (OSError, ValueError) as error:

@@ -54,7 +54,7 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def text_of(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """Write a moment as the API does, `2026-01-31T09:00:00.000Z`. A naive one is taken for UTC, as the stores do."""
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)

@@ -20,7 +20,7 @@ from tests.serving import Service, running_service
 from tests.web.test_limits import connection_from
 from todo_service.bounds import READINESS_SECONDS
 from todo_service.settings import Settings, load_settings
-from todo_service.store.observation import observe
+from todo_service.store.instrumentation import observe
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MEBIBYTE = 2**20

@@ -11,11 +11,11 @@ from litestar import Litestar
 from tests.people import Person, assert_problem
 from tests.web.test_limits import connection_from, guess
 from todo_service.errors import InvalidGrant
+from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.counters import LocalCounter
+from todo_service.rate_limits.password_attempts import account_key, password_attempt
+from todo_service.rate_limits.policies import RateLimits, parse_policies
 from todo_service.settings import Settings, load_settings
-from todo_service.web.concurrency import ConcurrentRequestLimit
-from todo_service.web.counters import LocalCounter
-from todo_service.web.limits import RateLimits, parse_policies
-from todo_service.web.password_attempts import account_key, password_attempt
 from todo_service.web.problems import ProblemError
 
 pytestmark = pytest.mark.anyio

@@ -17,10 +17,10 @@ from todo_service.accounts.documents import User
 from todo_service.accounts.passwords import PRODUCTION_COST, Passwords
 from todo_service.accounts.sessions import Sessions, Tokens
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.observability.metrics import MetricsAccess
 from todo_service.settings import load_settings
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.web.metrics import MetricsAccess
 
 JSON = {"Content-Type": "application/json"}
 TRIES = 40
@@ -90,7 +90,7 @@ def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
             "STORE_URL": "mongodb://ada:mongo-secret@127.0.0.1/todo",
         }
     )
-    store = open_store(settings.store_address)
+    store = create_store(settings.store_address)
     access, refresh = AccessTokens([settings.secret_key], 600), RefreshTokens([settings.secret_key])
     tokens = Tokens("the-access-token", "the-refresh-token", 600)
     objects = [

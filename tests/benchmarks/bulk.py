@@ -21,7 +21,7 @@ from todo_service.app import MODELS
 from todo_service.decoding import decode_hook
 from todo_service.executors import Executor
 from todo_service.store.base import DocumentStore
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.quotas import QuotaLimits
@@ -98,7 +98,7 @@ def _carry_out(batch: Batch) -> int:
     global _opened  # what a process of a pool keeps from one call to the next
     if _opened is None or _opened.store_url != batch.store_url:
         runner = asyncio.Runner()
-        store = open_store(batch.store_url)
+        store = create_store(batch.store_url)
         runner.run(store.open(*MODELS))
         _opened = _Opened(runner, store, batch.store_url)
     _opened.runner.run(_insert(_opened.store, batch))

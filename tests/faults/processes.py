@@ -20,7 +20,7 @@ from todo_service.cli import main
 
 SECRET: Final = "a secret of the tests, 32 bytes long"
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["todo_service.app", "todo_service.server", "tests.faults.processes"])
+_context.set_forkserver_preload(["todo_service.app", "todo_service.server.run", "tests.faults.processes"])
 
 
 class ServiceProcess:

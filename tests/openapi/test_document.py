@@ -19,7 +19,7 @@ from todo_service.app import openapi_document
 PROBLEM = {"application/problem+json"}
 
 
-def faults_of(schema: Json, value: object, document: Json) -> list[str]:
+def find_password_issues(schema: Json, value: object, document: Json) -> list[str]:
     """Return what is wrong with a value, by a schema of the document."""
     whole = {**schema, "components": document["components"]}
     validator = OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
@@ -158,15 +158,15 @@ def test_examples_are_valid(document: Json) -> None:
             given += [example["value"] for example in media.get("examples", {}).values()]
             assert given, place
             for example in given:
-                assert faults_of(media["schema"], example, document) == [], place
+                assert find_password_issues(media["schema"], example, document) == [], place
                 shown += 1
         for parameter in operation.parameters.values():
             for example in parameter["schema"].get("examples", ()):
-                assert faults_of(parameter["schema"], example, document) == [], parameter["name"]
+                assert find_password_issues(parameter["schema"], example, document) == [], parameter["name"]
     for name, component in document["components"]["schemas"].items():
         for place, schema in schemas_in(component, name):
             for example in schema.get("examples", ()):
-                assert faults_of(schema, example, document) == [], place
+                assert find_password_issues(schema, example, document) == [], place
     assert shown > 100
 
 
@@ -225,7 +225,7 @@ async def test_an_example_can_be_sent_as_it_stands(ada: Person, document: Json, 
 
     assert answer.status_code == HTTPStatus.CREATED, answer.text
     schema = operation.responses["201"]["content"]["application/json"]["schema"]
-    assert faults_of(schema, answer.json(), document) == []
+    assert find_password_issues(schema, answer.json(), document) == []
 
 
 @pytest.mark.anyio

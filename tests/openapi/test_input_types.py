@@ -16,7 +16,7 @@ from msgspec import inspect
 from todo_service.app import create_app
 from todo_service.bounds import TIMESTAMP_LENGTH
 from todo_service.settings import load_settings
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 from todo_service.timestamps import Timestamp
 from todo_service.todos import dto
 
@@ -27,7 +27,7 @@ BOUNDED_BY_THE_BODY = {"ArchiveImport.items", "ArchiveImport.lists"}
 @pytest.fixture
 def application(tmp_path: Path) -> Litestar:
     settings = load_settings({"DATA_DIR": str(tmp_path)})
-    return create_app(settings, open_store(settings.store_address))
+    return create_app(settings, create_store(settings.store_address))
 
 
 def input_types(application: Litestar) -> set[Any]:

@@ -8,13 +8,13 @@ import pytest
 
 from tests.store.models import MODELS
 from todo_service.store.base import DocumentStore
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[DocumentStore]:
     """An open store."""
-    opened = open_store(store_url)
+    opened = create_store(store_url)
     await opened.open(*MODELS)
     yield opened
     await opened.close()

@@ -26,9 +26,9 @@ from todo_service.store.base import (
     beginning,
 )
 from todo_service.store.capacity import text_limits
-from todo_service.store.documents import dump, encode, stamp_of
-from todo_service.store.expressions import kind_of, normalise
-from todo_service.store.opening import open_store
+from todo_service.store.codec import dump, encode, stamp_of
+from todo_service.store.query.expressions import kind_of, normalise
+from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 1, 31, 12, 0, 0, 123000, UTC)
@@ -390,12 +390,12 @@ class TestConditions:
 
             model_config = {"collection": "things"}
 
-        before = open_store(store_url)
+        before = create_store(store_url)
         await before.open(Old)
         await before.insert(Old(id=ObjectId(), shelf="shelf", value=1))
         await before.close()
 
-        after = open_store(store_url)
+        after = create_store(store_url)
         await after.open(Thing)
         try:
             assert await values_where(after, Thing.name == None) == [1]  # noqa: E711  # an expression
@@ -868,12 +868,12 @@ class TestScan:
 class TestLife:
     async def test_documents_outlive_the_store(self, store_url: str) -> None:
         document = thing(name="a", value=1)
-        first = open_store(store_url)
+        first = create_store(store_url)
         await first.open(Thing, Badge)
         await first.insert(document)
         await first.close()
 
-        second = open_store(store_url)
+        second = create_store(store_url)
         await second.open(Thing, Badge)
         found = await second.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=9)
         await second.close()
@@ -887,14 +887,14 @@ class TestLife:
 
             model_config = {"collection": "things"}
 
-        first = open_store(store_url)
+        first = create_store(store_url)
         await first.open(Plain)
         await first.insert(*(Plain(id=ObjectId(), value=value) for value in (3, 1, 2)))
         with pytest.raises(UnsupportedExpression):
             await first.find(Plain, Plain.shelf == "shelf", sort=asc(Plain.value), limit=9)
         await first.close()
 
-        second = open_store(store_url)
+        second = create_store(store_url)
         await second.open(Thing)
         found = await values_where(second)
         await second.close()
@@ -908,7 +908,7 @@ class TestLife:
 
             model_config = {"indexes": lambda: [Index(asc(Mixed.a), desc(Mixed.b), name="mixed")]}
 
-        store = open_store(store_url)
+        store = create_store(store_url)
         with pytest.raises(UnsupportedExpression):
             await store.open(Mixed)
         await store.close()
@@ -1016,7 +1016,7 @@ async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: Doc
         nonlocal floor
         while writing:
             await asyncio.sleep(0)  # the embedded store answers at once, and the writers want their turn
-            settled = await store.settled()
+            settled = await store.resolved_stamp()
             where = [Note.shelf == "shelf", Note.changed > floor]
             found = await store.find(Note, *where, sort=(asc(Note.changed), asc(Note.id)), limit=1000)
             seen.update(one.id for one in found)
@@ -1036,7 +1036,7 @@ async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: Doc
 async def test_stamps_go_on_when_the_store_is_opened_again(store_url: str) -> None:
     stamps = []
     for name in ("first", "second"):
-        store = open_store(store_url)
+        store = create_store(store_url)
         await store.open(*MODELS)
         await store.insert(made := note(name=name))
         found = await store.get(Note, Note.id == made.id)

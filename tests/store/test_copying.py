@@ -28,12 +28,12 @@ from pymongo import MongoClient
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
 from todo_service.store.addresses import path_address
-from todo_service.store.backup import Backup, count_values
 from todo_service.store.base import Access, DocumentStore, DuplicateDocument, State, StoreError, StoreUnusable
-from todo_service.store.copying import Step, TargetInUse, copy
-from todo_service.store.documents import decode
-from todo_service.store.drafts import Draft
-from todo_service.store.opening import open_store
+from todo_service.store.codec import decode
+from todo_service.store.registry import create_store
+from todo_service.store.transfer.backup import Backup, count_values
+from todo_service.store.transfer.copying import Step, TargetInUse, copy
+from todo_service.store.transfer.drafts import Draft
 
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def path_of(address: str) -> Path:
 
 @asynccontextmanager
 async def opened(address: str, access: Access = Access.SERVE) -> AsyncIterator[DocumentStore]:
-    store = open_store(address)
+    store = create_store(address)
     await store.open(*MODELS, access=access)
     try:
         yield store
@@ -177,7 +177,7 @@ async def test_everything_arrives_as_it_was(source_form: str, target_form: str, 
     assert await holds(target) == await holds(source) == held
     assert copied.documents == {name: len(raws) for name, raws in held.items() if raws or target_form != "backup"}
     assert copied.written == sum(len(raws) for raws in held.values())
-    assert copied.of_one_moment is (source_form != "mongodb")
+    assert copied.point_in_time is (source_form != "mongodb")
     assert sum(step.done for step in steps if step.doing == "copy") == copied.written
     again = await copy(target, places.new("embedded"), MODELS)
     assert again.hash == copied.hash
@@ -394,7 +394,7 @@ VERIFY = """
 import resource, sys
 from pathlib import Path
 from todo_service.store.addresses import path_address
-from todo_service.store.backup import Backup, count_values
+from todo_service.store.transfer.backup import Backup, count_values
 from todo_service.store.base import StoreUnusable
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -654,14 +654,14 @@ async def test_a_store_that_receives_cannot_be_served_or_read_until_it_is_finish
     async with opened(source, Access.READ) as store:
         origin = store.state.generation
     stale = Badge(id=ObjectId(), number=99, owner=ObjectId(), label="not in the source any more")
-    async with opened(target, Access.RECEIVE) as store:
+    async with opened(target, Access.RESTORE) as store:
         await store.enter(State("first", origin))
         await store.load(Thing, held["things"][:1000])
         await store.load(Badge, [bson.encode(_ordered(stale)), *held["badges"][:4]])
 
     for access in (Access.SERVE, Access.READ):
         with pytest.raises(StoreUnusable, match="not finished"):
-            await open_store(target).open(*MODELS, access=access)
+            await create_store(target).open(*MODELS, access=access)
     other, _ = await filled("backup", places)
     with pytest.raises(TargetInUse, match="another copy"):
         await copy(other, target, MODELS)
@@ -691,12 +691,12 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
 
-        async with opened(f"{url}/test", Access.RECEIVE) as store:
+        async with opened(f"{url}/test", Access.RESTORE) as store:
             await store.enter(State("one", "origin"))
             await store.load(Ticket, [raw])
             await two_passes()
             kept = await tickets(store)
-        async with opened(f"{url}/test", Access.RECEIVE) as store:  # as after a crash
+        async with opened(f"{url}/test", Access.RESTORE) as store:  # as after a crash
             await two_passes()
             kept_after_a_crash = await tickets(store)
             await store.load(Ticket, [raw])
@@ -721,7 +721,7 @@ async def test_an_embedded_store_is_copied_as_of_one_moment(places: Places) -> N
             await writer.delete(Badge, Badge.id == first.id)
             seen = [raw async for batch in view.documents(Badge) for raw in batch]
 
-    assert view.of_one_moment
+    assert view.point_in_time
     assert seen == held["badges"]
 
 
@@ -761,7 +761,7 @@ def _python(*lines: str) -> list[str]:
     return [
         sys.executable,
         "-c",
-        "\n".join(["import asyncio", "from todo_service.store.copying import copy", *lines]),
+        "\n".join(["import asyncio", "from todo_service.store.transfer.copying import copy", *lines]),
     ]
 
 
@@ -793,10 +793,10 @@ async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: 
             things = [raw async for batch in view.documents(Thing) for raw in batch]
         copied = await copy(source, places.new("backup"), MODELS)
 
-    assert view.of_one_moment
+    assert view.point_in_time
     assert before == after == held["badges"]
     assert things == held["things"]
-    assert copied.of_one_moment
+    assert copied.point_in_time
 
 
 async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp_path: Path) -> None:
@@ -805,10 +805,10 @@ async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp
         async with opened(source) as store, store.snapshot() as view:
             badges = [Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(10_000)]
             first = [raw async for batch in view.documents(Badge) for raw in batch]
-            able = view.of_one_moment
+            able = view.point_in_time
             deadline = time.monotonic() + 60
             written = 0
-            while view.of_one_moment:
+            while view.point_in_time:
                 assert time.monotonic() < deadline, "MongoDB still keeps the moment"
                 await store.insert(badges[written])
                 written += 1
@@ -836,7 +836,7 @@ async def test_a_target_that_was_changed_behind_the_copy_s_back_is_noticed_and_m
     with pytest.raises(StoreError, match="does not hold what was copied: 10 badges"):
         await copy(source, target, MODELS, report=meddle)
     with pytest.raises(StoreUnusable, match="not finished"):
-        await open_store(target).open(*MODELS)
+        await create_store(target).open(*MODELS)
     mended = await copy(source, target, MODELS)
 
     assert mended.written == 1

@@ -29,8 +29,8 @@ from pymongo import MongoClient
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket
 from todo_service.store.base import OPERATORS, DocumentStore, StoreError, beginning
-from todo_service.store.embedded import EmbeddedStore
-from todo_service.store.mongodb import MongoDBStore
+from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.mongodb.store import MongoDBStore
 
 OPERATIONS = int(os.environ.get("DIFFERENTIAL_OPERATIONS", "4000"))
 STEPS = 50
@@ -293,7 +293,7 @@ class Comparison(RuleBasedStateMachine):
         new = identity not in self.notes
 
         async def write(store: DocumentStore) -> bool:
-            settled = await store.settled()
+            settled = await store.resolved_stamp()
             if new:
                 await store.insert(Note(id=identity))
             else:

@@ -19,12 +19,12 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
 from todo_service.store.base import DuplicateDocument, StoreUnavailable, StoreUnusable
-from todo_service.store.documents import dump, encode
-from todo_service.store.embedded import EmbeddedStore
-from todo_service.store.environment import Environment
-from todo_service.store.expressions import normalise
-from todo_service.store.planning import plan
-from todo_service.store.writer import Writer
+from todo_service.store.codec import dump, encode
+from todo_service.store.embedded.environment import Environment
+from todo_service.store.embedded.group_commit import Writer
+from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.query.expressions import normalise
+from todo_service.store.query.planner import plan
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**18
@@ -115,7 +115,7 @@ import asyncio, sys
 from pathlib import Path
 from odmantic import ObjectId
 from tests.store.models import MODELS, Thing
-from todo_service.store.embedded import EmbeddedStore
+from todo_service.store.embedded.store import EmbeddedStore
 
 async def main():
     store = EmbeddedStore(Path(sys.argv[1]))
@@ -207,7 +207,7 @@ async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> N
     whole = data.read_bytes()
     program = (
         "import asyncio, sys; from pathlib import Path; from tests.store.models import MODELS, Thing\n"
-        "from todo_service.store.base import StoreError; from todo_service.store.embedded import EmbeddedStore\n"
+        "from todo_service.store.base import StoreError; from todo_service.store.embedded.store import EmbeddedStore\n"
         "async def main():\n"
         "    store = EmbeddedStore(Path(sys.argv[1]))\n"
         "    try:\n"

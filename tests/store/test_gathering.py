@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from todo_service.store.base import StoreError, StoreUnavailable
-from todo_service.store.gathering import AT_ONCE, UNDER_WAY, Gathering, Outcome
+from todo_service.store.batching import MAX_BATCH_SIZE, MAX_IN_FLIGHT, Batcher, Outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ class Doubling:
 
 async def test_those_who_ask_at_once_share_a_call() -> None:
     doubling = Doubling()
-    gathering = Gathering(doubling.carry_out)
+    gathering = Batcher(doubling.carry_out)
 
     assert await asyncio.gather(*(gathering.submit(number) for number in (3, 1, 2, 1))) == [6, 2, 4, 2]
     assert await gathering.submit(5) == 10
@@ -42,33 +42,33 @@ async def test_those_who_ask_at_once_share_a_call() -> None:
 
 async def test_a_call_takes_no_more_than_it_may() -> None:
     doubling = Doubling()
-    gathering = Gathering(doubling.carry_out)
-    numbers = range(1, 2 * AT_ONCE + 2)
+    gathering = Batcher(doubling.carry_out)
+    numbers = range(1, 2 * MAX_BATCH_SIZE + 2)
 
     assert await asyncio.gather(*(gathering.submit(number) for number in numbers)) == [2 * each for each in numbers]
-    assert [len(call) for call in doubling.calls] == [AT_ONCE, AT_ONCE, 1]
+    assert [len(call) for call in doubling.calls] == [MAX_BATCH_SIZE, MAX_BATCH_SIZE, 1]
 
 
 async def test_while_enough_calls_are_under_way_the_next_gather() -> None:
     doubling = Doubling()
-    gathering = Gathering(doubling.carry_out)
+    gathering = Batcher(doubling.carry_out)
     doubling.may_return.clear()
     asking = []
-    for number in range(1, UNDER_WAY + 4):
+    for number in range(1, MAX_IN_FLIGHT + 4):
         asking.append(asyncio.create_task(gathering.submit(number)))
         for _ in range(5):
             await asyncio.sleep(0)
 
-    assert doubling.calls == [[number] for number in range(1, UNDER_WAY + 1)]
+    assert doubling.calls == [[number] for number in range(1, MAX_IN_FLIGHT + 1)]
     doubling.may_return.set()
 
-    assert await asyncio.gather(*asking) == [2 * number for number in range(1, UNDER_WAY + 4)]
-    assert doubling.calls[UNDER_WAY:] == [list(range(UNDER_WAY + 1, UNDER_WAY + 4))]
+    assert await asyncio.gather(*asking) == [2 * number for number in range(1, MAX_IN_FLIGHT + 4)]
+    assert doubling.calls[MAX_IN_FLIGHT:] == [list(range(MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 4))]
 
 
 async def test_what_is_refused_fails_alone_and_a_call_that_fails_fails_for_all() -> None:
     doubling = Doubling()
-    gathering = Gathering(doubling.carry_out)
+    gathering = Batcher(doubling.carry_out)
 
     one = await asyncio.gather(gathering.submit(1), gathering.submit(-1), return_exceptions=True)
     both = await asyncio.gather(gathering.submit(1), gathering.submit(0), return_exceptions=True)
@@ -81,7 +81,7 @@ async def test_what_is_refused_fails_alone_and_a_call_that_fails_fails_for_all()
 
 async def test_who_is_cancelled_before_the_call_asks_for_nothing() -> None:
     doubling = Doubling()
-    gathering = Gathering(doubling.carry_out)
+    gathering = Batcher(doubling.carry_out)
     staying, leaving = (asyncio.create_task(gathering.submit(number)) for number in (1, 2))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -93,7 +93,7 @@ async def test_who_is_cancelled_before_the_call_asks_for_nothing() -> None:
 
 async def test_who_is_cancelled_during_the_call_takes_nobody_along() -> None:
     doubling = Doubling()
-    gathering = Gathering(doubling.carry_out)
+    gathering = Batcher(doubling.carry_out)
     doubling.may_return.clear()
     staying, leaving = (asyncio.create_task(gathering.submit(number)) for number in (1, 2))
     await doubling.called.wait()

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from odmantic import ObjectId
 
-from todo_service.store.expressions import kind_of, normalised
-from todo_service.store.keys import encode
+from todo_service.store.embedded.keys import encode
+from todo_service.store.query.expressions import kind_of, normalised
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 VALUES = st.one_of(

@@ -15,8 +15,8 @@ from pymongo.uri_parser import parse_uri
 from tests.mongod import free_port
 from tests.store.models import MODELS, Thing
 from todo_service.store.base import StoreUnavailable, StoreUnusable
-from todo_service.store.mongodb import MongoDBStore
-from todo_service.store.opening import open_store
+from todo_service.store.mongodb.store import MongoDBStore
+from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +139,7 @@ async def test_a_server_that_is_not_there_is_unavailable_in_time(call: str) -> N
 )
 async def test_an_address_that_cannot_be_used_is_one_line_without_the_password(url: str) -> None:
     with pytest.raises((StoreUnusable, StoreUnavailable)) as raised:
-        await open_store(url).open(Thing)
+        await create_store(url).open(Thing)
 
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)

@@ -19,7 +19,7 @@ from odmantic.query import asc
 from tests.store.models import MODELS, Note, Thing
 from todo_service.bounds import SCANS_PER_ACCOUNT
 from todo_service.store.base import DocumentStore, StoreUnavailable, beginning
-from todo_service.store.embedded import EmbeddedStore
+from todo_service.store.embedded.store import EmbeddedStore
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**20

@@ -12,8 +12,8 @@ from tests.people import Person, assert_problem
 from tests.todos.replica import Replica, everything
 from todo_service.errors import Gone
 from todo_service.store.base import DocumentStore
+from todo_service.sync.changes import REMEMBERED, ChangeFeed
 from todo_service.timestamps import now
-from todo_service.todos.changes import REMEMBERED, ChangeFeed
 from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio

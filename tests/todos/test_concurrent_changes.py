@@ -13,7 +13,7 @@ import pytest
 from tests.people import Person
 from tests.serving import running_service
 from todo_service.errors import Busy
-from todo_service.optimistic import Attempts
+from todo_service.store.optimistic import Attempts
 
 pytestmark = pytest.mark.anyio
 

@@ -18,12 +18,12 @@ from tests.todos.accounts import load
 from tests.todos.replica import assert_counted, everything
 from todo_service.bounds import MAX_LISTS, MAX_TAGS
 from todo_service.errors import Busy
-from todo_service.store import mongodb
 from todo_service.store.base import DocumentStore
+from todo_service.store.mongodb import store as mongodb
+from todo_service.sync import counts
+from todo_service.sync.counting import Counting
+from todo_service.sync.counts import Counted, Counts, CountSnapshot, PastState, shorten_past, tag_digest
 from todo_service.timestamps import now
-from todo_service.todos import counts
-from todo_service.todos.counting import Counting
-from todo_service.todos.counts import Counted, Counts, CountSnapshot, Past, shorten_past, tag_digest
 from todo_service.todos.dto import TodoQuery, TodoUpdate
 from todo_service.todos.service import Todos
 
@@ -135,14 +135,14 @@ def test_the_largest_snapshot_fits_into_one_mebibyte() -> None:
     )
     for hour in range(2 * counts.HOURS):
         largest.due.add(500_000 + hour, 10**6)
-    largest.settle()
-    largest.due.settle(counts.start_of(500_000))
+    largest.compact()
+    largest.due.compact(counts.start_of(500_000))
 
     assert len(msgspec.msgpack.encode(largest)) <= 2**20
 
 
-def _entry(since: str, priority: str | None) -> Past:
-    return Past(since, None if priority is None else Counted(False, priority, None, ()))
+def _entry(since: str, priority: str | None) -> PastState:
+    return PastState(since, None if priority is None else Counted(False, priority, None, ()))
 
 
 def test_what_a_todo_remembers_keeps_the_snapshot_s_entry_and_the_newest() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.people import Person, assert_problem
-from todo_service.timestamps import text_of
+from todo_service.timestamps import format_timestamp
 
 pytestmark = pytest.mark.anyio
 PRIORITIES = ["none", "low", "medium", "high", "urgent"]
@@ -46,7 +46,7 @@ async def many(ada: Person) -> list[dict[str, Any]]:
         await ada.todo(
             title=chance.choice(["apple", "Banana", "Äpfel", "cherry", "apple pie"]),
             priority=chance.choice(PRIORITIES),
-            due_at=chance.choice([None, text_of(start + timedelta(days=chance.randrange(5)))]),
+            due_at=chance.choice([None, format_timestamp(start + timedelta(days=chance.randrange(5)))]),
             position=float(chance.randrange(6)),
             completed=chance.random() < 0.4,
             tags=chance.sample(["home", "work", "garden"], chance.randrange(4)),

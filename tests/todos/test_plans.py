@@ -19,15 +19,15 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent, register
 from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
 from todo_service.app import MODELS
 from todo_service.bounds import SORTED_TODOS
-from todo_service.store import mongodb
 from todo_service.store.base import DocumentStore, Sort
-from todo_service.store.embedded import EmbeddedStore
-from todo_service.store.expressions import Node
-from todo_service.store.indexes import Walk
-from todo_service.store.mongodb import MongoDBStore
-from todo_service.store.planning import plan
+from todo_service.store.embedded.indexes import IndexScan
+from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.mongodb import store as mongodb
+from todo_service.store.mongodb.store import MongoDBStore
+from todo_service.store.query.expressions import Node
+from todo_service.store.query.planner import plan
+from todo_service.sync.count_run import MANY
 from todo_service.timestamps import Timestamp
-from todo_service.todos.count_run import MANY
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
 from todo_service.todos.query import ORDERS, ordered, position_of
 from todo_service.todos.service import Todos
@@ -80,7 +80,7 @@ class WatchedStore(EmbeddedStore):
         super().__init__(folder)
         self.calls: list[Seen] = []
 
-    def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> Walk:
+    def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> IndexScan:
         walk = super()._walk(model, nodes, sort)
         entries, number, place = walk._entries, walk.number, len(self.calls)
         self.calls.append(Seen(plan(model, nodes, sort).declared.name, 0))

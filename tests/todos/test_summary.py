@@ -16,12 +16,12 @@ from odmantic import ObjectId
 from tests.people import Person, assert_problem
 from tests.todos.replica import assert_counted, due, everything
 from todo_service.errors import Busy
-from todo_service.store import mongodb
 from todo_service.store.base import DocumentStore
+from todo_service.store.mongodb import store as mongodb
+from todo_service.sync import counts
+from todo_service.sync.counting import Counting
+from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
-from todo_service.todos import counts
-from todo_service.todos.counting import Counting
-from todo_service.todos.counts import CountSnapshot
 from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
@@ -124,12 +124,12 @@ async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ad
     store: DocumentStore = app.state.store
     await ada.todo()
     first = await kept(ada, store)
-    settled = (await store.settled()).as_datetime()
-    while (await store.settled()).as_datetime() <= settled:
+    settled = (await store.resolved_stamp()).as_datetime()
+    while (await store.resolved_stamp()).as_datetime() <= settled:
         await asyncio.sleep(0.05)  # a page holds all that are written in a second
         await ada.todo()
     turn = ObjectId("65f1a2b3c4d5e6f708190000")
-    settled = (await store.settled()).as_datetime()
+    settled = (await store.resolved_stamp()).as_datetime()
 
     async def count_later(moment: datetime) -> dict[ObjectId, CountSnapshot]:
         counting = Counting(store, many=10**6)

@@ -27,10 +27,10 @@ from todo_service.accounts.sessions import Client, Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import MODELS, create_app
 from todo_service.settings import load_settings
-from todo_service.store import mongodb
-from todo_service.store.opening import open_store
+from todo_service.store.mongodb import store as mongodb
+from todo_service.store.registry import create_store
+from todo_service.sync.counting import Counting
 from todo_service.timestamps import now
-from todo_service.todos.counting import Counting
 from todo_service.todos.shared import SharedState
 
 RUNS = 500
@@ -71,7 +71,7 @@ class Replicas:
 async def replicas(folder: Path, store_url: str, url: str) -> AsyncIterator[Replicas]:
     variables = {"DATA_DIR": str(folder), "STORE_URL": store_url, "SECRET_KEY": SECRET, "RATE_LIMIT_ENABLED": "false"}
     configuration = load_settings(variables)
-    store = open_store(configuration.store_address)
+    store = create_store(configuration.store_address)
     # without the application's lifespan, which ends in the task that began it
     await store.open(*MODELS)
     keys = [configuration.secret_key]

@@ -14,12 +14,12 @@ from odmantic import ObjectId
 from tests.people import Person, assert_problem
 from tests.todos.test_transfer import FORMATS, exported, imported
 from todo_service.app import MODELS
-from todo_service.store.opening import open_store
+from todo_service.exchange.service import FORMATS as TRANSFER_FORMATS
+from todo_service.exchange.service import Transfer, TransferCapacity
+from todo_service.lists.service import Lists
+from todo_service.store.registry import create_store
 from todo_service.todos.documents import Todo, TodoList
-from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
-from todo_service.todos.transfer import FORMATS as TRANSFER_FORMATS
-from todo_service.todos.transfer import Transfer, TransferCapacity
 
 pytestmark = pytest.mark.anyio
 
@@ -217,7 +217,7 @@ async def test_no_mutation_of_a_file_fails_the_service(ada: Person, form: str) -
 
 
 async def test_two_runs_of_one_import_with_a_key_make_each_list_and_todo_once(store_url: str) -> None:
-    store, owner, capacity = open_store(store_url), ObjectId(), TransferCapacity()
+    store, owner, capacity = create_store(store_url), ObjectId(), TransferCapacity()
     await store.open(*MODELS)
     body = ("title,list\n" + "".join(f"todo {number},list {number % 3}\n" for number in range(9))).encode()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from todo_service.web.addresses import SITE_PREFIX, SUBSCRIBER_PREFIX, client_address, client_network
+from todo_service.web.client_address import SITE_PREFIX, SUBSCRIBER_PREFIX, client_address, client_network
 
 
 def scope_from(address: str | None) -> Any:

@@ -8,7 +8,7 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from todo_service.bounds import STORED_ANSWER_BYTES
-from todo_service.web.answer_budget import AnswerBudget
+from todo_service.idempotency.answer_budget import AnswerBudget
 from todo_service.web.problems import ProblemError
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from pymongo import MongoClient
 
 from todo_service.bounds import SHARED_COUNTER_CALLS
-from todo_service.web.counters import LocalCounter, SharedCounter, SlidingWindows
+from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindows
 
 ITEM = limits.parse("5/month")
 

@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 
-from todo_service.web.deadline import UNHURRIED, Deadline, Watch
 from todo_service.web.problems import ProblemError
+from todo_service.web.route_options import NO_TIMEOUT
+from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
 
 pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-def quick_watch() -> Watch:
-    return Watch(seconds=0.2, interval=0.05)
+def quick_watch() -> TimeoutSweeper:
+    return TimeoutSweeper(seconds=0.2, interval=0.05)
 
 
 async def run(
-    app: Any, *, receive: Any = None, watch: Watch | None = None, options: dict[str, Any] | None = None
+    app: Any, *, receive: Any = None, watch: TimeoutSweeper | None = None, options: dict[str, Any] | None = None
 ) -> list[Any]:
     """Run an ASGI application within the deadline, and return what it sent."""
     sent: list[Any] = []
@@ -29,7 +30,7 @@ async def run(
         sent.append(message)
 
     scope: Any = {"type": "http", "route_handler": SimpleNamespace(opt=options or {})}
-    await Deadline(app, watch or quick_watch())(scope, receive, send)
+    await TimeoutMiddleware(app, watch or quick_watch())(scope, receive, send)
     return sent
 
 
@@ -67,7 +68,7 @@ async def test_what_is_unhurried_takes_its_time() -> None:
         await asyncio.sleep(0.5)
         await send(START)
 
-    assert len(await run(app, options={UNHURRIED: True})) == 1
+    assert len(await run(app, options={NO_TIMEOUT: True})) == 1
 
 
 @pytest.mark.parametrize("thinks", [0.0, 10.0])

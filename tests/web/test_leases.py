@@ -13,14 +13,15 @@ from litestar import Litestar, post
 from litestar.middleware import DefineMiddleware
 from odmantic import ObjectId
 
+from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.idempotency.leases import LeaseLostError, hold_lease
+from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
 from todo_service.store.base import DocumentStore
-from todo_service.store.opening import open_store
+from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.web.answer_budget import AnswerBudget
-from todo_service.web.idempotency import IDEMPOTENT, Idempotency, IdempotentRequest
-from todo_service.web.leases import LeaseLostError, hold_lease
 from todo_service.web.problems import exception_handlers
 from todo_service.web.requests import ApiRequest
+from todo_service.web.route_options import IDEMPOTENT
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 20
@@ -114,7 +115,7 @@ class SlowService:
 
 @pytest.fixture
 async def slow(tmp_path: Path, store_url: str) -> AsyncIterator[SlowService]:
-    store = open_store(store_url)
+    store = create_store(store_url)
     await store.open(IdempotentRequest)
     service = SlowService(store)
     async with service.client, asyncio.timeout(PATIENCE):

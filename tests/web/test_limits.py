@@ -16,9 +16,9 @@ from litestar import Litestar
 from tests.mongod import running_mongod
 from tests.people import Person, assert_problem
 from todo_service.app import create_app
+from todo_service.rate_limits.counters import SharedCounter
 from todo_service.settings import Settings, load_settings
-from todo_service.store.opening import open_store
-from todo_service.web.counters import SharedCounter
+from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
 WRONG = "a wrong password"
@@ -172,7 +172,7 @@ async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url:
     async with AsyncExitStack() as stack:
         replicas = []
         for _ in range(3):
-            app = create_app(settings, open_store(settings.store_address))
+            app = create_app(settings, create_store(settings.store_address))
             await stack.enter_async_context(app.lifespan())
             replicas.append(await stack.enter_async_context(connection_from(app, "127.0.0.1")))
         ada = await Person.register(replicas[0])

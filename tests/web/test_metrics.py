@@ -16,9 +16,9 @@ from tests.people import Person, assert_problem
 from tests.serving import START_SECONDS, running_service
 from todo_service.accounts.passwords import PRODUCTION_COST
 from todo_service.app import create_app
+from todo_service.observability.metrics import METRICS
 from todo_service.settings import Settings, load_settings
-from todo_service.store.opening import open_store
-from todo_service.web.metrics import METRICS
+from todo_service.store.registry import create_store
 
 TOKEN = "a-token-of-the-tests"
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
@@ -107,7 +107,7 @@ async def test_the_process_is_measured_too(client: httpx.AsyncClient) -> None:
 @pytest.mark.anyio
 async def test_two_applications_in_a_process_count_apart(tmp_path: Path, ada: Person) -> None:
     settings = load_settings({"DATA_DIR": str(tmp_path / "other")})
-    app = create_app(settings, open_store(settings.store_address))
+    app = create_app(settings, create_store(settings.store_address))
     async with app.lifespan():
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as other:

@@ -21,9 +21,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.people import Person
 from tests.serving import environment, running_service
 from todo_service.app import create_app
+from todo_service.observability.tracing import Tracing
 from todo_service.settings import Settings
-from todo_service.store.opening import open_store
-from todo_service.web.tracing import Tracing
+from todo_service.store.registry import create_store
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -40,7 +40,7 @@ async def app(settings: Settings, exporter: InMemorySpanExporter) -> AsyncIterat
     """The application, whose spans go to the exporter."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    application = create_app(settings, open_store(settings.store_address), Tracing(provider))
+    application = create_app(settings, create_store(settings.store_address), Tracing(provider))
     async with application.lifespan():
         yield application
 
@@ -169,7 +169,7 @@ import asyncio, sys
 {before}
 from todo_service.app import create_app_from_environment
 create_app_from_environment()
-print("todo_service.web.tracing" in sys.modules, "opentelemetry.sdk" in sys.modules)
+print("todo_service.observability.tracing" in sys.modules, "opentelemetry.sdk" in sys.modules)
 """
 
 

@@ -24,11 +24,11 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey
-from todo_service.accounts.tokens import Caller
 from todo_service.bounds import API_KEY_NAME_LENGTH, IDEMPOTENCY_SECONDS, MAX_API_KEYS
-from todo_service.errors import Fault, Forbidden, Gone, Invalid, NotFound, Unauthenticated
-from todo_service.slots import insert_into_slot
+from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
+from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.store.slots import insert_into_slot
 from todo_service.text import trim
 from todo_service.timestamps import LATEST, Timestamp, now
 
@@ -133,17 +133,17 @@ class ApiKeys:
         self, user_id: ObjectId, limit: int, after: ApiKeyPosition | None
     ) -> tuple[list[dto.ApiKey], ApiKeyPosition | None]:
         """Return a page of an account's keys, the newest first, and where the next page begins, or None."""
-        spans: list[list[Condition]] = [[]]
+        key_ranges: list[list[Condition]] = [[]]
         if after is not None:
             made = Timestamp.parse(after.created_at)
-            spans = [[ApiKey.created_at == made, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < made]]
+            key_ranges = [[ApiKey.created_at == made, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < made]]
         found: list[dto.ApiKey] = []
         # one that has expired may be there still, for a while
         where = [ApiKey.owner == user_id, (ApiKey.expires_at == None) | (ApiKey.expires_at > now())]  # type: ignore[operator]  # noqa: E711  # an expression
         order = (desc(ApiKey.created_at), desc(ApiKey.id))
-        for span in spans:
+        for key_range in key_ranges:
             found += await self._store.find(
-                ApiKey, *where, *span, sort=order, limit=limit + 1 - len(found), into=dto.ApiKey
+                ApiKey, *where, *key_range, sort=order, limit=limit + 1 - len(found), into=dto.ApiKey
             )
             if len(found) > limit:
                 break
@@ -241,15 +241,17 @@ def _check(given: dto.ApiKeyCreate, moment: datetime) -> str:
     Raises:
         Invalid: the name breaks a rule, or the key would have expired already.
     """
-    name, faults = given.name, []
+    name, issues = given.name, []
     try:
         name = trim(name, API_KEY_NAME_LENGTH)
     except ValueError as error:
-        faults.append(Fault("/name", str(error)))
+        issues.append(ValidationIssue("/name", str(error)))
     if given.expires_at is not None and not moment < given.expires_at <= LATEST:
-        faults.append(Fault("/expires_at", "Expected a moment in the future, before the last day of the year 9999"))
-    if faults:
-        raise Invalid(faults)
+        issues.append(
+            ValidationIssue("/expires_at", "Expected a moment in the future, before the last day of the year 9999")
+        )
+    if issues:
+        raise Invalid(issues)
     return name
 
 

@@ -9,24 +9,34 @@ from msgspec import UNSET
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
+from todo_service.accounts.authentication import require_session
 from todo_service.accounts.documents import User
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
+from todo_service.idempotency.middleware import derive_secret, forget, identity_of
+from todo_service.idempotency.replays import require_document
+from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.password_attempts import account_key, password_attempt, password_turn
+from todo_service.rate_limits.policies import RateLimits
 from todo_service.store.base import DocumentStore
-from todo_service.web.addresses import client_address
-from todo_service.web.authentication import PUBLIC, SESSION_ONLY, require_session
-from todo_service.web.concurrency import ConcurrentRequestLimit
-from todo_service.web.deadline import UNHURRIED
-from todo_service.web.entity_tags import answer, expected_versions, tag_of
-from todo_service.web.idempotency import IDEMPOTENT, RERUN, derive_secret, forget, identity_of
-from todo_service.web.limits import BUCKET, RateLimits
-from todo_service.web.openapi import documented, problems
-from todo_service.web.paging import answer_page
-from todo_service.web.password_attempts import account_key, password_attempt, password_turn
+from todo_service.web.client_address import client_address
+from todo_service.web.cursors import answer_page
+from todo_service.web.entity_tags import answer, entity_tag, expected_versions
+from todo_service.web.openapi.config import documented, problems
 from todo_service.web.problems import ProblemError
-from todo_service.web.replays import ON_REPLAY, require_document
 from todo_service.web.requests import ApiRequest
+from todo_service.web.route_options import (
+    BUCKET,
+    FORM,
+    IDEMPOTENT,
+    NO_TIMEOUT,
+    ON_REPLAY,
+    PUBLIC,
+    QUERY,
+    RERUN,
+    SESSION_ONLY,
+)
 
 
 class UsersController(Controller):
@@ -53,7 +63,7 @@ class UsersController(Controller):
         """Make an account. Name and email are unique, whatever the case."""
         async with password_turn(password_turns, request.scope):
             user = await accounts.register(data, identity_of(request))
-        return Response(user, headers={"Location": "/v1/users/me", "ETag": tag_of(user)})
+        return Response(user, headers={"Location": "/v1/users/me", "ETag": entity_tag(user)})
 
     @get(
         "/me",
@@ -80,12 +90,12 @@ class UsersController(Controller):
         if data.email is not UNSET:
             require_session(request.user, "changing the email")
         user = await accounts.update(request.user.user_id, data, expected_versions(request))
-        return Response(user, headers={"ETag": tag_of(user)})
+        return Response(user, headers={"ETag": entity_tag(user)})
 
     @delete(
         "/me",
         operation_id="deleteMe",
-        opt={SESSION_ONLY: True, UNHURRIED: True},
+        opt={SESSION_ONLY: True, NO_TIMEOUT: True},
         summary="Delete one's account",
         responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )
@@ -140,7 +150,7 @@ class TokensController(Controller):
         "/token",
         operation_id="createToken",
         summary="Sign in or stay signed in",
-        opt={"form": dto.TokenRequest},
+        opt={FORM: dto.TokenRequest},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
     )
@@ -190,7 +200,7 @@ class TokensController(Controller):
         "/revoke",
         operation_id="revokeToken",
         summary="Sign out",
-        opt={"form": dto.TokenRevocation},
+        opt={FORM: dto.TokenRevocation},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
     )
@@ -210,7 +220,7 @@ class SessionsController(Controller):
         "/",
         operation_id="listSessions",
         summary="List sessions",
-        opt={"query": dto.SessionQuery, SESSION_ONLY: True},
+        opt={QUERY: dto.SessionQuery, SESSION_ONLY: True},
         responses=problems(401, 403, 422, 429, 503),
         response_headers=documented("Link"),
     )
@@ -274,7 +284,7 @@ class ApiKeysController(Controller):
         "/",
         operation_id="listApiKeys",
         summary="List API keys",
-        opt={"query": dto.ApiKeyQuery},
+        opt={QUERY: dto.ApiKeyQuery},
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from todo_service.accounts.api_keys import MARK, ApiKeys
 from todo_service.accounts.sessions import Sessions
-from todo_service.accounts.tokens import Caller
+from todo_service.security.caller import Caller
 
 
 class Credentials:

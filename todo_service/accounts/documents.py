@@ -7,7 +7,7 @@ from datetime import datetime
 from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.fields import text_without
+from todo_service.fields import redacted_repr
 
 
 class User(Model):
@@ -33,7 +33,7 @@ class User(Model):
     model_config = {"collection": "users"}
 
     def __repr__(self) -> str:
-        return text_without(self, "password_hash")
+        return redacted_repr(self, "password_hash")
 
     __str__ = __repr__
 
@@ -67,7 +67,7 @@ class Session(Model):
     }
 
     def __repr__(self) -> str:
-        return text_without(self, "refresh_hash", "previous_hash", "successor_salt")
+        return redacted_repr(self, "refresh_hash", "previous_hash", "successor_salt")
 
     __str__ = __repr__
 
@@ -100,7 +100,7 @@ class ApiKey(Model):
     }
 
     def __repr__(self) -> str:
-        return text_without(self, "secret_hash")
+        return redacted_repr(self, "secret_hash")
 
     __str__ = __repr__
 

@@ -29,10 +29,10 @@ from todo_service.fields import (
     Time,
     TimeZone,
     Version,
-    text_without,
+    redacted_repr,
     trimmed,
 )
-from todo_service.timestamps import Timestamp, text_of
+from todo_service.timestamps import Timestamp, format_timestamp
 
 Username = Annotated[
     str,
@@ -89,7 +89,7 @@ class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
     password: Password
 
     def __repr__(self) -> str:
-        return text_without(self, "password")
+        return redacted_repr(self, "password")
 
 
 class UserUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,7 +106,7 @@ class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
     password: PresentPassword
 
     def __repr__(self) -> str:
-        return text_without(self, "password")
+        return redacted_repr(self, "password")
 
 
 class User(msgspec.Struct):
@@ -131,8 +131,8 @@ class User(msgspec.Struct):
             display_name=document.display_name,
             time_zone=document.time_zone,
             version=document.version,
-            created_at=text_of(document.created_at),
-            updated_at=text_of(document.updated_at),
+            created_at=format_timestamp(document.created_at),
+            updated_at=format_timestamp(document.updated_at),
         )
 
 
@@ -143,7 +143,7 @@ class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
     new_password: Password
 
     def __repr__(self) -> str:
-        return text_without(self, "current_password", "new_password")
+        return redacted_repr(self, "current_password", "new_password")
 
 
 class Session(msgspec.Struct):
@@ -216,13 +216,13 @@ class ApiKeyCreated(ApiKey):
             name=document.name,
             prefix=document.prefix,
             scope="read" if document.scope == "read" else "write",
-            created_at=text_of(document.created_at),
-            expires_at=text_of(document.expires_at) if document.expires_at else None,
+            created_at=format_timestamp(document.created_at),
+            expires_at=format_timestamp(document.expires_at) if document.expires_at else None,
             secret=secret,
         )
 
     def __repr__(self) -> str:
-        return text_without(self, "secret")
+        return redacted_repr(self, "secret")
 
 
 class ApiKeyPage(msgspec.Struct):
@@ -252,7 +252,7 @@ class TokenPair(msgspec.Struct):
     ]
 
     def __repr__(self) -> str:
-        return text_without(self, "access_token", "refresh_token")
+        return redacted_repr(self, "access_token", "refresh_token")
 
 
 FormField = Annotated[str, Meta(max_length=FORM_FIELD_LENGTH)]
@@ -277,7 +277,7 @@ class TokenRequest(msgspec.Struct):
     refresh_token: Annotated[FormField | UnsetType, Meta(description="For `refresh_token`.")] = UNSET
 
     def __repr__(self) -> str:
-        return text_without(self, "password", "refresh_token")
+        return redacted_repr(self, "password", "refresh_token")
 
 
 class TokenRevocation(msgspec.Struct):
@@ -286,4 +286,4 @@ class TokenRevocation(msgspec.Struct):
     token: Annotated[FormField, Meta(min_length=1, description="A refresh or an access token.", examples=["9s8Yt2Vb"])]
 
     def __repr__(self) -> str:
-        return text_without(self, "token")
+        return redacted_repr(self, "token")

@@ -9,7 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from todo_service.bounds import PASSWORD_LENGTH, PASSWORD_QUEUE, PASSWORD_THREADS
-from todo_service.errors import Busy, Fault
+from todo_service.errors import Busy, ValidationIssue
 from todo_service.executors import Executor, Overloaded
 
 MINIMUM_LENGTH: Final = 12
@@ -35,7 +35,7 @@ PRODUCTION_COST: Final = Cost(memory=19 * 1024, passes=2)
 """About 20 ms of a core."""
 
 
-def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
+def find_password_issues(password: str, username: str, pointer: str) -> list[ValidationIssue]:
     """Return what is wrong with a password that is to be set.
 
     Args:
@@ -44,9 +44,9 @@ def faults_of(password: str, username: str, pointer: str) -> list[Fault]:
         pointer: Where the password stands in the input.
     """
     if not MINIMUM_LENGTH <= len(password) <= PASSWORD_LENGTH:
-        return [Fault(pointer, f"Expected {MINIMUM_LENGTH} to {PASSWORD_LENGTH} characters")]
+        return [ValidationIssue(pointer, f"Expected {MINIMUM_LENGTH} to {PASSWORD_LENGTH} characters")]
     if username and username.casefold() in password.casefold():
-        return [Fault(pointer, "Expected a password that does not contain the username")]
+        return [ValidationIssue(pointer, "Expected a password that does not contain the username")]
     return []
 
 

@@ -19,16 +19,16 @@ from odmantic.query import asc
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
-from todo_service.accounts.passwords import Passwords, faults_of
+from todo_service.accounts.passwords import Passwords, find_password_issues
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES, IDEMPOTENCY_SECONDS
-from todo_service.errors import Duplicate, Fault, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
+from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
+from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
-from todo_service.optimistic import Attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreUnavailable
+from todo_service.store.optimistic import Attempts
 from todo_service.text import check_marks, trim
 from todo_service.timestamps import now
-from todo_service.todos.lists import Lists
 from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
@@ -76,13 +76,13 @@ class Accounts:
             Gone: the same call has made the account before, and it has been deleted since.
             Busy: too many passwords are waiting to be hashed.
         """
-        faults = []
+        issues = []
         if not _USERNAME.fullmatch(registration.username):
-            faults.append(Fault("/username", "Expected 3 to 32 of A-Z a-z 0-9 . _ -"))
+            issues.append(ValidationIssue("/username", "Expected 3 to 32 of A-Z a-z 0-9 . _ -"))
         email, found = _checked_email(registration.email)
-        faults += found + faults_of(registration.password, registration.username, "/password")
-        if faults:
-            raise Invalid(faults)
+        issues += found + find_password_issues(registration.password, registration.username, "/password")
+        if issues:
+            raise Invalid(issues)
         if (
             identity is not None
             and (made := await self._store.update(User, User.id == identity, changes={})) is not None
@@ -204,8 +204,8 @@ class Accounts:
         before = await self._user(user_id)
         if not await self._passwords.verify(before.password_hash, current):
             raise Forbidden(_MISMATCH)
-        if faults := faults_of(new, before.username, "/new_password"):
-            raise Invalid(faults)
+        if issues := find_password_issues(new, before.username, "/new_password"):
+            raise Invalid(issues)
         password_hash = await self._passwords.hash(new)
 
         def decide(user: User) -> dict[str, Any]:
@@ -321,35 +321,37 @@ class Accounts:
         return user
 
 
-def _checked_email(text: str) -> tuple[str, list[Fault]]:
+def _checked_email(text: str) -> tuple[str, list[ValidationIssue]]:
     try:
         check_marks(text)
         email = validate_email(text, check_deliverability=False).normalized
     except ValueError:  # EmailNotValidError is one
-        return text, [Fault("/email", "Expected an email address, such as ada@example.com")]
+        return text, [ValidationIssue("/email", "Expected an email address, such as ada@example.com")]
     # without case a character may be three
     if len(email.casefold().encode()) > EMAIL_KEY_BYTES:
-        return text, [Fault("/email", f"Expected an address of {EMAIL_KEY_BYTES} bytes at most without upper case")]
+        return text, [
+            ValidationIssue("/email", f"Expected an address of {EMAIL_KEY_BYTES} bytes at most without upper case")
+        ]
     return email, []
 
 
 def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
     changes: dict[str, Any] = {}
-    faults: list[Fault] = []
+    issues: list[ValidationIssue] = []
     if patch.email is not UNSET:
-        email, faults = _checked_email(patch.email)
+        email, issues = _checked_email(patch.email)
         changes |= {"email": email, "email_key": email.casefold()}
     if patch.display_name is not UNSET:
         try:
             changes["display_name"] = trim(patch.display_name or "", DISPLAY_NAME_LENGTH, shortest=0)
         except ValueError as error:
-            faults.append(Fault("/display_name", str(error)))
+            issues.append(ValidationIssue("/display_name", str(error)))
     if patch.time_zone is not UNSET:
         changes["time_zone"] = patch.time_zone or "UTC"
         if changes["time_zone"] not in _time_zones():
-            faults.append(Fault("/time_zone", "Expected a name of the IANA time zone database"))
-    if faults:
-        raise Invalid(faults)
+            issues.append(ValidationIssue("/time_zone", "Expected a name of the IANA time zone database"))
+    if issues:
+        raise Invalid(issues)
     return changes
 
 

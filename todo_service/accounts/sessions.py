@@ -25,10 +25,11 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
-from todo_service.accounts.tokens import AccessTokens, Caller, RefreshToken, RefreshTokens, refresh_deadline
+from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshTokens, refresh_deadline
 from todo_service.bounds import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
-from todo_service.fields import text_without
+from todo_service.fields import redacted_repr
+from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.timestamps import Timestamp, now
 
@@ -87,7 +88,7 @@ class Tokens(NamedTuple):
     expires_in: int
 
     def __repr__(self) -> str:
-        return text_without(self, "access", "refresh")
+        return redacted_repr(self, "access", "refresh")
 
 
 class Sessions:
@@ -230,17 +231,17 @@ class Sessions:
         self, caller: Caller, limit: int, after: SessionPosition | None
     ) -> tuple[list[dto.Session], SessionPosition | None]:
         """Return a page of the caller's sessions, the newest first, and where the next page begins, or None."""
-        spans: list[list[Condition]] = [[]]
+        key_ranges: list[list[Condition]] = [[]]
         if after is not None:
             begun = Timestamp.parse(after.created_at)
             beyond = Session.id < ObjectId(after.id)
-            spans = [[Session.created_at == begun, beyond], [Session.created_at < begun]]
+            key_ranges = [[Session.created_at == begun, beyond], [Session.created_at < begun]]
         found: list[dto.Session] = []
         where = [Session.owner == caller.user_id, Session.expires_at > now(), *await self._alive_where(caller.user_id)]
         order = (desc(Session.created_at), desc(Session.id))
-        for span in spans:
+        for key_range in key_ranges:
             found += await self._store.find(
-                Session, *where, *span, sort=order, limit=limit + 1 - len(found), into=dto.Session
+                Session, *where, *key_range, sort=order, limit=limit + 1 - len(found), into=dto.Session
             )
             if len(found) > limit:
                 break

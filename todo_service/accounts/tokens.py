@@ -13,15 +13,15 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import jwt
-import msgspec
 from bson.errors import InvalidId
 from odmantic import ObjectId
 
 from todo_service.errors import Unauthenticated
-from todo_service.fields import text_without
+from todo_service.fields import redacted_repr
+from todo_service.security.caller import Caller
 
 ISSUER: Final = "todo-service"
 AUDIENCE: Final = "todo-service"
@@ -29,22 +29,6 @@ _ALGORITHM: Final = "HS256"
 _SECRET_BYTES: Final = 32
 _SEAL_BYTES: Final = 16
 _ID_BYTES: Final = 12
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who is asking, as the access token says.
-
-    Attributes:
-        user_id: The account.
-        session_id: The session, or the API key, that the token belongs to.
-        expires: Seconds since the epoch after which the token is no longer good.
-        key_scope: What an API key may do; None in a session, which may do everything.
-    """
-
-    user_id: ObjectId
-    session_id: ObjectId
-    expires: int
-    key_scope: Literal["read", "write"] | None = None
 
 
 class AccessTokens:
@@ -111,7 +95,7 @@ class RefreshToken(NamedTuple):
     text: str
 
     def __repr__(self) -> str:
-        return text_without(self, "text")
+        return redacted_repr(self, "text")
 
     @property
     def hash(self) -> bytes:

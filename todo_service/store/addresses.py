@@ -1,10 +1,14 @@
-"""Addresses of what lies on this machine: `lmdb:///path` and `file:///path`, percent-encoded as any URL."""
+"""Addresses of stores and backups. Local ones are `scheme:///path`, percent-encoded like any other URL."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from typing import Final
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+
+DEFAULT_DATABASE: Final = "todo_service"
+BACKUP_SCHEME: Final = "file"
 
 
 def path_address(scheme: str, path: Path) -> str:
@@ -30,3 +34,13 @@ def address_scheme(address: str) -> str:
     """Return the scheme of an address in lower case; empty where there is none."""
     scheme, separator, _ = address.partition("://")
     return scheme.lower() if separator else ""
+
+
+def database_name(address: str) -> str:
+    """Return the name of the database in the address of a server; `todo_service` if it names none."""
+    return unquote(urlsplit(address).path[1:]) or DEFAULT_DATABASE
+
+
+def is_backup(address: str) -> bool:
+    """Tell whether an address is that of a backup file (`file:///path`)."""
+    return address_scheme(address) == BACKUP_SCHEME

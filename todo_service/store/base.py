@@ -48,10 +48,10 @@ Size
     for what they may add, and raises it beyond `LOADED_DOCUMENT_BYTES`.
 
 Generations
-    A store has a generation, a random name that is its own. A copy carries every document over as it is stored, its
-    stamp too, and the store that it fills begins a new generation when it is whole (`store.copying`). Stamps of one
-    generation say nothing about another, since what a restored store holds may be older than what was seen before it:
-    whoever remembers a stamp remembers the generation with it, and begins anew where it is another.
+    A store has a generation, which is a random name. A copy keeps every document as it is stored, its stamp included,
+    and the target store begins a new generation once the copy is complete (`store.transfer.copying`). Stamps of
+    different generations cannot be compared, because a restored store may be older than what a client has already
+    seen. Store the generation with each stamp, and start over if the generation has changed.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class DocumentTooLarge(StoreError):
 
 
 class UnsupportedExpression(StoreError):
-    """A condition, a sort or a value that is not part of the interface: a fault in the calling code."""
+    """A condition, a sort or a value that is not part of the interface: a bug in the calling code."""
 
 
 class Access(Enum):
@@ -207,7 +207,7 @@ class Access(Enum):
     """To serve documents: what the models need is made, and what expires is deleted."""
     READ = auto()
     """To be read by `snapshot`: nothing is made or changed, and what is not there cannot be opened."""
-    RECEIVE = auto()
+    RESTORE = auto()
     """To be filled by `load`: what the models need is made, nothing expires, and nobody else may serve from it."""
 
 
@@ -216,11 +216,12 @@ class State(msgspec.Struct, frozen=True):
 
     Attributes:
         generation: See the module's docstring; empty in a store that is only read and was never given one.
-        receiving: What is being copied into it, until that has been finished: it cannot be served or read meanwhile.
+        restoring_from: The source of an unfinished copy into it, or None. The store cannot be served or read until
+            the copy is complete.
     """
 
     generation: str
-    receiving: str | None = None
+    restoring_from: str | None = None
 
 
 class Snapshot(abc.ABC):
@@ -228,12 +229,12 @@ class Snapshot(abc.ABC):
 
     Attributes:
         moment: When it was taken.
-        of_one_moment: Whether what is written meanwhile does not appear in it. It may become false while the
+        point_in_time: Whether what is written meanwhile does not appear in it. It may become false while the
             documents are read.
     """
 
     moment: datetime
-    of_one_moment: bool
+    point_in_time: bool
 
     @abc.abstractmethod
     async def size(self, model: type[Model]) -> int:
@@ -425,7 +426,7 @@ class DocumentStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def settled(self) -> Timestamp:
+    async def resolved_stamp(self) -> Timestamp:
         """Return a stamp up to which nothing is under way: a write that is not visible to a read that begins after
         this has returned, and is carried out all the same, will have a higher stamp.
         """
@@ -467,5 +468,5 @@ class DocumentStore(abc.ABC):
         """Delete every document of every model that the store was opened for."""
 
     @abc.abstractmethod
-    async def enter(self, state: State) -> None:
+    async def set_state(self, state: State) -> None:
         """Change what the store knows about itself, durably."""

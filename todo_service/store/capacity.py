@@ -16,7 +16,7 @@ from odmantic import Model
 
 from todo_service.bounds import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import DocumentTooLarge, UnsupportedExpression
-from todo_service.store.planning import declared_indexes
+from todo_service.store.query.planner import declared_indexes
 
 KEY_BYTES: Final = 510
 """The longest key of an index: one byte less than LMDB allows, so that a bound that is cut to fit equals no key."""

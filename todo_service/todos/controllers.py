@@ -18,25 +18,25 @@ from odmantic import ObjectId
 
 from todo_service.bounds import BATCH_BYTES
 from todo_service.decoding import decode_json
-from todo_service.errors import Fault, Invalid
+from todo_service.errors import Invalid, ValidationIssue
+from todo_service.exchange.bodies import read_large_body
+from todo_service.exchange.service import FORMATS, Transfer
+from todo_service.idempotency.middleware import identity_of
+from todo_service.idempotency.replays import require_document, require_documents
+from todo_service.lists.service import ListPosition, Lists
 from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.store.base import StoreUnavailable
+from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
-from todo_service.todos.changes import Since
 from todo_service.todos.documents import Todo, TodoList
-from todo_service.todos.lists import ListPosition, Lists
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
-from todo_service.todos.transfer import FORMATS, Transfer
-from todo_service.web.bodies import read_large_body
-from todo_service.web.deadline import UNHURRIED
-from todo_service.web.entity_tags import answer, expected_versions, tag_of, versions_in
-from todo_service.web.idempotency import IDEMPOTENT, identity_of
-from todo_service.web.openapi import documented, problems
-from todo_service.web.paging import answer_page
+from todo_service.web.cursors import answer_page
+from todo_service.web.entity_tags import answer, entity_tag, expected_versions, versions_in
+from todo_service.web.openapi.config import documented, problems
 from todo_service.web.problems import FieldError, Problem, described, problem_of
-from todo_service.web.replays import ON_REPLAY, require_document, require_documents
 from todo_service.web.requests import ApiRequest
+from todo_service.web.route_options import BODIES, COMPONENTS, CONTENTS, IDEMPOTENT, NO_TIMEOUT, ON_REPLAY, QUERY
 
 _OPERATIONS_PER_TURN: Final = 10
 """How many operations of a batch are carried out before other requests get their turn."""
@@ -118,13 +118,13 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Make a todo. It comes last in the manual order unless it says otherwise."""
         todo = await todos.create(data, identity_of(request))
-        return Response(todo, headers={"Location": f"/v1/todos/{todo.id}", "ETag": tag_of(todo)})
+        return Response(todo, headers={"Location": f"/v1/todos/{todo.id}", "ETag": entity_tag(todo)})
 
     @get(
         "/",
         operation_id="listTodos",
         summary="List todos",
-        opt={"query": dto.TodoQuery},
+        opt={QUERY: dto.TodoQuery},
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )
@@ -142,7 +142,7 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), "components": [dto.BatchOperation]},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [dto.BatchOperation]},
         summary="Carry out many operations",
         status_code=200,
         responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
@@ -172,7 +172,7 @@ class TodosController(Controller):
         "/changes",
         operation_id="listChanges",
         summary="Synchronise",
-        opt={"query": dto.ChangesQuery},
+        opt={QUERY: dto.ChangesQuery},
         responses=problems(401, 410, 422, 429, 503),
     )
     async def list_changes(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Changes:
@@ -183,7 +183,7 @@ class TodosController(Controller):
         """
         query = request.parameters(dto.ChangesQuery)
         context = b"changes" + request.user.user_id.binary
-        since = request.cursors.open(query.since, Since, context, "since") if query.since is not UNSET else None
+        since = request.cursors.open(query.since, SyncToken, context, "since") if query.since is not UNSET else None
         changed, deleted, here, more = await todos.changes(since, query.limit)
         return dto.Changes(changed, deleted, request.cursors.seal(here, context), more)
 
@@ -191,7 +191,7 @@ class TodosController(Controller):
         "/summary",
         operation_id="getSummary",
         summary="Count todos",
-        opt={"query": dto.SummaryQuery},
+        opt={QUERY: dto.SummaryQuery},
         responses=problems(401, 404, 422, 429, 503),
     )
     async def get_summary(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Summary:
@@ -204,8 +204,8 @@ class TodosController(Controller):
         operation_id="exportTodos",
         summary="Export everything",
         opt={
-            "query": dto.ExportQuery,
-            "contents": {"application/json": dto.Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+            QUERY: dto.ExportQuery,
+            CONTENTS: {"application/json": dto.Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Content-Disposition"),
@@ -228,9 +228,9 @@ class TodosController(Controller):
         operation_id="importTodos",
         opt={
             IDEMPOTENT: True,
-            UNHURRIED: True,
-            "query": dto.ImportQuery,
-            "bodies": {"application/json": dto.ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+            NO_TIMEOUT: True,
+            QUERY: dto.ImportQuery,
+            BODIES: {"application/json": dto.ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
         summary="Import todos",
         status_code=200,
@@ -253,8 +253,8 @@ class TodosController(Controller):
             request.require_live_caller,
         )
         rejected = [
-            Rejection(line, [FieldError(fault.detail, fault.pointer or None) for fault in faults])
-            for line, faults in report.rejected
+            Rejection(line, [FieldError(issue.detail, issue.pointer or None) for issue in issues])
+            for line, issues in report.rejected
         ]
         return ImportResult(report.imported, rejected, report.rejected_count)
 
@@ -283,7 +283,7 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Change a todo by a merge patch; with `If-Match` only if nobody else has changed it."""
         todo = await todos.update(todo_id, data, expected_versions(request))
-        return Response(todo, headers={"ETag": tag_of(todo)})
+        return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @delete(
         "/{todo_id:str}",
@@ -309,7 +309,7 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Complete a todo. One that recurs moves to its next due date, and is completed when its rule has ended."""
         todo = await todos.complete(todo_id, expected_versions(request), identity_of(request))
-        return Response(todo, headers={"ETag": tag_of(todo)})
+        return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @post(
         "/{todo_id:str}/reopen",
@@ -325,7 +325,7 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Open a completed todo again."""
         todo = await todos.reopen(todo_id, expected_versions(request), identity_of(request))
-        return Response(todo, headers={"ETag": tag_of(todo)})
+        return Response(todo, headers={"ETag": entity_tag(todo)})
 
 
 async def _followed(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
@@ -341,11 +341,13 @@ async def _carry_out(raw: msgspec.Raw, todos: Todos, change_id: ObjectId | None)
     needs = _NEEDS[operation.op]
     for name in ("id", "todo"):
         if (getattr(operation, name) is not UNSET) is not (name in needs):
-            raise Invalid([Fault(f"/{name}", "this field is required" if name in needs else "Expected no such field")])
+            raise Invalid(
+                [ValidationIssue(f"/{name}", "this field is required" if name in needs else "Expected no such field")]
+            )
     versions = None
     if operation.if_match is not UNSET:
         if operation.op == "create":
-            raise Invalid([Fault("/if_match", "Expected no such field")])
+            raise Invalid([ValidationIssue("/if_match", "Expected no such field")])
         versions = versions_in(operation.if_match, "if_match")
     todo_id = operation.id if operation.id is not UNSET else ""
     match operation.op:
@@ -399,13 +401,13 @@ class ListsController(Controller):
     ) -> Response[dto.List]:
         """Make a list. It comes last in the manual order unless it says otherwise."""
         made = await lists.create(data, identity_of(request))
-        return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": tag_of(made)})
+        return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": entity_tag(made)})
 
     @get(
         "/",
         operation_id="listLists",
         summary="List lists",
-        opt={"query": dto.ListQuery},
+        opt={QUERY: dto.ListQuery},
         responses=problems(401, 422, 429, 503),
         response_headers=documented("Link"),
     )
@@ -442,13 +444,13 @@ class ListsController(Controller):
     ) -> Response[dto.List]:
         """Change a list by a merge patch; with `If-Match` only if nobody else has changed it."""
         changed = await lists.update(list_id, data, expected_versions(request))
-        return Response(changed, headers={"ETag": tag_of(changed)})
+        return Response(changed, headers={"ETag": entity_tag(changed)})
 
     @delete(
         "/{list_id:str}",
         operation_id="deleteList",
         summary="Delete a list",
-        opt={UNHURRIED: True, "query": dto.ListDelete},
+        opt={NO_TIMEOUT: True, QUERY: dto.ListDelete},
         responses=problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:

@@ -28,9 +28,9 @@ class Todo(Model):
     it; `account` stays, and with it the place among the account's changes until `purge_at`.
 
     `past` is what it was counted as before, `counted_since` the stamp from which on it is counted as it is now; None
-    stands for `changed` (see `todos.counts`).
+    stands for `changed` (see `sync.counts`).
 
-    `applied_change_ids` are the ids of the last changes that may be repeated (`web.idempotency`).
+    `applied_change_ids` are the ids of the last changes that may be repeated (`idempotency.middleware`).
 
     `due_local` is the local time that was meant where a change to summer time moved the due date.
     """

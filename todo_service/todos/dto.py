@@ -40,7 +40,7 @@ from todo_service.fields import (
     Version,
     trimmed,
 )
-from todo_service.timestamps import Timestamp, text_of
+from todo_service.timestamps import Timestamp, format_timestamp
 from todo_service.todos.documents import Todo as TodoDocument
 from todo_service.todos.documents import TodoList as ListDocument
 
@@ -232,17 +232,17 @@ class Todo(msgspec.Struct):
             title=document.title,
             description=document.description,
             completed=document.completed,
-            completed_at=text_of(document.completed_at) if document.completed_at else None,
+            completed_at=format_timestamp(document.completed_at) if document.completed_at else None,
             priority=document.priority,  # type: ignore[arg-type]  # only `service` writes it, from a Priority
-            due_at=text_of(document.due_at) if document.due_at else None,
+            due_at=format_timestamp(document.due_at) if document.due_at else None,
             tags=document.tags,
             list_id=str(document.list_id) if document.list_id else None,
             steps=[Step(step.id, step.title, step.completed) for step in document.steps],
             recurrence=document.recurrence,
             position=document.position,
             version=document.version,
-            created_at=text_of(document.created_at),
-            updated_at=text_of(document.updated_at),
+            created_at=format_timestamp(document.created_at),
+            updated_at=format_timestamp(document.updated_at),
         )
 
 
@@ -452,8 +452,8 @@ class List(msgspec.Struct):
             position=document.position,
             archived=document.archived,
             version=document.version,
-            created_at=text_of(document.created_at),
-            updated_at=text_of(document.updated_at),
+            created_at=format_timestamp(document.created_at),
+            updated_at=format_timestamp(document.updated_at),
         )
 
 

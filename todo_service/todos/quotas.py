@@ -24,9 +24,9 @@ from todo_service.bounds import DOCUMENT_WAITERS, MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.errors import Busy, QuotaExceeded
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
+from todo_service.sync.counting import Counting
+from todo_service.sync.counts import tag_digest
 from todo_service.timestamps import now
-from todo_service.todos.counting import Counting
-from todo_service.todos.counts import tag_digest
 from todo_service.todos.documents import Todo, TodoList
 
 _SHARE_OF_ROOM: Final = 64
@@ -411,7 +411,7 @@ class Quotas:
 
         # through the store each time: its methods may be observed
         async def stamp() -> Timestamp:
-            return await store.settled()
+            return await store.resolved_stamp()
 
         self.todos = DocumentQuota("todos", limits.todos, count_todos, count_todos_since, stamp)
         self.lists = DocumentQuota("lists", limits.lists, count_lists, None, stamp)

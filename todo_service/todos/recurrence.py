@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from todo_service.bounds import RECURRENCE_COUNT, RECURRENCE_INTERVAL, RECURRENCE_LENGTH, RECURRENCE_YEARS
-from todo_service.errors import Fault, Invalid
+from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import UNLIMITED, Budget
 from todo_service.timestamps import LATEST
 
@@ -59,7 +59,7 @@ def require_occurrence(recurrence: str | None, due_at: datetime | None, budget: 
         BudgetExceededError: the budget ended first.
     """
     if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at, budget):
-        raise Invalid([Fault("/recurrence", "Expected a rule that fires on the due date or after it")])
+        raise Invalid([ValidationIssue("/recurrence", "Expected a rule that fires on the due date or after it")])
 
 
 class _Weekday(NamedTuple):

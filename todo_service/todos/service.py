@@ -13,14 +13,15 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.bounds import APPLIED_CHANGES, PAGE_BYTES
-from todo_service.errors import Fault, Gone, Invalid, NotFound, QuotaExceeded, Stale
+from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
 from todo_service.executors import Budget, Executor
-from todo_service.optimistic import Attempts
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
+from todo_service.store.optimistic import Attempts
+from todo_service.sync import counts
+from todo_service.sync.changes import BY_CHANGE, REMEMBERED, ChangeFeed, ChangePosition, SyncToken
+from todo_service.sync.counts import count_history
 from todo_service.timestamps import is_kept, now
-from todo_service.todos import counts, dto
-from todo_service.todos.changes import BY_CHANGE, REMEMBERED, ChangeFeed, Place, Since
-from todo_service.todos.counts import count_history
+from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo, TodoList
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import Position
@@ -104,7 +105,7 @@ class Todos:
         if identity is not None and (made := await self._made(identity)) is not None:
             return made
         document = self._document(todo, identity or ObjectId(), now())
-        await self._check_fires(document.recurrence, document.due_at)
+        await self._ensure_occurs(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
         async with self._quotas.todos.one(self._owner):
             with self._quotas.tags.writing(self._owner) as tags:
@@ -139,7 +140,7 @@ class Todos:
         for list_id in {document.list_id for document in documents}:
             # it was deleted while its todos were written, and whoever deletes has passed by
             if list_id is not None and not await self._has_list(list_id):
-                await self.leave_list(list_id, delete=False)
+                await self.empty_list(list_id, delete=False)
         return answers
 
     def _documents(
@@ -162,7 +163,7 @@ class Todos:
                 place += 1
                 yield document
 
-    async def _check_fires(self, recurrence: str | None, due_at: datetime | None) -> None:
+    async def _ensure_occurs(self, recurrence: str | None, due_at: datetime | None) -> None:
         """Check that a rule occurs on a due date or after it.
 
         Raises:
@@ -192,7 +193,7 @@ class Todos:
                             raise QuotaExceeded("todos", self._quotas.todos.limit)
                         await tags.add(result.tags)
                     except QuotaExceeded as error:
-                        answers.append(Invalid([Fault("", str(error))]))
+                        answers.append(Invalid([ValidationIssue("", str(error))]))
                     else:
                         documents.append(result)
                         answers.append(None)
@@ -230,10 +231,12 @@ class Todos:
         completed_at = moment if todo.completed else None
         if isinstance(todo, dto.TodoImport):
             if todo.completed_at is not None and not todo.completed:
-                raise Invalid([Fault("/completed_at", "Expected no such time of a todo that is not completed")])
+                raise Invalid(
+                    [ValidationIssue("/completed_at", "Expected no such time of a todo that is not completed")]
+                )
             for name in ("created_at", "completed_at"):
                 if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
-                    raise Invalid([Fault(f"/{name}", NOT_KEPT)])
+                    raise Invalid([ValidationIssue(f"/{name}", NOT_KEPT)])
             if todo.created_at is not UNSET:
                 created_at = min(todo.created_at, moment)
             if todo.completed_at is not None:
@@ -283,8 +286,8 @@ class Todos:
         """Return a page of a list or a search. See `Listing.page`."""
         return await Listing(self._store, self._owner).page(query, after)
 
-    async def changes(self, since: Since | None, limit: int) -> tuple[list[dto.Todo], list[str], Since, bool]:
-        """Return what has changed. See `ChangeFeed.page`; `todos.changes` says why nothing is ever missed."""
+    async def changes(self, since: SyncToken | None, limit: int) -> tuple[list[dto.Todo], list[str], SyncToken, bool]:
+        """Return what has changed. See `ChangeFeed.page`; `sync.changes` says why nothing is ever missed."""
         return await ChangeFeed(self._store, self._owner).page(since, limit, now())
 
     async def summary(self, tz: str | None) -> dto.Summary:
@@ -323,7 +326,7 @@ class Todos:
             merged = _merged(todo, changes)
             _check_together(changes, merged)
             if {"recurrence", "due_at"} & changes.keys():
-                await self._check_fires(merged["recurrence"], merged["due_at"])
+                await self._ensure_occurs(merged["recurrence"], merged["due_at"])
             if "completed" in changes:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
@@ -416,11 +419,11 @@ class Todos:
             )
             if not found:
                 break
-            upto = Place.read(found[-1].changed).stamp
+            upto = ChangePosition.read(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
         await counts.forget(self._store, self._owner)
 
-    async def leave_list(self, list_id: ObjectId, *, delete: bool) -> None:
+    async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:
         """Move every todo of a list to the inbox, or delete them. Doing it again finishes what was broken off."""
 
         async def to_inbox(todo: Todo, _: datetime) -> dict[str, Any]:
@@ -494,7 +497,7 @@ class Todos:
 
     async def _check_list(self, list_id: ObjectId | None) -> None:
         if list_id is not None and not await self._has_list(list_id):
-            raise Invalid([Fault("/list_id", "There is no such list")])
+            raise Invalid([ValidationIssue("/list_id", "There is no such list")])
 
     async def _settle_list(self, todo: dto.Todo) -> dto.Todo:
         """Move a todo to the inbox if its list was deleted while it was written, and whoever deletes has passed by."""
@@ -542,4 +545,4 @@ def _check_together(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> No
         return
     if fields["due_at"] is None:
         pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
-        raise Invalid([Fault(pointer, "Expected a due date where there is a recurrence")])
+        raise Invalid([ValidationIssue(pointer, "Expected a due date where there is a recurrence")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from todo_service.bounds import DOCUMENT_WAITERS
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
-from todo_service.todos.counting import Counting
+from todo_service.sync.counting import Counting
 from todo_service.todos.quotas import DEFAULT_LIMITS, QuotaLimits, Quotas
 
 

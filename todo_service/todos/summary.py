@@ -1,4 +1,4 @@
-"""Summaries and tags of an account (see `todos.counts`)."""
+"""Summaries and tags of an account (see `sync.counts`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from odmantic import ObjectId
 
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import DocumentStore
+from todo_service.sync import counts
+from todo_service.sync.counting import Counting
 from todo_service.timestamps import now
-from todo_service.todos import counts, dto
-from todo_service.todos.counting import Counting
+from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import PRIORITIES
 

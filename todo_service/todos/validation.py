@@ -9,7 +9,7 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.bounds import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
-from todo_service.errors import Fault, Invalid
+from todo_service.errors import Invalid, ValidationIssue
 from todo_service.text import check_marks, trim
 from todo_service.timestamps import is_kept
 from todo_service.todos import dto
@@ -33,65 +33,65 @@ def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         Invalid: with every field that breaks a rule.
     """
     fields = {name: value for name, value in given.items() if value is not UNSET}
-    faults: list[Fault] = []
+    issues: list[ValidationIssue] = []
     if "title" in fields:
-        fields["title"] = _validate_text(fields["title"], TITLE_LENGTH, "/title", faults)
+        fields["title"] = _validate_text(fields["title"], TITLE_LENGTH, "/title", issues)
         fields["title_key"] = sort_key(fields["title"])
     if "priority" in fields:
         fields["priority_rank"] = priority_rank(fields["priority"])
     if "description" in fields:
-        fields["description"] = _validate_description(fields["description"], faults)
+        fields["description"] = _validate_description(fields["description"], issues)
     if fields.get("due_at") is not None and not is_kept(fields["due_at"]):
-        faults.append(Fault("/due_at", NOT_KEPT))
+        issues.append(ValidationIssue("/due_at", NOT_KEPT))
     if "tags" in fields:
-        tags = [_validate_text(tag, TAG_LENGTH, f"/tags/{index}", faults) for index, tag in enumerate(fields["tags"])]
+        tags = [_validate_text(tag, TAG_LENGTH, f"/tags/{index}", issues) for index, tag in enumerate(fields["tags"])]
         fields["tags"] = list(dict.fromkeys(tags))
         if len(fields["tags"]) > TAGS:
-            faults.append(Fault("/tags", f"Expected {TAGS} tags at most"))
+            issues.append(ValidationIssue("/tags", f"Expected {TAGS} tags at most"))
     if fields.get("list_id") is not None:
         if is_id(fields["list_id"]):
             fields["list_id"] = ObjectId(fields["list_id"])
         else:
-            faults.append(Fault("/list_id", "There is no such list"))
+            issues.append(ValidationIssue("/list_id", "There is no such list"))
     if "steps" in fields:
-        fields["steps"] = _validate_steps(fields["steps"], faults)
+        fields["steps"] = _validate_steps(fields["steps"], issues)
     if fields.get("recurrence") is not None:
         try:
             fields["recurrence"] = str(Rule(fields["recurrence"]))
         except ValueError as error:
-            faults.append(Fault("/recurrence", str(error)))
-    if faults:
-        raise Invalid(faults)
+            issues.append(ValidationIssue("/recurrence", str(error)))
+    if issues:
+        raise Invalid(issues)
     return fields
 
 
-def _validate_text(text: str, longest: int, pointer: str, faults: list[Fault]) -> str:
+def _validate_text(text: str, longest: int, pointer: str, issues: list[ValidationIssue]) -> str:
     try:
         return trim(text, longest)
     except ValueError as error:
-        faults.append(Fault(pointer, str(error)))
+        issues.append(ValidationIssue(pointer, str(error)))
         return ""
 
 
-def _validate_description(text: str, faults: list[Fault]) -> str:
+def _validate_description(text: str, issues: list[ValidationIssue]) -> str:
     try:
         if len(text) > DESCRIPTION_LENGTH:
             raise ValueError(f"Expected {DESCRIPTION_LENGTH} characters at most")
         check_marks(text)
     except ValueError as error:
-        faults.append(Fault("/description", str(error)))
+        issues.append(ValidationIssue("/description", str(error)))
     return text
 
 
-def _validate_steps(given: list[dto.StepCreate], faults: list[Fault]) -> list[Step]:
+def _validate_steps(given: list[dto.StepCreate], issues: list[ValidationIssue]) -> list[Step]:
     if len(given) > STEPS:
-        faults.append(Fault("/steps", f"Expected {STEPS} steps at most"))
+        issues.append(ValidationIssue("/steps", f"Expected {STEPS} steps at most"))
         return []
     steps: list[Step] = []
     for index, step in enumerate(given):
-        title = _validate_text(step.title, TITLE_LENGTH, f"/steps/{index}/title", faults)
+        title = _validate_text(step.title, TITLE_LENGTH, f"/steps/{index}/title", issues)
         identity = step.id if step.id is not UNSET else str(ObjectId())
         if any(identity == other.id for other in steps):
-            faults.append(Fault(f"/steps/{index}/id", "Expected each id once"))
+            issues.append(ValidationIssue(f"/steps/{index}/id", "Expected each id once"))
         steps.append(Step(id=identity, title=title, completed=step.completed))
     return steps

@@ -19,16 +19,16 @@ import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import LitestarException
 
-from todo_service.web.addresses import client_network
-from todo_service.web.log_limit import LogLimit
+from todo_service.observability.log_limit import LogLimit
+from todo_service.web.client_address import client_network
 from todo_service.web.problems import MEDIA_TYPE, ClientGone, problem_named, problem_of, problem_of_status
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-    from todo_service.web.metrics import Metrics
+    from todo_service.observability.metrics import Metrics
+    from todo_service.observability.tracing import Tracing
     from todo_service.web.proxies import Proxies
-    from todo_service.web.tracing import Tracing
 
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 API_POLICY: Final = b"default-src 'none'; frame-ancestors 'none'"

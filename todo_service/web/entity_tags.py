@@ -26,7 +26,7 @@ class Versioned(Protocol):
     version: int
 
 
-def tag_of(document: Versioned) -> str:
+def entity_tag(document: Versioned) -> str:
     """Return the strong entity tag of a document."""
     return f'"{document.version}"'
 
@@ -67,7 +67,7 @@ def versions_in(header: str, name: str) -> frozenset[int] | None:
 
 def answer(request: Request[Any, Any, Any], document: Versioned) -> Response[Any]:
     """Answer a document with its tag, or 304 where `If-None-Match` names the tag already."""
-    tag = tag_of(document)
+    tag = entity_tag(document)
     header = _header(request, "if-none-match")
     if header is not None and (
         header.strip() == "*" or any(f'"{opaque}"' == tag for _, opaque in _tags(header, "If-None-Match"))

@@ -149,8 +149,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
             return ProblemError("not-found", str(error) or "there is no such document")
         case errors.Malformed():
             return ProblemError("malformed-request", str(error))
-        case errors.Invalid(faults=faults):
-            found = [FieldError(pointer=fault.pointer, detail=fault.detail) for fault in faults]
+        case errors.Invalid(issues=issues):
+            found = [FieldError(pointer=issue.pointer, detail=issue.detail) for issue in issues]
             return ProblemError("invalid", str(error), errors=found)
         case errors.InvalidParameter(name=name, detail=detail):
             return invalid_parameter(name, detail)

@@ -17,12 +17,12 @@ from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from todo_service.accounts.credentials import Credentials
-from todo_service.accounts.tokens import Caller
 from todo_service.bounds import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
-from todo_service.decoding import decode_hook, decode_json, fault_of
-from todo_service.web.paging import Cursors
+from todo_service.decoding import decode_hook, decode_json, to_issue
+from todo_service.security.caller import Caller, Credentials
+from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, invalid_parameter
+from todo_service.web.route_options import QUERY
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
@@ -157,7 +157,7 @@ class ApiRequest(Request[Caller, None, State]):
         try:
             return msgspec.convert(values, kind, strict=False, dec_hook=decode_hook)
         except msgspec.ValidationError as error:
-            found = fault_of(error)
+            found = to_issue(error)
             raise invalid_parameter((found.pointer or "/").split("/")[1], found.detail) from None
 
 
@@ -183,6 +183,6 @@ def _query_pairs(query: bytes) -> list[tuple[str, str]]:
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """Refuse any query parameter on a handler that reads none; for Litestar's `before_request`."""
     query = request.scope["query_string"]
-    if query and not request.route_handler.opt.get("query"):
+    if query and not request.route_handler.opt.get(QUERY):
         for name, _ in _query_pairs(query):
             raise invalid_parameter(name, "there is no such parameter")

@@ -1,0 +1,75 @@
+"""Replays of requests whose documents have been deleted since: they are answered with 410, not with what is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from odmantic import Model, ObjectId
+
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.web.problems import ProblemError, problem_named
+from todo_service.web.requests import ApiRequest
+
+_DELETED: Final = "what this request made has been deleted since"
+
+DeriveId = Callable[[int], ObjectId]
+"""Returns the id of the request's effect with this index."""
+CheckReplay = Callable[[ApiRequest, DocumentStore, DeriveId, bytes], Awaitable[bytes]]
+"""Takes the request, the store, the ids of its effects and the stored body, and returns the body to send."""
+
+
+class _Id(msgspec.Struct, frozen=True):
+    id: str
+
+
+def require_document(model: type[Model]) -> CheckReplay:
+    """Return a check for operations that create one document.
+
+    Args:
+        model: The document's model. Where it has an `owner`, a deleted document has another one or none.
+    """
+
+    async def check(request: ApiRequest, store: DocumentStore, derive_id: DeriveId, body: bytes) -> bytes:
+        if await store.get(model, *_where(model, request), _field(model, "id") == derive_id(0), into=_Id) is None:
+            raise ProblemError("gone", _DELETED)
+        return body
+
+    return check
+
+
+def require_documents(model: type[Model]) -> CheckReplay:
+    """Return a check for a batch: the result of an operation whose document has been deleted becomes a 410.
+
+    Args:
+        model: The model of the documents that operations with the status 201 have created.
+    """
+
+    async def check(request: ApiRequest, store: DocumentStore, derive_id: DeriveId, body: bytes) -> bytes:
+        answer = msgspec.json.decode(body)
+        results: list[dict[str, Any]] = answer["results"]
+        created = {index: derive_id(index) for index, result in enumerate(results) if result["status"] == 201}
+        if not created:
+            return body
+        wanted = _field(model, "id").in_(list(created.values()))
+        found = await store.find(model, *_where(model, request), wanted, sort=None, limit=len(created), into=_Id)
+        present = {each.id for each in found}
+        deleted = [index for index, document_id in created.items() if str(document_id) not in present]
+        path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
+        for index in deleted:
+            results[index] = {"status": 410, "problem": problem_named("gone", _DELETED, path, request_id)}
+        return msgspec.json.encode(answer) if deleted else body
+
+    return check
+
+
+def _where(model: type[Model], request: ApiRequest) -> list[Condition]:
+    if "owner" not in model.model_fields:
+        return []
+    caller = request.scope["user"]
+    return [_field(model, "owner") == caller.user_id]
+
+
+def _field(model: type[Model], name: str) -> Any:
+    return getattr(model, name)

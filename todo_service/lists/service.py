@@ -1,0 +1,183 @@
+"""The rules of lists."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
+from todo_service.errors import Gone, Invalid, NotFound, Stale, ValidationIssue
+from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.store.optimistic import Attempts
+from todo_service.text import trim
+from todo_service.timestamps import now
+from todo_service.todos import dto
+from todo_service.todos.documents import DeletedList, TodoList
+from todo_service.todos.service import Todos
+from todo_service.todos.validation import is_id
+
+_DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+
+
+class ListPosition(msgspec.Struct, array_like=True):
+    """Where a page of lists begins: after the list with this position and id."""
+
+    position: float
+    id: str
+
+
+class Lists:
+    """The lists of one account. Everything asked here is asked of that account alone.
+
+    Args:
+        store: Where they are kept.
+        owner: The account.
+        todos: The account's todos.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId, todos: Todos) -> None:
+        self._store = store
+        self._owner = owner
+        self._todos = todos
+        self._shared = todos.shared
+
+    async def create(self, given: dto.ListCreate, identity: ObjectId | None = None) -> dto.List:
+        """Make a list.
+
+        Args:
+            given: What it is to be.
+            identity: Its id, where the call may be repeated: then the list that is there already is the answer.
+
+        Raises:
+            Invalid: a field breaks a rule.
+            Gone: the same call has created it before, and it has been deleted since.
+            QuotaExceeded: the account has as many lists as it may have.
+        """
+        if identity is not None:
+            made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
+            if made is not None:
+                return dto.List.of(made)
+            if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
+                raise Gone("this list was created and has been deleted since")
+        moment = now()
+        fields = _checked({name: getattr(given, name) for name in given.__struct_fields__})
+        document = TodoList(
+            id=identity or ObjectId(),
+            owner=self._owner,
+            version=1,
+            created_at=moment,
+            updated_at=moment,
+            # a new list comes last in the manual order
+            **{"position": moment.timestamp() * 1000} | fields,
+        )
+        async with self._shared.quotas.lists.one(self._owner):
+            await self._store.insert(document)
+        return dto.List.of(document)
+
+    async def todo_list(self, list_id: str) -> dto.List:
+        """Return a list.
+
+        Raises:
+            NotFound: there is none with this id, or it is another account's.
+        """
+        return dto.List.of(await self._found(list_id))
+
+    async def page(self, limit: int, after: ListPosition | None) -> tuple[list[dto.List], ListPosition | None]:
+        """Return a page of the lists, in their manual order, and where the next page begins, or None."""
+        order = (asc(TodoList.position), asc(TodoList.id))
+        key_ranges: list[list[Condition]] = [[]]
+        if after is not None:
+            beyond = TodoList.id > ObjectId(after.id)
+            key_ranges = [[TodoList.position == after.position, beyond], [TodoList.position > after.position]]
+        found: list[dto.List] = []
+        for key_range in key_ranges:
+            where = [TodoList.owner == self._owner, *key_range]
+            found += await self._store.find(TodoList, *where, sort=order, limit=limit + 1 - len(found), into=dto.List)
+            if len(found) > limit:
+                break
+        page = found[:limit]
+        return page, ListPosition(page[-1].position, page[-1].id) if len(found) > limit else None
+
+    async def update(self, list_id: str, patch: dto.ListUpdate, versions: frozenset[int] | None) -> dto.List:
+        """Change a list by a merge patch; one that changes nothing leaves its version as it is.
+
+        Args:
+            list_id: The list.
+            patch: What to change.
+            versions: The versions that the caller accepts, or None for any.
+
+        Raises:
+            Invalid: a field breaks a rule.
+            Stale: the list has another version.
+            NotFound: there is none with this id, or it is another account's.
+        """
+        fields = _checked({name: getattr(patch, name) for name in patch.__struct_fields__})
+        async with self._shared.locks.hold(list_id):
+            async for _ in Attempts():
+                found = await self._found(list_id)
+                if versions is not None and found.version not in versions:
+                    raise Stale
+                changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
+                if changes:
+                    changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+                changed = await self._store.update(
+                    TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
+                )
+                if changed is not None:
+                    return dto.List.of(changed)
+        raise AssertionError  # `Attempts` ends by an error
+
+    async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
+        """Delete a list, and move its todos to the inbox or delete them too.
+
+        First the list takes no more todos, then its todos go, and the list last: whatever breaks off, repeating the
+        call finishes it.
+
+        Raises:
+            Stale: the list has another version.
+            NotFound: there is none with this id, or it is another account's.
+        """
+        where = self._this(list_id)
+        if versions is not None:
+            where.append(TodoList.version.in_(sorted(versions)))  # type: ignore[attr-defined]  # ODMantic's proxy has it
+        if await self._store.update(TodoList, *where, changes={"closing": todos}) is None:
+            await self._found(list_id)
+            raise Stale
+        await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
+        with contextlib.suppress(DuplicateDocument):
+            await self._store.insert(
+                DeletedList(id=ObjectId(list_id), owner=self._owner, expires_at=now() + _DELETED_LIFETIME)
+            )
+        await self._store.delete(TodoList, *self._this(list_id))
+
+    async def delete_all(self) -> None:
+        """Delete every list of the account, and leave the todos as they are."""
+        await self._store.delete(TodoList, TodoList.owner == self._owner)
+        await self._store.delete(DeletedList, DeletedList.owner == self._owner)
+
+    async def _found(self, list_id: str) -> TodoList:
+        found = await self._store.get(TodoList, *self._this(list_id))
+        if found is None:
+            raise NotFound("there is no such list")
+        return found
+
+    def _this(self, list_id: str) -> list[Condition]:
+        if not is_id(list_id):
+            raise NotFound("there is no such list")
+        return [TodoList.id == ObjectId(list_id), TodoList.owner == self._owner]
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in given.items() if value is not UNSET}
+    if "name" in fields:
+        try:
+            fields["name"] = trim(fields["name"], LIST_NAME_LENGTH)
+        except ValueError as error:
+            raise Invalid([ValidationIssue("/name", str(error))]) from None
+    return fields

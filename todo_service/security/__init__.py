@@ -1,0 +1,1 @@
+"""Who makes a request: the caller, and how its credential is checked."""

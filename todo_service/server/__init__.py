@@ -1,0 +1,1 @@
+"""The HTTP server: uvicorn, its protocol within limits, and a graceful stop."""

@@ -1,0 +1,1 @@
+"""The embedded store: BSON documents in LMDB."""

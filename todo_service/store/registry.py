@@ -1,0 +1,108 @@
+"""The registry of stores: the only module that knows the URL schemes, and what the store behind each can do.
+
+A store is imported when it is created, so that the command line starts without the drivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from todo_service.store.addresses import address_path, address_scheme, path_address
+from todo_service.store.base import DocumentStore, StoreUnusable
+
+
+class StoreType(NamedTuple):
+    """A kind of document store.
+
+    Attributes:
+        schemes: The URL schemes of its addresses, in lower case.
+        create: Creates the store at an address. The store is not open yet.
+        is_local: Whether an address is the path of a folder on this machine (`scheme:///path`).
+        is_shared: Whether replicas of the service on several machines can use one store.
+        example: An address, for messages.
+    """
+
+    schemes: tuple[str, ...]
+    create: Callable[[str], DocumentStore]
+    is_local: bool
+    is_shared: bool
+    example: str
+
+
+_types: Final[dict[str, StoreType]] = {}
+
+
+def register(store_type: StoreType) -> None:
+    """Add a kind of store, or replace the one that has its schemes."""
+    _types.update(dict.fromkeys(store_type.schemes, store_type))
+
+
+def schemes() -> list[str]:
+    """Return the URL schemes of all registered stores."""
+    return list(_types)
+
+
+def find_store_type(url: str) -> StoreType:
+    """Return the kind of store at an address.
+
+    Raises:
+        StoreUnusable: No store has this scheme.
+    """
+    found = _types.get(address_scheme(url))
+    if found is None:
+        known = [f"{scheme}://" for scheme in _types]
+        raise StoreUnusable(f"the address of a store begins with {', '.join(known[:-1])} or {known[-1]}")
+    return found
+
+
+def create_store(url: str) -> DocumentStore:
+    """Create the store at an address. The store is not open yet.
+
+    Args:
+        url: `lmdb:///absolute/path`, `mongodb://host/database` or `mongodb+srv://host/database`. The name of the
+            database is `todo_service` if it is missing.
+
+    Raises:
+        StoreUnusable: The address is invalid.
+    """
+    return find_store_type(url).create(url)
+
+
+def local_folder(url: str) -> Path | None:
+    """Return the folder of a store on this machine, or None for a store on a server.
+
+    Raises:
+        StoreUnusable: No store has this scheme.
+        ValueError: The path is invalid; the message says why.
+    """
+    return address_path(url) if find_store_type(url).is_local else None
+
+
+def embedded_address(folder: Path) -> str:
+    """Return the address of the embedded store in a folder."""
+    return path_address("lmdb", folder)
+
+
+def _create_embedded(url: str) -> DocumentStore:
+    from todo_service.store.embedded.store import EmbeddedStore  # see the module's docstring
+
+    try:
+        return EmbeddedStore(address_path(url))
+    except ValueError as error:
+        raise StoreUnusable(f"the address of an embedded store cannot be used: {error}") from None
+
+
+def _create_mongodb(url: str) -> DocumentStore:
+    from todo_service.store.mongodb.store import MongoDBStore  # see the module's docstring
+
+    return MongoDBStore(url)
+
+
+register(StoreType(("lmdb",), _create_embedded, is_local=True, is_shared=False, example="lmdb:///path"))
+register(
+    StoreType(
+        ("mongodb", "mongodb+srv"), _create_mongodb, is_local=False, is_shared=True, example="mongodb://host/name"
+    )
+)

@@ -1,0 +1,1 @@
+"""Copies of whole stores: migration, backup and restore."""

@@ -1,0 +1,1 @@
+"""Delta sync, and the counts that are derived from changes."""

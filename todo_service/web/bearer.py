@@ -1,0 +1,32 @@
+"""Bearer tokens in requests, and the errors of their use (RFC 6750)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from todo_service.errors import Unauthenticated
+from todo_service.web.problems import ProblemError
+
+if TYPE_CHECKING:
+    from litestar.types import Scope
+
+
+def bearer_token(scope: Scope) -> str:
+    """Return the token of the single `Authorization: Bearer` header.
+
+    Raises:
+        Unauthenticated: The header is missing, repeated, or of another scheme.
+    """
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) != 1:
+        raise Unauthenticated
+    scheme, _, token = values[0].partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token or not token.isascii():
+        raise Unauthenticated
+    return token.decode("ascii")
+
+
+def insufficient_scope(detail: str) -> ProblemError:
+    """Return the problem of a token that may not do what it is used for (RFC 6750, section 3.1)."""
+    return ProblemError("forbidden", detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})

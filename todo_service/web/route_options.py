@@ -1,0 +1,35 @@
+"""The options that a route handler may set in `opt`, each a constant.
+
+The middleware reads them while it serves a request, and the OpenAPI document is built from them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PUBLIC: Final = "public"
+"""Whether the route needs no credential: `opt={PUBLIC: True}`."""
+SESSION_ONLY: Final = "session_only"
+"""Whether API keys are refused."""
+LIMIT: Final = "limit"
+"""The rate limit policy of the route, `api` by default; None for no limit."""
+BUCKET: Final = "bucket"
+"""A name by which a public route is counted apart from the other routes for the same address."""
+NO_TIMEOUT: Final = "no_timeout"
+"""Whether the response may begin later than `RESPONSE_SECONDS`. Each call of the store still has its own timeout."""
+IDEMPOTENT: Final = "idempotent"
+"""How the route handles an `Idempotency-Key`: True, or `RERUN`."""
+RERUN: Final = "rerun"
+"""The response holds a secret and is not stored: a repeat runs the handler again, which finds the first effect."""
+ON_REPLAY: Final = "on_replay"
+"""A `CheckReplay`, which is called before a stored response is sent again."""
+QUERY: Final = "query"
+"""The Struct of the query parameters (see `ApiRequest.parameters`)."""
+FORM: Final = "form"
+"""The Struct of the form body (see `ApiRequest.form_fields`)."""
+BODIES: Final = "bodies"
+"""The bodies that the handler parses itself, by media type: a Struct, or an example text."""
+CONTENTS: Final = "contents"
+"""The responses that the handler writes itself, by media type: a Struct, or an example text."""
+COMPONENTS: Final = "components"
+"""Further Structs that the body is composed of."""
