@@ -1,18 +1,45 @@
-"""The rooms and the one direction of their imports (DESIGN: controllers → service → store.base)."""
+"""The packages, and the one direction of the imports between them (docs/architecture.md)."""
 
 from __future__ import annotations
 
 import ast
 import re
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "todo_service"
-DRIVERS = {"motor", "pymongo", "lmdb"}
+PACKAGE: Final = Path(__file__).parent.parent / "todo_service"
+PICTURE: Final = Path(__file__).parent.parent / "docs" / "architecture.md"
+DRIVERS: Final = {"motor", "pymongo", "lmdb"}
+ALLOWED: Final[dict[str, set[str]]] = {
+    "store": set(),
+    "security": set(),
+    "observability": set(),
+    "web": {"security", "observability"},
+    "rate_limits": {"web"},
+    "idempotency": {"web"},
+    "sync": set(),
+    "todos": {"sync"},
+    "lists": {"todos"},
+    "exchange": {"todos", "lists"},
+    "accounts": {"security", "todos", "lists"},
+    "server": {"web", "observability"},
+}
+"""Which other packages each package imports, beside those that every package may import."""
+HTTP: Final = {"web", "rate_limits", "idempotency", "observability", "security"}
+"""What controllers and middleware may import beyond what their package may."""
+CAPABILITIES: Final = ("sync", "todos", "lists", "exchange", "accounts")
+HTTP_MODULES: Final = ("controllers.py", "middleware.py")
+INTERFACE: Final = {f"todo_service.store.{name}" for name in ("base", "addresses", "optimistic", "slots")}
+"""The interface of the store, and what is built on nothing else."""
+EVERYWHERE: Final = re.compile(r"todo_service\.\w+\.(documents|dto)(\.|$)")
+"""Documents and DTOs may be imported by every package."""
+WIRING: Final = ("__main__.py", "app.py", "cli.py", "startup.py", "settings.py")
+"""The modules at the top that put the packages together."""
 
 
-def imports_of(path: Path) -> set[str]:
+def list_imports(path: Path) -> set[str]:
     """Return the modules that a file imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -20,69 +47,126 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            module = str(node.module)
+            found |= {module} | {
+                f"{module}.{alias.name}" for alias in node.names if is_module(f"{module}.{alias.name}")
+            }
+    return found - {"todo_service", *(f"todo_service.{name}" for name in ALLOWED)}
 
 
-def modules(*rooms: str) -> list[Path]:
-    return [path for room in rooms for path in sorted((PACKAGE / room).glob("**/*.py"))]
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def list_modules(*packages: str) -> list[Path]:
+    return [path for package in packages for path in sorted((PACKAGE / package).glob("**/*.py"))]
 
 
 def starting_with(imported: set[str], *prefixes: str) -> set[str]:
     return {name for name in imported if any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)}
 
 
-@pytest.mark.parametrize("path", modules("store"), ids=str)
-def test_a_store_knows_no_other_room_and_no_http(path: Path) -> None:
-    above = ("todo_service.accounts", "todo_service.todos", "todo_service.web", "todo_service.app", "litestar")
-
-    assert not starting_with(imports_of(path), *above)
-
-
-@pytest.mark.parametrize("path", modules("accounts", "todos"), ids=str)
-def test_only_controllers_know_http(path: Path) -> None:
-    if path.name == "controllers.py":
-        return
-
-    assert not starting_with(imports_of(path), "litestar", "uvicorn", "todo_service.web", "todo_service.app")
+def package_of(name: str) -> str | None:
+    """Return the package of `todo_service` that a module is in, or None for one at the top or of a library."""
+    match = re.match(r"todo_service\.(\w+)", name)
+    return match[1] if match and match[1] in ALLOWED else None
 
 
-@pytest.mark.parametrize("path", modules("accounts", "todos"), ids=str)
-def test_rooms_know_the_store_only_by_its_interface(path: Path) -> None:
-    imported = imports_of(path)
+def test_every_package_is_in_the_table_and_in_the_picture() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    picture = re.findall(r"^  (\w+)/ ", PICTURE.read_text(), re.MULTILINE)
 
-    assert starting_with(imported, "todo_service.store") <= {
-        name for name in imported if name.startswith("todo_service.store.base")
+    assert packages == set(ALLOWED)
+    assert sorted(picture) == sorted(packages)
+
+
+@pytest.mark.parametrize("path", list_modules(*ALLOWED), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    package = path.relative_to(PACKAGE).parts[0]
+    allowed = {package} | ALLOWED[package]
+    if path.name in HTTP_MODULES:
+        allowed |= HTTP
+
+    wrong = {
+        name
+        for name in list_imports(path)
+        if (other := package_of(name)) is not None
+        and other not in allowed
+        and name not in INTERFACE
+        and not EVERYWHERE.match(name)
     }
-    # ODMantic's models take MongoDB's index declarations, which are data
-    assert starting_with(imported, *DRIVERS) <= {"pymongo", "pymongo.IndexModel"}
+
+    assert not wrong
+    # nothing but the wiring imports the wiring
+    assert not starting_with(list_imports(path), "todo_service.app", "todo_service.cli")
 
 
-@pytest.mark.parametrize("path", modules("accounts", "todos", "web"), ids=str)
-def test_controllers_are_at_the_top(path: Path) -> None:
-    assert not {name for name in imports_of(path) if name.endswith(".controllers")}
-
-
-@pytest.mark.parametrize("path", modules(""), ids=str)
-def test_the_mongodb_driver_stays_in_one_file(path: Path) -> None:
-    if path.relative_to(PACKAGE).as_posix() == "store/mongodb/store.py":
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
+def test_modules_at_the_top_import_no_package(path: Path) -> None:
+    if path.name in WIRING:
         return
 
-    assert not starting_with(imports_of(path), "motor", "odmantic.engine", "odmantic.AIOEngine")
+    assert {name for name in list_imports(path) if package_of(name)} <= INTERFACE
 
 
-def test_an_account_s_todos_cannot_be_asked_without_the_account() -> None:
-    """Every call of the store starts from a condition on the owner (DESIGN: ownership is decided once)."""
+@pytest.mark.parametrize("path", list_modules("store"), ids=str)
+def test_a_store_knows_no_http(path: Path) -> None:
+    assert not starting_with(list_imports(path), "litestar", "uvicorn")
+
+
+@pytest.mark.parametrize("path", list_modules(*CAPABILITIES), ids=str)
+def test_only_controllers_and_middleware_know_http(path: Path) -> None:
+    if path.name in HTTP_MODULES:
+        return
+
+    assert not starting_with(list_imports(path), "litestar", "uvicorn", "todo_service.web")
+
+
+@pytest.mark.parametrize("path", list_modules(*CAPABILITIES), ids=str)
+def test_capabilities_know_the_store_only_by_its_interface(path: Path) -> None:
+    imported = list_imports(path)
+
+    assert starting_with(imported, "todo_service.store") <= INTERFACE
+    # ODMantic's models take MongoDB's index declarations, which are data
+    assert starting_with(imported, *DRIVERS) <= {"pymongo"}
+
+
+@pytest.mark.parametrize("path", list_modules(*ALLOWED), ids=str)
+def test_controllers_are_at_the_top(path: Path) -> None:
+    assert not {name for name in list_imports(path) if name.endswith(".controllers")}
+
+
+@pytest.mark.parametrize("path", list_modules(""), ids=str)
+def test_the_mongodb_driver_stays_in_one_package(path: Path) -> None:
+    if path.is_relative_to(PACKAGE / "store" / "mongodb"):
+        return
+
+    assert not starting_with(list_imports(path), "motor", "odmantic.engine", "odmantic.AIOEngine")
+
+
+def test_only_the_registry_knows_the_schemes_of_stores() -> None:
+    for path in list_modules(""):
+        if path != PACKAGE / "store" / "registry.py":
+            code = ast.parse(path.read_text())
+            texts = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant)}
+            assert not texts & {"lmdb", "lmdb://", "mongodb", "mongodb://", "mongodb+srv"}, path
+
+
+def test_an_account_s_todos_cannot_be_read_without_the_account() -> None:
+    """Every call of the store has a condition on the owner."""
     calls = [
         ast.unparse(node)
-        for path in modules("todos")
+        for path in list_modules("todos", "lists", "sync")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func.value) == "self._store"
-        and node.func.attr not in ("insert", "settled")
+        and node.func.attr not in ("insert", "resolved_stamp")
     ]
 
     assert calls
     for call in calls:
-        assert re.search(r"self\._this\(|\.(owner|account) == self\._owner|\*where|\*still_open", call), call
+        assert re.search(
+            r"self\._this\(|\.(owner|account) == self\._(owner|account)|\*where|\*still_open|\bCountSnapshot\b", call
+        ), call

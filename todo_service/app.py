@@ -19,22 +19,26 @@ from litestar.middleware import DefineMiddleware
 
 from todo_service import bounds
 from todo_service.accounts.api_keys import ApiKeys
-from todo_service.accounts.authentication import AuthenticationMiddleware
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
+from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import PRODUCTION_COST, Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
+from todo_service.exchange.controllers import ExchangeController
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
 from todo_service.idempotency.answer_budget import AnswerBudget
 from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
+from todo_service.lists.controllers import ListsController
+from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.service import Lists
+from todo_service.observability.controllers import MetricsAccess, MetricsController
 from todo_service.observability.logs import configure_logging
-from todo_service.observability.metrics import Metrics, MetricsAccess, MetricsController
+from todo_service.observability.metrics import Metrics
 from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, count_unrouted, parse_policies
@@ -46,8 +50,8 @@ from todo_service.store.instrumentation import observe
 from todo_service.store.registry import create_store, find_store_type
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
-from todo_service.todos.controllers import ListsController, TagsController, TodosController
-from todo_service.todos.documents import DeletedList, Todo, TodoList
+from todo_service.todos.controllers import TagsController, TodosController
+from todo_service.todos.documents import Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
@@ -183,6 +187,7 @@ def create_app(
                 request_max_body_size=min(bounds.SMALL_BODY_BYTES, settings.max_body_bytes),
             ),
             TodosController,
+            ExchangeController,
             ListsController,
             TagsController,
         ],

@@ -19,6 +19,7 @@ from decouple import RepositoryEnv
 
 from todo_service.bounds import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
+from todo_service.store.addresses import is_backup
 from todo_service.store.base import StoreUnusable
 from todo_service.store.registry import embedded_address, local_folder
 
@@ -328,9 +329,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def without_password(address: str) -> str:
     """Return a store's address without a user's name and password, and without options, which may hold others."""
-    scheme, _, rest = address.partition("://")
-    if scheme.lower() in ("lmdb", "file"):
+    if is_backup(address) or local_folder(address) is not None:
         return address
+    scheme, _, rest = address.partition("://")
     # a password that was not encoded may hold any of these characters
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 

@@ -19,10 +19,11 @@ from todo_service.accounts.service import CLOSING, Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import create_app
+from todo_service.lists.documents import TodoList
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
-from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse battery"

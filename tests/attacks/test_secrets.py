@@ -17,7 +17,7 @@ from todo_service.accounts.documents import User
 from todo_service.accounts.passwords import PRODUCTION_COST, Passwords
 from todo_service.accounts.sessions import Sessions, Tokens
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
-from todo_service.observability.metrics import MetricsAccess
+from todo_service.observability.controllers import MetricsAccess
 from todo_service.settings import load_settings
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now

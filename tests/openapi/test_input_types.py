@@ -15,6 +15,7 @@ from msgspec import inspect
 
 from todo_service.app import create_app
 from todo_service.bounds import TIMESTAMP_LENGTH
+from todo_service.exchange.dto import ListImport
 from todo_service.settings import load_settings
 from todo_service.store.registry import create_store
 from todo_service.timestamps import Timestamp
@@ -32,7 +33,7 @@ def application(tmp_path: Path) -> Litestar:
 
 def input_types(application: Litestar) -> set[Any]:
     """Return the types of every body, form and query, and of what a body keeps for later."""
-    found: set[Any] = {dto.TodoCreate, dto.TodoUpdate, dto.TodoImport, dto.ListImport}
+    found: set[Any] = {dto.TodoCreate, dto.TodoUpdate, dto.TodoImport, ListImport}
     for route in application.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:

@@ -10,8 +10,8 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
+from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
-from todo_service.todos.documents import TodoList
 
 pytestmark = pytest.mark.anyio
 

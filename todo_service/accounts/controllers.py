@@ -9,8 +9,8 @@ from msgspec import UNSET
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
-from todo_service.accounts.authentication import require_session
 from todo_service.accounts.documents import User
+from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant

@@ -30,6 +30,7 @@ from todo_service.exchange.formats.calendar import CalendarFormat
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.table import TableFormat
 from todo_service.executors import Budget, Executor
+from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import ListPosition, Lists
 from todo_service.store.base import DuplicateDocument
 from todo_service.todos import dto
@@ -209,8 +210,8 @@ class Transfer:
         report.rejected.sort(key=lambda rejected: rejected.line)
         return report
 
-    async def _all_lists(self) -> list[dto.List]:
-        found: list[dto.List] = []
+    async def _all_lists(self) -> list[List]:
+        found: list[List] = []
         after: ListPosition | None = None
         while True:
             page, after = await self._lists.page(_PAGE, after)
@@ -226,7 +227,7 @@ class _KnownLists:
     import finds it, even while the first one still runs.
     """
 
-    def __init__(self, lists: Lists, known: Sequence[dto.List], identity_of: IdentityOf) -> None:
+    def __init__(self, lists: Lists, known: Sequence[List], identity_of: IdentityOf) -> None:
         self._lists = lists
         self._identity_of = identity_of
         self._ids = {each.id for each in known}
@@ -252,7 +253,7 @@ class _KnownLists:
             self._by_name[name] = made.id
         return msgspec.structs.replace(todo, list_id=self._by_name[name])
 
-    def _place(self, named: dto.ListCreate) -> int:
+    def _place(self, named: ListCreate) -> int:
         """Return the place of a list's name among those of the body, in the order in which they come."""
         name = named.name.strip()
         if len(name) > bounds.LIST_NAME_LENGTH:
@@ -265,7 +266,7 @@ class _KnownLists:
             self._places[name] = len(self._places)
         return self._places[name]
 
-    async def _create(self, named: dto.ListCreate, place: int) -> dto.List:
+    async def _create(self, named: ListCreate, place: int) -> List:
         identity = self._identity_of(_FIRST_LIST + place)
         try:
             return await self._lists.create(named, identity)

@@ -13,12 +13,12 @@ from odmantic.query import asc
 
 from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
 from todo_service.errors import Gone, Invalid, NotFound, Stale, ValidationIssue
+from todo_service.lists.documents import DeletedList, TodoList
+from todo_service.lists.dto import List, ListCreate, ListUpdate
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.text import trim
 from todo_service.timestamps import now
-from todo_service.todos import dto
-from todo_service.todos.documents import DeletedList, TodoList
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
 
@@ -47,7 +47,7 @@ class Lists:
         self._todos = todos
         self._shared = todos.shared
 
-    async def create(self, given: dto.ListCreate, identity: ObjectId | None = None) -> dto.List:
+    async def create(self, given: ListCreate, identity: ObjectId | None = None) -> List:
         """Make a list.
 
         Args:
@@ -62,7 +62,7 @@ class Lists:
         if identity is not None:
             made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
             if made is not None:
-                return dto.List.of(made)
+                return List.of(made)
             if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
                 raise Gone("this list was created and has been deleted since")
         moment = now()
@@ -78,33 +78,33 @@ class Lists:
         )
         async with self._shared.quotas.lists.one(self._owner):
             await self._store.insert(document)
-        return dto.List.of(document)
+        return List.of(document)
 
-    async def todo_list(self, list_id: str) -> dto.List:
+    async def todo_list(self, list_id: str) -> List:
         """Return a list.
 
         Raises:
             NotFound: there is none with this id, or it is another account's.
         """
-        return dto.List.of(await self._found(list_id))
+        return List.of(await self._found(list_id))
 
-    async def page(self, limit: int, after: ListPosition | None) -> tuple[list[dto.List], ListPosition | None]:
+    async def page(self, limit: int, after: ListPosition | None) -> tuple[list[List], ListPosition | None]:
         """Return a page of the lists, in their manual order, and where the next page begins, or None."""
         order = (asc(TodoList.position), asc(TodoList.id))
         key_ranges: list[list[Condition]] = [[]]
         if after is not None:
             beyond = TodoList.id > ObjectId(after.id)
             key_ranges = [[TodoList.position == after.position, beyond], [TodoList.position > after.position]]
-        found: list[dto.List] = []
+        found: list[List] = []
         for key_range in key_ranges:
             where = [TodoList.owner == self._owner, *key_range]
-            found += await self._store.find(TodoList, *where, sort=order, limit=limit + 1 - len(found), into=dto.List)
+            found += await self._store.find(TodoList, *where, sort=order, limit=limit + 1 - len(found), into=List)
             if len(found) > limit:
                 break
         page = found[:limit]
         return page, ListPosition(page[-1].position, page[-1].id) if len(found) > limit else None
 
-    async def update(self, list_id: str, patch: dto.ListUpdate, versions: frozenset[int] | None) -> dto.List:
+    async def update(self, list_id: str, patch: ListUpdate, versions: frozenset[int] | None) -> List:
         """Change a list by a merge patch; one that changes nothing leaves its version as it is.
 
         Args:
@@ -130,7 +130,7 @@ class Lists:
                     TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
                 )
                 if changed is not None:
-                    return dto.List.of(changed)
+                    return List.of(changed)
         raise AssertionError  # `Attempts` ends by an error
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:

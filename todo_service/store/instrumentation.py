@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from todo_service.store.base import DocumentStore, StoreUnavailable
 
-CALLS: Final = ("ping", "insert", "get", "find", "update", "delete", "count", "settled")
+CALLS: Final = ("ping", "insert", "get", "find", "update", "delete", "count", "resolved_stamp")
 """The calls that are observed: those that ask the store once. `scan` is as long as there are documents."""
 
 

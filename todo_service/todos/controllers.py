@@ -1,42 +1,36 @@
-"""Todos, lists and tags over HTTP."""
+"""Todos and tags over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final, TypeVar
 
 import msgspec
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from litestar.response import Stream
 from msgspec import UNSET, Meta
 from odmantic import ObjectId
 
 from todo_service.bounds import BATCH_BYTES
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.exchange.bodies import read_large_body
-from todo_service.exchange.service import FORMATS, Transfer
 from todo_service.idempotency.middleware import identity_of
 from todo_service.idempotency.replays import require_document, require_documents
-from todo_service.lists.service import ListPosition, Lists
-from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.store.base import StoreUnavailable
 from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
-from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.documents import Todo
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
 from todo_service.web.cursors import answer_page
 from todo_service.web.entity_tags import answer, entity_tag, expected_versions, versions_in
 from todo_service.web.openapi.config import documented, problems
-from todo_service.web.problems import FieldError, Problem, described, problem_of
+from todo_service.web.problems import Problem, described, problem_of
 from todo_service.web.requests import ApiRequest
-from todo_service.web.route_options import BODIES, COMPONENTS, CONTENTS, IDEMPOTENT, NO_TIMEOUT, ON_REPLAY, QUERY
+from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY, QUERY
 
 _OPERATIONS_PER_TURN: Final = 10
 """How many operations of a batch are carried out before other requests get their turn."""
@@ -51,13 +45,6 @@ _NEEDS: Final = {
     "reopen": {"id"},
 }
 """What each operation of a batch has beside `op`; all but `create` may have `if_match` too."""
-
-
-_TABLE: Final = "title,due_at,tags\r\nWater the plants,2027-01-31T09:00:00.000Z,home\r\n"
-_CALENDAR: Final = (
-    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Example//EN\r\nBEGIN:VTODO\r\nUID:1\r\nDTSTAMP:20270101T090000Z\r\n"
-    "SUMMARY:Water the plants\r\nDUE:20270131T090000Z\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
-)
 
 
 class BatchResult(msgspec.Struct, omit_defaults=True):
@@ -80,23 +67,6 @@ class BatchResults(msgspec.Struct):
     """What became of a batch."""
 
     results: Annotated[list[BatchResult], Meta(description="One for each operation, in the same order.")]
-
-
-class Rejection(msgspec.Struct):
-    """A record that was not imported."""
-
-    line: Annotated[
-        int, Meta(ge=1, description="The line of the body where it is wrong, or else begins.", examples=[3])
-    ]
-    errors: Annotated[list[FieldError], Meta(description="What is wrong with it, in order.")]
-
-
-class ImportResult(msgspec.Struct):
-    """What became of an import."""
-
-    imported: Annotated[int, Meta(ge=0, description="How many todos were made.", examples=[41])]
-    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 1 000.")]
-    rejected_count: Annotated[int, Meta(ge=0, description="How many records were not imported.", examples=[1])]
 
 
 class TodosController(Controller):
@@ -200,65 +170,6 @@ class TodosController(Controller):
         return await todos.summary(query.tz if query.tz is not UNSET else None)
 
     @get(
-        "/export",
-        operation_id="exportTodos",
-        summary="Export everything",
-        opt={
-            QUERY: dto.ExportQuery,
-            CONTENTS: {"application/json": dto.Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
-        },
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Content-Disposition"),
-    )
-    async def export_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> Stream:
-        """Write out all todos, and in JSON the lists too, however many there are."""
-        name = request.parameters(dto.ExportQuery).format
-        form = FORMATS[name]
-        parts = transfer.export(form)
-        # what fails before the first part is still answered with a problem
-        first = await anext(parts)
-        return Stream(
-            _followed(first, parts),
-            media_type=form.content_type,
-            headers={"Content-Disposition": f'attachment; filename="todos.{name}"'},
-        )
-
-    @post(
-        "/import",
-        operation_id="importTodos",
-        opt={
-            IDEMPOTENT: True,
-            NO_TIMEOUT: True,
-            QUERY: dto.ImportQuery,
-            BODIES: {"application/json": dto.ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
-        },
-        summary="Import todos",
-        status_code=200,
-        request_max_body_size=IMPORT_MAX_BODY_BYTES,
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
-    )
-    async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
-        """Make a new todo of each record of an export, or of what other programs write in these forms.
-
-        A record that is not valid is told with its line and stops no other.
-        """
-        query = request.parameters(dto.ImportQuery)
-        names = FORMATS if query.format is UNSET else (query.format,)
-        forms = {FORMATS[name].media_type: FORMATS[name] for name in names}
-        media_type = request.require_media_type(frozenset(forms))
-        report = await transfer.read_in(
-            forms[media_type],
-            partial(read_large_body, request),
-            partial(identity_of, request),
-            request.require_live_caller,
-        )
-        rejected = [
-            Rejection(line, [FieldError(issue.detail, issue.pointer or None) for issue in issues])
-            for line, issues in report.rejected
-        ]
-        return ImportResult(report.imported, rejected, report.rejected_count)
-
-    @get(
         "/{todo_id:str}",
         operation_id="getTodo",
         summary="Read a todo",
@@ -328,14 +239,6 @@ class TodosController(Controller):
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
 
-async def _followed(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
-    # closed at once when the client has gone, which gives the account's share back
-    async with aclosing(parts):
-        yield first
-        async for part in parts:
-            yield part
-
-
 async def _carry_out(raw: msgspec.Raw, todos: Todos, change_id: ObjectId | None) -> BatchResult:
     operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     needs = _NEEDS[operation.op]
@@ -380,82 +283,6 @@ def _pointing_into_the_todo() -> Iterator[None]:
         yield
     except Invalid as error:
         raise error.below("/todo") from None
-
-
-class ListsController(Controller):
-    """The lists of whoever asks."""
-
-    path = "/v1/lists"
-    tags = ["Lists"]
-
-    @post(
-        "/",
-        operation_id="createList",
-        opt={IDEMPOTENT: True, ON_REPLAY: require_document(TodoList)},
-        summary="Create a list",
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag", "Location"),
-    )
-    async def create_list(
-        self, request: ApiRequest, data: JSONBody[dto.ListCreate], lists: NamedDependency[Lists]
-    ) -> Response[dto.List]:
-        """Make a list. It comes last in the manual order unless it says otherwise."""
-        made = await lists.create(data, identity_of(request))
-        return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": entity_tag(made)})
-
-    @get(
-        "/",
-        operation_id="listLists",
-        summary="List lists",
-        opt={QUERY: dto.ListQuery},
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Link"),
-    )
-    async def list_lists(self, request: ApiRequest, lists: NamedDependency[Lists]) -> Response[dto.ListPage]:
-        """Read the lists page by page, in their manual order."""
-        query = request.parameters(dto.ListQuery)
-        context = b"lists" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
-        items, position = await lists.page(query.limit, after)
-        return answer_page(request, dto.ListPage(items, request.cursors.following(position, context)))
-
-    @get(
-        "/{list_id:str}",
-        operation_id="getList",
-        summary="Read a list",
-        responses=problems(401, 404, 422, 429, 503),
-        response_headers=documented("ETag"),
-    )
-    async def get_list(
-        self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]
-    ) -> Response[dto.List]:
-        """Read one list; with `If-None-Match` only if it has changed."""
-        return answer(request, await lists.todo_list(list_id))
-
-    @patch(
-        "/{list_id:str}",
-        operation_id="updateList",
-        summary="Change a list",
-        responses=problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag"),
-    )
-    async def update_list(
-        self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[dto.ListUpdate], lists: NamedDependency[Lists]
-    ) -> Response[dto.List]:
-        """Change a list by a merge patch; with `If-Match` only if nobody else has changed it."""
-        changed = await lists.update(list_id, data, expected_versions(request))
-        return Response(changed, headers={"ETag": entity_tag(changed)})
-
-    @delete(
-        "/{list_id:str}",
-        operation_id="deleteList",
-        summary="Delete a list",
-        opt={NO_TIMEOUT: True, QUERY: dto.ListDelete},
-        responses=problems(401, 404, 412, 422, 429, 503),
-    )
-    async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:
-        """Delete a list; its todos move to the inbox, or are deleted too."""
-        await lists.delete(list_id, request.parameters(dto.ListDelete).todos, expected_versions(request))
 
 
 class TagsController(Controller):

@@ -1,4 +1,4 @@
-"""What is stored of todos and lists."""
+"""The documents of todos."""
 
 from __future__ import annotations
 
@@ -79,42 +79,5 @@ class Todo(Model):
             Index(Todo.owner, Todo.words, name="owner_words"),
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
-        ],
-    }
-
-
-class TodoList(Model):
-    """A list that todos may be in.
-
-    `closing` says what is being done to its todos while it is deleted: `move` or `delete`.
-    """
-
-    owner: ObjectId
-    name: str
-    color: str | None
-    position: float
-    archived: bool
-    closing: str | None = None
-    version: int
-    created_at: datetime
-    updated_at: datetime
-
-    model_config = {
-        "collection": "lists",
-        "indexes": lambda: [Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position")],
-    }
-
-
-class DeletedList(Model):
-    """That a list was deleted, for as long as the request that created it may be repeated. Its id is the list's."""
-
-    owner: ObjectId
-    expires_at: datetime
-
-    model_config = {
-        "collection": "deleted_lists",
-        "indexes": lambda: [
-            Index(DeletedList.owner, DeletedList.id, name="owner"),
-            IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
     }

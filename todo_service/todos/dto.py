@@ -16,7 +16,6 @@ from todo_service.bounds import (
     DESCRIPTION_LENGTH,
     FILTERED_TAGS,
     GIVEN_TAGS,
-    LIST_NAME_LENGTH,
     QUERY_LENGTH,
     QUERY_WORDS,
     RECURRENCE_LENGTH,
@@ -42,7 +41,6 @@ from todo_service.fields import (
 )
 from todo_service.timestamps import Timestamp, format_timestamp
 from todo_service.todos.documents import Todo as TodoDocument
-from todo_service.todos.documents import TodoList as ListDocument
 
 Priority = Annotated[
     Literal["none", "low", "medium", "high", "urgent"],
@@ -397,123 +395,3 @@ class SummaryQuery(msgspec.Struct, frozen=True):
         TimeZone | UnsetType,
         Meta(description="IANA time zone; the account's unless it is given."),
     ] = UNSET
-
-
-ListName = Annotated[str, trimmed(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
-Color = Annotated[
-    str,
-    Meta(
-        description="Red, green and blue, such as #1e90ff.",
-        examples=["#1e90ff"],
-        max_length=7,
-        pattern="^#[0-9A-Fa-f]{6}$",
-    ),
-]
-Archived = Annotated[bool, Meta(description="Whether it is put away.", examples=[False])]
-
-
-class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
-    """A new list."""
-
-    name: ListName
-    color: Color | None = None
-    position: Position | UnsetType = UNSET
-    archived: Archived = False
-
-
-class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """A merge patch (RFC 7396) of a list."""
-
-    name: ListName | UnsetType = UNSET
-    color: Color | UnsetType | None = UNSET
-    position: Position | UnsetType = UNSET
-    archived: Archived | UnsetType = UNSET
-
-
-class List(msgspec.Struct):
-    """A list that todos may be in."""
-
-    id: Id
-    name: ListName
-    color: Color | None
-    position: Position
-    archived: Archived
-    version: Version
-    created_at: Time
-    updated_at: Time
-
-    @classmethod
-    def of(cls, document: ListDocument) -> List:
-        """Return what the API shows of a stored list."""
-        return cls(
-            id=str(document.id),
-            name=document.name,
-            color=document.color,
-            position=document.position,
-            archived=document.archived,
-            version=document.version,
-            created_at=format_timestamp(document.created_at),
-            updated_at=format_timestamp(document.updated_at),
-        )
-
-
-class ListPage(msgspec.Struct):
-    """A page of lists, in their manual order."""
-
-    items: Annotated[list[List], Meta(description="The lists of this page.")]
-    next_cursor: NextCursor
-
-
-class ListQuery(msgspec.Struct, frozen=True):
-    """The page of the lists."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | UnsetType = UNSET
-
-
-class ListDelete(msgspec.Struct, frozen=True):
-    """What becomes of a list's todos."""
-
-    todos: Annotated[
-        Literal["move", "delete"], Meta(description="Whether they move to the inbox or are deleted too.")
-    ] = "move"
-
-
-Format = Literal["json", "csv", "ics"]
-
-
-class ExportQuery(msgspec.Struct, frozen=True):
-    """The form in which everything is written out."""
-
-    format: Annotated[Format, Meta(description="JSON, comma-separated values or iCalendar.")] = "json"
-
-
-class ImportQuery(msgspec.Struct, frozen=True):
-    """The form of what is read in."""
-
-    format: Annotated[
-        Format | UnsetType, Meta(description="Told by the media type of the body unless it is given.")
-    ] = UNSET
-
-
-class Archive(msgspec.Struct):
-    """Every list and every todo of an account."""
-
-    lists: Annotated[list[List], Meta(description="In their manual order.")]
-    items: Annotated[list[Todo], Meta(description="In the order of their creation.")]
-
-
-class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
-    """A list that imported todos may be in; it is made where the account has none of this id or name."""
-
-    id: Id
-    version: OldVersion = None
-    created_at: OldText = None
-    updated_at: OldText = None
-
-
-class ArchiveImport(msgspec.Struct, forbid_unknown_fields=True):
-    """What an export has written; an array of todos does as well."""
-
-    items: Annotated[list[TodoImport], Meta(description="The todos; each becomes a new one.")]
-    lists: Annotated[list[ListImport], Meta(description="The lists that they may be in.")] = []

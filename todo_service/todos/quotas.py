@@ -22,12 +22,13 @@ from odmantic import ObjectId
 
 from todo_service.bounds import DOCUMENT_WAITERS, MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.errors import Busy, QuotaExceeded
+from todo_service.lists.documents import TodoList
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import Counting
 from todo_service.sync.counts import tag_digest
 from todo_service.timestamps import now
-from todo_service.todos.documents import Todo, TodoList
+from todo_service.todos.documents import Todo
 
 _SHARE_OF_ROOM: Final = 64
 _SHARE_OF_QUOTA: Final = 500

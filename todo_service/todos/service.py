@@ -15,6 +15,7 @@ from odmantic import ObjectId
 from todo_service.bounds import APPLIED_CHANGES, PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
 from todo_service.executors import Budget, Executor
+from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
 from todo_service.store.optimistic import Attempts
 from todo_service.sync import counts
@@ -22,7 +23,7 @@ from todo_service.sync.changes import BY_CHANGE, REMEMBERED, ChangeFeed, ChangeP
 from todo_service.sync.counts import count_history
 from todo_service.timestamps import is_kept, now
 from todo_service.todos import dto
-from todo_service.todos.documents import Step, Todo, TodoList
+from todo_service.todos.documents import Step, Todo
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import Position
 from todo_service.todos.recurrence import Rule, require_occurrence

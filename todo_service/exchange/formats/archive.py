@@ -12,9 +12,11 @@ import msgspec
 from todo_service.bounds import IMPORT_LISTS_BYTES, IMPORT_RECORDS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
+from todo_service.exchange.dto import ListImport
 from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer, read_record
 from todo_service.exchange.formats.scanner import Scanner
 from todo_service.exchange.formats.source import Source
+from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
 
 _NAME_BYTES: Final = 1000
@@ -23,7 +25,7 @@ _SHOWN_BYTES: Final = 1000
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     items: msgspec.Raw
-    lists: list[dto.ListImport] = []
+    lists: list[ListImport] = []
 
 
 class _Layout(NamedTuple):
@@ -37,11 +39,11 @@ class _Layout(NamedTuple):
 
     start: int
     pointer: str
-    lists: Mapping[str, dto.ListImport]
+    lists: Mapping[str, ListImport]
 
 
 class _ArchiveWriter(Writer):
-    def __init__(self, lists: Sequence[dto.List]) -> None:
+    def __init__(self, lists: Sequence[List]) -> None:
         self._lists = lists
         self._separator = b""
 
@@ -65,7 +67,7 @@ class ArchiveFormat(Format):
     media_type = "application/json"
     content_type = "application/json"
 
-    def writer(self, lists: Sequence[dto.List], zone: ZoneInfo) -> Writer:
+    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
         """See `Format.writer`."""
         return _ArchiveWriter(lists)
 
@@ -149,5 +151,5 @@ def _records(source: Source, layout: _Layout) -> Iterator[Draft | Rejected]:
 def _draft(line: int, raw: bytes, pointer: str, layout: _Layout) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
     known = layout.lists.get(todo.list_id or "")
-    named = dto.ListCreate(known.name, known.color, known.position, known.archived) if known is not None else None
+    named = ListCreate(known.name, known.color, known.position, known.archived) if known is not None else None
     return Draft(line, todo, named, pointer=pointer)

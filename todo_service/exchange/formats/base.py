@@ -16,6 +16,7 @@ import structlog
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.source import Source
 from todo_service.executors import BudgetExceededError
+from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
 
 logger = structlog.get_logger(__name__)
@@ -34,7 +35,7 @@ class Draft(NamedTuple):
 
     line: int
     todo: dto.TodoImport
-    list: dto.ListCreate | None = None
+    list: ListCreate | None = None
     lines: Mapping[str, int] = {}
     pointer: str = ""
 
@@ -79,7 +80,7 @@ class Format(abc.ABC):
     content_type: ClassVar[str]
 
     @abc.abstractmethod
-    def writer(self, lists: Sequence[dto.List], zone: ZoneInfo) -> Writer:
+    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
         """Return what writes an account's todos.
 
         Args:

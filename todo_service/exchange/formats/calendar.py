@@ -16,7 +16,7 @@ from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer
 from todo_service.exchange.formats.calendar_reader import CalendarReader
 from todo_service.exchange.formats.calendar_writer import CalendarWriter
 from todo_service.exchange.formats.source import Source
-from todo_service.todos import dto
+from todo_service.lists.dto import List
 
 
 class CalendarFormat(Format):
@@ -25,7 +25,7 @@ class CalendarFormat(Format):
     media_type = "text/calendar"
     content_type = "text/calendar; charset=utf-8; component=VTODO"
 
-    def writer(self, lists: Sequence[dto.List], zone: ZoneInfo) -> Writer:
+    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
         """See `Format.writer`."""
         return CalendarWriter(lists, zone)
 

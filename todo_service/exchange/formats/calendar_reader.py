@@ -29,6 +29,7 @@ from todo_service.exchange.formats.calendar_values import (
 from todo_service.exchange.formats.lines import ContentLine, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.timezones import FileZones
+from todo_service.lists.dto import ListCreate
 from todo_service.todos import dto
 
 _READ_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
@@ -201,7 +202,7 @@ class CalendarReader:
                 raise _BrokenError(instance.number, "Expected no RECURRENCE-ID: a todo that recurs is one todo")
             own = _read_own(todo.one(OWN))
             fields = self._fields(todo, own)
-            named = convert({"name": own.list_name}, dto.ListCreate) if own.list_name is not None else None
+            named = convert({"name": own.list_name}, ListCreate) if own.list_name is not None else None
             return Draft(todo.line, convert(fields, dto.TodoImport), named, lines)
         except _BrokenError as error:
             return Rejected(error.line, [ValidationIssue("", str(error))])

@@ -22,6 +22,7 @@ from todo_service.exchange.formats.calendar_values import (
     read_back_tags,
     shown_rule,
 )
+from todo_service.lists.dto import List
 from todo_service.todos import dto
 
 PRODUCT: Final = "-//todo_service//todo_service//EN"
@@ -37,7 +38,7 @@ class CalendarWriter(Writer):
         zone: The time zone in which todos that recur are given.
     """
 
-    def __init__(self, lists: Sequence[dto.List], zone: ZoneInfo) -> None:
+    def __init__(self, lists: Sequence[List], zone: ZoneInfo) -> None:
         self._names = {each.id: each.name for each in lists}
         self._zone = zone
 

@@ -22,6 +22,7 @@ from todo_service.decoding import convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer, read_record
 from todo_service.exchange.formats.source import Source
+from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
 
 COLUMNS: Final = (
@@ -48,7 +49,7 @@ _TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": Fals
 
 
 class _TableWriter(Writer):
-    def __init__(self, lists: Sequence[dto.List]) -> None:
+    def __init__(self, lists: Sequence[List]) -> None:
         self._names = {each.id: each.name for each in lists}
 
     def opening(self) -> bytes:
@@ -81,7 +82,7 @@ class TableFormat(Format):
     media_type = "text/csv"
     content_type = "text/csv; charset=utf-8; header=present"
 
-    def writer(self, lists: Sequence[dto.List], zone: ZoneInfo) -> Writer:
+    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
         """See `Format.writer`."""
         return _TableWriter(lists)
 
@@ -115,13 +116,13 @@ def _records(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) ->
 
 def _draft(line: int, cells: Mapping[str, str]) -> Draft:
     fields: dict[str, Any] = {}
-    named: dto.ListCreate | None = None
+    named: ListCreate | None = None
     for name, cell in cells.items():
         text = cell[1:] if name in _TEXTS and cell.startswith("'") and _FORMULA.match(cell) else cell
         if name == "title":
             fields[name] = text
         elif name == "list":
-            named = convert({"name": text}, dto.ListCreate) if text else None
+            named = convert({"name": text}, ListCreate) if text else None
         elif text:
             fields[name] = _value(name, text)
     return Draft(line, convert(fields, dto.TodoImport), named)

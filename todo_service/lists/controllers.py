@@ -1,0 +1,95 @@
+"""Lists over HTTP."""
+
+from __future__ import annotations
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET
+
+from todo_service.idempotency.middleware import identity_of
+from todo_service.idempotency.replays import require_document
+from todo_service.lists.documents import TodoList
+from todo_service.lists.dto import List, ListCreate, ListDelete, ListPage, ListQuery, ListUpdate
+from todo_service.lists.service import ListPosition, Lists
+from todo_service.web.cursors import answer_page
+from todo_service.web.entity_tags import answer, entity_tag, expected_versions
+from todo_service.web.openapi.config import documented, problems
+from todo_service.web.requests import ApiRequest
+from todo_service.web.route_options import IDEMPOTENT, NO_TIMEOUT, ON_REPLAY, QUERY
+
+
+class ListsController(Controller):
+    """The lists of whoever asks."""
+
+    path = "/v1/lists"
+    tags = ["Lists"]
+
+    @post(
+        "/",
+        operation_id="createList",
+        opt={IDEMPOTENT: True, ON_REPLAY: require_document(TodoList)},
+        summary="Create a list",
+        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=documented("ETag", "Location"),
+    )
+    async def create_list(
+        self, request: ApiRequest, data: JSONBody[ListCreate], lists: NamedDependency[Lists]
+    ) -> Response[List]:
+        """Make a list. It comes last in the manual order unless it says otherwise."""
+        made = await lists.create(data, identity_of(request))
+        return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": entity_tag(made)})
+
+    @get(
+        "/",
+        operation_id="listLists",
+        summary="List lists",
+        opt={QUERY: ListQuery},
+        responses=problems(401, 422, 429, 503),
+        response_headers=documented("Link"),
+    )
+    async def list_lists(self, request: ApiRequest, lists: NamedDependency[Lists]) -> Response[ListPage]:
+        """Read the lists page by page, in their manual order."""
+        query = request.parameters(ListQuery)
+        context = b"lists" + request.user.user_id.binary
+        after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
+        items, position = await lists.page(query.limit, after)
+        return answer_page(request, ListPage(items, request.cursors.following(position, context)))
+
+    @get(
+        "/{list_id:str}",
+        operation_id="getList",
+        summary="Read a list",
+        responses=problems(401, 404, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def get_list(
+        self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]
+    ) -> Response[List]:
+        """Read one list; with `If-None-Match` only if it has changed."""
+        return answer(request, await lists.todo_list(list_id))
+
+    @patch(
+        "/{list_id:str}",
+        operation_id="updateList",
+        summary="Change a list",
+        responses=problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
+        response_headers=documented("ETag"),
+    )
+    async def update_list(
+        self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListUpdate], lists: NamedDependency[Lists]
+    ) -> Response[List]:
+        """Change a list by a merge patch; with `If-Match` only if nobody else has changed it."""
+        changed = await lists.update(list_id, data, expected_versions(request))
+        return Response(changed, headers={"ETag": entity_tag(changed)})
+
+    @delete(
+        "/{list_id:str}",
+        operation_id="deleteList",
+        summary="Delete a list",
+        opt={NO_TIMEOUT: True, QUERY: ListDelete},
+        responses=problems(401, 404, 412, 422, 429, 503),
+    )
+    async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:
+        """Delete a list; its todos move to the inbox, or are deleted too."""
+        await lists.delete(list_id, request.parameters(ListDelete).todos, expected_versions(request))

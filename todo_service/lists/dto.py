@@ -1,0 +1,93 @@
+"""The requests and responses of the list endpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from todo_service.bounds import LIST_NAME_LENGTH
+from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, trimmed
+from todo_service.lists.documents import TodoList as ListDocument
+from todo_service.timestamps import format_timestamp
+from todo_service.todos.dto import Position
+
+ListName = Annotated[str, trimmed(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
+Color = Annotated[
+    str,
+    Meta(
+        description="Red, green and blue, such as #1e90ff.",
+        examples=["#1e90ff"],
+        max_length=7,
+        pattern="^#[0-9A-Fa-f]{6}$",
+    ),
+]
+Archived = Annotated[bool, Meta(description="Whether it is put away.", examples=[False])]
+
+
+class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new list."""
+
+    name: ListName
+    color: Color | None = None
+    position: Position | UnsetType = UNSET
+    archived: Archived = False
+
+
+class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """A merge patch (RFC 7396) of a list."""
+
+    name: ListName | UnsetType = UNSET
+    color: Color | UnsetType | None = UNSET
+    position: Position | UnsetType = UNSET
+    archived: Archived | UnsetType = UNSET
+
+
+class List(msgspec.Struct):
+    """A list that todos may be in."""
+
+    id: Id
+    name: ListName
+    color: Color | None
+    position: Position
+    archived: Archived
+    version: Version
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, document: ListDocument) -> List:
+        """Return what the API shows of a stored list."""
+        return cls(
+            id=str(document.id),
+            name=document.name,
+            color=document.color,
+            position=document.position,
+            archived=document.archived,
+            version=document.version,
+            created_at=format_timestamp(document.created_at),
+            updated_at=format_timestamp(document.updated_at),
+        )
+
+
+class ListPage(msgspec.Struct):
+    """A page of lists, in their manual order."""
+
+    items: Annotated[list[List], Meta(description="The lists of this page.")]
+    next_cursor: NextCursor
+
+
+class ListQuery(msgspec.Struct, frozen=True):
+    """The page of the lists."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | UnsetType = UNSET
+
+
+class ListDelete(msgspec.Struct, frozen=True):
+    """What becomes of a list's todos."""
+
+    todos: Annotated[
+        Literal["move", "delete"], Meta(description="Whether they move to the inbox or are deleted too.")
+    ] = "move"
