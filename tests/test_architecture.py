@@ -35,7 +35,7 @@ INTERFACE: Final = {f"todo_service.store.{name}" for name in ("base", "addresses
 """The interface of the store, and what is built on nothing else."""
 EVERYWHERE: Final = re.compile(r"todo_service\.\w+\.(documents|dto)(\.|$)")
 """Documents and DTOs may be imported by every package."""
-WIRING: Final = ("__main__.py", "app.py", "cli.py", "startup.py", "settings.py")
+WIRING: Final = ("__main__.py", "app.py", "services.py", "cli.py", "startup.py", "settings.py")
 """The modules at the top that put the packages together."""
 
 

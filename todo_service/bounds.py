@@ -312,7 +312,7 @@ SMALL_BODY_BYTES: Final = _requests.declare(
     16 * 1024,
     "Size of a form, and of a body that is about accounts, sessions or API keys",
     unit="bytes",
-    enforced_in="app",
+    enforced_in="services",
     response="413",
 )
 COUNTER_WINDOWS: Final = _requests.declare(
@@ -508,7 +508,7 @@ ACCOUNT_CHANGES_WAITING: Final = _accounts.declare(
 PASSWORDS_OF_ADDRESS: Final = _accounts.declare(
     8,
     "Requests of one address that have a password hashed or wait for it, in each process",
-    enforced_in="app",
+    enforced_in="services",
     response="The request waits for its turn.",
 )
 
@@ -551,23 +551,23 @@ RECURRENCE_YEARS: Final = _todos.declare(
 RULE_THREADS: Final = _todos.declare(
     1,
     "Recurrence rules worked out at a time, in each process",
-    enforced_in="app",
+    enforced_in="services",
     response="The request waits for its turn.",
 )
 RULE_QUEUE: Final = _todos.declare(
     64,
     "Requests that wait for a recurrence rule to be worked out, in each process",
-    enforced_in="app",
+    enforced_in="services",
     response="503 with `Retry-After`",
 )
 RULE_QUEUE_OF_ACCOUNT: Final = _todos.declare(
     16,
     "Requests of an account that wait for a recurrence rule to be worked out, in each process",
-    enforced_in="app",
+    enforced_in="services",
     response="503 with `Retry-After`",
 )
 RULE_SECONDS: Final = _todos.declare(
-    2.0, "Time for a recurrence rule", enforced_in="app", response="503 with `Retry-After`", unit="seconds"
+    2.0, "Time for a recurrence rule", enforced_in="services", response="503 with `Retry-After`", unit="seconds"
 )
 MAX_TODOS: Final = _todos.declare(
     100_000,

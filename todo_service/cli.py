@@ -95,7 +95,7 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     ends a copy too early does no harm: run it again, and it finishes. Exits with 0 when the target holds everything,
     which is read again to make sure, else with 1.
     """
-    from todo_service.app import MODELS  # see the module's docstring
+    from todo_service.services import MODELS  # see the module's docstring
     from todo_service.settings import without_password  # as above
     from todo_service.store.base import StoreError  # as above
     from todo_service.store.transfer.copying import TargetInUse  # as above
@@ -272,7 +272,7 @@ async def _check_store(settings: Settings, seconds: float = 0) -> None:
         settings: The checked settings.
         seconds: How long to wait for a store that does not answer yet.
     """
-    from todo_service.app import MODELS  # see the module's docstring
+    from todo_service.services import MODELS  # see the module's docstring
     from todo_service.startup import open_store_within  # as above
     from todo_service.store.base import StoreError  # as above
     from todo_service.store.registry import create_store  # as above

@@ -17,9 +17,9 @@ from tests.benchmarks.accounts import PASSWORD
 from tests.benchmarks.todos import todos
 from todo_service.accounts.documents import User
 from todo_service.accounts.passwords import Passwords
-from todo_service.app import MODELS
 from todo_service.decoding import decode_hook
 from todo_service.executors import Executor
+from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now

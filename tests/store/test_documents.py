@@ -14,7 +14,7 @@ from bson import Timestamp
 from odmantic import EmbeddedModel, Model, ObjectId
 from polyfactory.factories.pydantic_factory import ModelFactory
 
-from todo_service.app import MODELS
+from todo_service.services import MODELS
 from todo_service.store.base import Stamp, struct_of
 from todo_service.store.codec import decode, dump, encode, to_result
 from todo_service.timestamps import Timestamp as Moment

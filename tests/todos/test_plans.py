@@ -17,8 +17,8 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent, register
 
 from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
-from todo_service.app import MODELS
 from todo_service.bounds import SORTED_TODOS
+from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore, Sort
 from todo_service.store.embedded.indexes import IndexScan
 from todo_service.store.embedded.store import EmbeddedStore

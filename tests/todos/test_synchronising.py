@@ -25,7 +25,8 @@ from tests.todos.replica import Replica, assert_counted, due, everything
 from todo_service.accounts.documents import User
 from todo_service.accounts.sessions import Client, Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
-from todo_service.app import MODELS, create_app
+from todo_service.app import create_app
+from todo_service.services import MODELS
 from todo_service.settings import load_settings
 from todo_service.store.mongodb import store as mongodb
 from todo_service.store.registry import create_store

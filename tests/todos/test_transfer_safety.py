@@ -13,11 +13,11 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.todos.test_transfer import FORMATS, exported, imported
-from todo_service.app import MODELS
 from todo_service.exchange.service import FORMATS as TRANSFER_FORMATS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.lists.documents import TodoList
 from todo_service.lists.service import Lists
+from todo_service.services import MODELS
 from todo_service.store.registry import create_store
 from todo_service.todos.documents import Todo
 from todo_service.todos.service import Todos

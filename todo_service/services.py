@@ -1,0 +1,232 @@
+"""The services of an application, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+
+from todo_service import bounds
+from todo_service.accounts.api_keys import ApiKeys
+from todo_service.accounts.credentials import Credentials
+from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
+from todo_service.accounts.middleware import AuthenticationMiddleware
+from todo_service.accounts.passwords import Cost, Passwords
+from todo_service.accounts.service import Accounts
+from todo_service.accounts.sessions import Sessions
+from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.background import BackgroundJobs, Job
+from todo_service.exchange.service import Transfer, TransferCapacity
+from todo_service.executors import Executor
+from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
+from todo_service.lists.documents import DeletedList, TodoList
+from todo_service.lists.service import Lists
+from todo_service.observability.controllers import MetricsAccess
+from todo_service.observability.metrics import Metrics
+from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.counters import LocalCounter, SharedCounter
+from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
+from todo_service.server.run import return_free_memory
+from todo_service.settings import Settings
+from todo_service.startup import open_store_within
+from todo_service.store.base import DocumentStore
+from todo_service.store.instrumentation import observe
+from todo_service.store.registry import find_store_type
+from todo_service.sync.counts import CountSnapshot
+from todo_service.timestamps import now
+from todo_service.todos.documents import Todo
+from todo_service.todos.quotas import QuotaLimits
+from todo_service.todos.service import Todos
+from todo_service.todos.shared import SharedState
+from todo_service.web.boundary import Boundary
+from todo_service.web.cursors import Cursors
+from todo_service.web.health import Readiness
+from todo_service.web.proxies import Proxies
+from todo_service.web.requests import ApiRequest
+from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
+
+    from todo_service.observability.tracing import Tracing
+
+MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
+"""Every model that is stored."""
+SWEEP_SECONDS: Final = 60.0
+
+
+class Services:
+    """The services of one application.
+
+    Args:
+        settings: Validated settings.
+        store: The store, not yet open.
+        tracing: Creates spans, or None.
+        password_cost: The cost of hashing a password.
+        todos_state: The state that the todos of all accounts share; by default it follows from the settings.
+
+    Attributes:
+        rate_limits: The rate limits.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: DocumentStore,
+        tracing: Tracing | None,
+        password_cost: Cost,
+        todos_state: SharedState | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._tracing = tracing
+        self._keys = [settings.secret_key, *settings.previous_secret_keys]
+        self._metrics = Metrics()
+        observe(store, self._metrics.store_called)
+        if tracing is not None:
+            observe(store, tracing.store_called)
+        self._passwords = Passwords(self._metrics.passwords_waiting, password_cost)
+        self._sessions = Sessions(
+            store,
+            AccessTokens(self._keys, settings.access_token_seconds),
+            RefreshTokens(self._keys),
+            settings.refresh_token_days,
+            self._metrics.sessions_changed,
+        )
+        self._api_keys = ApiKeys(store)
+        self._credentials = Credentials(self._sessions, self._api_keys)
+        self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys)
+        self._rules = Executor(
+            "rules",
+            threads=bounds.RULE_THREADS,
+            queue=bounds.RULE_QUEUE,
+            seconds=bounds.RULE_SECONDS,
+            per_key=bounds.RULE_QUEUE_OF_ACCOUNT,
+        )
+        quotas = QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
+        self._todos_state = todos_state or SharedState(store, quotas)
+        self._transfers = TransferCapacity()
+        self._answers = AnswerBudget()
+        # replicas that share the store share the counts
+        shared = find_store_type(settings.store_address).is_shared
+        self._counter = SharedCounter(settings.store_address) if shared else LocalCounter()
+        self.rate_limits = RateLimits(
+            parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
+            self._counter,
+            self._metrics.rate_limited,
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Open the store and run the background jobs. Everything is closed in reverse order, whatever fails."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._store.close)
+            if self._tracing is not None:
+                stack.push_async_callback(asyncio.to_thread, self._tracing.close)
+            for each in (self._counter, self._passwords, self._rules, self._transfers):
+                stack.callback(each.close)
+            await open_store_within(self._store, *MODELS)
+            stack.push_async_callback(self._todos_state.close)
+            await stack.enter_async_context(BackgroundJobs(self._jobs()))
+            yield
+
+    def dependencies(self) -> dict[str, Provide]:
+        """Return what handlers may ask for, by the name of the parameter."""
+        settings = self._settings
+        metrics_access = MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
+        return {
+            "accounts": _always(self._accounts),
+            "sessions": _always(self._sessions),
+            "api_keys": _always(self._api_keys),
+            "limits": _always(self.rate_limits),
+            "password_turns": _always(ConcurrentRequestLimit(bounds.PASSWORDS_OF_ADDRESS)),
+            "store": _always(self._store),
+            "readiness": _always(Readiness(self._store)),
+            "metrics": _always(self._metrics),
+            "metrics_access": _always(metrics_access),
+            "boundary": Provide(_boundary, sync_to_thread=False),
+            "todos": Provide(self._todos, sync_to_thread=False),
+            "lists": Provide(self._lists, sync_to_thread=False),
+            "transfer": Provide(self._transfer, sync_to_thread=False),
+        }
+
+    def middleware(self) -> list[DefineMiddleware]:
+        """Return the middleware, the outermost first."""
+        return [
+            DefineMiddleware(TimeoutMiddleware, sweeper=TimeoutSweeper()),
+            DefineMiddleware(
+                AuthenticationMiddleware,
+                credentials=self._credentials,
+                limits=self.rate_limits,
+                concurrency=ConcurrentRequestLimit(),
+            ),
+            DefineMiddleware(Idempotency, store=self._store, keys=self._keys, answers=self._answers),
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the application."""
+        return {
+            "store": self._store,
+            "cursors": Cursors(self._keys),
+            "credentials": self._credentials,
+            "large_body_lock": asyncio.Lock(),
+            "answers": self._answers,
+        }
+
+    def boundary(self, app: ASGIApp) -> Boundary:
+        """Return the outermost layer around an application."""
+        settings = self._settings
+        return Boundary(
+            OptionsRateLimitMiddleware(app, self.rate_limits),
+            self._metrics,
+            settings.allowed_hosts,
+            Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+            self._tracing,
+            # with CORS a response depends on the origin, also that to a request without one
+            headers=((b"vary", b"Origin"),) if settings.cors_origins else (),
+        )
+
+    def _jobs(self) -> list[Job]:
+        """Return the background jobs, which run on every replica."""
+        return [
+            Job("finish deletions of accounts", lambda: self._accounts.finish_deletions(now()), SWEEP_SECONDS),
+            Job("renew counts of todos", lambda: self._todos_state.counting.renew(now()), SWEEP_SECONDS),
+            Job("return free memory", partial(asyncio.to_thread, return_free_memory), SWEEP_SECONDS / 3),
+        ]
+
+    def _todos(self, request: ApiRequest) -> Todos:
+        owner = request.user.user_id
+        return Todos(self._store, owner, lambda: self._accounts.time_zone(owner), self._rules, self._todos_state)
+
+    def _lists(self, request: ApiRequest) -> Lists:
+        return Lists(self._store, request.user.user_id, self._todos(request))
+
+    def _transfer(self, request: ApiRequest) -> Transfer:
+        owner = request.user.user_id
+        return Transfer(
+            self._todos(request),
+            self._lists(request),
+            lambda: self._accounts.time_zone(owner),
+            owner,
+            self._transfers,
+        )
+
+
+def _boundary(request: ApiRequest) -> Boundary:
+    boundary: Boundary = request.app.state.boundary
+    return boundary
+
+
+def _always(value: Any) -> Provide:
+    def provide() -> Any:
+        return value
+
+    provide.__annotations__["return"] = type(value)
+    return Provide(provide, sync_to_thread=False, use_cache=True)
