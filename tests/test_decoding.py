@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from todo_service.bounds import JSON_DEPTH, LISTED_ERRORS, LOCATED_BYTES, POINTER_LENGTH
+from todo_service.bounds.requests import JSON_DEPTH, LISTED_ERRORS, LOCATED_BYTES, POINTER_LENGTH
 from todo_service.decoding import check_depth, convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 

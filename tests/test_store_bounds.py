@@ -11,7 +11,7 @@ import pytest
 
 from tests.cost import cost, probing
 from tests.serving import Service, running_service
-from todo_service.bounds import QUERY_WORDS
+from todo_service.bounds.todos import QUERY_WORDS
 
 People = Callable[[str], httpx.Client]
 FROZEN_SECONDS = 0.1

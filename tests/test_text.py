@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from todo_service.bounds import (
-    COMBINING_MARKS,
-    FOLDED_EXTRA,
-    FOLDED_FACTOR,
-    SEARCHED_WORD_LENGTH,
-    SEARCHED_WORDS,
-)
+from todo_service.bounds.texts import COMBINING_MARKS, FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.text import check_marks, has_long_run_of_marks, trim
 from todo_service.todos.words import fold, words_of
 

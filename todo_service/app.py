@@ -11,9 +11,9 @@ import structlog
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 
-from todo_service import bounds
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.passwords import PRODUCTION_COST, Cost
+from todo_service.bounds.requests import SMALL_BODY_BYTES
 from todo_service.exchange.controllers import ExchangeController
 from todo_service.lists.controllers import ListsController
 from todo_service.observability.controllers import MetricsController
@@ -76,7 +76,7 @@ def create_app(
             Router(
                 "/",
                 route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
-                request_max_body_size=min(bounds.SMALL_BODY_BYTES, settings.max_body_bytes),
+                request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
             ),
             TodosController,
             ExchangeController,

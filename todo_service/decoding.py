@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from todo_service.bounds import (
+from todo_service.bounds.requests import (
     JSON_DEPTH,
     LOCATED_BYTES,
     POINTER_LENGTH,

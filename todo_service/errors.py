@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from todo_service.bounds import ERROR_LENGTH, LISTED_ERRORS, POINTER_LENGTH
+from todo_service.bounds.requests import ERROR_LENGTH, LISTED_ERRORS, POINTER_LENGTH
 
 
 class ValidationIssue(NamedTuple):

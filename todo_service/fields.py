@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from todo_service.bounds import CURSOR_LENGTH, PAGE_SIZE, TIME_ZONE_LENGTH, UNTRIMMED_FACTOR
+from todo_service.bounds.requests import CURSOR_LENGTH, PAGE_SIZE
+from todo_service.bounds.texts import TIME_ZONE_LENGTH, UNTRIMMED_FACTOR
 
 SHOWN: Final = "x-shown"
 """What the OpenAPI document shows in place of the bounds of the type, None for none: a key of `extra_json_schema`."""

@@ -12,7 +12,6 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from todo_service import bounds
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
@@ -22,6 +21,8 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
+from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
+from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
 from todo_service.idempotency.answer_budget import AnswerBudget
@@ -105,10 +106,10 @@ class Services:
         self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys)
         self._rules = Executor(
             "rules",
-            threads=bounds.RULE_THREADS,
-            queue=bounds.RULE_QUEUE,
-            seconds=bounds.RULE_SECONDS,
-            per_key=bounds.RULE_QUEUE_OF_ACCOUNT,
+            threads=RULE_THREADS,
+            queue=RULE_QUEUE,
+            seconds=RULE_SECONDS,
+            per_key=RULE_QUEUE_OF_ACCOUNT,
         )
         quotas = QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
         self._todos_state = todos_state or SharedState(store, quotas)
@@ -146,7 +147,7 @@ class Services:
             "sessions": _always(self._sessions),
             "api_keys": _always(self._api_keys),
             "limits": _always(self.rate_limits),
-            "password_turns": _always(ConcurrentRequestLimit(bounds.PASSWORDS_OF_ADDRESS)),
+            "password_turns": _always(ConcurrentRequestLimit(PASSWORDS_OF_ADDRESS)),
             "store": _always(self._store),
             "readiness": _always(Readiness(self._store)),
             "metrics": _always(self._metrics),

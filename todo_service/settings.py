@@ -17,7 +17,7 @@ import msgspec
 import platformdirs
 from decouple import RepositoryEnv
 
-from todo_service.bounds import MAX_LISTS, MAX_TAGS, MAX_TODOS
+from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
 from todo_service.store.addresses import is_backup
 from todo_service.store.base import StoreUnusable

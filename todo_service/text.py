@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import Final
 
-from todo_service.bounds import COMBINING_MARKS
+from todo_service.bounds.texts import COMBINING_MARKS
 
 # These have combining class 0 and are decomposed into marks all the same.
 _DECOMPOSED_INTO_MARKS: Final = "\u0f73\u0f75\u0f81\uff9e\uff9f"

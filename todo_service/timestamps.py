@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final, Self
 
-from todo_service.bounds import TIMESTAMP_LENGTH
+from todo_service.bounds.texts import TIMESTAMP_LENGTH
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)

@@ -14,7 +14,7 @@ from tests.people import Person, assert_problem
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.sessions import Client, Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
-from todo_service.bounds import MAX_SESSIONS
+from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 

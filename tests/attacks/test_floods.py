@@ -18,7 +18,7 @@ from tests.cost import cost
 from tests.people import Person, assert_problem
 from tests.serving import Service, running_service
 from tests.web.test_limits import connection_from
-from todo_service.bounds import READINESS_SECONDS
+from todo_service.bounds.requests import READINESS_SECONDS
 from todo_service.settings import Settings, load_settings
 from todo_service.store.instrumentation import observe
 

@@ -11,7 +11,7 @@ import pytest
 from tests.cost import assert_grows_linearly, cost, probing
 from tests.serving import Service, running_service
 from tests.test_serving import signed_in
-from todo_service.bounds import QUERY_WORDS
+from todo_service.bounds.todos import QUERY_WORDS
 
 LIMIT = 2**20
 SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)

@@ -15,7 +15,7 @@ from tests.faults.effects import SCENARIOS, Account
 from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
 from tests.faults.writers import Client
-from todo_service.bounds import LEASE_SECONDS
+from todo_service.bounds.requests import LEASE_SECONDS
 
 pytestmark = pytest.mark.anyio
 KILLS: Final = int(os.environ.get("FAULTS_MOMENTS", "50"))

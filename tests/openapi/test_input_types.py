@@ -14,7 +14,7 @@ from litestar.routes import HTTPRoute
 from msgspec import inspect
 
 from todo_service.app import create_app
-from todo_service.bounds import TIMESTAMP_LENGTH
+from todo_service.bounds.texts import TIMESTAMP_LENGTH
 from todo_service.exchange.dto import ListImport
 from todo_service.settings import load_settings
 from todo_service.store.registry import create_store

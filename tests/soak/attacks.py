@@ -20,7 +20,7 @@ from tests.attacks.shapes import (
     table_shapes,
 )
 from tests.soak.connection import Target, build_request, connected, encode
-from todo_service.bounds import QUERY_WORDS
+from todo_service.bounds.todos import QUERY_WORDS
 
 MIB: Final = 2**20
 FLOOD: Final = 300

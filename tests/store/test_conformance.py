@@ -14,7 +14,7 @@ from odmantic.query import QueryExpression, asc, desc, in_
 from pydantic import ValidationError
 
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
-from todo_service.bounds import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
+from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import (
     UNSTAMPED,
     DocumentStore,

@@ -17,7 +17,7 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from tests.store.models import MODELS, Note, Thing
-from todo_service.bounds import SCANS_PER_ACCOUNT
+from todo_service.bounds.store import SCANS_PER_ACCOUNT
 from todo_service.store.base import DocumentStore, StoreUnavailable, beginning
 from todo_service.store.embedded.store import EmbeddedStore
 

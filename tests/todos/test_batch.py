@@ -15,7 +15,7 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.serving import running_service
-from todo_service.bounds import APPLIED_CHANGES
+from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo

@@ -16,7 +16,7 @@ from odmantic import ObjectId
 from tests.people import Person
 from tests.todos.accounts import load
 from tests.todos.replica import assert_counted, everything
-from todo_service.bounds import MAX_LISTS, MAX_TAGS
+from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.store.mongodb import store as mongodb

@@ -14,7 +14,7 @@ from tests.cost import probing
 from tests.people import Person
 from tests.serving import Service, running_service
 from tests.todos.replica import Replica
-from todo_service.bounds import BATCH_BYTES, PAGE_BYTES
+from todo_service.bounds.todos import BATCH_BYTES, PAGE_BYTES
 
 pytestmark = pytest.mark.anyio
 NUMBER = 60

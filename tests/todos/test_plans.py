@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent, register
 
 from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
-from todo_service.bounds import SORTED_TODOS
+from todo_service.bounds.todos import SORTED_TODOS
 from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore, Sort
 from todo_service.store.embedded.indexes import IndexScan

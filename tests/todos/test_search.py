@@ -9,7 +9,7 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from todo_service.bounds import QUERY_WORDS
+from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.todos.dto import TodoQuery
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import query_words

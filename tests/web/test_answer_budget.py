@@ -7,7 +7,7 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from todo_service.bounds import STORED_ANSWER_BYTES
+from todo_service.bounds.requests import STORED_ANSWER_BYTES
 from todo_service.idempotency.answer_budget import AnswerBudget
 from todo_service.web.problems import ProblemError
 

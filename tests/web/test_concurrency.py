@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.people import Person
-from todo_service.bounds import CONCURRENT_REQUESTS, WAITING_REQUESTS
+from todo_service.bounds.requests import CONCURRENT_REQUESTS, WAITING_REQUESTS
 from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
 from todo_service.web.problems import ProblemError
 

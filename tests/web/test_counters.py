@@ -10,7 +10,7 @@ import pytest
 from limits.strategies import SlidingWindowCounterRateLimiter
 from pymongo import MongoClient
 
-from todo_service.bounds import SHARED_COUNTER_CALLS
+from todo_service.bounds.requests import SHARED_COUNTER_CALLS
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindows
 
 ITEM = limits.parse("5/month")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.serving import Service, running_service
-from todo_service.bounds import COMPRESSED_ANSWER_BYTES
+from todo_service.bounds.requests import COMPRESSED_ANSWER_BYTES
 
 PASSWORD = "correct horse battery"
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}

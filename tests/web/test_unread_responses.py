@@ -10,7 +10,7 @@ import httpx
 
 from tests.serving import Service, running_service
 from tests.test_serving import signed_in
-from todo_service.bounds import UNSENT_BYTES
+from todo_service.bounds.connections import UNSENT_BYTES
 
 WIDE = "\U00020000"
 TODOS = 70

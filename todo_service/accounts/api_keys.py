@@ -24,7 +24,8 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey
-from todo_service.bounds import API_KEY_NAME_LENGTH, IDEMPOTENCY_SECONDS, MAX_API_KEYS
+from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument

@@ -9,16 +9,16 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
-from todo_service.bounds import (
+from todo_service.bounds.accounts import (
     API_KEY_NAME_LENGTH,
     DISPLAY_NAME_LENGTH,
     EMAIL_LENGTH,
-    FORM_FIELD_LENGTH,
     GIVEN_PASSWORD_LENGTH,
     PASSWORD_LENGTH,
-    UNTRIMMED_FACTOR,
     USERNAME_LENGTH,
 )
+from todo_service.bounds.requests import FORM_FIELD_LENGTH
+from todo_service.bounds.texts import UNTRIMMED_FACTOR
 from todo_service.fields import (
     DEFAULT_LIMIT,
     SHOWN,

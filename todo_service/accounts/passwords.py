@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from todo_service.bounds import PASSWORD_LENGTH, PASSWORD_QUEUE, PASSWORD_THREADS
+from todo_service.bounds.accounts import PASSWORD_LENGTH, PASSWORD_QUEUE, PASSWORD_THREADS
 from todo_service.errors import Busy, ValidationIssue
 from todo_service.executors import Executor, Overloaded
 

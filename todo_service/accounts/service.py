@@ -21,7 +21,8 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, find_password_issues
 from todo_service.accounts.sessions import Client, Sessions, Tokens
-from todo_service.bounds import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES, IDEMPOTENCY_SECONDS
+from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks

@@ -26,7 +26,7 @@ from odmantic.query import desc
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshTokens, refresh_deadline
-from todo_service.bounds import MAX_SESSIONS
+from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.security.caller import Caller

@@ -21,7 +21,26 @@ from zoneinfo import ZoneInfo
 import msgspec
 from odmantic import ObjectId
 
-from todo_service import bounds
+from todo_service.bounds.exchange import (
+    EXPORT_PART_SECONDS,
+    EXPORT_QUEUE,
+    EXPORT_THREADS,
+    EXPORTS_OF_ACCOUNT,
+    IMPORT_LISTS,
+    IMPORT_PART_BYTES,
+    IMPORT_PART_RECORDS,
+    IMPORT_PART_SECONDS,
+    IMPORT_RECORDS,
+    IMPORT_THREADS,
+    IMPORT_WAIT_SECONDS,
+    IMPORTS,
+    IMPORTS_OF_ACCOUNT,
+    REPORTED_BYTES,
+    REPORTED_ERRORS,
+    REPORTED_LENGTH,
+    REPORTED_RECORDS,
+)
+from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
 from todo_service.exchange.concurrency import ConcurrencyLimit
 from todo_service.exchange.formats.archive import ArchiveFormat
@@ -65,12 +84,10 @@ class Report:
     def reject(self, line: int, issues: Sequence[ValidationIssue]) -> None:
         """Note a record that cannot be read."""
         self.rejected_count += 1
-        if len(self.rejected) >= bounds.REPORTED_RECORDS or self._bytes >= bounds.REPORTED_BYTES:
+        if len(self.rejected) >= REPORTED_RECORDS or self._bytes >= REPORTED_BYTES:
             return
-        length = bounds.REPORTED_LENGTH
-        kept = [
-            ValidationIssue(each.pointer[:length], each.detail[:length]) for each in issues[: bounds.REPORTED_ERRORS]
-        ]
+        length = REPORTED_LENGTH
+        kept = [ValidationIssue(each.pointer[:length], each.detail[:length]) for each in issues[:REPORTED_ERRORS]]
         self._bytes += sum(len(each.pointer) + len(each.detail) + 40 for each in kept)
         self.rejected.append(Rejected(line, kept))
 
@@ -86,20 +103,14 @@ class TransferCapacity:
     def __init__(self) -> None:
         self.imports = ConcurrencyLimit(
             "imports",
-            per_key=bounds.IMPORTS_OF_ACCOUNT,
-            total=bounds.IMPORTS,
-            wait_seconds=bounds.IMPORT_WAIT_SECONDS,
+            per_key=IMPORTS_OF_ACCOUNT,
+            total=IMPORTS,
+            wait_seconds=IMPORT_WAIT_SECONDS,
         )
         # an export has no more than a part of it in memory, and goes no faster than its client reads
-        self.exports = ConcurrencyLimit(
-            "exports", per_key=bounds.EXPORTS_OF_ACCOUNT, total=bounds.EXPORT_QUEUE, wait_seconds=0
-        )
-        self.reading = Executor(
-            "imports", threads=bounds.IMPORT_THREADS, queue=bounds.IMPORTS, seconds=bounds.IMPORT_PART_SECONDS
-        )
-        self.writing = Executor(
-            "exports", threads=bounds.EXPORT_THREADS, queue=bounds.EXPORT_QUEUE, seconds=bounds.EXPORT_PART_SECONDS
-        )
+        self.exports = ConcurrencyLimit("exports", per_key=EXPORTS_OF_ACCOUNT, total=EXPORT_QUEUE, wait_seconds=0)
+        self.reading = Executor("imports", threads=IMPORT_THREADS, queue=IMPORTS, seconds=IMPORT_PART_SECONDS)
+        self.writing = Executor("exports", threads=EXPORT_THREADS, queue=EXPORT_QUEUE, seconds=EXPORT_PART_SECONDS)
 
     def close(self) -> None:
         """End what is under way."""
@@ -256,13 +267,11 @@ class _KnownLists:
     def _place(self, named: ListCreate) -> int:
         """Return the place of a list's name among those of the body, in the order in which they come."""
         name = named.name.strip()
-        if len(name) > bounds.LIST_NAME_LENGTH:
-            raise Invalid(
-                [ValidationIssue("/list_id", f"Expected a name of {bounds.LIST_NAME_LENGTH} characters at most")]
-            )
+        if len(name) > LIST_NAME_LENGTH:
+            raise Invalid([ValidationIssue("/list_id", f"Expected a name of {LIST_NAME_LENGTH} characters at most")])
         if name not in self._places:
-            if len(self._places) >= bounds.IMPORT_LISTS:
-                raise Invalid([ValidationIssue("/list_id", f"Expected {bounds.IMPORT_LISTS} different lists at most")])
+            if len(self._places) >= IMPORT_LISTS:
+                raise Invalid([ValidationIssue("/list_id", f"Expected {IMPORT_LISTS} different lists at most")])
             self._places[name] = len(self._places)
         return self._places[name]
 
@@ -304,16 +313,12 @@ def _take(
     begun, drafts = source.position, 0
     for number, record in records:
         budget.check()
-        if number > bounds.IMPORT_RECORDS:
+        if number > IMPORT_RECORDS:
             break
-        if number == bounds.IMPORT_RECORDS:
-            record = Rejected(record.line, [ValidationIssue("", f"Expected {bounds.IMPORT_RECORDS} records at most")])
+        if number == IMPORT_RECORDS:
+            record = Rejected(record.line, [ValidationIssue("", f"Expected {IMPORT_RECORDS} records at most")])
         part.append((number, record))
         drafts += isinstance(record, Draft)
-        if (
-            drafts >= bounds.IMPORT_PART_RECORDS
-            or len(part) >= _READ_AT_ONCE
-            or source.position - begun >= bounds.IMPORT_PART_BYTES
-        ):
+        if drafts >= IMPORT_PART_RECORDS or len(part) >= _READ_AT_ONCE or source.position - begun >= IMPORT_PART_BYTES:
             break
     return part

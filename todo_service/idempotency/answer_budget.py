@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from odmantic import ObjectId
 
-from todo_service.bounds import IDEMPOTENCY_SECONDS, STORED_ANSWER_BYTES
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, STORED_ANSWER_BYTES
 from todo_service.web.problems import ProblemError
 
 _RECORD_BYTES: Final = 500

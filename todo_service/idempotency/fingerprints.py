@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from todo_service.bounds import CANONICAL_JSON_BYTES
+from todo_service.bounds.requests import CANONICAL_JSON_BYTES
 
 if TYPE_CHECKING:
     from litestar.types import Scope

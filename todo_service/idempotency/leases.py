@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from todo_service.bounds import LEASE_SECONDS
+from todo_service.bounds.requests import LEASE_SECONDS
 
 HEARTBEAT_SECONDS: Final = 0.5
 """How often a lease is renewed. A request that takes less time never renews it."""

@@ -27,7 +27,7 @@ from litestar.enums import ScopeType
 from odmantic import Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.bounds import IDEMPOTENCY_SECONDS, LEASE_SECONDS
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, LEASE_SECONDS
 from todo_service.fields import redacted_repr
 from todo_service.idempotency.answer_budget import AnswerBudget
 from todo_service.idempotency.fingerprints import digest_request

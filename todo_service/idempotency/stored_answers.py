@@ -10,7 +10,7 @@ import asyncio
 import zlib
 from typing import Final
 
-from todo_service.bounds import COMPRESSED_ANSWER_BYTES, KEPT_ANSWER_BYTES
+from todo_service.bounds.requests import COMPRESSED_ANSWER_BYTES, KEPT_ANSWER_BYTES
 
 _PIECE_BYTES: Final = 64 * 1024
 _LEVEL: Final = 1

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.bounds import LIST_NAME_LENGTH
+from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, trimmed
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.timestamps import format_timestamp

@@ -11,7 +11,8 @@ from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
-from todo_service.bounds import IDEMPOTENCY_SECONDS, LIST_NAME_LENGTH
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
+from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Gone, Invalid, NotFound, Stale, ValidationIssue
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.dto import List, ListCreate, ListUpdate

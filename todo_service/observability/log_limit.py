@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from todo_service.bounds import ALL_REFUSALS_LOGGED, REFUSALS_LOGGED
+from todo_service.bounds.requests import ALL_REFUSALS_LOGGED, REFUSALS_LOGGED
 
 INTERVAL_SECONDS: Final = 10.0
 logger = structlog.get_logger("todo_service.requests")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from todo_service.bounds import CONCURRENT_REQUESTS, WAITING_REQUESTS, WAITING_SECONDS
+from todo_service.bounds.requests import CONCURRENT_REQUESTS, WAITING_REQUESTS, WAITING_SECONDS
 from todo_service.web.problems import ProblemError
 
 

@@ -27,7 +27,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
-from todo_service.bounds import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
+from todo_service.bounds.requests import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
 from todo_service.store.addresses import database_name
 
 ANSWER_SECONDS: Final = 0.5

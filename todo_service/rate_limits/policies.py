@@ -10,7 +10,7 @@ import limits
 from limits import RateLimitItem
 from litestar.enums import HttpMethod, ScopeType
 
-from todo_service.bounds import ACCOUNT_FACTOR, ADDRESS_FACTOR, ATTACKED_ATTEMPTS
+from todo_service.bounds.accounts import ACCOUNT_FACTOR, ADDRESS_FACTOR, ATTACKED_ATTEMPTS
 from todo_service.rate_limits.counters import Counter, Standing
 from todo_service.web.client_address import client_network
 from todo_service.web.problems import ProblemError

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from todo_service.bounds import (
+from todo_service.bounds.requests import (
     BLANK_BYTES,
     CHUNK_FRAMING_BYTES,
     CHUNK_FRAMING_SHARE,

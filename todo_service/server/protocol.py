@@ -18,13 +18,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from todo_service.bounds import (
+from todo_service.bounds.connections import (
     BODY_BYTES_PER_SECOND,
     BODY_MEMORY_BYTES,
     BODY_SECONDS,
     BODY_WINDOW_SECONDS,
     HEAD_SECONDS,
-    HEADERS,
     IDLE_SECONDS,
     LINGER_BYTES,
     LINGER_SECONDS,
@@ -34,9 +33,9 @@ from todo_service.bounds import (
     RESPONSE_BYTES_PER_SECOND,
     RESPONSE_WINDOW_SECONDS,
     SPARE_BODY_MEMORY_BYTES,
-    TARGET_BYTES,
     UNSENT_BYTES,
 )
+from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.observability.summary_log import SummaryLog
 from todo_service.server.flow import (
     MemoryBudget,

@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from todo_service.bounds import IDLE_SECONDS
+from todo_service.bounds.connections import IDLE_SECONDS
 from todo_service.observability.metrics import FOLDER
 from todo_service.server.protocol import LimitedHttpProtocol
 from todo_service.settings import Settings

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 from bson import ObjectId, Timestamp
 from odmantic import Model
 
-from todo_service.bounds import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
+from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import DocumentTooLarge, UnsupportedExpression
 from todo_service.store.query.planner import declared_indexes
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 from typing import Final, Self
 
-from todo_service.bounds import WRITE_ATTEMPTS
+from todo_service.bounds.todos import WRITE_ATTEMPTS
 from todo_service.errors import Busy
 
 _FIRST_PAUSE_SECONDS: Final = 0.001

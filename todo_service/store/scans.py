@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from todo_service.bounds import INLINE_SECONDS, SCAN_QUEUE, SCAN_SECONDS, SCAN_THREADS, SCANS_PER_ACCOUNT
+from todo_service.bounds.store import INLINE_SECONDS, SCAN_QUEUE, SCAN_SECONDS, SCAN_THREADS, SCANS_PER_ACCOUNT
 from todo_service.executors import Budget, BudgetExceededError, Executor, Overloaded
 from todo_service.store.base import StoreUnavailable
 

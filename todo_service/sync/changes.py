@@ -27,7 +27,7 @@ from bson import Timestamp
 from odmantic import ObjectId
 from odmantic.query import asc
 
-from todo_service.bounds import PAGE_BYTES
+from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone
 from todo_service.store.base import Condition, DocumentStore, Found
 from todo_service.todos import dto

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from odmantic import ObjectId
 
-from todo_service.bounds import PAGE_BYTES
+from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
 from todo_service.sync.changes import BY_CHANGE, ChangePosition
 from todo_service.sync.counts import (

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from odmantic import ObjectId
 
-from todo_service.bounds import COUNTED_AT_ONCE, COUNTING_SECONDS, COUNTINGS
+from todo_service.bounds.todos import COUNTED_AT_ONCE, COUNTING_SECONDS, COUNTINGS
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.sync.changes import ChangePosition

@@ -14,7 +14,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta
 from odmantic import ObjectId
 
-from todo_service.bounds import BATCH_BYTES
+from todo_service.bounds.todos import BATCH_BYTES
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.idempotency.middleware import identity_of

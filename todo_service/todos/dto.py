@@ -11,16 +11,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.bounds import (
+from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
+from todo_service.bounds.todos import (
     BATCH_OPERATIONS,
     DESCRIPTION_LENGTH,
     FILTERED_TAGS,
     GIVEN_TAGS,
-    QUERY_LENGTH,
     QUERY_WORDS,
     RECURRENCE_LENGTH,
-    SEARCHED_WORD_LENGTH,
-    SEARCHED_WORDS,
     STEPS,
     TAG_LENGTH,
     TAGS,

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TAGS
+from todo_service.bounds.todos import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TAGS
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, Found
 from todo_service.timestamps import now

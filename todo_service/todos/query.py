@@ -25,7 +25,7 @@ from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import SortExpression, asc, desc
 
-from todo_service.bounds import QUERY_WORDS
+from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, beginning
 from todo_service.timestamps import Timestamp

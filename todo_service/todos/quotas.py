@@ -20,7 +20,7 @@ from typing import Final, Generic, NamedTuple, Protocol, Self, TypeVar
 from bson import Timestamp
 from odmantic import ObjectId
 
-from todo_service.bounds import DOCUMENT_WAITERS, MAX_LISTS, MAX_TAGS, MAX_TODOS
+from todo_service.bounds.todos import DOCUMENT_WAITERS, MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.errors import Busy, QuotaExceeded
 from todo_service.lists.documents import TodoList
 from todo_service.locks import KeyedLocks

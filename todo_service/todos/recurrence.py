@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from todo_service.bounds import RECURRENCE_COUNT, RECURRENCE_INTERVAL, RECURRENCE_LENGTH, RECURRENCE_YEARS
+from todo_service.bounds.todos import RECURRENCE_COUNT, RECURRENCE_INTERVAL, RECURRENCE_LENGTH, RECURRENCE_YEARS
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import UNLIMITED, Budget
 from todo_service.timestamps import LATEST

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds import APPLIED_CHANGES, PAGE_BYTES
+from todo_service.bounds.todos import APPLIED_CHANGES, PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
 from todo_service.executors import Budget, Executor
 from todo_service.lists.documents import TodoList

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from todo_service.bounds import DOCUMENT_WAITERS
+from todo_service.bounds.todos import DOCUMENT_WAITERS
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import Counting

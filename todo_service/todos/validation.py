@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
+from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.text import check_marks, trim
 from todo_service.timestamps import is_kept

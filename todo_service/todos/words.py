@@ -7,7 +7,7 @@ import unicodedata
 from itertools import filterfalse, islice
 from typing import Final
 
-from todo_service.bounds import FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
+from todo_service.bounds.texts import FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.text import has_long_run_of_marks, is_mark
 
 SORT_KEY_BYTES: Final = 400

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from litestar import Response
 
-from todo_service.bounds import ENTITY_TAGS
+from todo_service.bounds.requests import ENTITY_TAGS
 from todo_service.web.problems import invalid_parameter
 
 if TYPE_CHECKING:

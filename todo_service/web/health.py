@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from msgspec import Meta
 
 from todo_service import __version__
-from todo_service.bounds import READINESS_SECONDS
+from todo_service.bounds.requests import READINESS_SECONDS
 from todo_service.store.base import DocumentStore, StoreError
 from todo_service.web.boundary import Boundary
 from todo_service.web.openapi.config import problems

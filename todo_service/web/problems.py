@@ -17,7 +17,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Meta
 
 from todo_service import errors
-from todo_service.bounds import ERROR_LENGTH, LISTED_ERRORS, REPEATED_NAME_LENGTH
+from todo_service.bounds.requests import ERROR_LENGTH, LISTED_ERRORS, REPEATED_NAME_LENGTH
 from todo_service.executors import BudgetExceededError, Overloaded
 from todo_service.store.base import StoreUnavailable
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from todo_service.bounds import FORWARDED_BYTES, FORWARDED_HOPS
+from todo_service.bounds.requests import FORWARDED_BYTES, FORWARDED_HOPS
 
 if TYPE_CHECKING:
     from litestar.types import Scope

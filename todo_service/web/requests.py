@@ -17,7 +17,7 @@ from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from todo_service.bounds import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
+from todo_service.bounds.requests import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, to_issue
 from todo_service.security.caller import Caller, Credentials
 from todo_service.web.cursors import Cursors

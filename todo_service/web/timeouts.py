@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from litestar.enums import ScopeType
 
-from todo_service.bounds import RESPONSE_SECONDS
+from todo_service.bounds.requests import RESPONSE_SECONDS
 from todo_service.web.problems import STORE_RETRY_SECONDS, ProblemError
 from todo_service.web.route_options import NO_TIMEOUT
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from todo_service.bounds import IMPORT_LISTS_BYTES, IMPORT_RECORDS
+from todo_service.bounds.exchange import IMPORT_LISTS_BYTES, IMPORT_RECORDS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.dto import ListImport

@@ -13,7 +13,7 @@ from icalendar.parser import split_on_unescaped_comma
 from icalendar.prop import vDDDTypes, vDuration
 from msgspec import UNSET
 
-from todo_service.bounds import IMPORT_NESTING, IMPORT_PROPERTIES, IMPORT_RECORD_BYTES, ZONE_BYTES
+from todo_service.bounds.exchange import IMPORT_NESTING, IMPORT_PROPERTIES, IMPORT_RECORD_BYTES, ZONE_BYTES
 from todo_service.decoding import convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Rejected, line_of, read_record

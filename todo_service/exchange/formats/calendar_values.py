@@ -11,7 +11,7 @@ from icalendar.parser import split_on_unescaped_comma, unescape_backslash
 from icalendar.prop import vCategory, vRecur, vText
 from msgspec import UNSET, UnsetType
 
-from todo_service.bounds import RECURRENCE_LENGTH
+from todo_service.bounds.todos import RECURRENCE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.timestamps import format_timestamp as time_text
 from todo_service.todos import dto

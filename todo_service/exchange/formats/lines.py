@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from icalendar.parser import Contentline, Parameters, unescape_backslash
 
-from todo_service.bounds import IMPORT_RECORD_BYTES
+from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
 from todo_service.exchange.formats.source import Source
 
 

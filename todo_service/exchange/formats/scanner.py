@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from todo_service.bounds import IMPORT_RECORD_BYTES, JSON_DEPTH
+from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.bounds.requests import JSON_DEPTH
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 

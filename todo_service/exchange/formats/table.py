@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from todo_service.bounds import IMPORT_RECORD_BYTES
+from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
 from todo_service.decoding import convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer, read_record

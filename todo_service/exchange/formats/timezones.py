@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from icalendar.prop import vDDDTypes, vRecur, vUTCOffset
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from todo_service.bounds import IMPORT_ZONES, ZONE_BYTES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
+from todo_service.bounds.exchange import IMPORT_ZONES, ZONE_BYTES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
 from todo_service.exchange.formats.lines import ContentLine
 
 _YEARS: Final = range(1970, 2101)

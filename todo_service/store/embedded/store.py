@@ -23,7 +23,7 @@ import structlog
 from bson import ObjectId, Timestamp
 from odmantic import Model
 
-from todo_service.bounds import INLINE_SECONDS, WRITE_SECONDS
+from todo_service.bounds.store import INLINE_SECONDS, WRITE_SECONDS
 from todo_service.store.base import (
     Access,
     Condition,

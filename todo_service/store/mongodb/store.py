@@ -37,7 +37,7 @@ from pymongo.errors import (
 )
 from pymongo.uri_parser import parse_uri
 
-from todo_service.bounds import DOCUMENT_BYTES
+from todo_service.bounds.store import DOCUMENT_BYTES
 from todo_service.store.addresses import DEFAULT_DATABASE
 from todo_service.store.base import (
     Access,

@@ -30,7 +30,7 @@ from bson.codec_options import DatetimeConversion
 from odmantic import Model
 
 from todo_service import __version__
-from todo_service.bounds import BACKUP_BLOCK_BYTES, BACKUP_LINE_BYTES, BACKUP_VALUES, LOADED_DOCUMENT_BYTES
+from todo_service.bounds.store import BACKUP_BLOCK_BYTES, BACKUP_LINE_BYTES, BACKUP_VALUES, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import Snapshot, StoreError, StoreUnusable
 from todo_service.store.codec import EXACT, decode, encode, identity_of
 from todo_service.store.transfer.digest import Contents

@@ -1,0 +1,98 @@
+"""Bounds: accounts and sessions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from todo_service.bounds.table import Section
+
+section = Section("Accounts and sessions")
+
+USERNAME_LENGTH: Final = section.declare(
+    32, "Length of a user name", enforced_in="accounts.dto", response="422", unit="characters"
+)
+EMAIL_LENGTH: Final = section.declare(
+    254, "Length of an email address", enforced_in="accounts.dto", response="422", unit="characters"
+)
+PASSWORD_LENGTH: Final = section.declare(
+    128, "Length of a password", enforced_in="accounts.passwords", response="422", unit="characters"
+)
+GIVEN_PASSWORD_LENGTH: Final = section.declare(
+    1_024,
+    "Length of a password that is only compared",
+    enforced_in="accounts.dto",
+    response="422",
+    unit="characters",
+)
+DISPLAY_NAME_LENGTH: Final = section.declare(
+    100, "Length of a display name", enforced_in="accounts.service", response="422", unit="characters"
+)
+API_KEY_NAME_LENGTH: Final = section.declare(
+    100, "Length of the name of an API key", enforced_in="accounts.api_keys", response="422", unit="characters"
+)
+ADDRESS_FACTOR: Final = section.declare(
+    5,
+    "Wrong passwords from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
+    setting="RATE_LIMIT_AUTH",
+    enforced_in="rate_limits.policies",
+    response="429 with `Retry-After`",
+)
+ACCOUNT_FACTOR: Final = section.declare(
+    10,
+    "Wrong passwords for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
+    setting="RATE_LIMIT_AUTH",
+    enforced_in="rate_limits.policies",
+    response="The next bound applies.",
+)
+ATTACKED_ATTEMPTS: Final = section.declare(
+    2,
+    "Wrong passwords from one address for an account that is under attack, in 15 periods of `RATE_LIMIT_AUTH`",
+    setting="RATE_LIMIT_AUTH",
+    enforced_in="rate_limits.policies",
+    response="429 with `Retry-After`",
+)
+
+
+PASSWORD_THREADS: Final = section.declare(
+    2,
+    "Passwords hashed at a time, in each process",
+    enforced_in="accounts.passwords",
+    response="The request waits for its turn.",
+)
+PASSWORD_QUEUE: Final = section.declare(
+    64,
+    "Requests that wait for a password to be hashed, in each process",
+    enforced_in="accounts.passwords",
+    response="503 with `Retry-After`",
+)
+EMAIL_KEY_BYTES: Final = section.declare(
+    400,
+    "Length of an email address once it is case-folded, as the index of addresses holds it",
+    enforced_in="accounts.service",
+    response="422",
+    unit="bytes",
+)
+MAX_API_KEYS: Final = section.declare(
+    100,
+    "API keys of an account",
+    enforced_in="accounts.api_keys",
+    response="403",
+)
+MAX_SESSIONS: Final = section.declare(
+    100,
+    "Sessions of an account",
+    enforced_in="accounts.sessions",
+    response="The account's oldest session ends.",
+)
+ACCOUNT_CHANGES_WAITING: Final = section.declare(
+    200,
+    "Changes of one account that wait for their turn, in each process",
+    enforced_in="accounts.service",
+    response="503 with `Retry-After`",
+)
+PASSWORDS_OF_ADDRESS: Final = section.declare(
+    8,
+    "Requests of one address that have a password hashed or wait for it, in each process",
+    enforced_in="services",
+    response="The request waits for its turn.",
+)
