@@ -137,7 +137,7 @@ REPEATED_VALUE_LENGTH: Final = section.declare(
     unit="characters",
 )
 CONCURRENT_REQUESTS: Final = section.declare(
-    32,
+    16,
     "Requests of one account served at a time, in each process; without an account, of one address",
     enforced_in="rate_limits.concurrency",
     response="The request waits for its turn.",
