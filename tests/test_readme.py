@@ -1,4 +1,4 @@
-"""README promises only what works: its commands run as they are printed."""
+"""README.md, docs/tour.md and docs/operations.md: their commands run as printed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ import pytest
 
 from tests.serving import START_SECONDS, environment, running_service
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+TOUR = (ROOT / "docs" / "tour.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
-def commands_of(section: str) -> str:
-    """Return the shell commands of a section of README."""
-    text = README.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+def read_commands(page: str, section: str) -> str:
+    """Return the shell commands in a section of a page."""
+    text = page.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
     return "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
 
 
 def test_the_first_todo_works_as_printed(tmp_path: Path, store_url: str) -> None:
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     with running_service(tmp_path, variables) as service:
-        script = commands_of("The first todo").replace("http://127.0.0.1:8000", service.url)
+        script = read_commands(README, "Your first todo").replace("http://127.0.0.1:8000", service.url)
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607  # README is for a shell
+            ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607  # the page is written for a shell
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
@@ -45,11 +48,11 @@ def test_the_first_todo_works_as_printed(tmp_path: Path, store_url: str) -> None
     assert done.stdout.endswith("204\n")
 
 
-def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None:
+def test_the_tour_works_as_printed(tmp_path: Path, store_url: str) -> None:
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     with running_service(tmp_path, variables) as service:
-        first = commands_of("The first todo").split("TODO=")[0]
-        script = (first + "\necho\necho ---\n" + commands_of("What it can do")).replace("\n\n", "\necho\n")
+        first = read_commands(README, "Your first todo").split("TODO=")[0]
+        script = (first + "\necho\necho ---\n" + read_commands(TOUR, "Commands")).replace("\n\n", "\necho\n")
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script.replace("http://127.0.0.1:8000", service.url)],  # noqa: S607  # as above
             capture_output=True,
@@ -75,15 +78,16 @@ def test_what_it_can_do_works_as_printed(tmp_path: Path, store_url: str) -> None
     assert deleted == "204"
 
 
-def test_back_up_restore_and_move_work_as_printed(tmp_path: Path, mongodb_url: str) -> None:
-    script = commands_of("Back up, restore, move").replace("pdm run todo-service", f"{sys.executable} -m todo_service")
+def test_back_up_restore_and_migrate_work_as_printed(tmp_path: Path, mongodb_url: str) -> None:
+    script = read_commands(OPERATIONS, "Back up, restore and migrate")
+    script = script.replace("pdm run todo-service", f"{sys.executable} -m todo_service")
     script = script.replace("mongodb://127.0.0.1:27017/todo", mongodb_url)
     copying, starting = script.split("SECRET_KEY=")
     assert starting.endswith(" pdm start\n")
     with running_service(tmp_path) as service:
-        first = commands_of("The first todo").split("TODO=")[0].replace("http://127.0.0.1:8000", service.url)
+        first = read_commands(README, "Your first todo").split("TODO=")[0].replace("http://127.0.0.1:8000", service.url)
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", first + copying],  # noqa: S607  # README is for a shell
+            ["bash", "-euo", "pipefail", "-c", first + copying],  # noqa: S607  # the page is written for a shell
             env=environment(tmp_path, HOME=str(tmp_path)),
             capture_output=True,
             text=True,
@@ -101,8 +105,8 @@ def test_back_up_restore_and_move_work_as_printed(tmp_path: Path, mongodb_url: s
 
 
 @pytest.mark.parametrize("command", ["start", "test"])
-def test_the_two_commands_are_at_the_top_and_are_pdm_s(command: str) -> None:
+def test_the_two_opening_commands_are_pdm_scripts(command: str) -> None:
     project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
 
-    assert f'pip install "pdm[locked]" && pdm {command}\n' in README.split("## The first todo")[0]
+    assert f'pip install "pdm[locked]" && pdm {command}\n' in README.split("## Your first todo")[0]
     assert re.search(rf"^{command} = ", project, re.MULTILINE)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from todo_service.secret_key import kept_secret_key
-from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, settings_table, without_password
+from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, without_password
 from todo_service.store.addresses import address_path
 
 KEY = "k" * 32
-README = Path(__file__).parent.parent / "README.md"
 
 
 def load(folder: Path, **variables: str) -> Settings:
@@ -157,13 +155,6 @@ def test_no_secret_shows(tmp_path: Path) -> None:
         for secret in ("mongosecret", "keysecret", "oldsecret", "metricssecret"):
             assert secret not in text
     assert settings.shown_store_address == "mongodb://127.0.0.1/todo"
-
-
-def test_readme_s_table_is_that_of_the_settings() -> None:
-    found = re.search(r"<!-- settings -->\n(.*)\n<!-- /settings -->", README.read_text(), re.DOTALL)
-
-    assert found is not None
-    assert found[1] == settings_table()
 
 
 @pytest.mark.parametrize("variable", ["RATE_LIMIT_API", "RATE_LIMIT_AUTH"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from tests.people import Person, assert_problem
 from tests.serving import START_SECONDS, running_service
 from todo_service.accounts.passwords import PRODUCTION_COST
 from todo_service.app import create_app
-from todo_service.observability.metrics import METRICS
 from todo_service.settings import Settings, load_settings
 from todo_service.store.registry import create_store
 
 TOKEN = "a-token-of-the-tests"
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -185,9 +182,3 @@ def httpx_get_again(url: str) -> httpx.Response:
 
 def pids_in(figures: Figures) -> set[str]:
     return {dict(labels)["pid"] for name, labels in figures if name == "process_resident_memory_bytes"}
-
-
-def test_readme_names_every_metric() -> None:
-    section = README.split("\n## Watch it\n", 1)[1].split("\n## ", 1)[0]
-
-    assert re.findall(r"^\| `todo_service_(\w+?)(?:_total)?` \|", section, re.MULTILINE) == list(METRICS)

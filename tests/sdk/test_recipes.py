@@ -1,4 +1,4 @@
-"""README's section for users of generated clients: what it prints is what runs here."""
+"""docs/sdks.md: the recipes for generated clients run as printed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.sdk.clients import STRICT
 from tests.sdk.tools import FOLDER, MODULES, run
 from tests.serving import Service
 
-README = (FOLDER.parent.parent / "README.md").read_text()
+PAGE = (FOLDER.parent.parent / "docs" / "sdks.md").read_text()
 LOCKED = (FOLDER.parent.parent / "pdm.lock").read_text()
 PASSWORD = "correct horse battery"
 
 
 class Recipe(NamedTuple):
-    """How to make and use a client, as README has it.
+    """How to generate and use a client.
 
     Attributes:
-        install: What is installed first.
-        generate: The command that makes the client.
+        install: The command that installs the dependencies.
+        generate: The command that generates the client.
         language: `python` or `ts`.
-        use: The lines that use it.
+        use: The lines that use the client.
     """
 
     install: str
@@ -34,10 +34,10 @@ class Recipe(NamedTuple):
     use: str
 
 
-def recipes() -> dict[str, Recipe]:
-    section = README.split("\n## Use it from your language\n")[1].split("\n## ")[0]
+def read_recipes() -> dict[str, Recipe]:
+    """Return the recipes of the page by their titles."""
     found = {}
-    for part in section.split("\n### ")[1:]:
+    for part in PAGE.split("\n## ")[1:]:
         blocks = re.findall(r"```(\w+)\n(.*?)```", part, re.DOTALL)
         (shell, commands), (language, use) = blocks
         assert shell == "sh"
@@ -46,12 +46,12 @@ def recipes() -> dict[str, Recipe]:
     return found
 
 
-RECIPES = recipes()
+RECIPES = read_recipes()
 
 
 @pytest.fixture(scope="module")
 def token(limited_service: Service) -> str:
-    """The token of someone who has just registered."""
+    """The access token of a new account."""
     with httpx.Client(base_url=limited_service.url) as client:
         body = {"username": "reader", "email": "reader@example.com", "password": PASSWORD}
         client.post("/v1/users", json=body).raise_for_status()
