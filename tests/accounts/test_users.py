@@ -15,7 +15,7 @@ from tests.people import Person, assert_problem
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, Session, User
 from todo_service.accounts.passwords import Passwords
-from todo_service.accounts.service import CLOSING, Accounts
+from todo_service.accounts.service import CLOSING_PERIOD, Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import create_app
@@ -220,7 +220,7 @@ async def test_what_another_replica_still_writes_for_a_deleted_account_is_delete
 
     await accounts.finish_deletions(now())
     assert [found async for found in store.scan(Todo)] != []
-    await accounts.finish_deletions(now() + 2 * CLOSING)
+    await accounts.finish_deletions(now() + 2 * CLOSING_PERIOD)
 
     for model in (Todo, TodoList, Session, User):
         assert [found async for found in store.scan(model)] == []
@@ -235,8 +235,8 @@ async def test_a_deletion_that_broke_off_is_finished(
     await bob.todo()
     user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
     # what a crash leaves after the first step
-    closed_at = now() - CLOSING * 2
-    await store.insert(ClosedAccount(id=user_id, closed_at=closed_at, expires_at=closed_at + CLOSING * 24))
+    closed_at = now() - CLOSING_PERIOD * 2
+    await store.insert(ClosedAccount(id=user_id, closed_at=closed_at, expires_at=closed_at + CLOSING_PERIOD * 24))
 
     await accounts_of(store, settings).finish_deletions(now())
 

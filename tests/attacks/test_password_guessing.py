@@ -11,9 +11,9 @@ from litestar import Litestar
 from tests.people import Person, assert_problem
 from tests.web.test_limits import connection_from, guess
 from todo_service.errors import InvalidGrant
-from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter
-from todo_service.rate_limits.password_attempts import account_key, password_attempt
+from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts
 from todo_service.rate_limits.policies import RateLimits, parse_policies
 from todo_service.settings import Settings, load_settings
 from todo_service.web.problems import ProblemError
@@ -115,7 +115,7 @@ async def is_evaluated(rate_limits: RateLimits, address: str, account: str) -> b
     """Try a wrong password, and return whether the limits let it be looked at."""
     scope = {"type": "http", "client": (address, 50000), "state": {"headers": {}}}
     try:
-        async with password_attempt(rate_limits, ConcurrentRequestLimit(), scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
+        async with limit_password_attempts(rate_limits, ConcurrencyLimiter(), scope, account, InvalidGrant):  # type: ignore[arg-type]  # what is read of a scope
             raise InvalidGrant
     except InvalidGrant:
         return True

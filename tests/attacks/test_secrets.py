@@ -98,7 +98,7 @@ def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
         store,
         access,
         refresh,
-        refresh.first(ObjectId())._replace(text="the-refresh-token"),
+        refresh.issue(ObjectId())._replace(text="the-refresh-token"),
         Sessions(store, access, refresh, 30),
         Passwords(),
         tokens,

@@ -8,7 +8,7 @@ import pytest
 
 from tests.people import Person
 from todo_service.bounds.requests import CONCURRENT_REQUESTS, WAITING_REQUESTS
-from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.web.problems import ProblemError
 
 pytestmark = pytest.mark.anyio
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.anyio
 class Requests:
     """Requests that are served until they are let go, and the order in which they were."""
 
-    def __init__(self, limit: ConcurrentRequestLimit) -> None:
+    def __init__(self, limit: ConcurrencyLimiter) -> None:
         self.limit = limit
         self.served: list[int] = []
         self.let_go = asyncio.Event()
 
     async def serve(self, number: int, key: str = "user:a") -> None:
-        await self.limit.enter(key)
+        await self.limit.acquire(key)
         try:
             self.served.append(number)
             await self.let_go.wait()
         finally:
-            self.limit.leave(key)
+            self.limit.release(key)
 
 
 async def settle() -> None:
@@ -38,7 +38,7 @@ async def settle() -> None:
 
 
 async def test_the_requests_of_one_client_are_served_in_turn_and_hold_up_no_other() -> None:
-    requests = Requests(ConcurrentRequestLimit(running=2, waiting=3))
+    requests = Requests(ConcurrencyLimiter(max_running=2, max_waiting=3))
     async with asyncio.TaskGroup() as tasks:
         for number in range(5):
             tasks.create_task(requests.serve(number))
@@ -60,7 +60,7 @@ async def test_the_requests_of_one_client_are_served_in_turn_and_hold_up_no_othe
 
 
 async def test_a_request_that_waits_too_long_is_refused_and_leaves_nothing_behind() -> None:
-    requests = Requests(ConcurrentRequestLimit(running=1, waiting=1, seconds=0.01))
+    requests = Requests(ConcurrencyLimiter(max_running=1, max_waiting=1, seconds=0.01))
     first = asyncio.create_task(requests.serve(0))
     await settle()
 
@@ -75,7 +75,7 @@ async def test_a_request_that_waits_too_long_is_refused_and_leaves_nothing_behin
 
 
 async def test_a_request_that_is_cancelled_while_it_waits_gives_up_its_turn() -> None:
-    requests = Requests(ConcurrentRequestLimit(running=1, waiting=2))
+    requests = Requests(ConcurrencyLimiter(max_running=1, max_waiting=2))
     first, second, third = (asyncio.create_task(requests.serve(number)) for number in range(3))
     await settle()
 

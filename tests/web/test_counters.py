@@ -11,13 +11,13 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from pymongo import MongoClient
 
 from todo_service.bounds.requests import SHARED_COUNTER_CALLS
-from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindows
+from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindowStorage
 
 ITEM = limits.parse("5/month")
 
 
 def test_filling_the_table_resets_no_window_that_is_used_up() -> None:
-    windows = SlidingWindows(most=100)
+    windows = SlidingWindowStorage(capacity=100)
     limiter = SlidingWindowCounterRateLimiter(windows)
     for _ in range(5):
         assert limiter.hit(ITEM, "api", "attacker")
@@ -30,7 +30,7 @@ def test_filling_the_table_resets_no_window_that_is_used_up() -> None:
 
 
 def test_expired_windows_make_room() -> None:
-    windows = SlidingWindows(most=100)
+    windows = SlidingWindowStorage(capacity=100)
     limiter = SlidingWindowCounterRateLimiter(windows)
     short = limits.parse("5/second")
     for number in range(50):
@@ -52,7 +52,7 @@ async def test_what_is_given_back_may_be_taken_again() -> None:
     for _ in range(20):
         taken = await counter.take(ITEM, "auth", "somebody", exact=True)
         assert taken.allowed
-        await counter.give_back(ITEM, "auth", "somebody", taken)
+        await counter.refund(ITEM, "auth", "somebody", taken)
 
 
 @pytest.mark.anyio
@@ -62,7 +62,7 @@ async def test_on_mongodb_too(mongodb_url: str, exact: bool) -> None:
     for _ in range(20):
         taken = await counter.take(ITEM, "auth", "somebody", exact=exact)
         assert taken.allowed
-        await counter.give_back(ITEM, "auth", "somebody", taken)
+        await counter.refund(ITEM, "auth", "somebody", taken)
     counter.close()
 
 

@@ -16,7 +16,7 @@ from odmantic import ObjectId
 from tests.people import Person, assert_problem
 from todo_service.accounts.dto import UserCreate
 from todo_service.app import create_app
-from todo_service.idempotency.middleware import IdempotentRequest
+from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now

@@ -13,9 +13,10 @@ from litestar import Litestar, post
 from litestar.middleware import DefineMiddleware
 from odmantic import ObjectId
 
-from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.leases import LeaseLostError, hold_lease
-from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
+from todo_service.idempotency.middleware import IdempotencyMiddleware
+from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
@@ -94,7 +95,9 @@ class SlowService:
 
         app = Litestar(
             [work],
-            middleware=[DefineMiddleware(Idempotency, store=store, keys=[b"k" * 32], answers=AnswerBudget())],
+            middleware=[
+                DefineMiddleware(IdempotencyMiddleware, store=store, keys=[b"k" * 32], budget=ResponseBudget())
+            ],
             request_class=ApiRequest,
             exception_handlers=exception_handlers(),
         )

@@ -7,8 +7,8 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from todo_service.bounds.requests import STORED_ANSWER_BYTES
-from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.bounds.requests import STORED_RESPONSES_BYTES
+from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.web.problems import ProblemError
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ async def test_an_account_without_room_for_answers_is_served_without_a_key(
     ada: Person, bob: Person, app: Litestar
 ) -> None:
     made = await ada.post("/v1/todos", json=TODO, headers=FIRST)
-    app.state.answers.add(await user_id(ada), STORED_ANSWER_BYTES)
+    app.state.response_budget.add(await user_id(ada), STORED_RESPONSES_BYTES)
 
     problem = await ada.post("/v1/todos", json=TODO, headers=SECOND)
     again = await ada.post("/v1/todos", json=TODO, headers=FIRST)
@@ -40,24 +40,24 @@ async def test_an_account_without_room_for_answers_is_served_without_a_key(
 
 
 async def test_a_stored_answer_is_counted(ada: Person, app: Litestar) -> None:
-    app.state.answers.add(await user_id(ada), STORED_ANSWER_BYTES - 1000)
+    app.state.response_budget.add(await user_id(ada), STORED_RESPONSES_BYTES - 1000)
 
     assert (await ada.post("/v1/todos", json=TODO, headers=FIRST)).status_code == 201
     assert_problem(await ada.post("/v1/todos", json=TODO, headers=SECOND), 429)
 
 
 def test_the_room_comes_back_after_a_day() -> None:
-    budget, owner = AnswerBudget(limit=1000, seconds=0), ObjectId()
+    budget, owner = ResponseBudget(limit=1000, seconds=0), ObjectId()
     budget.add(owner, 2000)
 
-    budget.require_room(owner)
+    budget.require_available(owner)
 
 
 def test_small_answers_count_with_what_their_records_take() -> None:
-    budget, owner = AnswerBudget(limit=1000), ObjectId()
+    budget, owner = ResponseBudget(limit=1000), ObjectId()
     budget.add(owner, 1)
-    budget.require_room(owner)
+    budget.require_available(owner)
     budget.add(owner, 1)
 
     with pytest.raises(ProblemError):
-        budget.require_room(owner)
+        budget.require_available(owner)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.serving import Service, running_service
-from todo_service.bounds.requests import COMPRESSED_ANSWER_BYTES
+from todo_service.bounds.requests import COMPRESSED_RESPONSE_BYTES
 
 PASSWORD = "correct horse battery"
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
@@ -53,9 +53,9 @@ def test_a_short_request_with_a_large_answer_has_one_effect_and_its_answer_is_no
     again = ada.post("/v1/todos/batch", json=operations, headers=KEY)
 
     assert first.status_code == 200
-    assert len(first.content) > 10 * COMPRESSED_ANSWER_BYTES
+    assert len(first.content) > 10 * COMPRESSED_RESPONSE_BYTES
     assert again.status_code == 410
-    assert "too large to be kept" in again.json()["detail"]
+    assert "too large to store" in again.json()["detail"]
     assert ada.get(f"/v1/todos/{ids[0]}").json()["version"] == 2
 
 
