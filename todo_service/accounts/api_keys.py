@@ -213,7 +213,7 @@ class ApiKeys:
         return caller
 
     async def _look_up(self, text: str) -> Caller:
-        revocations, asked = self._revocations, time.monotonic()
+        revocations, started = self._revocations, time.monotonic()
         key_id = _parse_id(text)
         found = await self._store.get(ApiKey, ApiKey.id == key_id) if key_id is not None else None
         if found is None or found.owner is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
@@ -225,7 +225,7 @@ class ApiKeys:
             self._verified.pop(text, None)  # makes it the newest entry
             if len(self._verified) >= _CACHE_SIZE:
                 self._verified.pop(next(iter(self._verified)))
-            self._verified[text] = caller, asked + _CACHE_SECONDS
+            self._verified[text] = caller, started + _CACHE_SECONDS
         return caller
 
     def _evict(self, key_ids: set[ObjectId]) -> None:

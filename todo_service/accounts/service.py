@@ -34,8 +34,8 @@ from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
 CLOSING_PERIOD: Final = timedelta(hours=1)
-"""How long writes for an account are still possible after its deletion. Longer than any replica caches a session that
-has ended, and longer than a request takes."""
+"""When writes for a deleted account are certain to have stopped: longer than any replica caches an ended session, and
+longer than a request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _BATCH_SIZE: Final = 100
 _MISMATCH: Final = "the current password is wrong"

@@ -2,8 +2,8 @@
 
 A session has one current refresh token. Refreshing replaces it with its successor, in one atomic update on the
 condition that the token is still current. Presenting a used token ends the session, because the token may have been
-stolen. During a grace period (`GRACE`) after the rotation, it returns the same successor instead, for clients that lost
-the response. Using the successor ends the grace period, because the rotation replaces the previous token.
+stolen. Within `GRACE_PERIOD` of the rotation it returns the same successor instead, for clients that lost the response.
+Using the successor ends the grace period, because that rotation replaces the previous token.
 
 A session belongs to the `password_generation` of the account under which it started. Setting a new password increments
 that number, so a single atomic write ends every session except the one it names, even sessions that are being inserted
@@ -33,7 +33,7 @@ from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.timestamps import Timestamp, now
 
-GRACE: Final = timedelta(seconds=10)
+GRACE_PERIOD: Final = timedelta(seconds=10)
 _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _SALT_BYTES: Final = 32
@@ -215,7 +215,7 @@ class Sessions:
                 session.previous_hash == token.hash
                 and session.successor_salt is not None
                 and session.rotated_at is not None
-                and moment - session.rotated_at <= GRACE
+                and moment - session.rotated_at <= GRACE_PERIOD
             ):
                 for successor in self._refresh_tokens.derive_successors(token, session.successor_salt):
                     if hmac.compare_digest(successor.hash, session.refresh_hash):
@@ -331,16 +331,16 @@ class Sessions:
             await self._look_up(session_id)
 
     async def _look_up(self, session_id: ObjectId) -> None:
-        revocations, asked = self._revocations, time.monotonic()
+        revocations, started = self._revocations, time.monotonic()
         session = await self._store.get(Session, Session.id == session_id)
         if session is None or not await self._is_alive(session):
             self._alive.pop(session_id, None)
             _evict_oldest(self._ended)
-            self._ended[session_id] = asked + _CACHE_SECONDS
+            self._ended[session_id] = started + _CACHE_SECONDS
             raise Unauthenticated("the session has ended", "invalid_token")
         if revocations == self._revocations:  # otherwise this session may have ended during the call
             _evict_oldest(self._alive)
-            self._alive[session_id] = asked + _CACHE_SECONDS
+            self._alive[session_id] = started + _CACHE_SECONDS
 
     async def _is_alive(self, session: Session) -> bool:
         password = await self._store.get(User, User.id == session.owner, into=_Password)
