@@ -1,7 +1,7 @@
 """API keys: named, long-lived tokens for scripts and SDKs.
 
-A key consists of its id and 32 random bytes. It is shown once; the store has only its hash, and its first characters,
-by which the owner recognizes it. They contain none of the random bytes.
+A key consists of its id and 32 random bytes. It is shown only once. The store has its hash and its first characters,
+by which the owner recognizes it. Those characters contain none of the random bytes.
 
 A deleted key leaves a tombstone for as long as the request that created it may be repeated, so that a repeat does not
 create it again.

@@ -295,13 +295,17 @@ class Accounts:
         await self._store.delete(User, User.id == user_id)
 
     async def _change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:
-        """Change an account as `decide` says from its present state; without changes its version stays.
+        """Update an account with optimistic locking. Without changes, the version stays the same.
 
-        Changes of one account take turns in this process, so that only another replica can be faster.
+        Changes to one account are serialized in this process, so only other replicas can conflict.
+
+        Args:
+            user_id: The account.
+            decide: Returns the changes to make to the current account.
 
         Raises:
-            Busy: others were faster too often, or too many wait for their turn.
-            DuplicateDocument: another account has the name or the email.
+            Busy: Too many conflicts, or too many changes are waiting.
+            DuplicateDocument: Another account has the email.
             NotFound: The account has been deleted.
         """
         async with self._locks.hold(user_id):

@@ -114,7 +114,7 @@ class IdempotencyMiddleware:
         record_id = await self._find_record_id(owner, key, digest)
         watched = False
         for _ in range(_ADMISSION_ATTEMPTS):
-            record = self._new_record(record_id, owner, digest)
+            record = self._build_record(record_id, owner, digest)
             try:
                 await self._store.insert(record)
             except DuplicateDocument:
@@ -132,15 +132,19 @@ class IdempotencyMiddleware:
                 continue
             if found.holder is not None:
                 if watched or abs(moment - found.renewed_at) < _LEASE:
-                    raise _in_progress()
+                    raise _build_conflict()
                 watched = True
                 await asyncio.sleep(TAKEOVER_SECONDS)
             if (taken := await self._take_over(found)) is not None:
                 return _Attempt(taken, first=False)
-        raise _in_progress()
+        raise _build_conflict()
 
     async def _require_budget(self, record: IdempotentRequest, owner: ObjectId) -> None:
-        """Delete the record of a request that was just admitted, and raise, if the response budget is used up."""
+        """Check the response budget of an account, and release the key of the request if it is used up.
+
+        Raises:
+            ProblemError: 429, the budget is used up.
+        """
         try:
             self._budget.require_available(owner)
         except ProblemError:
@@ -156,7 +160,7 @@ class IdempotencyMiddleware:
                 return previous_id
         return ids[0]
 
-    def _new_record(self, record_id: ObjectId, owner: ObjectId | None, digest: bytes) -> IdempotentRequest:
+    def _build_record(self, record_id: ObjectId, owner: ObjectId | None, digest: bytes) -> IdempotentRequest:
         moment = now()
         seed = secrets.token_bytes(32)
         return IdempotentRequest(
@@ -218,7 +222,7 @@ class IdempotencyMiddleware:
             async with hold_lease(partial(self._update_held, record, {}, renew=True)):
                 await self._app(scope, receive, response.buffer)
         except LeaseLostError:
-            raise _in_progress() from None
+            raise _build_conflict() from None
         except Exception:
             await self._update_held(record, {"holder": None})
             raise
@@ -301,7 +305,7 @@ def _build_lease_condition(record: IdempotentRequest) -> list[Any]:
     ]
 
 
-def _in_progress() -> ProblemError:
+def _build_conflict() -> ProblemError:
     return ProblemError("in-progress", "another attempt of this request is in progress", headers={"Retry-After": "1"})
 
 
