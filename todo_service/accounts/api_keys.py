@@ -158,7 +158,7 @@ class ApiKeys:
         return page, ApiKeyPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
     async def delete(self, user_id: ObjectId, key_id: str) -> None:
-        """Delete a key. It stops working immediately.
+        """Delete a key.
 
         Raises:
             NotFound: The account has no key with this id.

@@ -256,7 +256,7 @@ class SessionsController(Controller):
     async def delete_session(
         self, request: ApiRequest, session_id: FromPath[str], sessions: NamedDependency[Sessions]
     ) -> None:
-        """End a session. Its tokens stop working immediately."""
+        """End a session. Its tokens stop working."""
         await sessions.end(request.user.user_id, session_id)
 
 
@@ -307,7 +307,7 @@ class ApiKeysController(Controller):
     async def delete_api_key(
         self, request: ApiRequest, key_id: FromPath[str], api_keys: NamedDependency[ApiKeys]
     ) -> None:
-        """Delete a key. It stops working immediately."""
+        """Delete a key."""
         await api_keys.delete(request.user.user_id, key_id)
 
 
