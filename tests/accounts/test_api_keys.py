@@ -21,10 +21,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def create_key(person: Person, **fields: Any) -> dict[str, Any]:
-    answer = await person.post("/v1/api-keys", json={"name": "script", "scope": "write"} | fields)
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
+    response = await person.post("/v1/api-keys", json={"name": "script", "scope": "write"} | fields)
+    assert response.status_code == 201, response.text
+    created: dict[str, Any] = response.json()
+    return created
 
 
 def use_key(person: Person, key: dict[str, Any]) -> Person:
@@ -36,22 +36,22 @@ def use_key(person: Person, key: dict[str, Any]) -> Person:
 
 async def test_secret_is_shown_once_and_never_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    answer = await ada.post("/v1/api-keys", json={"name": " backup ", "scope": "read"})
+    response = await ada.post("/v1/api-keys", json={"name": " backup ", "scope": "read"})
 
-    made = answer.json()
-    secret = made.pop("secret")
-    assert answer.headers["location"] == f"/v1/api-keys/{made['id']}"
-    assert answer.headers["cache-control"] == "no-store"
-    assert made == {
-        "id": made["id"],
+    created = response.json()
+    secret = created.pop("secret")
+    assert response.headers["location"] == f"/v1/api-keys/{created['id']}"
+    assert response.headers["cache-control"] == "no-store"
+    assert created == {
+        "id": created["id"],
         "name": "backup",
         "prefix": secret[:13],
         "scope": "read",
-        "created_at": made["created_at"],
+        "created_at": created["created_at"],
         "expires_at": None,
     }
-    assert (await ada.get("/v1/api-keys")).json() == {"items": [made], "next_cursor": None}
-    stored = await store.get(ApiKey, ApiKey.id == ObjectId(made["id"]))
+    assert (await ada.get("/v1/api-keys")).json() == {"items": [created], "next_cursor": None}
+    stored = await store.get(ApiKey, ApiKey.id == ObjectId(created["id"]))
     assert secret[13:] not in repr(stored)
 
 
@@ -71,15 +71,15 @@ async def test_read_key_cannot_write(ada: Person) -> None:
     path = f"/v1/todos/{todo['id']}"
 
     assert await script.titles() == ["Water the plants"]
-    for answer in (
+    for response in (
         await script.post("/v1/todos", json={"title": "x"}),
         await script.patch(path, json={"title": "x"}),
         await script.delete(path),
         await script.post(f"{path}/complete"),
         await script.post("/v1/todos/batch", json={"operations": []}),
     ):
-        assert_problem(answer, 403)
-        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+        assert_problem(response, 403)
+        assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
     assert (await ada.get(path)).json() == todo
 
 
@@ -88,15 +88,15 @@ async def test_key_cannot_create_keys_or_end_sessions(ada: Person) -> None:
     script = use_key(ada, key)
     passwords = {"current_password": ada.password, "new_password": "a new password of ours"}
 
-    for answer in (
+    for response in (
         await script.post("/v1/api-keys", json={"name": "x", "scope": "write"}),
         await script.delete(f"/v1/api-keys/{key['id']}"),
         await script.delete("/v1/sessions"),
         await script.post("/v1/users/me/password", json=passwords),
         await script.ask("DELETE", "/v1/users/me", json={"password": ada.password}),
     ):
-        assert_problem(answer, 403)
-        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+        assert_problem(response, 403)
+        assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
     assert len((await ada.get("/v1/sessions")).json()["items"]) == 1
 
 
@@ -104,13 +104,13 @@ async def test_key_cannot_create_keys_or_end_sessions(ada: Person) -> None:
 async def test_key_can_neither_change_the_email_nor_list_sessions(ada: Person, scope: str) -> None:
     script = use_key(ada, await create_key(ada, scope=scope))
 
-    for answer in (
+    for response in (
         await script.patch("/v1/users/me", json={"email": "mallory@example.com"}),
         await script.patch("/v1/users/me", json={"email": ada.email, "display_name": "Ada"}),
         await script.get("/v1/sessions"),
     ):
-        assert_problem(answer, 403)
-        assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+        assert_problem(response, 403)
+        assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
     renamed = await script.patch("/v1/users/me", json={"display_name": "Ada"})
     assert renamed.status_code == (200 if scope == "write" else 403)
     assert (await ada.get("/v1/users/me")).json()["email"] == ada.email
@@ -180,16 +180,16 @@ async def test_invalid_field_is_named(ada: Person, fields: dict[str, Any], place
 
 
 async def test_account_has_at_most_a_hundred_keys_listed_in_pages(ada: Person) -> None:
-    made = [(await create_key(ada, name=str(number)))["name"] for number in range(100)]
+    created = [(await create_key(ada, name=str(number)))["name"] for number in range(100)]
     assert_problem(await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}), 403)
 
     found, path = [], "/v1/api-keys?limit=40"
     while path:
-        answer = await ada.get(path)
-        found += [key["name"] for key in answer.json()["items"]]
-        path = answer.headers.get("link", "").split(">")[0].lstrip("<")
+        response = await ada.get(path)
+        found += [key["name"] for key in response.json()["items"]]
+        path = response.headers.get("link", "").split(">")[0].lstrip("<")
 
-    assert found == made[::-1]
+    assert found == created[::-1]
 
 
 async def test_account_has_at_most_a_hundred_keys_when_created_concurrently(ada: Person, bob: Person) -> None:
@@ -197,13 +197,13 @@ async def test_account_has_at_most_a_hundred_keys_when_created_concurrently(ada:
         body = {"name": "x", "scope": "read"}
         return await asyncio.gather(*(ada.post("/v1/api-keys", json=body) for _ in range(number)))
 
-    made = [answer for answer in await create(150) if answer.status_code == 201]
-    assert len(made) == 100
+    created = [response for response in await create(150) if response.status_code == 201]
+    assert len(created) == 100
     assert len((await ada.get("/v1/api-keys?limit=200")).json()["items"]) == 100
-    for answer in made[:3]:
-        assert (await ada.delete(answer.headers["location"])).status_code == 204
+    for response in created[:3]:
+        assert (await ada.delete(response.headers["location"])).status_code == 204
 
-    assert Counter(answer.status_code for answer in await create(5)) == {201: 3, 403: 2}
+    assert Counter(response.status_code for response in await create(5)) == {201: 3, 403: 2}
     await create_key(bob)
 
 

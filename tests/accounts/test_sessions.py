@@ -34,10 +34,10 @@ async def list_session_ids(person: Person) -> list[str]:
 
 async def test_sessions_are_listed_newest_first(ada: Person, bob: Person) -> None:
     await sign_in_again(ada)
-    answer = await ada.get("/v1/sessions", headers={"User-Agent": "another"})
+    response = await ada.get("/v1/sessions", headers={"User-Agent": "another"})
 
-    newest, oldest = answer.json()["items"]
-    assert answer.headers["cache-control"] == "no-store"
+    newest, oldest = response.json()["items"]
+    assert response.headers["cache-control"] == "no-store"
     assert newest["created_at"] >= oldest["created_at"]
     assert [newest["current"], oldest["current"]] == [False, True]
     assert oldest == {
@@ -60,9 +60,9 @@ async def test_sessions_are_listed_in_pages(ada: Person, bob: Person) -> None:
 
     found, path = [], "/v1/sessions?limit=2"
     while path:
-        answer = await ada.get(path)
-        found += [session["id"] for session in answer.json()["items"]]
-        path = answer.headers.get("link", "").split(">")[0].lstrip("<")
+        response = await ada.get(path)
+        found += [session["id"] for session in response.json()["items"]]
+        path = response.headers.get("link", "").split(">")[0].lstrip("<")
 
     assert found == everything
     assert len(found) == 5
@@ -78,8 +78,8 @@ async def test_ending_a_session_does_not_affect_others(ada: Person, bob: Person)
     assert (await ada.delete(f"/v1/sessions/{phone_id}")).status_code == 204
 
     assert_problem(await phone.get("/v1/users/me"), 401)
-    refused = await phone.grant(grant_type="refresh_token", refresh_token=phone.refresh_token)
-    assert_problem(refused, 400)
+    rejected = await phone.grant(grant_type="refresh_token", refresh_token=phone.refresh_token)
+    assert_problem(rejected, 400)
     assert (await ada.get("/v1/users/me")).status_code == 200
     for unknown in (phone_id, "nonsense", "0" * 24):
         assert_problem(await ada.delete(f"/v1/sessions/{unknown}"), 404)
@@ -197,10 +197,10 @@ async def test_sign_in_racing_with_a_password_change_does_not_survive(ada: Perso
     old = [copy.copy(ada) for _ in range(8)]
 
     async def sign_in(person: Person) -> Person | None:
-        answer = await person.grant(grant_type="password", username=person.username, password=person.password)
-        if answer.status_code != 200:
+        response = await person.grant(grant_type="password", username=person.username, password=person.password)
+        if response.status_code != 200:
             return None
-        person.access_token, person.refresh_token = answer.json()["access_token"], answer.json()["refresh_token"]
+        person.access_token, person.refresh_token = response.json()["access_token"], response.json()["refresh_token"]
         return person
 
     changed, signed_in = await asyncio.gather(
@@ -216,12 +216,12 @@ async def test_sign_in_racing_with_a_password_change_does_not_survive(ada: Perso
 async def test_only_one_of_several_concurrent_password_changes_succeeds(ada: Person) -> None:
     phone = await sign_in_again(ada)
 
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(change_password(person, f"a new password {number}") for number, person in enumerate((ada, phone) * 2))
     )
 
     # 401 if the session has ended in the meantime
-    statuses = sorted(answer.status_code for answer in answers)
+    statuses = sorted(response.status_code for response in responses)
     assert statuses[0] == 204
     assert set(statuses[1:]) <= {401, 403}
     assert [await is_alive(ada), await is_alive(phone)].count(True) == 1

@@ -37,11 +37,11 @@ async def refresh(person: Person, token: str) -> httpx.Response:
 
 @pytest.mark.parametrize("name", ["username", "email"])
 async def test_sign_in_by_name_or_email_ignores_case(ada: Person, name: str) -> None:
-    answer = await ada.grant(grant_type="password", username=getattr(ada, name).upper(), password=ada.password)
+    response = await ada.grant(grant_type="password", username=getattr(ada, name).upper(), password=ada.password)
 
-    tokens = answer.json()
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
+    tokens = response.json()
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
     assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 600)
     assert set(tokens) == {"access_token", "token_type", "expires_in", "refresh_token"}
 
@@ -86,12 +86,12 @@ async def test_wrong_name_and_wrong_password_are_indistinguishable(ada: Person) 
 async def test_invalid_grant_returns_an_oauth_error(
     client: httpx.AsyncClient, form: dict[str, str], error: str
 ) -> None:
-    answer = await client.post("/v1/auth/token", data=form)
+    response = await client.post("/v1/auth/token", data=form)
 
     if not form:
-        answer = await client.post("/v1/auth/token", content=b"", headers={"Content-Type": FORM})
-    assert assert_problem(answer, 400)["error"] == error
-    assert answer.headers["cache-control"] == "no-store"
+        response = await client.post("/v1/auth/token", content=b"", headers={"Content-Type": FORM})
+    assert assert_problem(response, 400)["error"] == error
+    assert response.headers["cache-control"] == "no-store"
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -109,17 +109,17 @@ FORM = "application/x-www-form-urlencoded"
     ],
 )
 async def test_malformed_form_is_rejected(client: httpx.AsyncClient, body: bytes, media_type: str, status: int) -> None:
-    answer = await client.post("/v1/auth/token", content=body, headers={"Content-Type": media_type})
+    response = await client.post("/v1/auth/token", content=body, headers={"Content-Type": media_type})
 
-    assert_problem(answer, status)
+    assert_problem(response, status)
 
 
 async def test_additional_oauth_fields_are_ignored(ada: Person) -> None:
-    answer = await ada.grant(
+    response = await ada.grant(
         grant_type="password", username=ada.username, password=ada.password, scope="", client_id="swagger"
     )
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 async def test_refresh_token_can_be_used_once(ada: Person) -> None:
@@ -144,10 +144,10 @@ async def test_client_that_lost_the_response_can_refresh_again(ada: Person) -> N
 
 
 async def test_concurrent_refreshes_return_the_same_successor(ada: Person) -> None:
-    answers = await asyncio.gather(*(refresh(ada, ada.refresh_token) for _ in range(8)))
+    responses = await asyncio.gather(*(refresh(ada, ada.refresh_token) for _ in range(8)))
 
-    assert [answer.status_code for answer in answers] == [200] * 8
-    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+    assert [response.status_code for response in responses] == [200] * 8
+    assert len({response.json()["refresh_token"] for response in responses}) == 1
 
 
 async def test_used_token_ends_the_session_once_its_successor_was_used(ada: Person) -> None:
@@ -213,9 +213,9 @@ async def test_revoking_either_token_ends_the_session_immediately(ada: Person, k
     revoked = await ada.client.post("/v1/auth/revoke", data={"token": getattr(ada, kind)})
 
     assert revoked.status_code == 200
-    answer = await ada.get("/v1/users/me")
-    assert_problem(answer, 401)
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+    response = await ada.get("/v1/users/me")
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"].startswith("Bearer")
     assert_problem(await refresh(ada, ada.refresh_token), 400)
 
 
@@ -278,25 +278,25 @@ async def test_only_unmodified_tokens_are_valid(settings: Settings, ada: Person,
     assert ada.access_token == token
     for name, forged in bad.items():
         ada.access_token = forged
-        answer = await ada.get("/v1/users/me")
-        assert_problem(answer, 401)
-        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"', name
+        response = await ada.get("/v1/users/me")
+        assert_problem(response, 401)
+        assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"', name
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic {}", "{}", "Token {}", "Bearer ä{}"])
 async def test_missing_bearer_token_is_challenged(ada: Person, header: str | None) -> None:
     headers = [] if header is None else [(b"Authorization", header.format(ada.access_token).encode())]
 
-    answer = await ada.client.get("/v1/todos", headers=headers)
+    response = await ada.client.get("/v1/todos", headers=headers)
 
-    assert_problem(answer, 401)
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert_problem(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
 async def test_scheme_is_case_insensitive(ada: Person) -> None:
-    answer = await ada.client.get("/v1/todos", headers={"Authorization": f"bearer {ada.access_token}"})
+    response = await ada.client.get("/v1/todos", headers={"Authorization": f"bearer {ada.access_token}"})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize("end", ["every session", "this session", "the API key"])
@@ -313,20 +313,20 @@ async def test_session_ended_while_the_body_arrives_has_no_effect(
         yield b'{"title": "Water '
         match end:
             case "every session":
-                answer = await ada.delete("/v1/sessions")
+                response = await ada.delete("/v1/sessions")
             case "this session":
-                answer = await ada.client.post("/v1/auth/revoke", data={"token": ada.refresh_token})
+                response = await ada.client.post("/v1/auth/revoke", data={"token": ada.refresh_token})
             case _:
-                answer = await ada.delete(f"/v1/api-keys/{key['id']}")
-        assert answer.status_code in (200, 204)
+                response = await ada.delete(f"/v1/api-keys/{key['id']}")
+        assert response.status_code in (200, 204)
         yield b'the plants"}'
 
-    answer = await ada.client.post(
+    response = await ada.client.post(
         "/v1/todos",
         content=slow_body(),
         headers=headers | {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
 
-    assert_problem(answer, 401)
+    assert_problem(response, 401)
     await ada.sign_in()
     assert await ada.titles() == []

@@ -32,13 +32,13 @@ PASSWORD = "correct horse battery"
 async def test_registration_returns_the_account_without_its_password(client: httpx.AsyncClient) -> None:
     body = {"username": "Ada.L-1_", "email": "Ada@Example.COM", "password": PASSWORD}
 
-    answer = await client.post("/v1/users", json=body)
+    response = await client.post("/v1/users", json=body)
 
-    user = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["location"] == "/v1/users/me"
-    assert answer.headers["etag"] == '"1"'
-    assert answer.headers["cache-control"] == "private, no-cache"
+    user = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == "/v1/users/me"
+    assert response.headers["etag"] == '"1"'
+    assert response.headers["cache-control"] == "private, no-cache"
     assert user == {
         "id": user["id"],
         "username": "Ada.L-1_",
@@ -105,9 +105,9 @@ async def test_name_and_email_are_unique_ignoring_case(client: httpx.AsyncClient
 async def test_exactly_one_of_many_concurrent_registrations_succeeds(client: httpx.AsyncClient) -> None:
     bodies = [{"username": "ada", "email": f"ada{n}@example.com", "password": PASSWORD} for n in range(12)]
 
-    answers = await asyncio.gather(*(client.post("/v1/users", json=body) for body in bodies))
+    responses = await asyncio.gather(*(client.post("/v1/users", json=body) for body in bodies))
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 11
 
 
 async def test_account_is_updated_with_its_entity_tag(ada: Person) -> None:
@@ -159,9 +159,9 @@ async def test_null_resets_an_optional_field(ada: Person) -> None:
 async def test_invalid_patch_changes_nothing(ada: Person, change: dict[str, object], place: str) -> None:
     before = await ada.get("/v1/users/me")
 
-    answer = await ada.patch("/v1/users/me", json={"display_name": "x"} | change)
+    response = await ada.patch("/v1/users/me", json={"display_name": "x"} | change)
 
-    assert_problem(answer, 422, place)
+    assert_problem(response, 422, place)
     assert (await ada.get("/v1/users/me")).content == before.content
 
 
@@ -170,23 +170,23 @@ async def test_email_of_another_account_is_rejected(ada: Person, bob: Person) ->
 
 
 async def test_all_concurrent_patches_are_applied(ada: Person) -> None:
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(ada.patch("/v1/users/me", json={"display_name": str(number)}) for number in range(150))
     )
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 152))
+    assert {response.status_code for response in responses} == {200}
+    assert sorted(response.json()["version"] for response in responses) == list(range(2, 152))
 
 
 async def test_deleting_an_account_deletes_everything_it_owns(ada: Person, bob: Person) -> None:
     await ada.todo()
     await bob.todo(title="bob's")
 
-    refused = await ada.delete("/v1/users/me", json={"password": "not the password"})
+    rejected = await ada.delete("/v1/users/me", json={"password": "not the password"})
     without = await ada.delete("/v1/users/me")
     deleted = await ada.delete("/v1/users/me", json={"password": ada.password})
 
-    assert_problem(refused, 403)
+    assert_problem(rejected, 403)
     assert_problem(without, 400)
     assert deleted.status_code == 204
     assert_problem(await ada.get("/v1/todos"), 401)
@@ -264,5 +264,5 @@ async def test_email_that_is_too_long_when_case_folded_is_rejected(client: httpx
             "email": "\u0390" * count + "@" + domain,
             "password": "correct horse battery",
         }
-        answer = await client.post("/v1/users", json=body)
-        assert answer.status_code == status, answer.text
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == status, response.text

@@ -72,12 +72,12 @@ async def test_valid_credentials_work_from_an_address_that_sends_invalid_ones(ap
     key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "read"})).json()["secret"]
     async with connection_from(app, "198.51.100.1") as shared:
         for number in range(10):
-            answer = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {forge_api_key(number)}"})
-            assert answer.status_code == 401
+            response = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {forge_api_key(number)}"})
+            assert response.status_code == 401
         assert (await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {key}"})).status_code == 200
         for number in range(11):
-            answer = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {forge_api_key(number)}"})
-        assert_problem(answer, 429)
+            response = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {forge_api_key(number)}"})
+        assert_problem(response, 429)
 
         for token in (key, ada.access_token):
             assert (await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {token}"})).status_code == 200
@@ -97,10 +97,10 @@ async def test_token_of_an_ended_session_is_looked_up_once(ada: Person, calls: C
 @pytest.mark.anyio
 async def test_readiness_checks_share_one_ping(client: httpx.AsyncClient, calls: Counter[str]) -> None:
     begun = time.monotonic()
-    answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(200)))
+    responses = await asyncio.gather(*(client.get("/health/ready") for _ in range(200)))
     windows = (time.monotonic() - begun) / READINESS_SECONDS
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     assert 1 <= calls["ping"] <= 1 + windows
 
 

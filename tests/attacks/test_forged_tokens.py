@@ -139,11 +139,11 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 async def test_forged_token_is_rejected(ada: Person, settings: Settings) -> None:
     forger = Forger(ada.access_token, settings)
     for way, forge in FORGERIES.items():
-        answer = await ada.client.get("/v1/users/me", headers={"Authorization": f"Bearer {forge(forger)}"})
+        response = await ada.client.get("/v1/users/me", headers={"Authorization": f"Bearer {forge(forger)}"})
 
-        assert answer.status_code == 401, way
-        assert_problem(answer, 401)
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert response.status_code == 401, way
+        assert_problem(response, 401)
+        assert response.headers["www-authenticate"].startswith("Bearer")
     assert (await ada.get("/v1/users/me")).status_code == 200
 
 
@@ -177,8 +177,8 @@ async def test_token_is_valid_only_for_its_account(ada: Person, bob: Person, set
     )
 
     assert mine != theirs
-    answer = await ada.client.get("/v1/users/me", headers={"Authorization": f"Bearer {altered}"})
-    assert_problem(answer, 401)
+    response = await ada.client.get("/v1/users/me", headers={"Authorization": f"Bearer {altered}"})
+    assert_problem(response, 401)
 
 
 @pytest.mark.parametrize("way", ["revoked", "session ended", "all ended", "account deleted", "refresh token stolen"])
@@ -207,13 +207,13 @@ async def test_tokens_are_not_interchangeable(ada: Person) -> None:
     key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "write"})).json()
 
     for wrong in (ada.refresh_token, key["secret"][:-1], key["prefix"], key["id"]):
-        answer = await ada.client.get("/v1/todos", headers={"Authorization": f"Bearer {wrong}"})
-        assert_problem(answer, 401)
+        response = await ada.client.get("/v1/todos", headers={"Authorization": f"Bearer {wrong}"})
+        assert_problem(response, 401)
     for wrong in (ada.access_token, key["secret"]):
         assert_problem(await ada.grant(grant_type="refresh_token", refresh_token=wrong), 400)
     assert (await ada.client.post("/v1/auth/revoke", data={"token": key["secret"]})).status_code == 200
-    answer = await ada.client.get("/v1/todos", headers={"Authorization": f"Bearer {key['secret']}"})
-    assert answer.status_code == 200
+    response = await ada.client.get("/v1/todos", headers={"Authorization": f"Bearer {key['secret']}"})
+    assert response.status_code == 200
     assert (await ada.get("/v1/todos")).status_code == 200
 
 
@@ -225,8 +225,8 @@ async def test_read_key_cannot_write(ada: Person) -> None:
     for method, path in PROTECTED:
         if method != "GET":
             path = path.replace(f"todos/{SOME_ID}", f"todos/{todo['id']}")
-            answer = await ada.client.request(method, path, headers=header | {"X-HTTP-Method-Override": "GET"})
-            assert_problem(answer, 403)
+            response = await ada.client.request(method, path, headers=header | {"X-HTTP-Method-Override": "GET"})
+            assert_problem(response, 403)
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 
 

@@ -64,8 +64,8 @@ async def test_one_address_cannot_try_one_password_on_every_account(client: http
 async def test_responses_do_not_reveal_whether_a_name_and_an_email_belong_together(ada: Person) -> None:
     headers = []
     for names in ((ada.username, ada.email), ("nobody", "nobody@example.com")):
-        answers = [await guess(ada.client, name) for name in names]
-        headers.append([answer.headers["ratelimit"].split(";t=")[0] for answer in answers])
+        responses = [await guess(ada.client, name) for name in names]
+        headers.append([response.headers["ratelimit"].split(";t=")[0] for response in responses])
 
     assert headers == [['"auth-address";r=9', '"auth-address";r=8'], ['"auth-address";r=7', '"auth-address";r=6']]
 
@@ -75,8 +75,8 @@ async def test_password_confirmation_shares_the_limit_of_signing_in(app: Litesta
     header = {"Authorization": f"Bearer {ada.access_token}"}
     async with connection_from(app, "198.51.100.1") as thief:
         for status in (403, 403, 429):
-            answer = await thief.post("/v1/users/me/password", json=body, headers=header)
-            assert_problem(answer, status)
+            response = await thief.post("/v1/users/me/password", json=body, headers=header)
+            assert_problem(response, status)
         assert_problem(await guess(thief, ada.username), 429)
     right = await ada.post("/v1/users/me/password", json=body | {"current_password": ada.password})
     assert right.status_code == 204
@@ -106,9 +106,9 @@ async def test_whitespace_around_a_name_does_not_reveal_whether_an_account_exist
 
 async def test_name_is_trimmed_before_signing_in(app: Litestar, ada: Person) -> None:
     async with connection_from(app, "198.51.100.1") as client:
-        answer = await guess(client, f" {ada.username} ", ada.password)
+        response = await guess(client, f" {ada.username} ", ada.password)
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 async def is_evaluated(rate_limits: RateLimits, address: str, account: str) -> bool:

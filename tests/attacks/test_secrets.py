@@ -141,10 +141,10 @@ async def test_timing_does_not_reveal_whether_a_name_exists(ada: Person) -> None
     for number in range(TRIES):
         for name, times in ((ada.username, known), (f"nobody-{number}", unknown)):
             started = time.perf_counter()
-            answer = await ada.grant(grant_type="password", username=name, password="a wrong password")
+            response = await ada.grant(grant_type="password", username=name, password="a wrong password")
             times.append(time.perf_counter() - started)
-            assert answer.status_code == 400
-            assert answer.json()["detail"] == "the name or the password is wrong"
+            assert response.status_code == 400
+            assert response.json()["detail"] == "the name or the password is wrong"
 
     ratio = statistics.median(known) / statistics.median(unknown)
     print(f"known over unknown: {ratio:.2f}")  # noqa: T201  # a figure
@@ -157,9 +157,10 @@ async def test_response_does_not_reveal_whether_a_name_exists(ada: Person) -> No
     by_email = await ada.grant(grant_type="password", username=ada.email, password="a wrong password")
     unknown = await ada.grant(grant_type="password", username="nobody", password="a wrong password")
 
-    bodies = [{**answer.json(), "request_id": ""} for answer in (known, by_email, unknown)]
+    bodies = [{**response.json(), "request_id": ""} for response in (known, by_email, unknown)]
     assert bodies[0] == bodies[1] == bodies[2]
     shapes = [
-        {name: "" if "id" in name else value for name, value in answer.headers.items()} for answer in (known, unknown)
+        {name: "" if "id" in name else value for name, value in response.headers.items()}
+        for response in (known, unknown)
     ]
     assert shapes[0] == shapes[1]

@@ -108,13 +108,13 @@ async def test_retry_of_a_deletion_in_a_batch_returns_the_same_result(ada: Perso
 async def send_sixteen_times(person: Person, path: str, body: dict[str, Any] | None) -> list[httpx.Response]:
     """Send a request sixteen times concurrently, and return the responses that are not 409."""
     request = {} if body is None else {"json": body}
-    answers = await asyncio.gather(*(person.post(path, headers=KEY, **request) for _ in range(16)))
-    for answer in answers:
-        if answer.status_code not in (200, 201):
-            assert_problem(answer, 409)
-            assert answer.headers["retry-after"] == "1"
-    admitted = [answer for answer in answers if answer.status_code != 409]
-    assert len({answer.content for answer in admitted}) == 1
+    responses = await asyncio.gather(*(person.post(path, headers=KEY, **request) for _ in range(16)))
+    for response in responses:
+        if response.status_code not in (200, 201):
+            assert_problem(response, 409)
+            assert response.headers["retry-after"] == "1"
+    admitted = [response for response in responses if response.status_code != 409]
+    assert len({response.content for response in admitted}) == 1
     return admitted
 
 
@@ -142,10 +142,10 @@ async def test_only_one_of_sixteen_concurrent_completions_advances_a_recurring_t
 async def test_only_one_of_sixteen_concurrent_registrations_creates_an_account(client: httpx.AsyncClient) -> None:
     body = REGISTRATION
 
-    answers = await asyncio.gather(*(client.post("/v1/users", json=body, headers=KEY) for _ in range(16)))
+    responses = await asyncio.gather(*(client.post("/v1/users", json=body, headers=KEY) for _ in range(16)))
 
-    assert {answer.status_code for answer in answers} <= {201, 409}
-    assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
+    assert {response.status_code for response in responses} <= {201, 409}
+    assert len({response.content for response in responses if response.status_code == 201}) == 1
 
 
 async def test_request_in_progress_is_not_executed_again(ada: Person, app: Litestar) -> None:
@@ -179,19 +179,19 @@ async def test_key_expires_after_a_day(ada: Person, app: Litestar) -> None:
 
 async def test_rejection_is_not_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    refused = [await ada.post("/v1/todos", json={"title": title}, headers=KEY) for title in (" ", "", " ")]
+    rejected = [await ada.post("/v1/todos", json={"title": title}, headers=KEY) for title in (" ", "", " ")]
     malformed = await ada.post("/v1/todos", content=b"{", headers=KEY | {"Content-Type": "application/json"})
     assert [found async for found in store.scan(IdempotentRequest)] == []
-    made = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    created = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
 
-    assert [answer.status_code for answer in (*refused, malformed, made)] == [422, 422, 422, 400, 201]
-    assert all("idempotency-replayed" not in answer.headers for answer in refused)
+    assert [response.status_code for response in (*rejected, malformed, created)] == [422, 422, 422, 400, 201]
+    assert all("idempotency-replayed" not in response.headers for response in rejected)
 
 
 async def test_rejection_after_a_crash_does_not_release_the_key(ada: Person, app: Litestar) -> None:
-    made = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    created = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
     await crash_before_the_response(app)
-    await ada.delete(f"/v1/todos/{made.json()['id']}")
+    await ada.delete(f"/v1/todos/{created.json()['id']}")
 
     assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 410)
     assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 410)
@@ -222,17 +222,17 @@ async def test_if_match_changes_the_fingerprint(ada: Person) -> None:
 @pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
 async def test_retry_is_gone_after_the_api_key_was_deleted(ada: Person, app: Litestar, crashed: bool) -> None:
     body = {"name": "script", "scope": "write"}
-    made = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
+    created = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
     if crashed:
         await crash_before_the_response(app)
-    assert (await ada.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
+    assert (await ada.delete(f"/v1/api-keys/{created['id']}")).status_code == 204
 
     for _ in range(2):
         again = await ada.post("/v1/api-keys", json=body, headers=KEY)
         assert_problem(again, 410)
         assert "secret" not in again.text
 
-    ada.access_token, session = made["secret"], ada.access_token
+    ada.access_token, session = created["secret"], ada.access_token
     assert_problem(await ada.get("/v1/todos"), 401)
     ada.access_token = session
     assert (await ada.get("/v1/api-keys")).json()["items"] == []
@@ -244,10 +244,10 @@ async def test_retry_is_gone_after_the_document_was_deleted(
     ada: Person, app: Litestar, path: str, crashed: bool
 ) -> None:
     body = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
-    made = (await ada.post(path, json=body, headers=KEY)).json()
+    created = (await ada.post(path, json=body, headers=KEY)).json()
     if crashed:
         await crash_before_the_response(app)
-    assert (await ada.delete(f"{path}/{made['id']}")).status_code == 204
+    assert (await ada.delete(f"{path}/{created['id']}")).status_code == 204
 
     for _ in range(2):
         assert_problem(await ada.post(path, json=body, headers=KEY), 410)
@@ -293,7 +293,7 @@ async def test_anonymous_clients_do_not_share_keys(client: httpx.AsyncClient) ->
     again = [await client.post("/v1/users", json=body, headers=KEY) for body in (REGISTRATION, other)]
 
     assert (first.status_code, second.status_code) == (201, 201)
-    assert [answer.json() for answer in again] == [first.json(), second.json()]
+    assert [response.json() for response in again] == [first.json(), second.json()]
 
 
 async def test_record_of_a_registration_does_not_reveal_the_password(client: httpx.AsyncClient, app: Litestar) -> None:
@@ -309,9 +309,9 @@ async def test_record_of_a_registration_does_not_reveal_the_password(client: htt
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"two words", b"\xc3\xbc"])
 async def test_malformed_key_is_rejected(ada: Person, key: bytes) -> None:
     headers = {b"Authorization": f"Bearer {ada.access_token}".encode(), b"Idempotency-Key": key}
-    answer = await ada.client.post("/v1/todos", json={"title": "x"}, headers=headers)
+    response = await ada.client.post("/v1/todos", json={"title": "x"}, headers=headers)
 
-    assert_problem(answer, 422, "Idempotency-Key")
+    assert_problem(response, 422, "Idempotency-Key")
     assert await ada.titles() == []
 
 
@@ -329,12 +329,12 @@ async def test_registration_can_be_retried(client: httpx.AsyncClient, app: Lites
 
 async def test_neither_api_key_secrets_nor_passwords_are_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    made = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
+    created = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
 
     [record] = [found async for found in store.scan(IdempotentRequest)]
 
     assert record.body == b""
-    assert made.json()["secret"][13:] not in repr(record)
+    assert created.json()["secret"][13:] not in repr(record)
     assert record.owner == ObjectId((await ada.get("/v1/users/me")).json()["id"])
 
 
@@ -396,11 +396,11 @@ async def test_replica_without_the_secret_key_does_not_create_another_secret(
     body = {"name": "script", "scope": "read"}
     here = ada.client
     async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
-        made = await ada.post("/v1/api-keys", json=body, headers=KEY)
+        created = await ada.post("/v1/api-keys", json=body, headers=KEY)
     ada.client = here
 
     assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
-    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [made.json()["id"]]
+    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [created.json()["id"]]
 
 
 async def test_operation_without_effect_in_a_batch_has_none_in_a_retry(ada: Person, app: Litestar) -> None:

@@ -47,26 +47,26 @@ async def test_response_headers_describe_the_limit(ada: Person) -> None:
 
 
 async def test_exceeding_the_limit_affects_only_one_account(ada: Person, bob: Person) -> None:
-    answers = [await ada.get("/v1/todos") for _ in range(21)]
+    responses = [await ada.get("/v1/todos") for _ in range(21)]
 
-    assert [answer.status_code for answer in answers] == [200] * 20 + [429]
-    assert_problem(answers[-1], 429)
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2_592_000
-    assert answers[-1].headers["ratelimit"].startswith('"api";r=0;t=')
+    assert [response.status_code for response in responses] == [200] * 20 + [429]
+    assert_problem(responses[-1], 429)
+    assert 1 <= int(responses[-1].headers["retry-after"]) <= 2_592_000
+    assert responses[-1].headers["ratelimit"].startswith('"api";r=0;t=')
     assert (await bob.get("/v1/todos")).status_code == 200
     assert (await ada.get("/health/live")).status_code == 200
 
 
 async def test_invalid_tokens_count_against_the_address(client: httpx.AsyncClient) -> None:
-    answers = [await client.get("/v1/todos", headers={"Authorization": "Bearer x"}) for _ in range(21)]
+    responses = [await client.get("/v1/todos", headers={"Authorization": "Bearer x"}) for _ in range(21)]
 
-    assert [answer.status_code for answer in answers] == [401] * 20 + [429]
+    assert [response.status_code for response in responses] == [401] * 20 + [429]
 
 
 async def test_wrong_passwords_are_limited_but_refreshing_is_not(ada: Person) -> None:
     guesses = [await ada.grant(grant_type="password", username=ada.username, password="wrong") for _ in range(5)]
 
-    assert [answer.status_code for answer in guesses] == [400, 400, 400, 400, 429]
+    assert [response.status_code for response in guesses] == [400, 400, 400, 400, 429]
     assert guesses[3].headers["ratelimit"].startswith('"auth-address";r=16;t=')
     assert guesses[4].headers["ratelimit"].startswith('"auth";r=0;t=')
     assert guesses[4].headers["ratelimit-policy"] == '"auth";q=4;w=2592000'
@@ -81,14 +81,14 @@ async def test_concurrent_guesses_do_not_exceed_the_limit(ada: Person) -> None:
         *(ada.grant(grant_type="password", username=ada.username, password=f"wrong {n}") for n in range(12))
     )
 
-    assert sorted(answer.status_code for answer in guesses) == [400] * 4 + [429] * 8
+    assert sorted(response.status_code for response in guesses) == [400] * 4 + [429] * 8
 
 
 async def test_correct_passwords_are_refunded(ada: Person) -> None:
     for _ in range(6):
-        answer = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
-        assert answer.status_code == 200
-        assert answer.headers["ratelimit"].startswith('"auth-address";r=20;t=')
+        response = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
+        assert response.status_code == 200
+        assert response.headers["ratelimit"].startswith('"auth-address";r=20;t=')
 
 
 async def test_ipv6_network_counts_as_one_address(app: Litestar) -> None:
@@ -130,33 +130,33 @@ async def test_each_ipv4_client_counts_separately_in_every_notation(app: Litesta
 )
 async def test_public_routes_are_limited_by_address(app: Litestar, method: str, path: str) -> None:
     async with connection_from(app, "198.51.100.1") as client:
-        answers = [await client.request(method, path) for _ in range(21)]
+        responses = [await client.request(method, path) for _ in range(21)]
 
-    assert 429 not in {answer.status_code for answer in answers[:20]}
-    assert_problem(answers[20], 429)
-    assert int(answers[20].headers["retry-after"]) > 0
+    assert 429 not in {response.status_code for response in responses[:20]}
+    assert_problem(responses[20], 429)
+    assert int(responses[20].headers["retry-after"]) > 0
     async with connection_from(app, "198.51.100.2") as client:
-        assert (await client.request(method, path)).status_code == answers[0].status_code
+        assert (await client.request(method, path)).status_code == responses[0].status_code
 
 
 async def test_health_checks_are_not_limited(client: httpx.AsyncClient) -> None:
     for path in ("/health/live", "/health/ready"):
-        answers = [await client.get(path) for _ in range(30)]
+        responses = [await client.get(path) for _ in range(30)]
 
-        assert {answer.status_code for answer in answers} == {200}
+        assert {response.status_code for response in responses} == {200}
 
 
 async def test_wrong_passwords_of_a_signed_in_account_are_limited(ada: Person) -> None:
     body = {"current_password": "wrong", "new_password": "correct horse battery"}
-    answers = [await ada.post("/v1/users/me/password", json=body) for _ in range(5)]
+    responses = [await ada.post("/v1/users/me/password", json=body) for _ in range(5)]
 
-    assert [answer.status_code for answer in answers] == [403] * 4 + [429]
+    assert [response.status_code for response in responses] == [403] * 4 + [429]
 
 
 async def test_concurrent_requests_do_not_exceed_the_limit(ada: Person) -> None:
-    answers = await asyncio.gather(*(ada.get("/v1/todos") for _ in range(50)))
+    responses = await asyncio.gather(*(ada.get("/v1/todos") for _ in range(50)))
 
-    assert sorted(answer.status_code for answer in answers) == [200] * 20 + [429] * 30
+    assert sorted(response.status_code for response in responses) == [200] * 20 + [429] * 30
 
 
 async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url: str) -> None:
@@ -187,13 +187,13 @@ async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url:
                 for n in range(18)
             )
         )
-        answers = []
+        responses = []
         # a few at a time, because a busy process whose calls time out falls back to counting locally
         for _ in range(11):
-            answers += await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(30)))
+            responses += await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(30)))
 
-    assert sorted(answer.status_code for answer in guesses) == [400] * 6 + [429] * 12
-    assert sorted(answer.status_code for answer in answers) == [200] * 200 + [429] * 130
+    assert sorted(response.status_code for response in guesses) == [400] * 6 + [429] * 12
+    assert sorted(response.status_code for response in responses) == [200] * 200 + [429] * 130
 
 
 async def test_limits_apply_in_each_process_while_the_shared_counter_is_unavailable(tmp_path: Path) -> None:
