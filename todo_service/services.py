@@ -21,7 +21,7 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
-from todo_service.bounds.accounts import PASSWORDS_PER_ADDRESS
+from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
@@ -148,7 +148,7 @@ class Services:
             "sessions": _always(self._sessions),
             "api_keys": _always(self._api_keys),
             "limits": _always(self.rate_limits),
-            "password_limiter": _always(ConcurrencyLimiter(PASSWORDS_PER_ADDRESS)),
+            "password_limiter": _always(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS)),
             "store": _always(self._store),
             "readiness": _always(Readiness(self._store)),
             "metrics": _always(self._metrics),

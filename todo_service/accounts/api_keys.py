@@ -130,7 +130,7 @@ class ApiKeys:
             raise Gone("this API key was created and has been deleted since")
         return created
 
-    async def list_page(
+    async def read_page(
         self, user_id: ObjectId, limit: int, after: ApiKeyPosition | None
     ) -> tuple[list[dto.ApiKey], ApiKeyPosition | None]:
         """Return a page of an account's keys, newest first, and the position of the next page, or None.

@@ -1,4 +1,4 @@
-"""The routes of accounts, sessions and API keys."""
+"""The endpoints of accounts, sessions and API keys."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class UsersController(Controller):
     @get(
         "/me",
         operation_id="getMe",
-        summary="Read your account",
+        summary="Get your account",
         responses=problems(401, 404, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def get_me(self, request: ApiRequest, accounts: NamedDependency[Accounts]) -> Response[dto.User]:
-        """Return the account of the caller."""
+        """Get the account of the caller."""
         return answer(request, await accounts.get(request.user.user_id))
 
     @patch(
@@ -87,7 +87,7 @@ class UsersController(Controller):
     async def update_me(
         self, request: ApiRequest, data: JSONBody[dto.UserUpdate], accounts: NamedDependency[Accounts]
     ) -> Response[dto.User]:
-        """Update email, display name or time zone with a merge patch. Changing the email requires a session."""
+        """Apply a merge patch to email, display name and time zone. Changing the email requires a session."""
         if data.email is not UNSET:
             require_session(request.user, "changing the email")
         user = await accounts.update(request.user.user_id, data, expected_versions(request))
@@ -228,11 +228,11 @@ class SessionsController(Controller):
     async def list_sessions(
         self, request: ApiRequest, sessions: NamedDependency[Sessions]
     ) -> Response[dto.SessionPage]:
-        """Return the sessions of the account, newest first."""
+        """List the sessions of the account, newest first."""
         query = request.parameters(dto.SessionQuery)
         context = b"sessions" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
-        items, position = await sessions.list_page(request.user, query.limit, after)
+        items, position = await sessions.read_page(request.user, query.limit, after)
         return answer_page(request, dto.SessionPage(items, request.cursors.following(position, context)))
 
     @delete(
@@ -290,11 +290,11 @@ class ApiKeysController(Controller):
         response_headers=documented("Link"),
     )
     async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
-        """Return the API keys of the account without their secrets, newest first."""
+        """List the API keys of the account without their secrets, newest first."""
         query = request.parameters(dto.ApiKeyQuery)
         context = b"api-keys" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
-        items, position = await api_keys.list_page(request.user.user_id, query.limit, after)
+        items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
         return answer_page(request, dto.ApiKeyPage(items, request.cursors.following(position, context)))
 
     @delete(

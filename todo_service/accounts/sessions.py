@@ -235,7 +235,7 @@ class Sessions:
             return
         await self._end(caller.session_id)
 
-    async def list_page(
+    async def read_page(
         self, caller: Caller, limit: int, after: SessionPosition | None
     ) -> tuple[list[dto.Session], SessionPosition | None]:
         """Return a page of the caller's sessions, newest first, and the position of the next page, or None.

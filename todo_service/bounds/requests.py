@@ -64,23 +64,23 @@ RESPONSE_SECONDS: Final = section.declare(
 )
 CANONICAL_JSON_BYTES: Final = section.declare(
     256 * 1024,
-    "JSON bodies compared by value for an `Idempotency-Key`; larger ones are compared byte by byte",
+    "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
     enforced_in="idempotency.fingerprints",
-    response="A retry with different bytes is a different request: 422.",
+    response="A repeat whose bytes differ is another request: 422.",
     unit="bytes",
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "How long a request with an `Idempotency-Key` blocks its key after its process has crashed",
+    "How long a request with an `Idempotency-Key` blocks its key after its process has died",
     enforced_in="idempotency.leases",
     response="409 with `Retry-After`",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(
     24 * 60 * 60,
-    "How long the response to a request with an `Idempotency-Key` is stored",
+    "How long the answer to a request with an `Idempotency-Key` is kept",
     enforced_in="idempotency.middleware",
-    response="The request is executed again.",
+    response="The request is carried out again.",
     unit="s",
 )
 LARGE_BODY_BYTES: Final = section.declare(
@@ -138,19 +138,19 @@ REPEATED_VALUE_LENGTH: Final = section.declare(
 )
 CONCURRENT_REQUESTS: Final = section.declare(
     32,
-    "Concurrent requests of one account, or of one address without an account, in each process",
+    "Requests of one account served at a time, in each process; without an account, of one address",
     enforced_in="rate_limits.concurrency",
     response="The request waits for its turn.",
 )
 WAITING_REQUESTS: Final = section.declare(
     512,
-    "Waiting requests of one account, or of one address without an account, in each process",
+    "Requests of one account that wait for their turn, in each process; without an account, of one address",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
 WAITING_SECONDS: Final = section.declare(
     3.0,
-    "How long a request waits for other requests of its account or address",
+    "How long a request waits for its turn",
     unit="seconds",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
@@ -164,21 +164,21 @@ SMALL_BODY_BYTES: Final = section.declare(
 )
 COUNTER_WINDOWS: Final = section.declare(
     50_000,
-    "Rate limit windows in memory, in each process",
+    "Rate limit windows remembered, in each process",
     enforced_in="rate_limits.counters",
-    response="Of eight windows, the one with the smallest count is evicted.",
+    response="The window with the smallest count among eight is forgotten.",
 )
 COUNTER_LEASES: Final = section.declare(
     20_000,
-    "Rate limit leases in memory, in each process",
+    "Rate limit leases of MongoDB's counts remembered, in each process",
     enforced_in="rate_limits.counters",
-    response="The oldest lease is evicted. Its unused requests count as used.",
+    response="The oldest lease is forgotten; what was left of it counts as used.",
 )
 SHARED_COUNTER_CALLS: Final = section.declare(
     500,
-    "Rate limit calls to MongoDB per second, in each process",
+    "Calls to the rate limits that MongoDB counts, a second in each process",
     enforced_in="rate_limits.counters",
-    response="The process counts locally.",
+    response="The process counts by itself.",
 )
 READINESS_SECONDS: Final = section.declare(
     0.1,
@@ -201,22 +201,22 @@ ALL_REFUSALS_LOGGED: Final = section.declare(
 )
 STORED_RESPONSE_BYTES: Final = section.declare(
     2 * 1024 * 1024,
-    "Response that is stored for retries with an `Idempotency-Key`",
+    "Answer that is kept for repeats with an `Idempotency-Key`",
     enforced_in="idempotency.stored_responses",
-    response="A retry returns 410, and has no second effect.",
+    response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 COMPRESSED_RESPONSE_BYTES: Final = section.declare(
     128 * 1024,
-    "The same response, compressed with zlib",
+    "The same, compressed (zlib)",
     enforced_in="idempotency.stored_responses",
-    response="A retry returns 410, and has no second effect.",
+    response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 STORED_RESPONSES_BYTES: Final = section.declare(
     128 * 2**20,
-    "Compressed responses of one account stored in 24 hours for an `Idempotency-Key`, in each process",
+    "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
     enforced_in="idempotency.response_budget",
-    response="429 with `Retry-After`. Requests without the key are served.",
+    response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",
 )

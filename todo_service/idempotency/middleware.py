@@ -132,12 +132,12 @@ class IdempotencyMiddleware:
                 continue
             if found.holder is not None:
                 if watched or abs(moment - found.renewed_at) < _LEASE:
-                    raise _build_conflict()
+                    raise _create_conflict_problem()
                 watched = True
                 await asyncio.sleep(TAKEOVER_SECONDS)
             if (taken := await self._take_over(found)) is not None:
                 return _Attempt(taken, first=False)
-        raise _build_conflict()
+        raise _create_conflict_problem()
 
     async def _require_budget(self, record: IdempotentRequest, owner: ObjectId) -> None:
         """Check the response budget of an account, and release the key of the request if it is used up.
@@ -222,7 +222,7 @@ class IdempotencyMiddleware:
             async with hold_lease(partial(self._update_held, record, {}, renew=True)):
                 await self._app(scope, receive, response.buffer)
         except LeaseLostError:
-            raise _build_conflict() from None
+            raise _create_conflict_problem() from None
         except Exception:
             await self._update_held(record, {"holder": None})
             raise
@@ -305,7 +305,7 @@ def _build_lease_condition(record: IdempotentRequest) -> list[Any]:
     ]
 
 
-def _build_conflict() -> ProblemError:
+def _create_conflict_problem() -> ProblemError:
     return ProblemError("in-progress", "another attempt of this request is in progress", headers={"Retry-After": "1"})
 
 

@@ -54,7 +54,7 @@ class ConcurrencyLimiter:
         elif len(client.waiting) < self._max_waiting:
             await self._wait(key, client)
         else:
-            raise _too_many_requests()
+            raise _create_problem()
 
     def release(self, key: str) -> None:
         """Return a slot. It passes to the first request that waits."""
@@ -96,7 +96,7 @@ class ConcurrencyLimiter:
             elif turn in client.waiting:
                 client.waiting.remove(turn)
             if isinstance(error, TimeoutError):
-                raise _too_many_requests() from None
+                raise _create_problem() from None
             raise
 
 
@@ -110,5 +110,5 @@ class _Client:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
 
-def _too_many_requests() -> ProblemError:
+def _create_problem() -> ProblemError:
     return ProblemError("rate-limited", "too many concurrent requests", headers={"Retry-After": "1"})
