@@ -115,7 +115,7 @@ class ApiKeys:
             # a concurrent attempt of the same call has created the key
             document = await self._find_created(user_id, key_id)
         if document is None:
-            raise Forbidden(f"an account may have at most {MAX_API_KEYS} API keys; delete one first")
+            raise Forbidden(f"an account may have at most {MAX_API_KEYS} API keys: delete one first")
         return dto.ApiKeyCreated.from_document(document, text)
 
     async def _find_created(self, user_id: ObjectId, key_id: ObjectId) -> ApiKey | None:
