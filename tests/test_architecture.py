@@ -18,7 +18,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "observability": set(),
     "web": {"security", "observability"},
     "rate_limits": {"web"},
-    "idempotency": {"web"},
+    "idempotency": {"security", "web"},
     "sync": set(),
     "todos": {"sync"},
     "lists": {"todos"},

@@ -25,13 +25,14 @@ from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
-from todo_service.idempotency.answer_budget import AnswerBudget
-from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
+from todo_service.idempotency.documents import IdempotentRequest
+from todo_service.idempotency.middleware import IdempotencyMiddleware
+from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.service import Lists
 from todo_service.observability.controllers import MetricsAccess
 from todo_service.observability.metrics import Metrics
-from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
 from todo_service.server.run import return_free_memory
@@ -114,7 +115,7 @@ class Services:
         quotas = QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
         self._todos_state = todos_state or SharedState(store, quotas)
         self._transfers = TransferCapacity()
-        self._answers = AnswerBudget()
+        self._response_budget = ResponseBudget()
         # replicas that share the store share the counts
         shared = find_store_type(settings.store_address).is_shared
         self._counter = SharedCounter(settings.store_address) if shared else LocalCounter()
@@ -147,7 +148,7 @@ class Services:
             "sessions": _always(self._sessions),
             "api_keys": _always(self._api_keys),
             "limits": _always(self.rate_limits),
-            "password_turns": _always(ConcurrentRequestLimit(PASSWORDS_OF_ADDRESS)),
+            "password_limiter": _always(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS)),
             "store": _always(self._store),
             "readiness": _always(Readiness(self._store)),
             "metrics": _always(self._metrics),
@@ -166,9 +167,9 @@ class Services:
                 AuthenticationMiddleware,
                 credentials=self._credentials,
                 limits=self.rate_limits,
-                concurrency=ConcurrentRequestLimit(),
+                concurrency=ConcurrencyLimiter(),
             ),
-            DefineMiddleware(Idempotency, store=self._store, keys=self._keys, answers=self._answers),
+            DefineMiddleware(IdempotencyMiddleware, store=self._store, keys=self._keys, budget=self._response_budget),
         ]
 
     def state(self) -> dict[str, Any]:
@@ -178,7 +179,7 @@ class Services:
             "cursors": Cursors(self._keys),
             "credentials": self._credentials,
             "large_body_lock": asyncio.Lock(),
-            "answers": self._answers,
+            "response_budget": self._response_budget,
         }
 
     def boundary(self, app: ASGIApp) -> Boundary:
@@ -204,7 +205,7 @@ class Services:
 
     def _todos(self, request: ApiRequest) -> Todos:
         owner = request.user.user_id
-        return Todos(self._store, owner, lambda: self._accounts.time_zone(owner), self._rules, self._todos_state)
+        return Todos(self._store, owner, lambda: self._accounts.get_time_zone(owner), self._rules, self._todos_state)
 
     def _lists(self, request: ApiRequest) -> Lists:
         return Lists(self._store, request.user.user_id, self._todos(request))
@@ -214,7 +215,7 @@ class Services:
         return Transfer(
             self._todos(request),
             self._lists(request),
-            lambda: self._accounts.time_zone(owner),
+            lambda: self._accounts.get_time_zone(owner),
             owner,
             self._transfers,
         )

@@ -1,4 +1,4 @@
-"""Registering, and one's own account."""
+"""Registering, updating and deleting accounts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.people import Person, assert_problem
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, Session, User
 from todo_service.accounts.passwords import Passwords
-from todo_service.accounts.service import CLOSING, Accounts
+from todo_service.accounts.service import CLOSING_PERIOD, Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import create_app
@@ -29,16 +29,16 @@ pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse battery"
 
 
-async def test_registration_answers_the_account_without_its_password(client: httpx.AsyncClient) -> None:
+async def test_registration_returns_the_account_without_its_password(client: httpx.AsyncClient) -> None:
     body = {"username": "Ada.L-1_", "email": "Ada@Example.COM", "password": PASSWORD}
 
-    answer = await client.post("/v1/users", json=body)
+    response = await client.post("/v1/users", json=body)
 
-    user = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["location"] == "/v1/users/me"
-    assert answer.headers["etag"] == '"1"'
-    assert answer.headers["cache-control"] == "private, no-cache"
+    user = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == "/v1/users/me"
+    assert response.headers["etag"] == '"1"'
+    assert response.headers["cache-control"] == "private, no-cache"
     assert user == {
         "id": user["id"],
         "username": "Ada.L-1_",
@@ -76,7 +76,7 @@ async def test_registration_answers_the_account_without_its_password(client: htt
     ],
     ids=str,
 )
-async def test_a_registration_that_breaks_a_rule_names_the_field(
+async def test_invalid_registration_names_the_field(
     client: httpx.AsyncClient, change: dict[str, object], place: str
 ) -> None:
     body = {"username": "ada", "email": "ada@example.com", "password": PASSWORD} | change
@@ -85,13 +85,13 @@ async def test_a_registration_that_breaks_a_rule_names_the_field(
 
 
 @pytest.mark.parametrize("email", ["ada@example.test", "ada+todo@mail.corp.internal", "ä@exämple.de", "a@nas.local"])
-async def test_an_email_need_not_be_known_to_the_whole_world(client: httpx.AsyncClient, email: str) -> None:
+async def test_local_email_domains_are_accepted(client: httpx.AsyncClient, email: str) -> None:
     person = await Person.register(client, email=email)
 
     assert (await person.get("/v1/users/me")).json()["email"] == email
 
 
-async def test_name_and_email_are_unique_whatever_the_case(client: httpx.AsyncClient) -> None:
+async def test_name_and_email_are_unique_ignoring_case(client: httpx.AsyncClient) -> None:
     ada = await Person.register(client, username="ada", email="ada@example.com")
 
     same_name = {"username": "ADA", "email": "other@example.com", "password": PASSWORD}
@@ -102,15 +102,15 @@ async def test_name_and_email_are_unique_whatever_the_case(client: httpx.AsyncCl
     await ada.sign_in()
 
 
-async def test_of_many_registrations_of_one_name_exactly_one_succeeds(client: httpx.AsyncClient) -> None:
+async def test_exactly_one_of_many_concurrent_registrations_succeeds(client: httpx.AsyncClient) -> None:
     bodies = [{"username": "ada", "email": f"ada{n}@example.com", "password": PASSWORD} for n in range(12)]
 
-    answers = await asyncio.gather(*(client.post("/v1/users", json=body) for body in bodies))
+    responses = await asyncio.gather(*(client.post("/v1/users", json=body) for body in bodies))
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 11
 
 
-async def test_an_account_is_read_and_changed_with_its_tag(ada: Person) -> None:
+async def test_account_is_updated_with_its_entity_tag(ada: Person) -> None:
     read = await ada.get("/v1/users/me")
     not_modified = await ada.get("/v1/users/me", headers={"If-None-Match": read.headers["etag"]})
     changed = await ada.patch(
@@ -134,7 +134,7 @@ async def test_an_account_is_read_and_changed_with_its_tag(ada: Person) -> None:
     assert (await ada.get("/v1/users/me")).json() == changed.json()
 
 
-async def test_null_sets_an_optional_field_back(ada: Person) -> None:
+async def test_null_resets_an_optional_field(ada: Person) -> None:
     await ada.patch("/v1/users/me", json={"display_name": "Ada", "time_zone": "Europe/Berlin"})
 
     cleared = await ada.patch("/v1/users/me", json={"display_name": None, "time_zone": None})
@@ -156,37 +156,37 @@ async def test_null_sets_an_optional_field_back(ada: Person) -> None:
     ],
     ids=str,
 )
-async def test_a_change_that_breaks_a_rule_changes_nothing(ada: Person, change: dict[str, object], place: str) -> None:
+async def test_invalid_patch_changes_nothing(ada: Person, change: dict[str, object], place: str) -> None:
     before = await ada.get("/v1/users/me")
 
-    answer = await ada.patch("/v1/users/me", json={"display_name": "x"} | change)
+    response = await ada.patch("/v1/users/me", json={"display_name": "x"} | change)
 
-    assert_problem(answer, 422, place)
+    assert_problem(response, 422, place)
     assert (await ada.get("/v1/users/me")).content == before.content
 
 
-async def test_an_email_of_another_account_is_refused(ada: Person, bob: Person) -> None:
+async def test_email_of_another_account_is_rejected(ada: Person, bob: Person) -> None:
     assert_problem(await ada.patch("/v1/users/me", json={"email": bob.email.upper()}), 409, "/email")
 
 
-async def test_of_many_changes_at_once_each_is_made(ada: Person) -> None:
-    answers = await asyncio.gather(
+async def test_all_concurrent_patches_are_applied(ada: Person) -> None:
+    responses = await asyncio.gather(
         *(ada.patch("/v1/users/me", json={"display_name": str(number)}) for number in range(150))
     )
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 152))
+    assert {response.status_code for response in responses} == {200}
+    assert sorted(response.json()["version"] for response in responses) == list(range(2, 152))
 
 
-async def test_deleting_an_account_takes_everything_along(ada: Person, bob: Person) -> None:
+async def test_deleting_an_account_deletes_everything_it_owns(ada: Person, bob: Person) -> None:
     await ada.todo()
     await bob.todo(title="bob's")
 
-    refused = await ada.delete("/v1/users/me", json={"password": "not the password"})
+    rejected = await ada.delete("/v1/users/me", json={"password": "not the password"})
     without = await ada.delete("/v1/users/me")
     deleted = await ada.delete("/v1/users/me", json={"password": ada.password})
 
-    assert_problem(refused, 403)
+    assert_problem(rejected, 403)
     assert_problem(without, 400)
     assert deleted.status_code == 204
     assert_problem(await ada.get("/v1/todos"), 401)
@@ -197,55 +197,53 @@ async def test_deleting_an_account_takes_everything_along(ada: Person, bob: Pers
     assert await bob.titles() == ["bob's"]
 
 
-def accounts_of(store: DocumentStore, settings: Settings) -> Accounts:
+def create_accounts(store: DocumentStore, settings: Settings) -> Accounts:
     keys = [settings.secret_key]
     sessions = Sessions(store, AccessTokens(keys, 600), RefreshTokens(keys), 30)
     return Accounts(store, Passwords(), sessions, ApiKeys(store))
 
 
-async def test_what_another_replica_still_writes_for_a_deleted_account_is_deleted_too(
+async def test_late_writes_by_another_replica_are_deleted_with_the_account(
     ada: Person, app: Litestar, settings: Settings
 ) -> None:
     store: DocumentStore = app.state.store
     another = create_app(settings, store)
     transport = httpx.ASGITransport(app=another)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-        elsewhere = copy.copy(ada)
-        elsewhere.client = client
-        assert await elsewhere.titles() == []  # now that replica remembers the session
+        replica_user = copy.copy(ada)
+        replica_user.client = client
+        assert await replica_user.titles() == []  # now that replica has cached the session
         assert (await ada.delete("/v1/users/me", json={"password": ada.password})).status_code == 204
-        await elsewhere.todo()
-        assert (await elsewhere.post("/v1/lists", json={"name": "x"})).status_code == 201
-    accounts = accounts_of(store, settings)
+        await replica_user.todo()
+        assert (await replica_user.post("/v1/lists", json={"name": "x"})).status_code == 201
+    accounts = create_accounts(store, settings)
 
     await accounts.finish_deletions(now())
     assert [found async for found in store.scan(Todo)] != []
-    await accounts.finish_deletions(now() + 2 * CLOSING)
+    await accounts.finish_deletions(now() + 2 * CLOSING_PERIOD)
 
     for model in (Todo, TodoList, Session, User):
         assert [found async for found in store.scan(model)] == []
     assert [account.swept async for account in store.scan(ClosedAccount)] == [True]
 
 
-async def test_a_deletion_that_broke_off_is_finished(
-    ada: Person, bob: Person, app: Litestar, settings: Settings
-) -> None:
+async def test_interrupted_deletion_is_finished(ada: Person, bob: Person, app: Litestar, settings: Settings) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()
     await bob.todo()
     user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
-    # what a crash leaves after the first step
-    closed_at = now() - CLOSING * 2
-    await store.insert(ClosedAccount(id=user_id, closed_at=closed_at, expires_at=closed_at + CLOSING * 24))
+    # the state after a crash following the first step
+    closed_at = now() - CLOSING_PERIOD * 2
+    await store.insert(ClosedAccount(id=user_id, closed_at=closed_at, expires_at=closed_at + CLOSING_PERIOD * 24))
 
-    await accounts_of(store, settings).finish_deletions(now())
+    await create_accounts(store, settings).finish_deletions(now())
 
     assert_problem(await ada.get("/v1/users/me"), 404)
     assert user_id not in [todo.owner async for todo in store.scan(Todo)]
     assert await bob.titles() == ["Water the plants"]
 
 
-async def test_a_password_is_stored_only_as_an_argon2id_hash(app: Litestar, client: httpx.AsyncClient) -> None:
+async def test_password_is_stored_as_an_argon2id_hash(app: Litestar, client: httpx.AsyncClient) -> None:
     ada = await Person.register(client)
     store: DocumentStore = app.state.store
 
@@ -257,8 +255,8 @@ async def test_a_password_is_stored_only_as_an_argon2id_hash(app: Litestar, clie
 
 
 @pytest.mark.anyio
-async def test_an_email_that_grows_when_it_is_folded_is_refused(client: httpx.AsyncClient) -> None:
-    """U+0390 becomes three characters: 254 bytes of an address become more than an index has room for."""
+async def test_email_that_is_too_long_when_case_folded_is_rejected(client: httpx.AsyncClient) -> None:
+    """Case folding turns U+0390 into three characters, so a 254-byte address exceeds the index limit."""
     domain = ("a" * 60 + ".") * 2 + "com"
     for count, status in ((64, 422), (40, 201)):
         body = {
@@ -266,5 +264,5 @@ async def test_an_email_that_grows_when_it_is_folded_is_refused(client: httpx.As
             "email": "\u0390" * count + "@" + domain,
             "password": "correct horse battery",
         }
-        answer = await client.post("/v1/users", json=body)
-        assert answer.status_code == status, answer.text
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == status, response.text

@@ -1,4 +1,4 @@
-"""No request that is refused costs more than 50 ms of processor time, however large it is and whoever sends it."""
+"""A rejected request costs at most 50 ms of CPU time, whatever its size and sender."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.test_serving import signed_in
 
 MOST_SECONDS: Final = 0.05
 TRIES: Final = 3
-"""The least of so many counts: what else the service does meanwhile is no cost of the request."""
+"""The number of measurements. The minimum counts, since the service also does other work."""
 MIB: Final = 2**20
 FORM_BYTES: Final = 16 * 1024
 TARGET_BYTES: Final = 8 * 1024
@@ -30,13 +30,13 @@ FORM: Final = ("Content-Type: application/x-www-form-urlencoded",)
 CHUNKS: Final = (b"400\r\n" + b" " * 1024 + b"\r\n") * 2048 + b"0\r\n\r\n"
 """A body of 2 MiB."""
 STALE: Final = "If-Match: " + ", ".join(f'"{"x" * 150}{number}"' for number in range(100))
-"""The most and the longest entity tags that a head has room for."""
+"""As many entity tags, and as long ones, as fit into the headers."""
 CONNECTIONS: Final = 64
-"""The least number of connections that a service has room for, whatever its limit of open files."""
+"""The minimum number of connections of a service, whatever its limit on open files."""
 
 
 class Refusal(NamedTuple):
-    """A request that is refused.
+    """A rejected request.
 
     Attributes:
         name: The name of the test.
@@ -56,7 +56,7 @@ class Refusal(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """A service and the credentials of somebody there, as header lines by their name."""
+    """A service, and credentials as header lines by name."""
 
     service: Service
     credentials: dict[str, str]
@@ -64,7 +64,7 @@ class Caller(NamedTuple):
 
 
 def fill(start: bytes, unit: bytes, end: bytes = b"", size: int = MIB) -> bytes:
-    """Return a body of a size, made of a unit that is repeated."""
+    """Return a body of a given size that repeats a unit."""
     return Shape("", start, unit, end).fill(size)
 
 
@@ -133,12 +133,12 @@ REFUSALS: Final = (
     Refusal("a long header", 431, "GET /v1/todos", ("X-Long: " + "x" * 100_000,)),
     Refusal("a transfer coding", 501, TODOS, (*JSON, "Transfer-Encoding: gzip, chunked"), CHUNKS),
 )
-"""One or more for each status of a refusal. 408 is no cost but a wait; 429 and 503 need other services."""
+"""At least one for each status of a rejection. 408 only waits; 429 and 503 need other services."""
 
 
 @contextmanager
 def served(folder: Path, files: int | None = None, **variables: str) -> Iterator[Caller]:
-    """Run a service where somebody called ada is signed in and has a key that may only read."""
+    """Run a service in which ada is signed in and has a read-only API key."""
     with running_service(folder, {"LOG_LEVEL": "warning"} | variables, files=files) as service:
         session = signed_in(service)["Authorization"]
         caller = Caller(service, {"session": session}, "ada")
@@ -159,7 +159,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
 
 
 def exchange(caller: Caller, refusal: Refusal) -> bytes:
-    """Send a request on a connection of its own, and return all that comes until the service hangs up."""
+    """Send a request on a new connection, and return everything until the service closes it."""
     body = refusal.body or b""
     headers = ["Host: localhost", "Connection: close", *refusal.headers]
     if not any(header.startswith("Transfer-Encoding") for header in headers):
@@ -170,7 +170,7 @@ def exchange(caller: Caller, refusal: Refusal) -> bytes:
     head = "\r\n".join([f"{refusal.line} HTTP/1.1", *headers]).encode() + b"\r\n\r\n"
     address = urlsplit(caller.service.url)
     with socket.create_connection((address.hostname, address.port or 0), timeout=START_SECONDS) as connection:
-        with suppress(ConnectionError):  # it may answer before it has read the body, and hang up
+        with suppress(ConnectionError):  # it may respond and close before it has read the body
             connection.sendall(head + body)
         found = b""
         with suppress(ConnectionResetError):
@@ -180,18 +180,18 @@ def exchange(caller: Caller, refusal: Refusal) -> bytes:
 
 
 def measure(caller: Caller, refusal: Refusal) -> float:
-    """Return the processor time of a refusal, the least of some tries, and assert its status."""
+    """Return the minimum CPU time of a rejection, and assert its status."""
     costs = []
     for _ in range(TRIES):
         answers: list[bytes] = []
-        costs.append(cost(caller.service.process.pid, lambda to=answers: to.append(exchange(caller, refusal))))  # type: ignore[misc]  # a lambda has no types
+        costs.append(cost(caller.service.process.pid, lambda to=answers: to.append(exchange(caller, refusal))))  # type: ignore[misc]  # lambdas have no annotations
         (answer,) = answers
         assert answer.startswith(b"HTTP/1.1 %d " % refusal.status), (refusal.name, answer[:400])
     return min(costs)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.status} {refusal.name}")
-def test_a_refusal_is_cheap(caller: Caller, refusal: Refusal, figure: Callable[[str], None]) -> None:
+def test_rejection_is_cheap(caller: Caller, refusal: Refusal, figure: Callable[[str], None]) -> None:
     if refusal.body is None and refusal.status == 409:
         body = {"username": "ada", "email": f"{'a' * 64}@{'b' * 60}.example.com", "password": "p" * 128}
         refusal = refusal._replace(body=json.dumps(body).encode())
@@ -202,8 +202,8 @@ def test_a_refusal_is_cheap(caller: Caller, refusal: Refusal, figure: Callable[[
     assert seconds <= MOST_SECONDS
 
 
-def test_a_refusal_beyond_the_rate_limit_is_cheap(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Before the body is read, for what is counted by the account, by the address and by the name."""
+def test_rejection_beyond_the_rate_limit_is_cheap(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Requests counted by account, by address and by name are rejected before the body is read."""
     with served(tmp_path, RATE_LIMIT_ENABLED="true", RATE_LIMIT_API="20/day", RATE_LIMIT_AUTH="4/day") as caller:
         for _ in range(25):
             exchange(caller, Refusal("", 200, "GET /v1/todos"))
@@ -226,7 +226,7 @@ def test_a_refusal_beyond_the_rate_limit_is_cheap(tmp_path: Path, figure: Callab
     assert max(costs.values()) <= MOST_SECONDS, costs
 
 
-def test_a_refusal_for_want_of_connections_is_cheap(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_rejection_beyond_the_connection_limit_is_cheap(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with served(tmp_path, files=256 + CONNECTIONS) as caller, ExitStack() as opened:
         address = urlsplit(caller.service.url)
         for _ in range(CONNECTIONS):
@@ -236,7 +236,7 @@ def test_a_refusal_for_want_of_connections_is_cheap(tmp_path: Path, figure: Call
         refused = Refusal("", 503, TODOS, JSON, fill(b'{"title":"', b"a", b'"}'))
         for _ in range(CONNECTIONS):
             if exchange(caller, refused).startswith(b"HTTP/1.1 503"):
-                break  # before that, the last of the others may not have been read yet
+                break  # earlier, the last of the others may not have been read yet
 
         seconds = measure(caller, refused)
 

@@ -1,4 +1,4 @@
-"""Who holds the token of a session that has ended can do nothing with it, and nothing to its account."""
+"""The token of an ended session is useless, and cannot harm its account."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
     return load_settings({"DATA_DIR": str(tmp_path), "STORE_URL": store_url} | variables)
 
 
-async def test_the_token_of_an_ended_session_does_not_use_up_the_requests_of_its_account(
+async def test_token_of_an_ended_session_does_not_use_up_the_rate_limit_of_its_account(
     app: Litestar, ada: Person
 ) -> None:
     form = {"grant_type": "password", "username": ada.username, "password": ada.password}
@@ -31,9 +31,9 @@ async def test_the_token_of_an_ended_session_does_not_use_up_the_requests_of_its
         await owner.post("/v1/auth/revoke", data={"token": stolen})
         header = {"Authorization": f"Bearer {stolen}"}
 
-        answers = await asyncio.gather(*(thief.get("/v1/todos", headers=header) for _ in range(3 * LIMIT)))
-        answer = await ada.get("/v1/todos")
+        responses = await asyncio.gather(*(thief.get("/v1/todos", headers=header) for _ in range(3 * LIMIT)))
+        response = await ada.get("/v1/todos")
 
-    assert {each.status_code for each in answers} == {401, 429}
-    assert answer.status_code == 200
-    assert f"r={LIMIT - 1};" in answer.headers["RateLimit"]
+    assert {each.status_code for each in responses} == {401, 429}
+    assert response.status_code == 200
+    assert f"r={LIMIT - 1};" in response.headers["RateLimit"]

@@ -1,4 +1,4 @@
-"""Requests that are refused cost next to nothing: no read or write of the store, no log line, no parsing."""
+"""Rejected requests are cheap: no store call, no log line, no parsing."""
 
 from __future__ import annotations
 
@@ -36,23 +36,21 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
 
 @pytest.fixture
 def calls(app: Litestar) -> Counter[str]:
-    """The calls of the store, by their names."""
+    """The number of store calls by name."""
     counted: Counter[str] = Counter()
     observe(app.state.store, lambda operation, _, __: counted.update([operation]))
     return counted
 
 
-def bogus_key(number: int) -> str:
+def forge_api_key(number: int) -> str:
     return "todo_" + base64.urlsafe_b64encode(number.to_bytes(44, "big")).decode().rstrip("=")
 
 
 @pytest.mark.anyio
-async def test_api_keys_that_are_made_up_are_counted_before_the_store_is_asked(
-    app: Litestar, calls: Counter[str]
-) -> None:
+async def test_unknown_api_keys_are_counted_before_a_store_call(app: Litestar, calls: Counter[str]) -> None:
     async with connection_from(app, "198.51.100.1") as attacker:
         statuses = [
-            (await attacker.get("/v1/todos", headers={"Authorization": f"Bearer {bogus_key(number)}"})).status_code
+            (await attacker.get("/v1/todos", headers={"Authorization": f"Bearer {forge_api_key(number)}"})).status_code
             for number in range(100)
         ]
 
@@ -61,7 +59,7 @@ async def test_api_keys_that_are_made_up_are_counted_before_the_store_is_asked(
 
 
 @pytest.mark.anyio
-async def test_tokens_that_are_malformed_are_never_looked_up(app: Litestar, calls: Counter[str]) -> None:
+async def test_malformed_tokens_cause_no_store_call(app: Litestar, calls: Counter[str]) -> None:
     async with connection_from(app, "198.51.100.1") as attacker:
         for token in ("todo_", "todo_x", "todo_" + "A" * 58, "x", "a.b.c"):
             assert (await attacker.get("/v1/todos", headers={"Authorization": f"Bearer {token}"})).status_code == 401
@@ -70,23 +68,23 @@ async def test_tokens_that_are_malformed_are_never_looked_up(app: Litestar, call
 
 
 @pytest.mark.anyio
-async def test_good_credentials_are_good_from_an_address_that_bad_ones_come_from(app: Litestar, ada: Person) -> None:
+async def test_valid_credentials_work_from_an_address_that_sends_invalid_ones(app: Litestar, ada: Person) -> None:
     key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "read"})).json()["secret"]
     async with connection_from(app, "198.51.100.1") as shared:
         for number in range(10):
-            answer = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {bogus_key(number)}"})
-            assert answer.status_code == 401
+            response = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {forge_api_key(number)}"})
+            assert response.status_code == 401
         assert (await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {key}"})).status_code == 200
         for number in range(11):
-            answer = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {bogus_key(number)}"})
-        assert_problem(answer, 429)
+            response = await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {forge_api_key(number)}"})
+        assert_problem(response, 429)
 
         for token in (key, ada.access_token):
             assert (await shared.get("/v1/users/me", headers={"Authorization": f"Bearer {token}"})).status_code == 200
 
 
 @pytest.mark.anyio
-async def test_the_token_of_an_ended_session_is_looked_up_once(ada: Person, calls: Counter[str]) -> None:
+async def test_token_of_an_ended_session_is_looked_up_once(ada: Person, calls: Counter[str]) -> None:
     assert (await ada.client.post("/v1/auth/revoke", data={"token": ada.access_token})).status_code == 200
     before = calls["get"]
 
@@ -97,12 +95,12 @@ async def test_the_token_of_an_ended_session_is_looked_up_once(ada: Person, call
 
 
 @pytest.mark.anyio
-async def test_all_who_ask_for_readiness_share_one_ping(client: httpx.AsyncClient, calls: Counter[str]) -> None:
+async def test_readiness_checks_share_one_ping(client: httpx.AsyncClient, calls: Counter[str]) -> None:
     begun = time.monotonic()
-    answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(200)))
+    responses = await asyncio.gather(*(client.get("/health/ready") for _ in range(200)))
     windows = (time.monotonic() - begun) / READINESS_SECONDS
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     assert 1 <= calls["ping"] <= 1 + windows
 
 
@@ -130,7 +128,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("method", "path", "headers"), PLACES)
-def test_a_refused_request_costs_little_whatever_it_carries(
+def test_rejected_request_is_cheap_whatever_its_body(
     service: Service, method: str, path: str, headers: dict[str, str]
 ) -> None:
     statuses: list[int] = []
@@ -141,23 +139,23 @@ def test_a_refused_request_costs_little_whatever_it_carries(
 
         for shape, body in SHAPES.items():
             for size in (KIBIBYTES, MEBIBYTE):
-                for content in (body[:size], in_chunks(body[:size])):
+                for content in (body[:size], split_into_chunks(body[:size])):
                     spent = cost(service.process.pid, partial(send, content))
                     assert spent < REFUSED_SECONDS, (shape, size, statuses[-1])
 
-    # each size twice: with its length, and in chunks
+    # each size twice: with a content length, and chunked
     assert set(statuses[2:4]) == ({404} if path == "/nowhere" else {413})
     assert set(statuses[:15]) <= {400, 404, 413, 422}
     assert statuses[15:] == [429] * 5
 
 
-def in_chunks(body: bytes) -> Iterator[bytes]:
+def split_into_chunks(body: bytes) -> Iterator[bytes]:
     for place in range(0, len(body), 65536):
         yield body[place : place + 65536]
 
 
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/auth/token", "/v1/auth/revoke"])
-def test_a_body_about_an_account_is_small(service: Service, path: str) -> None:
+def test_bodies_for_accounts_are_limited(service: Service, path: str) -> None:
     headers = {"Content-Type": "application/json"} if path == "/v1/users" else FORM
     with httpx.Client(base_url=service.url) as client:
         at_limit = client.post(path, content=b"x" * KIBIBYTES, headers=headers)
@@ -169,7 +167,7 @@ def test_a_body_about_an_account_is_small(service: Service, path: str) -> None:
     assert_problem(wrong_type_too, 413)
 
 
-def test_a_flood_leaves_few_lines_in_the_log(service: Service) -> None:
+def test_flood_leaves_few_log_lines(service: Service) -> None:
     with httpx.Client(base_url=service.url) as client:
         for _ in range(200):
             client.get("/health/live")
@@ -177,5 +175,5 @@ def test_a_flood_leaves_few_lines_in_the_log(service: Service) -> None:
     service.stop()
 
     lines = [line for line in (service.folder / "service.log").read_text().splitlines() if "request " in line]
-    # ten in each ten seconds, and the flood may last some of those
+    # ten lines in ten seconds, and the flood may last longer
     assert 0 < len(lines) <= 60

@@ -1,4 +1,4 @@
-"""What belongs to somebody else cannot be read, changed, moved or told from what is not there."""
+"""Documents of other accounts can be neither read nor changed, and look as if they did not exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOBODY_S = "65f1a2b3c4d5e6f708192a3b"
         ("POST", "/reopen", None),
     ],
 )
-async def test_another_s_todo_in_a_path_is_not_there(
+async def test_todo_of_another_account_in_a_path_is_not_found(
     ada: Person, bob: Person, method: str, suffix: str, body: dict[str, Any] | None
 ) -> None:
     todo = await ada.todo()
@@ -40,7 +40,7 @@ async def test_another_s_todo_in_a_path_is_not_there(
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", None), ("PATCH", {"name": "mine now"}), ("DELETE", None)])
-async def test_another_s_list_in_a_path_is_not_there(
+async def test_list_of_another_account_in_a_path_is_not_found(
     ada: Person, bob: Person, method: str, body: dict[str, Any] | None
 ) -> None:
     made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
@@ -52,7 +52,7 @@ async def test_another_s_list_in_a_path_is_not_there(
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 
 
-async def test_another_s_list_in_a_body_is_unknown(ada: Person, bob: Person) -> None:
+async def test_list_of_another_account_in_a_body_is_unknown(ada: Person, bob: Person) -> None:
     theirs = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     todo = await bob.todo()
 
@@ -62,7 +62,7 @@ async def test_another_s_list_in_a_body_is_unknown(ada: Person, bob: Person) -> 
     assert await ada.titles(list_id=theirs) == []
 
 
-async def test_another_s_list_as_a_filter_finds_what_no_list_finds(ada: Person, bob: Person) -> None:
+async def test_list_of_another_account_as_a_filter_behaves_like_an_unknown_list(ada: Person, bob: Person) -> None:
     theirs = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     await ada.todo(list_id=theirs)
 
@@ -74,7 +74,7 @@ async def test_another_s_list_as_a_filter_finds_what_no_list_finds(ada: Person, 
     assert foreign.json().get("items", []) == []
 
 
-async def test_another_s_todo_in_a_batch_is_not_there(ada: Person, bob: Person) -> None:
+async def test_todo_of_another_account_in_a_batch_is_not_found(ada: Person, bob: Person) -> None:
     todo = await ada.todo()
     theirs = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     operations: list[dict[str, Any]] = [
@@ -93,7 +93,7 @@ async def test_another_s_todo_in_a_batch_is_not_there(ada: Person, bob: Person) 
 
 
 @pytest.mark.parametrize("path", ["/v1/todos", "/v1/sessions", "/v1/api-keys", "/v1/lists"])
-async def test_another_s_cursor_is_refused(ada: Person, bob: Person, path: str) -> None:
+async def test_cursor_of_another_account_is_rejected(ada: Person, bob: Person, path: str) -> None:
     for person in (ada, bob):
         for n in range(3):
             await person.todo()
@@ -107,7 +107,7 @@ async def test_another_s_cursor_is_refused(ada: Person, bob: Person, path: str) 
     assert (await ada.get(path, params={"limit": 1, "cursor": cursor})).status_code == 200
 
 
-async def test_another_s_changes_token_is_refused(ada: Person, bob: Person) -> None:
+async def test_sync_token_of_another_account_is_rejected(ada: Person, bob: Person) -> None:
     await ada.todo()
     since = (await ada.get("/v1/todos/changes")).json()["next"]
 
@@ -116,7 +116,7 @@ async def test_another_s_changes_token_is_refused(ada: Person, bob: Person) -> N
     assert (await ada.get("/v1/todos/changes", params={"since": since})).status_code == 200
 
 
-async def test_another_s_session_and_key_cannot_be_ended(ada: Person, bob: Person) -> None:
+async def test_sessions_and_keys_of_another_account_cannot_be_ended(ada: Person, bob: Person) -> None:
     session = (await ada.get("/v1/sessions")).json()["items"][0]["id"]
     key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "read"})).json()
 
@@ -125,7 +125,7 @@ async def test_another_s_session_and_key_cannot_be_ended(ada: Person, bob: Perso
     assert (await ada.get("/v1/todos", headers={"Authorization": f"Bearer {key['secret']}"})).status_code == 200
 
 
-async def test_another_s_idempotency_key_replays_nothing(ada: Person, bob: Person) -> None:
+async def test_idempotency_key_of_another_account_replays_nothing(ada: Person, bob: Person) -> None:
     header = {"Idempotency-Key": "the-same"}
     first = await ada.post("/v1/todos", json={"title": "Ada's"}, headers=header)
     second = await bob.post("/v1/todos", json={"title": "Ada's"}, headers=header)
@@ -135,7 +135,7 @@ async def test_another_s_idempotency_key_replays_nothing(ada: Person, bob: Perso
     assert first.json()["id"] != second.json()["id"]
 
 
-async def test_everything_one_reads_is_one_s_own(ada: Person, bob: Person) -> None:
+async def test_reads_return_only_the_caller_s_documents(ada: Person, bob: Person) -> None:
     await ada.todo(title="Ada's secret", tags=["adas"])
     await ada.post("/v1/lists", json={"name": "Ada's list"})
 
@@ -146,7 +146,7 @@ async def test_everything_one_reads_is_one_s_own(ada: Person, bob: Person) -> No
     assert (await bob.get("/v1/todos/summary")).json()["open"] == 0
 
 
-async def test_what_the_service_decides_cannot_be_sent(ada: Person) -> None:
+async def test_read_only_fields_cannot_be_set(ada: Person) -> None:
     todo = await ada.todo()
     made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
     for field in ("id", "_id", "owner", "version", "created_at", "updated_at", "completed_at", "words", "__class__"):
@@ -164,7 +164,7 @@ async def test_what_the_service_decides_cannot_be_sent(ada: Person) -> None:
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 
 
-async def test_an_account_cannot_be_made_more_than_it_is(ada: Person) -> None:
+async def test_account_cannot_gain_privileges(ada: Person) -> None:
     body = {"username": "mallory", "email": "mallory@example.com", "password": "correct horse battery"}
 
     for field in ("id", "password_hash", "username_key", "email_key", "version", "is_admin", "scope"):

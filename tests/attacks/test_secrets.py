@@ -1,4 +1,4 @@
-"""What is secret is in no log, no metric, no error, no answer and no text of an object; and time tells nothing."""
+"""Secrets appear in no log, metric, response or repr, and response times reveal nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METRICS_TOKEN = "the-metrics-token-of-the-tests"
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_secrets_are_nowhere_but_where_they_are_given(tmp_path: Path, form: str) -> None:
+def test_secrets_do_not_leak_into_responses_logs_or_metrics(tmp_path: Path, form: str) -> None:
     user = UserCreateFactory.build()
     variables = {
         "SECRET_KEY": SECRET_KEY,
@@ -80,7 +80,7 @@ def test_secrets_are_nowhere_but_where_they_are_given(tmp_path: Path, form: str)
     assert user.email not in seen[-1]
 
 
-def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
+def test_repr_contains_no_secrets(tmp_path: Path) -> None:
     settings = load_settings(
         {
             "DATA_DIR": str(tmp_path),
@@ -98,7 +98,7 @@ def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
         store,
         access,
         refresh,
-        refresh.first(ObjectId())._replace(text="the-refresh-token"),
+        refresh.issue(ObjectId())._replace(text="the-refresh-token"),
         Sessions(store, access, refresh, 30),
         Passwords(),
         tokens,
@@ -134,17 +134,17 @@ def test_the_text_of_an_object_tells_no_secret(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("password_cost", [PRODUCTION_COST], ids=["real"])
-async def test_time_does_not_tell_whether_a_name_is_known(ada: Person) -> None:
-    """The one test that measures time: the medians of tries that take turns, with a generous bound."""
+async def test_timing_does_not_reveal_whether_a_name_exists(ada: Person) -> None:
+    """Compares the medians of alternating attempts, with a generous bound."""
     known: list[float] = []
     unknown: list[float] = []
     for number in range(TRIES):
         for name, times in ((ada.username, known), (f"nobody-{number}", unknown)):
             started = time.perf_counter()
-            answer = await ada.grant(grant_type="password", username=name, password="a wrong password")
+            response = await ada.grant(grant_type="password", username=name, password="a wrong password")
             times.append(time.perf_counter() - started)
-            assert answer.status_code == 400
-            assert answer.json()["detail"] == "the name or the password is wrong"
+            assert response.status_code == 400
+            assert response.json()["detail"] == "the name or the password is wrong"
 
     ratio = statistics.median(known) / statistics.median(unknown)
     print(f"known over unknown: {ratio:.2f}")  # noqa: T201  # a figure
@@ -152,14 +152,15 @@ async def test_time_does_not_tell_whether_a_name_is_known(ada: Person) -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_else_tells_whether_a_name_is_known(ada: Person) -> None:
+async def test_response_does_not_reveal_whether_a_name_exists(ada: Person) -> None:
     known = await ada.grant(grant_type="password", username=ada.username, password="a wrong password")
     by_email = await ada.grant(grant_type="password", username=ada.email, password="a wrong password")
     unknown = await ada.grant(grant_type="password", username="nobody", password="a wrong password")
 
-    told = [{**answer.json(), "request_id": ""} for answer in (known, by_email, unknown)]
-    assert told[0] == told[1] == told[2]
+    bodies = [{**response.json(), "request_id": ""} for response in (known, by_email, unknown)]
+    assert bodies[0] == bodies[1] == bodies[2]
     shapes = [
-        {name: "" if "id" in name else value for name, value in answer.headers.items()} for answer in (known, unknown)
+        {name: "" if "id" in name else value for name, value in response.headers.items()}
+        for response in (known, unknown)
     ]
     assert shapes[0] == shapes[1]

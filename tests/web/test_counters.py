@@ -1,4 +1,4 @@
-"""Where requests are counted: bounded memory, bounded calls."""
+"""Counters of the rate limits: memory and calls are bounded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from pymongo import MongoClient
 
 from todo_service.bounds.requests import SHARED_COUNTER_CALLS
-from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindows
+from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindowStorage
 
 ITEM = limits.parse("5/month")
 
 
-def test_filling_the_table_resets_no_window_that_is_used_up() -> None:
-    windows = SlidingWindows(most=100)
+def test_filling_the_table_does_not_reset_an_exhausted_window() -> None:
+    windows = SlidingWindowStorage(capacity=100)
     limiter = SlidingWindowCounterRateLimiter(windows)
     for _ in range(5):
         assert limiter.hit(ITEM, "api", "attacker")
@@ -29,14 +29,14 @@ def test_filling_the_table_resets_no_window_that_is_used_up() -> None:
     assert not limiter.hit(ITEM, "api", "attacker")
 
 
-def test_expired_windows_make_room() -> None:
-    windows = SlidingWindows(most=100)
+def test_expired_windows_are_evicted() -> None:
+    windows = SlidingWindowStorage(capacity=100)
     limiter = SlidingWindowCounterRateLimiter(windows)
     short = limits.parse("5/second")
     for number in range(50):
         limiter.hit(short, "api", f"short {number}")
     deadline = time.monotonic() + 10
-    # a window still counts in the one that follows
+    # a window still counts during the next one
     while windows.get_sliding_window(short.key_for("api", "short 0"), 1)[0] or time.monotonic() < deadline - 7:
         assert time.monotonic() < deadline
 
@@ -47,34 +47,34 @@ def test_expired_windows_make_room() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_given_back_may_be_taken_again() -> None:
+async def test_refunded_request_can_be_taken_again() -> None:
     counter = LocalCounter()
     for _ in range(20):
         taken = await counter.take(ITEM, "auth", "somebody", exact=True)
         assert taken.allowed
-        await counter.give_back(ITEM, "auth", "somebody", taken)
+        await counter.refund(ITEM, "auth", "somebody", taken)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("exact", [True, False])
-async def test_on_mongodb_too(mongodb_url: str, exact: bool) -> None:
+async def test_refunded_request_can_be_taken_again_on_mongodb(mongodb_url: str, exact: bool) -> None:
     counter = SharedCounter(mongodb_url)
     for _ in range(20):
         taken = await counter.take(ITEM, "auth", "somebody", exact=exact)
         assert taken.allowed
-        await counter.give_back(ITEM, "auth", "somebody", taken)
+        await counter.refund(ITEM, "auth", "somebody", taken)
     counter.close()
 
 
 @pytest.mark.anyio
-async def test_a_flood_of_addresses_is_no_flood_of_calls_to_mongodb(mongodb_url: str) -> None:
+async def test_flood_of_addresses_makes_a_bounded_number_of_calls_to_mongodb(mongodb_url: str) -> None:
     counter = SharedCounter(mongodb_url)
     started = time.monotonic()
     for first in range(0, 5000, 100):
-        answers = await asyncio.gather(
+        decisions = await asyncio.gather(
             *(counter.take(ITEM, "api", f"address {number}", exact=False) for number in range(first, first + 100))
         )
-        assert all(answer.allowed for answer in answers)
+        assert all(decision.allowed for decision in decisions)
     seconds = int(time.monotonic() - started) + 2
     counter.close()
 

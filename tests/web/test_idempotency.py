@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request that is sent again has one effect."""
+"""`Idempotency-Key`: a request and its retries have one effect."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from odmantic import ObjectId
 from tests.people import Person, assert_problem
 from todo_service.accounts.dto import UserCreate
 from todo_service.app import create_app
-from todo_service.idempotency.middleware import IdempotentRequest
+from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 
 pytestmark = pytest.mark.anyio
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
-NEVER_ANSWERED: dict[str, Any] = {"status": None, "headers": [], "body": b""}
+UNFINISHED: dict[str, Any] = {"status": None, "headers": [], "body": b""}
 REGISTRATION = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
 
 
-async def crash_before_the_answer(app: Litestar, **changes: Any) -> None:
-    """Leave the store as a crash between the effect and the record of its answer leaves it."""
+async def crash_before_the_response(app: Litestar, **changes: Any) -> None:
+    """Put the store into its state after a crash between the effect and storing the response."""
     store: DocumentStore = app.state.store
     for record in [found async for found in store.scan(IdempotentRequest)]:
         await store.update(
             IdempotentRequest,
             IdempotentRequest.id == record.id,
-            changes=NEVER_ANSWERED | {"holder": ObjectId(), "renewed_at": now() - timedelta(minutes=2)} | changes,
+            changes=UNFINISHED | {"holder": ObjectId(), "renewed_at": now() - timedelta(minutes=2)} | changes,
         )
 
 
@@ -47,7 +47,7 @@ CREATING = [
 
 
 @pytest.mark.parametrize(("path", "body"), CREATING)
-async def test_a_repeat_gets_the_first_answer(ada: Person, path: str, body: dict[str, Any]) -> None:
+async def test_retry_returns_the_first_response(ada: Person, path: str, body: dict[str, Any]) -> None:
     first = await ada.post(path, json=body, headers=KEY)
     again = await ada.post(path, json=body, headers=KEY)
     other = await ada.post(path, json=body, headers={"Idempotency-Key": "another"})
@@ -63,11 +63,11 @@ async def test_a_repeat_gets_the_first_answer(ada: Person, path: str, body: dict
 
 
 @pytest.mark.parametrize(("path", "body"), CREATING)
-async def test_a_crash_before_the_answer_leads_to_no_second_effect(
+async def test_retry_after_a_crash_has_no_second_effect(
     ada: Person, app: Litestar, path: str, body: dict[str, Any]
 ) -> None:
     first = await ada.post(path, json=body, headers=KEY)
-    await crash_before_the_answer(app)
+    await crash_before_the_response(app)
 
     again = await ada.post(path, json=body, headers=KEY)
 
@@ -77,16 +77,16 @@ async def test_a_crash_before_the_answer_leads_to_no_second_effect(
     assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
 
 
-async def test_a_recurring_todo_moves_on_once(ada: Person, app: Litestar) -> None:
+async def test_retry_advances_a_recurring_todo_once(ada: Person, app: Litestar) -> None:
     todo = await ada.todo(due_at="2027-01-01T09:00:00Z", recurrence="FREQ=DAILY")
     path = f"/v1/todos/{todo['id']}/complete"
     operations = {"operations": [{"op": "complete", "id": todo["id"]}]}
 
     first = await ada.post(path, headers=KEY)
-    await crash_before_the_answer(app)
+    await crash_before_the_response(app)
     again = await ada.post(path, headers=KEY)
     in_batch = await ada.post("/v1/todos/batch", json=operations, headers={"Idempotency-Key": "batch"})
-    await crash_before_the_answer(app)
+    await crash_before_the_response(app)
     batch_again = await ada.post("/v1/todos/batch", json=operations, headers={"Idempotency-Key": "batch"})
 
     assert first.json()["due_at"] == again.json()["due_at"] == "2027-01-02T09:00:00.000Z"
@@ -94,66 +94,68 @@ async def test_a_recurring_todo_moves_on_once(ada: Person, app: Litestar) -> Non
     assert in_batch.json()["results"][0]["todo"]["due_at"] == "2027-01-03T09:00:00.000Z"
 
 
-async def test_a_deletion_in_a_batch_is_answered_alike(ada: Person, app: Litestar) -> None:
+async def test_retry_of_a_deletion_in_a_batch_returns_the_same_result(ada: Person, app: Litestar) -> None:
     todo = await ada.todo()
     operations = {"operations": [{"op": "delete", "id": todo["id"]}]}
 
     await ada.post("/v1/todos/batch", json=operations, headers=KEY)
-    await crash_before_the_answer(app)
+    await crash_before_the_response(app)
     again = await ada.post("/v1/todos/batch", json=operations, headers=KEY)
 
     assert again.json()["results"] == [{"status": 204}]
 
 
-async def sixteen(person: Person, path: str, body: dict[str, Any] | None) -> list[httpx.Response]:
-    """Send a request sixteen times at once, and return the answers of those that were let in."""
+async def send_sixteen_times(person: Person, path: str, body: dict[str, Any] | None) -> list[httpx.Response]:
+    """Send a request sixteen times concurrently, and return the responses that are not 409."""
     request = {} if body is None else {"json": body}
-    answers = await asyncio.gather(*(person.post(path, headers=KEY, **request) for _ in range(16)))
-    for answer in answers:
-        if answer.status_code not in (200, 201):
-            assert_problem(answer, 409)
-            assert answer.headers["retry-after"] == "1"
-    let_in = [answer for answer in answers if answer.status_code != 409]
-    assert len({answer.content for answer in let_in}) == 1
-    return let_in
+    responses = await asyncio.gather(*(person.post(path, headers=KEY, **request) for _ in range(16)))
+    for response in responses:
+        if response.status_code not in (200, 201):
+            assert_problem(response, 409)
+            assert response.headers["retry-after"] == "1"
+    admitted = [response for response in responses if response.status_code != 409]
+    assert len({response.content for response in admitted}) == 1
+    return admitted
 
 
 @pytest.mark.parametrize(("path", "body"), CREATING)
-async def test_of_sixteen_twins_one_has_an_effect(ada: Person, path: str, body: dict[str, Any]) -> None:
-    let_in = await sixteen(ada, path, body)
+async def test_only_one_of_sixteen_concurrent_attempts_has_an_effect(
+    ada: Person, path: str, body: dict[str, Any]
+) -> None:
+    admitted = await send_sixteen_times(ada, path, body)
 
-    assert let_in[0].status_code == (200 if path.endswith("batch") else 201)
+    assert admitted[0].status_code == (200 if path.endswith("batch") else 201)
     assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
     assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
     assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
 
 
-async def test_of_sixteen_twins_that_complete_one_moves_a_recurring_todo_on(ada: Person) -> None:
+async def test_only_one_of_sixteen_concurrent_completions_advances_a_recurring_todo(ada: Person) -> None:
     todo = await ada.todo(due_at="2027-01-01T09:00:00Z", recurrence="FREQ=DAILY")
 
-    [moved, *_] = await sixteen(ada, f"/v1/todos/{todo['id']}/complete", None)
+    [moved, *_] = await send_sixteen_times(ada, f"/v1/todos/{todo['id']}/complete", None)
 
     assert moved.json()["due_at"] == "2027-01-02T09:00:00.000Z"
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == moved.json()
 
 
-async def test_of_sixteen_twins_that_register_one_makes_an_account(client: httpx.AsyncClient) -> None:
+async def test_only_one_of_sixteen_concurrent_registrations_creates_an_account(client: httpx.AsyncClient) -> None:
     body = REGISTRATION
 
-    answers = await asyncio.gather(*(client.post("/v1/users", json=body, headers=KEY) for _ in range(16)))
+    responses = await asyncio.gather(*(client.post("/v1/users", json=body, headers=KEY) for _ in range(16)))
 
-    assert {answer.status_code for answer in answers} <= {201, 409}
-    assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
+    assert {response.status_code for response in responses} <= {201, 409}
+    assert len({response.content for response in responses if response.status_code == 201}) == 1
 
 
-async def test_a_request_that_is_under_way_is_not_carried_out_again(ada: Person, app: Litestar) -> None:
+async def test_request_in_progress_is_not_executed_again(ada: Person, app: Litestar) -> None:
     await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
-    await crash_before_the_answer(app, renewed_at=now())
+    await crash_before_the_response(app, renewed_at=now())
 
     assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 409)
 
 
-async def test_a_key_is_for_one_request(ada: Person, bob: Person) -> None:
+async def test_key_belongs_to_one_request(ada: Person, bob: Person) -> None:
     await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
 
     for path, body in (("/v1/todos", {"title": "y"}), ("/v1/lists", {"name": "x"})):
@@ -163,7 +165,7 @@ async def test_a_key_is_for_one_request(ada: Person, bob: Person) -> None:
     assert await bob.titles() == ["z"]
 
 
-async def test_a_key_is_forgotten_after_a_day(ada: Person, app: Litestar) -> None:
+async def test_key_expires_after_a_day(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     first = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
     [record] = [found async for found in store.scan(IdempotentRequest)]
@@ -175,21 +177,21 @@ async def test_a_key_is_forgotten_after_a_day(ada: Person, app: Litestar) -> Non
     assert second.json()["id"] != first.json()["id"]
 
 
-async def test_a_refusal_is_not_stored(ada: Person, app: Litestar) -> None:
+async def test_rejection_is_not_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    refused = [await ada.post("/v1/todos", json={"title": title}, headers=KEY) for title in (" ", "", " ")]
+    rejected = [await ada.post("/v1/todos", json={"title": title}, headers=KEY) for title in (" ", "", " ")]
     malformed = await ada.post("/v1/todos", content=b"{", headers=KEY | {"Content-Type": "application/json"})
     assert [found async for found in store.scan(IdempotentRequest)] == []
-    made = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    created = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
 
-    assert [answer.status_code for answer in (*refused, malformed, made)] == [422, 422, 422, 400, 201]
-    assert all("idempotency-replayed" not in answer.headers for answer in refused)
+    assert [response.status_code for response in (*rejected, malformed, created)] == [422, 422, 422, 400, 201]
+    assert all("idempotency-replayed" not in response.headers for response in rejected)
 
 
-async def test_a_refusal_after_a_crash_leaves_the_key_to_the_request(ada: Person, app: Litestar) -> None:
-    made = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
-    await crash_before_the_answer(app)
-    await ada.delete(f"/v1/todos/{made.json()['id']}")
+async def test_rejection_after_a_crash_does_not_release_the_key(ada: Person, app: Litestar) -> None:
+    created = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
+    await crash_before_the_response(app)
+    await ada.delete(f"/v1/todos/{created.json()['id']}")
 
     assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 410)
     assert_problem(await ada.post("/v1/todos", json={"title": "x"}, headers=KEY), 410)
@@ -197,7 +199,7 @@ async def test_a_refusal_after_a_crash_leaves_the_key_to_the_request(ada: Person
     assert await ada.titles() == []
 
 
-async def test_neither_the_order_of_keys_nor_spaces_make_another_request(ada: Person) -> None:
+async def test_whitespace_and_member_order_do_not_change_the_fingerprint(ada: Person) -> None:
     headers = KEY | {"Content-Type": "application/json"}
     first = await ada.post("/v1/todos", content=b'{"title":"\\u00e9","tags":["a","b"]}', headers=headers)
     again = await ada.post("/v1/todos", content='{ "tags": ["a", "b"],\n"title": "é" }'.encode(), headers=headers)
@@ -208,7 +210,7 @@ async def test_neither_the_order_of_keys_nor_spaces_make_another_request(ada: Pe
     assert await ada.titles() == ["é"]
 
 
-async def test_another_if_match_makes_another_request(ada: Person) -> None:
+async def test_if_match_changes_the_fingerprint(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}/complete"
     first = await ada.post(path, headers=KEY | {"If-Match": '"1"'})
 
@@ -217,35 +219,35 @@ async def test_another_if_match_makes_another_request(ada: Person) -> None:
     assert (await ada.post(path, headers=KEY | {"If-Match": '"1"'})).content == first.content
 
 
-@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
-async def test_a_repeat_finds_that_the_api_key_was_deleted(ada: Person, app: Litestar, crashed: bool) -> None:
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+async def test_retry_is_gone_after_the_api_key_was_deleted(ada: Person, app: Litestar, crashed: bool) -> None:
     body = {"name": "script", "scope": "write"}
-    made = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
+    created = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
     if crashed:
-        await crash_before_the_answer(app)
-    assert (await ada.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
+        await crash_before_the_response(app)
+    assert (await ada.delete(f"/v1/api-keys/{created['id']}")).status_code == 204
 
     for _ in range(2):
         again = await ada.post("/v1/api-keys", json=body, headers=KEY)
         assert_problem(again, 410)
         assert "secret" not in again.text
 
-    ada.access_token, session = made["secret"], ada.access_token
+    ada.access_token, session = created["secret"], ada.access_token
     assert_problem(await ada.get("/v1/todos"), 401)
     ada.access_token = session
     assert (await ada.get("/v1/api-keys")).json()["items"] == []
 
 
-@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
 @pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
-async def test_a_repeat_finds_that_the_document_was_deleted(
+async def test_retry_is_gone_after_the_document_was_deleted(
     ada: Person, app: Litestar, path: str, crashed: bool
 ) -> None:
     body = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
-    made = (await ada.post(path, json=body, headers=KEY)).json()
+    created = (await ada.post(path, json=body, headers=KEY)).json()
     if crashed:
-        await crash_before_the_answer(app)
-    assert (await ada.delete(f"{path}/{made['id']}")).status_code == 204
+        await crash_before_the_response(app)
+    assert (await ada.delete(f"{path}/{created['id']}")).status_code == 204
 
     for _ in range(2):
         assert_problem(await ada.post(path, json=body, headers=KEY), 410)
@@ -253,7 +255,7 @@ async def test_a_repeat_finds_that_the_document_was_deleted(
     assert (await ada.get(path)).json()["items"] == []
 
 
-async def test_a_repeat_of_a_batch_tells_which_todos_were_deleted(ada: Person) -> None:
+async def test_retry_of_a_batch_reports_the_deleted_todos(ada: Person) -> None:
     kept = await ada.todo(title="kept")
     operations: list[dict[str, Any]] = [{"op": "create", "todo": {"title": str(number)}} for number in range(3)]
     body = {"operations": [*operations, {"op": "complete", "id": kept["id"]}]}
@@ -267,15 +269,15 @@ async def test_a_repeat_of_a_batch_tells_which_todos_were_deleted(ada: Person) -
     assert [again[0], *again[2:]] == [first[0], *first[2:]]
 
 
-@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
-async def test_a_repeat_finds_that_the_account_was_deleted(
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+async def test_retry_is_gone_after_the_account_was_deleted(
     client: httpx.AsyncClient, app: Litestar, crashed: bool
 ) -> None:
     eve = await Person.register(client)
     body = {"username": "mallory", "email": "mallory@example.com", "password": eve.password}
     assert (await client.post("/v1/users", json=body, headers=KEY)).status_code == 201
     if crashed:
-        await crash_before_the_answer(app)
+        await crash_before_the_response(app)
     mallory = Person(client, UserCreate(**body))
     await mallory.sign_in()
     assert (await mallory.ask("DELETE", "/v1/users/me", json={"password": eve.password})).status_code == 204
@@ -284,19 +286,17 @@ async def test_a_repeat_finds_that_the_account_was_deleted(
         assert_problem(await client.post("/v1/users", json=body, headers=KEY), 410)
 
 
-async def test_strangers_do_not_share_keys(client: httpx.AsyncClient) -> None:
+async def test_anonymous_clients_do_not_share_keys(client: httpx.AsyncClient) -> None:
     other = {"username": "mallory", "email": "mallory@example.com", "password": "correct horse battery"}
     first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
     second = await client.post("/v1/users", json=other, headers=KEY)
     again = [await client.post("/v1/users", json=body, headers=KEY) for body in (REGISTRATION, other)]
 
     assert (first.status_code, second.status_code) == (201, 201)
-    assert [answer.json() for answer in again] == [first.json(), second.json()]
+    assert [response.json() for response in again] == [first.json(), second.json()]
 
 
-async def test_nothing_that_is_stored_of_a_registration_can_be_checked_against_a_password(
-    client: httpx.AsyncClient, app: Litestar
-) -> None:
+async def test_record_of_a_registration_does_not_reveal_the_password(client: httpx.AsyncClient, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await client.post("/v1/users", json=REGISTRATION, headers=KEY)
 
@@ -307,19 +307,19 @@ async def test_nothing_that_is_stored_of_a_registration_can_be_checked_against_a
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"two words", b"\xc3\xbc"])
-async def test_a_key_that_cannot_be_one_is_refused(ada: Person, key: bytes) -> None:
+async def test_malformed_key_is_rejected(ada: Person, key: bytes) -> None:
     headers = {b"Authorization": f"Bearer {ada.access_token}".encode(), b"Idempotency-Key": key}
-    answer = await ada.client.post("/v1/todos", json={"title": "x"}, headers=headers)
+    response = await ada.client.post("/v1/todos", json={"title": "x"}, headers=headers)
 
-    assert_problem(answer, 422, "Idempotency-Key")
+    assert_problem(response, 422, "Idempotency-Key")
     assert await ada.titles() == []
 
 
-async def test_a_registration_is_repeated_by_whoever_made_it(client: httpx.AsyncClient, app: Litestar) -> None:
+async def test_registration_can_be_retried(client: httpx.AsyncClient, app: Litestar) -> None:
     body = REGISTRATION
     first = await client.post("/v1/users", json=body, headers=KEY)
     again = await client.post("/v1/users", json=body, headers=KEY)
-    await crash_before_the_answer(app)
+    await crash_before_the_response(app)
     after_a_crash = await client.post("/v1/users", json=body, headers=KEY)
 
     assert first.status_code == again.status_code == after_a_crash.status_code == 201
@@ -327,18 +327,18 @@ async def test_a_registration_is_repeated_by_whoever_made_it(client: httpx.Async
     assert_problem(await client.post("/v1/users", json=body), 409)
 
 
-async def test_neither_a_key_s_secret_nor_a_password_is_remembered(ada: Person, app: Litestar) -> None:
+async def test_neither_api_key_secrets_nor_passwords_are_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    made = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
+    created = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
 
     [record] = [found async for found in store.scan(IdempotentRequest)]
 
     assert record.body == b""
-    assert made.json()["secret"][13:] not in repr(record)
+    assert created.json()["secret"][13:] not in repr(record)
     assert record.owner == ObjectId((await ada.get("/v1/users/me")).json()["id"])
 
 
-async def test_a_deleted_account_s_requests_are_forgotten(ada: Person, app: Litestar) -> None:
+async def test_records_of_a_deleted_account_are_deleted(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
 
@@ -347,28 +347,28 @@ async def test_a_deleted_account_s_requests_are_forgotten(ada: Person, app: Lite
     assert [found async for found in store.scan(IdempotentRequest)] == []
 
 
-def rotated(app: Litestar, settings: Settings) -> Litestar:
-    """Return the service on the same store after SECRET_KEY was changed."""
+def create_app_with_rotated_key(app: Litestar, settings: Settings) -> Litestar:
+    """Return an application with the same store and a new SECRET_KEY."""
     replaced = msgspec.structs.replace(
         settings, secret_key=b"another secret key of the tests, long", previous_secret_keys=(settings.secret_key,)
     )
     return create_app(replaced, app.state.store)
 
 
-def connected(app: Litestar) -> httpx.AsyncClient:
+def connect(app: Litestar) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
     return httpx.AsyncClient(transport=transport, base_url="http://testserver")
 
 
-@pytest.mark.parametrize("crashed", [False, True], ids=["answered", "crashed"])
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
 @pytest.mark.parametrize(("path", "body"), CREATING)
-async def test_a_repeat_after_a_change_of_secret_key_has_no_second_effect(
+async def test_retry_after_a_secret_key_rotation_has_no_second_effect(
     ada: Person, app: Litestar, settings: Settings, path: str, body: dict[str, Any], crashed: bool
 ) -> None:
     first = await ada.post(path, json=body, headers=KEY)
     if crashed:
-        await crash_before_the_answer(app)
-    async with connected(rotated(app, settings)) as ada.client:
+        await crash_before_the_response(app)
+    async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
         again = await ada.post(path, json=body, headers=KEY)
 
         assert (again.status_code, again.json()) == (first.status_code, first.json())
@@ -377,38 +377,38 @@ async def test_a_repeat_after_a_change_of_secret_key_has_no_second_effect(
         assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
 
 
-async def test_a_registration_is_repeated_after_a_change_of_secret_key(
+async def test_registration_can_be_retried_after_a_secret_key_rotation(
     client: httpx.AsyncClient, app: Litestar, settings: Settings
 ) -> None:
     first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
-    async with connected(rotated(app, settings)) as later:
+    async with connect(create_app_with_rotated_key(app, settings)) as later:
         again = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
-        await crash_before_the_answer(app)
+        await crash_before_the_response(app)
         after_a_crash = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
 
     assert (again.status_code, after_a_crash.status_code) == (201, 201)
     assert first.json() == again.json() == after_a_crash.json()
 
 
-async def test_a_replica_that_does_not_know_the_key_of_a_secret_makes_no_other_one(
+async def test_replica_without_the_secret_key_does_not_create_another_secret(
     ada: Person, app: Litestar, settings: Settings
 ) -> None:
     body = {"name": "script", "scope": "read"}
     here = ada.client
-    async with connected(rotated(app, settings)) as ada.client:
-        made = await ada.post("/v1/api-keys", json=body, headers=KEY)
+    async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
+        created = await ada.post("/v1/api-keys", json=body, headers=KEY)
     ada.client = here
 
     assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
-    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [made.json()["id"]]
+    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [created.json()["id"]]
 
 
-async def test_what_had_nothing_to_do_in_a_batch_does_nothing_in_a_repeat(ada: Person, app: Litestar) -> None:
+async def test_operation_without_effect_in_a_batch_has_none_in_a_retry(ada: Person, app: Litestar) -> None:
     todo = await ada.todo()
     body = {"operations": [{"op": "reopen", "id": todo["id"]}, {"op": "complete", "id": todo["id"]}]}
 
     await ada.post("/v1/todos/batch", json=body, headers=KEY)
-    await crash_before_the_answer(app)
+    await crash_before_the_response(app)
     await ada.post("/v1/todos/batch", json=body, headers=KEY)
 
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json()["completed"] is True

@@ -1,4 +1,4 @@
-"""Leases on requests with an `Idempotency-Key`: held for as long as the request runs, by one attempt."""
+"""Leases on requests with an `Idempotency-Key`: one attempt holds the lease for as long as the request runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from litestar import Litestar, post
 from litestar.middleware import DefineMiddleware
 from odmantic import ObjectId
 
-from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.leases import LeaseLostError, hold_lease
-from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
+from todo_service.idempotency.middleware import IdempotencyMiddleware
+from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
@@ -28,7 +29,7 @@ PATIENCE = 20
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
 
 
-async def test_a_lease_that_is_renewed_lasts() -> None:
+async def test_renewed_lease_is_kept() -> None:
     renewals = asyncio.Semaphore(0)
 
     async def renew() -> bool:
@@ -40,7 +41,7 @@ async def test_a_lease_that_is_renewed_lasts() -> None:
             await renewals.acquire()
 
 
-async def test_a_lease_that_cannot_be_renewed_ends_the_work() -> None:
+async def test_block_is_cancelled_when_renewals_fail() -> None:
     async def renew() -> bool:
         raise ConnectionError
 
@@ -49,7 +50,7 @@ async def test_a_lease_that_cannot_be_renewed_ends_the_work() -> None:
             await asyncio.Event().wait()
 
 
-async def test_a_lease_that_was_taken_ends_the_work_at_once() -> None:
+async def test_block_is_cancelled_immediately_when_the_lease_is_taken_over() -> None:
     async def renew() -> bool:
         return False
 
@@ -58,7 +59,7 @@ async def test_a_lease_that_was_taken_ends_the_work_at_once() -> None:
             await asyncio.Event().wait()
 
 
-async def test_a_timeout_of_the_work_itself_is_no_lost_lease() -> None:
+async def test_timeout_raised_by_the_block_is_not_a_lost_lease() -> None:
     async def renew() -> bool:
         return True
 
@@ -68,25 +69,25 @@ async def test_a_timeout_of_the_work_itself_is_no_lost_lease() -> None:
 
 
 class SlowService:
-    """A service with one operation that takes until it is let go, on a real store.
+    """A service with a real store and one operation, which runs until it is released.
 
     Attributes:
-        runs: How often the operation was begun.
-        cancelled: How often it was cancelled.
+        runs: How often the operation was started.
+        cancelled: How often the operation was cancelled.
     """
 
     def __init__(self, store: DocumentStore) -> None:
         self.store = store
-        self.began = asyncio.Semaphore(0)
-        self.let_go = asyncio.Event()
+        self.started = asyncio.Semaphore(0)
+        self.released = asyncio.Event()
         self.runs = self.cancelled = 0
 
         @post("/slow", opt={IDEMPOTENT: True})
         async def work() -> str:
             self.runs += 1
-            self.began.release()
+            self.started.release()
             try:
-                await self.let_go.wait()
+                await self.released.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
@@ -94,7 +95,9 @@ class SlowService:
 
         app = Litestar(
             [work],
-            middleware=[DefineMiddleware(Idempotency, store=store, keys=[b"k" * 32], answers=AnswerBudget())],
+            middleware=[
+                DefineMiddleware(IdempotencyMiddleware, store=store, keys=[b"k" * 32], budget=ResponseBudget())
+            ],
             request_class=ApiRequest,
             exception_handlers=exception_handlers(),
         )
@@ -124,36 +127,36 @@ async def slow(tmp_path: Path, store_url: str) -> AsyncIterator[SlowService]:
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forward"])
-async def test_a_request_that_runs_is_not_carried_out_again_by_another_clock(slow: SlowService, hours: int) -> None:
+async def test_running_request_is_not_executed_again_when_clocks_differ(slow: SlowService, hours: int) -> None:
     first = slow.start()
-    await slow.began.acquire()
-    # what a process sees whose clock was set
+    await slow.started.acquire()
+    # as seen by a process with another clock
     await slow.change(renewed_at=now() + timedelta(hours=hours))
 
     assert (await slow.client.post("/slow", headers=KEY)).status_code == 409
-    slow.let_go.set()
-    answer, again = await first, await slow.client.post("/slow", headers=KEY)
+    slow.released.set()
+    response, again = await first, await slow.client.post("/slow", headers=KEY)
 
-    assert (answer.status_code, again.status_code, slow.runs) == (201, 201, 1)
+    assert (response.status_code, again.status_code, slow.runs) == (201, 201, 1)
     assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_a_request_that_runs_renews_its_lease(slow: SlowService) -> None:
+async def test_running_request_renews_its_lease(slow: SlowService) -> None:
     first = slow.start()
-    await slow.began.acquire()
+    await slow.started.acquire()
     began = (await slow.record()).renewed_at
 
-    while (await slow.record()).renewed_at == began:  # noqa: ASYNC110  # the store tells nobody of a change
+    while (await slow.record()).renewed_at == began:  # noqa: ASYNC110  # the store has no notifications
         await asyncio.sleep(0.05)
 
-    slow.let_go.set()
+    slow.released.set()
     assert (await first).status_code == 201
 
 
-async def test_a_request_that_has_lost_its_lease_is_stopped(slow: SlowService) -> None:
+async def test_request_that_loses_its_lease_is_cancelled(slow: SlowService) -> None:
     first = slow.start()
-    await slow.began.acquire()
-    # another process took it, after this one was suspended for a while
+    await slow.started.acquire()
+    # another process took the lease over while this one was suspended
     holder = ObjectId()
     await slow.change(holder=holder, renewed_at=now())
 
@@ -162,15 +165,15 @@ async def test_a_request_that_has_lost_its_lease_is_stopped(slow: SlowService) -
     assert (await slow.record()).holder == holder
 
 
-async def test_a_request_whose_client_has_gone_frees_its_key_when_its_lease_has_ended(slow: SlowService) -> None:
+async def test_disconnected_request_releases_its_key_when_its_lease_expires(slow: SlowService) -> None:
     first = slow.start()
-    await slow.began.acquire()
+    await slow.started.acquire()
     first.cancel()
     await asyncio.wait([first])
 
     assert (await slow.client.post("/slow", headers=KEY)).status_code == 409
     await slow.change(renewed_at=now() - timedelta(seconds=9))
-    slow.let_go.set()
+    slow.released.set()
     again = await slow.client.post("/slow", headers=KEY)
 
     assert (again.status_code, slow.runs, slow.cancelled) == (201, 2, 1)

@@ -30,14 +30,14 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
         {
             "DATA_DIR": str(tmp_path),
             "STORE_URL": store_url,
-            # windows so long that hardly any test meets the end of one
+            # windows so long that they rarely end during a test
             "RATE_LIMIT_API": "20/month",
             "RATE_LIMIT_AUTH": "4/month",
         }
     )
 
 
-async def test_a_limited_route_says_where_one_stands(ada: Person) -> None:
+async def test_response_headers_describe_the_limit(ada: Person) -> None:
     first = await ada.get("/v1/todos")
     second = await ada.get("/v1/todos")
 
@@ -46,27 +46,27 @@ async def test_a_limited_route_says_where_one_stands(ada: Person) -> None:
     assert second.headers["ratelimit"].startswith('"api";r=18;t=')
 
 
-async def test_an_account_over_its_limit_waits_and_others_do_not(ada: Person, bob: Person) -> None:
-    answers = [await ada.get("/v1/todos") for _ in range(21)]
+async def test_exceeding_the_limit_affects_only_one_account(ada: Person, bob: Person) -> None:
+    responses = [await ada.get("/v1/todos") for _ in range(21)]
 
-    assert [answer.status_code for answer in answers] == [200] * 20 + [429]
-    assert_problem(answers[-1], 429)
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 2_592_000
-    assert answers[-1].headers["ratelimit"].startswith('"api";r=0;t=')
+    assert [response.status_code for response in responses] == [200] * 20 + [429]
+    assert_problem(responses[-1], 429)
+    assert 1 <= int(responses[-1].headers["retry-after"]) <= 2_592_000
+    assert responses[-1].headers["ratelimit"].startswith('"api";r=0;t=')
     assert (await bob.get("/v1/todos")).status_code == 200
     assert (await ada.get("/health/live")).status_code == 200
 
 
-async def test_bad_tokens_are_counted_by_address(client: httpx.AsyncClient) -> None:
-    answers = [await client.get("/v1/todos", headers={"Authorization": "Bearer x"}) for _ in range(21)]
+async def test_invalid_tokens_count_against_the_address(client: httpx.AsyncClient) -> None:
+    responses = [await client.get("/v1/todos", headers={"Authorization": "Bearer x"}) for _ in range(21)]
 
-    assert [answer.status_code for answer in answers] == [401] * 20 + [429]
+    assert [response.status_code for response in responses] == [401] * 20 + [429]
 
 
-async def test_guessing_passwords_is_limited_and_staying_signed_in_is_not(ada: Person) -> None:
+async def test_wrong_passwords_are_limited_but_refreshing_is_not(ada: Person) -> None:
     guesses = [await ada.grant(grant_type="password", username=ada.username, password="wrong") for _ in range(5)]
 
-    assert [answer.status_code for answer in guesses] == [400, 400, 400, 400, 429]
+    assert [response.status_code for response in guesses] == [400, 400, 400, 400, 429]
     assert guesses[3].headers["ratelimit"].startswith('"auth-address";r=16;t=')
     assert guesses[4].headers["ratelimit"].startswith('"auth";r=0;t=')
     assert guesses[4].headers["ratelimit-policy"] == '"auth";q=4;w=2592000'
@@ -76,22 +76,22 @@ async def test_guessing_passwords_is_limited_and_staying_signed_in_is_not(ada: P
     assert renewed.status_code == 200
 
 
-async def test_guesses_that_come_at_once_are_no_more_than_are_allowed(ada: Person) -> None:
+async def test_concurrent_guesses_do_not_exceed_the_limit(ada: Person) -> None:
     guesses = await asyncio.gather(
         *(ada.grant(grant_type="password", username=ada.username, password=f"wrong {n}") for n in range(12))
     )
 
-    assert sorted(answer.status_code for answer in guesses) == [400] * 4 + [429] * 8
+    assert sorted(response.status_code for response in guesses) == [400] * 4 + [429] * 8
 
 
-async def test_right_passwords_use_nothing_up(ada: Person) -> None:
+async def test_correct_passwords_are_refunded(ada: Person) -> None:
     for _ in range(6):
-        answer = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
-        assert answer.status_code == 200
-        assert answer.headers["ratelimit"].startswith('"auth-address";r=20;t=')
+        response = await ada.grant(grant_type="password", username=ada.username, password=ada.password)
+        assert response.status_code == 200
+        assert response.headers["ratelimit"].startswith('"auth-address";r=20;t=')
 
 
-async def test_an_ipv6_network_is_one_address(app: Litestar) -> None:
+async def test_ipv6_network_counts_as_one_address(app: Litestar) -> None:
     statuses = []
     for n in range(5):
         async with connection_from(app, f"2001:db8::{n:x}:1") as client:
@@ -101,7 +101,7 @@ async def test_an_ipv6_network_is_one_address(app: Litestar) -> None:
 
 
 @pytest.mark.parametrize("form", ["198.51.100.{}", "::ffff:198.51.100.{}"])
-async def test_each_ipv4_client_is_an_address_of_its_own_however_it_is_written(app: Litestar, form: str) -> None:
+async def test_each_ipv4_client_counts_separately_in_every_notation(app: Litestar, form: str) -> None:
     for n in range(2):
         for _ in range(20):
             async with connection_from(app, form.format(n)) as client:
@@ -128,35 +128,35 @@ async def test_each_ipv4_client_is_an_address_of_its_own_however_it_is_written(a
         ("POST", "/v1/auth/revoke"),
     ],
 )
-async def test_whatever_anyone_may_ask_is_limited_by_address(app: Litestar, method: str, path: str) -> None:
+async def test_public_routes_are_limited_by_address(app: Litestar, method: str, path: str) -> None:
     async with connection_from(app, "198.51.100.1") as client:
-        answers = [await client.request(method, path) for _ in range(21)]
+        responses = [await client.request(method, path) for _ in range(21)]
 
-    assert 429 not in {answer.status_code for answer in answers[:20]}
-    assert_problem(answers[20], 429)
-    assert int(answers[20].headers["retry-after"]) > 0
+    assert 429 not in {response.status_code for response in responses[:20]}
+    assert_problem(responses[20], 429)
+    assert int(responses[20].headers["retry-after"]) > 0
     async with connection_from(app, "198.51.100.2") as client:
-        assert (await client.request(method, path)).status_code == answers[0].status_code
+        assert (await client.request(method, path)).status_code == responses[0].status_code
 
 
-async def test_health_is_not_limited_since_load_balancers_go_by_it(client: httpx.AsyncClient) -> None:
+async def test_health_checks_are_not_limited(client: httpx.AsyncClient) -> None:
     for path in ("/health/live", "/health/ready"):
-        answers = [await client.get(path) for _ in range(30)]
+        responses = [await client.get(path) for _ in range(30)]
 
-        assert {answer.status_code for answer in answers} == {200}
+        assert {response.status_code for response in responses} == {200}
 
 
 async def test_wrong_passwords_of_a_signed_in_account_are_limited(ada: Person) -> None:
     body = {"current_password": "wrong", "new_password": "correct horse battery"}
-    answers = [await ada.post("/v1/users/me/password", json=body) for _ in range(5)]
+    responses = [await ada.post("/v1/users/me/password", json=body) for _ in range(5)]
 
-    assert [answer.status_code for answer in answers] == [403] * 4 + [429]
+    assert [response.status_code for response in responses] == [403] * 4 + [429]
 
 
-async def test_requests_that_come_at_once_are_no_more_than_are_allowed(ada: Person) -> None:
-    answers = await asyncio.gather(*(ada.get("/v1/todos") for _ in range(50)))
+async def test_concurrent_requests_do_not_exceed_the_limit(ada: Person) -> None:
+    responses = await asyncio.gather(*(ada.get("/v1/todos") for _ in range(50)))
 
-    assert sorted(answer.status_code for answer in answers) == [200] * 20 + [429] * 30
+    assert sorted(response.status_code for response in responses) == [200] * 20 + [429] * 30
 
 
 async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url: str) -> None:
@@ -187,16 +187,16 @@ async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url:
                 for n in range(18)
             )
         )
-        answers = []
-        # a few at a time: where one process is busy for longer than the shared counter may take, it counts by itself
+        responses = []
+        # a few at a time, because a busy process whose calls time out falls back to counting locally
         for _ in range(11):
-            answers += await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(30)))
+            responses += await asyncio.gather(*(replicas[n % 3].get("/v1/tags", headers=header) for n in range(30)))
 
-    assert sorted(answer.status_code for answer in guesses) == [400] * 6 + [429] * 12
-    assert sorted(answer.status_code for answer in answers) == [200] * 200 + [429] * 130
+    assert sorted(response.status_code for response in guesses) == [400] * 6 + [429] * 12
+    assert sorted(response.status_code for response in responses) == [200] * 200 + [429] * 130
 
 
-async def test_limits_hold_in_each_process_while_the_shared_counter_is_away(tmp_path: Path) -> None:
+async def test_limits_apply_in_each_process_while_the_shared_counter_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "mongod").mkdir()
     with running_mongod(tmp_path / "mongod") as (url, mongod):
         counter = SharedCounter(f"{url}/todo")
@@ -217,7 +217,7 @@ async def guess(client: httpx.AsyncClient, name: str, password: str = WRONG) -> 
 
 @asynccontextmanager
 async def connection_from(app: Litestar, address: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A connection to the application from an address."""
+    """Return a client of the application with an IP address."""
     transport = httpx.ASGITransport(app=app, client=(address, 50000))  # type: ignore[arg-type]  # as in tests.application
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as connection:
         yield connection

@@ -1,1 +1,1 @@
-"""Accounts, how they prove who they are, and where they are signed in."""
+"""Accounts, their passwords, sessions and API keys, and the authentication of requests."""

@@ -1,10 +1,10 @@
-"""API keys: named long-lived tokens for scripts and SDKs.
+"""API keys: named, long-lived tokens for scripts and SDKs.
 
-A key's text is its id and 32 random bytes; the text is shown once, stored is its hash. Beside the hash stands the
-beginning of the text, by which its owner knows it again, and which holds nothing of the random part.
+A key consists of its id and 32 random bytes. It is shown only once. The store has its hash and its first characters,
+by which the owner recognizes it. Those characters contain none of the random bytes.
 
 A deleted key leaves a tombstone for as long as the request that created it may be repeated, so that a repeat does not
-bring it back.
+create it again.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from todo_service.store.slots import insert_into_slot
 from todo_service.text import trim
 from todo_service.timestamps import LATEST, Timestamp, now
 
-MARK: Final = "todo_"
-"""What every key's text begins with, so that it is told from an access token, and found where it should not be."""
+API_KEY_PREFIX: Final = "todo_"
+"""The prefix of every key. It distinguishes keys from access tokens, and lets secret scanners find leaked keys."""
 TOMBSTONE_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
-"""How long a deleted key is remembered: longer than the request that created it may be repeated."""
+"""The lifetime of a tombstone: longer than the request that created the key may be repeated."""
 _SECRET_BYTES: Final = 32
 _ID_BYTES: Final = 12
-_SHOWN: Final = len(MARK) + 8
-_MEMORY_SECONDS: Final = 5.0
-_MEMORY_SIZE: Final = 20_000
+_SHOWN_LENGTH: Final = len(API_KEY_PREFIX) + 8
+_CACHE_SECONDS: Final = 5.0
+_CACHE_SIZE: Final = 20_000
 _NEVER: Final = 2**62
 
 
 class ApiKeyPosition(msgspec.Struct, array_like=True):
-    """Where a page of API keys begins: after the key with this time of creation and id."""
+    """The position after a key in the list of API keys."""
 
     created_at: str
     id: str
@@ -59,37 +59,37 @@ class _Slot(msgspec.Struct, frozen=True):
 class ApiKeys:
     """The API keys of all accounts.
 
-    That a key is good is remembered for 5 s, so that a request costs no look-up; here its end is known at once, on
-    every other replica within that time.
+    A verified key is cached for 5 s, which saves a store call for each request. This process notices a deletion
+    immediately, other replicas within that time.
 
     Args:
-        store: Where they are kept.
+        store: The document store.
     """
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
-        self._good: dict[str, tuple[Caller, float]] = {}
-        self._ends = 0
+        self._verified: dict[str, tuple[Caller, float]] = {}
+        self._revocations = 0
 
-    async def create(self, user_id: ObjectId, given: dto.ApiKeyCreate, seed: bytes | None = None) -> dto.ApiKeyCreated:
+    async def create(self, user_id: ObjectId, data: dto.ApiKeyCreate, seed: bytes | None = None) -> dto.ApiKeyCreated:
         """Create a key.
 
         Args:
             user_id: The account.
-            given: The key's fields.
-            seed: 32 secret bytes, where the call may be repeated: the key is derived from them, and a repeat returns
-                the key that is there already.
+            data: The fields of the key.
+            seed: 32 secret bytes from which the key is derived, if the call may be repeated. A repeat returns the
+                existing key.
 
         Raises:
-            Invalid: the name breaks a rule, or the key would have expired already.
-            Forbidden: the account has `MAX_API_KEYS` keys.
-            Gone: the same call has created the key before, and it has been deleted since.
+            Invalid: The name is invalid, or the expiry is not in the future.
+            Forbidden: The account has `MAX_API_KEYS` keys.
+            Gone: An earlier attempt created the key, which has been deleted since.
         """
         key_id, text = _generate(seed)
-        if seed is not None and (made := await self._find_created(user_id, key_id)) is not None:
-            return dto.ApiKeyCreated.of(made, text)
+        if seed is not None and (created := await self._find_created(user_id, key_id)) is not None:
+            return dto.ApiKeyCreated.from_document(created, text)
         moment = now()
-        name = _check(given, moment)
+        name = _validate(data, moment)
 
         def build(slot: int) -> ApiKey:
             return ApiKey(
@@ -98,48 +98,54 @@ class ApiKeys:
                 owner=user_id,
                 slot=slot,
                 name=name,
-                prefix=text[:_SHOWN],
+                prefix=text[:_SHOWN_LENGTH],
                 secret_hash=_hash(text),
-                scope=given.scope,
+                scope=data.scope,
                 created_at=moment,
-                expires_at=given.expires_at,
+                expires_at=data.expires_at,
             )
 
-        async def taken_slots() -> list[int]:
+        async def find_taken_slots() -> list[int]:
             found = await self._store.find(ApiKey, ApiKey.owner == user_id, sort=None, limit=MAX_API_KEYS, into=_Slot)
             return [each.slot for each in found]
 
         try:
-            document = await insert_into_slot(self._store, build, taken_slots, MAX_API_KEYS)
+            document = await insert_into_slot(self._store, build, find_taken_slots, MAX_API_KEYS)
         except DuplicateDocument:
-            # another attempt of the same call was faster
+            # a concurrent attempt of the same call has created the key
             document = await self._find_created(user_id, key_id)
         if document is None:
-            raise Forbidden(f"an account may have {MAX_API_KEYS} API keys: delete one first")
-        return dto.ApiKeyCreated.of(document, text)
+            raise Forbidden(f"an account may have at most {MAX_API_KEYS} API keys: delete one first")
+        return dto.ApiKeyCreated.from_document(document, text)
 
     async def _find_created(self, user_id: ObjectId, key_id: ObjectId) -> ApiKey | None:
-        """Return the key that an earlier attempt has created, durably.
+        """Return the key that an earlier attempt created, once it is durable.
 
         Raises:
-            Gone: it has been deleted since.
+            Gone: The key has been deleted since.
         """
-        # a write tells, even where a cut-off member of MongoDB shows what is rolled back
-        made = await self._store.update(ApiKey, ApiKey.id == key_id, ApiKey.account == user_id, changes={})
-        if made is not None and made.owner is None:
+        # a write, because an isolated MongoDB member can return data that is rolled back later
+        created = await self._store.update(ApiKey, ApiKey.id == key_id, ApiKey.account == user_id, changes={})
+        if created is not None and created.owner is None:
             raise Gone("this API key was created and has been deleted since")
-        return made
+        return created
 
-    async def page(
+    async def read_page(
         self, user_id: ObjectId, limit: int, after: ApiKeyPosition | None
     ) -> tuple[list[dto.ApiKey], ApiKeyPosition | None]:
-        """Return a page of an account's keys, the newest first, and where the next page begins, or None."""
+        """Return a page of an account's keys, newest first, and the position of the next page, or None.
+
+        Args:
+            user_id: The account.
+            limit: The size of the page.
+            after: The position of the page; None for the first.
+        """
         key_ranges: list[list[Condition]] = [[]]
         if after is not None:
-            made = Timestamp.parse(after.created_at)
-            key_ranges = [[ApiKey.created_at == made, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < made]]
+            created = Timestamp.parse(after.created_at)
+            key_ranges = [[ApiKey.created_at == created, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < created]]
         found: list[dto.ApiKey] = []
-        # one that has expired may be there still, for a while
+        # the store deletes expired keys with a delay
         where = [ApiKey.owner == user_id, (ApiKey.expires_at == None) | (ApiKey.expires_at > now())]  # type: ignore[operator]  # noqa: E711  # an expression
         order = (desc(ApiKey.created_at), desc(ApiKey.id))
         for key_range in key_ranges:
@@ -152,16 +158,16 @@ class ApiKeys:
         return page, ApiKeyPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
     async def delete(self, user_id: ObjectId, key_id: str) -> None:
-        """Delete a key; it is no longer good.
+        """Delete a key.
 
         Raises:
-            NotFound: there is none with this id, or it is another account's.
+            NotFound: The account has no key with this id.
         """
         if not (len(key_id) == 24 and ObjectId.is_valid(key_id)):
             raise NotFound("there is no such API key")
         tombstone = {
             "owner": None,
-            "slot": _tombstone_slot(ObjectId(key_id)),
+            "slot": _compute_tombstone_slot(ObjectId(key_id)),
             "name": "",
             "prefix": "",
             "secret_hash": b"",
@@ -170,36 +176,36 @@ class ApiKeys:
         where = [ApiKey.id == ObjectId(key_id), ApiKey.owner == user_id]
         if await self._store.update(ApiKey, *where, changes=tombstone) is None:
             raise NotFound("there is no such API key")
-        self._forget({ObjectId(key_id)})
+        self._evict({ObjectId(key_id)})
 
     async def delete_all(self, user_id: ObjectId) -> None:
-        """Delete every key of an account, and every tombstone."""
+        """Delete all keys and tombstones of an account."""
         await self._store.delete(ApiKey, ApiKey.account == user_id)
-        self._forget({caller.session_id for caller, _ in self._good.values() if caller.user_id == user_id})
+        self._evict({caller.session_id for caller, _ in self._verified.values() if caller.user_id == user_id})
 
     def identify(self, text: str) -> Caller | None:
-        """Return who a key was issued to, without asking the store; it may have been deleted since.
+        """Return the caller a key was issued to, without a call to the store. The key may have been deleted since.
 
         Returns:
-            The caller, or None for a key that this process has not seen yet.
+            The caller, or None if the key is not cached.
 
         Raises:
-            Unauthenticated: it has not the form of a key, or has expired.
+            Unauthenticated: The key is malformed or expired.
         """
-        caller, _ = self._good.get(text, (None, 0.0))
-        if caller is None and _id_in(text) is None:
+        caller, _ = self._verified.get(text, (None, 0.0))
+        if caller is None and _parse_id(text) is None:
             raise Unauthenticated("the API key is not valid", "invalid_token")
         if caller is not None and caller.expires <= now().timestamp():
             raise Unauthenticated("the API key has expired", "invalid_token")
         return caller
 
     async def authenticate(self, text: str) -> Caller:
-        """Return who a key speaks for.
+        """Return the caller of a key. Calls the store unless the key is cached.
 
         Raises:
-            Unauthenticated: it is no key of ours, or has been deleted or expired.
+            Unauthenticated: The key is invalid, deleted or expired.
         """
-        caller, until = self._good.get(text, (None, 0.0))
+        caller, until = self._verified.get(text, (None, 0.0))
         if caller is None or until <= time.monotonic():
             caller = await self._look_up(text)
         if caller.expires <= now().timestamp():
@@ -207,57 +213,57 @@ class ApiKeys:
         return caller
 
     async def _look_up(self, text: str) -> Caller:
-        ends, asked = self._ends, time.monotonic()
-        key_id = _id_in(text)
+        revocations, started = self._revocations, time.monotonic()
+        key_id = _parse_id(text)
         found = await self._store.get(ApiKey, ApiKey.id == key_id) if key_id is not None else None
         if found is None or found.owner is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
-            self._good.pop(text, None)
+            self._verified.pop(text, None)
             raise Unauthenticated("the API key is not valid", "invalid_token")
         expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
         caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
-        if ends == self._ends:  # else it may be this one that was deleted while the store answered
-            self._good.pop(text, None)  # so that it becomes the newest entry
-            if len(self._good) >= _MEMORY_SIZE:
-                self._good.pop(next(iter(self._good)))
-            self._good[text] = caller, asked + _MEMORY_SECONDS
+        if revocations == self._revocations:  # otherwise this key may have been deleted during the call
+            self._verified.pop(text, None)  # makes it the newest entry
+            if len(self._verified) >= _CACHE_SIZE:
+                self._verified.pop(next(iter(self._verified)))
+            self._verified[text] = caller, started + _CACHE_SECONDS
         return caller
 
-    def _forget(self, key_ids: set[ObjectId]) -> None:
-        self._ends += 1
-        self._good = {text: good for text, good in self._good.items() if good[0].session_id not in key_ids}
+    def _evict(self, key_ids: set[ObjectId]) -> None:
+        self._revocations += 1
+        self._verified = {text: entry for text, entry in self._verified.items() if entry[0].session_id not in key_ids}
 
 
 def _generate(seed: bytes | None) -> tuple[ObjectId, str]:
-    """Return the id and the text of a new key, the same ones for the same seed."""
+    """Return the id and the text of a new key, which are the same for the same seed."""
     if seed is None:
         raw = ObjectId().binary + secrets.token_bytes(_SECRET_BYTES)
     else:
         raw = hashlib.shake_256(seed).digest(_ID_BYTES + _SECRET_BYTES)
-    return ObjectId(raw[:_ID_BYTES]), MARK + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return ObjectId(raw[:_ID_BYTES]), API_KEY_PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _check(given: dto.ApiKeyCreate, moment: datetime) -> str:
-    """Return the name of a new key.
+def _validate(data: dto.ApiKeyCreate, moment: datetime) -> str:
+    """Return the trimmed name of a new key.
 
     Raises:
-        Invalid: the name breaks a rule, or the key would have expired already.
+        Invalid: The name is invalid, or the expiry is not in the future.
     """
-    name, issues = given.name, []
+    name, issues = data.name, []
     try:
         name = trim(name, API_KEY_NAME_LENGTH)
     except ValueError as error:
         issues.append(ValidationIssue("/name", str(error)))
-    if given.expires_at is not None and not moment < given.expires_at <= LATEST:
+    if data.expires_at is not None and not moment < data.expires_at <= LATEST:
         issues.append(
-            ValidationIssue("/expires_at", "Expected a moment in the future, before the last day of the year 9999")
+            ValidationIssue("/expires_at", "Expected a time in the future, before the last day of the year 9999")
         )
     if issues:
         raise Invalid(issues)
     return name
 
 
-def _tombstone_slot(key_id: ObjectId) -> int:
-    """Return a slot for a tombstone: unlike any other, and none of those that keys have."""
+def _compute_tombstone_slot(key_id: ObjectId) -> int:
+    """Return a slot that is unique to a tombstone, and never used by a key."""
     return -1 - int.from_bytes(key_id.binary[-7:], "big")
 
 
@@ -265,8 +271,9 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _id_in(text: str) -> ObjectId | None:
-    encoded = text.removeprefix(MARK)
+def _parse_id(text: str) -> ObjectId | None:
+    """Return the id in a key, or None if it is malformed."""
+    encoded = text.removeprefix(API_KEY_PREFIX)
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):

@@ -1,4 +1,4 @@
-"""Accounts, sessions and API keys over HTTP."""
+"""The endpoints of accounts, sessions and API keys."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant
-from todo_service.idempotency.middleware import derive_secret, forget, identity_of
+from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
+from todo_service.idempotency.middleware import delete_records
 from todo_service.idempotency.replays import require_document
-from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
-from todo_service.rate_limits.password_attempts import account_key, password_attempt, password_turn
+from todo_service.rate_limits.concurrency import ConcurrencyLimiter
+from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts, limit_password_hashing
 from todo_service.rate_limits.policies import RateLimits
 from todo_service.store.base import DocumentStore
 from todo_service.web.client_address import client_address
@@ -40,7 +41,7 @@ from todo_service.web.route_options import (
 
 
 class UsersController(Controller):
-    """Registration and one's own account."""
+    """Registration and the caller's account."""
 
     path = "/v1/users"
     tags = ["Users"]
@@ -58,35 +59,35 @@ class UsersController(Controller):
         request: ApiRequest,
         data: JSONBody[dto.UserCreate],
         accounts: NamedDependency[Accounts],
-        password_turns: NamedDependency[ConcurrentRequestLimit],
+        password_limiter: NamedDependency[ConcurrencyLimiter],
     ) -> Response[dto.User]:
-        """Make an account. Name and email are unique, whatever the case."""
-        async with password_turn(password_turns, request.scope):
-            user = await accounts.register(data, identity_of(request))
+        """Create an account. Username and email are unique, ignoring case."""
+        async with limit_password_hashing(password_limiter, request.scope):
+            user = await accounts.register(data, derive_idempotent_id(request))
         return Response(user, headers={"Location": "/v1/users/me", "ETag": entity_tag(user)})
 
     @get(
         "/me",
         operation_id="getMe",
-        summary="Read one's account",
+        summary="Get your account",
         responses=problems(401, 404, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def get_me(self, request: ApiRequest, accounts: NamedDependency[Accounts]) -> Response[dto.User]:
-        """Read the account of whoever asks."""
-        return answer(request, await accounts.account(request.user.user_id))
+        """Get the account of the caller."""
+        return answer(request, await accounts.get(request.user.user_id))
 
     @patch(
         "/me",
         operation_id="updateMe",
-        summary="Change one's account",
+        summary="Update your account",
         responses=problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def update_me(
         self, request: ApiRequest, data: JSONBody[dto.UserUpdate], accounts: NamedDependency[Accounts]
     ) -> Response[dto.User]:
-        """Change email, display name or time zone by a merge patch; the email needs a session, not an API key."""
+        """Apply a merge patch to email, display name and time zone. Changing the email requires a session."""
         if data.email is not UNSET:
             require_session(request.user, "changing the email")
         user = await accounts.update(request.user.user_id, data, expected_versions(request))
@@ -96,7 +97,7 @@ class UsersController(Controller):
         "/me",
         operation_id="deleteMe",
         opt={SESSION_ONLY: True, NO_TIMEOUT: True},
-        summary="Delete one's account",
+        summary="Delete your account",
         responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )
     async def delete_me(
@@ -105,20 +106,20 @@ class UsersController(Controller):
         data: JSONBody[dto.UserDelete],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
-        password_turns: NamedDependency[ConcurrentRequestLimit],
+        password_limiter: NamedDependency[ConcurrencyLimiter],
         store: NamedDependency[DocumentStore],
     ) -> None:
-        """Delete the account and all that it owns; the password confirms it."""
+        """Delete the account and everything it owns. Requires the password."""
         account = account_key(request.user.user_id)
-        async with password_attempt(limits, password_turns, request.scope, account, Forbidden):
+        async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
             await accounts.delete(request.user.user_id, data.password, expected_versions(request))
-        await forget(store, request.user.user_id)
+        await delete_records(store, request.user.user_id)
 
     @post(
         "/me/password",
         operation_id="changePassword",
         opt={SESSION_ONLY: True},
-        summary="Change one's password",
+        summary="Change your password",
         status_code=204,
         responses=problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
     )
@@ -128,11 +129,11 @@ class UsersController(Controller):
         data: JSONBody[dto.PasswordChange],
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
-        password_turns: NamedDependency[ConcurrentRequestLimit],
+        password_limiter: NamedDependency[ConcurrencyLimiter],
     ) -> None:
-        """Set another password. Every other session ends; this one goes on."""
+        """Set a new password. All other sessions end."""
         account = account_key(request.user.user_id)
-        async with password_attempt(limits, password_turns, request.scope, account, Forbidden):
+        async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
             await accounts.change_password(
                 request.user.user_id, data.current_password, data.new_password, request.user.session_id
             )
@@ -143,13 +144,13 @@ class TokensController(Controller):
 
     path = "/v1/auth"
     tags = ["Sessions"]
-    # apart from other requests of the address, so that they hold up nobody who signs in or stays signed in
+    # a bucket of its own, so that other requests from the address do not block signing in or refreshing
     opt = {PUBLIC: True, BUCKET: "token"}
 
     @post(
         "/token",
         operation_id="createToken",
-        summary="Sign in or stay signed in",
+        summary="Sign in or refresh tokens",
         opt={FORM: dto.TokenRequest},
         status_code=200,
         responses=problems(400, 413, 415, 429, 503),
@@ -160,17 +161,17 @@ class TokensController(Controller):
         accounts: NamedDependency[Accounts],
         sessions: NamedDependency[Sessions],
         limits: NamedDependency[RateLimits],
-        password_turns: NamedDependency[ConcurrentRequestLimit],
+        password_limiter: NamedDependency[ConcurrencyLimiter],
     ) -> dto.TokenPair:
-        """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
+        """Issue tokens for a username and password, or for a refresh token, which can be used only once."""
         form = await request.form_fields()
         client = Client(client_address(request.scope), request.headers.get("user-agent", ""))
         match form.get("grant_type"):
             case "password":
-                name, password = _required(form, "username"), _required(form, "password")
-                tokens = await self._sign_in(request, accounts, limits, password_turns, name, password, client)
+                name, password = _require_field(form, "username"), _require_field(form, "password")
+                tokens = await self._sign_in(request, accounts, limits, password_limiter, name, password, client)
             case "refresh_token":
-                tokens = await sessions.renew(_required(form, "refresh_token"), client)
+                tokens = await sessions.refresh(_require_field(form, "refresh_token"), client)
             case None | "":
                 raise ProblemError("malformed-request", "grant_type is missing", error="invalid_request")
             case _:
@@ -186,14 +187,14 @@ class TokensController(Controller):
         request: ApiRequest,
         accounts: Accounts,
         limits: RateLimits,
-        password_turns: ConcurrentRequestLimit,
+        password_limiter: ConcurrencyLimiter,
         name: str,
         password: str,
         client: Client,
     ) -> Tokens:
-        """Sign in within the budgets of wrong passwords."""
+        """Sign in, within the budgets for wrong passwords."""
         account = account_key(await accounts.find_id(name), name)
-        async with password_attempt(limits, password_turns, request.scope, account, InvalidGrant):
+        async with limit_password_attempts(limits, password_limiter, request.scope, account, InvalidGrant):
             return await accounts.sign_in(name, password, client)
 
     @post(
@@ -205,13 +206,13 @@ class TokensController(Controller):
         responses=problems(400, 413, 415, 429, 503),
     )
     async def revoke_token(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> Response[None]:
-        """End the session of a refresh or access token. A token that is not, or no longer, good is no error."""
-        await sessions.revoke(_required(await request.form_fields(), "token"))
+        """End the session of a refresh token or an access token. An invalid token is not an error."""
+        await sessions.revoke(_require_field(await request.form_fields(), "token"))
         return Response(None, status_code=200)
 
 
 class SessionsController(Controller):
-    """Where one is signed in."""
+    """The sessions of the caller's account."""
 
     path = "/v1/sessions"
     tags = ["Sessions"]
@@ -227,11 +228,11 @@ class SessionsController(Controller):
     async def list_sessions(
         self, request: ApiRequest, sessions: NamedDependency[Sessions]
     ) -> Response[dto.SessionPage]:
-        """Read where one is signed in, the newest session first."""
+        """List the sessions of the account, newest first."""
         query = request.parameters(dto.SessionQuery)
         context = b"sessions" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
-        items, position = await sessions.page(request.user, query.limit, after)
+        items, position = await sessions.read_page(request.user, query.limit, after)
         return answer_page(request, dto.SessionPage(items, request.cursors.following(position, context)))
 
     @delete(
@@ -242,7 +243,7 @@ class SessionsController(Controller):
         responses=problems(401, 403, 422, 429, 503),
     )
     async def delete_sessions(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> None:
-        """End every session, this one too."""
+        """End all sessions, including this one."""
         await sessions.end_all(request.user.user_id)
 
     @delete(
@@ -255,12 +256,12 @@ class SessionsController(Controller):
     async def delete_session(
         self, request: ApiRequest, session_id: FromPath[str], sessions: NamedDependency[Sessions]
     ) -> None:
-        """End one session; its tokens are no longer good."""
+        """End a session. Its tokens stop working."""
         await sessions.end(request.user.user_id, session_id)
 
 
 class ApiKeysController(Controller):
-    """Named long-lived keys for scripts and SDKs."""
+    """Named, long-lived keys for scripts and SDKs."""
 
     path = "/v1/api-keys"
     tags = ["API keys"]
@@ -276,9 +277,9 @@ class ApiKeysController(Controller):
     async def create_api_key(
         self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
     ) -> Response[dto.ApiKeyCreated]:
-        """Make a key. Its secret is used as a bearer token; it is shown this once."""
-        made = await api_keys.create(request.user.user_id, data, derive_secret(request))
-        return Response(made, headers={"Location": f"/v1/api-keys/{made.id}"})
+        """Create a key. Its secret is a bearer token, and is shown only once."""
+        created = await api_keys.create(request.user.user_id, data, derive_secret(request))
+        return Response(created, headers={"Location": f"/v1/api-keys/{created.id}"})
 
     @get(
         "/",
@@ -289,11 +290,11 @@ class ApiKeysController(Controller):
         response_headers=documented("Link"),
     )
     async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
-        """Read one's keys without their secrets, the newest first."""
+        """List the API keys of the account without their secrets, newest first."""
         query = request.parameters(dto.ApiKeyQuery)
         context = b"api-keys" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
-        items, position = await api_keys.page(request.user.user_id, query.limit, after)
+        items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
         return answer_page(request, dto.ApiKeyPage(items, request.cursors.following(position, context)))
 
     @delete(
@@ -306,11 +307,11 @@ class ApiKeysController(Controller):
     async def delete_api_key(
         self, request: ApiRequest, key_id: FromPath[str], api_keys: NamedDependency[ApiKeys]
     ) -> None:
-        """Delete a key; it is no longer good."""
+        """Delete a key."""
         await api_keys.delete(request.user.user_id, key_id)
 
 
-def _required(form: dict[str, str], name: str) -> str:
+def _require_field(form: dict[str, str], name: str) -> str:
     if not form.get(name):
         raise ProblemError("malformed-request", f"{name} is missing", error="invalid_request")
     return form[name]

@@ -1,18 +1,18 @@
-"""Bearer tokens of either kind: the access tokens of sessions and the secrets of API keys."""
+"""Bearer tokens: the access tokens of sessions, and API keys."""
 
 from __future__ import annotations
 
-from todo_service.accounts.api_keys import MARK, ApiKeys
+from todo_service.accounts.api_keys import API_KEY_PREFIX, ApiKeys
 from todo_service.accounts.sessions import Sessions
 from todo_service.security.caller import Caller
 
 
 class Credentials:
-    """Tells who a bearer token speaks for.
+    """Verifies bearer tokens of both kinds. Implements `security.caller.Credentials`.
 
     Args:
-        sessions: Knows access tokens.
-        api_keys: Knows API keys.
+        sessions: Verifies access tokens.
+        api_keys: Verifies API keys.
     """
 
     def __init__(self, sessions: Sessions, api_keys: ApiKeys) -> None:
@@ -20,35 +20,37 @@ class Credentials:
         self._api_keys = api_keys
 
     def identify(self, token: str) -> Caller | None:
-        """Return who a token was issued to, without asking the store; it may have been ended since.
+        """Return the caller a token was issued to, without a call to the store. It may have been revoked since.
 
         Returns:
-            The caller, or None for an API key that this process has not seen yet: only the store can tell.
+            The caller, or None for an API key that is not cached: only the store can tell.
 
         Raises:
-            Unauthenticated: it is no token of ours, or known to have expired or ended.
+            Unauthenticated: The token is invalid, expired, or known to be revoked.
         """
-        return self._api_keys.identify(token) if token.startswith(MARK) else self._sessions.identify(token)
+        return self._api_keys.identify(token) if token.startswith(API_KEY_PREFIX) else self._sessions.identify(token)
 
     async def authenticate(self, token: str) -> Caller:
-        """Return who a token speaks for. The store is asked where that is not remembered.
+        """Return the caller of a token. Calls the store unless the result is cached.
 
         Raises:
-            Unauthenticated: it is no token of ours, or has expired or ended.
+            Unauthenticated: The token is invalid, expired or revoked.
         """
-        if token.startswith(MARK):
+        if token.startswith(API_KEY_PREFIX):
             return await self._api_keys.authenticate(token)
         return await self._sessions.authenticate(token)
 
     async def require_alive(self, caller: Caller, token: str) -> None:
-        """Return if the session or the API key of a caller has not ended, even where an access token has expired since.
+        """Check that the session or the API key of a caller has not been revoked.
+
+        An access token that has expired since the request began is accepted.
 
         Args:
-            caller: Who was authenticated when the request began.
-            token: The token that was sent.
+            caller: The caller that was authenticated when the request began.
+            token: The token that the request carries.
 
         Raises:
-            Unauthenticated: it has ended.
+            Unauthenticated: It has been revoked.
         """
         if caller.key_scope is None:
             await self._sessions.require_alive(caller.session_id)

@@ -1,4 +1,4 @@
-"""What is stored of accounts, sessions and API keys."""
+"""The stored documents of accounts, sessions and API keys."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from todo_service.fields import redacted_repr
 
 
 class User(Model):
-    """An account. Name and email are unique whatever the case, so their folded forms are what the indexes see.
+    """An account. Username and email are unique ignoring case, so the indexes use their case-folded forms.
 
-    `password_generation` counts the passwords that were set. A session is alive only if it began under the present
-    one, or if it is `surviving_session`, in which the present one was set.
+    `password_generation` is incremented with each new password. A session is alive only if it started under the current
+    generation, or if it is `surviving_session`, the one in which the current password was set.
     """
 
     username: str
@@ -39,11 +39,11 @@ class User(Model):
 
 
 class Session(Model):
-    """A sign-in, for as long as it is renewed. It is ended by deleting it.
+    """A session. It ends when it is deleted, or when it expires without being refreshed.
 
-    `refresh_hash` is that of the one refresh token that is good; `previous_hash` and `successor_salt` serve a client
-    that lost the answer in which it got it (see `accounts.sessions`). `password_generation` is that of the account when
-    its password was checked.
+    `refresh_hash` is the hash of the current refresh token. `previous_hash` and `successor_salt` serve a client that
+    lost the response with the current token (see `accounts.sessions`). `password_generation` is the account's
+    generation at the time its password was verified.
     """
 
     owner: ObjectId
@@ -73,10 +73,10 @@ class Session(Model):
 
 
 class ApiKey(Model):
-    """A named long-lived token. Its text is not stored: `secret_hash` is its hash, `prefix` its beginning.
+    """A named, long-lived token. Only its hash and its first characters are stored, as `secret_hash` and `prefix`.
 
-    A deleted key has lost its `owner` and its secret; `account` stays until `expires_at` (see `accounts.api_keys`).
-    `slot` bounds how many keys an account has (see `slots`).
+    A tombstone has no `owner` and no secret, but keeps `account` until `expires_at` (see `accounts.api_keys`).
+    `slot` limits the number of keys of an account (see `store.slots`).
     """
 
     account: ObjectId
@@ -106,10 +106,10 @@ class ApiKey(Model):
 
 
 class ClosedAccount(Model):
-    """An account that is being deleted, or was deleted lately. Its id is the account's.
+    """The tombstone of an account whose deletion has begun. It has the id of the account.
 
-    `swept` says that what other replicas may have written for it meanwhile has been deleted too. It is remembered for
-    longer than the request that registered the account may be repeated.
+    `swept` says that late writes by other replicas have been deleted too. The tombstone outlives the period in which
+    the registration of the account may be repeated.
     """
 
     closed_at: datetime

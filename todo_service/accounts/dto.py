@@ -1,4 +1,4 @@
-"""What the API says and hears of accounts and sessions."""
+"""The requests and responses for accounts, sessions and API keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from todo_service.timestamps import Timestamp, format_timestamp
 Username = Annotated[
     str,
     Meta(
-        description="3 to 32 of A-Z a-z 0-9 . _ -, unique whatever the case.",
+        description="3 to 32 characters out of A-Z a-z 0-9 . _ -, unique ignoring case.",
         examples=["ada"],
         max_length=USERNAME_LENGTH * UNTRIMMED_FACTOR,
         extra_json_schema={SHOWN: {"pattern": "^[A-Za-z0-9._-]{3,32}$", "minLength": 3, "maxLength": USERNAME_LENGTH}},
@@ -46,7 +46,7 @@ Username = Annotated[
 Email = Annotated[
     str,
     Meta(
-        description="Unique whatever the case.",
+        description="Unique ignoring case.",
         examples=["ada@example.com"],
         max_length=EMAIL_LENGTH,
         extra_json_schema={"format": "email"},
@@ -61,10 +61,10 @@ Password = Annotated[
         extra_json_schema={SHOWN: {"format": "password", "minLength": 12, "maxLength": PASSWORD_LENGTH}},
     ),
 ]
-PresentPassword = Annotated[
+CurrentPassword = Annotated[
     str,
     Meta(
-        description="The password as it is.",
+        description="The current password.",
         examples=["correct horse battery"],
         max_length=GIVEN_PASSWORD_LENGTH,
         extra_json_schema={"format": "password"},
@@ -73,7 +73,7 @@ PresentPassword = Annotated[
 DisplayName = Annotated[
     str,
     Meta(
-        description="How the person is called; up to 100 characters.",
+        description="The name to show to people, up to 100 characters.",
         examples=["Ada"],
         max_length=DISPLAY_NAME_LENGTH * UNTRIMMED_FACTOR,
         extra_json_schema={SHOWN: {"maxLength": DISPLAY_NAME_LENGTH}},
@@ -101,16 +101,16 @@ class UserUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
-    """The password, to confirm that the account is to be deleted."""
+    """The password, which confirms the deletion of an account."""
 
-    password: PresentPassword
+    password: CurrentPassword
 
     def __repr__(self) -> str:
         return redacted_repr(self, "password")
 
 
 class User(msgspec.Struct):
-    """An account, as its owner sees it."""
+    """An account."""
 
     id: Id
     username: Username
@@ -122,8 +122,8 @@ class User(msgspec.Struct):
     updated_at: Time
 
     @classmethod
-    def of(cls, document: UserDocument) -> User:
-        """Return what the API shows of a stored account."""
+    def from_document(cls, document: UserDocument) -> User:
+        """Return the account stored in a document."""
         return cls(
             id=str(document.id),
             username=document.username,
@@ -137,9 +137,9 @@ class User(msgspec.Struct):
 
 
 class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
-    """The password as it is, and as it is to be."""
+    """The current and the new password."""
 
-    current_password: PresentPassword
+    current_password: CurrentPassword
     new_password: Password
 
     def __repr__(self) -> str:
@@ -147,26 +147,26 @@ class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct):
-    """A sign-in, as its owner sees it."""
+    """A session."""
 
     id: Id
     created_at: Time
-    last_used_at: Annotated[Time, Meta(description="When it was last renewed.")]
-    expires_at: Annotated[Time, Meta(description="When it ends unless it is renewed.")]
-    address: Annotated[str, Meta(description="The IP address from which it was last renewed.", examples=["192.0.2.1"])]
-    user_agent: Annotated[str, Meta(description="The client that renewed it last.", examples=["curl/8.5.0"])]
-    current: Annotated[bool, Meta(description="Whether this request is made in it.", examples=[True])] = False
+    last_used_at: Annotated[Time, Meta(description="When the session was last refreshed.")]
+    expires_at: Annotated[Time, Meta(description="When the session expires unless it is refreshed.")]
+    address: Annotated[str, Meta(description="The IP address that last refreshed the session.", examples=["192.0.2.1"])]
+    user_agent: Annotated[str, Meta(description="The client that last refreshed the session.", examples=["curl/8.5.0"])]
+    current: Annotated[bool, Meta(description="Whether this is the session of the request.", examples=[True])] = False
 
 
 class SessionPage(msgspec.Struct):
-    """A page of sessions, the newest first."""
+    """A page of sessions, newest first."""
 
     items: Annotated[list[Session], Meta(description="The sessions of this page.")]
     next_cursor: NextCursor
 
 
 class SessionQuery(msgspec.Struct, frozen=True):
-    """The page of the sessions."""
+    """The query of a list of sessions."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET
@@ -175,18 +175,18 @@ class SessionQuery(msgspec.Struct, frozen=True):
 KeyName = Annotated[str, trimmed(API_KEY_NAME_LENGTH, "1 to 100 characters after trimming.", "backup script")]
 Scope = Annotated[
     Literal["read", "write"],
-    Meta(title="Scope", description="Whether a key may only read, or read and write.", examples=["read"]),
+    Meta(title="Scope", description="What a key may do: only read, or read and write.", examples=["read"]),
 ]
 
 
 class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
-    """A new API key. One that may only read is refused where something would change."""
+    """A new API key. A key with the scope `read` cannot make changes."""
 
     name: KeyName
     scope: Scope
     expires_at: Annotated[
         Timestamp | None,
-        Meta(description="When it is no longer good, in the future; null for never.", examples=[None]),
+        Meta(description="When the key expires, in the future; null for never.", examples=[None]),
     ] = None
 
 
@@ -195,22 +195,22 @@ class ApiKey(msgspec.Struct):
 
     id: Id
     name: KeyName
-    prefix: Annotated[str, Meta(description="How the secret begins.", examples=["todo_K3b9"])]
+    prefix: Annotated[str, Meta(description="The first characters of the secret.", examples=["todo_K3b9"])]
     scope: Scope
     created_at: Time
-    expires_at: Annotated[Time | None, Meta(description="When it is no longer good; null for never.", examples=[None])]
+    expires_at: Annotated[Time | None, Meta(description="When the key expires; null for never.", examples=[None])]
 
 
 class ApiKeyCreated(ApiKey):
     """A new API key, with its secret."""
 
     secret: Annotated[
-        str, Meta(description="The bearer token. It is shown this once.", examples=["todo_K3b9w2Xc7RjQm5Vn8Zt1Ld6Hs4"])
+        str, Meta(description="The bearer token. It is shown only once.", examples=["todo_K3b9w2Xc7RjQm5Vn8Zt1Ld6Hs4"])
     ]
 
     @classmethod
-    def of(cls, document: ApiKeyDocument, secret: str) -> ApiKeyCreated:
-        """Return what the API shows of a key that has just been made."""
+    def from_document(cls, document: ApiKeyDocument, secret: str) -> ApiKeyCreated:
+        """Return the new key stored in a document."""
         return cls(
             id=str(document.id),
             name=document.name,
@@ -226,29 +226,29 @@ class ApiKeyCreated(ApiKey):
 
 
 class ApiKeyPage(msgspec.Struct):
-    """A page of API keys, the newest first."""
+    """A page of API keys, newest first."""
 
     items: Annotated[list[ApiKey], Meta(description="The keys of this page.")]
     next_cursor: NextCursor
 
 
 class ApiKeyQuery(msgspec.Struct, frozen=True):
-    """The page of the API keys."""
+    """The query of a list of API keys."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET
 
 
 class TokenPair(msgspec.Struct):
-    """A successful answer of the token endpoint (RFC 6749, section 5.1)."""
+    """A successful response of the token endpoint (RFC 6749, section 5.1)."""
 
     access_token: Annotated[
-        str, Meta(description="The bearer token of every call.", examples=["eyJhbGciOiJIUzI1NiJ9.e30.x"])
+        str, Meta(description="The bearer token for requests.", examples=["eyJhbGciOiJIUzI1NiJ9.e30.x"])
     ]
     token_type: Annotated[Literal["Bearer"], Meta(description="Always `Bearer`.")]
     expires_in: Annotated[int, Meta(ge=1, description="Seconds until the access token expires.", examples=[600])]
     refresh_token: Annotated[
-        str, Meta(description="Gets the next pair, once, when the access token has expired.", examples=["9s8Yt2Vb"])
+        str, Meta(description="Exchanged for the next pair of tokens. It can be used only once.", examples=["9s8Yt2Vb"])
     ]
 
     def __repr__(self) -> str:
@@ -259,14 +259,14 @@ FormField = Annotated[str, Meta(max_length=FORM_FIELD_LENGTH)]
 
 
 class TokenRequest(msgspec.Struct):
-    """The form of the token endpoint: a name and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
+    """The form of the token endpoint: a username and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
 
     grant_type: Annotated[
         Literal["password", "refresh_token"],
-        Meta(title="GrantType", description="What is given for tokens.", examples=["password"]),
+        Meta(title="GrantType", description="The credential to exchange for tokens.", examples=["password"]),
     ]
     username: Annotated[
-        FormField | UnsetType, Meta(description="The name or the email; for `password`.", examples=["ada"])
+        FormField | UnsetType, Meta(description="The username or the email; for `password`.", examples=["ada"])
     ] = UNSET
     password: Annotated[
         FormField | UnsetType,
@@ -283,7 +283,9 @@ class TokenRequest(msgspec.Struct):
 class TokenRevocation(msgspec.Struct):
     """The form of the revocation endpoint (RFC 7009)."""
 
-    token: Annotated[FormField, Meta(min_length=1, description="A refresh or an access token.", examples=["9s8Yt2Vb"])]
+    token: Annotated[
+        FormField, Meta(min_length=1, description="A refresh token or an access token.", examples=["9s8Yt2Vb"])
+    ]
 
     def __repr__(self) -> str:
         return redacted_repr(self, "token")

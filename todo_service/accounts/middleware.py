@@ -1,4 +1,4 @@
-"""Who is asking, and how often: the bearer token of a request (RFC 6750) and the limits of its route."""
+"""Authentication with bearer tokens (RFC 6750), and the rate limits of each route."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from litestar.routes import HTTPRoute
 
 from todo_service.accounts.credentials import Credentials
 from todo_service.errors import Unauthenticated
-from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
-from todo_service.rate_limits.policies import RateLimits, Reservation, address_key, response_headers
+from todo_service.rate_limits.concurrency import ConcurrencyLimiter
+from todo_service.rate_limits.policies import RateLimitReservation, RateLimits, address_key, response_headers
 from todo_service.security.caller import Caller
 from todo_service.web.bearer import bearer_token, insufficient_scope
 from todo_service.web.problems import allow_header
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 class AuthenticationMiddleware:
-    """Lets a request through to its handler with the caller as its user, within the limits of its route.
+    """Authenticates requests and applies the rate limits of their route.
 
-    A caller who is known is counted as that account, before the store is asked whether the token is still good. Anyone
-    else is counted by the address, and so, instead of as the account, is a token that turns out not to be good: one
-    that this process has never seen before the store is asked about it.
+    A request with a known token counts against its account, before the store is called to check the token. All others
+    count against their address. A token that turns out to be invalid also counts against the address, instead of the
+    account. An API key that is not cached counts against the address before the store is called.
 
     Args:
         app: The next ASGI application.
-        credentials: Tells who a token speaks for.
+        credentials: Verifies the tokens.
         limits: The rate limits.
-        concurrency: How many requests of one client are served at a time.
+        concurrency: The limit on the concurrent requests of each client.
     """
 
     def __init__(
-        self, app: ASGIApp, credentials: Credentials, limits: RateLimits, concurrency: ConcurrentRequestLimit
+        self, app: ASGIApp, credentials: Credentials, limits: RateLimits, concurrency: ConcurrencyLimiter
     ) -> None:
         self._app = app
         self._credentials = credentials
@@ -47,13 +47,13 @@ class AuthenticationMiddleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
         elif scope["method"] == HttpMethod.OPTIONS:
-            await _tell_methods(scope, send)
+            await _send_allowed_methods(scope, send)
         elif scope["route_handler"].opt.get(PUBLIC):
-            await self._serve_anyone(scope, receive, send)
+            await self._serve_public(scope, receive, send)
         else:
-            await self._serve_caller(scope, receive, send)
+            await self._serve_authenticated(scope, receive, send)
 
-    async def _serve_anyone(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_public(self, scope: Scope, receive: Receive, send: Send) -> None:
         options = scope["route_handler"].opt
         policy = options.get(LIMIT, "api")
         if policy is None:
@@ -61,40 +61,40 @@ class AuthenticationMiddleware:
             return
         key = address_key(scope, options.get(BUCKET, "address"))
         await self._limits.hit(policy, key, response_headers(scope))
-        await self._concurrency.enter(key)
+        await self._concurrency.acquire(key)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._concurrency.leave(key)
+            self._concurrency.release(key)
 
-    async def _serve_caller(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def _serve_authenticated(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         options = scope["route_handler"].opt
         headers = response_headers(scope)
         token, caller = await self._identify(scope, headers)
         key = f"user:{caller.user_id}"
-        reservation = Reservation(self._limits, headers)
+        reservation = RateLimitReservation(self._limits, headers)
         await reservation.take(options.get(LIMIT, "api"), key)
-        await self._concurrency.enter(key)
+        await self._concurrency.acquire(key)
         try:
             try:
                 await self._credentials.require_alive(caller, token)
             except Unauthenticated:
-                # whoever holds the token of a session that has ended does not use up the requests of the account
-                await reservation.give_back()
+                # the token of an ended session must not use up the rate limit of its account
+                await reservation.refund()
                 await self._limits.hit("api", address_key(scope), headers)
                 raise
             scope["user"], scope["auth"] = caller, token
             _require_scope(caller, scope["method"], options)
             await self._app(scope, receive, send)
         finally:
-            self._concurrency.leave(key)
+            self._concurrency.release(key)
 
     async def _identify(self, scope: Scope, headers: dict[str, str]) -> tuple[str, Caller]:
-        """Return the token of a request, and who it was issued to; a bad one is counted by the address.
+        """Return the token of a request, and the caller it was issued to. An invalid one counts against the address.
 
         Raises:
-            Unauthenticated: there is no token, or it is not good.
-            ProblemError: 429, too many bad ones came from the address.
+            Unauthenticated: The token is missing or invalid.
+            ProblemError: 429, the address sent too many invalid tokens.
         """
         try:
             token = bearer_token(scope)
@@ -103,45 +103,45 @@ class AuthenticationMiddleware:
             await self._limits.hit("api", address_key(scope), headers)
             raise
         if caller is None:
-            async with self._limits.reserving(headers, Unauthenticated) as reservation:
+            async with self._limits.reserve(headers, Unauthenticated) as reservation:
                 await reservation.take("api", address_key(scope))
                 caller = await self._credentials.authenticate(token)
         return token, caller
 
 
 def _require_scope(caller: Caller, method: str, options: Mapping[str, Any]) -> None:
-    """Refuse what an API key may not do.
+    """Check that the credential may be used for a request.
 
     Raises:
-        ProblemError: 403, the key may only read, or no key may do this.
+        ProblemError: 403, the API key is read-only, or the route requires a session.
     """
     if caller.key_scope == "read" and method != HttpMethod.GET:
-        raise insufficient_scope("this API key may only read")
+        raise insufficient_scope("this API key is read-only")
     if options.get(SESSION_ONLY):
-        require_session(caller, "this")
+        require_session(caller, "this operation")
 
 
 def require_session(caller: Caller, action: str) -> None:
-    """Refuse an API key.
+    """Check that the caller uses a session.
 
     Args:
-        caller: Who is asking.
-        action: What needs a session, as the subject of a sentence.
+        caller: The caller.
+        action: The action that requires a session, as the subject of a sentence.
 
     Raises:
         ProblemError: 403, the caller is an API key.
     """
     if caller.key_scope is not None:
-        raise insufficient_scope(f"{action} needs a session: sign in with the password, not with an API key")
+        raise insufficient_scope(f"{action} requires a session: sign in with a password instead of an API key")
 
 
-async def _tell_methods(scope: Scope, send: Send) -> None:
-    """Answer OPTIONS with the methods of the path; Litestar would tell those of one handler only."""
-    here = scope["path_template"]
+async def _send_allowed_methods(scope: Scope, send: Send) -> None:
+    """Respond to OPTIONS with the methods of the path. Litestar itself includes those of one handler only."""
+    path = scope["path_template"]
     methods = {
         method
         for route in scope["litestar_app"].routes
-        if isinstance(route, HTTPRoute) and here in (route.path, route.path_format)
+        if isinstance(route, HTTPRoute) and path in (route.path, route.path_format)
         for method in route.methods
     }
     headers = [(b"allow", allow_header(methods).encode())]

@@ -1,4 +1,4 @@
-"""Passwords: argon2id (RFC 9106), off the event loop, a bounded number at a time."""
+"""Password hashing with argon2id (RFC 9106), in a bounded thread pool."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ ResultT = TypeVar("ResultT")
 
 
 class Cost(NamedTuple):
-    """What one hash costs (RFC 9106, section 3.1).
+    """The cost parameters of a hash (RFC 9106, section 3.1).
 
     Attributes:
-        memory: Kibibytes of memory.
-        passes: How often the memory is filled.
+        memory: The memory size, in KiB.
+        passes: The number of passes over the memory.
     """
 
     memory: int
     passes: int
 
 
-# OWASP's password storage cheat sheet
+# recommended by the OWASP Password Storage Cheat Sheet
 PRODUCTION_COST: Final = Cost(memory=19 * 1024, passes=2)
-"""About 20 ms of a core."""
+"""Takes about 20 ms of CPU time."""
 
 
 def find_password_issues(password: str, username: str, pointer: str) -> list[ValidationIssue]:
-    """Return what is wrong with a password that is to be set.
+    """Return what is wrong with a new password.
 
     Args:
         password: The password, 12 to 128 characters.
-        username: The account's name, which the password must not contain, whatever the case.
-        pointer: Where the password stands in the input.
+        username: The username, which the password must not contain, ignoring case.
+        pointer: The JSON pointer to the password in the request.
     """
     if not MINIMUM_LENGTH <= len(password) <= PASSWORD_LENGTH:
         return [ValidationIssue(pointer, f"Expected {MINIMUM_LENGTH} to {PASSWORD_LENGTH} characters")]
@@ -51,60 +51,60 @@ def find_password_issues(password: str, username: str, pointer: str) -> list[Val
 
 
 class Passwords:
-    """Hashes and checks passwords. Each hash takes 19 MiB and some 20 ms of a core, so two run at a time.
+    """Hashes and verifies passwords. Each hash takes 19 MiB and about 20 ms of CPU time, so at most two run at a time.
 
     Args:
-        waiting: Hears how many wait for their turn, whenever that changes.
-        cost: What a hash costs. Hashes made at another cost are replaced at the next sign-in.
+        on_waiting: Called with the number of waiting passwords when it changes.
+        cost: The cost of a hash. Hashes with another cost are replaced at the next sign-in.
     """
 
-    def __init__(self, waiting: Callable[[int], None] = lambda _: None, cost: Cost = PRODUCTION_COST) -> None:
-        self._tell_waiting = waiting
+    def __init__(self, on_waiting: Callable[[int], None] = lambda _: None, cost: Cost = PRODUCTION_COST) -> None:
+        self._on_waiting = on_waiting
         self._hasher = PasswordHasher(time_cost=cost.passes, memory_cost=cost.memory, parallelism=1)
         self._executor = Executor("argon2", threads=PASSWORD_THREADS, queue=PASSWORD_QUEUE, seconds=_SECONDS)
-        self._nobody = self._hasher.hash("nobody's password")
+        self._dummy_hash = self._hasher.hash("nobody's password")
 
     async def hash(self, password: str) -> str:
         """Return the argon2id hash of a password.
 
         Raises:
-            Busy: too many are waiting already.
+            Busy: Too many passwords are waiting.
         """
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Tell whether a password is the one that was hashed.
+        """Return whether a password matches a hash.
 
         Args:
-            password_hash: The hash, or None for an account that is not there, which takes just as long.
-            password: What the caller says.
+            password_hash: The hash; None if the account does not exist, which takes just as long.
+            password: The password.
 
         Raises:
-            Busy: too many are waiting already.
+            Busy: Too many passwords are waiting.
         """
 
         def check() -> bool:
             try:
-                return self._hasher.verify(password_hash or self._nobody, password) and password_hash is not None
+                return self._hasher.verify(password_hash or self._dummy_hash, password) and password_hash is not None
             except (VerificationError, InvalidHashError, UnicodeEncodeError):
                 return False
 
         return await self._run(check)
 
-    def outdated(self, password_hash: str) -> bool:
-        """Tell whether a hash was made with other costs than those of today."""
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Return whether a hash has another cost than new hashes."""
         return self._hasher.check_needs_rehash(password_hash)
 
     def close(self) -> None:
-        """Let the threads go. Nothing may be asked any more."""
+        """Shut down the thread pool."""
         self._executor.close()
 
     async def _run(self, work: Callable[[], ResultT]) -> ResultT:
         try:
             running = self._executor.run(lambda _: work())
-            self._tell_waiting(max(0, self._executor.waiting_or_running + 1 - PASSWORD_THREADS))
+            self._on_waiting(max(0, self._executor.waiting_or_running + 1 - PASSWORD_THREADS))
             return await running
         except Overloaded:
-            raise Busy("too many passwords are waiting to be checked") from None
+            raise Busy("too many passwords are waiting to be verified") from None
         finally:
-            self._tell_waiting(max(0, self._executor.waiting_or_running - PASSWORD_THREADS))
+            self._on_waiting(max(0, self._executor.waiting_or_running - PASSWORD_THREADS))

@@ -1,4 +1,4 @@
-"""The rules of accounts."""
+"""The rules for accounts."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from todo_service.timestamps import now
 from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
-CLOSING: Final = timedelta(hours=1)
-"""How long after its deletion nothing can be written for an account any more: longer than any replica takes an ended
-session for alive, and than a request takes."""
+CLOSING_PERIOD: Final = timedelta(hours=1)
+"""When writes for a deleted account are certain to have stopped: longer than any replica caches an ended session, and
+longer than a request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
-_AT_ONCE: Final = 100
+_BATCH_SIZE: Final = 100
 _MISMATCH: Final = "the current password is wrong"
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
 logger = structlog.get_logger(__name__)
 
 
-# people run this service at home and in companies, where .local and .internal names are real ones
+# self-hosted services have users with addresses in .local and .internal
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class Accounts:
-    """Registers accounts and looks after them.
+    """Registers, updates and deletes accounts.
 
     Args:
-        store: Where they are kept.
-        passwords: Hashes and checks passwords.
-        sessions: Where accounts are signed in.
-        api_keys: The accounts' API keys.
+        store: The document store.
+        passwords: Hashes and verifies passwords.
+        sessions: The sessions of all accounts.
+        api_keys: The API keys of all accounts.
     """
 
     def __init__(self, store: DocumentStore, passwords: Passwords, sessions: Sessions, api_keys: ApiKeys) -> None:
@@ -64,34 +64,29 @@ class Accounts:
         self._passwords = passwords
         self._sessions = sessions
 
-    async def register(self, registration: dto.UserCreate, identity: ObjectId | None = None) -> dto.User:
-        """Make an account.
+    async def register(self, registration: dto.UserCreate, idempotent_id: ObjectId | None = None) -> dto.User:
+        """Create an account.
 
         Args:
-            registration: The name, the email and the password.
-            identity: Its id, where the call may be repeated: then the account that is there already is the answer.
+            registration: The username, the email and the password.
+            idempotent_id: The id of the account if the call may be repeated. A repeat returns the existing account.
 
         Raises:
-            Invalid: the name, the email or the password breaks a rule.
-            Duplicate: another account has the name or the email.
-            Gone: the same call has made the account before, and it has been deleted since.
-            Busy: too many passwords are waiting to be hashed.
+            Invalid: The username, the email or the password is invalid.
+            Duplicate: Another account has the username or the email.
+            Gone: An earlier attempt created the account, which has been deleted since.
+            Busy: Too many passwords are waiting to be hashed.
         """
         issues = []
         if not _USERNAME.fullmatch(registration.username):
-            issues.append(ValidationIssue("/username", "Expected 3 to 32 of A-Z a-z 0-9 . _ -"))
-        email, found = _checked_email(registration.email)
+            issues.append(ValidationIssue("/username", "Expected 3 to 32 characters out of A-Z a-z 0-9 . _ -"))
+        email, found = _validate_email(registration.email)
         issues += found + find_password_issues(registration.password, registration.username, "/password")
         if issues:
             raise Invalid(issues)
-        if (
-            identity is not None
-            and (made := await self._store.update(User, User.id == identity, changes={})) is not None
-        ):
-            return dto.User.of(made)
-        if identity is not None and await self._store.get(ClosedAccount, ClosedAccount.id == identity) is not None:
-            raise Gone("this account was made and has been deleted since")
-        # the index decides in the end; asking first spares a hash, and gives a name's clash before an email's
+        if idempotent_id is not None and (created := await self._find_created(idempotent_id)) is not None:
+            return dto.User.from_document(created)
+        # the unique indexes decide; checking first saves a hash, and reports the username before the email
         for field, condition in (
             ("username", User.username_key == registration.username.casefold()),
             ("email", User.email_key == email.casefold()),
@@ -100,7 +95,7 @@ class Accounts:
                 raise Duplicate(field)
         moment = now()
         user = User(
-            id=identity or ObjectId(),
+            id=idempotent_id or ObjectId(),
             username=registration.username,
             username_key=registration.username.casefold(),
             email=email,
@@ -113,29 +108,41 @@ class Accounts:
             await self._store.insert(user)
         except DuplicateDocument as error:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
-        return dto.User.of(user)
+        return dto.User.from_document(user)
+
+    async def _find_created(self, idempotent_id: ObjectId) -> User | None:
+        """Return the account that an earlier attempt of a registration created.
+
+        Raises:
+            Gone: The account has been deleted since.
+        """
+        # a write, because an isolated MongoDB member can return data that is rolled back later
+        created = await self._store.update(User, User.id == idempotent_id, changes={})
+        if created is None and await self._store.get(ClosedAccount, ClosedAccount.id == idempotent_id) is not None:
+            raise Gone("this account was created and has been deleted since")
+        return created
 
     async def find_id(self, name: str) -> ObjectId | None:
-        """Return the id of the account that signs in with a username or an email, or None."""
-        user = await self._find(name)
+        """Return the id of the account with this username or email, or None."""
+        user = await self._find_by_login(name)
         return user.id if user is not None else None
 
     async def sign_in(self, name: str, password: str, client: Client) -> Tokens:
-        """Begin a session.
+        """Start a session.
 
         Args:
-            name: The username or the email, whatever the case and the white space around it.
+            name: The username or the email. Case and surrounding whitespace are ignored.
             password: The password.
-            client: Where this comes from.
+            client: The client that signs in.
 
         Raises:
-            InvalidGrant: the name or the password is wrong; which of them cannot be told, not by the time either.
-            Busy: too many passwords are waiting to be checked.
+            InvalidGrant: The name or the password is wrong. Neither the error nor the time it takes tells which.
+            Busy: Too many passwords are waiting to be verified.
         """
-        user = await self._find(name)
+        user = await self._find_by_login(name)
         if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
             raise InvalidGrant("the name or the password is wrong")
-        if self._passwords.outdated(user.password_hash):
+        if self._passwords.needs_rehash(user.password_hash):
             await self._store.update(
                 User,
                 User.id == user.id,
@@ -144,38 +151,38 @@ class Accounts:
             )
         return await self._sessions.start(user.id, user.password_generation, client)
 
-    async def account(self, user_id: ObjectId) -> dto.User:
+    async def get(self, user_id: ObjectId) -> dto.User:
         """Return an account.
 
         Raises:
-            NotFound: it has been deleted.
+            NotFound: The account has been deleted.
         """
-        return dto.User.of(await self._user(user_id))
+        return dto.User.from_document(await self._get_user(user_id))
 
-    async def time_zone(self, user_id: ObjectId) -> str:
+    async def get_time_zone(self, user_id: ObjectId) -> str:
         """Return an account's time zone, an IANA name.
 
         Raises:
-            NotFound: it has been deleted.
+            NotFound: The account has been deleted.
         """
-        return (await self._user(user_id)).time_zone
+        return (await self._get_user(user_id)).time_zone
 
     async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: frozenset[int] | None) -> dto.User:
-        """Change an account by a merge patch; one that changes nothing leaves its version as it is.
+        """Update an account with a merge patch. A patch without changes leaves the version unchanged.
 
         Args:
             user_id: The account.
-            patch: What to change.
+            patch: The merge patch.
             versions: The versions that the caller accepts, or None for any.
 
         Raises:
-            Invalid: a value breaks a rule.
-            Duplicate: another account has the email.
-            Stale: the account has another version.
-            NotFound: it has been deleted.
-            Busy: too many changes of the account are waiting.
+            Invalid: A value is invalid.
+            Duplicate: Another account has the email.
+            Stale: The account has another version.
+            NotFound: The account has been deleted.
+            Busy: Too many changes to the account are waiting.
         """
-        changes = _checked_changes(patch)
+        changes = _validate_patch(patch)
 
         def decide(user: User) -> dict[str, Any]:
             if versions is not None and user.version not in versions:
@@ -183,26 +190,26 @@ class Accounts:
             return {name: value for name, value in changes.items() if getattr(user, name) != value}
 
         try:
-            return dto.User.of(await self._change(user_id, decide))
+            return dto.User.from_document(await self._change(user_id, decide))
         except DuplicateDocument as error:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
 
     async def change_password(self, user_id: ObjectId, current: str, new: str, session_id: ObjectId) -> None:
-        """Set another password, and end every session but the one in which it is set, in one atomic step.
+        """Set a new password, and end all sessions except one, in a single atomic write.
 
         Args:
             user_id: The account.
-            current: The password as it is.
-            new: The password as it is to be.
-            session_id: The session that goes on.
+            current: The current password.
+            new: The new password.
+            session_id: The session that survives.
 
         Raises:
-            Forbidden: the current password is wrong.
-            Invalid: the new password breaks a rule.
-            NotFound: the account has been deleted.
-            Busy: too many passwords are waiting to be checked, or too many changes of the account.
+            Forbidden: The current password is wrong.
+            Invalid: The new password is invalid.
+            NotFound: The account has been deleted.
+            Busy: Too many passwords are waiting to be verified, or too many changes to the account.
         """
-        before = await self._user(user_id)
+        before = await self._get_user(user_id)
         if not await self._passwords.verify(before.password_hash, current):
             raise Forbidden(_MISMATCH)
         if issues := find_password_issues(new, before.username, "/new_password"):
@@ -221,29 +228,29 @@ class Accounts:
         try:
             await self._change(user_id, decide)
         finally:
-            # a write that was not answered may have been carried out
-            self._sessions.forget_all(user_id, but=session_id)
+            # a write that failed without a response may have succeeded
+            self._sessions.evict_all(user_id, except_id=session_id)
         try:
-            await self._sessions.end_all(user_id, but=session_id)
+            await self._sessions.end_all(user_id, except_id=session_id)
         except StoreUnavailable as error:
-            # they are dead already, and expire
-            logger.warning("ended sessions could not be deleted", reason=str(error))
+            # they are no longer valid, and will expire
+            logger.warning("failed to delete ended sessions", reason=str(error))
 
     async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
-        """Delete an account and all that it owns.
+        """Delete an account and everything it owns.
 
-        Its sessions and API keys end first, so that nothing writes for the account any more, and the account itself
-        goes last: its owner can sign in again and repeat a call that broke off. Another replica may take the sessions
-        for alive for some seconds more, and let them write what nobody would own. So the deletion is recorded before
-        anything else, and `finish_deletions` sweeps once more when that time is over. It also finishes a call that
-        broke off and was not repeated.
+        Sessions and API keys go first, so that nobody can write for the account any more. The account itself goes last,
+        so that its owner can sign in and retry an interrupted call. Another replica may still accept the cached
+        sessions for a few seconds, and let them write documents without an owner. The deletion is therefore recorded
+        before anything else, and `finish_deletions` sweeps again after that time. It also finishes calls that were
+        interrupted and not retried.
 
         Raises:
-            Forbidden: the password is wrong.
-            Stale: the account has another version.
-            NotFound: it has been deleted.
+            Forbidden: The password is wrong.
+            Stale: The account has another version.
+            NotFound: The account has been deleted.
         """
-        user = await self._user(user_id)
+        user = await self._get_user(user_id)
         if not await self._passwords.verify(user.password_hash, password):
             raise Forbidden("the password is wrong")
         if versions is not None and user.version not in versions:
@@ -256,15 +263,15 @@ class Accounts:
         await self._delete_all(user_id)
 
     async def finish_deletions(self, moment: datetime) -> None:
-        """Delete once more whatever accounts own that were closed a while ago.
+        """Delete again everything owned by accounts whose deletion began at least `CLOSING_PERIOD` ago.
 
         Args:
-            moment: The present moment.
+            moment: The current time.
         """
         after: list[Condition] = []
         while True:
-            due = [ClosedAccount.swept == False, ClosedAccount.closed_at < moment - CLOSING, *after]  # noqa: E712  # an expression
-            closed = await self._store.find(ClosedAccount, *due, sort=asc(ClosedAccount.closed_at), limit=_AT_ONCE)
+            due = [ClosedAccount.swept == False, ClosedAccount.closed_at < moment - CLOSING_PERIOD, *after]  # noqa: E712  # an expression
+            closed = await self._store.find(ClosedAccount, *due, sort=asc(ClosedAccount.closed_at), limit=_BATCH_SIZE)
             for account in closed:
                 try:
                     await self._delete_all(account.id)
@@ -272,34 +279,38 @@ class Accounts:
                 except StoreUnavailable:
                     raise
                 except Exception:
-                    # it must not hold up the others; the next run tries it again
-                    logger.exception("an account could not be deleted", account=str(account.id))
-            if len(closed) < _AT_ONCE:
+                    # one failure must not block the others; the next run retries it
+                    logger.exception("failed to delete an account", account=str(account.id))
+            if len(closed) < _BATCH_SIZE:
                 return
             after = [ClosedAccount.closed_at > closed[-1].closed_at]
 
     async def _delete_all(self, user_id: ObjectId) -> None:
-        # first, so that nothing that writes for the account goes on
+        # first, so that nobody can write for the account any more
         await self._sessions.end_all(user_id)
         await self._api_keys.delete_all(user_id)
-        todos = Todos(self._store, user_id, lambda: self.time_zone(user_id))
+        todos = Todos(self._store, user_id, lambda: self.get_time_zone(user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
         await self._store.delete(User, User.id == user_id)
 
     async def _change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:
-        """Change an account as `decide` says from its present state; without changes its version stays.
+        """Update an account with optimistic locking. Without changes, the version stays the same.
 
-        Changes of one account take turns in this process, so that only another replica can be faster.
+        Changes to one account are serialized in this process, so only other replicas can conflict.
+
+        Args:
+            user_id: The account.
+            decide: Returns the changes to make to the current account.
 
         Raises:
-            Busy: others were faster too often, or too many wait for their turn.
-            DuplicateDocument: another account has the name or the email.
-            NotFound: it has been deleted.
+            Busy: Too many conflicts, or too many changes are waiting.
+            DuplicateDocument: Another account has the email.
+            NotFound: The account has been deleted.
         """
         async with self._locks.hold(user_id):
             async for _ in Attempts():
-                user = await self._user(user_id)
+                user = await self._get_user(user_id)
                 changes = decide(user)
                 if changes:
                     changes |= {"version": user.version + 1, "updated_at": max(now(), user.updated_at)}
@@ -308,39 +319,45 @@ class Accounts:
                 )
                 if changed is not None:
                     return changed
-        raise AssertionError  # `Attempts` ends by an error
+        raise AssertionError  # `Attempts` ends with an error
 
-    async def _find(self, name: str) -> User | None:
+    async def _find_by_login(self, name: str) -> User | None:
         key = name.strip().casefold()
-        # a username holds no @, so a name with one is an email
+        # usernames contain no @
         return await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
 
-    async def _user(self, user_id: ObjectId) -> User:
+    async def _get_user(self, user_id: ObjectId) -> User:
         user = await self._store.get(User, User.id == user_id)
         if user is None:
             raise NotFound("the account has been deleted")
         return user
 
 
-def _checked_email(text: str) -> tuple[str, list[ValidationIssue]]:
+def _validate_email(text: str) -> tuple[str, list[ValidationIssue]]:
+    """Return the normalized email, and what is wrong with it."""
     try:
         check_marks(text)
         email = validate_email(text, check_deliverability=False).normalized
-    except ValueError:  # EmailNotValidError is one
+    except ValueError:  # includes EmailNotValidError
         return text, [ValidationIssue("/email", "Expected an email address, such as ada@example.com")]
-    # without case a character may be three
+    # case folding can turn one character into three
     if len(email.casefold().encode()) > EMAIL_KEY_BYTES:
         return text, [
-            ValidationIssue("/email", f"Expected an address of {EMAIL_KEY_BYTES} bytes at most without upper case")
+            ValidationIssue("/email", f"Expected an address of at most {EMAIL_KEY_BYTES} bytes in lower case")
         ]
     return email, []
 
 
-def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
+def _validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
+    """Return the changes of a patch.
+
+    Raises:
+        Invalid: A value is invalid.
+    """
     changes: dict[str, Any] = {}
     issues: list[ValidationIssue] = []
     if patch.email is not UNSET:
-        email, issues = _checked_email(patch.email)
+        email, issues = _validate_email(patch.email)
         changes |= {"email": email, "email_key": email.casefold()}
     if patch.display_name is not UNSET:
         try:
@@ -349,13 +366,13 @@ def _checked_changes(patch: dto.UserUpdate) -> dict[str, Any]:
             issues.append(ValidationIssue("/display_name", str(error)))
     if patch.time_zone is not UNSET:
         changes["time_zone"] = patch.time_zone or "UTC"
-        if changes["time_zone"] not in _time_zones():
-            issues.append(ValidationIssue("/time_zone", "Expected a name of the IANA time zone database"))
+        if changes["time_zone"] not in _list_time_zones():
+            issues.append(ValidationIssue("/time_zone", "Expected a name from the IANA time zone database"))
     if issues:
         raise Invalid(issues)
     return changes
 
 
 @cache
-def _time_zones() -> frozenset[str]:
+def _list_time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones() - {"localtime"})

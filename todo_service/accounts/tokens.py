@@ -1,7 +1,6 @@
 """Access tokens (JWT, RFC 7519, HS256) and refresh tokens.
 
-All keys are derived from the service's secret keys, one for each purpose. The first secret signs; the others, from
-before a rotation, still verify.
+Both use keys derived from the service's secret keys, a different one for each purpose.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from odmantic import ObjectId
 from todo_service.errors import Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.security.caller import Caller
+from todo_service.security.sealing import SEAL_BYTES, KeyRing, seal
 
 ISSUER: Final = "todo-service"
 AUDIENCE: Final = "todo-service"
 _ALGORITHM: Final = "HS256"
 _SECRET_BYTES: Final = 32
-_SEAL_BYTES: Final = 16
 _ID_BYTES: Final = 12
 
 
@@ -35,14 +34,14 @@ class AccessTokens:
     """Issues and verifies access tokens.
 
     Args:
-        keys: The secret keys, 32 bytes or more each, the signing one first.
-        lifetime: Seconds that a token is good for.
+        keys: The secret keys, at least 32 bytes each. The first signs; all verify.
+        lifetime: The lifetime of a token, in seconds.
     """
 
     def __init__(self, keys: Sequence[bytes], lifetime: int) -> None:
-        derived = [hmac.digest(key, b"todo-service access tokens", "sha256") for key in keys]
-        self._keys = {hashlib.sha256(key).hexdigest()[:16]: key for key in derived}
-        self._signing_id = next(iter(self._keys))
+        key_ring = KeyRing(keys, "access tokens")
+        self._keys = {key_id.hex(): key for key_id, key in key_ring.by_id.items()}
+        self._signing_id = key_ring.current_id.hex()
         self.lifetime = lifetime
 
     def issue(self, user_id: ObjectId, session_id: ObjectId, now: datetime) -> str:
@@ -60,10 +59,10 @@ class AccessTokens:
         return jwt.encode(claims, self._keys[self._signing_id], _ALGORITHM, headers={"kid": self._signing_id})
 
     def verify(self, token: str) -> Caller:
-        """Return whom a token was issued for.
+        """Return the caller that a token was issued to.
 
         Raises:
-            Unauthenticated: it is not ours, altered or expired.
+            Unauthenticated: The token is invalid or expired.
         """
         try:
             key = self._keys[jwt.get_unverified_header(token)["kid"]]
@@ -73,7 +72,7 @@ class AccessTokens:
                 algorithms=[_ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                # replicas' clocks differ, and clocks are set: a token from a moment ahead is good
+                # the clocks of replicas differ, so a token may have been issued slightly in the future
                 options={"require": ["sub", "sid", "iat", "exp", "jti", "iss", "aud"], "verify_iat": False},
             )
             return Caller(ObjectId(claims["sub"]), ObjectId(claims["sid"]), int(claims["exp"]))
@@ -84,10 +83,10 @@ class AccessTokens:
 
 
 class RefreshToken(NamedTuple):
-    """A refresh token that this service has made.
+    """A refresh token issued by this service.
 
     Attributes:
-        session_id: The session that it renews.
+        session_id: The session that the token refreshes.
         text: The token as the client has it.
     """
 
@@ -99,64 +98,66 @@ class RefreshToken(NamedTuple):
 
     @property
     def hash(self) -> bytes:
-        """What is stored of the token. It is random and long, so one round of SHA-256 is enough."""
+        """The hash to store. The token has 256 random bits, so a single SHA-256 is enough."""
         return hashlib.sha256(self.text.encode()).digest()
 
 
 class RefreshTokens:
-    """Makes refresh tokens, and tells those that it made from any other text without asking the store.
+    """Issues refresh tokens, and recognizes them without a call to the store.
 
-    A token is its session's id, a secret of 32 random bytes and a seal (HMAC-SHA256, 16 bytes) over both. So a sealed
-    token that is no longer its session's current one is a spent one, and nobody can end a session by guessing.
+    A token consists of its session's id, a secret of 32 random bytes, and a seal over both. A sealed token that is not
+    the current one of its session has therefore been used before, and nobody can end a session by guessing tokens.
 
     Args:
-        keys: The secret keys, 32 bytes or more each, the sealing one first.
+        keys: The secret keys, at least 32 bytes each. The first seals; all verify.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = [hmac.digest(key, b"todo-service refresh tokens", "sha256") for key in keys]
+        self._keys = KeyRing(keys, "refresh tokens")
 
-    def first(self, session_id: ObjectId) -> RefreshToken:
+    def issue(self, session_id: ObjectId) -> RefreshToken:
         """Return the first token of a session."""
-        return self._sealed(self._keys[0], session_id, secrets.token_bytes(_SECRET_BYTES))
+        return _build_token(self._keys.current, session_id, secrets.token_bytes(_SECRET_BYTES))
 
-    def successors(self, token: RefreshToken, salt: bytes) -> list[RefreshToken]:
-        """Return the token that follows, one for each secret key, the present one first.
+    def derive_successors(self, token: RefreshToken, salt: bytes) -> list[RefreshToken]:
+        """Return the successor of a token under each secret key, the current key first.
 
-        Its secret is made from the token and from random bytes that the session remembers, so that a client that
-        lost the answer can be given the same successor again, though only hashes are stored.
+        The successor's secret is derived from the token and the salt stored in the session. A client that lost the
+        response can therefore get the same successor again, although the service stores only hashes.
 
         Args:
-            token: The token that is spent.
-            salt: 32 random bytes, made for this one rotation.
+            token: The token being rotated.
+            salt: 32 random bytes, unique to this rotation.
         """
         return [
-            self._sealed(key, token.session_id, hmac.digest(key, b"successor" + salt + token.text.encode(), "sha256"))
+            _build_token(key, token.session_id, hmac.digest(key, b"successor" + salt + token.text.encode(), "sha256"))
             for key in self._keys
         ]
 
     def parse(self, text: str) -> RefreshToken | None:
-        """Return the token, if this service made it."""
+        """Return the token, or None if this service did not issue it."""
         try:
             raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
             return None
-        if len(raw) != _ID_BYTES + _SECRET_BYTES + _SEAL_BYTES:
+        if len(raw) != _ID_BYTES + _SECRET_BYTES + SEAL_BYTES:
             return None
-        content, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
-        if not any(hmac.compare_digest(seal, self._seal(key, content)) for key in self._keys):
+        content, given = raw[:-SEAL_BYTES], raw[-SEAL_BYTES:]
+        if not self._keys.verify(content, given):
             return None
         return RefreshToken(ObjectId(content[:_ID_BYTES]), text)
 
-    def _sealed(self, key: bytes, session_id: ObjectId, secret: bytes) -> RefreshToken:
-        content = session_id.binary + secret
-        return RefreshToken(session_id, base64.urlsafe_b64encode(content + self._seal(key, content)).decode())
 
-    @staticmethod
-    def _seal(key: bytes, content: bytes) -> bytes:
-        return hmac.digest(key, content, "sha256")[:_SEAL_BYTES]
+def _build_token(key: bytes, session_id: ObjectId, secret: bytes) -> RefreshToken:
+    content = session_id.binary + secret
+    return RefreshToken(session_id, base64.urlsafe_b64encode(content + seal(key, content)).decode())
 
 
-def refresh_deadline(now: datetime, days: int) -> datetime:
-    """Return when a session that is renewed now ends unless it is renewed again."""
+def compute_session_expiry(now: datetime, days: int) -> datetime:
+    """Return when a session expires that is created or refreshed now.
+
+    Args:
+        now: The current time.
+        days: The lifetime of a session that is not refreshed, in days.
+    """
     return now + timedelta(days=days)

@@ -199,24 +199,24 @@ ALL_REFUSALS_LOGGED: Final = section.declare(
     enforced_in="observability.log_limit",
     response="One line says how many were left out.",
 )
-KEPT_ANSWER_BYTES: Final = section.declare(
+STORED_RESPONSE_BYTES: Final = section.declare(
     2 * 1024 * 1024,
     "Answer that is kept for repeats with an `Idempotency-Key`",
-    enforced_in="idempotency.stored_answers",
+    enforced_in="idempotency.stored_responses",
     response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
-COMPRESSED_ANSWER_BYTES: Final = section.declare(
+COMPRESSED_RESPONSE_BYTES: Final = section.declare(
     128 * 1024,
     "The same, compressed (zlib)",
-    enforced_in="idempotency.stored_answers",
+    enforced_in="idempotency.stored_responses",
     response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
-STORED_ANSWER_BYTES: Final = section.declare(
+STORED_RESPONSES_BYTES: Final = section.declare(
     128 * 2**20,
     "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
-    enforced_in="idempotency.answer_budget",
+    enforced_in="idempotency.response_budget",
     response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",
 )

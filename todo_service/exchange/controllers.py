@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta
 
 from todo_service.exchange.dto import Archive, ArchiveImport, ExportQuery, ImportQuery
 from todo_service.exchange.service import FORMATS, Transfer
-from todo_service.idempotency.middleware import identity_of
+from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.web.openapi.config import documented, problems
 from todo_service.web.problems import FieldError
@@ -103,7 +103,7 @@ class ExchangeController(Controller):
         report = await transfer.read_in(
             forms[media_type],
             partial(_read_large_body, request),
-            partial(identity_of, request),
+            partial(derive_idempotent_id, request),
             request.require_live_caller,
         )
         rejected = [
@@ -130,7 +130,7 @@ async def _read_large_body(request: ApiRequest) -> memoryview:
         RequestEntityTooLarge: the body is larger.
         Unauthenticated: the caller's session or API key has ended meanwhile.
     """
-    if identity_of(request) is not None:
+    if derive_idempotent_id(request) is not None:
         return memoryview(await request.body())  # it was read for the Idempotency-Key
     limit = request.route_handler.resolve_request_max_body_size()
     assert limit is not None  # every route has one

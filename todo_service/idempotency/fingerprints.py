@@ -1,4 +1,4 @@
-"""Digests of requests: two requests with one digest ask for the same."""
+"""Digests that identify equal requests."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from todo_service.bounds.requests import CANONICAL_JSON_BYTES
 if TYPE_CHECKING:
     from litestar.types import Scope
 
-_HASHED_AT_ONCE: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
 async def digest_request(scope: Scope, body: bytes) -> bytes:
     """Return the SHA-256 digest of a request's path, query, `If-Match` and decoded body.
 
     Args:
-        scope: The request.
-        body: Its body, whole.
+        scope: The ASGI scope of the request.
+        body: The complete body.
     """
     if_match = b",".join(value for name, value in scope["headers"] if name == b"if-match")
     digest = hashlib.sha256()
     for part in (scope["path"].encode(), scope["query_string"], if_match):
         digest.update(len(part).to_bytes(4, "big") + part)
-    body = _canonical(body)
-    for start in range(0, len(body), _HASHED_AT_ONCE):
+    body = _canonicalize(body)
+    for start in range(0, len(body), _CHUNK_BYTES):
         if start:
-            await asyncio.sleep(0)  # other requests come in between
-        digest.update(memoryview(body)[start : start + _HASHED_AT_ONCE])
+            await asyncio.sleep(0)  # let other requests run
+        digest.update(memoryview(body)[start : start + _CHUNK_BYTES])
     return digest.digest()
 
 
-def _canonical(body: bytes) -> bytes:
-    """Return JSON without spaces and with its keys in order; what is no JSON, or is too large, stays as it is."""
+def _canonicalize(body: bytes) -> bytes:
+    """Return JSON with sorted keys and no whitespace. Other bodies, and large ones, are returned unchanged."""
     if len(body) > CANONICAL_JSON_BYTES:
         return body
     try:

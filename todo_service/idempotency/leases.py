@@ -1,8 +1,8 @@
-"""Leases: one process at a time carries out a request, however long that takes and whatever clocks say.
+"""Leases: only one process at a time executes a request, no matter how long it takes or how far the clocks differ.
 
-The holder renews its lease while it works, and stops working when a renewal fails. Clocks differ, so a process that
-sees an expired lease watches it for `TAKEOVER_SECONDS` first. A live holder renews the lease within that time; if
-nobody does, the process takes it over.
+The holder renews its lease with a heartbeat, and stops working when it loses the lease. Clocks differ, so a process
+that sees an expired lease first watches it for `TAKEOVER_SECONDS`. A live holder renews the lease within that time; if
+it does not, the process takes the lease over.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ import structlog
 from todo_service.bounds.requests import LEASE_SECONDS
 
 HEARTBEAT_SECONDS: Final = 0.5
-"""How often a lease is renewed. A request that takes less time never renews it."""
+"""The interval between renewals. A request that takes less time never renews its lease."""
 TAKEOVER_SECONDS: Final = 1.25
-"""How long an expired lease is watched before it is taken: more than two heartbeats."""
+"""How long a process watches an expired lease before it takes over: more than two heartbeats."""
 logger = structlog.get_logger(__name__)
 
 Renew = Callable[[], Awaitable[bool]]
 
 
 class LeaseLostError(Exception):
-    """The lease could not be renewed in time, or another process has taken it."""
+    """The lease was not renewed in time, or another process has taken it over."""
 
 
 @asynccontextmanager
 async def hold_lease(
     renew: Renew, seconds: float = LEASE_SECONDS, heartbeat: float = HEARTBEAT_SECONDS
 ) -> AsyncIterator[None]:
-    """Keep a lease that was just taken while the block runs, and cancel the block when the lease is lost.
+    """Keep a newly taken lease for the duration of a block, and cancel the block if the lease is lost.
 
     Args:
-        renew: Renews the lease, and returns whether it is still held. What it raises counts as no answer: it is called
-            again at the next heartbeat.
-        seconds: How long the lease lasts from when it was taken, and from the sending of each renewal.
-        heartbeat: Seconds between renewals.
+        renew: Renews the lease, and returns whether it is still held. An exception is logged, and the renewal is
+            retried at the next heartbeat.
+        seconds: The lifetime of the lease, from when it was taken or a renewal was sent.
+        heartbeat: The interval between renewals, in seconds.
 
     Raises:
-        LeaseLostError: the block was cancelled because the lease was lost.
+        LeaseLostError: The lease was lost, and the block was cancelled.
     """
     loop = asyncio.get_running_loop()
     heartbeats: list[asyncio.Task[None]] = []

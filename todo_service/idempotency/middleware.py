@@ -1,14 +1,14 @@
 """`Idempotency-Key`: a POST that is sent again has one effect (draft-ietf-httpapi-idempotency-key-header).
 
-A record is inserted before the request is carried out, under an id made from the account and the key, so that the store
-admits one of several concurrent twins. The record holds a random seed, from which the ids of all effects are derived
-(`identity_of`). When a crash comes between an effect and the record of its answer, the repeat derives the same ids and
-finds the first effect instead of making a second one.
+The middleware inserts a record before it executes the request, under an id derived from the account and the key. The
+store therefore admits only one of several concurrent attempts. The record holds a random seed, from which the ids of
+all effects are derived (`derive_idempotent_id`). If the process crashes after an effect but before it has stored the
+response, the retry derives the same ids and finds the effect instead of repeating it.
 
-A request without an account, such as a registration, shares its key with strangers. The id of its record is therefore
-made from the request as well: another body is another record. That id is keyed with SECRET_KEY, because the body may
-hold a password; after a rotation the record is found under the previous key. Nothing else depends on SECRET_KEY but
-the secrets that a request creates (`derive_secret`), and the record names the key that they are derived with.
+Anonymous requests, such as registrations, share one namespace of keys. The id of their record therefore also depends
+on the request: a different body is a different record. That id is keyed with SECRET_KEY, because the body may contain a
+password. After a rotation, the record is found under the previous key. Otherwise only the secrets that a request
+creates (`derive_secret`) depend on SECRET_KEY, and the record names the key that they are derived from.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from litestar.enums import ScopeType
-from odmantic import Index, Model, ObjectId
-from pymongo import IndexModel
+from odmantic import ObjectId
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, LEASE_SECONDS
-from todo_service.fields import redacted_repr
-from todo_service.idempotency.answer_budget import AnswerBudget
+from todo_service.idempotency.derivation import ID_BYTES, SCOPE_STATE, Seeds, derive_id_from_seed
+from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.fingerprints import digest_request
 from todo_service.idempotency.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
-from todo_service.idempotency.stored_answers import compress_answer, decompress_answer
+from todo_service.idempotency.response_budget import ResponseBudget
+from todo_service.idempotency.stored_responses import compress_response, decompress_response
+from todo_service.security.sealing import KeyRing
 from todo_service.store.base import DocumentStore, DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.web.problems import ProblemError, invalid_parameter
@@ -45,79 +46,43 @@ if TYPE_CHECKING:
 _LEASE: Final = timedelta(seconds=LEASE_SECONDS)
 _LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS)
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
-_KEPT_HEADERS: Final = (b"content-type", b"location", b"etag")
-_ID_BYTES: Final = 12
+_STORED_HEADERS: Final = (b"content-type", b"location", b"etag")
 _ADMISSION_ATTEMPTS: Final = 5
-_BROKEN_OFF: Final = 401
-"""The status where the caller's session ended while the request was carried out: a part of it may have been done."""
-
-
-class IdempotentRequest(Model):
-    """The record of a request with a key. Its id is made from the account and the key.
-
-    `status` is None until there is an answer, and `body` is empty where the answer was too large to be kept. `holder`
-    is the attempt that is carrying the request out, None when nobody is; its lease began or was renewed at
-    `renewed_at`. `secret_key_id` names the secret key that secrets are derived with.
-    """
-
-    owner: ObjectId | None
-    fingerprint: bytes
-    seed: bytes
-    secret_key_id: bytes
-    holder: ObjectId | None
-    renewed_at: datetime
-    status: int | None = None
-    headers: list[str] = []
-    body: bytes = b""
-    expires_at: datetime
-
-    model_config = {
-        "collection": "idempotent_requests",
-        "indexes": lambda: [
-            Index(IdempotentRequest.owner, IdempotentRequest.id, name="owner"),
-            IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
-        ],
-    }
-
-    def __repr__(self) -> str:
-        return redacted_repr(self, "seed", "headers", "body")
-
-    __str__ = __repr__
+_REVOKED: Final = 401
+"""The status if the caller's session ended during the request, which may then have had some of its effects."""
 
 
 class _Attempt(NamedTuple):
     """An admitted request.
 
     Attributes:
-        record: Its record; where it has a status, the request has been answered before.
-        first: Whether no other attempt was made before, so that nothing can have been done yet.
+        record: The record of the request; it has a status if an earlier attempt succeeded.
+        first: Whether this is the first attempt, so that no effect can exist yet.
     """
 
     record: IdempotentRequest
     first: bool
 
     @property
-    def answered(self) -> bool:
+    def completed(self) -> bool:
         return self.record.status is not None
 
 
-class Idempotency:
-    """Middleware that carries a request with a key out once; it comes after authentication.
+class IdempotencyMiddleware:
+    """Executes a request with an `Idempotency-Key` once. It runs after authentication.
 
     Args:
-        app: The next application.
+        app: The next ASGI application.
         store: The store of the records.
-        keys: The service's secret keys, the present one first.
-        answers: How much may be stored for each account.
+        keys: The service's secret keys, the current one first.
+        budget: The budget for the stored responses of each account.
     """
 
-    def __init__(self, app: ASGIApp, store: DocumentStore, keys: Sequence[bytes], answers: AnswerBudget) -> None:
+    def __init__(self, app: ASGIApp, store: DocumentStore, keys: Sequence[bytes], budget: ResponseBudget) -> None:
         self._app = app
         self._store = store
-        derived = [hmac.digest(key, b"todo-service idempotency", "sha256") for key in keys]
-        self._secret_keys = {hashlib.sha256(key).digest()[:8]: key for key in derived}
-        self._present_key_id = next(iter(self._secret_keys))
-        self._answers = answers
+        self._keys = KeyRing(keys, "idempotency")
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         mode = scope["route_handler"].opt.get(IDEMPOTENT) if scope["type"] == ScopeType.HTTP else None
@@ -126,30 +91,30 @@ class Idempotency:
             await self._app(scope, receive, send)
             return
         request = ApiRequest(scope, receive, send)
-        # Litestar keeps the body for the handler
+        # Litestar caches the body for the handler
         digest = await digest_request(scope, await request.body())
         caller = scope.get("user")
         attempt = await self._admit(caller.user_id if caller is not None else None, key, digest)
         if caller is not None and attempt.first:
-            await self._require_room(attempt.record, caller.user_id)
-        scope["state"]["idempotency"] = _Seeds(attempt.record.seed, self._derive_seed(attempt.record, key))
-        if not attempt.answered:
-            await self._carry_out(attempt, scope, receive, send, stored=mode != RERUN)
+            await self._require_budget(attempt.record, caller.user_id)
+        scope["state"][SCOPE_STATE] = Seeds(attempt.record.seed, self._derive_seed(attempt.record, key))
+        if not attempt.completed:
+            await self._execute(attempt, scope, receive, send, stored=mode != RERUN)
         elif mode == RERUN:
             await self._app(scope, receive, partial(_send_replayed, send))
         else:
             await self._replay(attempt.record, request, send)
 
     async def _admit(self, owner: ObjectId | None, key: bytes, digest: bytes) -> _Attempt:
-        """Return an attempt that may be carried out, or that has been answered.
+        """Return an attempt that may be executed, or that was completed before.
 
         Raises:
-            ProblemError: 409, another attempt is being carried out; 422, the key was used for another request.
+            ProblemError: 409, another attempt is in progress; 422, the key was used for another request.
         """
         record_id = await self._find_record_id(owner, key, digest)
         watched = False
         for _ in range(_ADMISSION_ATTEMPTS):
-            record = self._new_record(record_id, owner, digest)
+            record = self._build_record(record_id, owner, digest)
             try:
                 await self._store.insert(record)
             except DuplicateDocument:
@@ -159,7 +124,7 @@ class Idempotency:
             moment = record.renewed_at
             if found is None or await self._delete_expired(found, moment):
                 continue
-            if not hmac.compare_digest(found.fingerprint, _fingerprint(found.seed, owner, digest)):
+            if not hmac.compare_digest(found.fingerprint, _compute_fingerprint(found.seed, owner, digest)):
                 raise invalid_parameter("Idempotency-Key", "this key was used for another request")
             if found.status is not None:
                 if (confirmed := await self._confirm(found)) is not None:
@@ -167,49 +132,50 @@ class Idempotency:
                 continue
             if found.holder is not None:
                 if watched or abs(moment - found.renewed_at) < _LEASE:
-                    raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
+                    raise _create_conflict_problem()
                 watched = True
                 await asyncio.sleep(TAKEOVER_SECONDS)
             if (taken := await self._take_over(found)) is not None:
                 return _Attempt(taken, first=False)
-        raise ProblemError("in-progress", "this request is being carried out", headers={"Retry-After": "1"})
+        raise _create_conflict_problem()
 
-    async def _require_room(self, record: IdempotentRequest, owner: ObjectId) -> None:
-        """Free the key of a request that has just been admitted, and raise, if its answer may not be stored."""
+    async def _require_budget(self, record: IdempotentRequest, owner: ObjectId) -> None:
+        """Check the response budget of an account, and release the key of the request if it is used up.
+
+        Raises:
+            ProblemError: 429, the budget is used up.
+        """
         try:
-            self._answers.require_room(owner)
+            self._budget.require_available(owner)
         except ProblemError:
-            await self._store.delete(IdempotentRequest, *_held_by(record))
+            await self._store.delete(IdempotentRequest, *_build_lease_condition(record))
             raise
 
     async def _find_record_id(self, owner: ObjectId | None, key: bytes, digest: bytes) -> ObjectId:
         if owner is not None:
-            return ObjectId(hashlib.sha256(b"todo-service idempotency" + owner.binary + key).digest()[:_ID_BYTES])
-        ids = [
-            ObjectId(hmac.digest(secret_key, digest + key, "sha256")[:_ID_BYTES])
-            for secret_key in self._secret_keys.values()
-        ]
+            return ObjectId(hashlib.sha256(b"todo-service idempotency" + owner.binary + key).digest()[:ID_BYTES])
+        ids = [ObjectId(hmac.digest(secret_key, digest + key, "sha256")[:ID_BYTES]) for secret_key in self._keys]
         for previous_id in ids[1:]:
             if await self._store.get(IdempotentRequest, IdempotentRequest.id == previous_id) is not None:
                 return previous_id
         return ids[0]
 
-    def _new_record(self, record_id: ObjectId, owner: ObjectId | None, digest: bytes) -> IdempotentRequest:
+    def _build_record(self, record_id: ObjectId, owner: ObjectId | None, digest: bytes) -> IdempotentRequest:
         moment = now()
         seed = secrets.token_bytes(32)
         return IdempotentRequest(
             id=record_id,
             owner=owner,
-            fingerprint=_fingerprint(seed, owner, digest),
+            fingerprint=_compute_fingerprint(seed, owner, digest),
             seed=seed,
-            secret_key_id=self._present_key_id,
+            secret_key_id=self._keys.current_id,
             holder=ObjectId(),
             renewed_at=moment,
             expires_at=moment + _LIFETIME,
         )
 
     async def _delete_expired(self, found: IdempotentRequest, moment: datetime) -> bool:
-        """Delete a record that has expired, and return whether it had."""
+        """Delete a record if it has expired, and return whether it had."""
         if found.expires_at > moment:
             return False
         await self._store.delete(
@@ -218,7 +184,13 @@ class Idempotency:
         return True
 
     async def _confirm(self, found: IdempotentRequest) -> IdempotentRequest | None:
-        """Return an answered record once it is durable: a cut-off member of MongoDB may show what is rolled back."""
+        """Return a completed record once it is durable.
+
+        The write is needed because an isolated MongoDB member can return data that is rolled back later.
+
+        Returns:
+            The record, or None if it has changed.
+        """
         return await self._store.update(
             IdempotentRequest,
             IdempotentRequest.id == found.id,
@@ -228,7 +200,11 @@ class Idempotency:
         )
 
     async def _take_over(self, found: IdempotentRequest) -> IdempotentRequest | None:
-        """Take the lease of a record that nobody holds, or whose holder has not renewed it; None if it has changed."""
+        """Take a lease that is free, or that its holder has failed to renew.
+
+        Returns:
+            The record, or None if it has changed.
+        """
         return await self._store.update(
             IdempotentRequest,
             IdempotentRequest.id == found.id,
@@ -239,29 +215,27 @@ class Idempotency:
             changes={"holder": ObjectId(), "renewed_at": now()},
         )
 
-    async def _carry_out(self, attempt: _Attempt, scope: Scope, receive: Receive, send: Send, *, stored: bool) -> None:
+    async def _execute(self, attempt: _Attempt, scope: Scope, receive: Receive, send: Send, *, stored: bool) -> None:
         response = _BufferedResponse()
         record = attempt.record
         try:
             async with hold_lease(partial(self._update_held, record, {}, renew=True)):
                 await self._app(scope, receive, response.buffer)
         except LeaseLostError:
-            raise ProblemError(
-                "in-progress", "another attempt is carrying out this request", headers={"Retry-After": "1"}
-            ) from None
+            raise _create_conflict_problem() from None
         except Exception:
             await self._update_held(record, {"holder": None})
             raise
-        # a cancelled request keeps its lease: a write that was under way may still be carried out
+        # a cancelled request keeps its lease, because a write in flight may still succeed
         await self._finish(attempt, response, stored=stored)
         for message in response.messages:
             await send(message)
 
     async def _finish(self, attempt: _Attempt, response: _BufferedResponse, *, stored: bool) -> None:
         record = attempt.record
-        if 400 <= response.status < 500 and response.status != _BROKEN_OFF and attempt.first:
-            # nothing was done, so that the key is free, also for another request
-            await self._store.delete(IdempotentRequest, *_held_by(record))
+        if 400 <= response.status < 500 and response.status != _REVOKED and attempt.first:
+            # there was no effect, so the key may be used again, even for another request
+            await self._store.delete(IdempotentRequest, *_build_lease_condition(record))
             return
         changes: dict[str, Any] = {"holder": None}
         if 0 < response.status < 400:
@@ -270,29 +244,29 @@ class Idempotency:
                 changes["headers"] = [
                     f"{name.decode()}: {value.decode('latin-1')}"
                     for name, value in response.headers
-                    if name in _KEPT_HEADERS
+                    if name in _STORED_HEADERS
                 ]
-                changes["body"] = await compress_answer(response.body) or b""
+                changes["body"] = await compress_response(response.body) or b""
                 if record.owner is not None:
-                    self._answers.add(record.owner, len(changes["body"]))
+                    self._budget.add(record.owner, len(changes["body"]))
         await self._update_held(record, changes)
 
     async def _update_held(self, record: IdempotentRequest, changes: Mapping[str, Any], *, renew: bool = False) -> bool:
-        """Change a record whose lease this attempt holds, and return whether it holds it."""
+        """Update a record if this attempt still holds its lease, and return whether it does."""
         changes = {**changes, "renewed_at": now()} if renew else changes
-        updated = await self._store.update(IdempotentRequest, *_held_by(record), changes=changes)
+        updated = await self._store.update(IdempotentRequest, *_build_lease_condition(record), changes=changes)
         return updated is not None
 
     def _derive_seed(self, record: IdempotentRequest, key: bytes) -> bytes | None:
-        secret_key = self._secret_keys.get(record.secret_key_id)
+        secret_key = self._keys.by_id.get(record.secret_key_id)
         return hmac.digest(secret_key, record.seed + key, "sha256") if secret_key is not None else None
 
     async def _replay(self, record: IdempotentRequest, request: ApiRequest, send: Send) -> None:
         if not record.body:
-            raise ProblemError("gone", "this request was carried out; its answer was too large to be kept")
-        body = decompress_answer(record.body)
+            raise ProblemError("gone", "this request succeeded, but its response was too large to store")
+        body = decompress_response(record.body)
         if (check := request.scope["route_handler"].opt.get(ON_REPLAY)) is not None:
-            body = await check(request, self._store, partial(_derive_id, record.seed), body)
+            body = await check(request, self._store, partial(derive_id_from_seed, record.seed), body)
         headers = [
             (name.encode(), value.encode("latin-1"))
             for name, _, value in (header.partition(": ") for header in record.headers)
@@ -304,7 +278,7 @@ class Idempotency:
 
 
 class _BufferedResponse:
-    """A response that is held back until its record has been stored."""
+    """A response buffered until its record is stored."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -321,14 +295,8 @@ class _BufferedResponse:
         self.messages.append(message)
 
 
-class _Seeds(NamedTuple):
-    """The seed of a request's ids, and that of its secrets, None where the secret key is not known here."""
-
-    ids: bytes
-    secrets: bytes | None
-
-
-def _held_by(record: IdempotentRequest) -> list[Any]:
+def _build_lease_condition(record: IdempotentRequest) -> list[Any]:
+    """Return the condition that the attempt which read the record still holds its lease."""
     return [
         IdempotentRequest.id == record.id,
         IdempotentRequest.seed == record.seed,
@@ -337,8 +305,12 @@ def _held_by(record: IdempotentRequest) -> list[Any]:
     ]
 
 
+def _create_conflict_problem() -> ProblemError:
+    return ProblemError("in-progress", "another attempt of this request is in progress", headers={"Retry-After": "1"})
+
+
 async def _send_replayed(send: Send, message: Message) -> None:
-    """Send a message of a replayed response, marked as such where it succeeds."""
+    """Send a message of a replayed response, with `Idempotency-Replayed` if it is a success."""
     if message["type"] == "http.response.start" and message["status"] < 400:
         message["headers"] = [*message.get("headers", ()), (b"idempotency-replayed", b"true")]
     await send(message)
@@ -353,44 +325,11 @@ def _read_key(scope: Scope) -> bytes | None:
     return values[0]
 
 
-def _fingerprint(seed: bytes, owner: ObjectId | None, digest: bytes) -> bytes:
-    # an anonymous body may hold a password, so that nothing may tell it to who reads the store; the id says it all
+def _compute_fingerprint(seed: bytes, owner: ObjectId | None, digest: bytes) -> bytes:
+    # an anonymous body may contain a password, so the store holds no digest of it; the id already depends on the body
     return hmac.digest(seed, digest, "sha256") if owner is not None else b""
 
 
-async def forget(store: DocumentStore, owner: ObjectId) -> None:
-    """Forget every request of an account that has been deleted."""
+async def delete_records(store: DocumentStore, owner: ObjectId) -> None:
+    """Delete the records of an account."""
     await store.delete(IdempotentRequest, IdempotentRequest.owner == owner)
-
-
-def derive_secret(request: ApiRequest) -> bytes | None:
-    """Return 32 secret bytes that a repeat of the request derives too; None without an `Idempotency-Key`.
-
-    Raises:
-        ProblemError: 503, the first attempt derived them with a secret key that this process does not have.
-    """
-    seeds: _Seeds | None = request.scope["state"].get("idempotency")
-    if seeds is None:
-        return None
-    if seeds.secrets is None:
-        raise ProblemError(
-            "unavailable",
-            "this request was begun under a secret key that is not known here",
-            headers={"Retry-After": "1"},
-        )
-    return seeds.secrets
-
-
-def identity_of(request: ApiRequest, index: int = 0) -> ObjectId | None:
-    """Return the id of one effect of the request, which a repeat derives too; None without an `Idempotency-Key`.
-
-    Args:
-        request: The request.
-        index: Which of its effects.
-    """
-    seeds: _Seeds | None = request.scope["state"].get("idempotency")
-    return _derive_id(seeds.ids, index) if seeds is not None else None
-
-
-def _derive_id(seed: bytes, index: int) -> ObjectId:
-    return ObjectId(hashlib.sha256(seed + index.to_bytes(4, "big")).digest()[:_ID_BYTES])

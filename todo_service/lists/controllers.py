@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
-from todo_service.idempotency.middleware import identity_of
+from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document
 from todo_service.lists.documents import TodoList
 from todo_service.lists.dto import List, ListCreate, ListDelete, ListPage, ListQuery, ListUpdate
@@ -37,7 +37,7 @@ class ListsController(Controller):
         self, request: ApiRequest, data: JSONBody[ListCreate], lists: NamedDependency[Lists]
     ) -> Response[List]:
         """Make a list. It comes last in the manual order unless it says otherwise."""
-        made = await lists.create(data, identity_of(request))
+        made = await lists.create(data, derive_idempotent_id(request))
         return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": entity_tag(made)})
 
     @get(

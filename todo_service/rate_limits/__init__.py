@@ -1,1 +1,1 @@
-"""Rate limits and limits of concurrent requests."""
+"""Rate limits, and limits on concurrent requests."""

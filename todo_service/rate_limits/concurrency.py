@@ -1,4 +1,4 @@
-"""How many requests of one client are served at a time."""
+"""A limit on the concurrent requests of each client."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from todo_service.bounds.requests import CONCURRENT_REQUESTS, WAITING_REQUESTS, 
 from todo_service.web.problems import ProblemError
 
 
-class ConcurrentRequestLimit:
-    """Serves a bounded number of requests of each client at a time, and lets a bounded number wait in order of arrival.
+class ConcurrencyLimiter:
+    """A bounded semaphore for each client, with a bounded queue served in order of arrival.
 
-    A request that streams its answer counts until the answer has ended.
+    A streaming request holds its slot until the response has ended.
 
     Args:
-        running: How many requests of one client are served at a time.
-        waiting: How many more may wait.
-        seconds: How long each may wait.
+        max_running: The number of requests of a client that run concurrently.
+        max_waiting: The number of further requests that may wait.
+        seconds: How long a request may wait.
     """
 
     def __init__(
         self,
-        running: int = CONCURRENT_REQUESTS,
-        waiting: int = WAITING_REQUESTS,
+        max_running: int = CONCURRENT_REQUESTS,
+        max_waiting: int = WAITING_REQUESTS,
         seconds: float = WAITING_SECONDS,
     ) -> None:
-        self._running = running
-        self._waiting = waiting
+        self._max_running = max_running
+        self._max_waiting = max_waiting
         self._seconds = seconds
         self._clients: dict[str, _Client] = {}
 
     def __len__(self) -> int:
-        """Return how many clients have a request that is served or waits."""
+        """Return the number of clients with a request that is running or waiting."""
         return len(self._clients)
 
-    async def enter(self, key: str) -> None:
-        """Return when it is a request's turn to be served; call `leave` when it has been.
+    async def acquire(self, key: str) -> None:
+        """Wait for a slot. Call `release` to return it.
 
         Args:
-            key: The client, as the rate limits count it.
+            key: The client, by the key that the rate limits use.
 
         Raises:
-            ProblemError: 429, too many requests of the client wait already, or this one has waited too long.
+            ProblemError: 429, the client's queue is full, or the request has waited too long.
         """
         client = self._clients.get(key)
         if client is None:
             client = self._clients[key] = _Client()
-        if client.running < self._running:
-            client.running += 1  # nobody waits, for a turn that ends goes to who waits
-        elif len(client.waiting) < self._waiting:
+        if client.running < self._max_running:
+            client.running += 1  # the queue is empty, because `release` passes its slot on
+        elif len(client.waiting) < self._max_waiting:
             await self._wait(key, client)
         else:
-            raise _too_many()
+            raise _create_problem()
 
-    def leave(self, key: str) -> None:
-        """Hand the turn of a request that has been served to the first that waits."""
+    def release(self, key: str) -> None:
+        """Return a slot. It passes to the first request that waits."""
         client = self._clients[key]
         while client.waiting:
             turn = client.waiting.popleft()
-            if not turn.done():  # else the request was cancelled just now
+            if not turn.done():  # it is done if the request was just cancelled
                 turn.set_result(None)
                 return
         client.running -= 1
@@ -70,12 +70,19 @@ class ConcurrentRequestLimit:
 
     @asynccontextmanager
     async def slot(self, key: str) -> AsyncIterator[None]:
-        """Hold a turn while a block runs. Arguments and errors as in `enter`, which costs less."""
-        await self.enter(key)
+        """Hold a slot for the duration of a block. `acquire` and `release` have less overhead.
+
+        Args:
+            key: As in `acquire`.
+
+        Raises:
+            ProblemError: As in `acquire`.
+        """
+        await self.acquire(key)
         try:
             yield
         finally:
-            self.leave(key)
+            self.release(key)
 
     async def _wait(self, key: str, client: _Client) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -85,16 +92,16 @@ class ConcurrentRequestLimit:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.leave(key)  # the turn came in the same moment
+                self.release(key)  # the slot arrived at the same moment
             elif turn in client.waiting:
                 client.waiting.remove(turn)
             if isinstance(error, TimeoutError):
-                raise _too_many() from None
+                raise _create_problem() from None
             raise
 
 
 class _Client:
-    """One client's requests: how many are served, and the turns of those that wait."""
+    """The number of running requests of a client, and a future for each waiting one."""
 
     __slots__ = ("running", "waiting")
 
@@ -103,7 +110,5 @@ class _Client:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
 
-def _too_many() -> ProblemError:
-    return ProblemError(
-        "rate-limited", "too many requests are under way at the same time", headers={"Retry-After": "1"}
-    )
+def _create_problem() -> ProblemError:
+    return ProblemError("rate-limited", "too many concurrent requests", headers={"Retry-After": "1"})

@@ -1,22 +1,22 @@
-"""How often a wrong password may be tried.
+"""Rate limits for wrong passwords.
 
-Each wrong password counts in three budgets. A right one is given back in all of them.
+Each wrong password counts against three budgets; a correct one is refunded to all of them.
 
-1. By account and address: `RATE_LIMIT_AUTH`, as 10 a minute.
-2. By address, for all accounts together: five times that, so that one address cannot try one password on many accounts.
-3. By account, from all addresses together: ten times that. When it is used up the account is *under attack*, and each
-   network has two wrong passwords for it in fifteen periods (a quarter of an hour), whatever the first budget allows.
+1. By account and address: `RATE_LIMIT_AUTH`, for example 10 per minute.
+2. By address, across all accounts: five times that, so that one address cannot try one password on many accounts.
+3. By account, across all addresses: ten times that. Once it is used up, the account is *under attack*, and each network
+   may try two wrong passwords for it in fifteen periods (a quarter of an hour), whatever the first budget allows.
 
-This is no lock-out weapon: wrong passwords from elsewhere never refuse an owner whose own network has not used up its
-two tries, so the right password is accepted at the first try, however many networks attack. An attacker who shares the
-owner's address can hold up the owner there, and nowhere else.
+Attackers cannot use this to lock an owner out. Wrong passwords from other networks never affect an owner whose own
+network has not used up its two tries: the correct password is accepted at the first try, no matter how many networks
+attack. An attacker who shares the owner's address can delay the owner there, and nowhere else.
 
-Brute force stays slow: one address has 10 tries a minute for an account, and all addresses together have 100, then two
-for each network in a quarter of an hour. In IPv6 that network is a /48 and not a /64, since one customer
-of a provider may have 65 536 of those.
+Brute force stays slow: one address has 10 tries a minute for an account. All addresses together have 100, and then two
+for each network in a quarter of an hour. For IPv6, that network is a /48 rather than a /64, because one customer of a
+provider may have 65,536 of the latter.
 
-An account counts by its id, so that its name and its email share a budget; a name that no account has counts by its
-text, in the same way. The headers describe the second budget alone, which does not depend on the account.
+An account is counted by its id, so its username and its email share a budget. A name without an account is counted by
+its text, in the same way. The response headers describe only the second budget, which does not depend on the account.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from odmantic import ObjectId
 
-from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
+from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.policies import RateLimits, response_headers
 from todo_service.web.client_address import SITE_PREFIX, client_network
 
@@ -37,46 +37,49 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def password_attempt(
-    rate_limits: RateLimits, turns: ConcurrentRequestLimit, scope: Scope, account: str, failure: type[Exception]
+async def limit_password_attempts(
+    rate_limits: RateLimits, limiter: ConcurrencyLimiter, scope: Scope, account: str, failure: type[Exception]
 ) -> AsyncIterator[None]:
-    """Check a password within its budgets.
+    """Run a block that verifies a password, within the budgets for wrong passwords.
 
     Args:
         rate_limits: The rate limits.
-        turns: Whose turn it is; see `password_turn`.
+        limiter: The limiter passed to `limit_password_hashing`.
         scope: The ASGI scope of the request.
-        account: Who is to sign in, from `account_key`.
-        failure: What a wrong password raises.
+        account: The account, from `account_key`.
+        failure: The exception that the block raises for a wrong password.
 
     Raises:
-        ProblemError: 429, a budget is used up, or the turn does not come.
+        ProblemError: 429, a budget is used up, or the wait for a slot took too long.
     """
     network, site = client_network(scope), client_network(scope, SITE_PREFIX)
-    async with password_turn(turns, scope), rate_limits.reserving(response_headers(scope), failure) as reservation:
+    async with (
+        limit_password_hashing(limiter, scope),
+        rate_limits.reserve(response_headers(scope), failure) as reservation,
+    ):
         await reservation.take("auth", f"{account}@{network}", describe=False)
         await reservation.take("auth-address", f"address:{network}")
-        if not await reservation.take_if_allowed("auth-account", account):
+        if not await reservation.try_take("auth-account", account):
             await reservation.take("auth-attacked", f"{account}@{site}", describe=False)
         yield
 
 
-def password_turn(turns: ConcurrentRequestLimit, scope: Scope) -> AbstractAsyncContextManager[None]:
-    """Hash a password when it is its turn: one address cannot fill the queue that all share.
+def limit_password_hashing(limiter: ConcurrencyLimiter, scope: Scope) -> AbstractAsyncContextManager[None]:
+    """Limit the passwords of one address that are hashed concurrently, so that it cannot fill the shared queue.
 
     Args:
-        turns: How many each address may have at a time.
+        limiter: The limit for each address.
         scope: The ASGI scope of the request.
     """
-    return turns.slot(client_network(scope, SITE_PREFIX))
+    return limiter.slot(client_network(scope, SITE_PREFIX))
 
 
 def account_key(account_id: ObjectId | None, name: str = "") -> str:
-    """Return the key of an account, or of a name that no account has.
+    """Return the rate limit key of an account, or of a name without an account.
 
     Args:
-        account_id: The account's id, if there is one.
-        name: The name as it was typed; it may be any text, so the key is not the text itself.
+        account_id: The account's id, or None if no account has the name.
+        name: The name as the client sent it. The key contains a hash of it, because it can be any text.
     """
     if account_id is not None:
         return f"account:{account_id}"

@@ -1,4 +1,4 @@
-"""How often one may ask: rate limits, with the headers of the IETF draft (draft-ietf-httpapi-ratelimit-headers)."""
+"""Rate limit policies, and the headers that describe them (draft-ietf-httpapi-ratelimit-headers)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from limits import RateLimitItem
 from litestar.enums import HttpMethod, ScopeType
 
 from todo_service.bounds.accounts import ACCOUNT_FACTOR, ADDRESS_FACTOR, ATTACKED_ATTEMPTS
-from todo_service.rate_limits.counters import Counter, Standing
+from todo_service.rate_limits.counters import Counter, Decision
 from todo_service.web.client_address import client_network
 from todo_service.web.problems import ProblemError
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 Policy = Literal["api", "auth", "auth-address", "auth-account", "auth-attacked"]
 ATTACKED_PERIODS: Final = 15
 _EXACT: Final = frozenset({"auth", "auth-address", "auth-account", "auth-attacked"})
-"""The policies of which not one request more is allowed; see `rate_limits.counters`."""
+"""The policies that are enforced exactly; see `rate_limits.counters`."""
 
 
 def parse_policies(api: str, auth: str) -> dict[Policy, RateLimitItem]:
-    """Return what each policy allows.
+    """Return the limit of each policy.
 
     Args:
-        api: `RATE_LIMIT_API`, such as `600/minute`.
-        auth: `RATE_LIMIT_AUTH`, from which the policies of `rate_limits.password_attempts` follow.
+        api: `RATE_LIMIT_API`, for example `600/minute`.
+        auth: `RATE_LIMIT_AUTH`, from which the policies of `rate_limits.password_attempts` are derived.
     """
     attempts = limits.parse(auth)
 
@@ -46,163 +46,165 @@ def parse_policies(api: str, auth: str) -> dict[Policy, RateLimitItem]:
 
 
 class RateLimits:
-    """Counts requests and refuses those over a policy's limit.
+    """Counts requests, and rejects those that exceed a policy's limit.
 
     Args:
-        policies: What each policy allows. An empty mapping allows everything.
-        counter: Where requests are counted.
-        refused: Hears the policy of each refusal.
+        policies: The limit of each policy. A policy without a limit allows everything.
+        counter: Counts the requests.
+        on_rejected: Called with the policy of each rejected request.
     """
 
     def __init__(
-        self, policies: Mapping[Policy, RateLimitItem], counter: Counter, refused: Callable[[str], None]
+        self, policies: Mapping[Policy, RateLimitItem], counter: Counter, on_rejected: Callable[[str], None]
     ) -> None:
         self._policies = policies
         self._counter = counter
-        self._refused = refused
+        self._on_rejected = on_rejected
 
     async def hit(self, policy: Policy, key: str, headers: dict[str, str]) -> None:
         """Count one request.
 
         Args:
-            policy: Which limit applies.
-            key: Who is counted, such as `user:…` or `address:…`.
-            headers: Takes the response headers that tell the caller where it stands.
+            policy: The policy to apply.
+            key: The client, for example `user:…` or `address:…`.
+            headers: Receives the `RateLimit` response headers.
 
         Raises:
-            ProblemError: 429, with the seconds to wait.
+            ProblemError: 429, the limit is exceeded. `Retry-After` says how long to wait.
         """
         item = self._policies.get(policy)
         if item is not None:
-            standing = await self._count(item, policy, key)
-            _describe(policy, item, standing, headers)
-            if not standing.allowed:
-                self._refuse(policy, item, standing)
+            decision = await self._count(item, policy, key)
+            _describe(policy, item, decision, headers)
+            if not decision.allowed:
+                self._reject(policy, item, decision)
 
     @asynccontextmanager
-    async def reserving(self, headers: dict[str, str], *failures: type[Exception]) -> AsyncIterator[Reservation]:
-        """Do something that may fail only so often: only the tries that fail in one of these ways stay counted.
+    async def reserve(self, headers: dict[str, str], *failures: type[Exception]) -> AsyncIterator[RateLimitReservation]:
+        """Limit how often a block may fail. Only attempts that raise one of the failures remain counted.
 
-        A try is counted beforehand and given back when it has not failed, so that no more can be under way at once
-        than may fail. One that is cancelled stays counted.
+        An attempt is counted in advance and refunded unless it fails, so that concurrent attempts cannot exceed the
+        limit. A cancelled attempt remains counted.
 
         Args:
-            headers: As in `hit`.
-            *failures: What a counted try raises.
+            headers: Receives the `RateLimit` response headers.
+            *failures: The exceptions that count as failures.
         """
-        reservation = Reservation(self, headers)
+        reservation = RateLimitReservation(self, headers)
         try:
             yield reservation
         except failures:
             raise
         except Exception:
-            await reservation.give_back()
+            await reservation.refund()
             raise
-        await reservation.give_back()
+        await reservation.refund()
 
-    def _refuse(self, policy: Policy, item: RateLimitItem, standing: Standing) -> NoReturn:
-        self._refused(policy)
+    def _reject(self, policy: Policy, item: RateLimitItem, decision: Decision) -> NoReturn:
+        self._on_rejected(policy)
         raise ProblemError(
             "rate-limited",
-            f"more than {item.amount} requests in {item.get_expiry()} s; wait {standing.seconds} s",
-            headers={"Retry-After": str(standing.seconds)},
+            f"more than {item.amount} requests in {item.get_expiry()} s; retry after {decision.reset_after} s",
+            headers={"Retry-After": str(decision.reset_after)},
         )
 
-    async def _count(self, item: RateLimitItem, policy: Policy, key: str) -> Standing:
+    async def _count(self, item: RateLimitItem, policy: Policy, key: str) -> Decision:
         return await self._counter.take(item, policy, key, exact=policy in _EXACT)
 
 
-class Reservation:
-    """What has been counted of one try, until it is known whether the try stays counted.
+class RateLimitReservation:
+    """The counts of one attempt, which can be refunded.
 
     Args:
         rate_limits: The rate limits.
-        headers: Takes the response headers that tell the caller where it stands.
+        headers: Receives the `RateLimit` response headers.
     """
 
     def __init__(self, rate_limits: RateLimits, headers: dict[str, str]) -> None:
         self._rate_limits = rate_limits
         self._headers = headers
-        self._taken: list[tuple[Policy, str, Standing]] = []
-        self._described: tuple[Policy, RateLimitItem, Standing] | None = None
+        self._taken: list[tuple[Policy, str, Decision]] = []
+        self._described: tuple[Policy, RateLimitItem, Decision] | None = None
 
     async def take(self, policy: Policy, key: str, *, describe: bool = True) -> None:
-        """Count the try by one more key.
+        """Count the attempt against a limit.
 
         Args:
-            policy: Which limit applies.
-            key: Who is counted.
-            describe: Whether the response headers describe this limit; they do where it refuses the try.
+            policy: The policy to apply.
+            key: The client or account to count.
+            describe: Whether the response headers describe this limit. They always do when it is exceeded.
 
         Raises:
-            ProblemError: 429, with the seconds to wait.
+            ProblemError: 429, the limit is exceeded. `Retry-After` says how long to wait.
         """
         item = self._rate_limits._policies.get(policy)
         if item is None:
             return
-        standing = await self._rate_limits._count(item, policy, key)
-        if describe or not standing.allowed:
-            _describe(policy, item, standing, self._headers)
-        if not standing.allowed:
+        decision = await self._rate_limits._count(item, policy, key)
+        if describe or not decision.allowed:
+            _describe(policy, item, decision, self._headers)
+        if not decision.allowed:
             self._described = None
-            self._rate_limits._refuse(policy, item, standing)
-        self._taken.append((policy, key, standing))
+            self._rate_limits._reject(policy, item, decision)
+        self._taken.append((policy, key, decision))
         if describe:
-            self._described = policy, item, standing
+            self._described = policy, item, decision
 
-    async def take_if_allowed(self, policy: Policy, key: str) -> bool:
-        """Count the try by one more key if its limit allows it, and return whether it does."""
+    async def try_take(self, policy: Policy, key: str) -> bool:
+        """Count the attempt against a limit unless that exceeds it, and return whether it was counted."""
         item = self._rate_limits._policies.get(policy)
         if item is None:
             return True
-        standing = await self._rate_limits._count(item, policy, key)
-        if standing.allowed:
-            self._taken.append((policy, key, standing))
-        return standing.allowed
+        decision = await self._rate_limits._count(item, policy, key)
+        if decision.allowed:
+            self._taken.append((policy, key, decision))
+        return decision.allowed
 
-    async def give_back(self) -> None:
-        """Take back whatever was counted."""
-        for policy, key, standing in self._taken:
+    async def refund(self) -> None:
+        """Refund all counts."""
+        for policy, key, decision in self._taken:
             item = self._rate_limits._policies[policy]
-            await self._rate_limits._counter.give_back(item, policy, key, standing)
+            await self._rate_limits._counter.refund(item, policy, key, decision)
         if self._described is not None:
-            policy, item, standing = self._described
-            _describe(policy, item, standing._replace(remaining=standing.remaining + 1), self._headers)
+            policy, item, decision = self._described
+            _describe(policy, item, decision._replace(remaining=decision.remaining + 1), self._headers)
 
 
-def _describe(policy: Policy, item: RateLimitItem, standing: Standing, headers: dict[str, str]) -> None:
+def _describe(policy: Policy, item: RateLimitItem, decision: Decision, headers: dict[str, str]) -> None:
     headers["RateLimit-Policy"] = f'"{policy}";q={item.amount};w={item.get_expiry()}'
-    headers["RateLimit"] = f'"{policy}";r={standing.remaining};t={standing.seconds}'
+    headers["RateLimit"] = f'"{policy}";r={decision.remaining};t={decision.reset_after}'
 
 
 def address_key(scope: Scope, bucket: str = "address") -> str:
-    """Return the key by which a client without an account is counted.
+    """Return the rate limit key of a client without an account.
 
     Args:
         scope: The ASGI scope of the request.
-        bucket: What is counted; requests of different buckets are counted apart.
+        bucket: The kind of request. Each kind is counted separately.
     """
     return f"{bucket}:{client_network(scope)}"
 
 
 def response_headers(scope: Scope) -> dict[str, str]:
-    """Return the further headers of the response, to be added to."""
+    """Return the additional response headers, as a dictionary to update."""
     headers: dict[str, str] = scope["state"].setdefault("headers", {})
     return headers
 
 
 async def count_unrouted(rate_limits: RateLimits, scope: Scope) -> None:
-    """Count a request that has reached no handler (404, 405), by its address.
+    """Count a request that matched no handler (404, 405), by its address.
 
     Raises:
-        ProblemError: 429, with the seconds to wait.
+        ProblemError: 429, the limit is exceeded. `Retry-After` says how long to wait.
     """
     if scope.get("route_handler") is None:
         await rate_limits.hit("api", address_key(scope), response_headers(scope))
 
 
 class OptionsRateLimitMiddleware:
-    """Counts `OPTIONS`, by address and apart from other requests; CORS answers most of them before they are routed.
+    """Counts `OPTIONS` requests by address, separately from other requests.
+
+    It runs outside of Litestar, because the CORS middleware responds to most of them before routing.
 
     Args:
         app: The next ASGI application.

@@ -1,1 +1,1 @@
-"""Who makes a request: the caller, and how its credential is checked."""
+"""The caller of a request, the interface that verifies its credential, and keys derived from the secret keys."""

@@ -1,4 +1,4 @@
-"""The caller of a request, and the interface by which a bearer token is checked."""
+"""The caller of a request, and the interface that verifies its bearer token."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from odmantic import ObjectId
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The account that makes a request, as its credential states it.
+    """The account that makes a request, as stated by its credential.
 
     Attributes:
-        user_id: The account.
-        session_id: The session, or the API key, that the token belongs to.
-        expires: Seconds since the epoch after which the token is no longer valid.
-        key_scope: The scope of an API key; None for a session, which may do everything.
+        user_id: The id of the account.
+        session_id: The id of the session or the API key that the token belongs to.
+        expires: When the token expires, in seconds since the epoch.
+        key_scope: The scope of an API key; None for a session, which has no restrictions.
     """
 
     user_id: ObjectId
@@ -38,7 +38,7 @@ class Credentials(Protocol):
         """
 
     async def authenticate(self, token: str) -> Caller:
-        """Return the caller of a token. The store is asked unless the answer is cached.
+        """Return the caller of a token. Calls the store unless the result is cached.
 
         Raises:
             Unauthenticated: The token is invalid, expired or revoked.
@@ -51,7 +51,7 @@ class Credentials(Protocol):
 
         Args:
             caller: The caller that was authenticated when the request began.
-            token: The token that it sent.
+            token: The token that the request carries.
 
         Raises:
             Unauthenticated: It has been revoked.

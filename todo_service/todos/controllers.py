@@ -17,7 +17,7 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import BATCH_BYTES
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.idempotency.middleware import identity_of
+from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document, require_documents
 from todo_service.store.base import StoreUnavailable
 from todo_service.sync.changes import SyncToken
@@ -87,7 +87,7 @@ class TodosController(Controller):
         self, request: ApiRequest, data: JSONBody[dto.TodoCreate], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Make a todo. It comes last in the manual order unless it says otherwise."""
-        todo = await todos.create(data, identity_of(request))
+        todo = await todos.create(data, derive_idempotent_id(request))
         return Response(todo, headers={"Location": f"/v1/todos/{todo.id}", "ETag": entity_tag(todo)})
 
     @get(
@@ -127,7 +127,7 @@ class TodosController(Controller):
             if index % _OPERATIONS_PER_TURN == 0:
                 await asyncio.sleep(0)  # operations that fail never wait for the store
             try:
-                result = await _carry_out(raw, todos, identity_of(request, index))
+                result = await _carry_out(raw, todos, derive_idempotent_id(request, index))
                 size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))
                 results.append(result if size <= BATCH_BYTES else BatchResult(result.status))
             except StoreUnavailable:
@@ -219,7 +219,7 @@ class TodosController(Controller):
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Complete a todo. One that recurs moves to its next due date, and is completed when its rule has ended."""
-        todo = await todos.complete(todo_id, expected_versions(request), identity_of(request))
+        todo = await todos.complete(todo_id, expected_versions(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @post(
@@ -235,7 +235,7 @@ class TodosController(Controller):
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Open a completed todo again."""
-        todo = await todos.reopen(todo_id, expected_versions(request), identity_of(request))
+        todo = await todos.reopen(todo_id, expected_versions(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
 

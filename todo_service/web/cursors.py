@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from litestar import Response
 
+from todo_service.security.sealing import SEAL_BYTES, KeyRing
 from todo_service.web.problems import invalid_parameter
 
 if TYPE_CHECKING:
     from litestar import Request
-
-_SEAL_BYTES: Final = 16
 
 PositionT = TypeVar("PositionT", bound=msgspec.Struct)
 
@@ -34,12 +31,12 @@ class Cursors:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = [hmac.digest(key, b"todo-service cursors", "sha256") for key in keys]
+        self._keys = KeyRing(keys, "cursors")
 
     def seal(self, position: msgspec.Struct, context: bytes) -> str:
         """Return the cursor for a position in the list that the context describes."""
         payload = msgspec.msgpack.encode(position)
-        seal = self._seal(self._keys[0], payload, context)
+        seal = self._keys.seal(_bind(payload, context))
         return base64.urlsafe_b64encode(seal + payload).rstrip(b"=").decode()
 
     def open(self, cursor: str, kind: type[PositionT], context: bytes, name: str = "cursor") -> PositionT:
@@ -56,8 +53,8 @@ class Cursors:
         """
         try:
             sealed = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            seal, payload = sealed[:_SEAL_BYTES], sealed[_SEAL_BYTES:]
-            if not any(hmac.compare_digest(seal, self._seal(key, payload, context)) for key in self._keys):
+            seal, payload = sealed[:SEAL_BYTES], sealed[SEAL_BYTES:]
+            if not self._keys.verify(_bind(payload, context), seal):
                 raise ValueError
             return msgspec.msgpack.decode(payload, type=kind)
         except (ValueError, binascii.Error, msgspec.DecodeError):
@@ -67,10 +64,10 @@ class Cursors:
         """Seal where the next page begins, if there is one; arguments as in `seal`."""
         return self.seal(position, context) if position is not None else None
 
-    @staticmethod
-    def _seal(key: bytes, payload: bytes, context: bytes) -> bytes:
-        length = len(context).to_bytes(4, "big")
-        return hmac.digest(key, length + context + payload, hashlib.sha256)[:_SEAL_BYTES]
+
+def _bind(payload: bytes, context: bytes) -> bytes:
+    """Return the content that is sealed. The length keeps context and payload apart."""
+    return len(context).to_bytes(4, "big") + context + payload
 
 
 def answer_page(request: Request[Any, Any, Any], body: Any) -> Response[Any]:

@@ -1,4 +1,4 @@
-"""What is kept for repeats with an `Idempotency-Key` is bounded, however much a short request is answered with."""
+"""The size of stored responses to requests with an `Idempotency-Key` is bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.serving import Service, running_service
-from todo_service.bounds.requests import COMPRESSED_ANSWER_BYTES
+from todo_service.bounds.requests import COMPRESSED_RESPONSE_BYTES
 
 PASSWORD = "correct horse battery"
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
@@ -19,8 +19,8 @@ TODOS = 25
 SECRET = {"SECRET_KEY": "a secret key of the tests, long enough"}
 
 
-def incompressible(length: int) -> str:
-    """Return characters of four bytes each, in no order."""
+def generate_incompressible_text(length: int) -> str:
+    """Return random characters of four bytes each."""
     return "".join(chr(random.randrange(0x20000, 0x2A000)) for _ in range(length))  # noqa: S311  # no secret
 
 
@@ -35,32 +35,36 @@ def ada(service: Service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=60) as client:
         person = {"username": "ada", "password": PASSWORD}
         client.post("/v1/users", json=person | {"email": "ada@example.com"}).raise_for_status()
-        answer = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
-        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        response = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
+        client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
         yield client
 
 
-def largest_todo() -> dict[str, Any]:
-    steps = [{"title": incompressible(200)} for _ in range(100)]
-    return {"title": incompressible(200), "description": incompressible(10_000), "steps": steps}
+def build_largest_todo() -> dict[str, Any]:
+    steps = [{"title": generate_incompressible_text(200)} for _ in range(100)]
+    return {
+        "title": generate_incompressible_text(200),
+        "description": generate_incompressible_text(10_000),
+        "steps": steps,
+    }
 
 
-def test_a_short_request_with_a_large_answer_has_one_effect_and_its_answer_is_not_kept(ada: httpx.Client) -> None:
-    ids = [ada.post("/v1/todos", json=largest_todo()).json()["id"] for _ in range(TODOS)]
+def test_large_response_is_not_stored_but_the_request_has_one_effect(ada: httpx.Client) -> None:
+    ids = [ada.post("/v1/todos", json=build_largest_todo()).json()["id"] for _ in range(TODOS)]
     operations = {"operations": [{"op": "update", "id": each, "todo": {"priority": "high"}} for each in ids]}
 
     first = ada.post("/v1/todos/batch", json=operations, headers=KEY)
     again = ada.post("/v1/todos/batch", json=operations, headers=KEY)
 
     assert first.status_code == 200
-    assert len(first.content) > 10 * COMPRESSED_ANSWER_BYTES
+    assert len(first.content) > 10 * COMPRESSED_RESPONSE_BYTES
     assert again.status_code == 410
-    assert "too large to be kept" in again.json()["detail"]
+    assert "too large to store" in again.json()["detail"]
     assert ada.get(f"/v1/todos/{ids[0]}").json()["version"] == 2
 
 
-def test_the_answer_with_the_largest_todo_is_kept(ada: httpx.Client) -> None:
-    todo = largest_todo()
+def test_response_with_the_largest_todo_is_stored(ada: httpx.Client) -> None:
+    todo = build_largest_todo()
 
     first = ada.post("/v1/todos", json=todo, headers=KEY)
     again = ada.post("/v1/todos", json=todo, headers=KEY)

@@ -1,0 +1,55 @@
+"""Keys derived from the service's secret keys, and seals (HMAC-SHA256) made with them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+SEAL_BYTES: Final = 16
+_KEY_ID_BYTES: Final = 8
+
+
+def seal(key: bytes, content: bytes) -> bytes:
+    """Return a seal of `SEAL_BYTES` bytes for the content."""
+    return hmac.digest(key, content, "sha256")[:SEAL_BYTES]
+
+
+class KeyRing:
+    """The keys for one purpose, one derived from each secret key.
+
+    The current key seals. The others come from secret keys in use before a rotation; they still verify. A seal for
+    one purpose never verifies for another.
+
+    Args:
+        secret_keys: The secret keys, at least 32 bytes each, the current one first.
+        purpose: The purpose of the keys, unique in the service.
+
+    Attributes:
+        by_id: The keys by their id, 8 bytes that reveal nothing about the key, the current one first.
+        current: The current key.
+        current_id: The id of the current key.
+    """
+
+    def __init__(self, secret_keys: Sequence[bytes], purpose: str) -> None:
+        derived = [hmac.digest(key, f"todo-service {purpose}".encode(), "sha256") for key in secret_keys]
+        self.by_id = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: key for key in derived}
+        self.current_id, self.current = next(iter(self.by_id.items()))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over the keys, the current one first."""
+        return iter(self.by_id.values())
+
+    def seal(self, content: bytes) -> bytes:
+        """Return a seal for the content under the current key."""
+        return seal(self.current, content)
+
+    def verify(self, content: bytes, given: bytes) -> bool:
+        """Return whether any of the keys sealed the content. Takes constant time for each key.
+
+        Args:
+            content: The content.
+            given: The seal to verify.
+        """
+        return any(hmac.compare_digest(given, seal(key, content)) for key in self)
