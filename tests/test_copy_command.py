@@ -22,7 +22,7 @@ from odmantic import ObjectId
 from tests.people import UserCreateFactory, assert_problem
 from tests.serving import START_SECONDS, environment, running_service
 from todo_service.services import MODELS
-from todo_service.store.base import StoreUnusable
+from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.todos.documents import Todo

@@ -97,7 +97,7 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     """
     from todo_service.services import MODELS  # see the module's docstring
     from todo_service.settings import without_password  # as above
-    from todo_service.store.base import StoreError  # as above
+    from todo_service.store.errors import StoreError  # as above
     from todo_service.store.transfer.copying import TargetInUse  # as above
     from todo_service.store.transfer.copying import copy as copy_all  # as above
 
@@ -274,7 +274,7 @@ async def _check_store(settings: Settings, seconds: float = 0) -> None:
     """
     from todo_service.services import MODELS  # see the module's docstring
     from todo_service.startup import open_store_within  # as above
-    from todo_service.store.base import StoreError  # as above
+    from todo_service.store.errors import StoreError  # as above
     from todo_service.store.registry import create_store  # as above
 
     try:

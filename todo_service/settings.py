@@ -20,7 +20,7 @@ from decouple import RepositoryEnv
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
 from todo_service.store.addresses import is_backup
-from todo_service.store.base import StoreUnusable
+from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import embedded_address, local_folder
 
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20

@@ -15,18 +15,16 @@ from pydantic import ValidationError
 
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import (
-    UNSTAMPED,
-    DocumentStore,
+from todo_service.store.base import UNSTAMPED, DocumentStore, beginning
+from todo_service.store.capacity import text_limits
+from todo_service.store.codec import dump, encode, stamp_of
+from todo_service.store.errors import (
     DocumentTooLarge,
     DuplicateDocument,
     StoreError,
     StoreUnavailable,
     UnsupportedExpression,
-    beginning,
 )
-from todo_service.store.capacity import text_limits
-from todo_service.store.codec import dump, encode, stamp_of
 from todo_service.store.query.expressions import kind_of, normalise
 from todo_service.store.registry import create_store
 

@@ -28,8 +28,9 @@ from pymongo import MongoClient
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
 from todo_service.store.addresses import path_address
-from todo_service.store.base import Access, DocumentStore, DuplicateDocument, State, StoreError, StoreUnusable
+from todo_service.store.base import Access, DocumentStore, State
 from todo_service.store.codec import decode
+from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.backup import Backup, count_values
 from todo_service.store.transfer.copying import Step, TargetInUse, copy
@@ -395,7 +396,7 @@ import resource, sys
 from pathlib import Path
 from todo_service.store.addresses import path_address
 from todo_service.store.transfer.backup import Backup, count_values
-from todo_service.store.base import StoreUnusable
+from todo_service.store.errors import StoreUnusable
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     Backup(Path(sys.argv[1])).verify()

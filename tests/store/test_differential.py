@@ -28,8 +28,9 @@ from pymongo import MongoClient
 
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket
-from todo_service.store.base import OPERATORS, DocumentStore, StoreError, beginning
+from todo_service.store.base import OPERATORS, DocumentStore, beginning
 from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.errors import StoreError
 from todo_service.store.mongodb.store import MongoDBStore
 
 OPERATIONS = int(os.environ.get("DIFFERENTIAL_OPERATIONS", "4000"))

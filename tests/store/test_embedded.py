@@ -18,11 +18,11 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
-from todo_service.store.base import DuplicateDocument, StoreUnavailable, StoreUnusable
 from todo_service.store.codec import dump, encode
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.group_commit import Writer
 from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable
 from todo_service.store.query.expressions import normalise
 from todo_service.store.query.planner import plan
 
@@ -207,7 +207,8 @@ async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> N
     whole = data.read_bytes()
     program = (
         "import asyncio, sys; from pathlib import Path; from tests.store.models import MODELS, Thing\n"
-        "from todo_service.store.base import StoreError; from todo_service.store.embedded.store import EmbeddedStore\n"
+        "from todo_service.store.errors import StoreError\n"
+        "from todo_service.store.embedded.store import EmbeddedStore\n"
         "async def main():\n"
         "    store = EmbeddedStore(Path(sys.argv[1]))\n"
         "    try:\n"

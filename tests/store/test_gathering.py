@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from todo_service.store.base import StoreError, StoreUnavailable
 from todo_service.store.batching import MAX_BATCH_SIZE, MAX_IN_FLIGHT, Batcher, Outcome
+from todo_service.store.errors import StoreError, StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 

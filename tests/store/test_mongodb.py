@@ -14,7 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from tests.mongod import free_port
 from tests.store.models import MODELS, Thing
-from todo_service.store.base import StoreUnavailable, StoreUnusable
+from todo_service.store.errors import StoreUnavailable, StoreUnusable
 from todo_service.store.mongodb.store import MongoDBStore
 from todo_service.store.registry import create_store
 

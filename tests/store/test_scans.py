@@ -18,8 +18,9 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Note, Thing
 from todo_service.bounds.store import SCANS_PER_ACCOUNT
-from todo_service.store.base import DocumentStore, StoreUnavailable, beginning
+from todo_service.store.base import DocumentStore, beginning
 from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**20

@@ -33,7 +33,8 @@ from todo_service.idempotency.answer_budget import AnswerBudget
 from todo_service.idempotency.fingerprints import digest_request
 from todo_service.idempotency.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
 from todo_service.idempotency.stored_answers import compress_answer, decompress_answer
-from todo_service.store.base import DocumentStore, DuplicateDocument
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.web.problems import ProblemError, invalid_parameter
 from todo_service.web.requests import ApiRequest

@@ -15,7 +15,7 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import DocumentTooLarge, UnsupportedExpression
+from todo_service.store.errors import DocumentTooLarge, UnsupportedExpression
 from todo_service.store.query.planner import declared_indexes
 
 KEY_BYTES: Final = 510

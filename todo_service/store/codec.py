@@ -16,7 +16,8 @@ from bson.raw_bson import RawBSONDocument
 from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import AsStored, ModelT, Stamp, StoreError, UnsupportedExpression
+from todo_service.store.base import AsStored, ModelT, Stamp
+from todo_service.store.errors import StoreError, UnsupportedExpression
 
 
 class _ObjectIdText(TypeDecoder):

@@ -6,7 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from todo_service.store.base import DocumentStore, StoreUnavailable
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreUnavailable
 
 CALLS: Final = ("ping", "insert", "get", "find", "update", "delete", "count", "resolved_stamp")
 """The calls that are observed: those that ask the store once. `scan` is as long as there are documents."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from todo_service.store.addresses import address_path, address_scheme, path_address
-from todo_service.store.base import DocumentStore, StoreUnusable
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreUnusable
 
 
 class StoreType(NamedTuple):

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from todo_service.bounds.store import INLINE_SECONDS, SCAN_QUEUE, SCAN_SECONDS, SCAN_THREADS, SCANS_PER_ACCOUNT
 from todo_service.executors import Budget, BudgetExceededError, Executor, Overloaded
-from todo_service.store.base import StoreUnavailable
+from todo_service.store.errors import StoreUnavailable
 
 ResultT = TypeVar("ResultT")
 

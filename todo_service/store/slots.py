@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 
 from odmantic import Model
 
-from todo_service.store.base import DocumentStore, DuplicateDocument
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
 
 SLOT: Final = "slot"
 """The name of the model's field, the last one of its unique index."""

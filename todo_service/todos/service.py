@@ -16,7 +16,8 @@ from todo_service.bounds.todos import APPLIED_CHANGES, PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
 from todo_service.executors import Budget, Executor
 from todo_service.lists.documents import TodoList
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
+from todo_service.store.base import Condition, DocumentStore, struct_of
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, REMEMBERED, ChangeFeed, ChangePosition, SyncToken

@@ -9,11 +9,11 @@ import lmdb
 from bson import Timestamp
 from odmantic import Model
 
-from todo_service.store.base import DuplicateDocument
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_size
 from todo_service.store.codec import decode, decode_cached, encode, identity_of, stamped_key
 from todo_service.store.embedded.catalog import Collection, next_stamp, read_clock, set_clock
 from todo_service.store.embedded.indexes import Entries, same, violates_unique
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.query.expressions import Predicate
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from todo_service.store.base import UnsupportedExpression
+from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.query.expressions import INT64_LEAST, INT64_MOST, Kind, kind_of
 
 EMPTY_LIST: Final = b"\x08"

@@ -24,20 +24,7 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.bounds.store import INLINE_SECONDS, WRITE_SECONDS
-from todo_service.store.base import (
-    Access,
-    Condition,
-    DocumentStore,
-    Found,
-    ModelT,
-    Snapshot,
-    Sort,
-    State,
-    StoreError,
-    StoreUnavailable,
-    StoreUnusable,
-    UnsupportedExpression,
-)
+from todo_service.store.base import Access, Condition, DocumentStore, Found, ModelT, Snapshot, Sort, State
 from todo_service.store.capacity import check_indexed, check_loaded
 from todo_service.store.codec import (
     changed_keys,
@@ -70,6 +57,7 @@ from todo_service.store.embedded.group_commit import GroupCommitWriter
 from todo_service.store.embedded.indexes import IndexScan, PrimaryKeyScan
 from todo_service.store.embedded.integrity import is_damaged
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
+from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.query.expressions import Node, Predicate, is_identity, normalise, predicate
 from todo_service.store.query.planner import PRIMARY, declared_indexes, plan
 from todo_service.store.scans import Scan, Scans

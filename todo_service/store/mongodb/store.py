@@ -39,21 +39,7 @@ from pymongo.uri_parser import parse_uri
 
 from todo_service.bounds.store import DOCUMENT_BYTES
 from todo_service.store.addresses import DEFAULT_DATABASE
-from todo_service.store.base import (
-    Access,
-    Condition,
-    DocumentStore,
-    DuplicateDocument,
-    Found,
-    ModelT,
-    Snapshot,
-    Sort,
-    State,
-    StoreError,
-    StoreUnavailable,
-    StoreUnusable,
-    UnsupportedExpression,
-)
+from todo_service.store.base import Access, Condition, DocumentStore, Found, ModelT, Snapshot, Sort, State
 from todo_service.store.batching import Batcher, Outcome
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
@@ -71,6 +57,13 @@ from todo_service.store.codec import (
     identity_of,
     stamped_key,
     to_result,
+)
+from todo_service.store.errors import (
+    DuplicateDocument,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+    UnsupportedExpression,
 )
 from todo_service.store.query.expressions import Node, is_identity, keys_of, normalise, predicate, to_filter
 from todo_service.store.query.planner import PRIMARY, declared_indexes, leading_value, plan, sort_keys

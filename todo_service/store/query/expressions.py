@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 from bson import Int64, ObjectId, Timestamp
 
-from todo_service.store.base import OPERATORS, Condition, UnsupportedExpression
+from todo_service.store.base import OPERATORS, Condition
+from todo_service.store.errors import UnsupportedExpression
 
 INT64_LEAST: Final = -(2**63)
 INT64_MOST: Final = 2**63 - 1

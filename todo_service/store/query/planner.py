@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 from odmantic import Model
 from odmantic.query import SortExpression
 
-from todo_service.store.base import Sort, UnsupportedExpression
+from todo_service.store.base import Sort
+from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.query.expressions import BEGINS, Comparison, Either, Kind, Node, kind_of
 
 PRIMARY: Final = "_id_"

@@ -31,8 +31,9 @@ from odmantic import Model
 
 from todo_service import __version__
 from todo_service.bounds.store import BACKUP_BLOCK_BYTES, BACKUP_LINE_BYTES, BACKUP_VALUES, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import Snapshot, StoreError, StoreUnusable
+from todo_service.store.base import Snapshot
 from todo_service.store.codec import EXACT, decode, encode, identity_of
+from todo_service.store.errors import StoreError, StoreUnusable
 from todo_service.store.transfer.digest import Contents
 from todo_service.store.transfer.drafts import Draft
 

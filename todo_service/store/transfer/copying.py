@@ -33,8 +33,9 @@ from bson import ObjectId
 from odmantic import Model
 
 from todo_service.store.addresses import BACKUP_SCHEME, address_path, address_scheme, is_backup
-from todo_service.store.base import Access, DocumentStore, Snapshot, State, StoreError, StoreUnusable
+from todo_service.store.base import Access, DocumentStore, Snapshot, State
 from todo_service.store.codec import identity_of
+from todo_service.store.errors import StoreError, StoreUnusable
 from todo_service.store.registry import create_store, find_store_type, schemes
 from todo_service.store.transfer.backup import Backup, BackupWriter
 from todo_service.store.transfer.digest import Contents, hash_of
