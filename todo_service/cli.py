@@ -148,9 +148,9 @@ def _tell(copied: Copied, source: str, target: str) -> None:
             f"What was written to it after {moment} may be among them or not; stop the service to be sure"
         )
     from todo_service.store.addresses import is_backup  # see the module's docstring
-    from todo_service.store.registry import local_folder  # see the module's docstring
+    from todo_service.store.registry import find_local_folder  # see the module's docstring
 
-    key = None if is_backup(source) or (folder := local_folder(source)) is None else folder.parent / "secret_key"
+    key = None if is_backup(source) or (folder := find_local_folder(source)) is None else folder.parent / "secret_key"
     where = f" (unless it is set, it is in {key})" if key else ""
     click.echo(
         "SECRET_KEY is not part of it: whoever serves these documents needs that of the source"

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import UNSTAMPED, DocumentStore, beginning
-from todo_service.store.capacity import text_limits
-from todo_service.store.codec import dump, encode, stamp_of
+from todo_service.store.base import UNSTAMPED, DocumentStore, starts_with
+from todo_service.store.capacity import compute_text_limits
+from todo_service.store.codec import dump, encode, parse_stamp
 from todo_service.store.errors import (
     DocumentTooLarge,
     DuplicateDocument,
@@ -25,7 +25,7 @@ from todo_service.store.errors import (
     StoreUnavailable,
     UnsupportedExpression,
 )
-from todo_service.store.query.expressions import kind_of, normalise
+from todo_service.store.query.expressions import get_kind, normalise
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
@@ -123,7 +123,7 @@ class TestInsertAndGet:
         found = await store.get(Thing, Thing.id == document.id)
         assert found is not None
         assert found.value == value
-        assert kind_of(found.value) == kind_of(value)
+        assert get_kind(found.value) == get_kind(value)
 
     async def test_times_are_kept_in_milliseconds_and_read_back_in_utc(self, store: DocumentStore) -> None:
         document = thing(value=NOON + timedelta(microseconds=999))
@@ -330,8 +330,8 @@ class TestConditions:
         position = (
             MIXED.index(bound) if not isinstance(bound, bool) else next(i for i, v in enumerate(MIXED) if v is bound)
         )
-        same = [value for value in MIXED if kind_of(value) == kind_of(bound)]
-        first = next(index for index, value in enumerate(MIXED) if kind_of(value) == kind_of(bound))
+        same = [value for value in MIXED if get_kind(value) == get_kind(bound)]
+        first = next(index for index, value in enumerate(MIXED) if get_kind(value) == get_kind(bound))
         own = position - first
 
         assert await values_where(store, Thing.value == bound) == [bound]
@@ -740,7 +740,7 @@ class TestCapacity:
 
     @pytest.mark.parametrize("unit", ["x", "é", "🌱", "\x00"])
     async def test_an_indexed_text_has_a_length_at_most(self, store: DocumentStore, unit: str) -> None:
-        limit = text_limits(Thing)["name"]
+        limit = compute_text_limits(Thing)["name"]
         size = len(unit.encode()) + unit.count("\x00")
         longest = unit * (limit // size)
         document = thing(name=longest)
@@ -769,7 +769,7 @@ class TestCapacity:
         assert await names(Thing.name < long, order=desc) == ["b", "a"]
         assert await names(Thing.name <= long) == ["a", "b"]
         assert await names(Thing.name == long) == []
-        assert await names(beginning(Thing.name, long)) == []
+        assert await names(starts_with(Thing.name, long)) == []
         assert await store.count(Thing, ON_SHELF, Thing.name < long, limit=9) == 2
 
     async def test_an_indexed_list_has_so_many_elements_at_most(self, store: DocumentStore) -> None:
@@ -807,9 +807,9 @@ async def test_many_beginnings_hold_for_one_of_the_elements_each(store: Document
         thing(value=1, tags=words), thing(value=2, tags=words[:-1]), thing(value=3), thing(value=4, tags=["a"])
     )
 
-    found = await values_where(store, *(beginning(Thing.tags, word) for word in words))
-    fewer = await values_where(store, *(beginning(Thing.tags, letter) for letter in "abcdef"))
-    together = await values_where(store, *(beginning(Thing.tags, word) for word in words), Thing.tags != "a0")
+    found = await values_where(store, *(starts_with(Thing.tags, word) for word in words))
+    fewer = await values_where(store, *(starts_with(Thing.tags, letter) for letter in "abcdef"))
+    together = await values_where(store, *(starts_with(Thing.tags, word) for word in words), Thing.tags != "a0")
 
     assert found == [1]
     assert fewer == [1, 2]
@@ -983,7 +983,7 @@ async def test_a_stamp_is_a_condition_and_a_text(store: DocumentStore) -> None:
 
     assert later.name == "second"
     assert view is not None
-    assert stamp_of(view.changed) == first.changed
+    assert parse_stamp(view.changed) == first.changed
 
 
 async def test_an_update_that_finds_nothing_or_changes_nothing_gives_no_stamp(store: DocumentStore) -> None:
@@ -1048,7 +1048,7 @@ async def test_stamps_go_on_when_the_store_is_opened_again(store_url: str) -> No
 async def test_a_beginning_is_taken_as_it_is(store: DocumentStore) -> None:
     await store.insert(*(thing(name=name) for name in ("a.c", "abc", "A.c", "x a.c", None)))
 
-    found = await store.find(Thing, Thing.shelf == "shelf", beginning(Thing.name, "a."), sort=None, limit=10)
+    found = await store.find(Thing, Thing.shelf == "shelf", starts_with(Thing.name, "a."), sort=None, limit=10)
 
     assert [one.name for one in found] == ["a.c"]
 
@@ -1056,11 +1056,11 @@ async def test_a_beginning_is_taken_as_it_is(store: DocumentStore) -> None:
 async def test_a_document_comes_once_however_many_of_its_elements_begin_so(store: DocumentStore) -> None:
     await store.insert(thing(name="both", tags=["garden", "gardener"]), thing(name="one", tags=["garage"]))
 
-    where = [Thing.shelf == "shelf", beginning(Thing.tags, "gar")]
+    where = [Thing.shelf == "shelf", starts_with(Thing.tags, "gar")]
     found = await store.find(Thing, *where, sort=None, limit=10)
 
     assert sorted(str(one.name) for one in found) == ["both", "one"]
-    assert await store.count(Thing, Thing.shelf == "shelf", beginning(Thing.tags, "gard")) == 1
+    assert await store.count(Thing, Thing.shelf == "shelf", starts_with(Thing.tags, "gard")) == 1
 
 
 @pytest.mark.parametrize("pattern", ["a", "^a.*", "^", "^a|b", "^\\d", "^a\x00"])

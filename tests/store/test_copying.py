@@ -27,7 +27,7 @@ from pymongo import MongoClient
 
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
-from todo_service.store.addresses import path_address
+from todo_service.store.addresses import format_address
 from todo_service.store.base import Access, DocumentStore, State
 from todo_service.store.codec import decode
 from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusable
@@ -394,7 +394,7 @@ async def test_a_backup_with_something_behind_it_is_refused(small: Path, more: b
 VERIFY = """
 import resource, sys
 from pathlib import Path
-from todo_service.store.addresses import path_address
+from todo_service.store.addresses import format_address
 from todo_service.store.transfer.backup import Backup, count_values
 from todo_service.store.errors import StoreUnusable
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -533,8 +533,8 @@ async def test_a_copy_is_smaller_than_a_store_of_which_much_was_deleted(places: 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä\u2028", "a@b"])
 async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> None:
-    source, target = (path_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
-    backup = path_address("file", tmp_path / name / "backup.gz")
+    source, target = (format_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
+    backup = format_address("file", tmp_path / name / "backup.gz")
     async with opened(source) as store:
         await store.insert(Note(id=ObjectId()))
 

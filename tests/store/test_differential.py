@@ -28,7 +28,7 @@ from pymongo import MongoClient
 
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket
-from todo_service.store.base import OPERATORS, DocumentStore, beginning
+from todo_service.store.base import OPERATORS, DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreError
 from todo_service.store.mongodb.store import MongoDBStore
@@ -105,9 +105,9 @@ crates = st.builds(Crate, id=ids, shelf=shelves, mixed=mixed, number=numbers, at
 @st.composite
 def comparisons(draw: st.DrawFn, model: type[Model]) -> QueryExpression:
     key = draw(st.sampled_from(list(FIELDS[model])))
-    operator = draw(st.sampled_from([*OPERATORS, "beginning"]))
-    if operator == "beginning":
-        return beginning(getattr(model, key), draw(st.sampled_from(BEGINNINGS)))  # type: ignore[return-value]  # it is
+    operator = draw(st.sampled_from([*OPERATORS, "starts_with"]))
+    if operator == "starts_with":
+        return starts_with(getattr(model, key), draw(st.sampled_from(BEGINNINGS)))  # type: ignore[return-value]  # it is
     those = st.sampled_from(FIELDS[model][key])
     return QueryExpression({key: {operator: draw(st.lists(those, max_size=3) if "in" in operator else those)}})
 
@@ -247,7 +247,7 @@ class Comparison(RuleBasedStateMachine):
     def find_in_no_order(self, shelf: str, where: Any, begins: str | None) -> None:
         model, more = where
         if begins and model is Thing:
-            more = [*more, beginning(Thing.tags, begins)]
+            more = [*more, starts_with(Thing.tags, begins)]
 
         async def find(store: DocumentStore) -> list[Any]:
             found = await store.find(model, model.shelf == shelf, *more, sort=None, limit=100)

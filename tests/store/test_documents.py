@@ -15,8 +15,9 @@ from odmantic import EmbeddedModel, Model, ObjectId
 from polyfactory.factories.pydantic_factory import ModelFactory
 
 from todo_service.services import MODELS
-from todo_service.store.base import Stamp, struct_of
+from todo_service.store.base import Stamp
 from todo_service.store.codec import decode, dump, encode, to_result
+from todo_service.store.structs import derive_struct
 from todo_service.timestamps import Timestamp as Moment
 from todo_service.todos.documents import Step, Todo
 
@@ -56,7 +57,7 @@ def test_a_struct_has_what_the_model_has(model: type[Model]) -> None:
     for document in factory.batch(50):
         raw = encode(dump(document))
         expected = model.model_validate_doc(decode(raw))
-        found = to_result(raw, model, struct_of(model))
+        found = to_result(raw, model, derive_struct(model))
         assert {name: getattr(found, name) for name in model.model_fields} == {
             name: getattr(expected, name) for name in model.model_fields
         }
@@ -106,11 +107,11 @@ def test_a_struct_takes_a_default_where_a_key_is_missing_and_is_frozen() -> None
     for key in ("applied_change_ids", "past", "changed", "purge_at"):
         del stored[key]
 
-    found = to_result(encode(stored), Todo, struct_of(Todo))
+    found = to_result(encode(stored), Todo, derive_struct(Todo))
 
     assert (found.applied_change_ids, found.past, found.changed, found.purge_at) == ([], [], Timestamp(0, 0), None)
     assert found.due_at == datetime(2027, 1, 31, 9, tzinfo=UTC)
     with pytest.raises(AttributeError):
         found.version = 2
     with pytest.raises(msgspec.ValidationError):
-        to_result(encode({"_id": ObjectId()}), Todo, struct_of(Todo))
+        to_result(encode({"_id": ObjectId()}), Todo, derive_struct(Todo))

@@ -18,7 +18,7 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Note, Thing
 from todo_service.bounds.store import SCANS_PER_ACCOUNT
-from todo_service.store.base import DocumentStore, beginning
+from todo_service.store.base import DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreUnavailable
 
@@ -126,7 +126,7 @@ async def test_many_beginnings_cost_a_document_hardly_more_than_one(tmp_path: Pa
     for count in (5, 50, 500):
         begun = time.process_time()
         for _ in range(5):
-            where = [beginning(Thing.tags, word) for word in words[::10][:count]]
+            where = [starts_with(Thing.tags, word) for word in words[::10][:count]]
             assert len(await store.find(Thing, ON_SHELF, *where, sort=asc(Thing.value), limit=99)) == 10
         costs[count] = time.process_time() - begun
     await store.close()

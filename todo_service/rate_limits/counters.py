@@ -28,7 +28,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
 from todo_service.bounds.requests import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
-from todo_service.store.addresses import database_name
+from todo_service.store.addresses import parse_database_name
 
 ANSWER_SECONDS: Final = 0.5
 """How long a request waits for the shared counter at most."""
@@ -279,7 +279,7 @@ class SharedCounter:
             # what is counted need not outlive a crash of MongoDB: the default write concern of one member will do
             self._storage = MongoDBStorage(
                 f"async+{self._url}",
-                database_name=database_name(self._url),
+                parse_database_name=parse_database_name(self._url),
                 counter_collection_name="rate_limit_counters",
                 window_collection_name="rate_limit_windows",
                 appname="todo_service",

@@ -11,12 +11,12 @@ DEFAULT_DATABASE: Final = "todo_service"
 BACKUP_SCHEME: Final = "file"
 
 
-def path_address(scheme: str, path: Path) -> str:
-    """Return the address of an absolute path. `address_path` gives the same path back, whatever its name holds."""
+def format_address(scheme: str, path: Path) -> str:
+    """Return the address of an absolute path. `parse_path` gives the same path back, whatever its name holds."""
     return f"{scheme}://{quote(os.fsencode(path))}"
 
 
-def address_path(address: str) -> Path:
+def parse_path(address: str) -> Path:
     """Return the path of an address.
 
     Raises:
@@ -30,17 +30,17 @@ def address_path(address: str) -> Path:
     return Path(os.fsdecode(unquote_to_bytes(rest)))
 
 
-def address_scheme(address: str) -> str:
+def parse_scheme(address: str) -> str:
     """Return the scheme of an address in lower case; empty where there is none."""
     scheme, separator, _ = address.partition("://")
     return scheme.lower() if separator else ""
 
 
-def database_name(address: str) -> str:
+def parse_database_name(address: str) -> str:
     """Return the name of the database in the address of a server; `todo_service` if it names none."""
     return unquote(urlsplit(address).path[1:]) or DEFAULT_DATABASE
 
 
 def is_backup(address: str) -> bool:
     """Tell whether an address is that of a backup file (`file:///path`)."""
-    return address_scheme(address) == BACKUP_SCHEME
+    return parse_scheme(address) == BACKUP_SCHEME

@@ -18,7 +18,7 @@ Conditions
     * a key that is missing in a stored document is null; `!=` and `not_in` match it too unless null is excluded;
     * a condition on a list holds if it holds for one of its elements (`Todo.tags == "home"`), `!=` and `not_in`
       hold if no element is equal;
-    * `beginning(Todo.words, "gard")` holds for a text, or an element of a list, that begins with these characters.
+    * `starts_with(Todo.words, "gard")` holds for a text, or an element of a list, that begins with these characters.
 
 Order
     null, numbers, text (by code point), bytes, ObjectId, boolean, time, stamp; a sort on a list is refused.
@@ -62,17 +62,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
-from functools import cache
-from typing import Any, Final, Generic, TypeVar, get_args, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 import msgspec
 from bson import ObjectId, Timestamp
-from odmantic import EmbeddedModel, Model
+from odmantic import Model
 from odmantic.query import QueryExpression, SortExpression
 from pydantic_core import CoreSchema, core_schema
 
 OPERATORS: Final = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
-"""The comparisons that a condition may use, beside `beginning`; `$and` and `$or` join them."""
+"""The comparisons that a condition may use, beside `starts_with`; `$and` and `$or` join them."""
 
 
 class Stamp(Timestamp):
@@ -90,36 +89,13 @@ UNSTAMPED: Final = Stamp(0, 0)
 """What a stamp is before the store has written the document."""
 
 
-class AsStored(msgspec.Struct, frozen=True):
-    """A Struct whose values are those that the model has, not texts."""
-
-
-@cache
-def struct_of(model: type[Model]) -> type[Any]:
-    """Return a Struct with a model's fields: whoever only reads needs no model, which costs several times as much.
-
-    Values are as they were stored, embedded models are models; nothing is validated again.
-    """
-    fields: list[Any] = []
-    for name, field in model.model_fields.items():
-        kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
-        embedding = any(issubclass(kind, EmbeddedModel) for kind in kinds)
-        factory = field.default_factory
-        default: Any = {"default": field.default} if factory is None else {"default_factory": factory}
-        optional = () if field.is_required() else (msgspec.field(**default),)
-        fields.append((name, field.annotation if embedding else Any, *optional))
-    keys = {name: field.key_name for name, field in model.__odm_fields__.items() if field.key_name != "_id"}
-    name = f"{model.__name__}AsStored"
-    return msgspec.defstruct(name, fields, bases=(AsStored,), rename=keys, frozen=True, kw_only=True)
-
-
 ModelT = TypeVar("ModelT", bound=Model)
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
-FoundT = TypeVar("FoundT")
+DocumentT = TypeVar("DocumentT")
 
 
-class Found(list[FoundT], Generic[FoundT]):
+class FindResult(list[DocumentT], Generic[DocumentT]):
     """Documents in the order in which they were found.
 
     Attributes:
@@ -128,7 +104,7 @@ class Found(list[FoundT], Generic[FoundT]):
 
     __slots__ = ("truncated",)
 
-    def __init__(self, documents: Iterable[FoundT] = (), *, truncated: bool = False) -> None:
+    def __init__(self, documents: Iterable[DocumentT] = (), *, truncated: bool = False) -> None:
         super().__init__(documents)
         self.truncated = truncated
 
@@ -138,7 +114,7 @@ Condition = QueryExpression | Mapping[str, Any] | bool
 Sort = SortExpression | Sequence[SortExpression]
 
 
-def beginning(field: Any, text: str) -> Condition:
+def starts_with(field: Any, text: str) -> Condition:
     """Return the condition that a text, or an element of a list, begins with these characters, as they are.
 
     Args:
@@ -176,12 +152,12 @@ class Snapshot(abc.ABC):
     """Every document that a store or a backup holds, as BSON.
 
     Attributes:
-        moment: When it was taken.
+        taken_at: When it was taken.
         point_in_time: Whether what is written meanwhile does not appear in it. It may become false while the
             documents are read.
     """
 
-    moment: datetime
+    taken_at: datetime
     point_in_time: bool
 
     @abc.abstractmethod
@@ -268,8 +244,8 @@ class DocumentStore(abc.ABC):
             into: A Struct that takes the fields it names by the document's keys (`id` for `_id`), converted from the
                 stored BSON without building the model. Where the Struct says `str`, an ObjectId arrives as 24 hex
                 digits and a time as RFC 3339 text in UTC with milliseconds and `Z`; where it says `datetime`, a time
-                arrives as one with a UTC offset. One of `struct_of` has the values that the model has. It is not to be
-                changed: others may have been given the same.
+                arrives as one with a UTC offset. A Struct of
+                `derive_struct` has the values that the model has. Do not change the result: callers may share it.
 
         Returns:
             The document, as a model or as the Struct, or None. Which one if several match is not said.
@@ -278,7 +254,7 @@ class DocumentStore(abc.ABC):
     @overload
     async def find(
         self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, max_bytes: int | None = None
-    ) -> Found[ModelT]: ...
+    ) -> FindResult[ModelT]: ...
 
     @overload
     async def find(
@@ -289,7 +265,7 @@ class DocumentStore(abc.ABC):
         limit: int,
         max_bytes: int | None = None,
         into: type[StructT],
-    ) -> Found[StructT]: ...
+    ) -> FindResult[StructT]: ...
 
     @abc.abstractmethod
     async def find(
@@ -300,7 +276,7 @@ class DocumentStore(abc.ABC):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
-    ) -> Found[Any]:
+    ) -> FindResult[Any]:
         """Read documents in order, as of one moment.
 
         Args:

@@ -16,7 +16,7 @@ from odmantic import Model
 
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
 from todo_service.store.errors import DocumentTooLarge, UnsupportedExpression
-from todo_service.store.query.planner import declared_indexes
+from todo_service.store.query.planner import list_indexes
 
 KEY_BYTES: Final = 510
 """The longest key of an index: one byte less than LMDB allows, so that a bound that is cut to fit equals no key."""
@@ -67,7 +67,7 @@ def check_indexed(model: type[Model], document: Mapping[str, Any], *, validated:
     Raises:
         UnsupportedExpression: a text is too long, or a list has too many elements.
     """
-    for key, limit in (declared_text_limits if validated else text_limits)(model).items():
+    for key, limit in (compute_declared_text_limits if validated else compute_text_limits)(model).items():
         value = document.get(key)
         if type(value) in _FIXED_SIZE:
             continue
@@ -85,20 +85,20 @@ def check_indexed(model: type[Model], document: Mapping[str, Any], *, validated:
 
 
 @cache
-def declared_text_limits(model: type[Model]) -> Mapping[str, int]:
-    """Return the limits of `text_limits` for the keys that the model declares as text."""
-    return {key: limit for key, limit in text_limits(model).items() if _may_hold_text(model, key)}
+def compute_declared_text_limits(model: type[Model]) -> Mapping[str, int]:
+    """Return the limits of `compute_text_limits` for the keys that the model declares as text."""
+    return {key: limit for key, limit in compute_text_limits(model).items() if _may_hold_text(model, key)}
 
 
 @cache
-def text_limits(model: type[Model]) -> Mapping[str, int]:
+def compute_text_limits(model: type[Model]) -> Mapping[str, int]:
     """Return how many bytes of text each indexed key may hold.
 
     The keys of an index that may hold text share equally what the id and the others leave of `KEY_BYTES`.
     """
-    texts = {key: _may_hold_text(model, key) for index in declared_indexes(model) for key in index.keys}
+    texts = {key: _may_hold_text(model, key) for index in list_indexes(model) for key in index.keys}
     limits: dict[str, int] = {}
-    for index in declared_indexes(model):
+    for index in list_indexes(model):
         sharing = sum(texts[key] for key in index.keys)
         others = len(set(index.keys) - {"_id"}) - sharing
         share = (KEY_BYTES - _ID_BYTES - others * _OTHER_BYTES) // max(1, sharing) - _FRAME_BYTES

@@ -16,8 +16,9 @@ from bson.raw_bson import RawBSONDocument
 from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import AsStored, ModelT, Stamp
+from todo_service.store.base import ModelT, Stamp
 from todo_service.store.errors import StoreError, UnsupportedExpression
+from todo_service.store.structs import StoredStruct
 
 
 class _ObjectIdText(TypeDecoder):
@@ -131,7 +132,7 @@ def encode_fields(fields: Mapping[str, Any]) -> bytes:
         raise UnsupportedExpression(f"a document cannot be stored: {type(error).__name__}") from error
 
 
-def identity_of(raw: bytes) -> bytes:
+def read_id(raw: bytes) -> bytes:
     """Return the bytes of the ObjectId with which a document begins.
 
     Raises:
@@ -142,7 +143,7 @@ def identity_of(raw: bytes) -> bytes:
     return raw[_IDENTITY]
 
 
-def identity_first(raw: bytes) -> bytes:
+def move_id_first(raw: bytes) -> bytes:
     """Return a document with `_id` as its first key."""
     return raw if raw[4:9] == _IDENTITY_ELEMENT else encode(decode(raw, EXACT))
 
@@ -179,7 +180,7 @@ def to_result(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
     return _converted(raw, into) if len(raw) <= _REMEMBERED_BYTES else _convert(raw, into)  # type: ignore[arg-type]
 
 
-def converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:
+def make_converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:
     """Return a function that converts as `to_result` does, for many documents."""
     if into is None:
         return lambda raw: to_result(raw, model, into)
@@ -188,7 +189,7 @@ def converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], 
 
 
 def _convert(raw: bytes, into: type[Any]) -> Any:
-    stored = issubclass(into, AsStored)
+    stored = issubclass(into, StoredStruct)
     document = decode(raw, PLAIN if stored else TEXT)
     document["id"] = document.pop("_id", None)
     return msgspec.convert(document, into, dec_hook=_embedded if stored else None)
@@ -207,13 +208,13 @@ def _looked_at(raw: bytes) -> Mapping[str, Any]:
 
 
 @cache
-def fields_of(into: type[msgspec.Struct]) -> tuple[str, ...]:
+def list_keys(into: type[msgspec.Struct]) -> tuple[str, ...]:
     """Return the keys that a Struct takes from a document."""
     names = (field.encode_name for field in msgspec.structs.fields(into))
     return tuple("_id" if name == "id" else name for name in names)
 
 
-def stamp_of(text: str) -> Timestamp:
+def parse_stamp(text: str) -> Timestamp:
     """Return the stamp that a Struct was given as text: 16 hex digits.
 
     Raises:
@@ -225,14 +226,14 @@ def stamp_of(text: str) -> Timestamp:
 
 
 @cache
-def stamped_key(model: type[Model]) -> str | None:
+def find_stamp_key(model: type[Model]) -> str | None:
     """Return the key that the store itself writes at every write of a document, or None."""
     found = (name for name, field in model.model_fields.items() if field.annotation is Stamp)
     name = next(found, None)
     return None if name is None else model.__odm_fields__[name].key_name
 
 
-def changed_keys(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
+def validate_changes(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Validate new values as the model would, and return them by the document's keys, as they are stored.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from todo_service.store.addresses import address_path, address_scheme, path_address
+from todo_service.store.addresses import format_address, parse_path, parse_scheme
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnusable
 
@@ -40,7 +40,7 @@ def register(store_type: StoreType) -> None:
     _types.update(dict.fromkeys(store_type.schemes, store_type))
 
 
-def schemes() -> list[str]:
+def list_schemes() -> list[str]:
     """Return the URL schemes of all registered stores."""
     return list(_types)
 
@@ -51,7 +51,7 @@ def find_store_type(url: str) -> StoreType:
     Raises:
         StoreUnusable: No store has this scheme.
     """
-    found = _types.get(address_scheme(url))
+    found = _types.get(parse_scheme(url))
     if found is None:
         known = [f"{scheme}://" for scheme in _types]
         raise StoreUnusable(f"the address of a store begins with {', '.join(known[:-1])} or {known[-1]}")
@@ -71,26 +71,26 @@ def create_store(url: str) -> DocumentStore:
     return find_store_type(url).create(url)
 
 
-def local_folder(url: str) -> Path | None:
+def find_local_folder(url: str) -> Path | None:
     """Return the folder of a store on this machine, or None for a store on a server.
 
     Raises:
         StoreUnusable: No store has this scheme.
         ValueError: The path is invalid; the message says why.
     """
-    return address_path(url) if find_store_type(url).is_local else None
+    return parse_path(url) if find_store_type(url).is_local else None
 
 
-def embedded_address(folder: Path) -> str:
+def format_embedded_address(folder: Path) -> str:
     """Return the address of the embedded store in a folder."""
-    return path_address("lmdb", folder)
+    return format_address("lmdb", folder)
 
 
 def _create_embedded(url: str) -> DocumentStore:
     from todo_service.store.embedded.store import EmbeddedStore  # see the module's docstring
 
     try:
-        return EmbeddedStore(address_path(url))
+        return EmbeddedStore(parse_path(url))
     except ValueError as error:
         raise StoreUnusable(f"the address of an embedded store cannot be used: {error}") from None
 

@@ -55,7 +55,7 @@ class Scan:
             self._pause_at = time.perf_counter() + _RUN_SECONDS
 
 
-class Scans:
+class ScanExecutor:
     """The long reads of a store: how much of them an event loop does in one turn, and the threads for the rest.
 
     For one event loop.

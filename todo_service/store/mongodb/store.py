@@ -39,24 +39,24 @@ from pymongo.uri_parser import parse_uri
 
 from todo_service.bounds.store import DOCUMENT_BYTES
 from todo_service.store.addresses import DEFAULT_DATABASE
-from todo_service.store.base import Access, Condition, DocumentStore, Found, ModelT, Snapshot, Sort, State
+from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
 from todo_service.store.batching import Batcher, Outcome
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
     PLAIN,
     RAW,
-    changed_keys,
-    converter,
     decode,
     decode_cached,
     dump,
     encode,
     encode_fields,
-    fields_of,
-    identity_first,
-    identity_of,
-    stamped_key,
+    find_stamp_key,
+    list_keys,
+    make_converter,
+    move_id_first,
+    read_id,
     to_result,
+    validate_changes,
 )
 from todo_service.store.errors import (
     DuplicateDocument,
@@ -65,9 +65,16 @@ from todo_service.store.errors import (
     StoreUnusable,
     UnsupportedExpression,
 )
-from todo_service.store.query.expressions import Node, is_identity, keys_of, normalise, predicate, to_filter
-from todo_service.store.query.planner import PRIMARY, declared_indexes, leading_value, plan, sort_keys
-from todo_service.store.scans import Scans
+from todo_service.store.query.expressions import (
+    Node,
+    build_predicate,
+    collect_keys,
+    is_id_equality,
+    normalise,
+    to_filter,
+)
+from todo_service.store.query.planner import PRIMARY, list_indexes, parse_sort, plan_query
+from todo_service.store.scans import ScanExecutor
 
 CALL_SECONDS: Final = 4.0
 COPY_CALL_SECONDS: Final = 600.0
@@ -81,7 +88,7 @@ a standalone server that the driver, its connections broken, has taken for a mem
 _SCAN_BATCH: Final = 500
 _DELETED_AT_ONCE: Final = 100
 """How many documents are deleted in one call: a todo with a thousand words takes 10 ms."""
-_SETTLING: Final = timedelta(seconds=10)
+_RESOLVE_DELAY: Final = timedelta(seconds=10)
 _SNAPSHOT_SLICE: Final = 1000
 _SNAPSHOT_GONE: Final = (239, 246)
 """MongoDB's codes for a moment that it no longer keeps (by default it keeps five minutes)."""
@@ -117,7 +124,7 @@ class MongoDBStore(DocumentStore):
         self._inserts: dict[type[Model], Batcher[RawBSONDocument]] = {}
         self._times = Batcher(self._tell_together)
         self._replies = asyncio.Semaphore(_LARGE_REPLIES)
-        self._scans = Scans()
+        self._scans = ScanExecutor()
 
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`.
@@ -125,7 +132,7 @@ class MongoDBStore(DocumentStore):
         Services that use the database are seen by the names of their connections, where the account may see those.
         """
         for model in models:
-            declared_indexes(model)
+            list_indexes(model)
         try:
             database = parse_uri(self._url)["database"] or DEFAULT_DATABASE
             self._client = AsyncIOMotorClient(
@@ -143,7 +150,7 @@ class MongoDBStore(DocumentStore):
         except Exception as error:  # the driver lets errors of the libraries through that it reads an address with
             raise StoreUnusable(f"the address of MongoDB cannot be used: {_without_secrets(error)}") from None
         self._engine = AIOEngine(self._client, database)
-        self._scans = Scans()
+        self._scans = ScanExecutor()
         try:
             async with _calling(seconds=None):
                 await self._prepare(self._engine, models, access)
@@ -199,12 +206,12 @@ class MongoDBStore(DocumentStore):
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
         nodes = normalise(where)
-        named = next((node for node in nodes if is_identity(node)), None)
+        named = next((node for node in nodes if is_id_equality(node)), None)
         if named is not None and isinstance(named.value, ObjectId):
             rest = [node for node in nodes if node is not named]
             async with _calling():
-                raw = await self._getting(model, into, keys_of(rest)).submit(named.value)
-            matches = predicate(rest)
+                raw = await self._getting(model, into, collect_keys(rest)).submit(named.value)
+            matches = build_predicate(rest)
             return None if raw is None or (matches and not matches(decode_cached(raw))) else to_result(raw, model, into)
         async with _calling():
             document = await self._reading(model).find_one(
@@ -220,43 +227,43 @@ class MongoDBStore(DocumentStore):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
-    ) -> Found[Any]:
+    ) -> FindResult[Any]:
         """See `DocumentStore.find`. Where the bytes are bounded, one reply of at most 16 MiB is read."""
         nodes = normalise(where)
-        chosen = plan(model, nodes, sort)
+        chosen = plan_query(model, nodes, sort)
         if limit < 1:
-            return Found()
+            return FindResult()
         # a negative limit asks for a single reply
         most = {"limit": limit if max_bytes is None else -limit, "batch_size": limit + 1}
         async with _calling(), nullcontext() if max_bytes is None else self._replies:
             cursor = self._reading(model).find(to_filter(nodes), _projection(into), hint=chosen.declared.name, **most)
             if sort is not None:
-                keys, descending = sort_keys(sort)
+                keys, descending = parse_sort(sort)
                 # MongoDB merges the ranges of an index only in an order that begins after them
-                varying = [(key, -1 if descending else 1) for key in keys if key not in chosen.constant]
+                varying = [(key, -1 if descending else 1) for key in keys if key not in chosen.constant_keys]
                 cursor = cursor.sort(varying) if varying else cursor
             documents = await cursor.to_list(None)
         raws = [document.raw for document in documents]
         del documents
         truncated = max_bytes is not None and _truncate(raws, max_bytes) and len(raws) < limit
-        found = await self._scans.convert(raws, converter(model, into), leading_value(chosen))
-        return Found(found, truncated=truncated)
+        found = await self._scans.convert(raws, make_converter(model, into), chosen.leading_value)
+        return FindResult(found, truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
     ) -> Any:
         """See `DocumentStore.update`."""
         nodes = normalise(where)
-        if not any(map(is_identity, nodes)):
+        if not any(map(is_id_equality, nodes)):
             raise UnsupportedExpression("an update needs equality on the id")
-        changed = changed_keys(model, changes)
+        changed = validate_changes(model, changes)
         check_indexed(model, changed)
         # encoded once, to be measured and to be sent
         encoded = RawBSONDocument(encode_fields(changed))
         size = len(encoded.raw) + _ID_BYTES
         # an update without a field is not allowed; without one the document is only read
         operators: dict[str, Any] = {"$set": encoded} if changed else {"$setOnInsert": {"_": 0}}
-        if changed and (stamped := stamped_key(model)):
+        if changed and (stamped := find_stamp_key(model)):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
         document = None
         if size <= DOCUMENT_BYTES:
@@ -290,7 +297,7 @@ class MongoDBStore(DocumentStore):
     async def _delete_some(self, model: type[Model], nodes: tuple[Node, ...]) -> tuple[int, int]:
         """Delete some documents, and return how many were found and how many of them were deleted."""
         collection, where = self._collection(model), to_filter(nodes)
-        if any(map(is_identity, nodes)):
+        if any(map(is_id_equality, nodes)):
             result = await collection.delete_many(where, hint=_hint(model, nodes))
             return 1, int(result.deleted_count)
         some = collection.find(where, {"_id": 1}, limit=_DELETED_AT_ONCE, hint=_hint(model, nodes))
@@ -312,12 +319,12 @@ class MongoDBStore(DocumentStore):
 
         MongoDB's logical clock gives a write its stamp before it is carried out, so that writes may become visible
         out of order. But every call ends within `CALL_SECONDS`, on the server too, and the clock's seconds are never
-        behind those of the member that writes. What was stamped `_SETTLING` ago by that member's own clock is
+        behind those of the member that writes. What was stamped `_RESOLVE_DELAY` ago by that member's own clock is
         therefore visible, or was given up.
         """
         async with _calling():
             time: datetime = await self._times.submit(None)
-        return Timestamp(time - _SETTLING, 0)
+        return Timestamp(time - _RESOLVE_DELAY, 0)
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor has to be kept."""
@@ -351,7 +358,7 @@ class MongoDBStore(DocumentStore):
 
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
         """See `DocumentStore.load`."""
-        raws = {identity_of(raw): check_loaded(model, raw) for raw in documents}
+        raws = {read_id(raw): check_loaded(model, raw) for raw in documents}
         for raw in raws.values():
             check_indexed(model, decode(raw), validated=False)
         present: dict[bytes, bytes] = {}
@@ -359,7 +366,7 @@ class MongoDBStore(DocumentStore):
             collection = self._collection(model)
             sought = {"_id": {"$in": [ObjectId(identity) for identity in raws]}}
             async for batch in collection.find_raw_batches(sought, hint=PRIMARY):
-                present.update((identity_of(raw), raw) for raw in _split(batch))
+                present.update((read_id(raw), raw) for raw in _split(batch))
             writes: list[InsertOne[Any] | ReplaceOne[Any]] = [
                 ReplaceOne({"_id": ObjectId(identity)}, RawBSONDocument(raw))
                 if identity in present
@@ -439,7 +446,7 @@ class MongoDBStore(DocumentStore):
     async def _let_expire(self, engine: AIOEngine, *, never: bool) -> None:
         """Change when documents expire in the indexes that are there: as it is declared, or never."""
         for model in self._opened:
-            for index in declared_indexes(model):
+            for index in list_indexes(model):
                 if index.expires_after is None:
                     continue
                 seconds = _NEVER if never else index.expires_after
@@ -498,7 +505,7 @@ class _MongoDBSnapshot(Snapshot):
     """What a session sees; without one, what is there."""
 
     def __init__(self, store: MongoDBStore, session: AsyncIOMotorClientSession | None) -> None:
-        self.moment = datetime.now(UTC)
+        self.taken_at = datetime.now(UTC)
         self.point_in_time = session is not None
         self._store = store
         self._session = session
@@ -513,7 +520,7 @@ class _MongoDBSnapshot(Snapshot):
         beyond: dict[str, Any] = {} if after is None else {"_id": {"$gt": after}}
         while batch := await self._batch(model, beyond):
             yield batch
-            beyond = {"_id": {"$gt": ObjectId(identity_of(batch[-1]))}}
+            beyond = {"_id": {"$gt": ObjectId(read_id(batch[-1]))}}
 
     async def _batch(self, model: type[Model], beyond: dict[str, Any]) -> list[bytes]:
         async with _calling(seconds=COPY_CALL_SECONDS):
@@ -522,7 +529,7 @@ class _MongoDBSnapshot(Snapshot):
                 cursor = self._store._collection(model).find_raw_batches(
                     beyond, limit=-_SNAPSHOT_SLICE, sort=[("_id", 1)], hint=PRIMARY, session=self._session
                 )
-                return [identity_first(raw) async for part in cursor for raw in _split(part)]
+                return [move_id_first(raw) async for part in cursor for raw in _split(part)]
             except OperationFailure as error:
                 if error.code not in _SNAPSHOT_GONE or self._session is None:
                     raise
@@ -571,11 +578,11 @@ def _where_it_fits(nodes: tuple[Node, ...], changed: Mapping[str, Any]) -> dict[
 
 
 def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:
-    return plan(model, nodes).declared.name
+    return plan_query(model, nodes).declared.name
 
 
 def _projection(into: type[msgspec.Struct] | None, keys: Iterable[str] = ()) -> dict[str, int] | None:
-    return None if into is None else dict.fromkeys((*fields_of(into), *keys), 1)
+    return None if into is None else dict.fromkeys((*list_keys(into), *keys), 1)
 
 
 async def _get_together(
@@ -584,7 +591,7 @@ async def _get_together(
     """Read documents by their ids."""
     async with _calling():
         cursor = collection.find_raw_batches({"_id": {"$in": list(identities)}}, projection, hint=PRIMARY)
-        found = {identity_of(raw): raw async for batch in cursor for raw in _split(batch)}
+        found = {read_id(raw): raw async for batch in cursor for raw in _split(batch)}
     return [Outcome(found.get(identity.binary), None) for identity in identities]
 
 

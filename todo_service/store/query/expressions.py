@@ -19,10 +19,10 @@ from bson import Int64, ObjectId, Timestamp
 from todo_service.store.base import OPERATORS, Condition
 from todo_service.store.errors import UnsupportedExpression
 
-INT64_LEAST: Final = -(2**63)
-INT64_MOST: Final = 2**63 - 1
-BEGINS: Final = "$begins"
-"""Our name for the comparison that `base.beginning` makes, which MongoDB knows as an anchored regular expression."""
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+STARTS_WITH: Final = "$begins"
+"""Our name for the comparison that `base.starts_with` makes, which MongoDB knows as an anchored regular expression."""
 _BEGINNING: Final = re.compile(r"\^((?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+)", re.DOTALL)
 _MANY: Final = 4
 """From how many beginnings on it is cheaper to sort a document's values than to go through them for each beginning."""
@@ -63,7 +63,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         key: The document's key.
-        operator: One of `base.OPERATORS`, or `BEGINS`.
+        operator: One of `base.OPERATORS`, or `STARTS_WITH`.
         value: A normalised value; a tuple of them for `$in` and `$nin`.
     """
 
@@ -72,37 +72,37 @@ class Comparison(NamedTuple):
     value: Any
 
 
-class Either(NamedTuple):
+class Disjunction(NamedTuple):
     """Alternatives, each of which is a conjunction; one must hold."""
 
     alternatives: tuple[tuple[Node, ...], ...]
 
 
-Node = Comparison | Either
+Node = Comparison | Disjunction
 
 
-def is_identity(node: Node) -> TypeGuard[Comparison]:
+def is_id_equality(node: Node) -> TypeGuard[Comparison]:
     """Tell whether a condition is equality on the id."""
     return isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq"
 
 
-def kind_of(value: object) -> Kind | None:
+def get_kind(value: object) -> Kind | None:
     """Return a value's kind, or None for one that can be neither compared nor indexed (a list, a document)."""
-    return _KINDS.get(type(value)) or _kind_of_type(type(value))  # type: ignore[arg-type]  # a class is hashable
+    return _KINDS.get(type(value)) or _find_kind(type(value))  # type: ignore[arg-type]  # a class is hashable
 
 
 @cache
-def _kind_of_type(kind: type) -> Kind | None:
+def _find_kind(kind: type) -> Kind | None:
     return next((found for base, found in _KINDS.items() if issubclass(kind, base)), None)
 
 
-def normalised(value: object) -> Any:
+def normalise_value(value: object) -> Any:
     """Return a value as it is compared: times in UTC with milliseconds, each number an int or a float.
 
     Raises:
         UnsupportedExpression: it is of no kind that can be compared, an integer of more than 64 bits, or NaN.
     """
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind is None:
         raise UnsupportedExpression(f"a {type(value).__name__} cannot be compared")
     if kind is Kind.TIME:
@@ -112,7 +112,7 @@ def normalised(value: object) -> Any:
         # a plain datetime, for drivers look at a value's very type
         return datetime.combine(moment.date(), moment.time().replace(microsecond=milliseconds * 1000), UTC)
     # only NaN differs from itself
-    if (isinstance(value, int) and not INT64_LEAST <= value <= INT64_MOST) or value != value:
+    if (isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX) or value != value:
         raise UnsupportedExpression("a number must be of 64 bits")
     return value
 
@@ -137,7 +137,7 @@ def _junction(operator: str, parts: Any) -> list[Node]:
     if operator == "$and":
         return list(normalise(parts))
     if operator == "$or":
-        return [Either(tuple(normalise([part]) for part in parts))]
+        return [Disjunction(tuple(normalise([part]) for part in parts))]
     raise UnsupportedExpression(f"{operator} is not part of the interface")
 
 
@@ -147,19 +147,21 @@ def _comparisons(key: str, operand: Any) -> list[Node]:
     found: list[Node] = []
     for operator, value in operand.items():
         if operator == "$regex":
-            found.append(Comparison(key, BEGINS, _literal(value)))
+            found.append(Comparison(key, STARTS_WITH, _literal(value)))
             continue
         if operator not in OPERATORS:
             raise UnsupportedExpression(f"{operator} is not part of the interface")
         several = operator in ("$in", "$nin")
         found.append(
-            Comparison(key, operator, tuple(normalised(item) for item in value) if several else normalised(value))
+            Comparison(
+                key, operator, tuple(normalise_value(item) for item in value) if several else normalise_value(value)
+            )
         )
     return found
 
 
 def _literal(pattern: object) -> str:
-    """Return the characters that a pattern of `base.beginning` stands for."""
+    """Return the characters that a pattern of `base.starts_with` stands for."""
     match = _BEGINNING.fullmatch(pattern) if isinstance(pattern, str) else None
     if match is None or "\x00" in match[1]:
         raise UnsupportedExpression("of regular expressions only the beginning of a text is part of the interface")
@@ -170,9 +172,9 @@ def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
     """Return normalised conditions as a MongoDB filter."""
     parts: list[dict[str, Any]] = []
     for node in nodes:
-        if isinstance(node, Either):
+        if isinstance(node, Disjunction):
             parts.append({"$or": [to_filter(alternative) for alternative in node.alternatives]})
-        elif node.operator == BEGINS:
+        elif node.operator == STARTS_WITH:
             parts.append({node.key: {"$regex": "^" + re.escape(node.value)}})
         else:
             value = list(node.value) if isinstance(node.value, tuple) else node.value
@@ -180,18 +182,18 @@ def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
 
 
-def keys_of(nodes: Iterable[Node]) -> frozenset[str]:
+def collect_keys(nodes: Iterable[Node]) -> frozenset[str]:
     """Return the keys that conditions look at."""
     found: set[str] = set()
     for node in nodes:
-        if isinstance(node, Either):
-            found.update(*map(keys_of, node.alternatives))
+        if isinstance(node, Disjunction):
+            found.update(*map(collect_keys, node.alternatives))
         else:
             found.add(node.key)
     return frozenset(found)
 
 
-def predicate(nodes: Iterable[Node]) -> Predicate | None:
+def build_predicate(nodes: Iterable[Node]) -> Predicate | None:
     """Return a function that tells whether all the conditions hold for a document, or None where there is none.
 
     The document's values are as BSON decodes them, its times with a UTC offset.
@@ -208,8 +210,8 @@ def predicate(nodes: Iterable[Node]) -> Predicate | None:
 
 
 def _test(node: Node) -> Predicate:
-    if isinstance(node, Either):
-        alternatives = [predicate(alternative) for alternative in node.alternatives]
+    if isinstance(node, Disjunction):
+        alternatives = [build_predicate(alternative) for alternative in node.alternatives]
         return lambda document: any(test is None or test(document) for test in alternatives)
     key, operator, value = node
     negated = operator in ("$ne", "$nin")
@@ -230,7 +232,7 @@ def _beginnings(nodes: Iterable[Node]) -> dict[str, list[str]]:
     others: set[str] = set()
     for node in nodes:
         if isinstance(node, Comparison):
-            if node.operator == BEGINS:
+            if node.operator == STARTS_WITH:
                 found.setdefault(node.key, []).append(node.value)
             else:
                 others.add(node.key)
@@ -253,17 +255,17 @@ def _test_beginnings(key: str, beginnings: list[str]) -> Predicate:
 
 
 def _holding(operator: str, value: Any) -> Callable[[Any], bool]:
-    if operator == BEGINS:
+    if operator == STARTS_WITH:
         return lambda found: isinstance(found, str) and found.startswith(value)
     if operator == "$in":
-        allowed = frozenset((kind_of(item), item) for item in value)
-        return lambda found: (kind_of(found), found) in allowed if kind_of(found) else False
-    kind = kind_of(value)
+        allowed = frozenset((get_kind(item), item) for item in value)
+        return lambda found: (get_kind(found), found) in allowed if get_kind(found) else False
+    kind = get_kind(value)
     if kind is Kind.NULL:
         same = operator in ("$eq", "$gte", "$lte")
         return lambda found: found is None and same
     compare = _COMPARE[operator]
-    return lambda found: kind_of(found) is kind and compare(found, value)
+    return lambda found: get_kind(found) is kind and compare(found, value)
 
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {

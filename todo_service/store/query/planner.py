@@ -17,10 +17,10 @@ from odmantic.query import SortExpression
 
 from todo_service.store.base import Sort
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import BEGINS, Comparison, Either, Kind, Node, kind_of
+from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Kind, Node, get_kind
 
 PRIMARY: Final = "_id_"
-MOST_RANGES: Final = 100
+MAX_RANGES: Final = 100
 """How many ranges of an index a query may be served from at most; MongoDB takes twice as many."""
 _SHAPES: Final = 1000
 _SHAPE_NODES: Final = 16
@@ -66,14 +66,19 @@ class Plan(NamedTuple):
     descending: bool
 
     @property
-    def constant(self) -> frozenset[str]:
+    def constant_keys(self) -> frozenset[str]:
         """The keys that have the same value in all that is found."""
         single = (key for key, values in zip(self.declared.keys, self.fixed, strict=False) if len(values) == 1)
         return frozenset(single) - {self.declared.list_key}
 
+    @property
+    def leading_value(self) -> Any:
+        """The value of the first index key, such as the account, or None if it may have several."""
+        return self.fixed[0][0] if self.fixed and len(self.fixed[0]) == 1 else None
+
 
 @cache
-def declared_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
+def list_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
     """Return a model's indexes, the primary key first.
 
     Raises:
@@ -109,7 +114,7 @@ def _is_list(model: type[Model], field: str) -> bool:
     return any((get_origin(option) or option) in (list, tuple, set, frozenset) for option in options)
 
 
-def sort_keys(sort: Sort) -> tuple[tuple[str, ...], bool]:
+def parse_sort(sort: Sort) -> tuple[tuple[str, ...], bool]:
     """Return a sort's keys, and whether it runs downwards.
 
     Raises:
@@ -123,7 +128,7 @@ def sort_keys(sort: Sort) -> tuple[tuple[str, ...], bool]:
     return tuple(key for key, _ in pairs), directions == {-1}
 
 
-def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) -> Plan:
+def plan_query(model: type[Model], where: Iterable[Node], sort: Sort | None = None) -> Plan:
     """Return how a query is served best: by the id, or by the index that holds the conditions that come first.
 
     Args:
@@ -135,7 +140,7 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
         UnsupportedExpression: no declared index serves it.
     """
     nodes = tuple(where)
-    wanted, descending = sort_keys(sort) if sort is not None else ((), False)
+    wanted, descending = parse_sort(sort) if sort is not None else ((), False)
     if len(nodes) > _SHAPE_NODES:
         return _best(model, nodes, wanted, descending)
     shape = (model, wanted, descending, *map(_shape, nodes))
@@ -149,22 +154,17 @@ def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) ->
     return found
 
 
-def leading_value(chosen: Plan) -> Any:
-    """Return the one value that the first field of the index has in all that is found, such as the account; or None."""
-    return chosen.fixed[0][0] if chosen.fixed and len(chosen.fixed[0]) == 1 else None
-
-
 def _shape(node: Node) -> Any:
     """Return what the choice of an index goes by: not the values, but what sort of values they are, and how many."""
-    if isinstance(node, Either):
+    if isinstance(node, Disjunction):
         return None
     several = isinstance(node.value, tuple)
-    return node.key, node.operator, min(len(node.value), MOST_RANGES + 1) if several else kind_of(node.value)
+    return node.key, node.operator, min(len(node.value), MAX_RANGES + 1) if several else get_kind(node.value)
 
 
 def _best(model: type[Model], nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan:
     best: tuple[tuple[Any, ...], Plan] | None = None
-    for index in declared_indexes(model):
+    for index in list_indexes(model):
         candidate = _candidate(index, nodes, wanted, descending)
         if candidate is not None:
             residual = set(candidate.residual)
@@ -186,7 +186,7 @@ def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str,
     fixed: list[tuple[Any, ...]] = []
     for key in index.keys:
         several = key != index.list_key and key not in wanted
-        node = _fixing(nodes, key, MOST_RANGES // prod(map(len, fixed)) if several else 1)
+        node = _fixing(nodes, key, MAX_RANGES // prod(map(len, fixed)) if several else 1)
         if node is None:
             break
         used.append(node)
@@ -194,13 +194,15 @@ def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str,
     rest = index.keys[len(fixed) :]
     bounds, settled = _bounds(nodes, rest[0]) if rest else ((), ())
     # it holds a document once for each element; only a walk in no order can leave the doubles out
-    if index.list_key in rest and (wanted or rest[0] != index.list_key or [b.operator for b in bounds] != [BEGINS]):
+    if index.list_key in rest and (
+        wanted or rest[0] != index.list_key or [b.operator for b in bounds] != [STARTS_WITH]
+    ):
         return None
     if not fixed and not bounds:
         return None
     residual = tuple(node for node in nodes if node not in used and node not in settled)
     found = Plan(index, tuple(fixed), bounds, residual, descending)
-    order = tuple(key for key in wanted if key not in found.constant)
+    order = tuple(key for key in wanted if key not in found.constant_keys)
     return found if order == rest[: len(order)] else None
 
 
@@ -218,12 +220,12 @@ def _bounds(nodes: tuple[Node, ...], key: str) -> tuple[tuple[Comparison, ...], 
     A key is bounded by a beginning, or by the tightest from below and from above, of one kind.
     """
     on_key = [node for node in nodes if isinstance(node, Comparison) and node.key == key]
-    begins = next((node for node in on_key if node.operator == BEGINS), None)
+    begins = next((node for node in on_key if node.operator == STARTS_WITH), None)
     if begins is not None:
         return (begins,), (begins,)
-    ranges = [n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and kind_of(n.value) is not Kind.NULL]
+    ranges = [n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and get_kind(n.value) is not Kind.NULL]
     # what is of another kind than the first is left to be applied to the documents
-    settled = tuple(node for node in ranges if kind_of(node.value) is kind_of(ranges[0].value))
+    settled = tuple(node for node in ranges if get_kind(node.value) is get_kind(ranges[0].value))
     below = [node for node in settled if node.operator in ("$gt", "$gte")]
     above = [node for node in settled if node.operator in ("$lt", "$lte")]
     tightest = [max(below, key=lambda node: (node.value, node.operator == "$gt"))] if below else []
