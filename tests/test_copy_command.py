@@ -192,7 +192,7 @@ def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongo
         "the same": run(tmp_path, source, source),
         "holds no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
         "begins with": run(tmp_path, source, "elsewhere"),
-        "does not answer": run(tmp_path, source, secret),
+        "does not respond": run(tmp_path, source, secret),
     }
 
     for words, answer in refused.items():

@@ -1,55 +1,59 @@
-"""The errors that a document store raises, whichever store it is."""
+"""The errors that every document store raises.
+
+No message contains text of a driver, so that a message can be logged and shown.
+"""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """What went wrong in a store, whichever it is. No message carries a driver's text to a client."""
+    """The base class of all errors of a store."""
 
 
 class StoreUnavailable(StoreError):
-    """The store did not answer, or not in time: the same call may succeed later.
+    """The store did not respond, or not in time. The same call may succeed later.
 
-    Of a write it is not known whether it was carried out.
+    If the call was a write, it may or may not have been carried out.
     """
 
 
 class StoreUnusable(StoreError):
-    """The store cannot be opened and waiting will not help: a wrong address, a foreign or damaged file, no permission.
+    """The store cannot be opened, and a retry will not help: the address is wrong, the files are damaged or belong to
+    another program, or a permission is missing.
 
     The message is one line for the operator.
     """
 
 
 class DuplicateDocument(StoreError):
-    """A write would have given two documents the same value in a unique index; nothing was written.
+    """A write violates a unique index. Nothing was written.
 
     Attributes:
-        model: The model's class name.
-        field: The model's field (the last one of a compound index, `id` for the primary key).
+        model: The class name of the model.
+        field: The field of the model. For a compound index it is the last field; for the primary key it is `id`.
     """
 
     def __init__(self, model: str, field: str) -> None:
-        super().__init__(f"a {model} with this {field} is there already")
+        super().__init__(f"a {model} with this {field} already exists")
         self.model = model
         self.field = field
 
 
 class DocumentTooLarge(StoreError):
-    """A document is larger than a store accepts; it was not written.
+    """A document is larger than the limit. It was not written.
 
     Attributes:
-        model: The model's class name.
-        size: The document's size in bytes.
-        limit: The largest size that is accepted, in bytes.
+        model: The class name of the model.
+        size: The size of the document, in bytes.
+        limit: The limit, in bytes.
     """
 
     def __init__(self, model: str, size: int, limit: int) -> None:
-        super().__init__(f"a {model} of {size} bytes is larger than the {limit} bytes that a store accepts")
+        super().__init__(f"a {model} of {size} bytes exceeds the limit of {limit} bytes")
         self.model = model
         self.size = size
         self.limit = limit
 
 
 class UnsupportedExpression(StoreError):
-    """A condition, a sort or a value that is not part of the interface: a bug in the calling code."""
+    """A condition, a sort or a value is not part of the interface. This is a bug in the calling code."""

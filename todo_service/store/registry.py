@@ -1,6 +1,6 @@
-"""The registry of stores: the only module that knows the URL schemes, and what the store behind each can do.
+"""The registry of stores: the only module that knows their URL schemes and capabilities.
 
-A store is imported when it is created, so that the command line starts without the drivers.
+A store is imported when it is created, so that the command line can start without loading the drivers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class StoreType(NamedTuple):
 
     Attributes:
         schemes: The URL schemes of its addresses, in lower case.
-        create: Creates the store at an address. The store is not open yet.
-        is_local: Whether an address is the path of a folder on this machine (`scheme:///path`).
-        is_shared: Whether replicas of the service on several machines can use one store.
-        example: An address, for messages.
+        create: Returns the store at an address, not yet open.
+        is_local: Whether the address is the path of a folder on this machine (`scheme:///path`).
+        is_shared: Whether replicas of the service on several machines can share the store.
+        example: An example of an address, for messages.
     """
 
     schemes: tuple[str, ...]
@@ -59,11 +59,11 @@ def find_store_type(url: str) -> StoreType:
 
 
 def create_store(url: str) -> DocumentStore:
-    """Create the store at an address. The store is not open yet.
+    """Return the store at an address, not yet open.
 
     Args:
-        url: `lmdb:///absolute/path`, `mongodb://host/database` or `mongodb+srv://host/database`. The name of the
-            database is `todo_service` if it is missing.
+        url: `lmdb:///absolute/path`, `mongodb://host/database` or `mongodb+srv://host/database`. The default name of
+            the database is `todo_service`.
 
     Raises:
         StoreUnusable: The address is invalid.

@@ -1,4 +1,4 @@
-"""Structs with the fields of a model, for reads that need no model."""
+"""Structs derived from models, for reads that do not need a model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from odmantic import EmbeddedModel, Model
 
 
 class StoredStruct(msgspec.Struct, frozen=True):
-    """A Struct whose values are those that the model has, not texts."""
+    """The base class of Structs whose values are those of the model: ids and times are not converted to text."""
 
 
 @cache
 def derive_struct(model: type[Model]) -> type[Any]:
-    """Return a Struct with a model's fields: whoever only reads needs no model, which costs several times as much.
+    """Return a Struct with the fields of a model. Building it is several times as fast as building the model.
 
-    Values are as they were stored, embedded models are models; nothing is validated again.
+    Values are as they are stored and are not validated again. Embedded models are models.
     """
     fields: list[Any] = []
     for name, field in model.model_fields.items():
