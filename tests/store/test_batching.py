@@ -1,4 +1,4 @@
-"""What is asked for at the same time goes to the store at once."""
+"""Batching of concurrent requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Doubling:
-    """A store's call, as it were: doubles numbers, refuses negative ones, and says what it was asked."""
+    """Doubles batches of numbers, rejects negative ones, and records the batches."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
@@ -22,67 +22,67 @@ class Doubling:
         self.may_return = asyncio.Event()
         self.may_return.set()
 
-    async def carry_out(self, numbers: Sequence[int]) -> list[Outcome]:
+    async def execute(self, numbers: Sequence[int]) -> list[Outcome]:
         self.calls.append(list(numbers))
         self.called.set()
         await self.may_return.wait()
         if 0 in numbers:
-            raise StoreUnavailable("does not answer")
+            raise StoreUnavailable("does not respond")
         return [Outcome(2 * number, StoreError("refused") if number < 0 else None) for number in numbers]
 
 
-async def test_those_who_ask_at_once_share_a_call() -> None:
+async def test_concurrent_requests_share_a_call() -> None:
     doubling = Doubling()
-    gathering = Batcher(doubling.carry_out)
+    batcher = Batcher(doubling.execute)
 
-    assert await asyncio.gather(*(gathering.submit(number) for number in (3, 1, 2, 1))) == [6, 2, 4, 2]
-    assert await gathering.submit(5) == 10
+    assert await asyncio.gather(*(batcher.submit(number) for number in (3, 1, 2, 1))) == [6, 2, 4, 2]
+    assert await batcher.submit(5) == 10
     assert doubling.calls == [[3, 1, 2, 1], [5]]
 
 
-async def test_a_call_takes_no_more_than_it_may() -> None:
+async def test_a_batch_has_a_maximum_size() -> None:
     doubling = Doubling()
-    gathering = Batcher(doubling.carry_out)
+    batcher = Batcher(doubling.execute)
     numbers = range(1, 2 * MAX_BATCH_SIZE + 2)
 
-    assert await asyncio.gather(*(gathering.submit(number) for number in numbers)) == [2 * each for each in numbers]
+    assert await asyncio.gather(*(batcher.submit(number) for number in numbers)) == [2 * each for each in numbers]
     assert [len(call) for call in doubling.calls] == [MAX_BATCH_SIZE, MAX_BATCH_SIZE, 1]
 
 
-async def test_while_enough_calls_are_under_way_the_next_gather() -> None:
+async def test_requests_wait_while_enough_calls_are_in_flight() -> None:
     doubling = Doubling()
-    gathering = Batcher(doubling.carry_out)
+    batcher = Batcher(doubling.execute)
     doubling.may_return.clear()
-    asking = []
+    tasks = []
     for number in range(1, MAX_IN_FLIGHT + 4):
-        asking.append(asyncio.create_task(gathering.submit(number)))
+        tasks.append(asyncio.create_task(batcher.submit(number)))
         for _ in range(5):
             await asyncio.sleep(0)
 
     assert doubling.calls == [[number] for number in range(1, MAX_IN_FLIGHT + 1)]
     doubling.may_return.set()
 
-    assert await asyncio.gather(*asking) == [2 * number for number in range(1, MAX_IN_FLIGHT + 4)]
+    assert await asyncio.gather(*tasks) == [2 * number for number in range(1, MAX_IN_FLIGHT + 4)]
     assert doubling.calls[MAX_IN_FLIGHT:] == [list(range(MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 4))]
 
 
-async def test_what_is_refused_fails_alone_and_a_call_that_fails_fails_for_all() -> None:
+async def test_a_request_fails_alone_but_a_failed_call_fails_all() -> None:
     doubling = Doubling()
-    gathering = Batcher(doubling.carry_out)
+    batcher = Batcher(doubling.execute)
 
-    one = await asyncio.gather(gathering.submit(1), gathering.submit(-1), return_exceptions=True)
-    both = await asyncio.gather(gathering.submit(1), gathering.submit(0), return_exceptions=True)
+    one = await asyncio.gather(batcher.submit(1), batcher.submit(-1), return_exceptions=True)
+    both = await asyncio.gather(batcher.submit(1), batcher.submit(0), return_exceptions=True)
 
     assert one[0] == 2
     assert type(one[1]) is StoreError
     assert [type(error) for error in both] == [StoreUnavailable, StoreUnavailable]
-    assert await gathering.submit(4) == 8
+    assert await batcher.submit(4) == 8
 
 
-async def test_who_is_cancelled_before_the_call_asks_for_nothing() -> None:
+async def test_a_request_cancelled_before_the_call_is_dropped() -> None:
     doubling = Doubling()
-    gathering = Batcher(doubling.carry_out)
-    staying, leaving = (asyncio.create_task(gathering.submit(number)) for number in (1, 2))
+    batcher = Batcher(doubling.execute)
+    staying, leaving = (asyncio.create_task(batcher.submit(number)) for number in (1, 2))
     await asyncio.sleep(0)
     leaving.cancel()
 
@@ -91,11 +91,11 @@ async def test_who_is_cancelled_before_the_call_asks_for_nothing() -> None:
     assert doubling.calls == [[1]]
 
 
-async def test_who_is_cancelled_during_the_call_takes_nobody_along() -> None:
+async def test_cancelling_a_request_in_flight_does_not_affect_others() -> None:
     doubling = Doubling()
-    gathering = Batcher(doubling.carry_out)
+    batcher = Batcher(doubling.execute)
     doubling.may_return.clear()
-    staying, leaving = (asyncio.create_task(gathering.submit(number)) for number in (1, 2))
+    staying, leaving = (asyncio.create_task(batcher.submit(number)) for number in (1, 2))
     await doubling.called.wait()
     leaving.cancel()
     await asyncio.wait([leaving])

@@ -1,4 +1,4 @@
-"""Keys compare as the values do."""
+"""Encoded keys compare like the values."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_integers_and_floats_compare_exactly(integer: int, real: float) -> None:
 @given(VALUES, VALUES)
 @example("a", "a\x00")
 @example(b"", b"\x00")
-def test_no_key_is_the_beginning_of_another(one: Any, other: Any) -> None:
+def test_no_key_is_a_prefix_of_another(one: Any, other: Any) -> None:
     first, second = encode(one), encode(other)
 
     assert first == second or not second.startswith(first)
