@@ -175,7 +175,7 @@ def to_result(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
     """
     if into is None:
         return model.model_validate_doc(decode(raw))
-    return _convert_cached(raw, into) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, into)  # type: ignore[arg-type]
+    return _convert_cached(raw, into) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, into)  # type: ignore[arg-type]  # a class is hashable
 
 
 def make_converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:

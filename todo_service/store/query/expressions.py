@@ -113,7 +113,7 @@ def normalise_value(value: object) -> Any:
         return datetime.combine(moment.date(), moment.time().replace(microsecond=milliseconds * 1000), UTC)
     # NaN is the only value that differs from itself
     if (isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX) or value != value:
-        raise UnsupportedExpression("a number must have 64 bits and must not be NaN")
+        raise UnsupportedExpression("a number must fit into 64 bits and must not be NaN")
     return value
 
 
