@@ -20,7 +20,7 @@ from odmantic.query import asc
 from tests.store.models import MODELS, Badge, Thing, Ticket
 from todo_service.store.codec import dump, encode
 from todo_service.store.embedded.environment import Environment
-from todo_service.store.embedded.group_commit import Writer
+from todo_service.store.embedded.group_commit import GroupCommitWriter
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable
 from todo_service.store.query.expressions import normalise
@@ -320,7 +320,7 @@ async def test_others_write_while_one_call_inserts_or_deletes_large_documents(tm
 
 async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) -> None:
     environment = Environment(tmp_path)
-    writer = Writer(environment)
+    writer = GroupCommitWriter(environment)
     database = environment.database("numbers")
 
     def put(number: int) -> Callable[[lmdb.Transaction], int]:
