@@ -656,7 +656,7 @@ async def test_a_store_that_receives_cannot_be_served_or_read_until_it_is_finish
         origin = store.state.generation
     stale = Badge(id=ObjectId(), number=99, owner=ObjectId(), label="not in the source any more")
     async with opened(target, Access.RESTORE) as store:
-        await store.enter(State("first", origin))
+        await store.set_state(State("first", origin))
         await store.load(Thing, held["things"][:1000])
         await store.load(Badge, [bson.encode(_ordered(stale)), *held["badges"][:4]])
 
@@ -693,7 +693,7 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
                 await asyncio.sleep(0.1)
 
         async with opened(f"{url}/test", Access.RESTORE) as store:
-            await store.enter(State("one", "origin"))
+            await store.set_state(State("one", "origin"))
             await store.load(Ticket, [raw])
             await two_passes()
             kept = await tickets(store)
@@ -701,7 +701,7 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
             await two_passes()
             kept_after_a_crash = await tickets(store)
             await store.load(Ticket, [raw])
-            await store.enter(State("two"))
+            await store.set_state(State("two"))
             await two_passes()
             gone = await tickets(store)
 
