@@ -31,7 +31,9 @@ HTTP: Final = {"web", "rate_limits", "idempotency", "observability", "security"}
 """What controllers and middleware may import beyond what their package may."""
 CAPABILITIES: Final = ("sync", "todos", "lists", "exchange", "accounts")
 HTTP_MODULES: Final = ("controllers.py", "middleware.py")
-INTERFACE: Final = {f"todo_service.store.{name}" for name in ("base", "addresses", "optimistic", "slots")}
+INTERFACE: Final = {
+    f"todo_service.store.{name}" for name in ("base", "addresses", "errors", "structs", "optimistic", "slots")
+}
 """The interface of the store, and what is built on nothing else."""
 EVERYWHERE: Final = re.compile(r"todo_service\.\w+\.(documents|dto)(\.|$)")
 """Documents and DTOs may be imported by every package."""

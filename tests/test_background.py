@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from todo_service.background import BackgroundJobs, Job
-from todo_service.store.base import StoreUnavailable
+from todo_service.store.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 10

@@ -22,7 +22,7 @@ from odmantic import ObjectId
 from tests.people import UserCreateFactory, assert_problem
 from tests.serving import START_SECONDS, environment, running_service
 from todo_service.services import MODELS
-from todo_service.store.base import StoreUnusable
+from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.todos.documents import Todo
@@ -192,7 +192,7 @@ def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongo
         "the same": run(tmp_path, source, source),
         "holds no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
         "begins with": run(tmp_path, source, "elsewhere"),
-        "does not answer": run(tmp_path, source, secret),
+        "does not respond": run(tmp_path, source, secret),
     }
 
     for words, answer in refused.items():

@@ -9,7 +9,7 @@ import pytest
 
 from todo_service.secret_key import kept_secret_key
 from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, without_password
-from todo_service.store.addresses import address_path
+from todo_service.store.addresses import parse_path
 
 KEY = "k" * 32
 
@@ -185,7 +185,7 @@ def test_a_data_folder_of_any_name_is_that_folder(tmp_path: Path, name: str) -> 
     settings = load(tmp_path / name)
     again = load(tmp_path / "elsewhere", STORE_URL=settings.store_address)
 
-    assert address_path(settings.store_address) == tmp_path / name / "store"
+    assert parse_path(settings.store_address) == tmp_path / name / "store"
     assert again.secret_key == settings.secret_key
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self
 
 import structlog
 
-from todo_service.store.base import StoreUnavailable
+from todo_service.store.errors import StoreUnavailable
 
 FIRST_RETRY_SECONDS: Final = 1.0
 """How long after its first failure a job is tried again; doubled with each further failure, up to its interval."""

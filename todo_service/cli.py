@@ -97,7 +97,7 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     """
     from todo_service.services import MODELS  # see the module's docstring
     from todo_service.settings import without_password  # as above
-    from todo_service.store.base import StoreError  # as above
+    from todo_service.store.errors import StoreError  # as above
     from todo_service.store.transfer.copying import TargetInUse  # as above
     from todo_service.store.transfer.copying import copy as copy_all  # as above
 
@@ -148,9 +148,9 @@ def _tell(copied: Copied, source: str, target: str) -> None:
             f"What was written to it after {moment} may be among them or not; stop the service to be sure"
         )
     from todo_service.store.addresses import is_backup  # see the module's docstring
-    from todo_service.store.registry import local_folder  # see the module's docstring
+    from todo_service.store.registry import find_local_folder  # see the module's docstring
 
-    key = None if is_backup(source) or (folder := local_folder(source)) is None else folder.parent / "secret_key"
+    key = None if is_backup(source) or (folder := find_local_folder(source)) is None else folder.parent / "secret_key"
     where = f" (unless it is set, it is in {key})" if key else ""
     click.echo(
         "SECRET_KEY is not part of it: whoever serves these documents needs that of the source"
@@ -274,7 +274,7 @@ async def _check_store(settings: Settings, seconds: float = 0) -> None:
     """
     from todo_service.services import MODELS  # see the module's docstring
     from todo_service.startup import open_store_within  # as above
-    from todo_service.store.base import StoreError  # as above
+    from todo_service.store.errors import StoreError  # as above
     from todo_service.store.registry import create_store  # as above
 
     try:

@@ -20,8 +20,8 @@ from decouple import RepositoryEnv
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES, kept_secret_key, new_secret_key
 from todo_service.store.addresses import is_backup
-from todo_service.store.base import StoreUnusable
-from todo_service.store.registry import embedded_address, local_folder
+from todo_service.store.errors import StoreUnusable
+from todo_service.store.registry import find_local_folder, format_embedded_address
 
 IMPORT_MAX_BODY_BYTES: Final = 64 * 2**20
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
@@ -130,7 +130,7 @@ def _folder(text: str) -> Path:
 
 def _store_url(text: str) -> str:
     try:
-        local_folder(text)
+        find_local_folder(text)
     except StoreUnusable:
         raise ValueError from None
     return text
@@ -308,7 +308,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def store_address(self) -> str:
         """Where the documents lie, also where `STORE_URL` is unset. It may hold a password."""
-        return self.store_url or embedded_address(self.data_dir / "store")
+        return self.store_url or format_embedded_address(self.data_dir / "store")
 
     @property
     def shown_store_address(self) -> str:
@@ -329,7 +329,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def without_password(address: str) -> str:
     """Return a store's address without a user's name and password, and without options, which may hold others."""
-    if is_backup(address) or local_folder(address) is not None:
+    if is_backup(address) or find_local_folder(address) is not None:
         return address
     scheme, _, rest = address.partition("://")
     # a password that was not encoded may hold any of these characters
@@ -398,7 +398,7 @@ def _completed(found: dict[str, Any]) -> Settings:
     found["log_format"] = found["log_format"] or ("json" if found["environment"] == "production" else "console")
     if found["secret_key"] is None:
         url = found["store_url"]
-        store_folder = found["data_dir"] / "store" if url is None else local_folder(url)
+        store_folder = found["data_dir"] / "store" if url is None else find_local_folder(url)
         if store_folder is not None:
             folder = store_folder.parent
             try:

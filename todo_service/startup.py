@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 from odmantic import Model
 
-from todo_service.store.base import DocumentStore, StoreUnavailable
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreUnavailable
 
 START_SECONDS: Final = 15.0
 """How long a store may take to answer when the service starts."""

@@ -1,4 +1,4 @@
-"""The store under test: each test that asks for `store` runs on both."""
+"""The store under test: a test with the fixture `store` runs on both stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from todo_service.store.registry import create_store
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[DocumentStore]:
-    """An open store."""
+    """Provide an open store."""
     opened = create_store(store_url)
     await opened.open(*MODELS)
     yield opened

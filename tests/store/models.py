@@ -1,4 +1,4 @@
-"""Models of the store's own tests: no todo, for the store knows none."""
+"""Models for the tests of the store, which knows nothing about todos."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from todo_service.store.base import UNSTAMPED, Stamp
 
 
 class Colour(StrEnum):
-    """An enumeration, as a model may have."""
+    """An enumeration in a model."""
 
     RED = "red"
     BLUE = "blue"
 
 
 class Part(EmbeddedModel):
-    """A document within a document."""
+    """An embedded document."""
 
     name: str
     size: int = 0
 
 
 class Thing(Model):
-    """A document with every sort of index and a value of any kind."""
+    """A document with an index of each type and a value of any kind."""
 
     shelf: str = "shelf"
     name: str | None = None
@@ -52,7 +52,7 @@ class Thing(Model):
 
 
 class ThingView(Struct):
-    """What a reader may want of a thing."""
+    """A view of a thing, with its id and time as text."""
 
     id: str
     name: str | None
@@ -61,14 +61,14 @@ class ThingView(Struct):
 
 
 class TimedView(Struct):
-    """A view that wants a time as a time."""
+    """A view of a thing, with its time as a datetime."""
 
     made_at: datetime | None
     missing: int = 7
 
 
 class Badge(Model):
-    """A document with unique values: a number, and a text within an owner."""
+    """A document with unique values: a number, and a text for each owner."""
 
     number: int
     owner: ObjectId
@@ -111,7 +111,7 @@ class Note(Model):
 
 
 class Crate(Model):
-    """A document with a list of anything, and with a number and a time that may be null."""
+    """A document with a list of any values, and with a number and a time that may be null."""
 
     shelf: str = "shelf"
     mixed: list[Any] = []
@@ -129,7 +129,7 @@ class Crate(Model):
 
 
 class Seal(Model):
-    """A document with a unique value of any kind within a shelf."""
+    """A document with a unique value of any kind for each shelf."""
 
     shelf: str = "shelf"
     code: Any = None

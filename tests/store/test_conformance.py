@@ -1,4 +1,4 @@
-"""The definition of the document store's interface: what `base` promises, on both stores."""
+"""The conformance suite: it defines the document store interface (`base`) and runs on both stores."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from pydantic import ValidationError
 
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import (
-    UNSTAMPED,
-    DocumentStore,
+from todo_service.store.base import UNSTAMPED, DocumentStore, starts_with
+from todo_service.store.capacity import compute_text_limits
+from todo_service.store.codec import dump, encode, parse_stamp
+from todo_service.store.errors import (
     DocumentTooLarge,
     DuplicateDocument,
     StoreError,
     StoreUnavailable,
     UnsupportedExpression,
-    beginning,
 )
-from todo_service.store.capacity import text_limits
-from todo_service.store.codec import dump, encode, stamp_of
-from todo_service.store.query.expressions import kind_of, normalise
+from todo_service.store.query.expressions import get_kind, normalise
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
@@ -74,13 +72,13 @@ ANY_KIND: list[Any] = [
 
 
 class Labelled(Struct):
-    """What a reader wants of a thing with parts."""
+    """A view of a thing with embedded models."""
 
     name: str | None
     parts: list[dict[str, Any]]
 
 
-async def test_a_search_ends_when_its_bytes_are_reached(store: DocumentStore) -> None:
+async def test_find_stops_at_max_bytes(store: DocumentStore) -> None:
     await store.insert(*(thing(name=str(number), parts=[Part(name="x" * 1000)]) for number in range(6)))
 
     async def find(max_bytes: int | None, *, limit: int = 10, in_order: bool = True) -> tuple[list[Any], bool]:
@@ -99,7 +97,7 @@ async def test_a_search_ends_when_its_bytes_are_reached(store: DocumentStore) ->
     assert await store.find(Thing, Thing.shelf == "another", sort=asc(Thing.name), limit=3, max_bytes=1) == []
 
 
-async def test_a_search_whose_bytes_are_bounded_returns_as_many_documents_as_any(store: DocumentStore) -> None:
+async def test_find_with_max_bytes_returns_more_than_one_batch(store: DocumentStore) -> None:
     await store.insert(*(thing(name=f"{number:04}") for number in range(500)))
 
     found = await store.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=400, max_bytes=2**20)
@@ -109,7 +107,7 @@ async def test_a_search_whose_bytes_are_bounded_returns_as_many_documents_as_any
 
 
 class TestInsertAndGet:
-    async def test_what_was_inserted_is_read_back(self, store: DocumentStore) -> None:
+    async def test_an_inserted_document_is_read_back(self, store: DocumentStore) -> None:
         document = thing(
             name="a\x00b🌱", value=2**53 + 1, tags=["x", "y"], colour=Colour.BLUE, parts=[Part(name="p")], made_at=NOON
         )
@@ -125,9 +123,9 @@ class TestInsertAndGet:
         found = await store.get(Thing, Thing.id == document.id)
         assert found is not None
         assert found.value == value
-        assert kind_of(found.value) == kind_of(value)
+        assert get_kind(found.value) == get_kind(value)
 
-    async def test_times_are_kept_in_milliseconds_and_read_back_in_utc(self, store: DocumentStore) -> None:
+    async def test_times_are_stored_in_milliseconds_and_read_in_utc(self, store: DocumentStore) -> None:
         document = thing(value=NOON + timedelta(microseconds=999))
         await store.insert(document)
 
@@ -136,7 +134,7 @@ class TestInsertAndGet:
         assert found.value == NOON
         assert found.value.utcoffset() == timedelta()
 
-    async def test_what_is_not_there_is_none(self, store: DocumentStore) -> None:
+    async def test_get_returns_none_for_a_missing_document(self, store: DocumentStore) -> None:
         document = thing(name="a")
         await store.insert(document)
 
@@ -144,13 +142,13 @@ class TestInsertAndGet:
         assert await store.get(Thing, Thing.id == document.id, Thing.name == "b") is None
         assert await store.get(Thing, ON_SHELF, Thing.name == "b") is None
 
-    async def test_a_document_is_found_by_an_index(self, store: DocumentStore) -> None:
+    async def test_get_uses_an_index(self, store: DocumentStore) -> None:
         document = thing(name="a", version=3)
         await store.insert(document, thing(name="b", version=3))
 
         assert await store.get(Thing, ON_SHELF, Thing.name == "a", Thing.version == 3) == document
 
-    async def test_a_second_document_with_the_id_is_refused(self, store: DocumentStore) -> None:
+    async def test_a_duplicate_id_is_rejected(self, store: DocumentStore) -> None:
         document = thing(name="first")
         await store.insert(document)
 
@@ -162,7 +160,7 @@ class TestInsertAndGet:
         assert found is not None
         assert found.name == "first"
 
-    async def test_documents_are_written_in_order_until_one_fails(self, store: DocumentStore) -> None:
+    async def test_insert_stops_at_the_first_failure(self, store: DocumentStore) -> None:
         owner = ObjectId()
         badges = [
             Badge(id=ObjectId(), number=number, owner=owner, label=str(n)) for n, number in enumerate([1, 2, 1, 3])
@@ -175,13 +173,13 @@ class TestInsertAndGet:
 
 
 class TextView(Struct):
-    """A view of nothing but a text that no index holds."""
+    """A view of a text that is not indexed."""
 
     text: str
 
 
 class TestInto:
-    async def test_a_struct_takes_what_it_names_as_text(self, store: DocumentStore) -> None:
+    async def test_a_struct_reads_its_fields_as_text(self, store: DocumentStore) -> None:
         document = thing(name="a", made_at=NOON, tags=["x"])
         await store.insert(document)
 
@@ -189,7 +187,7 @@ class TestInto:
         assert await store.get(Thing, Thing.id == document.id, into=ThingView) == expected
         assert await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=1, into=ThingView) == [expected]
 
-    async def test_an_update_gives_the_struct_of_the_new_document(self, store: DocumentStore) -> None:
+    async def test_update_returns_the_new_document_as_a_struct(self, store: DocumentStore) -> None:
         document = thing(name="a", tags=["x"])
         await store.insert(document)
         where = Thing.id == document.id
@@ -204,10 +202,8 @@ class TestInto:
         assert none is None
 
     @pytest.mark.parametrize("length", [1, 5000])
-    async def test_what_is_read_again_after_a_change_is_the_new_document(
-        self, store: DocumentStore, length: int
-    ) -> None:
-        """Decoded documents are kept for a while: a change, and a change back, are seen all the same."""
+    async def test_a_read_after_an_update_returns_the_new_document(self, store: DocumentStore, length: int) -> None:
+        """Decoded documents are cached, but reads return every change, and a change back."""
         document = thing(text="a" * length)
         await store.insert(document)
         where = Thing.id == document.id
@@ -223,7 +219,7 @@ class TestInto:
 
         assert seen == [(letter * length, letter * length) for letter in "aba"]
 
-    async def test_a_model_that_a_caller_changes_is_its_own(self, store: DocumentStore) -> None:
+    async def test_models_are_not_shared_between_callers(self, store: DocumentStore) -> None:
         document = thing(name="a", tags=["x"])
         await store.insert(document)
 
@@ -236,7 +232,7 @@ class TestInto:
         assert second.tags == ["x"]
 
     @pytest.mark.parametrize("moment", [NOON.replace(microsecond=0), datetime(1, 1, 1, tzinfo=UTC), None])
-    async def test_a_time_always_has_three_digits_or_is_a_time(
+    async def test_a_struct_reads_a_time_as_text_with_milliseconds_or_as_datetime(
         self, store: DocumentStore, moment: datetime | None
     ) -> None:
         document = thing(made_at=moment)
@@ -282,7 +278,7 @@ MIXED = [
 
 
 class TestOrder:
-    async def test_all_kinds_are_in_order_both_ways(self, store: DocumentStore) -> None:
+    async def test_kinds_are_sorted_in_both_directions(self, store: DocumentStore) -> None:
         await put(store, *MIXED[1::2], *MIXED[::2])
 
         up = await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=1000)
@@ -291,7 +287,7 @@ class TestOrder:
         assert [one.value for one in up] == MIXED
         assert [one.value for one in down] == MIXED[::-1]
 
-    async def test_equal_values_are_ordered_by_the_next_field_of_the_sort(self, store: DocumentStore) -> None:
+    async def test_ties_are_broken_by_the_next_sort_field(self, store: DocumentStore) -> None:
         things = await put(store, *[7] * 20)
 
         up = await store.find(Thing, ON_SHELF, sort=(asc(Thing.value), asc(Thing.id)), limit=1000)
@@ -302,7 +298,7 @@ class TestOrder:
         assert [one.id for one in down] == ids[::-1]
 
     @pytest.mark.parametrize("limit", [1, 3, 40])
-    async def test_long_texts_are_in_order_to_the_last_character(self, store: DocumentStore, limit: int) -> None:
+    async def test_long_texts_are_sorted_by_every_character(self, store: DocumentStore, limit: int) -> None:
         texts = [*sorted("🌱" * 60 + chr(127793 + number) for number in range(20)), "🌲", "🌳" * 61]
         texts = sorted([*texts, "🌱" * 3, "🌱" * 40, "🌱" * 41])
         await store.insert(*(thing(name=text) for text in texts[::-1]))
@@ -317,7 +313,7 @@ class TestOrder:
         assert [one.name for one in beyond] == texts[6:][:limit]
         assert [one.name for one in below] == texts[:6][::-1][:limit]
 
-    async def test_a_limit_takes_the_first(self, store: DocumentStore) -> None:
+    async def test_limit_returns_the_first_documents(self, store: DocumentStore) -> None:
         await put(store, *range(10))
 
         found = await store.find(Thing, ON_SHELF, sort=desc(Thing.value), limit=3)
@@ -332,8 +328,8 @@ class TestConditions:
         position = (
             MIXED.index(bound) if not isinstance(bound, bool) else next(i for i, v in enumerate(MIXED) if v is bound)
         )
-        same = [value for value in MIXED if kind_of(value) == kind_of(bound)]
-        first = next(index for index, value in enumerate(MIXED) if kind_of(value) == kind_of(bound))
+        same = [value for value in MIXED if get_kind(value) == get_kind(bound)]
+        first = next(index for index, value in enumerate(MIXED) if get_kind(value) == get_kind(bound))
         own = position - first
 
         assert await values_where(store, Thing.value == bound) == [bound]
@@ -348,7 +344,7 @@ class TestConditions:
 
         assert await values_where(store, Thing.value == 1.0) == [1]
         assert await values_where(store, Thing.value > 1) == [1.5, 2]
-        assert await values_where(store, Thing.value == True) == []  # noqa: E712  # an expression
+        assert await values_where(store, Thing.value == True) == []  # noqa: E712  # builds an expression
 
     async def test_membership(self, store: DocumentStore) -> None:
         await put(store, None, 1, 2, "a")
@@ -359,14 +355,14 @@ class TestConditions:
         assert await values_where(store, Thing.value.not_in([2, "a"])) == [None, 1]
         assert await values_where(store, Thing.value.not_in([None])) == [1, 2, "a"]
 
-    async def test_either_of_several(self, store: DocumentStore) -> None:
+    async def test_disjunctions(self, store: DocumentStore) -> None:
         await put(store, 1, 2, 3, 4)
 
         found = await values_where(store, (Thing.value == 1) | ((Thing.value > 2) & (Thing.value < 4)))
 
         assert found == [1, 3]
 
-    async def test_a_condition_on_a_list_holds_for_one_of_its_elements(self, store: DocumentStore) -> None:
+    async def test_a_condition_on_a_list_holds_for_any_element(self, store: DocumentStore) -> None:
         await store.insert(
             thing(value=1, tags=["a", "b"]), thing(value=2, tags=["b"]), thing(value=3), thing(value=4, tags=["a", "c"])
         )
@@ -380,7 +376,7 @@ class TestConditions:
         assert await where(Thing.tags.in_(["b", "c"])) == [1, 2, 4]
         assert await where(Thing.tags.not_in(["b", "c"])) == [3]
         assert await where(Thing.tags > "b") == [4]
-        assert await where(Thing.tags == None) == []  # noqa: E711  # an expression
+        assert await where(Thing.tags == None) == []  # noqa: E711  # builds an expression
         assert await where(Thing.tags == "a", Thing.value > 1) == [4]
 
     async def test_a_missing_key_is_null(self, store_url: str) -> None:
@@ -398,8 +394,8 @@ class TestConditions:
         after = create_store(store_url)
         await after.open(Thing)
         try:
-            assert await values_where(after, Thing.name == None) == [1]  # noqa: E711  # an expression
-            assert await values_where(after, Thing.name != None) == []  # noqa: E711  # an expression
+            assert await values_where(after, Thing.name == None) == [1]  # noqa: E711  # builds an expression
+            assert await values_where(after, Thing.name != None) == []  # noqa: E711  # builds an expression
             assert await values_where(after, Thing.name != "x") == [1]
             assert [one.value for one in await after.find(Thing, ON_SHELF, sort=asc(Thing.name), limit=9)] == [1]
         finally:
@@ -421,13 +417,13 @@ class TestConditions:
         ],
         ids=repr,
     )
-    async def test_anything_else_is_refused(self, store: DocumentStore, where: Any) -> None:
+    async def test_unsupported_conditions_are_rejected(self, store: DocumentStore, where: Any) -> None:
         with pytest.raises(UnsupportedExpression):
             await store.find(Thing, ON_SHELF, *where, sort=asc(Thing.value), limit=1)
 
 
 class TestServedByAnIndex:
-    async def test_what_no_index_serves_is_refused(self, store: DocumentStore) -> None:
+    async def test_a_query_without_an_index_is_rejected(self, store: DocumentStore) -> None:
         unserved: list[tuple[tuple[Any, ...], Any]] = [
             ((), asc(Thing.value)),
             ((ON_SHELF,), asc(Thing.version)),
@@ -447,14 +443,14 @@ class TestServedByAnIndex:
         with pytest.raises(UnsupportedExpression):
             await store.count(Thing)
 
-    async def test_a_list_s_index_serves_its_elements_in_order_each_document_once(self, store: DocumentStore) -> None:
+    async def test_a_list_index_returns_each_document_once_in_order(self, store: DocumentStore) -> None:
         await store.insert(*(thing(value=number, tags=["a", "b", "a"]) for number in (3, 1, 2)))
 
         found = await store.find(Thing, ON_SHELF, Thing.tags == "a", sort=desc(Thing.value), limit=9)
 
         assert [one.value for one in found] == [3, 2, 1]
 
-    async def test_an_order_may_be_that_of_the_ids(self, store: DocumentStore) -> None:
+    async def test_sort_by_id(self, store: DocumentStore) -> None:
         things = await put(store, *range(10))
         ids = sorted(one.id for one in things)
 
@@ -466,7 +462,7 @@ class TestServedByAnIndex:
 
 
 class TestUpdate:
-    async def test_a_change_is_applied_where_the_conditions_hold(self, store: DocumentStore) -> None:
+    async def test_update_applies_if_the_conditions_hold(self, store: DocumentStore) -> None:
         document = thing(name="a", value=1, tags=["x"])
         await store.insert(document)
 
@@ -492,7 +488,7 @@ class TestUpdate:
         assert await values_where(store, Thing.tags == "x") == []
         assert await values_where(store, Thing.name == "a") == []
 
-    async def test_nothing_is_written_where_they_do_not_hold(self, store: DocumentStore) -> None:
+    async def test_update_writes_nothing_if_the_conditions_do_not_hold(self, store: DocumentStore) -> None:
         document = thing(name="a")
         await store.insert(document)
 
@@ -501,13 +497,13 @@ class TestUpdate:
         assert await store.get(Thing, Thing.id == document.id) == document
         assert await store.count(Thing, ON_SHELF) == 1
 
-    async def test_no_change_returns_the_document(self, store: DocumentStore) -> None:
+    async def test_an_empty_update_returns_the_document(self, store: DocumentStore) -> None:
         document = thing(name="a")
         await store.insert(document)
 
         assert await store.update(Thing, Thing.id == document.id, changes={}) == document
 
-    async def test_a_deleted_document_is_not_resurrected(self, store: DocumentStore) -> None:
+    async def test_update_does_not_recreate_a_deleted_document(self, store: DocumentStore) -> None:
         document = thing()
         await store.insert(document)
         await store.delete(Thing, Thing.id == document.id)
@@ -515,7 +511,7 @@ class TestUpdate:
         assert await store.update(Thing, Thing.id == document.id, changes={"name": "back"}) is None
         assert await store.count(Thing, ON_SHELF) == 0
 
-    async def test_of_many_writers_with_one_condition_one_succeeds(self, store: DocumentStore) -> None:
+    async def test_one_of_many_conditional_writers_succeeds(self, store: DocumentStore) -> None:
         document = thing()
         await store.insert(document)
 
@@ -533,7 +529,7 @@ class TestUpdate:
         assert await store.get(Thing, Thing.id == document.id) == winners[0]
 
     @pytest.mark.parametrize("changes", [{"colour": "green"}, {"tags": "x"}, {"tags": [1]}, {"version": "x"}], ids=repr)
-    async def test_a_value_that_does_not_fit_is_refused(self, store: DocumentStore, changes: dict[str, Any]) -> None:
+    async def test_an_invalid_value_is_rejected(self, store: DocumentStore, changes: dict[str, Any]) -> None:
         document = thing()
         await store.insert(document)
 
@@ -542,7 +538,7 @@ class TestUpdate:
 
         assert await store.get(Thing, Thing.id == document.id) == document
 
-    async def test_only_fields_can_change_and_only_by_id(self, store: DocumentStore) -> None:
+    async def test_update_needs_known_fields_and_the_id(self, store: DocumentStore) -> None:
         document = thing()
         await store.insert(document)
 
@@ -554,7 +550,7 @@ class TestUpdate:
 
 
 class TestUnique:
-    async def test_two_documents_cannot_have_one_unique_value(self, store: DocumentStore) -> None:
+    async def test_a_unique_value_cannot_be_inserted_twice(self, store: DocumentStore) -> None:
         owner = ObjectId()
         await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="a"))
 
@@ -568,7 +564,7 @@ class TestUnique:
         assert by_label.value.field == "label"
         assert [badge.number async for badge in store.scan(Badge)] == [1, 3]
 
-    async def test_a_change_cannot_take_another_document_s_value(self, store: DocumentStore) -> None:
+    async def test_update_cannot_take_a_unique_value(self, store: DocumentStore) -> None:
         first, second = (Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in (1, 2))
         await store.insert(first, second)
 
@@ -579,7 +575,7 @@ class TestUnique:
 
         assert [badge.number async for badge in store.scan(Badge)] == [5, 1]
 
-    async def test_a_text_and_its_continuation_are_two_values(self, store: DocumentStore) -> None:
+    async def test_a_text_and_its_prefix_are_different_values(self, store: DocumentStore) -> None:
         owner = ObjectId()
 
         await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="a\x00"))
@@ -587,7 +583,7 @@ class TestUnique:
 
         assert await store.count(Badge, Badge.owner == owner) == 2
 
-    async def test_a_value_is_free_again_after_a_delete(self, store: DocumentStore) -> None:
+    async def test_a_unique_value_is_free_after_delete(self, store: DocumentStore) -> None:
         badge = Badge(id=ObjectId(), number=1, owner=ObjectId(), label="x")
         await store.insert(badge)
         await store.delete(Badge, Badge.id == badge.id)
@@ -596,7 +592,7 @@ class TestUnique:
 
         assert await store.count(Badge, Badge.number == 1) == 1
 
-    async def test_of_many_at_once_one_gets_the_value(self, store: DocumentStore) -> None:
+    async def test_one_of_many_concurrent_inserts_gets_the_value(self, store: DocumentStore) -> None:
         badges = [Badge(id=ObjectId(), number=1, owner=ObjectId(), label="x") for _ in range(32)]
 
         results = await asyncio.gather(*(store.insert(badge) for badge in badges), return_exceptions=True)
@@ -604,7 +600,7 @@ class TestUnique:
         assert sum(result is None for result in results) == 1
         assert sum(isinstance(result, DuplicateDocument) for result in results) == 31
 
-    async def test_long_values_are_compared_to_the_last_character(self, store: DocumentStore) -> None:
+    async def test_long_unique_values_are_compared_by_every_character(self, store: DocumentStore) -> None:
         owner = ObjectId()
         await store.insert(Badge(id=ObjectId(), number=1, owner=owner, label="🌱" * 115 + "a"))
 
@@ -617,13 +613,13 @@ class TestUnique:
 
 
 class TestAtTheSameTime:
-    async def test_each_who_reads_gets_what_they_asked_for(self, store: DocumentStore) -> None:
+    async def test_concurrent_reads_return_their_own_results(self, store: DocumentStore) -> None:
         things = [thing(name=f"{number}", version=number) for number in range(150)]
         await store.insert(*things)
 
         found = await asyncio.gather(*(store.get(Thing, Thing.id == one.id) for one in reversed(things)))
         views = await asyncio.gather(*(store.get(Thing, Thing.id == one.id, into=ThingView) for one in things))
-        # of the same document, by different conditions, on fields that the Struct does not take
+        # reads of one document with different conditions on fields that are not in the Struct
         versions = await asyncio.gather(
             *(store.get(Thing, Thing.id == things[7].id, Thing.version == n, into=ThingView) for n in range(10))
         )
@@ -634,7 +630,7 @@ class TestAtTheSameTime:
         assert [view and view.name for view in versions] == [None] * 7 + ["7"] + [None] * 2
         assert neither == [None] * 3
 
-    async def test_a_condition_may_be_one_of_two(self, store: DocumentStore) -> None:
+    async def test_concurrent_reads_with_disjunctions(self, store: DocumentStore) -> None:
         things = [thing(version=number, name="x" * (number % 2)) for number in range(8)]
         await store.insert(*things)
 
@@ -649,14 +645,14 @@ class TestAtTheSameTime:
             str(one.id) if one.version == 2 or one.name else None for one in things
         ]
 
-    async def test_of_what_is_inserted_only_what_clashes_fails(self, store: DocumentStore) -> None:
+    async def test_concurrent_inserts_fail_independently(self, store: DocumentStore) -> None:
         owner = ObjectId()
         await store.insert(Badge(id=ObjectId(), number=-1, owner=owner, label="taken"))
         badges = [
             Badge(id=ObjectId(), number=number, owner=owner, label="taken" if number % 10 == 3 else f"{number}")
             for number in range(150)
         ]
-        # one that is long
+        # a long document
         badges[8].text = "8" * 200_000
 
         results = await asyncio.gather(*(store.insert(badge) for badge in badges), return_exceptions=True)
@@ -670,7 +666,7 @@ class TestAtTheSameTime:
         stored = [badge async for badge in store.scan(Badge)]
         assert stored[1:] == [badge for number, badge in enumerate(badges) if number % 10 != 3]
 
-    async def test_who_is_broken_off_takes_nobody_along(self, store: DocumentStore) -> None:
+    async def test_cancelling_a_call_does_not_affect_others(self, store: DocumentStore) -> None:
         things = [thing() for _ in range(40)]
         inserting = [asyncio.create_task(store.insert(one)) for one in things]
         await asyncio.sleep(0)
@@ -684,7 +680,7 @@ class TestAtTheSameTime:
 
         assert await asyncio.gather(*reading[1::2]) == things[1::2]
 
-    async def test_what_was_written_is_read_by_whoever_asks_afterwards(self, store: DocumentStore) -> None:
+    async def test_reads_see_earlier_writes(self, store: DocumentStore) -> None:
         document = thing(version=0)
         await store.insert(document)
 
@@ -706,7 +702,7 @@ class TestAtTheSameTime:
 
 
 class TestCapacity:
-    async def test_a_document_that_is_too_large_is_refused(self, store: DocumentStore) -> None:
+    async def test_a_document_that_is_too_large_is_rejected(self, store: DocumentStore) -> None:
         small, large = thing(), thing(text="x" * DOCUMENT_BYTES)
 
         with pytest.raises(DocumentTooLarge) as raised:
@@ -719,7 +715,7 @@ class TestCapacity:
         assert (raised.value.model, raised.value.limit) == ("Thing", DOCUMENT_BYTES)
         assert [one async for one in store.scan(Thing)] == [small]
 
-    async def test_a_document_of_the_largest_size_is_written_and_changed(self, store: DocumentStore) -> None:
+    async def test_a_document_of_the_maximum_size_can_be_updated(self, store: DocumentStore) -> None:
         document = thing()
         room = DOCUMENT_BYTES - len(encode(dump(document)))
         document.text = "x" * room
@@ -732,7 +728,7 @@ class TestCapacity:
         assert small is not None
         assert (changed.text, small.name) == ("y" * room, "a little more")
 
-    async def test_what_small_changes_have_made_can_be_loaded(self, store: DocumentStore) -> None:
+    async def test_load_accepts_documents_grown_by_small_changes(self, store: DocumentStore) -> None:
         size, limit = len(encode(dump(thing()))), LOADED_DOCUMENT_BYTES
         fits, beyond = (encode(dump(thing(text="x" * (limit - size + more)))) for more in (0, 1))
 
@@ -741,8 +737,8 @@ class TestCapacity:
             await store.load(Thing, [beyond])
 
     @pytest.mark.parametrize("unit", ["x", "é", "🌱", "\x00"])
-    async def test_an_indexed_text_has_a_length_at_most(self, store: DocumentStore, unit: str) -> None:
-        limit = text_limits(Thing)["name"]
+    async def test_an_indexed_text_has_a_maximum_length(self, store: DocumentStore, unit: str) -> None:
+        limit = compute_text_limits(Thing)["name"]
         size = len(unit.encode()) + unit.count("\x00")
         longest = unit * (limit // size)
         document = thing(name=longest)
@@ -758,7 +754,7 @@ class TestCapacity:
         found = await store.find(Thing, ON_SHELF, Thing.name == longest, sort=asc(Thing.name), limit=9)
         assert found == [document]
 
-    async def test_a_condition_may_name_a_text_of_any_length(self, store: DocumentStore) -> None:
+    async def test_a_condition_accepts_text_of_any_length(self, store: DocumentStore) -> None:
         await store.insert(*(thing(name=letter * 200) for letter in "abc"))
         long = "b" * 10_000
 
@@ -771,10 +767,10 @@ class TestCapacity:
         assert await names(Thing.name < long, order=desc) == ["b", "a"]
         assert await names(Thing.name <= long) == ["a", "b"]
         assert await names(Thing.name == long) == []
-        assert await names(beginning(Thing.name, long)) == []
+        assert await names(starts_with(Thing.name, long)) == []
         assert await store.count(Thing, ON_SHELF, Thing.name < long, limit=9) == 2
 
-    async def test_an_indexed_list_has_so_many_elements_at_most(self, store: DocumentStore) -> None:
+    async def test_an_indexed_list_has_a_maximum_length(self, store: DocumentStore) -> None:
         with pytest.raises(UnsupportedExpression):
             await store.insert(thing(tags=[str(number) for number in range(INDEXED_ELEMENTS + 1)]))
 
@@ -783,7 +779,7 @@ class TestCapacity:
     @pytest.mark.parametrize(
         "value", [2**64, "\ud800", {1: 2}, object()], ids=["wide integer", "surrogate", "number as key", "object"]
     )
-    async def test_what_bson_cannot_hold_is_refused(self, store: DocumentStore, value: Any) -> None:
+    async def test_values_outside_bson_are_rejected(self, store: DocumentStore, value: Any) -> None:
         document = thing()
         await store.insert(document)
 
@@ -794,7 +790,7 @@ class TestCapacity:
 
         assert [one async for one in store.scan(Thing)] == [document]
 
-    async def test_values_nested_too_deeply_are_refused(self, store: DocumentStore) -> None:
+    async def test_deeply_nested_values_are_rejected(self, store: DocumentStore) -> None:
         nested: Any = []
         for _ in range(100_000):
             nested = [nested]
@@ -803,15 +799,15 @@ class TestCapacity:
             await store.insert(thing(text="", parts=[], made_at=None).model_copy(update={"value": nested}))
 
 
-async def test_many_beginnings_hold_for_one_of_the_elements_each(store: DocumentStore) -> None:
+async def test_many_prefix_conditions_on_a_list(store: DocumentStore) -> None:
     words = [f"{letter}{number}" for letter in "abcdef" for number in range(10)]
     await store.insert(
         thing(value=1, tags=words), thing(value=2, tags=words[:-1]), thing(value=3), thing(value=4, tags=["a"])
     )
 
-    found = await values_where(store, *(beginning(Thing.tags, word) for word in words))
-    fewer = await values_where(store, *(beginning(Thing.tags, letter) for letter in "abcdef"))
-    together = await values_where(store, *(beginning(Thing.tags, word) for word in words), Thing.tags != "a0")
+    found = await values_where(store, *(starts_with(Thing.tags, word) for word in words))
+    fewer = await values_where(store, *(starts_with(Thing.tags, letter) for letter in "abcdef"))
+    together = await values_where(store, *(starts_with(Thing.tags, word) for word in words), Thing.tags != "a0")
 
     assert found == [1]
     assert fewer == [1, 2]
@@ -819,7 +815,7 @@ async def test_many_beginnings_hold_for_one_of_the_elements_each(store: Document
 
 
 class TestDeleteAndCount:
-    async def test_every_document_that_matches_is_deleted(self, store: DocumentStore) -> None:
+    async def test_delete_removes_every_match(self, store: DocumentStore) -> None:
         await put(store, *range(1200))
 
         assert await store.count(Thing, ON_SHELF, Thing.value < 1100) == 1100
@@ -827,7 +823,7 @@ class TestDeleteAndCount:
         assert await store.delete(Thing, ON_SHELF, Thing.value < 1100) == 0
         assert await values_where(store) == list(range(1100, 1200))
 
-    async def test_a_delete_by_id_may_have_conditions(self, store: DocumentStore) -> None:
+    async def test_delete_by_id_with_conditions(self, store: DocumentStore) -> None:
         document = thing(version=2)
         await store.insert(document)
 
@@ -836,7 +832,7 @@ class TestDeleteAndCount:
         assert await store.delete(Thing, Thing.id == document.id, in_(Thing.version, [1, 2])) == 1
         assert await store.count(Thing, Thing.id == document.id) == 0
 
-    async def test_counting_with_conditions_that_no_index_settles(self, store: DocumentStore) -> None:
+    async def test_count_with_residual_conditions(self, store: DocumentStore) -> None:
         await store.insert(*(thing(value=number, version=number % 3) for number in range(30)))
 
         assert await store.count(Thing, ON_SHELF, Thing.version == 1) == 10
@@ -844,14 +840,14 @@ class TestDeleteAndCount:
 
 
 class TestScan:
-    async def test_every_document_comes_once_in_the_order_of_ids(self, store: DocumentStore) -> None:
+    async def test_scan_returns_every_document_once_by_id(self, store: DocumentStore) -> None:
         things = await put(store, *range(1203))
 
         found = [one.id async for one in store.scan(Thing)]
 
         assert found == sorted(one.id for one in things)
 
-    async def test_writes_meanwhile_neither_double_nor_lose_what_stays(self, store: DocumentStore) -> None:
+    async def test_scan_is_stable_under_concurrent_writes(self, store: DocumentStore) -> None:
         staying = [one.id for one in await put(store, *range(1500))]
         found: list[ObjectId] = []
 
@@ -866,7 +862,7 @@ class TestScan:
 
 
 class TestLife:
-    async def test_documents_outlive_the_store(self, store_url: str) -> None:
+    async def test_documents_persist_across_reopening(self, store_url: str) -> None:
         document = thing(name="a", value=1)
         first = create_store(store_url)
         await first.open(Thing, Badge)
@@ -880,7 +876,7 @@ class TestLife:
 
         assert found == [document]
 
-    async def test_a_new_index_is_built_from_the_documents(self, store_url: str) -> None:
+    async def test_a_new_index_is_built_from_existing_documents(self, store_url: str) -> None:
         class Plain(Model):
             shelf: str = "shelf"
             value: Any = None
@@ -901,7 +897,7 @@ class TestLife:
 
         assert found == [1, 2, 3]
 
-    async def test_an_index_that_is_not_part_of_the_interface_is_refused(self, store_url: str) -> None:
+    async def test_an_unsupported_index_is_rejected(self, store_url: str) -> None:
         class Mixed(Model):
             a: int
             b: int
@@ -931,17 +927,17 @@ class TestLife:
         with pytest.raises(StoreUnavailable):
             [one async for one in store.scan(Thing)]
 
-    async def test_a_model_that_it_was_not_opened_for_is_refused(self, store: DocumentStore) -> None:
+    async def test_an_unopened_model_is_rejected(self, store: DocumentStore) -> None:
         class Stranger(Model):
             name: str
 
         with pytest.raises(UnsupportedExpression):
             await store.insert(Stranger(id=ObjectId(), name="x"))
 
-    async def test_it_answers_a_ping(self, store: DocumentStore) -> None:
+    async def test_ping(self, store: DocumentStore) -> None:
         await store.ping()
 
-    async def test_a_document_that_has_not_expired_stays(self, store: DocumentStore) -> None:
+    async def test_unexpired_documents_stay(self, store: DocumentStore) -> None:
         later = datetime.now(UTC) + timedelta(days=1)
         await store.insert(Ticket(id=ObjectId(), code="x", expires_at=later.replace(microsecond=0)))
 
@@ -949,13 +945,13 @@ class TestLife:
         assert await store.count(Ticket, Ticket.expires_at < later + timedelta(days=1)) == 1
 
 
-def test_a_condition_takes_a_time_of_any_offset() -> None:
+def test_conditions_accept_times_with_any_offset() -> None:
     berlin = NOON.astimezone(timezone(timedelta(hours=1)))
 
     assert normalise([Thing.made_at == berlin]) == normalise([Thing.made_at == NOON])
 
 
-async def test_every_write_has_a_higher_stamp_than_those_before(store: DocumentStore) -> None:
+async def test_stamps_increase_with_every_write(store: DocumentStore) -> None:
     first, second = note(name="first"), note(name="second")
     await store.insert(first, second)
     await store.update(Note, Note.id == first.id, changes={"name": "changed"})
@@ -967,12 +963,12 @@ async def test_every_write_has_a_higher_stamp_than_those_before(store: DocumentS
 
 
 class StampView(Struct):
-    """A view of nothing but the stamp."""
+    """A view of the stamp alone."""
 
     changed: str
 
 
-async def test_a_stamp_is_a_condition_and_a_text(store: DocumentStore) -> None:
+async def test_a_stamp_in_conditions_and_as_text(store: DocumentStore) -> None:
     await store.insert(note(name="first"))
     first = await store.get(Note, Note.shelf == "shelf")
     assert first is not None
@@ -985,10 +981,10 @@ async def test_a_stamp_is_a_condition_and_a_text(store: DocumentStore) -> None:
 
     assert later.name == "second"
     assert view is not None
-    assert stamp_of(view.changed) == first.changed
+    assert parse_stamp(view.changed) == first.changed
 
 
-async def test_an_update_that_finds_nothing_or_changes_nothing_gives_no_stamp(store: DocumentStore) -> None:
+async def test_update_without_effect_does_not_stamp(store: DocumentStore) -> None:
     made = note()
     await store.insert(made)
     before = await store.get(Note, Note.id == made.id)
@@ -999,8 +995,8 @@ async def test_an_update_that_finds_nothing_or_changes_nothing_gives_no_stamp(st
     assert await store.get(Note, Note.id == made.id) == before
 
 
-async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: DocumentStore) -> None:
-    """Eight writers and a reader: who reads up to what is settled, again and again, has missed nothing."""
+async def test_reading_up_to_the_resolved_stamp_misses_nothing(store: DocumentStore) -> None:
+    """Eight writers and a reader that repeatedly reads up to the resolved stamp."""
     written: set[ObjectId] = set()
     seen: set[ObjectId] = set()
     floor: Timestamp = UNSTAMPED
@@ -1015,7 +1011,7 @@ async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: Doc
     async def read() -> None:
         nonlocal floor
         while writing:
-            await asyncio.sleep(0)  # the embedded store answers at once, and the writers want their turn
+            await asyncio.sleep(0)  # the embedded store returns without suspending; give the writers a turn
             settled = await store.resolved_stamp()
             where = [Note.shelf == "shelf", Note.changed > floor]
             found = await store.find(Note, *where, sort=(asc(Note.changed), asc(Note.id)), limit=1000)
@@ -1033,7 +1029,7 @@ async def test_what_is_settled_is_visible_and_whatever_comes_is_later(store: Doc
     assert seen | {one.id for one in rest} == written
 
 
-async def test_stamps_go_on_when_the_store_is_opened_again(store_url: str) -> None:
+async def test_stamps_increase_across_reopening(store_url: str) -> None:
     stamps = []
     for name in ("first", "second"):
         store = create_store(store_url)
@@ -1047,33 +1043,33 @@ async def test_stamps_go_on_when_the_store_is_opened_again(store_url: str) -> No
     assert stamps[0] < stamps[1]
 
 
-async def test_a_beginning_is_taken_as_it_is(store: DocumentStore) -> None:
+async def test_a_prefix_is_literal(store: DocumentStore) -> None:
     await store.insert(*(thing(name=name) for name in ("a.c", "abc", "A.c", "x a.c", None)))
 
-    found = await store.find(Thing, Thing.shelf == "shelf", beginning(Thing.name, "a."), sort=None, limit=10)
+    found = await store.find(Thing, Thing.shelf == "shelf", starts_with(Thing.name, "a."), sort=None, limit=10)
 
     assert [one.name for one in found] == ["a.c"]
 
 
-async def test_a_document_comes_once_however_many_of_its_elements_begin_so(store: DocumentStore) -> None:
+async def test_a_prefix_query_returns_each_document_once(store: DocumentStore) -> None:
     await store.insert(thing(name="both", tags=["garden", "gardener"]), thing(name="one", tags=["garage"]))
 
-    where = [Thing.shelf == "shelf", beginning(Thing.tags, "gar")]
+    where = [Thing.shelf == "shelf", starts_with(Thing.tags, "gar")]
     found = await store.find(Thing, *where, sort=None, limit=10)
 
     assert sorted(str(one.name) for one in found) == ["both", "one"]
-    assert await store.count(Thing, Thing.shelf == "shelf", beginning(Thing.tags, "gard")) == 1
+    assert await store.count(Thing, Thing.shelf == "shelf", starts_with(Thing.tags, "gard")) == 1
 
 
 @pytest.mark.parametrize("pattern", ["a", "^a.*", "^", "^a|b", "^\\d", "^a\x00"])
-async def test_other_regular_expressions_are_refused(store: DocumentStore, pattern: str) -> None:
+async def test_other_regular_expressions_are_rejected(store: DocumentStore, pattern: str) -> None:
     with pytest.raises(UnsupportedExpression):
         await store.find(
             Thing, Thing.shelf == "shelf", QueryExpression({"name": {"$regex": pattern}}), sort=None, limit=1
         )
 
 
-async def test_a_count_stops_where_it_may(store: DocumentStore) -> None:
+async def test_count_stops_at_its_limit(store: DocumentStore) -> None:
     await store.insert(*(thing(value=number) for number in range(7)))
     await store.insert(*(thing(value=number, shelf="other") for number in range(3)))
     either: Any = Thing.shelf.in_(["shelf", "other", "none"])
@@ -1087,8 +1083,8 @@ async def test_a_count_stops_where_it_may(store: DocumentStore) -> None:
     assert looked == [3, 9, 10]
 
 
-async def test_several_values_of_a_leading_field_are_merged_in_order(store: DocumentStore) -> None:
-    """Long texts too: of two shelves, in the order of the names."""
+async def test_key_ranges_are_merged_in_order(store: DocumentStore) -> None:
+    """Documents of two shelves come in the order of their names, long names included."""
     names = [text + end for text in ("a", "x" * 200) for end in ("b", "d", "a", "c")]
     for number, name in enumerate(names):
         await store.insert(thing(name=name, shelf=("one", "two")[number % 2]), thing(name=name, shelf="three"))
@@ -1101,12 +1097,12 @@ async def test_several_values_of_a_leading_field_are_merged_in_order(store: Docu
     assert await store.find(Thing, Thing.shelf.in_(["one"]), Thing.name == "ab", sort=asc(Thing.name), limit=1)
 
 
-async def test_a_list_of_values_for_a_sorted_field_is_no_order(store: DocumentStore) -> None:
+async def test_in_on_a_sorted_field_is_rejected(store: DocumentStore) -> None:
     with pytest.raises(UnsupportedExpression):
         await store.find(Thing, Thing.shelf.in_(["one", "two"]), sort=asc(Thing.shelf), limit=1)
 
 
-async def test_of_many_documents_those_before_the_clash_are_written(store: DocumentStore) -> None:
+async def test_documents_before_a_duplicate_are_written(store: DocumentStore) -> None:
     things = [thing(name=str(number)) for number in range(5)]
     await store.insert(things[2])
 

@@ -27,9 +27,10 @@ from pymongo import MongoClient
 
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
-from todo_service.store.addresses import path_address
-from todo_service.store.base import Access, DocumentStore, DuplicateDocument, State, StoreError, StoreUnusable
+from todo_service.store.addresses import format_address
+from todo_service.store.base import Access, DocumentStore, State
 from todo_service.store.codec import decode
+from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.backup import Backup, count_values
 from todo_service.store.transfer.copying import Step, TargetInUse, copy
@@ -393,9 +394,9 @@ async def test_a_backup_with_something_behind_it_is_refused(small: Path, more: b
 VERIFY = """
 import resource, sys
 from pathlib import Path
-from todo_service.store.addresses import path_address
+from todo_service.store.addresses import format_address
 from todo_service.store.transfer.backup import Backup, count_values
-from todo_service.store.base import StoreUnusable
+from todo_service.store.errors import StoreUnusable
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     Backup(Path(sys.argv[1])).verify()
@@ -532,8 +533,8 @@ async def test_a_copy_is_smaller_than_a_store_of_which_much_was_deleted(places: 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä\u2028", "a@b"])
 async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> None:
-    source, target = (path_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
-    backup = path_address("file", tmp_path / name / "backup.gz")
+    source, target = (format_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
+    backup = format_address("file", tmp_path / name / "backup.gz")
     async with opened(source) as store:
         await store.insert(Note(id=ObjectId()))
 
@@ -655,7 +656,7 @@ async def test_a_store_that_receives_cannot_be_served_or_read_until_it_is_finish
         origin = store.state.generation
     stale = Badge(id=ObjectId(), number=99, owner=ObjectId(), label="not in the source any more")
     async with opened(target, Access.RESTORE) as store:
-        await store.enter(State("first", origin))
+        await store.set_state(State("first", origin))
         await store.load(Thing, held["things"][:1000])
         await store.load(Badge, [bson.encode(_ordered(stale)), *held["badges"][:4]])
 
@@ -692,7 +693,7 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
                 await asyncio.sleep(0.1)
 
         async with opened(f"{url}/test", Access.RESTORE) as store:
-            await store.enter(State("one", "origin"))
+            await store.set_state(State("one", "origin"))
             await store.load(Ticket, [raw])
             await two_passes()
             kept = await tickets(store)
@@ -700,7 +701,7 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
             await two_passes()
             kept_after_a_crash = await tickets(store)
             await store.load(Ticket, [raw])
-            await store.enter(State("two"))
+            await store.set_state(State("two"))
             await two_passes()
             gone = await tickets(store)
 

@@ -1,8 +1,8 @@
-"""The same operations on both stores have the same answers.
+"""Differential test: the same operations return the same results on both stores.
 
-A state machine of hypothesis makes up operations; each is carried out on the embedded store and on a real MongoDB, and
-every answer is compared: documents, their order, counts, and which error. `DIFFERENTIAL_OPERATIONS` says how many
-operations are compared at least; `pdm run test-differential` compares 100 000.
+A Hypothesis state machine generates operations, executes each on the embedded store and on a real MongoDB, and compares
+the results: documents, their order, counts and errors. `DIFFERENTIAL_OPERATIONS` is the minimum number of operations;
+`pdm run test-differential` compares 100 000.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from pymongo import MongoClient
 
 from tests.mongod import running_mongod
 from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket
-from todo_service.store.base import OPERATORS, DocumentStore, StoreError, beginning
+from todo_service.store.base import OPERATORS, DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.errors import StoreError
 from todo_service.store.mongodb.store import MongoDBStore
 
 OPERATIONS = int(os.environ.get("DIFFERENTIAL_OPERATIONS", "4000"))
@@ -79,12 +80,12 @@ VALUES: list[Any] = [
     *TIMES,
 ]
 TAGS = ["", "a", "ab", "b", "c.*", "é", "x" * 162, "x" * 163]
-BEGINNINGS = ["a", "ab", "c.", "x" * 161, "x" * 499, "é", "🌱"]
+PREFIXES = ["a", "ab", "c.", "x" * 161, "x" * 499, "é", "🌱"]
 FIELDS: dict[Any, dict[str, list[Any]]] = {
     Thing: {"name": NAMES, "value": VALUES, "tags": TAGS},
     Crate: {"mixed": VALUES, "number": [None, *INTEGERS, *FLOATS], "at": [None, *TIMES]},
 }
-"""The fields that conditions are put on, with their values."""
+"""The fields that occur in conditions, with their values."""
 ORDERS = {Thing: (Thing.name, Thing.value), Crate: (Crate.number, Crate.at)}
 
 ids = st.sampled_from(IDS)
@@ -104,9 +105,9 @@ crates = st.builds(Crate, id=ids, shelf=shelves, mixed=mixed, number=numbers, at
 @st.composite
 def comparisons(draw: st.DrawFn, model: type[Model]) -> QueryExpression:
     key = draw(st.sampled_from(list(FIELDS[model])))
-    operator = draw(st.sampled_from([*OPERATORS, "beginning"]))
-    if operator == "beginning":
-        return beginning(getattr(model, key), draw(st.sampled_from(BEGINNINGS)))  # type: ignore[return-value]  # it is
+    operator = draw(st.sampled_from([*OPERATORS, "starts_with"]))
+    if operator == "starts_with":
+        return starts_with(getattr(model, key), draw(st.sampled_from(PREFIXES)))  # type: ignore[return-value]  # a QueryExpression
     those = st.sampled_from(FIELDS[model][key])
     return QueryExpression({key: {operator: draw(st.lists(those, max_size=3) if "in" in operator else those)}})
 
@@ -127,21 +128,21 @@ CONDITIONS = {model: conditions(model) for model in FIELDS}
 
 @st.composite
 def wheres(draw: st.DrawFn, most: int = 2) -> tuple[Any, list[QueryExpression]]:
-    """A model and conditions on it."""
+    """Generate a model and conditions on it."""
     model = draw(models)
     return model, draw(st.lists(CONDITIONS[model], max_size=most))
 
 
 class Stores:
-    """Both stores, and how often they were asked."""
+    """Both stores, and the number of operations that were compared."""
 
     def __init__(self, runner: asyncio.Runner, stores: list[DocumentStore]) -> None:
         self.runner = runner
         self.stores = stores
         self.compared = 0
 
-    def answers(self, ask: Callable[[DocumentStore], Awaitable[Any]]) -> list[Any]:
-        """Carry out an operation on each, and return the answers, or the kinds of the errors."""
+    def execute(self, ask: Callable[[DocumentStore], Awaitable[Any]]) -> list[Any]:
+        """Execute an operation on each store, and return the results or the types of the errors."""
 
         async def answer(store: DocumentStore) -> Any:
             try:
@@ -149,15 +150,15 @@ class Stores:
             except (StoreError, msgspec.ValidationError) as error:
                 return type(error), getattr(error, "model", None), getattr(error, "field", None)
 
-        async def all_answers() -> list[Any]:
+        async def execute_all() -> list[Any]:
             return [await answer(store) for store in self.stores]
 
         self.compared += 1
-        return self.runner.run(all_answers())
+        return self.runner.run(execute_all())
 
     def compare(self, ask: Callable[[DocumentStore], Awaitable[Any]], *, exactly: bool = True) -> None:
-        """Carry out an operation on each, and compare the answers, the types of numbers too if exactly."""
-        embedded, mongodb = self.answers(ask)
+        """Execute an operation on each store and compare the results; if `exactly`, the types of numbers too."""
+        embedded, mongodb = self.execute(ask)
         assert embedded == mongodb
         assert not exactly or repr(embedded) == repr(mongodb)
 
@@ -167,7 +168,7 @@ async def everything(store: DocumentStore, *models: type[Model]) -> list[Model]:
 
 
 class Comparison(RuleBasedStateMachine):
-    """What may be asked of a store."""
+    """The operations of a store."""
 
     both: Stores
 
@@ -242,11 +243,11 @@ class Comparison(RuleBasedStateMachine):
         sort = (direction(ORDERS[model][which]), direction(model.id))
         self.both.compare(lambda store: store.find(model, model.shelf == shelf, *more, sort=sort, limit=limit))
 
-    @rule(shelf=shelves, where=wheres(), begins=st.sampled_from([None, *BEGINNINGS]))
+    @rule(shelf=shelves, where=wheres(), begins=st.sampled_from([None, *PREFIXES]))
     def find_in_no_order(self, shelf: str, where: Any, begins: str | None) -> None:
         model, more = where
         if begins and model is Thing:
-            more = [*more, beginning(Thing.tags, begins)]
+            more = [*more, starts_with(Thing.tags, begins)]
 
         async def find(store: DocumentStore) -> list[Any]:
             found = await store.find(model, model.shelf == shelf, *more, sort=None, limit=100)
@@ -289,7 +290,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(identity=ids)
     def write_a_note(self, identity: ObjectId) -> None:
-        """Insert it, or change it if it is there: it moves to the end of the notes in the order of their stamps."""
+        """Insert a note, or update it if it exists, so that it moves to the end of the notes in the order of stamps."""
         new = identity not in self.notes
 
         async def write(store: DocumentStore) -> bool:
@@ -332,7 +333,7 @@ class Comparison(RuleBasedStateMachine):
             await store.clear()
 
 
-def test_both_stores_answer_alike(tmp_path: Path, mongodb_url: str, figure: Callable[[str], None]) -> None:
+def test_both_stores_return_the_same_results(tmp_path: Path, mongodb_url: str, figure: Callable[[str], None]) -> None:
     with asyncio.Runner() as runner:
         both = Stores(runner, [EmbeddedStore(tmp_path / "store"), MongoDBStore(mongodb_url)])
         machine = type("Machine", (Comparison,), {"both": both})
@@ -374,8 +375,8 @@ MOMENTS: list[Any] = [
 
 
 @pytest.mark.anyio
-async def test_both_stores_forget_the_same(tmp_path: Path) -> None:
-    """What expires, and what does not: times of every sort, and what is no time, or missing."""
+async def test_both_stores_expire_the_same_documents(tmp_path: Path) -> None:
+    """Times of every form expire or not alike, and so do other values and missing keys."""
     documents: list[dict[str, Any]] = [{"expires_at": moment} for moment in MOMENTS]
     documents += [{}, {"expires_at": datetime.now(UTC) + timedelta(days=1)}]
     raws = [bson.encode({"_id": ObjectId(), "code": str(number)} | rest) for number, rest in enumerate(documents)]
@@ -393,7 +394,7 @@ async def test_both_stores_forget_the_same(tmp_path: Path) -> None:
         with MongoClient[dict[str, Any]](url) as client:
             passes = client.admin.command("serverStatus")["metrics"]["ttl"]["passes"]
             deadline = time.monotonic() + 30
-            # one pass may have begun before the documents were there
+            # a pass may have started before the documents were inserted
             while client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] < passes + 2:
                 assert time.monotonic() < deadline, "MongoDB deletes nothing"
                 await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Documents between models, BSON and Structs: the short ways give what ODMantic gives."""
+"""Conversion of documents: the fast paths return what ODMantic returns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from odmantic import EmbeddedModel, Model, ObjectId
 from polyfactory.factories.pydantic_factory import ModelFactory
 
 from todo_service.services import MODELS
-from todo_service.store.base import Stamp, struct_of
+from todo_service.store.base import Stamp
 from todo_service.store.codec import decode, dump, encode, to_result
+from todo_service.store.structs import derive_struct
 from todo_service.timestamps import Timestamp as Moment
 from todo_service.todos.documents import Step, Todo
 
 
 class Values(ModelFactory[Any]):
-    """Makes models of any sort."""
+    """Builds models of any class."""
 
     __is_base_factory__ = True
     __random_seed__ = 1
@@ -43,7 +44,7 @@ class Values(ModelFactory[Any]):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_a_model_is_stored_as_odmantic_stores_it(model: type[Model]) -> None:
+def test_dump_equals_odmantic_s_document(model: type[Model]) -> None:
     factory = ModelFactory.create_factory(model, bases=(Values,))
     for document in factory.batch(50):
         assert dump(document) == document.model_dump_doc()
@@ -51,25 +52,25 @@ def test_a_model_is_stored_as_odmantic_stores_it(model: type[Model]) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_a_struct_has_what_the_model_has(model: type[Model]) -> None:
+def test_a_derived_struct_has_the_values_of_the_model(model: type[Model]) -> None:
     factory = ModelFactory.create_factory(model, bases=(Values,))
     for document in factory.batch(50):
         raw = encode(dump(document))
         expected = model.model_validate_doc(decode(raw))
-        found = to_result(raw, model, struct_of(model))
+        found = to_result(raw, model, derive_struct(model))
         assert {name: getattr(found, name) for name in model.model_fields} == {
             name: getattr(expected, name) for name in model.model_fields
         }
 
 
 class Price(EmbeddedModel):
-    """A part that ODMantic stores otherwise than it is."""
+    """An embedded model with a value that ODMantic converts for storage."""
 
     amount: Decimal
 
 
 class Odd(Model):
-    """A model that may not be stored as it is."""
+    """A model with values that ODMantic converts for storage."""
 
     amount: Decimal | None = None
     several: list[Decimal] = []
@@ -77,7 +78,7 @@ class Odd(Model):
 
 
 class Odder(Model):
-    """A model with one part."""
+    """A model with an embedded model."""
 
     step: Step
 
@@ -96,21 +97,21 @@ PRICE = Price(amount=Decimal("1.5"))
     ],
     ids=["nothing", "a value", "values", "parts", "a part"],
 )
-def test_what_odmantic_stores_otherwise_is_stored_so(document: Model) -> None:
+def test_values_that_need_odmantic_are_dumped_by_it(document: Model) -> None:
     assert dump(document) == document.model_dump_doc()
 
 
-def test_a_struct_takes_a_default_where_a_key_is_missing_and_is_frozen() -> None:
+def test_a_derived_struct_has_defaults_and_is_frozen() -> None:
     document = ModelFactory.create_factory(Todo, bases=(Values,)).build(due_at=Moment.parse("2027-01-31T09:00:00Z"))
     stored = dump(document)
     for key in ("applied_change_ids", "past", "changed", "purge_at"):
         del stored[key]
 
-    found = to_result(encode(stored), Todo, struct_of(Todo))
+    found = to_result(encode(stored), Todo, derive_struct(Todo))
 
     assert (found.applied_change_ids, found.past, found.changed, found.purge_at) == ([], [], Timestamp(0, 0), None)
     assert found.due_at == datetime(2027, 1, 31, 9, tzinfo=UTC)
     with pytest.raises(AttributeError):
         found.version = 2
     with pytest.raises(msgspec.ValidationError):
-        to_result(encode({"_id": ObjectId()}), Todo, struct_of(Todo))
+        to_result(encode({"_id": ObjectId()}), Todo, derive_struct(Todo))

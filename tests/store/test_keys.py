@@ -1,4 +1,4 @@
-"""Keys compare as the values do."""
+"""Encoded keys compare like the values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odmantic import ObjectId
 
 from todo_service.store.embedded.keys import encode
-from todo_service.store.query.expressions import kind_of, normalised
+from todo_service.store.query.expressions import get_kind, normalise_value
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 VALUES = st.one_of(
@@ -22,13 +22,13 @@ VALUES = st.one_of(
     st.text(),
     st.binary(),
     st.binary(min_size=12, max_size=12).map(ObjectId),
-    st.datetimes(timezones=st.just(UTC)).map(normalised),
+    st.datetimes(timezones=st.just(UTC)).map(normalise_value),
 )
 
 
 def compare(one: Any, other: Any) -> int:
     """Compare two values as `base` says."""
-    first, second = kind_of(one), kind_of(other)
+    first, second = get_kind(one), get_kind(other)
     assert first is not None
     assert second is not None
     if first != second:
@@ -69,7 +69,7 @@ def test_integers_and_floats_compare_exactly(integer: int, real: float) -> None:
 @given(VALUES, VALUES)
 @example("a", "a\x00")
 @example(b"", b"\x00")
-def test_no_key_is_the_beginning_of_another(one: Any, other: Any) -> None:
+def test_no_key_is_a_prefix_of_another(one: Any, other: Any) -> None:
     first, second = encode(one), encode(other)
 
     assert first == second or not second.startswith(first)

@@ -1,4 +1,4 @@
-"""What only the store on MongoDB has to hold."""
+"""Promises of the MongoDB store only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pymongo.uri_parser import parse_uri
 
 from tests.mongod import free_port
 from tests.store.models import MODELS, Thing
-from todo_service.store.base import StoreUnavailable, StoreUnusable
+from todo_service.store.errors import StoreUnavailable, StoreUnusable
 from todo_service.store.mongodb.store import MongoDBStore
 from todo_service.store.registry import create_store
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 def stages(plan: dict[str, Any]) -> set[str]:
-    """Return the names of all stages of a plan."""
+    """Return the names of all stages of an explained plan."""
     found = {plan["stage"]}
     for inner in [plan.get("inputStage"), *plan.get("inputStages", [])]:
         if inner:
@@ -30,7 +30,7 @@ def stages(plan: dict[str, Any]) -> set[str]:
     return found
 
 
-async def test_a_query_reads_an_index_and_sorts_nothing(mongodb_url: str) -> None:
+async def test_queries_use_an_index_without_sorting_in_memory(mongodb_url: str) -> None:
     store = MongoDBStore(mongodb_url)
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number, tags=["a"]) for number in range(50)))
@@ -52,7 +52,7 @@ async def test_a_query_reads_an_index_and_sorts_nothing(mongodb_url: str) -> Non
         assert not operation.get("hasSortStage")
 
 
-async def test_each_call_that_deletes_takes_some_documents_only(mongodb_url: str) -> None:
+async def test_delete_works_in_batches(mongodb_url: str) -> None:
     store = MongoDBStore(mongodb_url)
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number) for number in range(1000)))
@@ -90,7 +90,7 @@ async def test_every_write_waits_for_a_majority_and_the_journal(mongodb_url: str
     assert all(concern["w"] == "majority" and concern["j"] is True for concern in concerns)
 
 
-async def test_those_who_ask_at_the_same_time_share_calls(mongodb_url: str) -> None:
+async def test_concurrent_calls_share_round_trips(mongodb_url: str) -> None:
     store = MongoDBStore(mongodb_url)
     await store.open(*MODELS)
     database = parse_uri(mongodb_url)["database"]
@@ -111,7 +111,7 @@ async def test_those_who_ask_at_the_same_time_share_calls(mongodb_url: str) -> N
 
 
 @pytest.mark.parametrize("call", ["open", "ping"])
-async def test_a_server_that_is_not_there_is_unavailable_in_time(call: str) -> None:
+async def test_an_unreachable_server_is_unavailable_in_time(call: str) -> None:
     store = MongoDBStore(f"mongodb://127.0.0.1:{free_port()}/test")
     started = time.monotonic()
 
@@ -137,7 +137,7 @@ async def test_a_server_that_is_not_there_is_unavailable_in_time(call: str) -> N
         "",
     ],
 )
-async def test_an_address_that_cannot_be_used_is_one_line_without_the_password(url: str) -> None:
+async def test_an_invalid_address_is_one_line_without_the_password(url: str) -> None:
     with pytest.raises((StoreUnusable, StoreUnavailable)) as raised:
         await create_store(url).open(Thing)
 
@@ -145,7 +145,7 @@ async def test_an_address_that_cannot_be_used_is_one_line_without_the_password(u
     assert "secret" not in str(raised.value)
 
 
-async def test_an_index_that_stands_otherwise_cannot_be_opened(mongodb_url: str) -> None:
+async def test_a_conflicting_index_makes_the_store_unusable(mongodb_url: str) -> None:
     database = parse_uri(mongodb_url)["database"]
     with MongoClient[dict[str, Any]](mongodb_url) as client:
         client[database]["badges"].create_index([("number", 1)], name="number")

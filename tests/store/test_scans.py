@@ -1,4 +1,4 @@
-"""Long reads: they hold up nobody, end in time, and make room for a map that grows."""
+"""Long reads: they do not block the event loop, end within their time-out and allow the map to grow."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Note, Thing
 from todo_service.bounds.store import SCANS_PER_ACCOUNT
-from todo_service.store.base import DocumentStore, StoreUnavailable, beginning
+from todo_service.store.base import DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**20
 ON_SHELF = Thing.shelf == "shelf"
 NOWHERE: Any = Thing.version == 7
-"""A condition that no index holds and no document meets."""
+"""A condition that no index serves and no document matches."""
 FROZEN_SECONDS = 0.1
 
 
 def heavy(number: int, shelf: str = "shelf") -> bytes:
-    """A document that takes a millisecond to be decoded."""
+    """A document that takes a millisecond to decode."""
     parts = [{"a": number}] * 3000
     return bson.encode({"_id": ObjectId(), "shelf": shelf, "value": number, "version": 1, "tags": [], "unknown": parts})
 
 
 @asynccontextmanager
 async def filled(folder: Path, documents: int, map_bytes: int = SMALL_MAP) -> AsyncIterator[EmbeddedStore]:
-    """An open store with such documents."""
+    """Provide an open store with such documents."""
     store = EmbeddedStore(folder, map_bytes=map_bytes)
     await store.open(*MODELS)
     await store.load(Thing, [heavy(number) for number in range(documents)])
@@ -46,12 +47,12 @@ async def filled(folder: Path, documents: int, map_bytes: int = SMALL_MAP) -> As
 
 
 class Loop:
-    """Sees how long the event loop is held up: as long as a task waits for its turn, but no longer than the processor
-    time that the process has used meanwhile.
+    """Measures how long the event loop is blocked: the longest wait of a task for its turn, capped by the processor
+    time that the process used meanwhile.
 
     Attributes:
         frozen: The longest time, in seconds.
-        turns: How many turns the task had.
+        turns: The number of turns of the task.
     """
 
     def __init__(self) -> None:
@@ -77,13 +78,13 @@ def watched() -> Iterator[Loop]:
 
 
 def has_readers(folder: Path) -> bool:
-    """Tell whether a read transaction is open, as another process sees it."""
+    """Return whether another process sees an open read transaction."""
     program = "import lmdb, sys; print(lmdb.open(sys.argv[1], readonly=True).readers())"
     done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
     return any(line.split()[-1] != "-" for line in done.stdout.strip().splitlines()[1:])
 
 
-async def test_large_documents_that_are_looked_at_hold_up_nobody(tmp_path: Path) -> None:
+async def test_filtering_large_documents_does_not_block_the_event_loop(tmp_path: Path) -> None:
     async with filled(tmp_path, 300) as store:
         with watched() as loop:
             assert await store.count(Thing, ON_SHELF, NOWHERE) == 0
@@ -93,7 +94,7 @@ async def test_large_documents_that_are_looked_at_hold_up_nobody(tmp_path: Path)
     assert loop.frozen < FROZEN_SECONDS
 
 
-async def test_large_documents_that_are_found_hold_up_nobody(store: DocumentStore) -> None:
+async def test_returning_large_documents_does_not_block_the_event_loop(store: DocumentStore) -> None:
     await store.load(Thing, [heavy(number) for number in range(200)])
 
     with watched() as loop:
@@ -103,7 +104,7 @@ async def test_large_documents_that_are_found_hold_up_nobody(store: DocumentStor
     assert loop.frozen < FROZEN_SECONDS
 
 
-async def test_many_small_reads_of_one_task_hold_up_nobody(tmp_path: Path) -> None:
+async def test_many_small_reads_of_a_task_do_not_block_the_event_loop(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number) for number in range(2000)))
@@ -116,7 +117,7 @@ async def test_many_small_reads_of_one_task_hold_up_nobody(tmp_path: Path) -> No
     assert loop.frozen < FROZEN_SECONDS
 
 
-async def test_many_beginnings_cost_a_document_hardly_more_than_one(tmp_path: Path) -> None:
+async def test_many_prefixes_cost_little_more_than_one(tmp_path: Path) -> None:
     words = [f"{letter}{number}" for letter in "abcdefghij" for number in range(500)]
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
@@ -125,7 +126,7 @@ async def test_many_beginnings_cost_a_document_hardly_more_than_one(tmp_path: Pa
     for count in (5, 50, 500):
         begun = time.process_time()
         for _ in range(5):
-            where = [beginning(Thing.tags, word) for word in words[::10][:count]]
+            where = [starts_with(Thing.tags, word) for word in words[::10][:count]]
             assert len(await store.find(Thing, ON_SHELF, *where, sort=asc(Thing.value), limit=99)) == 10
         costs[count] = time.process_time() - begun
     await store.close()
@@ -133,7 +134,7 @@ async def test_many_beginnings_cost_a_document_hardly_more_than_one(tmp_path: Pa
     assert costs[500] < 15 * costs[5] + 0.05, costs
 
 
-async def test_a_scan_ends_with_its_caller_and_keeps_no_old_pages(tmp_path: Path) -> None:
+async def test_a_cancelled_scan_ends_and_releases_old_pages(tmp_path: Path) -> None:
     async with filled(tmp_path, 500) as store:
         begun = time.process_time()
         await store.count(Thing, ON_SHELF, NOWHERE)
@@ -152,7 +153,7 @@ async def test_a_scan_ends_with_its_caller_and_keeps_no_old_pages(tmp_path: Path
     assert after < whole / 2
 
 
-async def test_closing_the_store_ends_its_scans(tmp_path: Path) -> None:
+async def test_closing_the_store_stops_its_scans(tmp_path: Path) -> None:
     async with filled(tmp_path, 500) as store:
         begun = time.process_time()
         await store.count(Thing, ON_SHELF, NOWHERE)
@@ -168,7 +169,7 @@ async def test_closing_the_store_ends_its_scans(tmp_path: Path) -> None:
     assert {type(result) for result in results} == {StoreUnavailable}
 
 
-async def test_one_account_has_so_many_scans_at_most_and_leaves_room_for_others(tmp_path: Path) -> None:
+async def test_an_account_has_a_maximum_number_of_scans(tmp_path: Path) -> None:
     async with filled(tmp_path, 200) as store:
         await store.load(Thing, [heavy(number, "another") for number in range(20)])
         scans = [asyncio.create_task(store.count(Thing, ON_SHELF, NOWHERE)) for _ in range(SCANS_PER_ACCOUNT + 5)]
@@ -183,9 +184,9 @@ async def test_one_account_has_so_many_scans_at_most_and_leaves_room_for_others(
     assert sum(isinstance(result, StoreUnavailable) for result in results) == 5
 
 
-async def test_a_map_that_grows_holds_up_nobody_and_waits_for_no_scan(tmp_path: Path) -> None:
+async def test_map_growth_neither_blocks_the_event_loop_nor_waits_for_scans(tmp_path: Path) -> None:
     frozen: list[float] = []
-    # other processes may take the processors for as long: a store that waits on the loop does so each time
+    # other processes may cause a single freeze; a store that blocks the event loop does so every time
     while len(frozen) < 3 and min(frozen, default=1) >= FROZEN_SECONDS:
         frozen.append(await grow_beside_scans(tmp_path / str(len(frozen))))
 
@@ -193,7 +194,7 @@ async def test_a_map_that_grows_holds_up_nobody_and_waits_for_no_scan(tmp_path: 
 
 
 async def grow_beside_scans(folder: Path) -> float:
-    """Let the map grow while scans run, and return how long the event loop was held up, in seconds."""
+    """Grow the map while scans run, and return how long the event loop was blocked, in seconds."""
     async with filled(folder, 100, map_bytes=2**25) as store:
         size = (folder / "data.mdb").stat().st_size
         known = Note(id=ObjectId(), name="known")
@@ -212,6 +213,6 @@ async def grow_beside_scans(folder: Path) -> float:
             counted = await asyncio.gather(*scans)
 
         assert counted == [0] * 10
-        assert (folder / "data.mdb").stat().st_size > size + 2**26  # two doublings at least
+        assert (folder / "data.mdb").stat().st_size > size + 2**26  # at least two doublings
         assert reads > 60
         return loop.frozen

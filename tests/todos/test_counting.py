@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else writes, so what was written a second ago is settled."""
-    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", timedelta(0))
 
 
 async def account_of(person: Person) -> ObjectId:

@@ -25,7 +25,7 @@ from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.mongodb import store as mongodb
 from todo_service.store.mongodb.store import MongoDBStore
 from todo_service.store.query.expressions import Node
-from todo_service.store.query.planner import plan
+from todo_service.store.query.planner import plan_query
 from todo_service.sync.count_run import MANY
 from todo_service.timestamps import Timestamp
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
@@ -83,7 +83,7 @@ class WatchedStore(EmbeddedStore):
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> IndexScan:
         walk = super()._walk(model, nodes, sort)
         entries, number, place = walk._entries, walk.number, len(self.calls)
-        self.calls.append(Seen(plan(model, nodes, sort).declared.name, 0))
+        self.calls.append(Seen(plan_query(model, nodes, sort).declared.name, 0))
 
         def look(looks: int) -> None:
             self.calls[place] = Seen(self.calls[place].name, self.calls[place].looks + looks)
@@ -253,7 +253,7 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkey
     """Once a large account has been counted, what it takes to count it is what has changed since."""
     todos = watched.todos
     # nobody else writes: what was written a second ago is settled
-    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", timedelta(0))
     looks = SIZE
     while looks > MANY + 20:
         watched.seen()

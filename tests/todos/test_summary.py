@@ -65,7 +65,7 @@ async def test_todos_are_counted_by_all_that_they_are(ada: Person, bob: Person) 
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else writes, so what was written a second ago is settled."""
-    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", timedelta(0))
 
 
 async def account_of(person: Person) -> ObjectId:

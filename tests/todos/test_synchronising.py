@@ -210,7 +210,7 @@ def test_rounds_that_begin_at_what_was_settled_miss_nothing(
     """Goes on until the beginning of a round has passed three writes that came one after the other."""
     runner, found = running
     # the reader's replica waits for MongoDB's writes for less long, so that the test need not
-    monkeypatch.setattr(mongodb, "_SETTLING", mongodb._SETTLING / 5)
+    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", mongodb._RESOLVE_DELAY / 5)
 
     async def carry_out() -> None:
         ada, twin = await found.account()

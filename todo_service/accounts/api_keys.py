@@ -28,7 +28,8 @@ from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
 from todo_service.security.caller import Caller
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import trim
 from todo_service.timestamps import LATEST, Timestamp, now

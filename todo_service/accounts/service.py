@@ -26,7 +26,8 @@ from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, StoreUnavailable
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.store.optimistic import Attempts
 from todo_service.text import check_marks, trim
 from todo_service.timestamps import now

@@ -51,7 +51,7 @@ from todo_service.exchange.formats.table import TableFormat
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import ListPosition, Lists
-from todo_service.store.base import DuplicateDocument
+from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
 from todo_service.todos.service import Todos
 

@@ -34,7 +34,8 @@ from todo_service.idempotency.leases import TAKEOVER_SECONDS, LeaseLostError, ho
 from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.idempotency.stored_responses import compress_response, decompress_response
 from todo_service.security.sealing import KeyRing
-from todo_service.store.base import DocumentStore, DuplicateDocument
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.web.problems import ProblemError, invalid_parameter
 from todo_service.web.requests import ApiRequest

@@ -16,7 +16,8 @@ from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Gone, Invalid, NotFound, Stale, ValidationIssue
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.dto import List, ListCreate, ListUpdate
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.text import trim
 from todo_service.timestamps import now

@@ -27,7 +27,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
 from todo_service.bounds.requests import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
-from todo_service.store.addresses import database_name
+from todo_service.store.addresses import parse_database_name
 
 CALL_SECONDS: Final = 0.5
 """The timeout of a call to the shared counter."""
@@ -280,7 +280,7 @@ class SharedCounter:
             # counts need not survive a crash of MongoDB, so a write concern of one member is enough
             self._storage = MongoDBStorage(
                 f"async+{self._url}",
-                database_name=database_name(self._url),
+                parse_database_name=parse_database_name(self._url),
                 counter_collection_name="rate_limit_counters",
                 window_collection_name="rate_limit_windows",
                 appname="todo_service",

@@ -1,1 +1,1 @@
-"""The document store abstraction: one interface (`base`), two stores (`embedded`, `mongodb`)."""
+"""The document store abstraction: one interface (`base`, `errors`) and two stores (`embedded`, `mongodb`)."""

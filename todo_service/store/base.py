@@ -1,57 +1,61 @@
-"""The document store: one small interface, its promises and its errors.
+"""The document store interface: what every store promises.
 
-A store keeps ODMantic models as documents and knows nothing else: no rule, no HTTP, no other room. Two stores stand
-behind the interface, `embedded` (LMDB) and `mongodb` (motor); `tests/store/test_conformance.py` is its definition.
+A store holds ODMantic models as documents. It knows no business rules and no HTTP. Two stores implement the interface,
+`embedded` (LMDB) and `mongodb` (motor); the conformance suite in `tests/store/test_conformance.py` defines it and runs
+on both. The errors are in `errors`.
 
 Writes
-    Every call of `insert` (for each document), `update` and `delete` (for each document) is atomic and durable when it
-    returns: no reader sees half of a document, and neither the loss of the process nor of the machine's power takes
-    back what was answered. There are no transactions over several documents, so rules are built to need none.
+    `insert` and `delete` are atomic for each document, `update` for the one that it changes. A write is durable when
+    the call returns: neither a crash of the process nor a power failure undoes it. Readers never see a partly written
+    document. There are no transactions across documents, so the service is designed not to need any.
 
 Conditions
-    `where` takes ODMantic expressions on the model's fields, joined by and: `Todo.owner == me, Todo.version == 3`.
-    The operators are those in `OPERATORS`, joined by `&` and `|`; anything else raises `UnsupportedExpression`, on
-    both stores alike. They mean what MongoDB says they mean:
+    `where` takes ODMantic expressions on the model's fields, and all of them must hold:
+    `Todo.owner == owner, Todo.version == 3`. Expressions use the operators in `OPERATORS` and `starts_with`, combined
+    by `&` and `|`. Both stores reject anything else with `UnsupportedExpression`. The semantics are MongoDB's:
 
-    * values of different kinds (null, number, text, bytes, ObjectId, boolean, time) are never equal and never
-      comparable by `<`, `<=`, `>`, `>=`; integers and floats are one kind, compared by value;
-    * a key that is missing in a stored document is null; `!=` and `not_in` match it too unless null is excluded;
-    * a condition on a list holds if it holds for one of its elements (`Todo.tags == "home"`), `!=` and `not_in`
-      hold if no element is equal;
-    * `beginning(Todo.words, "gard")` holds for a text, or an element of a list, that begins with these characters.
+    * Values of different kinds (null, number, text, bytes, ObjectId, boolean, time, stamp) are never equal, and `<`,
+      `<=`, `>`, `>=` never hold between them. Integers and floats are one kind and compare by value.
+    * A missing key is null. `!=` and `not_in` match it unless they exclude null.
+    * A condition on a list holds if it holds for any element (`Todo.tags == "home"`). `!=` and `not_in` hold if no
+      element is equal.
+    * `starts_with(Todo.words, "gard")` matches a text, or an element of a list, with this prefix.
 
 Order
-    null, numbers, text (by code point), bytes, ObjectId, boolean, time, stamp; a sort on a list is refused.
-
-Stamps
-    A field of the type `Stamp` is written by the store itself, at every insert and every update of the document, from a
-    clock of its own: of two writes to a store, the one that is carried out later has the higher stamp. `settled` says
-    up to which stamp every write is either visible or will never be, so that whoever has read everything up to there
-    has missed nothing, however many processes write.
+    Null, numbers, text (by code point), bytes, ObjectId, boolean, time, stamp. Lists cannot be sorted by.
 
 Indexes
-    `find`, `get` by anything but the id, and `delete` are served by an index that the model declares: `find` must be
-    sorted by an index whose leading fields are fixed, or not at all. A field is fixed by equality, or by `in_` of a few
-    values: up to 100 ranges are then read side by side and merged. What no index serves raises
-    `UnsupportedExpression`, so that no query ever grows with the number of accounts. A query that an index serves may
-    still carry further conditions; they are applied to each document that the index yields. Where several indexes
-    serve, the one is read that holds the conditions that come first: the rarest belongs to the front. An index holds
-    at most one list, where the model declares a list, of `INDEXED_ELEMENTS` at most; NaN, integers of more than 64 bits
-    and documents cannot stand in one. A text or bytes in an index must be short: the keys of an index that may hold
-    text share 510 bytes, less 13 for the id and 27 for each other key, so a text beside an owner and a flag has 440
-    bytes of UTF-8. A longer one raises `UnsupportedExpression` when it is written; a condition may name a text of any
-    length.
+    Models declare their indexes. An index must serve every query, except a `get` by id, so the cost of a query never
+    grows with the number of accounts; a query that no index serves raises `UnsupportedExpression`.
+
+    * An index serves a query if conditions fix its leading keys, and the sort, if there is one, follows the remaining
+      keys. Conditions may also bound the first remaining key. Equality fixes a key, and so does `in_`: the store reads
+      up to 100 key ranges side by side and merges them.
+    * A query may have further conditions. They filter the documents that the index yields.
+    * If several indexes serve a query, the store uses the one that covers the conditions that come first, so put the
+      most selective condition first.
+    * An index may include one list of up to `INDEXED_ELEMENTS` elements. It cannot hold NaN, integers of more than
+      64 bits, or embedded documents.
+    * Indexed text and bytes are short. The text keys of an index share 510 bytes, less 13 for the id and 27 for each
+      other key: beside an owner and a flag, a text has 440 bytes of UTF-8. Writing a longer one raises
+      `UnsupportedExpression`. Conditions may contain text of any length.
 
 Size
-    A document is `DOCUMENT_BYTES` of BSON at most, on both stores: `insert` raises `DocumentTooLarge` for a longer one,
-    and so does `update` where its changes alone are more than 16 KiB. Smaller changes are not measured; `load` allows
-    for what they may add, and raises it beyond `LOADED_DOCUMENT_BYTES`.
+    A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one, and so does
+    `update` if its changes alone exceed 16 KiB. Smaller changes are not measured and may exceed the limit a little;
+    `load` therefore accepts up to `LOADED_DOCUMENT_BYTES`.
+
+Stamps
+    The store itself writes a field of type `Stamp` at every insert and update, from a clock of its own: of two writes,
+    the later one has the higher stamp. `resolved_stamp` returns a low watermark: every write with a stamp up to it is
+    either visible or abandoned. A reader that has read all documents up to the watermark has missed none, no matter
+    how many processes write.
 
 Generations
-    A store has a generation, which is a random name. A copy keeps every document as it is stored, its stamp included,
-    and the target store begins a new generation once the copy is complete (`store.transfer.copying`). Stamps of
-    different generations cannot be compared, because a restored store may be older than what a client has already
-    seen. Store the generation with each stamp, and start over if the generation has changed.
+    A store has a generation, which is a random name. A copy keeps every document as it is stored, including its stamp,
+    and the target begins a new generation once the copy is complete (`store.transfer.copying`). Stamps of different
+    generations cannot be compared, because a restored store may be older than what a client has already seen. Store
+    the generation with each stamp, and start over if the generation has changed.
 """
 
 from __future__ import annotations
@@ -62,23 +66,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
-from functools import cache
-from typing import Any, Final, Generic, TypeVar, get_args, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 import msgspec
 from bson import ObjectId, Timestamp
-from odmantic import EmbeddedModel, Model
+from odmantic import Model
 from odmantic.query import QueryExpression, SortExpression
 from pydantic_core import CoreSchema, core_schema
 
 OPERATORS: Final = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
-"""The comparisons that a condition may use, beside `beginning`; `$and` and `$or` join them."""
+"""The comparison operators of conditions, besides `starts_with`. `$and` and `$or` combine them."""
 
 
 class Stamp(Timestamp):
-    """A moment of the store's clock: seconds, and a count within them (BSON's timestamp).
+    """A point on the store's clock: a BSON timestamp, which has seconds and a counter within the second.
 
-    As the type of a model's field it asks the store to write it; `UNSTAMPED` is the field's default.
+    The store writes a model field of this type. Its default is `UNSTAMPED`.
     """
 
     @classmethod
@@ -87,40 +90,15 @@ class Stamp(Timestamp):
 
 
 UNSTAMPED: Final = Stamp(0, 0)
-"""What a stamp is before the store has written the document."""
-
-
-class AsStored(msgspec.Struct, frozen=True):
-    """A Struct whose values are those that the model has, not texts."""
-
-
-@cache
-def struct_of(model: type[Model]) -> type[Any]:
-    """Return a Struct with a model's fields: whoever only reads needs no model, which costs several times as much.
-
-    Values are as they were stored, embedded models are models; nothing is validated again.
-    """
-    fields: list[Any] = []
-    for name, field in model.model_fields.items():
-        kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
-        embedding = any(issubclass(kind, EmbeddedModel) for kind in kinds)
-        factory = field.default_factory
-        default: Any = {"default": field.default} if factory is None else {"default_factory": factory}
-        optional = () if field.is_required() else (msgspec.field(**default),)
-        fields.append((name, field.annotation if embedding else Any, *optional))
-    keys = {name: field.key_name for name, field in model.__odm_fields__.items() if field.key_name != "_id"}
-    name = f"{model.__name__}AsStored"
-    return msgspec.defstruct(name, fields, bases=(AsStored,), rename=keys, frozen=True, kw_only=True)
-
+"""The stamp of a document that has not been written yet."""
 
 ModelT = TypeVar("ModelT", bound=Model)
 StructT = TypeVar("StructT", bound=msgspec.Struct)
+DocumentT = TypeVar("DocumentT")
 
-FoundT = TypeVar("FoundT")
 
-
-class Found(list[FoundT], Generic[FoundT]):
-    """Documents in the order in which they were found.
+class FindResult(list[DocumentT], Generic[DocumentT]):
+    """The documents that match a query, in order.
 
     Attributes:
         truncated: Whether `max_bytes` ended the search, so that more documents may match.
@@ -128,7 +106,7 @@ class Found(list[FoundT], Generic[FoundT]):
 
     __slots__ = ("truncated",)
 
-    def __init__(self, documents: Iterable[FoundT] = (), *, truncated: bool = False) -> None:
+    def __init__(self, documents: Iterable[DocumentT] = (), *, truncated: bool = False) -> None:
         super().__init__(documents)
         self.truncated = truncated
 
@@ -138,86 +116,34 @@ Condition = QueryExpression | Mapping[str, Any] | bool
 Sort = SortExpression | Sequence[SortExpression]
 
 
-def beginning(field: Any, text: str) -> Condition:
-    """Return the condition that a text, or an element of a list, begins with these characters, as they are.
+def starts_with(field: Any, prefix: str) -> Condition:
+    """Return the condition that a text, or an element of a list, starts with a prefix.
 
     Args:
-        field: A model's field.
-        text: At least one character.
+        field: A field of the model.
+        prefix: The literal prefix; at least one character.
     """
-    return QueryExpression({+field: {"$regex": "^" + re.escape(text)}})
-
-
-class StoreError(Exception):
-    """What went wrong in a store, whichever it is. No message carries a driver's text to a client."""
-
-
-class StoreUnavailable(StoreError):
-    """The store did not answer, or not in time: the same call may succeed later.
-
-    Of a write it is not known whether it was carried out.
-    """
-
-
-class StoreUnusable(StoreError):
-    """The store cannot be opened and waiting will not help: a wrong address, a foreign or damaged file, no permission.
-
-    The message is one line for the operator.
-    """
-
-
-class DuplicateDocument(StoreError):
-    """A write would have given two documents the same value in a unique index; nothing was written.
-
-    Attributes:
-        model: The model's class name.
-        field: The model's field (the last one of a compound index, `id` for the primary key).
-    """
-
-    def __init__(self, model: str, field: str) -> None:
-        super().__init__(f"a {model} with this {field} is there already")
-        self.model = model
-        self.field = field
-
-
-class DocumentTooLarge(StoreError):
-    """A document is larger than a store accepts; it was not written.
-
-    Attributes:
-        model: The model's class name.
-        size: The document's size in bytes.
-        limit: The largest size that is accepted, in bytes.
-    """
-
-    def __init__(self, model: str, size: int, limit: int) -> None:
-        super().__init__(f"a {model} of {size} bytes is larger than the {limit} bytes that a store accepts")
-        self.model = model
-        self.size = size
-        self.limit = limit
-
-
-class UnsupportedExpression(StoreError):
-    """A condition, a sort or a value that is not part of the interface: a bug in the calling code."""
+    return QueryExpression({+field: {"$regex": "^" + re.escape(prefix)}})
 
 
 class Access(Enum):
-    """What a store is opened for."""
+    """The purpose for which a store is opened."""
 
     SERVE = auto()
-    """To serve documents: what the models need is made, and what expires is deleted."""
+    """Serve documents: create what the models need, and delete expired documents."""
     READ = auto()
-    """To be read by `snapshot`: nothing is made or changed, and what is not there cannot be opened."""
+    """Read with `snapshot`: create and change nothing. Opening a store that does not exist fails."""
     RESTORE = auto()
-    """To be filled by `load`: what the models need is made, nothing expires, and nobody else may serve from it."""
+    """Fill with `load`: create what the models need and let nothing expire. No service may have the store open."""
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a store knows about itself.
+    """The state of a store as a whole.
 
     Attributes:
-        generation: See the module's docstring; empty in a store that is only read and was never given one.
-        restoring_from: The source of an unfinished copy into it, or None. The store cannot be served or read until
-            the copy is complete.
+        generation: The generation; see the module's docstring. Empty if the store has none and is only read.
+        restoring_from: The source of an unfinished copy into the store, or None. Until the copy is complete, the
+            store can be neither served nor read.
     """
 
     generation: str
@@ -225,83 +151,84 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Snapshot(abc.ABC):
-    """Every document that a store or a backup holds, as BSON.
+    """All documents of a store or a backup, as BSON.
 
     Attributes:
-        moment: When it was taken.
-        point_in_time: Whether what is written meanwhile does not appear in it. It may become false while the
-            documents are read.
+        taken_at: When the snapshot was taken.
+        point_in_time: Whether later writes are excluded. It may become false while the documents are read.
     """
 
-    moment: datetime
+    taken_at: datetime
     point_in_time: bool
 
     @abc.abstractmethod
     async def size(self, model: type[Model]) -> int:
-        """Return about how many documents of a model there are, at little cost."""
+        """Return the approximate number of documents of a model, at little cost."""
 
     @abc.abstractmethod
     def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
-        """Go through the documents of a model in the order of their ids, a few MiB at a time.
+        """Iterate over the documents of a model in the order of their ids, in batches of a few MiB.
 
-        Each is as it is stored, with `_id` as its first key: the same document is the same bytes in every store.
+        A document is returned as it is stored, with `_id` as its first key, so that equal documents have equal bytes
+        in every store.
 
         Args:
             model: The model.
-            after: Only those whose id is greater.
+            after: Only return documents with a greater id.
         """
 
 
 class DocumentStore(abc.ABC):
-    """Documents of a few models, kept safe. See the module's docstring for what holds for every call.
+    """A store of documents. The module's docstring states the promises that hold for every call.
 
-    Every call but `open` and `close` may raise `StoreUnavailable`.
+    Every method except `open` and `close` may raise `StoreUnavailable`.
 
     Attributes:
-        state: Known as soon as the store is open.
+        state: The state of the store; available once the store is open.
     """
 
     state: State
 
     @abc.abstractmethod
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
-        """Make the store ready for these models, creating what they need (folders, collections, indexes).
+        """Open the store, and create the folders, collections and indexes that the models need.
 
-        Opening again what is there changes nothing; an index that a model newly declares is built from the documents.
+        Opening an existing store changes nothing, except that new indexes are built.
 
         Args:
-            *models: Every model that will be used with this store.
-            access: What for.
+            *models: All models that will be used with this store.
+            access: The purpose.
 
         Raises:
-            StoreUnusable: the store is not ours, damaged, locked against writing or misconfigured; a copy into it is
-                unfinished; it is to receive one and a service has it open.
-            StoreUnavailable: it does not answer at present.
+            StoreUnusable: The store is damaged, misconfigured, locked against writing or not a store of this service;
+                a copy into it is unfinished; or a service uses the target of a copy.
+            StoreUnavailable: The store does not respond at present.
         """
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """Finish the writes that were accepted, then let go of everything. Closing twice is allowed."""
+        """Finish the accepted writes and release all resources. Closing twice is allowed."""
 
     @abc.abstractmethod
     async def ping(self) -> None:
-        """Return if the store answers reads and writes at present.
+        """Check that the store accepts reads and writes.
 
         Raises:
-            StoreUnavailable: it does not.
+            StoreUnavailable: It does not at present.
         """
 
     @abc.abstractmethod
     async def insert(self, *documents: Model) -> None:
-        """Write new documents. Each is atomic by itself; those of one model are written in order until one fails.
+        """Insert new documents, in order. Each insert is atomic; the first failure ends the call.
 
         Args:
-            *documents: Validated models of one class with their ids set.
+            *documents: Validated documents of one model, with their ids set.
 
         Raises:
-            DuplicateDocument: one clashes with a stored document; those before it are written, it and the rest not.
-            DocumentTooLarge: likewise, one is too large.
-            UnsupportedExpression: likewise, one cannot be stored or indexed.
+            DuplicateDocument: A document violates a unique index. The documents before it are written; it and the
+                following ones are not.
+            DocumentTooLarge: A document is too large. As above, the documents before it are written.
+            UnsupportedExpression: A document cannot be stored or indexed. As above.
         """
 
     @overload
@@ -312,25 +239,22 @@ class DocumentStore(abc.ABC):
 
     @abc.abstractmethod
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
-        """Read one document.
+        """Return one document that matches, or None. If several match, any one of them is returned.
 
         Args:
-            model: The model to look among.
-            *where: Conditions; equality on the id or on the leading fields of a declared index is among them.
-            into: A Struct that takes the fields it names by the document's keys (`id` for `_id`), converted from the
-                stored BSON without building the model. Where the Struct says `str`, an ObjectId arrives as 24 hex
-                digits and a time as RFC 3339 text in UTC with milliseconds and `Z`; where it says `datetime`, a time
-                arrives as one with a UTC offset. One of `struct_of` has the values that the model has. It is not to be
-                changed: others may have been given the same.
-
-        Returns:
-            The document, as a model or as the Struct, or None. Which one if several match is not said.
+            model: The model.
+            *where: Conditions, including equality on the id or on the leading keys of an index.
+            into: A Struct to convert the stored BSON into, which is faster than building the model. Its fields are
+                named after the document's keys (`id` for `_id`). A field of type `str` takes an ObjectId as 24 hex
+                digits, and a time as RFC 3339 text in UTC with milliseconds and `Z`; a field of type `datetime` takes
+                a time with a UTC offset. A Struct of `structs.derive_struct` has the values of the model. Do not
+                modify the result: callers may share it.
         """
 
     @overload
     async def find(
         self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, max_bytes: int | None = None
-    ) -> Found[ModelT]: ...
+    ) -> FindResult[ModelT]: ...
 
     @overload
     async def find(
@@ -341,7 +265,7 @@ class DocumentStore(abc.ABC):
         limit: int,
         max_bytes: int | None = None,
         into: type[StructT],
-    ) -> Found[StructT]: ...
+    ) -> FindResult[StructT]: ...
 
     @abc.abstractmethod
     async def find(
@@ -352,26 +276,24 @@ class DocumentStore(abc.ABC):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
-    ) -> Found[Any]:
-        """Read documents in order, as of one moment.
+    ) -> FindResult[Any]:
+        """Return the documents that match, in order, from a consistent view.
+
+        There is no offset. For keyset pagination, add conditions on the sorted fields.
 
         Args:
-            model: The model to look among.
-            *where: Conditions. There is no skip: a following page is a condition on the sort's fields.
-            sort: One or more of ODMantic's `asc` / `desc`, all of one direction, that together with the conditions
-                of equality follow a declared index. Which of two documents equal in all sorted fields comes first is
-                not said: end with the id where it matters. None: in any order, by any index, also one that holds a
-                list whose elements are to begin with a text; each document comes once.
-            limit: How many at most, 1 to 10 000.
-            max_bytes: The search ends with the document with which the BSON that was read reaches this size, so that
-                at least one document is returned where one matches; at most 8 MiB. None for no such bound.
+            model: The model.
+            *where: Conditions.
+            sort: One or more of ODMantic's `asc` or `desc`, all in one direction. With the fixed keys they follow an
+                index. Documents that are equal in all sorted fields come in any order, so end with the id for a total
+                order. None: in any order, which also allows `starts_with` on an indexed list.
+            limit: The maximum number of documents, 1 to 10 000.
+            max_bytes: End the search with the document that brings the total BSON size to this many bytes, at most
+                8 MiB; at least one document is returned if any matches. None: no limit.
             into: As in `get`.
 
-        Returns:
-            The documents that match, in order; `truncated` says whether `max_bytes` ended the search.
-
         Raises:
-            UnsupportedExpression: no declared index serves this.
+            UnsupportedExpression: No index serves the query.
         """
 
     @overload
@@ -386,87 +308,84 @@ class DocumentStore(abc.ABC):
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
     ) -> Any:
-        """Change one document where the conditions hold at the moment of writing: find and modify, atomic.
+        """Atomically change one document if the conditions hold, and return the changed document, or None.
 
-        Of several writers with the same condition on a field that they change (`Todo.version == 3`) one succeeds.
+        Conditions are evaluated at the time of the write, which is what optimistic locking needs: of several writers
+        with the same condition on a field that they change (`Todo.version == 3`), exactly one succeeds.
 
         Args:
-            model: The model to look among.
-            *where: Conditions; equality on the id is among them.
-            changes: New values by the model's field names; each is validated as the model would. Other fields stay
-                as they are stored, whatever another writer did to them. Without any nothing changes, and what is
-                returned is durable, which what a member of MongoDB that was cut off is only asked to read is not.
+            model: The model.
+            *where: Conditions, including equality on the id.
+            changes: New values by field name, each validated as the model would validate it. Other fields keep their
+                stored values, including concurrent changes. An empty mapping changes nothing, but returns only what
+                is durable; a plain read from a partitioned member of MongoDB may return more.
             into: As in `get`.
 
-        Returns:
-            The new document, as a model or as the Struct, or None where no document matches; then nothing was written.
-
         Raises:
-            DuplicateDocument: the change clashes with a unique index; nothing was written.
-            DocumentTooLarge: the document would be too large; nothing was written.
-            pydantic.ValidationError: a value does not fit the model; nothing was written.
+            DuplicateDocument: The change violates a unique index. Nothing is written.
+            DocumentTooLarge: The document would become too large. Nothing is written.
+            pydantic.ValidationError: A value is invalid. Nothing is written.
         """
 
     @abc.abstractmethod
     async def delete(self, model: type[Model], *where: Condition) -> int:
-        """Delete every document where the conditions hold. Each is atomic by itself; deleting again finishes the rest.
+        """Delete all documents that match, and return their number.
 
-        Returns:
-            How many were deleted.
+        Each document is deleted atomically. After a failure, repeat the call to delete the rest.
         """
 
     @abc.abstractmethod
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
-        """Count the documents where the conditions hold; costs what reading the index's range costs.
+        """Return the number of documents that match. The cost is that of reading the index range.
 
         Args:
-            model: The model to look among.
-            *where: Conditions, as of `find` in no order.
-            limit: Where to stop counting; at least 1. None: nowhere.
+            model: The model.
+            *where: Conditions, as in `find` without a sort.
+            limit: Stop counting at this number, at least 1. None: count all.
         """
 
     @abc.abstractmethod
     async def resolved_stamp(self) -> Timestamp:
-        """Return a stamp up to which nothing is under way: a write that is not visible to a read that begins after
-        this has returned, and is carried out all the same, will have a higher stamp.
+        """Return the low watermark of the stamps.
+
+        A write that becomes visible only to reads that begin after this call returns has a higher stamp.
         """
 
     @abc.abstractmethod
     def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
-        """Go through all documents of a model in the order of their ids, however many, holding few at a time.
+        """Iterate over all documents of a model in the order of their ids, with few in memory at a time.
 
-        Documents that are written meanwhile may or may not come; none that stays comes twice or is left out.
+        Concurrent writes may or may not be included. A document that exists throughout is returned exactly once.
         """
 
     @abc.abstractmethod
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
-        """Give every document, as of one moment where the store can do that, for as long as the context lasts.
+        """Return a context manager that provides all documents, from one point in time if the store supports that.
 
-        The embedded store keeps old pages for as long, so that its file may grow meanwhile. MongoDB needs a replica
-        set or a sharded cluster for it.
+        The embedded store keeps old pages while the context is open, so its file may grow. MongoDB supports
+        snapshots on replica sets and sharded clusters.
         """
 
     @abc.abstractmethod
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
-        """Write documents as they are, their stamps too; what is there already, just so, is left alone. For a copy:
-        faster than `insert`, and each document is atomic as there.
+        """Write documents of a copy exactly as they are, including their stamps, and return how many were written.
+
+        Documents that the store already has in the same form are skipped. This is faster than `insert`; each write
+        is atomic.
 
         Args:
-            model: Their model; they are not validated.
-            documents: BSON with an ObjectId in `_id` as the first key. One with the id of another replaces it.
-
-        Returns:
-            How many were written.
+            model: The model of the documents. They are not validated.
+            documents: BSON whose first key is `_id`, an ObjectId. A stored document with the same id is replaced.
 
         Raises:
-            DuplicateDocument: one clashes with another document; some of the others may have been written.
-            DocumentTooLarge: likewise, one is too large.
+            DuplicateDocument: A document violates a unique index. Some of the others may have been written.
+            DocumentTooLarge: A document is too large. As above.
         """
 
     @abc.abstractmethod
     async def clear(self) -> None:
-        """Delete every document of every model that the store was opened for."""
+        """Delete all documents of all models that the store was opened for."""
 
     @abc.abstractmethod
     async def set_state(self, state: State) -> None:
-        """Change what the store knows about itself, durably."""
+        """Replace the state of the store, durably."""

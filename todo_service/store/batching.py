@@ -1,8 +1,8 @@
-"""Calls that are made together: what is asked for at the same time goes to the store at once.
+"""Batching of concurrent calls to a store, like a DataLoader.
 
-A call costs a driver about as much for twenty documents as for one, most of it time of the interpreter. So what an
-event loop has to ask at once is asked together, and while enough calls are under way the next gather: the more there
-are, the less each costs. One that comes alone waits for nothing.
+A driver spends about as much time on a call for twenty documents as on a call for one. A `Batcher` therefore collects
+the requests that one pass of the event loop makes, and sends them in one call. While enough calls are in flight, new
+requests collect for the next call, so that batches grow with the load. A single request is not delayed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 MAX_BATCH_SIZE: Final = 100
-"""How much is asked for in one call."""
+"""The maximum number of requests in a call."""
 MAX_IN_FLIGHT: Final = 4
-"""How many calls there are at a time: with fewer a slow one holds up the rest, with more each carries less."""
-AskedT = TypeVar("AskedT")
+"""The maximum number of concurrent calls. With fewer, a slow call delays all others; with more, batches are smaller."""
+RequestT = TypeVar("RequestT")
 
 
 class Outcome(NamedTuple):
-    """What became of an operation: its result, or what it raised."""
+    """The result of a request, or the exception that it raised."""
 
     result: Any
     error: BaseException | None
 
     def resolve(self, future: asyncio.Future[Any]) -> None:
-        """Give it to whoever waits, unless they do not any more."""
+        """Set the outcome on a future, unless the future is already done or cancelled."""
         if future.done():
             return
         if self.error is None:
@@ -36,47 +36,47 @@ class Outcome(NamedTuple):
             future.set_exception(self.error)
 
 
-class Batcher(Generic[AskedT]):
-    """Carries out what is asked for on one event loop, several at a time.
+class Batcher(Generic[RequestT]):
+    """Batches the requests of one event loop.
 
     Args:
-        carry_out: Executes a batch of up to `MAX_BATCH_SIZE` and returns the outcome of each call, in order. An
-            exception is the outcome of all of them. Up to `MAX_IN_FLIGHT` batches are executed at a time.
+        execute: Executes a batch of up to `MAX_BATCH_SIZE` requests and returns the outcome of each, in order. If it
+            raises, the exception is the outcome of all of them. Up to `MAX_IN_FLIGHT` batches execute concurrently.
     """
 
-    def __init__(self, carry_out: Callable[[Sequence[AskedT]], Awaitable[Sequence[Outcome]]]) -> None:
-        self._carry_out = carry_out
-        self._waiting: deque[tuple[AskedT, asyncio.Future[Any]]] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+    def __init__(self, execute: Callable[[Sequence[RequestT]], Awaitable[Sequence[Outcome]]]) -> None:
+        self._execute = execute
+        self._waiting: deque[tuple[RequestT, asyncio.Future[Any]]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def submit(self, asked: AskedT) -> Any:
-        """Return the result. Whoever is cancelled before the call is made asks for nothing."""
+    async def submit(self, request: RequestT) -> Any:
+        """Submit a request and return its result. A request that is cancelled before its batch is sent is dropped."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((asked, future))
+        self._waiting.append((request, future))
         if len(self._waiting) == 1:
-            # comes after all that is ready to run now
+            # runs after all callbacks that are ready now
             loop.call_soon(self._send)
         return await future
 
     def _send(self) -> None:
-        while self._waiting and len(self._under_way) < MAX_IN_FLIGHT:
-            together = [self._waiting.popleft() for _ in range(min(MAX_BATCH_SIZE, len(self._waiting)))]
-            wanted = [(asked, future) for asked, future in together if not future.done()]
-            if wanted:
-                # what one of them knows of its request is not the others'
-                task = asyncio.create_task(self._call(wanted), context=contextvars.Context())
-                self._under_way.add(task)
-                task.add_done_callback(self._ended)
+        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT:
+            popped = [self._waiting.popleft() for _ in range(min(MAX_BATCH_SIZE, len(self._waiting)))]
+            batch = [(request, future) for request, future in popped if not future.done()]
+            if batch:
+                # an empty context: the batch must not inherit the context variables of one of its requests
+                task = asyncio.create_task(self._run(batch), context=contextvars.Context())
+                self._in_flight.add(task)
+                task.add_done_callback(self._finish)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
         self._send()
 
-    async def _call(self, together: list[tuple[AskedT, asyncio.Future[Any]]]) -> None:
+    async def _run(self, batch: list[tuple[RequestT, asyncio.Future[Any]]]) -> None:
         try:
-            outcomes = await self._carry_out([asked for asked, _ in together])
-        except Exception as error:  # whatever it is, it belongs to those who asked
-            outcomes = [Outcome(None, error)] * len(together)
-        for (_, future), outcome in zip(together, outcomes, strict=True):
+            outcomes = await self._execute([request for request, _ in batch])
+        except Exception as error:  # any exception is raised to the callers
+            outcomes = [Outcome(None, error)] * len(batch)
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
             outcome.resolve(future)

@@ -1,6 +1,6 @@
-"""What a store accepts of a document, the same for both stores: its size, and what its indexes hold of it.
+"""The limits on documents: their size, and the size of their indexed values.
 
-What one store holds the other can hold too, so that a copy never fails for a document's size.
+Both stores have the same limits, so a copy from one to the other never fails because of a document's size.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import DocumentTooLarge, UnsupportedExpression
-from todo_service.store.query.planner import declared_indexes
+from todo_service.store.errors import DocumentTooLarge, UnsupportedExpression
+from todo_service.store.query.planner import list_indexes
 
 KEY_BYTES: Final = 510
-"""The longest key of an index: one byte less than LMDB allows, so that a bound that is cut to fit equals no key."""
+"""The longest index key: one byte less than LMDB allows, so that a bound truncated to fit never equals a key."""
 SMALL_CHANGES_BYTES: Final = 2**14
-"""Changes of this size or less are written without measuring the document: MongoDB would have to build it twice."""
+"""Changes up to this size are written without measuring the document, which would cost MongoDB a second copy of it."""
 _ID_BYTES: Final = 13
 _OTHER_BYTES: Final = 27
-"""The room in an index for a value that the model does not declare as text: more than a number, an id or a time takes,
-since a copy may bring another."""
+"""The space in an index key for a value that the model does not declare as text. It is more than a number, an id or a
+time takes, because a copy may load a short text instead."""
 _FRAME_BYTES: Final = 3
-"""The tag and the terminator of a text in an index."""
+"""The tag and the terminator of a text in an index key."""
 _TEXT: Final = (str, bytes)
 _FIXED_SIZE: Final = (int, bool, float, NoneType, datetime, ObjectId, Timestamp)
 
 
 def check_size(model: type[Model], raw: bytes) -> bytes:
-    """Return a document that is to be inserted, or that changed much.
+    """Check the size of a document to insert, or to update with large changes, and return the document.
 
     Raises:
-        DocumentTooLarge: it is longer than `DOCUMENT_BYTES`.
+        DocumentTooLarge: It exceeds `DOCUMENT_BYTES`.
     """
     return _check_bytes(model, raw, DOCUMENT_BYTES)
 
 
 def check_loaded(model: type[Model], raw: bytes) -> bytes:
-    """Return a document that is to be loaded. Small changes may have taken it beyond `DOCUMENT_BYTES`.
+    """Check the size of a document to load, and return it. Small changes may have grown it past `DOCUMENT_BYTES`.
 
     Raises:
-        DocumentTooLarge: it is longer than `LOADED_DOCUMENT_BYTES`.
+        DocumentTooLarge: It exceeds `LOADED_DOCUMENT_BYTES`.
     """
     return _check_bytes(model, raw, LOADED_DOCUMENT_BYTES)
 
@@ -57,17 +57,17 @@ def _check_bytes(model: type[Model], raw: bytes, limit: int) -> bytes:
 
 
 def check_indexed(model: type[Model], document: Mapping[str, Any], *, validated: bool = True) -> None:
-    """Check that the model's indexes have room for values.
+    """Check that values fit into the indexes of a model.
 
     Args:
         model: The model.
-        document: Values by key, such as a document or what changes in one; keys may be missing.
-        validated: Whether the model has validated the values, so that only fields declared as text can hold one.
+        document: Values by key: a document, or the changes to one. Keys may be missing.
+        validated: Whether the model has validated the values, so that only fields declared as text can contain text.
 
     Raises:
-        UnsupportedExpression: a text is too long, or a list has too many elements.
+        UnsupportedExpression: A text is too long, or a list has too many elements.
     """
-    for key, limit in (declared_text_limits if validated else text_limits)(model).items():
+    for key, limit in (compute_declared_text_limits if validated else compute_text_limits)(model).items():
         value = document.get(key)
         if type(value) in _FIXED_SIZE:
             continue
@@ -85,20 +85,20 @@ def check_indexed(model: type[Model], document: Mapping[str, Any], *, validated:
 
 
 @cache
-def declared_text_limits(model: type[Model]) -> Mapping[str, int]:
-    """Return the limits of `text_limits` for the keys that the model declares as text."""
-    return {key: limit for key, limit in text_limits(model).items() if _may_hold_text(model, key)}
+def compute_declared_text_limits(model: type[Model]) -> Mapping[str, int]:
+    """Return the limits of `compute_text_limits` for the keys that the model declares as text or bytes."""
+    return {key: limit for key, limit in compute_text_limits(model).items() if _may_hold_text(model, key)}
 
 
 @cache
-def text_limits(model: type[Model]) -> Mapping[str, int]:
-    """Return how many bytes of text each indexed key may hold.
+def compute_text_limits(model: type[Model]) -> Mapping[str, int]:
+    """Return the maximum number of bytes of text for each indexed key.
 
-    The keys of an index that may hold text share equally what the id and the others leave of `KEY_BYTES`.
+    The keys of an index that may contain text share `KEY_BYTES` equally, less the space for the id and other keys.
     """
-    texts = {key: _may_hold_text(model, key) for index in declared_indexes(model) for key in index.keys}
+    texts = {key: _may_hold_text(model, key) for index in list_indexes(model) for key in index.keys}
     limits: dict[str, int] = {}
-    for index in declared_indexes(model):
+    for index in list_indexes(model):
         sharing = sum(texts[key] for key in index.keys)
         others = len(set(index.keys) - {"_id"}) - sharing
         share = (KEY_BYTES - _ID_BYTES - others * _OTHER_BYTES) // max(1, sharing) - _FRAME_BYTES
@@ -109,10 +109,10 @@ def text_limits(model: type[Model]) -> Mapping[str, int]:
 
 
 def _are_short(values: Sequence[Any], limit: int) -> bool:
-    """Return True if no text among the values can be longer than the limit, in bytes, in any encoding."""
+    """Return whether all values are certainly within a limit in bytes. A character has at most 4 bytes in UTF-8."""
     try:
         return max(map(len, values), default=0) * 4 <= limit
-    except TypeError:  # one of them is no text
+    except TypeError:  # a value has no length
         return False
 
 
@@ -123,7 +123,7 @@ def _is_longer(value: str | bytes, limit: int) -> bool:
 
 
 def _may_hold_text(model: type[Model], key: str) -> bool:
-    """Tell whether a field may hold a text or bytes, itself or in a list."""
+    """Return whether a field, or an element of its list, may be text or bytes."""
     field = next(name for name, field in model.__odm_fields__.items() if field.key_name == key)
     return not all(isinstance(kind, type) and issubclass(kind, _FIXED_SIZE) for kind in _leaves(model, field))
 

@@ -1,4 +1,4 @@
-"""Documents between BSON, ODMantic models and msgspec Structs, the same for both stores."""
+"""Conversion of documents between BSON, ODMantic models and msgspec Structs, the same for both stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from bson.raw_bson import RawBSONDocument
 from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import AsStored, ModelT, Stamp, StoreError, UnsupportedExpression
+from todo_service.store.base import ModelT, Stamp
+from todo_service.store.errors import StoreError, UnsupportedExpression
+from todo_service.store.structs import StoredStruct
 
 
 class _ObjectIdText(TypeDecoder):
@@ -40,117 +42,115 @@ class _TimeText(TypeDecoder):
         return value.isoformat(timespec="milliseconds") + "Z"
 
 
-# MongoDB cuts long texts in its error messages, in the middle of a character; documents are always whole
+# the error handler is for MongoDB's error messages, which it may truncate within a character; documents are valid UTF-8
 PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP, unicode_decode_error_handler="replace"
 )
-"""BSON as Python values: what models are built from and conditions are applied to."""
+"""BSON as Python values, for building models and evaluating conditions."""
 TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     type_registry=TypeRegistry([_ObjectIdText(), _TimeText(), _StampText()]),
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
-"""BSON with ids and times as text: what Structs are converted from."""
-
-
+"""BSON with ids and times as text, for conversion into Structs."""
 EXACT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
-"""BSON as values that encode to the same BSON again: times beyond Python's stay what they are."""
+"""BSON as values that encode to the same BSON again, even times outside the range of `datetime`."""
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
     document_class=RawBSONDocument, unicode_decode_error_handler="replace"
 )
-"""BSON as it is; the error handler, as for `PLAIN`, is for what MongoDB says."""
-_IDENTITY_ELEMENT: Final = b"\x07_id\x00"
-_IDENTITY: Final = slice(9, 21)
+"""BSON as raw documents."""
+_ID_ELEMENT: Final = b"\x07_id\x00"
+_ID_SLICE: Final = slice(9, 21)
 _ENCODED: Final = (datetime, ObjectId, Timestamp)
-"""What is encoded alike whatever class of it a value has."""
+"""Types whose subclasses have the same encoding."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})
-_REMEMBERED: Final = 2048
-_REMEMBERED_BYTES: Final = 2048
-"""How many documents are remembered decoded, and how long each may be: about 25 MB at most."""
+_CACHED_DOCUMENTS: Final = 2048
+_CACHED_DOCUMENT_BYTES: Final = 2048
+"""The size of the caches of decoded documents, and the longest document in them: about 25 MB at most."""
 
 
-class _StoredOtherwiseError(Exception):
-    """Only ODMantic knows how a value is stored."""
+class _NeedsODManticError(Exception):
+    """A value needs ODMantic's own, slower conversion."""
 
 
 def dump(document: Model) -> dict[str, Any]:
-    """Return a model as ODMantic stores it, mostly in a fraction of its time.
+    """Return a model as the document that ODMantic would store, usually in a fraction of the time.
 
     Raises:
-        UnsupportedExpression: its values are nested too deeply.
+        UnsupportedExpression: The values are nested too deeply.
     """
     try:
-        return _fields(document)
-    except _StoredOtherwiseError:
+        return _dump_fields(document)
+    except _NeedsODManticError:
         return document.model_dump_doc()
     except RecursionError:
         raise UnsupportedExpression("the values of a document are nested too deeply") from None
 
 
-def _fields(document: Model | EmbeddedModel) -> dict[str, Any]:
-    return {key: _stored(getattr(document, name)) for name, key in _keys(type(document))}
+def _dump_fields(document: Model | EmbeddedModel) -> dict[str, Any]:
+    return {key: _dump_value(getattr(document, name)) for name, key in _list_model_keys(type(document))}
 
 
-def _stored(value: Any) -> Any:
-    """Return a value as ODMantic stores it.
+def _dump_value(value: Any) -> Any:
+    """Return a value as ODMantic would store it.
 
     Raises:
-        _StoredOtherwiseError: it is of a sort that is not stored as it is, nor part by part.
+        _NeedsODManticError: The value, or a part of it, is of a type that is not stored as it is.
     """
     if _is_plain(value):
         return value
     if type(value) is list:
-        return [_stored(element) for element in value]
+        return [_dump_value(element) for element in value]
     if isinstance(value, EmbeddedModel):
-        return _fields(value)
-    raise _StoredOtherwiseError
+        return _dump_fields(value)
+    raise _NeedsODManticError
 
 
 @cache
-def _keys(model: type[Model | EmbeddedModel]) -> tuple[tuple[str, str], ...]:
+def _list_model_keys(model: type[Model | EmbeddedModel]) -> tuple[tuple[str, str], ...]:
     return tuple((name, field.key_name) for name, field in model.__odm_fields__.items())
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Return a document as BSON, `_id` first, as MongoDB has it.
+    """Return a document as BSON with `_id` as its first key, as MongoDB stores it.
 
     Raises:
-        UnsupportedExpression: BSON cannot hold a value of it.
+        UnsupportedExpression: BSON cannot represent a value.
     """
     return encode_fields({"_id": document["_id"], **document})
 
 
 def encode_fields(fields: Mapping[str, Any]) -> bytes:
-    """Return some fields of a document as BSON. Raises as `encode` does."""
+    """Return a part of a document as BSON. Raises the errors of `encode`."""
     try:
         return bson.encode(fields)
-    except Exception as error:  # besides its own errors, `bson` lets those of numbers, texts and recursion through
+    except Exception as error:  # `bson` raises other errors than its own for numbers, texts and recursion
         raise UnsupportedExpression(f"a document cannot be stored: {type(error).__name__}") from error
 
 
-def identity_of(raw: bytes) -> bytes:
-    """Return the bytes of the ObjectId with which a document begins.
+def read_id(raw: bytes) -> bytes:
+    """Return the 12 bytes of the ObjectId in `_id`, which is the first key of a document.
 
     Raises:
-        UnsupportedExpression: it begins with something else.
+        UnsupportedExpression: The document begins with something else.
     """
-    if raw[4:9] != _IDENTITY_ELEMENT:
+    if raw[4:9] != _ID_ELEMENT:
         raise UnsupportedExpression("a document has no ObjectId as its id")
-    return raw[_IDENTITY]
+    return raw[_ID_SLICE]
 
 
-def identity_first(raw: bytes) -> bytes:
-    """Return a document with `_id` as its first key."""
-    return raw if raw[4:9] == _IDENTITY_ELEMENT else encode(decode(raw, EXACT))
+def move_id_first(raw: bytes) -> bytes:
+    """Return a document with `_id` moved to the front, if it is not there already."""
+    return raw if raw[4:9] == _ID_ELEMENT else encode(decode(raw, EXACT))
 
 
 def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[str, Any]:
-    """Return BSON as a document.
+    """Decode a document.
 
     Raises:
-        StoreError: it is damaged.
+        StoreError: The BSON is invalid.
     """
     try:
         return bson.decode(raw, options)
@@ -159,108 +159,108 @@ def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[st
 
 
 def decode_cached(raw: bytes) -> Mapping[str, Any]:
-    """Return BSON as a document to look at, which others may be looking at too."""
-    return _looked_at(raw) if len(raw) <= _REMEMBERED_BYTES else decode(raw)
+    """Decode a document, or return it from a cache. Callers share the result, which is read-only."""
+    return _decode_read_only(raw) if len(raw) <= _CACHED_DOCUMENT_BYTES else decode(raw)
 
 
 def to_result(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
-    """Return BSON as a Struct, or as its model.
+    """Convert a document into a Struct or into its model.
 
-    The same bytes are the same document: what was converted lately is not converted again.
+    Conversions into Structs are cached by the bytes of the document, so callers share them.
 
     Args:
         raw: The document.
         model: The model.
-        into: The Struct, which is not to be changed, for others may have it too; or None for the model.
+        into: The Struct, or None for the model.
     """
     if into is None:
         return model.model_validate_doc(decode(raw))
-    return _converted(raw, into) if len(raw) <= _REMEMBERED_BYTES else _convert(raw, into)  # type: ignore[arg-type]
+    return _convert_cached(raw, into) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, into)  # type: ignore[arg-type]  # a class is hashable
 
 
-def converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:
-    """Return a function that converts as `to_result` does, for many documents."""
+def make_converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:
+    """Return a function that converts documents as `to_result` does, faster for many documents."""
     if into is None:
         return lambda raw: to_result(raw, model, into)
     kind: Any = into
-    return lambda raw: _converted(raw, kind) if len(raw) <= _REMEMBERED_BYTES else _convert(raw, kind)
+    return lambda raw: _convert_cached(raw, kind) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, kind)
 
 
 def _convert(raw: bytes, into: type[Any]) -> Any:
-    stored = issubclass(into, AsStored)
+    stored = issubclass(into, StoredStruct)
     document = decode(raw, PLAIN if stored else TEXT)
     document["id"] = document.pop("_id", None)
-    return msgspec.convert(document, into, dec_hook=_embedded if stored else None)
+    return msgspec.convert(document, into, dec_hook=_build_embedded if stored else None)
 
 
-def _embedded(kind: type[EmbeddedModel], value: Any) -> EmbeddedModel:
+def _build_embedded(kind: type[EmbeddedModel], value: Any) -> EmbeddedModel:
     return kind.model_validate_doc(value)
 
 
-_converted = lru_cache(_REMEMBERED)(_convert)
+_convert_cached = lru_cache(_CACHED_DOCUMENTS)(_convert)
 
 
-@lru_cache(_REMEMBERED)
-def _looked_at(raw: bytes) -> Mapping[str, Any]:
+@lru_cache(_CACHED_DOCUMENTS)
+def _decode_read_only(raw: bytes) -> Mapping[str, Any]:
     return MappingProxyType(decode(raw))
 
 
 @cache
-def fields_of(into: type[msgspec.Struct]) -> tuple[str, ...]:
-    """Return the keys that a Struct takes from a document."""
+def list_keys(into: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the keys of a document that a Struct reads."""
     names = (field.encode_name for field in msgspec.structs.fields(into))
     return tuple("_id" if name == "id" else name for name in names)
 
 
-def stamp_of(text: str) -> Timestamp:
-    """Return the stamp that a Struct was given as text: 16 hex digits.
+def parse_stamp(text: str) -> Timestamp:
+    """Parse a stamp from the text that a Struct holds: 16 hex digits.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: The text is not a stamp.
     """
     if len(text) != 16:
-        raise ValueError("a stamp has 16 hex digits")
+        raise ValueError("a stamp must have 16 hex digits")
     return Timestamp(int(text[:8], 16), int(text[8:], 16))
 
 
 @cache
-def stamped_key(model: type[Model]) -> str | None:
-    """Return the key that the store itself writes at every write of a document, or None."""
+def find_stamp_key(model: type[Model]) -> str | None:
+    """Return the key of the field that the store stamps at every write, or None."""
     found = (name for name, field in model.model_fields.items() if field.annotation is Stamp)
     name = next(found, None)
     return None if name is None else model.__odm_fields__[name].key_name
 
 
-def changed_keys(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Validate new values as the model would, and return them by the document's keys, as they are stored.
+def validate_changes(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate new values as the model would, and return them as they are stored, by the document's keys.
 
     Args:
         model: The model.
-        changes: New values by the model's field names.
+        changes: New values by field name.
 
     Raises:
-        UnsupportedExpression: there is no such field, or it is the id.
-        pydantic.ValidationError: a value does not fit its field.
+        UnsupportedExpression: A field does not exist, or is the id.
+        pydantic.ValidationError: A value is invalid.
     """
     values = {}
     for name, value in changes.items():
         if name not in model.__odm_fields__ or name == model.__primary_field__:
-            raise UnsupportedExpression(f"{name} is no field of {model.__name__} that can change")
-        values[name] = _adapter(model, name).validate_python(value)
+            raise UnsupportedExpression(f"{name} is not a field of {model.__name__} that can be changed")
+        values[name] = _make_adapter(model, name).validate_python(value)
     try:
-        return {model.__odm_fields__[name].key_name: _stored(value) for name, value in values.items()}
-    except _StoredOtherwiseError:
+        return {model.__odm_fields__[name].key_name: _dump_value(value) for name, value in values.items()}
+    except _NeedsODManticError:
         return model.model_construct(**values).model_dump_doc(include=set(values))
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether ODMantic stores a value as it is."""
+    """Return whether ODMantic stores a value as it is."""
     if type(value) is list:
         return all(type(element) in _PLAIN for element in value)
     return type(value) in _PLAIN or isinstance(value, _ENCODED)
 
 
 @cache
-def _adapter(model: type[Model], name: str) -> TypeAdapter[Any]:
+def _make_adapter(model: type[Model], name: str) -> TypeAdapter[Any]:
     field = model.model_fields[name]
-    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # a type that is made at run time
+    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # a type built at run time

@@ -1,4 +1,4 @@
-"""How long a store takes: every call of a store is told to an observer, whichever store it is."""
+"""Instrumentation of document stores: an observer receives the duration and the outcome of every call."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-from todo_service.store.base import DocumentStore, StoreUnavailable
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreUnavailable
 
 CALLS: Final = ("ping", "insert", "get", "find", "update", "delete", "count", "resolved_stamp")
-"""The calls that are observed: those that ask the store once. `scan` is as long as there are documents."""
+"""The methods that are observed. `scan` is not: its duration depends on the number of documents."""
 
 
 class Observer(Protocol):
-    """Hears of each call when it has ended."""
+    """Observes the calls of a store."""
 
     def __call__(self, operation: str, seconds: float, available: bool) -> None:
-        """Take note.
+        """Record a call that has ended.
 
         Args:
             operation: One of `CALLS`.
-            seconds: How long it took.
-            available: False if it ended because the store did not answer.
+            seconds: The duration.
+            available: False if the call raised `StoreUnavailable`.
         """
 
 
 def observe(store: DocumentStore, observer: Observer) -> None:
-    """Tell every later call of this store to an observer. It must neither raise nor take its time."""
+    """Report all further calls of a store to an observer. The observer must be fast and must not raise."""
     for operation in CALLS:
-        setattr(store, operation, _observed(getattr(store, operation), operation, observer))
+        setattr(store, operation, _wrap(getattr(store, operation), operation, observer))
 
 
-def _observed(call: Callable[..., Awaitable[Any]], operation: str, observer: Observer) -> Callable[..., Awaitable[Any]]:
+def _wrap(call: Callable[..., Awaitable[Any]], operation: str, observer: Observer) -> Callable[..., Awaitable[Any]]:
     async def observed(*arguments: Any, **named: Any) -> Any:
         available = True
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Optimistic concurrency between processes: a writer that loses reads again.
+"""Optimistic locking across processes: a writer that loses a race reads the document again and retries.
 
-Writers of one document in one process take turns (`locks`). Writers in other processes are met by the condition of the
-write alone, so that a writer may lose a few times.
+Writers of a document within one process take turns (`locks`). Against writers in other processes only the condition of
+the write protects, so a writer may lose a few times.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
 class Attempts:
-    """The numbers of the attempts to write a document, with a random pause before each but the first two.
+    """Attempts to write a document: an asynchronous iterator over their numbers, from 0.
 
-    A class, for a generator that is left before its end has to be closed by a task of its own.
+    The iterator sleeps before each attempt but the first two, with exponential backoff and full jitter. It is a class
+    because leaving an asynchronous generator early costs a task that closes it.
 
     Args:
-        most: How many attempts.
+        limit: The maximum number of attempts.
 
     Raises:
-        Busy: every attempt has failed.
+        Busy: All attempts failed.
     """
 
-    def __init__(self, most: int = WRITE_ATTEMPTS) -> None:
-        self._most = most
-        self._made = 0
+    def __init__(self, limit: int = WRITE_ATTEMPTS) -> None:
+        self._limit = limit
+        self._number = 0
         self._pause = _FIRST_PAUSE_SECONDS
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> int:
-        number = self._made
-        if number >= self._most:
-            raise Busy("others change this document all the time")
+        number = self._number
+        if number >= self._limit:
+            raise Busy("other clients are changing this document continuously")
         if number > 1:
-            await asyncio.sleep(random.uniform(0, self._pause))  # noqa: S311  # no secret
+            await asyncio.sleep(random.uniform(0, self._pause))  # noqa: S311  # not a secret
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
-        self._made += 1
+        self._number += 1
         return number

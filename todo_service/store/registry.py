@@ -1,6 +1,6 @@
-"""The registry of stores: the only module that knows the URL schemes, and what the store behind each can do.
+"""The registry of stores: the only module that knows their URL schemes and capabilities.
 
-A store is imported when it is created, so that the command line starts without the drivers.
+A store is imported when it is created, so that the command line can start without loading the drivers.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from todo_service.store.addresses import address_path, address_scheme, path_address
-from todo_service.store.base import DocumentStore, StoreUnusable
+from todo_service.store.addresses import format_address, parse_path, parse_scheme
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreUnusable
 
 
 class StoreType(NamedTuple):
@@ -18,10 +19,10 @@ class StoreType(NamedTuple):
 
     Attributes:
         schemes: The URL schemes of its addresses, in lower case.
-        create: Creates the store at an address. The store is not open yet.
-        is_local: Whether an address is the path of a folder on this machine (`scheme:///path`).
-        is_shared: Whether replicas of the service on several machines can use one store.
-        example: An address, for messages.
+        create: Returns the store at an address, not yet open.
+        is_local: Whether the address is the path of a folder on this machine (`scheme:///path`).
+        is_shared: Whether replicas of the service on several machines can share the store.
+        example: An example of an address, for messages.
     """
 
     schemes: tuple[str, ...]
@@ -39,7 +40,7 @@ def register(store_type: StoreType) -> None:
     _types.update(dict.fromkeys(store_type.schemes, store_type))
 
 
-def schemes() -> list[str]:
+def list_schemes() -> list[str]:
     """Return the URL schemes of all registered stores."""
     return list(_types)
 
@@ -50,7 +51,7 @@ def find_store_type(url: str) -> StoreType:
     Raises:
         StoreUnusable: No store has this scheme.
     """
-    found = _types.get(address_scheme(url))
+    found = _types.get(parse_scheme(url))
     if found is None:
         known = [f"{scheme}://" for scheme in _types]
         raise StoreUnusable(f"the address of a store begins with {', '.join(known[:-1])} or {known[-1]}")
@@ -58,11 +59,11 @@ def find_store_type(url: str) -> StoreType:
 
 
 def create_store(url: str) -> DocumentStore:
-    """Create the store at an address. The store is not open yet.
+    """Return the store at an address, not yet open.
 
     Args:
-        url: `lmdb:///absolute/path`, `mongodb://host/database` or `mongodb+srv://host/database`. The name of the
-            database is `todo_service` if it is missing.
+        url: `lmdb:///absolute/path`, `mongodb://host/database` or `mongodb+srv://host/database`. The default name of
+            the database is `todo_service`.
 
     Raises:
         StoreUnusable: The address is invalid.
@@ -70,26 +71,26 @@ def create_store(url: str) -> DocumentStore:
     return find_store_type(url).create(url)
 
 
-def local_folder(url: str) -> Path | None:
+def find_local_folder(url: str) -> Path | None:
     """Return the folder of a store on this machine, or None for a store on a server.
 
     Raises:
         StoreUnusable: No store has this scheme.
         ValueError: The path is invalid; the message says why.
     """
-    return address_path(url) if find_store_type(url).is_local else None
+    return parse_path(url) if find_store_type(url).is_local else None
 
 
-def embedded_address(folder: Path) -> str:
+def format_embedded_address(folder: Path) -> str:
     """Return the address of the embedded store in a folder."""
-    return path_address("lmdb", folder)
+    return format_address("lmdb", folder)
 
 
 def _create_embedded(url: str) -> DocumentStore:
     from todo_service.store.embedded.store import EmbeddedStore  # see the module's docstring
 
     try:
-        return EmbeddedStore(address_path(url))
+        return EmbeddedStore(parse_path(url))
     except ValueError as error:
         raise StoreUnusable(f"the address of an embedded store cannot be used: {error}") from None
 

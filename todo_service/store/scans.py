@@ -1,9 +1,9 @@
-"""Reads that take longer than the event loop may be held up: they go on in threads, and end in time.
+"""Long reads: reads that would block the event loop for too long run in threads, with a time-out.
 
-A read begins on the event loop, where a look-up costs microseconds. What takes longer than `INLINE_SECONDS` is begun
-anew in a thread with a budget, which the thread polls at each document: it ends when its time is up, when its caller is
-cancelled, and when the store is closed. One account has one thread at a time, so that it cannot take them all. Reads on
-the event loop share that time too, so that many at once hold it up no longer than one.
+A read starts on the event loop, where a lookup takes microseconds. If it takes longer than `INLINE_SECONDS`, it starts
+over in a thread with a budget. The thread polls the budget at each document, so that it stops when its time is up, its
+caller is cancelled or the store is closed. An account has one thread at a time, so it cannot occupy all of them. All
+reads in one turn of the event loop share `INLINE_SECONDS`, so many reads block it no longer than one does.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from weakref import WeakValueDictionary
 
 from todo_service.bounds.store import INLINE_SECONDS, SCAN_QUEUE, SCAN_SECONDS, SCAN_THREADS, SCANS_PER_ACCOUNT
 from todo_service.executors import Budget, BudgetExceededError, Executor, Overloaded
-from todo_service.store.base import StoreUnavailable
+from todo_service.store.errors import StoreUnavailable
 
 ResultT = TypeVar("ResultT")
 
 _RUN_SECONDS: Final = 0.001
 _PAUSE_SECONDS: Final = 0.0001
 _PAUSE: Final = threading.Event()
-"""Never set. `time.sleep` fails where the clock is set meanwhile and a library stands between it and the system."""
-_FEW: Final = 128
-_FEW_BYTES: Final = 2**17
-"""What is converted without a look at the clock: it takes far less than `INLINE_SECONDS` of the processor."""
+"""Never set; waiting for it is a sleep. `time.sleep` may fail if the system clock changes under libfaketime."""
+_SMALL_DOCUMENTS: Final = 128
+_SMALL_BYTES: Final = 2**17
+"""The size of a result that is converted without polling the clock. It takes far less than `INLINE_SECONDS`."""
 
 
 class Scan:
-    """What a read in a thread polls.
+    """A long read in a thread, which polls `check`.
 
     Args:
-        budget: Its budget.
+        budget: The budget of the read.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -43,11 +43,12 @@ class Scan:
         self._pause_at = time.perf_counter() + _RUN_SECONDS
 
     def check(self) -> None:
-        """Return if the read may go on. Every millisecond it pauses, and lets the event loop have the interpreter:
-        else that would wait for up to five (`sys.getswitchinterval`) whenever it has let go of it.
+        """Check the budget, and sleep briefly every millisecond to release the interpreter to the event loop.
+
+        Otherwise the event loop would wait for up to 5 ms (`sys.getswitchinterval`) to get it back.
 
         Raises:
-            BudgetExceededError: it should end.
+            BudgetExceededError: The read must stop.
         """
         self._budget.check()
         if time.perf_counter() >= self._pause_at:
@@ -55,10 +56,10 @@ class Scan:
             self._pause_at = time.perf_counter() + _RUN_SECONDS
 
 
-class Scans:
-    """The long reads of a store: how much of them an event loop does in one turn, and the threads for the rest.
+class ScanExecutor:
+    """Runs the reads of a store: short ones on the event loop, within its share of a turn, and long ones in threads.
 
-    For one event loop.
+    An instance belongs to one event loop.
     """
 
     def __init__(self) -> None:
@@ -73,11 +74,12 @@ class Scans:
         """Run a read in a thread.
 
         Args:
-            work: The read; it polls `Scan.check` at each document.
-            key: On whose behalf, such as an account's id: of one key one read runs at a time. None is not counted.
+            work: The read. It polls `Scan.check` at each document.
+            key: The account, or whatever else the read is charged to. Reads with the same key run one at a time. None:
+                no limit.
 
         Raises:
-            StoreUnavailable: too many reads are waiting, or this one has used up its time.
+            StoreUnavailable: Too many reads are waiting, or this one timed out.
         """
         try:
             if key is None:
@@ -89,51 +91,52 @@ class Scans:
             raise StoreUnavailable(f"a read took longer than {SCAN_SECONDS} s") from None
 
     async def begin(self) -> float:
-        """Return the present moment (`time.perf_counter`) when a read may begin on the event loop.
+        """Wait until a read may start on the event loop, and return its start time (`time.perf_counter`).
 
-        Reads that began in the same turn of the loop share `INLINE_SECONDS`; later ones wait for the next turn.
+        Reads in the same turn of the loop share `INLINE_SECONDS`. Once the time is spent, further reads wait for the
+        next turn.
         """
-        while self._spent >= INLINE_SECONDS:  # noqa: ASYNC110  # what is waited for is a turn, not an event
+        while self._spent >= INLINE_SECONDS:  # noqa: ASYNC110  # this waits for a turn, not for an event
             await asyncio.sleep(0)
         return time.perf_counter()
 
-    def end(self, begun: float) -> None:
-        """Count what a read on the event loop took since it began."""
+    def end(self, started: float) -> None:
+        """Add the time since the start of a read to the time spent in this turn."""
         if not self._spent:
-            asyncio.get_running_loop().call_soon(self._forget)
-        self._spent += time.perf_counter() - begun
+            asyncio.get_running_loop().call_soon(self._reset_spent)
+        self._spent += time.perf_counter() - started
 
-    def _forget(self) -> None:
+    def _reset_spent(self) -> None:
         self._spent = 0.0
 
     async def convert(
         self, raws: Sequence[bytes], convert: Callable[[bytes], ResultT], key: Hashable = None
     ) -> list[ResultT]:
-        """Convert documents that were read: the first of them at once, and what takes longer in a thread.
+        """Convert documents: on the event loop up to `INLINE_SECONDS`, and the rest in a thread.
 
         Args:
             raws: The documents.
-            convert: Converts one.
+            convert: Converts one document.
             key: As in `run`.
         """
-        begun = await self.begin()
-        if len(raws) <= _FEW and sum(map(len, raws)) <= _FEW_BYTES:
+        started = await self.begin()
+        if len(raws) <= _SMALL_DOCUMENTS and sum(map(len, raws)) <= _SMALL_BYTES:
             found = list(map(convert, raws))
-            self.end(begun)
+            self.end(started)
             return found
         found = []
         for raw in raws:
             found.append(convert(raw))
-            if time.perf_counter() - begun >= INLINE_SECONDS:
+            if time.perf_counter() - started >= INLINE_SECONDS:
                 break
-        self.end(begun)
+        self.end(started)
         if len(found) < len(raws):
             rest = raws[len(found) :]
             found += await self.run(lambda scan: _convert_all(rest, convert, scan), key)
         return found
 
     def close(self) -> None:
-        """End the reads. Blocks until their threads have ended."""
+        """Stop all reads. Blocks until their threads have ended."""
         self._executor.close()
 
     async def _run_in_turn(self, work: Callable[[Scan], ResultT], key: Hashable) -> ResultT:

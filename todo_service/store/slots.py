@@ -1,7 +1,7 @@
-"""Limits on how many documents an account has, exact under any concurrency and without a transaction.
+"""Exact limits on the number of documents of an account, without transactions.
 
-Counting and then inserting lets every writer in that counts before another's insert. Here each document takes a
-numbered slot instead: the model has a unique index on its owner and its slot, so that the store decides.
+Counting before an insert is a race: several writers may count before any of them inserts. Instead, each document takes
+a numbered slot, and a unique index on the owner and the slot lets only one writer have it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Final, TypeVar
 
 from odmantic import Model
 
-from todo_service.store.base import DocumentStore, DuplicateDocument
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
 
 SLOT: Final = "slot"
-"""The name of the model's field, the last one of its unique index."""
+"""The name of the model's slot field, the last field of the unique index."""
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -26,22 +27,23 @@ async def insert_into_slot(
     taken_slots: Callable[[], Awaitable[Collection[int]]],
     slots: int,
 ) -> ModelT | None:
-    """Insert a document into a free slot, and return it; None if all slots are taken.
+    """Insert a document into a free slot and return it, or return None if all slots are taken.
 
-    A lost race for a slot is repeated in another one. Each lost race is another's insert, so that this ends.
+    After losing a race for a slot, the function tries another one. It terminates because each lost race means that
+    another writer took a slot.
 
     Args:
         store: The store.
         build: Returns the document for a slot.
         taken_slots: Reads the slots that are taken at present.
-        slots: How many there are; they are numbered from 0.
+        slots: The number of slots. They are numbered from 0.
 
     Raises:
-        DuplicateDocument: the document clashes in another field than its slot.
+        DuplicateDocument: The document violates a unique index in another field than the slot.
     """
     while free := sorted(set(range(slots)).difference(await taken_slots())):
-        # at random, so that concurrent writers seldom want the same one
-        document = build(random.choice(free))  # noqa: S311  # no secret
+        # a random slot, so that concurrent writers rarely collide
+        document = build(random.choice(free))  # noqa: S311  # not a secret
         try:
             await store.insert(document)
         except DuplicateDocument as error:

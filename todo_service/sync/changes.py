@@ -29,7 +29,7 @@ from odmantic.query import asc
 
 from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone
-from todo_service.store.base import Condition, DocumentStore, Found
+from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 
@@ -165,7 +165,7 @@ class ChangeFeed:
         here = (since or SyncToken.beginning(generation)).round(
             ChangePosition.of(await self._store.resolved_stamp()), moment
         )
-        found: Found[Change] = Found()
+        found: FindResult[Change] = FindResult()
         where = [Todo.account == self._owner]
         for part in here.key_ranges():
             changes = await self._store.find(

@@ -12,7 +12,8 @@ import msgspec
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.sync.changes import BY_CHANGE, ChangePosition
 from todo_service.sync.counts import (
     AGING,

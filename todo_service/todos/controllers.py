@@ -19,7 +19,7 @@ from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document, require_documents
-from todo_service.store.base import StoreUnavailable
+from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo

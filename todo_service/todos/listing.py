@@ -11,7 +11,7 @@ from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TAGS
 from todo_service.errors import InvalidParameter
-from todo_service.store.base import Condition, DocumentStore, Found
+from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
@@ -80,7 +80,7 @@ class Listing:
 
     async def _read_ranges(
         self, parts: list[KeyRange], every: list[Condition], wanted: int, together: int
-    ) -> Found[dto.Todo]:
+    ) -> FindResult[dto.Todo]:
         """Read key ranges until there are as many todos as are wanted, or as many bytes as a page may have.
 
         Args:
@@ -90,12 +90,12 @@ class Listing:
             together: How many of the first ranges are asked for at once, since one alone is likely to be too little.
         """
 
-        def reading(part: KeyRange, limit: int) -> Awaitable[Found[dto.Todo]]:
+        def reading(part: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
             # the store reads the index that holds the first conditions
             where = (Todo.owner == self._owner, *part.where, *every)
             return self._store.find(Todo, *where, sort=part.sort, limit=limit, max_bytes=PAGE_BYTES, into=dto.Todo)
 
-        found: Found[dto.Todo] = Found()
+        found: FindResult[dto.Todo] = FindResult()
         first, rest = parts[:together], parts[together:]
         for todos in await asyncio.gather(*(reading(part, wanted) for part in first)):
             if not found.truncated:
@@ -111,7 +111,7 @@ class Listing:
 
     async def _sort_in_memory(
         self, query: dto.TodoQuery, filters: list[list[Condition]], late: list[Condition], after: Position | None
-    ) -> Found[dto.Todo] | None:
+    ) -> FindResult[dto.Todo] | None:
         """Return what the rarest of the filters leaves, in order, or None where that is too much."""
         most = self._in_memory_limit
         *rare, _ = filters
@@ -141,14 +141,14 @@ class Listing:
         return _page_of(sort_in_memory(few, query.sort, after), query.limit + 1)
 
 
-def _page_of(todos: list[dto.Todo], wanted: int) -> Found[dto.Todo]:
+def _page_of(todos: list[dto.Todo], wanted: int) -> FindResult[dto.Todo]:
     """Return the first todos, as many as are wanted or as a page may have bytes."""
     size = 0
     for number, todo in enumerate(todos[:wanted], 1):
         size += text_bytes(todo)
         if size >= PAGE_BYTES:
-            return Found(todos[:number], truncated=number < len(todos))
-    return Found(todos[:wanted])
+            return FindResult(todos[:number], truncated=number < len(todos))
+    return FindResult(todos[:wanted])
 
 
 def text_bytes(todo: dto.Todo) -> int:

@@ -27,7 +27,7 @@ from odmantic.query import SortExpression, asc, desc
 
 from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.errors import InvalidParameter
-from todo_service.store.base import Condition, beginning
+from todo_service.store.base import Condition, starts_with
 from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo
 from todo_service.todos.dto import Todo as TodoView
@@ -171,7 +171,7 @@ def filters_of(query: TodoQuery, now: datetime) -> list[list[Condition]]:
         allowed = [completed for completed in allowed if not completed]
     either: Condition = Todo.completed.in_(allowed)  # type: ignore[attr-defined]  # ODMantic's field proxy has it
     words = query_words(query.q) if query.q is not UNSET else []
-    found: list[list[Condition]] = [[beginning(Todo.words, word)] for word in words]
+    found: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
     found += [[Todo.tags == tag, either] for tag in dict.fromkeys(map(str.strip, query.tag))]  # type: ignore[comparison-overlap]  # of one element
     if query.list_id is not UNSET:
         found.append([Todo.list_id == (None if query.list_id == "inbox" else ObjectId(query.list_id)), either])

@@ -16,8 +16,10 @@ from todo_service.bounds.todos import APPLIED_CHANGES, PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
 from todo_service.executors import Budget, Executor
 from todo_service.lists.documents import TodoList
-from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
+from todo_service.store.structs import derive_struct
 from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, REMEMBERED, ChangeFeed, ChangePosition, SyncToken
 from todo_service.sync.counts import count_history
@@ -386,7 +388,7 @@ class Todos:
         emptied = {"title": "", "title_key": "", "priority_rank": 0, "words": [], "completed_at": None}
         async with self.shared.locks.hold(todo_id):
             async for _ in Attempts():
-                todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
+                todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     if await self._was_deleted_by(todo_id, change_id):
                         return
@@ -450,7 +452,7 @@ class Todos:
         """Change a todo as a rule decides from what it is; a rule that changes nothing leaves its version as it is."""
         async with self.shared.locks.hold(todo_id):
             async for _ in Attempts():
-                todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=struct_of(Todo))
+                todo: Todo | None = await self._store.get(Todo, *self._this(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     raise NotFound("there is no such todo")
                 applied = change_id is not None and change_id in todo.applied_change_ids

@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from todo_service import __version__
 from todo_service.bounds.requests import READINESS_SECONDS
-from todo_service.store.base import DocumentStore, StoreError
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreError
 from todo_service.web.boundary import Boundary
 from todo_service.web.openapi.config import problems
 from todo_service.web.problems import ProblemError

@@ -19,7 +19,7 @@ from msgspec import Meta
 from todo_service import errors
 from todo_service.bounds.requests import ERROR_LENGTH, LISTED_ERRORS, REPEATED_NAME_LENGTH
 from todo_service.executors import BudgetExceededError, Overloaded
-from todo_service.store.base import StoreUnavailable
+from todo_service.store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from litestar.types import ExceptionHandlersMap

@@ -12,11 +12,12 @@ import lmdb
 from bson import Timestamp
 from odmantic import Model
 
-from todo_service.store.base import Access, State, StoreUnusable
+from todo_service.store.base import Access, State
 from todo_service.store.capacity import check_indexed
 from todo_service.store.codec import decode
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.indexes import Entries, violates_unique
+from todo_service.store.errors import StoreUnusable
 from todo_service.store.query.planner import DeclaredIndex
 
 FORMAT: Final = 2

@@ -9,11 +9,11 @@ import lmdb
 from bson import Timestamp
 from odmantic import Model
 
-from todo_service.store.base import DuplicateDocument
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_size
-from todo_service.store.codec import decode, decode_cached, encode, identity_of, stamped_key
+from todo_service.store.codec import decode, decode_cached, encode, find_stamp_key, read_id
 from todo_service.store.embedded.catalog import Collection, next_stamp, read_clock, set_clock
 from todo_service.store.embedded.indexes import Entries, same, violates_unique
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.query.expressions import Predicate
 
 
@@ -34,7 +34,7 @@ def insert_document(
     stamp = _stamp(transaction, meta, model, document)
     raw = check_size(model, encode(document))
     check_indexed(model, document)
-    if transaction.get(identity_of(raw), db=collection.documents) is not None:
+    if transaction.get(read_id(raw), db=collection.documents) is not None:
         raise DuplicateDocument(model.__name__, "id")
     # through BSON, so that what is indexed is what is stored
     write_document(transaction, model, collection, None, decode_cached(raw), raw)
@@ -81,7 +81,7 @@ def write_document(
         DuplicateDocument: it clashes with a stored one; nothing was written.
         UnsupportedExpression: a value can stand in no index; nothing was written.
     """
-    identity = identity_of(raw)
+    identity = read_id(raw)
     entries, former = Entries(new), None if old is None else Entries(old)
     changed = {key for key in {**(old or {}), **new} if old is None or not same(old.get(key), new.get(key))}
     alterations = []
@@ -123,7 +123,7 @@ def _stamp(
     transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Model], document: dict[str, Any]
 ) -> Timestamp | None:
     """Give a document the next stamp, if its model has one."""
-    if not (stamped := stamped_key(model)):
+    if not (stamped := find_stamp_key(model)):
         return None
     stamp = document[stamped] = next_stamp(read_clock(transaction, meta))
     return stamp

@@ -18,7 +18,8 @@ from typing import Final, TypeVar
 
 import lmdb
 
-from todo_service.store.base import Access, StoreUnavailable, StoreUnusable
+from todo_service.store.base import Access
+from todo_service.store.errors import StoreUnavailable, StoreUnusable
 
 INITIAL_MAP_BYTES: Final = 2**28
 _MAXIMUM_DATABASES: Final = 128

@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 import lmdb
 
 from todo_service.bounds.store import WRITE_SECONDS
-from todo_service.store.base import StoreError, StoreUnavailable
 from todo_service.store.batching import Outcome
 from todo_service.store.embedded.environment import Environment
+from todo_service.store.errors import StoreError, StoreUnavailable
 
 _AT_ONCE: Final = 1000
 

@@ -19,8 +19,8 @@ import lmdb
 from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.codec import decode_cached
 from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode, encode_beginning, end_of_type, type_tag
-from todo_service.store.query.expressions import BEGINS, Kind, kind_of, predicate
-from todo_service.store.query.planner import DeclaredIndex, Plan, leading_value
+from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predicate, get_kind
+from todo_service.store.query.planner import DeclaredIndex, Plan
 
 _AFTER_EVERY_ID: Final = AFTER * 13
 _SEEK_BYTES: Final = KEY_BYTES + 1
@@ -93,7 +93,7 @@ def ranges_of(plan: Plan) -> list[Range]:
 def _range_of(plan: Plan, prefix: bytes) -> Range:
     start, end = prefix, prefix + AFTER
     if plan.bounds:
-        kind = kind_of(plan.bounds[0].value)
+        kind = get_kind(plan.bounds[0].value)
         assert kind is not None  # normalised values have one
         start, end = prefix + type_tag(kind), prefix + end_of_type(kind)
     for bound in plan.bounds:
@@ -107,7 +107,7 @@ def _range_of(plan: Plan, prefix: bytes) -> Range:
                 end = limit
             case "$lte":
                 end = limit + AFTER
-            case operator if operator == BEGINS:
+            case operator if operator == STARTS_WITH:
                 start = prefix + encode_beginning(bound.value)
                 end = start + AFTER
     return Range(prefix, start, end)
@@ -127,14 +127,14 @@ class IndexScan:
         self._ranges = ranges_of(plan)
         self._documents = documents
         self._index = index
-        self._residual = predicate(plan.residual)
+        self._residual = build_predicate(plan.residual)
         # a list whose elements are walked may hold a document more than once
         self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
 
     @property
     def leading(self) -> Hashable:
-        """See `leading_value`."""
-        found: Hashable = leading_value(self._plan)
+        """See `Plan.leading_value`."""
+        found: Hashable = self._plan.leading_value
         return found
 
     def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from todo_service.store.base import UnsupportedExpression
-from todo_service.store.query.expressions import INT64_LEAST, INT64_MOST, Kind, kind_of
+from todo_service.store.errors import UnsupportedExpression
+from todo_service.store.query.expressions import INT64_MAX, INT64_MIN, Kind, get_kind
 
 EMPTY_LIST: Final = b"\x08"
 """What stands in an index for a list without elements: before null, as MongoDB has it."""
@@ -49,7 +49,7 @@ def encode(value: Any) -> bytes:
     Raises:
         UnsupportedExpression: it is none of these.
     """
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind is None:
         raise UnsupportedExpression(f"a {type(value).__name__} cannot be indexed")
     tag, payload = _FORMS[kind]
@@ -75,7 +75,7 @@ def _terminated(payload: bytes) -> bytes:
 
 def _number(value: float) -> bytes:
     if isinstance(value, int):
-        if not INT64_LEAST <= value <= INT64_MOST:
+        if not INT64_MIN <= value <= INT64_MAX:
             raise UnsupportedExpression("an integer must be of 64 bits")
         nearest = float(value)
         offset = value - int(nearest)

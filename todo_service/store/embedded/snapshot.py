@@ -12,7 +12,7 @@ from bson import ObjectId
 from odmantic import Model
 
 from todo_service.store.base import Snapshot
-from todo_service.store.codec import identity_first
+from todo_service.store.codec import move_id_first
 from todo_service.store.embedded.catalog import Collection
 
 _SLICE_DOCUMENTS: Final = 1000
@@ -30,7 +30,7 @@ class EmbeddedSnapshot(Snapshot):
     point_in_time = True
 
     def __init__(self, transaction: lmdb.Transaction, collections: Mapping[type[Model], Collection]) -> None:
-        self.moment = datetime.now(UTC)
+        self.taken_at = datetime.now(UTC)
         self._transaction = transaction
         self._collections = collections
 
@@ -56,7 +56,7 @@ def _take_slice(entries: Iterator[bytes]) -> list[bytes]:
     batch: list[bytes] = []
     size = 0
     for raw in entries:
-        batch.append(identity_first(raw))
+        batch.append(move_id_first(raw))
         size += len(raw)
         if len(batch) == _SLICE_DOCUMENTS or size >= _SLICE_BYTES:
             break

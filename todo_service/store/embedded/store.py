@@ -24,31 +24,18 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.bounds.store import INLINE_SECONDS, WRITE_SECONDS
-from todo_service.store.base import (
-    Access,
-    Condition,
-    DocumentStore,
-    Found,
-    ModelT,
-    Snapshot,
-    Sort,
-    State,
-    StoreError,
-    StoreUnavailable,
-    StoreUnusable,
-    UnsupportedExpression,
-)
+from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
 from todo_service.store.capacity import check_indexed, check_loaded
 from todo_service.store.codec import (
-    changed_keys,
-    converter,
     decode,
     decode_cached,
     dump,
-    identity_first,
-    identity_of,
-    stamped_key,
+    find_stamp_key,
+    make_converter,
+    move_id_first,
+    read_id,
     to_result,
+    validate_changes,
 )
 from todo_service.store.embedded.catalog import (
     Collection,
@@ -70,9 +57,10 @@ from todo_service.store.embedded.group_commit import GroupCommitWriter
 from todo_service.store.embedded.indexes import IndexScan, PrimaryKeyScan
 from todo_service.store.embedded.integrity import is_damaged
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
-from todo_service.store.query.expressions import Node, Predicate, is_identity, normalise, predicate
-from todo_service.store.query.planner import PRIMARY, declared_indexes, plan
-from todo_service.store.scans import Scan, Scans
+from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
+from todo_service.store.query.expressions import Node, Predicate, build_predicate, is_id_equality, normalise
+from todo_service.store.query.planner import PRIMARY, list_indexes, plan_query
+from todo_service.store.scans import Scan, ScanExecutor
 
 _COUNTED_INLINE: Final = 2000
 _SLICE_DOCUMENTS: Final = 500
@@ -100,7 +88,7 @@ class EmbeddedStore(DocumentStore):
         self._meta: lmdb._Database
         self._environment: Environment | None = None
         self._writer: GroupCommitWriter | None = None
-        self._scans: Scans
+        self._scans: ScanExecutor
         self._grower: ThreadPoolExecutor
         self._growing: asyncio.Future[None] | None = None
         self._expiry: asyncio.Task[None] | None = None
@@ -111,7 +99,7 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.open`. The folder is made readable by its owner alone."""
         self._access = access
         await self._open(models)
-        self._scans = Scans()
+        self._scans = ScanExecutor()
         self._grower = ThreadPoolExecutor(1, "store-map")
         if access is Access.SERVE:
             self._expiry = asyncio.create_task(self._expire_forever())
@@ -203,13 +191,13 @@ class EmbeddedStore(DocumentStore):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
-    ) -> Found[Any]:
+    ) -> FindResult[Any]:
         """See `DocumentStore.find`."""
         walk = self._walk(model, normalise(where), sort)
         raws = await self._take(walk.documents, limit, walk.leading, max_bytes)
-        found = await self._scans.convert(raws, converter(model, into), walk.leading)
+        found = await self._scans.convert(raws, make_converter(model, into), walk.leading)
         truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
-        return Found(found, truncated=truncated)
+        return FindResult(found, truncated=truncated)
 
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
@@ -217,8 +205,8 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.update`."""
         nodes = normalise(where)
         identity = _required_identity(nodes)
-        matches = predicate(nodes)
-        changed = changed_keys(model, changes)
+        matches = build_predicate(nodes)
+        changed = validate_changes(model, changes)
         check_indexed(model, changed)
         collection = self._collection(model)
 
@@ -235,7 +223,7 @@ class EmbeddedStore(DocumentStore):
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`. Many documents are deleted in several transactions, so that others have turns."""
         nodes = normalise(where)
-        matches = predicate(nodes)
+        matches = build_predicate(nodes)
         single = _identity_in(nodes)
         if single is not None:
             return await self._delete_all(model, [single], matches)
@@ -273,7 +261,7 @@ class EmbeddedStore(DocumentStore):
         while raws := await self._read(partial(_slice, collection, after)):
             for raw in raws:
                 yield model.model_validate_doc(decode(raw))
-            after = identity_of(raws[-1])
+            after = read_id(raws[-1])
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
@@ -285,14 +273,14 @@ class EmbeddedStore(DocumentStore):
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
         """See `DocumentStore.load`. The store's clock goes on from the highest stamp that it was given."""
         collection = self._collection(model)
-        stamped = stamped_key(model)
+        stamped = find_stamp_key(model)
 
         def work(transaction: lmdb.Transaction) -> int:
             written = 0
             clock = read_clock(transaction, self._meta)
             for raw in documents:
-                present = transaction.get(identity_of(raw), db=collection.documents)
-                if present is not None and identity_first(present) == raw:
+                present = transaction.get(read_id(raw), db=collection.documents)
+                if present is not None and move_id_first(present) == raw:
                     continue
                 new = decode(check_loaded(model, raw))
                 check_indexed(model, new, validated=False)
@@ -364,12 +352,12 @@ class EmbeddedStore(DocumentStore):
         raw: bytes | None = await self._read(lambda transaction: transaction.get(identity, db=documents))
         if raw is None or len(nodes) == 1:
             return raw
-        matches = predicate(node for node in nodes if not is_identity(node))
+        matches = build_predicate(node for node in nodes if not is_id_equality(node))
         return raw if matches is None or matches(decode_cached(raw)) else None
 
     def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> IndexScan:
         collection = self._collection(model)
-        chosen = plan(model, nodes, sort)
+        chosen = plan_query(model, nodes, sort)
         if chosen.declared.name == PRIMARY:
             return PrimaryKeyScan(chosen, collection.documents, collection.documents)
         return IndexScan(chosen, collection.documents, collection.database_of(chosen.declared.name))
@@ -386,7 +374,7 @@ class EmbeddedStore(DocumentStore):
         Args:
             walk: The walk.
             limit: How many it finds at most.
-            key: As in `Scans.run`.
+            key: As in `ScanExecutor.run`.
             max_bytes: The size with which it ends.
         """
         self._opened()
@@ -450,7 +438,7 @@ class EmbeddedStore(DocumentStore):
             name = model.__collection__
             documents = environment.database(f"documents:{name}")
             indexes = tuple(
-                (index, environment.database(f"index:{name}:{index.name}")) for index in declared_indexes(model)[1:]
+                (index, environment.database(f"index:{name}:{index.name}")) for index in list_indexes(model)[1:]
             )
             collections[model] = Collection(documents, indexes)
             environment.write(partial(build_indexes, meta=meta, model=model, collection=collections[model]))
@@ -545,7 +533,7 @@ def _slice(collection: Collection, after: bytes, transaction: lmdb.Transaction) 
 
 def _identity_in(nodes: tuple[Node, ...]) -> bytes | None:
     for node in nodes:
-        if is_identity(node):
+        if is_id_equality(node):
             return node.value.binary if isinstance(node.value, ObjectId) else b"\x00"
     return None
 

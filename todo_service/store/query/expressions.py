@@ -1,7 +1,7 @@
-"""ODMantic's expressions as values of our own, and how one of them is applied to one document.
+"""Conditions: ODMantic's expressions, normalised for both stores.
 
-An expression is normalised first: checked against the operators of `base`, its values brought to what is stored. Both
-stores take it from there: MongoDB gets it back as a filter, the embedded store applies it itself, as MongoDB would.
+`normalise` checks an expression against the operators of `base` and converts its values to what is stored. The MongoDB
+store translates the result into a filter; the embedded store evaluates it, with MongoDB's semantics.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 from bson import Int64, ObjectId, Timestamp
 
-from todo_service.store.base import OPERATORS, Condition, UnsupportedExpression
+from todo_service.store.base import OPERATORS, Condition
+from todo_service.store.errors import UnsupportedExpression
 
-INT64_LEAST: Final = -(2**63)
-INT64_MOST: Final = 2**63 - 1
-BEGINS: Final = "$begins"
-"""Our name for the comparison that `base.beginning` makes, which MongoDB knows as an anchored regular expression."""
-_BEGINNING: Final = re.compile(r"\^((?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+)", re.DOTALL)
-_MANY: Final = 4
-"""From how many beginnings on it is cheaper to sort a document's values than to go through them for each beginning."""
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+STARTS_WITH: Final = "$startsWith"
+"""The operator of `base.starts_with`, which MongoDB evaluates as an anchored regular expression."""
+_PREFIX_PATTERN: Final = re.compile(r"\^((?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])+)", re.DOTALL)
+_MANY_PREFIXES: Final = 4
+"""From this number of prefixes, sorting a document's values once is cheaper than searching them for each prefix."""
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 Document = Mapping[str, Any]
 Predicate = Callable[[Document], bool]
 
 
 class Kind(IntEnum):
-    """The kinds of values, in their order."""
+    """The kinds of values, in their sort order."""
 
     NULL = 1
     NUMBER = 2
@@ -58,11 +59,11 @@ _KINDS: Final[Mapping[type, Kind]] = {
 
 
 class Comparison(NamedTuple):
-    """A field compared with a value.
+    """A comparison of a field with a value.
 
     Attributes:
         key: The document's key.
-        operator: One of `base.OPERATORS`, or `BEGINS`.
+        operator: One of `base.OPERATORS`, or `STARTS_WITH`.
         value: A normalised value; a tuple of them for `$in` and `$nin`.
     """
 
@@ -71,107 +72,109 @@ class Comparison(NamedTuple):
     value: Any
 
 
-class Either(NamedTuple):
-    """Alternatives, each of which is a conjunction; one must hold."""
+class Disjunction(NamedTuple):
+    """Alternatives, at least one of which must hold. Each is a conjunction."""
 
     alternatives: tuple[tuple[Node, ...], ...]
 
 
-Node = Comparison | Either
+Node = Comparison | Disjunction
 
 
-def is_identity(node: Node) -> TypeGuard[Comparison]:
-    """Tell whether a condition is equality on the id."""
+def is_id_equality(node: Node) -> TypeGuard[Comparison]:
+    """Return whether a condition is equality on the id."""
     return isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq"
 
 
-def kind_of(value: object) -> Kind | None:
-    """Return a value's kind, or None for one that can be neither compared nor indexed (a list, a document)."""
-    return _KINDS.get(type(value)) or _kind_of_type(type(value))  # type: ignore[arg-type]  # a class is hashable
+def get_kind(value: object) -> Kind | None:
+    """Return the kind of a value, or None if it can be neither compared nor indexed (a list, a document)."""
+    return _KINDS.get(type(value)) or _find_kind(type(value))  # type: ignore[arg-type]  # a class is hashable
 
 
 @cache
-def _kind_of_type(kind: type) -> Kind | None:
+def _find_kind(kind: type) -> Kind | None:
     return next((found for base, found in _KINDS.items() if issubclass(kind, base)), None)
 
 
-def normalised(value: object) -> Any:
-    """Return a value as it is compared: times in UTC with milliseconds, each number an int or a float.
+def normalise_value(value: object) -> Any:
+    """Return a value in the form in which values are compared: times are in UTC, with millisecond precision.
 
     Raises:
-        UnsupportedExpression: it is of no kind that can be compared, an integer of more than 64 bits, or NaN.
+        UnsupportedExpression: The value cannot be compared, is an integer of more than 64 bits, or is NaN.
     """
-    kind = kind_of(value)
+    kind = get_kind(value)
     if kind is None:
         raise UnsupportedExpression(f"a {type(value).__name__} cannot be compared")
     if kind is Kind.TIME:
         assert isinstance(value, datetime)
         moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         milliseconds = moment.microsecond // 1000
-        # a plain datetime, for drivers look at a value's very type
+        # not a subclass of datetime: drivers check the exact type
         return datetime.combine(moment.date(), moment.time().replace(microsecond=milliseconds * 1000), UTC)
-    # only NaN differs from itself
-    if (isinstance(value, int) and not INT64_LEAST <= value <= INT64_MOST) or value != value:
-        raise UnsupportedExpression("a number must be of 64 bits")
+    # NaN is the only value that differs from itself
+    if (isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX) or value != value:
+        raise UnsupportedExpression("a number must fit into 64 bits and must not be NaN")
     return value
 
 
 def normalise(where: Iterable[Condition]) -> tuple[Node, ...]:
-    """Return the conditions of a call, which are joined by and.
+    """Normalise the conditions of a call. All of the result must hold.
 
     Raises:
-        UnsupportedExpression: one is no expression, or uses an operator or a value that is not part of the interface.
+        UnsupportedExpression: A condition is not an expression, or uses an unsupported operator or value.
     """
     nodes: list[Node] = []
     for condition in where:
-        # ODMantic's `&` and `|` evaluate plain booleans too, which a slip in an expression turns it into
+        # a mistake in an expression makes it a plain boolean, which ODMantic's `&` and `|` accept
         if not isinstance(condition, Mapping) or not condition:
-            raise UnsupportedExpression(f"{condition!r} is no expression on a field")
+            raise UnsupportedExpression(f"{condition!r} is not an expression on a field")
         for key, operand in condition.items():
-            nodes += _junction(key, operand) if key.startswith("$") else _comparisons(key, operand)
+            nodes += _parse_junction(key, operand) if key.startswith("$") else _parse_comparisons(key, operand)
     return tuple(nodes)
 
 
-def _junction(operator: str, parts: Any) -> list[Node]:
+def _parse_junction(operator: str, parts: Any) -> list[Node]:
     if operator == "$and":
         return list(normalise(parts))
     if operator == "$or":
-        return [Either(tuple(normalise([part]) for part in parts))]
-    raise UnsupportedExpression(f"{operator} is not part of the interface")
+        return [Disjunction(tuple(normalise([part]) for part in parts))]
+    raise UnsupportedExpression(f"the operator {operator} is not supported")
 
 
-def _comparisons(key: str, operand: Any) -> list[Node]:
+def _parse_comparisons(key: str, operand: Any) -> list[Node]:
     if not isinstance(operand, Mapping) or not operand:
         raise UnsupportedExpression(f"the condition on {key} has no operator")
     found: list[Node] = []
     for operator, value in operand.items():
         if operator == "$regex":
-            found.append(Comparison(key, BEGINS, _literal(value)))
+            found.append(Comparison(key, STARTS_WITH, _parse_prefix(value)))
             continue
         if operator not in OPERATORS:
-            raise UnsupportedExpression(f"{operator} is not part of the interface")
+            raise UnsupportedExpression(f"the operator {operator} is not supported")
         several = operator in ("$in", "$nin")
         found.append(
-            Comparison(key, operator, tuple(normalised(item) for item in value) if several else normalised(value))
+            Comparison(
+                key, operator, tuple(normalise_value(item) for item in value) if several else normalise_value(value)
+            )
         )
     return found
 
 
-def _literal(pattern: object) -> str:
-    """Return the characters that a pattern of `base.beginning` stands for."""
-    match = _BEGINNING.fullmatch(pattern) if isinstance(pattern, str) else None
+def _parse_prefix(pattern: object) -> str:
+    """Return the literal prefix of a pattern that `base.starts_with` created."""
+    match = _PREFIX_PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
     if match is None or "\x00" in match[1]:
-        raise UnsupportedExpression("of regular expressions only the beginning of a text is part of the interface")
+        raise UnsupportedExpression("regular expressions are supported only as literal prefixes")
     return _ESCAPED.sub(r"\1", match[1])
 
 
 def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
-    """Return normalised conditions as a MongoDB filter."""
+    """Translate normalised conditions into a MongoDB filter."""
     parts: list[dict[str, Any]] = []
     for node in nodes:
-        if isinstance(node, Either):
+        if isinstance(node, Disjunction):
             parts.append({"$or": [to_filter(alternative) for alternative in node.alternatives]})
-        elif node.operator == BEGINS:
+        elif node.operator == STARTS_WITH:
             parts.append({node.key: {"$regex": "^" + re.escape(node.value)}})
         else:
             value = list(node.value) if isinstance(node.value, tuple) else node.value
@@ -179,26 +182,26 @@ def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
 
 
-def keys_of(nodes: Iterable[Node]) -> frozenset[str]:
-    """Return the keys that conditions look at."""
+def collect_keys(nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the keys that occur in conditions."""
     found: set[str] = set()
     for node in nodes:
-        if isinstance(node, Either):
-            found.update(*map(keys_of, node.alternatives))
+        if isinstance(node, Disjunction):
+            found.update(*map(collect_keys, node.alternatives))
         else:
             found.add(node.key)
     return frozenset(found)
 
 
-def predicate(nodes: Iterable[Node]) -> Predicate | None:
-    """Return a function that tells whether all the conditions hold for a document, or None where there is none.
+def build_predicate(nodes: Iterable[Node]) -> Predicate | None:
+    """Return a function that evaluates all conditions on a document, or None if there are no conditions.
 
-    The document's values are as BSON decodes them, its times with a UTC offset.
+    The values of the document are as BSON decodes them. Its times have a UTC offset.
     """
     nodes = tuple(nodes)
-    beginnings = _beginnings(nodes)
-    tests = [_test(node) for node in nodes if not (isinstance(node, Comparison) and node.key in beginnings)]
-    tests += [_test_beginnings(key, texts) for key, texts in beginnings.items()]
+    many = _find_many_prefixes(nodes)
+    tests = [_build_test(node) for node in nodes if not (isinstance(node, Comparison) and node.key in many)]
+    tests += [_build_prefixes_test(key, prefixes) for key, prefixes in many.items()]
     if not tests:
         return None
     if len(tests) == 1:
@@ -206,13 +209,13 @@ def predicate(nodes: Iterable[Node]) -> Predicate | None:
     return lambda document: all(test(document) for test in tests)
 
 
-def _test(node: Node) -> Predicate:
-    if isinstance(node, Either):
-        alternatives = [predicate(alternative) for alternative in node.alternatives]
+def _build_test(node: Node) -> Predicate:
+    if isinstance(node, Disjunction):
+        alternatives = [build_predicate(alternative) for alternative in node.alternatives]
         return lambda document: any(test is None or test(document) for test in alternatives)
     key, operator, value = node
     negated = operator in ("$ne", "$nin")
-    holds = _holding({"$ne": "$eq", "$nin": "$in"}.get(operator, operator), value)
+    holds = _build_value_test({"$ne": "$eq", "$nin": "$in"}.get(operator, operator), value)
 
     def test(document: Document) -> bool:
         found = document.get(key)
@@ -223,46 +226,46 @@ def _test(node: Node) -> Predicate:
     return test
 
 
-def _beginnings(nodes: Iterable[Node]) -> dict[str, list[str]]:
-    """Return the texts with which values are to begin, for each key that has many such conditions and no other."""
+def _find_many_prefixes(nodes: Iterable[Node]) -> dict[str, list[str]]:
+    """Return the prefixes for each key that has many prefix conditions and no others."""
     found: dict[str, list[str]] = {}
     others: set[str] = set()
     for node in nodes:
         if isinstance(node, Comparison):
-            if node.operator == BEGINS:
+            if node.operator == STARTS_WITH:
                 found.setdefault(node.key, []).append(node.value)
             else:
                 others.add(node.key)
-    return {key: texts for key, texts in found.items() if len(texts) >= _MANY and key not in others}
+    return {key: prefixes for key, prefixes in found.items() if len(prefixes) >= _MANY_PREFIXES and key not in others}
 
 
-def _test_beginnings(key: str, beginnings: list[str]) -> Predicate:
-    """Return a test for many beginnings that sorts a document's values once, instead of going through them for each."""
+def _build_prefixes_test(key: str, prefixes: list[str]) -> Predicate:
+    """Return a test for many prefixes, which sorts the values of a document once and searches each prefix in them."""
 
     def test(document: Document) -> bool:
         found = document.get(key)
         values = sorted(value for value in (found if isinstance(found, list) else [found]) if isinstance(value, str))
-        for beginning in beginnings:
-            place = bisect_left(values, beginning)
-            if place == len(values) or not values[place].startswith(beginning):
+        for prefix in prefixes:
+            place = bisect_left(values, prefix)
+            if place == len(values) or not values[place].startswith(prefix):
                 return False
         return True
 
     return test
 
 
-def _holding(operator: str, value: Any) -> Callable[[Any], bool]:
-    if operator == BEGINS:
+def _build_value_test(operator: str, value: Any) -> Callable[[Any], bool]:
+    if operator == STARTS_WITH:
         return lambda found: isinstance(found, str) and found.startswith(value)
     if operator == "$in":
-        allowed = frozenset((kind_of(item), item) for item in value)
-        return lambda found: (kind_of(found), found) in allowed if kind_of(found) else False
-    kind = kind_of(value)
+        allowed = frozenset((get_kind(item), item) for item in value)
+        return lambda found: (get_kind(found), found) in allowed if get_kind(found) else False
+    kind = get_kind(value)
     if kind is Kind.NULL:
         same = operator in ("$eq", "$gte", "$lte")
         return lambda found: found is None and same
     compare = _COMPARE[operator]
-    return lambda found: kind_of(found) is kind and compare(found, value)
+    return lambda found: get_kind(found) is kind and compare(found, value)
 
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {

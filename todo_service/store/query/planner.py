@@ -1,7 +1,7 @@
-"""Which declared index serves a query: one planner for both stores.
+"""The query planner: it chooses the declared index that serves a query, for both stores.
 
-The embedded store walks the index as the plan says; MongoDB is given the index as a hint. So what one store refuses the
-other refuses too, and no query ever reads a whole collection.
+The embedded store scans the index as planned, and MongoDB gets the index as a hint. Both stores therefore reject the
+same queries, and no query reads a whole collection.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 from odmantic import Model
 from odmantic.query import SortExpression
 
-from todo_service.store.base import Sort, UnsupportedExpression
-from todo_service.store.query.expressions import BEGINS, Comparison, Either, Kind, Node, kind_of
+from todo_service.store.base import Sort
+from todo_service.store.errors import UnsupportedExpression
+from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Kind, Node, get_kind
 
 PRIMARY: Final = "_id_"
-MOST_RANGES: Final = 100
-"""How many ranges of an index a query may be served from at most; MongoDB takes twice as many."""
-_SHAPES: Final = 1000
-_SHAPE_NODES: Final = 16
-"""How many conditions a shape that is remembered has at most."""
+MAX_RANGES: Final = 100
+"""The maximum number of key ranges of a query. MongoDB supports twice as many."""
+_CACHED_SHAPES: Final = 1000
+_CACHED_SHAPE_NODES: Final = 16
+"""The maximum number of conditions in a cached query shape."""
 _chosen: dict[Any, DeclaredIndex] = {}
-"""The index that serves each shape of query best: a few MB at most."""
+"""The cache of the best index for each query shape: a few MB at limit."""
 
 
 class DeclaredIndex(NamedTuple):
     """An index that a model declares, or its primary key.
 
     Attributes:
-        name: Its name in MongoDB.
-        keys: The documents' keys, in order.
-        unique: Whether no two documents may agree in all of them.
-        expires_after: Seconds after the time in its one key at which a document expires, or None.
-        list_key: The key that holds a list, each of whose elements is indexed, or None.
+        name: The name in MongoDB.
+        keys: The indexed keys of the documents, in order.
+        unique: Whether the keys must be unique together.
+        expires_after: How many seconds after the time in the index's only key a document expires, or None.
+        list_key: The key of a list, whose elements are indexed one by one, or None.
     """
 
     name: str
@@ -47,15 +48,15 @@ class DeclaredIndex(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a query is served.
+    """A query plan.
 
     Attributes:
         declared: The index.
-        fixed: For each of its first keys the values that it may have: one by equality, several by `$in`. Where
-            there are several, that many ranges are walked side by side and merged.
+        fixed: The allowed values of each leading key: one by equality, several by `$in`. Several values mean several
+            key ranges, which are read side by side and merged.
         bounds: The comparisons that bound the key after the fixed ones.
-        residual: The conditions that the index does not settle.
-        descending: Whether the index is walked backwards.
+        residual: The conditions that remain to be evaluated on the documents.
+        descending: Whether the index is scanned backwards.
     """
 
     declared: DeclaredIndex
@@ -65,19 +66,23 @@ class Plan(NamedTuple):
     descending: bool
 
     @property
-    def constant(self) -> frozenset[str]:
-        """The keys that have the same value in all that is found."""
+    def constant_keys(self) -> frozenset[str]:
+        """The keys that have the same value in all matching documents."""
         single = (key for key, values in zip(self.declared.keys, self.fixed, strict=False) if len(values) == 1)
         return frozenset(single) - {self.declared.list_key}
 
+    @property
+    def leading_value(self) -> Any:
+        """The value of the first index key, such as the account, or None if it may have several."""
+        return self.fixed[0][0] if self.fixed and len(self.fixed[0]) == 1 else None
+
 
 @cache
-def declared_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
-    """Return a model's indexes, the primary key first.
+def list_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
+    """Return the indexes of a model, the primary key first.
 
     Raises:
-        UnsupportedExpression: an index is of a sort that is not part of the interface: partial, text, of mixed
-            directions, over two lists.
+        UnsupportedExpression: An index is partial, is a text index, has mixed directions or includes two lists.
     """
     lists = {field.key_name for name, field in model.__odm_fields__.items() if _is_list(model, name)}
     found = [DeclaredIndex(PRIMARY, ("_id",), unique=True)]
@@ -87,9 +92,7 @@ def declared_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
         options = set(described) - {"key", "name", "unique", "expireAfterSeconds"}
         list_keys = [key for key, _ in pairs if key in lists]
         if options or len({direction for _, direction in pairs}) != 1 or len(list_keys) > 1:
-            raise UnsupportedExpression(
-                f"the index {described['name']} of {model.__name__} is not part of the interface"
-            )
+            raise UnsupportedExpression(f"the index {described['name']} of {model.__name__} is of an unsupported type")
         found.append(
             DeclaredIndex(
                 name=described["name"],
@@ -108,123 +111,122 @@ def _is_list(model: type[Model], field: str) -> bool:
     return any((get_origin(option) or option) in (list, tuple, set, frozenset) for option in options)
 
 
-def sort_keys(sort: Sort) -> tuple[tuple[str, ...], bool]:
-    """Return a sort's keys, and whether it runs downwards.
+def parse_sort(sort: Sort) -> tuple[tuple[str, ...], bool]:
+    """Return the keys of a sort, and whether it is descending.
 
     Raises:
-        UnsupportedExpression: it is empty, or of mixed directions.
+        UnsupportedExpression: The sort is empty or has mixed directions.
     """
     parts: Sequence[SortExpression] = [sort] if isinstance(sort, SortExpression) else list(sort)
     pairs = [pair for part in parts for pair in part.items()]
     directions = {direction for _, direction in pairs}
     if len(directions) != 1:
-        raise UnsupportedExpression("a sort needs one direction")
+        raise UnsupportedExpression("a sort must have one direction")
     return tuple(key for key, _ in pairs), directions == {-1}
 
 
-def plan(model: type[Model], where: Iterable[Node], sort: Sort | None = None) -> Plan:
-    """Return how a query is served best: by the id, or by the index that holds the conditions that come first.
+def plan_query(model: type[Model], where: Iterable[Node], sort: Sort | None = None) -> Plan:
+    """Return the best plan for a query: by the id, or by the index that covers the conditions that come first.
 
     Args:
         model: The model.
         where: Normalised conditions.
-        sort: The order, or None for any.
+        sort: The order, or None for any order.
 
     Raises:
-        UnsupportedExpression: no declared index serves it.
+        UnsupportedExpression: No declared index serves the query.
     """
     nodes = tuple(where)
-    wanted, descending = sort_keys(sort) if sort is not None else ((), False)
-    if len(nodes) > _SHAPE_NODES:
-        return _best(model, nodes, wanted, descending)
-    shape = (model, wanted, descending, *map(_shape, nodes))
+    sorted_keys, descending = parse_sort(sort) if sort is not None else ((), False)
+    if len(nodes) > _CACHED_SHAPE_NODES:
+        return _find_best(model, nodes, sorted_keys, descending)
+    shape = (model, sorted_keys, descending, *map(_get_shape, nodes))
     index = _chosen.get(shape)
-    found = None if index is None else _candidate(index, nodes, wanted, descending)
+    found = None if index is None else _try_index(index, nodes, sorted_keys, descending)
     if found is None:
-        found = _best(model, nodes, wanted, descending)
-        if len(_chosen) >= _SHAPES:
+        found = _find_best(model, nodes, sorted_keys, descending)
+        if len(_chosen) >= _CACHED_SHAPES:
             _chosen.clear()
         _chosen[shape] = found.declared
     return found
 
 
-def leading_value(chosen: Plan) -> Any:
-    """Return the one value that the first field of the index has in all that is found, such as the account; or None."""
-    return chosen.fixed[0][0] if chosen.fixed and len(chosen.fixed[0]) == 1 else None
-
-
-def _shape(node: Node) -> Any:
-    """Return what the choice of an index goes by: not the values, but what sort of values they are, and how many."""
-    if isinstance(node, Either):
+def _get_shape(node: Node) -> Any:
+    """Return the part of a condition that determines the choice of an index: the kind and the number of its values."""
+    if isinstance(node, Disjunction):
         return None
     several = isinstance(node.value, tuple)
-    return node.key, node.operator, min(len(node.value), MOST_RANGES + 1) if several else kind_of(node.value)
+    return node.key, node.operator, min(len(node.value), MAX_RANGES + 1) if several else get_kind(node.value)
 
 
-def _best(model: type[Model], nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan:
+def _find_best(model: type[Model], nodes: tuple[Node, ...], sorted_keys: tuple[str, ...], descending: bool) -> Plan:
     best: tuple[tuple[Any, ...], Plan] | None = None
-    for index in declared_indexes(model):
-        candidate = _candidate(index, nodes, wanted, descending)
+    for index in list_indexes(model):
+        candidate = _try_index(index, nodes, sorted_keys, descending)
         if candidate is not None:
             residual = set(candidate.residual)
-            held = [number for number, node in enumerate(nodes) if node not in residual]
-            # of two that agree the one that holds more, then the shorter one
+            covers = [number for number, node in enumerate(nodes) if node not in residual]
+            # break ties by the number of conditions covered, then by the length of the index
             by_id = index.name == PRIMARY
-            rank = (not (by_id and candidate.fixed), by_id, [*held, len(nodes)], len(index.keys))
+            rank = (not (by_id and candidate.fixed), by_id, [*covers, len(nodes)], len(index.keys))
             if best is None or rank < best[0]:
                 best = rank, candidate
     if best is None:
-        order = f" in the order {', '.join(wanted)}" if wanted else ""
+        order = f" in the order {', '.join(sorted_keys)}" if sorted_keys else ""
         keys = ", ".join(sorted({node.key for node in nodes if isinstance(node, Comparison)})) or "nothing"
         raise UnsupportedExpression(f"no index of {model.__name__} serves conditions on {keys}{order}")
     return best[1]
 
 
-def _candidate(index: DeclaredIndex, nodes: tuple[Node, ...], wanted: tuple[str, ...], descending: bool) -> Plan | None:
+def _try_index(
+    index: DeclaredIndex, nodes: tuple[Node, ...], sorted_keys: tuple[str, ...], descending: bool
+) -> Plan | None:
     used: list[Node] = []
     fixed: list[tuple[Any, ...]] = []
     for key in index.keys:
-        several = key != index.list_key and key not in wanted
-        node = _fixing(nodes, key, MOST_RANGES // prod(map(len, fixed)) if several else 1)
+        several = key != index.list_key and key not in sorted_keys
+        node = _find_fixing(nodes, key, MAX_RANGES // prod(map(len, fixed)) if several else 1)
         if node is None:
             break
         used.append(node)
         fixed.append(node.value if node.operator == "$in" else (node.value,))
     rest = index.keys[len(fixed) :]
-    bounds, settled = _bounds(nodes, rest[0]) if rest else ((), ())
-    # it holds a document once for each element; only a walk in no order can leave the doubles out
-    if index.list_key in rest and (wanted or rest[0] != index.list_key or [b.operator for b in bounds] != [BEGINS]):
+    bounds, covered = _find_bounds(nodes, rest[0]) if rest else ((), ())
+    # a list index holds a document once for each element; only an unordered scan can drop the duplicates
+    if index.list_key in rest and (
+        sorted_keys or rest[0] != index.list_key or [b.operator for b in bounds] != [STARTS_WITH]
+    ):
         return None
     if not fixed and not bounds:
         return None
-    residual = tuple(node for node in nodes if node not in used and node not in settled)
+    residual = tuple(node for node in nodes if node not in used and node not in covered)
     found = Plan(index, tuple(fixed), bounds, residual, descending)
-    order = tuple(key for key in wanted if key not in found.constant)
+    order = tuple(key for key in sorted_keys if key not in found.constant_keys)
     return found if order == rest[: len(order)] else None
 
 
-def _fixing(nodes: tuple[Node, ...], key: str, most: int) -> Comparison | None:
-    """Return the condition that says what a key's value is, or which of a few it is; equality first."""
+def _find_fixing(nodes: tuple[Node, ...], key: str, limit: int) -> Comparison | None:
+    """Return the condition that fixes a key to one value or a few, preferably one."""
     on_key = [node for node in nodes if isinstance(node, Comparison) and node.key == key]
     equal = next((node for node in on_key if node.operator == "$eq"), None)
-    few = (node for node in on_key if node.operator == "$in" and 1 <= len(node.value) <= most)
-    return equal or next((node for node in few if most > 1), None)
+    few = (node for node in on_key if node.operator == "$in" and 1 <= len(node.value) <= limit)
+    return equal or next((node for node in few if limit > 1), None)
 
 
-def _bounds(nodes: tuple[Node, ...], key: str) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
-    """Return the comparisons that bound a key, and all that they settle.
+def _find_bounds(nodes: tuple[Node, ...], key: str) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
+    """Return the comparisons that bound a key, and all comparisons that they make redundant.
 
-    A key is bounded by a beginning, or by the tightest from below and from above, of one kind.
+    The bound is a prefix, or the tightest lower and upper bound of one kind.
     """
     on_key = [node for node in nodes if isinstance(node, Comparison) and node.key == key]
-    begins = next((node for node in on_key if node.operator == BEGINS), None)
-    if begins is not None:
-        return (begins,), (begins,)
-    ranges = [n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and kind_of(n.value) is not Kind.NULL]
-    # what is of another kind than the first is left to be applied to the documents
-    settled = tuple(node for node in ranges if kind_of(node.value) is kind_of(ranges[0].value))
-    below = [node for node in settled if node.operator in ("$gt", "$gte")]
-    above = [node for node in settled if node.operator in ("$lt", "$lte")]
+    prefix = next((node for node in on_key if node.operator == STARTS_WITH), None)
+    if prefix is not None:
+        return (prefix,), (prefix,)
+    ranges = [n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and get_kind(n.value) is not Kind.NULL]
+    # comparisons with another kind than the first one remain to be evaluated on the documents
+    covered = tuple(node for node in ranges if get_kind(node.value) is get_kind(ranges[0].value))
+    below = [node for node in covered if node.operator in ("$gt", "$gte")]
+    above = [node for node in covered if node.operator in ("$lt", "$lte")]
     tightest = [max(below, key=lambda node: (node.value, node.operator == "$gt"))] if below else []
     tightest += [min(above, key=lambda node: (node.value, node.operator == "$lte"))] if above else []
-    return tuple(tightest), settled
+    return tuple(tightest), covered

@@ -31,8 +31,9 @@ from odmantic import Model
 
 from todo_service import __version__
 from todo_service.bounds.store import BACKUP_BLOCK_BYTES, BACKUP_LINE_BYTES, BACKUP_VALUES, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import Snapshot, StoreError, StoreUnusable
-from todo_service.store.codec import EXACT, decode, encode, identity_of
+from todo_service.store.base import Snapshot
+from todo_service.store.codec import EXACT, decode, encode, read_id
+from todo_service.store.errors import StoreError, StoreUnusable
 from todo_service.store.transfer.digest import Contents
 from todo_service.store.transfer.drafts import Draft
 
@@ -218,7 +219,7 @@ class Backup(Snapshot):
             lines = _Lines(self._path, file, place)
             while batch := await asyncio.to_thread(self._next_batch, lines, model.__collection__):
                 if after is not None:
-                    batch = [raw for raw in batch if identity_of(raw) > after.binary]
+                    batch = [raw for raw in batch if read_id(raw) > after.binary]
                 if batch:
                     yield batch
 
@@ -239,7 +240,7 @@ class Backup(Snapshot):
             raise StoreUnusable(f"{self._path} is no backup of this service")
         if header.version != VERSION:
             raise StoreUnusable(f"{self._path} has the version {header.version}; this service reads version {VERSION}")
-        self.moment = header.moment
+        self.taken_at = header.moment
 
     def _read_blocks(self, lines: _Lines) -> None:
         last = ("", b"")
@@ -264,9 +265,9 @@ class Backup(Snapshot):
                 last = (block.collection, b"")
             documents = self._read_documents(lines, block)
             for raw in documents:
-                if identity_of(raw) <= last[1]:
+                if read_id(raw) <= last[1]:
                     lines.fail("documents are not in order")
-                last = (last[0], identity_of(raw))
+                last = (last[0], read_id(raw))
             self._contents.setdefault(block.collection, Contents()).add(documents)
         if block.sha256 != whole or block.blocks != blocks:
             lines.fail("the hash of the whole file is another")
@@ -307,7 +308,7 @@ class Backup(Snapshot):
             lines.fail("the line holds more values than a document", number)
         try:
             raw = encode(json_util.loads(line.decode(), json_options=_CANONICAL))
-            identity_of(raw)
+            read_id(raw)
         except Exception:  # as above
             lines.fail("the line holds no document", number)
         if len(raw) > LOADED_DOCUMENT_BYTES:

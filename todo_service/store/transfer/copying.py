@@ -32,10 +32,11 @@ from typing import Final, NamedTuple
 from bson import ObjectId
 from odmantic import Model
 
-from todo_service.store.addresses import BACKUP_SCHEME, address_path, address_scheme, is_backup
-from todo_service.store.base import Access, DocumentStore, Snapshot, State, StoreError, StoreUnusable
-from todo_service.store.codec import identity_of
-from todo_service.store.registry import create_store, find_store_type, schemes
+from todo_service.store.addresses import BACKUP_SCHEME, is_backup, parse_path, parse_scheme
+from todo_service.store.base import Access, DocumentStore, Snapshot, State
+from todo_service.store.codec import read_id
+from todo_service.store.errors import StoreError, StoreUnusable
+from todo_service.store.registry import create_store, find_store_type, list_schemes
 from todo_service.store.transfer.backup import Backup, BackupWriter
 from todo_service.store.transfer.digest import Contents, hash_of
 
@@ -139,7 +140,7 @@ async def _source(address: str, models: Sequence[type[Model]], report: Report) -
 async def _back_up(
     snapshot: Snapshot, path: Path, models: Sequence[type[Model]], overwrite: bool, report: Report
 ) -> Copied:
-    writer = await asyncio.to_thread(_writer, path, snapshot.moment, overwrite)
+    writer = await asyncio.to_thread(_writer, path, snapshot.taken_at, overwrite)
     try:
         for model in models:
             size = await snapshot.size(model)
@@ -257,12 +258,12 @@ async def _take_away_others(snapshot: Snapshot, store: DocumentStore, model: typ
         after: ObjectId | None = None
         while batch := await _first_batch(store, model, after):
             for raw in batch:
-                identity = identity_of(raw)
-                while source is not None and identity_of(source) < identity:
+                identity = read_id(raw)
+                while source is not None and read_id(source) < identity:
                     source = await anext(wanted, None)
                 if source != raw:
                     await store.delete(model, {"_id": {"$eq": ObjectId(identity)}})
-            after = ObjectId(identity_of(batch[-1]))
+            after = ObjectId(read_id(batch[-1]))
 
 
 async def _first_batch(store: DocumentStore, model: type[Model], after: ObjectId | None) -> list[bytes]:
@@ -299,7 +300,7 @@ def _copied(snapshot: Snapshot, contents: dict[str, Contents], written: int) -> 
         {name: held.documents for name, held in contents.items()},
         written,
         hash_of(contents),
-        snapshot.moment,
+        snapshot.taken_at,
         snapshot.point_in_time,
     )
 
@@ -312,15 +313,15 @@ def _file(address: str) -> Path | None:
     """
     if is_backup(address):
         return _path(address)
-    if address_scheme(address) not in schemes():
-        known = ", ".join(f"{scheme}://" for scheme in schemes())
+    if parse_scheme(address) not in list_schemes():
+        known = ", ".join(f"{scheme}://" for scheme in list_schemes())
         raise StoreUnusable(f"what is copied begins with {known} or {BACKUP_SCHEME}://")
     return None
 
 
 def _path(address: str) -> Path:
     try:
-        return address_path(address)
+        return parse_path(address)
     except ValueError as error:
         raise StoreUnusable(f"an address cannot be used: {error}") from None
 
@@ -331,4 +332,4 @@ def _same(one: str, other: str) -> bool:
     paths = [
         _path(each).resolve() if is_backup(each) or find_store_type(each).is_local else None for each in (one, other)
     ]
-    return paths[0] is not None and address_scheme(one) == address_scheme(other) and paths[0] == paths[1]
+    return paths[0] is not None and parse_scheme(one) == parse_scheme(other) and paths[0] == paths[1]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from todo_service.store.base import StoreUnavailable, StoreUnusable
+from todo_service.store.errors import StoreUnavailable, StoreUnusable
 
 
 class Draft:

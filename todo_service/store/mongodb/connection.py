@@ -1,0 +1,171 @@
+"""The connection to a MongoDB database: its client, its collections and the time-outs of its calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from odmantic import AIOEngine, Model
+from pymongo.uri_parser import parse_uri
+
+from todo_service.store.addresses import DEFAULT_DATABASE
+from todo_service.store.base import Access
+from todo_service.store.codec import PLAIN, RAW
+from todo_service.store.errors import (
+    DuplicateDocument,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+    UnsupportedExpression,
+)
+from todo_service.store.mongodb.errors import redact_address_error, translate_error
+
+CALL_SECONDS: Final = 4.0
+"""The longest that a call may take while the store serves."""
+COPY_CALL_SECONDS: Final = 600.0
+"""The longest that a call of a copy, or the build of an index, may take."""
+_SELECTION_SECONDS: Final = 2.0
+"""How long the driver looks for a server, and how long it takes to connect to one, at most."""
+_APP_NAME_BYTES: Final = 128
+"""MongoDB's limit on the name of a connection."""
+
+
+class Connection:
+    """A connection to a database, for the models that the store was opened for.
+
+    Args:
+        url: The address; see `MongoDBStore`.
+
+    Attributes:
+        models: The models that the store was opened for.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.models: tuple[type[Model], ...] = ()
+        self._url = url
+        self._client: AsyncIOMotorClient[Any] | None = None
+        self._engine: AIOEngine | None = None
+        self._collections: dict[tuple[type[Model], bool], AsyncIOMotorCollection[Any]] = {}
+
+    def open(self, models: tuple[type[Model], ...], access: Access) -> None:
+        """Create the client. It connects at the first call.
+
+        Raises:
+            StoreUnusable: The address is invalid.
+        """
+        try:
+            database = parse_uri(self._url)["database"] or DEFAULT_DATABASE
+            self._client = AsyncIOMotorClient(
+                self._url,
+                appname=build_app_name(database) if access is Access.SERVE else "todo_service copy",
+                tz_aware=True,
+                unicode_decode_error_handler="replace",
+                w="majority",
+                journal=True,
+                serverSelectionTimeoutMS=_SELECTION_SECONDS * 1000,
+                connectTimeoutMS=_SELECTION_SECONDS * 1000,
+                timeoutMS=CALL_SECONDS * 1000 if access is Access.SERVE else None,
+                socketTimeoutMS=COPY_CALL_SECONDS * 1000,
+            )
+        except Exception as error:  # parsing an address also raises errors of the libraries that the driver uses
+            raise StoreUnusable(f"the address of MongoDB cannot be used: {redact_address_error(error)}") from None
+        self._engine = AIOEngine(self._client, database)
+        self.models = models
+
+    def close(self) -> None:
+        """Close the client. Closing twice is allowed."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._engine = None
+        self._collections.clear()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a client."""
+        return self._client is not None
+
+    @property
+    def client(self) -> AsyncIOMotorClient[Any]:
+        """The driver's client.
+
+        Raises:
+            StoreUnavailable: The connection is closed.
+        """
+        if self._client is None:
+            raise StoreUnavailable("the store is closed")
+        return self._client
+
+    @property
+    def engine(self) -> AIOEngine:
+        """ODMantic's engine for the database.
+
+        Raises:
+            StoreUnavailable: The connection is closed.
+        """
+        if self._engine is None:
+            raise StoreUnavailable("the store is closed")
+        return self._engine
+
+    def collection(self, model: type[Model], *, raw: bool = False) -> AsyncIOMotorCollection[Any]:
+        """Return the collection of a model.
+
+        Args:
+            model: The model.
+            raw: Whether its documents are raw BSON rather than dictionaries.
+
+        Raises:
+            StoreUnavailable: The connection is closed.
+            UnsupportedExpression: The store was not opened for the model.
+        """
+        engine = self.engine
+        # motor and the driver would build the collection anew for each call
+        collection = self._collections.get((model, raw))
+        if collection is None:
+            if model not in self.models:
+                raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
+            options: CodecOptions[Any] = RAW if raw else PLAIN
+            collection = engine.get_collection(model).with_options(codec_options=options)
+            self._collections[model, raw] = collection
+        return collection
+
+    async def hello(self, seconds: float = CALL_SECONDS) -> dict[str, Any]:
+        """Return the primary's description of itself, including its clock.
+
+        Args:
+            seconds: The time-out.
+        """
+        client = self.client
+        async with calling(seconds=seconds):
+            hello: dict[str, Any] = await client.admin.command("hello")
+        return hello
+
+
+@asynccontextmanager
+async def calling(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
+    """Limit the time of a call to the driver, and translate its errors.
+
+    The time includes the wait for a thread of the driver.
+
+    Args:
+        model: The model whose documents are written, or None for a read.
+        seconds: The time-out, or None for none.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise StoreUnavailable("MongoDB does not respond in time") from error
+    except StoreError:
+        raise
+    except Exception as error:  # the driver also raises errors of BSON, numbers and texts that are not its own
+        found = translate_error(error, model)
+        raise found from (None if isinstance(found, DuplicateDocument | StoreUnusable) else error)
+
+
+def build_app_name(database: str) -> str:
+    """Return the name by which the connections of a serving process are recognised on the server."""
+    return f"todo_service/{database}".encode()[:_APP_NAME_BYTES].decode(errors="ignore")
