@@ -24,7 +24,7 @@ from todo_service.store.embedded.group_commit import GroupCommitWriter
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable
 from todo_service.store.query.expressions import normalise
-from todo_service.store.query.planner import plan_query
+from todo_service.store.query.planner import plan
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**18
@@ -207,8 +207,7 @@ async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> N
     whole = data.read_bytes()
     program = (
         "import asyncio, sys; from pathlib import Path; from tests.store.models import MODELS, Thing\n"
-        "from todo_service.store.errors import StoreError\n"
-        "from todo_service.store.embedded.store import EmbeddedStore\n"
+        "from todo_service.store.errors import StoreError; from todo_service.store.embedded.store import EmbeddedStore\n"
         "async def main():\n"
         "    store = EmbeddedStore(Path(sys.argv[1]))\n"
         "    try:\n"
@@ -321,7 +320,7 @@ async def test_others_write_while_one_call_inserts_or_deletes_large_documents(tm
 async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) -> None:
     environment = Environment(tmp_path)
     writer = GroupCommitWriter(environment)
-    database = environment.database("numbers")
+    database = environment.open_database("numbers")
 
     def put(number: int) -> Callable[[lmdb.Transaction], int]:
         def work(transaction: lmdb.Transaction) -> int:
@@ -332,7 +331,7 @@ async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) 
 
     results = await asyncio.gather(*(writer.submit(put(number)) for number in range(1, 10)), return_exceptions=True)
     await asyncio.to_thread(writer.close)
-    with environment.reading() as transaction:
+    with environment.read_transaction() as transaction:
         stored = [int(key) for key in transaction.cursor(database).iternext(values=False)]
     await asyncio.to_thread(environment.close)
 
@@ -360,9 +359,9 @@ async def test_a_cancelled_write_is_whole_or_not_there(tmp_path: Path) -> None:
 async def test_the_index_that_fixes_most_is_walked() -> None:
     on_shelf = Thing.shelf == "shelf"
 
-    by_value = plan_query(Thing, normalise([on_shelf, Thing.value > 3]), asc(Thing.value))
-    by_tag = plan_query(Thing, normalise([on_shelf, Thing.tags == "a", Thing.tags == "b"]), asc(Thing.value))
-    by_id = plan_query(Thing, normalise([Thing.id == ObjectId(), on_shelf]))
+    by_value = plan(Thing, normalise([on_shelf, Thing.value > 3]), asc(Thing.value))
+    by_tag = plan(Thing, normalise([on_shelf, Thing.tags == "a", Thing.tags == "b"]), asc(Thing.value))
+    by_id = plan(Thing, normalise([Thing.id == ObjectId(), on_shelf]))
 
     assert (by_value.declared.name, len(by_value.fixed), len(by_value.bounds)) == ("shelf_value", 1, 1)
     assert (by_tag.declared.name, len(by_tag.fixed), len(by_tag.residual)) == ("shelf_tags", 2, 1)
