@@ -32,9 +32,9 @@ from todo_service.store.base import Access, DocumentStore, State
 from todo_service.store.codec import decode
 from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusable
 from todo_service.store.registry import create_store
+from todo_service.store.transfer.atomic_file import AtomicFile
 from todo_service.store.transfer.backup import Backup, count_values
 from todo_service.store.transfer.copying import Step, TargetInUse, copy
-from todo_service.store.transfer.drafts import Draft
 
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]
@@ -300,7 +300,7 @@ async def test_damage_says_where(places: Places) -> None:
     path.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
     target = places.new("embedded")
 
-    with pytest.raises(StoreUnusable, match=r"damaged at line \d+, .* the hash of the block is another") as caught:
+    with pytest.raises(StoreUnusable, match=r"damaged at line \d+, .* the hash of the block does not match") as caught:
         await copy(address, target, MODELS)
 
     place = int(str(caught.value).split("at line ")[1].split(",")[0])
@@ -419,16 +419,16 @@ def block_of(*lines: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ([b" " * 2**28], "is no backup"),
-        ([HEADER, b" " * 2**28], "a line is longer than any"),
-        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "a line is longer than any"),
-        ([HEADER, *block_of(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "a block is longer than any"),
-        ([HEADER, *block_of(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "more values than a document"),
-        ([HEADER, *block_of(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "more values than a document"),
-        ([HEADER, *block_of(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "holds no document"),
+        ([b" " * 2**28], "is not a backup"),
+        ([HEADER, b" " * 2**28], "the line is too long"),
+        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "the line is too long"),
+        ([HEADER, *block_of(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "the block is too long"),
+        ([HEADER, *block_of(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "too many values"),
+        ([HEADER, *block_of(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "too many values"),
+        ([HEADER, *block_of(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "is not a document"),
         ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**25 + b'"}\n')], "the document is too large"),
-        ([HEADER, b'{"end":' + b"[" * 900_000 + b"\n"], "a block should begin here"),
-        ([HEADER, *block_of(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "holds no document"),
+        ([HEADER, b'{"end":' + b"[" * 900_000 + b"\n"], "does not start a block"),
+        ([HEADER, *block_of(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "is not a document"),
     ],
     ids=["header", "title", "line", "block", "lists", "objects", "nesting", "document", "trailer", "digits"],
 )
@@ -495,23 +495,23 @@ async def test_what_killed_backups_left_behind_is_taken_away(places: Places) -> 
 async def test_two_processes_do_not_write_one_backup(places: Places) -> None:
     source, _ = await filled("embedded", places)
     target = places.new("backup")
-    draft = Draft(path_of(target))
+    file = AtomicFile(path_of(target))
 
     with pytest.raises(StoreUnusable, match="being written by another process"):
         await copy(source, target, MODELS)
-    draft.close()
+    file.close()
     await copy(source, target, MODELS)
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     place = tmp_path / "place"
-    draft = Draft(place)
-    draft.write(b"new")
+    file = AtomicFile(place)
+    file.write(b"new")
     place.write_text("another's")
 
-    with pytest.raises(StoreUnusable, match="is there already"):
-        draft.put_in_place(replace=False)
-    draft.close()
+    with pytest.raises(StoreUnusable, match="already exists"):
+        file.publish(replace=False)
+    file.close()
 
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("place", "another's")]
 
@@ -834,7 +834,7 @@ async def test_a_target_that_was_changed_behind_the_copy_s_back_is_noticed_and_m
             with MongoClient[dict[str, Any]](mongodb_uri) as client:
                 client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "meddled with"}})
 
-    with pytest.raises(StoreError, match="does not hold what was copied: 10 badges"):
+    with pytest.raises(StoreError, match="does not contain the copied documents: 10 badges"):
         await copy(source, target, MODELS, report=meddle)
     with pytest.raises(StoreUnusable, match="not finished"):
         await create_store(target).open(*MODELS)
