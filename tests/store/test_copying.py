@@ -1,4 +1,4 @@
-"""Copying: everything arrives as it was, or the target is none; whatever ends a copy, it is finished later."""
+"""Copies between stores and backups are exact, all or nothing, and resumable."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ Documents = dict[str, list[bytes]]
 
 
 class Places:
-    """Fresh addresses of each form."""
+    """Creates unused addresses of each form."""
 
     def __init__(self, folder: Path, mongodb_url: str) -> None:
         self.folder = folder
         self._mongodb, _, self._options = mongodb_url.partition("?")
-        self._made = 0
+        self._created = 0
 
     def new(self, form: str) -> str:
-        self._made += 1
+        self._created += 1
         match form:
             case "embedded":
-                return f"lmdb://{self.folder / f'store-{self._made}'}"
+                return f"lmdb://{self.folder / f'store-{self._created}'}"
             case "mongodb":
-                return f"{self._mongodb}_{self._made}" + (f"?{self._options}" if self._options else "")
-        return f"file://{self.folder / f'backup-{self._made}.ndjson.gz'}"
+                return f"{self._mongodb}_{self._created}" + (f"?{self._options}" if self._options else "")
+        return f"file://{self.folder / f'backup-{self._created}.ndjson.gz'}"
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ ODDITIES: list[Any] = [
 
 
 def documents() -> Documents:
-    """Documents of every model, with whatever BSON can hold, in the order of their ids."""
+    """Return documents of every model, with values of every BSON type, in the order of their ids."""
     far = datetime.now(UTC) + timedelta(days=1)
     return {
         "things": [
@@ -141,7 +141,7 @@ async def fill(address: str, held: Documents) -> None:
 
 
 async def holds(address: str) -> Documents:
-    """Return what a store or a backup holds."""
+    """Return the documents of a store or a backup."""
     if address.startswith("file:"):
         read = Backup(path_of(address))
         await asyncio.to_thread(read.verify)
@@ -155,7 +155,7 @@ async def holds(address: str) -> Documents:
 
 
 async def filled(form: str, places: Places) -> tuple[str, Documents]:
-    """Return an address of this form, and what is there."""
+    """Return an address of a form, and the documents at it."""
     held = documents()
     first = places.new("embedded")
     await fill(first, held)
@@ -168,7 +168,7 @@ async def filled(form: str, places: Places) -> tuple[str, Documents]:
 
 @pytest.mark.parametrize("target_form", FORMS)
 @pytest.mark.parametrize("source_form", FORMS)
-async def test_everything_arrives_as_it_was(source_form: str, target_form: str, places: Places) -> None:
+async def test_a_copy_is_exact(source_form: str, target_form: str, places: Places) -> None:
     source, held = await filled(source_form, places)
     target = places.new(target_form)
     steps: list[Step] = []
@@ -185,7 +185,7 @@ async def test_everything_arrives_as_it_was(source_form: str, target_form: str, 
 
 
 @pytest.mark.parametrize("target_form", STORES)
-async def test_a_copy_serves_as_its_source_did(target_form: str, places: Places) -> None:
+async def test_a_copied_store_can_be_served(target_form: str, places: Places) -> None:
     source, _ = await filled("embedded", places)
     target = places.new(target_form)
     await copy(source, target, MODELS)
@@ -208,7 +208,7 @@ async def test_a_copy_serves_as_its_source_did(target_form: str, places: Places)
     assert written.changed > before
 
 
-async def test_the_embedded_store_s_clock_is_moved_beyond_the_stamps_that_it_is_given(places: Places) -> None:
+async def test_loading_advances_the_clock_of_the_embedded_store(places: Places) -> None:
     address = places.new("embedded")
     ahead = Timestamp(4_000_000_000, 7)
     async with opened(address) as store:
@@ -219,7 +219,7 @@ async def test_the_embedded_store_s_clock_is_moved_beyond_the_stamps_that_it_is_
     assert [note.name for note in newest] == ["new"]
 
 
-async def test_a_backup_is_readable_by_its_owner_alone_and_by_zcat(places: Places) -> None:
+async def test_a_backup_is_private_and_readable_with_zcat(places: Places) -> None:
     address, held = await filled("backup", places)
 
     mode = stat.S_IMODE(path_of(address).stat().st_mode)
@@ -234,7 +234,7 @@ async def test_a_backup_is_readable_by_its_owner_alone_and_by_zcat(places: Place
     assert list(places.folder.glob("*.part")) == []
 
 
-async def test_a_backup_that_was_packed_anew_is_still_one(places: Places) -> None:
+async def test_a_recompressed_backup_is_valid(places: Places) -> None:
     address, held = await filled("backup", places)
     path_of(address).write_bytes(gzip.compress(gzip.decompress(path_of(address).read_bytes()), mtime=0))
 
@@ -249,7 +249,7 @@ async def test_a_backup_that_was_packed_anew_is_still_one(places: Places) -> Non
 
 @pytest.fixture
 async def small(places: Places) -> Path:
-    """A backup of a few documents, with several blocks."""
+    """A backup of a few documents in several blocks."""
     address = places.new("embedded")
     async with opened(address) as store:
         await store.insert(*(Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(3)))
@@ -263,8 +263,8 @@ def verified(path: Path) -> dict[str, tuple[int, str]]:
     return {name: (held.documents, held.hash) for name, held in Backup(path, MODELS).verify().items()}
 
 
-async def test_any_byte_that_was_changed_is_found_or_does_not_matter(small: Path) -> None:
-    """Every byte of the file is tried. Four bytes of a member's head (its time) mean nothing to anyone."""
+async def test_every_changed_byte_is_detected_or_irrelevant(small: Path) -> None:
+    """Each byte of the file is changed in turn. Some bytes of a gzip header, such as its time, do not matter."""
     good, whole = small.read_bytes(), verified(small)
     unnoticed = 0
     messages = []
@@ -283,7 +283,7 @@ async def test_any_byte_that_was_changed_is_found_or_does_not_matter(small: Path
     assert unnoticed <= 6 * members
 
 
-async def test_a_backup_that_was_cut_short_anywhere_is_refused(small: Path) -> None:
+async def test_a_truncated_backup_is_refused(small: Path) -> None:
     good = small.read_bytes()
     for length in range(len(good)):
         small.write_bytes(good[:length])
@@ -291,7 +291,7 @@ async def test_a_backup_that_was_cut_short_anywhere_is_refused(small: Path) -> N
             verified(small)
 
 
-async def test_damage_says_where(places: Places) -> None:
+async def test_the_error_of_a_damaged_backup_names_the_line(places: Places) -> None:
     address, _ = await filled("backup", places)
     path = path_of(address)
     lines = gzip.decompress(path.read_bytes()).split(b"\n")
@@ -309,7 +309,7 @@ async def test_damage_says_where(places: Places) -> None:
 
 
 def rewritten(lines: list[bytes]) -> bytes:
-    """Return a backup of these lines, with hashes that are right, as someone may make who means ill."""
+    """Return a backup of these lines with valid hashes, as an attacker could create it."""
     found: list[bytes] = []
     for line in lines:
         head = json.loads(line)
@@ -328,24 +328,24 @@ def rewritten(lines: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize(
     "change",
-    ["a document more", "no document", "no id", "out of order", "a block less", "another collection", "twice"],
+    ["extra document", "not a document", "no id", "out of order", "missing block", "unknown collection", "twice"],
 )
-async def test_a_backup_that_contradicts_itself_is_refused(small: Path, change: str, places: Places) -> None:
+async def test_an_inconsistent_backup_is_refused(small: Path, change: str, places: Places) -> None:
     lines = gzip.decompress(small.read_bytes()).splitlines(keepends=True)
     at = next(n for n, line in enumerate(lines) if b'"block":1' in line)
     match change:
-        case "a document more":
+        case "extra document":
             lines[at] = lines[at].replace(b'"documents":3', b'"documents":4')
             lines.insert(at + 1, b'{"_id":{"$oid":"000000000000000000000000"}}\n')
-        case "no document":
+        case "not a document":
             lines[at + 1] = b"[1]\n"
         case "no id":
             lines[at + 1] = b'{"_id":{"$numberInt":"1"}}\n'
         case "out of order":
             lines[at + 1], lines[at + 2] = lines[at + 2], lines[at + 1]
-        case "a block less":
+        case "missing block":
             del lines[at : at + 4]
-        case "another collection":
+        case "unknown collection":
             lines[at] = lines[at].replace(b'"badges"', b'"horses"')
         case "twice":
             lines[-1:-1] = [line.replace(b'"block":1', b'"block":3') for line in lines[at : at + 4]]
@@ -384,7 +384,7 @@ async def test_a_foreign_file_is_refused(content: bytes, places: Places) -> None
 
 
 @pytest.mark.parametrize("more", [b"\0", b"x", gzip.compress(b"x\n", mtime=0)])
-async def test_a_backup_with_something_behind_it_is_refused(small: Path, more: bytes) -> None:
+async def test_a_backup_with_trailing_data_is_refused(small: Path, more: bytes) -> None:
     small.write_bytes(small.read_bytes() + more)
 
     with pytest.raises(StoreUnusable, match="damaged"):
@@ -404,14 +404,14 @@ except StoreUnusable as error:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     print(error)
 """
-"""Prints how many KiB more than before are needed to find that a backup is damaged, and what is said of it."""
-MOST_KIBIBYTES = 300 * 1024
+"""Prints the growth of the peak memory, in KiB, while a damaged backup is verified, and the error."""
+MAX_KIBIBYTES = 300 * 1024
 HEADER = b'{"format":"todo_service backup","version":1,"service":"1","moment":"2026-01-01T00:00:00Z"}\n'
 IDENTITY = b'{"_id":{"$oid":"000000000000000000000000"},"a":'
 
 
-def block_of(*lines: bytes) -> list[bytes]:
-    """A block whose hash is right."""
+def create_block(*lines: bytes) -> list[bytes]:
+    """Return a block with a valid hash."""
     digest = hashlib.sha256(b"".join(lines)).hexdigest()
     return [f'{{"block":1,"collection":"things","documents":{len(lines)},"sha256":"{digest}"}}\n'.encode(), *lines]
 
@@ -421,45 +421,43 @@ def block_of(*lines: bytes) -> list[bytes]:
     [
         ([b" " * 2**28], "is not a backup"),
         ([HEADER, b" " * 2**28], "the line is too long"),
-        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "the line is too long"),
-        ([HEADER, *block_of(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "the block is too long"),
-        ([HEADER, *block_of(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "too many values"),
-        ([HEADER, *block_of(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "too many values"),
-        ([HEADER, *block_of(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "is not a document"),
-        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**25 + b'"}\n')], "the document is too large"),
+        ([HEADER, *create_block(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "the line is too long"),
+        ([HEADER, *create_block(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "the block is too long"),
+        ([HEADER, *create_block(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "too many values"),
+        ([HEADER, *create_block(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "too many values"),
+        ([HEADER, *create_block(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "is not a document"),
+        ([HEADER, *create_block(IDENTITY + b'"' + b" " * 2**25 + b'"}\n')], "the document is too large"),
         ([HEADER, b'{"end":' + b"[" * 900_000 + b"\n"], "does not start a block"),
-        ([HEADER, *block_of(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "is not a document"),
+        ([HEADER, *create_block(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "is not a document"),
     ],
     ids=["header", "title", "line", "block", "lists", "objects", "nesting", "document", "trailer", "digits"],
 )
-def test_a_tampered_backup_is_refused_before_it_fills_the_memory(
-    lines: list[bytes], reason: str, tmp_path: Path
-) -> None:
+def test_a_tampered_backup_is_refused_in_bounded_memory(lines: list[bytes], reason: str, tmp_path: Path) -> None:
     path = tmp_path / "tampered.ndjson.gz"
     path.write_bytes(gzip.compress(b"".join(lines), mtime=0))
 
     done = subprocess.run(
         [sys.executable, "-c", VERIFY, str(path)], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
-    needed, said = done.stdout.splitlines()
+    needed, message = done.stdout.splitlines()
 
     assert path.stat().st_size < 2**20
-    assert reason in said
-    assert str(path) in said
-    assert int(needed) < MOST_KIBIBYTES
+    assert reason in message
+    assert str(path) in message
+    assert int(needed) < MAX_KIBIBYTES
 
 
-def test_signs_within_texts_are_no_values() -> None:
+def test_punctuation_in_strings_is_not_counted() -> None:
     text = json.dumps({"a": 'x,"[{\\' * 1000, "b": [1, 2, {"c": "\\\\"}]})
 
     assert count_values(text.encode(), 100) == 6
-    assert count_values(text.encode(), 10_000) > 1000  # cheaply
+    assert count_values(text.encode(), 10_000) > 1000  # a cheap estimate
 
 
-# --- where a backup is written
+# --- the file of a backup
 
 
-async def test_a_backup_in_a_folder_of_others_follows_no_link_and_uses_no_file_made_before(places: Places) -> None:
+async def test_a_backup_in_a_shared_folder_follows_no_link_and_uses_no_existing_file(places: Places) -> None:
     source, _ = await filled("embedded", places)
     target, victim = places.new("backup"), places.folder / "victim"
     victim.write_text("precious")
@@ -480,7 +478,7 @@ async def test_a_backup_in_a_folder_of_others_follows_no_link_and_uses_no_file_m
     assert not (places.folder / "nowhere").exists()
 
 
-async def test_what_killed_backups_left_behind_is_taken_away(places: Places) -> None:
+async def test_temporary_files_of_killed_copies_are_removed(places: Places) -> None:
     source, _ = await filled("embedded", places)
     target = places.new("backup")
     left = path_of(target).with_name(f"{path_of(target).name}.0123456789abcdef.part")
@@ -492,7 +490,7 @@ async def test_what_killed_backups_left_behind_is_taken_away(places: Places) -> 
     assert Backup(path_of(target), MODELS).verify()
 
 
-async def test_two_processes_do_not_write_one_backup(places: Places) -> None:
+async def test_two_processes_cannot_write_the_same_backup(places: Places) -> None:
     source, _ = await filled("embedded", places)
     target = places.new("backup")
     file = AtomicFile(path_of(target))
@@ -503,7 +501,7 @@ async def test_two_processes_do_not_write_one_backup(places: Places) -> None:
     await copy(source, target, MODELS)
 
 
-def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_created_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
     place = tmp_path / "place"
     file = AtomicFile(place)
     file.write(b"new")
@@ -516,7 +514,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("place", "another's")]
 
 
-async def test_a_copy_is_smaller_than_a_store_of_which_much_was_deleted(places: Places) -> None:
+async def test_a_copy_does_not_contain_the_free_pages_of_its_source(places: Places) -> None:
     source, target = places.new("embedded"), places.new("embedded")
     async with opened(source) as store:
         await store.insert(*(Thing(id=ObjectId(), value=number, text="x" * 10_000) for number in range(1000)))
@@ -532,7 +530,7 @@ async def test_a_copy_is_smaller_than_a_store_of_which_much_was_deleted(places: 
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä\u2028", "a@b"])
-async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> None:
+async def test_special_characters_in_an_address_are_decoded(name: str, tmp_path: Path) -> None:
     source, target = (format_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
     backup = format_address("file", tmp_path / name / "backup.gz")
     async with opened(source) as store:
@@ -546,7 +544,7 @@ async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("address", ["lmdb:///a?b", "lmdb:///a#b", "lmdb://a", "lmdb:///", "lmdb:/a", "file:///a?b"])
-async def test_an_address_that_might_lead_elsewhere_is_refused(address: str, places: Places) -> None:
+async def test_an_ambiguous_address_is_refused(address: str, places: Places) -> None:
     with pytest.raises(StoreUnusable):
         await copy(address, places.new("embedded"), MODELS)
 
@@ -555,9 +553,7 @@ async def test_an_address_that_might_lead_elsewhere_is_refused(address: str, pla
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_that_holds_other_documents_is_refused_unless_it_may_be_overwritten(
-    form: str, places: Places
-) -> None:
+async def test_a_target_with_other_documents_is_refused_without_overwrite(form: str, places: Places) -> None:
     source, held = await filled("embedded", places)
     target = places.new(form)
     async with opened(target) as store:
@@ -577,7 +573,7 @@ async def test_a_target_that_holds_other_documents_is_refused_unless_it_may_be_o
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_that_holds_the_same_is_left_as_it_is(form: str, places: Places) -> None:
+async def test_a_target_with_the_same_documents_is_unchanged(form: str, places: Places) -> None:
     source, _ = await filled("embedded", places)
     target = places.new(form)
     first = await copy(source, target, MODELS)
@@ -592,7 +588,7 @@ async def test_a_target_that_holds_the_same_is_left_as_it_is(form: str, places: 
         assert store.state.generation == generation
 
 
-async def test_a_backup_that_is_there_is_refused_unless_it_may_be_overwritten(places: Places) -> None:
+async def test_an_existing_backup_is_refused_without_overwrite(places: Places) -> None:
     source, held = await filled("embedded", places)
     target = places.new("backup")
     path_of(target).write_bytes(b"precious")
@@ -607,7 +603,7 @@ async def test_a_backup_that_is_there_is_refused_unless_it_may_be_overwritten(pl
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_what_is_not_there_cannot_be_copied(form: str, places: Places) -> None:
+async def test_a_missing_source_is_refused(form: str, places: Places) -> None:
     source, target = places.new(form), places.new("embedded")
 
     with pytest.raises(StoreUnusable):
@@ -618,7 +614,7 @@ async def test_what_is_not_there_cannot_be_copied(form: str, places: Places) -> 
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_nothing_is_copied_onto_itself(form: str, places: Places) -> None:
+async def test_a_copy_onto_itself_is_refused(form: str, places: Places) -> None:
     source, _ = await filled(form, places)
 
     with pytest.raises(StoreUnusable, match="the same"):
@@ -645,11 +641,11 @@ async def test_a_target_that_is_served_is_refused(form: str, places: Places) -> 
             await copy(source, target, MODELS)
 
 
-# --- what was not finished
+# --- interrupted copies
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_store_that_receives_cannot_be_served_or_read_until_it_is_finished(form: str, places: Places) -> None:
+async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form: str, places: Places) -> None:
     source, held = await filled("embedded", places)
     target = places.new(form)
     async with opened(source, Access.READ) as store:
@@ -672,7 +668,7 @@ async def test_a_store_that_receives_cannot_be_served_or_read_until_it_is_finish
     assert copied.written == sum(len(raws) for raws in held.values()) - 1004
 
 
-async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_afterwards(tmp_path: Path) -> None:
+async def test_documents_in_mongodb_expire_only_after_the_copy_is_complete(tmp_path: Path) -> None:
     past = datetime(2020, 1, 1, tzinfo=UTC)
     raw = bson.encode(_ordered(Ticket(id=ObjectId(), code="a", expires_at=past)))
 
@@ -685,7 +681,7 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
         MongoClient[dict[str, Any]](url) as client,
     ):
 
-        async def two_passes() -> None:
+        async def wait_for_two_passes() -> None:
             wanted = client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] + 2
             deadline = time.monotonic() + 30
             while client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] < wanted:
@@ -695,24 +691,24 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
         async with opened(f"{url}/test", Access.RESTORE) as store:
             await store.set_state(State("one", "origin"))
             await store.load(Ticket, [raw])
-            await two_passes()
+            await wait_for_two_passes()
             kept = await tickets(store)
         async with opened(f"{url}/test", Access.RESTORE) as store:  # as after a crash
-            await two_passes()
-            kept_after_a_crash = await tickets(store)
+            await wait_for_two_passes()
+            left_after_a_crash = await tickets(store)
             await store.load(Ticket, [raw])
             await store.set_state(State("two"))
-            await two_passes()
+            await wait_for_two_passes()
             gone = await tickets(store)
 
     assert (kept, gone) == (1, 0)
-    assert kept_after_a_crash in (0, 1)
+    assert left_after_a_crash in (0, 1)
 
 
-# --- one moment
+# --- snapshots
 
 
-async def test_an_embedded_store_is_copied_as_of_one_moment(places: Places) -> None:
+async def test_a_snapshot_of_an_embedded_store_is_a_point_in_time(places: Places) -> None:
     source, held = await filled("embedded", places)
 
     async with opened(source) as writer:
@@ -726,7 +722,7 @@ async def test_an_embedded_store_is_copied_as_of_one_moment(places: Places) -> N
     assert seen == held["badges"]
 
 
-async def test_an_embedded_store_is_copied_while_it_is_served(places: Places) -> None:
+async def test_an_embedded_store_can_be_copied_while_it_is_served(places: Places) -> None:
     source, held = await filled("embedded", places)
     target = places.new("backup")
 
@@ -741,7 +737,7 @@ async def test_an_embedded_store_is_copied_while_it_is_served(places: Places) ->
             return written
 
         writing = asyncio.create_task(write())
-        # another process reads it; LMDB opens an environment once a process
+        # in another process, because LMDB can open an environment only once per process
         process = await asyncio.create_subprocess_exec(
             *_python("from tests.store.models import MODELS", f"asyncio.run(copy({source!r}, {target!r}, MODELS))"),
             cwd=Path(__file__).parents[2],
@@ -768,7 +764,7 @@ def _python(*lines: str) -> list[str]:
 
 @contextmanager
 def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
-    """Run a replica set of one member, and give its address."""
+    """Run a replica set with one member, and return its address."""
     folder.mkdir()
     with running_mongod(folder, "--replSet", "one", *options) as (url, _):
         with MongoClient[dict[str, Any]](url, directConnection=True) as client:
@@ -781,7 +777,7 @@ def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
         yield f"{url}/test?replicaSet=one"
 
 
-async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: Places) -> None:
+async def test_a_snapshot_of_a_replica_set_is_a_point_in_time(tmp_path: Path, places: Places) -> None:
     with running_replica_set(tmp_path / "mongod") as source:
         first, held = await filled("embedded", places)
         await copy(first, source, MODELS)
@@ -800,7 +796,7 @@ async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: 
     assert copied.point_in_time
 
 
-async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp_path: Path) -> None:
+async def test_a_snapshot_reports_when_mongodb_no_longer_retains_it(tmp_path: Path) -> None:
     options = ("--setParameter", "minSnapshotHistoryWindowInSeconds=0")
     with running_replica_set(tmp_path / "mongod", *options) as source:
         async with opened(source) as store, store.snapshot() as view:
@@ -810,7 +806,7 @@ async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp
             deadline = time.monotonic() + 60
             written = 0
             while view.point_in_time:
-                assert time.monotonic() < deadline, "MongoDB still keeps the moment"
+                assert time.monotonic() < deadline, "MongoDB still retains the snapshot"
                 await store.insert(badges[written])
                 written += 1
                 found = [raw async for batch in view.documents(Badge) for raw in batch]
@@ -819,32 +815,30 @@ async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp
     assert len(found) == written
 
 
-# --- what is read again at the end
+# --- verification
 
 
-async def test_a_target_that_was_changed_behind_the_copy_s_back_is_noticed_and_mended(
-    places: Places, mongodb_uri: str
-) -> None:
+async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(places: Places, mongodb_uri: str) -> None:
     source, held = await filled("embedded", places)
     target = places.new("mongodb")
     name = target.partition("?")[0].rsplit("/", 1)[1]
 
-    def meddle(step: Step) -> None:
+    def change_target(step: Step) -> None:
         if step.doing == "check":
             with MongoClient[dict[str, Any]](mongodb_uri) as client:
-                client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "meddled with"}})
+                client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "changed"}})
 
     with pytest.raises(StoreError, match="does not contain the copied documents: 10 badges"):
-        await copy(source, target, MODELS, report=meddle)
+        await copy(source, target, MODELS, report=change_target)
     with pytest.raises(StoreUnusable, match="not finished"):
         await create_store(target).open(*MODELS)
-    mended = await copy(source, target, MODELS)
+    repaired = await copy(source, target, MODELS)
 
-    assert mended.written == 1
+    assert repaired.written == 1
     assert await holds(target) == held
 
 
-async def test_a_copy_holds_a_few_batches_at_a_time(places: Places) -> None:
+async def test_a_copy_has_few_batches_in_memory(places: Places) -> None:
     source, backed_up, restored = places.new("embedded"), places.new("backup"), places.new("embedded")
     size, count = 2**20, 120
     async with opened(source) as store:
