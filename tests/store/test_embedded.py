@@ -207,7 +207,8 @@ async def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     whole = data.read_bytes()
     program = (
         "import asyncio, sys; from pathlib import Path; from tests.store.models import MODELS, Thing\n"
-        "from todo_service.store.errors import StoreError; from todo_service.store.embedded.store import EmbeddedStore\n"
+        "from todo_service.store.embedded.store import EmbeddedStore\n"
+        "from todo_service.store.errors import StoreError\n"
         "async def main():\n"
         "    store = EmbeddedStore(Path(sys.argv[1]))\n"
         "    try:\n"
