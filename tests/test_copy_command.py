@@ -41,7 +41,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def address_of(form: str, folder: Path, mongodb_url: str) -> str:
+def create_address(form: str, folder: Path, mongodb_url: str) -> str:
     match form:
         case "mongodb":
             return mongodb_url
@@ -50,7 +50,7 @@ def address_of(form: str, folder: Path, mongodb_url: str) -> str:
     return f"file://{folder / 'backup.ndjson.gz'}"
 
 
-def a_todo(number: int) -> bytes:
+def create_todo(number: int) -> bytes:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     owner = ObjectId(b"o" * 12)
     todo = Todo(
@@ -88,7 +88,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = create_store(f"lmdb://{folder}")
         await store.open(*MODELS)
         for start in range(0, TODOS, 1000):
-            await store.load(Todo, [a_todo(number) for number in range(start + 1, start + 1001)])
+            await store.load(Todo, [create_todo(number) for number in range(start + 1, start + 1001)])
         await store.close()
 
     asyncio.run(fill())
@@ -118,7 +118,7 @@ def kill_halfway(folder: Path, *arguments: str) -> None:
 def test_a_killed_copy_cannot_be_served_and_is_completed_by_the_same_command(
     form: str, many: Path, tmp_path: Path, mongodb_url: str
 ) -> None:
-    source, target = f"lmdb://{many}", address_of(form, tmp_path, mongodb_url)
+    source, target = f"lmdb://{many}", create_address(form, tmp_path, mongodb_url)
 
     kill_halfway(tmp_path, source, target)
     if form == "backup":
@@ -190,19 +190,19 @@ def test_errors_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb
         "already exists; nothing was changed. --overwrite": run(tmp_path, source, target),
         "is not a backup": run(tmp_path, target, f"lmdb://{tmp_path / 'x'}"),
         "the same": run(tmp_path, source, source),
-        "holds no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
+        "contains no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
         "must start with": run(tmp_path, source, "elsewhere"),
-        "does not answer": run(tmp_path, source, secret),
+        "does not response": run(tmp_path, source, secret),
     }
 
-    for words, answer in refused.items():
-        assert answer.returncode == 1
-        assert answer.stdout == ""
-        lines = [line for line in answer.stderr.splitlines() if line.startswith("todo-service: ")]
-        assert len(lines) == 1, answer.stderr
+    for words, response in refused.items():
+        assert response.returncode == 1
+        assert response.stdout == ""
+        lines = [line for line in response.stderr.splitlines() if line.startswith("todo-service: ")]
+        assert len(lines) == 1, response.stderr
         assert words in lines[0]
-        assert "secret-password" not in answer.stderr
-        assert "Traceback" not in answer.stderr
+        assert "secret-password" not in response.stderr
+        assert "Traceback" not in response.stderr
     assert not (tmp_path / "x").exists()
 
 
@@ -225,25 +225,25 @@ class Account:
     def register(self) -> None:
         person = self.registered
         body = {"username": person.username, "email": person.email, "password": person.password}
-        assert self.ask("POST", "/v1/users", json=body).status_code == 201
+        assert self.request("POST", "/v1/users", json=body).status_code == 201
         form = {"grant_type": "password", "username": person.username, "password": person.password}
-        answer = self.ask("POST", "/v1/auth/token", data=form)
-        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        self.refresh_token = answer.json()["refresh_token"]
+        response = self.request("POST", "/v1/auth/token", data=form)
+        self.headers = {"Authorization": f"Bearer {response.json()['access_token']}"}
+        self.refresh_token = response.json()["refresh_token"]
 
-    def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **request)
+    def request(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> httpx.Response:
+        return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **options)
 
     def create(self, title: str, **headers: str) -> httpx.Response:
-        return self.ask("POST", "/v1/todos", json={"title": title}, headers=headers)
+        return self.request("POST", "/v1/todos", json={"title": title}, headers=headers)
 
     def changes(self, since: str | None = None) -> httpx.Response:
         parameters = {"since": since} if since else {}
-        return self.ask("GET", "/v1/todos/changes", params=parameters)
+        return self.request("GET", "/v1/todos/changes", params=parameters)
 
     def titles(self) -> list[str]:
-        answer = self.ask("GET", "/v1/todos")
-        return [todo["title"] for todo in answer.json()["items"]]
+        response = self.request("GET", "/v1/todos")
+        return [todo["title"] for todo in response.json()["items"]]
 
 
 @pytest.mark.parametrize("form", ["embedded", "mongodb"])
@@ -254,14 +254,14 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
     (tmp_path / "old").mkdir()
     (tmp_path / "copy").mkdir()
     backup = f"file://{tmp_path / 'backup.ndjson.gz'}"
-    target = address_of(form, tmp_path, mongodb_url)
+    target = create_address(form, tmp_path, mongodb_url)
     with running_service(tmp_path / "old") as service:
         ada = Account(service.url)
         ada.register()
         kept = ada.create("kept", **{"Idempotency-Key": "once"})
         ada.create("deleted")
         gone = ada.create("gone").json()["id"]
-        ada.ask("DELETE", f"/v1/todos/{gone}")
+        ada.request("DELETE", f"/v1/todos/{gone}")
         before = ada.changes().json()["next"]
 
         saved = run(tmp_path, f"lmdb://{tmp_path / 'old' / 'store'}", backup)
@@ -286,7 +286,7 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
         anew = ada.changes().json()
         ada.create("new")
         following = ada.changes(anew["next"]).json()
-        renewed = ada.ask(
+        renewed = ada.request(
             "POST", "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
         )
 

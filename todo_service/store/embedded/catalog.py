@@ -144,7 +144,7 @@ def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._
         names = [bytes(name) for name, _ in transaction.cursor()]
     read_only = access is Access.READ
     if (names or read_only) and _META.encode() not in names:
-        raise StoreUnusable(f"{folder} holds an LMDB environment that is not a todo_service store")
+        raise StoreUnusable(f"{folder} contains an LMDB environment that is not a todo_service store")
     meta = environment.find_database(_META) if read_only else environment.open_database(_META)
 
     def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
@@ -183,11 +183,11 @@ def _build_indexes(
         if transaction.get(key, db=meta) == definition:
             continue
         transaction.drop(database, delete=False)
-        for identity, raw in transaction.cursor(collection.documents):
+        for document_id, raw in transaction.cursor(collection.documents):
             document = decode(raw)
             check_indexed(model, document, validated=False)
             if index.unique and violates_unique(transaction, index, database, document):
                 raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
             for entry in IndexEntries(document).keys(index):
-                transaction.put(entry, identity, db=database)
+                transaction.put(entry, document_id, db=database)
         transaction.put(key, definition, db=meta)

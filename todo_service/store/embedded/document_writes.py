@@ -81,7 +81,7 @@ def write_document(
         DuplicateDocument: Another document has the same values in a unique index. Nothing is written.
         UnsupportedExpression: A value cannot be indexed. Nothing is written.
     """
-    identity = read_id(raw)
+    document_id = read_id(raw)
     entries, old_entries = IndexEntries(new), None if old is None else IndexEntries(old)
     changed = {key for key in {**(old or {}), **new} if old is None or not is_same_value(old.get(key), new.get(key))}
     updates = []
@@ -97,15 +97,15 @@ def write_document(
         for key in removed:
             transaction.delete(key, db=database)
         for key in added:
-            transaction.put(key, identity, db=database)
-    transaction.put(identity, raw, db=collection.documents)
+            transaction.put(key, document_id, db=database)
+    transaction.put(document_id, raw, db=collection.documents)
 
 
 def delete_document(
-    transaction: lmdb.Transaction, collection: Collection, identity: bytes, matches: Predicate | None
+    transaction: lmdb.Transaction, collection: Collection, document_id: bytes, matches: Predicate | None
 ) -> int:
     """Delete a document if it exists and matches the conditions. Return the number of deleted documents, 0 or 1."""
-    raw = transaction.get(identity, db=collection.documents)
+    raw = transaction.get(document_id, db=collection.documents)
     if raw is None:
         return 0
     document = decode(raw)
@@ -115,7 +115,7 @@ def delete_document(
     for index, database in collection.indexes:
         for key in entries.keys(index):
             transaction.delete(key, db=database)
-    transaction.delete(identity, db=collection.documents)
+    transaction.delete(document_id, db=collection.documents)
     return 1
 
 

@@ -59,7 +59,7 @@ class Environment:
         self._folder_lock: int | None = None
         self.failed = False
         if access is Access.READ and not self._data.is_file():
-            raise StoreUnusable(f"{folder} holds no store")
+            raise StoreUnusable(f"{folder} contains no store")
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder_lock = _lock_folder(folder, access)

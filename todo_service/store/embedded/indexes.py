@@ -62,8 +62,8 @@ class IndexEntries:
         """Return the keys of the document in an index. Raises the same errors as `prefixes`."""
         if index.keys[-1] == "_id":
             return self.prefixes(index)
-        (identity,) = self._encoded.get("_id") or self._encode("_id")
-        return {prefix + identity for prefix in self.prefixes(index)}
+        (document_id,) = self._encoded.get("_id") or self._encode("_id")
+        return {prefix + document_id for prefix in self.prefixes(index)}
 
     def _encode(self, key: str) -> tuple[bytes, ...]:
         value = self._document.get(key)
@@ -150,9 +150,9 @@ class IndexScan:
             for part in self._ranges:
                 yield from map(itemgetter(1), self._iter_entries(transaction, part))
             return
-        for identity in self._iter_ordered_ids(transaction):
-            matches = identity is not None and self._read(transaction, identity) is not None
-            yield identity if matches else None
+        for document_id in self._iter_ordered_ids(transaction):
+            matches = document_id is not None and self._read(transaction, document_id) is not None
+            yield document_id if matches else None
 
     def count(self, transaction: lmdb.Transaction, limit: int) -> int | None:
         """Count the matching documents from the entries alone, up to a limit. Return None if that is not possible."""
@@ -169,15 +169,15 @@ class IndexScan:
     def iter_documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
         """Yield the matching documents in order, as BSON, and None for each entry that does not match."""
         if self._residual is None:
-            for identity in self._iter_ordered_ids(transaction):
-                yield None if identity is None else transaction.get(identity, db=self._documents)
+            for document_id in self._iter_ordered_ids(transaction):
+                yield None if document_id is None else transaction.get(document_id, db=self._documents)
             return
-        for identity in self._iter_ordered_ids(transaction):
-            yield None if identity is None else self._read(transaction, identity)
+        for document_id in self._iter_ordered_ids(transaction):
+            yield None if document_id is None else self._read(transaction, document_id)
 
-    def _read(self, transaction: lmdb.Transaction, identity: bytes) -> bytes | None:
+    def _read(self, transaction: lmdb.Transaction, document_id: bytes) -> bytes | None:
         """Return a document, or None if it does not match the residual conditions."""
-        raw: bytes = transaction.get(identity, db=self._documents)
+        raw: bytes = transaction.get(document_id, db=self._documents)
         return raw if self._residual is None or self._residual(decode_cached(raw)) else None
 
     def _iter_ordered_ids(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
@@ -187,13 +187,13 @@ class IndexScan:
         else:
             ranges = [self._iter_without_prefix(transaction, part) for part in self._ranges]
             entries = heapq.merge(*ranges, key=itemgetter(0), reverse=self._plan.descending)
-        identities = map(itemgetter(1), entries)
-        return _deduplicate(identities) if self._may_repeat else identities
+        document_ids = map(itemgetter(1), entries)
+        return _deduplicate(document_ids) if self._may_repeat else document_ids
 
     def _iter_without_prefix(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
         """Return an iterator over the entries of a range with their keys cut to the part by which ranges are merged."""
         length = len(part.prefix)
-        return ((key[length:], identity) for key, identity in self._iter_entries(transaction, part))
+        return ((key[length:], document_id) for key, document_id in self._iter_entries(transaction, part))
 
     def _iter_entries(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
         return self._iter_between(transaction.cursor(self._index), part.start, part.end)
@@ -217,16 +217,16 @@ class PrimaryKeyScan(IndexScan):
         # documents are stored under their ids without the tag of an encoded value
         tag = type_tag(Kind.OBJECT_ID)
         start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
-        for identity, _ in self._iter_between(transaction.cursor(self._documents), start, end):
-            yield tag + identity, identity
+        for document_id, _ in self._iter_between(transaction.cursor(self._documents), start, end):
+            yield tag + document_id, document_id
 
 
-def _deduplicate(identities: Iterable[bytes]) -> Iterator[bytes | None]:
+def _deduplicate(document_ids: Iterable[bytes]) -> Iterator[bytes | None]:
     """Yield each id once, and None for each repetition."""
     seen: set[bytes] = set()
-    for identity in identities:
-        yield None if identity in seen else identity
-        seen.add(identity)
+    for document_id in document_ids:
+        yield None if document_id in seen else document_id
+        seen.add(document_id)
 
 
 def violates_unique(

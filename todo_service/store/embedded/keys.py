@@ -92,11 +92,11 @@ def _encode_number(value: float) -> bytes:
 _ENCODINGS: Final[dict[Kind, tuple[bytes, Callable[[Any], bytes]]]] = {
     Kind.NULL: (type_tag(Kind.NULL), lambda _: b""),
     Kind.NUMBER: (type_tag(Kind.NUMBER), _encode_number),
-    Kind.TEXT: (type_tag(Kind.TEXT), lambda text: _encode_bytes(text.encode())),
+    Kind.TEXT: (type_tag(Kind.TEXT), lambda value: _encode_bytes(value.encode())),
     Kind.BYTES: (type_tag(Kind.BYTES), _encode_bytes),
-    Kind.OBJECT_ID: (type_tag(Kind.OBJECT_ID), lambda identity: identity.binary),
-    Kind.BOOLEAN: (type_tag(Kind.BOOLEAN), lambda truth: b"\x01" if truth else b"\x00"),
+    Kind.OBJECT_ID: (type_tag(Kind.OBJECT_ID), lambda value: value.binary),
+    Kind.BOOLEAN: (type_tag(Kind.BOOLEAN), lambda value: b"\x01" if value else b"\x00"),
     Kind.TIME: (type_tag(Kind.TIME), _encode_time),
-    Kind.STAMP: (type_tag(Kind.STAMP), lambda stamp: _BITS.pack(stamp.time << 32 | stamp.inc)),
+    Kind.STAMP: (type_tag(Kind.STAMP), lambda value: _BITS.pack(value.time << 32 | value.inc)),
 }
 """The tag of each kind, and the function that encodes its payload."""

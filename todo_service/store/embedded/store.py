@@ -120,13 +120,13 @@ class EmbeddedStore(DocumentStore):
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
         nodes = normalise(where)
-        identity = _find_id(nodes)
-        if identity is None:
+        document_id = _find_id(nodes)
+        if document_id is None:
             scan = self._plan_scan(model, nodes, None)
             raws = await self._run_scan(scan.iter_documents, 1, scan.leading)
             raw = raws[0] if raws else None
         else:
-            raw = await self._get_by_id(model, identity, nodes)
+            raw = await self._get_by_id(model, document_id, nodes)
         return None if raw is None else to_result(raw, model, into)
 
     async def find(
@@ -150,14 +150,14 @@ class EmbeddedStore(DocumentStore):
     ) -> Any:
         """See `DocumentStore.update`."""
         nodes = normalise(where)
-        identity = _require_id(nodes)
+        document_id = _require_id(nodes)
         matches = build_predicate(nodes)
         changed = validate_changes(model, changes)
         check_indexed(model, changed)
         collection = self._connection.get_collection(model)
 
         def find_and_modify(transaction: lmdb.Transaction) -> bytes | None:
-            raw: bytes | None = transaction.get(identity, db=collection.documents)
+            raw: bytes | None = transaction.get(document_id, db=collection.documents)
             old = None if raw is None else decode_cached(raw)
             if old is None or (matches is not None and not matches(old)):
                 return None
@@ -172,24 +172,24 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.delete`. Splits many documents into several transactions, so that other writes can run."""
         nodes = normalise(where)
         matches = build_predicate(nodes)
-        identity = _find_id(nodes)
-        if identity is not None:
-            return await self._delete_by_id(model, [identity], matches)
+        document_id = _find_id(nodes)
+        if document_id is not None:
+            return await self._delete_by_id(model, [document_id], matches)
         scan = self._plan_scan(model, nodes, None)
         total = 0
         while True:
-            identities = await self._run_scan(scan.iter_ids, _DELETE_BATCH_SIZE, scan.leading)
-            deleted = await self._delete_by_id(model, identities, matches)
+            document_ids = await self._run_scan(scan.iter_ids, _DELETE_BATCH_SIZE, scan.leading)
+            deleted = await self._delete_by_id(model, document_ids, matches)
             total += deleted
-            if len(identities) < _DELETE_BATCH_SIZE or not deleted:
+            if len(document_ids) < _DELETE_BATCH_SIZE or not deleted:
                 return total
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
         nodes = normalise(where)
-        identity = _find_id(nodes)
-        if identity is not None:
-            return int(await self._get_by_id(model, identity, nodes) is not None)
+        document_id = _find_id(nodes)
+        if document_id is not None:
+            return int(await self._get_by_id(model, document_id, nodes) is not None)
         scan = self._plan_scan(model, nodes, None)
         number = None
         if limit is not None and limit <= _MAX_INLINE_COUNT:
@@ -256,9 +256,9 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.set_state`."""
         await self._connection.set_state(state)
 
-    async def _get_by_id(self, model: type[Model], identity: bytes, nodes: tuple[Node, ...]) -> bytes | None:
+    async def _get_by_id(self, model: type[Model], document_id: bytes, nodes: tuple[Node, ...]) -> bytes | None:
         documents = self._connection.get_collection(model).documents
-        raw: bytes | None = await self._connection.read(lambda transaction: transaction.get(identity, db=documents))
+        raw: bytes | None = await self._connection.read(lambda transaction: transaction.get(document_id, db=documents))
         if raw is None or len(nodes) == 1:
             return raw
         matches = build_predicate(node for node in nodes if not is_id_equality(node))
@@ -308,20 +308,20 @@ class EmbeddedStore(DocumentStore):
                 return number
         return len(documents)
 
-    async def _delete_by_id(self, model: type[Model], identities: Sequence[bytes], matches: Predicate | None) -> int:
+    async def _delete_by_id(self, model: type[Model], document_ids: Sequence[bytes], matches: Predicate | None) -> int:
         collection = self._connection.get_collection(model)
 
         def delete_some(start: int, transaction: lmdb.Transaction) -> tuple[int, int]:
             deadline = time.perf_counter() + WRITE_SECONDS
             deleted = 0
-            for number, identity in enumerate(identities[start:], start + 1):
-                deleted += delete_document(transaction, collection, identity, matches)
+            for number, document_id in enumerate(document_ids[start:], start + 1):
+                deleted += delete_document(transaction, collection, document_id, matches)
                 if time.perf_counter() >= deadline:
                     return deleted, number
-            return deleted, len(identities)
+            return deleted, len(document_ids)
 
         total = done = 0
-        while done < len(identities):
+        while done < len(document_ids):
             deleted, done = await self._connection.write(partial(delete_some, done))
             total += deleted
         return total
@@ -349,7 +349,7 @@ def _find_id(nodes: tuple[Node, ...]) -> bytes | None:
 
 
 def _require_id(nodes: tuple[Node, ...]) -> bytes:
-    identity = _find_id(nodes)
-    if identity is None:
+    document_id = _find_id(nodes)
+    if document_id is None:
         raise UnsupportedExpression("an update needs equality on the id")
-    return identity
+    return document_id

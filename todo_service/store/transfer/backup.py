@@ -41,7 +41,7 @@ class Backup(Snapshot):
         models: The models whose documents the file may contain. None allows any.
 
     Attributes:
-        identity: The hash of the file, which identifies the backup.
+        sha256: The hash of all lines before the trailer, which identifies the backup. Empty until `verify` returns.
     """
 
     def __init__(self, path: Path, models: Sequence[type[Model]] | None = None) -> None:
@@ -49,7 +49,7 @@ class Backup(Snapshot):
         self._known = None if models is None else {model.__collection__ for model in models}
         self._digests: dict[str, Digest] = {}
         self._positions: dict[str, LinePosition] = {}
-        self.identity = ""
+        self.sha256 = ""
 
     def verify(self, on_read: OnRead | None = None) -> dict[str, Digest]:
         """Read the whole file, and return the digest of each collection.
@@ -136,7 +136,7 @@ class Backup(Snapshot):
             lines.fail("the hash of the file does not match")
         self._check_trailer(lines, block)
         self.point_in_time = block.point_in_time
-        self.identity = sha256
+        self.sha256 = sha256
 
     def _check_trailer(self, lines: LineReader, trailer: Trailer) -> None:
         found = {name: CollectionSummary(digest.documents, digest.hash) for name, digest in self._digests.items()}

@@ -38,21 +38,21 @@ class BackupWriter:
 
     Args:
         path: The path of the backup. An existing file remains unchanged until then.
-        moment: When the snapshot was taken.
+        taken_at: When the snapshot was taken.
         replace: Whether to replace an existing file.
 
     Raises:
         StoreUnusable: The file cannot be written, or another process is writing it.
     """
 
-    def __init__(self, path: Path, moment: datetime, *, replace: bool = False) -> None:
+    def __init__(self, path: Path, taken_at: datetime, *, replace: bool = False) -> None:
         self._path = path
         self._replace = replace
         self._hash = hashlib.sha256()
         self._blocks = 0
         self._digests: dict[str, Digest] = {}
         self._file = AtomicFile(path)
-        self._write(_encode_line(Header(FORMAT, VERSION, __version__, moment)))
+        self._write(_encode_line(Header(FORMAT, VERSION, __version__, taken_at)))
 
     def add(self, collection: str, documents: Sequence[bytes]) -> None:
         """Write documents of a collection. Their ids must be greater than those already written.

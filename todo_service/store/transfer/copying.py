@@ -129,7 +129,7 @@ async def _open_source(
         backup = Backup(path, models)
         size = path.stat().st_size if path.is_file() else 0
         await asyncio.to_thread(backup.verify, lambda read: report(Step("verify", path.name, read, size, "bytes")))
-        yield backup, backup.identity
+        yield backup, backup.sha256
         return
     store = create_store(address)
     try:
@@ -163,10 +163,10 @@ async def _write_backup(
     return _create_result(snapshot, digests, sum(digest.documents for digest in digests.values()))
 
 
-def _create_writer(path: Path, moment: datetime, overwrite: bool) -> BackupWriter:
+def _create_writer(path: Path, taken_at: datetime, overwrite: bool) -> BackupWriter:
     if os.path.lexists(path) and not (overwrite and path.is_file()):
         raise TargetInUse(f"{path} already exists")
-    return BackupWriter(path, moment, replace=overwrite)
+    return BackupWriter(path, taken_at, replace=overwrite)
 
 
 async def _restore(
@@ -261,11 +261,11 @@ async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: ty
         after: ObjectId | None = None
         while batch := await _read_first_batch(store, model, after):
             for raw in batch:
-                identity = read_id(raw)
-                while wanted is not None and read_id(wanted) < identity:
+                document_id = read_id(raw)
+                while wanted is not None and read_id(wanted) < document_id:
                     wanted = await anext(documents, None)
                 if wanted != raw:
-                    await store.delete(model, {"_id": {"$eq": ObjectId(identity)}})
+                    await store.delete(model, {"_id": {"$eq": ObjectId(document_id)}})
             after = ObjectId(read_id(batch[-1]))
 
 
