@@ -95,9 +95,10 @@ def open_catalog(environment: Environment, folder: Path, models: tuple[type[Mode
     Raises:
         StoreUnusable: The environment is damaged, is not a store or has another format, a copy into it is unfinished,
             or a document violates a unique index.
+        UnsupportedExpression: A value cannot be indexed.
         StoreUnavailable: The environment cannot be read or written.
     """
-    if missing := environment.missing_bytes():
+    if missing := environment.count_missing_bytes():
         with environment.extend_file(missing):
             if is_damaged(folder):
                 raise StoreUnusable(f"{folder} is damaged: its data file is truncated")

@@ -22,10 +22,10 @@ from todo_service.store.base import Access
 from todo_service.store.errors import StoreUnavailable, StoreUnusable
 
 INITIAL_MAP_BYTES: Final = 2**28
-_MAXIMUM_DATABASES: Final = 128
-_MAXIMUM_READERS: Final = 512
+_MAX_DATABASES: Final = 128
+_MAX_READERS: Final = 512
 _LOCK_BYTES: Final = 2**16
-"""Enough for LMDB's table of `_MAXIMUM_READERS`."""
+"""Enough for LMDB's table of `_MAX_READERS`."""
 
 ResultT = TypeVar("ResultT")
 
@@ -68,8 +68,8 @@ class Environment:
             self._lmdb = lmdb.open(
                 str(folder),
                 map_size=map_bytes,
-                max_dbs=_MAXIMUM_DATABASES,
-                max_readers=_MAXIMUM_READERS,
+                max_dbs=_MAX_DATABASES,
+                max_readers=_MAX_READERS,
                 mode=0o600,
                 readonly=access is Access.READ,
             )
@@ -81,7 +81,7 @@ class Environment:
             self._unlock_folder()
             raise StoreUnusable(f"{folder} cannot be used: {_describe(error)}") from None
 
-    def missing_bytes(self) -> int:
+    def count_missing_bytes(self) -> int:
         """Return how many bytes the file is short of its last page, or 0 if it is complete.
 
         A shorter file is not necessarily damaged: LMDB may omit unused pages at the end. A truncated file also lacks
