@@ -191,8 +191,8 @@ def test_errors_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb
         "is not a backup": run(tmp_path, target, f"lmdb://{tmp_path / 'x'}"),
         "the same": run(tmp_path, source, source),
         "contains no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
-        "must start with": run(tmp_path, source, "elsewhere"),
-        "does not response": run(tmp_path, source, secret),
+        "mongodb+srv://": run(tmp_path, source, "elsewhere"),
+        "does not answer": run(tmp_path, source, secret),
     }
 
     for words, response in refused.items():
