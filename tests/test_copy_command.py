@@ -192,7 +192,7 @@ def test_errors_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb
         "the same": run(tmp_path, source, source),
         "contains no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
         "mongodb+srv://": run(tmp_path, source, "elsewhere"),
-        "does not answer": run(tmp_path, source, secret),
+        "does not respond": run(tmp_path, source, secret),
     }
 
     for words, response in refused.items():
