@@ -1,4 +1,4 @@
-"""`todo-service copy` as a process: beside a running service, and killed halfway."""
+"""`todo-service copy` as operators use it: a process, killed in the middle too, beside a running service."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def create_address(form: str, folder: Path, mongodb_url: str) -> str:
+def address_of(form: str, folder: Path, mongodb_url: str) -> str:
     match form:
         case "mongodb":
             return mongodb_url
@@ -50,7 +50,7 @@ def create_address(form: str, folder: Path, mongodb_url: str) -> str:
     return f"file://{folder / 'backup.ndjson.gz'}"
 
 
-def create_todo(number: int) -> bytes:
+def a_todo(number: int) -> bytes:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     owner = ObjectId(b"o" * 12)
     todo = Todo(
@@ -81,22 +81,22 @@ def create_todo(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An embedded store with enough todos to kill a copy halfway."""
+    """An embedded store with so many todos that a copy can be killed in the middle."""
     folder = tmp_path_factory.mktemp("many") / "store"
 
     async def fill() -> None:
         store = create_store(f"lmdb://{folder}")
         await store.open(*MODELS)
         for start in range(0, TODOS, 1000):
-            await store.load(Todo, [create_todo(number) for number in range(start + 1, start + 1001)])
+            await store.load(Todo, [a_todo(number) for number in range(start + 1, start + 1001)])
         await store.close()
 
     asyncio.run(fill())
     return folder
 
 
-def kill_halfway(folder: Path, *arguments: str) -> None:
-    """Start a copy, and kill it once it reports progress on the todos."""
+def kill_in_the_middle(folder: Path, *arguments: str) -> None:
+    """Start a copy, and kill it when it says that it has copied some of the todos."""
     process = subprocess.Popen(
         command(*arguments),
         env=environment(folder),
@@ -115,12 +115,12 @@ def kill_halfway(folder: Path, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["embedded", "mongodb", "backup"])
-def test_a_killed_copy_cannot_be_served_and_is_completed_by_the_same_command(
+def test_a_copy_that_was_killed_is_no_store_and_is_finished_by_the_same_command(
     form: str, many: Path, tmp_path: Path, mongodb_url: str
 ) -> None:
-    source, target = f"lmdb://{many}", create_address(form, tmp_path, mongodb_url)
+    source, target = f"lmdb://{many}", address_of(form, tmp_path, mongodb_url)
 
-    kill_halfway(tmp_path, source, target)
+    kill_in_the_middle(tmp_path, source, target)
     if form == "backup":
         assert not Path(target.removeprefix("file://")).exists()
     else:
@@ -150,7 +150,7 @@ def test_a_killed_copy_cannot_be_served_and_is_completed_by_the_same_command(
         assert [path.name for path in tmp_path.glob("*.part")] == []
 
 
-def test_progress_is_a_bar_on_a_terminal_and_plain_lines_otherwise(many: Path, tmp_path: Path) -> None:
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(many: Path, tmp_path: Path) -> None:
     plain = run(tmp_path, f"lmdb://{many}", f"lmdb://{tmp_path / 'one'}")
     ours, theirs = pty.openpty()
     bar = subprocess.Popen(
@@ -165,7 +165,7 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_otherwise(many: Path, t
     while True:
         try:
             more = os.read(ours, 65536)
-        except OSError:  # the other end is closed (Linux)
+        except OSError:  # Linux says so when the other end is closed
             break
         if not more:
             break
@@ -181,7 +181,7 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_otherwise(many: Path, t
     assert "copying todos: 40 %\n" in plain.stderr
 
 
-def test_errors_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb_url: str) -> None:
+def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb_url: str) -> None:
     source, target = f"lmdb://{many}", f"file://{tmp_path / 'b.gz'}"
     (tmp_path / "b.gz").write_bytes(b"precious")
     secret = "mongodb://user:secret-password@127.0.0.1:1/todo?serverSelectionTimeoutMS=100"
@@ -191,22 +191,22 @@ def test_errors_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb
         "is not a backup": run(tmp_path, target, f"lmdb://{tmp_path / 'x'}"),
         "the same": run(tmp_path, source, source),
         "contains no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
-        "mongodb+srv://": run(tmp_path, source, "elsewhere"),
+        "begins with": run(tmp_path, source, "elsewhere"),
         "does not respond": run(tmp_path, source, secret),
     }
 
-    for words, response in refused.items():
-        assert response.returncode == 1
-        assert response.stdout == ""
-        lines = [line for line in response.stderr.splitlines() if line.startswith("todo-service: ")]
-        assert len(lines) == 1, response.stderr
+    for words, answer in refused.items():
+        assert answer.returncode == 1
+        assert answer.stdout == ""
+        lines = [line for line in answer.stderr.splitlines() if line.startswith("todo-service: ")]
+        assert len(lines) == 1, answer.stderr
         assert words in lines[0]
-        assert "secret-password" not in response.stderr
-        assert "Traceback" not in response.stderr
+        assert "secret-password" not in answer.stderr
+        assert "Traceback" not in answer.stderr
     assert not (tmp_path / "x").exists()
 
 
-def test_help_describes_the_command(tmp_path: Path) -> None:
+def test_help_says_what_it_does(tmp_path: Path) -> None:
     text = run(tmp_path, "--help").stdout
 
     for words in ("SOURCE TARGET", "lmdb:///path", "mongodb://", "file:///path", "--overwrite", "run it again"):
@@ -214,7 +214,7 @@ def test_help_describes_the_command(tmp_path: Path) -> None:
 
 
 class Account:
-    """An account on a running service."""
+    """Someone with an account on a running service."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -225,43 +225,41 @@ class Account:
     def register(self) -> None:
         person = self.registered
         body = {"username": person.username, "email": person.email, "password": person.password}
-        assert self.request("POST", "/v1/users", json=body).status_code == 201
+        assert self.ask("POST", "/v1/users", json=body).status_code == 201
         form = {"grant_type": "password", "username": person.username, "password": person.password}
-        response = self.request("POST", "/v1/auth/token", data=form)
-        self.headers = {"Authorization": f"Bearer {response.json()['access_token']}"}
-        self.refresh_token = response.json()["refresh_token"]
+        answer = self.ask("POST", "/v1/auth/token", data=form)
+        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        self.refresh_token = answer.json()["refresh_token"]
 
-    def request(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **options)
+    def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
+        return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **request)
 
     def create(self, title: str, **headers: str) -> httpx.Response:
-        return self.request("POST", "/v1/todos", json={"title": title}, headers=headers)
+        return self.ask("POST", "/v1/todos", json={"title": title}, headers=headers)
 
     def changes(self, since: str | None = None) -> httpx.Response:
         parameters = {"since": since} if since else {}
-        return self.request("GET", "/v1/todos/changes", params=parameters)
+        return self.ask("GET", "/v1/todos/changes", params=parameters)
 
     def titles(self) -> list[str]:
-        response = self.request("GET", "/v1/todos")
-        return [todo["title"] for todo in response.json()["items"]]
+        answer = self.ask("GET", "/v1/todos")
+        return [todo["title"] for todo in answer.json()["items"]]
 
 
 @pytest.mark.parametrize("form", ["embedded", "mongodb"])
-def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
-    form: str, tmp_path: Path, mongodb_url: str
-) -> None:
-    """An embedded store is backed up while it is served, and restored elsewhere."""
+def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_path: Path, mongodb_url: str) -> None:
+    """A live embedded store is backed up while it is served; the service goes on from the backup elsewhere."""
     (tmp_path / "old").mkdir()
     (tmp_path / "copy").mkdir()
     backup = f"file://{tmp_path / 'backup.ndjson.gz'}"
-    target = create_address(form, tmp_path, mongodb_url)
+    target = address_of(form, tmp_path, mongodb_url)
     with running_service(tmp_path / "old") as service:
         ada = Account(service.url)
         ada.register()
         kept = ada.create("kept", **{"Idempotency-Key": "once"})
         ada.create("deleted")
         gone = ada.create("gone").json()["id"]
-        ada.request("DELETE", f"/v1/todos/{gone}")
+        ada.ask("DELETE", f"/v1/todos/{gone}")
         before = ada.changes().json()["next"]
 
         saved = run(tmp_path, f"lmdb://{tmp_path / 'old' / 'store'}", backup)
@@ -286,7 +284,7 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
         anew = ada.changes().json()
         ada.create("new")
         following = ada.changes(anew["next"]).json()
-        renewed = ada.request(
+        renewed = ada.ask(
             "POST", "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
         )
 
@@ -298,7 +296,7 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
     assert renewed.status_code == 200
 
 
-def test_access_tokens_are_invalid_without_the_secret_key(tmp_path: Path) -> None:
+def test_without_the_secret_key_everyone_must_sign_in_again(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with running_service(tmp_path / "old") as service:
@@ -319,9 +317,9 @@ def test_access_tokens_are_invalid_without_the_secret_key(tmp_path: Path) -> Non
     assert with_key.status_code == 200
 
 
-def test_an_unfinished_copy_can_be_overwritten_by_another(many: Path, tmp_path: Path) -> None:
+def test_the_store_of_a_killed_copy_is_left_to_be_finished_by_overwriting_too(many: Path, tmp_path: Path) -> None:
     target = f"lmdb://{tmp_path / 'store'}"
-    kill_halfway(tmp_path, f"lmdb://{many}", target)
+    kill_in_the_middle(tmp_path, f"lmdb://{many}", target)
     with pytest.raises(StoreUnusable, match="not finished"):
         asyncio.run(copy(target, f"lmdb://{tmp_path / 'other'}", MODELS))
     backup = f"file://{tmp_path / 'b.gz'}"
@@ -337,7 +335,7 @@ def test_an_unfinished_copy_can_be_overwritten_by_another(many: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("form", ["env", "file"])
-def test_an_address_can_come_from_the_environment_or_a_file(form: str, many: Path, tmp_path: Path) -> None:
+def test_an_address_with_a_password_need_not_be_an_argument(form: str, many: Path, tmp_path: Path) -> None:
     target = f"file://{tmp_path / 'backup.gz'}"
     (tmp_path / "address").write_text(f"lmdb://{many}\n")
     named = "env:SOURCE_URL" if form == "env" else f"@{tmp_path / 'address'}"
@@ -356,7 +354,7 @@ def test_an_address_can_come_from_the_environment_or_a_file(form: str, many: Pat
 
 
 @pytest.mark.parametrize("named", ["env:NOTHING", "@/nowhere/at/all", "@/dev/null"])
-def test_a_missing_address_is_a_one_line_error(named: str, tmp_path: Path) -> None:
+def test_an_address_that_is_not_where_it_is_said_to_be_is_one_line(named: str, tmp_path: Path) -> None:
     done = run(tmp_path, named, f"lmdb://{tmp_path / 'store'}")
 
     assert done.returncode == 1
