@@ -187,10 +187,10 @@ def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongo
     secret = "mongodb://user:secret-password@127.0.0.1:1/todo?serverSelectionTimeoutMS=100"
 
     refused = {
-        "is there already; nothing was changed. --overwrite": run(tmp_path, source, target),
-        "is no backup": run(tmp_path, target, f"lmdb://{tmp_path / 'x'}"),
+        "already exists; nothing was changed. --overwrite": run(tmp_path, source, target),
+        "is not a backup": run(tmp_path, target, f"lmdb://{tmp_path / 'x'}"),
         "the same": run(tmp_path, source, source),
-        "holds no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
+        "contains no store": run(tmp_path, f"lmdb://{tmp_path / 'nothing'}", mongodb_url),
         "begins with": run(tmp_path, source, "elsewhere"),
         "does not respond": run(tmp_path, source, secret),
     }

@@ -108,7 +108,7 @@ async def test_a_disk_that_fails_in_the_middle_of_a_commit(tmp_path: Path, folde
                     figures.recovered("writing to the disk fails", time.monotonic() - back)
             await writers.finish()
             await writers.compare("embedded on a disk that fails", figures)
-            assert "opened again" in (folder / "service.log").read_text()
+            assert "the store was reopened" in (folder / "service.log").read_text()
         finally:
             assert service.stop() == 0
 

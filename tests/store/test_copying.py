@@ -1,4 +1,4 @@
-"""Copying: everything arrives as it was, or the target is none; whatever ends a copy, it is finished later."""
+"""Copies between stores and backups are exact, all or nothing, and resumable."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from todo_service.store.base import Access, DocumentStore, State
 from todo_service.store.codec import decode
 from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusable
 from todo_service.store.registry import create_store
+from todo_service.store.transfer.atomic_file import AtomicFile
 from todo_service.store.transfer.backup import Backup, count_values
 from todo_service.store.transfer.copying import Step, TargetInUse, copy
-from todo_service.store.transfer.drafts import Draft
 
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]
@@ -44,21 +44,21 @@ Documents = dict[str, list[bytes]]
 
 
 class Places:
-    """Fresh addresses of each form."""
+    """Creates unused addresses of each form."""
 
     def __init__(self, folder: Path, mongodb_url: str) -> None:
         self.folder = folder
         self._mongodb, _, self._options = mongodb_url.partition("?")
-        self._made = 0
+        self._created = 0
 
-    def new(self, form: str) -> str:
-        self._made += 1
+    def create(self, form: str) -> str:
+        self._created += 1
         match form:
             case "embedded":
-                return f"lmdb://{self.folder / f'store-{self._made}'}"
+                return f"lmdb://{self.folder / f'store-{self._created}'}"
             case "mongodb":
-                return f"{self._mongodb}_{self._made}" + (f"?{self._options}" if self._options else "")
-        return f"file://{self.folder / f'backup-{self._made}.ndjson.gz'}"
+                return f"{self._mongodb}_{self._created}" + (f"?{self._options}" if self._options else "")
+        return f"file://{self.folder / f'backup-{self._created}.ndjson.gz'}"
 
 
 @pytest.fixture
@@ -71,12 +71,12 @@ def places(tmp_path: Path, mongodb_url: str, mongodb_uri: str) -> Iterator[Place
                 client.drop_database(found)
 
 
-def path_of(address: str) -> Path:
+def get_path(address: str) -> Path:
     return Path(address.removeprefix("file://").removeprefix("lmdb://"))
 
 
 @asynccontextmanager
-async def opened(address: str, access: Access = Access.SERVE) -> AsyncIterator[DocumentStore]:
+async def open_store(address: str, access: Access = Access.SERVE) -> AsyncIterator[DocumentStore]:
     store = create_store(address)
     await store.open(*MODELS, access=access)
     try:
@@ -107,21 +107,26 @@ ODDITIES: list[Any] = [
 ]
 
 
-def documents() -> Documents:
-    """Documents of every model, with whatever BSON can hold, in the order of their ids."""
+def create_documents() -> Documents:
+    """Return documents of every model, with values of every BSON type, in the order of their ids."""
     far = datetime.now(UTC) + timedelta(days=1)
     return {
         "things": [
             *(bson.encode({"_id": ObjectId(), "name": "odd", "unknown": value}) for value in ODDITIES),
-            *(bson.encode(_ordered(Thing(id=ObjectId(), value=number, tags=["a", "b"]))) for number in range(2500)),
+            *(
+                bson.encode(_dump_id_first(Thing(id=ObjectId(), value=number, tags=["a", "b"])))
+                for number in range(2500)
+            ),
         ],
         "badges": [
-            bson.encode(_ordered(Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x")))
+            bson.encode(_dump_id_first(Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x")))
             for number in range(10)
         ],
-        "tickets": [bson.encode(_ordered(Ticket(id=ObjectId(), code=str(n), expires_at=far))) for n in range(3)],
+        "tickets": [bson.encode(_dump_id_first(Ticket(id=ObjectId(), code=str(n), expires_at=far))) for n in range(3)],
         "notes": [
-            bson.encode(_ordered(Note(id=ObjectId(), name=str(number))) | {"changed": Timestamp(1700000000, number)})
+            bson.encode(
+                _dump_id_first(Note(id=ObjectId(), name=str(number))) | {"changed": Timestamp(1700000000, number)}
+            )
             for number in range(1, 6)
         ],
         "crates": [],
@@ -129,68 +134,68 @@ def documents() -> Documents:
     }
 
 
-def _ordered(model: Any) -> dict[str, Any]:
+def _dump_id_first(model: Any) -> dict[str, Any]:
     return {"_id": model.id, **model.model_dump_doc()}
 
 
-async def fill(address: str, held: Documents) -> None:
-    async with opened(address) as store:
+async def fill(address: str, expected: Documents) -> None:
+    async with open_store(address) as store:
         for model in MODELS:
-            if held[model.__collection__]:
-                await store.load(model, held[model.__collection__])
+            if expected[model.__collection__]:
+                await store.load(model, expected[model.__collection__])
 
 
-async def holds(address: str) -> Documents:
-    """Return what a store or a backup holds."""
+async def read_documents(address: str) -> Documents:
+    """Return the documents of a store or a backup."""
     if address.startswith("file:"):
-        read = Backup(path_of(address))
+        read = Backup(get_path(address))
         await asyncio.to_thread(read.verify)
         return {
             model.__collection__: [raw async for batch in read.documents(model) for raw in batch] for model in MODELS
         }
-    async with opened(address, Access.READ) as store, store.snapshot() as view:
+    async with open_store(address, Access.READ) as store, store.snapshot() as view:
         return {
             model.__collection__: [raw async for batch in view.documents(model) for raw in batch] for model in MODELS
         }
 
 
-async def filled(form: str, places: Places) -> tuple[str, Documents]:
-    """Return an address of this form, and what is there."""
-    held = documents()
-    first = places.new("embedded")
-    await fill(first, held)
+async def create_source(form: str, places: Places) -> tuple[str, Documents]:
+    """Return an address of a form, and the documents at it."""
+    expected = create_documents()
+    first = places.create("embedded")
+    await fill(first, expected)
     if form == "embedded":
-        return first, held
-    address = places.new(form)
+        return first, expected
+    address = places.create(form)
     await copy(first, address, MODELS)
-    return address, held
+    return address, expected
 
 
 @pytest.mark.parametrize("target_form", FORMS)
 @pytest.mark.parametrize("source_form", FORMS)
-async def test_everything_arrives_as_it_was(source_form: str, target_form: str, places: Places) -> None:
-    source, held = await filled(source_form, places)
-    target = places.new(target_form)
+async def test_a_copy_is_exact(source_form: str, target_form: str, places: Places) -> None:
+    source, expected = await create_source(source_form, places)
+    target = places.create(target_form)
     steps: list[Step] = []
 
     copied = await copy(source, target, MODELS, report=steps.append)
 
-    assert await holds(target) == await holds(source) == held
-    assert copied.documents == {name: len(raws) for name, raws in held.items() if raws or target_form != "backup"}
-    assert copied.written == sum(len(raws) for raws in held.values())
+    assert await read_documents(target) == await read_documents(source) == expected
+    assert copied.documents == {name: len(raws) for name, raws in expected.items() if raws or target_form != "backup"}
+    assert copied.written == sum(len(raws) for raws in expected.values())
     assert copied.point_in_time is (source_form != "mongodb")
     assert sum(step.done for step in steps if step.doing == "copy") == copied.written
-    again = await copy(target, places.new("embedded"), MODELS)
+    again = await copy(target, places.create("embedded"), MODELS)
     assert again.hash == copied.hash
 
 
 @pytest.mark.parametrize("target_form", STORES)
-async def test_a_copy_serves_as_its_source_did(target_form: str, places: Places) -> None:
-    source, _ = await filled("embedded", places)
-    target = places.new(target_form)
+async def test_a_copied_store_can_be_served(target_form: str, places: Places) -> None:
+    source, _ = await create_source("embedded", places)
+    target = places.create(target_form)
     await copy(source, target, MODELS)
 
-    async with opened(target) as store:
+    async with open_store(target) as store:
         by_index = await store.find(
             Thing, Thing.shelf == "shelf", Thing.tags == "b", sort=(asc(Thing.value), asc(Thing.id)), limit=3
         )
@@ -208,40 +213,40 @@ async def test_a_copy_serves_as_its_source_did(target_form: str, places: Places)
     assert written.changed > before
 
 
-async def test_the_embedded_store_s_clock_is_moved_beyond_the_stamps_that_it_is_given(places: Places) -> None:
-    address = places.new("embedded")
+async def test_loading_advances_the_clock_of_the_embedded_store(places: Places) -> None:
+    address = places.create("embedded")
     ahead = Timestamp(4_000_000_000, 7)
-    async with opened(address) as store:
-        await store.load(Note, [bson.encode(_ordered(Note(id=ObjectId())) | {"changed": ahead})])
+    async with open_store(address) as store:
+        await store.load(Note, [bson.encode(_dump_id_first(Note(id=ObjectId())) | {"changed": ahead})])
         await store.insert(Note(id=ObjectId(), name="new"))
         newest = await store.find(Note, Note.shelf == "shelf", Note.changed > ahead, sort=None, limit=10)
 
     assert [note.name for note in newest] == ["new"]
 
 
-async def test_a_backup_is_readable_by_its_owner_alone_and_by_zcat(places: Places) -> None:
-    address, held = await filled("backup", places)
+async def test_a_backup_is_private_and_readable_with_zcat(places: Places) -> None:
+    address, expected = await create_source("backup", places)
 
-    mode = stat.S_IMODE(path_of(address).stat().st_mode)
-    lines = gzip.decompress(path_of(address).read_bytes()).decode().split("\n")
+    mode = stat.S_IMODE(get_path(address).stat().st_mode)
+    lines = gzip.decompress(get_path(address).read_bytes()).decode().split("\n")
 
     assert mode == 0o600
     header, trailer = json.loads(lines[0]), json.loads(lines[-2])
     assert (header["format"], header["version"]) == ("todo_service backup", 1)
-    assert {name: held_there["documents"] for name, held_there in trailer["collections"].items()} == {
-        name: len(raws) for name, raws in held.items() if raws
+    assert {name: collection["documents"] for name, collection in trailer["collections"].items()} == {
+        name: len(raws) for name, raws in expected.items() if raws
     }
     assert list(places.folder.glob("*.part")) == []
 
 
-async def test_a_backup_that_was_packed_anew_is_still_one(places: Places) -> None:
-    address, held = await filled("backup", places)
-    path_of(address).write_bytes(gzip.compress(gzip.decompress(path_of(address).read_bytes()), mtime=0))
+async def test_a_recompressed_backup_is_valid(places: Places) -> None:
+    address, expected = await create_source("backup", places)
+    get_path(address).write_bytes(gzip.compress(gzip.decompress(get_path(address).read_bytes()), mtime=0))
 
-    target = places.new("embedded")
+    target = places.create("embedded")
     await copy(address, target, MODELS)
 
-    assert await holds(target) == held
+    assert await read_documents(target) == expected
 
 
 # --- damage
@@ -249,29 +254,29 @@ async def test_a_backup_that_was_packed_anew_is_still_one(places: Places) -> Non
 
 @pytest.fixture
 async def small(places: Places) -> Path:
-    """A backup of a few documents, with several blocks."""
-    address = places.new("embedded")
-    async with opened(address) as store:
+    """A backup of a few documents in several blocks."""
+    address = places.create("embedded")
+    async with open_store(address) as store:
         await store.insert(*(Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(3)))
         await store.insert(*(Note(id=ObjectId(), name=str(number)) for number in range(3)))
-    target = places.new("backup")
+    target = places.create("backup")
     await copy(address, target, MODELS)
-    return path_of(target)
+    return get_path(target)
 
 
-def verified(path: Path) -> dict[str, tuple[int, str]]:
-    return {name: (held.documents, held.hash) for name, held in Backup(path, MODELS).verify().items()}
+def verify_backup(path: Path) -> dict[str, tuple[int, str]]:
+    return {name: (digest.documents, digest.hash) for name, digest in Backup(path, MODELS).verify().items()}
 
 
-async def test_any_byte_that_was_changed_is_found_or_does_not_matter(small: Path) -> None:
-    """Every byte of the file is tried. Four bytes of a member's head (its time) mean nothing to anyone."""
-    good, whole = small.read_bytes(), verified(small)
+async def test_every_changed_byte_is_detected_or_irrelevant(small: Path) -> None:
+    """Each byte of the file is changed in turn. Some bytes of a gzip header, such as its time, do not matter."""
+    good, whole = small.read_bytes(), verify_backup(small)
     unnoticed = 0
     messages = []
     for place in range(len(good)):
         small.write_bytes(good[:place] + bytes([good[place] ^ 0x41]) + good[place + 1 :])
         try:
-            found = verified(small)
+            found = verify_backup(small)
         except StoreUnusable as error:
             messages.append(str(error))
         else:
@@ -283,33 +288,33 @@ async def test_any_byte_that_was_changed_is_found_or_does_not_matter(small: Path
     assert unnoticed <= 6 * members
 
 
-async def test_a_backup_that_was_cut_short_anywhere_is_refused(small: Path) -> None:
+async def test_a_truncated_backup_is_refused(small: Path) -> None:
     good = small.read_bytes()
     for length in range(len(good)):
         small.write_bytes(good[:length])
         with pytest.raises(StoreUnusable, match=r"line|first"):
-            verified(small)
+            verify_backup(small)
 
 
-async def test_damage_says_where(places: Places) -> None:
-    address, _ = await filled("backup", places)
-    path = path_of(address)
+async def test_the_error_of_a_damaged_backup_names_the_line(places: Places) -> None:
+    address, _ = await create_source("backup", places)
+    path = get_path(address)
     lines = gzip.decompress(path.read_bytes()).split(b"\n")
     number = next(n for n, line in enumerate(lines, 1) if b'"block":2' in line) + 5
     lines[number - 1] = lines[number - 1].replace(b'"a"', b'"c"')
     path.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
-    target = places.new("embedded")
+    target = places.create("embedded")
 
-    with pytest.raises(StoreUnusable, match=r"damaged at line \d+, .* the hash of the block is another") as caught:
+    with pytest.raises(StoreUnusable, match=r"damaged at line \d+, .* the hash of the block does not match") as caught:
         await copy(address, target, MODELS)
 
     place = int(str(caught.value).split("at line ")[1].split(",")[0])
     assert number - 5 <= place <= number
-    assert not path_of(target).exists()
+    assert not get_path(target).exists()
 
 
-def rewritten(lines: list[bytes]) -> bytes:
-    """Return a backup of these lines, with hashes that are right, as someone may make who means ill."""
+def rehash(lines: list[bytes]) -> bytes:
+    """Return a backup of these lines with valid hashes, as an attacker could create it."""
     found: list[bytes] = []
     for line in lines:
         head = json.loads(line)
@@ -328,34 +333,34 @@ def rewritten(lines: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize(
     "change",
-    ["a document more", "no document", "no id", "out of order", "a block less", "another collection", "twice"],
+    ["extra document", "not a document", "no id", "out of order", "missing block", "unknown collection", "twice"],
 )
-async def test_a_backup_that_contradicts_itself_is_refused(small: Path, change: str, places: Places) -> None:
+async def test_an_inconsistent_backup_is_refused(small: Path, change: str, places: Places) -> None:
     lines = gzip.decompress(small.read_bytes()).splitlines(keepends=True)
     at = next(n for n, line in enumerate(lines) if b'"block":1' in line)
     match change:
-        case "a document more":
+        case "extra document":
             lines[at] = lines[at].replace(b'"documents":3', b'"documents":4')
             lines.insert(at + 1, b'{"_id":{"$oid":"000000000000000000000000"}}\n')
-        case "no document":
+        case "not a document":
             lines[at + 1] = b"[1]\n"
         case "no id":
             lines[at + 1] = b'{"_id":{"$numberInt":"1"}}\n'
         case "out of order":
             lines[at + 1], lines[at + 2] = lines[at + 2], lines[at + 1]
-        case "a block less":
+        case "missing block":
             del lines[at : at + 4]
-        case "another collection":
+        case "unknown collection":
             lines[at] = lines[at].replace(b'"badges"', b'"horses"')
         case "twice":
             lines[-1:-1] = [line.replace(b'"block":1', b'"block":3') for line in lines[at : at + 4]]
-    small.write_bytes(rewritten(lines))
-    target = places.new("embedded")
+    small.write_bytes(rehash(lines))
+    target = places.create("embedded")
 
     with pytest.raises(StoreUnusable, match="is damaged at line"):
         await copy(f"file://{small}", target, MODELS)
 
-    assert not path_of(target).exists()
+    assert not get_path(target).exists()
 
 
 @pytest.mark.parametrize(
@@ -374,21 +379,21 @@ async def test_a_backup_that_contradicts_itself_is_refused(small: Path, change: 
     ],
 )
 async def test_a_foreign_file_is_refused(content: bytes, places: Places) -> None:
-    source, target = places.new("backup"), places.new("embedded")
-    path_of(source).write_bytes(content)
+    source, target = places.create("backup"), places.create("embedded")
+    get_path(source).write_bytes(content)
 
-    with pytest.raises(StoreUnusable, match=str(path_of(source))):
+    with pytest.raises(StoreUnusable, match=str(get_path(source))):
         await copy(source, target, MODELS)
 
-    assert not path_of(target).exists()
+    assert not get_path(target).exists()
 
 
 @pytest.mark.parametrize("more", [b"\0", b"x", gzip.compress(b"x\n", mtime=0)])
-async def test_a_backup_with_something_behind_it_is_refused(small: Path, more: bytes) -> None:
+async def test_a_backup_with_trailing_data_is_refused(small: Path, more: bytes) -> None:
     small.write_bytes(small.read_bytes() + more)
 
     with pytest.raises(StoreUnusable, match="damaged"):
-        verified(small)
+        verify_backup(small)
 
 
 VERIFY = """
@@ -404,14 +409,14 @@ except StoreUnusable as error:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     print(error)
 """
-"""Prints how many KiB more than before are needed to find that a backup is damaged, and what is said of it."""
-MOST_KIBIBYTES = 300 * 1024
+"""Prints the growth of the peak memory, in KiB, while a damaged backup is verified, and the error."""
+MAX_KIBIBYTES = 300 * 1024
 HEADER = b'{"format":"todo_service backup","version":1,"service":"1","moment":"2026-01-01T00:00:00Z"}\n'
 IDENTITY = b'{"_id":{"$oid":"000000000000000000000000"},"a":'
 
 
-def block_of(*lines: bytes) -> list[bytes]:
-    """A block whose hash is right."""
+def create_block(*lines: bytes) -> list[bytes]:
+    """Return a block with a valid hash."""
     digest = hashlib.sha256(b"".join(lines)).hexdigest()
     return [f'{{"block":1,"collection":"things","documents":{len(lines)},"sha256":"{digest}"}}\n'.encode(), *lines]
 
@@ -419,51 +424,49 @@ def block_of(*lines: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ([b" " * 2**28], "is no backup"),
-        ([HEADER, b" " * 2**28], "a line is longer than any"),
-        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "a line is longer than any"),
-        ([HEADER, *block_of(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "a block is longer than any"),
-        ([HEADER, *block_of(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "more values than a document"),
-        ([HEADER, *block_of(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "more values than a document"),
-        ([HEADER, *block_of(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "holds no document"),
-        ([HEADER, *block_of(IDENTITY + b'"' + b" " * 2**25 + b'"}\n')], "the document is too large"),
-        ([HEADER, b'{"end":' + b"[" * 900_000 + b"\n"], "a block should begin here"),
-        ([HEADER, *block_of(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "holds no document"),
+        ([b" " * 2**28], "is not a backup"),
+        ([HEADER, b" " * 2**28], "the line is too long"),
+        ([HEADER, *create_block(IDENTITY + b'"' + b" " * 2**28 + b'"}\n')], "the line is too long"),
+        ([HEADER, *create_block(*([IDENTITY + b'"' + b" " * 2**18 + b'"}\n'] * 1000))], "the block is too long"),
+        ([HEADER, *create_block(IDENTITY + b"[" + b"[]," * 20_000_000 + b"0]}\n")], "too many values"),
+        ([HEADER, *create_block(IDENTITY + b'["\\"", ' + b"{}," * 20_000_000 + b"0]}\n")], "too many values"),
+        ([HEADER, *create_block(IDENTITY + b"[" * 500_000 + b"]" * 500_000 + b"}\n")], "is not a document"),
+        ([HEADER, *create_block(IDENTITY + b'"' + b" " * 2**25 + b'"}\n')], "the document is too large"),
+        ([HEADER, b'{"end":' + b"[" * 900_000 + b"\n"], "does not start a block"),
+        ([HEADER, *create_block(IDENTITY + b'{"$numberInt":"' + b"9" * 2**20 + b'"}}\n')], "is not a document"),
     ],
     ids=["header", "title", "line", "block", "lists", "objects", "nesting", "document", "trailer", "digits"],
 )
-def test_a_tampered_backup_is_refused_before_it_fills_the_memory(
-    lines: list[bytes], reason: str, tmp_path: Path
-) -> None:
+def test_a_tampered_backup_is_refused_in_bounded_memory(lines: list[bytes], reason: str, tmp_path: Path) -> None:
     path = tmp_path / "tampered.ndjson.gz"
     path.write_bytes(gzip.compress(b"".join(lines), mtime=0))
 
     done = subprocess.run(
         [sys.executable, "-c", VERIFY, str(path)], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
-    needed, said = done.stdout.splitlines()
+    needed, message = done.stdout.splitlines()
 
     assert path.stat().st_size < 2**20
-    assert reason in said
-    assert str(path) in said
-    assert int(needed) < MOST_KIBIBYTES
+    assert reason in message
+    assert str(path) in message
+    assert int(needed) < MAX_KIBIBYTES
 
 
-def test_signs_within_texts_are_no_values() -> None:
+def test_punctuation_in_strings_is_not_counted() -> None:
     text = json.dumps({"a": 'x,"[{\\' * 1000, "b": [1, 2, {"c": "\\\\"}]})
 
     assert count_values(text.encode(), 100) == 6
-    assert count_values(text.encode(), 10_000) > 1000  # cheaply
+    assert count_values(text.encode(), 10_000) > 1000  # a cheap estimate
 
 
-# --- where a backup is written
+# --- the file of a backup
 
 
-async def test_a_backup_in_a_folder_of_others_follows_no_link_and_uses_no_file_made_before(places: Places) -> None:
-    source, _ = await filled("embedded", places)
-    target, victim = places.new("backup"), places.folder / "victim"
+async def test_a_backup_in_a_shared_folder_follows_no_link_and_uses_no_existing_file(places: Places) -> None:
+    source, _ = await create_source("embedded", places)
+    target, victim = places.create("backup"), places.folder / "victim"
     victim.write_text("precious")
-    path = path_of(target)
+    path = get_path(target)
     for name in (f"{path.name}.part", f"{path.name}.0123456789abcdef.part"):
         path.with_name(name).symlink_to(victim)
     path.symlink_to(places.folder / "nowhere")
@@ -480,62 +483,62 @@ async def test_a_backup_in_a_folder_of_others_follows_no_link_and_uses_no_file_m
     assert not (places.folder / "nowhere").exists()
 
 
-async def test_what_killed_backups_left_behind_is_taken_away(places: Places) -> None:
-    source, _ = await filled("embedded", places)
-    target = places.new("backup")
-    left = path_of(target).with_name(f"{path_of(target).name}.0123456789abcdef.part")
+async def test_temporary_files_of_killed_copies_are_removed(places: Places) -> None:
+    source, _ = await create_source("embedded", places)
+    target = places.create("backup")
+    left = get_path(target).with_name(f"{get_path(target).name}.0123456789abcdef.part")
     left.write_bytes(b"half")
 
     await copy(source, target, MODELS)
 
     assert not left.exists()
-    assert Backup(path_of(target), MODELS).verify()
+    assert Backup(get_path(target), MODELS).verify()
 
 
-async def test_two_processes_do_not_write_one_backup(places: Places) -> None:
-    source, _ = await filled("embedded", places)
-    target = places.new("backup")
-    draft = Draft(path_of(target))
+async def test_two_processes_cannot_write_the_same_backup(places: Places) -> None:
+    source, _ = await create_source("embedded", places)
+    target = places.create("backup")
+    file = AtomicFile(get_path(target))
 
     with pytest.raises(StoreUnusable, match="being written by another process"):
         await copy(source, target, MODELS)
-    draft.close()
+    file.close()
     await copy(source, target, MODELS)
 
 
-def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_created_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
     place = tmp_path / "place"
-    draft = Draft(place)
-    draft.write(b"new")
+    file = AtomicFile(place)
+    file.write(b"new")
     place.write_text("another's")
 
-    with pytest.raises(StoreUnusable, match="is there already"):
-        draft.put_in_place(replace=False)
-    draft.close()
+    with pytest.raises(StoreUnusable, match="already exists"):
+        file.publish(replace=False)
+    file.close()
 
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("place", "another's")]
 
 
-async def test_a_copy_is_smaller_than_a_store_of_which_much_was_deleted(places: Places) -> None:
-    source, target = places.new("embedded"), places.new("embedded")
-    async with opened(source) as store:
+async def test_a_copy_does_not_contain_the_free_pages_of_its_source(places: Places) -> None:
+    source, target = places.create("embedded"), places.create("embedded")
+    async with open_store(source) as store:
         await store.insert(*(Thing(id=ObjectId(), value=number, text="x" * 10_000) for number in range(1000)))
-        full = (path_of(source) / "data.mdb").stat().st_size
+        full = (get_path(source) / "data.mdb").stat().st_size
         await store.delete(Thing, Thing.shelf == "shelf", Thing.value >= 10)
         await store.insert(*(Note(id=ObjectId()) for _ in range(100)))
-    emptied = (path_of(source) / "data.mdb").stat().st_size
+    emptied = (get_path(source) / "data.mdb").stat().st_size
 
     await copy(source, target, MODELS)
 
     assert emptied >= full
-    assert (path_of(target) / "data.mdb").stat().st_size < full / 5
+    assert (get_path(target) / "data.mdb").stat().st_size < full / 5
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä\u2028", "a@b"])
-async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> None:
+async def test_special_characters_in_an_address_are_decoded(name: str, tmp_path: Path) -> None:
     source, target = (format_address("lmdb", tmp_path / name / form) for form in ("source", "target"))
     backup = format_address("file", tmp_path / name / "backup.gz")
-    async with opened(source) as store:
+    async with open_store(source) as store:
         await store.insert(Note(id=ObjectId()))
 
     await copy(source, backup, MODELS)
@@ -546,80 +549,78 @@ async def test_an_address_leads_to_its_very_path(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("address", ["lmdb:///a?b", "lmdb:///a#b", "lmdb://a", "lmdb:///", "lmdb:/a", "file:///a?b"])
-async def test_an_address_that_might_lead_elsewhere_is_refused(address: str, places: Places) -> None:
+async def test_an_ambiguous_address_is_refused(address: str, places: Places) -> None:
     with pytest.raises(StoreUnusable):
-        await copy(address, places.new("embedded"), MODELS)
+        await copy(address, places.create("embedded"), MODELS)
 
 
 # --- refusals
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_that_holds_other_documents_is_refused_unless_it_may_be_overwritten(
-    form: str, places: Places
-) -> None:
-    source, held = await filled("embedded", places)
-    target = places.new(form)
-    async with opened(target) as store:
+async def test_a_target_with_other_documents_is_refused_without_overwrite(form: str, places: Places) -> None:
+    source, expected = await create_source("embedded", places)
+    target = places.create(form)
+    async with open_store(target) as store:
         await store.insert(Badge(id=ObjectId(), number=3, owner=ObjectId(), label="other"))
         generation = store.state.generation
-    before = await holds(target)
+    before = await read_documents(target)
 
     with pytest.raises(TargetInUse):
         await copy(source, target, MODELS)
-    refused = await holds(target)
+    refused = await read_documents(target)
     await copy(source, target, MODELS, overwrite=True)
 
     assert refused == before
-    assert await holds(target) == held
-    async with opened(target) as store:
+    assert await read_documents(target) == expected
+    async with open_store(target) as store:
         assert store.state.generation != generation
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_that_holds_the_same_is_left_as_it_is(form: str, places: Places) -> None:
-    source, _ = await filled("embedded", places)
-    target = places.new(form)
+async def test_a_target_with_the_same_documents_is_unchanged(form: str, places: Places) -> None:
+    source, _ = await create_source("embedded", places)
+    target = places.create(form)
     first = await copy(source, target, MODELS)
-    async with opened(target) as store:
+    async with open_store(target) as store:
         generation = store.state.generation
 
     second = await copy(source, target, MODELS)
 
     assert second.written == 0
     assert (second.documents, second.hash) == (first.documents, first.hash)
-    async with opened(target) as store:
+    async with open_store(target) as store:
         assert store.state.generation == generation
 
 
-async def test_a_backup_that_is_there_is_refused_unless_it_may_be_overwritten(places: Places) -> None:
-    source, held = await filled("embedded", places)
-    target = places.new("backup")
-    path_of(target).write_bytes(b"precious")
+async def test_an_existing_backup_is_refused_without_overwrite(places: Places) -> None:
+    source, expected = await create_source("embedded", places)
+    target = places.create("backup")
+    get_path(target).write_bytes(b"precious")
 
     with pytest.raises(TargetInUse):
         await copy(source, target, MODELS)
-    kept = path_of(target).read_bytes()
+    kept = get_path(target).read_bytes()
     await copy(source, target, MODELS, overwrite=True)
 
     assert kept == b"precious"
-    assert await holds(target) == held
+    assert await read_documents(target) == expected
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_what_is_not_there_cannot_be_copied(form: str, places: Places) -> None:
-    source, target = places.new(form), places.new("embedded")
+async def test_a_missing_source_is_refused(form: str, places: Places) -> None:
+    source, target = places.create(form), places.create("embedded")
 
     with pytest.raises(StoreUnusable):
         await copy(source, target, MODELS)
 
-    assert not path_of(target).exists()
-    assert not path_of(source).exists()
+    assert not get_path(target).exists()
+    assert not get_path(source).exists()
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_nothing_is_copied_onto_itself(form: str, places: Places) -> None:
-    source, _ = await filled(form, places)
+async def test_a_copy_onto_itself_is_refused(form: str, places: Places) -> None:
+    source, _ = await create_source(form, places)
 
     with pytest.raises(StoreUnusable, match="the same"):
         await copy(source, source, MODELS, overwrite=True)
@@ -627,7 +628,7 @@ async def test_nothing_is_copied_onto_itself(form: str, places: Places) -> None:
 
 @pytest.mark.parametrize("address", ["redis://x", "file://x/y", "lmdb://x", "/tmp/x", ""])  # noqa: S108  # a bad address
 async def test_a_bad_address_is_refused(address: str, places: Places) -> None:
-    source, _ = await filled("embedded", places)
+    source, _ = await create_source("embedded", places)
 
     with pytest.raises(StoreUnusable):
         await copy(source, address, MODELS)
@@ -637,44 +638,44 @@ async def test_a_bad_address_is_refused(address: str, places: Places) -> None:
 
 @pytest.mark.parametrize("form", STORES)
 async def test_a_target_that_is_served_is_refused(form: str, places: Places) -> None:
-    source, _ = await filled("embedded", places)
-    target = places.new(form)
+    source, _ = await create_source("embedded", places)
+    target = places.create(form)
 
-    async with opened(target):
+    async with open_store(target):
         with pytest.raises(StoreUnusable, match="a service uses"):
             await copy(source, target, MODELS)
 
 
-# --- what was not finished
+# --- interrupted copies
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_store_that_receives_cannot_be_served_or_read_until_it_is_finished(form: str, places: Places) -> None:
-    source, held = await filled("embedded", places)
-    target = places.new(form)
-    async with opened(source, Access.READ) as store:
+async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form: str, places: Places) -> None:
+    source, expected = await create_source("embedded", places)
+    target = places.create(form)
+    async with open_store(source, Access.READ) as store:
         origin = store.state.generation
     stale = Badge(id=ObjectId(), number=99, owner=ObjectId(), label="not in the source any more")
-    async with opened(target, Access.RESTORE) as store:
+    async with open_store(target, Access.RESTORE) as store:
         await store.set_state(State("first", origin))
-        await store.load(Thing, held["things"][:1000])
-        await store.load(Badge, [bson.encode(_ordered(stale)), *held["badges"][:4]])
+        await store.load(Thing, expected["things"][:1000])
+        await store.load(Badge, [bson.encode(_dump_id_first(stale)), *expected["badges"][:4]])
 
     for access in (Access.SERVE, Access.READ):
         with pytest.raises(StoreUnusable, match="not finished"):
             await create_store(target).open(*MODELS, access=access)
-    other, _ = await filled("backup", places)
+    other, _ = await create_source("backup", places)
     with pytest.raises(TargetInUse, match="another copy"):
         await copy(other, target, MODELS)
     copied = await copy(source, target, MODELS)
 
-    assert await holds(target) == held
-    assert copied.written == sum(len(raws) for raws in held.values()) - 1004
+    assert await read_documents(target) == expected
+    assert copied.written == sum(len(raws) for raws in expected.values()) - 1004
 
 
-async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_afterwards(tmp_path: Path) -> None:
+async def test_documents_in_mongodb_expire_only_after_the_copy_is_complete(tmp_path: Path) -> None:
     past = datetime(2020, 1, 1, tzinfo=UTC)
-    raw = bson.encode(_ordered(Ticket(id=ObjectId(), code="a", expires_at=past)))
+    raw = bson.encode(_dump_id_first(Ticket(id=ObjectId(), code="a", expires_at=past)))
 
     async def tickets(store: DocumentStore) -> int:
         async with store.snapshot() as view:
@@ -685,37 +686,37 @@ async def test_nothing_expires_in_mongodb_while_it_receives_and_everything_does_
         MongoClient[dict[str, Any]](url) as client,
     ):
 
-        async def two_passes() -> None:
+        async def wait_for_two_passes() -> None:
             wanted = client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] + 2
             deadline = time.monotonic() + 30
             while client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] < wanted:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
 
-        async with opened(f"{url}/test", Access.RESTORE) as store:
+        async with open_store(f"{url}/test", Access.RESTORE) as store:
             await store.set_state(State("one", "origin"))
             await store.load(Ticket, [raw])
-            await two_passes()
+            await wait_for_two_passes()
             kept = await tickets(store)
-        async with opened(f"{url}/test", Access.RESTORE) as store:  # as after a crash
-            await two_passes()
-            kept_after_a_crash = await tickets(store)
+        async with open_store(f"{url}/test", Access.RESTORE) as store:  # as after a crash
+            await wait_for_two_passes()
+            left_after_a_crash = await tickets(store)
             await store.load(Ticket, [raw])
             await store.set_state(State("two"))
-            await two_passes()
+            await wait_for_two_passes()
             gone = await tickets(store)
 
     assert (kept, gone) == (1, 0)
-    assert kept_after_a_crash in (0, 1)
+    assert left_after_a_crash in (0, 1)
 
 
-# --- one moment
+# --- snapshots
 
 
-async def test_an_embedded_store_is_copied_as_of_one_moment(places: Places) -> None:
-    source, held = await filled("embedded", places)
+async def test_a_snapshot_of_an_embedded_store_is_a_point_in_time(places: Places) -> None:
+    source, expected = await create_source("embedded", places)
 
-    async with opened(source) as writer:
+    async with open_store(source) as writer:
         first = await anext(aiter(writer.scan(Badge)))
         async with writer.snapshot() as view:
             await writer.insert(Badge(id=ObjectId(), number=77, owner=ObjectId(), label="later"))
@@ -723,14 +724,14 @@ async def test_an_embedded_store_is_copied_as_of_one_moment(places: Places) -> N
             seen = [raw async for batch in view.documents(Badge) for raw in batch]
 
     assert view.point_in_time
-    assert seen == held["badges"]
+    assert seen == expected["badges"]
 
 
-async def test_an_embedded_store_is_copied_while_it_is_served(places: Places) -> None:
-    source, held = await filled("embedded", places)
-    target = places.new("backup")
+async def test_an_embedded_store_can_be_copied_while_it_is_served(places: Places) -> None:
+    source, expected = await create_source("embedded", places)
+    target = places.create("backup")
 
-    async with opened(source) as serving:
+    async with open_store(source) as serving:
         done = asyncio.Event()
 
         async def write() -> int:
@@ -741,24 +742,26 @@ async def test_an_embedded_store_is_copied_while_it_is_served(places: Places) ->
             return written
 
         writing = asyncio.create_task(write())
-        # another process reads it; LMDB opens an environment once a process
+        # in another process, because LMDB can open an environment only once per process
         process = await asyncio.create_subprocess_exec(
-            *_python("from tests.store.models import MODELS", f"asyncio.run(copy({source!r}, {target!r}, MODELS))"),
+            *_build_command(
+                "from tests.store.models import MODELS", f"asyncio.run(copy({source!r}, {target!r}, MODELS))"
+            ),
             cwd=Path(__file__).parents[2],
         )
         status = await process.wait()
         done.set()
         written = await writing
 
-    found = await holds(target)
+    found = await read_documents(target)
     later = [thing["value"] for thing in map(decode, found["things"]) if thing.get("shelf") == "busy"]
     assert status == 0
     assert written > 0
     assert later == list(range(len(later)))
-    assert found["badges"] == held["badges"]
+    assert found["badges"] == expected["badges"]
 
 
-def _python(*lines: str) -> list[str]:
+def _build_command(*lines: str) -> list[str]:
     return [
         sys.executable,
         "-c",
@@ -768,7 +771,7 @@ def _python(*lines: str) -> list[str]:
 
 @contextmanager
 def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
-    """Run a replica set of one member, and give its address."""
+    """Run a replica set with one member, and return its address."""
     folder.mkdir()
     with running_mongod(folder, "--replSet", "one", *options) as (url, _):
         with MongoClient[dict[str, Any]](url, directConnection=True) as client:
@@ -781,36 +784,36 @@ def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
         yield f"{url}/test?replicaSet=one"
 
 
-async def test_a_replica_set_is_copied_as_of_one_moment(tmp_path: Path, places: Places) -> None:
+async def test_a_snapshot_of_a_replica_set_is_a_point_in_time(tmp_path: Path, places: Places) -> None:
     with running_replica_set(tmp_path / "mongod") as source:
-        first, held = await filled("embedded", places)
+        first, expected = await create_source("embedded", places)
         await copy(first, source, MODELS)
 
-        async with opened(source) as store, store.snapshot() as view:
+        async with open_store(source) as store, store.snapshot() as view:
             before = [raw async for batch in view.documents(Badge) for raw in batch]
             await store.insert(Badge(id=ObjectId(), number=77, owner=ObjectId(), label="later"))
             await store.delete(Thing, Thing.shelf == "shelf", Thing.value < 1000)
             after = [raw async for batch in view.documents(Badge) for raw in batch]
             things = [raw async for batch in view.documents(Thing) for raw in batch]
-        copied = await copy(source, places.new("backup"), MODELS)
+        copied = await copy(source, places.create("backup"), MODELS)
 
     assert view.point_in_time
-    assert before == after == held["badges"]
-    assert things == held["things"]
+    assert before == after == expected["badges"]
+    assert things == expected["things"]
     assert copied.point_in_time
 
 
-async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp_path: Path) -> None:
+async def test_a_snapshot_reports_when_mongodb_no_longer_retains_it(tmp_path: Path) -> None:
     options = ("--setParameter", "minSnapshotHistoryWindowInSeconds=0")
     with running_replica_set(tmp_path / "mongod", *options) as source:
-        async with opened(source) as store, store.snapshot() as view:
+        async with open_store(source) as store, store.snapshot() as view:
             badges = [Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(10_000)]
             first = [raw async for batch in view.documents(Badge) for raw in batch]
             able = view.point_in_time
             deadline = time.monotonic() + 60
             written = 0
             while view.point_in_time:
-                assert time.monotonic() < deadline, "MongoDB still keeps the moment"
+                assert time.monotonic() < deadline, "MongoDB still retains the snapshot"
                 await store.insert(badges[written])
                 written += 1
                 found = [raw async for batch in view.documents(Badge) for raw in batch]
@@ -819,35 +822,33 @@ async def test_a_moment_that_mongodb_no_longer_keeps_is_given_up_and_said_so(tmp
     assert len(found) == written
 
 
-# --- what is read again at the end
+# --- verification
 
 
-async def test_a_target_that_was_changed_behind_the_copy_s_back_is_noticed_and_mended(
-    places: Places, mongodb_uri: str
-) -> None:
-    source, held = await filled("embedded", places)
-    target = places.new("mongodb")
+async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(places: Places, mongodb_uri: str) -> None:
+    source, expected = await create_source("embedded", places)
+    target = places.create("mongodb")
     name = target.partition("?")[0].rsplit("/", 1)[1]
 
-    def meddle(step: Step) -> None:
+    def change_target(step: Step) -> None:
         if step.doing == "check":
             with MongoClient[dict[str, Any]](mongodb_uri) as client:
-                client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "meddled with"}})
+                client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "changed"}})
 
-    with pytest.raises(StoreError, match="does not hold what was copied: 10 badges"):
-        await copy(source, target, MODELS, report=meddle)
+    with pytest.raises(StoreError, match="does not contain the copied documents: 10 badges"):
+        await copy(source, target, MODELS, report=change_target)
     with pytest.raises(StoreUnusable, match="not finished"):
         await create_store(target).open(*MODELS)
-    mended = await copy(source, target, MODELS)
+    repaired = await copy(source, target, MODELS)
 
-    assert mended.written == 1
-    assert await holds(target) == held
+    assert repaired.written == 1
+    assert await read_documents(target) == expected
 
 
-async def test_a_copy_holds_a_few_batches_at_a_time(places: Places) -> None:
-    source, backed_up, restored = places.new("embedded"), places.new("backup"), places.new("embedded")
+async def test_a_copy_has_few_batches_in_memory(places: Places) -> None:
+    source, backed_up, restored = places.create("embedded"), places.create("backup"), places.create("embedded")
     size, count = 2**20, 120
-    async with opened(source) as store:
+    async with open_store(source) as store:
         for number in range(count):
             raw = bson.encode({"_id": ObjectId(), "shelf": "large", "value": number, "unknown": "x" * size})
             await store.load(Thing, [raw])

@@ -1,4 +1,4 @@
-"""What only the embedded store has to hold: processes, growth, damage, and an event loop that goes on."""
+"""The embedded store: several processes, growth, damage, and an event loop that is never blocked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 async def write_badges(folder: Path, writer: int, count: int) -> int:
-    """Write badges; each number is wanted by two writers, and one gets it."""
+    """Insert badges whose numbers another writer tries to insert too, and return how many succeeded."""
     store = EmbeddedStore(folder, map_bytes=SMALL_MAP)
     await store.open(*MODELS)
     owner = ObjectId()
@@ -52,21 +52,21 @@ def write_in_a_process(folder: str, writer: int, count: int) -> int:
     return asyncio.run(write_badges(Path(folder), writer, count))
 
 
-async def test_what_is_written_at_once_is_committed_at_once(tmp_path: Path) -> None:
+async def test_concurrent_writes_share_one_commit(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     owner = ObjectId()
     badges = [Badge(id=ObjectId(), number=number, owner=owner, label=str(number)) for number in range(16)]
-    before = commits(tmp_path)
+    before = count_commits(tmp_path)
 
     await asyncio.gather(*map(store.insert, badges))
 
-    assert commits(tmp_path) - before == 1
+    assert count_commits(tmp_path) - before == 1
     assert await store.count(Badge, Badge.owner == owner) == len(badges)
     await store.close()
 
 
-async def test_what_waits_when_the_store_closes_is_written(tmp_path: Path) -> None:
+async def test_closing_the_store_finishes_pending_writes(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     owner = ObjectId()
@@ -84,14 +84,14 @@ async def test_what_waits_when_the_store_closes_is_written(tmp_path: Path) -> No
     await store.close()
 
 
-def commits(folder: Path) -> int:
-    """Return how many transactions have been committed, as another process would see it."""
+def count_commits(folder: Path) -> int:
+    """Return the number of committed transactions as seen by another process."""
     program = "import lmdb, sys; print(lmdb.open(sys.argv[1], readonly=True).info()['last_txnid'])"
     done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
-async def test_several_processes_share_one_folder_whose_map_grows(tmp_path: Path) -> None:
+async def test_several_processes_share_one_folder_and_its_growing_map(tmp_path: Path) -> None:
     writers, count = 4, 300
     context = multiprocessing.get_context("spawn")
 
@@ -131,8 +131,8 @@ asyncio.run(main())
 """
 
 
-def acknowledged_by_killed_writers(folder: Path) -> set[str]:
-    """Let processes write until they are killed, and return the ids whose writes they saw return."""
+def run_and_kill_writers(folder: Path) -> set[str]:
+    """Run writer processes, kill them, and return the ids that they have acknowledged."""
     acknowledged: set[str] = set()
     for round_number in range(3):
         command = [sys.executable, "-c", WRITER, str(folder)]
@@ -141,15 +141,15 @@ def acknowledged_by_killed_writers(folder: Path) -> set[str]:
             wanted = len(acknowledged) + 100 + 50 * round_number
             while len(acknowledged) < wanted:
                 line = process.stdout.readline()
-                assert line, "the writer ended by itself"
+                assert line, "the writer has exited"
                 acknowledged.add(line.strip())
             process.send_signal(signal.SIGKILL)
             acknowledged |= {line.strip() for line in process.stdout if len(line) == 25}
     return acknowledged
 
 
-async def test_what_was_acknowledged_survives_the_death_of_the_process(tmp_path: Path) -> None:
-    acknowledged = await asyncio.to_thread(acknowledged_by_killed_writers, tmp_path)
+async def test_acknowledged_writes_survive_a_killed_process(tmp_path: Path) -> None:
+    acknowledged = await asyncio.to_thread(run_and_kill_writers, tmp_path)
 
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
@@ -160,7 +160,7 @@ async def test_what_was_acknowledged_survives_the_death_of_the_process(tmp_path:
     assert by_index == len(found)
 
 
-async def test_folders_and_files_are_the_owner_s_alone(tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "store"
     store = EmbeddedStore(folder)
     await store.open(*MODELS)
@@ -170,14 +170,14 @@ async def test_folders_and_files_are_the_owner_s_alone(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
-async def test_what_is_not_ours_is_refused_in_one_line(tmp_path: Path) -> None:
+async def test_foreign_folders_are_refused_with_a_one_line_error(tmp_path: Path) -> None:
     text, foreign, file, newer = (tmp_path / name for name in ("text", "foreign", "file", "newer"))
     text.mkdir()
     (text / "data.mdb").write_bytes(b"these are my holiday photos" * 1000)
     foreign.mkdir()
     with lmdb.open(str(foreign), max_dbs=2) as environment:
         environment.open_db(b"somebody's")
-    file.write_text("a file, no folder")
+    file.write_text("a file, not a folder")
     newer.mkdir()
     store = EmbeddedStore(newer)
     await store.open(Thing)
@@ -197,8 +197,8 @@ async def test_what_is_not_ours_is_refused_in_one_line(tmp_path: Path) -> None:
     assert (text / "data.mdb").read_bytes() == b"these are my holiday photos" * 1000
 
 
-async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> None:
-    """A truncated file must never take the process down: it is refused, or what is left of it is whole."""
+async def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    """A truncated file must not kill the process. An empty one is a new store."""
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number, name="x" * 200) for number in range(500)))
@@ -207,8 +207,8 @@ async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> N
     whole = data.read_bytes()
     program = (
         "import asyncio, sys; from pathlib import Path; from tests.store.models import MODELS, Thing\n"
-        "from todo_service.store.errors import StoreError\n"
         "from todo_service.store.embedded.store import EmbeddedStore\n"
+        "from todo_service.store.errors import StoreError\n"
         "async def main():\n"
         "    store = EmbeddedStore(Path(sys.argv[1]))\n"
         "    try:\n"
@@ -231,7 +231,7 @@ async def test_a_file_that_was_cut_short_is_refused_or_read(tmp_path: Path) -> N
         assert done.stdout.startswith("refused") or size == 0
 
 
-async def test_the_event_loop_goes_on_during_a_long_count(tmp_path: Path) -> None:
+async def test_a_long_count_does_not_block_the_event_loop(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number, version=number % 7) for number in range(20_000)))
@@ -266,7 +266,7 @@ async def test_expired_documents_are_deleted(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_the_expiry_job_survives_a_document_that_cannot_be_read(tmp_path: Path) -> None:
+async def test_the_expiry_job_survives_an_unreadable_document(tmp_path: Path) -> None:
     first = EmbeddedStore(tmp_path)
     await first.open(*MODELS)
     now = datetime.now(UTC)
@@ -289,11 +289,11 @@ async def test_the_expiry_job_survives_a_document_that_cannot_be_read(tmp_path: 
 
     with pytest.raises(StoreUnavailable):
         await store.ping()
-    await store.open(*MODELS)  # everything was let go of
+    await store.open(*MODELS)  # the lock on the folder was released
     await store.close()
 
 
-async def test_others_write_while_one_call_inserts_or_deletes_large_documents(tmp_path: Path) -> None:
+async def test_a_call_with_many_large_documents_does_not_block_other_writes(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     words = [f"word{number}" for number in range(2000)]
@@ -318,10 +318,10 @@ async def test_others_write_while_one_call_inserts_or_deletes_large_documents(tm
     assert left == 0
 
 
-async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) -> None:
+async def test_an_unexpected_error_fails_only_its_own_operation(tmp_path: Path) -> None:
     environment = Environment(tmp_path)
     writer = GroupCommitWriter(environment)
-    database = environment.database("numbers")
+    database = environment.open_database("numbers")
 
     def put(number: int) -> Callable[[lmdb.Transaction], int]:
         def work(transaction: lmdb.Transaction) -> int:
@@ -332,7 +332,7 @@ async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) 
 
     results = await asyncio.gather(*(writer.submit(put(number)) for number in range(1, 10)), return_exceptions=True)
     await asyncio.to_thread(writer.close)
-    with environment.reading() as transaction:
+    with environment.read_transaction() as transaction:
         stored = [int(key) for key in transaction.cursor(database).iternext(values=False)]
     await asyncio.to_thread(environment.close)
 
@@ -340,7 +340,7 @@ async def test_an_operation_that_fails_unexpectedly_fails_alone(tmp_path: Path) 
     assert [isinstance(result, ZeroDivisionError) for result in results] == [number % 3 == 0 for number in range(1, 10)]
 
 
-async def test_a_cancelled_write_is_whole_or_not_there(tmp_path: Path) -> None:
+async def test_a_cancelled_write_is_atomic(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     writes = [asyncio.create_task(store.insert(Thing(id=ObjectId(), value=number))) for number in range(50)]
@@ -357,7 +357,7 @@ async def test_a_cancelled_write_is_whole_or_not_there(tmp_path: Path) -> None:
     assert counted == len(found)
 
 
-async def test_the_index_that_fixes_most_is_walked() -> None:
+async def test_the_planner_chooses_the_index_with_the_most_equalities() -> None:
     on_shelf = Thing.shelf == "shelf"
 
     by_value = plan_query(Thing, normalise([on_shelf, Thing.value > 3]), asc(Thing.value))

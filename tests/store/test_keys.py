@@ -1,4 +1,4 @@
-"""Encoded keys compare like the values."""
+"""Encoded keys compare as their values do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from odmantic import ObjectId
 
-from todo_service.store.embedded.keys import encode
+from todo_service.store.embedded.keys import encode_value
 from todo_service.store.query.expressions import get_kind, normalise_value
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -27,7 +27,7 @@ VALUES = st.one_of(
 
 
 def compare(one: Any, other: Any) -> int:
-    """Compare two values as `base` says."""
+    """Compare two values in the order that `store.base` defines."""
     first, second = get_kind(one), get_kind(other)
     assert first is not None
     assert second is not None
@@ -48,12 +48,12 @@ def compare(one: Any, other: Any) -> int:
 @example(["a"], ["a\x00"])
 @example(["a", "b"], ["a\x00", ""])
 @example([5e-324], [0])
-def test_keys_of_several_values_compare_value_by_value(one: list[Any], other: list[Any]) -> None:
+def test_concatenated_keys_compare_value_by_value(one: list[Any], other: list[Any]) -> None:
     length = min(len(one), len(other))
     orders = [compare(a, b) for a, b in zip(one[:length], other[:length], strict=True)]
     expected = next((order for order in orders if order), 0)
-    first = b"".join(encode(value) for value in one[:length])
-    second = b"".join(encode(value) for value in other[:length])
+    first = b"".join(encode_value(value) for value in one[:length])
+    second = b"".join(encode_value(value) for value in other[:length])
 
     assert (first > second) - (first < second) == expected
 
@@ -62,14 +62,14 @@ def test_keys_of_several_values_compare_value_by_value(one: list[Any], other: li
 def test_integers_and_floats_compare_exactly(integer: int, real: float) -> None:
     nearest = struct.unpack(">d", struct.pack(">d", float(integer)))[0]
     for number in (real, nearest):
-        assert (encode(integer) > encode(number)) == (integer > number)
-        assert (encode(integer) == encode(number)) == (integer == number)
+        assert (encode_value(integer) > encode_value(number)) == (integer > number)
+        assert (encode_value(integer) == encode_value(number)) == (integer == number)
 
 
 @given(VALUES, VALUES)
 @example("a", "a\x00")
 @example(b"", b"\x00")
 def test_no_key_is_a_prefix_of_another(one: Any, other: Any) -> None:
-    first, second = encode(one), encode(other)
+    first, second = encode_value(one), encode_value(other)
 
     assert first == second or not second.startswith(first)

@@ -80,9 +80,9 @@ class WatchedStore(EmbeddedStore):
         super().__init__(folder)
         self.calls: list[Seen] = []
 
-    def _walk(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> IndexScan:
-        walk = super()._walk(model, nodes, sort)
-        entries, number, place = walk._entries, walk.number, len(self.calls)
+    def _plan_scan(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> IndexScan:
+        scan = super()._plan_scan(model, nodes, sort)
+        entries, count, place = scan._iter_entries, scan.count, len(self.calls)
         self.calls.append(Seen(plan_query(model, nodes, sort).declared.name, 0))
 
         def look(looks: int) -> None:
@@ -94,13 +94,13 @@ class WatchedStore(EmbeddedStore):
                 yield entry
 
         def numbered(*arguments: Any) -> int | None:
-            found = number(*arguments)
+            found = count(*arguments)
             look(found or 0)
             return found
 
-        walk._entries = counted  # type: ignore[method-assign, assignment]  # it watches
-        walk.number = numbered  # type: ignore[method-assign, assignment]  # as above
-        return walk
+        scan._iter_entries = counted  # type: ignore[method-assign, assignment]  # it watches
+        scan.count = numbered  # type: ignore[method-assign, assignment]  # as above
+        return scan
 
 
 class Commands(CommandListener):

@@ -1,9 +1,11 @@
-"""What an embedded store says about itself: that it is one, its format, its state, its clock, and its databases."""
+"""The catalog of an embedded store: its format, state and clock, and the databases of each model."""
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,9 +18,10 @@ from todo_service.store.base import Access, State
 from todo_service.store.capacity import check_indexed
 from todo_service.store.codec import decode
 from todo_service.store.embedded.environment import Environment
-from todo_service.store.embedded.indexes import Entries, violates_unique
+from todo_service.store.embedded.indexes import IndexEntries, violates_unique
+from todo_service.store.embedded.integrity import is_damaged
 from todo_service.store.errors import StoreUnusable
-from todo_service.store.query.planner import DeclaredIndex
+from todo_service.store.query.planner import DeclaredIndex, list_indexes
 
 FORMAT: Final = 2
 _MARKER: Final = b"todo-service document store"
@@ -28,57 +31,122 @@ _STATE: Final = b"state"
 
 
 class Collection(NamedTuple):
-    """A model's databases: its documents, and its indexes but the primary key."""
+    """The databases of a model.
+
+    Attributes:
+        documents: The documents by id.
+        indexes: The secondary indexes.
+    """
 
     documents: lmdb._Database
     indexes: tuple[tuple[DeclaredIndex, lmdb._Database], ...]
 
-    def database_of(self, name: str) -> lmdb._Database:
+    def find_index(self, name: str) -> lmdb._Database:
         """Return the database of an index."""
         return next(database for index, database in self.indexes if index.name == name)
 
 
+class Catalog(NamedTuple):
+    """The databases of a store.
+
+    Attributes:
+        meta: The format, the state and the clock of the store.
+        state: The state when the store was opened.
+        collections: The databases of each model.
+    """
+
+    meta: lmdb._Database
+    state: State
+    collections: Mapping[type[Model], Collection]
+
+
 def read_clock(transaction: lmdb.Transaction, meta: lmdb._Database) -> Timestamp:
-    """Return the last stamp that was given, as the transaction sees it."""
+    """Return the latest stamp that the transaction sees."""
     raw = transaction.get(_CLOCK, b"\x00" * 8, db=meta)
     return Timestamp(int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big"))
 
 
-def set_clock(transaction: lmdb.Transaction, meta: lmdb._Database, stamp: Timestamp) -> None:
-    """Note the last stamp that was given."""
+def write_clock(transaction: lmdb.Transaction, meta: lmdb._Database, stamp: Timestamp) -> None:
+    """Store the latest stamp."""
     transaction.put(_CLOCK, stamp.time.to_bytes(4, "big") + stamp.inc.to_bytes(4, "big"), db=meta)
 
 
 def next_stamp(last: Timestamp) -> Timestamp:
-    """Return the stamp after the last: the present second where it has passed, never one that was given before."""
+    """Return the stamp after the last one. It follows the system clock unless that is behind the last stamp."""
     seconds = int(time.time())
     return Timestamp(seconds, 1) if seconds > last.time else Timestamp(last.time, last.inc + 1)
 
 
 def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
-    """Return what the store knows about itself."""
+    """Return the state of the store."""
     raw = transaction.get(_STATE, db=meta)
     return State("") if raw is None else State(**decode(raw))
 
 
-def set_state(transaction: lmdb.Transaction, meta: lmdb._Database, state: State) -> None:
-    """Change what the store knows about itself."""
+def write_state(transaction: lmdb.Transaction, meta: lmdb._Database, state: State) -> None:
+    """Replace the state of the store."""
     raw = bson.encode({"generation": state.generation, "restoring_from": state.restoring_from})
     transaction.put(_STATE, raw, db=meta)
 
 
-def open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._Database:
-    """Return the database that says what the environment is, marking a new one as ours unless it is only read.
+def open_catalog(environment: Environment, folder: Path, models: tuple[type[Model], ...], access: Access) -> Catalog:
+    """Open the databases of some models. Unless access is `READ`, create missing ones and build new indexes.
 
     Raises:
-        StoreUnusable: it holds something else, or another format than this version's.
+        StoreUnusable: The environment is damaged, is not a store or has another format, a copy into it is unfinished,
+            or a document violates a unique index.
+        UnsupportedExpression: A value cannot be indexed.
+        StoreUnavailable: The environment cannot be read or written.
     """
-    with environment.reading() as transaction:
+    if missing := environment.count_missing_bytes():
+        with environment.extend_file(missing):
+            if is_damaged(folder):
+                raise StoreUnusable(f"{folder} is damaged: its data file is truncated")
+    meta = _open_meta(environment, folder, access)
+    with environment.read_transaction() as transaction:
+        state = read_state(transaction, meta)
+    if state.restoring_from is not None and access is not Access.RESTORE:
+        raise StoreUnusable(f"a copy into {folder} was not finished: run it again")
+    if access is Access.READ:
+        return Catalog(meta, state, _find_collections(environment, models))
+    return Catalog(meta, state, _create_collections(environment, meta, models))
+
+
+def _find_collections(environment: Environment, models: tuple[type[Model], ...]) -> dict[type[Model], Collection]:
+    collections = {}
+    for model in models:
+        if (found := environment.find_database(f"documents:{model.__collection__}")) is not None:
+            collections[model] = Collection(found, ())
+    return collections
+
+
+def _create_collections(
+    environment: Environment, meta: lmdb._Database, models: tuple[type[Model], ...]
+) -> dict[type[Model], Collection]:
+    collections = {}
+    for model in models:
+        name = model.__collection__
+        documents = environment.open_database(f"documents:{name}")
+        indexes = tuple(
+            (index, environment.open_database(f"index:{name}:{index.name}")) for index in list_indexes(model)[1:]
+        )
+        collections[model] = Collection(documents, indexes)
+        environment.write(partial(_build_indexes, meta=meta, model=model, collection=collections[model]))
+    return collections
+
+
+def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._Database:
+    """Open the database that identifies a store. Unless access is `READ`, an empty environment becomes a store.
+
+    Raises:
+        StoreUnusable: The environment holds something else, or has a format that this version does not support.
+    """
+    with environment.read_transaction() as transaction:
         names = [bytes(name) for name, _ in transaction.cursor()]
-    reading = access is Access.READ
-    if (names or reading) and _META.encode() not in names:
-        raise StoreUnusable(f"{folder} holds an LMDB environment that is not a todo_service store")
-    meta = environment.existing_database(_META) if reading else environment.database(_META)
+    read_only = access is Access.READ
+    if (names or read_only) and _META.encode() not in names:
+        raise StoreUnusable(f"{folder} contains an LMDB environment that is not a todo_service store")
+    meta = environment.find_database(_META) if read_only else environment.open_database(_META)
 
     def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
         raw = transaction.get(_MARKER, db=meta)
@@ -86,28 +154,29 @@ def open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._D
             raw = bson.encode({"format": FORMAT})
             transaction.put(_MARKER, raw, db=meta)
         if not read_state(transaction, meta).generation:
-            set_state(transaction, meta, State(uuid.uuid4().hex))
+            write_state(transaction, meta, State(uuid.uuid4().hex))
         return decode(raw)
 
-    if reading:
-        with environment.reading() as transaction:
-            written = decode(transaction.get(_MARKER, bson.encode({"format": None}), db=meta))["format"]
+    if read_only:
+        with environment.read_transaction() as transaction:
+            found = decode(transaction.get(_MARKER, bson.encode({"format": None}), db=meta))["format"]
     else:
-        written = environment.write(mark)["format"]
-    if written != FORMAT:
-        raise StoreUnusable(f"{folder} was written in format {written}; this version reads format {FORMAT}")
+        found = environment.write(mark)["format"]
+    if found != FORMAT:
+        raise StoreUnusable(f"{folder} has format {found}; this version reads format {FORMAT}")
     return meta
 
 
-def build_indexes(
+def _build_indexes(
     transaction: lmdb.Transaction, meta: lmdb._Database, model: type[Model], collection: Collection
 ) -> None:
-    """Make the entries of each index that is new or declared otherwise than before; decided inside the transaction,
-    since several processes may open at once.
+    """Rebuild each index that is new or whose declaration has changed.
+
+    The transaction decides which ones, because several processes may open the store at the same time.
 
     Raises:
-        StoreUnusable: two documents have the same value in a unique index.
-        UnsupportedExpression: a value cannot be indexed.
+        StoreUnusable: Two documents have the same value in a unique index.
+        UnsupportedExpression: A value cannot be indexed.
     """
     for index, database in collection.indexes:
         key = f"index:{model.__collection__}:{index.name}".encode()
@@ -115,11 +184,11 @@ def build_indexes(
         if transaction.get(key, db=meta) == definition:
             continue
         transaction.drop(database, delete=False)
-        for identity, raw in transaction.cursor(collection.documents):
+        for document_id, raw in transaction.cursor(collection.documents):
             document = decode(raw)
             check_indexed(model, document, validated=False)
             if index.unique and violates_unique(transaction, index, database, document):
                 raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
-            for entry in Entries(document).keys(index):
-                transaction.put(entry, identity, db=database)
+            for entry in IndexEntries(document).keys(index):
+                transaction.put(entry, document_id, db=database)
         transaction.put(key, definition, db=meta)

@@ -1,9 +1,9 @@
-"""An LMDB environment whose map grows by itself, shared by the threads of a process and by several processes.
+"""An LMDB environment whose map grows on demand, shared by the threads of a process and by several processes.
 
-LMDB can resize its map only while the process has no open transaction. A gate counts the open transactions; resizing
+LMDB can resize its map only while the process has no open transaction. A gate counts the open transactions; a resize
 waits until there are none, and blocks new ones. The event loop never waits at the gate: a read that would block raises
-`MapBusy`, and is retried after `wait_for_growth` has waited in a thread. Long reads poll `resizing` and end early. The
-file on disk is as large as its contents, regardless of the size of the map.
+`MapBusy`, and the caller retries it once `wait_for_resize` has returned in a thread. Long reads poll `resizing` and end
+early. The size of the map does not affect the size of the file on disk.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from todo_service.store.base import Access
 from todo_service.store.errors import StoreUnavailable, StoreUnusable
 
 INITIAL_MAP_BYTES: Final = 2**28
-_MAXIMUM_DATABASES: Final = 128
-_MAXIMUM_READERS: Final = 512
+_MAX_DATABASES: Final = 128
+_MAX_READERS: Final = 512
 _LOCK_BYTES: Final = 2**16
-"""More than LMDB's table of so many readers takes."""
+"""Enough for LMDB's table of `_MAX_READERS`."""
 
 ResultT = TypeVar("ResultT")
 
 
 class MapBusy(Exception):
-    """The map changes its size at present, or has to."""
+    """The map is being resized, or needs to be."""
 
 
 class Environment:
     """An open LMDB environment.
 
     Args:
-        folder: Its folder, which is made if it is not there (mode 0700), but not to be read.
-        map_bytes: The size of the map to begin with, if the file is not larger already.
-        access: What for. Any number of processes may serve from a folder; while one fills it, none may.
+        folder: The folder of the environment. It is created with mode 0700 if it is missing, unless access is `READ`.
+        map_bytes: The initial size of the map, unless the file is already larger.
+        access: How the environment is used. Any number of processes may serve one folder, but none while another
+            process restores into it.
 
     Attributes:
-        failed: Whether LMDB has given it up, since it could not write which state is the latest: it has to be closed
-            and opened again. What was committed before is on disk.
+        failed: Whether LMDB has declared a fatal error because it could not write its meta page. The environment must
+            be closed and reopened; earlier commits are on disk.
 
     Raises:
-        StoreUnusable: the folder cannot be used, or holds something else or something damaged.
+        StoreUnusable: The folder cannot be used, is not an LMDB environment or is damaged.
     """
 
     def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES, access: Access = Access.SERVE) -> None:
@@ -55,45 +56,49 @@ class Environment:
         self._open_transactions = 0
         self._resizing = False
         self._data = folder / "data.mdb"
-        self._claim: int | None = None
+        self._folder_lock: int | None = None
         self.failed = False
         if access is Access.READ and not self._data.is_file():
-            raise StoreUnusable(f"{folder} holds no store")
+            raise StoreUnusable(f"{folder} contains no store")
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._claim = _claim(folder, access)
+            self._folder_lock = _lock_folder(folder, access)
             if access is not Access.READ:
-                _reserve(folder / "lock.mdb", _LOCK_BYTES)
+                _preallocate(folder / "lock.mdb", _LOCK_BYTES)
             self._lmdb = lmdb.open(
                 str(folder),
                 map_size=map_bytes,
-                max_dbs=_MAXIMUM_DATABASES,
-                max_readers=_MAXIMUM_READERS,
+                max_dbs=_MAX_DATABASES,
+                max_readers=_MAX_READERS,
                 mode=0o600,
                 readonly=access is Access.READ,
             )
             self._lmdb.reader_check()
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
-            self._let_go()
-            raise StoreUnusable(f"{folder} holds something that is no LMDB environment, or a damaged one") from None
+            self._unlock_folder()
+            raise StoreUnusable(f"{folder} is not an LMDB environment, or is damaged") from None
         except (lmdb.Error, OSError) as error:
-            self._let_go()
-            raise StoreUnusable(f"{folder} cannot be used: {_reason(error)}") from None
+            self._unlock_folder()
+            raise StoreUnusable(f"{folder} cannot be used: {_describe(error)}") from None
 
-    def missing_bytes(self) -> int:
-        """Return by how much the file is shorter than its contents: 0 for a file that is whole.
+    def count_missing_bytes(self) -> int:
+        """Return how many bytes the file is short of its last page, or 0 if it is complete.
 
-        LMDB may leave out pages at the end that nothing uses; a file that was cut short lacks others.
+        A shorter file is not necessarily damaged: LMDB may omit unused pages at the end. A truncated file also lacks
+        pages that are in use.
         """
         needed: int = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
         return max(0, needed - self._data.stat().st_size)
 
     @contextmanager
-    def lengthened(self, missing: int) -> Iterator[None]:
-        """Lengthen the file, so that reading beyond its end does not kill the process; taken back if it raises."""
+    def extend_file(self, missing: int) -> Iterator[None]:
+        """Extend the file by some bytes, so that reading the missing pages does not kill the process with SIGBUS.
+
+        The extension is undone if the body of the `with` statement raises.
+        """
         size = self._data.stat().st_size
         with self._data.open("r+b") as file:
-            # never shortens, should another process have written meanwhile
+            # never shortens the file, even if another process has grown it in the meantime
             os.posix_fallocate(file.fileno(), size, missing)
         try:
             yield
@@ -101,15 +106,13 @@ class Environment:
             os.truncate(self._data, size)
             raise
 
-    def database(self, name: str, transaction: lmdb.Transaction | None = None) -> lmdb._Database:
-        """Return a named database; without a transaction to look in it is made if it is not there."""
-        if transaction is not None:
-            return self._lmdb.open_db(name.encode(), txn=transaction, create=False)
-        # in a transaction of ours, for another process may let the map grow meanwhile
-        return self.write(lambda writing: self._lmdb.open_db(name.encode(), txn=writing))
+    def open_database(self, name: str) -> lmdb._Database:
+        """Return a named database, creating it if it is missing."""
+        # in a write transaction of our own, because another process may let the map grow in the meantime
+        return self.write(lambda transaction: self._lmdb.open_db(name.encode(), txn=transaction))
 
-    def existing_database(self, name: str) -> lmdb._Database | None:
-        """Return a named database, or None if it is not there; nothing is written."""
+    def find_database(self, name: str) -> lmdb._Database | None:
+        """Return a named database, or None if it does not exist. Writes nothing."""
         try:
             return self._lmdb.open_db(name.encode(), create=False)
         except lmdb.NotFoundError:
@@ -117,46 +120,49 @@ class Environment:
 
     @property
     def resizing(self) -> bool:
-        """Whether the map waits for open transactions to end, so that its size can be changed."""
+        """Whether a resize of the map is waiting for the open transactions to end, or in progress."""
         return self._resizing
 
     @contextmanager
-    def reading(self, *, wait: bool = True) -> Iterator[lmdb.Transaction]:
-        """Give a view of one moment. It may be used from one thread after another.
+    def read_transaction(self, *, wait: bool = True) -> Iterator[lmdb.Transaction]:
+        """Open a read transaction, which sees the environment at one point in time.
+
+        Several threads may use the transaction, one at a time.
 
         Args:
-            wait: Whether to block while the map changes its size. False on an event loop.
+            wait: Whether to block while the map is being resized. Pass False on an event loop.
 
         Raises:
-            MapBusy: it changes its size, and the caller does not wait.
-            StoreUnavailable: the environment cannot be read.
+            MapBusy: The map is being resized, and `wait` is False.
+            StoreUnavailable: The environment cannot be read.
         """
         transaction = self._begin(write=False, wait=wait)
         try:
             yield transaction
         except lmdb.Error as error:
-            raise self._unavailable("read", error) from error
+            raise self._handle_failure("read", error) from error
         finally:
             transaction.abort()
-            self._leave()
+            self._leave_gate()
 
-    def wait_for_growth(self) -> None:
-        """Return when the map has its size; take over the one that another process has given it. Blocks until then.
+    def wait_for_resize(self) -> None:
+        """Block until the map can be read. Adopts the size of the map if another process has let it grow.
 
         Raises:
-            StoreUnavailable: the environment cannot be read.
+            StoreUnavailable: The environment cannot be read.
         """
-        with self.reading():
+        with self.read_transaction():
             pass
 
     def write(self, work: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
-        """Do some work in a write transaction and commit it to disk; the map grows as it must.
+        """Run a function in a write transaction, commit it to disk and return the result. The map grows as needed.
 
         Args:
-            work: Is done again from the beginning after the map has grown. What it raises takes back all it did.
+            work: The function. It runs again from the start after the map has grown. An exception rolls the
+                transaction back.
 
         Raises:
-            StoreUnavailable: nothing was written, for the disk is full or cannot be written.
+            StoreUnavailable: The disk is full or not writable. Nothing was written.
         """
         while True:
             try:
@@ -164,19 +170,19 @@ class Environment:
             except lmdb.MapFullError:
                 self._resize(grow=True)
             except lmdb.Error as error:
-                raise self._unavailable("written", error) from error
+                raise self._handle_failure("written", error) from error
 
     def close(self) -> None:
-        """Close the environment when the transactions that are open have ended."""
+        """Wait for the open transactions to end, then close the environment."""
         with self._gate:
             self._gate.wait_for(lambda: self._open_transactions == 0 and not self._resizing)
             self._lmdb.close()
-        self._let_go()
+        self._unlock_folder()
 
-    def _let_go(self) -> None:
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+    def _unlock_folder(self) -> None:
+        if self._folder_lock is not None:
+            os.close(self._folder_lock)
+            self._folder_lock = None
 
     def _write_once(self, work: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
         transaction = self._begin(write=True)
@@ -187,7 +193,7 @@ class Environment:
             transaction.abort()
             raise
         finally:
-            self._leave()
+            self._leave_gate()
         return result
 
     def _begin(self, *, write: bool, wait: bool = True) -> lmdb.Transaction:
@@ -200,49 +206,52 @@ class Environment:
             try:
                 return self._lmdb.begin(write=write)
             except lmdb.MapResizedError:
-                self._leave()
+                self._leave_gate()
                 if not wait:
                     raise MapBusy from None
                 self._resize(grow=False)
             except lmdb.Error as error:
-                self._leave()
-                raise self._unavailable("used", error) from error
+                self._leave_gate()
+                raise self._handle_failure("used", error) from error
 
-    def _unavailable(self, done: str, error: lmdb.Error) -> StoreUnavailable:
+    def _handle_failure(self, action: str, error: lmdb.Error) -> StoreUnavailable:
+        """Set `failed` if the error is fatal, and return the exception to raise."""
         self.failed = self.failed or isinstance(error, lmdb.PanicError)
-        return StoreUnavailable(f"the environment cannot be {done}: {_reason(error)}")
+        return StoreUnavailable(f"the environment cannot be {action}: {_describe(error)}")
 
-    def _leave(self) -> None:
+    def _leave_gate(self) -> None:
         with self._gate:
             self._open_transactions -= 1
             self._gate.notify_all()
 
     def _resize(self, *, grow: bool) -> None:
-        """Double the map, or take over the size that another process has given it.
+        """Double the map, or adopt the size that another process has set.
 
         Raises:
-            StoreUnavailable: there is no room for it in memory.
+            StoreUnavailable: The address space has no room for the map.
         """
         with self._gate:
             self._gate.wait_for(lambda: not self._resizing)
             self._resizing = True
             self._gate.wait_for(lambda: self._open_transactions == 0)
-        # outside the gate, at which an event loop would be held up for as long; nobody else has a transaction meanwhile
+        # outside the gate, so that an event loop does not block on it; `_resizing` keeps new transactions out
         try:
             self._lmdb.set_mapsize(self._lmdb.info()["map_size"] * 2 if grow else 0)
         except lmdb.Error as error:
-            raise self._unavailable("resized", error) from error
+            raise self._handle_failure("resized", error) from error
         finally:
             with self._gate:
                 self._resizing = False
                 self._gate.notify_all()
 
 
-def _claim(folder: Path, access: Access) -> int | None:
-    """Claim a folder until what this returns is closed or the process ends, however it ends.
+def _lock_folder(folder: Path, access: Access) -> int | None:
+    """Lock a folder against conflicting access, and return the descriptor that holds the lock.
+
+    The lock lasts until the descriptor is closed or the process ends. `READ` takes no lock and returns None.
 
     Raises:
-        StoreUnusable: another process's claim does not allow it.
+        StoreUnusable: Another process holds a conflicting lock.
     """
     if access is Access.READ:
         return None
@@ -251,13 +260,15 @@ def _claim(folder: Path, access: Access) -> int | None:
         fcntl.flock(descriptor, (fcntl.LOCK_EX if access is Access.RESTORE else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        user = "a service uses it: stop that first" if access is Access.RESTORE else "something is being copied into it"
-        raise StoreUnusable(f"{folder} cannot be used: {user}") from None
+        reason = (
+            "a service uses it; stop the service first" if access is Access.RESTORE else "a copy into it is running"
+        )
+        raise StoreUnusable(f"{folder} cannot be used: {reason}") from None
     return descriptor
 
 
-def _reserve(path: Path, length: int) -> None:
-    """Give a file its place on the disk, so that on a full one writing to its memory map does not kill the process."""
+def _preallocate(path: Path, length: int) -> None:
+    """Allocate disk space for a file, so that writing to its memory map on a full disk does not kill the process."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(file, 0, length)
@@ -265,8 +276,8 @@ def _reserve(path: Path, length: int) -> None:
         os.close(file)
 
 
-def _reason(error: Exception) -> str:
-    """Return what is wrong, for the operator: LMDB's text without the path that it repeats, or the system's."""
+def _describe(error: Exception) -> str:
+    """Return the reason for an error, for the operator: the text of the system, or LMDB's without the path."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error).rsplit(": ", 1)[-1]

@@ -1,9 +1,9 @@
-"""One thread that writes: it gathers the operations that wait into one transaction, and syncs them to disk at once.
+"""Group commit: one writer thread runs all waiting operations in one transaction, with one sync to disk.
 
-While the disk is busy with one commit the next operations gather, so the more there are, the less each costs. What an
-event loop has to write at once is handed over together: else the first operation would have a commit of its own, while
-the others wait for the next. A transaction takes no further operation after `WRITE_SECONDS`, whatever operations cost.
-An operation waits for no thread of its own, and the event loop never waits for the disk.
+Operations that arrive during a commit wait for the next one, so the cost of an operation falls as the load rises. An
+event loop hands over all operations of one iteration together; otherwise the first would get a commit of its own while
+the rest wait for the next. A transaction accepts no further operation after `WRITE_SECONDS`. An operation does not
+occupy a thread while it waits, and the event loop never waits for the disk.
 """
 
 from __future__ import annotations
@@ -22,125 +22,125 @@ from todo_service.store.batching import Outcome
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.errors import StoreError, StoreUnavailable
 
-_AT_ONCE: Final = 1000
+_MAX_BATCH_SIZE: Final = 1000
 
-Work = Callable[[lmdb.Transaction], Any]
-"""An operation. Where it raises a `StoreError`, what it has done until then is whole and stays."""
+Operation = Callable[[lmdb.Transaction], Any]
+"""A function that writes in a transaction. If it raises a `StoreError`, what it has written so far is committed."""
 
 
-class _Waiting(NamedTuple):
-    work: Work
+class _Pending(NamedTuple):
+    operation: Operation
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
 
 class GroupCommitWriter:
-    """Carries out operations in the order in which they come.
+    """Runs write operations in the order of their submission.
 
     Args:
-        environment: What is written.
+        environment: The environment to write to.
     """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
-        self._gathered: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+        self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
+        self._submitted: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
         self._closed = False
         self._submitting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="lmdb-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, work: Work) -> Any:
-        """Carry out an operation, and return its result when it is on disk.
+    async def submit(self, operation: Operation) -> Any:
+        """Run an operation, and return its result once it is on disk.
 
         Raises:
-            StoreError: what the operation raised.
-            StoreUnavailable: it was not carried out, for the disk is full or the store is closed.
+            StoreError: The operation raised it.
+            StoreUnavailable: The operation did not run because the disk is full or the store is closed.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._submitting:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            gathered = self._gathered.setdefault(loop, [])
-            gathered.append(_Waiting(work, loop, future))
-            if len(gathered) == 1:
-                # comes after all that is ready to run now
-                loop.call_soon(self._hand_over, loop)
+            submitted = self._submitted.setdefault(loop, [])
+            submitted.append(_Pending(operation, loop, future))
+            if len(submitted) == 1:
+                # runs after all callbacks that are ready now
+                loop.call_soon(self._enqueue, loop)
         return await future
 
     def close(self) -> None:
-        """Carry out what waits, then end the thread. Blocks until then."""
+        """Run the pending operations, then end the thread. Blocks until then."""
         with self._submitting:
             if not self._closed:
                 self._closed = True
-                for gathered in self._gathered.values():
-                    self._queue.put(gathered)
-                self._gathered.clear()
+                for submitted in self._submitted.values():
+                    self._queue.put(submitted)
+                self._submitted.clear()
                 self._queue.put(None)
         self._thread.join()
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._submitting:
-            if (gathered := self._gathered.pop(loop, None)) is not None:
-                self._queue.put(gathered)
+            if (submitted := self._submitted.pop(loop, None)) is not None:
+                self._queue.put(submitted)
 
     def _run(self) -> None:
         ended = False
         while not ended:
-            waiting, ended = self._next_batch()
-            while waiting:
-                outcomes = self._carry_out([item.work for item in waiting])
-                _answer(list(zip(waiting, outcomes, strict=False)))
-                waiting = waiting[len(outcomes) :]
+            batch, ended = self._next_batch()
+            while batch:
+                outcomes = self._commit([pending.operation for pending in batch])
+                _deliver(list(zip(batch, outcomes, strict=False)))
+                batch = batch[len(outcomes) :]
 
-    def _next_batch(self) -> tuple[list[_Waiting], bool]:
-        """Return what waits, and whether nothing will come after it."""
-        batch: list[_Waiting] = []
-        gathered = self._queue.get()
-        while gathered is not None:
-            batch += gathered
-            if len(batch) >= _AT_ONCE:
+    def _next_batch(self) -> tuple[list[_Pending], bool]:
+        """Return the next operations, and whether they are the last."""
+        batch: list[_Pending] = []
+        submitted = self._queue.get()
+        while submitted is not None:
+            batch += submitted
+            if len(batch) >= _MAX_BATCH_SIZE:
                 return batch, False
             try:
-                gathered = self._queue.get_nowait()
+                submitted = self._queue.get_nowait()
             except queue.Empty:
                 return batch, False
         return batch, True
 
-    def _carry_out(self, works: list[Work]) -> list[Outcome]:
-        """Write the first operations in one commit, and return their outcomes: at least one.
+    def _commit(self, operations: list[Operation]) -> list[Outcome]:
+        """Run one or more of the first operations in one transaction, and return their outcomes.
 
-        An operation that fails unexpectedly fails alone: those before it are written without it.
+        An unexpected exception fails only its own operation: those before it are committed without it.
         """
         outcomes: list[Outcome] = []
 
-        def write_some(transaction: lmdb.Transaction) -> None:
+        def run_operations(transaction: lmdb.Transaction) -> None:
             outcomes.clear()
             deadline = time.perf_counter() + WRITE_SECONDS
-            for work in works:
+            for operation in operations:
                 try:
-                    outcomes.append(Outcome(work(transaction), None))
+                    outcomes.append(Outcome(operation(transaction), None))
                 except StoreError as error:
                     outcomes.append(Outcome(None, error))
                 if time.perf_counter() >= deadline:
                     return
 
         try:
-            self._environment.write(write_some)
+            self._environment.write(run_operations)
         except StoreUnavailable as error:
-            return [Outcome(None, error)] * len(works)
-        except Exception as error:  # whatever it is, it belongs to the operation's caller
-            if not outcomes or len(outcomes) == len(works):
+            return [Outcome(None, error)] * len(operations)
+        except Exception as error:  # delivered to the caller of the operation
+            if not outcomes or len(outcomes) == len(operations):
                 return [Outcome(None, error)] * max(1, len(outcomes))
-            return self._carry_out(works[: len(outcomes)])
+            return self._commit(operations[: len(outcomes)])
         return outcomes
 
 
-def _answer(outcomes: list[tuple[_Waiting, Outcome]]) -> None:
-    """Wake each event loop once for all of its operations."""
-    for loop in {waiting.loop for waiting, _ in outcomes}:
-        own = [(waiting.future, outcome) for waiting, outcome in outcomes if waiting.loop is loop]
+def _deliver(outcomes: list[tuple[_Pending, Outcome]]) -> None:
+    """Resolve the futures, waking each event loop once."""
+    for loop in {pending.loop for pending, _ in outcomes}:
+        own = [(pending.future, outcome) for pending, outcome in outcomes if pending.loop is loop]
         if not loop.is_closed():
             loop.call_soon_threadsafe(_resolve, own)
 

@@ -1,8 +1,8 @@
-"""Indexes as ordered LMDB keys: what is stored for a document, and how a plan walks it.
+"""Indexes as sorted LMDB keys: the entries of a document, and the scan that runs a plan.
 
-An entry's key is the document's values in the index's order, then the document's id; its value is the id. A key is at
-most `KEY_BYTES` long (`capacity` bounds the texts that an index holds), so the order of the keys is the order of the
-documents.
+The key of an entry consists of the document's values in the order of the index, then its id; the value is the id. A key
+has at most `KEY_BYTES` (`capacity` limits the texts in an index), so it is never truncated and keys sort as their
+documents do.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ import lmdb
 
 from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.codec import decode_cached
-from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode, encode_beginning, end_of_type, type_tag
+from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
 from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predicate, get_kind
 from todo_service.store.query.planner import DeclaredIndex, Plan
 
 _AFTER_EVERY_ID: Final = AFTER * 13
 _SEEK_BYTES: Final = KEY_BYTES + 1
-"""Where a bound is cut to be looked up, since LMDB takes no longer key. Every key is shorter, so a bound that was cut
-equals none, and divides the keys as the whole bound does."""
+"""The length to which a bound is truncated for a seek, the longest key that LMDB accepts. Every stored key is shorter,
+so a truncated bound equals none of them and separates them as the full bound does."""
 
 
-def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are surely indexed alike: equal, and of one type with all their elements."""
+def is_same_value(one: Any, other: Any) -> bool:
+    """Return True if two values are equal and of one type, including their elements, so that their entries are equal.
+
+    False does not mean that the entries differ.
+    """
     if type(one) is not type(other) or one != other:
         return False
-    return type(one) is not list or all(map(same, one, other))
+    return type(one) is not list or all(map(is_same_value, one, other))
 
 
-class Entries:
-    """What indexes hold of one document. Each value is encoded once, whichever indexes it is in.
+class IndexEntries:
+    """The entries of one document in its indexes. Encodes each value once, even if several indexes contain it.
 
     Args:
         document: The document.
@@ -47,36 +50,38 @@ class Entries:
         self._encoded: dict[str, tuple[bytes, ...]] = {}
 
     def prefixes(self, index: DeclaredIndex) -> set[bytes]:
-        """Return its values in an index, encoded: one for each element where a key holds a list.
+        """Return the encoded values of the document in an index: one for each element if a field holds a list.
 
         Raises:
-            UnsupportedExpression: a value cannot be indexed.
+            UnsupportedExpression: A value cannot be indexed.
         """
         values = [self._encoded.get(key) or self._encode(key) for key in index.keys]
         return set(map(b"".join, product(*values)))
 
     def keys(self, index: DeclaredIndex) -> set[bytes]:
-        """Return its keys in an index. See `prefixes` for the errors."""
+        """Return the keys of the document in an index. Raises the same errors as `prefixes`."""
         if index.keys[-1] == "_id":
             return self.prefixes(index)
-        (identity,) = self._encoded.get("_id") or self._encode("_id")
-        return {prefix + identity for prefix in self.prefixes(index)}
+        (document_id,) = self._encoded.get("_id") or self._encode("_id")
+        return {prefix + document_id for prefix in self.prefixes(index)}
 
     def _encode(self, key: str) -> tuple[bytes, ...]:
         value = self._document.get(key)
         if isinstance(value, list):
-            found = tuple({encode(element) for element in value}) or (EMPTY_LIST,)
+            found = tuple({encode_value(element) for element in value}) or (EMPTY_LIST,)
         else:
-            found = (encode(value),)
+            found = (encode_value(value),)
         self._encoded[key] = found
         return found
 
 
-class Range(NamedTuple):
-    """The keys of a plan that begin with the same values, from `start` to before `end`.
+class KeyRange(NamedTuple):
+    """A contiguous range of keys with the same leading values.
 
     Attributes:
-        prefix: The values.
+        prefix: The leading values.
+        start: The first key, inclusive.
+        end: The last key, exclusive.
     """
 
     prefix: bytes
@@ -84,20 +89,22 @@ class Range(NamedTuple):
     end: bytes
 
 
-def ranges_of(plan: Plan) -> list[Range]:
-    """Return the parts of an index that a plan walks, in order."""
-    prefixes = {b"".join(parts) for parts in product(*([encode(value) for value in values] for values in plan.fixed))}
-    return [_range_of(plan, prefix) for prefix in sorted(prefixes)]
+def compute_key_ranges(plan: Plan) -> list[KeyRange]:
+    """Return the ranges of an index that a plan reads, in ascending order."""
+    prefixes = {
+        b"".join(parts) for parts in product(*([encode_value(value) for value in values] for values in plan.fixed))
+    }
+    return [_compute_key_range(plan, prefix) for prefix in sorted(prefixes)]
 
 
-def _range_of(plan: Plan, prefix: bytes) -> Range:
+def _compute_key_range(plan: Plan, prefix: bytes) -> KeyRange:
     start, end = prefix, prefix + AFTER
     if plan.bounds:
         kind = get_kind(plan.bounds[0].value)
         assert kind is not None  # normalised values have one
-        start, end = prefix + type_tag(kind), prefix + end_of_type(kind)
+        start, end = prefix + type_tag(kind), prefix + type_end(kind)
     for bound in plan.bounds:
-        limit = prefix + encode(bound.value)
+        limit = prefix + encode_value(bound.value)
         match bound.operator:
             case "$gt":
                 start = limit + AFTER
@@ -108,13 +115,13 @@ def _range_of(plan: Plan, prefix: bytes) -> Range:
             case "$lte":
                 end = limit + AFTER
             case operator if operator == STARTS_WITH:
-                start = prefix + encode_beginning(bound.value)
+                start = prefix + encode_text_prefix(bound.value)
                 end = start + AFTER
-    return Range(prefix, start, end)
+    return KeyRange(prefix, start, end)
 
 
 class IndexScan:
-    """Goes through what a plan finds, in order.
+    """Runs a plan on a secondary index.
 
     Args:
         plan: The plan.
@@ -124,12 +131,12 @@ class IndexScan:
 
     def __init__(self, plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
         self._plan = plan
-        self._ranges = ranges_of(plan)
+        self._ranges = compute_key_ranges(plan)
         self._documents = documents
         self._index = index
         self._residual = build_predicate(plan.residual)
-        # a list whose elements are walked may hold a document more than once
-        self._repeating = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
+        # a range over the elements of a list can contain several entries of a document
+        self._may_repeat = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
 
     @property
     def leading(self) -> Hashable:
@@ -137,62 +144,62 @@ class IndexScan:
         found: Hashable = self._plan.leading_value
         return found
 
-    def identities(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
-        """Yield the id of each document that matches, in any order, and None for each look at one that does not."""
-        if self._residual is None and not self._repeating:
+    def iter_ids(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
+        """Yield the ids of the matching documents in any order, and None for each entry that does not match."""
+        if self._residual is None and not self._may_repeat:
             for part in self._ranges:
-                yield from map(itemgetter(1), self._entries(transaction, part))
+                yield from map(itemgetter(1), self._iter_entries(transaction, part))
             return
-        for identity in self._walk(transaction):
-            matches = identity is not None and self._read(transaction, identity) is not None
-            yield identity if matches else None
+        for document_id in self._iter_ordered_ids(transaction):
+            matches = document_id is not None and self._read(transaction, document_id) is not None
+            yield document_id if matches else None
 
-    def number(self, transaction: lmdb.Transaction, most: int) -> int | None:
-        """Return how many documents match, `most` at most, where the entries alone tell; else None."""
-        if self._residual is not None or self._repeating:
+    def count(self, transaction: lmdb.Transaction, limit: int) -> int | None:
+        """Count the matching documents from the entries alone, up to a limit. Return None if that is not possible."""
+        if self._residual is not None or self._may_repeat:
             return None
         found = 0
         for part in self._ranges:
             with transaction.cursor(self._index) as cursor:
                 if cursor.set_range(part.start[:_SEEK_BYTES]) if part.start else cursor.first():
-                    keys = list(islice(cursor.iternext(keys=True, values=False), most - found))
+                    keys = list(islice(cursor.iternext(keys=True, values=False), limit - found))
                     found += bisect_left(keys, part.end)
         return found
 
-    def documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
-        """Yield the BSON of each document that matches, and None for each that was looked at and does not."""
+    def iter_documents(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
+        """Yield the matching documents in order, as BSON, and None for each entry that does not match."""
         if self._residual is None:
-            for identity in self._walk(transaction):
-                yield None if identity is None else transaction.get(identity, db=self._documents)
+            for document_id in self._iter_ordered_ids(transaction):
+                yield None if document_id is None else transaction.get(document_id, db=self._documents)
             return
-        for identity in self._walk(transaction):
-            yield None if identity is None else self._read(transaction, identity)
+        for document_id in self._iter_ordered_ids(transaction):
+            yield None if document_id is None else self._read(transaction, document_id)
 
-    def _read(self, transaction: lmdb.Transaction, identity: bytes) -> bytes | None:
-        """Return a document, or None where the residual conditions do not hold for it."""
-        raw: bytes = transaction.get(identity, db=self._documents)
+    def _read(self, transaction: lmdb.Transaction, document_id: bytes) -> bytes | None:
+        """Return a document, or None if it does not match the residual conditions."""
+        raw: bytes = transaction.get(document_id, db=self._documents)
         return raw if self._residual is None or self._residual(decode_cached(raw)) else None
 
-    def _walk(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
-        """Return ids in order, and None for each entry of a document that came before."""
+    def _iter_ordered_ids(self, transaction: lmdb.Transaction) -> Iterator[bytes | None]:
+        """Return an iterator over the ids in order, with None for each further entry of a document."""
         if len(self._ranges) == 1:
-            entries = self._entries(transaction, self._ranges[0])
+            entries = self._iter_entries(transaction, self._ranges[0])
         else:
-            walks = [self._walk_range(transaction, part) for part in self._ranges]
-            entries = heapq.merge(*walks, key=itemgetter(0), reverse=self._plan.descending)
-        identities = map(itemgetter(1), entries)
-        return _first_times(identities) if self._repeating else identities
+            ranges = [self._iter_without_prefix(transaction, part) for part in self._ranges]
+            entries = heapq.merge(*ranges, key=itemgetter(0), reverse=self._plan.descending)
+        document_ids = map(itemgetter(1), entries)
+        return _deduplicate(document_ids) if self._may_repeat else document_ids
 
-    def _walk_range(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
-        """Yield what a range holds, in order, each with its key after the prefix, by which ranges are merged."""
+    def _iter_without_prefix(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
+        """Return an iterator over the entries of a range with their keys cut to the part by which ranges are merged."""
         length = len(part.prefix)
-        return ((key[length:], identity) for key, identity in self._entries(transaction, part))
+        return ((key[length:], document_id) for key, document_id in self._iter_entries(transaction, part))
 
-    def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
-        return self._between(transaction.cursor(self._index), part.start, part.end)
+    def _iter_entries(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
+        return self._iter_between(transaction.cursor(self._index), part.start, part.end)
 
-    def _between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the entries from `start` to before `end`, in the plan's direction."""
+    def _iter_between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the entries from `start` (inclusive) to `end` (exclusive) in the direction of the plan."""
         if self._plan.descending:
             if cursor.prev() if cursor.set_range(end[:_SEEK_BYTES]) else cursor.last():
                 yield from takewhile(lambda entry: entry[0] >= start, cursor.iterprev())
@@ -201,25 +208,25 @@ class IndexScan:
 
 
 class PrimaryKeyScan(IndexScan):
-    """Goes through documents in the order of their ids."""
+    """Runs a plan on the documents themselves, which are sorted by id."""
 
-    def number(self, transaction: lmdb.Transaction, most: int) -> None:
-        """Have them gone through: there are no entries, but the documents themselves."""
+    def count(self, transaction: lmdb.Transaction, limit: int) -> None:
+        """Return None: without index entries, a count has to read the documents."""
 
-    def _entries(self, transaction: lmdb.Transaction, part: Range) -> Iterator[tuple[bytes, bytes]]:
-        # the documents' own keys are ids without the tag that an index gives them
+    def _iter_entries(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
+        # documents are stored under their ids without the tag of an encoded value
         tag = type_tag(Kind.OBJECT_ID)
         start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
-        for identity, _ in self._between(transaction.cursor(self._documents), start, end):
-            yield tag + identity, identity
+        for document_id, _ in self._iter_between(transaction.cursor(self._documents), start, end):
+            yield tag + document_id, document_id
 
 
-def _first_times(identities: Iterable[bytes]) -> Iterator[bytes | None]:
-    """Yield each id where it comes first, and None where it comes again."""
+def _deduplicate(document_ids: Iterable[bytes]) -> Iterator[bytes | None]:
+    """Yield each id once, and None for each repetition."""
     seen: set[bytes] = set()
-    for identity in identities:
-        yield None if identity in seen else identity
-        seen.add(identity)
+    for document_id in document_ids:
+        yield None if document_id in seen else document_id
+        seen.add(document_id)
 
 
 def violates_unique(
@@ -227,7 +234,7 @@ def violates_unique(
 ) -> bool:
     """Tell whether another document has the same values in a unique index."""
     own = document["_id"].binary
-    for prefix in Entries(document).prefixes(index):
+    for prefix in IndexEntries(document).prefixes(index):
         with transaction.cursor(database) as cursor:
             found = cursor.set_range(prefix)
             while found and cursor.key().startswith(prefix):

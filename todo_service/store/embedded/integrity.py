@@ -1,6 +1,6 @@
-"""Reads everything in an LMDB environment; fails if something of it is missing.
+"""An integrity check of LMDB environments: read everything, and fail if a page is missing.
 
-LMDB ends the process in which it comes upon a page that is none, so this runs as a process of its own.
+LMDB kills the process that reads an invalid page, so the check runs in a subprocess.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _DATABASES = 128
 
 
 def is_damaged(folder: Path) -> bool:
-    """Tell whether something is missing in an environment, whose file is as long as its contents."""
+    """Tell whether pages of an environment are missing. Its file must be as long as its last page requires."""
     command = [sys.executable, "-m", __name__, str(folder)]
     return subprocess.run(command, capture_output=True, check=False).returncode != 0  # noqa: S603  # this very file
 
 
 def read_everything(folder: Path) -> None:
-    """Read each entry of each database, and decode the documents among them."""
+    """Read every entry of every database, and decode the documents."""
     with lmdb.open(str(folder), readonly=True, max_dbs=_DATABASES) as environment, environment.begin() as transaction:
         for name in list(transaction.cursor().iternext(values=False)):
             database = environment.open_db(name, txn=transaction, create=False)

@@ -1,8 +1,8 @@
-"""Order-preserving keys: values as bytes that compare as the values do (`base`, "Order").
+"""Order-preserving keys: encode values as bytes that compare as the values do (see "Order" in `store.base`).
 
-A value is a tag for its kind and a payload that no other payload of the kind is a beginning of, so that values written
-one after the other compare field by field. Integers and floats are one kind, compared exactly: the nearest float, then
-what the integer differs from it.
+An encoded value is a tag for its kind, followed by a payload. No payload of a kind is a prefix of another, so
+concatenated values compare field by field. Integers and floats are one kind and compare exactly: the payload is the
+nearest float, then the difference between the integer and that float.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.query.expressions import INT64_MAX, INT64_MIN, Kind, get_kind
 
 EMPTY_LIST: Final = b"\x08"
-"""What stands in an index for a list without elements: before null, as MongoDB has it."""
+"""The index entry of an empty list. It sorts before null, as in MongoDB."""
 AFTER: Final = b"\xff"
-"""Comes after every tag: a key with this appended is beyond all that continue the key."""
+"""Sorts after every tag: a key with this suffix sorts after all keys that start with the key."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -31,52 +31,53 @@ _OFFSET_ZERO: Final = 1 << 15
 
 
 def type_tag(kind: Kind) -> bytes:
-    """Return the byte that begins every value of a kind."""
+    """Return the tag of a kind: the first byte of each of its values."""
     return bytes([kind << 4])
 
 
-def end_of_type(kind: Kind) -> bytes:
-    """Return the byte that comes after every value of a kind."""
+def type_end(kind: Kind) -> bytes:
+    """Return a byte that sorts after every value of a kind, and before those of the next."""
     return bytes([(kind << 4) + 1])
 
 
-def encode(value: Any) -> bytes:
-    """Return a value as bytes that compare as the value does.
+def encode_value(value: Any) -> bytes:
+    """Encode a value as bytes that compare as the value does.
 
     Args:
-        value: None, a number of 64 bits, text, bytes, an ObjectId, a boolean, a time (cut to milliseconds) or a stamp.
+        value: None, a 64-bit number, text, bytes, an ObjectId, a boolean, a stamp, or a time (truncated to
+            milliseconds).
 
     Raises:
-        UnsupportedExpression: it is none of these.
+        UnsupportedExpression: The value has another type.
     """
     kind = get_kind(value)
     if kind is None:
         raise UnsupportedExpression(f"a {type(value).__name__} cannot be indexed")
-    tag, payload = _FORMS[kind]
-    return tag + payload(value)
+    tag, encode_payload = _ENCODINGS[kind]
+    return tag + encode_payload(value)
 
 
-def encode_beginning(text: str) -> bytes:
-    """Return the bytes that every text that begins with these characters begins with, and no other value."""
+def encode_text_prefix(text: str) -> bytes:
+    """Return the common prefix of the encodings of all texts that start with a text. No other value starts with it."""
     return type_tag(Kind.TEXT) + text.encode("utf-8").replace(b"\x00", b"\x00\xff")
 
 
-def encode_time(value: datetime) -> bytes:
-    """Return a time's payload: its milliseconds since the epoch, the sign turned."""
+def _encode_time(value: datetime) -> bytes:
+    # milliseconds since the epoch, with the sign bit flipped
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     return _BITS.pack((value - _EPOCH) // _MILLISECOND + _SIGN)
 
 
-def _terminated(payload: bytes) -> bytes:
-    # the end is less than an escaped zero, so a text comes before those that continue it, and begins none of them
+def _encode_bytes(payload: bytes) -> bytes:
+    # the terminator sorts before an escaped zero, so a text sorts before its continuations and is a prefix of none
     return payload.replace(b"\x00", b"\x00\xff") + b"\x00\x01"
 
 
-def _number(value: float) -> bytes:
+def _encode_number(value: float) -> bytes:
     if isinstance(value, int):
         if not INT64_MIN <= value <= INT64_MAX:
-            raise UnsupportedExpression("an integer must be of 64 bits")
+            raise UnsupportedExpression("an integer must fit in 64 bits")
         nearest = float(value)
         offset = value - int(nearest)
     else:
@@ -88,14 +89,14 @@ def _number(value: float) -> bytes:
     return _BITS.pack(ordered) + _OFFSET.pack(offset + _OFFSET_ZERO)
 
 
-_FORMS: Final[dict[Kind, tuple[bytes, Callable[[Any], bytes]]]] = {
+_ENCODINGS: Final[dict[Kind, tuple[bytes, Callable[[Any], bytes]]]] = {
     Kind.NULL: (type_tag(Kind.NULL), lambda _: b""),
-    Kind.NUMBER: (type_tag(Kind.NUMBER), _number),
-    Kind.TEXT: (type_tag(Kind.TEXT), lambda text: _terminated(text.encode())),
-    Kind.BYTES: (type_tag(Kind.BYTES), _terminated),
-    Kind.OBJECT_ID: (type_tag(Kind.OBJECT_ID), lambda identity: identity.binary),
-    Kind.BOOLEAN: (type_tag(Kind.BOOLEAN), lambda truth: b"\x01" if truth else b"\x00"),
-    Kind.TIME: (type_tag(Kind.TIME), encode_time),
-    Kind.STAMP: (type_tag(Kind.STAMP), lambda stamp: _BITS.pack(stamp.time << 32 | stamp.inc)),
+    Kind.NUMBER: (type_tag(Kind.NUMBER), _encode_number),
+    Kind.TEXT: (type_tag(Kind.TEXT), lambda value: _encode_bytes(value.encode())),
+    Kind.BYTES: (type_tag(Kind.BYTES), _encode_bytes),
+    Kind.OBJECT_ID: (type_tag(Kind.OBJECT_ID), lambda value: value.binary),
+    Kind.BOOLEAN: (type_tag(Kind.BOOLEAN), lambda value: b"\x01" if value else b"\x00"),
+    Kind.TIME: (type_tag(Kind.TIME), _encode_time),
+    Kind.STAMP: (type_tag(Kind.STAMP), lambda value: _BITS.pack(value.time << 32 | value.inc)),
 }
-"""For each kind its tag, and what makes the payload."""
+"""The tag of each kind, and the function that encodes its payload."""

@@ -1,4 +1,4 @@
-"""A snapshot of an embedded store: what one read transaction sees."""
+"""Snapshots of an embedded store: a read transaction that stays open."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from todo_service.store.base import Snapshot
 from todo_service.store.codec import move_id_first
 from todo_service.store.embedded.catalog import Collection
 
-_SLICE_DOCUMENTS: Final = 1000
-_SLICE_BYTES: Final = 2**22
+_BATCH_DOCUMENTS: Final = 1000
+_BATCH_BYTES: Final = 2**22
 
 
 class EmbeddedSnapshot(Snapshot):
-    """What a read transaction sees.
+    """The documents that a read transaction sees.
 
     Args:
-        transaction: The transaction, which stays open for as long.
+        transaction: The transaction. It must stay open while the snapshot is in use.
         collections: The databases of each model.
     """
 
@@ -35,7 +35,7 @@ class EmbeddedSnapshot(Snapshot):
         self._collections = collections
 
     async def size(self, model: type[Model]) -> int:
-        """See `Snapshot.size`; exact."""
+        """See `Snapshot.size`. The number is exact."""
         found = self._collections.get(model)
         return 0 if found is None else int(self._transaction.stat(found.documents)["entries"])
 
@@ -48,16 +48,16 @@ class EmbeddedSnapshot(Snapshot):
             if not (cursor.first() if after is None else cursor.set_range(after.binary + b"\x00")):
                 return
             entries = cursor.iternext(keys=False)
-            while batch := await asyncio.to_thread(_take_slice, entries):
+            while batch := await asyncio.to_thread(_read_batch, entries):
                 yield batch
 
 
-def _take_slice(entries: Iterator[bytes]) -> list[bytes]:
+def _read_batch(entries: Iterator[bytes]) -> list[bytes]:
     batch: list[bytes] = []
     size = 0
     for raw in entries:
         batch.append(move_id_first(raw))
         size += len(raw)
-        if len(batch) == _SLICE_DOCUMENTS or size >= _SLICE_BYTES:
+        if len(batch) == _BATCH_DOCUMENTS or size >= _BATCH_BYTES:
             break
     return batch

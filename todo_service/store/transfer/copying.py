@@ -1,21 +1,20 @@
-"""Copying everything from one store to another, and to and from a backup: migration, backup and restore in one.
+"""Copies between stores and backups: migration, backup and restore.
 
-Every document of every model is copied as it is stored. What is promised:
+A copy contains every document of every model exactly as it is stored. It guarantees:
 
-* **As of one moment** where the source can do that: an embedded store, a MongoDB replica set or sharded cluster, a
-  backup. From a standalone MongoDB, or where reading takes longer than MongoDB keeps a moment, each document is as it
-  was when it was read; `Copied.point_in_time` says so.
-* **Whole or not there.** A store that receives a copy cannot be served or copied until the copy is finished and what it
-  holds was read again: as many documents, and the same hash (`contents`). The same copy, started again after whatever
-  has ended it, leaves alone what is there already, takes away what is not of it, and finishes. A backup appears when it
-  is whole; one that was not finished is begun anew. Of a backup that is copied, every byte is checked before the first
-  write.
-* **Nothing else is lost.** A target that holds other documents is refused unless it is to be overwritten. One that
-  holds just these is left as it is.
-* **Nobody misses anything.** Documents keep their stamps, and the target begins a new generation (`base`), so that
-  those who remember a stamp of the source begin anew (the API: 410), and miss nothing, also where an older backup takes
-  the place of what they have seen.
-* However many documents there are, a few batches of them are held at a time.
+* **Point in time.** The copy is a snapshot if the source supports it: an embedded store, a MongoDB replica set or
+  sharded cluster, or a backup. With a standalone MongoDB server, or if reading takes longer than MongoDB retains the
+  snapshot, each document is as of the time it was read, and `Copied.point_in_time` is False.
+* **All or nothing.** The target store cannot be served or copied until the copy is complete and its documents have been
+  read back and compared by number and hash (`digest`). After an interruption, the same copy continues: it skips the
+  documents that exist, deletes those that are not in the source, and copies the rest. A backup file appears once it is
+  complete; an interrupted one starts over. A source backup is verified to the last byte before the first write.
+* **No other data is lost.** A target with other documents is refused unless `overwrite` is set. A target that already
+  contains exactly the documents of the source remains unchanged.
+* **No change is missed.** Documents keep their stamps, and the target store starts a new generation (see
+  `store.base`). Clients that hold a stamp of the source therefore start a new sync (the API responds with 410) and miss
+  nothing, even if an older backup replaces what they have seen.
+* **Bounded memory.** Only a few batches of documents are in memory at a time.
 """
 
 from __future__ import annotations
@@ -37,20 +36,21 @@ from todo_service.store.base import Access, DocumentStore, Snapshot, State
 from todo_service.store.codec import read_id
 from todo_service.store.errors import StoreError, StoreUnusable
 from todo_service.store.registry import create_store, find_store_type, list_schemes
-from todo_service.store.transfer.backup import Backup, BackupWriter
-from todo_service.store.transfer.digest import Contents, hash_of
+from todo_service.store.transfer.backup import Backup
+from todo_service.store.transfer.backup_writer import BackupWriter
+from todo_service.store.transfer.digest import Digest, hash_collections
 
 _UNNAMED: Final = "unnamed"
 
 
 class Step(NamedTuple):
-    """How far a copy is.
+    """The progress of a copy.
 
     Attributes:
-        doing: `verify` (a backup is being read), `copy` or `check` (what was copied is being read again).
-        what: The collection, or the file.
-        done: How many of the unit more.
-        size: About how many of the unit there are.
+        doing: `verify` (reading a backup), `copy`, or `check` (reading back the target).
+        what: The collection, or the name of the file.
+        done: The number of units completed since the previous step.
+        size: The approximate number of units in total.
         unit: `documents` or `bytes`.
     """
 
@@ -65,14 +65,14 @@ Report = Callable[[Step], None]
 
 
 class Copied(NamedTuple):
-    """What was copied.
+    """The result of a copy.
 
     Attributes:
-        documents: How many documents of each collection.
-        written: How many of them were not there already.
-        hash: The hash of them all, the same for each store and backup that holds them.
-        moment: When the documents are from.
-        point_in_time: Whether nothing that was written meanwhile is among them.
+        documents: The number of documents in each collection.
+        written: The number of documents that the target did not already contain.
+        hash: The hash of all documents, the same in every store and backup that contains them.
+        moment: When the snapshot of the source was taken.
+        point_in_time: Whether the copy excludes everything written to the source after `moment`.
     """
 
     documents: dict[str, int]
@@ -83,50 +83,53 @@ class Copied(NamedTuple):
 
 
 class TargetInUse(StoreError):
-    """The target holds something else."""
+    """The target contains other data."""
 
 
 async def copy(
     source: str, target: str, models: Sequence[type[Model]], *, overwrite: bool = False, report: Report = lambda _: None
 ) -> Copied:
-    """Copy everything. See the module's docstring for what is promised.
+    """Copy every document. The docstring of the module lists the guarantees.
 
     Args:
-        source: `lmdb:///path`, `mongodb://…`, `mongodb+srv://…` or `file:///path`.
-        target: As the source.
+        source: The address of the source: `lmdb:///path`, `mongodb://…`, `mongodb+srv://…` or `file:///path`.
+        target: The address of the target, in the same form.
         models: Every model that is stored.
-        overwrite: Whether what else the target holds may be deleted.
-        report: Is called at every step, also in other threads.
+        overwrite: Whether to delete other documents in the target.
+        report: Called after each step, possibly in another thread.
 
     Raises:
-        TargetInUse: the target holds something else; nothing was written.
-        StoreUnusable: an address or what lies there cannot be used, or a backup is damaged; nothing was written.
-        StoreUnavailable: a store or a disk failed; the same copy again will finish.
-        StoreError: what was copied is not what the target holds.
+        TargetInUse: The target contains other documents. Nothing was written.
+        StoreUnusable: An address or the store or file at it cannot be used, or a backup is damaged. Nothing was
+            written.
+        StoreUnavailable: A store or a disk failed. The same copy can be run again.
+        StoreError: The target does not contain the documents that were copied.
     """
-    if _same(source, target):
+    if _is_same_place(source, target):
         raise StoreUnusable("source and target are the same")
-    async with _source(source, models, report) as (snapshot, origin):
-        path = _file(target)
+    async with _open_source(source, models, report) as (snapshot, origin):
+        path = _parse_backup_path(target)
         if path is not None:
-            return await _back_up(snapshot, path, models, overwrite, report)
+            return await _write_backup(snapshot, path, models, overwrite, report)
         store = create_store(target)
         try:
             await store.open(*models, access=Access.RESTORE)
-            return await _fill(snapshot, origin, store, models, overwrite, report)
+            return await _restore(snapshot, origin, store, models, overwrite, report)
         finally:
             await store.close()
 
 
 @asynccontextmanager
-async def _source(address: str, models: Sequence[type[Model]], report: Report) -> AsyncIterator[tuple[Snapshot, str]]:
-    """Give what is copied, and what tells it from anything else."""
-    path = _file(address)
+async def _open_source(
+    address: str, models: Sequence[type[Model]], report: Report
+) -> AsyncIterator[tuple[Snapshot, str]]:
+    """Open a snapshot of the source, and a text that identifies it."""
+    path = _parse_backup_path(address)
     if path is not None:
         backup = Backup(path, models)
         size = path.stat().st_size if path.is_file() else 0
-        await asyncio.to_thread(backup.verify, lambda done: report(Step("verify", path.name, done, size, "bytes")))
-        yield backup, backup.identity
+        await asyncio.to_thread(backup.verify, lambda read: report(Step("verify", path.name, read, size, "bytes")))
+        yield backup, backup.sha256
         return
     store = create_store(address)
     try:
@@ -137,36 +140,36 @@ async def _source(address: str, models: Sequence[type[Model]], report: Report) -
         await store.close()
 
 
-async def _back_up(
+async def _write_backup(
     snapshot: Snapshot, path: Path, models: Sequence[type[Model]], overwrite: bool, report: Report
 ) -> Copied:
-    writer = await asyncio.to_thread(_writer, path, snapshot.taken_at, overwrite)
+    writer = await asyncio.to_thread(_create_writer, path, snapshot.taken_at, overwrite)
     try:
         for model in models:
             size = await snapshot.size(model)
             report(Step("copy", model.__collection__, 0, size))
-            async with aclosing(_ahead(snapshot.documents(model))) as batches:
+            async with aclosing(_prefetch(snapshot.documents(model))) as batches:
                 async for batch in batches:
                     await asyncio.to_thread(writer.add, model.__collection__, batch)
                     report(Step("copy", model.__collection__, len(batch), size))
-        contents = await asyncio.to_thread(
+        digests = await asyncio.to_thread(
             lambda: writer.finish(
                 point_in_time=snapshot.point_in_time,
-                watch=lambda done, size: report(Step("check", path.name, done, size, "bytes")),
+                on_read=lambda read, size: report(Step("check", path.name, read, size, "bytes")),
             )
         )
     finally:
         writer.close()
-    return _copied(snapshot, contents, sum(held.documents for held in contents.values()))
+    return _create_result(snapshot, digests, sum(digest.documents for digest in digests.values()))
 
 
-def _writer(path: Path, moment: datetime, overwrite: bool) -> BackupWriter:
+def _create_writer(path: Path, taken_at: datetime, overwrite: bool) -> BackupWriter:
     if os.path.lexists(path) and not (overwrite and path.is_file()):
-        raise TargetInUse(f"{path} is there already")
-    return BackupWriter(path, moment, replace=overwrite)
+        raise TargetInUse(f"{path} already exists")
+    return BackupWriter(path, taken_at, replace=overwrite)
 
 
-async def _fill(
+async def _restore(
     snapshot: Snapshot,
     origin: str,
     store: DocumentStore,
@@ -178,158 +181,159 @@ async def _fill(
     if not resumed:
         if store.state.restoring_from is not None and not overwrite:
             raise TargetInUse("another copy into the target was not finished")
-        if not overwrite and await _holds_any(store, models):
-            present = await _equal(snapshot, store, models, report)
+        if not overwrite and await _has_documents(store, models):
+            present = await _compare(snapshot, store, models, report)
             if present is None:
-                raise TargetInUse("the target holds other documents")
-            return _copied(snapshot, present, 0)
+                raise TargetInUse("the target contains other documents")
+            return _create_result(snapshot, present, 0)
     await store.set_state(State(store.state.generation, origin))
     if overwrite and not resumed:
         await store.clear()
-    contents: dict[str, Contents] = {}
+    digests: dict[str, Digest] = {}
     written = 0
     for model in models:
         if resumed:
-            await _take_away_others(snapshot, store, model)
+            await _delete_extraneous(snapshot, store, model)
         size = await snapshot.size(model)
-        held = contents[model.__collection__] = Contents()
+        digest = digests[model.__collection__] = Digest()
         report(Step("copy", model.__collection__, 0, size))
-        async with aclosing(_ahead(snapshot.documents(model))) as batches:
+        async with aclosing(_prefetch(snapshot.documents(model))) as batches:
             async for batch in batches:
                 written += await store.load(model, batch)
-                held.add(batch)
+                digest.add(batch)
                 report(Step("copy", model.__collection__, len(batch), size))
-    found = await _contents(store, models, report)
-    for name, held in contents.items():
-        if found[name] != held:
+    found = await _compute_digests(store, models, report)
+    for name, digest in digests.items():
+        if found[name] != digest:
             raise StoreError(
-                f"the target does not hold what was copied: {found[name].documents} {name} with the hash "
-                f"{found[name].hash[:16]} instead of {held.documents} with {held.hash[:16]}; run it again"
+                f"the target does not contain the copied documents: {found[name].documents} {name} with the hash "
+                f"{found[name].hash[:16]} instead of {digest.documents} with {digest.hash[:16]}; run the copy again"
             )
     await store.set_state(State(uuid.uuid4().hex))
-    return _copied(snapshot, contents, written)
+    return _create_result(snapshot, digests, written)
 
 
-async def _holds_any(store: DocumentStore, models: Sequence[type[Model]]) -> bool:
-    async with store.snapshot() as view:
+async def _has_documents(store: DocumentStore, models: Sequence[type[Model]]) -> bool:
+    async with store.snapshot() as snapshot:
         for model in models:
-            async with aclosing(view.documents(model)) as batches:
+            async with aclosing(snapshot.documents(model)) as batches:
                 async for _ in batches:
                     return True
     return False
 
 
-async def _equal(
+async def _compare(
     snapshot: Snapshot, store: DocumentStore, models: Sequence[type[Model]], report: Report
-) -> dict[str, Contents] | None:
-    """Return what both hold, or None where they differ."""
-    async with store.snapshot() as view:
+) -> dict[str, Digest] | None:
+    """Return the digests of the source if the target contains the same documents, otherwise None."""
+    async with store.snapshot() as stored:
         for model in models:
-            if await snapshot.size(model) != await view.size(model):
+            if await snapshot.size(model) != await stored.size(model):
                 return None
-    wanted = {model.__collection__: Contents() for model in models}
+    digests = {model.__collection__: Digest() for model in models}
     for model in models:
         async for batch in snapshot.documents(model):
-            wanted[model.__collection__].add(batch)
-    return wanted if await _contents(store, models, report) == wanted else None
+            digests[model.__collection__].add(batch)
+    return digests if await _compute_digests(store, models, report) == digests else None
 
 
-async def _contents(store: DocumentStore, models: Sequence[type[Model]], report: Report) -> dict[str, Contents]:
-    """Read what a store holds."""
-    contents = {model.__collection__: Contents() for model in models}
-    async with store.snapshot() as view:
+async def _compute_digests(store: DocumentStore, models: Sequence[type[Model]], report: Report) -> dict[str, Digest]:
+    """Read every document of a store."""
+    digests = {model.__collection__: Digest() for model in models}
+    async with store.snapshot() as snapshot:
         for model in models:
-            size = await view.size(model)
+            size = await snapshot.size(model)
             report(Step("check", model.__collection__, 0, size))
-            async with aclosing(_ahead(view.documents(model))) as batches:
+            async with aclosing(_prefetch(snapshot.documents(model))) as batches:
                 async for batch in batches:
-                    contents[model.__collection__].add(batch)
+                    digests[model.__collection__].add(batch)
                     report(Step("check", model.__collection__, len(batch), size))
-    return contents
+    return digests
 
 
-async def _take_away_others(snapshot: Snapshot, store: DocumentStore, model: type[Model]) -> None:
-    """Delete what a copy that was not finished has left and what is not so in the source (any more).
+async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: type[Model]) -> None:
+    """Delete the documents of an interrupted copy that the source does not contain, or contains with other values.
 
-    A batch of the target is looked at as of its own moment: the embedded store cannot grow while it is being read.
+    Each batch of the target is read from its own snapshot: the embedded store cannot grow while a snapshot is open.
     """
-    async with aclosing(_each(snapshot.documents(model))) as wanted:
-        source: bytes | None = await anext(wanted, None)
+    async with aclosing(_flatten(snapshot.documents(model))) as documents:
+        wanted: bytes | None = await anext(documents, None)
         after: ObjectId | None = None
-        while batch := await _first_batch(store, model, after):
+        while batch := await _read_first_batch(store, model, after):
             for raw in batch:
-                identity = read_id(raw)
-                while source is not None and read_id(source) < identity:
-                    source = await anext(wanted, None)
-                if source != raw:
-                    await store.delete(model, {"_id": {"$eq": ObjectId(identity)}})
+                document_id = read_id(raw)
+                while wanted is not None and read_id(wanted) < document_id:
+                    wanted = await anext(documents, None)
+                if wanted != raw:
+                    await store.delete(model, {"_id": {"$eq": ObjectId(document_id)}})
             after = ObjectId(read_id(batch[-1]))
 
 
-async def _first_batch(store: DocumentStore, model: type[Model], after: ObjectId | None) -> list[bytes]:
-    async with store.snapshot() as view, aclosing(view.documents(model, after)) as batches:
+async def _read_first_batch(store: DocumentStore, model: type[Model], after: ObjectId | None) -> list[bytes]:
+    async with store.snapshot() as snapshot, aclosing(snapshot.documents(model, after)) as batches:
         return await anext(batches, [])
 
 
-async def _each(batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[bytes, None]:
+async def _flatten(batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(batches):
         async for batch in batches:
             for raw in batch:
                 yield raw
 
 
-async def _ahead(batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[list[bytes], None]:
-    """Yield what comes, and fetch the next while one is worked on."""
+async def _prefetch(batches: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[list[bytes], None]:
+    """Yield the batches, and read the next one while the caller processes the current one."""
 
     async def fetch() -> list[bytes]:
         return await anext(batches, [])
 
     async with aclosing(batches):
-        coming = asyncio.create_task(fetch())
+        next_batch = asyncio.create_task(fetch())
         try:
-            while batch := await coming:
-                coming = asyncio.create_task(fetch())
+            while batch := await next_batch:
+                next_batch = asyncio.create_task(fetch())
                 yield batch
         finally:
-            # never cancelled: a thread may be reading, and what it reads must stay until it has
-            await asyncio.gather(coming, return_exceptions=True)
+            # never cancelled: the snapshot must stay open while a thread reads from it
+            await asyncio.gather(next_batch, return_exceptions=True)
 
 
-def _copied(snapshot: Snapshot, contents: dict[str, Contents], written: int) -> Copied:
+def _create_result(snapshot: Snapshot, digests: dict[str, Digest], written: int) -> Copied:
     return Copied(
-        {name: held.documents for name, held in contents.items()},
+        {name: digest.documents for name, digest in digests.items()},
         written,
-        hash_of(contents),
+        hash_collections(digests),
         snapshot.taken_at,
         snapshot.point_in_time,
     )
 
 
-def _file(address: str) -> Path | None:
-    """Return the path of a backup's address, or None for a store's.
+def _parse_backup_path(address: str) -> Path | None:
+    """Return the path of a backup, or None for the address of a store.
 
     Raises:
-        StoreUnusable: it is neither's.
+        StoreUnusable: The address is invalid.
     """
     if is_backup(address):
-        return _path(address)
+        return _parse_path(address)
     if parse_scheme(address) not in list_schemes():
         known = ", ".join(f"{scheme}://" for scheme in list_schemes())
-        raise StoreUnusable(f"what is copied begins with {known} or {BACKUP_SCHEME}://")
+        raise StoreUnusable(f"the address of a source or target must start with {known} or {BACKUP_SCHEME}://")
     return None
 
 
-def _path(address: str) -> Path:
+def _parse_path(address: str) -> Path:
     try:
         return parse_path(address)
     except ValueError as error:
-        raise StoreUnusable(f"an address cannot be used: {error}") from None
+        raise StoreUnusable(f"invalid address: {error}") from None
 
 
-def _same(one: str, other: str) -> bool:
+def _is_same_place(one: str, other: str) -> bool:
     if one == other:
         return True
     paths = [
-        _path(each).resolve() if is_backup(each) or find_store_type(each).is_local else None for each in (one, other)
+        _parse_path(each).resolve() if is_backup(each) or find_store_type(each).is_local else None
+        for each in (one, other)
     ]
     return paths[0] is not None and parse_scheme(one) == parse_scheme(other) and paths[0] == paths[1]

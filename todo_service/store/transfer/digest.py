@@ -1,4 +1,4 @@
-"""What a store holds, in one figure: two stores hold the same where their contents are equal."""
+"""Digests of collections: two stores hold the same documents if their digests are equal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 _MODULUS: Final = 2**256
 
 
-class Contents:
-    """How many documents there are, and a hash of them all that does not depend on their order.
+class Digest:
+    """The number of documents in a collection, and a hash that does not depend on their order.
 
-    The hash is the sum of the documents' SHA-256, modulo 2 to the power of 256.
+    The hash is the sum of the SHA-256 hashes of the documents, modulo 2**256.
 
     Attributes:
-        documents: How many.
+        documents: The number of documents.
     """
 
     def __init__(self) -> None:
@@ -23,24 +23,26 @@ class Contents:
         self._sum = 0
 
     def add(self, documents: Iterable[bytes]) -> None:
-        """Add documents, as BSON."""
+        """Add BSON documents."""
         for raw in documents:
             self.documents += 1
             self._sum = (self._sum + int.from_bytes(hashlib.sha256(raw).digest(), "big")) % _MODULUS
 
     @property
     def hash(self) -> str:
-        """The hash, as 64 hex digits."""
+        """The hash as 64 hexadecimal digits."""
         return f"{self._sum:064x}"
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether the documents are the same."""
-        return isinstance(other, Contents) and (self.documents, self._sum) == (other.documents, other._sum)
+        """Compare the documents of two collections."""
+        return isinstance(other, Digest) and (self.documents, self._sum) == (other.documents, other._sum)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes as documents are added
+    __hash__ = None  # type: ignore[assignment]  # a digest is mutable
 
 
-def hash_of(contents: Mapping[str, Contents]) -> str:
-    """Return one hash of several collections, as 64 hex digits; one without documents is as one that is not there."""
-    lines = (f"{name} {held.documents} {held.hash}\n" for name, held in sorted(contents.items()) if held.documents)
+def hash_collections(digests: Mapping[str, Digest]) -> str:
+    """Return one hash of several collections as 64 hexadecimal digits. Empty collections do not affect it."""
+    lines = (
+        f"{name} {digest.documents} {digest.hash}\n" for name, digest in sorted(digests.items()) if digest.documents
+    )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
