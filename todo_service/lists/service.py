@@ -77,7 +77,7 @@ class Lists:
             # a new list comes last in the manual order
             **{"position": moment.timestamp() * 1000} | fields,
         )
-        async with self._shared.quotas.lists.one(self._owner):
+        async with self._shared.quotas.lists.reserve_one(self._owner):
             await self._store.insert(document)
         return List.of(document)
 

@@ -108,8 +108,8 @@ class Todos:
         document = self._document(todo, identity or ObjectId(), now())
         await self._ensure_occurs(document.recurrence, document.due_at)
         await self._check_list(document.list_id)
-        async with self._quotas.todos.one(self._owner):
-            with self._quotas.tags.writing(self._owner) as tags:
+        async with self._quotas.todos.reserve_one(self._owner):
+            with self._quotas.tags.reserve(self._owner) as tags:
                 await tags.add(document.tags)
                 await self._store.insert(document)
         self.shared.counting.count_later(self._owner, document.id, document.updated_at)
@@ -183,8 +183,8 @@ class Todos:
         answers: list[Invalid | None] = []
         documents: list[Todo] = []
         wanted = sum(isinstance(result, Todo) for result in results)
-        async with self._quotas.todos.room(self._owner, wanted) as room:
-            with self._quotas.tags.writing(self._owner, patient=True) as tags:
+        async with self._quotas.todos.reserve_up_to(self._owner, wanted) as room:
+            with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
                 for result in results:
                     if isinstance(result, Invalid):
                         answers.append(result)
@@ -481,7 +481,7 @@ class Todos:
             changes["applied_change_ids"] = _remember(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         new_tags = set(changes.get("tags", ())) - set(todo.tags)
-        with self._quotas.tags.writing(self._owner) as tags:
+        with self._quotas.tags.reserve(self._owner) as tags:
             await tags.add(new_tags)
             return await self._store.update(
                 Todo, *self._this(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
