@@ -29,7 +29,7 @@ from todo_service.store.query.planner import plan
 from todo_service.sync.count_run import MANY
 from todo_service.timestamps import Timestamp
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
-from todo_service.todos.query import ORDERS, ordered, position_of
+from todo_service.todos.query import ORDERS, is_served_by_index, locate
 from todo_service.todos.service import Todos
 
 pytestmark = pytest.mark.anyio
@@ -213,9 +213,9 @@ def queries() -> Iterator[tuple[str, TodoQuery]]:
 async def test_every_list_and_search_reads_an_index_and_sorts_nothing(watched: Watched) -> None:
     watched.seen()
     for name, query in queries():
-        _, after = await watched.todos.page(query, None)
+        _, after = await watched.todos.read_page(query, None)
         if after is not None:
-            await watched.todos.page(query, after)
+            await watched.todos.read_page(query, after)
         seen = watched.seen()
         assert seen or (query.completed and query.overdue), name
         assert all(call.name.startswith("owner_") for call in seen if call.name), (name, seen)
@@ -223,13 +223,13 @@ async def test_every_list_and_search_reads_an_index_and_sorts_nothing(watched: W
 
 async def test_a_page_whose_order_s_index_holds_the_filters_costs_the_page_at_any_depth(watched: Watched) -> None:
     for name, query in queries():
-        if not ordered(query):
+        if not is_served_by_index(query):
             continue
-        everything, _ = await watched.todos.page(structs.replace(query, limit=2000), None)
-        middle = position_of(query.sort, everything[len(everything) // 2])
+        everything, _ = await watched.todos.read_page(structs.replace(query, limit=2000), None)
+        middle = locate(query.sort, everything[len(everything) // 2])
         for after in (None, middle):
             watched.seen()
-            items, _ = await watched.todos.page(query, after)
+            items, _ = await watched.todos.read_page(query, after)
             looks = sum(call.looks for call in watched.seen())
             assert looks <= len(items) + 20, (name, after, looks)
 
@@ -242,7 +242,7 @@ async def test_a_filter_that_leaves_few_costs_what_it_leaves_in_every_order(watc
     for sort, other in itertools.product(SORTS, others):
         query = TodoQuery(sort=sort, limit=PAGE, **(other | FILTERS[name]))
         watched.seen()
-        await watched.todos.page(query, None)
+        await watched.todos.read_page(query, None)
         looks = [call.looks for call in watched.seen()]
         # what takes longer than the event loop may be held up is begun anew in a thread
         assert max(looks) <= 2 * (SORTED_TODOS + 1), (sort, looks)
@@ -257,9 +257,9 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkey
     looks = SIZE
     while looks > MANY + 20:
         watched.seen()
-        await todos.tags()
+        await todos.count_tags()
         looks = sum(call.looks for call in watched.seen())
-    [some], _ = await todos.page(TodoQuery(limit=1), None)
+    [some], _ = await todos.read_page(TodoQuery(limit=1), None)
 
     for number in range(50):
         # more often than a todo remembers what it was
@@ -267,10 +267,10 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkey
     for number in range(3):
         await todos.update(some.id, TodoUpdate(tags=[f"tag {number}"]), None)
         watched.seen()
-        tags = await todos.tags()
+        tags = await todos.count_tags()
         counted = sum(call.looks for call in watched.seen())
-        _, _, since, _ = await todos.changes(None, PAGE)
-        await todos.changes(since, PAGE)
+        _, _, since, _ = await todos.read_changes(None, PAGE)
+        await todos.read_changes(since, PAGE)
         synchronised = sum(call.looks for call in watched.seen())
 
         assert TagCount(f"tag {number}", 1) in tags

@@ -12,7 +12,7 @@ from tests.people import Person, assert_problem
 from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.todos.dto import TodoQuery
 from todo_service.todos.listing import Listing
-from todo_service.todos.query import query_words
+from todo_service.todos.query import parse_query_words
 
 pytestmark = pytest.mark.anyio
 
@@ -67,9 +67,9 @@ async def test_a_search_is_paged_in_every_order_together_with_filters(
     owner = ObjectId((await ada.get("/v1/users/me")).json()["id"])
     listing = Listing(app.state.store, owner, in_memory_limit)
 
-    found, after = await listing.page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)
+    found, after = await listing.read_page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)
     while after is not None:
-        page, after = await listing.page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), after)
+        page, after = await listing.read_page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), after)
         found += page
 
     assert [todo.title for todo in found] == expected
@@ -106,4 +106,4 @@ async def test_a_search_for_too_many_words_is_refused(ada: Person) -> None:
     ],
 )
 def test_a_word_that_begins_another_is_not_looked_for(q: str, words: list[str]) -> None:
-    assert query_words(q) == words
+    assert parse_query_words(q) == words
