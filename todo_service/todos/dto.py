@@ -107,7 +107,7 @@ Completed = Annotated[bool, Meta(description="Whether the todo or step is comple
 DueAt = Annotated[
     Timestamp | None,
     Meta(
-        description="The due date: RFC 3339, with any UTC offset; null for none.",
+        description="The due date: RFC 3339, any UTC offset; null for none.",
         examples=["2027-01-31T09:00:00+01:00"],
     ),
 ]
@@ -195,7 +195,7 @@ OldVersion = Annotated[Annotated[int, Meta(ge=0, le=2**53 - 1)] | None, Meta(des
 class TodoImport(TodoCreate, forbid_unknown_fields=True):
     """A todo to import. Accepts every field of `Todo`, but ignores those that the service sets itself."""
 
-    completed_at: Annotated[Timestamp | None, Meta(description="When it was completed; null if it is open.")] = None
+    completed_at: Annotated[Timestamp | None, Meta(description="When it was completed; null if open.")] = None
     created_at: Annotated[Timestamp | UnsetType, Meta(description="When it was created; by default now.")] = UNSET
     id: OldText = None
     version: OldVersion = None
@@ -209,9 +209,7 @@ class Todo(msgspec.Struct):
     title: Title
     description: Description
     completed: Completed
-    completed_at: Annotated[
-        Time | None, Meta(description="When it was completed; null if it is open.", examples=[None])
-    ]
+    completed_at: Annotated[Time | None, Meta(description="When it was completed; null if open.", examples=[None])]
     priority: Priority
     due_at: Annotated[Time | None, Meta(description="The due date; null for none.")]
     tags: Tags
@@ -298,9 +296,7 @@ class Changes(msgspec.Struct):
 
     changed: Annotated[list[Todo], Meta(description="The changed todos, in their current state.")]
     deleted: Annotated[list[Id], Meta(description="The ids of the deleted todos.")]
-    next: Annotated[
-        str, Meta(description="The sync token: pass it as `since` in the next call.", examples=["3q2-7wAAAAE"])
-    ]
+    next: Annotated[str, Meta(description="The sync token: `since` of the next call.", examples=["3q2-7wAAAAE"])]
     has_more: Annotated[bool, Meta(description="Whether more changes are already available.", examples=[False])]
 
 
