@@ -1,4 +1,4 @@
-"""Accounts of many todos, loaded through the store."""
+"""Accounts with many todos, loaded through the store."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def parts(owner: ObjectId, size: int) -> Iterator[list[Todo]]:
 
 
 async def load(store: DocumentStore, size: int) -> ObjectId:
-    """Make an account's todos, and return the account's id."""
+    """Create the todos of an account, and return the id of the account."""
     owner = ObjectId()
     for part in parts(owner, size):
         await store.insert(*part)
