@@ -44,19 +44,19 @@ RECURRENCE_YEARS: Final = section.declare(
 )
 RULE_THREADS: Final = section.declare(
     1,
-    "Recurrence rules evaluated concurrently, per process",
+    "Recurrence rules worked out at a time, in each process",
     enforced_in="services",
     response="The request waits for its turn.",
 )
 RULE_QUEUE: Final = section.declare(
     64,
-    "Requests waiting for the evaluation of a recurrence rule, per process",
+    "Requests that wait for a recurrence rule to be worked out, in each process",
     enforced_in="services",
     response="503 with `Retry-After`",
 )
 RULE_QUEUE_OF_ACCOUNT: Final = section.declare(
     16,
-    "Requests of one account waiting for the evaluation of a recurrence rule, per process",
+    "Requests of an account that wait for a recurrence rule to be worked out, in each process",
     enforced_in="services",
     response="503 with `Retry-After`",
 )
