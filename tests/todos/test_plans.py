@@ -29,7 +29,7 @@ from todo_service.store.query.planner import plan
 from todo_service.sync.count_run import MANY
 from todo_service.timestamps import Timestamp
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
-from todo_service.todos.query import ORDERS, is_served_by_index, locate
+from todo_service.todos.query import ORDERS, build_position, is_served_by_index
 from todo_service.todos.service import Todos
 
 pytestmark = pytest.mark.anyio
@@ -226,7 +226,7 @@ async def test_a_page_served_by_an_index_costs_the_same_at_any_depth(watched: Wa
         if not is_served_by_index(query):
             continue
         everything, _ = await watched.todos.read_page(structs.replace(query, limit=2000), None)
-        middle = locate(query.sort, everything[len(everything) // 2])
+        middle = build_position(query.sort, everything[len(everything) // 2])
         for after in (None, middle):
             watched.seen()
             items, _ = await watched.todos.read_page(query, after)

@@ -72,6 +72,6 @@ def test_a_search_for_the_next_occurrence_takes_milliseconds(text: str) -> None:
     rule = Rule(text)
     begun = time.process_time()
 
-    rule.occurs_from(datetime.fromisoformat("2027-01-30T09:00:00+00:00"))
+    rule.occurs_on_or_after(datetime.fromisoformat("2027-01-30T09:00:00+00:00"))
 
     assert time.process_time() - begun < 0.05

@@ -19,7 +19,7 @@ from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
 from todo_service.todos.batch import decode_operation, run_operation
 from todo_service.todos.documents import Todo
-from todo_service.todos.query import Position
+from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 from todo_service.web.cursors import answer_page
 from todo_service.web.entity_tags import answer, entity_tag, expected_versions, versions_in
@@ -92,7 +92,7 @@ class TodosController(Controller):
         context = msgspec.msgpack.encode(
             [str(request.user.user_id), msgspec.structs.replace(query, cursor=UNSET, limit=1)], enc_hook=str
         )
-        after = request.cursors.open(query.cursor, Position, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, TodoPosition, context) if query.cursor is not UNSET else None
         items, position = await todos.read_page(query, after)
         return answer_page(request, dto.TodoPage(items, request.cursors.following(position, context)))
 

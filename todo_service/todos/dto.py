@@ -89,7 +89,7 @@ Position = Annotated[
     Meta(
         ge=-sys.float_info.max,
         le=sys.float_info.max,
-        description="The manual order: to move a todo between two others, set a number between theirs.",
+        description="The manual order: to move an item between two others, set a number between theirs.",
         examples=[1024.0],
         extra_json_schema={SHOWN: {"minimum": None, "maximum": None}},
     ),

@@ -17,12 +17,12 @@ from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import (
     KeyRange,
-    Position,
+    TodoPosition,
     build_filters,
+    build_position,
     exclude_overdue,
     is_served_by_index,
     key_ranges,
-    locate,
     parse_query_words,
     sort_in_memory,
 )
@@ -46,7 +46,9 @@ class Listing:
         self._owner = owner
         self._in_memory_limit = in_memory_limit
 
-    async def read_page(self, query: dto.TodoQuery, after: Position | None) -> tuple[list[dto.Todo], Position | None]:
+    async def read_page(
+        self, query: dto.TodoQuery, after: TodoPosition | None
+    ) -> tuple[list[dto.Todo], TodoPosition | None]:
         """Return a page. It ends early when its todos reach `PAGE_BYTES`.
 
         Args:
@@ -78,7 +80,7 @@ class Listing:
             found = await self._read_ranges(list(key_ranges(query, after)), conditions, wanted, concurrent)
         page = found[: query.limit]
         more = len(found) > len(page) or found.truncated
-        return page, locate(query.sort, page[-1]) if more else None
+        return page, build_position(query.sort, page[-1]) if more else None
 
     async def _read_ranges(
         self, ranges: list[KeyRange], conditions: list[Condition], wanted: int, concurrent: int
@@ -113,7 +115,11 @@ class Listing:
         return found
 
     async def _sort_in_memory(
-        self, query: dto.TodoQuery, filters: list[list[Condition]], unindexed: list[Condition], after: Position | None
+        self,
+        query: dto.TodoQuery,
+        filters: list[list[Condition]],
+        unindexed: list[Condition],
+        after: TodoPosition | None,
     ) -> Found[dto.Todo] | None:
         """Read the todos that the most selective filter leaves, and sort them. Return None if they are too many."""
         limit = self._in_memory_limit

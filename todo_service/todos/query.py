@@ -41,7 +41,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Value = datetime | str | float | int
 
 
-class Position(msgspec.Struct, array_like=True):
+class TodoPosition(msgspec.Struct, array_like=True):
     """The keyset position of a page: it begins after the todo with this value and id.
 
     Attributes:
@@ -96,7 +96,7 @@ class KeyRange(NamedTuple):
     sort: tuple[SortExpression, ...]
 
 
-def key_ranges(query: TodoQuery, after: Position | None) -> Iterator[KeyRange]:
+def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRange]:
     """Yield the key ranges of a list in order.
 
     Args:
@@ -219,12 +219,12 @@ def exclude_overdue(query: TodoQuery, now: datetime) -> list[Condition]:
     return [(Todo.completed == True) | (Todo.due_at == None) | (Todo.due_at >= now)]  # type: ignore[operator]  # noqa: E711, E712  # expressions
 
 
-def locate(sort: str, todo: TodoView) -> Position:
+def build_position(sort: str, todo: TodoView) -> TodoPosition:
     """Return the position after a todo in a sort order."""
-    return Position(ORDERS[sort.removeprefix("-")].read_value(todo), todo.id)
+    return TodoPosition(ORDERS[sort.removeprefix("-")].read_value(todo), todo.id)
 
 
-def sort_in_memory(todos: Sequence[TodoView], sort: str, after: Position | None) -> list[TodoView]:
+def sort_in_memory(todos: Sequence[TodoView], sort: str, after: TodoPosition | None) -> list[TodoView]:
     """Sort todos and drop those up to a position, as a store does with `key_ranges`."""
     order = ORDERS[sort.removeprefix("-")]
     descending = sort.startswith("-")

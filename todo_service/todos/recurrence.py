@@ -58,7 +58,7 @@ def require_occurrence(recurrence: str | None, due_at: datetime | None, budget: 
         Invalid: the rule never occurs.
         BudgetExceededError: the budget is exhausted.
     """
-    if recurrence is not None and due_at is not None and not Rule(recurrence).occurs_from(due_at, budget):
+    if recurrence is not None and due_at is not None and not Rule(recurrence).occurs_on_or_after(due_at, budget):
         raise Invalid([ValidationIssue("/recurrence", "Expected a rule that occurs on or after the due date")])
 
 
@@ -105,7 +105,7 @@ class Rule:
     def __str__(self) -> str:
         return ";".join(f"{name}={value}" for name, value in self._parts.items())
 
-    def occurs_from(self, due_at: datetime, budget: Budget = UNLIMITED) -> bool:
+    def occurs_on_or_after(self, due_at: datetime, budget: Budget = UNLIMITED) -> bool:
         """Return whether the rule occurs on or after a due date. Polls the budget."""
         return self._find_first(due_at.replace(tzinfo=None, microsecond=0), UTC, budget, inclusive=True) is not None
 

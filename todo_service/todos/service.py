@@ -23,7 +23,7 @@ from todo_service.todos import dto
 from todo_service.todos.creation import BulkCreation, build_document
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.listing import Listing
-from todo_service.todos.query import Position
+from todo_service.todos.query import TodoPosition
 from todo_service.todos.recurrence import Rule, require_occurrence
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
@@ -163,7 +163,9 @@ class Todos:
             raise NotFound("there is no such todo")
         return found
 
-    async def read_page(self, query: dto.TodoQuery, after: Position | None) -> tuple[list[dto.Todo], Position | None]:
+    async def read_page(
+        self, query: dto.TodoQuery, after: TodoPosition | None
+    ) -> tuple[list[dto.Todo], TodoPosition | None]:
         """Return a page of a list or a search. See `Listing.read_page`."""
         return await Listing(self._store, self._owner).read_page(query, after)
 
