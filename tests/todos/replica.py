@@ -1,4 +1,4 @@
-"""A delta sync client, and the actual state of its account to compare with."""
+"""A client that keeps an account's todos by delta sync, and what the account really has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.people import Person
 
 
 class Replica:
-    """A client that mirrors the todos of an account by delta sync."""
+    """A client that keeps the account's todos by asking for changes."""
 
     def __init__(self, person: Person, limit: int = 3) -> None:
         self.person = person
@@ -19,7 +19,7 @@ class Replica:
         self.since: str | None = None
 
     async def page(self) -> bool:
-        """Apply one page, and return whether there are more."""
+        """Apply one page, and tell whether there is more."""
         parameters = {"limit": self.limit} | ({"since": self.since} if self.since else {})
         answer = await self.person.get("/v1/todos/changes", params=parameters)
         assert answer.status_code == 200, answer.text
@@ -38,7 +38,7 @@ class Replica:
 
 
 def due(number: int) -> str:
-    """Return a due date before or after now, at least as far away as a test takes."""
+    """Return a moment near now or farther away, before or after it, but not within the minutes that a test takes."""
     return (datetime.now(UTC) + timedelta(hours=5 * (number - 4), minutes=17)).isoformat()
 
 

@@ -249,12 +249,10 @@ async def test_the_cost_of_a_selective_filter_is_the_number_of_its_matches(watch
         assert len(looks) <= 4, (sort, looks)
 
 
-async def test_the_cost_of_counts_and_changes_is_the_number_of_changes(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once a large account has been counted, counting it again costs as much as has changed since."""
+async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a large account has been counted, what it takes to count it is what has changed since."""
     todos = watched.todos
-    # there are no other writers, so all writes of the last second are resolved
+    # nobody else writes: what was written a second ago is settled
     monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
     looks = SIZE
     while looks > MANY + 20:
@@ -264,7 +262,7 @@ async def test_the_cost_of_counts_and_changes_is_the_number_of_changes(
     [some], _ = await todos.read_page(TodoQuery(limit=1), None)
 
     for number in range(50):
-        # more changes than a todo records past states
+        # more often than a todo remembers what it was
         await todos.update(some.id, TodoUpdate(priority=("low", "high")[number % 2]), None)
     for number in range(3):
         await todos.update(some.id, TodoUpdate(tags=[f"tag {number}"]), None)

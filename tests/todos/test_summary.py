@@ -1,4 +1,4 @@
-"""Summaries and tags."""
+"""Counts of todos, and tags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from todo_service.todos.documents import Todo
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_counts_of_an_empty_account_are_zero(ada: Person) -> None:
+async def test_an_account_without_todos_has_zeros(ada: Person) -> None:
     nothing = dict.fromkeys(("none", "low", "medium", "high", "urgent"), 0)
 
     assert (await ada.get("/v1/todos/summary")).json() == {
@@ -42,7 +42,7 @@ async def test_the_counts_of_an_empty_account_are_zero(ada: Person) -> None:
     assert (await ada.get("/v1/tags")).json() == {"items": []}
 
 
-async def test_a_summary_counts_todos_by_every_property(ada: Person, bob: Person) -> None:
+async def test_todos_are_counted_by_all_that_they_are(ada: Person, bob: Person) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     await ada.todo(tags=["home", "green"], priority="high", list_id=garden)
     await ada.todo(tags=["home"], priority="high", due_at="2020-01-01T00:00:00Z")
@@ -64,7 +64,7 @@ async def test_a_summary_counts_todos_by_every_property(ada: Person, bob: Person
 
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are no other writers, so all writes are resolved at once."""
+    """Nobody else writes, so what was written a second ago is settled."""
     monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
 
 
@@ -73,7 +73,7 @@ async def account_of(person: Person) -> ObjectId:
 
 
 async def kept(person: Person, store: DocumentStore) -> CountSnapshot:
-    """Count until a snapshot includes every write."""
+    """Count until a snapshot holds everything that was written."""
     account = await account_of(person)
     last = max([counts.stamp_text(todo.changed) async for todo in store.scan(Todo) if todo.account == account])
     counting = Counting(store, many=0)
@@ -90,7 +90,7 @@ async def snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
 
 
 @pytest.mark.usefixtures("keeping")
-async def test_snapshots_of_counts_are_stored_and_reflect_every_change(ada: Person, app: Litestar) -> None:
+async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=["home", str(number)], due_at=due(number)) for number in range(7)]
     snapshot = await kept(ada, store)
@@ -105,12 +105,12 @@ async def test_snapshots_of_counts_are_stored_and_reflect_every_change(ada: Pers
 
 
 @pytest.mark.usefixtures("keeping")
-async def test_a_growing_account_is_counted_in_the_background(ada: Person, app: Litestar) -> None:
+async def test_an_account_that_grows_unasked_is_counted_meanwhile(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await account_of(ada)
     counting = Counting(store, every=1)
 
-    while not await snapshots(store):  # on MongoDB no write is resolved in the first second
+    while not await snapshots(store):  # on MongoDB nothing is settled in the first second
         made = await ada.todo()
         counting.count_later(account, ObjectId(made["id"]), now())
         await asyncio.sleep(0)
@@ -120,13 +120,13 @@ async def test_a_growing_account_is_counted_in_the_background(ada: Person, app: 
 
 
 @pytest.mark.usefixtures("keeping")
-async def test_a_growing_account_is_not_counted_before_enough_writes_are_resolved(ada: Person, app: Litestar) -> None:
+async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()
     first = await kept(ada, store)
     settled = (await store.resolved_stamp()).as_datetime()
     while (await store.resolved_stamp()).as_datetime() <= settled:
-        await asyncio.sleep(0.05)  # a page is larger than the writes of a second
+        await asyncio.sleep(0.05)  # a page holds all that are written in a second
         await ada.todo()
     turn = ObjectId("65f1a2b3c4d5e6f708190000")
     settled = (await store.resolved_stamp()).as_datetime()
@@ -157,7 +157,7 @@ async def test_a_growing_account_is_not_counted_before_enough_writes_are_resolve
         "the clock was set back",
     ],
 )
-async def test_an_unusable_snapshot_is_ignored(ada: Person, app: Litestar, broken: str) -> None:
+async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litestar, broken: str) -> None:
     store: DocumentStore = app.state.store
     await ada.todo(tags=["home"])
     snapshot = await kept(ada, store)
@@ -182,8 +182,8 @@ async def test_an_unusable_snapshot_is_ignored(ada: Person, app: Litestar, broke
 
 
 @pytest.mark.usefixtures("keeping")
-async def test_the_count_of_overdue_todos_follows_the_time(ada: Person, app: Litestar) -> None:
-    """A snapshot is used at later times, when other todos are due."""
+async def test_what_is_overdue_is_counted_as_time_passes(ada: Person, app: Litestar) -> None:
+    """A snapshot is made, and then used at later moments, at which other todos are due."""
     store: DocumentStore = app.state.store
     hours = (-3000, -2, 0, 1, 23, 24, 25, 200, 500, 2000)
     moments = [datetime.now(UTC) + timedelta(hours=hour, minutes=7) for hour in hours]
@@ -200,7 +200,7 @@ async def test_the_count_of_overdue_todos_follows_the_time(ada: Person, app: Lit
 
 
 @pytest.mark.usefixtures("keeping")
-async def test_hours_far_ahead_are_counted_when_they_approach(
+async def test_hours_far_ahead_are_counted_when_they_come_near(
     ada: Person, app: Litestar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: DocumentStore = app.state.store
@@ -217,7 +217,7 @@ async def test_hours_far_ahead_are_counted_when_they_approach(
     assert (found.before(hour + 1), found.between(hour + 1, hour + 2)) == (5, 2)
 
 
-async def test_snapshots_are_renewed_in_the_background(ada: Person, bob: Person, app: Litestar) -> None:
+async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     accounts = []
     for person, made_at in ((ada, now() - counts.AGING - timedelta(days=1)), (bob, now())):
@@ -242,7 +242,7 @@ async def test_snapshots_are_renewed_in_the_background(ada: Person, bob: Person,
 
 
 @pytest.mark.usefixtures("keeping")
-async def test_the_counts_of_a_deleted_account_are_deleted(ada: Person, app: Litestar) -> None:
+async def test_a_deleted_account_s_counts_are_forgotten(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()
     await kept(ada, store)
@@ -252,8 +252,8 @@ async def test_the_counts_of_a_deleted_account_are_deleted(ada: Person, app: Lit
     assert await snapshots(store) == {}
 
 
-async def test_today_depends_on_the_time_zone(ada: Person) -> None:
-    # 14 hours ahead of UTC and 11 hours behind: the two zones never have the same day
+async def test_today_is_a_day_of_the_time_zone(ada: Person) -> None:
+    # 14 hours ahead of and 11 hours behind UTC: there is no moment at which both have the same day
     noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
     for days in (-2, -1, 0, 1, 2):
         await ada.todo(due_at=(noon + timedelta(days=days)).isoformat())
@@ -273,7 +273,7 @@ async def test_today_depends_on_the_time_zone(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("tz", ["Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
-async def test_a_day_may_begin_at_a_fraction_of_an_hour_in_utc(ada: Person, tz: str) -> None:
+async def test_a_day_may_begin_within_an_hour(ada: Person, tz: str) -> None:
     today = datetime.now(ZoneInfo(tz)).replace(hour=0, minute=0, second=0, microsecond=0)
     for minutes in (-1, 0, 16, 46, 24 * 60 - 46, 24 * 60 - 1, 24 * 60, 24 * 60 + 16):
         await ada.todo(due_at=(today + timedelta(minutes=minutes)).isoformat())
@@ -282,5 +282,5 @@ async def test_a_day_may_begin_at_a_fraction_of_an_hour_in_utc(ada: Person, tz: 
 
 
 @pytest.mark.parametrize("tz", ["Nowhere", "../etc/passwd", "", "Europe", "/UTC"])
-async def test_an_unknown_time_zone_is_rejected(ada: Person, tz: str) -> None:
+async def test_an_unknown_time_zone_is_refused(ada: Person, tz: str) -> None:
     assert_problem(await ada.get("/v1/todos/summary", params={"tz": tz}), 422, "tz")

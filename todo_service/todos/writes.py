@@ -72,7 +72,7 @@ class TodoWriter:
         Args:
             todo_id: The id of the todo.
             versions: The versions that the caller accepts; None for any.
-            decide: Decides what changes. It is called again if another writer was faster.
+            decide: Decides what changes. It is called again if another writer wins the race.
             change_id: The id of the change, if the request may be repeated. It is applied at most once.
 
         Raises:
@@ -102,9 +102,13 @@ class TodoWriter:
         raise AssertionError  # `Attempts` raises before it ends
 
     async def confirm(self, todo: Todo, **changes: Any) -> dto.Todo | None:
-        """Write a todo that was read back at the same version, so that the response shows durable data.
+        """Write a todo back without a new version, so that the response shows durable data.
 
         A partitioned MongoDB member may return data that is rolled back later.
+
+        Args:
+            todo: The todo as read.
+            **changes: Fields to write.
 
         Returns:
             The todo, or None if it has changed since it was read.
