@@ -28,7 +28,7 @@ from todo_service.todos.recurrence import Rule, require_occurrence
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
 from todo_service.todos.validation import require_due_date, validate_fields
-from todo_service.todos.writes import DEFAULTS, Decide, TodoWriter, match_todo, merge, select_changes
+from todo_service.todos.writes import DEFAULTS, Decision, TodoWriter, match_todo, merge, select_changes
 
 ResultT = TypeVar("ResultT")
 _LIST_BATCH: Final = 200
@@ -329,7 +329,7 @@ class Todos:
         return await self._writer.change(todo.id, None, _move_to_inbox(list_id))
 
 
-def _move_to_inbox(list_id: ObjectId) -> Decide:
+def _move_to_inbox(list_id: ObjectId) -> Decision:
     """Return a decision that moves a todo of a list to the inbox, unless it has left the list."""
 
     async def decide(todo: Todo, _: datetime) -> dict[str, Any]:

@@ -46,7 +46,7 @@ _TOMBSTONE: Final = DEFAULTS | {
     "due_local": None,
 }
 
-Decide = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
+Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
 """Returns the new values of the fields of a todo that change at a moment, as the document stores them."""
 
 
@@ -65,7 +65,7 @@ class TodoWriter:
         self._shared = shared
 
     async def change(
-        self, todo_id: str, versions: frozenset[int] | None, decide: Decide, change_id: ObjectId | None = None
+        self, todo_id: str, versions: frozenset[int] | None, decide: Decision, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Change a todo. The version stays the same if nothing changes.
 
