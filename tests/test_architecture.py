@@ -170,5 +170,5 @@ def test_an_account_s_todos_cannot_be_read_without_the_account() -> None:
     assert calls
     for call in calls:
         assert re.search(
-            r"self\._this\(|\.(owner|account) == self\._(owner|account)|\*where|\*still_open|\bCountSnapshot\b", call
+            r"self\._match\(|\.(owner|account) == self\._(owner|account)|\*where|\*still_open|\bCountSnapshot\b", call
         ), call

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from todo_service.bounds.texts import COMBINING_MARKS, FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.text import check_marks, has_long_run_of_marks, trim
-from todo_service.todos.words import fold, words_of
+from todo_service.todos.words import extract_words, fold
 
 MARKS = ["\u0300", "\u0316", "\u0345", "\u3099", "\U0001d165"]
 DECOMPOSED_INTO_MARKS = ["\u0344", "\u0f73", "\u0f75", "\u0f81", "\uff9e", "\uff9f"]
@@ -91,8 +91,8 @@ def test_a_ligature_is_written_out_within_bounds() -> None:
 
 
 def test_the_words_of_a_todo_are_bounded_in_number_and_length() -> None:
-    words = words_of(" ".join(f"word{number}" for number in range(5000)), "x" * 5000)
+    words = extract_words(" ".join(f"word{number}" for number in range(5000)), "x" * 5000)
 
     assert words == [f"word{number}" for number in range(SEARCHED_WORDS)]
-    assert words_of("x" * 5000) == ["x" * SEARCHED_WORD_LENGTH]
-    assert words_of("Łódź Straße", "straße") == ["łodz", "strasse"]
+    assert extract_words("x" * 5000) == ["x" * SEARCHED_WORD_LENGTH]
+    assert extract_words("Łódź Straße", "straße") == ["łodz", "strasse"]

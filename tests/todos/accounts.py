@@ -1,4 +1,4 @@
-"""Accounts of many todos, loaded through the store."""
+"""Accounts with many todos, loaded through the store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from odmantic import ObjectId
 from todo_service.store.base import DocumentStore
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import PRIORITIES, priority_rank
-from todo_service.todos.service import words_in
-from todo_service.todos.words import fold
+from todo_service.todos.words import extract_field_words, fold
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,7 +43,7 @@ def todo(owner: ObjectId, number: int) -> Todo:
         version=1,
         created_at=made_at,
         updated_at=made_at,
-        words=words_in(fields),
+        words=extract_field_words(fields),
         **fields,
     )
 
@@ -55,7 +54,7 @@ def parts(owner: ObjectId, size: int) -> Iterator[list[Todo]]:
 
 
 async def load(store: DocumentStore, size: int) -> ObjectId:
-    """Make an account's todos, and return the account's id."""
+    """Create the todos of an account, and return the id of the account."""
     owner = ObjectId()
     for part in parts(owner, size):
         await store.insert(*part)

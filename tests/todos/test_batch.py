@@ -1,4 +1,4 @@
-"""Batches: many operations in one call, each with its own answer."""
+"""Batches: many operations in one request, each with its own result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def batch(person: Person, *operations: Any) -> list[dict[str, Any]]:
     return results
 
 
-async def test_each_operation_is_answered_in_order(ada: Person) -> None:
+async def test_results_are_in_the_order_of_the_operations(ada: Person) -> None:
     first, second, third = [await ada.todo(title=title) for title in ("first", "second", "third")]
 
     results = await batch(
@@ -50,7 +50,7 @@ async def test_each_operation_is_answered_in_order(ada: Person) -> None:
     assert await ada.titles() == ["changed", "third", "new"]
 
 
-async def test_one_failure_fails_no_other(ada: Person, bob: Person) -> None:
+async def test_a_failed_operation_does_not_fail_the_others(ada: Person, bob: Person) -> None:
     todo, foreign = await ada.todo(), await bob.todo()
 
     results = await batch(
@@ -98,7 +98,7 @@ async def test_one_failure_fails_no_other(ada: Person, bob: Person) -> None:
     assert await bob.titles() == ["Water the plants"]
 
 
-async def test_a_hundred_are_the_most(ada: Person) -> None:
+async def test_a_batch_has_at_most_a_hundred_operations(ada: Person) -> None:
     one = {"op": "create", "todo": {"title": "x"}}
 
     assert [result["status"] for result in await batch(ada, *[one] * 100)] == [201] * 100
@@ -117,7 +117,7 @@ async def test_a_hundred_are_the_most(ada: Person) -> None:
         ([], 422, [""]),
     ],
 )
-async def test_a_body_that_is_no_batch_is_refused(ada: Person, body: object, status: int, places: list[str]) -> None:
+async def test_an_invalid_batch_is_rejected(ada: Person, body: object, status: int, places: list[str]) -> None:
     problem = assert_problem(await ada.post("/v1/todos/batch", json=body), status)
 
     assert [error.get("pointer", "") for error in problem["errors"]] == places
@@ -132,7 +132,7 @@ async def test_a_body_that_is_no_batch_is_refused(ada: Person, body: object, sta
         (b'{"operations": [{"op": "create", "todo": ' + b"[" * 80 + b"]" * 80 + b"}]}", 400),
     ],
 )
-async def test_a_text_that_cannot_be_read_writes_nothing(ada: Person, text: bytes, status: int) -> None:
+async def test_malformed_text_writes_nothing(ada: Person, text: bytes, status: int) -> None:
     answer = await ada.post("/v1/todos/batch", content=text, headers={"Content-Type": "application/json"})
 
     if answer.status_code == 200:
@@ -142,10 +142,8 @@ async def test_a_text_that_cannot_be_read_writes_nothing(ada: Person, text: byte
     assert await ada.titles() == []
 
 
-async def test_a_batch_that_is_killed_and_repeated_moves_a_recurring_todo_on_as_often_as_it_says(
-    store_url: str, tmp_path: Path
-) -> None:
-    """A hundred times `complete` on one todo; the process is killed while it carries them out."""
+async def test_repeating_a_batch_after_a_crash_applies_each_operation_once(store_url: str, tmp_path: Path) -> None:
+    """The batch completes one todo a hundred times; the process is killed halfway."""
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     due = datetime(2027, 1, 1, 9, tzinfo=UTC)
     key = {"Idempotency-Key": "a-batch-that-is-killed"}
@@ -156,7 +154,7 @@ async def test_a_batch_that_is_killed_and_repeated_moves_a_recurring_todo_on_as_
             path = f"/v1/todos/{todo['id']}"
             body = {"operations": [{"op": "complete", "id": todo["id"]}] * 100}
             sending = asyncio.create_task(ada.post("/v1/todos/batch", json=body, headers=key))
-            # well beyond ten, and before the last
+            # kill the process between the first and the last operation
             while (await ada.get(path)).json()["version"] < 30:
                 assert not sending.done()
             service.process.kill()
@@ -167,7 +165,7 @@ async def test_a_batch_that_is_killed_and_repeated_moves_a_recurring_todo_on_as_
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             ada.client = client
             assert (await ada.get(path)).json()["version"] < 101
-            # the first process is taken for alive until its lease ends
+            # the lease of the killed process has to expire first
             while (answer := await ada.post("/v1/todos/batch", json=body, headers=key)).status_code == 409:  # noqa: ASYNC110
                 await asyncio.sleep(float(answer.headers["Retry-After"]))
             after = (await ada.get(path)).json()
@@ -178,7 +176,7 @@ async def test_a_batch_that_is_killed_and_repeated_moves_a_recurring_todo_on_as_
     assert datetime.fromisoformat(after["due_at"]) == due + timedelta(days=100)
 
 
-async def test_what_a_todo_remembers_of_repeatable_changes_is_bounded_and_ends(ada: Person, app: Litestar) -> None:
+async def test_applied_change_ids_are_bounded_and_expire(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todo = await ada.todo(due_at="2027-01-01T09:00:00Z", recurrence="FREQ=DAILY")
     body = {"operations": [{"op": "complete", "id": todo["id"]}] * 100}

@@ -1,4 +1,4 @@
-"""Delta sync: whoever applies every page to an empty map ends with exactly the account's todos."""
+"""Delta sync: a client that applies every page to an empty map ends up with exactly the account's todos."""
 
 from __future__ import annotations
 

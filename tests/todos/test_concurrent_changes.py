@@ -1,4 +1,4 @@
-"""Many changes of one document at once: each is carried out, in turn."""
+"""Concurrent changes of one document: all succeed, one after the other."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from todo_service.store.optimistic import Attempts
 pytestmark = pytest.mark.anyio
 
 
-async def test_five_hundred_changes_of_one_todo_at_once_are_all_carried_out(ada: Person) -> None:
+async def test_five_hundred_concurrent_changes_of_one_todo_all_succeed(ada: Person) -> None:
     todo = await ada.todo()
     path = f"/v1/todos/{todo['id']}"
 
     async def change(number: int) -> httpx.Response:
-        # on a busy machine some wait too long for their turn among the account's requests, and are told to come again
-        while (answer := await ada.patch(path, json={"title": str(number)})).status_code == 429:  # noqa: ASYNC110  # it says when
+        # on a busy machine some requests wait too long for a slot of the account, and get a 429
+        while (answer := await ada.patch(path, json={"title": str(number)})).status_code == 429:  # noqa: ASYNC110  # the response says when to retry
             await asyncio.sleep(float(answer.headers["Retry-After"]))
         return answer
 
@@ -35,7 +35,7 @@ async def test_five_hundred_changes_of_one_todo_at_once_are_all_carried_out(ada:
     assert (await ada.get(path)).json()["version"] == 501
 
 
-async def test_of_changes_of_one_version_at_once_one_is_carried_out(ada: Person) -> None:
+async def test_one_of_many_concurrent_changes_of_one_version_succeeds(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}"
     tag = {"If-Match": '"1"'}
 
@@ -44,7 +44,7 @@ async def test_of_changes_of_one_version_at_once_one_is_carried_out(ada: Person)
     assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 49}
 
 
-async def test_a_hundred_changes_of_one_list_at_once_are_all_carried_out(ada: Person) -> None:
+async def test_a_hundred_concurrent_changes_of_one_list_all_succeed(ada: Person) -> None:
     path = f"/v1/lists/{(await ada.post('/v1/lists', json={'name': 'x'})).json()['id']}"
 
     answers = await asyncio.gather(*(ada.patch(path, json={"name": f"name {number}"}) for number in range(100)))
@@ -53,7 +53,7 @@ async def test_a_hundred_changes_of_one_list_at_once_are_all_carried_out(ada: Pe
     assert (await ada.get(path)).json()["version"] == 101
 
 
-async def test_changes_of_one_todo_by_two_processes_at_once_are_all_carried_out(store_url: str, tmp_path: Path) -> None:
+async def test_concurrent_changes_of_one_todo_by_two_processes_all_succeed(store_url: str, tmp_path: Path) -> None:
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     with ExitStack() as services:
         urls = [services.enter_context(running_service(tmp_path, variables)).url for _ in range(2)]
@@ -75,12 +75,12 @@ async def test_changes_of_one_todo_by_two_processes_at_once_are_all_carried_out(
             assert (await ada.get(path)).json()["version"] == 201
 
 
-async def test_attempts_end_by_an_error() -> None:
+async def test_attempts_end_with_an_error() -> None:
     numbers: list[int] = []
 
     async def try_in_vain() -> None:
         async for number in Attempts(4):
-            numbers.append(number)  # noqa: PERF401  # what was tried before the error counts
+            numbers.append(number)  # noqa: PERF401  # keeps the attempts before the error
 
     with pytest.raises(Busy):
         await try_in_vain()

@@ -104,7 +104,7 @@ async def test_a_todo_that_changes_all_the_time_leaves_the_snapshot_usable(ada: 
     store: DocumentStore = app.state.store
     owner = await load(store, 500)
     todos = Todos(store, owner, utc)
-    [some, *_], _ = await todos.page(TodoQuery(limit=1), None)
+    [some, *_], _ = await todos.read_page(TodoQuery(limit=1), None)
     counting = Counting(store, at_once=100)
     snapshot = None
     # the first one may be from before the todos' second has settled

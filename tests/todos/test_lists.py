@@ -1,4 +1,4 @@
-"""Lists: the todos' folders, and what becomes of them."""
+"""Lists of todos: creating, reading, updating and deleting them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def a_list(person: Person, **fields: Any) -> dict[str, Any]:
     return made
 
 
-async def test_a_new_list_has_every_field_and_an_address(ada: Person) -> None:
+async def test_a_new_list_has_every_field_and_a_location(ada: Person) -> None:
     answer = await ada.post("/v1/lists", json={"name": "  Garden ", "color": "#1e90ff"})
 
     made = answer.json()
@@ -56,14 +56,14 @@ async def test_a_new_list_has_every_field_and_an_address(ada: Person) -> None:
         ({"owner": "x"}, "/owner"),
     ],
 )
-async def test_a_field_that_breaks_a_rule_is_named(ada: Person, fields: dict[str, Any], place: str) -> None:
+async def test_an_invalid_field_is_named(ada: Person, fields: dict[str, Any], place: str) -> None:
     made = await a_list(ada)
 
     assert_problem(await ada.post("/v1/lists", json={"name": "x"} | fields), 422, place)
     assert_problem(await ada.patch(f"/v1/lists/{made['id']}", json=fields), 422, place)
 
 
-async def test_a_list_is_changed_by_a_merge_patch(ada: Person) -> None:
+async def test_a_merge_patch_updates_a_list(ada: Person) -> None:
     made = await a_list(ada, color="#ffffff")
     path = f"/v1/lists/{made['id']}"
 
@@ -80,7 +80,7 @@ async def test_a_list_is_changed_by_a_merge_patch(ada: Person) -> None:
     assert_problem(await ada.patch(path, json={"name": "x"}, headers={"If-Match": '"1"'}), 412)
 
 
-async def test_lists_come_in_their_manual_order_page_by_page(ada: Person, bob: Person) -> None:
+async def test_lists_are_paginated_in_manual_order(ada: Person, bob: Person) -> None:
     for name, position in (("c", 3), ("a", 1), ("b", 2), ("b2", 2)):
         await a_list(ada, name=name, position=position)
     await a_list(bob)
@@ -95,7 +95,7 @@ async def test_lists_come_in_their_manual_order_page_by_page(ada: Person, bob: P
     assert_problem(await bob.get("/v1/lists", params=cursor), 422, "cursor")
 
 
-async def test_a_todo_is_in_one_of_the_account_s_lists_or_in_the_inbox(ada: Person, bob: Person) -> None:
+async def test_a_todo_is_in_a_list_of_its_account_or_in_the_inbox(ada: Person, bob: Person) -> None:
     mine, foreign = await a_list(ada), await a_list(bob)
     todo = await ada.todo(title="in a list", list_id=mine["id"])
     await ada.todo(title="in the inbox")
@@ -125,11 +125,11 @@ async def test_deleting_a_list_moves_or_deletes_its_todos(ada: Person, parameter
     assert_problem(await ada.delete(f"/v1/lists/{made['id']}"), 404)
 
 
-async def test_a_deletion_that_broke_off_is_finished_by_repeating_it(ada: Person, app: Litestar) -> None:
+async def test_repeating_an_interrupted_deletion_completes_it(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     made = await a_list(ada)
     await ada.todo(list_id=made["id"])
-    # what a crash leaves after the first of the three steps
+    # the state after a crash between the first and the second step
     await store.update(TodoList, TodoList.id == ObjectId(made["id"]), changes={"closing": "move"})
 
     assert_problem(await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]}), 422, "/list_id")
@@ -138,7 +138,7 @@ async def test_a_deletion_that_broke_off_is_finished_by_repeating_it(ada: Person
     assert await ada.titles(list_id="inbox") == ["Water the plants"]
 
 
-async def test_no_todo_is_left_in_a_list_that_is_deleted_while_todos_are_written(ada: Person) -> None:
+async def test_no_todo_stays_in_a_list_deleted_during_writes(ada: Person) -> None:
     made = await a_list(ada)
 
     async def write() -> None:
@@ -155,7 +155,7 @@ async def test_no_todo_is_left_in_a_list_that_is_deleted_while_todos_are_written
     assert await ada.titles(list_id=made["id"]) == []
 
 
-async def test_another_s_list_cannot_be_seen(ada: Person, bob: Person) -> None:
+async def test_a_list_is_invisible_to_other_accounts(ada: Person, bob: Person) -> None:
     made = await a_list(ada)
     path = f"/v1/lists/{made['id']}"
 

@@ -1,4 +1,4 @@
-"""Reading many todos: filters, orders, pages."""
+"""Listing todos: filters, sort orders and pagination."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def everything(person: Person, **parameters: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def many(ada: Person) -> list[dict[str, Any]]:
-    """Forty todos that differ in all that can be sorted by, with ties in each."""
+    """Forty todos that differ in every sorted field, with ties in each."""
     chance = random.Random(7)  # noqa: S311  # no secret
     start = datetime(2027, 1, 1, tzinfo=UTC)
     return [
@@ -68,7 +68,7 @@ SORT_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("limit", [1, 7, 200])
 @pytest.mark.parametrize("direction", ["", "-"])
 @pytest.mark.parametrize("field", SORT_KEYS)
-async def test_every_order_is_kept_across_pages_of_any_size(
+async def test_pages_of_any_size_preserve_every_sort_order(
     ada: Person, many: list[dict[str, Any]], field: str, direction: str, limit: int
 ) -> None:
     found = await everything(ada, sort=direction + field, limit=limit)
@@ -79,7 +79,7 @@ async def test_every_order_is_kept_across_pages_of_any_size(
     assert sorted(todo["id"] for todo in found) == sorted(todo["id"] for todo in many)
 
 
-async def test_without_an_order_todos_come_as_they_were_created(ada: Person, many: list[dict[str, Any]]) -> None:
+async def test_the_default_sort_order_is_by_creation(ada: Person, many: list[dict[str, Any]]) -> None:
     assert [todo["created_at"] for todo in await everything(ada)] == [todo["created_at"] for todo in many]
 
 
@@ -117,7 +117,7 @@ async def test_without_an_order_todos_come_as_they_were_created(ada: Person, man
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-async def test_a_filter_lets_through_just_what_it_says(
+async def test_a_filter_returns_exactly_the_matching_todos(
     ada: Person, many: list[dict[str, Any]], parameters: dict[str, Any], holds: Any, sort: str
 ) -> None:
     found = await everything(ada, **parameters, sort=sort, limit=3)
@@ -125,7 +125,7 @@ async def test_a_filter_lets_through_just_what_it_says(
     assert sorted(todo["id"] for todo in found) == sorted(todo["id"] for todo in many if holds(todo))
 
 
-async def test_overdue_is_what_is_open_and_due_in_the_past(ada: Person) -> None:
+async def test_overdue_todos_are_open_and_due_in_the_past(ada: Person) -> None:
     await ada.todo(title="late", due_at="2020-01-01T00:00:00Z")
     await ada.todo(title="done", due_at="2020-01-01T00:00:00Z", completed=True)
     await ada.todo(title="early", due_at="2999-01-01T00:00:00Z")
@@ -135,7 +135,7 @@ async def test_overdue_is_what_is_open_and_due_in_the_past(ada: Person) -> None:
     assert await ada.titles(overdue="false") == ["done", "early", "whenever"]
 
 
-async def test_nobody_sees_another_account_s_todos(ada: Person, bob: Person) -> None:
+async def test_a_list_contains_only_the_account_s_todos(ada: Person, bob: Person) -> None:
     await ada.todo(title="ada's")
     await bob.todo(title="bob's")
 
@@ -171,11 +171,11 @@ async def test_nobody_sees_another_account_s_todos(ada: Person, bob: Person) -> 
     ],
     ids=str,
 )
-async def test_a_parameter_that_is_not_valid_is_named(ada: Person, parameters: dict[str, Any], name: str) -> None:
+async def test_an_invalid_parameter_of_a_list_is_named(ada: Person, parameters: dict[str, Any], name: str) -> None:
     assert_problem(await ada.get("/v1/todos", params=parameters), 422, name)
 
 
-async def test_a_cursor_belongs_to_the_account_the_filter_and_the_order(ada: Person, bob: Person) -> None:
+async def test_a_cursor_is_bound_to_the_account_the_filters_and_the_sort_order(ada: Person, bob: Person) -> None:
     for person in (ada, bob):
         for number in range(3):
             await person.todo(title=f"todo {number}")
@@ -189,7 +189,7 @@ async def test_a_cursor_belongs_to_the_account_the_filter_and_the_order(ada: Per
     assert await ada.titles(cursor=cursor, limit=200) == ["todo 1", "todo 2"]
 
 
-async def test_long_titles_are_sorted_by_their_first_400_bytes_then_by_creation(ada: Person) -> None:
+async def test_long_titles_are_sorted_by_their_first_400_bytes_and_then_by_creation(ada: Person) -> None:
     titles = ["🌱" * 99 + end for end in ("b", "d", "a", "c")]
     alike = ["🌲" * 199 + end for end in ("b", "d", "a", "c")]
     for title in [*titles, *alike]:
@@ -201,7 +201,7 @@ async def test_long_titles_are_sorted_by_their_first_400_bytes_then_by_creation(
 
 
 @pytest.mark.parametrize("sort", ["created_at", "-title"])
-async def test_paging_while_others_write_neither_doubles_nor_loses(ada: Person, sort: str) -> None:
+async def test_pagination_during_writes_neither_repeats_nor_skips_todos(ada: Person, sort: str) -> None:
     lasting = {(await ada.todo(title=f"lasting {number % 7}"))["id"] for number in range(150)}
     fleeting = [(await ada.todo(title=f"fleeting {number % 7}"))["id"] for number in range(150)]
     stop = asyncio.Event()

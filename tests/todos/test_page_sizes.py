@@ -1,4 +1,4 @@
-"""Pages, changes, exports and batches of the largest todos: bounded in bytes, and nothing is lost or comes twice."""
+"""Pages, changes, exports and batches of the largest todos are bounded in bytes, without gaps or repeats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST = "\U0001f331"
 
 
 def largest(number: int) -> dict[str, Any]:
-    """Return a todo in which every text is as long as it may be, 4 bytes for each character."""
+    """Return a todo whose texts have the maximum length, with 4 bytes per character."""
     return {
         "title": f"{number:03} {LARGEST * 190}",
         "description": "needle " + LARGEST * 9900,
@@ -34,7 +34,7 @@ def largest(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def service(store_url: str, tmp_path: Path) -> AsyncIterator[tuple[Service, Person, list[dict[str, Any]]]]:
-    """A running service, and someone with sixty of the largest todos."""
+    """A running service, and a user with sixty of the largest todos."""
     with running_service(tmp_path, {"STORE_URL": store_url}) as running:
         async with httpx.AsyncClient(base_url=running.url, timeout=60) as client:
             ada = await Person.register(client)
@@ -43,7 +43,7 @@ async def service(store_url: str, tmp_path: Path) -> AsyncIterator[tuple[Service
 
 
 async def read(person: Person, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Follow the links from the first page to the last; each page is bounded."""
+    """Follow the links from the first page to the last, and check that each page is bounded."""
     found: list[dict[str, Any]] = []
     answer = await person.get("/v1/todos", params=parameters)
     while True:
@@ -57,7 +57,7 @@ async def read(person: Person, parameters: dict[str, Any]) -> list[dict[str, Any
         answer = await person.get(answer.links["next"]["url"])
 
 
-async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_freeze_nobody(
+async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_block_no_other_request(
     service: tuple[Service, Person, list[dict[str, Any]]], figure: Any
 ) -> None:
     running, ada, todos = service
@@ -86,7 +86,7 @@ async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_freeze_nobody
     assert probe.frozen <= 0.1
 
 
-async def test_readers_of_the_largest_pages_do_not_fill_the_memory(
+async def test_concurrent_reads_of_the_largest_pages_use_bounded_memory(
     service: tuple[Service, Person, list[dict[str, Any]]], figure: Any
 ) -> None:
     running, ada, _ = service
@@ -100,7 +100,7 @@ async def test_readers_of_the_largest_pages_do_not_fill_the_memory(
     assert grown <= 150 * 2**20
 
 
-async def test_a_batch_that_changes_the_largest_todos_has_a_bounded_answer(
+async def test_a_batch_of_the_largest_todos_has_a_bounded_response(
     service: tuple[Service, Person, list[dict[str, Any]]],
 ) -> None:
     running, ada, todos = service
@@ -120,6 +120,6 @@ async def test_a_batch_that_changes_the_largest_todos_has_a_bounded_answer(
 
 
 def peak_bytes(pid: int) -> int:
-    """Return the most memory that a process has had so far."""
+    """Return the peak memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024

@@ -29,7 +29,7 @@ from todo_service.store.query.planner import plan_query
 from todo_service.sync.count_run import MANY
 from todo_service.timestamps import Timestamp
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
-from todo_service.todos.query import ORDERS, ordered, position_of
+from todo_service.todos.query import ORDERS, build_position, is_served_by_index
 from todo_service.todos.service import Todos
 
 pytestmark = pytest.mark.anyio
@@ -62,11 +62,11 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 class Seen(NamedTuple):
-    """What a call of the store cost.
+    """The cost of a store call.
 
     Attributes:
-        name: The index; empty where nothing had to be read.
-        looks: How many of its keys, or how many documents, were looked at.
+        name: The name of the index; empty if nothing was read.
+        looks: The number of keys or documents examined, whichever is larger.
     """
 
     name: str
@@ -104,7 +104,7 @@ class WatchedStore(EmbeddedStore):
 
 
 class Commands(CommandListener):
-    """Keeps what is asked of MongoDB's todos."""
+    """Records the commands on MongoDB's collection of todos."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ class Commands(CommandListener):
 
 
 class Watched(NamedTuple):
-    """A store with a large account, whose calls can be looked at."""
+    """A store with a large account that records its calls."""
 
     store: DocumentStore
     todos: Todos
@@ -131,7 +131,7 @@ class Watched(NamedTuple):
     database: Any
 
     def seen(self) -> list[Seen]:
-        """Return what was seen since the last time."""
+        """Return the calls since the last call of this method."""
         if isinstance(self.store, WatchedStore):
             found = list(self.store.calls)
             self.store.calls.clear()
@@ -155,13 +155,13 @@ class Watched(NamedTuple):
 
 
 def _found(name: str, explained: Any) -> Iterator[Any]:
-    """Yield every value of this name, however deep."""
+    """Yield every value with this key, at any depth."""
     for inner in _having(name, explained):
         yield inner[name]
 
 
 def _having(name: str, explained: Any) -> Iterator[dict[str, Any]]:
-    """Yield every dictionary that has this name, however deep."""
+    """Yield every dictionary with this key, at any depth."""
     if isinstance(explained, dict):
         if name in explained:
             yield explained
@@ -175,7 +175,7 @@ def _having(name: str, explained: Any) -> Iterator[dict[str, Any]]:
 async def watched(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, anyio_backend: Any
 ) -> AsyncIterator[Watched]:
-    """A large account, beside a small one, on each store."""
+    """A large account and a small one, on each store."""
     commands = Commands()
     register(commands)
     async with AsyncExitStack() as stack:
@@ -201,7 +201,7 @@ async def watched(
 
 
 def queries() -> Iterator[tuple[str, TodoQuery]]:
-    """Yield every filter alone in every order, and every two filters in one."""
+    """Yield every filter with every sort order, and every pair of filters with one of them."""
     for sort in SORTS:
         yield sort, TodoQuery(sort=sort, limit=PAGE)  # type: ignore[arg-type]  # one of them
         for name, given in FILTERS.items():
@@ -210,26 +210,26 @@ def queries() -> Iterator[tuple[str, TodoQuery]]:
         yield f"{one}, {other}", TodoQuery(sort="-title", limit=PAGE, **(given | more))
 
 
-async def test_every_list_and_search_reads_an_index_and_sorts_nothing(watched: Watched) -> None:
+async def test_every_list_and_search_is_served_by_an_index_without_a_sort(watched: Watched) -> None:
     watched.seen()
     for name, query in queries():
-        _, after = await watched.todos.page(query, None)
+        _, after = await watched.todos.read_page(query, None)
         if after is not None:
-            await watched.todos.page(query, after)
+            await watched.todos.read_page(query, after)
         seen = watched.seen()
         assert seen or (query.completed and query.overdue), name
         assert all(call.name.startswith("owner_") for call in seen if call.name), (name, seen)
 
 
-async def test_a_page_whose_order_s_index_holds_the_filters_costs_the_page_at_any_depth(watched: Watched) -> None:
+async def test_a_page_served_by_an_index_costs_the_same_at_any_depth(watched: Watched) -> None:
     for name, query in queries():
-        if not ordered(query):
+        if not is_served_by_index(query):
             continue
-        everything, _ = await watched.todos.page(structs.replace(query, limit=2000), None)
-        middle = position_of(query.sort, everything[len(everything) // 2])
+        everything, _ = await watched.todos.read_page(structs.replace(query, limit=2000), None)
+        middle = build_position(query.sort, everything[len(everything) // 2])
         for after in (None, middle):
             watched.seen()
-            items, _ = await watched.todos.page(query, after)
+            items, _ = await watched.todos.read_page(query, after)
             looks = sum(call.looks for call in watched.seen())
             assert looks <= len(items) + 20, (name, after, looks)
 
@@ -237,14 +237,14 @@ async def test_a_page_whose_order_s_index_holds_the_filters_costs_the_page_at_an
 @pytest.mark.parametrize(
     "name", ["a rare tag", "two tags", "a small list", "due before", "a rare word", "a common word and a rare one"]
 )
-async def test_a_filter_that_leaves_few_costs_what_it_leaves_in_every_order(watched: Watched, name: str) -> None:
+async def test_the_cost_of_a_selective_filter_is_the_number_of_its_matches(watched: Watched, name: str) -> None:
     others: list[dict[str, Any]] = [{}, {"completed": False}, {"q": "some"}]
     for sort, other in itertools.product(SORTS, others):
         query = TodoQuery(sort=sort, limit=PAGE, **(other | FILTERS[name]))
         watched.seen()
-        await watched.todos.page(query, None)
+        await watched.todos.read_page(query, None)
         looks = [call.looks for call in watched.seen()]
-        # what takes longer than the event loop may be held up is begun anew in a thread
+        # a call that would block the event loop for too long starts again in a thread
         assert max(looks) <= 2 * (SORTED_TODOS + 1), (sort, looks)
         assert len(looks) <= 4, (sort, looks)
 
@@ -257,9 +257,9 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkey
     looks = SIZE
     while looks > MANY + 20:
         watched.seen()
-        await todos.tags()
+        await todos.count_tags()
         looks = sum(call.looks for call in watched.seen())
-    [some], _ = await todos.page(TodoQuery(limit=1), None)
+    [some], _ = await todos.read_page(TodoQuery(limit=1), None)
 
     for number in range(50):
         # more often than a todo remembers what it was
@@ -267,10 +267,10 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched, monkey
     for number in range(3):
         await todos.update(some.id, TodoUpdate(tags=[f"tag {number}"]), None)
         watched.seen()
-        tags = await todos.tags()
+        tags = await todos.count_tags()
         counted = sum(call.looks for call in watched.seen())
-        _, _, since, _ = await todos.changes(None, PAGE)
-        await todos.changes(since, PAGE)
+        _, _, since, _ = await todos.read_changes(None, PAGE)
+        await todos.read_changes(since, PAGE)
         synchronised = sum(call.looks for call in watched.seen())
 
         assert TagCount(f"tag {number}", 1) in tags

@@ -1,4 +1,4 @@
-"""Quotas: how many todos, tags and lists an account may have, whoever writes at the same time."""
+"""Quotas of todos, tags and lists hold with concurrent writers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
 
 
 async def at_once(person: Person, path: str, bodies: list[dict[str, Any]]) -> list[int]:
-    """Send bodies by concurrent writers, and return the statuses; each refusal names the quota."""
+    """Send bodies from concurrent writers, and return the statuses. Each refusal must be `quota-exceeded`."""
     left = list(bodies)
     statuses: list[int] = []
 
@@ -46,7 +46,7 @@ async def at_once(person: Person, path: str, bodies: list[dict[str, Any]]) -> li
     return statuses
 
 
-async def test_concurrent_writers_make_as_many_todos_as_an_account_may_have(ada: Person, bob: Person) -> None:
+async def test_concurrent_writers_reach_the_quota_of_todos_exactly(ada: Person, bob: Person) -> None:
     statuses = await at_once(ada, "/v1/todos", [{"title": str(number)} for number in range(MAX_TODOS + 30)])
 
     assert Counter(statuses) == {201: MAX_TODOS, 409: 30}
@@ -54,7 +54,7 @@ async def test_concurrent_writers_make_as_many_todos_as_an_account_may_have(ada:
     await bob.todo()
 
 
-async def test_a_deleted_todo_counts_as_long_as_it_is_remembered(ada: Person) -> None:
+async def test_a_tombstone_counts_against_the_quota(ada: Person) -> None:
     todos = [await ada.todo() for _ in range(MAX_TODOS)]
     await ada.delete(f"/v1/todos/{todos[0]['id']}")
 
@@ -63,7 +63,7 @@ async def test_a_deleted_todo_counts_as_long_as_it_is_remembered(ada: Person) ->
     assert changed.status_code == 200
 
 
-async def test_concurrent_writers_use_as_many_tags_as_an_account_may_have(ada: Person) -> None:
+async def test_concurrent_writers_reach_the_quota_of_tags_exactly(ada: Person) -> None:
     bodies: list[dict[str, Any]] = [{"title": "x", "tags": [f"tag {number}"]} for number in range(MAX_TAGS + 10)]
 
     statuses = await at_once(ada, "/v1/todos", bodies)
@@ -76,7 +76,7 @@ async def test_concurrent_writers_use_as_many_tags_as_an_account_may_have(ada: P
     assert assert_problem(answer, 409)["type"] == EXCEEDED
 
 
-async def test_a_tag_that_is_no_longer_used_makes_room_for_another(ada: Person) -> None:
+async def test_an_unused_tag_makes_room_for_another(ada: Person) -> None:
     todo = await ada.todo(tags=[f"tag {number}" for number in range(MAX_TAGS)])
     assert_problem(await ada.post("/v1/todos", json={"title": "x", "tags": ["another"]}), 409)
 
@@ -86,7 +86,7 @@ async def test_a_tag_that_is_no_longer_used_makes_room_for_another(ada: Person) 
     assert [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]] == ["another", "tag 0"]
 
 
-async def test_concurrent_writers_make_as_many_lists_as_an_account_may_have(ada: Person) -> None:
+async def test_concurrent_writers_reach_the_quota_of_lists_exactly(ada: Person) -> None:
     statuses = await at_once(ada, "/v1/lists", [{"name": str(number)} for number in range(MAX_LISTS + 10)])
 
     assert Counter(statuses) == {201: MAX_LISTS, 409: 10}
@@ -95,7 +95,7 @@ async def test_concurrent_writers_make_as_many_lists_as_an_account_may_have(ada:
     assert (await ada.post("/v1/lists", json={"name": "in its place"})).status_code == 201
 
 
-async def test_an_operation_of_a_batch_beyond_a_quota_fails_alone(ada: Person) -> None:
+async def test_a_batch_operation_beyond_a_quota_does_not_fail_the_others(ada: Person) -> None:
     one = {"op": "create", "todo": {"title": "x"}}
     many = {"op": "create", "todo": {"title": "x", "tags": [f"tag {number}" for number in range(MAX_TAGS + 1)]}}
 
@@ -119,7 +119,7 @@ async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> 
     assert len((await ada.get("/v1/tags")).json()["items"]) == MAX_TAGS
 
 
-async def test_several_processes_exceed_a_quota_by_one_percent_at_most(store_url: str, tmp_path: Path) -> None:
+async def test_several_processes_exceed_a_quota_by_at_most_one_percent(store_url: str, tmp_path: Path) -> None:
     most = 300
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "MAX_TODOS": str(most)}
     with ExitStack() as services:

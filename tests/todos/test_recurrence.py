@@ -1,4 +1,4 @@
-"""Steps, recurring todos, completing and opening again."""
+"""Steps, recurrence, completing and reopening."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from todo_service.todos.recurrence import Rule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-REFUSED_SECONDS = 0.05
-"""How much processor time a request that is refused may cost."""
+REJECTION_SECONDS = 0.05
+"""The maximum CPU time of a rejected request."""
 
 
 def times(rule: str, start: datetime, zone: ZoneInfo, number: int) -> list[str]:
-    """Return the local times of a rule after a due date, as completing one after the other gives them."""
+    """Return the local times of the occurrences after a due date, as repeated completion yields them."""
     found, due_at, local = [], start, None
     for _ in range(number):
         following = Rule(rule).next(due_at, local, zone)
@@ -30,13 +30,13 @@ def times(rule: str, start: datetime, zone: ZoneInfo, number: int) -> list[str]:
     return found
 
 
-def test_a_time_stays_across_a_change_of_summer_time() -> None:
+def test_the_local_time_is_stable_when_summer_time_begins_or_ends() -> None:
     start = datetime(2026, 3, 28, 9, tzinfo=BERLIN).astimezone(UTC)
 
     assert times("FREQ=DAILY", start, BERLIN, 2) == ["2026-03-29 09:00", "2026-03-30 09:00"]
 
 
-def test_a_time_that_summer_time_skips_comes_back_the_day_after() -> None:
+def test_a_local_time_that_summer_time_skips_returns_on_the_next_day() -> None:
     start = datetime(2026, 3, 28, 2, 30, tzinfo=BERLIN).astimezone(UTC)
 
     assert times("FREQ=DAILY", start, BERLIN, 2) == ["2026-03-29 03:30", "2026-03-30 02:30"]
@@ -60,7 +60,7 @@ def test_a_time_that_summer_time_skips_comes_back_the_day_after() -> None:
         ("FREQ=DAILY;UNTIL=20260102T090000Z", ["2026-01-02"]),
     ],
 )
-def test_a_rule_has_the_times_that_rfc_5545_gives_it(rule: str, expected: list[str]) -> None:
+def test_a_rule_has_the_occurrences_of_rfc_5545(rule: str, expected: list[str]) -> None:
     start = datetime(2026, 1, 1, 9, tzinfo=UTC)
 
     assert [text[:10] for text in times(rule, start, ZoneInfo("UTC"), 3)] == expected
@@ -92,7 +92,7 @@ pytestmark = pytest.mark.anyio
         "FREQ=DAILY;" + "BYMONTH=1;" * 100,
     ],
 )
-async def test_a_rule_that_is_none_or_never_fires_is_refused(ada: Person, rule: str) -> None:
+async def test_an_invalid_rule_and_one_that_never_occurs_are_rejected(ada: Person, rule: str) -> None:
     todo = {"title": "x", "due_at": "2027-01-31T09:00:00Z", "recurrence": rule}
 
     assert_problem(await ada.post("/v1/todos", json=todo), 422, "/recurrence")
@@ -107,19 +107,19 @@ async def test_a_rule_that_is_none_or_never_fires_is_refused(ada: Person, rule: 
         f"FREQ=MONTHLY;BYMONTHDAY={','.join(['1', '28'] * 90)};BYDAY=5MO",
     ],
 )
-def test_a_rule_that_never_fires_costs_little_however_much_it_names(rule: str) -> None:
+def test_a_rule_that_never_occurs_is_cheap_whatever_its_parts(rule: str) -> None:
     due_at = datetime(2027, 1, 2, 9, tzinfo=UTC)
     costs = []
 
     for _ in range(3):
         begun = time.process_time()
-        Rule(rule).fires(due_at)
+        Rule(rule).occurs_on_or_after(due_at)
         costs.append(time.process_time() - begun)
 
-    assert min(costs) < REFUSED_SECONDS
+    assert min(costs) < REJECTION_SECONDS
 
 
-def test_a_rule_ends_with_the_budget_of_its_task() -> None:
+def test_a_rule_stops_when_the_budget_is_exhausted() -> None:
     rule, due_at = Rule("FREQ=DAILY;BYMONTHDAY=31"), datetime(2027, 1, 2, 9, tzinfo=UTC)
     budget = Budget(60)
     assert rule.next(due_at, None, BERLIN, budget) is not None
@@ -129,10 +129,10 @@ def test_a_rule_ends_with_the_budget_of_its_task() -> None:
     with pytest.raises(BudgetExceededError):
         rule.next(due_at, None, BERLIN, budget)
     with pytest.raises(BudgetExceededError):
-        rule.fires(due_at, budget)
+        rule.occurs_on_or_after(due_at, budget)
 
 
-async def test_a_rule_needs_a_due_date(ada: Person) -> None:
+async def test_a_rule_requires_a_due_date(ada: Person) -> None:
     assert_problem(await ada.post("/v1/todos", json={"title": "x", "recurrence": "FREQ=DAILY"}), 422, "/recurrence")
     todo = await ada.todo(due_at="2027-01-31T09:00:00Z", recurrence="rrule:freq=daily")
     assert todo["recurrence"] == "FREQ=DAILY"
@@ -142,7 +142,7 @@ async def test_a_rule_needs_a_due_date(ada: Person) -> None:
     assert cleared.json()["recurrence"] is None
 
 
-async def test_completing_a_recurring_todo_moves_it_on_in_the_account_s_time_zone(ada: Person) -> None:
+async def test_completing_a_recurring_todo_advances_it_in_the_account_s_time_zone(ada: Person) -> None:
     await ada.patch("/v1/users/me", json={"time_zone": "Europe/Berlin"})
     steps = [{"title": "Fill the can", "completed": True}]
     todo = await ada.todo(due_at="2027-03-27T09:00:00+01:00", recurrence="FREQ=DAILY;COUNT=3", steps=steps)
@@ -159,7 +159,7 @@ async def test_completing_a_recurring_todo_moves_it_on_in_the_account_s_time_zon
     assert third["completed_at"] is not None
 
 
-async def test_completing_and_opening_again_are_idempotent(ada: Person) -> None:
+async def test_completing_and_reopening_are_idempotent(ada: Person) -> None:
     todo = await ada.todo()
 
     done = await ada.post(f"/v1/todos/{todo['id']}/complete")
@@ -175,9 +175,7 @@ async def test_completing_and_opening_again_are_idempotent(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("call", ["complete", "reopen"])
-async def test_another_s_todo_cannot_be_completed_and_a_stale_tag_is_refused(
-    ada: Person, bob: Person, call: str
-) -> None:
+async def test_completing_rejects_other_accounts_and_stale_entity_tags(ada: Person, bob: Person, call: str) -> None:
     todo = await ada.todo()
 
     assert_problem(await bob.post(f"/v1/todos/{todo['id']}/{call}"), 404)
@@ -185,7 +183,7 @@ async def test_another_s_todo_cannot_be_completed_and_a_stale_tag_is_refused(
     assert_problem(await ada.post(f"/v1/todos/{todo['id']}/{call}", headers={"If-Match": '"7"'}), 412)
 
 
-async def test_steps_keep_the_ids_that_are_given_and_get_those_that_are_not(ada: Person) -> None:
+async def test_steps_keep_given_ids_and_get_missing_ones(ada: Person) -> None:
     given = {"id": "65f1a2b3c4d5e6f708192a3b", "title": "  First  ", "completed": True}
     todo = await ada.todo(steps=[given, {"title": "Second"}])
 
@@ -210,5 +208,5 @@ async def test_steps_keep_the_ids_that_are_given_and_get_those_that_are_not(ada:
         ([{"title": "x"}] * 101, "/steps"),
     ],
 )
-async def test_a_step_that_breaks_a_rule_is_named(ada: Person, steps: list[object], place: str) -> None:
+async def test_an_invalid_step_is_named(ada: Person, steps: list[object], place: str) -> None:
     assert_problem(await ada.post("/v1/todos", json={"title": "x", "steps": steps}), 422, place)

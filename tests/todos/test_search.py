@@ -1,4 +1,4 @@
-"""Search: every word must be the start of a word, whatever the case and accents."""
+"""Search: every word is the prefix of a word of the todo, ignoring case and accents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.people import Person, assert_problem
 from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.todos.dto import TodoQuery
 from todo_service.todos.listing import Listing
-from todo_service.todos.query import query_words
+from todo_service.todos.query import parse_query_words
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
         ("i", True),
     ],
 )
-async def test_a_search_finds_the_starts_of_words(ada: Person, bob: Person, q: str, *, found: bool) -> None:
+async def test_a_search_matches_prefixes_of_words(ada: Person, bob: Person, q: str, *, found: bool) -> None:
     fields = {"description": "Große STRASSE, İstanbul 日本語", "steps": [{"title": "Kanne"}, {"title": "der Schlauch"}]}
     await ada.todo(title="Gärten gießen", **fields)
     await bob.todo(title="Gärten gießen", **fields)
@@ -43,7 +43,7 @@ async def test_a_search_finds_the_starts_of_words(ada: Person, bob: Person, q: s
     assert await ada.titles(q=q) == (["Gärten gießen"] if found else [])
 
 
-async def test_a_search_follows_a_todo_s_changes(ada: Person) -> None:
+async def test_a_search_reflects_changes_of_a_todo(ada: Person) -> None:
     todo = await ada.todo(title="Water the plants")
     await ada.patch(f"/v1/todos/{todo['id']}", json={"title": "Feed the cat"})
 
@@ -55,7 +55,7 @@ async def test_a_search_follows_a_todo_s_changes(ada: Person) -> None:
 
 @pytest.mark.parametrize("in_memory_limit", [3, 1000], ids=["by its order's index", "by the words' index"])
 @pytest.mark.parametrize("sort", ["created_at", "-created_at", "due_at", "-due_at", "title", "-priority", "position"])
-async def test_a_search_is_paged_in_every_order_together_with_filters(
+async def test_a_search_with_filters_is_paginated_in_every_sort_order(
     ada: Person, app: Litestar, sort: Any, in_memory_limit: int
 ) -> None:
     for number in range(9):
@@ -67,9 +67,9 @@ async def test_a_search_is_paged_in_every_order_together_with_filters(
     owner = ObjectId((await ada.get("/v1/users/me")).json()["id"])
     listing = Listing(app.state.store, owner, in_memory_limit)
 
-    found, after = await listing.page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)
+    found, after = await listing.read_page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)
     while after is not None:
-        page, after = await listing.page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), after)
+        page, after = await listing.read_page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), after)
         found += page
 
     assert [todo.title for todo in found] == expected
@@ -86,7 +86,7 @@ async def test_a_search_for_a_sentence_finds_it(ada: Person) -> None:
     assert await ada.titles(q=sentence) == [sentence]
 
 
-async def test_a_search_for_too_many_words_is_refused(ada: Person) -> None:
+async def test_a_search_for_too_many_words_is_rejected(ada: Person) -> None:
     words = [chr(letter) for letter in range(ord("\u0430"), ord("\u044f"))] + [chr(ord("a") + n) for n in range(26)]
     await ada.todo(title="x", description=" ".join(words))
 
@@ -105,5 +105,5 @@ async def test_a_search_for_too_many_words_is_refused(ada: Person) -> None:
         ("in india inner", ["india", "inner"]),
     ],
 )
-def test_a_word_that_begins_another_is_not_looked_for(q: str, words: list[str]) -> None:
-    assert query_words(q) == words
+def test_prefixes_of_other_words_are_dropped_from_a_search(q: str, words: list[str]) -> None:
+    assert parse_query_words(q) == words

@@ -132,7 +132,7 @@ WRITE_ATTEMPTS: Final = section.declare(
 APPLIED_CHANGES: Final = section.declare(
     200,
     "Changes with an `Idempotency-Key` that a todo remembers, for a day: two of the largest batches",
-    enforced_in="todos.service",
+    enforced_in="todos.writes",
     response="A repeat of an older change that had no answer is carried out again.",
 )
 COUNTED_AT_ONCE: Final = section.declare(

@@ -156,7 +156,7 @@ class Transfer:
                 query, after, more = dto.TodoQuery(limit=_PAGE), None, True
                 opening = await writing.run(lambda _: writer.opening())
                 while more:
-                    page, after = await self._todos.page(query, after)
+                    page, after = await self._todos.read_page(query, after)
                     part = await writing.run(partial(_write, writer, page))
                     yield opening + part
                     opening, more = b"", after is not None
@@ -212,7 +212,7 @@ class Transfer:
                     report.reject_draft(record, error)
             if not drafts:
                 continue
-            answers = await self._todos.add([draft.todo for draft in drafts], identities, reading)
+            answers = await self._todos.create_many([draft.todo for draft in drafts], identities, reading)
             for draft, answer in zip(drafts, answers, strict=True):
                 if answer is None:
                     report.imported += 1
@@ -225,7 +225,7 @@ class Transfer:
         found: list[List] = []
         after: ListPosition | None = None
         while True:
-            page, after = await self._lists.page(_PAGE, after)
+            page, after = await self._lists.read_page(_PAGE, after)
             found += page
             if after is None:
                 return found

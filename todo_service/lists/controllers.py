@@ -1,4 +1,4 @@
-"""Lists over HTTP."""
+"""The endpoints of lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from todo_service.web.route_options import IDEMPOTENT, NO_TIMEOUT, ON_REPLAY, QU
 
 
 class ListsController(Controller):
-    """The lists of whoever asks."""
+    """The lists of the caller."""
 
     path = "/v1/lists"
     tags = ["Lists"]
@@ -36,9 +36,9 @@ class ListsController(Controller):
     async def create_list(
         self, request: ApiRequest, data: JSONBody[ListCreate], lists: NamedDependency[Lists]
     ) -> Response[List]:
-        """Make a list. It comes last in the manual order unless it says otherwise."""
-        made = await lists.create(data, derive_idempotent_id(request))
-        return Response(made, headers={"Location": f"/v1/lists/{made.id}", "ETag": entity_tag(made)})
+        """Create a list. By default it comes last in the manual order."""
+        created = await lists.create(data, derive_idempotent_id(request))
+        return Response(created, headers={"Location": f"/v1/lists/{created.id}", "ETag": entity_tag(created)})
 
     @get(
         "/",
@@ -49,37 +49,37 @@ class ListsController(Controller):
         response_headers=documented("Link"),
     )
     async def list_lists(self, request: ApiRequest, lists: NamedDependency[Lists]) -> Response[ListPage]:
-        """Read the lists page by page, in their manual order."""
+        """List the lists page by page, in their manual order."""
         query = request.parameters(ListQuery)
         context = b"lists" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
-        items, position = await lists.page(query.limit, after)
+        items, position = await lists.read_page(query.limit, after)
         return answer_page(request, ListPage(items, request.cursors.following(position, context)))
 
     @get(
         "/{list_id:str}",
         operation_id="getList",
-        summary="Read a list",
+        summary="Get a list",
         responses=problems(401, 404, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def get_list(
         self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]
     ) -> Response[List]:
-        """Read one list; with `If-None-Match` only if it has changed."""
-        return answer(request, await lists.todo_list(list_id))
+        """Get a list. With `If-None-Match`, returns 304 if it has not changed."""
+        return answer(request, await lists.get(list_id))
 
     @patch(
         "/{list_id:str}",
         operation_id="updateList",
-        summary="Change a list",
+        summary="Update a list",
         responses=problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def update_list(
         self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListUpdate], lists: NamedDependency[Lists]
     ) -> Response[List]:
-        """Change a list by a merge patch; with `If-Match` only if nobody else has changed it."""
+        """Apply a merge patch to a list. With `If-Match`, returns 412 if the list has changed."""
         changed = await lists.update(list_id, data, expected_versions(request))
         return Response(changed, headers={"ETag": entity_tag(changed)})
 
@@ -91,5 +91,5 @@ class ListsController(Controller):
         responses=problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:
-        """Delete a list; its todos move to the inbox, or are deleted too."""
+        """Delete a list. Its todos move to the inbox or are deleted with it."""
         await lists.delete(list_id, request.parameters(ListDelete).todos, expected_versions(request))

@@ -9,9 +9,9 @@ from pymongo import IndexModel
 
 
 class TodoList(Model):
-    """A list that todos may be in.
+    """A list of todos.
 
-    `closing` says what is being done to its todos while it is deleted: `move` or `delete`.
+    `closing` is set while the list is being deleted, to what happens to its todos: `move` or `delete`.
     """
 
     owner: ObjectId
@@ -31,7 +31,10 @@ class TodoList(Model):
 
 
 class DeletedList(Model):
-    """That a list was deleted, for as long as the request that created it may be repeated. Its id is the list's."""
+    """A tombstone of a list, with the same id.
+
+    It lives as long as the request that created the list may be repeated, so that a repeat does not create it again.
+    """
 
     owner: ObjectId
     expires_at: datetime

@@ -17,13 +17,13 @@ ListName = Annotated[str, trimmed(LIST_NAME_LENGTH, "1 to 100 characters after t
 Color = Annotated[
     str,
     Meta(
-        description="Red, green and blue, such as #1e90ff.",
+        description="An RGB color, such as #1e90ff.",
         examples=["#1e90ff"],
         max_length=7,
         pattern="^#[0-9A-Fa-f]{6}$",
     ),
 ]
-Archived = Annotated[bool, Meta(description="Whether it is put away.", examples=[False])]
+Archived = Annotated[bool, Meta(description="Whether the list is archived.", examples=[False])]
 
 
 class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,7 +45,7 @@ class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class List(msgspec.Struct):
-    """A list that todos may be in."""
+    """A list of todos."""
 
     id: Id
     name: ListName
@@ -57,8 +57,8 @@ class List(msgspec.Struct):
     updated_at: Time
 
     @classmethod
-    def of(cls, document: ListDocument) -> List:
-        """Return what the API shows of a stored list."""
+    def from_document(cls, document: ListDocument) -> List:
+        """Return the API representation of a list."""
         return cls(
             id=str(document.id),
             name=document.name,
@@ -79,15 +79,16 @@ class ListPage(msgspec.Struct):
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """The page of the lists."""
+    """The page to return."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET
 
 
 class ListDelete(msgspec.Struct, frozen=True):
-    """What becomes of a list's todos."""
+    """How to handle the todos of a deleted list."""
 
     todos: Annotated[
-        Literal["move", "delete"], Meta(description="Whether they move to the inbox or are deleted too.")
+        Literal["move", "delete"],
+        Meta(description="`move` moves the todos to the inbox, `delete` deletes them with the list."),
     ] = "move"

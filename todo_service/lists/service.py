@@ -28,17 +28,17 @@ _DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(ho
 
 
 class ListPosition(msgspec.Struct, array_like=True):
-    """Where a page of lists begins: after the list with this position and id."""
+    """The keyset position of a page: it begins after the list with this position and id."""
 
     position: float
     id: str
 
 
 class Lists:
-    """The lists of one account. Everything asked here is asked of that account alone.
+    """The lists of one account. No method reads or writes those of another account.
 
     Args:
-        store: Where they are kept.
+        store: The store.
         owner: The account.
         todos: The account's todos.
     """
@@ -50,48 +50,57 @@ class Lists:
         self._shared = todos.shared
 
     async def create(self, given: ListCreate, identity: ObjectId | None = None) -> List:
-        """Make a list.
+        """Create a list.
 
         Args:
-            given: What it is to be.
-            identity: Its id, where the call may be repeated: then the list that is there already is the answer.
+            given: The new list.
+            identity: Its id, if the request may be repeated. A repeat returns the existing list.
 
         Raises:
             Invalid: a field breaks a rule.
-            Gone: the same call has created it before, and it has been deleted since.
-            QuotaExceeded: the account has as many lists as it may have.
+            Gone: an earlier attempt of the same request created the list, and it has been deleted since.
+            QuotaExceeded: the account has reached its quota of lists.
         """
         if identity is not None:
-            made = await self._store.update(TodoList, *self._this(str(identity)), changes={})
-            if made is not None:
-                return List.of(made)
+            # a write, so that the response shows durable data
+            created = await self._store.update(TodoList, *self._match(str(identity)), changes={})
+            if created is not None:
+                return List.from_document(created)
             if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
                 raise Gone("this list was created and has been deleted since")
         moment = now()
-        fields = _checked({name: getattr(given, name) for name in given.__struct_fields__})
+        fields = _validate({name: getattr(given, name) for name in given.__struct_fields__})
         document = TodoList(
             id=identity or ObjectId(),
             owner=self._owner,
             version=1,
             created_at=moment,
             updated_at=moment,
-            # a new list comes last in the manual order
+            # by default a new list comes last in the manual order
             **{"position": moment.timestamp() * 1000} | fields,
         )
-        async with self._shared.quotas.lists.one(self._owner):
+        async with self._shared.quotas.lists.reserve_one(self._owner):
             await self._store.insert(document)
-        return List.of(document)
+        return List.from_document(document)
 
-    async def todo_list(self, list_id: str) -> List:
+    async def get(self, list_id: str) -> List:
         """Return a list.
 
         Raises:
-            NotFound: there is none with this id, or it is another account's.
+            NotFound: the account has no such list.
         """
-        return List.of(await self._found(list_id))
+        return List.from_document(await self._get_document(list_id))
 
-    async def page(self, limit: int, after: ListPosition | None) -> tuple[list[List], ListPosition | None]:
-        """Return a page of the lists, in their manual order, and where the next page begins, or None."""
+    async def read_page(self, limit: int, after: ListPosition | None) -> tuple[list[List], ListPosition | None]:
+        """Return a page of lists in their manual order, and the position of the next page.
+
+        Args:
+            limit: The maximum number of lists.
+            after: The position of the page; None for the first page.
+
+        Returns:
+            The lists, and the position of the next page, or None if this is the last.
+        """
         order = (asc(TodoList.position), asc(TodoList.id))
         key_ranges: list[list[Condition]] = [[]]
         if after is not None:
@@ -107,75 +116,80 @@ class Lists:
         return page, ListPosition(page[-1].position, page[-1].id) if len(found) > limit else None
 
     async def update(self, list_id: str, patch: ListUpdate, versions: frozenset[int] | None) -> List:
-        """Change a list by a merge patch; one that changes nothing leaves its version as it is.
+        """Apply a merge patch to a list. The version stays the same if nothing changes.
 
         Args:
-            list_id: The list.
-            patch: What to change.
-            versions: The versions that the caller accepts, or None for any.
+            list_id: The id of the list.
+            patch: The merge patch.
+            versions: The versions that the caller accepts; None for any.
 
         Raises:
             Invalid: a field breaks a rule.
             Stale: the list has another version.
-            NotFound: there is none with this id, or it is another account's.
+            NotFound: the account has no such list.
         """
-        fields = _checked({name: getattr(patch, name) for name in patch.__struct_fields__})
+        fields = _validate({name: getattr(patch, name) for name in patch.__struct_fields__})
         async with self._shared.locks.hold(list_id):
             async for _ in Attempts():
-                found = await self._found(list_id)
+                found = await self._get_document(list_id)
                 if versions is not None and found.version not in versions:
                     raise Stale
                 changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
                 if changes:
                     changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
                 changed = await self._store.update(
-                    TodoList, *self._this(list_id), TodoList.version == found.version, changes=changes
+                    TodoList, *self._match(list_id), TodoList.version == found.version, changes=changes
                 )
                 if changed is not None:
-                    return List.of(changed)
-        raise AssertionError  # `Attempts` ends by an error
+                    return List.from_document(changed)
+        raise AssertionError  # `Attempts` raises before it ends
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
-        """Delete a list, and move its todos to the inbox or delete them too.
+        """Delete a list, and move its todos to the inbox or delete them.
 
-        First the list takes no more todos, then its todos go, and the list last: whatever breaks off, repeating the
-        call finishes it.
+        The list is first closed to new todos, then emptied, then deleted. If a step fails, repeating the call resumes
+        the deletion.
+
+        Args:
+            list_id: The id of the list.
+            todos: Whether to move or delete its todos.
+            versions: The versions that the caller accepts; None for any.
 
         Raises:
             Stale: the list has another version.
-            NotFound: there is none with this id, or it is another account's.
+            NotFound: the account has no such list.
         """
-        where = self._this(list_id)
+        where = self._match(list_id)
         if versions is not None:
             where.append(TodoList.version.in_(sorted(versions)))  # type: ignore[attr-defined]  # ODMantic's proxy has it
         if await self._store.update(TodoList, *where, changes={"closing": todos}) is None:
-            await self._found(list_id)
+            await self._get_document(list_id)
             raise Stale
         await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
         with contextlib.suppress(DuplicateDocument):
             await self._store.insert(
                 DeletedList(id=ObjectId(list_id), owner=self._owner, expires_at=now() + _DELETED_LIFETIME)
             )
-        await self._store.delete(TodoList, *self._this(list_id))
+        await self._store.delete(TodoList, *self._match(list_id))
 
     async def delete_all(self) -> None:
-        """Delete every list of the account, and leave the todos as they are."""
+        """Delete every list of the account, but not the todos in them."""
         await self._store.delete(TodoList, TodoList.owner == self._owner)
         await self._store.delete(DeletedList, DeletedList.owner == self._owner)
 
-    async def _found(self, list_id: str) -> TodoList:
-        found = await self._store.get(TodoList, *self._this(list_id))
+    async def _get_document(self, list_id: str) -> TodoList:
+        found = await self._store.get(TodoList, *self._match(list_id))
         if found is None:
             raise NotFound("there is no such list")
         return found
 
-    def _this(self, list_id: str) -> list[Condition]:
+    def _match(self, list_id: str) -> list[Condition]:
         if not is_id(list_id):
             raise NotFound("there is no such list")
         return [TodoList.id == ObjectId(list_id), TodoList.owner == self._owner]
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
+def _validate(given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if value is not UNSET}
     if "name" in fields:
         try:

@@ -1,1 +1,1 @@
-"""Todos, the lists of an account and everything about them."""
+"""Todos: rules, lists and searches, recurrence, summaries and quotas."""

@@ -1,29 +1,25 @@
-"""Todos and tags over HTTP."""
+"""The endpoints of todos and tags."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta
-from odmantic import ObjectId
 
 from todo_service.bounds.todos import BATCH_BYTES
-from todo_service.decoding import decode_json
-from todo_service.errors import Invalid, ValidationIssue
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document, require_documents
 from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
+from todo_service.todos.batch import decode_operation, run_operation
 from todo_service.todos.documents import Todo
-from todo_service.todos.query import Position
+from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 from todo_service.web.cursors import answer_page
 from todo_service.web.entity_tags import answer, entity_tag, expected_versions, versions_in
@@ -33,44 +29,35 @@ from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY, QUERY
 
 _OPERATIONS_PER_TURN: Final = 10
-"""How many operations of a batch are carried out before other requests get their turn."""
-StructT = TypeVar("StructT", bound=msgspec.Struct)
-
-
-_NEEDS: Final = {
-    "create": {"todo"},
-    "update": {"id", "todo"},
-    "delete": {"id"},
-    "complete": {"id"},
-    "reopen": {"id"},
-}
-"""What each operation of a batch has beside `op`; all but `create` may have `if_match` too."""
+"""How many operations of a batch run before the event loop serves other requests."""
 
 
 class BatchResult(msgspec.Struct, omit_defaults=True):
-    """What became of one operation of a batch."""
+    """The result of one operation of a batch."""
 
-    status: Annotated[int, Meta(description="The status that the operation's own call would have had.", examples=[201])]
+    status: Annotated[
+        int, Meta(description="The status that the endpoint of the operation would return.", examples=[201])
+    ]
     todo: Annotated[
         dto.Todo | None,
         Meta(
             description=(
-                "The todo, if it is there after the operation; left out where the todos of the answer come to more "
-                "than 2 MiB."
+                "The todo after the operation, unless it is deleted. Omitted once the todos of the response exceed "
+                "2 MiB."
             )
         ),
     ] = None
-    problem: Annotated[Problem | None, Meta(description="Why the operation failed.")] = None
+    problem: Annotated[Problem | None, Meta(description="The reason why the operation failed.")] = None
 
 
 class BatchResults(msgspec.Struct):
-    """What became of a batch."""
+    """The results of a batch."""
 
-    results: Annotated[list[BatchResult], Meta(description="One for each operation, in the same order.")]
+    results: Annotated[list[BatchResult], Meta(description="One result for each operation, in the same order.")]
 
 
 class TodosController(Controller):
-    """The todos of whoever asks."""
+    """The todos of the caller."""
 
     path = "/v1/todos"
     tags = ["Todos"]
@@ -86,7 +73,7 @@ class TodosController(Controller):
     async def create_todo(
         self, request: ApiRequest, data: JSONBody[dto.TodoCreate], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Make a todo. It comes last in the manual order unless it says otherwise."""
+        """Create a todo. By default it comes last in the manual order."""
         todo = await todos.create(data, derive_idempotent_id(request))
         return Response(todo, headers={"Location": f"/v1/todos/{todo.id}", "ETag": entity_tag(todo)})
 
@@ -99,40 +86,44 @@ class TodosController(Controller):
         response_headers=documented("Link"),
     )
     async def list_todos(self, request: ApiRequest, todos: NamedDependency[Todos]) -> Response[dto.TodoPage]:
-        """Read todos page by page: filtered, in the order asked for."""
+        """List todos page by page, with filters and a sort order."""
         query = request.parameters(dto.TodoQuery)
-        # a cursor belongs to the account and to the list's filters and order, not to the size of its pages
+        # a cursor is valid for one account, set of filters and order, with any page size
         context = msgspec.msgpack.encode(
             [str(request.user.user_id), msgspec.structs.replace(query, cursor=UNSET, limit=1)], enc_hook=str
         )
-        after = request.cursors.open(query.cursor, Position, context) if query.cursor is not UNSET else None
-        items, position = await todos.page(query, after)
+        after = request.cursors.open(query.cursor, TodoPosition, context) if query.cursor is not UNSET else None
+        items, position = await todos.read_page(query, after)
         return answer_page(request, dto.TodoPage(items, request.cursors.following(position, context)))
 
     @post(
         "/batch",
         operation_id="batchTodos",
         opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [dto.BatchOperation]},
-        summary="Carry out many operations",
+        summary="Run a batch of operations",
         status_code=200,
         responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
         self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
     ) -> BatchResults:
-        """Carry out up to 100 operations, one after the other; one that fails fails no other."""
+        """Run up to 100 operations in order. Each succeeds or fails independently of the others."""
         results = []
         size = 0
         for index, raw in enumerate(data.operations):
             if index % _OPERATIONS_PER_TURN == 0:
-                await asyncio.sleep(0)  # operations that fail never wait for the store
+                await asyncio.sleep(0)  # operations that fail may never await the store
             try:
-                result = await _carry_out(raw, todos, derive_idempotent_id(request, index))
+                operation = decode_operation(raw)
+                expected = operation.if_match
+                versions = versions_in(expected, "if_match") if expected is not UNSET else None
+                change_id = derive_idempotent_id(request, index)
+                result = BatchResult(*await run_operation(operation, todos, versions, change_id))
                 size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))
                 results.append(result if size <= BATCH_BYTES else BatchResult(result.status))
             except StoreUnavailable:
-                raise  # waiting for it a hundred times helps nobody; a repeat with the key finishes what was begun
-            except Exception as error:  # each operation has its own answer, whatever it is
+                raise  # fail fast; a repeat with the same Idempotency-Key completes the batch
+            except Exception as error:  # any error is the result of its own operation only
                 problem = problem_of(error)
                 body = described(request, problem, f"/operations/{index}")
                 results.append(BatchResult(body.status, problem=body))
@@ -141,21 +132,21 @@ class TodosController(Controller):
     @get(
         "/changes",
         operation_id="listChanges",
-        summary="Synchronise",
+        summary="List changes",
         opt={QUERY: dto.ChangesQuery},
         responses=problems(401, 410, 422, 429, 503),
     )
     async def list_changes(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Changes:
-        """Read what has changed since the last call: everything at first, then only what is new.
+        """List the todos that were changed or deleted since the last call. The first call returns every todo.
 
-        Nothing is ever missed; a todo may come twice. Deletions are remembered for 30 days; a token that is older,
-        or from before the documents were copied or restored, is answered with 410: begin anew.
+        No change is ever missed, but a todo may be returned twice. Deletions are reported for 30 days. An older token,
+        or one issued before the data was copied or restored, returns 410: synchronise again from the beginning.
         """
         query = request.parameters(dto.ChangesQuery)
         context = b"changes" + request.user.user_id.binary
         since = request.cursors.open(query.since, SyncToken, context, "since") if query.since is not UNSET else None
-        changed, deleted, here, more = await todos.changes(since, query.limit)
-        return dto.Changes(changed, deleted, request.cursors.seal(here, context), more)
+        changed, deleted, token, more = await todos.read_changes(since, query.limit)
+        return dto.Changes(changed, deleted, request.cursors.seal(token, context), more)
 
     @get(
         "/summary",
@@ -165,34 +156,34 @@ class TodosController(Controller):
         responses=problems(401, 404, 422, 429, 503),
     )
     async def get_summary(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Summary:
-        """Count the todos: open, completed, overdue, due today, by priority, by list and by tag."""
+        """Count open, completed and overdue todos and those due today, and count todos by priority, list and tag."""
         query = request.parameters(dto.SummaryQuery)
-        return await todos.summary(query.tz if query.tz is not UNSET else None)
+        return await todos.summarize(query.tz if query.tz is not UNSET else None)
 
     @get(
         "/{todo_id:str}",
         operation_id="getTodo",
-        summary="Read a todo",
+        summary="Get a todo",
         responses={**problems(401, 404, 422, 429, 503)},
         response_headers=documented("ETag"),
     )
     async def get_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Read one todo; with `If-None-Match` only if it has changed."""
-        return answer(request, await todos.todo(todo_id))
+        """Get a todo. With `If-None-Match`, returns 304 if it has not changed."""
+        return answer(request, await todos.get(todo_id))
 
     @patch(
         "/{todo_id:str}",
         operation_id="updateTodo",
-        summary="Change a todo",
+        summary="Update a todo",
         responses=problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
         response_headers=documented("ETag"),
     )
     async def update_todo(
         self, request: ApiRequest, todo_id: FromPath[str], data: JSONBody[dto.TodoUpdate], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Change a todo by a merge patch; with `If-Match` only if nobody else has changed it."""
+        """Apply a merge patch to a todo. With `If-Match`, returns 412 if the todo has changed."""
         todo = await todos.update(todo_id, data, expected_versions(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
@@ -203,7 +194,7 @@ class TodosController(Controller):
         responses=problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_todo(self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]) -> None:
-        """Delete a todo; with `If-Match` only if nobody else has changed it."""
+        """Delete a todo. With `If-Match`, returns 412 if the todo has changed."""
         await todos.delete(todo_id, expected_versions(request))
 
     @post(
@@ -218,7 +209,7 @@ class TodosController(Controller):
     async def complete_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Complete a todo. One that recurs moves to its next due date, and is completed when its rule has ended."""
+        """Complete a todo. A recurring todo moves to its next due date; after the last one it is completed."""
         todo = await todos.complete(todo_id, expected_versions(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
@@ -226,7 +217,7 @@ class TodosController(Controller):
         "/{todo_id:str}/reopen",
         operation_id="reopenTodo",
         opt={IDEMPOTENT: True},
-        summary="Open a todo again",
+        summary="Reopen a todo",
         status_code=200,
         responses=problems(401, 404, 409, 412, 422, 429, 503),
         response_headers=documented("ETag"),
@@ -234,64 +225,18 @@ class TodosController(Controller):
     async def reopen_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Open a completed todo again."""
+        """Reopen a completed todo. An open todo does not change."""
         todo = await todos.reopen(todo_id, expected_versions(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
 
-async def _carry_out(raw: msgspec.Raw, todos: Todos, change_id: ObjectId | None) -> BatchResult:
-    operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
-    needs = _NEEDS[operation.op]
-    for name in ("id", "todo"):
-        if (getattr(operation, name) is not UNSET) is not (name in needs):
-            raise Invalid(
-                [ValidationIssue(f"/{name}", "this field is required" if name in needs else "Expected no such field")]
-            )
-    versions = None
-    if operation.if_match is not UNSET:
-        if operation.op == "create":
-            raise Invalid([ValidationIssue("/if_match", "Expected no such field")])
-        versions = versions_in(operation.if_match, "if_match")
-    todo_id = operation.id if operation.id is not UNSET else ""
-    match operation.op:
-        case "create":
-            with _pointing_into_the_todo():
-                return BatchResult(201, await todos.create(_todo_of(operation, dto.TodoCreate), change_id))
-        case "update":
-            with _pointing_into_the_todo():
-                return BatchResult(
-                    200, await todos.update(todo_id, _todo_of(operation, dto.TodoUpdate), versions, change_id)
-                )
-        case "complete":
-            return BatchResult(200, await todos.complete(todo_id, versions, change_id))
-        case "reopen":
-            return BatchResult(200, await todos.reopen(todo_id, versions, change_id))
-    await todos.delete(todo_id, versions, change_id)
-    return BatchResult(204)
-
-
-def _todo_of(operation: dto.BatchOperation, kind: type[StructT]) -> StructT:
-    assert operation.todo is not UNSET  # it was looked at
-    todo: StructT = decode_json(bytes(operation.todo), kind)
-    return todo
-
-
-@contextmanager
-def _pointing_into_the_todo() -> Iterator[None]:
-    """Let errors point into the operation, of which the todo is a part."""
-    try:
-        yield
-    except Invalid as error:
-        raise error.below("/todo") from None
-
-
 class TagsController(Controller):
-    """The tags of whoever asks."""
+    """The tags of the caller."""
 
     path = "/v1/tags"
     tags = ["Tags"]
 
     @get("/", operation_id="listTags", summary="List tags", responses=problems(401, 422, 429, 503))
     async def list_tags(self, todos: NamedDependency[Todos]) -> dto.TagCounts:
-        """Read every tag in use, and how many todos have it."""
-        return dto.TagCounts(await todos.tags())
+        """List the tags in use, each with the number of its todos."""
+        return dto.TagCounts(await todos.count_tags())

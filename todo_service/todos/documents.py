@@ -11,7 +11,7 @@ from todo_service.store.base import UNSTAMPED, Stamp
 
 
 class Step(EmbeddedModel):
-    """An item of a todo's checklist."""
+    """A step of a todo's checklist."""
 
     id: str
     title: str
@@ -19,20 +19,19 @@ class Step(EmbeddedModel):
 
 
 class Todo(Model):
-    """A todo, or what is remembered of a deleted one.
+    """A todo, or the tombstone of a deleted one.
 
-    Some fields are made from others, for the indexes; `todos.service` keeps them true: `title_key` from the title,
-    `priority_rank` from the priority, `words` from all texts.
+    The indexes use fields that the service derives from others: `title_key` from the title, `priority_rank` from the
+    priority, and `words` from all texts.
 
-    A deleted todo has lost its `owner`, so that no list or search ever meets it, and everything that was written into
-    it; `account` stays, and with it the place among the account's changes until `purge_at`.
+    A tombstone has no content, and no `owner`, so that no list or search finds it. It keeps its `account`, and with it
+    its position among the account's changes, until `purge_at`.
 
-    `past` is what it was counted as before, `counted_since` the stamp from which on it is counted as it is now; None
-    stands for `changed` (see `sync.counts`).
-
-    `applied_change_ids` are the ids of the last changes that may be repeated (`idempotency.middleware`).
-
-    `due_local` is the local time that was meant where a change to summer time moved the due date.
+    Attributes:
+        past: The states in which the todo was counted before, encoded (see `sync.counts`).
+        counted_since: The stamp since which the todo is counted in its current state; None for `changed`.
+        applied_change_ids: The ids of the last changes that may be repeated (see `idempotency.middleware`).
+        due_local: The intended local time of the due date, if the start of summer time skips it.
     """
 
     account: ObjectId
@@ -63,9 +62,8 @@ class Todo(Model):
 
     model_config = {
         "collection": "todos",
-        # one index an order, each within the owner and ending with the id, so that every page starts with one seek;
-        # whether a todo is completed stands before the order, since what is open is what people look at, and a list
-        # of both merges two ranges
+        # one index per sort order, from the owner to the id, so that every page starts with one seek; `completed`
+        # precedes the sorted field, because most lists show open todos only, and a list of both merges two ranges
         "indexes": lambda: [
             Index(Todo.owner, Todo.completed, Todo.created_at, Todo.id, name="owner_completed_created_at"),
             Index(Todo.owner, Todo.completed, Todo.updated_at, Todo.id, name="owner_completed_updated_at"),

@@ -1,4 +1,4 @@
-"""Pages of an account's todos: lists and searches (see `todos.query` for what they cost)."""
+"""Pages of lists and searches of an account's todos (`todos.query` describes their cost)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import (
     KeyRange,
-    Position,
-    filters_of,
+    TodoPosition,
+    build_filters,
+    build_position,
+    exclude_overdue,
+    is_served_by_index,
     key_ranges,
-    not_overdue,
-    ordered,
-    position_of,
-    query_words,
+    parse_query_words,
     sort_in_memory,
 )
 from todo_service.todos.validation import is_id
 
-_COUNTED_FILTERS: Final = 8
-"""How many filters are counted to find the rarest: the first and the last of them, in equal parts."""
+_MAX_COUNTED_FILTERS: Final = 8
+"""How many filters are counted to find the most selective one: half of them from the start, half from the end."""
 
 
 class Listing:
@@ -38,7 +38,7 @@ class Listing:
     Args:
         store: The store.
         owner: The account.
-        in_memory_limit: How many todos are put in order in memory.
+        in_memory_limit: How many todos are sorted in memory at most.
     """
 
     def __init__(self, store: DocumentStore, owner: ObjectId, in_memory_limit: int = SORTED_TODOS) -> None:
@@ -46,112 +46,123 @@ class Listing:
         self._owner = owner
         self._in_memory_limit = in_memory_limit
 
-    async def page(self, query: dto.TodoQuery, after: Position | None) -> tuple[list[dto.Todo], Position | None]:
-        """Return a page. It ends early where its todos reach `PAGE_BYTES`.
+    async def read_page(
+        self, query: dto.TodoQuery, after: TodoPosition | None
+    ) -> tuple[list[dto.Todo], TodoPosition | None]:
+        """Return a page. It ends early when its todos reach `PAGE_BYTES`.
 
         Args:
-            query: The filters, the order and how many todos.
-            after: Where the page begins; None for the beginning.
+            query: The filters, the sort order and the page size.
+            after: The position of the page; None for the first page.
 
         Returns:
-            The todos, and where the next page begins, or None where this is the last.
+            The todos, and the position of the next page, or None if this is the last.
 
         Raises:
-            InvalidParameter: a filter breaks a rule.
+            InvalidParameter: a filter is invalid.
         """
         if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
-        if query.q is not UNSET and not query_words(query.q):
+        if query.q is not UNSET and not parse_query_words(query.q):
             return [], None
         if (query.completed is True and query.overdue is True) or len(set(query.tag)) > TAGS:
             return [], None
         moment = now()
-        filters, late = filters_of(query, moment), not_overdue(query, moment)
+        filters, unindexed = build_filters(query, moment), exclude_overdue(query, moment)
         wanted = query.limit + 1
-        found = None if len(filters) == 1 or ordered(query) else await self._sort_in_memory(query, filters, late, after)
+        found = None
+        if len(filters) > 1 and not is_served_by_index(query):
+            found = await self._sort_in_memory(query, filters, unindexed, after)
         if found is None:
-            every = [*(condition for conditions in filters for condition in conditions), *late]
-            # what is equal to the last todo of the page before is seldom anything, but for priorities
-            together = 1 if after is None or query.sort.endswith("priority") else 2
-            found = await self._read_ranges(list(key_ranges(query, after)), every, wanted, together)
+            conditions = [*(condition for group in filters for condition in group), *unindexed]
+            # few todos have the same value as the last one of the previous page, except for priorities
+            concurrent = 1 if after is None or query.sort.endswith("priority") else 2
+            found = await self._read_ranges(list(key_ranges(query, after)), conditions, wanted, concurrent)
         page = found[: query.limit]
         more = len(found) > len(page) or found.truncated
-        return page, position_of(query.sort, page[-1]) if more else None
+        return page, build_position(query.sort, page[-1]) if more else None
 
     async def _read_ranges(
-        self, parts: list[KeyRange], every: list[Condition], wanted: int, together: int
+        self, ranges: list[KeyRange], conditions: list[Condition], wanted: int, concurrent: int
     ) -> FindResult[dto.Todo]:
-        """Read key ranges until there are as many todos as are wanted, or as many bytes as a page may have.
+        """Read key ranges until they yield the wanted number of todos, or the maximum bytes of a page.
 
         Args:
-            parts: The key ranges.
-            every: What holds for every todo.
-            wanted: How many todos.
-            together: How many of the first ranges are asked for at once, since one alone is likely to be too little.
+            ranges: The key ranges.
+            conditions: The conditions on every todo.
+            wanted: The number of todos.
+            concurrent: How many of the first ranges are read concurrently, because the first alone is likely to be
+                too short.
         """
 
-        def reading(part: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
-            # the store reads the index that holds the first conditions
-            where = (Todo.owner == self._owner, *part.where, *every)
-            return self._store.find(Todo, *where, sort=part.sort, limit=limit, max_bytes=PAGE_BYTES, into=dto.Todo)
+        def read(key_range: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
+            # the store chooses the index by the first conditions
+            where = (Todo.owner == self._owner, *key_range.where, *conditions)
+            return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=dto.Todo)
 
         found: FindResult[dto.Todo] = FindResult()
-        first, rest = parts[:together], parts[together:]
-        for todos in await asyncio.gather(*(reading(part, wanted) for part in first)):
+        first, rest = ranges[:concurrent], ranges[concurrent:]
+        for todos in await asyncio.gather(*(read(key_range, wanted) for key_range in first)):
             if not found.truncated:
                 found.extend(todos)
                 found.truncated = todos.truncated
-        for part in rest:
+        for key_range in rest:
             if len(found) >= wanted or found.truncated:
                 break
-            todos = await reading(part, wanted - len(found))
+            todos = await read(key_range, wanted - len(found))
             found.extend(todos)
             found.truncated = todos.truncated
         return found
 
     async def _sort_in_memory(
-        self, query: dto.TodoQuery, filters: list[list[Condition]], late: list[Condition], after: Position | None
+        self,
+        query: dto.TodoQuery,
+        filters: list[list[Condition]],
+        unindexed: list[Condition],
+        after: TodoPosition | None,
     ) -> FindResult[dto.Todo] | None:
-        """Return what the rarest of the filters leaves, in order, or None where that is too much."""
-        most = self._in_memory_limit
-        *rare, _ = filters
-        if len(rare) > _COUNTED_FILTERS:
-            # the longest words stand first, what is not a word last
-            rare = rare[: _COUNTED_FILTERS // 2] + rare[-_COUNTED_FILTERS // 2 :]
+        """Read the todos that the most selective filter leaves, and sort them. Return None if they are too many."""
+        limit = self._in_memory_limit
+        *candidates, _ = filters
+        if len(candidates) > _MAX_COUNTED_FILTERS:
+            # the longest words come first, filters other than words last
+            half = _MAX_COUNTED_FILTERS // 2
+            candidates = candidates[:half] + candidates[-half:]
         numbers = [
-            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=most + 1) for conditions in rare
+            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=limit + 1)
+            for conditions in candidates
         ]
-        if min(numbers) > most:
+        if min(numbers) > limit:
             return None
-        rarest_first = [rare[numbers.index(min(numbers))], *filters]
-        where = [condition for conditions in rarest_first for condition in conditions]
-        # meanwhile it may have become a few more
-        few = await self._store.find(
+        most_selective_first = [candidates[numbers.index(min(numbers))], *filters]
+        where = [condition for conditions in most_selective_first for condition in conditions]
+        # leave room for todos that were added since the count
+        todos = await self._store.find(
             Todo,
             Todo.owner == self._owner,
             *where,
-            *late,
+            *unindexed,
             sort=None,
-            limit=2 * most,
+            limit=2 * limit,
             max_bytes=SORTED_BYTES,
             into=dto.Todo,
         )
-        if few.truncated or len(few) >= 2 * most:
+        if todos.truncated or len(todos) >= 2 * limit:
             return None
-        return _page_of(sort_in_memory(few, query.sort, after), query.limit + 1)
+        return _cut_page(sort_in_memory(todos, query.sort, after), query.limit + 1)
 
 
-def _page_of(todos: list[dto.Todo], wanted: int) -> FindResult[dto.Todo]:
-    """Return the first todos, as many as are wanted or as a page may have bytes."""
+def _cut_page(todos: list[dto.Todo], wanted: int) -> FindResult[dto.Todo]:
+    """Return the first todos, up to the wanted number and the maximum bytes of a page."""
     size = 0
     for number, todo in enumerate(todos[:wanted], 1):
-        size += text_bytes(todo)
+        size += _estimate_text_bytes(todo)
         if size >= PAGE_BYTES:
             return FindResult(todos[:number], truncated=number < len(todos))
     return FindResult(todos[:wanted])
 
 
-def text_bytes(todo: dto.Todo) -> int:
-    """Return about how many bytes the texts of a todo take up, 4 for each character."""
+def _estimate_text_bytes(todo: dto.Todo) -> int:
+    """Return an upper bound of the size of a todo's texts: 4 bytes per character."""
     steps = sum(len(step.title) for step in todo.steps)
     return 4 * (len(todo.title) + len(todo.description) + steps)

@@ -1,12 +1,12 @@
-"""Recurrence rules: a part of RFC 5545, section 3.3.10.
+"""Recurrence rules: a subset of RFC 5545, section 3.3.10.
 
-`FREQ` (DAILY, WEEKLY, MONTHLY, YEARLY), `INTERVAL`, `BYDAY`, `BYMONTHDAY`, `BYMONTH`, and `COUNT` or `UNTIL`. A rule is
-applied to the local time of the account, so that 09:00 stays 09:00 when summer time comes or goes. `COUNT` says how
-many times are left, the present one included; each completion lowers it.
+A rule has `FREQ` (DAILY, WEEKLY, MONTHLY or YEARLY), `INTERVAL`, `BYDAY`, `BYMONTHDAY`, `BYMONTH`, and `COUNT` or
+`UNTIL`. It applies to the local time of the account, so that 09:00 stays 09:00 when summer time begins or ends. `COUNT`
+is the number of occurrences left, including the current one; each completion decrements it.
 
 The search for the next occurrence visits a bounded number of periods (days, weeks, months or years), so that a rule
-that never occurs costs milliseconds. python-dateutil, whose results these are in the tests, searches such a rule until
-the year 9999.
+that never occurs costs milliseconds. python-dateutil, which the tests compare the results with, would search until the
+year 9999.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from todo_service.executors import UNLIMITED, Budget
 from todo_service.timestamps import LATEST
 
 _YEARS: Final[Mapping[str, float]] = {"DAILY": 1 / 365, "WEEKLY": 7 / 365, "MONTHLY": 1 / 12, "YEARLY": 1}
-"""The length of a period of each frequency."""
+"""The length of a period of each frequency, in years."""
 _WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _DAY: Final = re.compile(r"([+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
 _UNTIL: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})Z)?", re.ASCII)
@@ -33,12 +33,12 @@ _LEAP_YEAR: Final = 2028
 
 
 class Occurrence(NamedTuple):
-    """The next time of a rule.
+    """The next occurrence of a rule.
 
     Attributes:
-        due_at: The moment, in UTC.
-        local: The local time that is meant, as ISO 8601, where summer time skips it that day, else None.
-        recurrence: The rule from then on.
+        due_at: The time, in UTC.
+        local: The intended local time in ISO 8601, if the start of summer time skips it on that day; else None.
+        recurrence: The rule for the occurrences after this one.
     """
 
     due_at: datetime
@@ -47,7 +47,7 @@ class Occurrence(NamedTuple):
 
 
 def require_occurrence(recurrence: str | None, due_at: datetime | None, budget: Budget = UNLIMITED) -> None:
-    """Check that a rule occurs on a due date or after it. It takes milliseconds: call it in a thread.
+    """Check that a rule occurs on or after a due date. Takes milliseconds: call it in a thread.
 
     Args:
         recurrence: The rule, or None.
@@ -55,15 +55,20 @@ def require_occurrence(recurrence: str | None, due_at: datetime | None, budget: 
         budget: The budget of the task.
 
     Raises:
-        Invalid: it does not.
-        BudgetExceededError: the budget ended first.
+        Invalid: the rule never occurs.
+        BudgetExceededError: the budget is exhausted.
     """
-    if recurrence is not None and due_at is not None and not Rule(recurrence).fires(due_at, budget):
-        raise Invalid([ValidationIssue("/recurrence", "Expected a rule that fires on the due date or after it")])
+    if recurrence is not None and due_at is not None and not Rule(recurrence).occurs_on_or_after(due_at, budget):
+        raise Invalid([ValidationIssue("/recurrence", "Expected a rule that occurs on or after the due date")])
 
 
 class _Weekday(NamedTuple):
-    """An item of BYDAY: a weekday from 0 for Monday, and which one of the month or year, 0 for every one."""
+    """An item of BYDAY.
+
+    Attributes:
+        weekday: The weekday; 0 is Monday.
+        number: Which of these weekdays in the month or year, negative from the end; 0 for all of them.
+    """
 
     weekday: int
     number: int
@@ -73,67 +78,67 @@ class Rule:
     """A recurrence rule.
 
     Args:
-        text: As RFC 5545 writes it, with or without `RRULE:` before it, whatever the case.
+        text: The rule as in RFC 5545, in any case, with or without an `RRULE:` prefix.
 
     Raises:
-        ValueError: it is no rule, or uses what is not supported. The message is meant for the caller.
+        ValueError: the rule is invalid or uses an unsupported part. The message is safe to show to clients.
     """
 
     def __init__(self, text: str) -> None:
         if len(text) > RECURRENCE_LENGTH:
-            raise ValueError(f"Expected {RECURRENCE_LENGTH} characters at most")
+            raise ValueError(f"Expected at most {RECURRENCE_LENGTH} characters")
         self._parts: dict[str, str] = {}
         for part in text.strip().upper().removeprefix("RRULE:").split(";"):
             name, separator, value = part.partition("=")
             if not separator or not value:
                 raise ValueError("Expected parts such as FREQ=WEEKLY, separated by semicolons")
-            if name not in _READERS and name != "FREQ":
-                raise ValueError("Expected FREQ, INTERVAL, BYDAY, BYMONTHDAY, BYMONTH, COUNT and UNTIL, nothing else")
+            if name not in _PARSERS and name != "FREQ":
+                raise ValueError("Expected only FREQ, INTERVAL, BYDAY, BYMONTHDAY, BYMONTH, COUNT and UNTIL")
             if name in self._parts:
-                raise ValueError(f"Expected {name} once")
+                raise ValueError(f"Expected {name} at most once")
             self._parts[name] = value
         if self._parts.get("FREQ") not in _YEARS:
             raise ValueError("Expected FREQ to be DAILY, WEEKLY, MONTHLY or YEARLY")
-        self._options = {name: _READERS[name](value) for name, value in self._parts.items() if name != "FREQ"}
-        self._check()
+        self._options = {name: _PARSERS[name](value) for name, value in self._parts.items() if name != "FREQ"}
+        self._check_combination()
 
     def __str__(self) -> str:
         return ";".join(f"{name}={value}" for name, value in self._parts.items())
 
-    def fires(self, due_at: datetime, budget: Budget = UNLIMITED) -> bool:
-        """Tell whether the rule has any time from a due date on, that date included. Polls the budget."""
-        return self._first(due_at.replace(tzinfo=None, microsecond=0), UTC, budget, inclusive=True) is not None
+    def occurs_on_or_after(self, due_at: datetime, budget: Budget = UNLIMITED) -> bool:
+        """Return whether the rule occurs on or after a due date. Polls the budget."""
+        return self._find_first(due_at.replace(tzinfo=None, microsecond=0), UTC, budget, inclusive=True) is not None
 
     def next(
         self, due_at: datetime, local: str | None, zone: ZoneInfo, budget: Budget = UNLIMITED
     ) -> Occurrence | None:
-        """Return the time after a due date.
+        """Return the occurrence after a due date.
 
         Args:
-            due_at: The due date, with an offset.
-            local: What the occurrence before said of the local time that is meant.
-            zone: Where it is local.
-            budget: The budget of the task, which is polled.
+            due_at: The due date, with a UTC offset.
+            local: `Occurrence.local` of the current occurrence.
+            zone: The time zone of the account.
+            budget: The budget of the task; it is polled.
 
         Returns:
-            The next time, or None when the rule has ended.
+            The next occurrence, or None when the rule is exhausted.
 
         Raises:
-            BudgetExceededError: the budget ended first.
+            BudgetExceededError: the budget is exhausted.
         """
         count = self._options.get("COUNT")
         if count == 1:
             return None
         try:
-            meant = datetime.fromisoformat(local) if local else due_at.astimezone(zone).replace(tzinfo=None)
-            found = self._first(meant.replace(microsecond=0), zone, budget, inclusive=False)
+            intended = datetime.fromisoformat(local) if local else due_at.astimezone(zone).replace(tzinfo=None)
+            found = self._find_first(intended.replace(microsecond=0), zone, budget, inclusive=False)
             if found is None:
                 return None
-            wall = found.replace(microsecond=meant.microsecond)
+            wall = found.replace(microsecond=intended.microsecond)
             moment = wall.replace(tzinfo=zone).astimezone(UTC)
             skipped = moment.astimezone(zone).replace(tzinfo=None) != wall
         except OverflowError:
-            return None  # the calendar has ended in that zone
+            return None  # beyond the year 9999 in that zone
         if moment > LATEST:
             return None
         rest = self._parts | ({"COUNT": str(count - 1)} if count is not None else {})
@@ -141,15 +146,22 @@ class Rule:
             moment, wall.isoformat() if skipped else None, ";".join(f"{name}={value}" for name, value in rest.items())
         )
 
-    def _first(self, start: datetime, zone: Any, budget: Budget, *, inclusive: bool) -> datetime | None:
-        """Return the rule's first time from a local time on, or the one after it; None where there is none in sight."""
+    def _find_first(self, start: datetime, zone: Any, budget: Budget, *, inclusive: bool) -> datetime | None:
+        """Return the first occurrence from a local time, or None if there is none within the horizon.
+
+        Args:
+            start: The local time.
+            zone: Its time zone.
+            budget: The budget of the task; it is polled.
+            inclusive: Whether an occurrence on the day of `start` counts.
+        """
         end = datetime(_LAST_YEAR, 12, 31, 23, 59, 59)  # noqa: DTZ001  # local times have no offset
         if "UNTIL" in self._options:
-            end = _local_end(self._options["UNTIL"], zone)
-        first = start.date() if inclusive else _following(start.date())
+            end = _resolve_end(self._options["UNTIL"], zone)
+        first = start.date() if inclusive else _next_day(start.date())
         if first is None or start > end or not self._is_possible():
             return None
-        for days in self._periods(start.date()):
+        for days in self._iterate_periods(start.date()):
             budget.check()
             found = min((day for day in days if day >= first), default=None)
             if found is not None:
@@ -158,20 +170,20 @@ class Rule:
         return None
 
     def _is_possible(self) -> bool:
-        """Tell in microseconds that most of the rules that never occur do not."""
+        """Return False for most of the rules that never occur. Takes microseconds."""
         weekdays: frozenset[_Weekday] = self._options.get("BYDAY", frozenset())
-        if weekdays and self._counts_in_month and all(abs(day.number) > 5 for day in weekdays):
+        if weekdays and self._numbers_within_month and all(abs(day.number) > 5 for day in weekdays):
             return False
         months = self._options.get("BYMONTH", range(1, 13))
-        return any(self._days(_LEAP_YEAR, month) for month in months)
+        return any(self._allowed_days(_LEAP_YEAR, month) for month in months)
 
     @property
-    def _counts_in_month(self) -> bool:
-        """Whether the number before a weekday counts within the month, not within the year."""
+    def _numbers_within_month(self) -> bool:
+        """Whether the number of a weekday counts within the month instead of the year."""
         return self._parts["FREQ"] != "YEARLY" or "BYMONTH" in self._options
 
-    def _periods(self, start: date) -> Iterator[Iterable[date]]:
-        """Return the days of each period from the one of a day on, as far as the horizon."""
+    def _iterate_periods(self, start: date) -> Iterator[Iterable[date]]:
+        """Yield the days of each period on which the rule may occur, from the period of a day to the horizon."""
         frequency, interval = self._parts["FREQ"], self._options.get("INTERVAL", 1)
         years = int(RECURRENCE_YEARS * max(1, interval * _YEARS[frequency]))
         last_year = min(start.year + years, _LAST_YEAR)
@@ -180,33 +192,33 @@ class Rule:
                 for year in range(start.year, last_year + 1):
                     for month in range(1, 13):
                         before = date(year, month, 1).toordinal() - start.toordinal() - 1
-                        days = (day for day in self._days(year, month) if (before + day) % interval == 0)
-                        yield [day for day in self._on_weekdays(year, month, days) if day >= start]
+                        days = (day for day in self._allowed_days(year, month) if (before + day) % interval == 0)
+                        yield [day for day in self._filter_by_weekday(year, month, days) if day >= start]
             case "WEEKLY":
                 for monday in range(start.toordinal() - start.weekday(), date.max.toordinal() - 6, 7 * interval):
                     week = [date.fromordinal(monday + day) for day in range(7)]
                     if week[0].year > last_year:
                         return
-                    yield [day for day in week if self._allows_in_week(day, start.weekday())]
+                    yield [day for day in week if self._occurs_on(day, start.weekday())]
             case "MONTHLY":
                 for number in range(start.year * 12 + start.month - 1, last_year * 12 + 12, interval):
                     yield self._matching_days(number // 12, number % 12 + 1, start.day)
             case _:
                 for year in range(start.year, last_year + 1, interval):
-                    yield self._matching_days_of_year(year, start)
+                    yield self._matching_year_days(year, start)
 
-    def _matching_days_of_year(self, year: int, start: date) -> list[date]:
+    def _matching_year_days(self, year: int, start: date) -> list[date]:
         given = self._options.keys() & {"BYDAY", "BYMONTHDAY"}
         months = self._options.get("BYMONTH", range(1, 13) if given else [start.month])
         return [day for month in months for day in self._matching_days(year, month, start.day)]
 
     def _matching_days(self, year: int, month: int, default: int) -> list[date]:
-        """Return the days of a month on which the rule may occur; `default` alone where the rule names no day."""
+        """Return the days of a month on which the rule may occur. Without BYDAY and BYMONTHDAY that is `default`."""
         if self._options.keys() & {"BYDAY", "BYMONTHDAY"}:
-            return self._on_weekdays(year, month, self._days(year, month))
-        return self._on_weekdays(year, month, [default] if default in self._days(year, month) else [])
+            return self._filter_by_weekday(year, month, self._allowed_days(year, month))
+        return self._filter_by_weekday(year, month, [default] if default in self._allowed_days(year, month) else [])
 
-    def _days(self, year: int, month: int) -> Sequence[int]:
+    def _allowed_days(self, year: int, month: int) -> Sequence[int]:
         """Return the days of a month that BYMONTH and BYMONTHDAY allow."""
         if month not in self._options.get("BYMONTH", (month,)):
             return ()
@@ -216,41 +228,41 @@ class Rule:
             return range(1, last + 1)
         return sorted({day if day > 0 else day + last + 1 for day in named} & set(range(1, last + 1)))
 
-    def _on_weekdays(self, year: int, month: int, days: Iterable[int]) -> list[date]:
-        """Return those days of a month that BYDAY allows."""
+    def _filter_by_weekday(self, year: int, month: int, days: Iterable[int]) -> list[date]:
+        """Return the given days of a month that BYDAY allows."""
         weekdays: frozenset[_Weekday] | None = self._options.get("BYDAY")
         found = (date(year, month, day) for day in days)
         if weekdays is None:
             return list(found)
         counted = (date(year, month, 1), monthrange(year, month)[1])
-        if not self._counts_in_month:
+        if not self._numbers_within_month:
             counted = (date(year, 1, 1), 366 if isleap(year) else 365)
         first, length = counted[0].toordinal(), counted[1]
-        return [day for day in found if _falls_on_any(day, day.toordinal() - first, length, weekdays)]
+        return [day for day in found if _matches_weekday(day, day.toordinal() - first, length, weekdays)]
 
-    def _allows_in_week(self, day: date, default: int) -> bool:
-        """Tell whether a weekly rule occurs on a day of one of its weeks."""
+    def _occurs_on(self, day: date, default: int) -> bool:
+        """Return whether a weekly rule occurs on a day of one of its weeks. `default` is the weekday without BYDAY."""
         weekdays = {weekday.weekday for weekday in self._options.get("BYDAY", ())} or {default}
         return day.weekday() in weekdays and day.month in self._options.get("BYMONTH", (day.month,))
 
-    def _check(self) -> None:
+    def _check_combination(self) -> None:
         frequency = self._parts["FREQ"]
         if "COUNT" in self._parts and "UNTIL" in self._parts:
             raise ValueError("Expected COUNT or UNTIL, not both")
         if frequency == "WEEKLY" and "BYMONTHDAY" in self._parts:
             raise ValueError("Expected no BYMONTHDAY in a weekly rule")
         if frequency in ("DAILY", "WEEKLY") and any(day.number for day in self._options.get("BYDAY", ())):
-            raise ValueError("Expected a number before a weekday only in a monthly or yearly rule")
+            raise ValueError("Expected numbers before weekdays only in a monthly or yearly rule")
 
 
-def _falls_on_any(day: date, place: int, length: int, weekdays: frozenset[_Weekday]) -> bool:
-    """Return whether a day is one of some weekdays. The time it takes does not grow with their number.
+def _matches_weekday(day: date, place: int, length: int, weekdays: frozenset[_Weekday]) -> bool:
+    """Return whether a day is one of the items of BYDAY. Takes constant time.
 
     Args:
         day: The day.
-        place: Days before it in the month or year in which weekdays are counted.
-        length: Days of that month or year.
-        weekdays: The weekdays.
+        place: The number of days before it in the month or year within which weekdays are numbered.
+        length: The number of days of that month or year.
+        weekdays: The items of BYDAY.
     """
     weekday = day.weekday()
     return (
@@ -260,30 +272,30 @@ def _falls_on_any(day: date, place: int, length: int, weekdays: frozenset[_Weekd
     )
 
 
-def _number(least: int, most: int, text: str) -> int:
+def _parse_number(least: int, most: int, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 5 and least <= int(text) <= most):
         raise ValueError(f"Expected a number from {least} to {most}, not {text[:20]}")
     return int(text)
 
 
-def _month_day(text: str) -> int:
-    day = _number(1, 31, text.lstrip("+-") if text[:1] in ("+", "-") else text)
+def _parse_month_day(text: str) -> int:
+    day = _parse_number(1, 31, text.lstrip("+-") if text[:1] in ("+", "-") else text)
     return -day if text.startswith("-") else day
 
 
-def _weekday(text: str) -> _Weekday:
+def _parse_weekday(text: str) -> _Weekday:
     match = _DAY.fullmatch(text)
     if match is None or (match[1] and not 1 <= abs(int(match[1])) <= 53):
         raise ValueError("Expected BYDAY to name weekdays, such as MO or -1FR")
     return _Weekday(_WEEKDAYS.index(match[2]), int(match[1] or 0))
 
 
-def _following(day: date) -> date | None:
-    """Return the day after, or None where the calendar ends."""
+def _next_day(day: date) -> date | None:
+    """Return the day after a day, or None at the end of the calendar."""
     return None if day == date.max else day + timedelta(days=1)
 
 
-def _until(text: str) -> datetime:
+def _parse_until(text: str) -> datetime:
     match = _UNTIL.fullmatch(text)
     try:
         if match is None:
@@ -295,8 +307,8 @@ def _until(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if len(numbers) == 6 else moment
 
 
-def _local_end(until: datetime, zone: Any) -> datetime:
-    """Return until when a rule runs, as a local time; a day runs to its end."""
+def _resolve_end(until: datetime, zone: Any) -> datetime:
+    """Return the local time of UNTIL. A date includes the whole day."""
     if until.tzinfo is None:
         return datetime.combine(until.date(), time(23, 59, 59))
     try:
@@ -305,11 +317,11 @@ def _local_end(until: datetime, zone: Any) -> datetime:
         return until.replace(tzinfo=None) - timedelta(days=1)
 
 
-_READERS: Final[Mapping[str, Any]] = {
-    "INTERVAL": lambda text: _number(1, RECURRENCE_INTERVAL, text),
-    "COUNT": lambda text: _number(1, RECURRENCE_COUNT, text),
-    "UNTIL": _until,
-    "BYDAY": lambda text: frozenset(_weekday(part) for part in text.split(",")),
-    "BYMONTHDAY": lambda text: frozenset(_month_day(part) for part in text.split(",")),
-    "BYMONTH": lambda text: frozenset(_number(1, 12, part) for part in text.split(",")),
+_PARSERS: Final[Mapping[str, Any]] = {
+    "INTERVAL": lambda text: _parse_number(1, RECURRENCE_INTERVAL, text),
+    "COUNT": lambda text: _parse_number(1, RECURRENCE_COUNT, text),
+    "UNTIL": _parse_until,
+    "BYDAY": lambda text: frozenset(_parse_weekday(part) for part in text.split(",")),
+    "BYMONTHDAY": lambda text: frozenset(_parse_month_day(part) for part in text.split(",")),
+    "BYMONTH": lambda text: frozenset(_parse_number(1, 12, part) for part in text.split(",")),
 }

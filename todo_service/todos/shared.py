@@ -1,4 +1,4 @@
-"""What the todos of all accounts share in one process."""
+"""The state that the todos of all accounts share in one process."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from todo_service.todos.quotas import DEFAULT_LIMITS, QuotaLimits, Quotas
 
 
 class SharedState:
-    """One for each process, made with the store and closed before it.
+    """The counts, quotas and locks of all accounts. There is one instance per process; close it before the store.
 
     Args:
         store: The store.
-        limits: How much an account may have.
-        counting: Counts the todos of any account; made unless it is given.
+        limits: The quotas of an account.
+        counting: Counts the todos of an account; by default a new one.
 
     Attributes:
-        counting: Counts the todos of any account.
-        quotas: How much an account may have.
-        locks: Locks of todos and lists by their ids, for those who change them.
+        counting: Counts the todos of an account.
+        quotas: The quotas of all accounts.
+        locks: Locks on todos and lists, by id. A writer holds the lock of its document.
     """
 
     def __init__(
@@ -34,5 +34,5 @@ class SharedState:
         self.locks = KeyedLocks(DOCUMENT_WAITERS)
 
     async def close(self) -> None:
-        """End what goes on in the background."""
+        """Stop the background tasks."""
         await self.counting.close()

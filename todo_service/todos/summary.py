@@ -1,4 +1,4 @@
-"""Summaries and tags of an account (see `sync.counts`)."""
+"""The summary and the tags of an account, from its counts (see `sync.counts`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Summaries:
         store: The store.
         owner: The account.
         time_zone: Returns the account's time zone, an IANA name.
-        counting: Counts the todos of any account.
+        counting: Counts the todos of an account.
     """
 
     def __init__(
@@ -37,26 +37,26 @@ class Summaries:
         self._time_zone = time_zone
         self._counting = counting
 
-    async def summary(self, tz: str | None) -> dto.Summary:
-        """Return how many todos there are.
+    async def summarize(self, tz: str | None) -> dto.Summary:
+        """Count the todos.
 
         Args:
-            tz: The IANA time zone whose day today is; None for the account's.
+            tz: The IANA time zone that defines today; None for the account's.
 
         Raises:
-            InvalidParameter: there is no such time zone.
-            Busy: the account is being counted in the background.
+            InvalidParameter: the time zone does not exist.
+            Busy: the account is still being counted in the background.
         """
         try:
             zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise InvalidParameter("tz", "Expected a name of the IANA time zone database") from None
+            raise InvalidParameter("tz", "Expected the name of an IANA time zone") from None
         moment = now()
         today = moment.astimezone(zone).date()
-        starts, ends = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
+        day_start, day_end = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
         found = await self._counting.count(self._owner, moment)
         overdue, before_today, until_tomorrow = await asyncio.gather(
-            *(self._due_before(found, at) for at in (moment, starts, ends))
+            *(self._due_before(found, at) for at in (moment, day_start, day_end))
         )
         return dto.Summary(
             open=found.open,
@@ -68,22 +68,22 @@ class Summaries:
             by_tag=_tag_counts(found),
         )
 
-    async def tags(self) -> list[dto.TagCount]:
-        """Return every tag in use and how many todos have it, by name.
+    async def count_tags(self) -> list[dto.TagCount]:
+        """Return each tag in use with the number of its todos, sorted by name.
 
         Raises:
-            Busy: the account is being counted in the background.
+            Busy: the account is still being counted in the background.
         """
         return _tag_counts(await self._counting.count(self._owner, now()))
 
     async def _due_before(self, found: counts.Counts, moment: datetime) -> int:
-        """Count the open todos that are due before a moment around now: by hours, and what is left in an index."""
+        """Count the open todos due before a moment near now: full hours from the counts, the rest from an index."""
         hour = counts.hour_of(moment)
-        starts = counts.start_of(hour)
+        hour_start = counts.start_of(hour)
         whole = found.due.before(hour)
-        if starts == moment:
+        if hour_start == moment:
             return whole
-        part = [Todo.due_at >= starts, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which null never meets
+        part = [Todo.due_at >= hour_start, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which never match null
         return whole + await self._store.count(Todo, Todo.owner == self._owner, Todo.completed == False, *part)  # noqa: E712  # as above
 
 

@@ -1,4 +1,4 @@
-"""The rules of a todo's fields, each by itself."""
+"""Validation of the fields of a todo."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from todo_service.todos.query import priority_rank
 from todo_service.todos.recurrence import Rule
 from todo_service.todos.words import sort_key
 
-NOT_KEPT: Final = "Expected a moment from 1970 to 9999-12-30 in UTC"
+TIME_RANGE: Final = "Expected a time from 1970-01-01 to 9999-12-30 in UTC"
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text is an id: 24 hex digits."""
+    """Return whether a text is an id: 24 hex digits."""
     return len(text) == 24 and ObjectId.is_valid(text)
 
 
 def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a todo's fields as they are stored, from those that a caller gave.
+    """Validate fields of a todo, and return them as the document stores them, with the fields derived from them.
+
+    Args:
+        given: The fields by name; `UNSET` ones are ignored.
 
     Raises:
-        Invalid: with every field that breaks a rule.
+        Invalid: lists every field that breaks a rule.
     """
     fields = {name: value for name, value in given.items() if value is not UNSET}
     issues: list[ValidationIssue] = []
@@ -42,12 +45,12 @@ def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     if "description" in fields:
         fields["description"] = _validate_description(fields["description"], issues)
     if fields.get("due_at") is not None and not is_kept(fields["due_at"]):
-        issues.append(ValidationIssue("/due_at", NOT_KEPT))
+        issues.append(ValidationIssue("/due_at", TIME_RANGE))
     if "tags" in fields:
         tags = [_validate_text(tag, TAG_LENGTH, f"/tags/{index}", issues) for index, tag in enumerate(fields["tags"])]
         fields["tags"] = list(dict.fromkeys(tags))
         if len(fields["tags"]) > TAGS:
-            issues.append(ValidationIssue("/tags", f"Expected {TAGS} tags at most"))
+            issues.append(ValidationIssue("/tags", f"Expected at most {TAGS} tags"))
     if fields.get("list_id") is not None:
         if is_id(fields["list_id"]):
             fields["list_id"] = ObjectId(fields["list_id"])
@@ -65,6 +68,23 @@ def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def require_due_date(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Check that a todo with a recurrence rule has a due date, if one of the two changes.
+
+    Args:
+        changes: The fields that change.
+        fields: All fields after the change.
+
+    Raises:
+        Invalid: the todo would recur without a due date.
+    """
+    if fields["recurrence"] is None or not {"recurrence", "due_at"} & changes.keys():
+        return
+    if fields["due_at"] is None:
+        pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
+        raise Invalid([ValidationIssue(pointer, "Expected a due date for a recurring todo")])
+
+
 def _validate_text(text: str, longest: int, pointer: str, issues: list[ValidationIssue]) -> str:
     try:
         return trim(text, longest)
@@ -76,7 +96,7 @@ def _validate_text(text: str, longest: int, pointer: str, issues: list[Validatio
 def _validate_description(text: str, issues: list[ValidationIssue]) -> str:
     try:
         if len(text) > DESCRIPTION_LENGTH:
-            raise ValueError(f"Expected {DESCRIPTION_LENGTH} characters at most")
+            raise ValueError(f"Expected at most {DESCRIPTION_LENGTH} characters")
         check_marks(text)
     except ValueError as error:
         issues.append(ValidationIssue("/description", str(error)))
@@ -85,13 +105,13 @@ def _validate_description(text: str, issues: list[ValidationIssue]) -> str:
 
 def _validate_steps(given: list[dto.StepCreate], issues: list[ValidationIssue]) -> list[Step]:
     if len(given) > STEPS:
-        issues.append(ValidationIssue("/steps", f"Expected {STEPS} steps at most"))
+        issues.append(ValidationIssue("/steps", f"Expected at most {STEPS} steps"))
         return []
     steps: list[Step] = []
     for index, step in enumerate(given):
         title = _validate_text(step.title, TITLE_LENGTH, f"/steps/{index}/title", issues)
         identity = step.id if step.id is not UNSET else str(ObjectId())
         if any(identity == other.id for other in steps):
-            issues.append(ValidationIssue(f"/steps/{index}/id", "Expected each id once"))
+            issues.append(ValidationIssue(f"/steps/{index}/id", "Expected a unique id"))
         steps.append(Step(id=identity, title=title, completed=step.completed))
     return steps

@@ -1,0 +1,90 @@
+"""The operations of a batch request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import UNSET
+from odmantic import ObjectId
+
+from todo_service.decoding import decode_json
+from todo_service.errors import Invalid, ValidationIssue
+from todo_service.todos import dto
+from todo_service.todos.service import Todos
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+_FIELDS: Final = {
+    "create": {"todo"},
+    "update": {"id", "todo", "if_match"},
+    "delete": {"id", "if_match"},
+    "complete": {"id", "if_match"},
+    "reopen": {"id", "if_match"},
+}
+"""The fields of each operation besides `op`. All but `if_match` are required."""
+
+
+def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
+    """Decode an operation, and check that it has the fields of its kind.
+
+    Raises:
+        Malformed: the JSON is malformed.
+        Invalid: a field is missing, unknown or invalid.
+    """
+    operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
+    allowed = _FIELDS[operation.op]
+    for name in ("id", "todo", "if_match"):
+        given = getattr(operation, name) is not UNSET
+        if given and name not in allowed:
+            raise Invalid([ValidationIssue(f"/{name}", f"Expected no such field for `{operation.op}`")])
+        if not given and name in allowed and name != "if_match":
+            raise Invalid([ValidationIssue(f"/{name}", "this field is required")])
+    return operation
+
+
+async def run_operation(
+    operation: dto.BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
+) -> tuple[int, dto.Todo | None]:
+    """Run an operation.
+
+    Args:
+        operation: The operation, as `decode_operation` returns it.
+        todos: The todos of the caller.
+        versions: The versions that `if_match` accepts; None for any.
+        change_id: The id of the change, or of the new todo, if the request may be repeated.
+
+    Returns:
+        The status that the operation's own endpoint would return, and the todo unless it is deleted.
+    """
+    todo_id = operation.id if operation.id is not UNSET else ""
+    match operation.op:
+        case "create":
+            with _errors_below_todo():
+                return 201, await todos.create(_decode_todo(operation, dto.TodoCreate), change_id)
+        case "update":
+            with _errors_below_todo():
+                patch = _decode_todo(operation, dto.TodoUpdate)
+                return 200, await todos.update(todo_id, patch, versions, change_id)
+        case "complete":
+            return 200, await todos.complete(todo_id, versions, change_id)
+        case "reopen":
+            return 200, await todos.reopen(todo_id, versions, change_id)
+    await todos.delete(todo_id, versions, change_id)
+    return 204, None
+
+
+def _decode_todo(operation: dto.BatchOperation, kind: type[StructT]) -> StructT:
+    assert operation.todo is not UNSET  # `decode_operation` has checked it
+    todo: StructT = decode_json(bytes(operation.todo), kind)
+    return todo
+
+
+@contextmanager
+def _errors_below_todo() -> Iterator[None]:
+    """Make the pointers of errors relative to the operation instead of its `todo` field."""
+    try:
+        yield
+    except Invalid as error:
+        raise error.below("/todo") from None

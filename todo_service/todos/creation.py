@@ -1,0 +1,152 @@
+"""New todos, from a request or an import to documents."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from msgspec import UNSET
+from odmantic import ObjectId
+
+from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
+from todo_service.executors import Budget, Executor
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
+from todo_service.timestamps import is_kept
+from todo_service.todos import dto
+from todo_service.todos.documents import Todo
+from todo_service.todos.quotas import Quotas
+from todo_service.todos.recurrence import require_occurrence
+from todo_service.todos.validation import TIME_RANGE, require_due_date, validate_fields
+from todo_service.todos.words import extract_field_words
+
+
+def build_document(
+    todo: dto.TodoCreate | dto.TodoImport, owner: ObjectId, identity: ObjectId, moment: datetime, index: int = 0
+) -> Todo:
+    """Return the document of a new todo.
+
+    Args:
+        todo: The todo.
+        owner: Its account.
+        identity: Its id.
+        moment: When it is created.
+        index: How many todos created at the same moment precede it in the manual order.
+
+    Raises:
+        Invalid: a field breaks a rule.
+    """
+    fields = validate_fields({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
+    # by default a new todo comes last in the manual order
+    fields = {"position": moment.timestamp() * 1000 + index / 1000} | fields
+    require_due_date(fields, fields)
+    created_at = moment
+    completed_at = moment if todo.completed else None
+    if isinstance(todo, dto.TodoImport):
+        _validate_imported_times(todo)
+        if todo.created_at is not UNSET:
+            created_at = min(todo.created_at, moment)
+        if todo.completed_at is not None:
+            completed_at = todo.completed_at
+    return Todo(
+        id=identity,
+        account=owner,
+        owner=owner,
+        completed_at=completed_at,
+        due_local=None,
+        words=extract_field_words(fields),
+        version=1,
+        created_at=created_at,
+        updated_at=moment,
+        **fields,
+    )
+
+
+def _validate_imported_times(todo: dto.TodoImport) -> None:
+    if todo.completed_at is not None and not todo.completed:
+        raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
+    for name in ("created_at", "completed_at"):
+        if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
+            raise Invalid([ValidationIssue(f"/{name}", TIME_RANGE)])
+
+
+class BulkCreation:
+    """Creates many todos of one account at once.
+
+    Args:
+        store: The store.
+        owner: The account.
+        quotas: The quotas of all accounts.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId, quotas: Quotas) -> None:
+        self._store = store
+        self._owner = owner
+        self._quotas = quotas
+
+    async def create(
+        self,
+        todos: Sequence[dto.TodoImport],
+        identities: Sequence[ObjectId | None],
+        moment: datetime,
+        executor: Executor,
+    ) -> list[Todo | Invalid]:
+        """Create todos. See `Todos.create_many`.
+
+        Returns:
+            For each todo its document, or why it was rejected.
+        """
+        results = await executor.run(lambda budget: list(self._build_documents(todos, identities, moment, budget)))
+        return await self._insert_within_quotas(results)
+
+    def _build_documents(
+        self,
+        todos: Sequence[dto.TodoImport],
+        identities: Sequence[ObjectId | None],
+        moment: datetime,
+        budget: Budget,
+    ) -> Iterator[Todo | Invalid]:
+        index = 0
+        for todo, identity in zip(todos, identities, strict=True):
+            budget.check()
+            try:
+                document = build_document(todo, self._owner, identity or ObjectId(), moment, index)
+                require_occurrence(document.recurrence, document.due_at, budget)
+            except Invalid as error:
+                yield error
+            else:
+                index += 1
+                yield document
+
+    async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Todo | Invalid]:
+        """Insert the documents that the quotas allow, and replace each of the others by an error."""
+        admitted: list[Todo | Invalid] = []
+        documents: list[Todo] = []
+        wanted = sum(isinstance(result, Todo) for result in results)
+        async with self._quotas.todos.reserve_up_to(self._owner, wanted) as room:
+            with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
+                for result in results:
+                    if isinstance(result, Invalid):
+                        admitted.append(result)
+                        continue
+                    try:
+                        if len(documents) == room:
+                            raise QuotaExceeded("todos", self._quotas.todos.limit)
+                        await tags.add(result.tags)
+                    except QuotaExceeded as error:
+                        admitted.append(Invalid([ValidationIssue("", str(error))]))
+                    else:
+                        documents.append(result)
+                        admitted.append(result)
+                await self._insert(documents)
+        return admitted
+
+    async def _insert(self, documents: Sequence[Todo]) -> None:
+        try:
+            await self._store.insert(*documents)
+        except DuplicateDocument:
+            # an earlier attempt of the same request has created some of them
+            for document in documents:
+                with contextlib.suppress(DuplicateDocument):
+                    await self._store.insert(document)

@@ -1,0 +1,197 @@
+"""Changes of a todo with optimistic locking: read, decide, then write if the version is still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from odmantic import ObjectId
+
+from todo_service.bounds.todos import APPLIED_CHANGES
+from todo_service.errors import NotFound, Stale
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.optimistic import Attempts
+from todo_service.sync.changes import REMEMBERED
+from todo_service.sync.counts import count_history
+from todo_service.timestamps import now
+from todo_service.todos import dto
+from todo_service.todos.documents import Todo
+from todo_service.todos.shared import SharedState
+from todo_service.todos.validation import is_id
+from todo_service.todos.words import extract_field_words
+
+_REPEAT_WINDOW: Final = timedelta(hours=25)
+"""How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
+_TOMBSTONE_LIFETIME: Final = REMEMBERED + timedelta(days=1)
+_COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
+_SEARCHED: Final = frozenset({"title", "description", "steps"})
+DEFAULTS: Final[dict[str, Any]] = {
+    "description": "",
+    "priority": "none",
+    "due_at": None,
+    "tags": [],
+    "list_id": None,
+    "steps": [],
+    "recurrence": None,
+}
+"""The values of the optional fields of a new todo."""
+_TOMBSTONE: Final = DEFAULTS | {
+    "owner": None,
+    "title": "",
+    "title_key": "",
+    "priority_rank": 0,
+    "words": [],
+    "completed_at": None,
+    "due_local": None,
+}
+
+Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
+"""Returns the new values of the fields of a todo that change at a moment, as the document stores them."""
+
+
+class TodoWriter:
+    """Changes and deletes the todos of one account.
+
+    Args:
+        store: The store.
+        owner: The account.
+        shared: The state that all accounts share.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId, shared: SharedState) -> None:
+        self._store = store
+        self._owner = owner
+        self._shared = shared
+
+    async def change(
+        self, todo_id: str, versions: frozenset[int] | None, decide: Decision, change_id: ObjectId | None = None
+    ) -> dto.Todo:
+        """Change a todo. The version stays the same if nothing changes.
+
+        Args:
+            todo_id: The id of the todo.
+            versions: The versions that the caller accepts; None for any.
+            decide: Decides what changes. It is called again if another writer wins the race.
+            change_id: The id of the change, if the request may be repeated. It is applied at most once.
+
+        Raises:
+            Stale: the todo has another version.
+            NotFound: the account has no such todo.
+        """
+        async with self._shared.locks.hold(todo_id):
+            async for _ in Attempts():
+                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=struct_of(Todo))
+                if todo is None:
+                    raise NotFound("there is no such todo")
+                applied = change_id is not None and change_id in todo.applied_change_ids
+                if not applied and versions is not None and todo.version not in versions:
+                    raise Stale
+                moment = max(now(), todo.updated_at)
+                changes = {} if applied else await decide(todo, moment)
+                if changes:
+                    changed = await self._write(todo, changes, moment, change_id)
+                elif applied or change_id is None:
+                    changed = await self.confirm(todo)
+                else:
+                    # record the id: a repeat must not apply a change that had no effect the first time
+                    changed = await self.confirm(todo, applied_change_ids=_append_change_id(todo, moment, change_id))
+                # of several writers that read the same version one succeeds; the others try again
+                if changed is not None:
+                    return changed
+        raise AssertionError  # `Attempts` raises before it ends
+
+    async def confirm(self, todo: Todo, **changes: Any) -> dto.Todo | None:
+        """Write a todo back without a new version, so that the response shows durable data.
+
+        A partitioned MongoDB member may return data that is rolled back later.
+
+        Args:
+            todo: The todo as read.
+            **changes: Fields to write.
+
+        Returns:
+            The todo, or None if it has changed since it was read.
+        """
+        return await self._store.update(
+            Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
+        )
+
+    async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None) -> None:
+        """Replace a todo by a tombstone. See `Todos.delete`."""
+        async with self._shared.locks.hold(todo_id):
+            async for _ in Attempts():
+                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=struct_of(Todo))
+                if todo is None:
+                    if await self._was_deleted_by(todo_id, change_id):
+                        return
+                    raise NotFound("there is no such todo")
+                if versions is not None and todo.version not in versions:
+                    raise Stale
+                moment = now()
+                changes = _TOMBSTONE | {
+                    "updated_at": moment,
+                    "purge_at": moment + _TOMBSTONE_LIFETIME,
+                    "applied_change_ids": [change_id] if change_id is not None else [],
+                }
+                changes |= await count_history(self._store, todo, counted_otherwise=True)
+                if await self._store.update(Todo, *self._match(todo_id), Todo.version == todo.version, changes=changes):
+                    return
+
+    async def _was_deleted_by(self, todo_id: str, change_id: ObjectId | None) -> bool:
+        if change_id is None:
+            return False
+        where = [Todo.id == ObjectId(todo_id), Todo.applied_change_ids == change_id]
+        return await self._store.update(Todo, Todo.account == self._owner, *where, changes={}) is not None
+
+    async def _write(
+        self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None
+    ) -> dto.Todo | None:
+        """Write the changes of a todo. Return None if it has changed since it was read."""
+        if _SEARCHED & changes.keys():
+            changes["words"] = extract_field_words(merge(todo, changes))
+        changes |= await count_history(self._store, todo, counted_otherwise=bool(_COUNTED & changes.keys()))
+        if change_id is not None:
+            changes["applied_change_ids"] = _append_change_id(todo, moment, change_id)
+        changes |= {"version": todo.version + 1, "updated_at": moment}
+        new_tags = set(changes.get("tags", ())) - set(todo.tags)
+        with self._shared.quotas.tags.reserve(self._owner) as tags:
+            await tags.add(new_tags)
+            return await self._store.update(
+                Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
+            )
+
+    def _match(self, todo_id: str) -> list[Condition]:
+        return match_todo(todo_id, self._owner)
+
+
+def match_todo(todo_id: str, owner: ObjectId) -> list[Condition]:
+    """Return the conditions that select a todo of an account.
+
+    Raises:
+        NotFound: the text is not an id.
+    """
+    if not is_id(todo_id):
+        raise NotFound("there is no such todo")
+    return [Todo.id == ObjectId(todo_id), Todo.owner == owner]
+
+
+def select_changes(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields whose values differ from those of a todo."""
+    changes = {name: value for name, value in fields.items() if getattr(todo, name) != value}
+    if "due_at" in changes:
+        changes["due_local"] = None
+    return changes
+
+
+def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the searched fields, the recurrence and the due date of a todo, with changes applied."""
+    names = _SEARCHED | {"recurrence", "due_at"}
+    return {name: getattr(todo, name) for name in names} | dict(changes)
+
+
+def _append_change_id(todo: Todo, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
+    """Return the ids of the changes applied to a todo, including a new one."""
+    # every earlier change is at least as old as the last one, so all of them expire with it
+    earlier = todo.applied_change_ids if moment - todo.updated_at < _REPEAT_WINDOW else []
+    return [*earlier, change_id][-APPLIED_CHANGES:]
