@@ -19,7 +19,6 @@ from tests.todos.replica import assert_counted, everything
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb import store as mongodb
 from todo_service.sync import counts
 from todo_service.sync.counting import Counting
 from todo_service.sync.counts import Counted, Counts, CountSnapshot, PastState, shorten_past, tag_digest
@@ -30,10 +29,10 @@ from todo_service.todos.service import Todos
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(autouse=True)
-def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else writes, so what was written a second ago is settled."""
-    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+@pytest.fixture
+def resolve_after() -> timedelta:
+    """Resolve timestamps at once: these tests have a single writer."""
+    return timedelta(0)
 
 
 async def account_of(person: Person) -> ObjectId:

@@ -17,7 +17,6 @@ from tests.people import Person, assert_problem
 from tests.todos.replica import assert_counted, due, everything
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb import store as mongodb
 from todo_service.sync import counts
 from todo_service.sync.counting import Counting
 from todo_service.sync.counts import CountSnapshot
@@ -63,9 +62,9 @@ async def test_todos_are_counted_by_all_that_they_are(ada: Person, bob: Person) 
 
 
 @pytest.fixture
-def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else writes, so what was written a second ago is settled."""
-    monkeypatch.setattr(mongodb, "_SETTLING", timedelta(0))
+def resolve_after() -> timedelta:
+    """Resolve timestamps at once: these tests have a single writer."""
+    return timedelta(0)
 
 
 async def account_of(person: Person) -> ObjectId:
@@ -89,7 +88,6 @@ async def snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
     return {found.id: found async for found in store.scan(CountSnapshot)}
 
 
-@pytest.mark.usefixtures("keeping")
 async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=["home", str(number)], due_at=due(number)) for number in range(7)]
@@ -104,7 +102,6 @@ async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litesta
     assert (await kept(ada, store)).upto > snapshot.upto
 
 
-@pytest.mark.usefixtures("keeping")
 async def test_an_account_that_grows_unasked_is_counted_meanwhile(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await account_of(ada)
@@ -119,7 +116,6 @@ async def test_an_account_that_grows_unasked_is_counted_meanwhile(ada: Person, a
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
 async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()
@@ -146,7 +142,6 @@ async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ad
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
 @pytest.mark.parametrize(
     "broken",
     [
@@ -181,7 +176,6 @@ async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litest
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
 async def test_what_is_overdue_is_counted_as_time_passes(ada: Person, app: Litestar) -> None:
     """A snapshot is made, and then used at later moments, at which other todos are due."""
     store: DocumentStore = app.state.store
@@ -199,7 +193,6 @@ async def test_what_is_overdue_is_counted_as_time_passes(ada: Person, app: Lites
         )
 
 
-@pytest.mark.usefixtures("keeping")
 async def test_hours_far_ahead_are_counted_when_they_come_near(
     ada: Person, app: Litestar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +234,6 @@ async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Lite
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
 async def test_a_deleted_account_s_counts_are_forgotten(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()

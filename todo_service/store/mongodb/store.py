@@ -88,7 +88,8 @@ a standalone server that the driver, its connections broken, has taken for a mem
 _SCAN_BATCH: Final = 500
 _DELETED_AT_ONCE: Final = 100
 """How many documents are deleted in one call: a todo with a thousand words takes 10 ms."""
-_SETTLING: Final = timedelta(seconds=10)
+RESOLVE_AFTER: Final = timedelta(seconds=10)
+"""How long after its timestamp a write is visible, or has failed."""
 _SNAPSHOT_SLICE: Final = 1000
 _SNAPSHOT_GONE: Final = (239, 246)
 """MongoDB's codes for a moment that it no longer keeps (by default it keeps five minutes)."""
@@ -112,10 +113,12 @@ class MongoDBStore(DocumentStore):
 
     Args:
         url: `mongodb://` or `mongodb+srv://`. Its options stay as they are, but for durability and time-outs.
+        resolve_after: How old a timestamp must be to count as resolved. Only a single writer may shorten it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, resolve_after: timedelta = RESOLVE_AFTER) -> None:
         self._url = url
+        self._resolve_after = resolve_after
         self._client: AsyncIOMotorClient[Any] | None = None
         self._engine: AIOEngine | None = None
         self._opened: set[type[Model]] = set()
@@ -319,12 +322,12 @@ class MongoDBStore(DocumentStore):
 
         MongoDB's logical clock gives a write its stamp before it is carried out, so that writes may become visible
         out of order. But every call ends within `CALL_SECONDS`, on the server too, and the clock's seconds are never
-        behind those of the member that writes. What was stamped `_SETTLING` ago by that member's own clock is
+        behind those of the member that writes. What was stamped `RESOLVE_AFTER` ago by that member's own clock is
         therefore visible, or was given up.
         """
         async with _calling():
             time: datetime = await self._times.submit(None)
-        return Timestamp(time - _SETTLING, 0)
+        return Timestamp(time - self._resolve_after, 0)
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor has to be kept."""
