@@ -1,4 +1,4 @@
-"""Counting large accounts: in slices, in the background, and never again from the beginning."""
+"""Counting large accounts: in batches, in the background, and never from the start again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
-from todo_service.sync.counting import Counting
-from todo_service.sync.counts import Counted, Counts, CountSnapshot, PastState, shorten_past, tag_digest
+from todo_service.sync.counting import TodoCounter
+from todo_service.sync.counts import CountedState, Counts, CountSnapshot, PastState, digest_tag, shorten_past
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoQuery, TodoUpdate
 from todo_service.todos.service import Todos
@@ -55,24 +55,24 @@ def counted_todos(snapshot: CountSnapshot) -> int:
 async def test_a_count_goes_on_when_those_who_asked_have_given_up(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await load(store, 3000)
-    counting = Counting(store, at_once=100)
+    counter = TodoCounter(store, inline_limit=100)
 
     for _ in range(3):
         with pytest.raises(Busy):
-            await counting.count(account, now(), seconds=0.0)
-    found = await counting.count(account, now(), seconds=None)
+            await counter.count(account, now(), seconds=0.0)
+    found = await counter.count(account, now(), seconds=None)
 
     assert found.open + found.completed == 3000
     while await snapshot_of(store, account) is None:
-        await counting.count(account, now(), seconds=None)
-    await counting.close()
+        await counter.count(account, now(), seconds=None)
+    await counter.close()
 
 
 async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=[f"tag {number % 7}"]) for number in range(150)]
     account = await account_of(ada)
-    counting = Counting(store, at_once=10)
+    counter = TodoCounter(store, inline_limit=10)
     chance = random.Random(3)  # noqa: S311  # no secret
 
     async def write() -> None:
@@ -86,17 +86,17 @@ async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(a
 
     async def count() -> None:
         for _ in range(10):
-            await counting.count(account, now(), seconds=None)
+            await counter.count(account, now(), seconds=None)
 
     await asyncio.gather(write(), write(), count())
 
     expected = await everything(ada)
-    found = await counting.count(account, now(), seconds=None)
+    found = await counter.count(account, now(), seconds=None)
     assert found.open == len(expected)
     assert sum(found.priorities.values()) == len(expected)
     assert sum(number for _, number in found.tags.values()) == len(expected)
     await assert_counted(ada, expected)
-    await counting.close()
+    await counter.close()
 
 
 async def test_a_todo_that_changes_all_the_time_leaves_the_snapshot_usable(ada: Person, app: Litestar) -> None:
@@ -104,23 +104,23 @@ async def test_a_todo_that_changes_all_the_time_leaves_the_snapshot_usable(ada: 
     owner = await load(store, 500)
     todos = Todos(store, owner, utc)
     [some, *_], _ = await todos.page(TodoQuery(limit=1), None)
-    counting = Counting(store, at_once=100)
+    counter = TodoCounter(store, inline_limit=100)
     snapshot = None
     # the first one may be from before the todos' second has settled
     while snapshot is None or counted_todos(snapshot) < 500:
-        await counting.count(owner, now(), seconds=None)
+        await counter.count(owner, now(), seconds=None)
         snapshot = await snapshot_of(store, owner)
 
-    for number in range(3 * counts.PAST):
+    for number in range(3 * counts.MAX_PAST_STATES):
         await todos.update(some.id, TodoUpdate(priority=("low", "high")[number % 2], tags=[str(number)]), None)
     # what has changed is counted from the snapshot, at once: everything would be too much
-    found = await Counting(store, many=10**6, at_once=100).count(owner, now())
+    found = await TodoCounter(store, min_changes=10**6, inline_limit=100).count(owner, now())
 
     assert found.open + found.completed == 500
-    assert found.tags[tag_digest(str(3 * counts.PAST - 1))][1] == 1
+    assert found.tags[digest_tag(str(3 * counts.MAX_PAST_STATES - 1))][1] == 1
     assert sum(found.priorities.values()) == 500
     assert await snapshot_of(store, owner) == snapshot
-    await counting.close()
+    await counter.close()
 
 
 def test_the_largest_snapshot_fits_into_one_mebibyte() -> None:
@@ -130,18 +130,18 @@ def test_the_largest_snapshot_fits_into_one_mebibyte() -> None:
         completed=10**6,
         priorities=dict.fromkeys(("none", "low", "medium", "high", "urgent"), 10**6),
         lists={str(ObjectId()): 10**6 for _ in range(MAX_LISTS + 1)},
-        tags={tag_digest(tag): (tag, 10**6) for tag in tags},
+        tags={digest_tag(tag): (tag, 10**6) for tag in tags},
     )
-    for hour in range(2 * counts.HOURS):
+    for hour in range(2 * counts.MAX_HOURS):
         largest.due.add(500_000 + hour, 10**6)
     largest.compact()
-    largest.due.compact(counts.start_of(500_000))
+    largest.due.compact(counts.from_hour(500_000))
 
     assert len(msgspec.msgpack.encode(largest)) <= 2**20
 
 
 def _entry(since: str, priority: str | None) -> PastState:
-    return PastState(since, None if priority is None else Counted(False, priority, None, ()))
+    return PastState(since, None if priority is None else CountedState(False, priority, None, ()))
 
 
 def test_what_a_todo_remembers_keeps_the_snapshot_s_entry_and_the_newest() -> None:
@@ -159,14 +159,14 @@ def test_what_a_todo_remembers_keeps_the_snapshot_s_entry_and_the_newest() -> No
 async def test_counting_holds_a_small_record_of_each_todo(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await load(store, 5000)
-    counting = Counting(store)
+    counter = TodoCounter(store)
     tracemalloc.start()
     try:
-        found = await counting.count(account, now(), seconds=None)
+        found = await counter.count(account, now(), seconds=None)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    await counting.close()
+    await counter.close()
 
     assert found.open + found.completed == 5000
     assert peak <= 8 * 2**20

@@ -25,7 +25,7 @@ from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.mongodb.store import MongoDBStore
 from todo_service.store.query.expressions import Node
 from todo_service.store.query.planner import plan
-from todo_service.sync.count_run import MANY
+from todo_service.sync.count_run import MIN_CHANGES
 from todo_service.timestamps import Timestamp
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
 from todo_service.todos.query import ORDERS, ordered, position_of
@@ -253,7 +253,7 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched) -> Non
     """Once a large account has been counted, what it takes to count it is what has changed since."""
     todos = watched.todos
     looks = SIZE
-    while looks > MANY + 20:
+    while looks > MIN_CHANGES + 20:
         watched.seen()
         await todos.tags()
         looks = sum(call.looks for call in watched.seen())
@@ -272,5 +272,5 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched) -> Non
         synchronised = sum(call.looks for call in watched.seen())
 
         assert TagCount(f"tag {number}", 1) in tags
-        assert counted <= MANY + 20
+        assert counted <= MIN_CHANGES + 20
         assert synchronised <= 2 * PAGE + 20

@@ -18,7 +18,7 @@ from tests.todos.replica import assert_counted, due, everything
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
-from todo_service.sync.counting import Counting
+from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
@@ -71,13 +71,13 @@ async def account_of(person: Person) -> ObjectId:
     return ObjectId((await person.get("/v1/users/me")).json()["id"])
 
 
-async def kept(person: Person, store: DocumentStore) -> CountSnapshot:
+async def kept(person: Person, store: DocumentStore, max_hours: int = counts.MAX_HOURS) -> CountSnapshot:
     """Count until a snapshot holds everything that was written."""
     account = await account_of(person)
-    last = max([counts.stamp_text(todo.changed) async for todo in store.scan(Todo) if todo.account == account])
-    counting = Counting(store, many=0)
+    last = max([counts.format_stamp(todo.changed) async for todo in store.scan(Todo) if todo.account == account])
+    counter = TodoCounter(store, min_changes=0, max_hours=max_hours)
     while True:
-        await counting.count(account, now())
+        await counter.count(account, now())
         await assert_counted(person, await everything(person))
         snapshot = (await snapshots(store)).get(account)
         if snapshot is not None and snapshot.upto >= last:
@@ -105,13 +105,13 @@ async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litesta
 async def test_an_account_that_grows_unasked_is_counted_meanwhile(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await account_of(ada)
-    counting = Counting(store, every=1)
+    counter = TodoCounter(store, refresh_interval=1)
 
     while not await snapshots(store):  # on MongoDB nothing is settled in the first second
         made = await ada.todo()
-        counting.count_later(account, ObjectId(made["id"]), now())
+        counter.maybe_refresh_snapshot(account, ObjectId(made["id"]), now())
         await asyncio.sleep(0)
-    await counting.close()
+    await counter.close()
 
     await assert_counted(ada, await everything(ada))
 
@@ -128,10 +128,10 @@ async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ad
     settled = (await store.resolved_stamp()).as_datetime()
 
     async def count_later(moment: datetime) -> dict[ObjectId, CountSnapshot]:
-        counting = Counting(store, many=10**6)
-        counting.count_later(first.id, turn, moment)
+        counter = TodoCounter(store, min_changes=10**6)
+        counter.maybe_refresh_snapshot(first.id, turn, moment)
         with contextlib.suppress(Busy):
-            await counting.count(first.id, now())
+            await counter.count(first.id, now())
         return await snapshots(store)
 
     early = await count_later(settled + timedelta(minutes=1))
@@ -161,15 +161,15 @@ async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litest
     wrong: dict[str, Any] = {}
     match broken:
         case "it is too old":
-            wrong["made_at"] = snapshot.made_at - counts.USABLE
+            wrong["made_at"] = snapshot.made_at - counts.SNAPSHOT_LIFETIME
         case "it is of another generation":
-            wrong["generation"] = f"{counts.FORM}:another"
+            wrong["generation"] = f"{counts.SNAPSHOT_FORMAT}:another"
         case "it has another form":
-            wrong["generation"] = snapshot.generation.replace(str(counts.FORM), "1", 1)
+            wrong["generation"] = snapshot.generation.replace(str(counts.SNAPSHOT_FORMAT), "1", 1)
         case "hours around now were too many":
-            hours.end = counts.hour_of(snapshot.made_at) + 24
+            hours.end = counts.to_hour(snapshot.made_at) + 24
         case _:
-            hours.first = counts.hour_of(snapshot.made_at)
+            hours.first = counts.to_hour(snapshot.made_at)
     wrong["counts"] = msgspec.msgpack.encode(counts.Counts(open=700, due=hours))
     await store.update(CountSnapshot, CountSnapshot.id == snapshot.id, changes=wrong)
 
@@ -187,46 +187,43 @@ async def test_what_is_overdue_is_counted_as_time_passes(ada: Person, app: Lites
 
     for days in (0, 1, 8, 25):
         later = datetime.now(UTC) + timedelta(days=days)
-        found = (await Counting(store).count(snapshot.id, later)).due
-        assert found.before(counts.hour_of(later)) == sum(
-            counts.hour_of(moment) < counts.hour_of(later) for moment in moments
+        found = (await TodoCounter(store).count(snapshot.id, later)).due
+        assert found.count_before(counts.to_hour(later)) == sum(
+            counts.to_hour(moment) < counts.to_hour(later) for moment in moments
         )
 
 
-async def test_hours_far_ahead_are_counted_when_they_come_near(
-    ada: Person, app: Litestar, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hours_far_ahead_are_counted_when_they_come_near(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    monkeypatch.setattr(counts, "HOURS", 3)
-    this_hour = counts.start_of(counts.hour_of(now()))
+    this_hour = counts.from_hour(counts.to_hour(now()))
     for hour in (-2, 1, 100, 200, 300, 400, 400):
         await ada.todo(due_at=(this_hour + timedelta(hours=hour, minutes=7)).isoformat())
-    snapshot = await kept(ada, store)
+    snapshot = await kept(ada, store, max_hours=3)
 
     assert len(msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due.hours) == 3
     later = this_hour + timedelta(hours=399)
-    found = (await Counting(store).count(snapshot.id, later)).due
-    hour = counts.hour_of(later)
-    assert (found.before(hour + 1), found.between(hour + 1, hour + 2)) == (5, 2)
+    found = (await TodoCounter(store, max_hours=3).count(snapshot.id, later)).due
+    hour = counts.to_hour(later)
+    assert (found.count_before(hour + 1), found.count_between(hour + 1, hour + 2)) == (5, 2)
 
 
 async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     accounts = []
-    for person, made_at in ((ada, now() - counts.AGING - timedelta(days=1)), (bob, now())):
+    for person, made_at in ((ada, now() - counts.SNAPSHOT_RENEWAL_AGE - timedelta(days=1)), (bob, now())):
         await person.todo(due_at=due(0))
         account = ObjectId((await person.get("/v1/users/me")).json()["id"])
         accounts.append(account)
         await store.insert(CountSnapshot(id=account, generation="another", upto="0" * 16, made_at=made_at, counts=b""))
 
     renewed = await snapshots(store)
-    counting = Counting(store)
-    while {found.generation for found in renewed.values()} != {counts.generation_of(store)}:
-        await counting.renew(now())
+    counter = TodoCounter(store)
+    while {found.generation for found in renewed.values()} != {counts.get_generation(store)}:
+        await counter.renew_snapshots(now())
         renewed = await snapshots(store)
-    old = renewed[accounts[0]].made_at - counts.AGING
+    old = renewed[accounts[0]].made_at - counts.SNAPSHOT_RENEWAL_AGE
     await store.update(CountSnapshot, CountSnapshot.id == accounts[0], changes={"made_at": old})
-    await counting.renew(now())
+    await counter.renew_snapshots(now())
     again = await snapshots(store)
 
     assert again[accounts[0]].made_at > old

@@ -31,7 +31,7 @@ from todo_service.app import create_app
 from todo_service.services import MODELS
 from todo_service.settings import load_settings
 from todo_service.store.mongodb.store import RESOLVE_AFTER
-from todo_service.sync.counting import Counting
+from todo_service.sync.counting import TodoCounter
 from todo_service.timestamps import now
 from todo_service.todos.shared import SharedState
 
@@ -79,7 +79,7 @@ async def replicas(folder: Path, store_url: str, url: str, resolve_after: timede
     keys = [configuration.secret_key]
     sessions = Sessions(store, AccessTokens(keys, 3600), RefreshTokens(keys), 1)
     # the replica of this process keeps a new snapshot of its counts after almost every change
-    shared = SharedState(store, counting=Counting(store, many=2))
+    shared = SharedState(store, counter=TodoCounter(store, min_changes=2))
     transport = httpx.ASGITransport(app=create_app(configuration, store, shared_state=shared))  # type: ignore[arg-type]  # as plain dictionaries
     try:
         async with (

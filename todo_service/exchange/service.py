@@ -149,8 +149,8 @@ class Transfer:
         Raises:
             TooManyRequests: the account has as many exports under way as it may have.
         """
-        with self._capacity.exports.hold(self._owner):
-            async with self._capacity.exports.turn():
+        with self._capacity.exports.admit(self._owner):
+            async with self._capacity.exports.acquire():
                 writing = self._capacity.writing
                 writer = form.writer(await self._all_lists(), ZoneInfo(await self._time_zone()))
                 query, after, more = dto.TodoQuery(limit=_PAGE), None, True
@@ -181,9 +181,9 @@ class Transfer:
             Malformed, Invalid: the body as a whole is not of this form; nothing was made.
             TooManyRequests: there are as many imports under way as there may be; nothing was made.
         """
-        with self._capacity.imports.hold(self._owner):
+        with self._capacity.imports.admit(self._owner):
             source = Source(await read_body())
-            async with self._capacity.imports.turn():
+            async with self._capacity.imports.acquire():
                 return await self._read_in(form, source, identity_of, check_caller)
 
     async def _read_in(

@@ -25,8 +25,8 @@ from todo_service.errors import Busy, QuotaExceeded
 from todo_service.lists.documents import TodoList
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
-from todo_service.sync.counting import Counting
-from todo_service.sync.counts import tag_digest
+from todo_service.sync.counting import TodoCounter
+from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
 
@@ -286,12 +286,12 @@ class TagQuota:
 
     Args:
         limit: The quota.
-        counting: Counts an account's tags.
+        counter: Counts an account's tags.
     """
 
-    def __init__(self, limit: int, counting: Counting) -> None:
+    def __init__(self, limit: int, counter: TodoCounter) -> None:
         self._limit = limit
-        self._counting = counting
+        self._counter = counter
         self._usages = _Recent(_TagUsage, self._forgotten)
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
         self._remembered = 0
@@ -326,7 +326,7 @@ class TagQuota:
 
     async def _recount(self, account: ObjectId, usage: _TagUsage, seconds: float | None) -> None:
         writing: set[str] = set().union(*usage.writing)
-        counts = await self._counting.count(account, now(), seconds)
+        counts = await self._counter.count(account, now(), seconds)
         known = {*counts.tags, *writing}
         self._remember(account, usage, known)
         usage.unchecked = 0
@@ -368,7 +368,7 @@ class TagReservation:
             QuotaExceeded: there is none left.
             Busy: the account is being counted.
         """
-        digests = set(map(tag_digest, tags))
+        digests = set(map(digest_tag, tags))
         if unknown := digests - self._usage.known:
             await self._quota.reserve(self._account, self._usage, unknown, self._seconds)
         self._reserved |= digests
@@ -396,11 +396,11 @@ class Quotas:
 
     Args:
         store: The store.
-        counting: Counts an account's tags.
+        counter: Counts an account's tags.
         limits: How much an account may have.
     """
 
-    def __init__(self, store: DocumentStore, counting: Counting, limits: QuotaLimits) -> None:
+    def __init__(self, store: DocumentStore, counter: TodoCounter, limits: QuotaLimits) -> None:
         async def count_todos(account: ObjectId) -> int:
             return await store.count(Todo, Todo.account == account, limit=limits.todos)
 
@@ -416,4 +416,4 @@ class Quotas:
 
         self.todos = DocumentQuota("todos", limits.todos, count_todos, count_todos_since, stamp)
         self.lists = DocumentQuota("lists", limits.lists, count_lists, None, stamp)
-        self.tags = TagQuota(limits.tags, counting)
+        self.tags = TagQuota(limits.tags, counter)

@@ -18,9 +18,8 @@ from todo_service.executors import Budget, Executor
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore, DuplicateDocument, struct_of
 from todo_service.store.optimistic import Attempts
-from todo_service.sync import counts
-from todo_service.sync.changes import BY_CHANGE, REMEMBERED, ChangeFeed, ChangePosition, SyncToken
-from todo_service.sync.counts import count_history
+from todo_service.sync.changes import BY_CHANGE, SYNC_TOKEN_LIFETIME, ChangeFeed, ChangePosition, SyncToken
+from todo_service.sync.counts import count_history, delete_snapshot
 from todo_service.timestamps import is_kept, now
 from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo
@@ -37,7 +36,7 @@ _SWEEP: Final = 200
 _DELETED_AT_ONCE: Final = 500
 _REPEATABLE: Final = timedelta(hours=25)
 """How long after a change it may be repeated with its `Idempotency-Key`, and a little more."""
-_PURGED_AFTER: Final = REMEMBERED + timedelta(days=1)
+_PURGED_AFTER: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
 _OPTIONAL: Final[dict[str, Any]] = {
     "description": "",
     "priority": "none",
@@ -112,7 +111,7 @@ class Todos:
             with self._quotas.tags.writing(self._owner) as tags:
                 await tags.add(document.tags)
                 await self._store.insert(document)
-        self.shared.counting.count_later(self._owner, document.id, document.updated_at)
+        self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
         return await self._settle_list(dto.Todo.of(document))
 
     async def add(
@@ -137,7 +136,7 @@ class Todos:
             if isinstance(result, Todo) and answer is None
         ]
         for document in documents:
-            self.shared.counting.count_later(self._owner, document.id, moment)
+            self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
         for list_id in {document.list_id for document in documents}:
             # it was deleted while its todos were written, and whoever deletes has passed by
             if list_id is not None and not await self._has_list(list_id):
@@ -300,7 +299,7 @@ class Todos:
         return await self._summaries().tags()
 
     def _summaries(self) -> Summaries:
-        return Summaries(self._store, self._owner, self._time_zone, self.shared.counting)
+        return Summaries(self._store, self._owner, self._time_zone, self.shared.counter)
 
     async def update(
         self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, change_id: ObjectId | None = None
@@ -396,7 +395,7 @@ class Todos:
                 moment = now()
                 gone = {"owner": None, "due_local": None, "updated_at": moment, "purge_at": moment + _PURGED_AFTER}
                 kept = {"applied_change_ids": [change_id] if change_id is not None else []}
-                kept |= await count_history(self._store, todo, counted_otherwise=True)
+                kept |= await count_history(self._store, todo, counts_change=True)
                 changes = _OPTIONAL | emptied | gone | kept
                 if await self._store.update(Todo, *self._this(todo_id), Todo.version == todo.version, changes=changes):
                     return
@@ -420,9 +419,9 @@ class Todos:
             )
             if not found:
                 break
-            upto = ChangePosition.read(found[-1].changed).stamp
+            upto = ChangePosition.parse(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
-        await counts.forget(self._store, self._owner)
+        await delete_snapshot(self._store, self._owner)
 
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:
         """Move every todo of a list to the inbox, or delete them. Doing it again finishes what was broken off."""
@@ -476,7 +475,7 @@ class Todos:
         """Write what was decided of a todo, or return None where it has been changed since it was read."""
         if _SEARCHED & changes.keys():
             changes["words"] = words_in(_merged(todo, changes))
-        changes |= await count_history(self._store, todo, counted_otherwise=bool(_COUNTED & changes.keys()))
+        changes |= await count_history(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
             changes["applied_change_ids"] = _remember(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
