@@ -21,7 +21,15 @@ from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
 from todo_service.sync.counting import TodoCounter
-from todo_service.sync.counts import CountedState, Counts, CountSnapshot, PastState, digest_tag, shorten_past
+from todo_service.sync.counts import (
+    CountedState,
+    Counts,
+    CountSnapshot,
+    PastState,
+    digest_tag,
+    read_snapshot,
+    shorten_past,
+)
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoQuery, TodoUpdate
 from todo_service.todos.service import Todos
@@ -35,7 +43,7 @@ def resolve_after() -> timedelta:
     return timedelta(0)
 
 
-async def account_of(person: Person) -> ObjectId:
+async def read_account_id(person: Person) -> ObjectId:
     return ObjectId((await person.get("/v1/users/me")).json()["id"])
 
 
@@ -43,16 +51,12 @@ async def utc() -> str:
     return "UTC"
 
 
-async def snapshot_of(store: DocumentStore, account: ObjectId) -> CountSnapshot | None:
-    return await store.get(CountSnapshot, CountSnapshot.id == account)
-
-
 def counted_todos(snapshot: CountSnapshot) -> int:
     found = msgspec.msgpack.decode(snapshot.counts, type=Counts)
     return found.open + found.completed
 
 
-async def test_a_count_goes_on_when_those_who_asked_have_given_up(ada: Person, app: Litestar) -> None:
+async def test_a_count_continues_after_its_callers_have_timed_out(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await load(store, 3000)
     counter = TodoCounter(store, inline_limit=100)
@@ -63,15 +67,15 @@ async def test_a_count_goes_on_when_those_who_asked_have_given_up(ada: Person, a
     found = await counter.count(account, now(), seconds=None)
 
     assert found.open + found.completed == 3000
-    while await snapshot_of(store, account) is None:
+    while await read_snapshot(store, account) is None:
         await counter.count(account, now(), seconds=None)
     await counter.close()
 
 
-async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(ada: Person, app: Litestar) -> None:
+async def test_background_counts_are_exact_while_todos_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=[f"tag {number % 7}"]) for number in range(150)]
-    account = await account_of(ada)
+    account = await read_account_id(ada)
     counter = TodoCounter(store, inline_limit=10)
     chance = random.Random(3)  # noqa: S311  # no secret
 
@@ -99,31 +103,31 @@ async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(a
     await counter.close()
 
 
-async def test_a_todo_that_changes_all_the_time_leaves_the_snapshot_usable(ada: Person, app: Litestar) -> None:
+async def test_a_constantly_changing_todo_leaves_the_snapshot_usable(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     owner = await load(store, 500)
     todos = Todos(store, owner, utc)
     [some, *_], _ = await todos.page(TodoQuery(limit=1), None)
     counter = TodoCounter(store, inline_limit=100)
     snapshot = None
-    # the first one may be from before the todos' second has settled
+    # the first snapshot may not include the last second
     while snapshot is None or counted_todos(snapshot) < 500:
         await counter.count(owner, now(), seconds=None)
-        snapshot = await snapshot_of(store, owner)
+        snapshot = await read_snapshot(store, owner)
 
     for number in range(3 * counts.MAX_PAST_STATES):
         await todos.update(some.id, TodoUpdate(priority=("low", "high")[number % 2], tags=[str(number)]), None)
-    # what has changed is counted from the snapshot, at once: everything would be too much
+    # counts only the changes since the snapshot inline: all todos would exceed the limit
     found = await TodoCounter(store, min_changes=10**6, inline_limit=100).count(owner, now())
 
     assert found.open + found.completed == 500
     assert found.tags[digest_tag(str(3 * counts.MAX_PAST_STATES - 1))][1] == 1
     assert sum(found.priorities.values()) == 500
-    assert await snapshot_of(store, owner) == snapshot
+    assert await read_snapshot(store, owner) == snapshot
     await counter.close()
 
 
-def test_the_largest_snapshot_fits_into_one_mebibyte() -> None:
+def test_the_largest_snapshot_is_smaller_than_a_mebibyte() -> None:
     tags = [f"{number:04}{chr(0x1F331) * 46}" for number in range(MAX_TAGS)]
     largest = Counts(
         open=10**6,
@@ -144,19 +148,19 @@ def _entry(since: str, priority: str | None) -> PastState:
     return PastState(since, None if priority is None else CountedState(False, priority, None, ()))
 
 
-def test_what_a_todo_remembers_keeps_the_snapshot_s_entry_and_the_newest() -> None:
+def test_shortening_a_history_keeps_the_entry_of_the_snapshot_and_the_most_recent_ones() -> None:
     entries = [_entry(f"{number:016}", str(number)) for number in range(30)]
 
-    kept = shorten_past(entries, f"{12:016}")
+    shortened = shorten_past(entries, f"{12:016}")
 
     newest = [_entry(f"{number:016}", str(number)) for number in range(20, 30)]
-    assert kept == [_entry("0" * 16, None), entries[12], _entry(f"{13:016}", None), *newest]
-    assert shorten_past(kept, f"{12:016}") == kept
+    assert shortened == [_entry("0" * 16, None), entries[12], _entry(f"{13:016}", None), *newest]
+    assert shorten_past(shortened, f"{12:016}") == shortened
     assert shorten_past(entries, "") == [_entry("0" * 16, None), *newest]
     assert shorten_past(entries, "9" * 16) == [_entry("0" * 16, None), *newest]
 
 
-async def test_counting_holds_a_small_record_of_each_todo(ada: Person, app: Litestar) -> None:
+async def test_counting_has_a_small_record_of_each_todo_in_memory(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await load(store, 5000)
     counter = TodoCounter(store)

@@ -1,4 +1,4 @@
-"""An import costs linear time and bounded memory, whatever the body, and disturbs no other request."""
+"""An import takes linear time and bounded memory for any body, and does not block other requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUIET = {"LOG_LEVEL": "error"}
 
 
 def sign_in(service: Service, name: str = "ada") -> httpx.Client:
-    """Return the connection of a new account."""
+    """Register an account, and return its client."""
     client = httpx.Client(base_url=service.url, timeout=30)
     person = {"username": name, "password": PASSWORD}
     client.post("/v1/users", json=person | {"email": f"{name}@example.com"}).raise_for_status()
@@ -84,7 +84,7 @@ HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_body_of_one_thing_costs_linear_time_and_freezes_nobody(
+def test_a_repetitive_body_takes_linear_time_and_blocks_nobody(
     service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
 ) -> None:
     form, body = HOSTILE[kind]
@@ -106,7 +106,7 @@ def send_checked(client: httpx.Client, form: str, body: bytes) -> None:
 
 
 class Peak:
-    """The most memory that a process has while the block runs."""
+    """Measures the peak memory of a process while the block runs."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -131,7 +131,7 @@ class Peak:
     "kind",
     ["numbers", "white space", "empty rows", "one quote", "blank lines", "folded lines", "one long line", "columns"],
 )
-def test_a_body_of_the_largest_size_is_held_once_and_freezes_nobody(
+def test_a_body_of_the_largest_size_is_in_memory_once_and_blocks_nobody(
     service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
 ) -> None:
     form, body = HOSTILE[kind]
@@ -147,7 +147,7 @@ def test_a_body_of_the_largest_size_is_held_once_and_freezes_nobody(
     assert probe.frozen <= 0.1
 
 
-def test_an_account_has_two_imports_under_way_and_others_go_on(service: Service, ada: httpx.Client) -> None:
+def test_an_account_may_have_two_imports_in_progress_and_others_continue(service: Service, ada: httpx.Client) -> None:
     slow = [SlowImport(ada) for _ in range(2)]
     with closing(sign_in(service, "bob")) as bob:
         refused = ada.post("/v1/todos/import", json=[{"title": "x"}])
@@ -162,7 +162,7 @@ def test_an_account_has_two_imports_under_way_and_others_go_on(service: Service,
 
 
 class SlowImport:
-    """An import whose body the service waits for."""
+    """An import whose body has not been sent yet."""
 
     def __init__(self, client: httpx.Client) -> None:
         address = client.base_url
@@ -172,11 +172,11 @@ class SlowImport:
         for name, value in (headers | {"Content-Length": "2", "Expect": "100-continue"}).items():
             self._connection.putheader(name, value)
         self._connection.endheaders()
-        # it asks for the body when it begins to read it
+        # the service sends 100 when it starts to read the body
         assert self._connection.sock.recv(1000).startswith(b"HTTP/1.1 100 ")
 
     def finish(self) -> int:
-        """Send the body, and return the status of the answer."""
+        """Send the body, and return the status of the response."""
         self._connection.send(b"[]")
         answer = self._connection.getresponse()
         answer.read()
@@ -184,7 +184,7 @@ class SlowImport:
         return answer.status
 
 
-def test_an_account_has_two_exports_under_way_and_one_that_is_left_makes_room(ada: httpx.Client) -> None:
+def test_an_account_may_have_two_exports_in_progress_and_an_aborted_one_frees_its_slot(ada: httpx.Client) -> None:
     todos = [{"title": "x", "description": "x" * 9000}] * 4000
     ada.post("/v1/todos/import", json=todos).raise_for_status()
 
@@ -200,7 +200,7 @@ def test_an_account_has_two_exports_under_way_and_one_that_is_left_makes_room(ad
 RULES = ("FREQ=MONTHLY;BYDAY=-53SA", "FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "FREQ=DAILY;INTERVAL=7;BYDAY=MO")
 
 
-def test_rules_that_never_occur_cost_milliseconds(
+def test_rules_without_occurrences_take_milliseconds(
     service: Service, ada: httpx.Client, figure: Callable[[str], None]
 ) -> None:
     pid, costs = service.process.pid, {}

@@ -16,12 +16,12 @@ SECRET = "a secret of the tests, 32 bytes long"
 
 
 def own_memory(process: int) -> float:
-    """Return the MiB of memory that a process holds for itself; LMDB's file, which it maps, is the system's cache."""
+    """Return the private memory of a process in MiB, without the mapped file of LMDB."""
     status = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
 
 
-def test_exporting_a_hundred_thousand_todos_holds_few_of_them(
+def test_an_export_of_a_hundred_thousand_todos_has_few_in_memory(
     tmp_path: Path, store_url: str, figure: Callable[[str], None]
 ) -> None:
     with (
