@@ -21,9 +21,9 @@ class Replica:
     async def page(self) -> bool:
         """Apply a page of changes, and return whether there are more."""
         parameters = {"limit": self.limit} | ({"since": self.since} if self.since else {})
-        answer = await self.person.get("/v1/todos/changes", params=parameters)
-        assert answer.status_code == 200, answer.text
-        body = answer.json()
+        response = await self.person.get("/v1/todos/changes", params=parameters)
+        assert response.status_code == 200, response.text
+        body = response.json()
         for todo in body["changed"]:
             self.todos[todo["id"]] = todo
         for todo_id in body["deleted"]:
@@ -43,9 +43,9 @@ def due(number: int) -> str:
 
 
 async def everything(person: Person) -> dict[str, dict[str, Any]]:
-    answer = await person.get("/v1/todos", params={"limit": 200})
-    assert answer.json()["next_cursor"] is None
-    return {todo["id"]: todo for todo in answer.json()["items"]}
+    response = await person.get("/v1/todos", params={"limit": 200})
+    assert response.json()["next_cursor"] is None
+    return {todo["id"]: todo for todo in response.json()["items"]}
 
 
 async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> None:

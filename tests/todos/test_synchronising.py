@@ -135,13 +135,13 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 fields = {"due_at": "2027-01-01T09:00:00Z", "recurrence": "FREQ=DAILY;COUNT=2"}
                 account.todos.append((await person.todo(title=f"todo {number}", **fields))["id"])
             case "update":
-                answer = await person.patch(path, json={"priority": "high", "due_at": due(number + 1)})
-                assert answer.status_code in (200, 404), answer.text
+                response = await person.patch(path, json={"priority": "high", "due_at": due(number + 1)})
+                assert response.status_code in (200, 404), response.text
             case "move":
                 made = await person.post("/v1/lists", json={"name": f"list {number}"})
                 assert made.status_code == 201, made.text
-                answer = await person.patch(path, json={"list_id": made.json()["id"]})
-                assert answer.status_code in (200, 404), answer.text
+                response = await person.patch(path, json={"list_id": made.json()["id"]})
+                assert response.status_code in (200, 404), response.text
                 account.lists.append(made.json()["id"])
             case "complete" | "reopen":
                 assert (await person.post(f"{path}/{step}")).status_code in (200, 404)
@@ -149,16 +149,16 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 assert (await person.delete(path)).status_code in (204, 404)
             case "drop list" if account.lists:
                 parameters = {"todos": "move" if number % 2 else "delete"}
-                answer = await person.delete(f"/v1/lists/{account.lists.pop()}", params=parameters)
-                assert answer.status_code == 204, answer.text
+                response = await person.delete(f"/v1/lists/{account.lists.pop()}", params=parameters)
+                assert response.status_code == 204, response.text
             case "batch":
                 operations: list[dict[str, Any]] = [
                     {"op": "create", "todo": {"title": f"of a batch {number}"}},
                     {"op": "update", "id": account.todo(number + 1), "todo": {"completed": bool(number % 2)}},
                     {"op": "delete", "id": account.todo(number + 2)},
                 ]
-                answer = await person.post("/v1/todos/batch", json={"operations": operations})
-                results = answer.json()["results"]
+                response = await person.post("/v1/todos/batch", json={"operations": operations})
+                results = response.json()["results"]
                 assert [result["status"] in (200, 201, 204, 404) for result in results] == [True] * 3, results
                 account.todos.append(results[0]["todo"]["id"])
 
@@ -227,8 +227,8 @@ def test_rounds_that_start_at_the_resolved_stamp_miss_nothing(running: tuple[asy
                 del account.todos[:-50]
 
         async def changed_since(replica: Replica) -> set[str]:
-            answer = await ada.get("/v1/todos/changes", params={"since": replica.since, "limit": 200})
-            return {todo["id"] for todo in answer.json()["changed"]}
+            response = await ada.get("/v1/todos/changes", params={"since": replica.since, "limit": 200})
+            return {todo["id"] for todo in response.json()["changed"]}
 
         async def keep_reading() -> None:
             nonlocal reading

@@ -39,28 +39,28 @@ HARD_TEXTS = (
 
 
 async def export_todos(person: Person, form: str) -> httpx.Response:
-    answer = await person.get("/v1/todos/export", params={"format": form})
-    assert answer.status_code == 200, answer.text
-    return answer
+    response = await person.get("/v1/todos/export", params={"format": form})
+    assert response.status_code == 200, response.text
+    return response
 
 
 async def import_todos(person: Person, form: str, body: bytes | str, headers: dict[str, str] | None = None) -> Any:
-    answer = await person.post(
+    response = await person.post(
         "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]} | (headers or {})
     )
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 async def list_todos(person: Person) -> list[dict[str, Any]]:
     """Return all todos in the order of creation, without assigned fields, and with the names of their lists."""
     lists = (await person.get("/v1/lists", params={"limit": "200"})).json()["items"]
     names = {each["id"]: each["name"] for each in lists}
-    answer = await person.get("/v1/todos", params={"limit": "200"})
-    assert answer.json()["next_cursor"] is None
+    response = await person.get("/v1/todos", params={"limit": "200"})
+    assert response.json()["next_cursor"] is None
     return [
         {name: value for name, value in todo.items() if name not in OWN} | {"list": names.get(todo["list_id"])}
-        for todo in answer.json()["items"]
+        for todo in response.json()["items"]
     ]
 
 
@@ -90,12 +90,12 @@ async def furnish(person: Person) -> None:
 async def test_import_of_an_export_is_lossless(ada: Person, bob: Person, form: str) -> None:
     await furnish(ada)
 
-    answer = await export_todos(ada, form)
-    result = await import_todos(bob, form, answer.content)
+    response = await export_todos(ada, form)
+    result = await import_todos(bob, form, response.content)
 
-    assert answer.headers["content-type"].split(";")[0] == FORMATS[form]
-    assert answer.headers["content-disposition"] == f'attachment; filename="todos.{form}"'
-    assert answer.headers["cache-control"] == "no-store"
+    assert response.headers["content-type"].split(";")[0] == FORMATS[form]
+    assert response.headers["content-disposition"] == f'attachment; filename="todos.{form}"'
+    assert response.headers["cache-control"] == "no-store"
     before = await list_todos(ada)
     assert result == {"imported": len(before), "rejected": [], "rejected_count": 0}
     assert await list_todos(bob) == before
@@ -163,9 +163,9 @@ async def test_the_json_export_contains_every_list_and_todo_as_the_api_shows_the
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_an_account_without_todos_is_exported_and_imported(ada: Person, bob: Person, form: str) -> None:
-    answer = await export_todos(ada, form)
+    response = await export_todos(ada, form)
 
-    assert await import_todos(bob, form, answer.content) == {"imported": 0, "rejected": [], "rejected_count": 0}
+    assert await import_todos(bob, form, response.content) == {"imported": 0, "rejected": [], "rejected_count": 0}
 
 
 async def test_more_todos_than_a_page_are_exported_once_each_in_order(ada: Person) -> None:
@@ -431,9 +431,9 @@ async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
 async def test_a_malformed_body_is_refused_and_nothing_is_imported(
     ada: Person, form: str, body: bytes, status: int, word: str
 ) -> None:
-    answer = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
+    response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
 
-    problem = assert_problem(answer, status)
+    problem = assert_problem(response, status)
     assert word in json.dumps([problem["detail"], problem.get("errors")])
     assert await ada.titles() == []
 
@@ -512,11 +512,11 @@ async def test_an_import_with_an_idempotency_key_has_one_effect(ada: Person) -> 
 async def test_the_media_type_determines_the_format(
     ada: Person, content_type: str, parameters: dict[str, str], status: int
 ) -> None:
-    answer = await ada.post(
+    response = await ada.post(
         "/v1/todos/import", content=b"title\nx\n", headers={"Content-Type": content_type}, params=parameters
     )
 
-    assert answer.status_code == status, answer.text
+    assert response.status_code == status, response.text
 
 
 async def test_an_export_in_an_unknown_format_is_refused(ada: Person) -> None:

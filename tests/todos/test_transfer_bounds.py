@@ -28,8 +28,8 @@ def sign_in(service: Service, name: str = "ada") -> httpx.Client:
     client = httpx.Client(base_url=service.url, timeout=30)
     person = {"username": name, "password": PASSWORD}
     client.post("/v1/users", json=person | {"email": f"{name}@example.com"}).raise_for_status()
-    answer = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
-    client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    response = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
+    client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
     return client
 
 
@@ -100,9 +100,9 @@ def test_a_repetitive_body_takes_linear_time_and_blocks_nobody(
 
 
 def send_checked(client: httpx.Client, form: str, body: bytes) -> None:
-    answer = send(client, form, body)
-    assert answer.status_code in (200, 400, 422), answer.text[:1000]
-    assert len(answer.content) < 2 * MIB
+    response = send(client, form, body)
+    assert response.status_code in (200, 400, 422), response.text[:1000]
+    assert len(response.content) < 2 * MIB
 
 
 class Peak:
@@ -152,13 +152,13 @@ def test_an_account_may_have_two_imports_in_progress_and_others_continue(service
     with closing(sign_in(service, "bob")) as bob:
         refused = ada.post("/v1/todos/import", json=[{"title": "x"}])
         of_bob = bob.post("/v1/todos/import", json=[{"title": "x"}])
-    answers = [each.finish() for each in slow]
+    responses = [each.finish() for each in slow]
     after = ada.post("/v1/todos/import", json=[{"title": "x"}])
 
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
     assert refused.json()["type"] == "urn:todo-service:problem:rate-limited"
-    assert [of_bob.status_code, *answers, after.status_code] == [200, 200, 200, 200]
+    assert [of_bob.status_code, *responses, after.status_code] == [200, 200, 200, 200]
 
 
 class SlowImport:
@@ -178,10 +178,10 @@ class SlowImport:
     def finish(self) -> int:
         """Send the body, and return the status of the response."""
         self._connection.send(b"[]")
-        answer = self._connection.getresponse()
-        answer.read()
+        response = self._connection.getresponse()
+        response.read()
         self._connection.close()
-        return answer.status
+        return response.status
 
 
 def test_an_account_may_have_two_exports_in_progress_and_an_aborted_one_frees_its_slot(ada: httpx.Client) -> None:

@@ -34,17 +34,17 @@ def test_an_export_of_a_hundred_thousand_todos_has_few_in_memory(
         client.headers["Authorization"] = f"Bearer {token}"
         for start in range(0, TODOS, BODY):
             todos = [{"title": f"todo {number}", "tags": ["home"]} for number in range(start, start + BODY)]
-            answer = client.post("/v1/todos/import", json=todos)
-            assert answer.json()["imported"] == BODY, answer.text
+            response = client.post("/v1/todos/import", json=todos)
+            assert response.json()["imported"] == BODY, response.text
         with client.stream("GET", "/v1/todos/export") as warming:
             assert next(warming.iter_bytes()).startswith(b'{"lists":[]')
 
         for form, mark in {"json": b'"title":"todo ', "csv": b",todo ", "ics": b"SUMMARY:todo "}.items():
             before = highest = own_memory(service.process.pid)
             found, rest = 0, b""
-            with client.stream("GET", "/v1/todos/export", params={"format": form}) as answer:
-                assert answer.status_code == 200
-                for chunk in answer.iter_bytes(2**20):
+            with client.stream("GET", "/v1/todos/export", params={"format": form}) as response:
+                assert response.status_code == 200
+                for chunk in response.iter_bytes(2**20):
                     highest = max(highest, own_memory(service.process.pid))
                     text = rest + chunk
                     found += text.count(mark)

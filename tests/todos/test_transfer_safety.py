@@ -46,8 +46,8 @@ def todo(due: str, name: str = "Custom Zone", title: str = "x") -> list[str]:
 
 
 async def due_times(person: Person) -> list[str]:
-    answer = await person.get("/v1/todos", params={"sort": "position"})
-    return [item["due_at"] for item in answer.json()["items"]]
+    response = await person.get("/v1/todos", params={"sort": "position"})
+    return [item["due_at"] for item in response.json()["items"]]
 
 
 async def test_time_zones_of_a_file_do_not_affect_other_accounts(ada: Person, bob: Person) -> None:
@@ -174,10 +174,10 @@ async def test_a_due_date_at_the_end_of_the_calendar_breaks_no_export(ada: Perso
 async def test_the_report_of_an_import_stays_small(ada: Person) -> None:
     record = {"title": "x", "tags": ["t" * 100] * 100, "priority": "p" * 10_000}
 
-    answer = await ada.post("/v1/todos/import", json=[record | {"priority": "low"}] * 1500 + [record] * 10)
+    response = await ada.post("/v1/todos/import", json=[record | {"priority": "low"}] * 1500 + [record] * 10)
 
-    assert len(answer.content) < 2 * 2**20
-    result = answer.json()
+    assert len(response.content) < 2 * 2**20
+    result = response.json()
     assert result["rejected_count"] == 1510
     assert 1 <= len(result["rejected"]) <= 1000
     for rejection in result["rejected"]:
@@ -213,8 +213,8 @@ async def test_no_mutation_of_a_file_causes_a_server_error(ada: Person, form: st
             piece = chance.choice(PIECES) if chance.random() < 0.8 else text[place : place + 40]
             text = text[:place] + piece + text[place + chance.choice([0, 1, len(piece)]) :]
         body = text.encode()
-        answer = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
-        assert answer.status_code in (200, 400, 422), (answer.text, text)
+        response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
+        assert response.status_code in (200, 400, 422), (response.text, text)
     for other in FORMATS:
         assert (await ada.get("/v1/todos/export", params={"format": other})).status_code == 200
 

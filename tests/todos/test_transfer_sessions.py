@@ -28,11 +28,11 @@ async def running_import(
     person: Person, headers: dict[str, str], records: int = RECORDS
 ) -> AsyncIterator[asyncio.Task[httpx.Response]]:
     """Start an import, and yield its task once the first batch is stored."""
-    answer = asyncio.create_task(person.post("/v1/todos/import", json=body(records), headers=headers))
+    response = asyncio.create_task(person.post("/v1/todos/import", json=body(records), headers=headers))
     while not await person.titles():
-        assert not answer.done()
-    yield answer
-    await answer
+        assert not response.done()
+    yield response
+    await response
 
 
 async def count(person: Person) -> int:
@@ -41,10 +41,10 @@ async def count(person: Person) -> int:
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "large"}], ids=["without a key", "with a key"])
 async def test_an_import_ends_when_its_session_ends(ada: Person, headers: dict[str, str]) -> None:
-    async with running_import(ada, headers) as answer:
+    async with running_import(ada, headers) as response:
         await ada.delete("/v1/sessions")
 
-    assert_problem(await answer, 401)
+    assert_problem(await response, 401)
     await ada.sign_in()
     assert 0 < await count(ada) < RECORDS
 
@@ -62,8 +62,8 @@ async def test_a_retry_finishes_an_import_whose_session_ended(ada: Person) -> No
 
 
 async def test_an_import_ends_when_its_account_is_deleted(ada: Person) -> None:
-    async with running_import(ada, {}, MORE_RECORDS) as answer:
+    async with running_import(ada, {}, MORE_RECORDS) as response:
         deleted = await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})
 
     assert deleted.status_code == 204
-    assert_problem(await answer, 401)
+    assert_problem(await response, 401)
