@@ -44,11 +44,11 @@ from todo_service.bounds.exchange import (
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
 from todo_service.exchange.concurrency import ConcurrencyLimit
-from todo_service.exchange.formats.archive import JsonFormat
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, find_line
 from todo_service.exchange.formats.calendar import CalendarFormat
+from todo_service.exchange.formats.csv_format import CsvFormat
+from todo_service.exchange.formats.json_format import JsonFormat
 from todo_service.exchange.formats.source import Source
-from todo_service.exchange.formats.table import CsvFormat
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import ListPosition, Lists
