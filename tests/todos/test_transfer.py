@@ -412,7 +412,7 @@ async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
         ("csv", "title\nok\n".encode("utf-16"), 422, "line 1"),
         ("csv", b"", 422, "title"),
         ("csv", b"name\nx\n", 422, "name"),
-        ("csv", b"title,title\nx,y\n", 422, "twice"),
+        ("csv", b"title,title\nx,y\n", 422, "duplicate"),
         ("csv", b"description\nx\n", 422, "title"),
         ("csv", b'"title\n', 422, "line 1"),
         ("ics", "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:Straße\n".encode("cp1252"), 422, "line 3"),
