@@ -38,15 +38,17 @@ HARD_TEXTS = (
 )
 
 
-async def export_todos(person: Person, form: str) -> httpx.Response:
-    response = await person.get("/v1/todos/export", params={"format": form})
+async def export_todos(person: Person, file_format: str) -> httpx.Response:
+    response = await person.get("/v1/todos/export", params={"format": file_format})
     assert response.status_code == 200, response.text
     return response
 
 
-async def import_todos(person: Person, form: str, body: bytes | str, headers: dict[str, str] | None = None) -> Any:
+async def import_todos(
+    person: Person, file_format: str, body: bytes | str, headers: dict[str, str] | None = None
+) -> Any:
     response = await person.post(
-        "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]} | (headers or {})
+        "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]} | (headers or {})
     )
     assert response.status_code == 200, response.text
     return response.json()
@@ -86,27 +88,29 @@ async def furnish(person: Person) -> None:
     await person.todo(due_at="9999-12-30T23:59:59.999Z")
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_import_of_an_export_is_lossless(ada: Person, bob: Person, form: str) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_import_of_an_export_is_lossless(ada: Person, bob: Person, file_format: str) -> None:
     await furnish(ada)
 
-    response = await export_todos(ada, form)
-    result = await import_todos(bob, form, response.content)
+    response = await export_todos(ada, file_format)
+    result = await import_todos(bob, file_format, response.content)
 
-    assert response.headers["content-type"].split(";")[0] == FORMATS[form]
-    assert response.headers["content-disposition"] == f'attachment; filename="todos.{form}"'
+    assert response.headers["content-type"].split(";")[0] == FORMATS[file_format]
+    assert response.headers["content-disposition"] == f'attachment; filename="todos.{file_format}"'
     assert response.headers["cache-control"] == "no-store"
     before = await list_todos(ada)
     assert result == {"imported": len(before), "rejected": [], "rejected_count": 0}
     assert await list_todos(bob) == before
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_an_import_into_the_same_account_uses_its_lists_and_creates_new_todos(ada: Person, form: str) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_an_import_into_the_same_account_uses_its_lists_and_creates_new_todos(
+    ada: Person, file_format: str
+) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     first = await ada.todo(list_id=garden)
 
-    await import_todos(ada, form, (await export_todos(ada, form)).content)
+    await import_todos(ada, file_format, (await export_todos(ada, file_format)).content)
 
     todos = (await ada.get("/v1/todos")).json()["items"]
     assert [todo["list_id"] for todo in todos] == [garden, garden]
@@ -134,17 +138,17 @@ TODOS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("file_format", FORMATS)
 @hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(todos=st.lists(TODOS, min_size=1, max_size=8))
 async def test_any_todo_survives_export_and_import(
-    client: httpx.AsyncClient, form: str, todos: list[dict[str, Any]]
+    client: httpx.AsyncClient, file_format: str, todos: list[dict[str, Any]]
 ) -> None:
     ada, bob = await Person.register(client), await Person.register(client)
     for todo in todos:
         await ada.todo(**todo)
 
-    result = await import_todos(bob, form, (await export_todos(ada, form)).content)
+    result = await import_todos(bob, file_format, (await export_todos(ada, file_format)).content)
 
     assert result["rejected"] == []
     assert await list_todos(bob) == await list_todos(ada)
@@ -161,11 +165,15 @@ async def test_the_json_export_contains_every_list_and_todo_as_the_api_shows_the
     assert archive["lists"] == (await ada.get("/v1/lists")).json()["items"]
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_an_account_without_todos_is_exported_and_imported(ada: Person, bob: Person, form: str) -> None:
-    response = await export_todos(ada, form)
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_an_account_without_todos_is_exported_and_imported(ada: Person, bob: Person, file_format: str) -> None:
+    response = await export_todos(ada, file_format)
 
-    assert await import_todos(bob, form, response.content) == {"imported": 0, "rejected": [], "rejected_count": 0}
+    assert await import_todos(bob, file_format, response.content) == {
+        "imported": 0,
+        "rejected": [],
+        "rejected_count": 0,
+    }
 
 
 async def test_more_todos_than_a_page_are_exported_once_each_in_order(ada: Person) -> None:
@@ -406,7 +414,7 @@ async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "body", "status", "word"),
+    ("file_format", "body", "status", "word"),
     [
         ("csv", "title\nStraße\n".encode("cp1252"), 422, "line 2"),
         ("csv", "title\nok\n".encode("utf-16"), 422, "line 1"),
@@ -429,9 +437,9 @@ async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
     ],
 )
 async def test_a_malformed_body_is_refused_and_nothing_is_imported(
-    ada: Person, form: str, body: bytes, status: int, word: str
+    ada: Person, file_format: str, body: bytes, status: int, word: str
 ) -> None:
-    response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
+    response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]})
 
     problem = assert_problem(response, status)
     assert word in json.dumps([problem["detail"], problem.get("errors")])

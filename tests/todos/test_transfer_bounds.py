@@ -33,8 +33,8 @@ def sign_in(service: Service, name: str = "ada") -> httpx.Client:
     return client
 
 
-def send(client: httpx.Client, form: str, body: bytes, key: str | None = None) -> httpx.Response:
-    headers = {"Content-Type": TYPES[form]} | ({"Idempotency-Key": key} if key else {})
+def send(client: httpx.Client, file_format: str, body: bytes, key: str | None = None) -> httpx.Response:
+    headers = {"Content-Type": TYPES[file_format]} | ({"Idempotency-Key": key} if key else {})
     return client.post("/v1/todos/import", content=body, headers=headers)
 
 
@@ -87,20 +87,20 @@ HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
 def test_a_repetitive_body_takes_linear_time_and_blocks_nobody(
     service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
 ) -> None:
-    form, body = HOSTILE[kind]
+    file_format, body = HOSTILE[kind]
     pid, costs = service.process.pid, {}
     with probing(service.url, pid) as probe:
         for size in (MIB // 32, MIB // 4, 2 * MIB):
             text = body(size)
-            costs[size] = cost(pid, partial(send_checked, ada, form, text))
+            costs[size] = cost(pid, partial(send_checked, ada, file_format, text))
 
     figure(f"{kind}: {costs[2 * MIB]:.2f} s for 2 MiB, frozen {probe.frozen * 1000:.0f} ms")
     assert_grows_linearly(costs)
     assert probe.frozen <= 0.1
 
 
-def send_checked(client: httpx.Client, form: str, body: bytes) -> None:
-    response = send(client, form, body)
+def send_checked(client: httpx.Client, file_format: str, body: bytes) -> None:
+    response = send(client, file_format, body)
     assert response.status_code in (200, 400, 422), response.text[:1000]
     assert len(response.content) < 2 * MIB
 
@@ -134,12 +134,12 @@ class Peak:
 def test_a_body_of_the_largest_size_is_in_memory_once_and_blocks_nobody(
     service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
 ) -> None:
-    form, body = HOSTILE[kind]
+    file_format, body = HOSTILE[kind]
     text = body(LIMIT)
-    send_checked(ada, form, text[: MIB // 4])
+    send_checked(ada, file_format, text[: MIB // 4])
     before = resident_bytes(service.process.pid)
     with probing(service.url, service.process.pid) as probe, Peak(service.process.pid) as peak:
-        send_checked(ada, form, text)
+        send_checked(ada, file_format, text)
 
     growth = (peak.bytes - before) / MIB
     figure(f"{kind}: {growth:.0f} MiB more for 64 MiB, frozen {probe.frozen * 1000:.0f} ms")

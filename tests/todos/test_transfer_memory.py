@@ -39,10 +39,10 @@ def test_an_export_of_a_hundred_thousand_todos_has_few_in_memory(
         with client.stream("GET", "/v1/todos/export") as warming:
             assert next(warming.iter_bytes()).startswith(b'{"lists":[]')
 
-        for form, mark in {"json": b'"title":"todo ', "csv": b",todo ", "ics": b"SUMMARY:todo "}.items():
+        for file_format, mark in {"json": b'"title":"todo ', "csv": b",todo ", "ics": b"SUMMARY:todo "}.items():
             before = highest = own_memory(service.process.pid)
             found, rest = 0, b""
-            with client.stream("GET", "/v1/todos/export", params={"format": form}) as response:
+            with client.stream("GET", "/v1/todos/export", params={"format": file_format}) as response:
                 assert response.status_code == 200
                 for chunk in response.iter_bytes(2**20):
                     highest = max(highest, own_memory(service.process.pid))
@@ -51,5 +51,5 @@ def test_an_export_of_a_hundred_thousand_todos_has_few_in_memory(
                     rest = text[-len(mark) + 1 :]
 
             assert found == TODOS
-            figure(f"{found} todos as {form}: {highest - before:.1f} MiB more")
+            figure(f"{found} todos as {file_format}: {highest - before:.1f} MiB more")
             assert highest - before < GROWTH_MIB

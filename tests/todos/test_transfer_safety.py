@@ -140,7 +140,7 @@ async def test_a_well_known_time_zone_needs_no_definition(ada: Person, name: str
 
 
 @pytest.mark.parametrize(
-    ("form", "text"),
+    ("file_format", "text"),
     [
         ("ics", calendar("BEGIN:VTODO", "SUMMARY:x", "DUE;TZID=a,b:20270131T090000", "END:VTODO")),
         ("ics", calendar("BEGIN:VTODO", "SUMMARY:x", "DUE:P1D/P1D/P1D", "END:VTODO")),
@@ -152,8 +152,8 @@ async def test_a_well_known_time_zone_needs_no_definition(ada: Person, name: str
         ("json", '[{"title": "x", "position": 1e999}]'),
     ],
 )
-async def test_an_exception_of_a_parser_rejects_only_its_record(ada: Person, form: str, text: str) -> None:
-    result = await import_todos(ada, form, text)
+async def test_an_exception_of_a_parser_rejects_only_its_record(ada: Person, file_format: str, text: str) -> None:
+    result = await import_todos(ada, file_format, text)
 
     assert (result["imported"], result["rejected_count"]) == (0, 1)
 
@@ -165,8 +165,8 @@ async def test_a_due_date_at_the_end_of_the_calendar_breaks_no_export(ada: Perso
 
     await import_todos(ada, "json", body)
 
-    for form in FORMATS:
-        assert (await export_todos(ada, form)).content
+    for file_format in FORMATS:
+        assert (await export_todos(ada, file_format)).content
     (first, _) = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
     assert (await ada.post(f"/v1/todos/{first['id']}/complete")).status_code == 200
 
@@ -203,17 +203,17 @@ PIECES += ["00010101T000000", "99991231T235959", "FREQ=SECONDLY"]
 PIECES += ["FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "P9999999W", "+2359", "1e999", "null", "\\u0000", "\ufeff", "'"]
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_no_mutation_of_a_file_causes_a_server_error(ada: Person, form: str) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_no_mutation_of_a_file_causes_a_server_error(ada: Person, file_format: str) -> None:
     chance = random.Random(16)  # noqa: S311  # no secret
     for _ in range(60):
-        text = SEEDS[form]
+        text = SEEDS[file_format]
         for _ in range(chance.randint(1, 5)):
             place = chance.randrange(len(text))
             piece = chance.choice(PIECES) if chance.random() < 0.8 else text[place : place + 40]
             text = text[:place] + piece + text[place + chance.choice([0, 1, len(piece)]) :]
         body = text.encode()
-        response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
+        response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]})
         assert response.status_code in (200, 400, 422), (response.text, text)
     for other in FORMATS:
         assert (await ada.get("/v1/todos/export", params={"format": other})).status_code == 200
