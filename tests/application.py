@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,9 @@ from tests.people import Person
 from todo_service.accounts.passwords import Cost
 from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
-from todo_service.store.registry import create_store
+from todo_service.store.base import DocumentStore
+from todo_service.store.mongodb.store import RESOLVE_AFTER, MongoDBStore
+from todo_service.store.registry import create_store, find_local_folder
 
 
 @pytest.fixture
@@ -29,9 +32,23 @@ def password_cost() -> Cost:
 
 
 @pytest.fixture
-async def app(settings: Settings, password_cost: Cost) -> AsyncIterator[Litestar]:
+def resolve_after() -> timedelta:
+    """How old a timestamp of MongoDB must be to count as resolved; a test with a single writer may override it."""
+    return RESOLVE_AFTER
+
+
+def create_test_store(url: str, resolve_after: timedelta) -> DocumentStore:
+    """Create the store at an address. On MongoDB, timestamps are resolved after the given time."""
+    if find_local_folder(url) is not None:
+        return create_store(url)
+    return MongoDBStore(url, resolve_after=resolve_after)
+
+
+@pytest.fixture
+async def app(settings: Settings, password_cost: Cost, resolve_after: timedelta) -> AsyncIterator[Litestar]:
     """The running application."""
-    application = create_app(settings, create_store(settings.store_address), password_cost=password_cost)
+    store = create_test_store(settings.store_address, resolve_after)
+    application = create_app(settings, store, password_cost=password_cost)
     async with application.lifespan():
         yield application
 

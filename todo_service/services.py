@@ -199,7 +199,7 @@ class Services:
         """Return the background jobs, which run on every replica."""
         return [
             Job("finish deletions of accounts", lambda: self._accounts.finish_deletions(now()), SWEEP_SECONDS),
-            Job("renew counts of todos", lambda: self._todos_state.counting.renew(now()), SWEEP_SECONDS),
+            Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
             Job("return free memory", partial(asyncio.to_thread, return_free_memory), SWEEP_SECONDS / 3),
         ]
 

@@ -1,4 +1,4 @@
-"""A client that keeps an account's todos by delta sync, and what the account really has."""
+"""A client that replicates an account by delta sync, and checks of its state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.people import Person
 
 
 class Replica:
-    """A client that keeps the account's todos by asking for changes."""
+    """Replicates the todos of an account by reading its changes."""
 
     def __init__(self, person: Person, limit: int = 3) -> None:
         self.person = person
@@ -19,11 +19,11 @@ class Replica:
         self.since: str | None = None
 
     async def page(self) -> bool:
-        """Apply one page, and tell whether there is more."""
+        """Apply a page of changes, and return whether there are more."""
         parameters = {"limit": self.limit} | ({"since": self.since} if self.since else {})
-        answer = await self.person.get("/v1/todos/changes", params=parameters)
-        assert answer.status_code == 200, answer.text
-        body = answer.json()
+        response = await self.person.get("/v1/todos/changes", params=parameters)
+        assert response.status_code == 200, response.text
+        body = response.json()
         for todo in body["changed"]:
             self.todos[todo["id"]] = todo
         for todo_id in body["deleted"]:
@@ -38,18 +38,18 @@ class Replica:
 
 
 def due(number: int) -> str:
-    """Return a moment near now or farther away, before or after it, but not within the minutes that a test takes."""
+    """Return a time in the past or the future, at least some minutes from now."""
     return (datetime.now(UTC) + timedelta(hours=5 * (number - 4), minutes=17)).isoformat()
 
 
 async def everything(person: Person) -> dict[str, dict[str, Any]]:
-    answer = await person.get("/v1/todos", params={"limit": 200})
-    assert answer.json()["next_cursor"] is None
-    return {todo["id"]: todo for todo in answer.json()["items"]}
+    response = await person.get("/v1/todos", params={"limit": 200})
+    assert response.json()["next_cursor"] is None
+    return {todo["id"]: todo for todo in response.json()["items"]}
 
 
 async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> None:
-    """Assert that the summary and the tags count these todos."""
+    """Assert that the summary and the tags match these todos."""
     moment = datetime.now(UTC)
     summary = (await person.get("/v1/todos/summary", params={"tz": "UTC"})).json()
     tags = (await person.get("/v1/tags")).json()["items"]

@@ -12,7 +12,7 @@ from tests.people import Person, assert_problem
 from tests.todos.replica import Replica, everything
 from todo_service.errors import Gone
 from todo_service.store.base import DocumentStore
-from todo_service.sync.changes import REMEMBERED, ChangeFeed
+from todo_service.sync.changes import SYNC_TOKEN_LIFETIME, ChangeFeed
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
 
@@ -92,9 +92,9 @@ async def test_a_token_that_is_older_than_what_is_remembered_is_gone(ada: Person
     feed = ChangeFeed(app.state.store, ObjectId((await ada.get("/v1/users/me")).json()["id"]))
     _, _, since, _ = await feed.page(None, 10, now())
 
-    changed, _, _, _ = await feed.page(since, 10, now() + REMEMBERED - timedelta(minutes=1))
+    changed, _, _, _ = await feed.page(since, 10, now() + SYNC_TOKEN_LIFETIME - timedelta(minutes=1))
     with pytest.raises(Gone):
-        await feed.page(since, 10, now() + REMEMBERED + timedelta(seconds=1))
+        await feed.page(since, 10, now() + SYNC_TOKEN_LIFETIME + timedelta(seconds=1))
 
     assert len(changed) <= 1
-    assert len((await feed.page(None, 10, now() + REMEMBERED))[0]) == 1
+    assert len((await feed.page(None, 10, now() + SYNC_TOKEN_LIFETIME))[0]) == 1

@@ -1,4 +1,4 @@
-"""Counting large accounts: in slices, in the background, and never again from the beginning."""
+"""Counting large accounts: in batches, in the background, and never from the start again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ from tests.todos.replica import assert_counted, everything
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb import store as mongodb
 from todo_service.sync import counts
-from todo_service.sync.counting import Counting
-from todo_service.sync.counts import Counted, Counts, CountSnapshot, PastState, shorten_past, tag_digest
+from todo_service.sync.counting import TodoCounter
+from todo_service.sync.counts import (
+    CountedState,
+    Counts,
+    CountSnapshot,
+    PastState,
+    digest_tag,
+    read_snapshot,
+    shorten_past,
+)
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoQuery, TodoUpdate
 from todo_service.todos.service import Todos
@@ -30,13 +37,13 @@ from todo_service.todos.service import Todos
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(autouse=True)
-def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else writes, so what was written a second ago is settled."""
-    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", timedelta(0))
+@pytest.fixture
+def resolve_after() -> timedelta:
+    """Resolve timestamps at once: these tests have a single writer."""
+    return timedelta(0)
 
 
-async def account_of(person: Person) -> ObjectId:
+async def read_account_id(person: Person) -> ObjectId:
     return ObjectId((await person.get("/v1/users/me")).json()["id"])
 
 
@@ -44,36 +51,32 @@ async def utc() -> str:
     return "UTC"
 
 
-async def snapshot_of(store: DocumentStore, account: ObjectId) -> CountSnapshot | None:
-    return await store.get(CountSnapshot, CountSnapshot.id == account)
-
-
 def counted_todos(snapshot: CountSnapshot) -> int:
     found = msgspec.msgpack.decode(snapshot.counts, type=Counts)
     return found.open + found.completed
 
 
-async def test_a_count_goes_on_when_those_who_asked_have_given_up(ada: Person, app: Litestar) -> None:
+async def test_a_count_continues_after_its_callers_have_timed_out(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await load(store, 3000)
-    counting = Counting(store, at_once=100)
+    counter = TodoCounter(store, inline_limit=100)
 
     for _ in range(3):
         with pytest.raises(Busy):
-            await counting.count(account, now(), seconds=0.0)
-    found = await counting.count(account, now(), seconds=None)
+            await counter.count(account, now(), seconds=0.0)
+    found = await counter.count(account, now(), seconds=None)
 
     assert found.open + found.completed == 3000
-    while await snapshot_of(store, account) is None:
-        await counting.count(account, now(), seconds=None)
-    await counting.close()
+    while await read_snapshot(store, account) is None:
+        await counter.count(account, now(), seconds=None)
+    await counter.close()
 
 
-async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(ada: Person, app: Litestar) -> None:
+async def test_background_counts_are_exact_while_todos_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=[f"tag {number % 7}"]) for number in range(150)]
-    account = await account_of(ada)
-    counting = Counting(store, at_once=10)
+    account = await read_account_id(ada)
+    counter = TodoCounter(store, inline_limit=10)
     chance = random.Random(3)  # noqa: S311  # no secret
 
     async def write() -> None:
@@ -87,87 +90,87 @@ async def test_counts_made_in_the_background_are_exact_while_todos_are_changed(a
 
     async def count() -> None:
         for _ in range(10):
-            await counting.count(account, now(), seconds=None)
+            await counter.count(account, now(), seconds=None)
 
     await asyncio.gather(write(), write(), count())
 
     expected = await everything(ada)
-    found = await counting.count(account, now(), seconds=None)
+    found = await counter.count(account, now(), seconds=None)
     assert found.open == len(expected)
     assert sum(found.priorities.values()) == len(expected)
     assert sum(number for _, number in found.tags.values()) == len(expected)
     await assert_counted(ada, expected)
-    await counting.close()
+    await counter.close()
 
 
-async def test_a_todo_that_changes_all_the_time_leaves_the_snapshot_usable(ada: Person, app: Litestar) -> None:
+async def test_a_constantly_changing_todo_leaves_the_snapshot_usable(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     owner = await load(store, 500)
     todos = Todos(store, owner, utc)
     [some, *_], _ = await todos.read_page(TodoQuery(limit=1), None)
-    counting = Counting(store, at_once=100)
+    counter = TodoCounter(store, inline_limit=100)
     snapshot = None
-    # the first one may be from before the todos' second has settled
+    # the first snapshot may not include the last second
     while snapshot is None or counted_todos(snapshot) < 500:
-        await counting.count(owner, now(), seconds=None)
-        snapshot = await snapshot_of(store, owner)
+        await counter.count(owner, now(), seconds=None)
+        snapshot = await read_snapshot(store, owner)
 
-    for number in range(3 * counts.PAST):
+    for number in range(3 * counts.MAX_PAST_STATES):
         await todos.update(some.id, TodoUpdate(priority=("low", "high")[number % 2], tags=[str(number)]), None)
-    # what has changed is counted from the snapshot, at once: everything would be too much
-    found = await Counting(store, many=10**6, at_once=100).count(owner, now())
+    # counts only the changes since the snapshot inline: all todos would exceed the limit
+    found = await TodoCounter(store, min_changes=10**6, inline_limit=100).count(owner, now())
 
     assert found.open + found.completed == 500
-    assert found.tags[tag_digest(str(3 * counts.PAST - 1))][1] == 1
+    assert found.tags[digest_tag(str(3 * counts.MAX_PAST_STATES - 1))][1] == 1
     assert sum(found.priorities.values()) == 500
-    assert await snapshot_of(store, owner) == snapshot
-    await counting.close()
+    assert await read_snapshot(store, owner) == snapshot
+    await counter.close()
 
 
-def test_the_largest_snapshot_fits_into_one_mebibyte() -> None:
+def test_the_largest_snapshot_is_smaller_than_a_mebibyte() -> None:
     tags = [f"{number:04}{chr(0x1F331) * 46}" for number in range(MAX_TAGS)]
     largest = Counts(
         open=10**6,
         completed=10**6,
         priorities=dict.fromkeys(("none", "low", "medium", "high", "urgent"), 10**6),
         lists={str(ObjectId()): 10**6 for _ in range(MAX_LISTS + 1)},
-        tags={tag_digest(tag): (tag, 10**6) for tag in tags},
+        tags={digest_tag(tag): (tag, 10**6) for tag in tags},
     )
-    for hour in range(2 * counts.HOURS):
+    for hour in range(2 * counts.MAX_HOURS):
         largest.due.add(500_000 + hour, 10**6)
     largest.compact()
-    largest.due.compact(counts.start_of(500_000))
+    largest.due.compact(counts.from_hour(500_000))
 
     assert len(msgspec.msgpack.encode(largest)) <= 2**20
 
 
 def _entry(since: str, priority: str | None) -> PastState:
-    return PastState(since, None if priority is None else Counted(False, priority, None, ()))
+    return PastState(since, None if priority is None else CountedState(False, priority, None, ()))
 
 
-def test_what_a_todo_remembers_keeps_the_snapshot_s_entry_and_the_newest() -> None:
+def test_shortening_a_history_keeps_the_entry_of_the_snapshot_and_the_most_recent_ones() -> None:
     entries = [_entry(f"{number:016}", str(number)) for number in range(30)]
 
-    kept = shorten_past(entries, f"{12:016}")
+    shortened = shorten_past(entries, f"{12:016}")
 
     newest = [_entry(f"{number:016}", str(number)) for number in range(20, 30)]
-    assert kept == [_entry("0" * 16, None), entries[12], _entry(f"{13:016}", None), *newest]
-    assert shorten_past(kept, f"{12:016}") == kept
+    assert shortened == [_entry("0" * 16, None), entries[12], _entry(f"{13:016}", None), *newest]
+    assert shorten_past(shortened, f"{12:016}") == shortened
     assert shorten_past(entries, "") == [_entry("0" * 16, None), *newest]
     assert shorten_past(entries, "9" * 16) == [_entry("0" * 16, None), *newest]
 
 
-async def test_counting_holds_a_small_record_of_each_todo(ada: Person, app: Litestar) -> None:
+async def test_counting_has_a_small_record_of_each_todo_in_memory(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await load(store, 5000)
-    counting = Counting(store)
+    counter = TodoCounter(store)
     tracemalloc.start()
     try:
-        found = await counting.count(account, now(), seconds=None)
+        found = await counter.count(account, now(), seconds=None)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    await counting.close()
+    await counter.close()
 
     assert found.open + found.completed == 5000
     assert peak <= 8 * 2**20

@@ -17,9 +17,8 @@ from tests.people import Person, assert_problem
 from tests.todos.replica import assert_counted, due, everything
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb import store as mongodb
 from todo_service.sync import counts
-from todo_service.sync.counting import Counting
+from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
@@ -42,7 +41,7 @@ async def test_an_account_without_todos_has_zeros(ada: Person) -> None:
     assert (await ada.get("/v1/tags")).json() == {"items": []}
 
 
-async def test_todos_are_counted_by_all_that_they_are(ada: Person, bob: Person) -> None:
+async def test_todos_are_counted_by_state_priority_list_and_tag(ada: Person, bob: Person) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     await ada.todo(tags=["home", "green"], priority="high", list_id=garden)
     await ada.todo(tags=["home"], priority="high", due_at="2020-01-01T00:00:00Z")
@@ -63,37 +62,36 @@ async def test_todos_are_counted_by_all_that_they_are(ada: Person, bob: Person) 
 
 
 @pytest.fixture
-def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else writes, so what was written a second ago is settled."""
-    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", timedelta(0))
+def resolve_after() -> timedelta:
+    """Resolve timestamps at once: these tests have a single writer."""
+    return timedelta(0)
 
 
-async def account_of(person: Person) -> ObjectId:
+async def read_account_id(person: Person) -> ObjectId:
     return ObjectId((await person.get("/v1/users/me")).json()["id"])
 
 
-async def kept(person: Person, store: DocumentStore) -> CountSnapshot:
-    """Count until a snapshot holds everything that was written."""
-    account = await account_of(person)
-    last = max([counts.stamp_text(todo.changed) async for todo in store.scan(Todo) if todo.account == account])
-    counting = Counting(store, many=0)
+async def count_until_stored(person: Person, store: DocumentStore, max_hours: int = counts.MAX_HOURS) -> CountSnapshot:
+    """Count until a snapshot includes all writes, and return it."""
+    account = await read_account_id(person)
+    last = max([counts.format_stamp(todo.changed) async for todo in store.scan(Todo) if todo.account == account])
+    counter = TodoCounter(store, min_changes=0, max_hours=max_hours)
     while True:
-        await counting.count(account, now())
+        await counter.count(account, now())
         await assert_counted(person, await everything(person))
-        snapshot = (await snapshots(store)).get(account)
+        snapshot = (await read_snapshots(store)).get(account)
         if snapshot is not None and snapshot.upto >= last:
             return snapshot
 
 
-async def snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
+async def read_snapshots(store: DocumentStore) -> dict[ObjectId, CountSnapshot]:
     return {found.id: found async for found in store.scan(CountSnapshot)}
 
 
-@pytest.mark.usefixtures("keeping")
-async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litestar) -> None:
+async def test_counts_are_stored_and_follow_every_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=["home", str(number)], due_at=due(number)) for number in range(7)]
-    snapshot = await kept(ada, store)
+    snapshot = await count_until_stored(ada, store)
 
     await ada.patch(f"/v1/todos/{todos[0]['id']}", json={"tags": ["home", "new"], "priority": "high"})
     await ada.patch(f"/v1/todos/{todos[3]['id']}", json={"due_at": due(9)})
@@ -101,159 +99,150 @@ async def test_counts_are_kept_and_follow_every_change(ada: Person, app: Litesta
     await ada.post(f"/v1/todos/{todos[1]['id']}/complete")
     await ada.delete(f"/v1/todos/{todos[2]['id']}")
     await assert_counted(ada, await everything(ada))
-    assert (await kept(ada, store)).upto > snapshot.upto
+    assert (await count_until_stored(ada, store)).upto > snapshot.upto
 
 
-@pytest.mark.usefixtures("keeping")
-async def test_an_account_that_grows_unasked_is_counted_meanwhile(ada: Person, app: Litestar) -> None:
+async def test_new_todos_refresh_the_snapshot_in_the_background(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    account = await account_of(ada)
-    counting = Counting(store, every=1)
+    account = await read_account_id(ada)
+    counter = TodoCounter(store, refresh_interval=1)
 
-    while not await snapshots(store):  # on MongoDB nothing is settled in the first second
+    while not await read_snapshots(store):  # MongoDB resolves nothing in the first second
         made = await ada.todo()
-        counting.count_later(account, ObjectId(made["id"]), now())
+        counter.maybe_refresh_snapshot(account, ObjectId(made["id"]), now())
         await asyncio.sleep(0)
-    await counting.close()
+    await counter.close()
 
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
-async def test_an_account_that_grows_is_not_counted_before_enough_has_settled(ada: Person, app: Litestar) -> None:
+async def test_the_snapshot_is_not_refreshed_before_enough_changes_are_resolved(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()
-    first = await kept(ada, store)
-    settled = (await store.resolved_stamp()).as_datetime()
-    while (await store.resolved_stamp()).as_datetime() <= settled:
-        await asyncio.sleep(0.05)  # a page holds all that are written in a second
+    first = await count_until_stored(ada, store)
+    resolved = (await store.resolved_stamp()).as_datetime()
+    while (await store.resolved_stamp()).as_datetime() <= resolved:
+        await asyncio.sleep(0.05)  # all writes of a second fit into a page
         await ada.todo()
     turn = ObjectId("65f1a2b3c4d5e6f708190000")
-    settled = (await store.resolved_stamp()).as_datetime()
+    resolved = (await store.resolved_stamp()).as_datetime()
 
-    async def count_later(moment: datetime) -> dict[ObjectId, CountSnapshot]:
-        counting = Counting(store, many=10**6)
-        counting.count_later(first.id, turn, moment)
+    async def refresh(moment: datetime) -> dict[ObjectId, CountSnapshot]:
+        counter = TodoCounter(store, min_changes=10**6)
+        counter.maybe_refresh_snapshot(first.id, turn, moment)
         with contextlib.suppress(Busy):
-            await counting.count(first.id, now())
-        return await snapshots(store)
+            await counter.count(first.id, now())
+        return await read_snapshots(store)
 
-    early = await count_later(settled + timedelta(minutes=1))
-    late = await count_later(settled)
+    early = await refresh(resolved + timedelta(minutes=1))
+    late = await refresh(resolved)
 
     assert early == {first.id: first}
     assert late[first.id].upto > first.upto
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
 @pytest.mark.parametrize(
     "broken",
     [
         "it is too old",
         "it is of another generation",
-        "it has another form",
+        "it has another format",
         "hours around now were too many",
         "the clock was set back",
     ],
 )
-async def test_a_snapshot_that_is_of_no_use_is_not_used(ada: Person, app: Litestar, broken: str) -> None:
+async def test_an_unusable_snapshot_is_not_used(ada: Person, app: Litestar, broken: str) -> None:
     store: DocumentStore = app.state.store
     await ada.todo(tags=["home"])
-    snapshot = await kept(ada, store)
+    snapshot = await count_until_stored(ada, store)
 
     hours = msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due
     wrong: dict[str, Any] = {}
     match broken:
         case "it is too old":
-            wrong["made_at"] = snapshot.made_at - counts.USABLE
+            wrong["made_at"] = snapshot.made_at - counts.SNAPSHOT_LIFETIME
         case "it is of another generation":
-            wrong["generation"] = f"{counts.FORM}:another"
-        case "it has another form":
-            wrong["generation"] = snapshot.generation.replace(str(counts.FORM), "1", 1)
+            wrong["generation"] = f"{counts.SNAPSHOT_FORMAT}:another"
+        case "it has another format":
+            wrong["generation"] = snapshot.generation.replace(str(counts.SNAPSHOT_FORMAT), "1", 1)
         case "hours around now were too many":
-            hours.end = counts.hour_of(snapshot.made_at) + 24
+            hours.end = counts.to_hour(snapshot.made_at) + 24
         case _:
-            hours.first = counts.hour_of(snapshot.made_at)
+            hours.first = counts.to_hour(snapshot.made_at)
     wrong["counts"] = msgspec.msgpack.encode(counts.Counts(open=700, due=hours))
     await store.update(CountSnapshot, CountSnapshot.id == snapshot.id, changes=wrong)
 
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
-async def test_what_is_overdue_is_counted_as_time_passes(ada: Person, app: Litestar) -> None:
-    """A snapshot is made, and then used at later moments, at which other todos are due."""
+async def test_overdue_todos_are_counted_as_time_passes(ada: Person, app: Litestar) -> None:
+    """Use a snapshot at later times, at which other todos are overdue."""
     store: DocumentStore = app.state.store
     hours = (-3000, -2, 0, 1, 23, 24, 25, 200, 500, 2000)
     moments = [datetime.now(UTC) + timedelta(hours=hour, minutes=7) for hour in hours]
     for moment in moments:
         await ada.todo(due_at=moment.isoformat())
-    snapshot = await kept(ada, store)
+    snapshot = await count_until_stored(ada, store)
 
     for days in (0, 1, 8, 25):
         later = datetime.now(UTC) + timedelta(days=days)
-        found = (await Counting(store).count(snapshot.id, later)).due
-        assert found.before(counts.hour_of(later)) == sum(
-            counts.hour_of(moment) < counts.hour_of(later) for moment in moments
+        found = (await TodoCounter(store).count(snapshot.id, later)).due
+        assert found.count_before(counts.to_hour(later)) == sum(
+            counts.to_hour(moment) < counts.to_hour(later) for moment in moments
         )
 
 
-@pytest.mark.usefixtures("keeping")
-async def test_hours_far_ahead_are_counted_when_they_come_near(
-    ada: Person, app: Litestar, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hours_in_the_far_future_are_counted_when_they_come_near(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    monkeypatch.setattr(counts, "HOURS", 3)
-    this_hour = counts.start_of(counts.hour_of(now()))
+    this_hour = counts.from_hour(counts.to_hour(now()))
     for hour in (-2, 1, 100, 200, 300, 400, 400):
         await ada.todo(due_at=(this_hour + timedelta(hours=hour, minutes=7)).isoformat())
-    snapshot = await kept(ada, store)
+    snapshot = await count_until_stored(ada, store, max_hours=3)
 
     assert len(msgspec.msgpack.decode(snapshot.counts, type=counts.Counts).due.hours) == 3
     later = this_hour + timedelta(hours=399)
-    found = (await Counting(store).count(snapshot.id, later)).due
-    hour = counts.hour_of(later)
-    assert (found.before(hour + 1), found.between(hour + 1, hour + 2)) == (5, 2)
+    found = (await TodoCounter(store, max_hours=3).count(snapshot.id, later)).due
+    hour = counts.to_hour(later)
+    assert (found.count_before(hour + 1), found.count_between(hour + 1, hour + 2)) == (5, 2)
 
 
-async def test_snapshots_are_renewed_unasked(ada: Person, bob: Person, app: Litestar) -> None:
+async def test_old_snapshots_are_renewed_in_the_background(ada: Person, bob: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     accounts = []
-    for person, made_at in ((ada, now() - counts.AGING - timedelta(days=1)), (bob, now())):
+    for person, made_at in ((ada, now() - counts.SNAPSHOT_RENEWAL_AGE - timedelta(days=1)), (bob, now())):
         await person.todo(due_at=due(0))
         account = ObjectId((await person.get("/v1/users/me")).json()["id"])
         accounts.append(account)
         await store.insert(CountSnapshot(id=account, generation="another", upto="0" * 16, made_at=made_at, counts=b""))
 
-    renewed = await snapshots(store)
-    counting = Counting(store)
-    while {found.generation for found in renewed.values()} != {counts.generation_of(store)}:
-        await counting.renew(now())
-        renewed = await snapshots(store)
-    old = renewed[accounts[0]].made_at - counts.AGING
+    renewed = await read_snapshots(store)
+    counter = TodoCounter(store)
+    while {found.generation for found in renewed.values()} != {counts.get_generation(store)}:
+        await counter.renew_snapshots(now())
+        renewed = await read_snapshots(store)
+    old = renewed[accounts[0]].made_at - counts.SNAPSHOT_RENEWAL_AGE
     await store.update(CountSnapshot, CountSnapshot.id == accounts[0], changes={"made_at": old})
-    await counting.renew(now())
-    again = await snapshots(store)
+    await counter.renew_snapshots(now())
+    again = await read_snapshots(store)
 
     assert again[accounts[0]].made_at > old
     assert again[accounts[1]] == renewed[accounts[1]]
     await assert_counted(ada, await everything(ada))
 
 
-@pytest.mark.usefixtures("keeping")
-async def test_a_deleted_account_s_counts_are_forgotten(ada: Person, app: Litestar) -> None:
+async def test_the_snapshot_of_a_deleted_account_is_deleted(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()
-    await kept(ada, store)
+    await count_until_stored(ada, store)
 
     assert (await ada.delete("/v1/users/me", json={"password": ada.password})).status_code == 204
 
-    assert await snapshots(store) == {}
+    assert await read_snapshots(store) == {}
 
 
-async def test_today_is_a_day_of_the_time_zone(ada: Person) -> None:
-    # 14 hours ahead of and 11 hours behind UTC: there is no moment at which both have the same day
+async def test_today_depends_on_the_time_zone(ada: Person) -> None:
+    # 14 hours ahead of and 11 hours behind UTC: they never have the same date
     noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
     for days in (-2, -1, 0, 1, 2):
         await ada.todo(due_at=(noon + timedelta(days=days)).isoformat())
@@ -273,7 +262,7 @@ async def test_today_is_a_day_of_the_time_zone(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("tz", ["Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"])
-async def test_a_day_may_begin_within_an_hour(ada: Person, tz: str) -> None:
+async def test_a_day_may_start_within_an_hour(ada: Person, tz: str) -> None:
     today = datetime.now(ZoneInfo(tz)).replace(hour=0, minute=0, second=0, microsecond=0)
     for minutes in (-1, 0, 16, 46, 24 * 60 - 46, 24 * 60 - 1, 24 * 60, 24 * 60 + 16):
         await ada.todo(due_at=(today + timedelta(minutes=minutes)).isoformat())

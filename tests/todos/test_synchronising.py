@@ -1,7 +1,7 @@
-"""Delta sync under a randomised client: two writers on replicas of their own, and a reader between them.
+"""Randomised tests of delta sync: two writers, each on its own replica, and a reader that alternates between them.
 
 One replica is an application of this process, the other `todo-service serve` in a process of its own, on the same
-store. `-s` shows how many programs were run.
+store. Use `-s` to print the number of programs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from odmantic import ObjectId
 
+from tests.application import create_test_store
 from tests.people import Person
 from tests.serving import running_service
 from tests.todos.replica import Replica, assert_counted, due, everything
@@ -28,9 +30,8 @@ from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import create_app
 from todo_service.services import MODELS
 from todo_service.settings import load_settings
-from todo_service.store.mongodb import store as mongodb
-from todo_service.store.registry import create_store
-from todo_service.sync.counting import Counting
+from todo_service.store.mongodb.store import RESOLVE_AFTER
+from todo_service.sync.counting import TodoCounter
 from todo_service.timestamps import now
 from todo_service.todos.shared import SharedState
 
@@ -43,9 +44,9 @@ class Replicas:
     """Two replicas of the service on one store.
 
     Args:
-        here: The one in this process.
-        there: The one in another process.
-        sessions: Signs accounts in, as a replica does.
+        here: The client of the replica in this process.
+        there: The client of the replica in another process.
+        sessions: Signs accounts in.
         store: The store.
     """
 
@@ -56,7 +57,7 @@ class Replicas:
         self._store = store
 
     async def account(self) -> tuple[Person, Person]:
-        """Make an account without hashing a password, and return who uses it on one replica and on the other."""
+        """Create an account without hashing a password, and return its user on each replica."""
         moment, user_id = now(), ObjectId()
         names: dict[str, Any] = dict.fromkeys(("username", "username_key", "email", "email_key"), str(user_id))
         await self._store.insert(User(id=user_id, **names, password_hash="", created_at=moment, updated_at=moment))
@@ -69,16 +70,16 @@ class Replicas:
 
 
 @asynccontextmanager
-async def replicas(folder: Path, store_url: str, url: str) -> AsyncIterator[Replicas]:
+async def replicas(folder: Path, store_url: str, url: str, resolve_after: timedelta) -> AsyncIterator[Replicas]:
     variables = {"DATA_DIR": str(folder), "STORE_URL": store_url, "SECRET_KEY": SECRET, "RATE_LIMIT_ENABLED": "false"}
     configuration = load_settings(variables)
-    store = create_store(configuration.store_address)
-    # without the application's lifespan, which ends in the task that began it
+    store = create_test_store(configuration.store_address, resolve_after)
+    # not the application's lifespan, which must end in the task that started it
     await store.open(*MODELS)
     keys = [configuration.secret_key]
     sessions = Sessions(store, AccessTokens(keys, 3600), RefreshTokens(keys), 1)
-    # the replica of this process keeps a new snapshot of its counts after almost every change
-    shared = SharedState(store, counting=Counting(store, many=2))
+    # this replica stores a new snapshot of the counts after almost every change
+    shared = SharedState(store, counter=TodoCounter(store, min_changes=2))
     transport = httpx.ASGITransport(app=create_app(configuration, store, shared_state=shared))  # type: ignore[arg-type]  # as plain dictionaries
     try:
         async with (
@@ -92,13 +93,13 @@ async def replicas(folder: Path, store_url: str, url: str) -> AsyncIterator[Repl
 
 
 @pytest.fixture
-def running(tmp_path: Path, store_url: str) -> Iterator[tuple[asyncio.Runner, Replicas]]:
-    """Both replicas, and the event loop in which they are talked to."""
+def running(tmp_path: Path, store_url: str, resolve_after: timedelta) -> Iterator[tuple[asyncio.Runner, Replicas]]:
+    """Both replicas, and the event loop of their clients."""
     with (
         running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET}) as service,
         asyncio.Runner() as runner,
     ):
-        opened = replicas(tmp_path, store_url, service.url)
+        opened = replicas(tmp_path, store_url, service.url, resolve_after)
         found = runner.run(opened.__aenter__())
         try:
             yield runner, found
@@ -112,7 +113,7 @@ reading = st.lists(st.booleans(), max_size=6)
 
 
 class Account:
-    """What both writers know of their account."""
+    """The todos and lists that both writers have created."""
 
     def __init__(self) -> None:
         self.todos: list[str] = []
@@ -123,7 +124,7 @@ class Account:
 
 
 async def write(person: Person, program: list[Step], account: Account) -> None:
-    """Carry out a program, on whatever todos there are."""
+    """Run a program on the existing todos."""
     for step, number in program:
         path = f"/v1/todos/{account.todo(number)}"
         match step:
@@ -134,13 +135,13 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 fields = {"due_at": "2027-01-01T09:00:00Z", "recurrence": "FREQ=DAILY;COUNT=2"}
                 account.todos.append((await person.todo(title=f"todo {number}", **fields))["id"])
             case "update":
-                answer = await person.patch(path, json={"priority": "high", "due_at": due(number + 1)})
-                assert answer.status_code in (200, 404), answer.text
+                response = await person.patch(path, json={"priority": "high", "due_at": due(number + 1)})
+                assert response.status_code in (200, 404), response.text
             case "move":
                 made = await person.post("/v1/lists", json={"name": f"list {number}"})
                 assert made.status_code == 201, made.text
-                answer = await person.patch(path, json={"list_id": made.json()["id"]})
-                assert answer.status_code in (200, 404), answer.text
+                response = await person.patch(path, json={"list_id": made.json()["id"]})
+                assert response.status_code in (200, 404), response.text
                 account.lists.append(made.json()["id"])
             case "complete" | "reopen":
                 assert (await person.post(f"{path}/{step}")).status_code in (200, 404)
@@ -148,34 +149,34 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 assert (await person.delete(path)).status_code in (204, 404)
             case "drop list" if account.lists:
                 parameters = {"todos": "move" if number % 2 else "delete"}
-                answer = await person.delete(f"/v1/lists/{account.lists.pop()}", params=parameters)
-                assert answer.status_code == 204, answer.text
+                response = await person.delete(f"/v1/lists/{account.lists.pop()}", params=parameters)
+                assert response.status_code == 204, response.text
             case "batch":
                 operations: list[dict[str, Any]] = [
                     {"op": "create", "todo": {"title": f"of a batch {number}"}},
                     {"op": "update", "id": account.todo(number + 1), "todo": {"completed": bool(number % 2)}},
                     {"op": "delete", "id": account.todo(number + 2)},
                 ]
-                answer = await person.post("/v1/todos/batch", json={"operations": operations})
-                results = answer.json()["results"]
+                response = await person.post("/v1/todos/batch", json={"operations": operations})
+                results = response.json()["results"]
                 assert [result["status"] in (200, 201, 204, 404) for result in results] == [True] * 3, results
                 account.todos.append(results[0]["todo"]["id"])
 
 
 async def read(replica: Replica, ada: Person, twin: Person, pages: list[bool]) -> None:
-    """Read pages while others write, each from one of both replicas of the service."""
+    """Read pages during the writes, each from one of both replicas."""
     for elsewhere in pages:
         replica.person = twin if elsewhere else ada
         await replica.page()
 
 
-def test_whoever_reads_while_two_write_ends_with_the_account_s_state(
+def test_a_reader_concurrent_with_two_writers_converges(
     running: tuple[asyncio.Runner, Replicas], figure: Callable[[str], None]
 ) -> None:
     runner, found = running
-    carried_out = 0
+    programs_run = 0
 
-    async def carry_out(one: list[Step], other: list[Step], pages: list[bool], limit: int) -> None:
+    async def run_programs(one: list[Step], other: list[Step], pages: list[bool], limit: int) -> None:
         ada, twin = await found.account()
         account, replica = Account(), Replica(ada, limit)
         await asyncio.gather(write(ada, one, account), write(twin, other, account), read(replica, ada, twin, pages))
@@ -185,34 +186,32 @@ def test_whoever_reads_while_two_write_ends_with_the_account_s_state(
         assert replica.todos == expected
         assert later.todos == expected
         await assert_counted(ada, expected)
-        # between two rounds nothing was lost either, nor miscounted
+        # changes between two rounds are not lost or miscounted
         await write(ada, other[:2], account)
         await replica.synchronise()
         assert replica.todos == await everything(twin)
         await assert_counted(twin, replica.todos)
 
-    # writers that run side by side do not fail alike twice, so that shrinking would only take long
+    # concurrent writers do not fail in the same way twice, so shrinking is pointless
     @settings(max_examples=RUNS, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
     @given(programs, programs, reading, st.integers(1, 5))
     def run(one: list[Step], other: list[Step], pages: list[bool], limit: int) -> None:
-        nonlocal carried_out
-        runner.run(carry_out(one, other, pages, limit))
-        carried_out += 1
+        nonlocal programs_run
+        runner.run(run_programs(one, other, pages, limit))
+        programs_run += 1
 
     run()
-    figure(f"{carried_out} programs, nothing missed")
-    assert carried_out >= RUNS
+    figure(f"{programs_run} programs, nothing missed")
+    assert programs_run >= RUNS
 
 
-def test_rounds_that_begin_at_what_was_settled_miss_nothing(
-    running: tuple[asyncio.Runner, Replicas], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goes on until the beginning of a round has passed three writes that came one after the other."""
+# the reader's replica resolves MongoDB's timestamps earlier, which makes the test faster
+@pytest.mark.parametrize("resolve_after", [RESOLVE_AFTER / 5])
+def test_rounds_that_start_at_the_resolved_stamp_miss_nothing(running: tuple[asyncio.Runner, Replicas]) -> None:
+    """Read until the start of a round has passed three successive writes."""
     runner, found = running
-    # the reader's replica waits for MongoDB's writes for less long, so that the test need not
-    monkeypatch.setattr(mongodb, "_RESOLVE_DELAY", mongodb._RESOLVE_DELAY / 5)
 
-    async def carry_out() -> None:
+    async def run_programs() -> None:
         ada, twin = await found.account()
         replica = Replica(ada, 200)
         account, reading = Account(), True
@@ -223,13 +222,13 @@ def test_rounds_that_begin_at_what_was_settled_miss_nothing(
                 number += 1
                 steps = [("create", number), ("update", number * 7), ("delete", number * 3), ("complete", number)]
                 await write(person, steps[: 1 + number % 4], account)
-                # the account stays small
+                # keep the account small
                 await write(person, [("delete", 0)] if len(account.todos) > 50 else [], account)
                 del account.todos[:-50]
 
         async def changed_since(replica: Replica) -> set[str]:
-            answer = await ada.get("/v1/todos/changes", params={"since": replica.since, "limit": 200})
-            return {todo["id"] for todo in answer.json()["changed"]}
+            response = await ada.get("/v1/todos/changes", params={"since": replica.since, "limit": 200})
+            return {todo["id"] for todo in response.json()["changed"]}
 
         async def keep_reading() -> None:
             nonlocal reading
@@ -252,4 +251,4 @@ def test_rounds_that_begin_at_what_was_settled_miss_nothing(
         await assert_counted(ada, replica.todos)
         await assert_counted(twin, replica.todos)
 
-    runner.run(carry_out())
+    runner.run(run_programs())

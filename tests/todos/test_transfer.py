@@ -1,4 +1,4 @@
-"""Everything out, and in again: `GET /v1/todos/export` and `POST /v1/todos/import`, in each form."""
+"""Export and import: `GET /v1/todos/export` and `POST /v1/todos/import`, in each format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.people import Person, TodoCreateFactory, assert_problem
 pytestmark = pytest.mark.anyio
 FORMATS = {"json": "application/json", "csv": "text/csv", "ics": "text/calendar"}
 OWN = {"id", "version", "updated_at", "list_id"}
-"""What an import gives anew."""
+"""The fields that an import assigns."""
 HARD_TEXTS = (
     "plain",
     "comma, semicolon; colon: \"quotes\" 'n' \\backslash \\n \\N \\, %2C ^n",
@@ -38,34 +38,36 @@ HARD_TEXTS = (
 )
 
 
-async def exported(person: Person, form: str) -> httpx.Response:
-    answer = await person.get("/v1/todos/export", params={"format": form})
-    assert answer.status_code == 200, answer.text
-    return answer
+async def export_todos(person: Person, file_format: str) -> httpx.Response:
+    response = await person.get("/v1/todos/export", params={"format": file_format})
+    assert response.status_code == 200, response.text
+    return response
 
 
-async def imported(person: Person, form: str, body: bytes | str, headers: dict[str, str] | None = None) -> Any:
-    answer = await person.post(
-        "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]} | (headers or {})
+async def import_todos(
+    person: Person, file_format: str, body: bytes | str, headers: dict[str, str] | None = None
+) -> Any:
+    response = await person.post(
+        "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]} | (headers or {})
     )
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-async def everything(person: Person) -> list[dict[str, Any]]:
-    """Return all todos in the order of creation, without what an import gives anew, and with their lists' names."""
+async def list_todos(person: Person) -> list[dict[str, Any]]:
+    """Return all todos in the order of creation, without assigned fields, and with the names of their lists."""
     lists = (await person.get("/v1/lists", params={"limit": "200"})).json()["items"]
     names = {each["id"]: each["name"] for each in lists}
-    answer = await person.get("/v1/todos", params={"limit": "200"})
-    assert answer.json()["next_cursor"] is None
+    response = await person.get("/v1/todos", params={"limit": "200"})
+    assert response.json()["next_cursor"] is None
     return [
         {name: value for name, value in todo.items() if name not in OWN} | {"list": names.get(todo["list_id"])}
-        for todo in answer.json()["items"]
+        for todo in response.json()["items"]
     ]
 
 
 async def furnish(person: Person) -> None:
-    """Give someone todos of every kind."""
+    """Create todos of every kind."""
     await person.patch("/v1/users/me", json={"time_zone": "Europe/Berlin"})
     garden = (await person.post("/v1/lists", json={"name": 'Garden; "wild", =1', "color": "#2e8b57"})).json()["id"]
     for text in HARD_TEXTS:
@@ -86,27 +88,29 @@ async def furnish(person: Person) -> None:
     await person.todo(due_at="9999-12-30T23:59:59.999Z")
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_what_export_writes_import_reads_back_equal(ada: Person, bob: Person, form: str) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_import_of_an_export_is_lossless(ada: Person, bob: Person, file_format: str) -> None:
     await furnish(ada)
 
-    answer = await exported(ada, form)
-    result = await imported(bob, form, answer.content)
+    response = await export_todos(ada, file_format)
+    result = await import_todos(bob, file_format, response.content)
 
-    assert answer.headers["content-type"].split(";")[0] == FORMATS[form]
-    assert answer.headers["content-disposition"] == f'attachment; filename="todos.{form}"'
-    assert answer.headers["cache-control"] == "no-store"
-    before = await everything(ada)
+    assert response.headers["content-type"].split(";")[0] == FORMATS[file_format]
+    assert response.headers["content-disposition"] == f'attachment; filename="todos.{file_format}"'
+    assert response.headers["cache-control"] == "no-store"
+    before = await list_todos(ada)
     assert result == {"imported": len(before), "rejected": [], "rejected_count": 0}
-    assert await everything(bob) == before
+    assert await list_todos(bob) == before
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_an_import_into_the_same_account_uses_its_lists_and_makes_new_todos(ada: Person, form: str) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_an_import_into_the_same_account_uses_its_lists_and_creates_new_todos(
+    ada: Person, file_format: str
+) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     first = await ada.todo(list_id=garden)
 
-    await imported(ada, form, (await exported(ada, form)).content)
+    await import_todos(ada, file_format, (await export_todos(ada, file_format)).content)
 
     todos = (await ada.get("/v1/todos")).json()["items"]
     assert [todo["list_id"] for todo in todos] == [garden, garden]
@@ -134,45 +138,49 @@ TODOS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("file_format", FORMATS)
 @hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(todos=st.lists(TODOS, min_size=1, max_size=8))
-async def test_any_todo_survives_the_way_out_and_in(
-    client: httpx.AsyncClient, form: str, todos: list[dict[str, Any]]
+async def test_any_todo_survives_export_and_import(
+    client: httpx.AsyncClient, file_format: str, todos: list[dict[str, Any]]
 ) -> None:
     ada, bob = await Person.register(client), await Person.register(client)
     for todo in todos:
         await ada.todo(**todo)
 
-    result = await imported(bob, form, (await exported(ada, form)).content)
+    result = await import_todos(bob, file_format, (await export_todos(ada, file_format)).content)
 
     assert result["rejected"] == []
-    assert await everything(bob) == await everything(ada)
+    assert await list_todos(bob) == await list_todos(ada)
 
 
-async def test_the_json_form_has_every_list_and_todo_as_they_are_read(ada: Person) -> None:
+async def test_the_json_export_contains_every_list_and_todo_as_the_api_shows_them(ada: Person) -> None:
     await ada.post("/v1/lists", json={"name": "Empty"})
     for _ in range(3):
         await ada.post("/v1/todos", json={"title": "Water the plants"})
 
-    archive = (await exported(ada, "json")).json()
+    archive = (await export_todos(ada, "json")).json()
 
     assert archive["items"] == (await ada.get("/v1/todos")).json()["items"]
     assert archive["lists"] == (await ada.get("/v1/lists")).json()["items"]
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_an_account_without_todos_is_written_and_read(ada: Person, bob: Person, form: str) -> None:
-    answer = await exported(ada, form)
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_an_account_without_todos_is_exported_and_imported(ada: Person, bob: Person, file_format: str) -> None:
+    response = await export_todos(ada, file_format)
 
-    assert await imported(bob, form, answer.content) == {"imported": 0, "rejected": [], "rejected_count": 0}
+    assert await import_todos(bob, file_format, response.content) == {
+        "imported": 0,
+        "rejected": [],
+        "rejected_count": 0,
+    }
 
 
 async def test_more_todos_than_a_page_are_exported_once_each_in_order(ada: Person) -> None:
     titles = [f"todo {number}" for number in range(450)]
-    await imported(ada, "json", json.dumps([{"title": title} for title in titles]))
+    await import_todos(ada, "json", json.dumps([{"title": title} for title in titles]))
 
-    rows = list(csv.DictReader(io.StringIO((await exported(ada, "csv")).text)))
+    rows = list(csv.DictReader(io.StringIO((await export_todos(ada, "csv")).text)))
 
     assert sorted(row["title"] for row in rows) == sorted(titles)
     assert len({row["id"] for row in rows}) == 450
@@ -180,10 +188,10 @@ async def test_more_todos_than_a_page_are_exported_once_each_in_order(ada: Perso
     assert [todo["title"] for todo in by_place] == titles[:200]
 
 
-async def test_the_calendar_form_is_what_rfc_5545_asks_for(ada: Person) -> None:
+async def test_the_calendar_export_conforms_to_rfc_5545(ada: Person) -> None:
     await furnish(ada)
 
-    text = (await exported(ada, "ics")).content
+    text = (await export_todos(ada, "ics")).content
 
     assert text.endswith(b"END:VCALENDAR\r\n")
     assert b"\n" not in text.replace(b"\r\n", b"")
@@ -205,7 +213,7 @@ async def test_the_calendar_form_is_what_rfc_5545_asks_for(ada: Person) -> None:
         assert ("DUE" in todo) is (wanted["due_at"] is not None)
         if wanted["due_at"] is not None:
             due_at = datetime.fromisoformat(wanted["due_at"]).replace(microsecond=0)
-            # icalendar takes the first of two equal hours; what is meant is on the same clock
+            # icalendar picks the first of two ambiguous hours; compare the local times
             wall = due_at.astimezone(todo["DUE"].dt.tzinfo).replace(tzinfo=None)
             assert todo["DUE"].dt.replace(tzinfo=None) == wall
         if wanted["recurrence"] is not None:
@@ -262,7 +270,7 @@ END:VCALENDAR
 
 async def test_a_calendar_of_another_program_is_read(ada: Person) -> None:
     await ada.patch("/v1/users/me", json={"time_zone": "America/New_York"})
-    result = await imported(ada, "ics", ANOTHER_PROGRAM_S.replace("\n", "\r\n"))
+    result = await import_todos(ada, "ics", ANOTHER_PROGRAM_S.replace("\n", "\r\n"))
 
     assert result == {"imported": 3, "rejected": [], "rejected_count": 0}
     folded, all_day, by_start = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
@@ -277,14 +285,14 @@ async def test_a_calendar_of_another_program_is_read(ada: Person) -> None:
     assert by_start["recurrence"] == "FREQ=WEEKLY;BYDAY=SU"
 
 
-async def test_what_another_program_has_changed_in_our_calendar_counts(ada: Person, bob: Person) -> None:
+async def test_changes_of_another_program_to_an_exported_calendar_win(ada: Person, bob: Person) -> None:
     await ada.todo(title="Old\x01 title", due_at="2027-01-31T09:00:00.500Z", steps=[{"title": "kept"}])
-    text = (await exported(ada, "ics")).text
+    text = (await export_todos(ada, "ics")).text
 
     changed = text.replace("SUMMARY:Old title", "SUMMARY:New title").replace(
         "DUE:20270131T090000Z", "DUE:20270201T090000Z"
     )
-    await imported(bob, "ics", changed)
+    await import_todos(bob, "ics", changed)
 
     (todo,) = (await bob.get("/v1/todos")).json()["items"]
     assert todo["title"] == "New title"
@@ -292,7 +300,7 @@ async def test_what_another_program_has_changed_in_our_calendar_counts(ada: Pers
     assert [step["title"] for step in todo["steps"]] == ["kept"]
 
 
-async def test_of_a_calendar_of_ten_thousand_lines_only_the_three_broken_are_lost(ada: Person) -> None:
+async def test_three_broken_todos_in_a_calendar_of_ten_thousand_lines_are_rejected_alone(ada: Person) -> None:
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0"]
     for number in range(1999):
         lines += ["BEGIN:VTODO", f"UID:{number}", f"SUMMARY:todo {number}", "DUE:20270131T090000Z", "END:VTODO"]
@@ -300,7 +308,7 @@ async def test_of_a_calendar_of_ten_thousand_lines_only_the_three_broken_are_los
     lines[5005], lines[2 + 5 * 10 + 3], lines[2 + 5 * 1500 + 2] = "DUE:tomorrow", "nonsense", "SUMMARY: "
     assert lines[5004].startswith("SUMMARY")
 
-    result = await imported(ada, "ics", "\r\n".join(lines) + "\r\n")
+    result = await import_todos(ada, "ics", "\r\n".join(lines) + "\r\n")
 
     assert result["imported"] == 1996
     assert [rejection["line"] for rejection in result["rejected"]] == [2 + 5 * 10 + 4, 5006, 2 + 5 * 1500 + 3]
@@ -327,7 +335,7 @@ async def test_of_a_calendar_of_ten_thousand_lines_only_the_three_broken_are_los
         (["SUMMARY:a\x00b"], 3, "NUL"),
     ],
 )
-async def test_a_calendar_s_broken_todo_is_told_with_its_line(
+async def test_a_broken_todo_in_a_calendar_is_reported_with_its_line(
     ada: Person, lines: list[str], line: int, word: str
 ) -> None:
     text = [
@@ -341,7 +349,7 @@ async def test_a_calendar_s_broken_todo_is_told_with_its_line(
         "END:VCALENDAR",
     ]
 
-    result = await imported(ada, "ics", "\n".join(text))
+    result = await import_todos(ada, "ics", "\n".join(text))
 
     assert result["imported"] == 1
     (rejection,) = result["rejected"]
@@ -350,23 +358,23 @@ async def test_a_calendar_s_broken_todo_is_told_with_its_line(
     assert await ada.titles() == ["ok"]
 
 
-async def test_a_calendar_that_breaks_off_or_holds_events_says_so(ada: Person) -> None:
+async def test_a_truncated_calendar_and_events_are_reported(ada: Person) -> None:
     text = (
         "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:party\nEND:VEVENT\nBEGIN:VTODO\nSUMMARY:a\n"
         "BEGIN:VTODO\nSUMMARY:b\nEND:VTODO\nBEGIN:VTODO"
     )
 
-    result = await imported(ada, "ics", text)
+    result = await import_todos(ada, "ics", text)
 
     assert [(each["line"], each["errors"][0]["detail"]) for each in result["rejected"]] == [
-        (2, "Expected VTODO: VEVENT is no todo"),
+        (2, "Expected VTODO: VEVENT is not a todo"),
         (5, "Expected END:VTODO"),
         (10, "Expected END:VTODO"),
     ]
     assert await ada.titles() == ["b"]
 
 
-async def test_a_table_of_another_program_is_read(ada: Person) -> None:
+async def test_a_csv_file_of_another_program_is_read(ada: Person) -> None:
     text = (
         "\ufeffTitle,Tags,Completed,Due_At,List\r\n"
         '"Water ""all"" the\r\nplants","home, ""a,b""",TRUE,2027-01-31T09:00:00+01:00,Garden\r\n'
@@ -378,7 +386,7 @@ async def test_a_table_of_another_program_is_read(ada: Person) -> None:
         "last,,,tomorrow,\r\n"
     )
 
-    result = await imported(ada, "csv", text)
+    result = await import_todos(ada, "csv", text)
 
     assert result["imported"] == 2
     assert [(each["line"], each["errors"][0].get("pointer")) for each in result["rejected"]] == [
@@ -398,21 +406,21 @@ async def test_a_table_of_another_program_is_read(ada: Person) -> None:
     assert plants["list_id"] == garden["id"]
 
 
-async def test_a_quote_that_is_never_closed_spoils_its_own_line_only(ada: Person) -> None:
-    result = await imported(ada, "csv", 'title,description\none,1\n"two,2\nthree,3\nfour,"4\n')
+async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
+    result = await import_todos(ada, "csv", 'title,description\none,1\n"two,2\nthree,3\nfour,"4\n')
 
     assert [each["line"] for each in result["rejected"]] == [3, 5]
     assert await ada.titles(sort="position") == ["one", "three"]
 
 
 @pytest.mark.parametrize(
-    ("form", "body", "status", "word"),
+    ("file_format", "body", "status", "word"),
     [
         ("csv", "title\nStraße\n".encode("cp1252"), 422, "line 2"),
         ("csv", "title\nok\n".encode("utf-16"), 422, "line 1"),
         ("csv", b"", 422, "title"),
         ("csv", b"name\nx\n", 422, "name"),
-        ("csv", b"title,title\nx,y\n", 422, "twice"),
+        ("csv", b"title,title\nx,y\n", 422, "duplicate"),
         ("csv", b"description\nx\n", 422, "title"),
         ("csv", b'"title\n', 422, "line 1"),
         ("ics", "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:Straße\n".encode("cp1252"), 422, "line 3"),
@@ -428,17 +436,17 @@ async def test_a_quote_that_is_never_closed_spoils_its_own_line_only(ada: Person
         ("json", b'"todos"', 422, "Expected"),
     ],
 )
-async def test_a_body_that_is_wrong_as_a_whole_is_refused_and_nothing_is_made(
-    ada: Person, form: str, body: bytes, status: int, word: str
+async def test_a_malformed_body_is_refused_and_nothing_is_imported(
+    ada: Person, file_format: str, body: bytes, status: int, word: str
 ) -> None:
-    answer = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
+    response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]})
 
-    problem = assert_problem(answer, status)
+    problem = assert_problem(response, status)
     assert word in json.dumps([problem["detail"], problem.get("errors")])
     assert await ada.titles() == []
 
 
-async def test_json_records_are_told_by_line_and_place(ada: Person, bob: Person) -> None:
+async def test_rejected_json_records_are_reported_with_line_and_pointer(ada: Person, bob: Person) -> None:
     theirs = (await bob.post("/v1/lists", json={"name": "Theirs"})).json()["id"]
     body = (
         '{"lists": [],\n"items": [\n{"title": "ok"},\n {"title": " "},\n{"title": "x", "owner": "me"},\n'
@@ -446,7 +454,7 @@ async def test_json_records_are_told_by_line_and_place(ada: Person, bob: Person)
         ' "2027-01-01T00:00:00Z"},\n7,\n{"title": "last",\n "tags": ["a", "a"]}]}'
     )
 
-    result = await imported(ada, "json", body)
+    result = await import_todos(ada, "json", body)
 
     assert result["imported"] == 2
     assert result["rejected_count"] == 6
@@ -465,7 +473,7 @@ async def test_json_records_are_told_by_line_and_place(ada: Person, bob: Person)
 async def test_ids_and_owners_of_others_cannot_be_taken_by_an_import(ada: Person, bob: Person) -> None:
     theirs = await bob.todo(title="Bob's")
 
-    result = await imported(ada, "json", json.dumps([theirs | {"title": "Ada's", "version": 7}]))
+    result = await import_todos(ada, "json", json.dumps([theirs | {"title": "Ada's", "version": 7}]))
 
     assert result["imported"] == 1
     (mine,) = (await ada.get("/v1/todos")).json()["items"]
@@ -474,8 +482,8 @@ async def test_ids_and_owners_of_others_cannot_be_taken_by_an_import(ada: Person
     assert (await bob.get(f"/v1/todos/{theirs['id']}")).json() == theirs
 
 
-async def test_a_creation_in_the_future_is_taken_for_now(ada: Person) -> None:
-    await imported(ada, "json", '[{"title": "x", "created_at": "2999-01-01T00:00:00Z"}]')
+async def test_a_creation_time_in_the_future_is_replaced_by_the_current_time(ada: Person) -> None:
+    await import_todos(ada, "json", '[{"title": "x", "created_at": "2999-01-01T00:00:00Z"}]')
 
     (todo,) = (await ada.get("/v1/todos")).json()["items"]
     assert todo["created_at"] == todo["updated_at"]
@@ -483,7 +491,7 @@ async def test_a_creation_in_the_future_is_taken_for_now(ada: Person) -> None:
 
 async def test_an_import_with_an_idempotency_key_has_one_effect(ada: Person) -> None:
     body = json.dumps([{"title": "one"}, {"title": " "}, {"title": "two"}])
-    first = await imported(ada, "json", body, {"Idempotency-Key": "import-1"})
+    first = await import_todos(ada, "json", body, {"Idempotency-Key": "import-1"})
 
     again = await ada.post(
         "/v1/todos/import",
@@ -509,36 +517,36 @@ async def test_an_import_with_an_idempotency_key_has_one_effect(ada: Person) -> 
         ("text/csv", {"sort": "title"}, 422),
     ],
 )
-async def test_the_form_is_told_by_the_media_type(
+async def test_the_media_type_determines_the_format(
     ada: Person, content_type: str, parameters: dict[str, str], status: int
 ) -> None:
-    answer = await ada.post(
+    response = await ada.post(
         "/v1/todos/import", content=b"title\nx\n", headers={"Content-Type": content_type}, params=parameters
     )
 
-    assert answer.status_code == status, answer.text
+    assert response.status_code == status, response.text
 
 
-async def test_an_export_in_an_unknown_form_is_refused(ada: Person) -> None:
+async def test_an_export_in_an_unknown_format_is_refused(ada: Person) -> None:
     assert_problem(await ada.get("/v1/todos/export", params={"format": "xml"}), 422, "format")
     assert_problem(await ada.get("/v1/todos/export", params={"limit": "1"}), 422, "limit")
     assert (await ada.get("/v1/todos/export")).headers["content-type"] == "application/json"
 
 
-async def test_many_rejected_records_are_counted_and_the_first_are_told(ada: Person) -> None:
-    result = await imported(ada, "csv", "title\n" + " \n" * 1_005)
+async def test_all_rejected_records_are_counted_and_the_first_ones_listed(ada: Person) -> None:
+    result = await import_todos(ada, "csv", "title\n" + " \n" * 1_005)
 
     assert result["imported"] == 0
     assert result["rejected_count"] == 1_005
     assert len(result["rejected"]) == 1_000
 
 
-async def test_a_larger_body_than_elsewhere_is_taken(ada: Person) -> None:
+async def test_an_import_accepts_larger_bodies_than_other_routes(ada: Person) -> None:
     todo = TodoCreateFactory.build(title="Big")
     body = json.dumps([{"title": todo.title, "description": "x" * 9_000} for _ in range(150)])
     assert len(body) > 2**20
 
-    assert (await imported(ada, "json", body))["imported"] == 150
+    assert (await import_todos(ada, "json", body))["imported"] == 150
     huge = await ada.post(
         "/v1/todos/import", content=b"x" * (64 * 2**20 + 1), headers={"Content-Type": "application/json"}
     )

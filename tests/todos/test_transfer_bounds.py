@@ -1,4 +1,4 @@
-"""An import costs linear time and bounded memory, whatever the body, and disturbs no other request."""
+"""An import takes linear time and bounded memory for any body, and does not block other requests."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ QUIET = {"LOG_LEVEL": "error"}
 
 
 def sign_in(service: Service, name: str = "ada") -> httpx.Client:
-    """Return the connection of a new account."""
+    """Register an account, and return its client."""
     client = httpx.Client(base_url=service.url, timeout=30)
     person = {"username": name, "password": PASSWORD}
     client.post("/v1/users", json=person | {"email": f"{name}@example.com"}).raise_for_status()
-    answer = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
-    client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    response = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
+    client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
     return client
 
 
-def send(client: httpx.Client, form: str, body: bytes, key: str | None = None) -> httpx.Response:
-    headers = {"Content-Type": TYPES[form]} | ({"Idempotency-Key": key} if key else {})
+def send(client: httpx.Client, file_format: str, body: bytes, key: str | None = None) -> httpx.Response:
+    headers = {"Content-Type": TYPES[file_format]} | ({"Idempotency-Key": key} if key else {})
     return client.post("/v1/todos/import", content=body, headers=headers)
 
 
@@ -84,29 +84,29 @@ HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_body_of_one_thing_costs_linear_time_and_freezes_nobody(
+def test_a_repetitive_body_takes_linear_time_and_blocks_nobody(
     service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
 ) -> None:
-    form, body = HOSTILE[kind]
+    file_format, body = HOSTILE[kind]
     pid, costs = service.process.pid, {}
     with probing(service.url, pid) as probe:
         for size in (MIB // 32, MIB // 4, 2 * MIB):
             text = body(size)
-            costs[size] = cost(pid, partial(send_checked, ada, form, text))
+            costs[size] = cost(pid, partial(send_checked, ada, file_format, text))
 
     figure(f"{kind}: {costs[2 * MIB]:.2f} s for 2 MiB, frozen {probe.frozen * 1000:.0f} ms")
     assert_grows_linearly(costs)
     assert probe.frozen <= 0.1
 
 
-def send_checked(client: httpx.Client, form: str, body: bytes) -> None:
-    answer = send(client, form, body)
-    assert answer.status_code in (200, 400, 422), answer.text[:1000]
-    assert len(answer.content) < 2 * MIB
+def send_checked(client: httpx.Client, file_format: str, body: bytes) -> None:
+    response = send(client, file_format, body)
+    assert response.status_code in (200, 400, 422), response.text[:1000]
+    assert len(response.content) < 2 * MIB
 
 
 class Peak:
-    """The most memory that a process has while the block runs."""
+    """Measures the peak memory of a process while the block runs."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -131,15 +131,15 @@ class Peak:
     "kind",
     ["numbers", "white space", "empty rows", "one quote", "blank lines", "folded lines", "one long line", "columns"],
 )
-def test_a_body_of_the_largest_size_is_held_once_and_freezes_nobody(
+def test_a_body_of_the_largest_size_is_in_memory_once_and_blocks_nobody(
     service: Service, ada: httpx.Client, kind: str, figure: Callable[[str], None]
 ) -> None:
-    form, body = HOSTILE[kind]
+    file_format, body = HOSTILE[kind]
     text = body(LIMIT)
-    send_checked(ada, form, text[: MIB // 4])
+    send_checked(ada, file_format, text[: MIB // 4])
     before = resident_bytes(service.process.pid)
     with probing(service.url, service.process.pid) as probe, Peak(service.process.pid) as peak:
-        send_checked(ada, form, text)
+        send_checked(ada, file_format, text)
 
     growth = (peak.bytes - before) / MIB
     figure(f"{kind}: {growth:.0f} MiB more for 64 MiB, frozen {probe.frozen * 1000:.0f} ms")
@@ -147,22 +147,22 @@ def test_a_body_of_the_largest_size_is_held_once_and_freezes_nobody(
     assert probe.frozen <= 0.1
 
 
-def test_an_account_has_two_imports_under_way_and_others_go_on(service: Service, ada: httpx.Client) -> None:
+def test_an_account_may_have_two_imports_in_progress_and_others_continue(service: Service, ada: httpx.Client) -> None:
     slow = [SlowImport(ada) for _ in range(2)]
     with closing(sign_in(service, "bob")) as bob:
         refused = ada.post("/v1/todos/import", json=[{"title": "x"}])
         of_bob = bob.post("/v1/todos/import", json=[{"title": "x"}])
-    answers = [each.finish() for each in slow]
+    responses = [each.finish() for each in slow]
     after = ada.post("/v1/todos/import", json=[{"title": "x"}])
 
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
     assert refused.json()["type"] == "urn:todo-service:problem:rate-limited"
-    assert [of_bob.status_code, *answers, after.status_code] == [200, 200, 200, 200]
+    assert [of_bob.status_code, *responses, after.status_code] == [200, 200, 200, 200]
 
 
 class SlowImport:
-    """An import whose body the service waits for."""
+    """An import whose body has not been sent yet."""
 
     def __init__(self, client: httpx.Client) -> None:
         address = client.base_url
@@ -172,19 +172,19 @@ class SlowImport:
         for name, value in (headers | {"Content-Length": "2", "Expect": "100-continue"}).items():
             self._connection.putheader(name, value)
         self._connection.endheaders()
-        # it asks for the body when it begins to read it
+        # the service sends 100 when it starts to read the body
         assert self._connection.sock.recv(1000).startswith(b"HTTP/1.1 100 ")
 
     def finish(self) -> int:
-        """Send the body, and return the status of the answer."""
+        """Send the body, and return the status of the response."""
         self._connection.send(b"[]")
-        answer = self._connection.getresponse()
-        answer.read()
+        response = self._connection.getresponse()
+        response.read()
         self._connection.close()
-        return answer.status
+        return response.status
 
 
-def test_an_account_has_two_exports_under_way_and_one_that_is_left_makes_room(ada: httpx.Client) -> None:
+def test_an_account_may_have_two_exports_in_progress_and_an_aborted_one_frees_its_slot(ada: httpx.Client) -> None:
     todos = [{"title": "x", "description": "x" * 9000}] * 4000
     ada.post("/v1/todos/import", json=todos).raise_for_status()
 
@@ -200,7 +200,7 @@ def test_an_account_has_two_exports_under_way_and_one_that_is_left_makes_room(ad
 RULES = ("FREQ=MONTHLY;BYDAY=-53SA", "FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "FREQ=DAILY;INTERVAL=7;BYDAY=MO")
 
 
-def test_rules_that_never_occur_cost_milliseconds(
+def test_rules_without_occurrences_take_milliseconds(
     service: Service, ada: httpx.Client, figure: Callable[[str], None]
 ) -> None:
     pid, costs = service.process.pid, {}

@@ -16,12 +16,12 @@ SECRET = "a secret of the tests, 32 bytes long"
 
 
 def own_memory(process: int) -> float:
-    """Return the MiB of memory that a process holds for itself; LMDB's file, which it maps, is the system's cache."""
+    """Return the private memory of a process in MiB, without the mapped file of LMDB."""
     status = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
 
 
-def test_exporting_a_hundred_thousand_todos_holds_few_of_them(
+def test_an_export_of_a_hundred_thousand_todos_has_few_in_memory(
     tmp_path: Path, store_url: str, figure: Callable[[str], None]
 ) -> None:
     with (
@@ -34,22 +34,22 @@ def test_exporting_a_hundred_thousand_todos_holds_few_of_them(
         client.headers["Authorization"] = f"Bearer {token}"
         for start in range(0, TODOS, BODY):
             todos = [{"title": f"todo {number}", "tags": ["home"]} for number in range(start, start + BODY)]
-            answer = client.post("/v1/todos/import", json=todos)
-            assert answer.json()["imported"] == BODY, answer.text
+            response = client.post("/v1/todos/import", json=todos)
+            assert response.json()["imported"] == BODY, response.text
         with client.stream("GET", "/v1/todos/export") as warming:
             assert next(warming.iter_bytes()).startswith(b'{"lists":[]')
 
-        for form, mark in {"json": b'"title":"todo ', "csv": b",todo ", "ics": b"SUMMARY:todo "}.items():
+        for file_format, mark in {"json": b'"title":"todo ', "csv": b",todo ", "ics": b"SUMMARY:todo "}.items():
             before = highest = own_memory(service.process.pid)
             found, rest = 0, b""
-            with client.stream("GET", "/v1/todos/export", params={"format": form}) as answer:
-                assert answer.status_code == 200
-                for chunk in answer.iter_bytes(2**20):
+            with client.stream("GET", "/v1/todos/export", params={"format": file_format}) as response:
+                assert response.status_code == 200
+                for chunk in response.iter_bytes(2**20):
                     highest = max(highest, own_memory(service.process.pid))
                     text = rest + chunk
                     found += text.count(mark)
                     rest = text[-len(mark) + 1 :]
 
             assert found == TODOS
-            figure(f"{found} todos as {form}: {highest - before:.1f} MiB more")
+            figure(f"{found} todos as {file_format}: {highest - before:.1f} MiB more")
             assert highest - before < GROWTH_MIB

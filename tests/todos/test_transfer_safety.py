@@ -1,4 +1,4 @@
-"""What other programs' files say stays with them: it breaks no import, no export and no other account."""
+"""Files of other programs break no import, no export and no other account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from tests.todos.test_transfer import FORMATS, exported, imported
+from tests.todos.test_transfer import FORMATS, export_todos, import_todos
 from todo_service.exchange.service import FORMATS as TRANSFER_FORMATS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.lists.documents import TodoList
@@ -46,17 +46,19 @@ def todo(due: str, name: str = "Custom Zone", title: str = "x") -> list[str]:
 
 
 async def due_times(person: Person) -> list[str]:
-    answer = await person.get("/v1/todos", params={"sort": "position"})
-    return [item["due_at"] for item in answer.json()["items"]]
+    response = await person.get("/v1/todos", params={"sort": "position"})
+    return [item["due_at"] for item in response.json()["items"]]
 
 
-async def test_a_file_s_time_zone_is_not_used_for_another_account_s(ada: Person, bob: Person) -> None:
+async def test_time_zones_of_a_file_do_not_affect_other_accounts(ada: Person, bob: Person) -> None:
     for person, offset in ((ada, "+0300"), (bob, "-0500")):
-        await imported(person, "ics", calendar(*zone(observance(to=offset, before=offset)), *todo("20270131T090000")))
+        await import_todos(
+            person, "ics", calendar(*zone(observance(to=offset, before=offset)), *todo("20270131T090000"))
+        )
 
     assert await due_times(ada) == ["2027-01-31T06:00:00.000Z"]
     assert await due_times(bob) == ["2027-01-31T14:00:00.000Z"]
-    alone = await imported(ada, "ics", calendar(*todo("20270131T090000")))
+    alone = await import_todos(ada, "ics", calendar(*todo("20270131T090000")))
     assert "TZID" in alone["rejected"][0]["errors"][0]["detail"]
 
 
@@ -91,10 +93,10 @@ DATES = observance("RDATE:20270328T020000,20280326T020000", start="20260329T0200
         ([observance()], "19700101T000000", None),
     ],
 )
-async def test_a_defined_time_zone_has_the_offsets_that_rfc_5545_gives_it(
+async def test_a_defined_time_zone_has_the_offsets_of_rfc_5545(
     ada: Person, observances: list[list[str]], due: str, expected: str | None
 ) -> None:
-    result = await imported(ada, "ics", calendar(*zone(*observances), *todo(due)))
+    result = await import_todos(ada, "ics", calendar(*zone(*observances), *todo(due)))
 
     assert result["imported"] == (expected is not None)
     assert await due_times(ada) == ([expected] if expected else [])
@@ -118,10 +120,10 @@ async def test_a_defined_time_zone_has_the_offsets_that_rfc_5545_gives_it(
         [],
     ],
 )
-async def test_a_definition_without_bounds_rejects_the_records_that_need_it(ada: Person, definition: list[str]) -> None:
+async def test_an_unbounded_time_zone_rejects_the_records_that_need_it(ada: Person, definition: list[str]) -> None:
     text = calendar(*zone(definition), *todo("20270131T090000"), *todo("20270131T090000", "Europe/Berlin", "known"))
 
-    result = await imported(ada, "ics", text)
+    result = await import_todos(ada, "ics", text)
 
     assert result["imported"] == 1
     assert "TZID" in result["rejected"][0]["errors"][0]["detail"]
@@ -132,13 +134,13 @@ async def test_a_definition_without_bounds_rejects_the_records_that_need_it(ada:
 async def test_a_well_known_time_zone_needs_no_definition(ada: Person, name: str) -> None:
     definition = zone(observance("RRULE:FREQ=SECONDLY"), name=name)
 
-    await imported(ada, "ics", calendar(*definition, *todo("20270131T090000", name)))
+    await import_todos(ada, "ics", calendar(*definition, *todo("20270131T090000", name)))
 
     assert await due_times(ada) == ["2027-01-31T08:00:00.000Z"]
 
 
 @pytest.mark.parametrize(
-    ("form", "text"),
+    ("file_format", "text"),
     [
         ("ics", calendar("BEGIN:VTODO", "SUMMARY:x", "DUE;TZID=a,b:20270131T090000", "END:VTODO")),
         ("ics", calendar("BEGIN:VTODO", "SUMMARY:x", "DUE:P1D/P1D/P1D", "END:VTODO")),
@@ -150,8 +152,8 @@ async def test_a_well_known_time_zone_needs_no_definition(ada: Person, name: str
         ("json", '[{"title": "x", "position": 1e999}]'),
     ],
 )
-async def test_what_a_parser_cannot_read_rejects_its_record_alone(ada: Person, form: str, text: str) -> None:
-    result = await imported(ada, form, text)
+async def test_an_exception_of_a_parser_rejects_only_its_record(ada: Person, file_format: str, text: str) -> None:
+    result = await import_todos(ada, file_format, text)
 
     assert (result["imported"], result["rejected_count"]) == (0, 1)
 
@@ -161,10 +163,10 @@ async def test_a_due_date_at_the_end_of_the_calendar_breaks_no_export(ada: Perso
     last = "9999-12-30T23:59:59.999Z"
     body = json.dumps([{"title": "x", "due_at": last, "recurrence": "FREQ=DAILY"}, {"title": "y"}])
 
-    await imported(ada, "json", body)
+    await import_todos(ada, "json", body)
 
-    for form in FORMATS:
-        assert (await exported(ada, form)).content
+    for file_format in FORMATS:
+        assert (await export_todos(ada, file_format)).content
     (first, _) = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
     assert (await ada.post(f"/v1/todos/{first['id']}/complete")).status_code == 200
 
@@ -172,10 +174,10 @@ async def test_a_due_date_at_the_end_of_the_calendar_breaks_no_export(ada: Perso
 async def test_the_report_of_an_import_stays_small(ada: Person) -> None:
     record = {"title": "x", "tags": ["t" * 100] * 100, "priority": "p" * 10_000}
 
-    answer = await ada.post("/v1/todos/import", json=[record | {"priority": "low"}] * 1500 + [record] * 10)
+    response = await ada.post("/v1/todos/import", json=[record | {"priority": "low"}] * 1500 + [record] * 10)
 
-    assert len(answer.content) < 2 * 2**20
-    result = answer.json()
+    assert len(response.content) < 2 * 2**20
+    result = response.json()
     assert result["rejected_count"] == 1510
     assert 1 <= len(result["rejected"]) <= 1000
     for rejection in result["rejected"]:
@@ -201,23 +203,23 @@ PIECES += ["00010101T000000", "99991231T235959", "FREQ=SECONDLY"]
 PIECES += ["FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "P9999999W", "+2359", "1e999", "null", "\\u0000", "\ufeff", "'"]
 
 
-@pytest.mark.parametrize("form", FORMATS)
-async def test_no_mutation_of_a_file_fails_the_service(ada: Person, form: str) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_no_mutation_of_a_file_causes_a_server_error(ada: Person, file_format: str) -> None:
     chance = random.Random(16)  # noqa: S311  # no secret
     for _ in range(60):
-        text = SEEDS[form]
+        text = SEEDS[file_format]
         for _ in range(chance.randint(1, 5)):
             place = chance.randrange(len(text))
             piece = chance.choice(PIECES) if chance.random() < 0.8 else text[place : place + 40]
             text = text[:place] + piece + text[place + chance.choice([0, 1, len(piece)]) :]
         body = text.encode()
-        answer = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[form]})
-        assert answer.status_code in (200, 400, 422), (answer.text, text)
+        response = await ada.post("/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]})
+        assert response.status_code in (200, 400, 422), (response.text, text)
     for other in FORMATS:
         assert (await ada.get("/v1/todos/export", params={"format": other})).status_code == 200
 
 
-async def test_two_runs_of_one_import_with_a_key_make_each_list_and_todo_once(store_url: str) -> None:
+async def test_concurrent_attempts_of_an_import_with_a_key_create_each_list_and_todo_once(store_url: str) -> None:
     store, owner, capacity = create_store(store_url), ObjectId(), TransferCapacity()
     await store.open(*MODELS)
     body = ("title,list\n" + "".join(f"todo {number},list {number % 3}\n" for number in range(9))).encode()
@@ -228,13 +230,13 @@ async def test_two_runs_of_one_import_with_a_key_make_each_list_and_todo_once(st
     async def read_body() -> bytes:
         return body
 
-    def identity_of(number: int) -> ObjectId:
+    def make_id(number: int) -> ObjectId:
         return ObjectId(hashlib.sha256(str(number).encode()).digest()[:12])
 
     async def run() -> int:
         todos = Todos(store, owner, time_zone)
         transfer = Transfer(todos, Lists(store, owner, todos), time_zone, owner, capacity)
-        return (await transfer.read_in(TRANSFER_FORMATS["csv"], read_body, identity_of)).imported
+        return (await transfer.import_file(TRANSFER_FORMATS["csv"], read_body, make_id)).imported
 
     try:
         assert list(await asyncio.gather(run(), run())) == [9, 9]
@@ -248,7 +250,7 @@ async def test_two_runs_of_one_import_with_a_key_make_each_list_and_todo_once(st
 
 
 async def test_more_lists_than_an_import_may_name_are_rejected(ada: Person) -> None:
-    result = await imported(ada, "csv", "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3)))
+    result = await import_todos(ada, "csv", "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3)))
 
     assert result["rejected_count"] == 3
 

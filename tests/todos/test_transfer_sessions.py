@@ -1,4 +1,4 @@
-"""An import ends with the session that began it."""
+"""An import ends with the session that started it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 RECORDS = 3000
 MORE_RECORDS = 20_000
-"""So many that deleting an account does not take as long as importing them."""
+"""Enough for the import to take longer than the deletion of the account."""
 
 
 def body(records: int = RECORDS) -> dict[str, Any]:
@@ -24,15 +24,15 @@ def body(records: int = RECORDS) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def import_under_way(
+async def running_import(
     person: Person, headers: dict[str, str], records: int = RECORDS
 ) -> AsyncIterator[asyncio.Task[httpx.Response]]:
-    """Give an import that has stored its first part."""
-    answer = asyncio.create_task(person.post("/v1/todos/import", json=body(records), headers=headers))
+    """Start an import, and yield its task once the first batch is stored."""
+    response = asyncio.create_task(person.post("/v1/todos/import", json=body(records), headers=headers))
     while not await person.titles():
-        assert not answer.done()
-    yield answer
-    await answer
+        assert not response.done()
+    yield response
+    await response
 
 
 async def count(person: Person) -> int:
@@ -41,17 +41,17 @@ async def count(person: Person) -> int:
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "large"}], ids=["without a key", "with a key"])
 async def test_an_import_ends_when_its_session_ends(ada: Person, headers: dict[str, str]) -> None:
-    async with import_under_way(ada, headers) as answer:
+    async with running_import(ada, headers) as response:
         await ada.delete("/v1/sessions")
 
-    assert_problem(await answer, 401)
+    assert_problem(await response, 401)
     await ada.sign_in()
     assert 0 < await count(ada) < RECORDS
 
 
-async def test_an_import_whose_session_ended_is_finished_by_a_repeat(ada: Person) -> None:
+async def test_a_retry_finishes_an_import_whose_session_ended(ada: Person) -> None:
     key = {"Idempotency-Key": "large"}
-    async with import_under_way(ada, key):
+    async with running_import(ada, key):
         await ada.delete("/v1/sessions")
     await ada.sign_in()
 
@@ -62,8 +62,8 @@ async def test_an_import_whose_session_ended_is_finished_by_a_repeat(ada: Person
 
 
 async def test_an_import_ends_when_its_account_is_deleted(ada: Person) -> None:
-    async with import_under_way(ada, {}, MORE_RECORDS) as answer:
+    async with running_import(ada, {}, MORE_RECORDS) as response:
         deleted = await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})
 
     assert deleted.status_code == 204
-    assert_problem(await answer, 401)
+    assert_problem(await response, 401)

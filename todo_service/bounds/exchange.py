@@ -64,7 +64,7 @@ IMPORT_LISTS: Final = section.declare(
     response="The records with further names are rejected.",
 )
 IMPORT_LISTS_BYTES: Final = section.declare(
-    2 * 2**20, "`lists` of a JSON import", enforced_in="exchange.formats.archive", response="422", unit="bytes"
+    2 * 2**20, "`lists` of a JSON import", enforced_in="exchange.formats.json_format", response="422", unit="bytes"
 )
 IMPORT_PROPERTIES: Final = section.declare(
     1000,

@@ -1,4 +1,4 @@
-"""Limits of how many operations of one kind run at the same time, in all and for each account."""
+"""Concurrency limits for long operations, in total and for each account."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ class ConcurrencyLimit:
 
     Args:
         name: What the operations are, in the plural, for messages.
-        per_key: How many a key may have at a time, waiting ones included.
-        total: How many run at a time.
-        wait_seconds: How long one waits for its turn.
+        per_key: The maximum number of operations for each key, including those that wait for a slot.
+        total: The maximum number of operations that run at the same time.
+        wait_seconds: How long an operation waits for a slot.
     """
 
     def __init__(self, name: str, *, per_key: int, total: int, wait_seconds: float) -> None:
         self._name = name
         self._per_key = per_key
         self._wait_seconds = wait_seconds
-        self._held: Counter[Hashable] = Counter()
-        self._turns = asyncio.Semaphore(total)
+        self._in_use: Counter[Hashable] = Counter()
+        self._slots = asyncio.Semaphore(total)
 
     @contextmanager
-    def hold(self, key: Hashable) -> Iterator[None]:
+    def admit(self, key: Hashable) -> Iterator[None]:
         """Count an operation for a key until the block ends.
 
         Raises:
-            TooManyRequests: the key has as many as it may have.
+            TooManyRequests: The key has reached its limit.
         """
-        if self._held[key] >= self._per_key:
-            raise TooManyRequests(f"this account has {self._per_key} {self._name} under way already")
-        self._held[key] += 1
+        if self._in_use[key] >= self._per_key:
+            raise TooManyRequests(f"this account already has {self._per_key} {self._name} in progress")
+        self._in_use[key] += 1
         try:
             yield
         finally:
-            self._held[key] -= 1
-            if self._held[key] <= 0:
-                del self._held[key]
+            self._in_use[key] -= 1
+            if self._in_use[key] <= 0:
+                del self._in_use[key]
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, first come, first served, and keep it until the block ends.
+    async def acquire(self) -> AsyncIterator[None]:
+        """Wait for a slot, first come, first served, and hold it until the block ends.
 
         Raises:
-            TooManyRequests: the turn did not come in time.
+            TooManyRequests: No slot became free in time.
         """
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await self._turns.acquire()
+                await self._slots.acquire()
         except TimeoutError:
-            raise TooManyRequests(f"too many {self._name} are under way") from None
+            raise TooManyRequests(f"too many {self._name} are in progress") from None
         try:
             yield
         finally:
-            self._turns.release()
+            self._slots.release()

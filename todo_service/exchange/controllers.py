@@ -34,21 +34,24 @@ class Rejection(msgspec.Struct):
     """A record that was not imported."""
 
     line: Annotated[
-        int, Meta(ge=1, description="The line of the body where it is wrong, or else begins.", examples=[3])
+        int,
+        Meta(
+            ge=1, description="The line of the first error, or else the line on which the record starts.", examples=[3]
+        ),
     ]
-    errors: Annotated[list[FieldError], Meta(description="What is wrong with it, in order.")]
+    errors: Annotated[list[FieldError], Meta(description="The errors, in the order of the record.")]
 
 
 class ImportResult(msgspec.Struct):
-    """What became of an import."""
+    """The result of an import."""
 
-    imported: Annotated[int, Meta(ge=0, description="How many todos were made.", examples=[41])]
-    rejected: Annotated[list[Rejection], Meta(description="The records that were not, by line: the first 1 000.")]
-    rejected_count: Annotated[int, Meta(ge=0, description="How many records were not imported.", examples=[1])]
+    imported: Annotated[int, Meta(ge=0, description="The number of imported todos.", examples=[41])]
+    rejected: Annotated[list[Rejection], Meta(description="The first 1 000 rejected records, by line.")]
+    rejected_count: Annotated[int, Meta(ge=0, description="The number of all rejected records.", examples=[1])]
 
 
 class ExchangeController(Controller):
-    """Exports and imports of an account's todos and lists."""
+    """Export and import of an account's todos and lists."""
 
     path = "/v1/todos"
     tags = ["Todos"]
@@ -65,15 +68,15 @@ class ExchangeController(Controller):
         response_headers=documented("Content-Disposition"),
     )
     async def export_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> Stream:
-        """Write out all todos, and in JSON the lists too, however many there are."""
+        """Return a file with all todos; in JSON, with all lists, too."""
         name = request.parameters(ExportQuery).format
-        form = FORMATS[name]
-        parts = transfer.export(form)
-        # what fails before the first part is still answered with a problem
-        first = await anext(parts)
+        file_format = FORMATS[name]
+        chunks = transfer.export(file_format)
+        # an error before the first chunk still becomes a problem response
+        first = await anext(chunks)
         return Stream(
-            _followed(first, parts),
-            media_type=form.content_type,
+            _chain(first, chunks),
+            media_type=file_format.content_type,
             headers={"Content-Disposition": f'attachment; filename="todos.{name}"'},
         )
 
@@ -92,16 +95,16 @@ class ExchangeController(Controller):
         responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
-        """Make a new todo of each record of an export, or of what other programs write in these forms.
+        """Create a new todo for each record of an export, or of a file of another program in one of these formats.
 
-        A record that is not valid is told with its line and stops no other.
+        The response lists invalid records with their lines. All other records are imported.
         """
         query = request.parameters(ImportQuery)
         names = FORMATS if query.format is UNSET else (query.format,)
-        forms = {FORMATS[name].media_type: FORMATS[name] for name in names}
-        media_type = request.require_media_type(frozenset(forms))
-        report = await transfer.read_in(
-            forms[media_type],
+        formats = {FORMATS[name].media_type: FORMATS[name] for name in names}
+        media_type = request.require_media_type(frozenset(formats))
+        report = await transfer.import_file(
+            formats[media_type],
             partial(_read_large_body, request),
             partial(derive_idempotent_id, request),
             request.require_live_caller,
@@ -113,31 +116,31 @@ class ExchangeController(Controller):
         return ImportResult(report.imported, rejected, report.rejected_count)
 
 
-async def _followed(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
-    # closed at once when the client has gone, which gives the account's share back
-    async with aclosing(parts):
+async def _chain(first: bytes, chunks: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    # close the export as soon as the client disconnects, to free its slot
+    async with aclosing(chunks):
         yield first
-        async for part in parts:
-            yield part
+        async for chunk in chunks:
+            yield chunk
 
 
 async def _read_large_body(request: ApiRequest) -> memoryview:
-    """Read a body into memory that is given back to the system as soon as the body is dropped.
+    """Read a body into anonymous memory, which returns to the system as soon as the body is released.
 
-    Address space is reserved for the largest body that the route allows; memory is used for what arrives.
+    This reserves address space for the largest body that the route allows, and uses memory as the body arrives.
 
     Raises:
-        RequestEntityTooLarge: the body is larger.
-        Unauthenticated: the caller's session or API key has ended meanwhile.
+        RequestEntityTooLarge: The body is too large.
+        Unauthenticated: The caller's session or API key has ended meanwhile.
     """
     if derive_idempotent_id(request) is not None:
-        return memoryview(await request.body())  # it was read for the Idempotency-Key
+        return memoryview(await request.body())  # the idempotency middleware has read it
     limit = request.route_handler.resolve_request_max_body_size()
-    assert limit is not None  # every route has one
-    room = mmap.mmap(-1, limit, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    assert limit is not None  # every route has a limit
+    buffer = mmap.mmap(-1, limit, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     size = 0
     async for chunk in request.stream():
-        room[size : size + len(chunk)] = chunk
+        buffer[size : size + len(chunk)] = chunk
         size += len(chunk)
     await request.require_live_caller()
-    return memoryview(room)[:size]
+    return memoryview(buffer)[:size]

@@ -11,32 +11,32 @@ from todo_service.fields import Id
 from todo_service.lists.dto import List, ListCreate
 from todo_service.todos.dto import OldText, OldVersion, Todo, TodoImport
 
-Format = Literal["json", "csv", "ics"]
+FormatName = Literal["json", "csv", "ics"]
 
 
 class ExportQuery(msgspec.Struct, frozen=True):
-    """The form in which everything is written out."""
+    """The query of an export."""
 
-    format: Annotated[Format, Meta(description="JSON, comma-separated values or iCalendar.")] = "json"
+    format: Annotated[FormatName, Meta(description="JSON, CSV or iCalendar.")] = "json"
 
 
 class ImportQuery(msgspec.Struct, frozen=True):
-    """The form of what is read in."""
+    """The query of an import."""
 
     format: Annotated[
-        Format | UnsetType, Meta(description="Told by the media type of the body unless it is given.")
+        FormatName | UnsetType, Meta(description="By default, the media type of the body determines the format.")
     ] = UNSET
 
 
 class Archive(msgspec.Struct):
-    """Every list and every todo of an account."""
+    """All lists and todos of an account."""
 
-    lists: Annotated[list[List], Meta(description="In their manual order.")]
-    items: Annotated[list[Todo], Meta(description="In the order of their creation.")]
+    lists: Annotated[list[List], Meta(description="In manual order.")]
+    items: Annotated[list[Todo], Meta(description="In order of creation.")]
 
 
 class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
-    """A list that imported todos may be in; it is made where the account has none of this id or name."""
+    """A list of imported todos. It is created if the account has no list with this id or name."""
 
     id: Id
     version: OldVersion = None
@@ -45,7 +45,7 @@ class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
 
 
 class ArchiveImport(msgspec.Struct, forbid_unknown_fields=True):
-    """What an export has written; an array of todos does as well."""
+    """The content of an export. A plain array of todos is accepted, too."""
 
-    items: Annotated[list[TodoImport], Meta(description="The todos; each becomes a new one.")]
-    lists: Annotated[list[ListImport], Meta(description="The lists that they may be in.")] = []
+    items: Annotated[list[TodoImport], Meta(description="The todos. Each creates a new todo.")]
+    lists: Annotated[list[ListImport], Meta(description="The lists that the todos refer to.")] = []

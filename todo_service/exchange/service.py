@@ -1,14 +1,15 @@
-"""Writing out everything that an account has, and reading todos in.
+"""Export and import of an account's todos and lists.
 
-Writing goes page by page, so that memory does not grow with the account and no view of the store is held for long: a
-todo that stays comes once, what comes or goes meanwhile may or may not be there.
+An export reads the todos page by page, so that its memory does not grow with the account and no snapshot of the store
+stays open. A todo that exists throughout the export is included once. A todo that is created or deleted meanwhile may
+or may not be included.
 
-Both run in threads of their own, part by part. A part is bounded in bytes as well as in todos, so that the writes of
-other accounts come in between.
+Dedicated threads encode exports and parse imports, in batches. An import batch is bounded in bytes as well as in
+records, so that writes of other accounts are interleaved.
 
-Reading makes a new todo of each record, with the rules of any new todo; what a record says of its creation and its
-completion is kept. A record that breaks a rule is told with its line and stops no other. Its list is the account's list
-of that id, else the one of that name, which is made where there is none.
+An import creates a new todo for each record, by the rules of all new todos, with the record's times of creation and
+completion. A record that breaks a rule is reported with its line, and the import continues. A todo goes into
+the account's list with the id that the record names, or else into the list with that name, which is created if needed.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from todo_service.bounds.exchange import (
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
 from todo_service.exchange.concurrency import ConcurrencyLimit
-from todo_service.exchange.formats.archive import ArchiveFormat
-from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer, line_of
+from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, find_line
 from todo_service.exchange.formats.calendar import CalendarFormat
+from todo_service.exchange.formats.csv_format import CsvFormat
+from todo_service.exchange.formats.json_format import JsonFormat
 from todo_service.exchange.formats.source import Source
-from todo_service.exchange.formats.table import TableFormat
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import ListPosition, Lists
@@ -55,50 +56,50 @@ from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
 from todo_service.todos.service import Todos
 
-FORMATS: Final[Mapping[str, Format]] = {"json": ArchiveFormat(), "csv": TableFormat(), "ics": CalendarFormat()}
-_PAGE: Final = 200
-_READ_AT_ONCE: Final = 1000
+FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
+_PAGE_SIZE: Final = 200
+_BATCH_RECORDS: Final = 1000
+"""How many records a batch has at most, including those that are rejected."""
 _FIRST_LIST: Final = 2**31
-"""The number of the first list among the effects of an import; those before it are todos."""
+"""The number of the first list that an import creates; lower numbers are todos."""
 
-IdentityOf = Callable[[int], ObjectId | None]
-"""Returns the id of the effect with a number, where the call may be repeated: a repeat finds what is there already."""
+IdFactory = Callable[[int], ObjectId | None]
+"""Returns the id of the n-th document that an import creates, so that a retry finds it, or None without retries."""
 
 
 class Report:
-    """The outcome of an import. However much is wrong with a body, the report stays small.
+    """The outcome of an import. Its size is bounded.
 
     Attributes:
-        imported: How many todos were made.
-        rejected: The first records that were not imported, with the line of what is wrong: as many as
-            `REPORTED_RECORDS` and `REPORTED_BYTES` allow.
-        rejected_count: How many records were not imported.
+        imported: The number of todos that were created.
+        rejected: The first rejected records, as many as `REPORTED_RECORDS` and `REPORTED_BYTES` allow.
+        rejected_count: The number of all rejected records.
     """
 
     def __init__(self) -> None:
         self.imported = 0
-        self.rejected: list[Rejected] = []
+        self.rejected: list[RejectedRecord] = []
         self.rejected_count = 0
         self._bytes = 0
 
     def reject(self, line: int, issues: Sequence[ValidationIssue]) -> None:
-        """Note a record that cannot be read."""
+        """Add a record that cannot be read."""
         self.rejected_count += 1
         if len(self.rejected) >= REPORTED_RECORDS or self._bytes >= REPORTED_BYTES:
             return
         length = REPORTED_LENGTH
-        kept = [ValidationIssue(each.pointer[:length], each.detail[:length]) for each in issues[:REPORTED_ERRORS]]
-        self._bytes += sum(len(each.pointer) + len(each.detail) + 40 for each in kept)
-        self.rejected.append(Rejected(line, kept))
+        reported = [ValidationIssue(each.pointer[:length], each.detail[:length]) for each in issues[:REPORTED_ERRORS]]
+        self._bytes += sum(len(each.pointer) + len(each.detail) + 40 for each in reported)
+        self.rejected.append(RejectedRecord(line, reported))
 
     def reject_draft(self, draft: Draft, error: Invalid) -> None:
-        """Note a record that breaks a rule."""
-        line = line_of(error.issues, draft.lines, draft.line)
+        """Add a record that breaks a rule."""
+        line = find_line(error.issues, draft.lines, draft.line)
         self.reject(line, [ValidationIssue(draft.pointer + issue.pointer, issue.detail) for issue in error.issues])
 
 
 class TransferCapacity:
-    """The threads and the limits that all imports and exports of a process share."""
+    """The threads and the concurrency limits of all imports and exports in a process."""
 
     def __init__(self) -> None:
         self.imports = ConcurrencyLimit(
@@ -107,15 +108,17 @@ class TransferCapacity:
             total=IMPORTS,
             wait_seconds=IMPORT_WAIT_SECONDS,
         )
-        # an export has no more than a part of it in memory, and goes no faster than its client reads
+        # an export holds one page in memory, and is as slow as its client
         self.exports = ConcurrencyLimit("exports", per_key=EXPORTS_OF_ACCOUNT, total=EXPORT_QUEUE, wait_seconds=0)
-        self.reading = Executor("imports", threads=IMPORT_THREADS, queue=IMPORTS, seconds=IMPORT_PART_SECONDS)
-        self.writing = Executor("exports", threads=EXPORT_THREADS, queue=EXPORT_QUEUE, seconds=EXPORT_PART_SECONDS)
+        self.import_executor = Executor("imports", threads=IMPORT_THREADS, queue=IMPORTS, seconds=IMPORT_PART_SECONDS)
+        self.export_executor = Executor(
+            "exports", threads=EXPORT_THREADS, queue=EXPORT_QUEUE, seconds=EXPORT_PART_SECONDS
+        )
 
     def close(self) -> None:
-        """End what is under way."""
-        self.reading.close()
-        self.writing.close()
+        """Stop the threads."""
+        self.import_executor.close()
+        self.export_executor.close()
 
 
 class Transfer:
@@ -126,7 +129,7 @@ class Transfer:
         lists: The account's lists.
         time_zone: Returns the account's time zone, an IANA name.
         owner: The account.
-        capacity: What all imports and exports share.
+        capacity: The capacity that all imports and exports share.
     """
 
     def __init__(
@@ -143,182 +146,188 @@ class Transfer:
         self._owner = owner
         self._capacity = capacity
 
-    async def export(self, form: Format) -> AsyncGenerator[bytes]:
-        """Write every todo in the order of creation, part by part.
+    async def export(self, file_format: Format) -> AsyncGenerator[bytes]:
+        """Yield a file with every todo in the order of creation, in chunks.
 
         Raises:
-            TooManyRequests: the account has as many exports under way as it may have.
+            TooManyRequests: The account has too many exports in progress.
         """
-        with self._capacity.exports.hold(self._owner):
-            async with self._capacity.exports.turn():
-                writing = self._capacity.writing
-                writer = form.writer(await self._all_lists(), ZoneInfo(await self._time_zone()))
-                query, after, more = dto.TodoQuery(limit=_PAGE), None, True
-                opening = await writing.run(lambda _: writer.opening())
+        with self._capacity.exports.admit(self._owner):
+            async with self._capacity.exports.acquire():
+                executor = self._capacity.export_executor
+                writer = file_format.create_writer(await self._read_all_lists(), ZoneInfo(await self._time_zone()))
+                query, after, more = dto.TodoQuery(limit=_PAGE_SIZE), None, True
+                opening = await executor.run(lambda _: writer.write_opening())
                 while more:
                     page, after = await self._todos.read_page(query, after)
-                    part = await writing.run(partial(_write, writer, page))
-                    yield opening + part
+                    chunk = await executor.run(partial(_write_page, writer, page))
+                    yield opening + chunk
                     opening, more = b"", after is not None
-                yield writer.closing()
+                yield writer.write_closing()
 
-    async def read_in(
+    async def import_file(
         self,
-        form: Format,
+        file_format: Format,
         read_body: Callable[[], Awaitable[bytes | memoryview]],
-        identity_of: IdentityOf,
+        make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None = None,
     ) -> Report:
-        """Make a todo of each record.
+        """Create a todo for each record of a file.
 
         Args:
-            form: What the body is written in.
-            read_body: Reads the body. It is not called where the account has too many imports under way.
-            identity_of: Returns the ids of what the import makes.
-            check_caller: Called before each part; what it raises ends the import between two parts.
+            file_format: The format of the body.
+            read_body: Reads the body. It is not called if the account has too many imports in progress.
+            make_id: Returns the ids of the documents that the import creates.
+            check_caller: Called before each batch. If it raises, the import ends there.
 
         Raises:
-            Malformed, Invalid: the body as a whole is not of this form; nothing was made.
-            TooManyRequests: there are as many imports under way as there may be; nothing was made.
+            Malformed, Invalid: The body as a whole is not in this format. Nothing was imported.
+            TooManyRequests: Too many imports are in progress. Nothing was imported.
         """
-        with self._capacity.imports.hold(self._owner):
+        with self._capacity.imports.admit(self._owner):
             source = Source(await read_body())
-            async with self._capacity.imports.turn():
-                return await self._read_in(form, source, identity_of, check_caller)
+            async with self._capacity.imports.acquire():
+                return await self._import_source(file_format, source, make_id, check_caller)
 
-    async def _read_in(
+    async def _import_source(
         self,
-        form: Format,
+        file_format: Format,
         source: Source,
-        identity_of: IdentityOf,
+        make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None,
     ) -> Report:
-        zone, reading = ZoneInfo(await self._time_zone()), self._capacity.reading
-        lists = _KnownLists(self._lists, await self._all_lists(), identity_of)
+        zone, executor = ZoneInfo(await self._time_zone()), self._capacity.import_executor
+        lists = _ListResolver(self._lists, await self._read_all_lists(), make_id)
         report = Report()
-        records = enumerate(await reading.run(partial(_begin, form, source, zone)))
-        while part := await reading.run(partial(_take, records, source)):
+        records = enumerate(await executor.run(partial(_start_reading, file_format, source, zone)))
+        while batch := await executor.run(partial(_read_batch, records, source)):
             if check_caller is not None:
                 await check_caller()
-            drafts, identities = [], []
-            for number, record in part:
-                if isinstance(record, Rejected):
+            drafts, ids = [], []
+            for number, record in batch:
+                if isinstance(record, RejectedRecord):
                     report.reject(record.line, record.issues)
                     continue
                 try:
-                    drafts.append(record._replace(todo=await lists.resolve_list(record)))
-                    identities.append(identity_of(number))
+                    drafts.append(record._replace(todo=await lists.resolve(record)))
+                    ids.append(make_id(number))
                 except Invalid as error:
                     report.reject_draft(record, error)
             if not drafts:
                 continue
-            answers = await self._todos.create_many([draft.todo for draft in drafts], identities, reading)
-            for draft, answer in zip(drafts, answers, strict=True):
-                if answer is None:
+            errors = await self._todos.create_many([draft.todo for draft in drafts], ids, executor)
+            for draft, refusal in zip(drafts, errors, strict=True):
+                if refusal is None:
                     report.imported += 1
                 else:
-                    report.reject_draft(draft, answer)
+                    report.reject_draft(draft, refusal)
         report.rejected.sort(key=lambda rejected: rejected.line)
         return report
 
-    async def _all_lists(self) -> list[List]:
+    async def _read_all_lists(self) -> list[List]:
         found: list[List] = []
         after: ListPosition | None = None
         while True:
-            page, after = await self._lists.read_page(_PAGE, after)
+            page, after = await self._lists.read_page(_PAGE_SIZE, after)
             found += page
             if after is None:
                 return found
 
 
-class _KnownLists:
-    """The account's lists, and those that an import makes.
+class _ListResolver:
+    """Finds the lists that records name, and creates those that do not exist.
 
-    A list that an import makes has an id by the place of its name among the names of the body, so that a repeat of the
-    import finds it, even while the first one still runs.
+    A list that an import creates is numbered by when its name first occurs in the body, which determines its id. So a
+    retry of the import finds the list, even while the first attempt is still running.
     """
 
-    def __init__(self, lists: Lists, known: Sequence[List], identity_of: IdentityOf) -> None:
+    def __init__(self, lists: Lists, known: Sequence[List], make_id: IdFactory) -> None:
         self._lists = lists
-        self._identity_of = identity_of
+        self._make_id = make_id
         self._ids = {each.id for each in known}
         self._by_name = {each.name: each.id for each in reversed(known)}
-        self._places: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
 
-    async def resolve_list(self, draft: Draft) -> dto.TodoImport:
-        """Return a todo in one of the account's lists.
+    async def resolve(self, draft: Draft) -> dto.TodoImport:
+        """Return the todo with the id of one of the account's lists.
 
         Raises:
-            Invalid: it names a list that is not the account's, and no name for it.
+            Invalid: The todo names a list that does not exist, or whose name breaks a rule.
         """
         todo, named = draft.todo, draft.list
-        place = self._place(named) if named is not None else 0
+        number = self._get_number(named) if named is not None else 0
         if todo.list_id in self._ids or (todo.list_id is None and named is None):
             return todo
         if named is None:
             raise Invalid([ValidationIssue("/list_id", "There is no such list")])
         name = named.name.strip()
         if name not in self._by_name:
-            made = await self._create(named, place)
-            self._ids.add(made.id)
-            self._by_name[name] = made.id
+            created = await self._create(named, number)
+            self._ids.add(created.id)
+            self._by_name[name] = created.id
         return msgspec.structs.replace(todo, list_id=self._by_name[name])
 
-    def _place(self, named: ListCreate) -> int:
-        """Return the place of a list's name among those of the body, in the order in which they come."""
+    def _get_number(self, named: ListCreate) -> int:
+        """Return the number of a list: how many other names occurred before its own."""
         name = named.name.strip()
         if len(name) > LIST_NAME_LENGTH:
-            raise Invalid([ValidationIssue("/list_id", f"Expected a name of {LIST_NAME_LENGTH} characters at most")])
-        if name not in self._places:
-            if len(self._places) >= IMPORT_LISTS:
-                raise Invalid([ValidationIssue("/list_id", f"Expected {IMPORT_LISTS} different lists at most")])
-            self._places[name] = len(self._places)
-        return self._places[name]
+            raise Invalid([ValidationIssue("/list_id", f"Expected a name of at most {LIST_NAME_LENGTH} characters")])
+        if name not in self._numbers:
+            if len(self._numbers) >= IMPORT_LISTS:
+                raise Invalid([ValidationIssue("/list_id", f"Expected at most {IMPORT_LISTS} different lists")])
+            self._numbers[name] = len(self._numbers)
+        return self._numbers[name]
 
-    async def _create(self, named: ListCreate, place: int) -> List:
-        identity = self._identity_of(_FIRST_LIST + place)
+    async def _create(self, named: ListCreate, number: int) -> List:
+        list_id = self._make_id(_FIRST_LIST + number)
         try:
-            return await self._lists.create(named, identity)
+            return await self._lists.create(named, list_id)
         except DuplicateDocument:
-            # a repeat that runs at the same time has just made it
-            return await self._lists.create(named, identity)
+            # a concurrent retry has just created it
+            return await self._lists.create(named, list_id)
         except Invalid as error:
             raise Invalid([ValidationIssue("/list_id", issue.detail) for issue in error.issues]) from None
         except QuotaExceeded as error:
             raise Invalid([ValidationIssue("/list_id", str(error))]) from None
 
 
-def _write(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> bytes:
-    """Write some todos. The budget is checked before each of them."""
+def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> bytes:
+    """Write todos, checking the budget before each."""
 
-    def checked() -> Iterator[dto.Todo]:
+    def check_budget() -> Iterator[dto.Todo]:
         for todo in page:
             budget.check()
             yield todo
 
-    return writer.todos(checked())
+    return writer.write_todos(check_budget())
 
 
-def _begin(form: Format, source: Source, zone: ZoneInfo, budget: Budget) -> Iterator[Draft | Rejected]:
+def _start_reading(
+    file_format: Format, source: Source, zone: ZoneInfo, budget: Budget
+) -> Iterator[Draft | RejectedRecord]:
     source.budget = budget
-    return form.read(source, zone)
+    return file_format.read(source, zone)
 
 
-def _take(
-    records: Iterator[tuple[int, Draft | Rejected]], source: Source, budget: Budget
-) -> list[tuple[int, Draft | Rejected]]:
-    """Return the next records, as many as are to be stored at once."""
+def _read_batch(
+    records: Iterator[tuple[int, Draft | RejectedRecord]], source: Source, budget: Budget
+) -> list[tuple[int, Draft | RejectedRecord]]:
+    """Return the next batch of records, or an empty list at the end."""
     source.budget = budget
-    part: list[tuple[int, Draft | Rejected]] = []
-    begun, drafts = source.position, 0
+    batch: list[tuple[int, Draft | RejectedRecord]] = []
+    start, drafts = source.position, 0
     for number, record in records:
         budget.check()
         if number > IMPORT_RECORDS:
             break
         if number == IMPORT_RECORDS:
-            record = Rejected(record.line, [ValidationIssue("", f"Expected {IMPORT_RECORDS} records at most")])
-        part.append((number, record))
+            record = RejectedRecord(record.line, [ValidationIssue("", f"Expected at most {IMPORT_RECORDS} records")])
+        batch.append((number, record))
         drafts += isinstance(record, Draft)
-        if drafts >= IMPORT_PART_RECORDS or len(part) >= _READ_AT_ONCE or source.position - begun >= IMPORT_PART_BYTES:
+        if (
+            drafts >= IMPORT_PART_RECORDS
+            or len(batch) >= _BATCH_RECORDS
+            or source.position - start >= IMPORT_PART_BYTES
+        ):
             break
-    return part
+    return batch

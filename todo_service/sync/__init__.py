@@ -1,1 +1,1 @@
-"""Delta sync, and the counts that are derived from changes."""
+"""Delta sync, and counts of todos that are updated from changes."""

@@ -1,19 +1,19 @@
-"""Delta sync: where a client stands among the changes of its account, and why it misses none.
+"""Delta sync: a feed of changes that misses none.
 
-Every write of a todo, its deletion too, is stamped by the store as it is carried out (`store.base`, "Stamps"), and an
-index keeps an account's todos in the order of their last change. A client reads them in rounds. A round goes from the
-floor, up to which the client has everything, to the end of the index, page by page; a todo that is changed meanwhile
-moves on, and comes again.
+The store stamps every write of a todo, deletions included (`store.base`, "Stamps"), and an index orders an account's
+todos by their last change. A client reads this index in rounds. A round starts at a low watermark, below which the
+client has everything, and ends at the end of the index. A todo that changes during a round moves to the end, and is
+returned again.
 
-Writers on several replicas may become visible out of the order of their stamps. Therefore the next round does not begin
-at the last stamp that this one has seen, but at what the store called settled before this round began: whatever has a
-stamp up to there was visible to every read of the round, and whatever appears later has a higher stamp, wherever it
-comes from. So nothing is ever missed; what was changed within the last seconds may come twice.
+Writes of several replicas may become visible out of order. A round therefore does not start at the last stamp of the
+round before, but at the resolved stamp that the store reported when that round started. Every write up to the resolved
+stamp was visible to the whole round, and every later write has a higher stamp. So no change is missed; changes of the
+last few seconds may be returned twice.
 
-A place is one of a generation of the store. Where documents were copied into another store, or an older backup has
-taken their place, a client begins anew, since what it has may be more than what there is.
+A sync token is valid for one generation of the store. After a copy or a restore, the client may have changes that the
+store does not have, so it has to start over.
 
-A deleted todo is remembered for longer than a place among the changes is good for, so no deletion is missed either.
+Deleted todos leave tombstones, which outlive the sync tokens. So no deletion is missed either.
 """
 
 from __future__ import annotations
@@ -35,40 +35,40 @@ from todo_service.todos.documents import Todo
 
 BY_CHANGE: Final = (asc(Todo.changed), asc(Todo.id))
 """The order of an account's changes."""
-REMEMBERED: Final = timedelta(days=30)
-"""How long a deletion is remembered for those who ask for changes."""
+SYNC_TOKEN_LIFETIME: Final = timedelta(days=30)
+"""How long a sync token is valid. Tombstones are stored for longer."""
 
 
 class Change(dto.Todo):
-    """A todo or what is remembered of a deleted one, as it stands among the changes.
+    """A todo or a tombstone in the change feed.
 
     Attributes:
-        owner: None where it has been deleted.
-        changed: The stamp, as text.
+        owner: None for a tombstone.
+        changed: The stamp, as hexadecimal text.
     """
 
     owner: str | None
     changed: str
 
-    def todo(self) -> dto.Todo:
-        """Return what the API shows of it."""
+    def to_todo(self) -> dto.Todo:
+        """Return the fields that the API shows."""
         return dto.Todo(*(getattr(self, name) for name in dto.Todo.__struct_fields__))
 
 
 class ChangePosition(msgspec.Struct, array_like=True, frozen=True, order=True):
-    """A place among the changes: a stamp's seconds and count."""
+    """A position in the change feed: the seconds and the counter of a stamp."""
 
     seconds: int
     count: int
 
     @classmethod
-    def of(cls, stamp: Timestamp) -> Self:
-        """Return the place of a stamp."""
+    def from_stamp(cls, stamp: Timestamp) -> Self:
+        """Return the position of a stamp."""
         return cls(stamp.time, stamp.inc)
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Return the place of a stamp that a Struct was given as text."""
+    def parse(cls, text: str) -> Self:
+        """Parse the hexadecimal text of a stamp."""
         return cls(int(text[:8], 16), int(text[8:], 16))
 
     @property
@@ -78,55 +78,55 @@ class ChangePosition(msgspec.Struct, array_like=True, frozen=True, order=True):
 
 
 class SyncToken(msgspec.Struct, array_like=True, frozen=True):
-    """Where a client stands.
+    """The progress of a client through the change feed.
 
     Attributes:
-        issued: Seconds since the epoch at which it was said so.
-        floor: Up to here the client has everything.
-        settled: What was settled when the round began; None between two rounds.
-        last: The last change of the round that the client has, and its todo.
-        first: Whether this is the client's first round, in which it need not know of what was deleted before.
-        generation: The store's, in which all this was so (`store.base`, "Generations").
+        issued: When the token was issued, in seconds since the epoch.
+        floor: The low watermark: the client has every change up to here.
+        resolved: The resolved stamp when the round started, or None between two rounds.
+        last: The last change that the client received in this round, and the id of its todo.
+        first: Whether this is the first round. The client does not need tombstones older than the round.
+        generation: The generation of the store (`store.base`, "Generations").
     """
 
     issued: float
     floor: ChangePosition
-    settled: ChangePosition | None
+    resolved: ChangePosition | None
     last: tuple[ChangePosition, str] | None
     first: bool
     generation: str
 
     @classmethod
-    def beginning(cls, generation: str) -> Self:
-        """Return where a client stands that has nothing."""
+    def initial(cls, generation: str) -> Self:
+        """Return the token of a client that has nothing yet."""
         return cls(0.0, ChangePosition(0, 0), None, None, first=True, generation=generation)
 
-    def round(self, settled: ChangePosition, moment: datetime) -> SyncToken:
-        """Return this place in its round; between two rounds the next one begins, with what is settled now."""
-        started = self.settled if self.settled is not None else max(settled, self.floor)
-        return msgspec.structs.replace(self, issued=moment.timestamp(), settled=started)
+    def enter_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
+        """Return this token within a round: the current one, or else a new one that starts at this resolved stamp."""
+        started = self.resolved if self.resolved is not None else max(resolved, self.floor)
+        return msgspec.structs.replace(self, issued=moment.timestamp(), resolved=started)
 
     def key_ranges(self) -> Iterator[list[Condition]]:
-        """Return the conditions of what follows, one key range after the other."""
+        """Yield the conditions of each key range that is still to be read, in order."""
         if self.last is None:
             yield [Todo.changed > self.floor.stamp]
             return
-        place, identity = self.last
-        yield [Todo.changed == place.stamp, Todo.id > ObjectId(identity)]
-        yield [Todo.changed > place.stamp]
+        position, todo_id = self.last
+        yield [Todo.changed == position.stamp, Todo.id > ObjectId(todo_id)]
+        yield [Todo.changed > position.stamp]
 
-    def is_unknown_to_client(self, change: Change) -> bool:
-        """Tell whether a deletion is of a todo that the client never got."""
-        return self.first and self.settled is not None and ChangePosition.read(change.changed) <= self.settled
+    def is_unknown_to_client(self, tombstone: Change) -> bool:
+        """Return whether the client never received the deleted todo."""
+        return self.first and self.resolved is not None and ChangePosition.parse(tombstone.changed) <= self.resolved
 
-    def after(self, change: Change) -> SyncToken:
-        """Return the place after a change of this round."""
-        return msgspec.structs.replace(self, last=(ChangePosition.read(change.changed), change.id))
+    def advance(self, change: Change) -> SyncToken:
+        """Return the token after a change of this round."""
+        return msgspec.structs.replace(self, last=(ChangePosition.parse(change.changed), change.id))
 
-    def finished(self) -> SyncToken:
-        """Return the place at the end of the round: before the next one, from what was settled when this one began."""
-        assert self.settled is not None  # a round has begun
-        return msgspec.structs.replace(self, floor=self.settled, settled=None, last=None, first=False)
+    def finish_round(self) -> SyncToken:
+        """Return the token at the end of the round. The next one starts at the resolved stamp of this one."""
+        assert self.resolved is not None  # a round has started
+        return msgspec.structs.replace(self, floor=self.resolved, resolved=None, last=None, first=False)
 
 
 class ChangeFeed:
@@ -144,34 +144,34 @@ class ChangeFeed:
     async def page(
         self, since: SyncToken | None, limit: int, moment: datetime
     ) -> tuple[list[dto.Todo], list[str], SyncToken, bool]:
-        """Return what has changed. The page ends early where its todos reach `PAGE_BYTES`.
+        """Return a page of changes. It ends early when its todos reach `PAGE_BYTES`.
 
         Args:
-            since: Where the page begins; None for everything there is.
-            limit: How many documents at most.
-            moment: The present moment.
+            since: Where the page starts; None for the beginning of the feed.
+            limit: The maximum number of changes.
+            moment: The current time.
 
         Returns:
-            The changed todos, the ids of deleted ones, where the next page begins, and whether there is more at once.
+            The changed todos, the ids of deleted ones, the token of the next page, and whether the round continues.
 
         Raises:
-            Gone: deletions since then may have been forgotten, or the documents are not those of then any more.
+            Gone: The token has expired, or the documents were copied or restored since it was issued.
         """
         generation = self._store.state.generation
-        if since is not None and moment.timestamp() - since.issued > REMEMBERED.total_seconds():
-            raise Gone("deletions are remembered for 30 days: begin again without `since`")
+        if since is not None and moment.timestamp() - since.issued > SYNC_TOKEN_LIFETIME.total_seconds():
+            raise Gone("`since` is older than 30 days: start again without it")
         if since is not None and since.generation != generation:
-            raise Gone("the documents were copied or restored since then: begin again without `since`")
-        here = (since or SyncToken.beginning(generation)).round(
-            ChangePosition.of(await self._store.resolved_stamp()), moment
+            raise Gone("the documents were copied or restored after `since`: start again without it")
+        token = (since or SyncToken.initial(generation)).enter_round(
+            ChangePosition.from_stamp(await self._store.resolved_stamp()), moment
         )
         found: FindResult[Change] = FindResult()
         where = [Todo.account == self._owner]
-        for part in here.key_ranges():
+        for key_range in token.key_ranges():
             changes = await self._store.find(
                 Todo,
                 *where,
-                *part,
+                *key_range,
                 sort=BY_CHANGE,
                 limit=limit + 1 - len(found),
                 max_bytes=PAGE_BYTES,
@@ -182,7 +182,7 @@ class ChangeFeed:
             if len(found) > limit or found.truncated:
                 break
         page = found[:limit]
-        changed = [change.todo() for change in page if change.owner is not None]
-        deleted = [change.id for change in page if change.owner is None and not here.is_unknown_to_client(change)]
+        changed = [change.to_todo() for change in page if change.owner is not None]
+        deleted = [change.id for change in page if change.owner is None and not token.is_unknown_to_client(change)]
         more = len(found) > limit or found.truncated
-        return changed, deleted, here.after(page[-1]) if more else here.finished(), more
+        return changed, deleted, token.advance(page[-1]) if more else token.finish_round(), more

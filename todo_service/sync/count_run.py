@@ -1,4 +1,4 @@
-"""One run over an account's todos, to count them (see `sync.counts`)."""
+"""A pass over an account's todos that counts them (see `sync.counts`)."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.sync.changes import BY_CHANGE, ChangePosition
 from todo_service.sync.counts import (
-    AGING,
-    NO_STAMP,
-    USABLE,
-    Counted,
+    MAX_HOURS,
+    SNAPSHOT_LIFETIME,
+    SNAPSHOT_RENEWAL_AGE,
+    ZERO_STAMP,
+    CountedState,
     Counts,
     CountSnapshot,
-    counted_of,
-    decode_past,
-    generation_of,
-    stamp_text,
+    build_counted_state,
+    decode_past_state,
+    format_stamp,
+    get_generation,
 )
 from todo_service.todos.documents import Todo
 
-MANY: Final = 200
-"""How many changes since a snapshot lead to a new one."""
-_SLICE: Final = 100
+MIN_CHANGES: Final = 200
+"""After how many changes a snapshot is replaced."""
+_BATCH: Final = 100
 _COUNTS: Final = msgspec.msgpack.Decoder(Counts)
 
 
-class Row(msgspec.Struct):
-    """What is read of a todo, or of a deleted one."""
+class TodoRow(msgspec.Struct):
+    """The fields of a todo or a tombstone that counting needs."""
 
     id: str
     owner: str | None
@@ -49,41 +50,42 @@ class Row(msgspec.Struct):
     counted_since: str | None
     changed: str
 
-    def now(self) -> Counted | None:
-        """Return what it is counted as; None for a deleted one."""
+    def current_state(self) -> CountedState | None:
+        """Return the current state, or None for a tombstone."""
         if self.owner is None:
             return None
-        return counted_of(self.completed, self.priority, self.list_id, self.tags, self.due_at)
+        return build_counted_state(self.completed, self.priority, self.list_id, self.tags, self.due_at)
 
-    def at(self, stamp: str) -> Counted | None:
-        """Return what it was counted as at a stamp; None where it was not.
+    def state_at(self, stamp: str) -> CountedState | None:
+        """Return the state as of a stamp, or None if the todo did not exist.
 
         Raises:
-            ForgottenError: it does not remember.
+            StateDroppedError: The history does not have this state any more.
         """
         if (self.counted_since or self.changed) <= stamp:
-            return self.now()
-        entry = next((entry for entry in map(decode_past, reversed(self.past)) if entry.since <= stamp), None)
+            return self.current_state()
+        entry = next((entry for entry in map(decode_past_state, reversed(self.past)) if entry.since <= stamp), None)
         if entry is None:
             return None
-        if entry.counted is None:
-            raise ForgottenError
-        return entry.counted
+        if entry.state is None:
+            raise StateDroppedError
+        return entry.state
 
 
-class ForgottenError(Exception):
-    """A todo does not remember what it was counted as."""
+class StateDroppedError(Exception):
+    """The history of a todo does not have the requested state any more."""
 
 
 class CountRun:
-    """One run over an account's todos, from a snapshot or from nothing.
+    """Counts an account's todos, starting from a snapshot or from scratch. Call `read`, then `result`.
 
     Args:
         store: The store.
         account: The account.
-        moment: The present moment.
-        snapshot: The snapshot that is there, whether it can be used or not.
-        anew: Whether to count from nothing although the snapshot could be used.
+        moment: The current time.
+        snapshot: The stored snapshot, even if it cannot be used.
+        from_scratch: Whether to ignore the counts of the snapshot.
+        max_hours: How many hours with open todos a new snapshot counts one by one.
     """
 
     def __init__(
@@ -93,79 +95,83 @@ class CountRun:
         moment: datetime,
         snapshot: CountSnapshot | None,
         *,
-        anew: bool = False,
+        from_scratch: bool = False,
+        max_hours: int = MAX_HOURS,
     ) -> None:
         self._store = store
         self._account = account
         self._moment = moment
         self._snapshot = snapshot
-        base = None if anew else _usable(snapshot, generation_of(store), moment)
+        self._max_hours = max_hours
+        base = None if from_scratch else _decode_if_usable(snapshot, get_generation(store), moment)
         self._counts = base or Counts()
-        self._since = NO_STAMP if snapshot is None or base is None else snapshot.upto
-        self._anew = base is None
+        self._since = ZERO_STAMP if snapshot is None or base is None else snapshot.upto
+        self._from_scratch = base is None
         self._position = self._since
-        self._settled = NO_STAMP
-        self._counted: dict[bytes, Counted | None] = {}
-        self._unsettled: dict[str, Row] = {}
-        self._equal: dict[Counted, Counted] = {}
+        self._resolved = ZERO_STAMP
+        self._states: dict[bytes, CountedState | None] = {}
+        self._unresolved: dict[str, TodoRow] = {}
+        self._interned: dict[CountedState, CountedState] = {}
 
-    async def read(self, most: int | None = None) -> bool:
-        """Read what has changed since the last pass, or since the snapshot.
+    async def read(self, limit: int | None = None) -> bool:
+        """Read the changes since the last call, or since the snapshot.
 
         Args:
-            most: How many todos; None for all.
+            limit: The maximum number of todos; None for all.
 
         Returns:
-            Whether everything has been read; if not, the run is of no further use.
+            Whether everything was read. If not, discard the run.
 
         Raises:
-            ForgottenError: a todo does not remember what it was in the snapshot.
+            StateDroppedError: The history of a todo does not have its state as of the snapshot any more.
         """
-        # asked before anything is read, to hold for all of it
-        self._settled = stamp_text(await self._store.resolved_stamp())
-        self._unsettled = {}
-        async for rows in _slices(self._store, self._account, self._position):
+        # read the resolved stamp first, so that it is valid for all that follows
+        self._resolved = format_stamp(await self._store.resolved_stamp())
+        self._unresolved = {}
+        async for rows in _read_batches(self._store, self._account, self._position):
             for row in rows:
                 self._add(row)
-            if most is not None and len(self._counted) > most:
+            if limit is not None and len(self._states) > limit:
                 return False
             await asyncio.sleep(0)
-        self._position = max(self._position, self._settled)
+        self._position = max(self._position, self._resolved)
         return True
 
     def result(self) -> Counts:
-        """Return the counts as they were read."""
+        """Return the counts."""
         found = _copy(self._counts)
         found.compact()
-        if self._anew:
-            found.due.compact(self._moment)
+        if self._from_scratch:
+            found.due.compact(self._moment, self._max_hours)
         return found
 
-    async def keep(self, many: int = MANY) -> bool:
-        """Replace the snapshot by one of what has settled, where that is due.
+    async def save_snapshot(self, min_changes: int = MIN_CHANGES) -> bool:
+        """Replace the snapshot by one as of the resolved stamp, if there are enough changes or it is outdated.
 
         Args:
-            many: How many changes there have to be.
+            min_changes: How many changes justify a new snapshot.
 
         Returns:
-            False if a todo that is changed all the time does not remember what it was then: try again a little later.
+            False if the history of a todo does not have its state as of that stamp any more: try again later.
         """
         before = self._snapshot
-        outdated = before is not None and (self._anew or self._moment - before.made_at >= AGING)
-        due = (len(self._counted) > many and self._settled > self._since) or (outdated and self._settled >= self._since)
+        outdated = before is not None and (self._from_scratch or self._moment - before.made_at >= SNAPSHOT_RENEWAL_AGE)
+        due = (len(self._states) > min_changes and self._resolved > self._since) or (
+            outdated and self._resolved >= self._since
+        )
         if not due:
             return True
         counts = _copy(self._counts)
         try:
-            for row in self._unsettled.values():
-                counts.replace(row.now(), row.at(self._settled), row.tags)
-        except ForgottenError:
+            for row in self._unresolved.values():
+                counts.replace(row.current_state(), row.state_at(self._resolved), row.tags)
+        except StateDroppedError:
             return False
         counts.compact()
-        counts.due.compact(self._moment)
+        counts.due.compact(self._moment, self._max_hours)
         changes: dict[str, Any] = {
-            "generation": generation_of(self._store),
-            "upto": self._settled,
+            "generation": get_generation(self._store),
+            "upto": self._resolved,
             "made_at": self._moment,
             "counts": msgspec.msgpack.encode(counts),
         }
@@ -173,59 +179,59 @@ class CountRun:
             with contextlib.suppress(DuplicateDocument):
                 await self._store.insert(CountSnapshot(id=self._account, **changes))
         else:
-            # of several that count at once one replaces the snapshot
+            # of several concurrent runs, one replaces the snapshot
             where = (CountSnapshot.id == self._account, CountSnapshot.upto == before.upto)
             await self._store.update(CountSnapshot, *where, changes=changes)
         return True
 
-    def _add(self, row: Row) -> None:
+    def _add(self, row: TodoRow) -> None:
         identity = bytes.fromhex(row.id)
-        known = identity in self._counted
-        before = self._counted[identity] if known else None if self._anew else row.at(self._since)
-        present = row.now()
-        if present is not None:
-            present = self._equal.setdefault(present, present)
-        self._counts.replace(before, present, row.tags)
-        self._counted[identity] = present
-        if row.changed > self._settled:
-            self._unsettled[row.id] = row
+        known = identity in self._states
+        before = self._states[identity] if known else None if self._from_scratch else row.state_at(self._since)
+        state = row.current_state()
+        if state is not None:
+            state = self._interned.setdefault(state, state)
+        self._counts.replace(before, state, row.tags)
+        self._states[identity] = state
+        if row.changed > self._resolved:
+            self._unresolved[row.id] = row
 
 
 def _copy(counts: Counts) -> Counts:
     return _COUNTS.decode(msgspec.msgpack.encode(counts))
 
 
-def _usable(snapshot: CountSnapshot | None, generation: str, moment: datetime) -> Counts | None:
-    """Return a snapshot's counts, unless they are to be counted anew."""
+def _decode_if_usable(snapshot: CountSnapshot | None, generation: str, moment: datetime) -> Counts | None:
+    """Return a snapshot's counts, or None if the snapshot cannot be used."""
     if snapshot is None or snapshot.generation != generation:
         return None
     counts = _COUNTS.decode(snapshot.counts)
-    return counts if moment - snapshot.made_at < USABLE and counts.due.tells(moment) else None
+    return counts if moment - snapshot.made_at < SNAPSHOT_LIFETIME and counts.due.covers(moment) else None
 
 
-async def _slices(store: DocumentStore, account: ObjectId, since: str) -> AsyncIterator[list[Row]]:
-    """Yield the todos that were changed after a stamp, in that order; one that is changed meanwhile comes again."""
-    ranges: list[list[Condition]] = [[Todo.changed > ChangePosition.read(since).stamp]]
+async def _read_batches(store: DocumentStore, account: ObjectId, since: str) -> AsyncIterator[list[TodoRow]]:
+    """Yield the todos changed after a stamp, in the order of change. One that changes meanwhile is yielded again."""
+    ranges: list[list[Condition]] = [[Todo.changed > ChangePosition.parse(since).stamp]]
     while True:
-        rows: list[Row] = []
+        rows: list[TodoRow] = []
         more = False
-        for part in ranges:
+        for key_range in ranges:
             found = await store.find(
                 Todo,
                 Todo.account == account,
-                *part,
+                *key_range,
                 sort=BY_CHANGE,
-                limit=_SLICE - len(rows),
+                limit=_BATCH - len(rows),
                 max_bytes=PAGE_BYTES,
-                into=Row,
+                into=TodoRow,
             )
             rows += found
-            more = found.truncated or len(rows) == _SLICE
+            more = found.truncated or len(rows) == _BATCH
             if more:
                 break
         if rows:
             yield rows
         if not more:
             return
-        place = ChangePosition.read(rows[-1].changed).stamp
-        ranges = [[Todo.changed == place, Todo.id > ObjectId(rows[-1].id)], [Todo.changed > place]]
+        stamp = ChangePosition.parse(rows[-1].changed).stamp
+        ranges = [[Todo.changed == stamp, Todo.id > ObjectId(rows[-1].id)], [Todo.changed > stamp]]

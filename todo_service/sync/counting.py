@@ -1,11 +1,12 @@
-"""Counting an account's todos, from a snapshot or anew (see `sync.counts`).
+"""Counts an account's todos, inline or in the background (see `sync.counts`).
 
-A count of little is made at once, in the request that asks for it. What takes more than `COUNTED_AT_ONCE` todos is
-counted in the background, in slices between which others are served, by one job for each account: requests wait for it,
-and it goes on when they have given up, so that it never starts again from the beginning. It holds a small record of
-each todo that it has read, since a todo that is changed meanwhile comes again and replaces itself.
+A request counts up to `COUNTED_AT_ONCE` changed todos itself. Larger counts run in the background, one job for each
+account, in batches between which the event loop serves other requests. Requests wait for the job. It continues when
+they time out, so that a count never starts over. A job holds a small record of each todo that it has read, which is
+replaced if the todo changes meanwhile.
 
-A job also brings a snapshot up to date: after so many todos that are made (`EVERY`), and when the snapshot grows old.
+Jobs also refresh snapshots: after about every `REFRESH_INTERVAL`th todo that an account creates, and when a snapshot
+reaches `SNAPSHOT_RENEWAL_AGE`.
 """
 
 from __future__ import annotations
@@ -22,16 +23,23 @@ from todo_service.bounds.todos import COUNTED_AT_ONCE, COUNTING_SECONDS, COUNTIN
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.sync.changes import ChangePosition
-from todo_service.sync.count_run import MANY, CountRun, ForgottenError
-from todo_service.sync.counts import AGING, Counts, CountSnapshot, generation_of, read_snapshot
+from todo_service.sync.count_run import MIN_CHANGES, CountRun, StateDroppedError
+from todo_service.sync.counts import (
+    MAX_HOURS,
+    SNAPSHOT_RENEWAL_AGE,
+    Counts,
+    CountSnapshot,
+    get_generation,
+    read_snapshot,
+)
 
-EVERY: Final = 1024
-"""Of so many todos that are made one brings the snapshot up to date."""
-_RENEWED_AT_ONCE: Final = 20
-_JOBS: Final = 2
-"""How many accounts are counted in the background at a time."""
-_PAUSES: Final = (0.0, 0.5, 2.0, 11.0, 11.0)
-"""Seconds before each try to make a snapshot, while a todo forgets what it was; MongoDB settles within 10 s."""
+REFRESH_INTERVAL: Final = 1024
+"""One in this many new todos refreshes the snapshot."""
+_RENEWAL_BATCH: Final = 20
+_RUNNING_JOBS: Final = 2
+"""How many jobs run at the same time."""
+_RETRY_DELAYS: Final = (0.0, 0.5, 2.0, 11.0, 11.0)
+"""Seconds before each attempt to save a snapshot while a todo keeps changing. MongoDB resolves a stamp within 10 s."""
 logger = structlog.get_logger(__name__)
 
 
@@ -40,118 +48,130 @@ class _Job(NamedTuple):
     result: asyncio.Future[Counts]
 
 
-class Counting:
-    """Counts the todos of any account. One for each process; it is closed before the store.
+class TodoCounter:
+    """Counts the todos of any account. Create one for each process, and close it before the store.
 
     Args:
         store: The store.
-        many: How many changes since a snapshot lead to a new one.
-        every: Of so many todos that are made one brings the snapshot up to date.
-        at_once: How many changed todos a request counts itself.
+        min_changes: After how many changes a snapshot is replaced.
+        refresh_interval: One in this many new todos refreshes the snapshot.
+        inline_limit: How many changed todos a request counts itself.
+        max_hours: How many hours with open todos a snapshot counts one by one.
     """
 
     def __init__(
-        self, store: DocumentStore, many: int = MANY, every: int = EVERY, at_once: int = COUNTED_AT_ONCE
+        self,
+        store: DocumentStore,
+        *,
+        min_changes: int = MIN_CHANGES,
+        refresh_interval: int = REFRESH_INTERVAL,
+        inline_limit: int = COUNTED_AT_ONCE,
+        max_hours: int = MAX_HOURS,
     ) -> None:
         self._store = store
-        self._many = many
-        self._every = every
-        self._at_once = at_once
+        self._min_changes = min_changes
+        self._refresh_interval = refresh_interval
+        self._inline_limit = inline_limit
+        self._max_hours = max_hours
         self._jobs: dict[ObjectId, _Job] = {}
-        self._turns = asyncio.Semaphore(_JOBS)
+        self._slots = asyncio.Semaphore(_RUNNING_JOBS)
 
     async def count(self, account: ObjectId, moment: datetime, seconds: float | None = COUNTING_SECONDS) -> Counts:
         """Count an account's todos.
 
         Args:
             account: The account.
-            moment: The present moment.
-            seconds: How long to wait for a background job; None for as long as it takes.
+            moment: The current time.
+            seconds: How long to wait for a background job; None for no limit.
 
         Raises:
-            Busy: it takes longer; the job goes on.
+            Busy: The count takes longer; the job continues. Or there are too many jobs.
         """
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    # a job that is under way may have passed what was written just now
+                    # a running job may have missed the latest writes
                     if (job := self._jobs.get(account)) is not None:
                         await asyncio.wait([job.task])
-                    elif (found := await self._count_at_once(account, moment)) is not None:
+                    elif (found := await self._count_inline(account, moment)) is not None:
                         return found
                     elif account not in self._jobs:
-                        return await asyncio.shield(self._start(account, moment).result)
+                        return await asyncio.shield(self._start_job(account, moment).result)
         except TimeoutError:
-            raise Busy("the todos are being counted: ask again in a moment") from None
+            raise Busy("the todos are being counted: try again in a moment") from None
 
-    def count_later(self, account: ObjectId, made: ObjectId, moment: datetime) -> None:
-        """Bring the snapshot up to date in the background, where it is the turn of a todo that was made.
+    def maybe_refresh_snapshot(self, account: ObjectId, todo_id: ObjectId, moment: datetime) -> None:
+        """Refresh the snapshot in the background after every `refresh_interval`th new todo.
 
-        Ids that a process gives count upwards, so that it is the turn of one in `every`.
+        The ids that a process generates are consecutive, so the id alone selects these todos.
 
         Args:
             account: The account.
-            made: The todo's id.
-            moment: The present moment.
+            todo_id: The id of the new todo.
+            moment: The current time.
         """
-        turn = int.from_bytes(made.binary[-2:], "big") % self._every == 0
-        if turn and account not in self._jobs and len(self._jobs) < COUNTINGS:
-            self._start(account, moment, unless_early=True)
+        is_selected = int.from_bytes(todo_id.binary[-2:], "big") % self._refresh_interval == 0
+        if is_selected and account not in self._jobs and len(self._jobs) < COUNTINGS:
+            self._start_job(account, moment, skip_if_early=True)
 
-    async def renew(self, moment: datetime) -> None:
-        """Renew the snapshots that grow old, and those of another generation of the store; a few at a time.
+    async def renew_snapshots(self, moment: datetime) -> None:
+        """Renew some of the snapshots that are old or of another generation.
 
         Raises:
-            StoreError: some may not have been renewed.
+            StoreError: Some of them may not have been renewed.
         """
-        generation = generation_of(self._store)
+        generation = get_generation(self._store)
         for where in (
             [CountSnapshot.generation < generation],
             [CountSnapshot.generation > generation],
-            [CountSnapshot.generation == generation, CountSnapshot.made_at < moment - AGING],
+            [CountSnapshot.generation == generation, CountSnapshot.made_at < moment - SNAPSHOT_RENEWAL_AGE],
         ):
-            found = await self._store.find(CountSnapshot, *where, sort=None, limit=_RENEWED_AT_ONCE, into=_Identity)
+            found = await self._store.find(CountSnapshot, *where, sort=None, limit=_RENEWAL_BATCH, into=_Identity)
             for snapshot in found:
                 account = ObjectId(snapshot.id)
-                job = self._jobs.get(account) or self._start(account, moment)
+                job = self._jobs.get(account) or self._start_job(account, moment)
                 await asyncio.wait([job.task])
                 job.result.result()
 
     async def close(self) -> None:
-        """Cancel the jobs. Nothing is lost but their work."""
+        """Cancel the jobs. Only their progress is lost."""
         tasks = [job.task for job in self._jobs.values()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _count_at_once(self, account: ObjectId, moment: datetime) -> Counts | None:
-        """Return the counts, or None where that is too much to be done at once."""
-        run = CountRun(self._store, account, moment, await read_snapshot(self._store, account))
+    async def _count_inline(self, account: ObjectId, moment: datetime) -> Counts | None:
+        """Return the counts, or None if they need a background job."""
+        run = await self._create_run(account, moment)
         try:
-            if not await run.read(self._at_once):
+            if not await run.read(self._inline_limit):
                 return None
-        except ForgottenError:
+        except StateDroppedError:
             return None
-        await run.keep(self._many)
+        await run.save_snapshot(self._min_changes)
         return run.result()
 
-    def _start(self, account: ObjectId, moment: datetime, *, unless_early: bool = False) -> _Job:
+    async def _create_run(self, account: ObjectId, moment: datetime, *, from_scratch: bool = False) -> CountRun:
+        snapshot = await read_snapshot(self._store, account)
+        return CountRun(self._store, account, moment, snapshot, from_scratch=from_scratch, max_hours=self._max_hours)
+
+    def _start_job(self, account: ObjectId, moment: datetime, *, skip_if_early: bool = False) -> _Job:
         if len(self._jobs) >= COUNTINGS:
-            raise Busy("too many accounts are being counted: ask again in a moment")
+            raise Busy("too many accounts are being counted: try again in a moment")
         result: asyncio.Future[Counts] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._work(account, moment, result, unless_early=unless_early))
+        task = asyncio.create_task(self._run_job(account, moment, result, skip_if_early=skip_if_early))
         self._jobs[account] = job = _Job(task, result)
         return job
 
-    async def _work(
-        self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts], *, unless_early: bool
+    async def _run_job(
+        self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts], *, skip_if_early: bool
     ) -> None:
         try:
-            async with self._turns:
-                if unless_early and await self._is_early(account, moment):
+            async with self._slots:
+                if skip_if_early and await self._is_early(account, moment):
                     return
-                await self._count(account, moment, result)
+                await self._count_all(account, moment, result)
         except Exception as error:
             logger.warning("an account could not be counted", exc_info=error)
             if not result.done():
@@ -159,31 +179,31 @@ class Counting:
         finally:
             del self._jobs[account]
             if not result.done():
-                result.set_exception(Busy("the counting was ended"))
-            result.exception()  # nobody may be waiting for it
+                result.set_exception(Busy("the count was cancelled: try again in a moment"))
+            result.exception()  # marks it as retrieved: there may be no waiter
 
-    async def _count(self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts]) -> None:
-        run = CountRun(self._store, account, moment, await read_snapshot(self._store, account))
+    async def _count_all(self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts]) -> None:
+        run = await self._create_run(account, moment)
         try:
             await run.read()
-        except ForgottenError:
-            run = CountRun(self._store, account, moment, await read_snapshot(self._store, account), anew=True)
+        except StateDroppedError:
+            run = await self._create_run(account, moment, from_scratch=True)
             await run.read()
         result.set_result(run.result())
-        for pause in _PAUSES:
-            if pause:
-                await asyncio.sleep(pause)
+        for delay in _RETRY_DELAYS:
+            if delay:
+                await asyncio.sleep(delay)
                 await run.read()
-            if await run.keep(0):
+            if await run.save_snapshot(0):
                 return
 
     async def _is_early(self, account: ObjectId, moment: datetime) -> bool:
-        """Tell whether less has settled since the snapshot than is still to settle: it would be read again."""
-        settled = (await self._store.resolved_stamp()).time
+        """Return whether the changes since the snapshot span less time than the unresolved ones, to be read again."""
+        resolved = (await self._store.resolved_stamp()).time
         snapshot = await read_snapshot(self._store, account)
         return (
             snapshot is not None
-            and settled - ChangePosition.read(snapshot.upto).stamp.time < moment.timestamp() - settled
+            and resolved - ChangePosition.parse(snapshot.upto).stamp.time < moment.timestamp() - resolved
         )
 
 

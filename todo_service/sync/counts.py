@@ -1,24 +1,23 @@
-"""Counts of an account's todos that cost what has changed since they were last counted, not the account.
+"""Counts of an account's todos, at a cost proportional to what has changed since the last count.
 
-Counters beside the todos would need writes of two documents to be one, which a store without transactions cannot
-promise. So nothing is counted when a todo is written. A snapshot says what the account's counts were at a stamp, up to
-which the store had settled (`store.base`, "Stamps"): a fact that no later write alters. A count reads the todos with a
-higher stamp, from the index that delta sync reads, takes away what each was counted as at the snapshot's stamp, and
-adds what it is now (`sync.counting`). For that a todo remembers, written with it in the same atomic update, what it
-was counted as before and from which stamp on (`Todo.past`). So the counts are exact whatever breaks off and however
-many replicas write: the worst that can happen is that a snapshot is not replaced.
+Counters stored beside the todos would need atomic writes of two documents, and the store has no transactions. So a
+write of a todo updates no counter. Instead, a snapshot stores the account's counts as of a resolved stamp
+(`store.base`, "Stamps"); no later write can change these. To count, read the todos with a higher stamp from the index
+of delta sync; for each, subtract its state as of the snapshot and add its current state (`sync.counting`). For this,
+each todo carries a history of the states it was counted in and the stamp at which each began (`Todo.past`), written in
+the same atomic update. The counts are therefore exact after any crash and with any number of replicas. At worst, a
+snapshot is not replaced.
 
-A todo remembers at most `PAST` entries. When it would forget one, the writer looks up the stamp of the snapshot, and
-keeps the entry that holds at that stamp beside the newest ones; each run of entries that it leaves out becomes one
-entry without counts. So however often a todo changes, the present snapshot stays usable. Only a *new* snapshot may find
-that a todo has forgotten what it was at the new snapshot's stamp, while it is changed all the time; it is then made a
-little later.
+A history has at most `MAX_PAST_STATES` entries. Before a writer drops entries, it looks up the stamp of the snapshot,
+and keeps the entry valid at that stamp and the most recent ones. Each run of dropped entries becomes one entry without
+a state. So the current snapshot stays usable, however often a todo changes. Only a *new* snapshot may need a state that
+a constantly changing todo has dropped; it is then taken a little later.
 
-Open todos are counted by the hour, too, in which they are due, so that what is overdue or due on some day is a sum. The
-hours that have long passed are one sum; those so far ahead that there would be too many are left out, and counted anew
-when they come near.
+Open todos are also counted by the hour in which they are due, so that overdue todos and those due on a day are sums.
+Hours long past share one sum. If there are too many hours, the last ones are left out, and counted from scratch when
+their time comes near.
 
-The size of a snapshot is bounded by the quotas of tags and lists and by `HOURS`: about 350 KiB with the default quotas.
+The quotas of tags and lists and `MAX_HOURS` bound the size of a snapshot: about 350 KiB with the default quotas.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ from odmantic import Index, Model, ObjectId
 from todo_service.store.base import DocumentStore
 from todo_service.todos.documents import Todo
 
-PAST: Final = 20
-"""How many entries a todo remembers of what it was counted as."""
-_NEWEST: Final = PAST // 2
-"""How many of them are the newest ones after some were left out, so that few changes have to look for a snapshot."""
-USABLE: Final = timedelta(days=30)
-"""How long a snapshot may be used: deletions are remembered a day longer."""
-AGING: Final = timedelta(days=15)
-"""How old a snapshot is renewed, even if little has changed."""
-FORM: Final = 2
-"""How counts are written."""
-HOURS: Final = 10_000
-"""How many hours are counted of which at least one todo is due in each."""
-_PASSED_HOURS: Final = 7 * 24
-"""After how many hours what was due is counted together."""
+MAX_PAST_STATES: Final = 20
+"""How many past states a todo stores."""
+_RECENT_STATES: Final = MAX_PAST_STATES // 2
+"""How many of the most recent states remain when a history is shortened, so that few writes need to shorten one."""
+SNAPSHOT_LIFETIME: Final = timedelta(days=30)
+"""How long a snapshot may be used. Tombstones are stored for a day longer."""
+SNAPSHOT_RENEWAL_AGE: Final = timedelta(days=15)
+"""The age at which a snapshot is renewed, even if little has changed."""
+SNAPSHOT_FORMAT: Final = 2
+"""The version of the encoding of counts."""
+MAX_HOURS: Final = 10_000
+"""How many hours with open todos a snapshot counts one by one."""
+_PAST_HOURS: Final = 7 * 24
+"""How many hours back are counted one by one."""
 _NEAR_HOURS: Final = 3 * 24
-"""More than today and tomorrow anywhere on earth are away from now."""
+"""At least how many hours around the current time a usable snapshot covers: today and tomorrow in every time zone."""
 _NEVER: Final = 2**40
 _DIGEST_BYTES: Final = 9
 
@@ -58,8 +57,8 @@ _DIGEST_BYTES: Final = 9
 class CountSnapshot(Model):
     """An account's counts as of a stamp. Its id is the account's.
 
-    `upto` is the stamp, `counts` is `Counts` in MessagePack. `generation` is the form of the counts and the store's own
-    generation (`generation_of`): of another form they cannot be read, of another generation not be compared.
+    `upto` is the stamp, `counts` is `Counts` in MessagePack. `generation` combines the version of the encoding and the
+    generation of the store (`get_generation`). A snapshot of another generation cannot be used.
     """
 
     generation: str
@@ -73,11 +72,10 @@ class CountSnapshot(Model):
     }
 
 
-class Counted(msgspec.Struct, array_like=True, frozen=True):
-    """What a todo is counted as.
+class CountedState(msgspec.Struct, array_like=True, frozen=True):
+    """The fields of a todo that counts depend on.
 
-    Its tags are digests, so that what a deleted todo remembers tells none of its text. `due` is the hour in which an
-    open one is due.
+    Tags are digests, so that a tombstone reveals none of a todo's text. `due` is the hour in which an open todo is due.
     """
 
     completed: bool
@@ -88,16 +86,16 @@ class Counted(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PastState(msgspec.Struct, array_like=True, frozen=True):
-    """What a todo was counted as from a stamp on; `counted` is None where that is no longer known."""
+    """An entry of a todo's history: its state from a stamp on, or None if the state was dropped."""
 
     since: str
-    counted: Counted | None
+    state: CountedState | None
 
 
-class Due(msgspec.Struct):
-    """How many open todos are due: in each hour from `first` on, and before it. From `end` on none is counted.
+class DueCounts(msgspec.Struct):
+    """How many open todos are due in each hour from `first` to before `end`, and before `first` (`passed`).
 
-    An hour is its number since 1970 in UTC.
+    Hours are numbered from 1970 in UTC.
     """
 
     first: int = 0
@@ -106,100 +104,100 @@ class Due(msgspec.Struct):
     hours: dict[int, int] = {}
 
     def add(self, hour: int, number: int) -> None:
-        """Count todos that are due in an hour, or with a negative number take them away."""
+        """Add a number of todos, which may be negative, to an hour."""
         if hour < self.first:
             self.passed += number
         elif hour < self.end:
             self.hours[hour] = self.hours.get(hour, 0) + number
 
-    def between(self, hour: int, end: int) -> int:
-        """Return how many are due from an hour on, and before another; both no earlier than `first`."""
+    def count_between(self, hour: int, end: int) -> int:
+        """Return how many todos are due from an hour to before another. Neither may be earlier than `first`."""
         return sum(self.hours.get(each, 0) for each in range(hour, end))
 
-    def before(self, hour: int) -> int:
-        """Return how many are due before an hour, which is no earlier than `first`."""
-        return self.passed + self.between(self.first, hour)
+    def count_before(self, hour: int) -> int:
+        """Return how many todos are due before an hour, which may not be earlier than `first`."""
+        return self.passed + self.count_between(self.first, hour)
 
-    def tells(self, moment: datetime) -> bool:
-        """Tell whether each hour of the days around a moment is counted."""
-        return self.first + _NEAR_HOURS <= hour_of(moment) < self.end - _NEAR_HOURS
+    def covers(self, moment: datetime) -> bool:
+        """Return whether every hour of the days around a time is counted."""
+        return self.first + _NEAR_HOURS <= to_hour(moment) < self.end - _NEAR_HOURS
 
-    def compact(self, moment: datetime) -> None:
-        """Count together what has long passed at a moment, and leave out hours that are too many."""
-        first = max(self.first, hour_of(moment) - _PASSED_HOURS)
+    def compact(self, moment: datetime, max_hours: int = MAX_HOURS) -> None:
+        """Merge the hours long past at a time, and drop the last ones if there are too many."""
+        first = max(self.first, to_hour(moment) - _PAST_HOURS)
         self.passed += sum(number for hour, number in self.hours.items() if hour < first)
         self.first = first
         hours = sorted(hour for hour, number in self.hours.items() if number and hour >= first)
-        if len(hours) > HOURS:
-            self.end = hours[HOURS]
-        self.hours = {hour: self.hours[hour] for hour in hours[:HOURS]}
+        if len(hours) > max_hours:
+            self.end = hours[max_hours]
+        self.hours = {hour: self.hours[hour] for hour in hours[:max_hours]}
 
 
 class Counts(msgspec.Struct):
-    """How many todos there are of each sort; by list with "" for the inbox, by tag with its digest before its name."""
+    """Counts of todos. Lists are keyed by id, the inbox by ""; tags by digest, with their name."""
 
     open: int = 0
     completed: int = 0
     priorities: dict[str, int] = {}
     lists: dict[str, int] = {}
     tags: dict[str, tuple[str, int]] = {}
-    due: Due = msgspec.field(default_factory=Due)
+    due: DueCounts = msgspec.field(default_factory=DueCounts)
 
-    def replace(self, then: Counted | None, now: Counted | None, tags: Sequence[str]) -> None:
-        """Count a todo, with these tags by name, as something else than it was counted as."""
-        if then == now:
+    def replace(self, old: CountedState | None, new: CountedState | None, tags: Sequence[str]) -> None:
+        """Subtract the old state of a todo and add the new one. `tags` are the names of its tags."""
+        if old == new:
             return
-        if now is not None:
-            self._add(now, 1, tags)
-        if then is not None:
-            self._add(then, -1, tags)
+        if new is not None:
+            self._add(new, 1, tags)
+        if old is not None:
+            self._add(old, -1, tags)
 
     def compact(self) -> None:
-        """Leave out what there is none of."""
+        """Drop lists and tags without todos."""
         self.lists = {list_id: number for list_id, number in self.lists.items() if number}
         self.tags = {digest: tag for digest, tag in self.tags.items() if tag[1]}
 
-    def _add(self, counted: Counted, number: int, tags: Sequence[str]) -> None:
-        if counted.completed:
+    def _add(self, state: CountedState, number: int, tags: Sequence[str]) -> None:
+        if state.completed:
             self.completed += number
         else:
             self.open += number
-        self.priorities[counted.priority] = self.priorities.get(counted.priority, 0) + number
-        list_id = counted.list_id or ""
+        self.priorities[state.priority] = self.priorities.get(state.priority, 0) + number
+        list_id = state.list_id or ""
         self.lists[list_id] = self.lists.get(list_id, 0) + number
-        for digest in counted.tags:
+        for digest in state.tags:
             name, before = self.tags.get(digest, ("", 0))
-            name = name or next((tag for tag in tags if tag_digest(tag) == digest), "")
+            name = name or next((tag for tag in tags if digest_tag(tag) == digest), "")
             self.tags[digest] = name, before + number
-        if counted.due is not None:
-            self.due.add(counted.due, number)
+        if state.due is not None:
+            self.due.add(state.due, number)
 
 
-_PAST: Final = msgspec.json.Decoder(PastState)
-NO_STAMP: Final = "0" * 16
-"""The text of a stamp before all others."""
+_PAST_STATE: Final = msgspec.json.Decoder(PastState)
+ZERO_STAMP: Final = "0" * 16
+"""The text of the lowest stamp."""
 
 
-def counted_of(
+def build_counted_state(
     completed: bool, priority: str, list_id: str | None, tags: list[str], due_at: datetime | None
-) -> Counted:
-    """Return what a todo with these fields is counted as."""
-    due = hour_of(due_at) if due_at is not None and not completed else None
-    return Counted(completed, priority, list_id, tuple(map(tag_digest, tags)), due)
+) -> CountedState:
+    """Return the counted state of a todo with these fields."""
+    due = to_hour(due_at) if due_at is not None and not completed else None
+    return CountedState(completed, priority, list_id, tuple(map(digest_tag, tags)), due)
 
 
-def hour_of(moment: datetime) -> int:
-    """Return the hour of a moment: its number since 1970 in UTC."""
+def to_hour(moment: datetime) -> int:
+    """Return the hour that contains a time, numbered from 1970 in UTC."""
     return int(moment.timestamp() // 3600)
 
 
-def start_of(hour: int) -> datetime:
-    """Return the moment at which an hour begins."""
+def from_hour(hour: int) -> datetime:
+    """Return the time at which an hour starts."""
     return datetime.fromtimestamp(hour * 3600, UTC)
 
 
-def tag_digest(tag: str) -> str:
-    """Return what stands for a tag where its text must not."""
+def digest_tag(tag: str) -> str:
+    """Return a digest that identifies a tag without revealing its text."""
     return hashlib.blake2b(tag.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
@@ -207,59 +205,59 @@ class _Upto(msgspec.Struct):
     upto: str
 
 
-async def count_history(store: DocumentStore, todo: Todo, *, counted_otherwise: bool) -> dict[str, Any]:
-    """Return what a todo that is changed has to remember.
+async def count_history(store: DocumentStore, todo: Todo, *, counts_change: bool) -> dict[str, Any]:
+    """Return the changes that an update must make to the history of a todo.
 
     Args:
-        store: The store, which is asked for the snapshot's stamp where the todo would forget an entry.
-        todo: The todo as it was read, and as it must still be when it is written.
-        counted_otherwise: Whether it will be counted as something else.
+        store: The store. It is read only if the history has to be shortened.
+        todo: The todo as it was read. The update must be conditional on it being unchanged.
+        counts_change: Whether the update changes the counted state of the todo.
     """
-    since = todo.counted_since or stamp_text(todo.changed)
-    if not counted_otherwise:
+    since = todo.counted_since or format_stamp(todo.changed)
+    if not counts_change:
         return {"counted_since": since}
     list_id = str(todo.list_id) if todo.list_id is not None else None
-    entry = PastState(since, counted_of(todo.completed, todo.priority, list_id, todo.tags, todo.due_at))
+    entry = PastState(since, build_counted_state(todo.completed, todo.priority, list_id, todo.tags, todo.due_at))
     past = [*todo.past, msgspec.json.encode(entry).decode()]
-    if len(past) > PAST:
+    if len(past) > MAX_PAST_STATES:
         snapshot = await store.get(CountSnapshot, CountSnapshot.id == todo.account, into=_Upto)
-        entries = shorten_past(list(map(decode_past, past)), NO_STAMP if snapshot is None else snapshot.upto)
+        entries = shorten_past(list(map(decode_past_state, past)), ZERO_STAMP if snapshot is None else snapshot.upto)
         past = [msgspec.json.encode(entry).decode() for entry in entries]
     return {"past": past, "counted_since": None}
 
 
-def decode_past(text: str) -> PastState:
-    """Return an entry of `Todo.past`."""
-    return _PAST.decode(text)
+def decode_past_state(text: str) -> PastState:
+    """Decode an entry of `Todo.past`."""
+    return _PAST_STATE.decode(text)
 
 
-def shorten_past(entries: Sequence[PastState], upto: str) -> list[PastState]:
-    """Return the newest entries and the one that holds at a stamp; each run of others becomes one without counts."""
-    holding = sum(entry.since <= upto for entry in entries) - 1
-    kept: list[PastState] = []
+def shorten_past(entries: Sequence[PastState], stamp: str) -> list[PastState]:
+    """Return the most recent entries and the one valid at a stamp. Each run of others becomes one without a state."""
+    valid = sum(entry.since <= stamp for entry in entries) - 1
+    shortened: list[PastState] = []
     for index, entry in enumerate(entries):
-        if index == holding or index >= len(entries) - _NEWEST:
-            kept.append(entry)
-        elif not kept or kept[-1].counted is not None:
-            kept.append(PastState(entry.since, None))
-    return kept
+        if index == valid or index >= len(entries) - _RECENT_STATES:
+            shortened.append(entry)
+        elif not shortened or shortened[-1].state is not None:
+            shortened.append(PastState(entry.since, None))
+    return shortened
 
 
-def stamp_text(stamp: Timestamp) -> str:
-    """Return a stamp as text that compares as stamps do."""
+def format_stamp(stamp: Timestamp) -> str:
+    """Format a stamp as text that sorts as stamps do."""
     return f"{stamp.time:08x}{stamp.inc:08x}"
 
 
-def generation_of(store: DocumentStore) -> str:
-    """Return the generation that snapshots have which can be used."""
-    return f"{FORM}:{store.state.generation}"
+def get_generation(store: DocumentStore) -> str:
+    """Return the generation of the snapshots that can be used."""
+    return f"{SNAPSHOT_FORMAT}:{store.state.generation}"
 
 
 async def read_snapshot(store: DocumentStore, account: ObjectId) -> CountSnapshot | None:
-    """Return an account's snapshot, whether it can be used or not."""
+    """Return an account's snapshot, even if it cannot be used."""
     return await store.get(CountSnapshot, CountSnapshot.id == account)
 
 
-async def forget(store: DocumentStore, account: ObjectId) -> None:
-    """Forget an account's snapshot."""
+async def delete_snapshot(store: DocumentStore, account: ObjectId) -> None:
+    """Delete an account's snapshot."""
     await store.delete(CountSnapshot, CountSnapshot.id == account)

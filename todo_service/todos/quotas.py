@@ -19,7 +19,7 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
-from todo_service.sync.counting import Counting
+from todo_service.sync.counting import TodoCounter
 from todo_service.todos.document_quota import DocumentQuota
 from todo_service.todos.documents import Todo
 from todo_service.todos.tag_quota import TagQuota
@@ -47,7 +47,7 @@ class Quotas:
 
     Args:
         store: The store.
-        counting: Counts the tags of an account.
+        counter: Counts the tags of an account.
         limits: The quotas of an account.
 
     Attributes:
@@ -56,7 +56,7 @@ class Quotas:
         tags: The quota on distinct tags.
     """
 
-    def __init__(self, store: DocumentStore, counting: Counting, limits: QuotaLimits) -> None:
+    def __init__(self, store: DocumentStore, counter: TodoCounter, limits: QuotaLimits) -> None:
         async def count_todos(account: ObjectId) -> int:
             return await store.count(Todo, Todo.account == account, limit=limits.todos)
 
@@ -72,4 +72,4 @@ class Quotas:
 
         self.todos = DocumentQuota("todos", limits.todos, count_todos, count_todos_since, resolve_stamp)
         self.lists = DocumentQuota("lists", limits.lists, count_lists, None, resolve_stamp)
-        self.tags = TagQuota(limits.tags, counting)
+        self.tags = TagQuota(limits.tags, counter)

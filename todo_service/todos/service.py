@@ -96,7 +96,7 @@ class Todos:
             with self._quotas.tags.reserve(self._owner) as tags:
                 await tags.add(document.tags)
                 await self._store.insert(document)
-        self.shared.counting.count_later(self._owner, document.id, document.updated_at)
+        self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
         return await self._leave_deleted_list(dto.Todo.from_document(document))
 
     async def create_many(
@@ -116,7 +116,7 @@ class Todos:
         results = await BulkCreation(self._store, self._owner, self._quotas).create(todos, identities, moment, executor)
         documents = [result for result in results if isinstance(result, Todo)]
         for document in documents:
-            self.shared.counting.count_later(self._owner, document.id, moment)
+            self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
         for list_id in {document.list_id for document in documents}:
             # the list may have been deleted meanwhile, after its deletion emptied it
             if list_id is not None and not await self._has_list(list_id):
@@ -184,7 +184,7 @@ class Todos:
         return await self._summaries().count_tags()
 
     def _summaries(self) -> Summaries:
-        return Summaries(self._store, self._owner, self._time_zone, self.shared.counting)
+        return Summaries(self._store, self._owner, self._time_zone, self.shared.counter)
 
     async def update(
         self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, change_id: ObjectId | None = None
@@ -281,9 +281,9 @@ class Todos:
             )
             if not found:
                 break
-            upto = ChangePosition.read(found[-1].changed).stamp
+            upto = ChangePosition.parse(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
-        await counts.forget(self._store, self._owner)
+        await counts.delete_snapshot(self._store, self._owner)
 
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:
         """Move every todo of a list to the inbox, or delete it. Repeat the call if it fails halfway.

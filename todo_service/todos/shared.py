@@ -5,7 +5,7 @@ from __future__ import annotations
 from todo_service.bounds.todos import DOCUMENT_WAITERS
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
-from todo_service.sync.counting import Counting
+from todo_service.sync.counting import TodoCounter
 from todo_service.todos.quotas import DEFAULT_LIMITS, QuotaLimits, Quotas
 
 
@@ -15,10 +15,10 @@ class SharedState:
     Args:
         store: The store.
         limits: The quotas of an account.
-        counting: Counts the todos of an account; by default a new one.
+        counter: Counts the todos of an account; by default a new one.
 
     Attributes:
-        counting: Counts the todos of an account.
+        counter: Counts the todos of an account.
         quotas: The quotas of all accounts.
         locks: Locks on todos and lists, by id. A writer holds the lock of its document.
     """
@@ -27,12 +27,12 @@ class SharedState:
         self,
         store: DocumentStore,
         limits: QuotaLimits = DEFAULT_LIMITS,
-        counting: Counting | None = None,
+        counter: TodoCounter | None = None,
     ) -> None:
-        self.counting = counting or Counting(store)
-        self.quotas = Quotas(store, self.counting, limits)
+        self.counter = counter or TodoCounter(store)
+        self.quotas = Quotas(store, self.counter, limits)
         self.locks = KeyedLocks(DOCUMENT_WAITERS)
 
     async def close(self) -> None:
         """Stop the background tasks."""
-        await self.counting.close()
+        await self.counter.close()

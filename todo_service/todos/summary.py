@@ -12,7 +12,7 @@ from odmantic import ObjectId
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
-from todo_service.sync.counting import Counting
+from todo_service.sync.counting import TodoCounter
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
@@ -26,16 +26,16 @@ class Summaries:
         store: The store.
         owner: The account.
         time_zone: Returns the account's time zone, an IANA name.
-        counting: Counts the todos of an account.
+        counter: Counts the todos of an account.
     """
 
     def __init__(
-        self, store: DocumentStore, owner: ObjectId, time_zone: Callable[[], Awaitable[str]], counting: Counting
+        self, store: DocumentStore, owner: ObjectId, time_zone: Callable[[], Awaitable[str]], counter: TodoCounter
     ) -> None:
         self._store = store
         self._owner = owner
         self._time_zone = time_zone
-        self._counting = counting
+        self._counter = counter
 
     async def summarize(self, tz: str | None) -> dto.Summary:
         """Count the todos.
@@ -54,7 +54,7 @@ class Summaries:
         moment = now()
         today = moment.astimezone(zone).date()
         day_start, day_end = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))
-        found = await self._counting.count(self._owner, moment)
+        found = await self._counter.count(self._owner, moment)
         overdue, before_today, until_tomorrow = await asyncio.gather(
             *(self._due_before(found, at) for at in (moment, day_start, day_end))
         )
@@ -74,13 +74,13 @@ class Summaries:
         Raises:
             Busy: the account is still being counted in the background.
         """
-        return _tag_counts(await self._counting.count(self._owner, now()))
+        return _tag_counts(await self._counter.count(self._owner, now()))
 
     async def _due_before(self, found: counts.Counts, moment: datetime) -> int:
         """Count the open todos due before a moment near now: full hours from the counts, the rest from an index."""
-        hour = counts.hour_of(moment)
-        hour_start = counts.start_of(hour)
-        whole = found.due.before(hour)
+        hour = counts.to_hour(moment)
+        hour_start = counts.from_hour(hour)
+        whole = found.due.count_before(hour)
         if hour_start == moment:
             return whole
         part = [Todo.due_at >= hour_start, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which never match null

@@ -11,8 +11,8 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import DOCUMENT_WAITERS
 from todo_service.errors import Busy, QuotaExceeded
 from todo_service.locks import KeyedLocks
-from todo_service.sync.counting import Counting
-from todo_service.sync.counts import tag_digest
+from todo_service.sync.counting import TodoCounter
+from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
 from todo_service.todos.usage_cache import LONG_SECONDS, SHORT_SECONDS, UsageCache
 
@@ -51,12 +51,12 @@ class TagQuota:
 
     Args:
         limit: The quota.
-        counting: Counts the tags of an account.
+        counter: Counts the tags of an account.
     """
 
-    def __init__(self, limit: int, counting: Counting) -> None:
+    def __init__(self, limit: int, counter: TodoCounter) -> None:
         self._limit = limit
-        self._counting = counting
+        self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
         self._cached_tags = 0
@@ -97,7 +97,7 @@ class TagQuota:
 
     async def _recount(self, account: ObjectId, usage: TagUsage, seconds: float | None) -> None:
         writing: set[str] = set().union(*usage.writing)
-        counts = await self._counting.count(account, now(), seconds)
+        counts = await self._counter.count(account, now(), seconds)
         known = {*counts.tags, *writing}
         self._set_known(account, usage, known)
         usage.unchecked = 0
@@ -139,7 +139,7 @@ class TagReservation:
             QuotaExceeded: there is no room for them.
             Busy: the account is still being counted.
         """
-        digests = set(map(tag_digest, tags))
+        digests = set(map(digest_tag, tags))
         if unknown := digests - self._usage.known:
             await self._quota.admit(self._account, self._usage, unknown, self._seconds)
         self._reserved |= digests

@@ -12,7 +12,8 @@ from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.errors import NotFound, Stale
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
-from todo_service.sync.changes import REMEMBERED
+from todo_service.store.structs import derive_struct
+from todo_service.sync.changes import SYNC_TOKEN_LIFETIME
 from todo_service.sync.counts import count_history
 from todo_service.timestamps import now
 from todo_service.todos import dto
@@ -23,7 +24,7 @@ from todo_service.todos.words import extract_field_words
 
 _REPEAT_WINDOW: Final = timedelta(hours=25)
 """How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
-_TOMBSTONE_LIFETIME: Final = REMEMBERED + timedelta(days=1)
+_TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
 _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
 _SEARCHED: Final = frozenset({"title", "description", "steps"})
 DEFAULTS: Final[dict[str, Any]] = {
@@ -81,7 +82,7 @@ class TodoWriter:
         """
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():
-                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=struct_of(Todo))
+                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     raise NotFound("there is no such todo")
                 applied = change_id is not None and change_id in todo.applied_change_ids
@@ -121,7 +122,7 @@ class TodoWriter:
         """Replace a todo by a tombstone. See `Todos.delete`."""
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():
-                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=struct_of(Todo))
+                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     if await self._was_deleted_by(todo_id, change_id):
                         return
@@ -134,7 +135,7 @@ class TodoWriter:
                     "purge_at": moment + _TOMBSTONE_LIFETIME,
                     "applied_change_ids": [change_id] if change_id is not None else [],
                 }
-                changes |= await count_history(self._store, todo, counted_otherwise=True)
+                changes |= await count_history(self._store, todo, counts_change=True)
                 if await self._store.update(Todo, *self._match(todo_id), Todo.version == todo.version, changes=changes):
                     return
 
@@ -150,7 +151,7 @@ class TodoWriter:
         """Write the changes of a todo. Return None if it has changed since it was read."""
         if _SEARCHED & changes.keys():
             changes["words"] = extract_field_words(merge(todo, changes))
-        changes |= await count_history(self._store, todo, counted_otherwise=bool(_COUNTED & changes.keys()))
+        changes |= await count_history(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
             changes["applied_change_ids"] = _append_change_id(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}

@@ -1,1 +1,1 @@
-"""The forms in which todos are written out and read in: JSON, comma-separated values, iCalendar."""
+"""The file formats of export and import: JSON, CSV and iCalendar."""

@@ -1,7 +1,7 @@
-"""What every form can do: write todos as bytes, part by part, and read them record by record.
+"""The interface of a file format: a writer that produces chunks of bytes, and a reader that yields records.
 
-A form knows no store and no rule of todos. Whatever it writes it reads back equal. A record that cannot be read is
-told with its line, and stops no other.
+A format knows neither the store nor the rules of todos. It reads what it has written without loss. A record that cannot
+be read is reported with its line, and reading continues.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ logger = structlog.get_logger(__name__)
 
 
 class Draft(NamedTuple):
-    """A todo as it was read, before any rule was applied to it.
+    """A todo as it was read, before the rules are applied.
 
     Attributes:
-        line: Where its record begins, from 1.
+        line: The line on which the record starts, from 1.
         todo: The todo.
-        list: What the form says of its list, which is looked for by name where the id is not one of the account's.
-        lines: Where each of its fields stands, where that is known.
-        pointer: JSON pointer to the record, where there is one.
+        list: Its list according to the file. It is found by name if the account has no list with the todo's `list_id`.
+        lines: The line of each field, if known.
+        pointer: JSON pointer to the record, or an empty string if the format is not JSON.
     """
 
     line: int
@@ -40,12 +40,12 @@ class Draft(NamedTuple):
     pointer: str = ""
 
 
-class Rejected(NamedTuple):
-    """A record that cannot be read.
+class RejectedRecord(NamedTuple):
+    """A record that cannot be imported.
 
     Attributes:
-        line: Where it is wrong, from 1.
-        issues: What is wrong.
+        line: The line of the first issue, from 1.
+        issues: Why it was rejected.
     """
 
     line: int
@@ -53,35 +53,35 @@ class Rejected(NamedTuple):
 
 
 class Writer(abc.ABC):
-    """Writes todos in one form, in order: the opening, then todos as often as there are more, then the closing."""
+    """Writes a file. Call `write_opening`, then `write_todos` any number of times, then `write_closing`."""
 
     @abc.abstractmethod
-    def opening(self) -> bytes:
-        """Return what stands before all todos."""
+    def write_opening(self) -> bytes:
+        """Return the bytes before the first todo."""
 
     @abc.abstractmethod
-    def todos(self, todos: Iterable[dto.Todo]) -> bytes:
-        """Return some todos."""
+    def write_todos(self, todos: Iterable[dto.Todo]) -> bytes:
+        """Return the bytes of some todos."""
 
     @abc.abstractmethod
-    def closing(self) -> bytes:
-        """Return what stands after all todos."""
+    def write_closing(self) -> bytes:
+        """Return the bytes after the last todo."""
 
 
 class Format(abc.ABC):
-    """A form.
+    """A file format.
 
     Attributes:
-        media_type: Its media type, without parameters.
-        content_type: The media type of what is written, with its parameters.
+        media_type: The media type, without parameters.
+        content_type: The `Content-Type` of an export.
     """
 
     media_type: ClassVar[str]
     content_type: ClassVar[str]
 
     @abc.abstractmethod
-    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
-        """Return what writes an account's todos.
+    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+        """Return a writer for an account's todos.
 
         Args:
             lists: All lists of the account.
@@ -89,40 +89,40 @@ class Format(abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
-        """Read records one after the other, holding one at a time.
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+        """Yield the records lazily, with one in memory at a time.
 
         Args:
-            source: The body. Its budget is checked all the time, so that its task can be ended.
-            zone: The account's time zone, for times that say none.
+            source: The body. Its budget is checked often, so that the task can be cancelled.
+            zone: The account's time zone, for times without one.
 
         Raises:
-            Malformed, Invalid: before the first record, the text as a whole is not of this form.
-            BudgetExceededError: the task that reads has used up its time.
+            Malformed, Invalid: The body as a whole is not in this format; raised before the first record.
+            BudgetExceededError: The task has exceeded its budget.
         """
 
 
-def line_of(issues: Sequence[ValidationIssue], lines: Mapping[str, int], begins: int) -> int:
-    """Return the line of the field that the first issue names, or else that in which the record begins."""
-    place = issues[0].pointer.split("/")
-    return lines.get(place[1] if len(place) > 1 else "", begins)
+def find_line(issues: Sequence[ValidationIssue], lines: Mapping[str, int], first_line: int) -> int:
+    """Return the line of the field that the first issue points to, or else the first line of the record."""
+    segments = issues[0].pointer.split("/")
+    return lines.get(segments[1] if len(segments) > 1 else "", first_line)
 
 
-def read_record(line: int, read: Callable[[], Draft | Rejected]) -> Draft | Rejected:
-    """Read one record. Whatever a parser raises for it rejects this record and no other.
+def read_record(line: int, read: Callable[[], Draft | RejectedRecord]) -> Draft | RejectedRecord:
+    """Read one record. Any exception of a parser rejects the record.
 
     Args:
-        line: Where it begins.
-        read: Reads it.
+        line: The line on which the record starts.
+        read: Reads the record.
     """
     try:
         return read()
     except BudgetExceededError:
         raise
     except Invalid as error:
-        return Rejected(line, error.issues)
+        return RejectedRecord(line, error.issues)
     except Malformed as error:
-        return Rejected(line, [ValidationIssue("", str(error))])
-    except Exception as error:  # parsers of other people's files raise what they do not declare
+        return RejectedRecord(line, [ValidationIssue("", str(error))])
+    except Exception as error:  # third-party parsers raise undocumented exceptions
         logger.debug("a record cannot be read", line=line, error=type(error).__name__)
-        return Rejected(line, [ValidationIssue("", "Expected a record that can be read")])
+        return RejectedRecord(line, [ValidationIssue("", "Expected a readable record")])

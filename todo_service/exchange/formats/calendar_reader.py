@@ -1,4 +1,4 @@
-"""Reads todos from a calendar."""
+"""Reads todos from iCalendar."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from msgspec import UNSET
 from todo_service.bounds.exchange import IMPORT_NESTING, IMPORT_PROPERTIES, IMPORT_RECORD_BYTES, ZONE_BYTES
 from todo_service.decoding import convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
-from todo_service.exchange.formats.base import Draft, Rejected, line_of, read_record
+from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line, read_record
 from todo_service.exchange.formats.calendar_values import (
+    EXTENSION_NAME,
     LAST_SECOND,
-    OWN,
-    OwnProperty,
+    ExtensionProperty,
     choose_exact,
     is_same_rule,
-    read_back,
-    read_back_tags,
+    round_trip,
+    round_trip_tags,
 )
 from todo_service.exchange.formats.lines import ContentLine, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
@@ -32,10 +32,10 @@ from todo_service.exchange.formats.timezones import FileZones
 from todo_service.lists.dto import ListCreate
 from todo_service.todos import dto
 
-_READ_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
+_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
 _STATUSES: Final = {"NEEDS-ACTION": False, "IN-PROCESS": False, "COMPLETED": True, "CANCELLED": True}
 _NOT_A_LINE: Final = "Expected a name, a colon and a value"
-_TOO_LONG: Final = f"Expected {IMPORT_RECORD_BYTES} bytes at most"
+_TOO_LONG: Final = f"Expected at most {IMPORT_RECORD_BYTES} bytes"
 _NAME: Final = re.compile(r"[\w. \t-]{1,100}")
 _FIELDS: Final = {
     "title": "SUMMARY",
@@ -48,51 +48,53 @@ _FIELDS: Final = {
     "recurrence": "RRULE",
     "created_at": "CREATED",
 }
-"""Which property holds which field."""
-_READ_PROPERTIES: Final = frozenset({*_FIELDS.values(), OWN, "RECURRENCE-ID", "DTSTART", "DURATION"})
-"""Which properties are read; any other is passed over, however it is written."""
+"""The property of each field."""
+_READ_PROPERTIES: Final = frozenset({*_FIELDS.values(), EXTENSION_NAME, "RECURRENCE-ID", "DTSTART", "DURATION"})
+"""The properties that are read. Others are ignored, even if malformed."""
 
 
-class _BrokenError(Exception):
+class _PropertyError(Exception):
+    """A property is invalid. The message is meant for the client."""
+
     def __init__(self, line: int, detail: str) -> None:
         super().__init__(detail)
         self.line = line
 
 
 class _Component:
-    """A VTODO while it is read; after the first broken line nothing more is read of it."""
+    """A partially read VTODO. After the first invalid line, the rest of it is ignored."""
 
     def __init__(self, line: int) -> None:
         self.line = line
         self.properties: dict[str, list[ContentLine]] = {}
-        self.rejected: Rejected | None = None
+        self.rejected: RejectedRecord | None = None
         self._count = self._bytes = 0
 
     def reject(self, line: int, detail: str) -> None:
-        self.rejected = self.rejected or Rejected(line, [ValidationIssue("", detail)])
+        self.rejected = self.rejected or RejectedRecord(line, [ValidationIssue("", detail)])
         self.properties.clear()
 
     def add(self, line: ContentLine) -> None:
         self._count += 1
         self._bytes += len(line.value)
         if self._count > IMPORT_PROPERTIES or self._bytes > IMPORT_RECORD_BYTES:
-            self.reject(line.number, f"Expected {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes at most")
+            self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
         elif self.rejected is None:
             self.properties.setdefault(line.name, []).append(line)
 
-    def one(self, name: str) -> ContentLine | None:
+    def get_single(self, name: str) -> ContentLine | None:
         found = self.properties.get(name, ())
         if len(found) > 1:
-            raise _BrokenError(found[1].number, f"Expected {name} once")
+            raise _PropertyError(found[1].number, f"Expected {name} once")
         return found[0] if found else None
 
 
 class CalendarReader:
-    """Goes through the lines of a calendar.
+    """Reads a calendar line by line. Call `read_header`, then `read_records`.
 
     Args:
         source: The body.
-        zone: The account's time zone, for times that say none.
+        zone: The account's time zone, for times without one.
     """
 
     def __init__(self, source: Source, zone: ZoneInfo) -> None:
@@ -100,41 +102,41 @@ class CalendarReader:
         self._zone = zone
         self._zones = FileZones()
         self._todo: _Component | None = None
-        self._inner: list[str] = []
+        self._open_components: list[str] = []
 
-    def read_beginning(self) -> None:
+    def read_header(self) -> None:
         """Read the first line.
 
         Raises:
-            Invalid: it does not begin a calendar.
+            Invalid: It does not start a calendar.
         """
         _, first = next(self._lines, (1, ""))
         if first is None or first.strip().upper() != "BEGIN:VCALENDAR":
             raise Invalid([ValidationIssue("", "Expected an iCalendar object: the first line to be BEGIN:VCALENDAR")])
 
-    def records(self) -> Iterator[Draft | Rejected]:
-        """Return the todos, and what else there is as rejected."""
+    def read_records(self) -> Iterator[Draft | RejectedRecord]:
+        """Yield the todos, and other components as rejected records."""
         number, ended = 1, False
         for number, text in self._lines:
             name = _read_name(text)
             if name not in ("BEGIN", "END"):
-                yield from self._property(number, name, text)
+                yield from self._read_property(number, name, text)
                 continue
-            assert text is not None  # it has a name
+            assert text is not None  # the line has a name
             kind = text.partition(":")[2].strip().upper()
             ended = (name, kind) == ("END", "VCALENDAR")
             if name == "BEGIN":
-                yield from self._begin(number, kind)
+                yield from self._begin_component(number, kind)
             else:
-                yield from self._end(kind)
+                yield from self._end_component(kind)
         if self._todo is not None:
-            yield Rejected(self._todo.line, [ValidationIssue("", "Expected END:VTODO")])
+            yield RejectedRecord(self._todo.line, [ValidationIssue("", "Expected END:VTODO")])
         elif not ended:
-            yield Rejected(number, [ValidationIssue("", "Expected END:VCALENDAR: the text may have been cut short")])
+            yield RejectedRecord(number, [ValidationIssue("", "Expected END:VCALENDAR: the file may be truncated")])
 
-    def _property(self, number: int, name: str, text: str | None) -> Iterator[Rejected]:
-        """Keep a property of a todo, where it is one that is read."""
-        if self._inner or (self._todo is not None and name and name not in _READ_PROPERTIES):
+    def _read_property(self, number: int, name: str, text: str | None) -> Iterator[RejectedRecord]:
+        """Add a property to the current todo, unless it is ignored."""
+        if self._open_components or (self._todo is not None and name and name not in _READ_PROPERTIES):
             return
         try:
             if text is None or not name:
@@ -146,34 +148,34 @@ class CalendarReader:
             if self._todo is not None:
                 self._todo.reject(number, detail)
             else:
-                yield Rejected(number, [ValidationIssue("", detail)])
+                yield RejectedRecord(number, [ValidationIssue("", detail)])
 
-    def _begin(self, number: int, kind: str) -> Iterator[Rejected]:
+    def _begin_component(self, number: int, kind: str) -> Iterator[RejectedRecord]:
         if kind == "VTODO":
             if self._todo is not None:
-                yield Rejected(self._todo.line, [ValidationIssue("", "Expected END:VTODO")])
-            self._todo, self._inner = _Component(number), []
-        elif self._todo is not None or self._inner:
-            if len(self._inner) < IMPORT_NESTING:
-                self._inner.append(kind[:50])
+                yield RejectedRecord(self._todo.line, [ValidationIssue("", "Expected END:VTODO")])
+            self._todo, self._open_components = _Component(number), []
+        elif self._todo is not None or self._open_components:
+            if len(self._open_components) < IMPORT_NESTING:
+                self._open_components.append(kind[:50])
             elif self._todo is not None:
-                self._todo.reject(number, f"Expected {IMPORT_NESTING} levels of components at most")
+                self._todo.reject(number, f"Expected at most {IMPORT_NESTING} levels of components")
         elif kind == "VTIMEZONE":
-            self._define()
+            self._read_time_zone()
         elif kind != "VCALENDAR":
-            self._inner.append(kind[:50])
-            yield Rejected(number, [ValidationIssue("", f"Expected VTODO: {kind[:50]} is no todo")])
+            self._open_components.append(kind[:50])
+            yield RejectedRecord(number, [ValidationIssue("", f"Expected VTODO: {kind[:50]} is not a todo")])
 
-    def _end(self, kind: str) -> Iterator[Draft | Rejected]:
-        if self._inner:
-            if kind[:50] in self._inner:
-                del self._inner[self._inner.index(kind[:50]) :]
+    def _end_component(self, kind: str) -> Iterator[Draft | RejectedRecord]:
+        if self._open_components:
+            if kind[:50] in self._open_components:
+                del self._open_components[self._open_components.index(kind[:50]) :]
         elif kind == "VTODO" and self._todo is not None:
             todo, self._todo = self._todo, None
-            yield todo.rejected or read_record(todo.line, lambda: self._draft(todo))
+            yield todo.rejected or read_record(todo.line, lambda: self._build_draft(todo))
 
-    def _define(self) -> None:
-        """Read the definition of a time zone to its end."""
+    def _read_time_zone(self) -> None:
+        """Read a VTIMEZONE component up to its end."""
         found: list[ContentLine] = []
         size = 0
         for number, text in self._lines:
@@ -182,87 +184,87 @@ class CalendarReader:
                 continue
             if text.strip().upper() == "END:VTIMEZONE":
                 if size <= ZONE_BYTES:
-                    self._zones.define(found)
+                    self._zones.add_definition(found)
                 return
             size += len(text)
             if size <= ZONE_BYTES:
                 try:
                     found.append(parse_line(number, text))
                 except ValueError:
-                    continue  # it defines nothing
+                    continue  # ignore the invalid line
 
-    def _draft(self, todo: _Component) -> Draft | Rejected:
+    def _build_draft(self, todo: _Component) -> Draft | RejectedRecord:
         lines = {
             field: found[0].number
             for field, name in _FIELDS.items()
             if (found := todo.properties.get(name)) is not None
         }
         try:
-            if (instance := todo.one("RECURRENCE-ID")) is not None:
-                raise _BrokenError(instance.number, "Expected no RECURRENCE-ID: a todo that recurs is one todo")
-            own = _read_own(todo.one(OWN))
-            fields = self._fields(todo, own)
-            named = convert({"name": own.list_name}, ListCreate) if own.list_name is not None else None
+            if (instance := todo.get_single("RECURRENCE-ID")) is not None:
+                raise _PropertyError(instance.number, "Expected no RECURRENCE-ID: a recurring todo is one record")
+            extension = _decode_extension(todo.get_single(EXTENSION_NAME))
+            fields = self._read_fields(todo, extension)
+            named = convert({"name": extension.list_name}, ListCreate) if extension.list_name is not None else None
             return Draft(todo.line, convert(fields, dto.TodoImport), named, lines)
-        except _BrokenError as error:
-            return Rejected(error.line, [ValidationIssue("", str(error))])
+        except _PropertyError as error:
+            return RejectedRecord(error.line, [ValidationIssue("", str(error))])
         except Invalid as error:
-            return Rejected(line_of(error.issues, lines, todo.line), error.issues)
+            return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
 
-    def _fields(self, todo: _Component, own: OwnProperty) -> dict[str, Any]:
-        fields: dict[str, Any] = {"list_id": own.list_id, "steps": msgspec.to_builtins(own.steps)}
-        if own.position is not UNSET:
-            fields["position"] = own.position
+    def _read_fields(self, todo: _Component, extension: ExtensionProperty) -> dict[str, Any]:
+        fields: dict[str, Any] = {"list_id": extension.list_id, "steps": msgspec.to_builtins(extension.steps)}
+        if extension.position is not UNSET:
+            fields["position"] = extension.position
         for field in ("title", "description"):
-            if (found := todo.one(_FIELDS[field])) is not None:
-                exact: str | None = getattr(own, field)
-                fields[field] = exact if exact is not None and read_back(exact) == found.text else found.text
+            if (found := todo.get_single(_FIELDS[field])) is not None:
+                exact: str | None = getattr(extension, field)
+                fields[field] = exact if exact is not None and round_trip(exact) == found.text else found.text
         tags = [tag for found in todo.properties.get("CATEGORIES", ()) for tag in split_on_unescaped_comma(found.value)]
-        exact_tags = own.tags is not None and read_back_tags(own.tags) == tags
-        fields["tags"] = own.tags if exact_tags else [tag for tag in tags if tag.strip()]
-        if (priority := todo.one("PRIORITY")) is not None:
+        exact_tags = extension.tags is not None and round_trip_tags(extension.tags) == tags
+        fields["tags"] = extension.tags if exact_tags else [tag for tag in tags if tag.strip()]
+        if (priority := todo.get_single("PRIORITY")) is not None:
             if not re.fullmatch(r"\d", priority.value.strip(), re.ASCII):
-                raise _BrokenError(priority.number, "Expected PRIORITY from 0 to 9")
-            fields["priority"] = _READ_PRIORITIES[int(priority.value)]
-        completed = self._time(todo, "COMPLETED")
-        if (status := todo.one("STATUS")) is not None:
+                raise _PropertyError(priority.number, "Expected PRIORITY from 0 to 9")
+            fields["priority"] = _PRIORITIES[int(priority.value)]
+        completed = self._read_time(todo, "COMPLETED")
+        if (status := todo.get_single("STATUS")) is not None:
             if status.value.strip().upper() not in _STATUSES:
-                raise _BrokenError(status.number, f"Expected STATUS to be {', '.join(_STATUSES)}")
+                raise _PropertyError(status.number, f"Expected STATUS to be {', '.join(_STATUSES)}")
             fields["completed"] = _STATUSES[status.value.strip().upper()]
         elif completed is not None:
             fields["completed"] = True
         if completed is not None and fields.get("completed"):
-            fields["completed_at"] = choose_exact(completed, own.completed_at)
-        if (created := self._time(todo, "CREATED")) is not None:
-            fields["created_at"] = choose_exact(created, own.created_at)
-        if (due_at := self._due(todo)) is not None:
-            fields["due_at"] = choose_exact(due_at, own.due_at)
-        if (rule := todo.one("RRULE")) is not None:
+            fields["completed_at"] = choose_exact(completed, extension.completed_at)
+        if (created := self._read_time(todo, "CREATED")) is not None:
+            fields["created_at"] = choose_exact(created, extension.created_at)
+        if (due_at := self._read_due_time(todo)) is not None:
+            fields["due_at"] = choose_exact(due_at, extension.due_at)
+        if (rule := todo.get_single("RRULE")) is not None:
             zone = due_at.tzinfo if due_at is not None else self._zone
-            same = own.recurrence is not None and is_same_rule(own.recurrence, rule.value, zone)
-            fields["recurrence"] = own.recurrence if same else rule.value
+            same = extension.recurrence is not None and is_same_rule(extension.recurrence, rule.value, zone)
+            fields["recurrence"] = extension.recurrence if same else rule.value
         return fields
 
-    def _due(self, todo: _Component) -> datetime | None:
-        """Return when a todo is due: DUE, or the start with the duration, or the start of what recurs."""
-        due_at, start = self._time(todo, "DUE"), self._time(todo, "DTSTART")
+    def _read_due_time(self, todo: _Component) -> datetime | None:
+        """Return DUE, or else DTSTART plus DURATION, or else DTSTART of a recurring todo."""
+        due_at, start = self._read_time(todo, "DUE"), self._read_time(todo, "DTSTART")
         if due_at is not None or start is None:
             return due_at
-        if (duration := todo.one("DURATION")) is not None:
+        if (duration := todo.get_single("DURATION")) is not None:
             try:
-                length: timedelta = vDuration.from_ical(duration.value.strip())  # type: ignore[no-untyped-call]  # as above
+                length: timedelta = vDuration.from_ical(duration.value.strip())  # type: ignore[no-untyped-call]  # icalendar is untyped
                 return start + length
             except (ValueError, OverflowError):
-                raise _BrokenError(duration.number, "Expected DURATION such as P1D or PT1H30M") from None
+                raise _PropertyError(duration.number, "Expected DURATION such as P1D or PT1H30M") from None
         return start if "RRULE" in todo.properties else None
 
-    def _time(self, todo: _Component, name: str) -> datetime | None:
-        """Return a property's time; a day ends with its last second, and a time without a zone is the account's."""
-        found = todo.one(name)
+    def _read_time(self, todo: _Component, name: str) -> datetime | None:
+        """Return the time of a property. A date means its last second; a time without a zone is in the account's."""
+        found = todo.get_single(name)
         if found is None:
             return None
         try:
-            value = vDDDTypes.from_ical(found.value.strip())  # type: ignore[no-untyped-call]  # as above
+            value = vDDDTypes.from_ical(found.value.strip())  # type: ignore[no-untyped-call]  # icalendar is untyped
         except ValueError:
             value = None
         if isinstance(value, datetime):
@@ -270,37 +272,39 @@ class CalendarReader:
         elif isinstance(value, date):
             moment = datetime.combine(value, LAST_SECOND)
         else:
-            raise _BrokenError(found.number, f"Expected {name} as 20270131T090000Z or 20270131")
+            raise _PropertyError(found.number, f"Expected {name} as 20270131T090000Z or 20270131")
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=self._zone_named(found))
+            moment = moment.replace(tzinfo=self._find_zone(found))
         try:
             moment.astimezone(UTC)
         except OverflowError:
-            raise _BrokenError(found.number, f"Expected {name} in the years 1 to 9999") from None
+            raise _PropertyError(found.number, f"Expected {name} in the years 1 to 9999") from None
         return moment
 
-    def _zone_named(self, found: ContentLine) -> Any:
+    def _find_zone(self, found: ContentLine) -> Any:
         name = found.parameters.get("TZID")
         if name is None:
             return self._zone
         zone = self._zones.get(name)
         if zone is None:
-            raise _BrokenError(found.number, "Expected a TZID that is known, or was defined by yearly rules or dates")
+            raise _PropertyError(
+                found.number, "Expected a TZID that is known, or that the file defines by yearly rules or dates"
+            )
         return zone
 
 
-def _read_own(found: ContentLine | None) -> OwnProperty:
+def _decode_extension(found: ContentLine | None) -> ExtensionProperty:
     if found is None:
-        return OwnProperty()
+        return ExtensionProperty()
     try:
-        own: OwnProperty = decode_json(found.text.encode(), OwnProperty)
+        extension: ExtensionProperty = decode_json(found.text.encode(), ExtensionProperty)
     except (Invalid, Malformed):
-        raise _BrokenError(found.number, f"Expected {OWN} as this service writes it") from None
-    return own
+        raise _PropertyError(found.number, f"Expected {EXTENSION_NAME} as written by this service") from None
+    return extension
 
 
 def _read_name(text: str | None) -> str:
-    """Return the name of a content line in upper case, or an empty text where it has none."""
+    """Return the name of a content line in upper case, or an empty string if it has none."""
     match = _NAME.match(text or "")
     if text is None or match is None or text[match.end() : match.end() + 1] not in (":", ";") or ":" not in text:
         return ""

@@ -1,4 +1,4 @@
-"""How the fields of a todo stand in the properties of a VTODO, for writing and reading alike."""
+"""Conversions between the fields of a todo and the properties of a VTODO."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from msgspec import UNSET, UnsetType
 
 from todo_service.bounds.todos import RECURRENCE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.timestamps import format_timestamp as time_text
+from todo_service.timestamps import format_timestamp
 from todo_service.todos import dto
 
-OWN: Final = "X-TODO-SERVICE"
+EXTENSION_NAME: Final = "X-TODO-SERVICE"
 LAST_SECOND: Final = time(23, 59, 59)
-_WRITTEN: Final = "utf-8-sig"
-"""How the library reads a value before it writes it: a byte order mark at its beginning is lost."""
+_ENCODING: Final = "utf-8-sig"
+"""The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _UNTIL_DAY: Final = re.compile(r"UNTIL=(\d{4})(\d{2})(\d{2})(?=;|$)", re.ASCII)
 
 
-class OwnProperty(msgspec.Struct, omit_defaults=True):
-    """What our own property holds."""
+class ExtensionProperty(msgspec.Struct, omit_defaults=True):
+    """The content of the non-standard property `X-TODO-SERVICE`: the exact values of fields."""
 
     position: float | UnsetType = UNSET
     list_id: str | None = None
@@ -40,44 +40,46 @@ class OwnProperty(msgspec.Struct, omit_defaults=True):
     recurrence: str | None = None
 
 
-def parse_moment(text: str) -> datetime:
-    """Read a time as the API writes it."""
+def parse_timestamp(text: str) -> datetime:
+    """Parse a timestamp in the format of the API."""
     return datetime.fromisoformat(text)
 
 
-def printable(text: str) -> str:
-    """Return a text as a property can hold it."""
+def strip_control_characters(text: str) -> str:
+    """Return a text that a property can represent: without control characters, and with LF as line breaks."""
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def read_back(text: str) -> str:
-    """Return what is read of a text that was written as a property."""
-    return str(unescape_backslash(vText(printable(text)).to_ical().decode(_WRITTEN)))
+def round_trip(text: str) -> str:
+    """Return a text as it reads after it was written as a property."""
+    return str(unescape_backslash(vText(strip_control_characters(text)).to_ical().decode(_ENCODING)))
 
 
-def read_back_tags(tags: list[str]) -> list[str]:
-    """Return what is read of tags that were written as a property."""
+def round_trip_tags(tags: list[str]) -> list[str]:
+    """Return tags as they read after they were written as a property."""
     if not tags:
         return []
-    return list(split_on_unescaped_comma(vCategory([printable(tag) for tag in tags]).to_ical().decode(_WRITTEN)))
+    return list(
+        split_on_unescaped_comma(vCategory([strip_control_characters(tag) for tag in tags]).to_ical().decode(_ENCODING))
+    )
 
 
 def choose_exact(moment: datetime, exact: str | None) -> str:
-    """Return a time as text: the exact one where it shows the same on the same clock."""
+    """Return the exact timestamp if it denotes the same second of local time, or else the given time, as text."""
     if exact is not None:
         try:
-            shown = parse_moment(exact).astimezone(moment.tzinfo)
+            local = parse_timestamp(exact).astimezone(moment.tzinfo)
         except (ValueError, OverflowError):
-            raise Invalid([ValidationIssue("", f"Expected {OWN} as this service writes it")]) from None
-        if shown.replace(microsecond=0, tzinfo=None) == moment.replace(microsecond=0, tzinfo=None):
+            raise Invalid([ValidationIssue("", f"Expected {EXTENSION_NAME} as written by this service")]) from None
+        if local.replace(microsecond=0, tzinfo=None) == moment.replace(microsecond=0, tzinfo=None):
             return exact
-    return time_text(moment)
+    return format_timestamp(moment)
 
 
-def shown_rule(rule: str, zone: tzinfo | None) -> str:
-    """Return a rule as RFC 5545 wants it beside a time: UNTIL is a moment in UTC, not a day."""
+def normalise_until(rule: str, zone: tzinfo | None) -> str:
+    """Return a rule with UNTIL as a time in UTC instead of a day, as RFC 5545 requires if DTSTART is a time."""
 
-    def moment(match: re.Match[str]) -> str:
+    def format_until(match: re.Match[str]) -> str:
         day = date(int(match[1]), int(match[2]), int(match[3]))
         try:
             end = datetime.combine(day, LAST_SECOND, zone).astimezone(UTC)
@@ -85,14 +87,16 @@ def shown_rule(rule: str, zone: tzinfo | None) -> str:
             return match[0]
         return end.strftime("UNTIL=%Y%m%dT%H%M%SZ")
 
-    return _UNTIL_DAY.sub(moment, rule)
+    return _UNTIL_DAY.sub(format_until, rule)
 
 
-def is_same_rule(rule: str, shown: str, zone: tzinfo | None) -> bool:
-    """Tell whether a rule is what is shown of it, whatever the order of its parts."""
-    if len(shown) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
+def is_same_rule(rule: str, written: str, zone: tzinfo | None) -> bool:
+    """Return whether a rule was written as this property, ignoring the order of its parts."""
+    if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:
-        return set(vRecur.from_ical(shown_rule(rule, zone)).to_ical().decode().split(";")) == set(shown.split(";"))
+        return set(vRecur.from_ical(normalise_until(rule, zone)).to_ical().decode().split(";")) == set(
+            written.split(";")
+        )
     except ValueError:
         return False

@@ -15,10 +15,10 @@ class ContentLine(NamedTuple):
     """A content line.
 
     Attributes:
-        number: The number of the line of the body that it begins with.
-        name: Its name, in upper case.
-        parameters: Its parameters.
-        value: Its value as it is written.
+        number: The number of its first line in the body, from 1.
+        name: The name of the property, in upper case.
+        parameters: The parameters of the property.
+        value: The value, with escapes.
     """
 
     number: int
@@ -28,23 +28,18 @@ class ContentLine(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The value as a text, without escapes."""
+        """The value as text, without escapes."""
         return str(unescape_backslash(self.value))
-
-    @property
-    def keyword(self) -> str:
-        """The value as a word that is the same in any case."""
-        return self.value.strip().upper()
 
 
 def read_lines(source: Source) -> Iterator[tuple[int, str | None]]:
-    """Return each content line that is not blank, unfolded, with its number; None for one that is too long."""
+    """Yield the number and the unfolded text of each content line, or None instead of the text if it is too long."""
     while source.skip_blank_lines():
         number, start = source.line, source.position
         end = source.find_content_line_end()
         text = None
         if end - start <= IMPORT_RECORD_BYTES:
-            line = source.part(start, end).rstrip(b"\r\n")
+            line = source.copy(start, end).rstrip(b"\r\n")
             if b"\n" in line:
                 for fold in (b"\r\n ", b"\r\n\t", b"\n ", b"\n\t"):
                     line = line.replace(fold, b"")
@@ -58,18 +53,18 @@ def parse_line(number: int, text: str) -> ContentLine:
 
     Args:
         number: Its number.
-        text: The line, unfolded.
+        text: The unfolded line.
 
     Raises:
-        ValueError: it has no name or no colon, or parameters that cannot be read.
+        ValueError: The line has no name, no colon or invalid parameters.
     """
     head, colon, value = text.partition(":")
     if not colon:
         raise ValueError("no colon")
     if '"' in head or "\\" in head:
-        # the first colon may stand in a quoted parameter
-        name, parameters, value = Contentline(text).raw_parts()  # type: ignore[no-untyped-call]  # the library's own
+        # the first colon may be in a quoted parameter
+        name, parameters, value = Contentline(text).raw_parts()  # type: ignore[no-untyped-call]  # icalendar is untyped
     else:
-        # the library goes through a line character by character, which is not needed for the value
-        name, parameters, _ = Contentline(head + ":").raw_parts()  # type: ignore[no-untyped-call]  # as above
+        # the library scans a line character by character, so leave out the value
+        name, parameters, _ = Contentline(head + ":").raw_parts()  # type: ignore[no-untyped-call]  # icalendar is untyped
     return ContentLine(number, name.upper(), parameters, value)

@@ -1,4 +1,4 @@
-"""Finds the elements of a JSON array without decoding it as a whole."""
+"""Finds the elements of a JSON array without decoding the whole array."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from todo_service.bounds.requests import JSON_DEPTH
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 
-# possessive repetitions and no alternatives: neither expression ever goes back
+# possessive quantifiers and no alternation, so that no pattern backtracks
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BETWEEN_BRACKETS: Final = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
 _SCALAR: Final = re.compile(rb'[^",:\[\]{}\s]*+')
@@ -22,14 +22,14 @@ END: Final = -1
 
 
 class Scanner:
-    """Goes through JSON value by value, in linear time. It finds where values end; decoding them checks them.
+    """Scans JSON value by value, in linear time. It finds the end of each value; decoding validates the value.
 
     Args:
-        source: The body, from its position on.
+        source: The body. Scanning starts at its position.
 
     Attributes:
-        position: The offset up to which it has gone.
-        depth: How many containers are open around it.
+        position: The current offset.
+        depth: How many containers are open at the offset.
     """
 
     def __init__(self, source: Source) -> None:
@@ -39,56 +39,56 @@ class Scanner:
         self.depth = 0
 
     def peek(self) -> int:
-        """Go forward to the next byte that is no white space, and return it, or `END`."""
+        """Skip whitespace, and return the next byte without consuming it, or `END`."""
         while self.position < len(self._data):
             self._source.budget.check()
             window = self.position + CHUNK_BYTES
             match = _SPACE.match(self._data, self.position, window)
-            assert match is not None  # it matches the empty text
+            assert match is not None  # the pattern matches the empty string
             self.position = match.end()
             if self.position < window:
                 break
         return self._data[self.position] if self.position < len(self._data) else END
 
-    def take(self, mark: bytes) -> bool:
-        """Pass the next byte if it is this one, and tell whether it is."""
+    def accept(self, mark: bytes) -> bool:
+        """Consume the next byte if it is this one, and return whether it is."""
         found = self.peek() == mark[0]
         self.position += found
         return found
 
     def expect(self, mark: bytes) -> None:
-        """Pass the next byte.
+        """Consume the next byte.
 
         Raises:
-            Malformed: it is another one.
+            Malformed: The next byte is another one.
         """
-        if not self.take(mark):
+        if not self.accept(mark):
             raise _malformed()
 
     def expect_end(self) -> None:
-        """Check that nothing but white space follows.
+        """Check that only whitespace follows.
 
         Raises:
-            Malformed: something does.
+            Malformed: Something else follows.
         """
         if self.peek() != END:
             raise _malformed()
 
-    def value(self, place: str, most: int) -> tuple[int, int]:
-        """Pass a value, and return the offsets of its beginning and its end.
+    def scan_value(self, pointer: str, max_bytes: int) -> tuple[int, int]:
+        """Scan a value, and return the offsets of its start and its end.
 
         Args:
-            place: JSON pointer to the value.
-            most: How many bytes it may have.
+            pointer: JSON pointer to the value.
+            max_bytes: The maximum size of the value.
 
         Raises:
-            Invalid: it is larger.
-            Malformed: it is no JSON value.
+            Invalid: The value is larger.
+            Malformed: There is no JSON value.
         """
         first, start = self.peek(), self.position
         if first == END:
             raise _malformed()
-        limit = min(start + most, len(self._data))
+        limit = min(start + max_bytes, len(self._data))
         if first in _OPENING:
             end = self._end_of_container(start, limit)
         else:
@@ -97,29 +97,29 @@ class Scanner:
             if end == start or (match is None and limit == len(self._data)):
                 raise _malformed()
         if end >= limit and limit < len(self._data):
-            raise Invalid([ValidationIssue(place, f"Expected {most} bytes at most")])
+            raise Invalid([ValidationIssue(pointer, f"Expected at most {max_bytes} bytes")])
         self.position = end
         return start, end
 
-    def elements(self, place: str) -> Iterator[tuple[int, int]]:
-        """Pass an array, and return the offsets of the beginning and the end of each element.
+    def scan_elements(self, pointer: str) -> Iterator[tuple[int, int]]:
+        """Scan an array, and yield the offsets of the start and the end of each element.
 
         Args:
-            place: JSON pointer to the array.
+            pointer: JSON pointer to the array.
 
         Raises:
-            Invalid: an element is larger than `IMPORT_RECORD_BYTES`.
-            Malformed: it is no array.
+            Invalid: An element is larger than `IMPORT_RECORD_BYTES`.
+            Malformed: There is no JSON array.
         """
         self.expect(b"[")
-        if self.take(b"]"):
+        if self.accept(b"]"):
             return
         self.depth += 1
         index = 0
         while True:
-            yield self.value(f"{place}/{index}", IMPORT_RECORD_BYTES)
+            yield self.scan_value(f"{pointer}/{index}", IMPORT_RECORD_BYTES)
             index += 1
-            if not self.take(b","):
+            if not self.accept(b","):
                 self.expect(b"]")
                 self.depth -= 1
                 return
@@ -138,14 +138,14 @@ class Scanner:
             if depth == 0:
                 return position
             match = _BETWEEN_BRACKETS.match(self._data, position, limit)
-            assert match is not None  # it matches the empty text
+            assert match is not None  # the pattern matches the empty string
             position = match.end()
             if position == limit or self._data[position] == _QUOTE:
-                # the value, or a string in it, goes on beyond the limit
+                # the value, or a string in it, extends beyond the limit
                 if limit == len(self._data):
                     raise _malformed()
                 return limit
 
 
 def _malformed() -> Malformed:
-    return Malformed("the body is no well-formed JSON in UTF-8")
+    return Malformed("the body is not well-formed JSON in UTF-8")

@@ -1,4 +1,4 @@
-"""The bytes of an import, read forward in bounded steps."""
+"""The body of an import, read forward in bounded steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import Budget
 
 CHUNK_BYTES: Final = 256 * 1024
-"""How far one step of a C function goes, since other threads wait for it meanwhile."""
+"""How many bytes a C function processes in one call, during which it holds the GIL."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _CONTENT_LINE_END: Final = re.compile(rb"\n(?![ \t])")
@@ -18,25 +18,25 @@ _BLANK: Final = re.compile(rb"[\r\n]*")
 
 
 class Source:
-    """A body that a format reads from its beginning to its end. It holds no copy of the body.
+    """A cursor over the body of an import. It does not copy the body.
 
     Args:
-        data: The body. A byte order mark at its beginning is passed over.
+        data: The body. A byte order mark at its start is skipped.
 
     Attributes:
         data: The body.
-        position: The offset up to which it has been read.
+        position: The offset up to which the body has been read.
         line: The number of the line at that offset, from 1.
-        budget: The budget of the task that reads at present; each step checks it.
+        budget: The budget of the task that is reading. Each step checks it.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
         self.data = memoryview(data)
-        self.position = len(_BYTE_ORDER_MARK) if self.part(0, 3) == _BYTE_ORDER_MARK else 0
+        self.position = len(_BYTE_ORDER_MARK) if self.copy(0, 3) == _BYTE_ORDER_MARK else 0
         self.line = 1
         self.budget = Budget(float("inf"))
 
-    def part(self, start: int, end: int) -> bytes:
+    def copy(self, start: int, end: int) -> bytes:
         """Return a copy of a part of the body."""
         return bytes(self.data[start:end])
 
@@ -44,46 +44,46 @@ class Source:
         """Check that the rest of the body is UTF-8.
 
         Raises:
-            Invalid: it is not; the message tells the line.
+            Invalid: It is not. The message contains the line.
         """
         decoder = codecs.getincrementaldecoder("utf-8")()
         for start in range(self.position, len(self.data) + 1, CHUNK_BYTES):
             self.budget.check()
             end = min(start + CHUNK_BYTES, len(self.data))
             try:
-                decoder.decode(self.part(start, end), final=end == len(self.data))
+                decoder.decode(self.copy(start, end), final=end == len(self.data))
             except UnicodeDecodeError as error:
-                # the decoder's text begins with up to three bytes of the chunk before
+                # the decoder's buffer starts with up to three bytes of the previous chunk
                 wrong = end - len(error.object) + error.start
                 line = 1 + self._count_line_feeds(0, wrong)
                 raise Invalid([ValidationIssue("", f"Expected UTF-8: line {line} has other bytes")]) from None
 
     def advance(self, end: int) -> None:
-        """Go forward to an offset, counting line feeds."""
+        """Move forward to an offset, counting line feeds."""
         self.line += self._count_line_feeds(self.position, end)
         self.position = end
 
     def skip_blank_lines(self) -> bool:
-        """Go forward to the beginning of the next line that is not empty. Return False at the end of the body."""
+        """Move forward to the next line that is not empty. Return False at the end of the body."""
         while True:
             self.budget.check()
             match = _BLANK.match(self.data, self.position, self.position + CHUNK_BYTES)
-            assert match is not None  # it matches the empty text
+            assert match is not None  # the pattern matches the empty string
             end = match.end()
-            if end > self.position and self.part(end - 1, end + 1) == b"\r\n":
+            if end > self.position and self.copy(end - 1, end + 1) == b"\r\n":
                 end += 1
-            blank = self.part(self.position, end)
+            blank = self.copy(self.position, end)
             self.line += blank.count(b"\n") + blank.count(b"\r") - blank.count(b"\r\n")
             self.position = end
             if end == len(self.data) or not blank:
                 return end < len(self.data)
 
     def find_line_end(self) -> int:
-        """Return the offset after the present line and its line break: CR LF, LF or CR."""
+        """Return the offset after the current line and its line break: CR LF, LF or CR."""
         return self._find_end(_LINE_END)
 
     def find_content_line_end(self) -> int:
-        """Return the offset after the present content line of iCalendar, all its folded lines included."""
+        """Return the offset after the current content line of iCalendar, folds included."""
         return self._find_end(_CONTENT_LINE_END)
 
     def _find_end(self, pattern: re.Pattern[bytes]) -> int:
@@ -92,7 +92,7 @@ class Source:
             self.budget.check()
             window = min(start + CHUNK_BYTES, size)
             match = pattern.search(self.data, start, window)
-            # what follows a line break at the end of the window decides about it
+            # at the end of the window, the line break may continue in the next one
             if match is not None and (match.end() < window or window == size):
                 return match.end()
             start = window - 1 if window < size else size
@@ -100,5 +100,5 @@ class Source:
 
     def _count_line_feeds(self, start: int, end: int) -> int:
         return sum(
-            self.part(part, min(part + CHUNK_BYTES, end)).count(b"\n") for part in range(start, end, CHUNK_BYTES)
+            self.copy(part, min(part + CHUNK_BYTES, end)).count(b"\n") for part in range(start, end, CHUNK_BYTES)
         )

@@ -52,7 +52,7 @@ from todo_service.store.scans import ScanExecutor
 _SCAN_BATCH: Final = 500
 _DELETE_BATCH: Final = 100
 """How many documents one call deletes. A todo with a thousand indexed words takes 10 ms."""
-_RESOLVE_DELAY: Final = timedelta(seconds=10)
+RESOLVE_AFTER: Final = timedelta(seconds=10)
 """How long after its stamp a write is visible or abandoned; more than twice `CALL_SECONDS`."""
 _BATCHED_INSERT_BYTES: Final = 2**16
 """The longest document whose insert shares a call with others."""
@@ -67,9 +67,11 @@ class MongoDBStore(DocumentStore):
 
     Args:
         url: `mongodb://` or `mongodb+srv://`. The store overrides its options for durability and time-outs only.
+        resolve_after: How old a stamp must be to count as resolved. Only a single writer may shorten it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, resolve_after: timedelta = RESOLVE_AFTER) -> None:
+        self._resolve_after = resolve_after
         self._connection = Connection(url)
         self._batched = BatchedCalls(self._connection)
         self._large_replies = asyncio.Semaphore(_LARGE_REPLIES)
@@ -249,12 +251,12 @@ class MongoDBStore(DocumentStore):
 
         MongoDB's logical clock stamps a write before it executes, so writes may become visible out of order. But
         every call ends within `CALL_SECONDS`, on the server too, and the logical clock is never behind the clock of
-        the primary. A write that was stamped `_RESOLVE_DELAY` ago by the primary's clock is therefore visible or
+        the primary. A write that was stamped `RESOLVE_AFTER` ago by the primary's clock is therefore visible or
         abandoned.
         """
         async with calling():
             time = await self._batched.read_clock()
-        return Timestamp(time - _RESOLVE_DELAY, 0)
+        return Timestamp(time - self._resolve_after, 0)
 
     async def scan(self, model: type[ModelT]) -> AsyncIterator[ModelT]:
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor can expire between two."""

@@ -1,4 +1,4 @@
-"""JSON: every list, then every todo, each on a line of its own."""
+"""JSON: all lists, then all todos, one todo on each line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from todo_service.bounds.exchange import IMPORT_LISTS_BYTES, IMPORT_RECORDS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.dto import ListImport
-from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer, read_record
+from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.scanner import Scanner
 from todo_service.exchange.formats.source import Source
 from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
 
 _NAME_BYTES: Final = 1000
-_SHOWN_BYTES: Final = 1000
+_EXCERPT_BYTES: Final = 1000
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,12 +29,12 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Layout(NamedTuple):
-    """Where the todos stand.
+    """Where the todos are in the body.
 
     Attributes:
-        start: The offset of their array.
-        pointer: JSON pointer to it.
-        lists: The lists that they may be in, by their ids.
+        start: The offset of the array of todos.
+        pointer: JSON pointer to the array.
+        lists: The lists in the body, by id.
     """
 
     start: int
@@ -42,41 +42,41 @@ class _Layout(NamedTuple):
     lists: Mapping[str, ListImport]
 
 
-class _ArchiveWriter(Writer):
+class _JsonWriter(Writer):
     def __init__(self, lists: Sequence[List]) -> None:
         self._lists = lists
         self._separator = b""
 
-    def opening(self) -> bytes:
+    def write_opening(self) -> bytes:
         return b'{"lists":' + msgspec.json.encode(self._lists) + b',"items":[\n'
 
-    def todos(self, todos: Iterable[dto.Todo]) -> bytes:
+    def write_todos(self, todos: Iterable[dto.Todo]) -> bytes:
         text = b",\n".join(map(msgspec.json.encode, todos))
         if not text:
             return b""
         separator, self._separator = self._separator, b",\n"
         return separator + text
 
-    def closing(self) -> bytes:
+    def write_closing(self) -> bytes:
         return b"\n]}\n"
 
 
-class ArchiveFormat(Format):
-    """JSON as `dto.Archive` describes it; a plain array of todos is read too."""
+class JsonFormat(Format):
+    """JSON as in `dto.Archive`. It also reads a plain array of todos."""
 
     media_type = "application/json"
     content_type = "application/json"
 
-    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
-        """See `Format.writer`."""
-        return _ArchiveWriter(lists)
+    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+        """See `Format.create_writer`."""
+        return _JsonWriter(lists)
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
-        """See `Format.read`. The body is checked as a whole before the first record is read."""
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+        """See `Format.read`. The whole body is checked before the first record is read."""
         scanner = Scanner(source)
         layout = _check_body(source, scanner)
         scanner.expect_end()
-        return _records(source, layout)
+        return _read_records(source, layout)
 
 
 def _check_body(source: Source, scanner: Scanner) -> _Layout:
@@ -87,20 +87,20 @@ def _check_body(source: Source, scanner: Scanner) -> _Layout:
         return _Layout(start, "", {})
     if first == ord("{"):
         return _check_envelope(source, scanner)
-    # it is of another type, or no JSON
-    decode_json(source.part(scanner.position, scanner.position + _SHOWN_BYTES), _Envelope | list[msgspec.Raw])
-    raise AssertionError("it is neither an object nor an array")
+    # raise the error for another type, or for malformed JSON
+    decode_json(source.copy(scanner.position, scanner.position + _EXCERPT_BYTES), _Envelope | list[msgspec.Raw])
+    raise AssertionError("decode_json accepts only an object or an array")
 
 
 def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
-    """Pass the object, whose members may come in any order, checking its todos on the way."""
+    """Check the object and its todos. Its members may be in any order."""
     members: dict[str, bytes] = {}
     start = None
     scanner.expect(b"{")
     scanner.depth += 1
-    more = not scanner.take(b"}")
+    more = not scanner.accept(b"}")
     while more:
-        name = decode_json(source.part(*scanner.value("", _NAME_BYTES)), str)
+        name = decode_json(source.copy(*scanner.scan_value("", _NAME_BYTES)), str)
         if name in members:
             raise Invalid([ValidationIssue(f"/{name}", "Expected this field once")])
         scanner.expect(b":")
@@ -109,10 +109,10 @@ def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
             _check_elements(source, scanner, "/items")
             members[name] = b"[]"
         else:
-            members[name] = source.part(*scanner.value("", IMPORT_LISTS_BYTES))
+            members[name] = source.copy(*scanner.scan_value("", IMPORT_LISTS_BYTES))
         if name not in _Envelope.__struct_fields__:
             break
-        more = scanner.take(b",")
+        more = scanner.accept(b",")
         if not more:
             scanner.expect(b"}")
     text = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
@@ -122,33 +122,33 @@ def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
             decode_json(bytes(envelope.items), list[msgspec.Raw], parts_later=True)
         except Invalid as error:
             raise Invalid([ValidationIssue("/items" + issue.pointer, issue.detail) for issue in error.issues]) from None
-        raise AssertionError("it is no array")
+        raise AssertionError("decode_json accepts only an array")
     return _Layout(start, "/items", {each.id: each for each in envelope.lists})
 
 
 def _check_elements(source: Source, scanner: Scanner, pointer: str) -> None:
-    for index, (start, end) in enumerate(scanner.elements(pointer)):
+    for index, (start, end) in enumerate(scanner.scan_elements(pointer)):
         source.budget.check()
         if index == IMPORT_RECORDS:
-            raise Invalid([ValidationIssue(pointer, f"Expected {IMPORT_RECORDS} todos at most")])
-        decode_json(source.part(start, end), msgspec.Raw, parts_later=True)
+            raise Invalid([ValidationIssue(pointer, f"Expected at most {IMPORT_RECORDS} todos")])
+        decode_json(source.copy(start, end), msgspec.Raw, parts_later=True)
 
 
-def _records(source: Source, layout: _Layout) -> Iterator[Draft | Rejected]:
+def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedRecord]:
     source.advance(layout.start)
     scanner = Scanner(source)
-    for index, (start, end) in enumerate(scanner.elements(layout.pointer)):
+    for index, (start, end) in enumerate(scanner.scan_elements(layout.pointer)):
         source.advance(start)
-        raw, pointer = source.part(start, end), f"{layout.pointer}/{index}"
-        record = read_record(source.line, partial(_draft, source.line, raw, pointer, layout))
-        if isinstance(record, Rejected):
+        raw, pointer = source.copy(start, end), f"{layout.pointer}/{index}"
+        record = read_record(source.line, partial(_decode_draft, source.line, raw, pointer, layout))
+        if isinstance(record, RejectedRecord):
             issues = [ValidationIssue(pointer + issue.pointer, issue.detail) for issue in record.issues]
-            record = Rejected(record.line, issues)
+            record = RejectedRecord(record.line, issues)
         yield record
         source.advance(end)
 
 
-def _draft(line: int, raw: bytes, pointer: str, layout: _Layout) -> Draft:
+def _decode_draft(line: int, raw: bytes, pointer: str, layout: _Layout) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
     known = layout.lists.get(todo.list_id or "")
     named = ListCreate(known.name, known.color, known.position, known.archived) if known is not None else None

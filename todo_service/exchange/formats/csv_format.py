@@ -1,7 +1,7 @@
-"""Comma-separated values (RFC 4180): a header, then a record for each todo.
+"""CSV (RFC 4180): a header, then a row for each todo.
 
-Tags stand in one cell, as comma-separated values themselves; steps as JSON. A text that a spreadsheet would take for a
-formula has an apostrophe before it, which is taken off again when it is read.
+The tags are one cell of comma-separated values, the steps one cell of JSON. Text that a spreadsheet would evaluate as a
+formula is written with a leading apostrophe, which the reader removes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
 from todo_service.decoding import convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
-from todo_service.exchange.formats.base import Draft, Format, Rejected, Writer, read_record
+from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.source import Source
 from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
@@ -45,27 +45,27 @@ COLUMNS: Final = (
 )
 _TEXTS: Final = frozenset({"title", "description", "tags", "list"})
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-_TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-class _TableWriter(Writer):
+class _CsvWriter(Writer):
     def __init__(self, lists: Sequence[List]) -> None:
         self._names = {each.id: each.name for each in lists}
 
-    def opening(self) -> bytes:
-        return _written([COLUMNS])
+    def write_opening(self) -> bytes:
+        return _encode_rows([COLUMNS])
 
-    def todos(self, todos: Iterable[dto.Todo]) -> bytes:
-        return _written(self._cells(todo) for todo in todos)
+    def write_todos(self, todos: Iterable[dto.Todo]) -> bytes:
+        return _encode_rows(self._get_cells(todo) for todo in todos)
 
-    def closing(self) -> bytes:
+    def write_closing(self) -> bytes:
         return b""
 
-    def _cells(self, todo: dto.Todo) -> Iterator[str]:
+    def _get_cells(self, todo: dto.Todo) -> Iterator[str]:
         cells: dict[str, str | None] = {
             **{name: value for name, value in msgspec.structs.asdict(todo).items() if isinstance(value, str)},
             "completed": "true" if todo.completed else "false",
-            "tags": _written([todo.tags]).decode().removesuffix("\r\n") if todo.tags else None,
+            "tags": _encode_rows([todo.tags]).decode().removesuffix("\r\n") if todo.tags else None,
             "list": self._names.get(todo.list_id or ""),
             "steps": msgspec.json.encode(todo.steps).decode() if todo.steps else None,
             "position": repr(todo.position),
@@ -76,45 +76,43 @@ class _TableWriter(Writer):
             yield "'" + cell if name in _TEXTS and _FORMULA.match(cell) else cell
 
 
-class TableFormat(Format):
-    """Comma-separated values with a header; `title` is the one column that is needed."""
+class CsvFormat(Format):
+    """CSV with a header. Only the column `title` is required."""
 
     media_type = "text/csv"
     content_type = "text/csv; charset=utf-8; header=present"
 
-    def writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
-        """See `Format.writer`."""
-        return _TableWriter(lists)
+    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+        """See `Format.create_writer`."""
+        return _CsvWriter(lists)
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | Rejected]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
         """See `Format.read`."""
         source.check_encoding()
-        rows = _Rows(source).read()
+        rows = _RowReader(source).read()
         line, header = next(rows, (1, []))
         if isinstance(header, str):
             raise Invalid([ValidationIssue("", f"Expected a header in line {line}: {header}")])
         columns = [name.strip().lower() for name in header]
         if unknown := [name for name in columns if name not in COLUMNS]:
-            raise Invalid(
-                [ValidationIssue("", f"Expected no column {unknown[0][:100]!r}; known are {', '.join(COLUMNS)}")]
-            )
+            raise Invalid([ValidationIssue("", f"Unknown column {unknown[0][:100]!r}: expected {', '.join(COLUMNS)}")])
         if "title" not in columns or len(set(columns)) < len(columns):
-            raise Invalid([ValidationIssue("", "Expected a header with the column title, and no column twice")])
-        return _records(rows, columns)
+            raise Invalid([ValidationIssue("", "Expected a header with a column title and no duplicate columns")])
+        return _read_records(rows, columns)
 
 
-def _records(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) -> Iterator[Draft | Rejected]:
+def _read_records(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) -> Iterator[Draft | RejectedRecord]:
     for line, row in rows:
         if isinstance(row, str):
-            yield Rejected(line, [ValidationIssue("", row)])
+            yield RejectedRecord(line, [ValidationIssue("", row)])
         elif len(row) != len(columns):
-            yield Rejected(line, [ValidationIssue("", f"Expected {len(columns)} cells, not {len(row)}")])
+            yield RejectedRecord(line, [ValidationIssue("", f"Expected {len(columns)} cells, not {len(row)}")])
         else:
             cells = dict(zip(columns, row, strict=True))
-            yield read_record(line, partial(_draft, line, cells))
+            yield read_record(line, partial(_parse_draft, line, cells))
 
 
-def _draft(line: int, cells: Mapping[str, str]) -> Draft:
+def _parse_draft(line: int, cells: Mapping[str, str]) -> Draft:
     fields: dict[str, Any] = {}
     named: ListCreate | None = None
     for name, cell in cells.items():
@@ -124,14 +122,14 @@ def _draft(line: int, cells: Mapping[str, str]) -> Draft:
         elif name == "list":
             named = convert({"name": text}, ListCreate) if text else None
         elif text:
-            fields[name] = _value(name, text)
+            fields[name] = _parse_cell(name, text)
     return Draft(line, convert(fields, dto.TodoImport), named)
 
 
-def _value(name: str, text: str) -> Any:
+def _parse_cell(name: str, text: str) -> Any:
     match name:
-        case "completed" if (truth := _TRUTH.get(text.strip().lower())) is not None:
-            return truth
+        case "completed" if (boolean := _BOOLEANS.get(text.strip().lower())) is not None:
+            return boolean
         case "completed":
             raise Invalid([ValidationIssue("/completed", "Expected true or false")])
         case "tags":
@@ -159,30 +157,30 @@ def _value(name: str, text: str) -> Any:
     return text.strip()
 
 
-def _written(rows: Iterable[Iterable[str]]) -> bytes:
-    written = io.StringIO(newline="")
-    csv.writer(written, lineterminator="\r\n").writerows(rows)
-    return written.getvalue().encode()
+def _encode_rows(rows: Iterable[Iterable[str]]) -> bytes:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
+    return buffer.getvalue().encode()
 
 
 class _TooLongError(Exception):
-    """A row is longer than a row may be."""
+    """A row exceeds `IMPORT_RECORD_BYTES`."""
 
 
-class _Rows:
+class _RowReader:
     """Splits a body into rows.
 
-    A quote that is never closed would swallow all that follows: it spoils its own line, and reading goes on after it.
-    What follows is then read again, but in all no more than the body once more, so that the work stays linear.
+    After an unclosed quote, only its own line is rejected, and the lines that follow are read again. All repeated
+    reading together is limited to the size of the body, which keeps the work linear.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._read_again = 0
+        self._repeated_bytes = 0
         self._second_line = (0, 0)
 
     def read(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Return each row that is not empty with its first line, or what is wrong with it."""
+        """Yield the first line of each row that is not empty, and its cells or an error message."""
         source = self._source
         while source.skip_blank_lines():
             line = source.line
@@ -192,23 +190,23 @@ class _Rows:
             except csv.Error as error:
                 reason = f"Expected comma-separated values: {error}"
             except _TooLongError:
-                reason = f"Expected rows of {IMPORT_RECORD_BYTES} bytes at most"
+                reason = f"Expected rows of at most {IMPORT_RECORD_BYTES} bytes"
             yield line, reason
-            position, following = self._second_line
-            self._read_again += source.position - position
-            source.position, source.line = position, following
-            if self._read_again > len(source.data):
-                yield source.line, "Expected quotes that are closed: this line and what follows it was given up"
+            position, line_number = self._second_line
+            self._repeated_bytes += source.position - position
+            source.position, source.line = position, line_number
+            if self._repeated_bytes > len(source.data):
+                yield source.line, "Expected closed quotes: this line and all lines after it were not imported"
                 return
 
     def _lines(self) -> Iterator[str]:
-        """Return the lines from the present one on, as far as a row may reach."""
-        source, begun = self._source, self._source.position
+        """Yield the lines from the current one on, up to the size limit of a row."""
+        source, row_start = self._source, self._source.position
         while source.position < len(source.data):
             start, end = source.position, source.find_line_end()
             source.position, source.line = end, source.line + 1
-            if start == begun:
+            if start == row_start:
                 self._second_line = (end, source.line)
-            if end - begun > IMPORT_RECORD_BYTES:
+            if end - row_start > IMPORT_RECORD_BYTES:
                 raise _TooLongError
-            yield source.part(start, end).decode()
+            yield source.copy(start, end).decode()
