@@ -145,7 +145,7 @@ def test_a_copy_that_was_killed_is_no_store_and_is_finished_by_the_same_command(
     back = run(tmp_path, target, f"lmdb://{tmp_path / 'back'}")
     assert back.returncode == 0, back.stderr
     assert found[2] in back.stdout
-    assert ("NOT as of one moment" in back.stdout) is (form == "mongodb")  # a standalone one
+    assert ("NOT a point-in-time snapshot" in back.stdout) is (form == "mongodb")  # a standalone one
     if form == "backup":
         assert [path.name for path in tmp_path.glob("*.part")] == []
 

@@ -11,7 +11,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from todo_service import __version__
-from todo_service.settings import VARIABLES, load_settings
+from todo_service.settings import load_settings
+from todo_service.variables import VARIABLES
 
 CONTAINERS = Path(__file__).parent.parent / "containers"
 NAMES = {variable.name for variable in VARIABLES}

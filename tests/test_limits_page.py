@@ -7,7 +7,7 @@ from pathlib import Path
 
 import todo_service
 from tests.limits_page import PAGE, SECTIONS, render
-from todo_service.settings import VARIABLES
+from todo_service.variables import VARIABLES
 
 PACKAGE = Path(todo_service.__file__).parent
 DECLARATION = re.compile(

@@ -11,7 +11,7 @@ section = Section("Connections")
 MAX_CONNECTIONS: Final = section.declare(
     20_000,
     "Open connections, in each process; less where the limit of open files is lower (it leaves 256)",
-    enforced_in="server.protocol",
+    enforced_in="server.capacity",
     response="Idle connections are closed, then incomplete requests; where there are none, 503 with `Retry-After`.",
 )
 IDLE_SECONDS: Final = section.declare(
@@ -45,7 +45,7 @@ BODY_MEMORY_BYTES: Final = section.declare(
     160 * 1024 * 1024,
     "Received bytes of all bodies whose requests are not answered, in each process; the first 16 KiB of each are free",
     unit="bytes",
-    enforced_in="server.protocol",
+    enforced_in="server.capacity",
     response="503 with `Retry-After` for the body that finds no room",
 )
 SPARE_BODY_MEMORY_BYTES: Final = section.declare(
@@ -59,7 +59,7 @@ PIPELINED_BYTES: Final = section.declare(
     32 * 1024 * 1024,
     "Pipelined requests that wait for the response before them, in each process; of each connection at most one read",
     unit="bytes",
-    enforced_in="server.protocol",
+    enforced_in="server.capacity",
     response="What waits is dropped, and the connection is closed after the present response.",
 )
 RESPONSE_WINDOW_SECONDS: Final = section.declare(
@@ -80,7 +80,7 @@ UNSENT_BYTES: Final = section.declare(
     64 * 1024 * 1024,
     "Responses that wait for their clients to read them, in each process",
     unit="bytes",
-    enforced_in="server.protocol",
+    enforced_in="server.capacity",
     response="The connections of the address with the most of them are aborted, those that have lagged longest first.",
 )
 LINGER_SECONDS: Final = section.declare(
@@ -101,6 +101,6 @@ REFUSAL_LOG_SECONDS: Final = section.declare(
     10.0,
     "Time between two log lines about refused connections, in each process",
     unit="s",
-    enforced_in="server.protocol",
+    enforced_in="server.capacity",
     response="Refusals are counted, and logged together.",
 )
