@@ -81,7 +81,7 @@ def test_text_is_measured_after_trimming() -> None:
     for text, shortest in (("abcd", 1), ("  ", 1)):
         with pytest.raises(ValueError, match="1 to 3 characters after trimming"):
             trim(text, 3, shortest=shortest)
-    with pytest.raises(ValueError, match="3 characters at most after trimming"):
+    with pytest.raises(ValueError, match="at most 3 characters after trimming"):
         trim("abcd", 3, shortest=0)
 
 

@@ -21,7 +21,7 @@ from todo_service.store.optimistic import Attempts
 from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, REMEMBERED, ChangeFeed, ChangePosition, SyncToken
 from todo_service.sync.counts import count_history
-from todo_service.timestamps import is_kept, now
+from todo_service.timestamps import is_storable, now
 from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.listing import Listing
@@ -236,7 +236,7 @@ class Todos:
                     [ValidationIssue("/completed_at", "Expected no such time of a todo that is not completed")]
                 )
             for name in ("created_at", "completed_at"):
-                if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
+                if isinstance(given := getattr(todo, name), datetime) and not is_storable(given):
                     raise Invalid([ValidationIssue(f"/{name}", NOT_KEPT)])
             if todo.created_at is not UNSET:
                 created_at = min(todo.created_at, moment)
