@@ -1,4 +1,4 @@
-"""Bounds: accounts and sessions."""
+"""Limits of accounts and sessions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from todo_service.bounds.table import Section
 section = Section("Accounts and sessions")
 
 USERNAME_LENGTH: Final = section.declare(
-    32, "Length of a user name", enforced_in="accounts.dto", response="422", unit="characters"
+    32, "Length of a username", enforced_in="accounts.dto", response="422", unit="characters"
 )
 EMAIL_LENGTH: Final = section.declare(
     254, "Length of an email address", enforced_in="accounts.dto", response="422", unit="characters"
 )
 PASSWORD_LENGTH: Final = section.declare(
-    128, "Length of a password", enforced_in="accounts.passwords", response="422", unit="characters"
+    128, "Length of a new password", enforced_in="accounts.passwords", response="422", unit="characters"
 )
 GIVEN_PASSWORD_LENGTH: Final = section.declare(
     1_024,
-    "Length of a password that is only compared",
+    "Length of a password to verify",
     enforced_in="accounts.dto",
     response="422",
     unit="characters",
@@ -32,21 +32,21 @@ API_KEY_NAME_LENGTH: Final = section.declare(
 )
 ADDRESS_FACTOR: Final = section.declare(
     5,
-    "Wrong passwords from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
+    "Failed logins from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
 )
 ACCOUNT_FACTOR: Final = section.declare(
     10,
-    "Wrong passwords for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
+    "Failed logins for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
-    response="The next bound applies.",
+    response="The limit in the next row applies.",
 )
 ATTACKED_ATTEMPTS: Final = section.declare(
     2,
-    "Wrong passwords from one address for an account that is under attack, in 15 periods of `RATE_LIMIT_AUTH`",
+    "Failed logins from one network for an account under attack, in 15 periods of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
@@ -55,19 +55,19 @@ ATTACKED_ATTEMPTS: Final = section.declare(
 
 PASSWORD_THREADS: Final = section.declare(
     2,
-    "Passwords hashed at a time, in each process",
+    "Concurrent password hashes of a process",
     enforced_in="accounts.passwords",
-    response="The request waits for its turn.",
+    response="The request waits.",
 )
 PASSWORD_QUEUE: Final = section.declare(
     64,
-    "Requests that wait for a password to be hashed, in each process",
+    "Requests of a process that wait for a password hash",
     enforced_in="accounts.passwords",
     response="503 with `Retry-After`",
 )
 EMAIL_KEY_BYTES: Final = section.declare(
     400,
-    "Length of an email address once it is case-folded, as the index of addresses holds it",
+    "Size of a case-folded email address in its index",
     enforced_in="accounts.service",
     response="422",
     unit="bytes",
@@ -82,17 +82,17 @@ MAX_SESSIONS: Final = section.declare(
     100,
     "Sessions of an account",
     enforced_in="accounts.sessions",
-    response="The account's oldest session ends.",
+    response="The oldest session ends.",
 )
 ACCOUNT_CHANGES_WAITING: Final = section.declare(
     200,
-    "Changes of one account that wait for their turn, in each process",
+    "Waiting changes of an account, for each process",
     enforced_in="accounts.service",
     response="503 with `Retry-After`",
 )
 PASSWORDS_OF_ADDRESS: Final = section.declare(
     8,
-    "Requests of one address that have a password hashed or wait for it, in each process",
+    "Running and waiting password hashes of an address, for each process",
     enforced_in="services",
-    response="The request waits for its turn.",
+    response="The request waits.",
 )

@@ -1,4 +1,4 @@
-"""Bounds: requests."""
+"""Limits of requests."""
 
 from __future__ import annotations
 
@@ -9,214 +9,215 @@ from todo_service.bounds.table import Section
 section = Section("Requests")
 
 TARGET_BYTES: Final = section.declare(
-    8 * 1024, "Target of a request: path and query", unit="bytes", enforced_in="server.protocol", response="414"
+    8 * 1024, "Size of the request target (path and query)", unit="bytes", enforced_in="server.protocol", response="414"
 )
-HEADERS: Final = section.declare(100, "Headers of a request", enforced_in="server.protocol", response="431")
+HEADERS: Final = section.declare(100, "Number of request headers", enforced_in="server.protocol", response="431")
 HEAD_BYTES: Final = section.declare(
-    32 * 1024, "Request line and headers together", unit="bytes", enforced_in="server.framing", response="431"
+    32 * 1024, "Total size of the request line and headers", unit="bytes", enforced_in="server.framing", response="431"
 )
 BLANK_BYTES: Final = section.declare(
-    64, "Empty lines before a request", unit="bytes", enforced_in="server.framing", response="400"
+    64, "Size of empty lines before a request", unit="bytes", enforced_in="server.framing", response="400"
 )
 CHUNK_FRAMING_BYTES: Final = section.declare(
     64 * 1024,
-    "Chunk sizes, chunk extensions and trailers of a chunked body, beside a share of the body",
+    "Total size of chunk sizes, chunk extensions and trailers of a chunked body, plus the share in the next row",
     unit="bytes",
     enforced_in="server.framing",
     response="400",
 )
 CHUNK_FRAMING_SHARE: Final = section.declare(
-    8, "Bytes of a body that allow one more byte of them", enforced_in="server.framing", response="400"
+    8, "Number of body bytes for each additional byte of chunk framing", enforced_in="server.framing", response="400"
 )
 TRAILER_BYTES: Final = section.declare(
     8 * 1024,
-    "One chunk extension, or all trailers, which are ignored",
+    "Size of a chunk extension, or of all trailers, which are ignored",
     unit="bytes",
     enforced_in="server.framing",
     response="400",
 )
 REQUEST_BYTES: Final = section.declare(
     64 * 1024 * 1024,
-    "Body of any request, read or dropped",
+    "Size of any request body, read or discarded",
     unit="bytes",
     enforced_in="server.framing",
-    response="413, or the connection is closed where the request has been answered already",
+    response="413, or the connection is closed if the response is complete",
 )
 FORWARDED_BYTES: Final = section.declare(
     4 * 1024,
-    "`Forwarded` or `X-Forwarded-For` of a trusted proxy, read from its end",
+    "Size of `Forwarded` or `X-Forwarded-For` from a trusted proxy, read from the end",
     unit="bytes",
     enforced_in="web.proxies",
-    response="What stands before is ignored.",
+    response="The beginning is ignored.",
 )
 FORWARDED_HOPS: Final = section.declare(
     50,
-    "Addresses read from it",
+    "Number of addresses read from that header",
     enforced_in="web.proxies",
-    response="The last address that was read is taken for the client.",
+    response="The last address that was read counts as the client's.",
 )
 RESPONSE_SECONDS: Final = section.declare(
     4.0,
-    "Time until a response begins, without the time that the client takes to send its body",
+    "Time until a response starts, not counting the upload of the body",
     unit="s",
     enforced_in="web.timeouts",
     response="503 with `Retry-After`",
 )
 CANONICAL_JSON_BYTES: Final = section.declare(
     256 * 1024,
-    "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
+    "Size of a JSON body that is compared by value for an `Idempotency-Key`; larger bodies are compared by bytes",
     enforced_in="idempotency.fingerprints",
-    response="A repeat whose bytes differ is another request: 422.",
+    response="A retry with different bytes counts as another request: 422",
     unit="bytes",
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "How long a request with an `Idempotency-Key` blocks its key after its process has died",
+    "Time for which an `Idempotency-Key` stays locked after its process has crashed",
     enforced_in="idempotency.leases",
     response="409 with `Retry-After`",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(
     24 * 60 * 60,
-    "How long the answer to a request with an `Idempotency-Key` is kept",
+    "Time for which the response to a request with an `Idempotency-Key` is stored",
     enforced_in="idempotency.middleware",
-    response="The request is carried out again.",
+    response="The request is executed again.",
     unit="s",
 )
 LARGE_BODY_BYTES: Final = section.declare(
     32 * 1024,
-    "JSON body that is decoded beside others; of larger ones each process decodes one at a time",
+    "Size of a JSON body that is decoded concurrently; each process decodes larger ones one at a time",
     enforced_in="web.requests",
-    response="The request waits for its turn.",
+    response="The request waits.",
     unit="bytes",
 )
-JSON_DEPTH: Final = section.declare(
-    64, "Levels of nesting in JSON", enforced_in="decoding", response="400", unit="levels"
-)
+JSON_DEPTH: Final = section.declare(64, "Nesting depth of JSON", enforced_in="decoding", response="400", unit="levels")
 LOCATED_BYTES: Final = section.declare(
     64 * 1024,
-    "Length of a JSON body in which the place of a NUL is looked for",
+    "Size of a JSON body in which an invalid NUL character is located",
     enforced_in="decoding",
-    response="The error points to the body as a whole.",
+    response="The error points to the whole body.",
     unit="bytes",
 )
 PARAMETERS: Final = section.declare(
-    100, "Parameters of a query, and fields of a form", enforced_in="web.requests", response="400"
+    100, "Number of query parameters, and of form fields", enforced_in="web.requests", response="400"
 )
 FORM_FIELD_LENGTH: Final = section.declare(
-    4096, "Length of a field of a form", enforced_in="web.requests", response="400", unit="characters"
+    4096, "Length of a form field", enforced_in="web.requests", response="400", unit="characters"
 )
 ENTITY_TAGS: Final = section.declare(
-    100, "Entity tags in `If-Match` or `If-None-Match`", enforced_in="web.entity_tags", response="422"
+    100, "Number of entity tags in `If-Match` or `If-None-Match`", enforced_in="web.entity_tags", response="422"
 )
 CURSOR_LENGTH: Final = section.declare(
     4096, "Length of `cursor` and `since`", enforced_in="fields", response="422", unit="characters"
 )
-PAGE_SIZE: Final = section.declare(200, "Items in a page", enforced_in="fields", response="422", unit="items")
+PAGE_SIZE: Final = section.declare(200, "Number of items on a page", enforced_in="fields", response="422", unit="items")
 LISTED_ERRORS: Final = section.declare(
-    20, "Errors listed in a problem", enforced_in="errors", response="The problem tells how many more there are."
+    20,
+    "Number of errors listed in a problem",
+    enforced_in="errors",
+    response="The problem states how many were omitted.",
 )
 ERROR_LENGTH: Final = section.declare(
-    200, "Length of the text of an error", enforced_in="errors", response="The text is cut.", unit="characters"
+    200, "Length of an error message", enforced_in="errors", response="It is truncated.", unit="characters"
 )
 POINTER_LENGTH: Final = section.declare(
-    300, "Length of the pointer of an error", enforced_in="errors", response="The pointer is cut.", unit="characters"
+    300, "Length of an error's JSON pointer", enforced_in="errors", response="It is truncated.", unit="characters"
 )
 REPEATED_NAME_LENGTH: Final = section.declare(
     100,
-    "Length to which an error repeats the name of an unknown field or parameter",
+    "Length of the name of an unknown field or parameter in an error message",
     enforced_in="decoding",
-    response="The name is cut.",
+    response="It is truncated.",
     unit="characters",
 )
 REPEATED_VALUE_LENGTH: Final = section.declare(
     20,
-    "Length to which an error repeats a value",
+    "Length of a value in an error message",
     enforced_in="decoding",
-    response="The value is cut.",
+    response="It is truncated.",
     unit="characters",
 )
 CONCURRENT_REQUESTS: Final = section.declare(
     32,
-    "Requests of one account served at a time, in each process; without an account, of one address",
+    "Concurrent requests of an account, or of an address without an account, for each process",
     enforced_in="rate_limits.concurrency",
-    response="The request waits for its turn.",
+    response="The request waits.",
 )
 WAITING_REQUESTS: Final = section.declare(
     512,
-    "Requests of one account that wait for their turn, in each process; without an account, of one address",
+    "Waiting requests of an account, or of an address without an account, for each process",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
 WAITING_SECONDS: Final = section.declare(
     3.0,
-    "How long a request waits for its turn",
-    unit="seconds",
+    "Time that a request waits",
+    unit="s",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
 SMALL_BODY_BYTES: Final = section.declare(
     16 * 1024,
-    "Size of a form, and of a body that is about accounts, sessions or API keys",
+    "Size of a form, and of a JSON body for accounts, sessions or API keys",
     unit="bytes",
     enforced_in="app",
     response="413",
 )
 COUNTER_WINDOWS: Final = section.declare(
     50_000,
-    "Rate limit windows remembered, in each process",
+    "Rate limit windows in the memory of a process",
     enforced_in="rate_limits.counters",
-    response="The window with the smallest count among eight is forgotten.",
+    response="Of eight sampled windows, the one with the smallest count is evicted.",
 )
 COUNTER_LEASES: Final = section.declare(
     20_000,
-    "Rate limit leases of MongoDB's counts remembered, in each process",
+    "Leases of rate limits counted in MongoDB, in the memory of a process",
     enforced_in="rate_limits.counters",
-    response="The oldest lease is forgotten; what was left of it counts as used.",
+    response="The oldest lease is evicted; its unused part counts as used.",
 )
 SHARED_COUNTER_CALLS: Final = section.declare(
     500,
-    "Calls to the rate limits that MongoDB counts, a second in each process",
+    "Calls per second of a process to the rate limits counted in MongoDB",
     enforced_in="rate_limits.counters",
-    response="The process counts by itself.",
+    response="The process counts locally.",
 )
 READINESS_SECONDS: Final = section.declare(
     0.1,
-    "How long all callers of `/health/ready` share one answer of the document store",
-    unit="seconds",
+    "Time for which `/health/ready` caches the state of the document store",
+    unit="s",
     enforced_in="web.health",
-    response="The shared answer.",
+    response="The cached state",
 )
 REFUSALS_LOGGED: Final = section.declare(
     10,
-    "Log lines about refused and unmetered requests of one address, in 10 seconds",
+    "Log lines in 10 seconds about rejected and unlimited requests of an address",
     enforced_in="observability.log_limit",
-    response="One line says how many were left out.",
+    response="One line states how many were omitted.",
 )
 ALL_REFUSALS_LOGGED: Final = section.declare(
     1000,
-    "Log lines about refused and unmetered requests of all addresses, in 10 seconds",
+    "Log lines in 10 seconds about rejected and unlimited requests of all addresses",
     enforced_in="observability.log_limit",
-    response="One line says how many were left out.",
+    response="One line states how many were omitted.",
 )
 KEPT_ANSWER_BYTES: Final = section.declare(
     2 * 1024 * 1024,
-    "Answer that is kept for repeats with an `Idempotency-Key`",
+    "Size of a response that is stored for retries with an `Idempotency-Key`",
     enforced_in="idempotency.stored_answers",
-    response="A repeat is 410; it has no second effect.",
+    response="A retry gets 410, and is not executed.",
     unit="bytes",
 )
 COMPRESSED_ANSWER_BYTES: Final = section.declare(
     128 * 1024,
-    "The same, compressed (zlib)",
+    "Size of such a response after compression (zlib)",
     enforced_in="idempotency.stored_answers",
-    response="A repeat is 410; it has no second effect.",
+    response="A retry gets 410, and is not executed.",
     unit="bytes",
 )
 STORED_ANSWER_BYTES: Final = section.declare(
     128 * 2**20,
-    "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
+    "Compressed size of the responses stored for `Idempotency-Key`s of an account in 24 hours, for each process",
     enforced_in="idempotency.answer_budget",
-    response="429 with `Retry-After`; without the key the request is served.",
+    response="429 with `Retry-After`; requests without a key are served",
     unit="bytes",
 )
