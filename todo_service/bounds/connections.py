@@ -97,7 +97,7 @@ LINGER_BYTES: Final = section.declare(
     enforced_in="server.protocol",
     response="The connection is closed.",
 )
-REFUSAL_LOG_SECONDS: Final = section.declare(
+REJECTION_LOG_SECONDS: Final = section.declare(
     10.0,
     "Interval between log lines about rejected requests, for each process",
     unit="s",

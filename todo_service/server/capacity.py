@@ -10,11 +10,11 @@ from todo_service.bounds.connections import (
     BODY_MEMORY_BYTES,
     MAX_CONNECTIONS,
     PIPELINED_BYTES,
-    REFUSAL_LOG_SECONDS,
+    REJECTION_LOG_SECONDS,
     UNSENT_BYTES,
 )
 from todo_service.observability.summary_log import SummaryLog
-from todo_service.server.flow import MemoryBudget, UnsentResponses
+from todo_service.server.flow import LaggingConnections, MemoryBudget
 
 _RESERVED_FILES: Final = 256
 _MIN_CONNECTIONS: Final = 64
@@ -34,13 +34,13 @@ class SharedCapacity:
         bodies: Memory for the bodies of requests in progress.
         pipelined: Memory for pipelined requests.
         unsent: The connections whose clients read too slowly.
-        refusals: The log of rejected requests.
+        rejections: The log of rejected requests.
         full_until: Until when there are no connections to shed, by the event loop's clock.
     """
 
     def __init__(self) -> None:
         self.bodies = MemoryBudget(BODY_MEMORY_BYTES)
         self.pipelined = MemoryBudget(PIPELINED_BYTES)
-        self.unsent = UnsentResponses(UNSENT_BYTES)
-        self.refusals = SummaryLog("connections refused", REFUSAL_LOG_SECONDS)
+        self.unsent = LaggingConnections(UNSENT_BYTES)
+        self.rejections = SummaryLog("requests rejected", REJECTION_LOG_SECONDS)
         self.full_until = 0.0

@@ -205,7 +205,7 @@ class Reservation:
             self._size = 0
 
 
-class UnsentResponses:
+class LaggingConnections:
     """The connections whose clients read their responses too slowly.
 
     Args:

@@ -24,8 +24,8 @@ _BLANK_LINE: Final = b"\r\n\r\n"
 _OVERLAP: Final = len(_BLANK_LINE) - 1
 
 
-class Refusal(Exception):
-    """A request that the server rejects.
+class RequestRejected(Exception):
+    """The server rejects a request before the application sees it.
 
     Args:
         problem: A key of `PROBLEMS`.
@@ -44,7 +44,7 @@ class RequestFraming:
     """The parsing state of a connection: which part of a request comes next.
 
     Attributes:
-        in_head: Whether the head of a request is incomplete.
+        in_head: Whether a request has begun and its head is incomplete.
         in_body: Whether the head of a request is complete and its body is incomplete.
         body_bytes: The number of received body bytes of the current request.
     """
@@ -64,21 +64,21 @@ class RequestFraming:
 
     @property
     def between_requests(self) -> bool:
-        """Whether no request is incomplete."""
+        """Whether the next byte begins a new request."""
         return not self.in_head and not self.in_body
 
     def skip_blank_lines(self, data: bytes, start: int) -> int:
         """Return the start of the next request, after any empty lines (RFC 9112, 2.2).
 
         Raises:
-            Refusal: There are too many empty lines.
+            RequestRejected: There are too many empty lines.
         """
         end = start
         while end < len(data) and data[end] in b"\r\n":
             end += 1
             self._blank_bytes += 1
             if self._blank_bytes > BLANK_BYTES:
-                raise Refusal("malformed-request", "there are too many empty lines before the request")
+                raise RequestRejected("malformed-request", "there are too many empty lines before the request")
         return end
 
     def find_part_end(self, data: bytes, start: int) -> int:
@@ -97,19 +97,19 @@ class RequestFraming:
         """Count a part before the parser receives it.
 
         Raises:
-            Refusal: The head is too large.
+            RequestRejected: The head is too large.
         """
         self._parsing_body, self._body_bytes_before = self.in_body, self.body_bytes
         if not self.in_body:
             self._head_bytes += len(part)
             if self._head_bytes > HEAD_BYTES:
-                raise Refusal("headers-too-large", "the request line and headers are too large")
+                raise RequestRejected("headers-too-large", "the request line and headers are too large")
 
     def end_part(self, part: bytes) -> None:
         """Count the chunk framing and trailers in a part after the parser has received it.
 
         Raises:
-            Refusal: They are too large.
+            RequestRejected: They are too large.
         """
         if self.in_head or self.in_body:
             self._last = (self._last + part[-_OVERLAP:])[-_OVERLAP:]
@@ -122,7 +122,7 @@ class RequestFraming:
             self._framing_bytes > CHUNK_FRAMING_BYTES + self.body_bytes // CHUNK_FRAMING_SHARE
             or self._trailer_bytes > TRAILER_BYTES
         ):
-            raise Refusal(
+            raise RequestRejected(
                 "malformed-request",
                 "the chunks of the body are too small, or its chunk extensions or trailers are too large",
             )
@@ -143,13 +143,13 @@ class RequestFraming:
         """Count a part of the body.
 
         Raises:
-            Refusal: The body is larger than any endpoint accepts.
+            RequestRejected: The body is larger than any endpoint accepts.
         """
         self.body_bytes += size
         if self._left is not None:
             self._left -= size
         if self.body_bytes > REQUEST_BYTES:
-            raise Refusal("body-too-large", "the request body is too large")
+            raise RequestRejected("body-too-large", "the request body is too large")
 
     def end_request(self) -> None:
         """End the request."""
@@ -173,7 +173,7 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
         The length of the body in bytes, or None for a chunked body.
 
     Raises:
-        Refusal: The request is malformed, or uses a transfer coding other than chunked.
+        RequestRejected: The request is malformed, or uses a transfer coding other than chunked.
     """
     hosts = 0
     length: int | None = 0
@@ -186,15 +186,15 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
         elif name == b"transfer-encoding":
             codings += [coding.strip().lower() for coding in value.split(b",")]
     if version not in ("1.0", "1.1"):
-        raise Refusal("malformed-request", "only HTTP/1.0 and HTTP/1.1 are supported")
+        raise RequestRejected("malformed-request", "only HTTP/1.0 and HTTP/1.1 are supported")
     if hosts > 1 or (version == "1.1" and not hosts):
-        raise Refusal("malformed-request", "a request must have exactly one Host header")
+        raise RequestRejected("malformed-request", "a request must have exactly one Host header")
     if codings:
         if any(coding != b"chunked" for coding in codings):
-            raise Refusal("transfer-coding-unknown", "the only supported transfer coding is chunked")
+            raise RequestRejected("transfer-coding-unknown", "the only supported transfer coding is chunked")
         if len(codings) > 1 or version == "1.0":
-            raise Refusal("malformed-request", "the Transfer-Encoding header is invalid")
+            raise RequestRejected("malformed-request", "the Transfer-Encoding header is invalid")
         length = None
     if upgrades and length != 0:
-        raise Refusal("malformed-request", "a request to upgrade the protocol must not have a body")
+        raise RequestRejected("malformed-request", "a request to upgrade the protocol must not have a body")
     return length

@@ -31,7 +31,7 @@ from todo_service.bounds.connections import (
 from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.server.capacity import SharedCapacity, max_connections
 from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter
-from todo_service.server.framing import Refusal, RequestFraming, check_head
+from todo_service.server.framing import RequestFraming, RequestRejected, check_head
 from todo_service.web.boundary import bare_problem
 from todo_service.web.client_address import UNKNOWN, network_of
 
@@ -73,7 +73,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._body_rate = MinimumRate(BODY_BYTES_PER_SECOND, BODY_WINDOW_SECONDS)
         self._response_rate = MinimumRate(RESPONSE_BYTES_PER_SECOND, RESPONSE_WINDOW_SECONDS)
         self._since = self.loop.time()
-        self._refusal: Refusal | None = None
+        self._rejection: RequestRejected | None = None
         self._lingering_bytes: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -88,8 +88,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._response_rate.restart(self._since, 0)
         self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
         if len(self.connections) > max_connections() and not self._make_room():
-            self._shared.refusals.add("unavailable")
-            self._write_problem(Refusal("unavailable", "too many connections are open", retry_seconds=1))
+            self._shared.rejections.add("unavailable")
+            self._write_problem(RequestRejected("unavailable", "too many connections are open", retry_seconds=1))
             transport.close()  # without lingering, which would keep the connection open
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,12 +105,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._task = None
 
     def pause_writing(self) -> None:
-        """Add the connection to those whose clients read too slowly."""
+        """Track the connection as lagging: its client reads too slowly."""
         super().pause_writing()
         self._shared.unsent.add(self.transport, network_of(self.client[0]) if self.client else UNKNOWN)
 
     def resume_writing(self) -> None:
-        """Remove the connection from those whose clients read too slowly, and parse pipelined requests."""
+        """Stop tracking the connection as lagging, and parse pipelined requests."""
         super().resume_writing()
         self._shared.unsent.discard(self.transport)
         if self._unparsed:
@@ -150,9 +150,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self._feed(part)
                 framing.end_part(part)
                 if framing.in_head and len(self.headers) > HEADERS:
-                    raise Refusal("headers-too-large", _TOO_MANY_HEADERS)
-        except Refusal as refusal:
-            self._refuse(refusal)
+                    raise RequestRejected("headers-too-large", _TOO_MANY_HEADERS)
+        except RequestRejected as rejection:
+            self._reject(rejection)
         self._drop_unparsed()
         self.flow.release()
 
@@ -163,9 +163,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             pass  # no upgrade is supported, and the part ends with the head
         except httptools.HttpParserError:
             # clear it: its traceback refers to this connection
-            refusal, self._refusal = self._refusal, None
-            malformed = Refusal("malformed-request", "the request is not valid HTTP")
-            raise refusal or malformed from None
+            rejection, self._rejection = self._rejection, None
+            malformed = RequestRejected("malformed-request", "the request is not valid HTTP")
+            raise rejection or malformed from None
 
     def _hold(self) -> None:
         """Pause reading, and store the unparsed data, until the client has read the previous response."""
@@ -194,16 +194,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Add a part of the request target."""
         super().on_url(url)
         if len(self.url) > TARGET_BYTES:
-            self._fail(Refusal("target-too-long", "the request target is too long"))
+            self._fail(RequestRejected("target-too-long", "the request target is too long"))
 
     def on_headers_complete(self) -> None:
         """Start the request. Trailers, which follow the body, are ignored."""
         if len(self.headers) > HEADERS:
-            self._fail(Refusal("headers-too-large", _TOO_MANY_HEADERS))
+            self._fail(RequestRejected("headers-too-large", _TOO_MANY_HEADERS))
         try:
             length = check_head(self.parser.get_http_version(), self.headers, upgrades=self.parser.should_upgrade())
-        except Refusal as refusal:
-            self._fail(refusal)
+        except RequestRejected as rejection:
+            self._fail(rejection)
         super().on_headers_complete()  # raises if the target is invalid
         self._framing.end_head(length)
         self._body_memory = None
@@ -217,8 +217,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._framing.receive_body(len(body))
             if not self.cycle.response_complete:
                 self._reserve(len(body))
-        except Refusal as refusal:
-            self._fail(refusal)
+        except RequestRejected as rejection:
+            self._fail(rejection)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -227,16 +227,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self.flow.resume_reading()  # uvicorn pauses it after a large part, which would hide a disconnect
 
-    def _fail(self, refusal: Refusal) -> NoReturn:
-        """Store a refusal and raise it. The parser replaces the exception with its own."""
-        self._refusal = refusal
-        raise refusal
+    def _fail(self, rejection: RequestRejected) -> NoReturn:
+        """Store a rejection and raise it. The parser replaces the exception with its own."""
+        self._rejection = rejection
+        raise rejection
 
     def _reserve(self, size: int) -> None:
         """Reserve memory for a part of the body until the request ends.
 
         Raises:
-            Refusal: The budget for request bodies is exhausted.
+            RequestRejected: The budget for request bodies is exhausted.
         """
         if self._framing.body_bytes <= _FREE_BODY_BYTES:
             return
@@ -246,7 +246,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._task.add_done_callback(lambda _: memory.release())
         spare = SPARE_BODY_MEMORY_BYTES if self._framing.body_bytes > _SMALL_BODY_BYTES else 0
         if not self._body_memory.grow(size, spare=spare):
-            raise Refusal("unavailable", "the server is receiving too many large requests", retry_seconds=10)
+            raise RequestRejected("unavailable", "the server is receiving too many large requests", retry_seconds=10)
 
     # Requests
 
@@ -308,16 +308,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self.transport.close()
         elif self._framing.in_head:
             if now >= self._since + HEAD_SECONDS:
-                self._refuse(Refusal("too-slow", "the request headers did not arrive in time"))
+                self._reject(RequestRejected("too-slow", "the request headers did not arrive in time"))
         elif self._framing.in_body:
             reading = self.flow.reading_seconds()  # paused reading is not the client's fault
             if (
                 self._body_rate.is_missed(reading, self._framing.body_bytes)
                 or reading >= self._body_since + BODY_SECONDS
             ):
-                self._refuse(Refusal("too-slow", "the request body did not arrive in time"))
+                self._reject(RequestRejected("too-slow", "the request body did not arrive in time"))
 
-    # Refusals
+    # Rejections
 
     def _make_room(self) -> bool:
         """Close up to a tenth of the connections: idle ones first, then incomplete requests, each the oldest first."""
@@ -335,16 +335,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._shared.full_until = now + _SHED_SECONDS
         return bool(shed)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _reject(self, rejection: RequestRejected) -> None:
         """Reject the current request: send a problem unless a response has started, and close the connection."""
         if self.transport.is_closing():
             return
-        self._shared.refusals.add(refusal.problem)
+        self._shared.rejections.add(rejection.problem)
         self._writer.flush()
         started = not self._response_complete and self.cycle.response_started
-        body_of_answered = self._response_complete and self._framing.in_body
-        if not started and not body_of_answered:
-            self._write_problem(refusal)
+        discarding_body = self._response_complete and self._framing.in_body
+        if not started and not discarding_body:
+            self._write_problem(rejection)
         self._cancel_request()
         self._drop_unparsed()
         if started:
@@ -352,10 +352,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         else:
             self._linger()
 
-    def _write_problem(self, refusal: Refusal) -> None:
-        status, headers, body = bare_problem(refusal.problem, refusal.detail)
-        if refusal.retry_seconds is not None:
-            headers.append((b"retry-after", b"%d" % refusal.retry_seconds))
+    def _write_problem(self, rejection: RequestRejected) -> None:
+        status, headers, body = bare_problem(rejection.problem, rejection.detail)
+        if rejection.retry_seconds is not None:
+            headers.append((b"retry-after", b"%d" % rejection.retry_seconds))
         self._writer.write(STATUS_LINE[status] + _encode_headers(headers) + b"\r\n" + body)
         self._writer.flush()
 
