@@ -15,10 +15,10 @@ SECTIONS = [module.section for module in (connections, requests, texts, accounts
 def render(page: str) -> str:
     """Return the page with its tables replaced."""
     before, _, rest = page.partition(START)
-    return f"{before}{START}{limits_table()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{START}{render_tables()}\n{END}{rest.partition(END)[2]}"
 
 
-def limits_table() -> str:
+def render_tables() -> str:
     """Return the tables, in Markdown."""
     lines: list[str] = []
     for section in SECTIONS:

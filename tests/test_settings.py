@@ -11,7 +11,7 @@ import pytest
 from todo_service.secret_key import load_or_create_secret_key
 from todo_service.settings import Settings, SettingsError, load_settings, redact_address
 from todo_service.store.addresses import address_path
-from todo_service.variables import VARIABLES, settings_table
+from todo_service.variables import VARIABLES, render_settings_table
 
 KEY = "k" * 32
 README = Path(__file__).parent.parent / "README.md"
@@ -164,7 +164,7 @@ def test_the_readme_s_table_matches_the_settings() -> None:
     found = re.search(r"<!-- settings -->\n(.*)\n<!-- /settings -->", README.read_text(), re.DOTALL)
 
     assert found is not None
-    assert found[1] == settings_table()
+    assert found[1] == render_settings_table()
 
 
 @pytest.mark.parametrize("variable", ["RATE_LIMIT_API", "RATE_LIMIT_AUTH"])

@@ -290,7 +290,7 @@ VARIABLES: Final = (
 )
 
 
-def settings_table() -> str:
+def render_settings_table() -> str:
     """Return the README's table of settings, in Markdown."""
     rows = [
         f"| `{variable.name}` | {variable.shown_default or (f'`{variable.default}`' if variable.default else 'none')} "
