@@ -9,7 +9,7 @@ from todo_service.bounds.table import Section
 section = Section("Accounts and sessions")
 
 USERNAME_LENGTH: Final = section.declare(
-    32, "Length of a username", enforced_in="accounts.dto", response="422", unit="characters"
+    32, "Length of a user name", enforced_in="accounts.dto", response="422", unit="characters"
 )
 EMAIL_LENGTH: Final = section.declare(
     254, "Length of an email address", enforced_in="accounts.dto", response="422", unit="characters"
@@ -19,7 +19,7 @@ PASSWORD_LENGTH: Final = section.declare(
 )
 GIVEN_PASSWORD_LENGTH: Final = section.declare(
     1_024,
-    "Length of a password to verify",
+    "Length of a password that is only compared",
     enforced_in="accounts.dto",
     response="422",
     unit="characters",
@@ -32,21 +32,21 @@ API_KEY_NAME_LENGTH: Final = section.declare(
 )
 ADDRESS_FACTOR: Final = section.declare(
     5,
-    "Failed logins from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
+    "Wrong passwords from one address for all accounts, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
 )
 ACCOUNT_FACTOR: Final = section.declare(
     10,
-    "Failed logins for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
+    "Wrong passwords for one account from all addresses before it is under attack, as a multiple of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
-    response="The limit in the next row applies.",
+    response="The next bound applies.",
 )
 ATTACKED_ATTEMPTS: Final = section.declare(
     2,
-    "Failed logins from one network for an account under attack, in 15 periods of `RATE_LIMIT_AUTH`",
+    "Wrong passwords from one address for an account that is under attack, in 15 periods of `RATE_LIMIT_AUTH`",
     setting="RATE_LIMIT_AUTH",
     enforced_in="rate_limits.policies",
     response="429 with `Retry-After`",
@@ -55,19 +55,19 @@ ATTACKED_ATTEMPTS: Final = section.declare(
 
 PASSWORD_THREADS: Final = section.declare(
     2,
-    "Concurrent password hashes of a process",
+    "Passwords hashed at a time, in each process",
     enforced_in="accounts.passwords",
-    response="The request waits.",
+    response="The request waits for its turn.",
 )
 PASSWORD_QUEUE: Final = section.declare(
     64,
-    "Requests of a process that wait for a password hash",
+    "Requests that wait for a password to be hashed, in each process",
     enforced_in="accounts.passwords",
     response="503 with `Retry-After`",
 )
 EMAIL_KEY_BYTES: Final = section.declare(
     400,
-    "Size of a case-folded email address in its index",
+    "Length of an email address once it is case-folded, as the index of addresses holds it",
     enforced_in="accounts.service",
     response="422",
     unit="bytes",
@@ -86,13 +86,13 @@ MAX_SESSIONS: Final = section.declare(
 )
 ACCOUNT_CHANGES_WAITING: Final = section.declare(
     200,
-    "Waiting changes of an account, for each process",
+    "Changes of one account that wait for their turn, in each process",
     enforced_in="accounts.service",
     response="503 with `Retry-After`",
 )
 PASSWORDS_OF_ADDRESS: Final = section.declare(
     8,
-    "Running and waiting password hashes of an address, for each process",
+    "Requests of one address that have a password hashed or wait for it, in each process",
     enforced_in="services",
-    response="The request waits.",
+    response="The request waits for its turn.",
 )

@@ -64,23 +64,23 @@ RESPONSE_SECONDS: Final = section.declare(
 )
 CANONICAL_JSON_BYTES: Final = section.declare(
     256 * 1024,
-    "Size of a JSON body that is compared by value for an `Idempotency-Key`; larger bodies are compared by bytes",
+    "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
     enforced_in="idempotency.fingerprints",
-    response="A retry with different bytes counts as another request: 422",
+    response="A repeat whose bytes differ is another request: 422.",
     unit="bytes",
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "Time for which an `Idempotency-Key` stays locked after its process has crashed",
+    "How long a request with an `Idempotency-Key` blocks its key after its process has died",
     enforced_in="idempotency.leases",
     response="409 with `Retry-After`",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(
     24 * 60 * 60,
-    "Time for which the response to a request with an `Idempotency-Key` is stored",
+    "How long the answer to a request with an `Idempotency-Key` is kept",
     enforced_in="idempotency.middleware",
-    response="The request is executed again.",
+    response="The request is carried out again.",
     unit="s",
 )
 LARGE_BODY_BYTES: Final = section.declare(
@@ -139,20 +139,20 @@ REPEATED_VALUE_LENGTH: Final = section.declare(
 )
 CONCURRENT_REQUESTS: Final = section.declare(
     32,
-    "Concurrent requests of an account, or of an address without an account, for each process",
+    "Requests of one account served at a time, in each process; without an account, of one address",
     enforced_in="rate_limits.concurrency",
-    response="The request waits.",
+    response="The request waits for its turn.",
 )
 WAITING_REQUESTS: Final = section.declare(
     512,
-    "Waiting requests of an account, or of an address without an account, for each process",
+    "Requests of one account that wait for their turn, in each process; without an account, of one address",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
 WAITING_SECONDS: Final = section.declare(
     3.0,
-    "Time that a request waits",
-    unit="s",
+    "How long a request waits for its turn",
+    unit="seconds",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
@@ -165,21 +165,21 @@ SMALL_BODY_BYTES: Final = section.declare(
 )
 COUNTER_WINDOWS: Final = section.declare(
     50_000,
-    "Rate limit windows in the memory of a process",
+    "Rate limit windows remembered, in each process",
     enforced_in="rate_limits.counters",
-    response="Of eight sampled windows, the one with the smallest count is evicted.",
+    response="The window with the smallest count among eight is forgotten.",
 )
 COUNTER_LEASES: Final = section.declare(
     20_000,
-    "Leases of rate limits counted in MongoDB, in the memory of a process",
+    "Rate limit leases of MongoDB's counts remembered, in each process",
     enforced_in="rate_limits.counters",
-    response="The oldest lease is evicted; its unused part counts as used.",
+    response="The oldest lease is forgotten; what was left of it counts as used.",
 )
 SHARED_COUNTER_CALLS: Final = section.declare(
     500,
-    "Calls per second of a process to the rate limits counted in MongoDB",
+    "Calls to the rate limits that MongoDB counts, a second in each process",
     enforced_in="rate_limits.counters",
-    response="The process counts locally.",
+    response="The process counts by itself.",
 )
 READINESS_SECONDS: Final = section.declare(
     0.1,
@@ -202,22 +202,22 @@ ALL_REFUSALS_LOGGED: Final = section.declare(
 )
 KEPT_ANSWER_BYTES: Final = section.declare(
     2 * 1024 * 1024,
-    "Size of a response that is stored for retries with an `Idempotency-Key`",
+    "Answer that is kept for repeats with an `Idempotency-Key`",
     enforced_in="idempotency.stored_answers",
-    response="A retry gets 410, and is not executed.",
+    response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 COMPRESSED_ANSWER_BYTES: Final = section.declare(
     128 * 1024,
-    "Size of such a response after compression (zlib)",
+    "The same, compressed (zlib)",
     enforced_in="idempotency.stored_answers",
-    response="A retry gets 410, and is not executed.",
+    response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 STORED_ANSWER_BYTES: Final = section.declare(
     128 * 2**20,
-    "Compressed size of the responses stored for `Idempotency-Key`s of an account in 24 hours, for each process",
+    "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
     enforced_in="idempotency.answer_budget",
-    response="429 with `Retry-After`; requests without a key are served",
+    response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",
 )
