@@ -36,7 +36,7 @@ async def open_store_with_retries(store: DocumentStore, *models: type[Model], se
         except StoreUnavailable as error:
             if time.monotonic() >= deadline:
                 raise
-            logger.warning("the store does not answer yet", reason=str(error))
+            logger.warning("the store is unavailable, retrying", reason=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return
