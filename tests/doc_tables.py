@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from prometheus_client import Counter
 
 from todo_service.observability.metrics import METRICS
-from todo_service.settings import settings_table
 
 ROOT: Final = Path(__file__).parent.parent
 

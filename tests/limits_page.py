@@ -1,4 +1,4 @@
-"""Write the tables of `docs/limits.md` from `todo_service.bounds`: `pdm run limits-page`."""
+"""Generate the tables of `docs/limits.md` from `todo_service.bounds`: `pdm run limits-page`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from todo_service.bounds import accounts, connections, exchange, requests, store
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 START, END = "<!-- limits -->\n", "<!-- /limits -->"
 SECTIONS = [module.section for module in (connections, requests, texts, accounts, todos, exchange, store)]
-"""Every section, in the order of the page."""
+"""All sections, in the order of the page."""
 
 
 def render(page: str) -> str:
-    """Return the page with the tables that the code has now."""
+    """Return the page with its tables replaced."""
     before, _, rest = page.partition(START)
-    return f"{before}{START}{limits_table()}\n{END}{rest.partition(END)[2]}"
+    return f"{before}{START}{render_tables()}\n{END}{rest.partition(END)[2]}"
 
 
-def limits_table() -> str:
+def render_tables() -> str:
     """Return the tables, in Markdown."""
     lines: list[str] = []
     for section in SECTIONS:
         lines += [
             f"### {section.title}",
             "",
-            "| what | limit | setting | enforced in | beyond it |",
+            "| quantity | limit | setting | enforced in | when exceeded |",
             "|---|---|---|---|---|",
         ]
         for bound in section.bounds:

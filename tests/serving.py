@@ -1,4 +1,4 @@
-"""The service as users run it: a process of its own, on a loopback port."""
+"""The service in a process of its own, on a loopback port."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Service:
     """A running service.
 
     Attributes:
-        url: Where it answers.
-        process: Its process; with several workers, their parent.
-        folder: Where its data and `service.log` lie.
+        url: The base URL.
+        process: The process; with several workers, their supervisor.
+        folder: The directory of its data and of `service.log`.
     """
 
     def __init__(self, url: str, process: subprocess.Popen[str], folder: Path) -> None:
@@ -33,7 +33,7 @@ class Service:
         self.folder = folder
 
     def await_ready(self) -> None:
-        """Return when it is ready."""
+        """Wait until the service is ready."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             assert self.process.poll() is None, "the service ended at once"
@@ -45,13 +45,13 @@ class Service:
             assert time.monotonic() < deadline, "the service does not answer"
 
     def stop(self) -> int:
-        """Stop it as an operator would, and return its exit status."""
+        """Stop the service with SIGTERM, and return its exit status."""
         self.process.terminate()
         return self.process.wait(timeout=START_SECONDS)
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """Return the environment of a service whose data lies in a folder."""
+    """Return the environment of a service with its data in a folder."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | {"DATA_DIR": str(folder), "RATE_LIMIT_ENABLED": "false", "PYTHONPATH": str(REPOSITORY)} | variables
 
@@ -60,13 +60,13 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
 def running_service(
     folder: Path, variables: Mapping[str, str] | None = None, port: int | None = None, files: int | None = None
 ) -> Iterator[Service]:
-    """Run `todo-service serve`, with its data and its log in a folder, until the block ends.
+    """Run `todo-service serve` until the block ends.
 
     Args:
-        folder: Where its data and its log lie.
-        variables: Its environment, beside what every test sets.
-        port: Where it listens; None for any port that is free.
-        files: How many files it may open; None for as many as the tests may.
+        folder: The directory of its data and its log.
+        variables: Environment variables in addition to the defaults of the tests.
+        port: The port to listen on; None for any free port.
+        files: The limit of open files; None for that of the tests.
     """
     port = port or free_port()
     limited = [] if files is None else ["prlimit", f"--nofile={files}:{files}", "--"]
@@ -85,7 +85,7 @@ def running_service(
 
 
 def caught_signals(process: int) -> set[int]:
-    """Return the numbers of the signals that a process has handlers for."""
+    """Return the numbers of the signals for which a process has handlers."""
     status = Path(f"/proc/{process}/status").read_text()
     mask = int(status.split("SigCgt:")[1].split()[0], 16)
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}

@@ -1,4 +1,4 @@
-"""Background jobs: nothing ends them but the end of the service."""
+"""Background jobs run until shutdown, whatever they raise."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.anyio
 PATIENCE = 10
 
 
-def failing(errors: list[Exception], done: asyncio.Event) -> Callable[[], Awaitable[None]]:
-    """Return a job that raises each of these errors once, and then is done."""
+def create_failing_run(errors: list[Exception], done: asyncio.Event) -> Callable[[], Awaitable[None]]:
+    """Return a function that raises each error once, and then sets the event."""
 
     async def run() -> None:
         if errors:
@@ -28,18 +28,21 @@ def failing(errors: list[Exception], done: asyncio.Event) -> Callable[[], Awaita
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), StoreUnavailable("away"), RecursionError()], ids=repr)
-async def test_a_job_survives_every_exception_and_says_so(error: Exception) -> None:
+async def test_a_job_is_retried_after_any_exception_and_logs_it(error: Exception) -> None:
     done = asyncio.Event()
 
     with capture_logs() as lines:
-        async with asyncio.timeout(PATIENCE), BackgroundJobs([Job("sweep", failing([error] * 3, done), 0.01)]):
+        async with (
+            asyncio.timeout(PATIENCE),
+            BackgroundJobs([Job("sweep", create_failing_run([error] * 3, done), 0.01)]),
+        ):
             await done.wait()
 
     assert [line["failures"] for line in lines] == [1, 2, 3]
     assert {line["job"] for line in lines} == {"sweep"}
 
 
-async def test_a_job_that_fails_holds_up_no_other() -> None:
+async def test_a_failing_job_does_not_delay_others() -> None:
     rounds = asyncio.Semaphore(0)
 
     async def fail() -> None:
@@ -53,7 +56,7 @@ async def test_a_job_that_fails_holds_up_no_other() -> None:
             await rounds.acquire()
 
 
-async def test_jobs_are_stopped_in_reverse_order_and_what_they_raise_then_ends_nothing_else() -> None:
+async def test_jobs_stop_in_reverse_order_even_if_they_raise() -> None:
     stopped: list[str] = []
     started = asyncio.Semaphore(0)
 
@@ -64,7 +67,7 @@ async def test_jobs_are_stopped_in_reverse_order_and_what_they_raise_then_ends_n
                 await asyncio.Event().wait()
             finally:
                 stopped.append(name)
-                raise ValueError("broken at the end")
+                raise ValueError("broken during shutdown")
 
         return run
 

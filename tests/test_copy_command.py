@@ -1,4 +1,4 @@
-"""`todo-service copy` as operators use it: a process, killed in the middle too, beside a running service."""
+"""`todo-service copy` as a process, also when it is killed or runs beside a service."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def address_of(form: str, folder: Path, mongodb_url: str) -> str:
+def create_address(form: str, folder: Path, mongodb_url: str) -> str:
     match form:
         case "mongodb":
             return mongodb_url
@@ -50,7 +50,7 @@ def address_of(form: str, folder: Path, mongodb_url: str) -> str:
     return f"file://{folder / 'backup.ndjson.gz'}"
 
 
-def a_todo(number: int) -> bytes:
+def encode_todo(number: int) -> bytes:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     owner = ObjectId(b"o" * 12)
     todo = Todo(
@@ -81,22 +81,22 @@ def a_todo(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An embedded store with so many todos that a copy can be killed in the middle."""
+    """An embedded store with enough todos to kill a copy halfway."""
     folder = tmp_path_factory.mktemp("many") / "store"
 
     async def fill() -> None:
         store = create_store(f"lmdb://{folder}")
         await store.open(*MODELS)
         for start in range(0, TODOS, 1000):
-            await store.load(Todo, [a_todo(number) for number in range(start + 1, start + 1001)])
+            await store.load(Todo, [encode_todo(number) for number in range(start + 1, start + 1001)])
         await store.close()
 
     asyncio.run(fill())
     return folder
 
 
-def kill_in_the_middle(folder: Path, *arguments: str) -> None:
-    """Start a copy, and kill it when it says that it has copied some of the todos."""
+def kill_halfway(folder: Path, *arguments: str) -> None:
+    """Start a copy, and kill it when it has copied some of the todos."""
     process = subprocess.Popen(
         command(*arguments),
         env=environment(folder),
@@ -115,12 +115,12 @@ def kill_in_the_middle(folder: Path, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["embedded", "mongodb", "backup"])
-def test_a_copy_that_was_killed_is_no_store_and_is_finished_by_the_same_command(
+def test_a_killed_copy_is_unusable_until_the_same_command_completes_it(
     form: str, many: Path, tmp_path: Path, mongodb_url: str
 ) -> None:
-    source, target = f"lmdb://{many}", address_of(form, tmp_path, mongodb_url)
+    source, target = f"lmdb://{many}", create_address(form, tmp_path, mongodb_url)
 
-    kill_in_the_middle(tmp_path, source, target)
+    kill_halfway(tmp_path, source, target)
     if form == "backup":
         assert not Path(target.removeprefix("file://")).exists()
     else:
@@ -145,12 +145,12 @@ def test_a_copy_that_was_killed_is_no_store_and_is_finished_by_the_same_command(
     back = run(tmp_path, target, f"lmdb://{tmp_path / 'back'}")
     assert back.returncode == 0, back.stderr
     assert found[2] in back.stdout
-    assert ("NOT as of one moment" in back.stdout) is (form == "mongodb")  # a standalone one
+    assert ("NOT a point-in-time snapshot" in back.stdout) is (form == "mongodb")  # the test server is standalone
     if form == "backup":
         assert [path.name for path in tmp_path.glob("*.part")] == []
 
 
-def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(many: Path, tmp_path: Path) -> None:
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_otherwise(many: Path, tmp_path: Path) -> None:
     plain = run(tmp_path, f"lmdb://{many}", f"lmdb://{tmp_path / 'one'}")
     ours, theirs = pty.openpty()
     bar = subprocess.Popen(
@@ -165,7 +165,7 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(many: Path, t
     while True:
         try:
             more = os.read(ours, 65536)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # raised on Linux when the other end is closed
             break
         if not more:
             break
@@ -181,7 +181,7 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(many: Path, t
     assert "copying todos: 40 %\n" in plain.stderr
 
 
-def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongodb_url: str) -> None:
+def test_errors_are_reported_in_one_line_with_status_1(many: Path, tmp_path: Path, mongodb_url: str) -> None:
     source, target = f"lmdb://{many}", f"file://{tmp_path / 'b.gz'}"
     (tmp_path / "b.gz").write_bytes(b"precious")
     secret = "mongodb://user:secret-password@127.0.0.1:1/todo?serverSelectionTimeoutMS=100"
@@ -206,7 +206,7 @@ def test_refusals_are_one_line_and_exit_with_1(many: Path, tmp_path: Path, mongo
     assert not (tmp_path / "x").exists()
 
 
-def test_help_says_what_it_does(tmp_path: Path) -> None:
+def test_help_describes_the_arguments(tmp_path: Path) -> None:
     text = run(tmp_path, "--help").stdout
 
     for words in ("SOURCE TARGET", "lmdb:///path", "mongodb://", "file:///path", "--overwrite", "run it again"):
@@ -214,7 +214,7 @@ def test_help_says_what_it_does(tmp_path: Path) -> None:
 
 
 class Account:
-    """Someone with an account on a running service."""
+    """An account on a running service, and its client."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -247,12 +247,14 @@ class Account:
 
 
 @pytest.mark.parametrize("form", ["embedded", "mongodb"])
-def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_path: Path, mongodb_url: str) -> None:
-    """A live embedded store is backed up while it is served; the service goes on from the backup elsewhere."""
+def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
+    form: str, tmp_path: Path, mongodb_url: str
+) -> None:
+    """Back up an embedded store that is being served, and serve the restored backup elsewhere."""
     (tmp_path / "old").mkdir()
     (tmp_path / "copy").mkdir()
     backup = f"file://{tmp_path / 'backup.ndjson.gz'}"
-    target = address_of(form, tmp_path, mongodb_url)
+    target = create_address(form, tmp_path, mongodb_url)
     with running_service(tmp_path / "old") as service:
         ada = Account(service.url)
         ada.register()
@@ -296,7 +298,7 @@ def test_people_go_on_where_they_were_and_begin_their_sync_anew(form: str, tmp_p
     assert renewed.status_code == 200
 
 
-def test_without_the_secret_key_everyone_must_sign_in_again(tmp_path: Path) -> None:
+def test_without_the_secret_key_users_must_sign_in_again(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     with running_service(tmp_path / "old") as service:
@@ -317,9 +319,9 @@ def test_without_the_secret_key_everyone_must_sign_in_again(tmp_path: Path) -> N
     assert with_key.status_code == 200
 
 
-def test_the_store_of_a_killed_copy_is_left_to_be_finished_by_overwriting_too(many: Path, tmp_path: Path) -> None:
+def test_overwrite_completes_the_store_of_a_killed_copy(many: Path, tmp_path: Path) -> None:
     target = f"lmdb://{tmp_path / 'store'}"
-    kill_in_the_middle(tmp_path, f"lmdb://{many}", target)
+    kill_halfway(tmp_path, f"lmdb://{many}", target)
     with pytest.raises(StoreUnusable, match="not finished"):
         asyncio.run(copy(target, f"lmdb://{tmp_path / 'other'}", MODELS))
     backup = f"file://{tmp_path / 'b.gz'}"
@@ -335,7 +337,7 @@ def test_the_store_of_a_killed_copy_is_left_to_be_finished_by_overwriting_too(ma
 
 
 @pytest.mark.parametrize("form", ["env", "file"])
-def test_an_address_with_a_password_need_not_be_an_argument(form: str, many: Path, tmp_path: Path) -> None:
+def test_an_address_can_be_read_from_a_variable_or_a_file(form: str, many: Path, tmp_path: Path) -> None:
     target = f"file://{tmp_path / 'backup.gz'}"
     (tmp_path / "address").write_text(f"lmdb://{many}\n")
     named = "env:SOURCE_URL" if form == "env" else f"@{tmp_path / 'address'}"
@@ -354,7 +356,7 @@ def test_an_address_with_a_password_need_not_be_an_argument(form: str, many: Pat
 
 
 @pytest.mark.parametrize("named", ["env:NOTHING", "@/nowhere/at/all", "@/dev/null"])
-def test_an_address_that_is_not_where_it_is_said_to_be_is_one_line(named: str, tmp_path: Path) -> None:
+def test_a_missing_address_is_reported_in_one_line(named: str, tmp_path: Path) -> None:
     done = run(tmp_path, named, f"lmdb://{tmp_path / 'store'}")
 
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The files that deploy the service say what their readers understand, and what the service means."""
+"""The deployment files are valid, and consistent with the service."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from todo_service import __version__
-from todo_service.settings import VARIABLES, load_settings
+from todo_service.settings import load_settings
+from todo_service.variables import VARIABLES
 
 CONTAINERS = Path(__file__).parent.parent / "containers"
 NAMES = {variable.name for variable in VARIABLES}
 
-# What Render publishes of a web service that it builds from a Containerfile (render.com/docs/blueprint-spec), as far as
-# this project uses it
+# The part of Render's specification of web services (render.com/docs/blueprint-spec) that this project uses
 RENDER: dict[str, Any] = {
     "type": "object",
     "required": ["services"],
@@ -75,8 +75,8 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def with_the_comment_s_variant(text: str) -> str:
-    """Return the Blueprint with the lines for MongoDB Atlas that stand in its comment, and without its disk."""
+def create_atlas_variant(text: str) -> str:
+    """Return the Blueprint with the lines for MongoDB Atlas from its comment, and without its disk."""
     service, comment = text.split("    disk:\n")
     lines = re.findall(r"^    #   ( *[-\w]+.*)$", comment, re.MULTILINE)
     instances = [line for line in lines if line.startswith("numInstances")]
@@ -84,9 +84,9 @@ def with_the_comment_s_variant(text: str) -> str:
     return service + "".join(f"      {line}\n" for line in variables) + "".join(f"    {line}\n" for line in instances)
 
 
-def test_render_s_blueprint_is_what_render_reads() -> None:
+def test_the_blueprint_follows_render_s_specification() -> None:
     text = (CONTAINERS / "render.yaml").read_text()
-    plain, atlas = yaml.safe_load(text), yaml.safe_load(with_the_comment_s_variant(text))
+    plain, atlas = yaml.safe_load(text), yaml.safe_load(create_atlas_variant(text))
     variables = [{variable["key"] for variable in made["services"][0]["envVars"]} for made in (plain, atlas)]
 
     for made in (plain, atlas):
@@ -103,7 +103,7 @@ def test_render_s_blueprint_is_what_render_reads() -> None:
     assert variables[1] <= NAMES
 
 
-def test_render_s_settings_are_allowed(tmp_path: Path) -> None:
+def test_the_blueprint_s_settings_are_valid(tmp_path: Path) -> None:
     given = {
         variable["key"]: variable.get("value", "x" * 44) for variable in read("render.yaml")["services"][0]["envVars"]
     }
@@ -112,7 +112,7 @@ def test_render_s_settings_are_allowed(tmp_path: Path) -> None:
     assert "10.0.0.0/8" in settings.trusted_proxies
 
 
-def test_compose_names_only_settings_that_exist_and_no_secret() -> None:
+def test_compose_uses_only_existing_settings_and_contains_no_secrets() -> None:
     services = read("compose.yaml")["services"]
     given = [service["environment"] for service in services.values() if "environment" in service]
 
@@ -137,7 +137,7 @@ def test_every_service_of_compose_is_hardened_and_waits_for_health() -> None:
 
 
 @pytest.mark.parametrize("name", ["Containerfile", "distroless.Containerfile"])
-def test_the_images_are_labelled_with_the_version_and_declare_the_same(name: str) -> None:
+def test_both_images_have_the_version_label_and_the_same_declarations(name: str) -> None:
     lines = (CONTAINERS / name).read_text()
 
     assert f'org.opencontainers.image.version="{__version__}"' in lines
@@ -145,7 +145,7 @@ def test_the_images_are_labelled_with_the_version_and_declare_the_same(name: str
         assert f"\n{declared}\n" in lines
 
 
-def test_the_manifest_of_readme_is_hardened_and_probes_what_exists() -> None:
+def test_the_readme_s_manifest_is_hardened_and_probes_existing_paths() -> None:
     readme = (CONTAINERS / "README.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
     pod = yaml.safe_load(block)["spec"]["template"]["spec"]

@@ -1,4 +1,4 @@
-"""Executors bound how much work waits, and end what nobody waits for any more."""
+"""Executors bound their queues, and cancel tasks whose caller is gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def executor() -> Iterator[Executor]:
 
 
 class Endless:
-    """A task that goes on until its budget ends."""
+    """A task that runs until its budget is exceeded."""
 
     def __init__(self) -> None:
         self.started = threading.Event()
@@ -40,7 +40,7 @@ async def test_a_task_runs_in_a_thread_and_returns_its_result(executor: Executor
     assert await executor.run(lambda _: threading.current_thread().name) == "test_0"
 
 
-async def test_a_full_queue_refuses_at_once_and_recovers(executor: Executor) -> None:
+async def test_a_full_queue_rejects_immediately_and_recovers(executor: Executor) -> None:
     tasks = [Endless() for _ in range(3)]
     running = [asyncio.create_task(executor.run(task)) for task in tasks]
     await asyncio.to_thread(tasks[0].started.wait)
@@ -50,12 +50,12 @@ async def test_a_full_queue_refuses_at_once_and_recovers(executor: Executor) -> 
         task.cancel()
     await asyncio.wait(running)
     await asyncio.to_thread(tasks[0].ended.wait)
-    await asyncio.sleep(0)  # the loop hears of what has ended
+    await asyncio.sleep(0)  # let the loop run the callbacks of ended tasks
     assert await executor.run(lambda _: 1) == 1
     assert not tasks[1].started.is_set()
 
 
-async def test_one_key_cannot_take_the_whole_queue(executor: Executor) -> None:
+async def test_one_key_cannot_fill_the_queue(executor: Executor) -> None:
     tasks = [Endless() for _ in range(2)]
     running = [asyncio.create_task(executor.run(task, "ada")) for task in tasks]
     await asyncio.to_thread(tasks[0].started.wait)
@@ -67,14 +67,14 @@ async def test_one_key_cannot_take_the_whole_queue(executor: Executor) -> None:
     assert await other == 1
 
 
-async def test_a_task_ends_when_its_time_is_used_up() -> None:
+async def test_a_task_ends_when_it_times_out() -> None:
     executor = Executor("short", threads=1, queue=1, seconds=0.01)
     with pytest.raises(BudgetExceededError):
         await executor.run(Endless())
     executor.close()
 
 
-async def test_closing_ends_what_runs_and_what_waits(executor: Executor) -> None:
+async def test_closing_ends_running_and_waiting_tasks(executor: Executor) -> None:
     tasks = [Endless() for _ in range(2)]
     running = [asyncio.create_task(executor.run(task)) for task in tasks]
     await asyncio.to_thread(tasks[0].started.wait)
@@ -86,7 +86,7 @@ async def test_closing_ends_what_runs_and_what_waits(executor: Executor) -> None
         await executor.run(lambda _: None)
 
 
-async def test_the_interpreter_switches_threads_often_while_a_task_runs_and_only_then(executor: Executor) -> None:
+async def test_the_switch_interval_is_short_only_while_tasks_run(executor: Executor) -> None:
     usual = sys.getswitchinterval()
 
     during = await executor.run(lambda _: sys.getswitchinterval())

@@ -78,7 +78,7 @@ async def test_a_store_that_starts_later_than_the_service_is_waited_for(tmp_path
 
     with capture_logs() as lines:
         starting = asyncio.create_task(start())
-        while not [line for line in lines if line["event"] == "the store does not answer yet"]:
+        while not [line for line in lines if line["event"] == "the store is unavailable, retrying"]:
             assert not starting.done()
             await asyncio.sleep(0.05)
     await asyncio.to_thread(mongod.start)
@@ -95,7 +95,7 @@ def test_serve_waits_for_a_store_that_starts_later(tmp_path: Path) -> None:
 
     def start_when_waited_for() -> None:
         log = tmp_path / "service.log"
-        while not (log.exists() and "the store does not answer yet" in log.read_text()):
+        while not (log.exists() and "the store is unavailable, retrying" in log.read_text()):
             waiting.wait(0.05)
         mongod.start()
 
@@ -129,4 +129,4 @@ def test_check_tries_a_store_once(tmp_path: Path) -> None:
 
     assert checked.returncode == 1
     assert "todo-service: store:" in checked.stderr
-    assert "does not answer yet" not in checked.stderr
+    assert "retrying" not in checked.stderr

@@ -1,4 +1,4 @@
-"""The service as a process: durable, concurrent, and stopped without a loss."""
+"""The service as a process: durability, concurrency, shutdown and the command line."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ KILLS = 20
 CREATES = 1000
 
 
-def variables_of(store_url: str) -> dict[str, str]:
+def store_variables(store_url: str) -> dict[str, str]:
     return {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
 
 
-def signed_in(service: Service) -> dict[str, str]:
-    """Register and sign in, and return the header that says so."""
+def sign_in(service: Service) -> dict[str, str]:
+    """Register and sign in an account, and return its Authorization header."""
     user = UserCreateFactory.build()
     body = {"username": user.username, "email": user.email, "password": user.password}
     assert httpx.post(f"{service.url}/v1/users", json=body).status_code == 201
@@ -42,8 +42,10 @@ def signed_in(service: Service) -> dict[str, str]:
 
 
 @pytest.mark.anyio
-async def test_of_32_writers_with_one_tag_on_two_workers_exactly_one_wins(tmp_path: Path, store_url: str) -> None:
-    with running_service(tmp_path, variables_of(store_url) | {"WORKERS": "2"}) as service:
+async def test_exactly_one_of_32_concurrent_writers_with_the_same_etag_wins_on_two_workers(
+    tmp_path: Path, store_url: str
+) -> None:
+    with running_service(tmp_path, store_variables(store_url) | {"WORKERS": "2"}) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             person = await Person.register(client)
             for _ in range(5):
@@ -58,8 +60,8 @@ async def test_of_32_writers_with_one_tag_on_two_workers_exactly_one_wins(tmp_pa
 
 
 @pytest.mark.anyio
-async def test_paging_through_ten_thousand_todos_while_others_come_and_go(tmp_path: Path, store_url: str) -> None:
-    with running_service(tmp_path, variables_of(store_url)) as service:
+async def test_paging_through_ten_thousand_todos_is_consistent_during_writes(tmp_path: Path, store_url: str) -> None:
+    with running_service(tmp_path, store_variables(store_url)) as service:
         limits = httpx.Limits(max_connections=32)
         async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
             person = await Person.register(client)
@@ -93,8 +95,8 @@ async def test_paging_through_ten_thousand_todos_while_others_come_and_go(tmp_pa
 
 
 def create_until_killed(service: Service, header: dict[str, str], deaths: int) -> set[str]:
-    """Create todos over several connections, kill the service at a random moment, return what a client saw created."""
-    chance = random.Random(deaths)  # noqa: S311  # no secret
+    """Create todos over several connections, kill the service at a random time, and return the acknowledged ids."""
+    chance = random.Random(deaths)  # noqa: S311  # not for cryptography
     acknowledged: set[str] = set()
     remaining = iter(range(CREATES))
     kill_after = chance.randrange(10, 120)
@@ -121,12 +123,12 @@ def create_until_killed(service: Service, header: dict[str, str], deaths: int) -
     return acknowledged
 
 
-def test_every_todo_that_was_answered_survives_a_kill(tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_every_acknowledged_todo_survives_a_kill(tmp_path: Path, figure: Callable[[str], None]) -> None:
     header: dict[str, str] = {}
     acknowledged: set[str] = set()
     for deaths in range(KILLS):
         with running_service(tmp_path) as service:
-            header = header or signed_in(service)
+            header = header or sign_in(service)
             acknowledged |= create_until_killed(service, header, deaths)
     with running_service(tmp_path) as service:
         found: set[str] = set()
@@ -139,12 +141,12 @@ def test_every_todo_that_was_answered_survives_a_kill(tmp_path: Path, figure: Ca
     assert acknowledged <= found
 
 
-def test_data_and_sessions_outlive_the_service(tmp_path: Path, store_url: str) -> None:
-    with running_service(tmp_path, variables_of(store_url)) as service:
-        header = signed_in(service)
+def test_data_and_sessions_survive_a_restart(tmp_path: Path, store_url: str) -> None:
+    with running_service(tmp_path, store_variables(store_url)) as service:
+        header = sign_in(service)
         created = httpx.post(f"{service.url}/v1/todos", json={"title": "x"}, headers=header).json()
         assert service.stop() == 0
-    with running_service(tmp_path, variables_of(store_url)) as service:
+    with running_service(tmp_path, store_variables(store_url)) as service:
         items = httpx.get(f"{service.url}/v1/todos", headers=header).json()["items"]
 
     assert items == [created]
@@ -152,15 +154,15 @@ def test_data_and_sessions_outlive_the_service(tmp_path: Path, store_url: str) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_signal_stops_it_with_status_0(tmp_path: Path, workers: str, number: signal.Signals) -> None:
+def test_a_stop_signal_exits_with_status_0(tmp_path: Path, workers: str, number: signal.Signals) -> None:
     with running_service(tmp_path, {"WORKERS": workers}) as service:
         service.process.send_signal(number)
         assert service.process.wait(timeout=10) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_process_1_that_is_stopped_while_it_starts_ends_with_status_0(tmp_path: Path, workers: str) -> None:
-    # what process 1 of a container does not catch is not delivered to it, as if it were ignored
+def test_pid_1_exits_with_status_0_when_stopped_during_startup(tmp_path: Path, workers: str) -> None:
+    # the kernel does not deliver signals without a handler to PID 1, as if they were ignored
     command = ["sh", "-c", f"trap '' TERM; exec {sys.executable} -m todo_service serve --port {free_port()}"]
     process = subprocess.Popen(
         command, env=environment(tmp_path, WORKERS=workers), cwd=tmp_path, stderr=subprocess.PIPE, text=True
@@ -176,7 +178,7 @@ def test_a_process_1_that_is_stopped_while_it_starts_ends_with_status_0(tmp_path
     assert (process.returncode, said) == (0, "")
 
 
-def test_a_request_in_flight_is_answered_while_readiness_fails(tmp_path: Path) -> None:
+def test_an_in_flight_request_completes_while_readiness_fails(tmp_path: Path) -> None:
     user = UserCreateFactory.build()
     body = f'{{"username": "{user.username}", "email": "{user.email}", "password": "correct horse battery"}}'.encode()
     head = b"POST /v1/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -184,7 +186,7 @@ def test_a_request_in_flight_is_answered_while_readiness_fails(tmp_path: Path) -
         port = int(service.url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
             connection.sendall(head % len(body) + body[:10])
-            # the service has seen the head once it answers something that came later
+            # the service has read the head once it responds to a later request
             httpx.get(f"{service.url}/health/live")
             service.process.terminate()
             statuses = set()
@@ -208,7 +210,7 @@ def test_a_request_in_flight_is_answered_while_readiness_fails(tmp_path: Path) -
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
     ],
 )
-def test_what_is_no_http_is_a_problem_too(tmp_path: Path, sent: bytes) -> None:
+def test_invalid_http_gets_a_problem(tmp_path: Path, sent: bytes) -> None:
     with running_service(tmp_path) as service:
         port = int(service.url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
@@ -222,7 +224,7 @@ def test_what_is_no_http_is_a_problem_too(tmp_path: Path, sent: bytes) -> None:
 
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command and wait until it exits."""
     command = [sys.executable, "-m", "todo_service", *arguments]
     settings = environment(folder, **variables)
     return subprocess.run(
@@ -237,7 +239,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None
 
 
 def assert_last_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Assert that a command failed, with a last line that says why, and no traceback."""
+    """Assert that a command failed, with the reason in its last line and no traceback."""
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
@@ -246,7 +248,7 @@ def assert_last_line(done: subprocess.CompletedProcess[str], *words: str) -> Non
         assert word in last
 
 
-def test_a_connection_goes_on_after_the_answer_to_head(tmp_path: Path) -> None:
+def test_a_connection_stays_open_after_a_head_request(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         address, port = service.url.removeprefix("http://").split(":")
         connection = http.client.HTTPConnection(address, int(port), timeout=START_SECONDS)
@@ -265,14 +267,14 @@ def test_a_connection_goes_on_after_the_answer_to_head(tmp_path: Path) -> None:
     assert "error" not in (tmp_path / "service.log").read_text().lower()
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         port = service.url.rsplit(":", 1)[1]
         (tmp_path / "other").mkdir()
         assert_one_line(run(tmp_path / "other", "serve", "--port", port), port, "another program")
 
 
-def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+def test_an_unusable_store_is_reported_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("a file")
     foreign = tmp_path / "foreign"
@@ -287,28 +289,28 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
             assert waited or len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file, where a folder is needed")
 
     assert_one_line(run(tmp_path, "serve", DATA_DIR=str(tmp_path / "file" / "data")), "SECRET_KEY")
 
 
-def test_a_bad_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
     for command in ("serve", "check"):
         done = run(tmp_path, command, PORT="99999")
         assert_one_line(done, "PORT", "99999", "1 to 65535")
     assert_one_line(run(tmp_path, "serve", "--workers", "none"), "WORKERS", "1 to 64")
 
 
-def test_check_says_that_all_is_well(tmp_path: Path, store_url: str) -> None:
-    done = run(tmp_path, "check", **variables_of(store_url))
+def test_check_reports_success(tmp_path: Path, store_url: str) -> None:
+    done = run(tmp_path, "check", **store_variables(store_url))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "settings: ok"
     assert done.stdout.splitlines()[1].startswith("store: ok")
 
 
-def test_health_says_whether_the_service_is_ready(tmp_path: Path) -> None:
+def test_health_reports_readiness(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         ready = run(tmp_path, "health", PORT=service.url.rsplit(":", 1)[1])
     gone = run(tmp_path, "health", PORT=service.url.rsplit(":", 1)[1])
@@ -318,7 +320,7 @@ def test_health_says_whether_the_service_is_ready(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["health"], ["openapi"]], ids=str)
-def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> None:
+def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
     done = run(tmp_path, *command, "--help")
 
     assert done.returncode == 0
@@ -326,11 +328,11 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
     assert len(done.stdout.splitlines()) > 4
 
 
-def test_the_document_is_printed_in_both_forms(tmp_path: Path) -> None:
+def test_openapi_prints_json_and_yaml(tmp_path: Path) -> None:
     printed = run(tmp_path, "openapi")
     written = run(tmp_path, "openapi", "--format", "yaml", "--output", "schema.yaml")
 
     assert printed.returncode == written.returncode == 0
     assert '"operationId": "createTodo"' in printed.stdout
     assert "operationId: createTodo" in (tmp_path / "schema.yaml").read_text()
-    assert not [name for name in os.listdir(tmp_path) if name != "schema.yaml"]  # noqa: PTH208  # no store was made
+    assert not [name for name in os.listdir(tmp_path) if name != "schema.yaml"]  # noqa: PTH208  # no store was created

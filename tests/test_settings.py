@@ -1,4 +1,4 @@
-"""Every setting: its default, its bounds, and what is said of a bad one."""
+"""Settings: defaults, bounds and errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from todo_service.secret_key import kept_secret_key
-from todo_service.settings import VARIABLES, Settings, SettingsError, load_settings, without_password
+from todo_service.secret_key import load_or_create_secret_key
+from todo_service.settings import Settings, SettingsError, load_settings, redact_address
 from todo_service.store.addresses import parse_path
+from todo_service.variables import VARIABLES
 
 KEY = "k" * 32
 
@@ -18,7 +19,7 @@ def load(folder: Path, **variables: str) -> Settings:
     return load_settings({"DATA_DIR": str(folder)} | variables)
 
 
-def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_defaults_follow_the_contract(tmp_path: Path) -> None:
     settings = load(tmp_path)
 
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
@@ -65,7 +66,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
         ("LOG_FORMAT", ["json", "console"], ["xml"]),
     ],
 )
-def test_a_setting_is_checked(tmp_path: Path, name: str, good: list[str], bad: list[str]) -> None:
+def test_each_setting_is_validated(tmp_path: Path, name: str, good: list[str], bad: list[str]) -> None:
     for value in good:
         load(tmp_path, **{"SECRET_KEY": KEY, name: value})
     for value in bad:
@@ -78,18 +79,18 @@ def test_a_setting_is_checked(tmp_path: Path, name: str, good: list[str], bad: l
         assert (repr(value) in str(raised.value)) is not variable.secret
 
 
-def test_every_bad_setting_is_named(tmp_path: Path) -> None:
+def test_every_invalid_setting_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
         load(tmp_path, PORT="x", WORKERS="y", SECRET_KEY="short")
 
     assert [line.split(":")[0] for line in str(raised.value).splitlines()] == ["PORT", "WORKERS", "SECRET_KEY"]
 
 
-def test_an_empty_value_is_an_unset_one(tmp_path: Path) -> None:
+def test_an_empty_value_counts_as_unset(tmp_path: Path) -> None:
     assert load(tmp_path, PORT="", METRICS_TOKEN=" ", STORE_URL="").port == 8000
 
 
-def test_options_come_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+def test_options_take_precedence_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("PORT=1111\nHOST=1.1.1.1\nWORKERS=3\n")
 
@@ -101,7 +102,7 @@ def test_options_come_before_the_environment_and_that_before_the_file(tmp_path: 
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])
-def test_on_the_embedded_store_a_secret_key_is_made_once_and_kept(tmp_path: Path, environment: str) -> None:
+def test_the_embedded_store_generates_and_stores_a_secret_key_once(tmp_path: Path, environment: str) -> None:
     folder = tmp_path / "new" / "data"
 
     first = load(folder, ENVIRONMENT=environment)
@@ -113,14 +114,14 @@ def test_on_the_embedded_store_a_secret_key_is_made_once_and_kept(tmp_path: Path
     assert (folder / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
+def test_processes_that_start_concurrently_use_the_same_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as threads:
-        keys = set(threads.map(lambda _: kept_secret_key(tmp_path / "data"), range(64)))
+        keys = set(threads.map(lambda _: load_or_create_secret_key(tmp_path / "data"), range(64)))
 
     assert len(keys) == 1
 
 
-def test_a_key_that_was_damaged_is_not_replaced(tmp_path: Path) -> None:
+def test_a_damaged_key_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("short")
 
     with pytest.raises(SettingsError) as raised:
@@ -130,19 +131,19 @@ def test_a_key_that_was_damaged_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "secret_key").read_text() == "short"
 
 
-def test_on_mongodb_a_secret_key_is_needed_in_production_only(tmp_path: Path) -> None:
+def test_mongodb_requires_a_secret_key_only_in_production(tmp_path: Path) -> None:
     url = "mongodb://127.0.0.1/todo"
 
     first, second = load(tmp_path, STORE_URL=url), load(tmp_path, STORE_URL=url)
-    with pytest.raises(SettingsError, match="SECRET_KEY: needed in production"):
+    with pytest.raises(SettingsError, match="SECRET_KEY: required in production"):
         load(tmp_path, STORE_URL=url, ENVIRONMENT="production")
 
-    assert first.secret_key_made
+    assert first.secret_key_generated
     assert first.secret_key != second.secret_key
-    assert not load(tmp_path, STORE_URL=url, ENVIRONMENT="production", SECRET_KEY=KEY).secret_key_made
+    assert not load(tmp_path, STORE_URL=url, ENVIRONMENT="production", SECRET_KEY=KEY).secret_key_generated
 
 
-def test_no_secret_shows(tmp_path: Path) -> None:
+def test_secrets_are_redacted(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         STORE_URL="mongodb://ada:mongosecret@127.0.0.1/todo",
@@ -151,10 +152,10 @@ def test_no_secret_shows(tmp_path: Path) -> None:
         METRICS_TOKEN="metricssecret-12",
     )
 
-    for text in (repr(settings), str(settings), f"{settings}", settings.shown_store_address):
+    for text in (repr(settings), str(settings), f"{settings}", settings.redacted_store_address):
         for secret in ("mongosecret", "keysecret", "oldsecret", "metricssecret"):
             assert secret not in text
-    assert settings.shown_store_address == "mongodb://127.0.0.1/todo"
+    assert settings.redacted_store_address == "mongodb://127.0.0.1/todo"
 
 
 @pytest.mark.parametrize("variable", ["RATE_LIMIT_API", "RATE_LIMIT_AUTH"])
@@ -162,26 +163,26 @@ def test_no_secret_shows(tmp_path: Path) -> None:
     "rate",
     ["0/minute", "-1/minute", "10 per 0 minutes", "10", "10/fortnight", "10/minute, 5/second", "99999999/second"],
 )
-def test_a_rate_that_makes_no_sense_is_refused(tmp_path: Path, variable: str, rate: str) -> None:
-    with pytest.raises(SettingsError, match=f"{variable}: .* is not allowed"):
+def test_an_invalid_rate_is_rejected(tmp_path: Path, variable: str, rate: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}: .* is invalid"):
         load(tmp_path, **{variable: rate})
 
 
 @pytest.mark.parametrize("rate", ["1/second", "600/minute", "10 per 2 hours", "5 per hour", "600/MINUTE"])
-def test_a_rate_is_a_number_in_a_time(tmp_path: Path, rate: str) -> None:
+def test_a_rate_is_a_number_of_requests_for_each_period(tmp_path: Path, rate: str) -> None:
     assert load(tmp_path, RATE_LIMIT_API=rate).rate_limit_api == rate
 
 
-def test_an_ipv6_host_may_be_written_with_brackets(tmp_path: Path) -> None:
+def test_an_ipv6_host_may_have_brackets(tmp_path: Path) -> None:
     assert load(tmp_path, HOST="[::1]").host == load(tmp_path, HOST="::1").host == "::1"
 
 
 def test_each_variable_has_an_attribute() -> None:
-    assert {variable.attribute for variable in VARIABLES} | {"secret_key_made"} == set(Settings.__struct_fields__)
+    assert {variable.attribute for variable in VARIABLES} | {"secret_key_generated"} == set(Settings.__struct_fields__)
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "a b", "ä", "a@b"])
-def test_a_data_folder_of_any_name_is_that_folder(tmp_path: Path, name: str) -> None:
+def test_a_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     settings = load(tmp_path / name)
     again = load(tmp_path / "elsewhere", STORE_URL=settings.store_address)
 
@@ -200,5 +201,5 @@ def test_a_data_folder_of_any_name_is_that_folder(tmp_path: Path, name: str) -> 
         ("lmdb:///a@b/c", "lmdb:///a@b/c"),
     ],
 )
-def test_an_address_is_shown_without_passwords(address: str, shown: str) -> None:
-    assert without_password(address) == shown
+def test_an_address_is_redacted(address: str, shown: str) -> None:
+    assert redact_address(address) == shown

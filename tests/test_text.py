@@ -1,4 +1,4 @@
-"""Text is trimmed, measured and folded in linear time, and folding is what it would be without bounds."""
+"""Trimming, validating and folding text in linear time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def longest_run_of_marks(text: str) -> int:
 
 
 @given(TEXTS)
-def test_text_is_folded_as_if_there_were_no_bounds_unless_it_grows_too_long(text: str) -> None:
+def test_folding_equals_unbounded_folding_unless_the_text_grows_too_long(text: str) -> None:
     longest = FOLDED_FACTOR * len(text) + FOLDED_EXTRA
 
     assert len(fold(text)) <= longest
@@ -48,7 +48,7 @@ def test_long_runs_of_marks_are_recognized(characters: list[str]) -> None:
     assert fold(text) == fold_without_bounds(text)
 
 
-def test_every_character_that_is_decomposed_into_marks_counts_as_one() -> None:
+def test_every_character_that_decomposes_into_marks_counts_as_a_mark() -> None:
     for code in (*range(0xD800), *range(0xE000, 0x110000)):
         character = chr(code)
         if all(unicodedata.combining(part) for part in unicodedata.normalize("NFKD", character)):
@@ -63,7 +63,7 @@ def test_thirty_marks_in_a_row_are_accepted_and_one_more_is_not(mark: str) -> No
         check_marks("a" + mark * (COMBINING_MARKS + 1))
 
 
-def test_text_in_scripts_that_live_on_marks_is_accepted() -> None:
+def test_scripts_with_many_marks_are_accepted() -> None:
     for text in (
         "नमस्ते दुनिया " * 20,
         "שָׁלוֹם עֲלֵיכֶם " * 20,
@@ -75,17 +75,17 @@ def test_text_in_scripts_that_live_on_marks_is_accepted() -> None:
         check_marks(text)
 
 
-def test_text_is_measured_after_trimming() -> None:
+def test_length_is_validated_after_trimming() -> None:
     assert trim(" \t\u2003abc\n", 3) == "abc"
     assert trim("  ", 3, shortest=0) == ""
     for text, shortest in (("abcd", 1), ("  ", 1)):
         with pytest.raises(ValueError, match="1 to 3 characters after trimming"):
             trim(text, 3, shortest=shortest)
-    with pytest.raises(ValueError, match="3 characters at most after trimming"):
+    with pytest.raises(ValueError, match="at most 3 characters after trimming"):
         trim("abcd", 3, shortest=0)
 
 
-def test_a_ligature_is_written_out_within_bounds() -> None:
+def test_a_ligature_is_decomposed_within_bounds() -> None:
     assert fold("\ufdfa") == "صلى الله عليه وسلم"
     assert len(fold("\ufdfa" * 10_000)) == FOLDED_FACTOR * 10_000 + FOLDED_EXTRA
 

@@ -1,4 +1,4 @@
-"""Times as the API speaks them."""
+"""Parsing and formatting of timestamps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from todo_service.timestamps import Timestamp, format_timestamp, now
         ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
     ],
 )
-def test_a_time_of_rfc_3339_is_read_and_cut_to_milliseconds(text: str, read: str) -> None:
+def test_rfc_3339_text_is_parsed_and_truncated_to_milliseconds(text: str, read: str) -> None:
     assert format_timestamp(Timestamp.parse(text)) == read
 
 
@@ -52,19 +52,19 @@ def test_a_time_of_rfc_3339_is_read_and_cut_to_milliseconds(text: str, read: str
         None,
     ],
 )
-def test_anything_else_is_refused(text: object) -> None:
+def test_anything_else_is_rejected(text: object) -> None:
     with pytest.raises(ValueError, match="Expected"):
         Timestamp.parse(text)
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_what_was_written_is_read_back(moment: datetime) -> None:
+def test_formatting_and_parsing_round_trip(moment: datetime) -> None:
     cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     assert Timestamp.parse(format_timestamp(moment)) == cut
 
 
-def test_a_moment_is_written_in_utc() -> None:
+def test_timestamps_are_formatted_in_utc() -> None:
     moment = datetime(2026, 1, 31, 9, tzinfo=timezone(timedelta(hours=1)))
 
     assert format_timestamp(moment) == "2026-01-31T08:00:00.000Z"

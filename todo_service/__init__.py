@@ -1,3 +1,3 @@
-"""A to-do service over a document store: embedded in LMDB, or on MongoDB."""
+"""A to-do service on a document store: embedded LMDB or MongoDB."""
 
 __version__ = "0.1.0"

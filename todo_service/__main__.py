@@ -1,4 +1,4 @@
-"""`python -m todo_service` is `todo-service`."""
+"""Run the `todo-service` command with `python -m todo_service`."""
 
 from todo_service.cli import main
 

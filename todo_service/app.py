@@ -19,7 +19,8 @@ from todo_service.lists.controllers import ListsController
 from todo_service.observability.controllers import MetricsController
 from todo_service.observability.logs import configure_logging
 from todo_service.rate_limits.policies import count_unrouted
-from todo_service.server.run import GracefulShutdown, return_large_memory
+from todo_service.server.process import fix_mmap_threshold
+from todo_service.server.shutdown import GracefulShutdown
 from todo_service.services import Services
 from todo_service.settings import Settings, load_settings
 from todo_service.store.base import DocumentStore
@@ -104,7 +105,7 @@ def create_app_from_environment() -> ASGIApp:
     """Wire the service as the environment says; the server's workers start from here."""
     settings = load_settings()
     configure_logging(settings)
-    return_large_memory()
+    fix_mmap_threshold()
     app = create_app(settings, create_store(settings.store_address), _tracing())
     # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
     # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one

@@ -1,4 +1,4 @@
-"""Periodic jobs: supervised, logged, repeated with a backoff after a failure, and stopped in order."""
+"""Periodic jobs, which are supervised, retried with exponential backoff, and stopped in order."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import structlog
 from todo_service.store.errors import StoreUnavailable
 
 FIRST_RETRY_SECONDS: Final = 1.0
-"""How long after its first failure a job is tried again; doubled with each further failure, up to its interval."""
+"""The delay before the first retry of a job. It doubles with each failure, up to the job's interval."""
 logger = structlog.get_logger(__name__)
 
 
 class Job(NamedTuple):
-    """Work that is done again and again.
+    """A periodic job.
 
     Attributes:
-        name: Its name in the log.
-        run: Does the work once.
-        interval: Seconds from the end of one run to the beginning of the next.
+        name: The name in the log.
+        run: The function that does the work once.
+        interval: The delay between the end of a run and the start of the next, in seconds.
     """
 
     name: str
@@ -30,13 +30,13 @@ class Job(NamedTuple):
 
 
 class BackgroundJobs:
-    """Runs jobs while its context lasts, each at once and then at its interval.
+    """An async context manager that runs jobs, each immediately and then at its interval.
 
-    No exception ends a job: it is logged, and the job is tried again. When the context ends, the jobs are cancelled and
-    awaited in reverse order; what they raise then is logged, too.
+    If a job raises, the exception is logged and the job is retried. On exit, the jobs are cancelled and awaited in
+    reverse order, and their exceptions are logged.
 
     Args:
-        jobs: The jobs, each after those that it depends on.
+        jobs: The jobs, each after its dependencies.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -52,7 +52,7 @@ class BackgroundJobs:
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("a background job failed while it was stopped", job=task.get_name(), exc_info=error)
+                logger.error("a background job failed during shutdown", job=task.get_name(), exc_info=error)
         self._tasks = []
 
 
@@ -65,14 +65,14 @@ async def _repeat(job: Job) -> None:
             await job.run()
         except Exception as error:
             if task.cancelling():
-                raise  # the job was stopped, and failed at it
+                raise  # the job failed while it was cancelled
             pause = min(job.interval, FIRST_RETRY_SECONDS * 2 ** min(failures, 30))
             failures += 1
-            facts = {"job": job.name, "failures": failures, "retry_in_seconds": pause}
+            context = {"job": job.name, "failures": failures, "retry_in_seconds": pause}
             if isinstance(error, StoreUnavailable):
-                logger.warning("a background job needs the store", reason=str(error), **facts)
+                logger.warning("a background job failed: the store is unavailable", reason=str(error), **context)
             else:
-                logger.exception("a background job failed", **facts)
+                logger.exception("a background job failed", **context)
         else:
             failures, pause = 0, job.interval
         await asyncio.sleep(pause)

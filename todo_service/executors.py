@@ -1,8 +1,8 @@
-"""Thread pools with a bounded queue, for work that takes too long for the event loop.
+"""Thread pools with a bounded queue, for work that would block the event loop.
 
-A thread cannot be stopped from outside. So every task is given a `Budget` and polls it: the budget ends when its time
-is used up, when the caller is cancelled (a response timeout, a client that has disconnected), and when the executor is
-closed. A task that waits in the queue when its caller is cancelled is never started.
+A thread cannot be stopped from outside, so each task polls a `Budget`. The budget is exceeded when its time runs out,
+when the caller is cancelled (by a response timeout or a disconnect), or when the executor closes. A queued task whose
+caller is cancelled never starts.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _SWITCH_SECONDS: Final = 0.001
 
 
 class Overloaded(Exception):
-    """The queue is full, or one key has its share of it already. The same call may succeed later."""
+    """The queue, or the share of a key, is full. A retry may succeed."""
 
 
 class BudgetExceededError(Exception):
-    """A task has used up its time, or nobody waits for its result any more."""
+    """The time of a task has run out, or its caller has been cancelled."""
 
 
 class Budget:
-    """How long a task may go on.
+    """The time limit of a task.
 
     Args:
-        seconds: Seconds from now on.
+        seconds: The limit, from now.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -42,55 +42,55 @@ class Budget:
         self._cancelled = False
 
     def start(self, seconds: float) -> None:
-        """Let the time run from now on."""
+        """Restart the time limit, from now."""
         self._deadline = time.monotonic() + seconds
 
     @property
     def exceeded(self) -> bool:
-        """Whether the task should end."""
+        """Whether the task should stop."""
         return self._cancelled or time.monotonic() >= self._deadline
 
     def cancel(self) -> None:
-        """End the budget now. May be called from any thread."""
+        """Mark the budget as exceeded. Thread-safe."""
         self._cancelled = True
 
     def check(self) -> None:
-        """Return if the task may go on.
+        """Raise if the task should stop.
 
         Raises:
-            BudgetExceededError: it should end.
+            BudgetExceededError: The budget is exceeded.
         """
         if self.exceeded:
-            raise BudgetExceededError("the task has used up its time, or its caller has gone")
+            raise BudgetExceededError("the task has timed out or was cancelled")
 
 
 UNLIMITED: Final = Budget(float("inf"))
-"""For work that is bounded otherwise. It is shared: do not cancel it."""
+"""A budget for work with other bounds. It is shared; do not cancel it."""
 
 
 class _SwitchInterval:
-    """Shortens the interpreter's switch interval while tasks run, so that the event loop waits less for its lock.
+    """Shortens the interpreter's switch interval while tasks run, so that the event loop gets the GIL sooner.
 
-    Only then, because a short interval makes writes up to 14 % slower: the threads of the stores switch more often.
+    A permanently short interval would make writes up to 14 % slower, since the stores' threads would switch more often.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tasks = 0
-        self._usual = sys.getswitchinterval()
+        self._default = sys.getswitchinterval()
 
     def enter(self) -> None:
         with self._lock:
             if not self._tasks:
-                self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(_SWITCH_SECONDS, self._usual))
+                self._default = sys.getswitchinterval()
+                sys.setswitchinterval(min(_SWITCH_SECONDS, self._default))
             self._tasks += 1
 
     def leave(self) -> None:
         with self._lock:
             self._tasks -= 1
             if not self._tasks:
-                sys.setswitchinterval(self._usual)
+                sys.setswitchinterval(self._default)
 
 
 _switch_interval: Final = _SwitchInterval()
@@ -100,11 +100,11 @@ class Executor:
     """A thread pool for one kind of work.
 
     Args:
-        name: What the work is, for thread names and messages.
-        threads: How many tasks run at a time.
-        queue: How many more may wait.
-        seconds: How long each may run, once it has begun.
-        per_key: How many tasks of one key may wait or run; None for no limit.
+        name: The kind of work, for thread names and messages.
+        threads: The maximum number of running tasks.
+        queue: The maximum number of waiting tasks.
+        seconds: The time limit of each task, from its start.
+        per_key: The maximum number of waiting or running tasks of a key; None for no limit.
     """
 
     def __init__(self, name: str, *, threads: int, queue: int, seconds: float, per_key: int | None = None) -> None:
@@ -120,21 +120,21 @@ class Executor:
 
     @property
     def waiting_or_running(self) -> int:
-        """How many tasks have been admitted and have not ended."""
+        """The number of tasks that are waiting or running."""
         return self._admitted
 
     async def run(self, work: Callable[[Budget], ResultT], key: Hashable = None) -> ResultT:
-        """Run a task in a thread and return its result. Call it from one event loop only.
+        """Run a task in a thread and return its result. Always call it from the same event loop.
 
-        A task counts until its thread has let go of it, not until its caller has.
+        A task counts as running until its thread ends it, even if its caller is cancelled before.
 
         Args:
-            work: The task; it polls the budget that it is given.
-            key: On whose behalf, such as an account's id; None is not counted.
+            work: The task. It must poll its budget.
+            key: The client to count the task for, such as an account id; None for no limit.
 
         Raises:
-            Overloaded: the queue is full, or `key` has its share of it.
-            BudgetExceededError: the task has used up its time.
+            Overloaded: The queue, or the share of `key`, is full.
+            BudgetExceededError: The task has timed out.
         """
         if self._closed:
             raise Overloaded(_CLOSED)
@@ -146,7 +146,7 @@ class Executor:
         budget = Budget(float("inf"))
 
         def task() -> ResultT:
-            budget.check()  # the caller may have gone while this waited
+            budget.check()  # the caller may have been cancelled while the task waited
             budget.start(self._seconds)
             return work(budget)
 
@@ -165,7 +165,7 @@ class Executor:
             raise
 
     def close(self) -> None:
-        """Cancel what waits and end the budgets of what runs. Blocks until the threads have ended."""
+        """Cancel all tasks. Blocks until the threads have ended."""
         self._closed = True
         for budget in list(self._budgets):
             budget.cancel()

@@ -1,4 +1,4 @@
-"""Locks by key, within one process: what many ask of one document at once is done in turn instead of by retries."""
+"""Locks by key within a process, so that concurrent changes of one document wait in line instead of retrying."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from todo_service.errors import Busy
 
 
 class KeyedLocks:
-    """A lock for each key, there only while somebody holds it or waits for it.
+    """A lock for each key, which exists only while it is held or awaited.
 
     Args:
-        waiting: How many may wait for one key.
+        waiting: The maximum number of waiters for each key.
     """
 
     def __init__(self, waiting: int) -> None:
-        self._most = waiting + 1
+        self._max_users = waiting + 1
         self._locks: dict[Hashable, _Lock] = {}
 
-    def hold(self, key: Hashable) -> _Holding:
-        """Hold the lock of a key while an `async with` block runs; first come, first served.
+    def hold(self, key: Hashable) -> _LockContext:
+        """Return an async context manager that holds the lock of a key. Waiters are served in order.
 
-        Entering it raises `Busy` where too many are waiting for the lock.
+        Entering it raises `Busy` if the lock has too many waiters.
         """
-        return _Holding(self, key)
+        return _LockContext(self, key)
 
     async def acquire(self, key: Hashable) -> None:
-        """Wait for the lock of a key; call `release` afterwards.
+        """Acquire the lock of a key. The caller must call `release`.
 
         Raises:
-            Busy: too many are waiting for it.
+            Busy: The lock has too many waiters.
         """
-        found = self._locks.get(key)
-        if found is None:
-            found = self._locks[key] = _Lock()
-        if found.users >= self._most:
-            raise Busy("too many requests change this at once")
-        found.users += 1
+        entry = self._locks.get(key)
+        if entry is None:
+            entry = self._locks[key] = _Lock()
+        if entry.users >= self._max_users:
+            raise Busy("too many concurrent requests to change this resource")
+        entry.users += 1
         try:
-            await found.lock.acquire()
+            await entry.lock.acquire()
         except BaseException:
-            self._forget(key, found)
+            self._forget(key, entry)
             raise
 
     def release(self, key: Hashable) -> None:
-        """Let go of the lock of a key."""
-        found = self._locks[key]
-        found.lock.release()
-        self._forget(key, found)
+        """Release the lock of a key."""
+        entry = self._locks[key]
+        entry.lock.release()
+        self._forget(key, entry)
 
-    def _forget(self, key: Hashable, found: _Lock) -> None:
-        found.users -= 1
-        if not found.users:
+    def _forget(self, key: Hashable, entry: _Lock) -> None:
+        entry.users -= 1
+        if not entry.users:
             del self._locks[key]
 
 
@@ -64,8 +64,8 @@ class _Lock:
         self.users = 0
 
 
-class _Holding:
-    """A block that holds a lock. A class, for entering one costs a fraction of what `asynccontextmanager` does."""
+class _LockContext:
+    """An async context manager that holds a lock. As a class, it is several times faster than `asynccontextmanager`."""
 
     __slots__ = ("_key", "_locks")
 

@@ -35,9 +35,9 @@ from todo_service.observability.metrics import Metrics
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
-from todo_service.server.run import return_free_memory
+from todo_service.server.process import trim_heap
 from todo_service.settings import Settings
-from todo_service.startup import open_store_within
+from todo_service.startup import open_store_with_retries
 from todo_service.store.base import DocumentStore
 from todo_service.store.instrumentation import observe
 from todo_service.store.registry import find_store_type
@@ -134,7 +134,7 @@ class Services:
                 stack.push_async_callback(asyncio.to_thread, self._tracing.close)
             for each in (self._counter, self._passwords, self._rules, self._transfers):
                 stack.callback(each.close)
-            await open_store_within(self._store, *MODELS)
+            await open_store_with_retries(self._store, *MODELS)
             stack.push_async_callback(self._todos_state.close)
             await stack.enter_async_context(BackgroundJobs(self._jobs()))
             yield
@@ -200,7 +200,7 @@ class Services:
         return [
             Job("finish deletions of accounts", lambda: self._accounts.finish_deletions(now()), SWEEP_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
-            Job("return free memory", partial(asyncio.to_thread, return_free_memory), SWEEP_SECONDS / 3),
+            Job("return free memory", partial(asyncio.to_thread, trim_heap), SWEEP_SECONDS / 3),
         ]
 
     def _todos(self, request: ApiRequest) -> Todos:

@@ -1,4 +1,4 @@
-"""Opening the store when the service starts; a store that is started at the same time may need a while to answer."""
+"""Opening the store at startup, with retries, since a database may start at the same time as the service."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnavailable
 
 START_SECONDS: Final = 15.0
-"""How long a store may take to answer when the service starts."""
+"""How long the service retries at startup while the store is unavailable."""
 _RETRY_SECONDS: Final = 1.0
 logger = structlog.get_logger(__name__)
 
 
-async def open_store_within(store: DocumentStore, *models: type[Model], seconds: float = START_SECONDS) -> None:
-    """Open a store, and try again while it does not answer.
+async def open_store_with_retries(store: DocumentStore, *models: type[Model], seconds: float = START_SECONDS) -> None:
+    """Open a store, and retry while it is unavailable.
 
     Args:
         store: The store.
-        *models: The models it is opened for.
-        seconds: For how long it is tried again; 0 for one try.
+        *models: The models to open it for.
+        seconds: How long to retry; 0 tries once.
 
     Raises:
-        StoreUnusable: it cannot be opened, and waiting will not help.
-        StoreUnavailable: it has not answered in time.
+        StoreUnusable: The store cannot be opened, and retrying will not help.
+        StoreUnavailable: The store is still unavailable after the last attempt.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -37,7 +37,7 @@ async def open_store_within(store: DocumentStore, *models: type[Model], seconds:
         except StoreUnavailable as error:
             if time.monotonic() >= deadline:
                 raise
-            logger.warning("the store does not answer yet", reason=str(error))
+            logger.warning("the store is unavailable, retrying", reason=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return

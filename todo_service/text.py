@@ -1,7 +1,7 @@
-"""The rules of every text that people write: how it is trimmed, measured and refused.
+"""Trimming and validation of user-supplied text.
 
-A text is measured before anything else is done with it. Normalization (UAX 15) takes time that grows with the square of
-the number of combining marks in a row, so a text with a long run of them is refused, and never normalized.
+Text is validated before any other processing. Normalization (UAX 15) takes quadratic time in the length of a run of
+combining marks, so text with a long run is rejected and never normalized.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Final
 
 from todo_service.bounds.texts import COMBINING_MARKS
 
-# These have combining class 0 and are decomposed into marks all the same.
+# These have combining class 0 but decompose into marks.
 _DECOMPOSED_INTO_MARKS: Final = "\u0f73\u0f75\u0f81\uff9e\uff9f"
-# All other marks are neither letters nor digits, so only a long run of such characters is examined one by one.
+# All other marks are neither letters nor digits. Only long runs of such characters need a closer look.
 _CANDIDATES: Final = re.compile(rf"(?:[^\w\x00-\u02ff]|[\uff9e\uff9f]){{{COMBINING_MARKS + 1},}}")
 
 
 def trim(text: str, longest: int, *, shortest: int = 1) -> str:
-    """Return a text without white space at its ends.
+    """Return text without leading and trailing white space.
 
     Args:
         text: The text.
-        longest: Characters at most, after trimming.
-        shortest: Characters at least, after trimming.
+        longest: The maximum number of characters after trimming.
+        shortest: The minimum number of characters after trimming.
 
     Raises:
-        ValueError: The text is too short or too long, or has too many combining marks in a row. The message is meant
-            for the caller.
+        ValueError: The text is too short or too long, or has a long run of combining marks. The message is for the
+            client.
     """
     trimmed = text.strip()
     if not shortest <= len(trimmed) <= longest:
-        expected = f"{shortest} to {longest} characters" if shortest else f"{longest} characters at most"
+        expected = f"{shortest} to {longest} characters" if shortest else f"at most {longest} characters"
         raise ValueError(f"Expected {expected} after trimming")
     if not trimmed.isascii():
         check_marks(trimmed)
@@ -40,22 +40,22 @@ def trim(text: str, longest: int, *, shortest: int = 1) -> str:
 
 
 def check_marks(text: str) -> None:
-    """Check that a text has no long run of combining marks. Takes linear time.
+    """Check that text has no run of more than 30 combining marks. Takes linear time.
 
     Raises:
-        ValueError: It has more than 30 in a row. The message is meant for the caller.
+        ValueError: The text has such a run. The message is for the client.
     """
     if has_long_run_of_marks(text):
-        raise ValueError(f"Expected {COMBINING_MARKS} combining marks in a row at most")
+        raise ValueError(f"Expected at most {COMBINING_MARKS} combining marks in a row")
 
 
 def is_mark(character: str) -> bool:
-    """Tell whether a character is a combining mark, or is decomposed (NFKD) into nothing but such marks."""
+    """Return whether a character is a combining mark, or decomposes (NFKD) into combining marks only."""
     return unicodedata.combining(character) > 0 or character in _DECOMPOSED_INTO_MARKS
 
 
 def has_long_run_of_marks(text: str) -> bool:
-    """Tell whether a text has more than 30 combining marks in a row. Takes linear time."""
+    """Return whether text has a run of more than 30 combining marks. Takes linear time."""
     if text.isascii():
         return False
     for candidate in _CANDIDATES.finditer(text):

@@ -1,4 +1,4 @@
-"""Times as the API speaks them: RFC 3339, UTC, milliseconds, `Z`."""
+"""Timestamps in the format of the API: RFC 3339, in UTC, with milliseconds and `Z`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from todo_service.bounds.texts import TIMESTAMP_LENGTH
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
-"""The moments that are kept lie between these two, so that every time zone can show them."""
+"""Storable timestamps lie between these two, so that they exist in every time zone."""
 _RFC_3339: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):([0-5]\d))", re.ASCII
 )
 
 
 class Timestamp(datetime):
-    """A moment that came in as RFC 3339 text: in UTC and cut, not rounded, to milliseconds.
+    """A timestamp parsed from RFC 3339 text, in UTC and truncated to milliseconds.
 
-    A type of its own because msgspec rounds digits that it does not keep, and takes a time for a number elsewhere.
+    `datetime` itself does not suffice: msgspec rounds fractional digits, and accepts numbers too.
     """
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Read RFC 3339 text with an offset, of any number of fractional digits.
+        """Parse RFC 3339 text with an offset and any number of fractional digits.
 
         Raises:
-            ValueError: it is no such text, no such moment, or outside the years 1 to 9999 in UTC. The message is
-                meant for the caller.
+            ValueError: The text is malformed, or the time does not exist or is outside the years 1 to 9999 in UTC. The
+                message is for the client.
         """
         match = _RFC_3339.fullmatch(text) if isinstance(text, str) and len(text) <= TIMESTAMP_LENGTH else None
         if match is None:
-            raise ValueError("Expected a time with an offset in RFC 3339 form, such as 2026-01-31T09:00:00Z")
+            raise ValueError("Expected an RFC 3339 timestamp with an offset, such as 2026-01-31T09:00:00Z")
         year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
         milliseconds = int((match[7] or "0")[:3].ljust(3, "0"))
         try:
@@ -40,22 +40,22 @@ class Timestamp(datetime):
             zone = timezone(-offset if match[8] == "-" else offset)
             return cls(year, month, day, hour, minute, second, milliseconds * 1000, zone).astimezone(UTC)
         except (ValueError, OverflowError):
-            raise ValueError("Expected a moment that exists, in the years 1 to 9999 in UTC") from None
+            raise ValueError("Expected an existing time in the years 1 to 9999 in UTC") from None
 
 
-def is_kept(moment: datetime) -> bool:
-    """Tell whether a moment lies between `EARLIEST` and `LATEST`."""
+def is_storable(moment: datetime) -> bool:
+    """Return whether a timestamp lies between `EARLIEST` and `LATEST`."""
     return EARLIEST <= moment <= LATEST
 
 
 def now() -> datetime:
-    """Return the present moment in UTC, cut to the milliseconds that the stores keep."""
+    """Return the current time in UTC, truncated to milliseconds as the stores do."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def format_timestamp(moment: datetime) -> str:
-    """Write a moment as the API does, `2026-01-31T09:00:00.000Z`. A naive one is taken for UTC, as the stores do."""
+    """Return a timestamp in the format of the API, `2026-01-31T09:00:00.000Z`. A naive one is assumed to be UTC."""
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return moment.isoformat(timespec="milliseconds") + "Z"

@@ -16,7 +16,7 @@ from tests.attacks.attacker import kill_if_hung
 from tests.attacks.shapes import LIGATURE, MARKS, LongKey, Shape
 from tests.cost import cost
 from tests.serving import START_SECONDS, Service, running_service
-from tests.test_serving import signed_in
+from tests.test_serving import sign_in
 
 MOST_SECONDS: Final = 0.05
 TRIES: Final = 3
@@ -140,7 +140,7 @@ REFUSALS: Final = (
 def served(folder: Path, files: int | None = None, **variables: str) -> Iterator[Caller]:
     """Run a service in which ada is signed in and has a read-only API key."""
     with running_service(folder, {"LOG_LEVEL": "warning"} | variables, files=files) as service:
-        session = signed_in(service)["Authorization"]
+        session = sign_in(service)["Authorization"]
         caller = Caller(service, {"session": session}, "ada")
         register = json.dumps({"username": "ada", "email": "ada@example.com", "password": "correct horse battery"})
         exchange(caller, Refusal("", 201, "POST /v1/users", JSON, register.encode(), None))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cost import assert_grows_linearly, cost, probing
 from tests.serving import Service, running_service
-from tests.test_serving import signed_in
+from tests.test_serving import sign_in
 from todo_service.bounds.todos import QUERY_WORDS
 
 LIMIT = 2**20
@@ -28,7 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, headers=signed_in(service), timeout=60) as client:
+    with httpx.Client(base_url=service.url, headers=sign_in(service), timeout=60) as client:
         yield client
 
 
@@ -159,7 +159,7 @@ def test_a_description_of_marks_is_refused_and_one_of_ligatures_is_cheap(
 ) -> None:
     marks = client.post("/v1/todos", json={"title": "x", "description": "\u0316\u0300" * 5000})
     assert marks.json()["errors"] == [
-        {"detail": "Expected 30 combining marks in a row at most", "pointer": "/description"}
+        {"detail": "Expected at most 30 combining marks in a row", "pointer": "/description"}
     ]
 
     with probing(service.url, service.process.pid) as probe:

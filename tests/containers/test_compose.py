@@ -114,5 +114,5 @@ def test_without_a_secret_key_mongodb_s_service_says_what_is_missing(
     with project("up", "--detach", "--no-build", TODO_PORT=str(free_port()), **variables) as made:
         service = made.container("todo")
         deadline = time.monotonic() + START_SECONDS
-        while "todo-service: SECRET_KEY: needed in production on MongoDB" not in service.logs():
+        while "todo-service: SECRET_KEY: required in production on MongoDB" not in service.logs():
             assert time.monotonic() < deadline, service.logs()

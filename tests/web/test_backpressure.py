@@ -15,7 +15,7 @@ import pytest
 
 from tests.cost import processor_seconds, resident_bytes
 from tests.serving import START_SECONDS, Service, running_service
-from tests.test_serving import signed_in
+from tests.test_serving import sign_in
 from tests.web.test_connections import assert_bare_problem, connected, read_all
 
 MIB = 2**20
@@ -46,7 +46,7 @@ def log_lines(service: Service, route: str) -> list[dict[str, Any]]:
 
 
 def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None:
-    header, *others = (signed_in(service) for _ in range(7))  # an account has few imports under way
+    header, *others = (sign_in(service) for _ in range(7))  # an account has few imports under way
     before = resident_bytes(service.process.pid)
     body = b"x" * (63 * MIB)
 
@@ -72,7 +72,7 @@ def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None
 
 
 def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
-    header = signed_in(service)
+    header = sign_in(service)
     operations = [{"op": "create", "todo": {"title": "x", "description": "y" * 9_000}}] * 100
     for _ in range(2):
         answer = httpx.post(f"{service.url}/v1/todos/batch", json={"operations": operations}, headers=header)
@@ -97,7 +97,7 @@ def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
 def test_an_import_ends_when_its_client_has_gone(tmp_path: Path) -> None:
     records = "summary\n" + "a todo\n" * 50_000
     with running_service(tmp_path, {"LOG_FORMAT": "json"}) as service:
-        header = signed_in(service)
+        header = sign_in(service)
         with begin_import(service, header, ("title\n" + records).encode(), len(records) + 6, "text/csv"):
             # the import has begun as soon as it has made one
             while not httpx.get(f"{service.url}/v1/todos", params={"limit": 1}, headers=header).json()["items"]:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cost import resident_bytes
 from tests.serving import START_SECONDS, Service, running_service
-from tests.test_serving import signed_in
+from tests.test_serving import sign_in
 
 PATIENCE = 120
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -155,7 +155,7 @@ def slowly_read_answer(service: Service) -> bytes:
 def stalled_import(service: Service) -> bytes:
     """Send most of a large body at once, and then nothing."""
     head = b"POST /v1/todos/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nAuthorization: "
-    token = signed_in(service)["Authorization"].encode()
+    token = sign_in(service)["Authorization"].encode()
     return answer_to(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
 
 
@@ -204,7 +204,7 @@ def test_idle_connections_leave_the_service_serving(
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         with running_service(tmp_path, files=files) as service, contextlib.ExitStack() as opened:
-            header = signed_in(service)
+            header = sign_in(service)
             for number in range(idle):
                 connection = opened.enter_context(connected(service))
                 if number % 2:

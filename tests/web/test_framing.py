@@ -15,7 +15,7 @@ import pytest
 from tests.cost import assert_grows_linearly, cost, processor_seconds, resident_bytes
 from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
-from tests.test_serving import signed_in
+from tests.test_serving import sign_in
 from tests.web.test_connections import answer_to, assert_bare_problem, connected, read_all
 
 MIB = 2**20
@@ -30,7 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_a_trailer_is_no_header_of_this_request_or_the_next(service: Service) -> None:
-    token = signed_in(service)["Authorization"].encode()
+    token = sign_in(service)["Authorization"].encode()
     head = b"GET /v1/users/me HTTP/1.1\r\nHost: x\r\n"
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: " + token + b"\r\n\r\n"
 
@@ -98,7 +98,7 @@ def test_a_body_of_blank_lines_costs_linear_time(service: Service) -> None:
 
 
 def test_trailers_and_extensions_of_a_usual_size_are_ignored(service: Service) -> None:
-    token = signed_in(service)["Authorization"].encode()
+    token = sign_in(service)["Authorization"].encode()
     text = json.dumps({"title": "x" * 200, "description": "y" * 5000}).encode()
     chunks = [text[at : at + 64] for at in range(0, len(text), 64)]
     answer = answer_to(

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from tests.serving import Service, running_service
-from tests.test_serving import signed_in
+from tests.test_serving import sign_in
 from todo_service.bounds.connections import UNSENT_BYTES
 
 WIDE = "\U00020000"
@@ -33,7 +33,7 @@ def ask_and_read_little(service: Service, header: dict[str, str], address: str) 
 
 def test_clients_that_do_not_read_do_not_end_the_responses_of_others(tmp_path: Path) -> None:
     with running_service(tmp_path) as service, contextlib.ExitStack() as opened:
-        header = signed_in(service)
+        header = sign_in(service)
         todo = {"title": "x", "description": WIDE * 10_000, "steps": [{"title": WIDE * 200}] * 100}
         for _ in range(TODOS):
             httpx.post(f"{service.url}/v1/todos", json=todo, headers=header, timeout=PATIENCE).raise_for_status()

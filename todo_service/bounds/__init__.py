@@ -1,5 +1,5 @@
-"""Every bound on what a client can make the service do, declared once.
+"""Every limit on the work that a client can cause.
 
-A bound is a module-level constant that other modules import, and a row of the table in `docs/limits.md`. Declaring both
-in one place keeps the page true: a number cannot change in the code without changing on the page.
+Each limit is a module-level constant and a row of the tables in `docs/limits.md`, which are generated from here. So the
+code and the page always agree.
 """

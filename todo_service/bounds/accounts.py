@@ -1,4 +1,4 @@
-"""Bounds: accounts and sessions."""
+"""Limits of accounts and sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMAIL_LENGTH: Final = section.declare(
     254, "Length of an email address", enforced_in="accounts.dto", response="422", unit="characters"
 )
 PASSWORD_LENGTH: Final = section.declare(
-    128, "Length of a password", enforced_in="accounts.passwords", response="422", unit="characters"
+    128, "Length of a new password", enforced_in="accounts.passwords", response="422", unit="characters"
 )
 GIVEN_PASSWORD_LENGTH: Final = section.declare(
     1_024,
@@ -82,7 +82,7 @@ MAX_SESSIONS: Final = section.declare(
     100,
     "Sessions of an account",
     enforced_in="accounts.sessions",
-    response="The account's oldest session ends.",
+    response="The oldest session ends.",
 )
 ACCOUNT_CHANGES_WAITING: Final = section.declare(
     200,

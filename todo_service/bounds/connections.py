@@ -1,4 +1,4 @@
-"""Bounds: connections."""
+"""Limits of connections."""
 
 from __future__ import annotations
 
@@ -10,97 +10,97 @@ section = Section("Connections")
 
 MAX_CONNECTIONS: Final = section.declare(
     20_000,
-    "Open connections, in each process; less where the limit of open files is lower (it leaves 256)",
-    enforced_in="server.protocol",
-    response="Idle connections are closed, then incomplete requests; where there are none, 503 with `Retry-After`.",
+    "Open connections of a process; fewer if the limit of open files, less 256, is lower",
+    enforced_in="server.capacity",
+    response="Idle connections are closed, then incomplete requests; if there are none, 503 with `Retry-After`",
 )
 IDLE_SECONDS: Final = section.declare(
     15,
-    "Time between two requests of a connection",
+    "Idle time between two requests on a connection",
     unit="s",
     enforced_in="server.protocol",
     response="The connection is closed.",
 )
 HEAD_SECONDS: Final = section.declare(
-    10.0, "Time for the head of a request to come in", unit="s", enforced_in="server.protocol", response="408"
+    10.0, "Time to receive the request line and headers", unit="s", enforced_in="server.protocol", response="408"
 )
 BODY_WINDOW_SECONDS: Final = section.declare(
     20.0,
-    "Window over which the rate of a body is measured",
+    "Window for measuring the upload rate of a body",
     unit="s",
     enforced_in="server.protocol",
     response="see next row",
 )
 BODY_BYTES_PER_SECOND: Final = section.declare(
     16 * 1024,
-    "Least rate of a body, on average over each window",
+    "Minimum average upload rate of a body in each window",
     unit="bytes/s",
     enforced_in="server.protocol",
     response="408",
 )
 BODY_SECONDS: Final = section.declare(
-    600.0, "Time for a whole body to come in", unit="s", enforced_in="server.protocol", response="408"
+    600.0, "Time to receive a body", unit="s", enforced_in="server.protocol", response="408"
 )
 BODY_MEMORY_BYTES: Final = section.declare(
     160 * 1024 * 1024,
-    "Received bytes of all bodies whose requests are not answered, in each process; the first 16 KiB of each are free",
+    "Memory of a process for the bodies of requests in progress; the first 16 KiB of each do not count",
     unit="bytes",
-    enforced_in="server.protocol",
-    response="503 with `Retry-After` for the body that finds no room",
+    enforced_in="server.capacity",
+    response="503 with `Retry-After` for the body that exceeds it",
 )
 SPARE_BODY_MEMORY_BYTES: Final = section.declare(
     32 * 1024 * 1024,
-    "Share of it that is kept for bodies of up to 1 MiB",
+    "Part of this memory that is reserved for bodies of up to 1 MiB",
     unit="bytes",
     enforced_in="server.protocol",
-    response="503 with `Retry-After` for a larger body that finds no room",
+    response="503 with `Retry-After` for a larger body that exceeds the rest",
 )
 PIPELINED_BYTES: Final = section.declare(
     32 * 1024 * 1024,
-    "Pipelined requests that wait for the response before them, in each process; of each connection at most one read",
+    "Memory of a process for pipelined requests; at most one read for each connection",
     unit="bytes",
-    enforced_in="server.protocol",
-    response="What waits is dropped, and the connection is closed after the present response.",
+    enforced_in="server.capacity",
+    response="Pipelined requests are dropped, and the connection is closed after the current response.",
 )
 RESPONSE_WINDOW_SECONDS: Final = section.declare(
     30.0,
-    "Window over which it is measured how fast a client reads",
+    "Window for measuring how fast a client reads a response",
     unit="s",
     enforced_in="server.protocol",
     response="see next row",
 )
 RESPONSE_BYTES_PER_SECOND: Final = section.declare(
     4 * 1024,
-    "Least rate at which a client reads a response, on average over each window",
+    "Minimum average rate at which a client reads a response in each window",
     unit="bytes/s",
     enforced_in="server.protocol",
     response="The connection is aborted.",
 )
 UNSENT_BYTES: Final = section.declare(
     64 * 1024 * 1024,
-    "Responses that wait for their clients to read them, in each process",
+    "Memory of a process for unsent responses",
     unit="bytes",
-    enforced_in="server.protocol",
-    response="The connections of the address with the most of them are aborted, those that have lagged longest first.",
+    enforced_in="server.capacity",
+    response="Connections of the network with the most unsent bytes are aborted, the longest lagging first.",
 )
 LINGER_SECONDS: Final = section.declare(
     2.0,
-    "Time that a refused connection stays open, so that its client can read why",
+    "Time for a client to read the response to a rejected request",
     unit="s",
     enforced_in="server.protocol",
     response="The connection is closed.",
 )
 LINGER_BYTES: Final = section.declare(
     1024 * 1024,
-    "Bytes that are read and dropped from a refused connection",
+    "Bytes that are read and discarded after a rejected request",
     unit="bytes",
     enforced_in="server.protocol",
     response="The connection is closed.",
 )
-REFUSAL_LOG_SECONDS: Final = section.declare(
+REJECTION_LOG_SECONDS: Final = section.declare(
     10.0,
-    "Time between two log lines about refused connections, in each process",
+    "Interval between log lines about rejected requests, for each process",
     unit="s",
-    enforced_in="server.protocol",
-    response="Refusals are counted, and logged together.",
+    enforced_in="server.capacity",
+    response="Rejections are counted and logged together.",
 )

@@ -1,4 +1,4 @@
-"""Bounds: import and export."""
+"""Limits of import and export."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ section = Section("Import and export")
 
 IMPORTS_OF_ACCOUNT: Final = section.declare(
     2,
-    "Imports of an account under way, in each process",
+    "Concurrent imports of an account, for each process",
     enforced_in="exchange.service",
     response="429 with `Retry-After`",
 )
 IMPORTS: Final = section.declare(
     4,
-    "Imports that are read and stored at a time, in each process; the others wait for their turn",
+    "Concurrent imports of a process; others wait",
     enforced_in="exchange.service",
     response="After the wait, 429 with `Retry-After`",
 )
 IMPORT_WAIT_SECONDS: Final = section.declare(
     60,
-    "How long an import waits for its turn",
+    "Time that an import waits",
     enforced_in="exchange.service",
     response="429 with `Retry-After`",
-    unit="seconds",
+    unit="s",
 )
 IMPORT_PART_SECONDS: Final = section.declare(
     30.0,
-    "Time to read a part of an import",
+    "Time to parse a batch of an import",
     enforced_in="exchange.service",
-    response="503 with `Retry-After`; the parts before it were imported",
-    unit="seconds",
+    response="503 with `Retry-After`; previous batches are imported",
+    unit="s",
 )
 IMPORT_PART_RECORDS: Final = section.declare(
-    100, "Records of an import that are stored at once", enforced_in="exchange.service", response="They are split."
+    100,
+    "Records in a batch of an import",
+    enforced_in="exchange.service",
+    response="They are split into several batches.",
 )
 IMPORT_PART_BYTES: Final = section.declare(
     512 * 1024,
-    "Bytes of an import that are stored at once, and one record more",
+    "Size of a batch of an import, without its last record",
     enforced_in="exchange.service",
-    response="They are split.",
+    response="It is split into several batches.",
     unit="bytes",
 )
 IMPORT_RECORDS: Final = section.declare(
@@ -52,108 +55,112 @@ IMPORT_RECORDS: Final = section.declare(
 )
 IMPORT_RECORD_BYTES: Final = section.declare(
     2**20,
-    "A record of an import, or a line of iCalendar when it is unfolded",
+    "Size of a record of an import, and of an unfolded iCalendar line",
     enforced_in="exchange.formats.lines",
     response="JSON: 422, nothing is imported; CSV and iCalendar: the record is rejected",
     unit="bytes",
 )
 IMPORT_LISTS: Final = section.declare(
     1000,
-    "Different names of lists in an import",
+    "Distinct list names in an import",
     enforced_in="exchange.service",
-    response="The records with further names are rejected.",
+    response="Records with further names are rejected.",
 )
 IMPORT_LISTS_BYTES: Final = section.declare(
-    2 * 2**20, "`lists` of a JSON import", enforced_in="exchange.formats.json_format", response="422", unit="bytes"
+    2 * 2**20,
+    "Size of `lists` in a JSON import",
+    enforced_in="exchange.formats.json_format",
+    response="422",
+    unit="bytes",
 )
 IMPORT_PROPERTIES: Final = section.declare(
     1000,
-    "Properties of a VTODO that are read",
+    "Properties of a VTODO",
     enforced_in="exchange.formats.calendar_reader",
     response="The record is rejected.",
 )
 IMPORT_NESTING: Final = section.declare(
     32,
-    "Levels of iCalendar components inside of each other",
+    "Nesting depth of iCalendar components",
     enforced_in="exchange.formats.calendar_reader",
     response="The record is rejected.",
 )
 IMPORT_ZONES: Final = section.declare(
     100,
-    "VTIMEZONE components of an import that are used",
+    "VTIMEZONE components of an import",
     enforced_in="exchange.formats.timezones",
-    response="A record that needs another one is rejected.",
+    response="Records that need further ones are rejected.",
 )
 ZONE_BYTES: Final = section.declare(
     64 * 1024,
-    "A VTIMEZONE component",
+    "Size of a VTIMEZONE component",
     enforced_in="exchange.formats.timezones",
-    response="It is not used; a record that needs it is rejected.",
+    response="It is ignored; records that need it are rejected.",
     unit="bytes",
 )
 ZONE_OBSERVANCES: Final = section.declare(
     200,
     "STANDARD and DAYLIGHT components of a VTIMEZONE",
     enforced_in="exchange.formats.timezones",
-    response="It is not used; a record that needs it is rejected.",
+    response="It is ignored; records that need it are rejected.",
 )
 ZONE_TRANSITIONS: Final = section.declare(
     2000,
-    "Transitions that a VTIMEZONE defines for the years 1970 to 2100",
+    "Transitions of a VTIMEZONE from 1970 to 2100",
     enforced_in="exchange.formats.timezones",
-    response="It is not used; a record that needs it is rejected.",
+    response="It is ignored; records that need it are rejected.",
 )
 REPORTED_RECORDS: Final = section.declare(
     1000,
-    "Rejected records that the answer to an import lists",
+    "Rejected records in the response to an import",
     enforced_in="exchange.service",
-    response="`rejected_count` counts them all.",
+    response="`rejected_count` counts all of them.",
 )
 REPORTED_ERRORS: Final = section.declare(
-    20, "Errors of a rejected record", enforced_in="exchange.service", response="The rest is left out."
+    20, "Errors of a rejected record", enforced_in="exchange.service", response="Further errors are omitted."
 )
 REPORTED_LENGTH: Final = section.declare(
     200,
-    "An error of a rejected record, and the pointer to its place",
+    "Length of a rejected record's error message, and of its pointer",
     enforced_in="exchange.service",
-    response="They are cut.",
+    response="They are truncated.",
     unit="characters",
 )
 REPORTED_BYTES: Final = section.declare(
     2**20,
-    "Errors that the answer to an import lists, in all",
+    "Total size of the errors in the response to an import",
     enforced_in="exchange.service",
-    response="`rejected_count` counts them all.",
+    response="`rejected_count` counts all of them.",
     unit="bytes",
 )
 EXPORTS_OF_ACCOUNT: Final = section.declare(
     2,
-    "Exports of an account under way, in each process",
+    "Concurrent exports of an account, for each process",
     enforced_in="exchange.service",
     response="429 with `Retry-After`",
 )
 IMPORT_THREADS: Final = section.declare(
     1,
-    "Imports whose records are read at a time, in each process",
+    "Threads of a process that parse imports",
     enforced_in="exchange.service",
-    response="The import waits for its turn.",
+    response="The import waits.",
 )
 EXPORT_THREADS: Final = section.declare(
     1,
-    "Parts of exports written at a time, in each process",
+    "Threads of a process that write exports",
     enforced_in="exchange.service",
-    response="The export waits for its turn.",
+    response="The export waits.",
 )
 EXPORT_QUEUE: Final = section.declare(
     128,
-    "Parts of exports that wait to be written, in each process",
+    "Waiting batches of exports, for each process",
     enforced_in="exchange.service",
-    response="503 with `Retry-After`, or the answer breaks off",
+    response="503 with `Retry-After`, or the response is cut off",
 )
 EXPORT_PART_SECONDS: Final = section.declare(
     30.0,
-    "Time to write a part of an export",
+    "Time to write a batch of an export",
     enforced_in="exchange.service",
-    response="503 with `Retry-After`, or the answer breaks off",
-    unit="seconds",
+    response="503 with `Retry-After`, or the response is cut off",
+    unit="s",
 )

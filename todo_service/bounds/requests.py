@@ -1,4 +1,4 @@
-"""Bounds: requests."""
+"""Limits of requests."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from todo_service.bounds.table import Section
 section = Section("Requests")
 
 TARGET_BYTES: Final = section.declare(
-    8 * 1024, "Target of a request: path and query", unit="bytes", enforced_in="server.protocol", response="414"
+    8 * 1024, "Size of the request target (path and query)", unit="bytes", enforced_in="server.protocol", response="414"
 )
-HEADERS: Final = section.declare(100, "Headers of a request", enforced_in="server.protocol", response="431")
+HEADERS: Final = section.declare(100, "Number of request headers", enforced_in="server.protocol", response="431")
 HEAD_BYTES: Final = section.declare(
-    32 * 1024, "Request line and headers together", unit="bytes", enforced_in="server.framing", response="431"
+    32 * 1024, "Total size of the request line and headers", unit="bytes", enforced_in="server.framing", response="431"
 )
 BLANK_BYTES: Final = section.declare(
-    64, "Empty lines before a request", unit="bytes", enforced_in="server.framing", response="400"
+    64, "Size of empty lines before a request", unit="bytes", enforced_in="server.framing", response="400"
 )
 CHUNK_FRAMING_BYTES: Final = section.declare(
     64 * 1024,
-    "Chunk sizes, chunk extensions and trailers of a chunked body, beside a share of the body",
+    "Total size of chunk sizes, chunk extensions and trailers of a chunked body, plus the share in the next row",
     unit="bytes",
     enforced_in="server.framing",
     response="400",
 )
 CHUNK_FRAMING_SHARE: Final = section.declare(
-    8, "Bytes of a body that allow one more byte of them", enforced_in="server.framing", response="400"
+    8, "Number of body bytes for each additional byte of chunk framing", enforced_in="server.framing", response="400"
 )
 TRAILER_BYTES: Final = section.declare(
     8 * 1024,
-    "One chunk extension, or all trailers, which are ignored",
+    "Size of a chunk extension, or of all trailers, which are ignored",
     unit="bytes",
     enforced_in="server.framing",
     response="400",
 )
 REQUEST_BYTES: Final = section.declare(
     64 * 1024 * 1024,
-    "Body of any request, read or dropped",
+    "Size of any request body, read or discarded",
     unit="bytes",
     enforced_in="server.framing",
-    response="413, or the connection is closed where the request has been answered already",
+    response="413, or the connection is closed if the response is complete",
 )
 FORWARDED_BYTES: Final = section.declare(
     4 * 1024,
-    "`Forwarded` or `X-Forwarded-For` of a trusted proxy, read from its end",
+    "Size of `Forwarded` or `X-Forwarded-For` from a trusted proxy, read from the end",
     unit="bytes",
     enforced_in="web.proxies",
-    response="What stands before is ignored.",
+    response="The beginning is ignored.",
 )
 FORWARDED_HOPS: Final = section.declare(
     50,
-    "Addresses read from it",
+    "Number of addresses read from that header",
     enforced_in="web.proxies",
-    response="The last address that was read is taken for the client.",
+    response="The last address that was read counts as the client's.",
 )
 RESPONSE_SECONDS: Final = section.declare(
     4.0,
-    "Time until a response begins, without the time that the client takes to send its body",
+    "Time until a response starts, not counting the upload of the body",
     unit="s",
     enforced_in="web.timeouts",
     response="503 with `Retry-After`",
@@ -85,55 +85,56 @@ IDEMPOTENCY_SECONDS: Final = section.declare(
 )
 LARGE_BODY_BYTES: Final = section.declare(
     32 * 1024,
-    "JSON body that is decoded beside others; of larger ones each process decodes one at a time",
+    "Size of a JSON body that is decoded concurrently; each process decodes larger ones one at a time",
     enforced_in="web.requests",
-    response="The request waits for its turn.",
+    response="The request waits.",
     unit="bytes",
 )
-JSON_DEPTH: Final = section.declare(
-    64, "Levels of nesting in JSON", enforced_in="decoding", response="400", unit="levels"
-)
+JSON_DEPTH: Final = section.declare(64, "Nesting depth of JSON", enforced_in="decoding", response="400", unit="levels")
 LOCATED_BYTES: Final = section.declare(
     64 * 1024,
-    "Length of a JSON body in which the place of a NUL is looked for",
+    "Size of a JSON body in which an invalid NUL character is located",
     enforced_in="decoding",
-    response="The error points to the body as a whole.",
+    response="The error points to the whole body.",
     unit="bytes",
 )
 PARAMETERS: Final = section.declare(
-    100, "Parameters of a query, and fields of a form", enforced_in="web.requests", response="400"
+    100, "Number of query parameters, and of form fields", enforced_in="web.requests", response="400"
 )
 FORM_FIELD_LENGTH: Final = section.declare(
-    4096, "Length of a field of a form", enforced_in="web.requests", response="400", unit="characters"
+    4096, "Length of a form field", enforced_in="web.requests", response="400", unit="characters"
 )
 ENTITY_TAGS: Final = section.declare(
-    100, "Entity tags in `If-Match` or `If-None-Match`", enforced_in="web.entity_tags", response="422"
+    100, "Number of entity tags in `If-Match` or `If-None-Match`", enforced_in="web.entity_tags", response="422"
 )
 CURSOR_LENGTH: Final = section.declare(
     4096, "Length of `cursor` and `since`", enforced_in="fields", response="422", unit="characters"
 )
-PAGE_SIZE: Final = section.declare(200, "Items in a page", enforced_in="fields", response="422", unit="items")
+PAGE_SIZE: Final = section.declare(200, "Number of items on a page", enforced_in="fields", response="422", unit="items")
 LISTED_ERRORS: Final = section.declare(
-    20, "Errors listed in a problem", enforced_in="errors", response="The problem tells how many more there are."
+    20,
+    "Number of errors listed in a problem",
+    enforced_in="errors",
+    response="The problem states how many were omitted.",
 )
 ERROR_LENGTH: Final = section.declare(
-    200, "Length of the text of an error", enforced_in="errors", response="The text is cut.", unit="characters"
+    200, "Length of an error message", enforced_in="errors", response="It is truncated.", unit="characters"
 )
 POINTER_LENGTH: Final = section.declare(
-    300, "Length of the pointer of an error", enforced_in="errors", response="The pointer is cut.", unit="characters"
+    300, "Length of an error's JSON pointer", enforced_in="errors", response="It is truncated.", unit="characters"
 )
 REPEATED_NAME_LENGTH: Final = section.declare(
     100,
-    "Length to which an error repeats the name of an unknown field or parameter",
+    "Length of the name of an unknown field or parameter in an error message",
     enforced_in="decoding",
-    response="The name is cut.",
+    response="It is truncated.",
     unit="characters",
 )
 REPEATED_VALUE_LENGTH: Final = section.declare(
     20,
-    "Length to which an error repeats a value",
+    "Length of a value in an error message",
     enforced_in="decoding",
-    response="The value is cut.",
+    response="It is truncated.",
     unit="characters",
 )
 CONCURRENT_REQUESTS: Final = section.declare(
@@ -157,7 +158,7 @@ WAITING_SECONDS: Final = section.declare(
 )
 SMALL_BODY_BYTES: Final = section.declare(
     16 * 1024,
-    "Size of a form, and of a body that is about accounts, sessions or API keys",
+    "Size of a form, and of a JSON body for accounts, sessions or API keys",
     unit="bytes",
     enforced_in="app",
     response="413",
@@ -182,22 +183,22 @@ SHARED_COUNTER_CALLS: Final = section.declare(
 )
 READINESS_SECONDS: Final = section.declare(
     0.1,
-    "How long all callers of `/health/ready` share one answer of the document store",
-    unit="seconds",
+    "Time for which `/health/ready` caches the state of the document store",
+    unit="s",
     enforced_in="web.health",
-    response="The shared answer.",
+    response="The cached state",
 )
 REFUSALS_LOGGED: Final = section.declare(
     10,
-    "Log lines about refused and unmetered requests of one address, in 10 seconds",
+    "Log lines in 10 seconds about rejected and unlimited requests of an address",
     enforced_in="observability.log_limit",
-    response="One line says how many were left out.",
+    response="One line states how many were omitted.",
 )
 ALL_REFUSALS_LOGGED: Final = section.declare(
     1000,
-    "Log lines about refused and unmetered requests of all addresses, in 10 seconds",
+    "Log lines in 10 seconds about rejected and unlimited requests of all addresses",
     enforced_in="observability.log_limit",
-    response="One line says how many were left out.",
+    response="One line states how many were omitted.",
 )
 STORED_RESPONSE_BYTES: Final = section.declare(
     2 * 1024 * 1024,

@@ -1,4 +1,4 @@
-"""The table of bounds, from which `docs/limits.md` is generated."""
+"""The rows and sections of `docs/limits.md`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ NumberT = TypeVar("NumberT", int, float)
 
 
 class Bound(NamedTuple):
-    """One row of the table.
+    """A limit, as a row of the table.
 
     Attributes:
-        subject: What is bounded.
-        value: The number.
-        unit: The unit of the number, such as `bytes`; empty for a plain count.
-        enforced_in: The module that enforces the bound, relative to the package, such as `accounts.passwords`.
-        response: What a client that exceeds the bound gets.
-        setting: The environment variable that changes the number, or None where it is fixed.
+        subject: The quantity that is limited.
+        value: The limit.
+        unit: The unit of the limit, such as `bytes`; empty for a plain count.
+        enforced_in: The module that enforces the limit, relative to the package, such as `accounts.passwords`.
+        response: The effect of exceeding the limit.
+        setting: The environment variable that changes the limit, or None if it is fixed.
     """
 
     subject: str
@@ -28,13 +28,13 @@ class Bound(NamedTuple):
 
 
 class Section:
-    """A group of bounds that share a heading in the table.
+    """A section of the page.
 
     Args:
         title: The heading.
 
     Attributes:
-        bounds: The bounds declared so far, in order.
+        bounds: The limits in order of declaration.
     """
 
     def __init__(self, title: str) -> None:
@@ -51,6 +51,6 @@ class Section:
         unit: str = "",
         setting: str | None = None,
     ) -> NumberT:
-        """Add a row, and return its number to be bound to a constant. See `Bound` for the arguments."""
+        """Add a row and return its value. See `Bound` for the arguments."""
         self.bounds.append(Bound(subject, value, unit, enforced_in, response, setting))
         return value

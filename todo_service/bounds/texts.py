@@ -1,4 +1,4 @@
-"""Bounds: text."""
+"""Limits of text."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from todo_service.bounds.table import Section
 section = Section("Text")
 
 COMBINING_MARKS: Final = section.declare(
-    30, "Combining marks in a row (UAX 15, Stream-Safe Text Format)", enforced_in="text", response="422"
+    30, "Length of a run of combining marks (UAX 15, Stream-Safe Text Format)", enforced_in="text", response="422"
 )
 UNTRIMMED_FACTOR: Final = section.declare(
     5,
-    "How many times its limit a text may be long before white space at its ends is cut off",
+    "Length of a text before trimming, as a multiple of its limit",
     enforced_in="fields",
     response="422",
     unit="times",
 )
 TIMESTAMP_LENGTH: Final = section.declare(
-    64, "Length of a time", enforced_in="timestamps", response="422", unit="characters"
+    64, "Length of a timestamp", enforced_in="timestamps", response="422", unit="characters"
 )
 TIME_ZONE_LENGTH: Final = section.declare(
-    64, "Length of the name of a time zone", enforced_in="fields", response="422", unit="characters"
+    64, "Length of a time zone name", enforced_in="fields", response="422", unit="characters"
 )
 SEARCHED_WORDS: Final = section.declare(
     1_000,
-    "Different words of a todo that `q` searches: of the title, the description and the steps, in this order",
+    "Distinct words of a todo that `q` searches: first of the title, then of the description, then of the steps",
     enforced_in="todos.words",
-    response="The words beyond it are stored, and not found by `q`.",
+    response="Further words are stored but not searchable.",
     unit="words",
 )
 SEARCHED_WORD_LENGTH: Final = section.declare(
     64,
-    "Length to which `q` compares a word",
+    "Length of the prefix of a word that `q` compares",
     enforced_in="todos.words",
-    response="The rest of the word is not compared.",
+    response="The rest of the word is ignored.",
     unit="characters",
 )
 FOLDED_FACTOR: Final = section.declare(
     3,
-    "Times its own length to which a text may grow for searching and sorting, with its ligatures written out",
+    "Length of a text after case folding and decomposition, as a multiple of its original length",
     enforced_in="todos.words",
-    response="The rest is not searched.",
+    response="The rest is not searchable.",
     unit="times",
 )
 FOLDED_EXTRA: Final = section.declare(
     64,
-    "Characters by which it may grow further",
+    "Additional length of such a text",
     enforced_in="todos.words",
-    response="The rest is not searched.",
+    response="The rest is not searchable.",
     unit="characters",
 )
 QUERY_LENGTH: Final = section.declare(200, "Length of `q`", enforced_in="todos.dto", response="422", unit="characters")

@@ -14,10 +14,10 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 from msgspec import UNSET, Meta
 
+from todo_service.bounds.requests import REQUEST_BYTES
 from todo_service.exchange.dto import Archive, ArchiveImport, ExportQuery, ImportQuery
 from todo_service.exchange.service import FORMATS, Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
-from todo_service.settings import IMPORT_MAX_BODY_BYTES
 from todo_service.web.openapi.config import documented, problems
 from todo_service.web.problems import FieldError
 from todo_service.web.requests import ApiRequest
@@ -91,7 +91,7 @@ class ExchangeController(Controller):
         },
         summary="Import todos",
         status_code=200,
-        request_max_body_size=IMPORT_MAX_BODY_BYTES,
+        request_max_body_size=REQUEST_BYTES,
         responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:

@@ -1,1 +1,1 @@
-"""The HTTP server: uvicorn, its protocol within limits, and a graceful stop."""
+"""The HTTP server: uvicorn, an HTTP protocol with limits, and graceful shutdown."""

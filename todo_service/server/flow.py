@@ -1,4 +1,4 @@
-"""How fast bytes move and how many of them wait: flow control, least rates and budgets of memory for connections."""
+"""Flow control for connections: paused reading, minimum transfer rates and memory budgets."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 _CONTINUE: Final = b"HTTP/1.1 1"
 _JOINED_BYTES: Final = 16 * 1024
-"""A larger part of a body is not copied to stand behind its head."""
+"""The largest part of a body that is copied to join its head."""
 
 
-class ReadingFlow(FlowControl):
-    """Flow control that knows how long reading was paused, and that can hold reading back.
+class ReadFlowControl(FlowControl):
+    """Flow control that can hold reading, and that measures the time spent reading.
 
     Args:
         transport: The transport of the connection.
@@ -28,7 +28,7 @@ class ReadingFlow(FlowControl):
         self._paused_seconds = 0.0
 
     def hold(self) -> None:
-        """Pause reading until `release`, whoever asks for more meanwhile."""
+        """Pause reading until `release`; `resume_reading` has no effect until then."""
         self.pause_reading()
         self._held = True
 
@@ -45,27 +45,27 @@ class ReadingFlow(FlowControl):
             super().pause_reading()
 
     def resume_reading(self) -> None:
-        """Resume reading, unless it is held back."""
+        """Resume reading, unless it is held."""
         if self.read_paused and not self._held:
             self._paused_seconds += time.monotonic() - self._paused_since
             super().resume_reading()
 
     def reading_seconds(self) -> float:
-        """Return a clock, in seconds, that stands still while reading is paused."""
+        """Return the time of a monotonic clock, in seconds, that stops while reading is paused."""
         now = self._paused_since if self.read_paused else time.monotonic()
         return now - self._paused_seconds
 
 
 class ResponseWriter:
-    """Writes responses, the head of each together with the beginning of its body.
+    """Writes the head of each response together with the first part of its body.
 
-    Uvicorn writes them one after the other, which is a system call more.
+    Uvicorn writes them separately, which costs a second system call.
 
     Args:
         transport: The transport of the connection.
 
     Attributes:
-        written: How many bytes have been handed to the transport so far.
+        written: The total number of bytes passed to the transport.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -74,17 +74,17 @@ class ResponseWriter:
         self.written = 0
 
     @property
-    def taken(self) -> int:
-        """How many bytes the client, or the kernel for it, has taken so far."""
+    def sent(self) -> int:
+        """The total number of bytes passed to the kernel."""
         return self.written - self.unsent
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait for the client to take them."""
+        """The number of bytes in the transport's buffer."""
         return self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
-        """Write, or keep the head of a response until the next write."""
+        """Write data, or buffer the head of a response until the next write."""
         if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(_CONTINUE):
             self._head = data
         elif len(data) > _JOINED_BYTES:
@@ -95,18 +95,18 @@ class ResponseWriter:
             self._head = b""
 
     def flush(self) -> None:
-        """Write a head that nothing has followed."""
+        """Write the buffered head, if there is one."""
         if self._head:
             self._write(self._head)
             self._head = b""
 
     def close(self) -> None:
-        """Write what is left and close the connection."""
+        """Flush the buffer and close the connection."""
         self.flush()
         self._transport.close()
 
     def is_closing(self) -> bool:
-        """Return whether the connection is being closed."""
+        """Return whether the connection is closing."""
         return self._transport.is_closing()
 
     def _write(self, data: bytes) -> None:
@@ -115,7 +115,7 @@ class ResponseWriter:
 
 
 class MinimumRate:
-    """The rate that a transfer must keep up on average over each window.
+    """The minimum average rate of a transfer in each window of time.
 
     Args:
         bytes_per_second: The rate.
@@ -129,16 +129,16 @@ class MinimumRate:
         self._total = 0
 
     def restart(self, now: float, total: int) -> None:
-        """Begin a window.
+        """Start a new window.
 
         Args:
-            now: The time on any monotonic clock, in seconds.
-            total: How many bytes have been transferred so far.
+            now: The time of any monotonic clock, in seconds.
+            total: The total number of bytes transferred.
         """
         self._since, self._total = now, total
 
     def is_missed(self, now: float, total: int) -> bool:
-        """Return whether the window has ended with too few bytes; begin the next window when it has ended."""
+        """Return whether the window has ended with too few bytes. Start the next window if it has ended."""
         elapsed = now - self._since
         if elapsed < self._seconds:
             return False
@@ -148,10 +148,10 @@ class MinimumRate:
 
 
 class MemoryBudget:
-    """A number of bytes that all connections of this process share.
+    """Memory that all connections of a process share.
 
     Args:
-        limit: The number of bytes.
+        limit: The size of the budget in bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -159,7 +159,7 @@ class MemoryBudget:
         self._used = 0
 
     def reserve(self) -> Reservation:
-        """Return an empty reservation, which its owner grows and finally releases."""
+        """Return an empty reservation. Its owner must release it."""
         return Reservation(self)
 
     def _take(self, size: int, limit: int) -> bool:
@@ -168,7 +168,7 @@ class MemoryBudget:
         self._used += size
         return True
 
-    def _give_back(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self._used -= size
 
 
@@ -184,14 +184,14 @@ class Reservation:
         self._size = 0
 
     def grow(self, size: int, *, spare: int = 0) -> bool:
-        """Take more of the budget.
+        """Reserve more of the budget.
 
         Args:
-            size: How many more bytes.
-            spare: How many bytes of the budget must be left for others.
+            size: The number of additional bytes.
+            spare: The number of bytes of the budget that must remain free.
 
         Returns:
-            Whether the budget had them; otherwise nothing has changed.
+            Whether the bytes were reserved. If not, nothing has changed.
         """
         if not self._budget._take(size, self._budget._limit - spare):
             return False
@@ -199,17 +199,17 @@ class Reservation:
         return True
 
     def release(self) -> None:
-        """Give everything back."""
+        """Return all reserved bytes to the budget."""
         if self._size:
-            self._budget._give_back(self._size)
+            self._budget._release(self._size)
             self._size = 0
 
 
-class UnsentResponses:
-    """The connections whose clients do not keep up with their responses.
+class LaggingConnections:
+    """The connections whose clients read their responses too slowly.
 
     Args:
-        limit: How many bytes may wait for all of them together.
+        limit: The maximum number of unsent bytes of all these connections.
     """
 
     def __init__(self, limit: int) -> None:
@@ -217,14 +217,14 @@ class UnsentResponses:
         self._lagging: dict[asyncio.Transport, str] = {}
 
     def add(self, transport: asyncio.Transport, network: str) -> None:
-        """Add a connection whose client lags, and abort connections while there is too much unsent.
+        """Add a connection, and abort connections until the unsent bytes are within the limit.
 
-        Those of the network with the most unsent bytes are aborted, the ones that have lagged longest first: a client
-        that opens many connections does not end those of others.
+        Connections of the network with the most unsent bytes are aborted first, starting with the longest lagging. So
+        a client that opens many connections does not affect those of others.
 
         Args:
             transport: The transport of the connection.
-            network: Where its client is.
+            network: The network of its client.
         """
         self._lagging[transport] = network
         unsent = {lagging: lagging.get_write_buffer_size() for lagging in self._lagging}
@@ -243,5 +243,5 @@ class UnsentResponses:
             longest.abort()
 
     def discard(self, transport: asyncio.Transport) -> None:
-        """Remove a connection whose client has caught up or has gone."""
+        """Remove a connection whose client has caught up or disconnected."""
         self._lagging.pop(transport, None)

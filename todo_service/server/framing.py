@@ -1,8 +1,8 @@
-"""Where requests begin and end on a connection (RFC 9112), and how many of their bytes are neither head nor body.
+"""Request framing (RFC 9112): where each request on a connection begins and ends, and limits on framing bytes.
 
-The parser has no limits: it takes heads, chunk extensions and trailers of any size, and parses every request that one
-read holds. `RequestFraming` cuts what was read into parts, each of one request only, and counts what no limit of the
-service counts otherwise.
+The parser accepts heads, chunk extensions and trailers of any size, and parses all requests in its input.
+`RequestFraming` splits received data into parts that belong to a single request, and limits the size of everything
+outside the body.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _BLANK_LINE: Final = b"\r\n\r\n"
 _OVERLAP: Final = len(_BLANK_LINE) - 1
 
 
-class Refusal(Exception):
-    """A request that is not served.
+class RequestRejected(Exception):
+    """The server rejects a request before the application sees it.
 
     Args:
         problem: A key of `PROBLEMS`.
-        detail: What is wrong, for the client.
-        retry_seconds: When the client may try again, if it makes sense to.
+        detail: The reason, for the client.
+        retry_seconds: When the client may retry, if retrying can help.
     """
 
     def __init__(self, problem: str, detail: str, retry_seconds: int | None = None) -> None:
@@ -41,12 +41,12 @@ class Refusal(Exception):
 
 
 class RequestFraming:
-    """The position of a connection in the request that it receives.
+    """The parsing state of a connection: which part of a request comes next.
 
     Attributes:
-        in_head: Whether the head of a request has begun and is not complete.
-        in_body: Whether the head of a request is complete and its body is not.
-        body_bytes: How much of the body of the present request has come in.
+        in_head: Whether a request has begun and its head is incomplete.
+        in_body: Whether the head of a request is complete and its body is incomplete.
+        body_bytes: The number of received body bytes of the current request.
     """
 
     def __init__(self) -> None:
@@ -64,25 +64,25 @@ class RequestFraming:
 
     @property
     def between_requests(self) -> bool:
-        """Whether no request has begun that is not complete."""
+        """Whether the next byte begins a new request."""
         return not self.in_head and not self.in_body
 
     def skip_blank_lines(self, data: bytes, start: int) -> int:
-        """Return where the next request begins, after the empty lines before it (RFC 9112, 2.2).
+        """Return the start of the next request, after any empty lines (RFC 9112, 2.2).
 
         Raises:
-            Refusal: there are too many.
+            RequestRejected: There are too many empty lines.
         """
         end = start
         while end < len(data) and data[end] in b"\r\n":
             end += 1
             self._blank_bytes += 1
             if self._blank_bytes > BLANK_BYTES:
-                raise Refusal("malformed-request", "there are too many empty lines before the request")
+                raise RequestRejected("malformed-request", "there are too many empty lines before the request")
         return end
 
-    def part_end(self, data: bytes, start: int) -> int:
-        """Return where the next part ends: at the end of a head or of a request at the latest."""
+    def find_part_end(self, data: bytes, start: int) -> int:
+        """Return the end of the next part, which never extends beyond the end of a head or of a request."""
         if self.in_body and self._left is not None:
             return min(len(data), start + self._left)
         end = min(len(data), start + _PART_BYTES)
@@ -94,22 +94,22 @@ class RequestFraming:
         return end if found < 0 else found + len(_BLANK_LINE)
 
     def begin_part(self, part: bytes) -> None:
-        """Count a part of a head before it is parsed.
+        """Count a part before the parser receives it.
 
         Raises:
-            Refusal: the head is too large.
+            RequestRejected: The head is too large.
         """
         self._parsing_body, self._body_bytes_before = self.in_body, self.body_bytes
         if not self.in_body:
             self._head_bytes += len(part)
             if self._head_bytes > HEAD_BYTES:
-                raise Refusal("headers-too-large", "the head of the request is larger than this service accepts")
+                raise RequestRejected("headers-too-large", "the request line and headers are too large")
 
     def end_part(self, part: bytes) -> None:
-        """Count what was not body in a part of a chunked body after it has been parsed.
+        """Count the chunk framing and trailers in a part after the parser has received it.
 
         Raises:
-            Refusal: there is too much of it.
+            RequestRejected: They are too large.
         """
         if self.in_head or self.in_body:
             self._last = (self._last + part[-_OVERLAP:])[-_OVERLAP:]
@@ -122,33 +122,36 @@ class RequestFraming:
             self._framing_bytes > CHUNK_FRAMING_BYTES + self.body_bytes // CHUNK_FRAMING_SHARE
             or self._trailer_bytes > TRAILER_BYTES
         ):
-            raise Refusal("malformed-request", "the chunks of the body are too small, or have too much beside them")
+            raise RequestRejected(
+                "malformed-request",
+                "the chunks of the body are too small, or its chunk extensions or trailers are too large",
+            )
 
-    def begin(self) -> None:
+    def begin_request(self) -> None:
         """Begin a request."""
         self.in_head = True
         self._blank_bytes = 0
 
     def end_head(self, length: int | None) -> None:
-        """Begin the body, of `length` bytes, or chunked where that is None."""
+        """End the head. The body has `length` bytes, or is chunked if `length` is None."""
         self.in_head, self.in_body = False, True
         self._left = length
         self.body_bytes = self._framing_bytes = self._trailer_bytes = 0
         self._last = b""
 
-    def receive(self, size: int) -> None:
-        """Count a piece of the body.
+    def receive_body(self, size: int) -> None:
+        """Count a part of the body.
 
         Raises:
-            Refusal: the body is larger than any request may have.
+            RequestRejected: The body is larger than any endpoint accepts.
         """
         self.body_bytes += size
         if self._left is not None:
             self._left -= size
         if self.body_bytes > REQUEST_BYTES:
-            raise Refusal("body-too-large", "the body is larger than this service accepts")
+            raise RequestRejected("body-too-large", "the request body is too large")
 
-    def end(self) -> None:
+    def end_request(self) -> None:
         """End the request."""
         self.in_body = False
         self._head_bytes = 0
@@ -156,20 +159,21 @@ class RequestFraming:
 
 
 def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades: bool) -> int | None:
-    """Check what decides where a request ends and which service it is for.
+    """Validate a request's HTTP version, host and body framing (RFC 9112, 3.2, 6.1 and 6.3).
 
-    The parser has checked the syntax, that there is one Content-Length at most, and none beside a Transfer-Encoding.
+    The parser has already validated the syntax, and rejected repeated Content-Length headers and a Content-Length
+    combined with Transfer-Encoding.
 
     Args:
-        version: The version of HTTP, such as `1.1`.
+        version: The HTTP version, such as `1.1`.
         headers: The names, in lower case, and the values.
-        upgrades: Whether the parser takes what follows the head for another protocol.
+        upgrades: Whether the request asks to upgrade to another protocol.
 
     Returns:
-        The number of bytes of the body, or None for a chunked body.
+        The length of the body in bytes, or None for a chunked body.
 
     Raises:
-        Refusal: the request is malformed, or has a transfer coding other than chunked (RFC 9112, 3.2, 6.1 and 6.3).
+        RequestRejected: The request is malformed, or uses a transfer coding other than chunked.
     """
     hosts = 0
     length: int | None = 0
@@ -182,15 +186,15 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
         elif name == b"transfer-encoding":
             codings += [coding.strip().lower() for coding in value.split(b",")]
     if version not in ("1.0", "1.1"):
-        raise Refusal("malformed-request", "this service speaks HTTP/1.0 and HTTP/1.1")
+        raise RequestRejected("malformed-request", "only HTTP/1.0 and HTTP/1.1 are supported")
     if hosts > 1 or (version == "1.1" and not hosts):
-        raise Refusal("malformed-request", "a request must have exactly one Host header")
+        raise RequestRejected("malformed-request", "a request must have exactly one Host header")
     if codings:
         if any(coding != b"chunked" for coding in codings):
-            raise Refusal("transfer-coding-unknown", "this service knows no transfer coding but chunked")
+            raise RequestRejected("transfer-coding-unknown", "the only supported transfer coding is chunked")
         if len(codings) > 1 or version == "1.0":
-            raise Refusal("malformed-request", "the Transfer-Encoding header is not valid here")
+            raise RequestRejected("malformed-request", "the Transfer-Encoding header is invalid")
         length = None
     if upgrades and length != 0:
-        raise Refusal("malformed-request", "a request that asks for another protocol must not have a body")
+        raise RequestRejected("malformed-request", "a request to upgrade the protocol must not have a body")
     return length

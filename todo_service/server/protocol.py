@@ -1,15 +1,13 @@
-"""The HTTP protocol of uvicorn, within limits: sizes, times, rates, memory, and the number of connections.
+"""Uvicorn's HTTP protocol with limits on sizes, durations, rates, memory and the number of connections.
 
-A connection serves one request at a time. What a client pipelines stays unparsed, and reading is paused, until the
-response before it has been read. A request ends when its client disconnects. A request that is refused here is answered
-with a problem, as every other is.
+A connection serves one request at a time. Pipelined requests stay unparsed, and reading is paused, until the client has
+read the previous response. A request is cancelled when its client disconnects. Requests that are rejected here get a
+problem response like any other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import httptools
@@ -20,32 +18,20 @@ from uvicorn.server import ServerState
 
 from todo_service.bounds.connections import (
     BODY_BYTES_PER_SECOND,
-    BODY_MEMORY_BYTES,
     BODY_SECONDS,
     BODY_WINDOW_SECONDS,
     HEAD_SECONDS,
     IDLE_SECONDS,
     LINGER_BYTES,
     LINGER_SECONDS,
-    MAX_CONNECTIONS,
-    PIPELINED_BYTES,
-    REFUSAL_LOG_SECONDS,
     RESPONSE_BYTES_PER_SECOND,
     RESPONSE_WINDOW_SECONDS,
     SPARE_BODY_MEMORY_BYTES,
-    UNSENT_BYTES,
 )
 from todo_service.bounds.requests import HEADERS, TARGET_BYTES
-from todo_service.observability.summary_log import SummaryLog
-from todo_service.server.flow import (
-    MemoryBudget,
-    MinimumRate,
-    ReadingFlow,
-    Reservation,
-    ResponseWriter,
-    UnsentResponses,
-)
-from todo_service.server.framing import Refusal, RequestFraming, check_head
+from todo_service.server.capacity import SharedCapacity, max_connections
+from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter
+from todo_service.server.framing import RequestFraming, RequestRejected, check_head
 from todo_service.web.boundary import bare_problem
 from todo_service.web.client_address import UNKNOWN, network_of
 
@@ -53,35 +39,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CHECK_SECONDS: Final = 5.0
-_OTHER_FILES: Final = 256
 _SHED_SHARE: Final = 10
 _SHED_SECONDS: Final = 1.0
 _FREE_BODY_BYTES: Final = 16 * 1024
 _SMALL_BODY_BYTES: Final = 1024 * 1024
-_TOO_MANY_HEADERS: Final = "the request has more headers than this service accepts"
-
-
-@cache
-def max_connections() -> int:
-    """Return how many connections this process may have at once: what its limit of open files leaves, or 20 000."""
-    return max(64, min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES))
-
-
-class Shared:
-    """What all connections of this process share."""
-
-    def __init__(self) -> None:
-        self.bodies = MemoryBudget(BODY_MEMORY_BYTES)
-        self.pipelined = MemoryBudget(PIPELINED_BYTES)
-        self.unsent = UnsentResponses(UNSENT_BYTES)
-        self.refusals = SummaryLog("connections refused", REFUSAL_LOG_SECONDS)
-        self.full_until = 0.0
+_TOO_MANY_HEADERS: Final = "the request has too many headers"
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection. For the arguments, see uvicorn."""
+    """A connection with limits. See uvicorn for the arguments.
 
-    _shared: Final = Shared()
+    It overrides private methods of uvicorn's class, so pyproject.toml pins uvicorn to a minor version.
+    """
+
+    _shared: Final = SharedCapacity()
 
     def __init__(
         self,
@@ -91,7 +62,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.flow: ReadingFlow
+        self.flow: ReadFlowControl
         self._writer: ResponseWriter
         self._framing = RequestFraming()
         self._unparsed = b""
@@ -102,7 +73,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._body_rate = MinimumRate(BODY_BYTES_PER_SECOND, BODY_WINDOW_SECONDS)
         self._response_rate = MinimumRate(RESPONSE_BYTES_PER_SECOND, RESPONSE_WINDOW_SECONDS)
         self._since = self.loop.time()
-        self._refusal: Refusal | None = None
+        self._rejection: RequestRejected | None = None
         self._lingering_bytes: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -110,19 +81,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Take a connection, unless there are too many."""
+        """Accept the connection, or reject it if too many are open."""
         super().connection_made(transport)
-        self.flow = ReadingFlow(transport)
+        self.flow = ReadFlowControl(transport)
         self._writer = ResponseWriter(transport)
         self._response_rate.restart(self._since, 0)
         self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
         if len(self.connections) > max_connections() and not self._make_room():
-            self._shared.refusals.add("unavailable")
-            self._write_problem(Refusal("unavailable", "too many connections are open", retry_seconds=1))
-            transport.close()  # at once: there is no room to wait for the client
+            self._shared.rejections.add("unavailable")
+            self._write_problem(RequestRejected("unavailable", "too many connections are open", retry_seconds=1))
+            transport.close()  # without lingering, which would keep the connection open
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the request of a client that has disconnected, and let go of all memory."""
+        """Cancel the current request and release all memory."""
         if self._timer is not None:
             self._timer.cancel()
         self._unset_keepalive_if_required()
@@ -134,12 +105,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._task = None
 
     def pause_writing(self) -> None:
-        """Note that the client does not keep up."""
+        """Track the connection as lagging: its client reads too slowly."""
         super().pause_writing()
         self._shared.unsent.add(self.transport, network_of(self.client[0]) if self.client else UNKNOWN)
 
     def resume_writing(self) -> None:
-        """Note that the client has caught up, and go on with what it has pipelined."""
+        """Stop tracking the connection as lagging, and parse pipelined requests."""
         super().resume_writing()
         self._shared.unsent.discard(self.transport)
         if self._unparsed:
@@ -148,7 +119,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Reading
 
     def data_received(self, data: bytes) -> None:
-        """Parse what was read, up to the end of one request."""
+        """Parse received data, up to the end of the current request."""
         self._unset_keepalive_if_required()
         if self._lingering_bytes is not None:
             self._lingering_bytes += len(data)
@@ -170,18 +141,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                     self._position = framing.skip_blank_lines(self._unparsed, self._position)
                     if self._position == len(self._unparsed):
                         break
-                    if not self._answered or self.flow.write_paused:
+                    if not self._response_complete or self.flow.write_paused:
                         self._hold()
                         return
-                end = framing.part_end(self._unparsed, self._position)
+                end = framing.find_part_end(self._unparsed, self._position)
                 part, self._position = self._unparsed[self._position : end], end
                 framing.begin_part(part)
                 self._feed(part)
                 framing.end_part(part)
                 if framing.in_head and len(self.headers) > HEADERS:
-                    raise Refusal("headers-too-large", _TOO_MANY_HEADERS)
-        except Refusal as refusal:
-            self._refuse(refusal)
+                    raise RequestRejected("headers-too-large", _TOO_MANY_HEADERS)
+        except RequestRejected as rejection:
+            self._reject(rejection)
         self._drop_unparsed()
         self.flow.release()
 
@@ -189,20 +160,20 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(part)
         except httptools.HttpParserUpgrade:
-            pass  # no protocol is upgraded to, and the part ends with the head
+            pass  # no upgrade is supported, and the part ends with the head
         except httptools.HttpParserError:
-            # it is not kept: with its traceback it would keep this connection
-            refusal, self._refusal = self._refusal, None
-            malformed = Refusal("malformed-request", "this is no HTTP request that can be read")
-            raise refusal or malformed from None
+            # clear it: its traceback refers to this connection
+            rejection, self._rejection = self._rejection, None
+            malformed = RequestRejected("malformed-request", "the request is not valid HTTP")
+            raise rejection or malformed from None
 
     def _hold(self) -> None:
-        """Keep what is unparsed, and read no more, until the client has read the response before it."""
+        """Pause reading, and store the unparsed data, until the client has read the previous response."""
         self.flow.hold()
         self._pipelined.release()
         if not self._pipelined.grow(len(self._unparsed)):
             self._drop_unparsed()
-            if self._answered:
+            if self._response_complete:
                 self.transport.close()
             else:
                 self.cycle.keep_alive = False
@@ -216,24 +187,24 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._framing.begin()
+        self._framing.begin_request()
         self._since = self.loop.time()
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
+        """Add a part of the request target."""
         super().on_url(url)
         if len(self.url) > TARGET_BYTES:
-            self._fail(Refusal("target-too-long", "the target of the request is longer than this service accepts"))
+            self._fail(RequestRejected("target-too-long", "the request target is too long"))
 
     def on_headers_complete(self) -> None:
-        """Start the request whose head is complete. The trailers, which come after the body, are ignored."""
+        """Start the request. Trailers, which follow the body, are ignored."""
         if len(self.headers) > HEADERS:
-            self._fail(Refusal("headers-too-large", _TOO_MANY_HEADERS))
+            self._fail(RequestRejected("headers-too-large", _TOO_MANY_HEADERS))
         try:
             length = check_head(self.parser.get_http_version(), self.headers, upgrades=self.parser.should_upgrade())
-        except Refusal as refusal:
-            self._fail(refusal)
-        super().on_headers_complete()  # raises where the target cannot be read
+        except RequestRejected as rejection:
+            self._fail(rejection)
+        super().on_headers_complete()  # raises if the target is invalid
         self._framing.end_head(length)
         self._body_memory = None
         self._body_since = self.flow.reading_seconds()
@@ -241,41 +212,41 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.headers = []  # the parser adds trailers here
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a part of the body."""
         try:
-            self._framing.receive(len(body))
+            self._framing.receive_body(len(body))
             if not self.cycle.response_complete:
                 self._reserve(len(body))
-        except Refusal as refusal:
-            self._fail(refusal)
+        except RequestRejected as rejection:
+            self._fail(rejection)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that the request has come in as a whole."""
-        self._framing.end()
+        """End the request, and resume reading."""
+        self._framing.end_request()
         super().on_message_complete()
-        self.flow.resume_reading()  # else a disconnect would not be seen, where the last piece of the body was large
+        self.flow.resume_reading()  # uvicorn pauses it after a large part, which would hide a disconnect
 
-    def _fail(self, refusal: Refusal) -> NoReturn:
-        """Raise through the parser, which replaces the exception by one of its own."""
-        self._refusal = refusal
-        raise refusal
+    def _fail(self, rejection: RequestRejected) -> NoReturn:
+        """Store a rejection and raise it. The parser replaces the exception with its own."""
+        self._rejection = rejection
+        raise rejection
 
     def _reserve(self, size: int) -> None:
-        """Count a piece of a body against the memory that all bodies share, until the request has ended.
+        """Reserve memory for a part of the body until the request ends.
 
         Raises:
-            Refusal: there is no room.
+            RequestRejected: The budget for request bodies is exhausted.
         """
         if self._framing.body_bytes <= _FREE_BODY_BYTES:
             return
         if self._body_memory is None:
             memory = self._body_memory = self._shared.bodies.reserve()
-            assert self._task is not None  # it begins with the body
+            assert self._task is not None  # the request starts before its body
             self._task.add_done_callback(lambda _: memory.release())
         spare = SPARE_BODY_MEMORY_BYTES if self._framing.body_bytes > _SMALL_BODY_BYTES else 0
         if not self._body_memory.grow(size, spare=spare):
-            raise Refusal("unavailable", "too many large requests are being received", retry_seconds=10)
+            raise RequestRejected("unavailable", "the server is receiving too many large requests", retry_seconds=10)
 
     # Requests
 
@@ -287,13 +258,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 if not cycle.disconnected:
                     raise
 
-        cycle.transport = self._writer  # type: ignore[assignment]  # a cycle writes, closes, and asks whether it is closing
+        cycle.transport = self._writer  # type: ignore[assignment]  # a cycle calls write, close and is_closing only
         self._task = self.loop.create_task(cycle.run_asgi(run_until_disconnect))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
 
     def on_response_complete(self) -> None:
-        """Go on with what the client has pipelined, or wait for its next request."""
+        """Parse pipelined requests, or wait for the next request."""
         self._writer.flush()
         if self._framing.between_requests:
             self._since = self.loop.time()
@@ -302,16 +273,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._parse)
 
     @property
-    def _answered(self) -> bool:
+    def _response_complete(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     @property
-    def _waits(self) -> bool:
-        return self._lingering_bytes is not None or (self._answered and self._framing.between_requests)
+    def _is_idle(self) -> bool:
+        return self._lingering_bytes is not None or (self._response_complete and self._framing.between_requests)
 
     def _cancel_request(self) -> None:
-        """Tell the application that its client has gone, and end what it does."""
-        if not self._answered:
+        """Send a disconnect to the application and cancel its task."""
+        if not self._response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self._task is not None:
@@ -320,11 +291,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Time
 
     def _check(self) -> None:
-        """Close the connection if its client is too slow, else check again later."""
+        """Close the connection if its client is too slow; otherwise, schedule the next check."""
         now = self.loop.time()
         if not self._writer.unsent:
-            self._response_rate.restart(now, self._writer.taken)
-        elif self._response_rate.is_missed(now, self._writer.taken):
+            self._response_rate.restart(now, self._writer.sent)
+        elif self._response_rate.is_missed(now, self._writer.sent):
             self.transport.abort()
             return
         if not self.transport.is_closing():
@@ -332,30 +303,30 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
 
     def _check_request(self, now: float) -> None:
-        if self._waits:
+        if self._is_idle:
             if now >= self._since + (IDLE_SECONDS if self._lingering_bytes is None else LINGER_SECONDS):
                 self.transport.close()
         elif self._framing.in_head:
             if now >= self._since + HEAD_SECONDS:
-                self._refuse(Refusal("too-slow", "the head of the request did not come in time"))
+                self._reject(RequestRejected("too-slow", "the request headers did not arrive in time"))
         elif self._framing.in_body:
-            reading = self.flow.reading_seconds()  # while reading is paused, it is not the client who is slow
+            reading = self.flow.reading_seconds()  # paused reading is not the client's fault
             if (
                 self._body_rate.is_missed(reading, self._framing.body_bytes)
                 or reading >= self._body_since + BODY_SECONDS
             ):
-                self._refuse(Refusal("too-slow", "the body of the request did not come in time"))
+                self._reject(RequestRejected("too-slow", "the request body did not arrive in time"))
 
-    # Refusals
+    # Rejections
 
     def _make_room(self) -> bool:
-        """Close a tenth of the connections, of those without a request to answer: idle ones first, the oldest first."""
+        """Close up to a tenth of the connections: idle ones first, then incomplete requests, each the oldest first."""
         now = self.loop.time()
         if now < self._shared.full_until:
             return False
         others = [other for other in self.connections if isinstance(other, LimitedHttpProtocol) and other is not self]
-        waiting = [other for other in others if other._waits or other._answered]
-        waiting.sort(key=lambda other: (not other._waits, other._since))
+        waiting = [other for other in others if other._is_idle or other._response_complete]
+        waiting.sort(key=lambda other: (not other._is_idle, other._since))
         shed = waiting[: max(1, len(self.connections) // _SHED_SHARE)]
         for other in shed:
             self.connections.discard(other)
@@ -364,16 +335,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._shared.full_until = now + _SHED_SECONDS
         return bool(shed)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a problem, unless a response has begun, and close the connection."""
+    def _reject(self, rejection: RequestRejected) -> None:
+        """Reject the current request: send a problem unless a response has started, and close the connection."""
         if self.transport.is_closing():
             return
-        self._shared.refusals.add(refusal.problem)
+        self._shared.rejections.add(rejection.problem)
         self._writer.flush()
-        started = not self._answered and self.cycle.response_started
-        rest_of_answered = self._answered and self._framing.in_body
-        if not started and not rest_of_answered:
-            self._write_problem(refusal)
+        started = not self._response_complete and self.cycle.response_started
+        discarding_body = self._response_complete and self._framing.in_body
+        if not started and not discarding_body:
+            self._write_problem(rejection)
         self._cancel_request()
         self._drop_unparsed()
         if started:
@@ -381,15 +352,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         else:
             self._linger()
 
-    def _write_problem(self, refusal: Refusal) -> None:
-        status, headers, body = bare_problem(refusal.problem, refusal.detail)
-        if refusal.retry_seconds is not None:
-            headers.append((b"retry-after", b"%d" % refusal.retry_seconds))
-        self._writer.write(STATUS_LINE[status] + _lines(headers) + b"\r\n" + body)
+    def _write_problem(self, rejection: RequestRejected) -> None:
+        status, headers, body = bare_problem(rejection.problem, rejection.detail)
+        if rejection.retry_seconds is not None:
+            headers.append((b"retry-after", b"%d" % rejection.retry_seconds))
+        self._writer.write(STATUS_LINE[status] + _encode_headers(headers) + b"\r\n" + body)
         self._writer.flush()
 
     def _linger(self) -> None:
-        """Close the connection for writing first: closed with unread data, it may lose the response (RFC 9112, 9.6)."""
+        """Half-close the connection. A full close with unread data could lose the response (RFC 9112, 9.6)."""
         self._lingering_bytes = 0
         self._since = self.loop.time()
         self.flow.release()
@@ -400,5 +371,5 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(LINGER_SECONDS, self._check)
 
 
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def _encode_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(b"%s: %s\r\n" % pair for pair in headers)

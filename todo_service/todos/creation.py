@@ -13,7 +13,7 @@ from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
 from todo_service.executors import Budget, Executor
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
-from todo_service.timestamps import is_kept
+from todo_service.timestamps import is_storable
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.quotas import Quotas
@@ -67,7 +67,7 @@ def _validate_imported_times(todo: dto.TodoImport) -> None:
     if todo.completed_at is not None and not todo.completed:
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
     for name in ("created_at", "completed_at"):
-        if isinstance(given := getattr(todo, name), datetime) and not is_kept(given):
+        if isinstance(given := getattr(todo, name), datetime) and not is_storable(given):
             raise Invalid([ValidationIssue(f"/{name}", TIME_RANGE)])
 
 

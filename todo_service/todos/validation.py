@@ -11,7 +11,7 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.text import check_marks, trim
-from todo_service.timestamps import is_kept
+from todo_service.timestamps import is_storable
 from todo_service.todos import dto
 from todo_service.todos.documents import Step
 from todo_service.todos.query import priority_rank
@@ -44,7 +44,7 @@ def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         fields["priority_rank"] = priority_rank(fields["priority"])
     if "description" in fields:
         fields["description"] = _validate_description(fields["description"], issues)
-    if fields.get("due_at") is not None and not is_kept(fields["due_at"]):
+    if fields.get("due_at") is not None and not is_storable(fields["due_at"]):
         issues.append(ValidationIssue("/due_at", TIME_RANGE))
     if "tags" in fields:
         tags = [_validate_text(tag, TAG_LENGTH, f"/tags/{index}", issues) for index, tag in enumerate(fields["tags"])]

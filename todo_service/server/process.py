@@ -1,0 +1,35 @@
+"""Settings of the server's process: heap and open files."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+from contextlib import suppress
+from typing import Final
+
+_M_MMAP_THRESHOLD: Final = -3
+_MMAP_THRESHOLD_BYTES: Final = 128 * 1024
+
+
+def fix_mmap_threshold() -> None:
+    """Allocate every large block with mmap, so that freeing it returns its memory to the system. Needs glibc.
+
+    By default, glibc raises the threshold to the size of the largest freed block. After one large request, it allocates
+    the next large blocks on the heap, where small blocks above them keep their memory from being returned.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+
+
+def trim_heap() -> None:
+    """Return free memory on the heap to the system. Needs glibc."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def raise_open_file_limit() -> None:
+    """Raise the soft limit of open files, which bounds the number of connections, to the hard limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS may refuse its own hard limit
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

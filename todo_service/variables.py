@@ -1,0 +1,300 @@
+"""The environment variables of the service.
+
+`VARIABLES` is the single table that settings, their error messages and the README's table are generated from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import limits
+
+from todo_service.bounds.requests import REQUEST_BYTES
+from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
+from todo_service.secret_key import MINIMUM_BYTES
+from todo_service.store.errors import StoreUnusable
+from todo_service.store.registry import find_local_folder
+
+_BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
+_RATE: Final = re.compile(
+    r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
+)
+_HOST_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\*|\[[0-9A-Fa-f:.]+\]")
+_ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+
+
+class Variable(NamedTuple):
+    """An environment variable.
+
+    Attributes:
+        name: The name.
+        default: The default as text, or None if the variable has no static default.
+        parse: A function that parses a value, or raises ValueError or KeyError.
+        allowed: A description of the valid values.
+        description: A description of the effect, for the README.
+        shown_default: A description of the default for the README, if it is not the text itself.
+        secret: Whether the value must not appear in messages.
+    """
+
+    name: str
+    default: str | None
+    parse: Callable[[str], Any]
+    allowed: str
+    description: str
+    shown_default: str | None = None
+    secret: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The name of the attribute in `Settings`."""
+        return self.name.lower()
+
+
+def _integer_parser(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return parse
+
+
+def _choice_parser(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return parse
+
+
+def _parse_boolean(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}[
+        text.lower()
+    ]
+
+
+def _list_parser(parse_one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(parse_one(part.strip()) for part in text.split(",") if part.strip())
+
+    return parse
+
+
+def _pattern_parser(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _parse_rate(text: str) -> str:
+    if not _RATE.fullmatch(text):
+        raise ValueError
+    limits.parse(text)
+    return text
+
+
+def _parse_host(text: str) -> str:
+    return text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+
+
+def _parse_network(text: str) -> str:
+    network = ipaddress.ip_network(text, strict=False)
+    if network.prefixlen == 0:
+        raise ValueError  # it would trust every client
+    return str(network)
+
+
+def _parse_folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("there is no such user") from None
+
+
+def _parse_store_url(text: str) -> str:
+    try:
+        find_local_folder(text)
+    except StoreUnusable:
+        raise ValueError from None
+    return text
+
+
+def _parse_secret(text: str) -> bytes:
+    if len(text.encode()) < MINIMUM_BYTES:
+        raise ValueError
+    return text.encode()
+
+
+SECRET_KEY_FORMAT: Final = f"at least {MINIMUM_BYTES} bytes"
+VARIABLES: Final = (
+    Variable(
+        "STORE_URL",
+        None,
+        _parse_store_url,
+        "`lmdb:///path`, `mongodb://…` or `mongodb+srv://…`",
+        "The document store.",
+        shown_default="an embedded store in `DATA_DIR`",
+        secret=True,
+    ),
+    Variable(
+        "DATA_DIR",
+        None,
+        _parse_folder,
+        "a directory",
+        "The directory of the embedded store and its secret key.",
+        shown_default="the user's data directory; `/data` in the container",
+    ),
+    Variable(
+        "HOST",
+        "127.0.0.1",
+        _parse_host,
+        "an address or a host name",
+        "The address to listen on. The container image sets `0.0.0.0`.",
+    ),
+    Variable("PORT", "8000", _integer_parser(1, 65535), "1 to 65535", "The port to listen on."),
+    Variable("WORKERS", "1", _integer_parser(1, 64), "1 to 64", "The number of worker processes."),
+    Variable(
+        "ENVIRONMENT",
+        "development",
+        _choice_parser("development", "production"),
+        "`development` or `production`",
+        "The kind of deployment. The container image sets `production`.",
+    ),
+    Variable(
+        "SECRET_KEY",
+        None,
+        _parse_secret,
+        SECRET_KEY_FORMAT,
+        "The key that signs tokens and cursors.",
+        shown_default="see below",
+        secret=True,
+    ),
+    Variable(
+        "PREVIOUS_SECRET_KEYS",
+        "",
+        _list_parser(_parse_secret),
+        f"{SECRET_KEY_FORMAT} each, separated by commas",
+        "Previous secret keys, whose tokens remain valid.",
+        secret=True,
+    ),
+    Variable(
+        "ACCESS_TOKEN_SECONDS",
+        "600",
+        _integer_parser(30, 86400),
+        "30 to 86400",
+        "The lifetime of an access token, in seconds.",
+    ),
+    Variable(
+        "REFRESH_TOKEN_DAYS",
+        "30",
+        _integer_parser(1, 365),
+        "1 to 365",
+        "The lifetime of a session that is not refreshed, in days.",
+    ),
+    Variable("RATE_LIMIT_ENABLED", "true", _parse_boolean, "`true` or `false`", "Whether rate limits apply."),
+    Variable(
+        "RATE_LIMIT_API",
+        "600/minute",
+        _parse_rate,
+        "a rate such as `600/minute`",
+        "The rate limit of requests, for each account or address.",
+    ),
+    Variable(
+        "RATE_LIMIT_AUTH",
+        "10/minute",
+        _parse_rate,
+        "a rate such as `10/minute`",
+        "The rate limit of failed logins, for each account and address. See below for the limits derived from it.",
+    ),
+    Variable(
+        "TRUSTED_PROXIES",
+        "",
+        _list_parser(_parse_network),
+        "addresses or networks other than `/0`, separated by commas",
+        "The proxies whose `Forwarded` and `X-Forwarded-For` headers are trusted.",
+    ),
+    Variable(
+        "ALLOWED_HOSTS",
+        "",
+        _list_parser(_pattern_parser(_HOST_NAME)),
+        "names such as `todo.example.com` or `*.example.com`, separated by commas",
+        "The accepted values of the `Host` header; any if none are listed.",
+    ),
+    Variable(
+        "CORS_ORIGINS",
+        "",
+        _list_parser(_pattern_parser(_ORIGIN)),
+        "exact origins such as `https://app.example.com`, separated by commas",
+        "The origins that may make cross-origin requests.",
+    ),
+    Variable(
+        "MAX_BODY_BYTES",
+        str(2**20),
+        _integer_parser(1024, REQUEST_BYTES),
+        f"1024 to {REQUEST_BYTES}",
+        "The maximum size of a request body, in bytes.",
+    ),
+    Variable(
+        "MAX_TODOS",
+        str(MAX_TODOS),
+        _integer_parser(1, 10_000_000),
+        "1 to 10000000",
+        "The maximum number of todos of an account, including tombstones.",
+    ),
+    Variable(
+        "MAX_TAGS",
+        str(MAX_TAGS),
+        _integer_parser(1, 10_000),
+        "1 to 10000",
+        "The maximum number of distinct tags of an account.",
+    ),
+    Variable(
+        "MAX_LISTS",
+        str(MAX_LISTS),
+        _integer_parser(1, 10_000),
+        "1 to 10000",
+        "The maximum number of lists of an account.",
+    ),
+    Variable(
+        "METRICS_TOKEN",
+        None,
+        _pattern_parser(_BEARER_TOKEN),
+        "at least 16 visible ASCII characters",
+        "The bearer token of `/metrics`.",
+        "unset",
+        secret=True,
+    ),
+    Variable(
+        "LOG_LEVEL",
+        "info",
+        _choice_parser("debug", "info", "warning", "error"),
+        "`debug`, `info`, `warning` or `error`",
+        "The minimum level of log messages.",
+    ),
+    Variable(
+        "LOG_FORMAT",
+        None,
+        _choice_parser("console", "json"),
+        "`console` or `json`",
+        "The log format.",
+        shown_default="`console`; in production `json`",
+    ),
+)
+
+
+def render_settings_table() -> str:
+    """Return the README's table of settings, in Markdown."""
+    rows = [
+        f"| `{variable.name}` | {variable.shown_default or (f'`{variable.default}`' if variable.default else 'none')} "
+        f"| {variable.allowed} | {variable.description} |"
+        for variable in VARIABLES
+    ]
+    return "\n".join(["| variable | default | allowed | what it does |", "|---|---|---|---|", *rows])
