@@ -27,7 +27,9 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 from todo_service import __version__
-from todo_service.web.openapi.postprocessing import HEADERS, corrected, titles_of
+from todo_service.web.openapi.headers import HEADERS
+from todo_service.web.openapi.postprocessing import postprocess
+from todo_service.web.openapi.responses import describe_status
 from todo_service.web.problems import MEDIA_TYPE, Problem
 from todo_service.web.route_options import PUBLIC
 
@@ -46,7 +48,9 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     What follows from the route itself (its body, its paths, who may use it) may be left out: it is added.
     """
     return {
-        status: ResponseSpec(Problem, media_type=MEDIA_TYPE, generate_examples=False, description=titles_of(status))
+        status: ResponseSpec(
+            Problem, media_type=MEDIA_TYPE, generate_examples=False, description=describe_status(status)
+        )
         for status in statuses
     }
 
@@ -125,7 +129,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
         for handler in route.route_handlers
         if isinstance(handler.operation_id, str)
     }
-    return corrected(app.openapi_schema.to_schema(), handlers)
+    return postprocess(app.openapi_schema.to_schema(), handlers)
 
 
 def written(app: Litestar, form: str) -> str:

@@ -1,0 +1,128 @@
+"""The responses of an operation: its successes, and the problems that follow from its route."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+
+from todo_service.web.openapi.document import EXAMPLE_ID, NULL, REF_PREFIX, Json, build_content
+from todo_service.web.openapi.headers import HEADERS
+from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, FieldError, problem_named
+from todo_service.web.route_options import (
+    BODIES,
+    CONTENTS,
+    FORM,
+    IDEMPOTENT,
+    LIMIT,
+    PUBLIC,
+    QUERY,
+    SESSION_ONLY,
+)
+
+
+def describe_status(status: int) -> str:
+    """Return what a status means here: the titles of all problems that have it."""
+    return "; ".join(kind.title for kind in PROBLEMS.values() if kind.status == status)
+
+
+def list_problem_names(status: int) -> list[str]:
+    """Return the names of all problems that have a status, such as NotFound."""
+    return [name.title().replace("-", "") for name, kind in PROBLEMS.items() if kind.status == status]
+
+
+def build_responses(
+    operation: Json, handler: HTTPRouteHandler, schemas: dict[str, Json], failures: set[int]
+) -> dict[str, Json]:
+    everywhere = ["X-Request-ID", *(("RateLimit-Policy", "RateLimit") if handler.opt.get(LIMIT, "api") else ())]
+    found: dict[str, Json] = {}
+    for status, response in operation["responses"].items():
+        if status[0] not in "23":
+            continue
+        headers = [*response.get("headers", {}), *everywhere]
+        if handler.opt.get(IDEMPOTENT):
+            headers.append("Idempotency-Replayed")
+        content = build_content(handler.opt.get(CONTENTS, {})) or {
+            kind: media
+            for kind, media in response.get("content", {}).items()
+            if media.get("schema") not in (None, NULL)
+        }
+        found[status] = {"description": _describe_success(content, schemas), "headers": _refer_to_headers(headers)}
+        if content:
+            found[status]["content"] = content
+        if HttpMethod.GET in handler.http_methods and "ETag" in headers:
+            found["304"] = {"description": "It has not changed.", "headers": _refer_to_headers(["ETag", *everywhere])}
+    declared = {
+        int(status) for status, response in operation["responses"].items() if MEDIA_TYPE in response.get("content", {})
+    }
+    for status in sorted(declared | failures):
+        found[str(status)] = _build_failure(status)
+    return found
+
+
+def _describe_success(content: Json, schemas: dict[str, Json]) -> str:
+    for media in content.values():
+        name = media["schema"].get("$ref", "").removeprefix(REF_PREFIX)
+        if name in schemas and "description" in schemas[name]:
+            return str(schemas[name]["description"])
+    return "Done."
+
+
+def _refer_to_headers(names: Iterable[str]) -> Json:
+    found = set(names)
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS if name in found}
+
+
+def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set[int]:
+    """Return the statuses that follow from the route: who may use it, how often, and what it reads."""
+    found = {400, 422}  # a query that cannot be read, a parameter that is not known
+    if not handler.opt.get(PUBLIC):
+        found |= {401, 431, 503}
+        if handler.opt.get(SESSION_ONLY) or not handler.http_methods <= {HttpMethod.GET}:
+            found.add(403)  # an API key may not do everything
+    if handler.opt.get(LIMIT, "api"):
+        found.add(429)
+    if handler.parsed_data_field is not None or handler.opt.keys() & {FORM, BODIES}:
+        found |= {408, 413, 415}
+    if handler.opt.get(IDEMPOTENT):
+        found |= {408, 409, 413, 431}  # the body is read for its fingerprint
+    if QUERY in handler.opt:
+        found.add(414)
+    if "{" in path:
+        found.add(404)
+        pattern = re.sub(r"\\{\w+\\}", "[^/{]+", re.escape(path))
+        if any(re.fullmatch(pattern, other) for other in paths):
+            found.add(405)  # where the id is the name of another path, which does not have this method
+    return found
+
+
+def _build_failure(status: int) -> Json:
+    """Return the response of all problems that have a status."""
+    headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
+    headers += {
+        401: ["WWW-Authenticate"],
+        405: ["Allow"],
+        429: ["Retry-After"],
+        503: ["Retry-After"],
+    }.get(status, [])
+    examples = {}
+    for name, kind in PROBLEMS.items():
+        if kind.status == status:
+            problem = problem_named(name, f"{kind.title}.", f"/v1/todos/{EXAMPLE_ID}", "f3b1c9d2e4a5")
+            if name == "invalid":
+                problem.errors = [FieldError("this field is required", "/title")]
+            if name == "invalid-grant":
+                problem.error = "invalid_grant"
+            examples[name] = {"summary": kind.title, "value": msgspec.to_builtins(problem)}
+    described = _refer_to_headers(headers)
+    if status == 403:
+        # only where an API key may not do something
+        described["WWW-Authenticate"] = HEADERS["WWW-Authenticate"] | {"required": False}
+    return {
+        "description": describe_status(status) + ".",
+        "headers": described,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": REF_PREFIX + "Problem"}, "examples": examples}},
+    }
