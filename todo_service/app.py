@@ -28,8 +28,8 @@ from todo_service.todos.controllers import TagsController, TodosController
 from todo_service.todos.shared import SharedState
 from todo_service.web.docs import DocsController
 from todo_service.web.health import OperationsController
-from todo_service.web.openapi.config import configuration, written
-from todo_service.web.problems import exception_handlers
+from todo_service.web.openapi.config import create_openapi_config, render_document
+from todo_service.web.problems import create_exception_handlers
 from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def create_app(
             closed at shutdown.
 
     Returns:
-        The application. Its `state` holds the store, the cursors, the budget of stored responses, and the boundary
-        that drains it (`web.boundary`).
+        The application. Its `state` holds the store, the cursors, the budget of stored responses, and the requests
+        in flight, which drain at shutdown.
     """
     services = Services(settings, store, tracing, password_cost, shared_state)
 
@@ -88,15 +88,15 @@ def create_app(
         middleware=services.middleware(),
         request_class=ApiRequest,
         before_request=refuse_unknown_parameters,
-        exception_handlers=exception_handlers(),
+        exception_handlers=create_exception_handlers(),
         after_exception=[after_exception],
         request_max_body_size=settings.max_body_bytes,
         cors_config=_cors(settings),
-        openapi_config=configuration(),
+        openapi_config=create_openapi_config(),
         logging_config=None,
     )
     app.state.update(services.state())
-    app.state.boundary = app.asgi_handler = services.boundary(app.asgi_handler)
+    app.asgi_handler = services.wrap(app.asgi_handler)
     return app
 
 
@@ -111,7 +111,7 @@ def create_app_from_environment() -> ASGIApp:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTED_AFTER)
-    return GracefulShutdown(app, app.state.boundary)
+    return GracefulShutdown(app, app.state.in_flight)
 
 
 def _tracing() -> Tracing | None:
@@ -126,19 +126,19 @@ def _tracing() -> Tracing | None:
         return None
     try:
         from todo_service.observability.tracing import (
-            tracing_as_configured,  # an extra: most have neither wish nor need for it
+            create_tracing,  # an extra: most have neither wish nor need for it
         )
     except ModuleNotFoundError:
         logger.warning("no traces are sent: OpenTelemetry is not installed, see the extra otel")
         return None
-    return tracing_as_configured()
+    return create_tracing()
 
 
-def openapi_document(form: str) -> str:
+def render_openapi_document(form: str) -> str:
     """Return the OpenAPI document as `json` or `yaml` text. No store is opened."""
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
-        return written(create_app(settings, create_store(settings.store_address)), form)
+        return render_document(create_app(settings, create_store(settings.store_address)), form)
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

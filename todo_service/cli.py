@@ -230,9 +230,9 @@ def health() -> None:
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of the terminal.")
 def openapi(form: str, output: Path | None) -> None:
     """Print the OpenAPI document that clients and SDKs are made from."""
-    from todo_service.app import openapi_document  # see the module's docstring
+    from todo_service.app import render_openapi_document  # see the module's docstring
 
-    text = openapi_document(form)
+    text = render_openapi_document(form)
     if output is None:
         click.echo(text)
         return

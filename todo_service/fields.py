@@ -67,7 +67,7 @@ TimeZone = Annotated[
 ]
 
 
-def trimmed(longest: int, description: str, example: str) -> Meta:
+def constrain_text(longest: int, description: str, example: str) -> Meta:
     """Return the bounds of a text that is trimmed before it is measured, and is not blank.
 
     Args:

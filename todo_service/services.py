@@ -46,11 +46,15 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
-from todo_service.web.boundary import Boundary
+from todo_service.web.access_log import AccessLog
 from todo_service.web.cursors import Cursors
 from todo_service.web.health import Readiness
+from todo_service.web.hosts import AllowedHosts
+from todo_service.web.in_flight import InFlightRequests
+from todo_service.web.middleware import OutermostMiddleware
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest
+from todo_service.web.response_headers import ResponseHeaders
 from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
 
 if TYPE_CHECKING:
@@ -90,16 +94,17 @@ class Services:
         self._tracing = tracing
         self._keys = [settings.secret_key, *settings.previous_secret_keys]
         self._metrics = Metrics()
-        observe(store, self._metrics.store_called)
+        self._in_flight = InFlightRequests()
+        observe(store, self._metrics.record_store_call)
         if tracing is not None:
-            observe(store, tracing.store_called)
-        self._passwords = Passwords(self._metrics.passwords_waiting, password_cost)
+            observe(store, tracing.record_store_call)
+        self._passwords = Passwords(self._metrics.record_password_queue, password_cost)
         self._sessions = Sessions(
             store,
             AccessTokens(self._keys, settings.access_token_seconds),
             RefreshTokens(self._keys),
             settings.refresh_token_days,
-            self._metrics.sessions_changed,
+            self._metrics.record_sessions,
         )
         self._api_keys = ApiKeys(store)
         self._credentials = Credentials(self._sessions, self._api_keys)
@@ -121,7 +126,7 @@ class Services:
         self.rate_limits = RateLimits(
             parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
             self._counter,
-            self._metrics.rate_limited,
+            self._metrics.record_refusal,
         )
 
     @asynccontextmanager
@@ -152,7 +157,7 @@ class Services:
             "readiness": _always(Readiness(self._store)),
             "metrics": _always(self._metrics),
             "metrics_access": _always(metrics_access),
-            "boundary": Provide(_boundary, sync_to_thread=False),
+            "in_flight": _always(self._in_flight),
             "todos": Provide(self._todos, sync_to_thread=False),
             "lists": Provide(self._lists, sync_to_thread=False),
             "transfer": Provide(self._transfer, sync_to_thread=False),
@@ -179,19 +184,21 @@ class Services:
             "credentials": self._credentials,
             "large_body_lock": asyncio.Lock(),
             "answers": self._answers,
+            "in_flight": self._in_flight,
         }
 
-    def boundary(self, app: ASGIApp) -> Boundary:
-        """Return the outermost layer around an application."""
+    def wrap(self, app: ASGIApp) -> OutermostMiddleware:
+        """Wrap an application in the middleware that runs before Litestar."""
         settings = self._settings
-        return Boundary(
+        # with CORS, every response depends on the origin, even if the request has none
+        extra_headers = ((b"vary", b"Origin"),) if settings.cors_origins else ()
+        return OutermostMiddleware(
             OptionsRateLimitMiddleware(app, self.rate_limits),
-            self._metrics,
-            settings.allowed_hosts,
+            self._in_flight,
+            AccessLog(self._metrics, self._tracing),
+            AllowedHosts(settings.allowed_hosts),
+            ResponseHeaders(self._in_flight, extra_headers),
             Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
-            self._tracing,
-            # with CORS a response depends on the origin, also that to a request without one
-            headers=((b"vary", b"Origin"),) if settings.cors_origins else (),
         )
 
     def _jobs(self) -> list[Job]:
@@ -218,11 +225,6 @@ class Services:
             owner,
             self._transfers,
         )
-
-
-def _boundary(request: ApiRequest) -> Boundary:
-    boundary: Boundary = request.app.state.boundary
-    return boundary
 
 
 def _always(value: Any) -> Provide:

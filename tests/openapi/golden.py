@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.openapi.breaking import breaking_changes, is_allowed
 from tests.openapi.document import Json
-from todo_service.app import openapi_document
+from todo_service.app import render_openapi_document
 
 GOLDEN = Path(__file__).with_name("golden.json")
 CHANGELOG = Path(__file__).parent.parent.parent / "CHANGELOG.md"
@@ -34,7 +34,7 @@ def forbidden_changes(document: Json) -> list[str]:
 
 def main() -> None:
     """Write the golden copy anew."""
-    text = openapi_document("json")
+    text = render_openapi_document("json")
     if GOLDEN.exists() and (found := forbidden_changes(json.loads(text))):
         lines = "\n".join(f"  {line}" for line in found)
         sys.exit(

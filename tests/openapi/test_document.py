@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.openapi.document import Json, Operation, at, followed, operations_of, references_in, schemas_in
 from tests.people import Person
-from todo_service.app import openapi_document
+from todo_service.app import render_openapi_document
 
 PROBLEM = {"application/problem+json"}
 
@@ -188,7 +188,7 @@ def test_links_lead_to_operations_and_their_parameters(document: Json) -> None:
 
 
 def test_yaml_says_the_same(document: Json) -> None:
-    assert yaml.safe_load(openapi_document("yaml")) == document
+    assert yaml.safe_load(render_openapi_document("yaml")) == document
 
 
 @pytest.mark.anyio

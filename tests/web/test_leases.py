@@ -19,7 +19,7 @@ from todo_service.idempotency.middleware import Idempotency, IdempotentRequest
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.web.problems import exception_handlers
+from todo_service.web.problems import create_exception_handlers
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import IDEMPOTENT
 
@@ -96,7 +96,7 @@ class SlowService:
             [work],
             middleware=[DefineMiddleware(Idempotency, store=store, keys=[b"k" * 32], answers=AnswerBudget())],
             request_class=ApiRequest,
-            exception_handlers=exception_handlers(),
+            exception_handlers=create_exception_handlers(),
         )
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
         self.client = httpx.AsyncClient(transport=transport, base_url="http://testserver")

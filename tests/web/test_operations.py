@@ -35,7 +35,7 @@ async def test_it_lives_and_is_ready(client: httpx.AsyncClient) -> None:
 async def test_readiness_fails_as_soon_as_it_stops_and_liveness_does_not(
     app: Litestar, client: httpx.AsyncClient
 ) -> None:
-    assert await app.state.boundary.drain(1.0)
+    assert await app.state.in_flight.drain(1.0)
 
     ready = await client.get("/health/ready")
 

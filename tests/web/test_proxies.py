@@ -132,7 +132,7 @@ def test_a_forwarding_header_costs_linear_time(header: bytes, piece: bytes) -> N
             scope: Any = {"client": ("127.0.0.1", 1), "headers": [(header, start + piece * (size // len(piece)))]}
             begun = time.thread_time()
             for _ in range(5):
-                proxies.client_of(scope)
+                proxies.resolve_client(scope)
             costs[size] = costs.get(size, 0.0) + time.thread_time() - begun
 
     assert_grows_linearly(costs)

@@ -21,9 +21,9 @@ from todo_service.rate_limits.password_attempts import account_key, password_att
 from todo_service.rate_limits.policies import RateLimits
 from todo_service.store.base import DocumentStore
 from todo_service.web.client_address import client_address
-from todo_service.web.cursors import answer_page
-from todo_service.web.entity_tags import answer, entity_tag, expected_versions
-from todo_service.web.openapi.config import documented, problems
+from todo_service.web.cursors import respond_with_page
+from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
+from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import ProblemError
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import (
@@ -50,8 +50,8 @@ class UsersController(Controller):
         operation_id="createUser",
         summary="Register",
         opt={PUBLIC: True, IDEMPOTENT: True, ON_REPLAY: require_document(User)},
-        responses=problems(400, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag", "Location"),
+        responses=declare_problems(400, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag", "Location"),
     )
     async def create_user(
         self,
@@ -69,19 +69,19 @@ class UsersController(Controller):
         "/me",
         operation_id="getMe",
         summary="Read one's account",
-        responses=problems(401, 404, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def get_me(self, request: ApiRequest, accounts: NamedDependency[Accounts]) -> Response[dto.User]:
         """Read the account of whoever asks."""
-        return answer(request, await accounts.account(request.user.user_id))
+        return respond_with_tag(request, await accounts.account(request.user.user_id))
 
     @patch(
         "/me",
         operation_id="updateMe",
         summary="Change one's account",
-        responses=problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def update_me(
         self, request: ApiRequest, data: JSONBody[dto.UserUpdate], accounts: NamedDependency[Accounts]
@@ -89,7 +89,7 @@ class UsersController(Controller):
         """Change email, display name or time zone by a merge patch; the email needs a session, not an API key."""
         if data.email is not UNSET:
             require_session(request.user, "changing the email")
-        user = await accounts.update(request.user.user_id, data, expected_versions(request))
+        user = await accounts.update(request.user.user_id, data, parse_if_match(request))
         return Response(user, headers={"ETag": entity_tag(user)})
 
     @delete(
@@ -97,7 +97,7 @@ class UsersController(Controller):
         operation_id="deleteMe",
         opt={SESSION_ONLY: True, NO_TIMEOUT: True},
         summary="Delete one's account",
-        responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )
     async def delete_me(
         self,
@@ -111,7 +111,7 @@ class UsersController(Controller):
         """Delete the account and all that it owns; the password confirms it."""
         account = account_key(request.user.user_id)
         async with password_attempt(limits, password_turns, request.scope, account, Forbidden):
-            await accounts.delete(request.user.user_id, data.password, expected_versions(request))
+            await accounts.delete(request.user.user_id, data.password, parse_if_match(request))
         await forget(store, request.user.user_id)
 
     @post(
@@ -120,7 +120,7 @@ class UsersController(Controller):
         opt={SESSION_ONLY: True},
         summary="Change one's password",
         status_code=204,
-        responses=problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
     )
     async def change_password(
         self,
@@ -152,7 +152,7 @@ class TokensController(Controller):
         summary="Sign in or stay signed in",
         opt={FORM: dto.TokenRequest},
         status_code=200,
-        responses=problems(400, 413, 415, 429, 503),
+        responses=declare_problems(400, 413, 415, 429, 503),
     )
     async def create_token(
         self,
@@ -202,7 +202,7 @@ class TokensController(Controller):
         summary="Sign out",
         opt={FORM: dto.TokenRevocation},
         status_code=200,
-        responses=problems(400, 413, 415, 429, 503),
+        responses=declare_problems(400, 413, 415, 429, 503),
     )
     async def revoke_token(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> Response[None]:
         """End the session of a refresh or access token. A token that is not, or no longer, good is no error."""
@@ -221,8 +221,8 @@ class SessionsController(Controller):
         operation_id="listSessions",
         summary="List sessions",
         opt={QUERY: dto.SessionQuery, SESSION_ONLY: True},
-        responses=problems(401, 403, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 403, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_sessions(
         self, request: ApiRequest, sessions: NamedDependency[Sessions]
@@ -232,14 +232,14 @@ class SessionsController(Controller):
         context = b"sessions" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.page(request.user, query.limit, after)
-        return answer_page(request, dto.SessionPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, dto.SessionPage(items, request.cursors.seal_next(position, context)))
 
     @delete(
         "/",
         operation_id="deleteSessions",
         opt={SESSION_ONLY: True},
         summary="Sign out everywhere",
-        responses=problems(401, 403, 422, 429, 503),
+        responses=declare_problems(401, 403, 422, 429, 503),
     )
     async def delete_sessions(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> None:
         """End every session, this one too."""
@@ -250,7 +250,7 @@ class SessionsController(Controller):
         operation_id="deleteSession",
         opt={SESSION_ONLY: True},
         summary="End a session",
-        responses=problems(401, 403, 404, 422, 429, 503),
+        responses=declare_problems(401, 403, 404, 422, 429, 503),
     )
     async def delete_session(
         self, request: ApiRequest, session_id: FromPath[str], sessions: NamedDependency[Sessions]
@@ -270,8 +270,8 @@ class ApiKeysController(Controller):
         operation_id="createApiKey",
         summary="Create an API key",
         opt={SESSION_ONLY: True, IDEMPOTENT: RERUN},
-        responses=problems(400, 401, 403, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("Location"),
+        responses=declare_problems(400, 401, 403, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("Location"),
     )
     async def create_api_key(
         self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
@@ -285,8 +285,8 @@ class ApiKeysController(Controller):
         operation_id="listApiKeys",
         summary="List API keys",
         opt={QUERY: dto.ApiKeyQuery},
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
         """Read one's keys without their secrets, the newest first."""
@@ -294,14 +294,14 @@ class ApiKeysController(Controller):
         context = b"api-keys" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.page(request.user.user_id, query.limit, after)
-        return answer_page(request, dto.ApiKeyPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, dto.ApiKeyPage(items, request.cursors.seal_next(position, context)))
 
     @delete(
         "/{key_id:str}",
         operation_id="deleteApiKey",
         summary="Delete an API key",
         opt={SESSION_ONLY: True},
-        responses=problems(401, 403, 404, 422, 429, 503),
+        responses=declare_problems(401, 403, 404, 422, 429, 503),
     )
     async def delete_api_key(
         self, request: ApiRequest, key_id: FromPath[str], api_keys: NamedDependency[ApiKeys]

@@ -58,7 +58,7 @@ class MetricsController(Controller):
                 await limits.hit("api", address_key(request.scope), response_headers(request.scope))
                 raise
         accept = request.headers.get("accept", "")
-        content, media_type = await asyncio.to_thread(metrics.rendered, accept)
+        content, media_type = await asyncio.to_thread(metrics.render, accept)
         return Response(content, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 

@@ -109,7 +109,7 @@ class Metrics:
         for event in ("created", "refreshed", "ended"):
             self._sessions.labels(event)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request.
 
         Args:
@@ -127,7 +127,7 @@ class Metrics:
         found[0].inc()
         found[1].observe(seconds)
 
-    def store_called(self, operation: str, seconds: float, available: bool) -> None:
+    def record_store_call(self, operation: str, seconds: float, available: bool) -> None:
         """Count a call of the store (a `store.instrumentation.Observer`)."""
         found = self._calls.get(operation)
         if found is None:
@@ -136,19 +136,19 @@ class Metrics:
         if not available:
             self._store_failures.labels(operation).inc()
 
-    def sessions_changed(self, event: str, count: int) -> None:
+    def record_sessions(self, event: str, count: int) -> None:
         """Count sessions that were `created`, `refreshed` or `ended`."""
         self._sessions.labels(event).inc(count)
 
-    def rate_limited(self, policy: str) -> None:
+    def record_refusal(self, policy: str) -> None:
         """Count a request that a limit refused."""
         self._rate_limited.labels(policy).inc()
 
-    def passwords_waiting(self, count: int) -> None:
+    def record_password_queue(self, count: int) -> None:
         """Tell how many passwords wait for their turn."""
         self._argon2_queue.set(count)
 
-    def rendered(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str) -> tuple[bytes, str]:
         """Return all figures as text, and its media type: Prometheus' own form, or OpenMetrics where it is accepted."""
         registry = self._registry
         if folder := os.environ.get(FOLDER):

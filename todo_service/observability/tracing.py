@@ -55,7 +55,7 @@ class Tracing:
         )
         return RequestSpan(span)
 
-    def store_called(self, operation: str, seconds: float, available: bool) -> None:
+    def record_store_call(self, operation: str, seconds: float, available: bool) -> None:
         """Make the span of a call of the store that has just ended (a `store.instrumentation.Observer`)."""
         if not trace.get_current_span().is_recording():
             return
@@ -113,7 +113,7 @@ class _Headers(Getter[Any]):
 _HEADERS: Final = _Headers()
 
 
-def tracing_as_configured(environ: Mapping[str, str] = os.environ) -> Tracing | None:
+def create_tracing(environ: Mapping[str, str] = os.environ) -> Tracing | None:
     """Return what makes spans and sends them as `OTEL_*` says, or None where nothing can send them."""
     resource = {SERVICE_VERSION: __version__}
     if not environ.get("OTEL_SERVICE_NAME") and f"{SERVICE_NAME}=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):

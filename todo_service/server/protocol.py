@@ -46,8 +46,8 @@ from todo_service.server.flow import (
     UnsentResponses,
 )
 from todo_service.server.framing import Refusal, RequestFraming, check_head
-from todo_service.web.boundary import bare_problem
-from todo_service.web.client_address import UNKNOWN, network_of
+from todo_service.web.client_address import UNKNOWN, to_network
+from todo_service.web.error_fallback import render_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,7 +136,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Note that the client does not keep up."""
         super().pause_writing()
-        self._shared.unsent.add(self.transport, network_of(self.client[0]) if self.client else UNKNOWN)
+        self._shared.unsent.add(self.transport, to_network(self.client[0]) if self.client else UNKNOWN)
 
     def resume_writing(self) -> None:
         """Note that the client has caught up, and go on with what it has pipelined."""
@@ -382,7 +382,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._linger()
 
     def _write_problem(self, refusal: Refusal) -> None:
-        status, headers, body = bare_problem(refusal.problem, refusal.detail)
+        status, headers, body = render_problem(refusal.problem, refusal.detail)
         if refusal.retry_seconds is not None:
             headers.append((b"retry-after", b"%d" % refusal.retry_seconds))
         self._writer.write(STATUS_LINE[status] + _lines(headers) + b"\r\n" + body)

@@ -23,7 +23,7 @@ from todo_service.bounds.connections import IDLE_SECONDS
 from todo_service.observability.metrics import FOLDER
 from todo_service.server.protocol import LimitedHttpProtocol
 from todo_service.settings import Settings
-from todo_service.web.boundary import Boundary
+from todo_service.web.in_flight import InFlightRequests
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -51,12 +51,12 @@ class GracefulShutdown:
 
     Args:
         app: The application.
-        boundary: Its outermost layer, which knows what is in flight.
+        in_flight: Its requests in flight.
     """
 
-    def __init__(self, app: ASGIApp, boundary: Boundary) -> None:
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests) -> None:
         self._app = app
-        self._boundary = boundary
+        self._in_flight = in_flight
         self._draining: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +74,7 @@ class GracefulShutdown:
 
     def _stop(self, number: int, server_handler: Any) -> None:
         async def drain() -> None:
-            await self._boundary.drain(DRAIN_SECONDS)
+            await self._in_flight.drain(DRAIN_SECONDS)
             server_handler(number, None)
 
         if self._draining is None:

@@ -25,10 +25,10 @@ from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import Position
 from todo_service.todos.service import Todos
-from todo_service.web.cursors import answer_page
-from todo_service.web.entity_tags import answer, entity_tag, expected_versions, versions_in
-from todo_service.web.openapi.config import documented, problems
-from todo_service.web.problems import Problem, described, problem_of
+from todo_service.web.cursors import respond_with_page
+from todo_service.web.entity_tags import entity_tag, parse_entity_tags, parse_if_match, respond_with_tag
+from todo_service.web.openapi.config import declare_headers, declare_problems
+from todo_service.web.problems import Problem, describe_problem, to_problem
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY, QUERY
 
@@ -80,8 +80,8 @@ class TodosController(Controller):
         operation_id="createTodo",
         opt={IDEMPOTENT: True, ON_REPLAY: require_document(Todo)},
         summary="Create a todo",
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag", "Location"),
+        responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag", "Location"),
     )
     async def create_todo(
         self, request: ApiRequest, data: JSONBody[dto.TodoCreate], todos: NamedDependency[Todos]
@@ -95,8 +95,8 @@ class TodosController(Controller):
         operation_id="listTodos",
         summary="List todos",
         opt={QUERY: dto.TodoQuery},
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_todos(self, request: ApiRequest, todos: NamedDependency[Todos]) -> Response[dto.TodoPage]:
         """Read todos page by page: filtered, in the order asked for."""
@@ -107,7 +107,7 @@ class TodosController(Controller):
         )
         after = request.cursors.open(query.cursor, Position, context) if query.cursor is not UNSET else None
         items, position = await todos.page(query, after)
-        return answer_page(request, dto.TodoPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, dto.TodoPage(items, request.cursors.seal_next(position, context)))
 
     @post(
         "/batch",
@@ -115,7 +115,7 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [dto.BatchOperation]},
         summary="Carry out many operations",
         status_code=200,
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
         self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
@@ -133,8 +133,8 @@ class TodosController(Controller):
             except StoreUnavailable:
                 raise  # waiting for it a hundred times helps nobody; a repeat with the key finishes what was begun
             except Exception as error:  # each operation has its own answer, whatever it is
-                problem = problem_of(error)
-                body = described(request, problem, f"/operations/{index}")
+                problem = to_problem(error)
+                body = describe_problem(request, problem, f"/operations/{index}")
                 results.append(BatchResult(body.status, problem=body))
         return BatchResults(results)
 
@@ -143,7 +143,7 @@ class TodosController(Controller):
         operation_id="listChanges",
         summary="Synchronise",
         opt={QUERY: dto.ChangesQuery},
-        responses=problems(401, 410, 422, 429, 503),
+        responses=declare_problems(401, 410, 422, 429, 503),
     )
     async def list_changes(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Changes:
         """Read what has changed since the last call: everything at first, then only what is new.
@@ -162,7 +162,7 @@ class TodosController(Controller):
         operation_id="getSummary",
         summary="Count todos",
         opt={QUERY: dto.SummaryQuery},
-        responses=problems(401, 404, 422, 429, 503),
+        responses=declare_problems(401, 404, 422, 429, 503),
     )
     async def get_summary(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Summary:
         """Count the todos: open, completed, overdue, due today, by priority, by list and by tag."""
@@ -173,38 +173,38 @@ class TodosController(Controller):
         "/{todo_id:str}",
         operation_id="getTodo",
         summary="Read a todo",
-        responses={**problems(401, 404, 422, 429, 503)},
-        response_headers=documented("ETag"),
+        responses={**declare_problems(401, 404, 422, 429, 503)},
+        response_headers=declare_headers("ETag"),
     )
     async def get_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Read one todo; with `If-None-Match` only if it has changed."""
-        return answer(request, await todos.todo(todo_id))
+        return respond_with_tag(request, await todos.todo(todo_id))
 
     @patch(
         "/{todo_id:str}",
         operation_id="updateTodo",
         summary="Change a todo",
-        responses=problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def update_todo(
         self, request: ApiRequest, todo_id: FromPath[str], data: JSONBody[dto.TodoUpdate], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Change a todo by a merge patch; with `If-Match` only if nobody else has changed it."""
-        todo = await todos.update(todo_id, data, expected_versions(request))
+        todo = await todos.update(todo_id, data, parse_if_match(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @delete(
         "/{todo_id:str}",
         operation_id="deleteTodo",
         summary="Delete a todo",
-        responses=problems(401, 404, 412, 422, 429, 503),
+        responses=declare_problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_todo(self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]) -> None:
         """Delete a todo; with `If-Match` only if nobody else has changed it."""
-        await todos.delete(todo_id, expected_versions(request))
+        await todos.delete(todo_id, parse_if_match(request))
 
     @post(
         "/{todo_id:str}/complete",
@@ -212,14 +212,14 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Complete a todo",
         status_code=200,
-        responses=problems(401, 404, 409, 412, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def complete_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Complete a todo. One that recurs moves to its next due date, and is completed when its rule has ended."""
-        todo = await todos.complete(todo_id, expected_versions(request), identity_of(request))
+        todo = await todos.complete(todo_id, parse_if_match(request), identity_of(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @post(
@@ -228,14 +228,14 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Open a todo again",
         status_code=200,
-        responses=problems(401, 404, 409, 412, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def reopen_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Open a completed todo again."""
-        todo = await todos.reopen(todo_id, expected_versions(request), identity_of(request))
+        todo = await todos.reopen(todo_id, parse_if_match(request), identity_of(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
 
@@ -251,7 +251,7 @@ async def _carry_out(raw: msgspec.Raw, todos: Todos, change_id: ObjectId | None)
     if operation.if_match is not UNSET:
         if operation.op == "create":
             raise Invalid([ValidationIssue("/if_match", "Expected no such field")])
-        versions = versions_in(operation.if_match, "if_match")
+        versions = parse_entity_tags(operation.if_match, "if_match")
     todo_id = operation.id if operation.id is not UNSET else ""
     match operation.op:
         case "create":
@@ -291,7 +291,7 @@ class TagsController(Controller):
     path = "/v1/tags"
     tags = ["Tags"]
 
-    @get("/", operation_id="listTags", summary="List tags", responses=problems(401, 422, 429, 503))
+    @get("/", operation_id="listTags", summary="List tags", responses=declare_problems(401, 422, 429, 503))
     async def list_tags(self, todos: NamedDependency[Todos]) -> dto.TagCounts:
         """Read every tag in use, and how many todos have it."""
         return dto.TagCounts(await todos.tags())

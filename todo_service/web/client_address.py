@@ -33,7 +33,7 @@ def client_network(scope: Scope, prefix: int = SUBSCRIBER_PREFIX) -> str:
         scope: The ASGI scope of the request.
         prefix: The length of an IPv6 network, in bits.
     """
-    return network_of(client_address(scope), prefix)
+    return to_network(client_address(scope), prefix)
 
 
 @lru_cache(4096)
@@ -49,7 +49,7 @@ def canonical_address(text: str) -> str:
 
 
 @lru_cache(4096)
-def network_of(address: str, prefix: int = SUBSCRIBER_PREFIX) -> str:
+def to_network(address: str, prefix: int = SUBSCRIBER_PREFIX) -> str:
     """Return what an address is counted by, as `client_network` does."""
     address = canonical_address(address)
     try:

@@ -63,7 +63,7 @@ class Cursors:
         except (ValueError, binascii.Error, msgspec.DecodeError):
             raise invalid_parameter(name, f"this {name} is broken, or belongs to another list or filter") from None
 
-    def following(self, position: Any | None, context: bytes) -> str | None:
+    def seal_next(self, position: Any | None, context: bytes) -> str | None:
         """Seal where the next page begins, if there is one; arguments as in `seal`."""
         return self.seal(position, context) if position is not None else None
 
@@ -73,7 +73,7 @@ class Cursors:
         return hmac.digest(key, length + context + payload, hashlib.sha256)[:_SEAL_BYTES]
 
 
-def answer_page(request: Request[Any, Any, Any], body: Any) -> Response[Any]:
+def respond_with_page(request: Request[Any, Any, Any], body: Any) -> Response[Any]:
     """Answer a page, with a `Link` to the next where there is one.
 
     Args:

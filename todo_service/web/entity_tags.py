@@ -31,7 +31,7 @@ def entity_tag(document: Versioned) -> str:
     return f'"{document.version}"'
 
 
-def expected_versions(request: Request[Any, Any, Any]) -> frozenset[int] | None:
+def parse_if_match(request: Request[Any, Any, Any]) -> frozenset[int] | None:
     """Read `If-Match`.
 
     Returns:
@@ -42,10 +42,10 @@ def expected_versions(request: Request[Any, Any, Any]) -> frozenset[int] | None:
         ProblemError: 422, the header is no list of entity tags.
     """
     header = _header(request, "if-match")
-    return None if header is None else versions_in(header, "If-Match")
+    return None if header is None else parse_entity_tags(header, "If-Match")
 
 
-def versions_in(header: str, name: str) -> frozenset[int] | None:
+def parse_entity_tags(header: str, name: str) -> frozenset[int] | None:
     """Return the versions that a list of entity tags names, or None for `*`.
 
     Args:
@@ -65,7 +65,7 @@ def versions_in(header: str, name: str) -> frozenset[int] | None:
     )
 
 
-def answer(request: Request[Any, Any, Any], document: Versioned) -> Response[Any]:
+def respond_with_tag(request: Request[Any, Any, Any], document: Versioned) -> Response[Any]:
     """Answer a document with its tag, or 304 where `If-None-Match` names the tag already."""
     tag = entity_tag(document)
     header = _header(request, "if-none-match")

@@ -14,8 +14,8 @@ from msgspec import Meta
 from todo_service import __version__
 from todo_service.bounds.requests import READINESS_SECONDS
 from todo_service.store.base import DocumentStore, StoreError
-from todo_service.web.boundary import Boundary
-from todo_service.web.openapi.config import problems
+from todo_service.web.in_flight import InFlightRequests
+from todo_service.web.openapi.config import declare_problems
 from todo_service.web.problems import ProblemError
 from todo_service.web.route_options import LIMIT, PUBLIC
 
@@ -92,11 +92,13 @@ class OperationsController(Controller):
         operation_id="getReadiness",
         summary="Whether requests can be served",
         opt={LIMIT: None},
-        responses=problems(503),
+        responses=declare_problems(503),
     )
-    async def ready(self, readiness: NamedDependency[Readiness], boundary: NamedDependency[Boundary]) -> Health:
+    async def ready(
+        self, readiness: NamedDependency[Readiness], in_flight: NamedDependency[InFlightRequests]
+    ) -> Health:
         """Answer 200 when the store answers within 2 s and the service is not stopping."""
-        if boundary.draining:
+        if in_flight.draining:
             raise ProblemError("unavailable", "the service is stopping", headers={"Retry-After": "5"})
         if not await readiness.check():
             raise ProblemError("unavailable", "the document store does not answer", headers={"Retry-After": "2"})

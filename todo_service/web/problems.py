@@ -190,7 +190,7 @@ def _from_litestar(error: HTTPException) -> ProblemError:
         if any(item.parameter == "data" for item in found):
             return ProblemError("malformed-request", "a JSON body is needed")
         return ProblemError("invalid", "a parameter is not valid", errors=found or None)
-    name = problem_of_status(error.status_code)
+    name = find_problem_name(error.status_code)
     details = {
         "not-found": "there is no such path",
         "method-not-allowed": "this path does not have this method",
@@ -202,25 +202,25 @@ def _from_litestar(error: HTTPException) -> ProblemError:
     return ProblemError(name, details.get(name, PROBLEMS[name].title), headers=headers)
 
 
-def problem_of_status(status: int) -> str:
+def find_problem_name(status: int) -> str:
     """Return which problem stands for a status that another part answers with."""
     return _BY_STATUS.get(status, "malformed-request" if status < 500 else "internal-error")
 
 
 def allow_header(methods: Iterable[str]) -> str:
-    """Return the `Allow` header of a path: HEAD with GET, since the boundary answers it for each, and OPTIONS."""
+    """Return the `Allow` header of a path: with OPTIONS, and with HEAD wherever there is GET."""
     found = {*methods, "OPTIONS"}
     return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Turn whatever was raised into a problem response."""
-    problem = problem_of(error)
-    body = described(request, problem)
+    problem = to_problem(error)
+    body = describe_problem(request, problem)
     return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
 
 
-def problem_of(error: Exception) -> ProblemError:
+def to_problem(error: Exception) -> ProblemError:
     """Return the problem that whatever was raised is; what nobody expected is logged and becomes a 500."""
     match error:
         case ProblemError():
@@ -250,7 +250,7 @@ def problem_of(error: Exception) -> ProblemError:
     return ProblemError("internal-error", "the service failed to handle this request; it has been logged")
 
 
-def described(request: Request[Any, Any, Any], problem: ProblemError, place: str = "") -> Problem:
+def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, place: str = "") -> Problem:
     """Return a problem as it leaves.
 
     Args:
@@ -259,7 +259,7 @@ def described(request: Request[Any, Any, Any], problem: ProblemError, place: str
         place: JSON pointer to the part of the body that it is about.
     """
     path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
-    body = problem_named(problem.name, problem.detail, path, request_id)
+    body = create_problem(problem.name, problem.detail, path, request_id)
     body.errors, body.error = problem.errors, problem.error
     if place and problem.errors is not None:
         body.errors = [
@@ -269,7 +269,7 @@ def described(request: Request[Any, Any, Any], problem: ProblemError, place: str
     return body
 
 
-def problem_named(name: str, detail: str, instance: str, request_id: str) -> Problem:
+def create_problem(name: str, detail: str, instance: str, request_id: str) -> Problem:
     """Return one of `PROBLEMS` as it leaves.
 
     Args:
@@ -285,7 +285,7 @@ def problem_named(name: str, detail: str, instance: str, request_id: str) -> Pro
 _Handler = Callable[[Request[Any, Any, Any], Exception], Response[Problem]]
 
 
-def exception_handlers() -> ExceptionHandlersMap:
+def create_exception_handlers() -> ExceptionHandlersMap:
     """Return the handlers to give to Litestar: one for everything."""
-    everything: dict[type[Exception] | int, _Handler] = {Exception: handle}
+    everything: dict[type[Exception] | int, _Handler] = {Exception: handle_exception}
     return everything

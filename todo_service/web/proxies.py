@@ -38,7 +38,7 @@ class Proxies:
     def __init__(self, trusted: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(text) for text in trusted]
 
-    def client_of(self, scope: Scope) -> str | None:
+    def resolve_client(self, scope: Scope) -> str | None:
         """Return the address of the client that stands behind trusted proxies, or None where it is the peer itself.
 
         Where both headers are there and do not agree, neither is believed: a proxy that writes one of them may hand on

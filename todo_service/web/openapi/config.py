@@ -42,7 +42,7 @@ pages: `next_cursor` of one page is the `cursor` of the next. Fields, parameters
 here are refused."""
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
+def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
     """Return what an operation declares of its errors, by status.
 
     What follows from the route itself (its body, its paths, who may use it) may be left out: it is added.
@@ -55,7 +55,7 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def documented(*names: str) -> list[ResponseHeader]:
+def declare_headers(*names: str) -> list[ResponseHeader]:
     """Return what an operation declares of the headers of its success, each one of `HEADERS`."""
     return [
         ResponseHeader(name=name, description=HEADERS[name]["description"], documentation_only=True) for name in names
@@ -81,11 +81,11 @@ class _Rendering(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         if self._written is None:
-            self._written = written(request.app, self._form).encode()
+            self._written = render_document(request.app, self._form).encode()
         return self._written
 
 
-def configuration() -> OpenAPIConfig:
+def create_openapi_config() -> OpenAPIConfig:
     """Return how the document is made and where it is served: `/schema/openapi.json` and `.yaml`."""
     return OpenAPIConfig(
         title="todo_service",
@@ -120,7 +120,7 @@ def configuration() -> OpenAPIConfig:
     )
 
 
-def document_of(app: Litestar) -> dict[str, Any]:
+def build_document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document of an application."""
     handlers = {
         handler.operation_id: handler
@@ -132,9 +132,9 @@ def document_of(app: Litestar) -> dict[str, Any]:
     return postprocess(app.openapi_schema.to_schema(), handlers)
 
 
-def written(app: Litestar, form: str) -> str:
+def render_document(app: Litestar, form: str) -> str:
     """Return the OpenAPI document of an application as `json` or `yaml` text."""
-    document = document_of(app)
+    document = build_document(app)
     if form == "yaml":
         return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)).rstrip()
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from todo_service.web.openapi.document import EXAMPLE_ID, NULL, REF_PREFIX, Json, build_content
 from todo_service.web.openapi.headers import HEADERS
-from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, FieldError, problem_named
+from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, FieldError, create_problem
 from todo_service.web.route_options import (
     BODIES,
     CONTENTS,
@@ -111,7 +111,7 @@ def _build_failure(status: int) -> Json:
     examples = {}
     for name, kind in PROBLEMS.items():
         if kind.status == status:
-            problem = problem_named(name, f"{kind.title}.", f"/v1/todos/{EXAMPLE_ID}", "f3b1c9d2e4a5")
+            problem = create_problem(name, f"{kind.title}.", f"/v1/todos/{EXAMPLE_ID}", "f3b1c9d2e4a5")
             if name == "invalid":
                 problem.errors = [FieldError("this field is required", "/title")]
             if name == "invalid-grant":
