@@ -141,13 +141,13 @@ def test_what_breaks_off_after_a_fault_is_malformed() -> None:
 def test_an_unknown_field_is_named_and_cut(key: str) -> None:
     fault = fault_in(json.dumps({key: 1}, ensure_ascii=False).encode())
 
-    assert fault.detail == "there is no such field"
+    assert fault.detail == "unknown field"
     assert len(fault.pointer) <= POINTER_LENGTH
 
 
 def test_a_fault_has_its_place() -> None:
     assert fault_in(b'{"steps": [{}]}') == ValidationIssue("/steps/0/title", "this field is required")
-    assert fault_in(b'{"steps": [{"title": "a", "x": 1}]}') == ValidationIssue("/steps/0/x", "there is no such field")
+    assert fault_in(b'{"steps": [{"title": "a", "x": 1}]}') == ValidationIssue("/steps/0/x", "unknown field")
     assert fault_in(b'{"steps": [{"title": 1}]}').pointer == "/steps/0/title"
 
 
@@ -171,5 +171,5 @@ def test_a_problem_keeps_few_faults_and_counts_the_others() -> None:
     error = Invalid([ValidationIssue(f"/{number}" * 200, "x" * 1000) for number in range(100)]).below("/todo")
 
     assert (len(error.issues), error.omitted) == (LISTED_ERRORS, 100 - LISTED_ERRORS)
-    assert str(error) == "the input is not valid; 80 more errors are not listed"
+    assert str(error) == "the input is invalid; 80 more errors are omitted"
     assert all(len(fault.pointer) <= POINTER_LENGTH and len(fault.detail) <= 200 for fault in error.issues)

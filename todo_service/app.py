@@ -1,4 +1,4 @@
-"""The application: the only module that knows every route."""
+"""The application: the only module with all routes."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from todo_service.observability.tracing import Tracing
 
-_COLLECTED_AFTER: Final = (20_000, 20, 20)
-"""How many objects that others may refer to are made before each collection of garbage, by generation (`gc`)."""
+_GC_THRESHOLDS: Final = (20_000, 20, 20)
+"""The thresholds of the garbage collector, by generation (`gc.set_threshold`)."""
 logger = structlog.get_logger(__name__)
 
 
@@ -56,7 +56,7 @@ def create_app(
         store: The store, not yet open. The application opens it at startup and closes it at shutdown.
         tracing: Creates spans; None for no traces. It is closed at shutdown.
         password_cost: The cost of hashing a password. Tests choose a cheap one.
-        shared_state: The state that the todos of all accounts share; by default it follows from the settings. It is
+        shared_state: The state that the todos of all accounts share; created from the settings by default. It is
             closed at shutdown.
 
     Returns:
@@ -101,21 +101,21 @@ def create_app(
 
 
 def create_app_from_environment() -> ASGIApp:
-    """Wire the service as the environment says; the server's workers start from here."""
+    """Create the application from the environment. This is the entry point of the server's workers."""
     settings = load_settings()
     configure_logging(settings)
     return_large_memory()
-    app = create_app(settings, create_store(settings.store_address), _tracing())
-    # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
-    # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one
+    app = create_app(settings, create_store(settings.store_address), _create_tracing())
+    # Freeze the objects that exist now, since a full collection of them blocks all requests for 50 ms. Collect the
+    # older generations rarely: that takes 10 ms, and requests create hardly any reference cycles.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECTED_AFTER)
+    gc.set_threshold(*_GC_THRESHOLDS)
     return GracefulShutdown(app, app.state.in_flight)
 
 
-def _tracing() -> Tracing | None:
-    """Return what makes spans, where the environment asks for traces by OpenTelemetry's own variables."""
+def _create_tracing() -> Tracing | None:
+    """Return the tracing, or None if OpenTelemetry's variables do not enable it or the extra `otel` is missing."""
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     if (
@@ -125,17 +125,15 @@ def _tracing() -> Tracing | None:
     ):
         return None
     try:
-        from todo_service.observability.tracing import (
-            create_tracing,  # an extra: most have neither wish nor need for it
-        )
+        from todo_service.observability.tracing import create_tracing  # it needs an extra
     except ModuleNotFoundError:
-        logger.warning("no traces are sent: OpenTelemetry is not installed, see the extra otel")
+        logger.warning("tracing is disabled: install the extra otel")
         return None
     return create_tracing()
 
 
 def render_openapi_document(form: str) -> str:
-    """Return the OpenAPI document as `json` or `yaml` text. No store is opened."""
+    """Return the OpenAPI document as `json` or `yaml` text, without opening a store."""
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
         return render_document(create_app(settings, create_store(settings.store_address)), form)

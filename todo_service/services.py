@@ -1,4 +1,4 @@
-"""The services of an application, wired together."""
+"""The wiring of the services of an application."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from todo_service.observability.tracing import Tracing
 
 MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
-"""Every model that is stored."""
+"""The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
 
 
@@ -120,7 +120,7 @@ class Services:
         self._todos_state = todos_state or SharedState(store, quotas)
         self._transfers = TransferCapacity()
         self._answers = AnswerBudget()
-        # replicas that share the store share the counts
+        # replicas that share the store also share the counters
         shared = find_store_type(settings.store_address).is_shared
         self._counter = SharedCounter(settings.store_address) if shared else LocalCounter()
         self.rate_limits = RateLimits(
@@ -131,7 +131,7 @@ class Services:
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        """Open the store and run the background jobs. Everything is closed in reverse order, whatever fails."""
+        """Open the store and run the background jobs. Close everything in reverse order, even after errors."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
             if self._tracing is not None:
@@ -144,20 +144,20 @@ class Services:
             yield
 
     def dependencies(self) -> dict[str, Provide]:
-        """Return what handlers may ask for, by the name of the parameter."""
+        """Return the dependencies of handlers, by parameter name."""
         settings = self._settings
         metrics_access = MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
         return {
-            "accounts": _always(self._accounts),
-            "sessions": _always(self._sessions),
-            "api_keys": _always(self._api_keys),
-            "limits": _always(self.rate_limits),
-            "password_turns": _always(ConcurrentRequestLimit(PASSWORDS_OF_ADDRESS)),
-            "store": _always(self._store),
-            "readiness": _always(Readiness(self._store)),
-            "metrics": _always(self._metrics),
-            "metrics_access": _always(metrics_access),
-            "in_flight": _always(self._in_flight),
+            "accounts": _provide_value(self._accounts),
+            "sessions": _provide_value(self._sessions),
+            "api_keys": _provide_value(self._api_keys),
+            "limits": _provide_value(self.rate_limits),
+            "password_turns": _provide_value(ConcurrentRequestLimit(PASSWORDS_OF_ADDRESS)),
+            "store": _provide_value(self._store),
+            "readiness": _provide_value(Readiness(self._store)),
+            "metrics": _provide_value(self._metrics),
+            "metrics_access": _provide_value(metrics_access),
+            "in_flight": _provide_value(self._in_flight),
             "todos": Provide(self._todos, sync_to_thread=False),
             "lists": Provide(self._lists, sync_to_thread=False),
             "transfer": Provide(self._transfer, sync_to_thread=False),
@@ -227,7 +227,7 @@ class Services:
         )
 
 
-def _always(value: Any) -> Provide:
+def _provide_value(value: Any) -> Provide:
     def provide() -> Any:
         return value
 

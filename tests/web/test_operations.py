@@ -52,7 +52,7 @@ async def test_readiness_fails_when_the_store_is_gone(app: Litestar, client: htt
     answer = await client.get("/v1/todos", headers={"Authorization": "Bearer nonsense"})
 
     assert ready.status_code == 503
-    assert ready.json()["detail"] == "the document store does not answer"
+    assert ready.json()["detail"] == "the document store does not respond"
     assert answer.status_code == 401
     assert (await client.get("/health/live")).status_code == 200
 

@@ -210,5 +210,5 @@ def test_without_the_extra_the_service_says_so_and_serves(tmp_path: Path) -> Non
 def test_an_exporter_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = loaded(tmp_path, OTEL_TRACES_EXPORTER="pigeon")
 
-    assert "no such exporter" in done.stderr
+    assert "unknown trace exporter" in done.stderr
     assert "pigeon" in done.stderr

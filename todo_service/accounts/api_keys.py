@@ -115,7 +115,7 @@ class ApiKeys:
             # another attempt of the same call was faster
             document = await self._find_created(user_id, key_id)
         if document is None:
-            raise Forbidden(f"an account may have {MAX_API_KEYS} API keys: delete one first")
+            raise Forbidden(f"an account may have at most {MAX_API_KEYS} API keys: delete one first")
         return dto.ApiKeyCreated.of(document, text)
 
     async def _find_created(self, user_id: ObjectId, key_id: ObjectId) -> ApiKey | None:

@@ -13,8 +13,8 @@ from todo_service.errors import Unauthenticated
 from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
 from todo_service.rate_limits.policies import RateLimits, Reservation, address_key, response_headers
 from todo_service.security.caller import Caller
-from todo_service.web.bearer import bearer_token, insufficient_scope
-from todo_service.web.problems import allow_header
+from todo_service.web.bearer import bearer_token, create_scope_problem
+from todo_service.web.problems import build_allow_header
 from todo_service.web.route_options import BUCKET, LIMIT, PUBLIC, SESSION_ONLY
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _require_scope(caller: Caller, method: str, options: Mapping[str, Any]) -> N
         ProblemError: 403, the key may only read, or no key may do this.
     """
     if caller.key_scope == "read" and method != HttpMethod.GET:
-        raise insufficient_scope("this API key may only read")
+        raise create_scope_problem("this API key may only read")
     if options.get(SESSION_ONLY):
         require_session(caller, "this")
 
@@ -132,7 +132,7 @@ def require_session(caller: Caller, action: str) -> None:
         ProblemError: 403, the caller is an API key.
     """
     if caller.key_scope is not None:
-        raise insufficient_scope(f"{action} needs a session: sign in with the password, not with an API key")
+        raise create_scope_problem(f"{action} needs a session: sign in with the password, not with an API key")
 
 
 async def _tell_methods(scope: Scope, send: Send) -> None:
@@ -144,6 +144,6 @@ async def _tell_methods(scope: Scope, send: Send) -> None:
         if isinstance(route, HTTPRoute) and here in (route.path, route.path_format)
         for method in route.methods
     }
-    headers = [(b"allow", allow_header(methods).encode())]
+    headers = [(b"allow", build_allow_header(methods).encode())]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -18,7 +18,15 @@ from todo_service.web.route_options import BODIES, COMPONENTS, CONTENTS, FORM, Q
 def build_components(
     built: dict[str, Json], handlers: Sequence[HTTPRouteHandler]
 ) -> tuple[dict[str, Json], dict[str, Json]]:
-    """Return the component schemas, and those of the query's parameters, by name, as msgspec knows them."""
+    """Build the component schemas from msgspec's own schemas.
+
+    Args:
+        built: The component schemas of Litestar, by name.
+        handlers: Every handler of the document.
+
+    Returns:
+        The component schemas, and the schemas of query parameter Structs, both by name.
+    """
     kinds = _collect_structs([Problem, *(kind for handler in handlers for kind in _list_annotations(handler))])
     queries = {handler.opt[QUERY] for handler in handlers if QUERY in handler.opt}
     found = _build_schemas(kinds | queries)
@@ -58,23 +66,23 @@ def _list_annotations(handler: HTTPRouteHandler) -> Iterator[Any]:
 
 
 def _collect_structs(annotations: Iterable[Any]) -> set[type[msgspec.Struct]]:
-    """Return the Structs among these types, and those that they are made of."""
+    """Return the Structs among these types, and the Structs of their fields, recursively."""
     found: set[type[msgspec.Struct]] = set()
-    waiting = list(annotations)
-    while waiting:
-        kind = waiting.pop()
+    pending = list(annotations)
+    while pending:
+        kind = pending.pop()
         if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            waiting += get_args(kind)
+            pending += get_args(kind)
         elif kind not in found:
             found.add(kind)
-            waiting += [field.type for field in msgspec.structs.fields(kind)]
+            pending += [field.type for field in msgspec.structs.fields(kind)]
     return found
 
 
 def _build_schemas(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:
-    return msgspec.json.schema_components(kinds, schema_hook=_build_custom_schema, ref_template=REF_PREFIX + "{name}")[
-        1
-    ]
+    template = REF_PREFIX + "{name}"
+    _, components = msgspec.json.schema_components(kinds, schema_hook=_build_custom_schema, ref_template=template)
+    return components
 
 
 def _build_custom_schema(kind: type) -> Json:
@@ -84,23 +92,26 @@ def _build_custom_schema(kind: type) -> Json:
 
 
 def _require_sent_fields(schema: Json, kind: type[msgspec.Struct]) -> None:
-    """Say which fields an answer has: all, or with `omit_defaults` those without a default, and never null then."""
+    """Mark the fields that a response always has as required.
+
+    These are all fields, or with `omit_defaults` the fields without a default; the others are then never null.
+    """
     optional = [field for field in msgspec.structs.fields(kind) if not field.required]
     if any(field.default is msgspec.UNSET for field in optional):
-        return  # a form, whose fields may be left out
-    for described in schema["properties"].values():
-        described.pop("default", None)
+        return  # a form with optional fields
+    for field_schema in schema["properties"].values():
+        field_schema.pop("default", None)
     if not kind.__struct_config__.omit_defaults:
         schema["required"] = [field.encode_name for field in msgspec.structs.fields(kind)]
         return
     for field in optional:
-        described = schema["properties"][field.encode_name]
-        if field.default is None and "anyOf" in described:
-            described["anyOf"] = [choice for choice in described["anyOf"] if choice != NULL]
+        field_schema = schema["properties"][field.encode_name]
+        if field.default is None and "anyOf" in field_schema:
+            field_schema["anyOf"] = [choice for choice in field_schema["anyOf"] if choice != NULL]
 
 
 def _iterate_parts(schema: Json) -> Iterator[Json]:
-    """Yield each schema within a schema, the inner ones first."""
+    """Yield each schema nested in a schema, the innermost ones first."""
     for part in [*schema.get("properties", {}).values(), schema.get("items"), *schema.get("anyOf", ())]:
         if isinstance(part, dict):
             yield from _iterate_parts(part)
@@ -108,7 +119,7 @@ def _iterate_parts(schema: Json) -> Iterator[Json]:
 
 
 def _show_trimmed_bounds(schema: Json) -> None:
-    """Show the bounds that hold after trimming in place of those of the type."""
+    """Replace the bounds of the type with the bounds after trimming."""
     for name, value in schema.pop(SHOWN, {}).items():
         if value is None:
             del schema[name]
@@ -117,14 +128,14 @@ def _show_trimmed_bounds(schema: Json) -> None:
 
 
 def _simplify(schema: Json) -> None:
-    """Write a choice of one as that one, and one of a plain type and null as a type that may be null."""
+    """Collapse an enum or `anyOf` with one choice, and replace an `anyOf` of a type and null by a nullable type."""
     values = schema.get("enum", [])
     if values and all(isinstance(value, str) for value in values):
         schema.setdefault("type", "string")
         if len(values) == 1:
             schema["const"] = schema.pop("enum")[0]
         elif any(value.startswith("-") for value in values):
-            # else a generator that needs a name for each value counts them
+            # otherwise generators name the values by number
             schema["x-enum-varnames"] = [_to_constant_name(value) for value in values]
     choices = schema.get("anyOf", [])
     others = [choice for choice in choices if choice != NULL]
@@ -142,7 +153,7 @@ def _to_constant_name(value: str) -> str:
 
 
 def _hoist(schema: Json, hoisted: dict[str, Json]) -> None:
-    """Make a component of a part that has a title, and refer to it."""
+    """Move a schema with a title to a component, and refer to it."""
     if "title" not in schema or "anyOf" in schema:
         return
     name = schema.pop("title")
@@ -153,16 +164,16 @@ def _hoist(schema: Json, hoisted: dict[str, Json]) -> None:
 
 
 def move_default_to_description(schema: Json, components: dict[str, Json]) -> None:
-    """Say a default in words, where it is not plain what a missing field means."""
+    """Move a default to the description, unless it is obvious."""
     default = schema.pop("default", None)
     if default in (None, "", []) or "const" in schema:
         return
     text = str(default).lower() if isinstance(default, bool) else default
     schema["description"] = (
-        f"{schema.get('description') or get_component_description(schema, components)} `{text}` unless it is given."
+        f"{schema.get('description') or get_component_description(schema, components)} Defaults to `{text}`."
     )
 
 
 def get_component_description(schema: Json, schemas: dict[str, Json]) -> str:
-    """Return what is said of the component that a schema refers to."""
+    """Return the description of the component that a schema refers to."""
     return str(schemas[schema["$ref"].removeprefix(REF_PREFIX)]["description"])

@@ -1,13 +1,13 @@
-"""The OpenAPI document: what operations declare for it, and where it is served.
+"""The OpenAPI document: its metadata, its declarations and its routes.
 
-Litestar builds it from the handlers, `corrections` makes it fit for generated clients, and everyone sees the same: the
-two files under `/schema`, the docs page and `todo-service openapi`. Beside what Litestar knows, a handler's `opt` may
-have:
+Litestar builds the document from the handlers, and `postprocessing` fixes it for generated clients. The same document
+is served under `/schema`, shown on the docs page and printed by `todo-service openapi`. A handler's `opt` may add (see
+`web.route_options`):
 
 * `"query"`: the Struct of its query parameters (`ApiRequest.parameters`);
 * `"form"`: the Struct of its form body (`ApiRequest.form_fields`);
-* `"bodies"`, `"contents"`: what it reads and writes by itself, by media type: a Struct, or an example of a text;
-* `"components"`: further Structs that its body is made of.
+* `"bodies"`, `"contents"`: the bodies that it parses and writes itself, by media type: a Struct, or an example text;
+* `"components"`: further Structs that its body is composed of.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ from todo_service.web.route_options import PUBLIC
 _DESCRIPTION: Final = """\
 A complete to-do service: accounts, sessions, todos, lists and tags.
 
-Every error is a problem (RFC 9457) with a `request_id`; a client may choose that id with the header `X-Request-ID`. A
-single document has an `ETag`: send it as `If-Match` to change the document only if nobody else has. Lists come in
-pages: `next_cursor` of one page is the `cursor` of the next. Fields, parameters and query parameters that are not named
-here are refused."""
+Every error is a problem (RFC 9457) with a `request_id`. Clients may set the id with the `X-Request-ID` header. A single
+document has an `ETag`: send it as `If-Match` to change the document only if it has not changed since. Lists are
+paginated: pass `next_cursor` of a page as `cursor` to get the next page. Unknown fields and parameters are rejected."""
 
 
 def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Return what an operation declares of its errors, by status.
+    """Declare the errors of an operation, for a handler's `responses`.
 
-    What follows from the route itself (its body, its paths, who may use it) may be left out: it is added.
+    Errors that follow from the route (its body, its path parameters, its authentication) are added automatically.
+
+    Args:
+        *statuses: The HTTP status codes.
     """
     return {
         status: ResponseSpec(
@@ -56,14 +58,18 @@ def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def declare_headers(*names: str) -> list[ResponseHeader]:
-    """Return what an operation declares of the headers of its success, each one of `HEADERS`."""
+    """Declare the headers of an operation's successful response, for a handler's `response_headers`.
+
+    Args:
+        *names: Keys of `HEADERS`.
+    """
     return [
         ResponseHeader(name=name, description=HEADERS[name]["description"], documentation_only=True) for name in names
     ]
 
 
 class _SchemaRouter(Router):
-    """Leaves out the HTML page that Litestar adds for every other path: what is not there is a problem here too."""
+    """Omits the catch-all HTML page of Litestar, so that unknown paths are problems here too."""
 
     def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
         if isinstance(value, HTTPRouteHandler) and "/{path:str}" in value.paths:
@@ -71,22 +77,22 @@ class _SchemaRouter(Router):
         return super().register(value)
 
 
-class _Rendering(OpenAPIRenderPlugin):
-    """Serves the document in one form, written once."""
+class _CachedRenderPlugin(OpenAPIRenderPlugin):
+    """Serves the document in one format, rendered once."""
 
     def __init__(self, form: str, media_type: MediaType | str) -> None:
-        super().__init__(path=f"/openapi.{form}", media_type=media_type)  # type: ignore[arg-type]  # any will do
+        super().__init__(path=f"/openapi.{form}", media_type=media_type)  # type: ignore[arg-type]  # any media type works
         self._form = form
-        self._written: bytes | None = None
+        self._content: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        if self._written is None:
-            self._written = render_document(request.app, self._form).encode()
-        return self._written
+        if self._content is None:
+            self._content = render_document(request.app, self._form).encode()
+        return self._content
 
 
 def create_openapi_config() -> OpenAPIConfig:
-    """Return how the document is made and where it is served: `/schema/openapi.json` and `.yaml`."""
+    """Return the configuration of the document, served as `/schema/openapi.json` and `/schema/openapi.yaml`."""
     return OpenAPIConfig(
         title="todo_service",
         version=__version__,
@@ -96,13 +102,13 @@ def create_openapi_config() -> OpenAPIConfig:
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         servers=[Server(url="/", description="The service that served this document.")],
         tags=[
-            Tag(name="Users", description="Registration and one's own account."),
-            Tag(name="Sessions", description="Signing in and staying signed in."),
+            Tag(name="Users", description="Registration and your account."),
+            Tag(name="Sessions", description="Sign-in, tokens and sessions."),
             Tag(name="API keys", description="Long-lived keys for scripts and SDKs."),
-            Tag(name="Todos", description="What is to be done."),
-            Tag(name="Lists", description="Lists that todos may be in."),
-            Tag(name="Tags", description="Tags that todos have."),
-            Tag(name="Operations", description="The state of the service."),
+            Tag(name="Todos", description="Todos, their changes, and import and export."),
+            Tag(name="Lists", description="Lists that group todos."),
+            Tag(name="Tags", description="The tags of todos."),
+            Tag(name="Operations", description="Service information and health checks."),
         ],
         security=[{"bearer": []}],
         components=Components(
@@ -110,12 +116,12 @@ def create_openapi_config() -> OpenAPIConfig:
                 "bearer": SecurityScheme(
                     type="http",
                     scheme="bearer",
-                    description="An access token of `createToken`, or the secret of an API key.",
+                    description="An access token from `createToken`, or the secret of an API key.",
                 )
             }
         ),
         openapi_router=_SchemaRouter(path="/schema", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
-        render_plugins=[_Rendering("json", MediaType.JSON), _Rendering("yaml", "application/yaml")],
+        render_plugins=[_CachedRenderPlugin("json", MediaType.JSON), _CachedRenderPlugin("yaml", "application/yaml")],
         use_handler_docstrings=True,
     )
 

@@ -14,6 +14,7 @@ EXAMPLE_ID: Final = "65f1a2b3c4d5e6f708192a3b"
 
 
 def iterate_operations(paths: Json) -> Iterator[tuple[str, Json]]:
+    """Yield each operation with its path."""
     for path, item in paths.items():
         for method, operation in item.items():
             if method in METHODS:
@@ -21,7 +22,7 @@ def iterate_operations(paths: Json) -> Iterator[tuple[str, Json]]:
 
 
 def build_content(kinds: Mapping[str, type | str]) -> Json:
-    """Return content by media type: JSON of a Struct, or text, such as the example that stands for it."""
+    """Return the content of a body by media type: a Struct as JSON, or text with an example."""
     return {
         media_type: {"schema": {"type": "string"}, "example": kind}
         if isinstance(kind, str)

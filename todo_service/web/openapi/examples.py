@@ -1,4 +1,4 @@
-"""Example bodies, composed from the examples of their fields."""
+"""Example bodies, composed of the examples of their fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NO_EXAMPLE: Final = object()
 
 
 def add_examples(paths: Json, schemas: dict[str, Json]) -> None:
-    """Give every body of a known form an example, made from those of its fields."""
+    """Add an example to every body with a schema and without an example."""
     for _, operation in iterate_operations(paths):
         bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
         for media in [media for body in bodies for media in body.get("content", {}).values()]:
@@ -19,7 +19,7 @@ def add_examples(paths: Json, schemas: dict[str, Json]) -> None:
 
 
 def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
-    """Return an example, or `_NO_EXAMPLE` where there is none."""
+    """Return an example of a schema, or `_NO_EXAMPLE`."""
     if "examples" in schema:
         return schema["examples"][0]
     if "$ref" in schema:

@@ -1,4 +1,4 @@
-"""The headers that operations document, as components."""
+"""The request and response headers, as components."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TAG: Final = r'(W/)?"[!#-~]*"'
 
 HEADERS: Final[Mapping[str, Json]] = {
     "ETag": {
-        "description": "The document's strong entity tag, for If-Match and If-None-Match.",
+        "description": "The strong entity tag of the document, for If-Match and If-None-Match.",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9]+"$', "examples": ['"1"']},
     },
@@ -22,20 +22,20 @@ HEADERS: Final[Mapping[str, Json]] = {
         "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/todos/{EXAMPLE_ID}"]},
     },
     "Content-Disposition": {
-        "description": "A name for the file (RFC 6266).",
+        "description": "The name of the file (RFC 6266).",
         "required": True,
         "schema": {"type": "string", "examples": ['attachment; filename="todos.json"']},
     },
     "Link": {
-        "description": 'The next page, with `rel="next"`, where there is one (RFC 8288).',
+        "description": 'A link to the next page with `rel="next"`, if there is one (RFC 8288).',
         "schema": {"type": "string", "examples": ['</v1/todos?cursor=3q2-7w>; rel="next"']},
     },
     "Idempotency-Replayed": {
-        "description": "`true` where this is the answer to an earlier request with the same Idempotency-Key.",
+        "description": "`true` if this is the stored response to an earlier request with the same Idempotency-Key.",
         "schema": {"type": "string", "const": "true"},
     },
     "Retry-After": {
-        "description": "Seconds to wait before the next try.",
+        "description": "Seconds to wait before retrying.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1, "examples": [2]},
     },
@@ -45,45 +45,45 @@ HEADERS: Final[Mapping[str, Json]] = {
         "schema": {"type": "string", "pattern": "^Bearer", "examples": ["Bearer"]},
     },
     "Allow": {
-        "description": "The methods that the path has.",
+        "description": "The methods that the path supports.",
         "required": True,
         "schema": {"type": "string", "examples": ["GET, HEAD, OPTIONS"]},
     },
     "X-Request-ID": {
-        "description": "The request's id: that which was sent, or a new one.",
+        "description": "The id of the request: the one in the request, or a generated one.",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "maxLength": 128, "examples": ["f3b1c9d2e4a5"]},
     },
     "RateLimit-Policy": {
-        "description": "The limit: its name, how many requests, in how many seconds; absent where nothing is limited.",
+        "description": "The rate limit: name, quota of requests and window in seconds. Absent without a limit.",
         "schema": {"type": "string", "examples": ['"api";q=600;w=60']},
     },
     "RateLimit": {
-        "description": "How many requests are left, and in how many seconds there are more.",
+        "description": "The remaining requests, and the seconds until the quota resets.",
         "schema": {"type": "string", "examples": ['"api";r=599;t=60']},
     },
 }
-"""Every response header that operations document, as a component."""
+"""The response headers, by name."""
 
 PARAMETERS: Final[Mapping[str, Json]] = {
     "IfMatch": {
         "name": "If-Match",
         "in": "header",
-        "description": "Only if the document still has one of these entity tags; `*` for any.",
+        "description": "Perform the request only if the document has one of these entity tags. `*` matches any.",
         "required": False,
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "Only if the document has none of these entity tags any more; else the answer is 304.",
+        "description": "Return the document only if it has none of these entity tags, and 304 otherwise.",
         "required": False,
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "A request that is sent again with the same key has one effect, for 24 hours.",
+        "description": "Requests repeated with the same key take effect once, for 24 hours.",
         "required": False,
         "schema": {
             "type": "string",

@@ -1,4 +1,4 @@
-"""Links from one operation to the next."""
+"""Links between operations."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from todo_service.web.openapi.document import Json, iterate_operations
 
 
-def add_links(paths: Json, schemas: dict[str, Json]) -> None:
-    """Lead from a new document to what can be done with it, and from a page to the next."""
+def add_links(paths: Json) -> None:
+    """Link a new document to the operations on it, and a page to the next page."""
     for path, operation in iterate_operations(paths):
         links: Json = {}
-        below = [
-            (other, further)
-            for other, further in iterate_operations(paths)
+        targets = [
+            (other, target)
+            for other, target in iterate_operations(paths)
             if "201" in operation["responses"] and re.match(re.escape(path) + r"/\{\w+\}", other)
         ]
-        for other, further in below:
+        for other, target in targets:
             name = other.removeprefix(path).split("{")[1].split("}")[0]
-            links[further["operationId"]] = {
-                "operationId": further["operationId"],
-                "description": f"{further['summary']}, by its id.",
+            links[target["operationId"]] = {
+                "operationId": target["operationId"],
+                "description": f"{target['summary']}, by its id.",
                 "parameters": {f"path.{name}": "$response.body#/id"},
             }
         names = {parameter.get("name") for parameter in operation["parameters"]}
@@ -28,7 +28,7 @@ def add_links(paths: Json, schemas: dict[str, Json]) -> None:
             if parameter in names:
                 links["next"] = {
                     "operationId": operation["operationId"],
-                    "description": "What comes next.",
+                    "description": "The next page.",
                     "parameters": {f"query.{parameter}": f"$response.body#/{field}"},
                 }
         if links:

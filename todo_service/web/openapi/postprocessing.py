@@ -34,10 +34,10 @@ from todo_service.web.openapi.responses import build_responses, infer_failures, 
 
 
 def postprocess(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Json:
-    """Return the document as clients are to see it.
+    """Return the document as served to clients.
 
     Args:
-        document: What Litestar built.
+        document: The document that Litestar built.
         handlers: The handlers by operationId.
     """
     schemas, queries = build_components(document["components"].get("schemas", {}), list(handlers.values()))
@@ -56,12 +56,12 @@ def postprocess(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Jso
                 responses[name] = response
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     tags = [tag["name"] for tag in document["tags"]]
-    # Litestar's own order is that of a set
+    # Litestar's order is not deterministic
     paths = {
         path: {method: item[method] for method in METHODS if method in item}
         for path, item in sorted(document["paths"].items(), key=lambda item: _sort_key(item, tags))
     }
-    add_links(paths, schemas)
+    add_links(paths)
     add_examples(paths, schemas)
     return {
         "openapi": "3.1.1",
@@ -83,7 +83,7 @@ def _sort_key(item: tuple[str, Json], tags: list[str]) -> tuple[int, str]:
 
 
 def remove_defaults(value: Any) -> Any:
-    """Leave out what says no more than its absence."""
+    """Remove properties with their default values, recursively."""
     if isinstance(value, list):
         return [remove_defaults(item) for item in value]
     if not isinstance(value, dict):

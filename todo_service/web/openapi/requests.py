@@ -19,6 +19,14 @@ _MERGE_PATCH: Final = "application/merge-patch+json"
 def build_parameters(
     operation: Json, handler: HTTPRouteHandler, queries: dict[str, Json], schemas: dict[str, Json]
 ) -> list[Json]:
+    """Return the parameters of an operation.
+
+    Args:
+        operation: The operation, with its responses.
+        handler: Its handler.
+        queries: The schemas of query parameter Structs, by name.
+        schemas: The component schemas, by name.
+    """
     found = []
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
@@ -44,6 +52,7 @@ def build_parameters(
 
 
 def set_body(operation: Json, handler: HTTPRouteHandler) -> None:
+    """Declare the body that a handler parses itself, and both media types of PATCH."""
     if form := handler.opt.get(FORM):
         schema = {"$ref": REF_PREFIX + form.__name__}
         operation["requestBody"] = {"required": True, "content": {_FORM: {"schema": schema}}}
@@ -51,11 +60,12 @@ def set_body(operation: Json, handler: HTTPRouteHandler) -> None:
         operation["requestBody"] = {"required": True, "content": build_content(bodies)}
     body = operation.get("requestBody")
     if body is not None and HttpMethod.PATCH in handler.http_methods:
-        plain = body["content"]["application/json"]
-        body["content"] = {_MERGE_PATCH: plain, "application/json": dict(plain)}
+        content = body["content"]["application/json"]
+        body["content"] = {_MERGE_PATCH: content, "application/json": dict(content)}
 
 
 def set_security(operation: Json, handler: HTTPRouteHandler) -> None:
+    """Declare that a public operation needs no credential; the others inherit the security of the document."""
     operation.pop("security", None)
     if handler.opt.get(PUBLIC):
         operation["security"] = []

@@ -1,4 +1,4 @@
-"""The responses of an operation: its successes, and the problems that follow from its route."""
+"""The responses of an operation: its success, and its problems."""
 
 from __future__ import annotations
 
@@ -25,18 +25,26 @@ from todo_service.web.route_options import (
 
 
 def describe_status(status: int) -> str:
-    """Return what a status means here: the titles of all problems that have it."""
+    """Return the titles of all problems with a status."""
     return "; ".join(kind.title for kind in PROBLEMS.values() if kind.status == status)
 
 
 def list_problem_names(status: int) -> list[str]:
-    """Return the names of all problems that have a status, such as NotFound."""
+    """Return the names of all problems with a status, such as `NotFound`."""
     return [name.title().replace("-", "") for name, kind in PROBLEMS.items() if kind.status == status]
 
 
 def build_responses(
     operation: Json, handler: HTTPRouteHandler, schemas: dict[str, Json], failures: set[int]
 ) -> dict[str, Json]:
+    """Return the responses of an operation, by status.
+
+    Args:
+        operation: The operation, as Litestar built it.
+        handler: Its handler.
+        schemas: The component schemas, by name.
+        failures: The statuses of errors that follow from the route, besides the declared ones.
+    """
     everywhere = ["X-Request-ID", *(("RateLimit-Policy", "RateLimit") if handler.opt.get(LIMIT, "api") else ())]
     found: dict[str, Json] = {}
     for status, response in operation["responses"].items():
@@ -54,7 +62,10 @@ def build_responses(
         if content:
             found[status]["content"] = content
         if HttpMethod.GET in handler.http_methods and "ETag" in headers:
-            found["304"] = {"description": "It has not changed.", "headers": _refer_to_headers(["ETag", *everywhere])}
+            found["304"] = {
+                "description": "The document has not changed.",
+                "headers": _refer_to_headers(["ETag", *everywhere]),
+            }
     declared = {
         int(status) for status, response in operation["responses"].items() if MEDIA_TYPE in response.get("content", {})
     }
@@ -68,7 +79,7 @@ def _describe_success(content: Json, schemas: dict[str, Json]) -> str:
         name = media["schema"].get("$ref", "").removeprefix(REF_PREFIX)
         if name in schemas and "description" in schemas[name]:
             return str(schemas[name]["description"])
-    return "Done."
+    return "Success."
 
 
 def _refer_to_headers(names: Iterable[str]) -> Json:
@@ -77,30 +88,30 @@ def _refer_to_headers(names: Iterable[str]) -> Json:
 
 
 def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set[int]:
-    """Return the statuses that follow from the route: who may use it, how often, and what it reads."""
-    found = {400, 422}  # a query that cannot be read, a parameter that is not known
+    """Return the statuses of errors that follow from the route: its authentication, its rate limit and its input."""
+    found = {400, 422}  # a malformed query, an unknown parameter
     if not handler.opt.get(PUBLIC):
         found |= {401, 431, 503}
         if handler.opt.get(SESSION_ONLY) or not handler.http_methods <= {HttpMethod.GET}:
-            found.add(403)  # an API key may not do everything
+            found.add(403)  # an API key may lack the permission
     if handler.opt.get(LIMIT, "api"):
         found.add(429)
     if handler.parsed_data_field is not None or handler.opt.keys() & {FORM, BODIES}:
         found |= {408, 413, 415}
     if handler.opt.get(IDEMPOTENT):
-        found |= {408, 409, 413, 431}  # the body is read for its fingerprint
+        found |= {408, 409, 413, 431}  # the body is read for the fingerprint
     if QUERY in handler.opt:
         found.add(414)
     if "{" in path:
         found.add(404)
         pattern = re.sub(r"\\{\w+\\}", "[^/{]+", re.escape(path))
         if any(re.fullmatch(pattern, other) for other in paths):
-            found.add(405)  # where the id is the name of another path, which does not have this method
+            found.add(405)  # the id may be the name of another path without this method
     return found
 
 
 def _build_failure(status: int) -> Json:
-    """Return the response of all problems that have a status."""
+    """Return the response for all problems with a status."""
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
     headers += {
         401: ["WWW-Authenticate"],
@@ -117,12 +128,12 @@ def _build_failure(status: int) -> Json:
             if name == "invalid-grant":
                 problem.error = "invalid_grant"
             examples[name] = {"summary": kind.title, "value": msgspec.to_builtins(problem)}
-    described = _refer_to_headers(headers)
+    references = _refer_to_headers(headers)
     if status == 403:
-        # only where an API key may not do something
-        described["WWW-Authenticate"] = HEADERS["WWW-Authenticate"] | {"required": False}
+        # sent only if an API key lacks a permission
+        references["WWW-Authenticate"] = HEADERS["WWW-Authenticate"] | {"required": False}
     return {
         "description": describe_status(status) + ".",
-        "headers": described,
+        "headers": references,
         "content": {MEDIA_TYPE: {"schema": {"$ref": REF_PREFIX + "Problem"}, "examples": examples}},
     }
