@@ -30,10 +30,10 @@ from todo_service.web.docs import DocsController
 from todo_service.web.health import OperationsController
 from todo_service.web.openapi.config import create_openapi_config, render_document
 from todo_service.web.problems import create_exception_handlers
-from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
+from todo_service.web.requests import ApiRequest, reject_unknown_parameters
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Scope
+    from litestar.types import ASGIApp, ControllerRouterHandler, Scope
 
     from todo_service.observability.tracing import Tracing
 
@@ -69,25 +69,12 @@ def create_app(
         await count_unrouted(services.rate_limits, scope)
 
     app = Litestar(
-        route_handlers=[
-            OperationsController,
-            MetricsController,
-            DocsController,
-            Router(
-                "/",
-                route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
-                request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
-            ),
-            TodosController,
-            ExchangeController,
-            ListsController,
-            TagsController,
-        ],
+        route_handlers=_list_controllers(settings),
         lifespan=[services.lifespan],
         dependencies=services.dependencies(),
         middleware=services.middleware(),
         request_class=ApiRequest,
-        before_request=refuse_unknown_parameters,
+        before_request=reject_unknown_parameters,
         exception_handlers=create_exception_handlers(),
         after_exception=[after_exception],
         request_max_body_size=settings.max_body_bytes,
@@ -98,6 +85,25 @@ def create_app(
     app.state.update(services.state())
     app.asgi_handler = services.wrap(app.asgi_handler)
     return app
+
+
+def _list_controllers(settings: Settings) -> list[ControllerRouterHandler]:
+    """Return the controllers. Those of accounts share a router with a smaller body limit."""
+    accounts = Router(
+        "/",
+        route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
+        request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
+    )
+    return [
+        OperationsController,
+        MetricsController,
+        DocsController,
+        accounts,
+        TodosController,
+        ExchangeController,
+        ListsController,
+        TagsController,
+    ]
 
 
 def create_app_from_environment() -> ASGIApp:
@@ -127,7 +133,7 @@ def _create_tracing() -> Tracing | None:
     try:
         from todo_service.observability.tracing import create_tracing  # it needs an extra
     except ModuleNotFoundError:
-        logger.warning("tracing is disabled: install the extra otel")
+        logger.warning("tracing is disabled: OpenTelemetry is not installed, see the extra otel")
         return None
     return create_tracing()
 

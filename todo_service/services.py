@@ -126,7 +126,7 @@ class Services:
         self.rate_limits = RateLimits(
             parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
             self._counter,
-            self._metrics.record_refusal,
+            self._metrics.record_rejection,
         )
 
     @asynccontextmanager

@@ -145,7 +145,7 @@ class Metrics:
         """Count sessions by event: `created`, `refreshed` or `ended`."""
         self._sessions.labels(event).inc(count)
 
-    def record_refusal(self, policy: str) -> None:
+    def record_rejection(self, policy: str) -> None:
         """Count a request rejected by a rate limit."""
         self._rate_limited.labels(policy).inc()
 

@@ -250,20 +250,20 @@ def to_problem(error: Exception) -> ProblemError:
     return ProblemError("internal-error", "the service failed to handle the request; the error has been logged")
 
 
-def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, place: str = "") -> Problem:
+def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, prefix: str = "") -> Problem:
     """Return the problem details for an error.
 
     Args:
         request: The request that failed.
         problem: The error.
-        place: A JSON pointer to the part of the body that the error is about.
+        prefix: A JSON pointer to the part of the body that the error is about.
     """
     path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
     body = create_problem(problem.name, problem.detail, path, request_id)
     body.errors, body.error = problem.errors, problem.error
-    if place and problem.errors is not None:
+    if prefix and problem.errors is not None:
         body.errors = [
-            FieldError(found.detail, place + (f"/{found.parameter}" if found.parameter else found.pointer or ""))
+            FieldError(found.detail, prefix + (f"/{found.parameter}" if found.parameter else found.pointer or ""))
             for found in problem.errors
         ]
     return body

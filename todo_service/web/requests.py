@@ -186,7 +186,7 @@ def _parse_query(query: bytes) -> list[tuple[str, str]]:
         raise ProblemError("malformed-request", "the query is malformed") from None
 
 
-async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
+async def reject_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """Reject query parameters on a handler without any. For Litestar's `before_request`."""
     query = request.scope["query_string"]
     if query and not request.route_handler.opt.get(QUERY):

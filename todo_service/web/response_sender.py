@@ -44,7 +44,7 @@ class ResponseSender:
                 # an error response of Litestar itself, as from its CORS middleware
                 self._replaced = True
                 kept = [pair for pair in headers if pair[0] not in (b"content-type", b"content-length")]
-                await self.send_problem(find_problem_name(message["status"]), "the request cannot be answered", kept)
+                await self.send_problem(find_problem_name(message["status"]), "the request failed", kept)
                 return
             self.status = message["status"]
             message["headers"] = self._headers.complete(self._scope, headers)
