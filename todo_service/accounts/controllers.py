@@ -20,7 +20,7 @@ from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
 from todo_service.rate_limits.password_attempts import account_key, password_attempt, password_turn
 from todo_service.rate_limits.policies import RateLimits
 from todo_service.store.base import DocumentStore
-from todo_service.web.client_address import client_address
+from todo_service.web.client_address import get_client_address
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
@@ -164,7 +164,7 @@ class TokensController(Controller):
     ) -> dto.TokenPair:
         """Grant tokens for a name and password, or for a refresh token, which is spent thereby."""
         form = await request.form_fields()
-        client = Client(client_address(request.scope), request.headers.get("user-agent", ""))
+        client = Client(get_client_address(request.scope), request.headers.get("user-agent", ""))
         match form.get("grant_type"):
             case "password":
                 name, password = _required(form, "username"), _required(form, "password")

@@ -13,7 +13,7 @@ from todo_service.errors import Unauthenticated
 from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
 from todo_service.rate_limits.policies import RateLimits, Reservation, address_key, response_headers
 from todo_service.security.caller import Caller
-from todo_service.web.bearer import bearer_token, create_scope_problem
+from todo_service.web.bearer import create_scope_problem, read_bearer_token
 from todo_service.web.problems import build_allow_header
 from todo_service.web.route_options import BUCKET, LIMIT, PUBLIC, SESSION_ONLY
 
@@ -97,7 +97,7 @@ class AuthenticationMiddleware:
             ProblemError: 429, too many bad ones came from the address.
         """
         try:
-            token = bearer_token(scope)
+            token = read_bearer_token(scope)
             caller = self._credentials.identify(token)
         except Unauthenticated:
             await self._limits.hit("api", address_key(scope), headers)

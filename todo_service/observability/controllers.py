@@ -13,7 +13,7 @@ from todo_service.errors import Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.observability.metrics import Metrics
 from todo_service.rate_limits.policies import RateLimits, address_key, response_headers
-from todo_service.web.bearer import bearer_token
+from todo_service.web.bearer import read_bearer_token
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import LIMIT, PUBLIC
 
@@ -53,7 +53,7 @@ class MetricsController(Controller):
             await limits.hit("api", address_key(request.scope, "metrics"), response_headers(request.scope))
         else:
             try:
-                _require_token(bearer_token(request.scope), metrics_access.token)
+                _require_token(read_bearer_token(request.scope), metrics_access.token)
             except Unauthenticated:
                 await limits.hit("api", address_key(request.scope), response_headers(request.scope))
                 raise

@@ -30,7 +30,7 @@ from odmantic import ObjectId
 
 from todo_service.rate_limits.concurrency import ConcurrentRequestLimit
 from todo_service.rate_limits.policies import RateLimits, response_headers
-from todo_service.web.client_address import SITE_PREFIX, client_network
+from todo_service.web.client_address import SITE_PREFIX, get_client_network
 
 if TYPE_CHECKING:
     from litestar.types import Scope
@@ -52,7 +52,7 @@ async def password_attempt(
     Raises:
         ProblemError: 429, a budget is used up, or the turn does not come.
     """
-    network, site = client_network(scope), client_network(scope, SITE_PREFIX)
+    network, site = get_client_network(scope), get_client_network(scope, SITE_PREFIX)
     async with password_turn(turns, scope), rate_limits.reserving(response_headers(scope), failure) as reservation:
         await reservation.take("auth", f"{account}@{network}", describe=False)
         await reservation.take("auth-address", f"address:{network}")
@@ -68,7 +68,7 @@ def password_turn(turns: ConcurrentRequestLimit, scope: Scope) -> AbstractAsyncC
         turns: How many each address may have at a time.
         scope: The ASGI scope of the request.
     """
-    return turns.slot(client_network(scope, SITE_PREFIX))
+    return turns.slot(get_client_network(scope, SITE_PREFIX))
 
 
 def account_key(account_id: ObjectId | None, name: str = "") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from todo_service.observability.log_limit import LogLimit
-from todo_service.web.client_address import client_network
+from todo_service.web.client_address import get_client_network
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope, Scope
@@ -57,7 +57,7 @@ class AccessLog:
         route = scope.get("path_template") or "-"
         self._metrics.record_request(method, route, status, seconds)
         limited = status == 429 or route in _NO_RATE_LIMIT
-        if not limited or self._limit.allows(client_network(scope)):
+        if not limited or self._limit.allows(get_client_network(scope)):
             logger.info(
                 "request",
                 method=method,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from litestar.types import Scope
 
 
-def bearer_token(scope: Scope) -> str:
+def read_bearer_token(scope: Scope) -> str:
     """Return the token of the single `Authorization: Bearer` header.
 
     Raises:

@@ -17,27 +17,27 @@ SITE_PREFIX: Final = 48
 """The shortest IPv6 prefix that a provider assigns to a site or tunnel, in bits."""
 
 
-def client_address(scope: Scope) -> str:
+def get_client_address(scope: Scope) -> str:
     """Return the client's address, without a scope id. An IPv4-mapped IPv6 address becomes its IPv4 address.
 
     Behind trusted proxies (`TRUSTED_PROXIES`), this is the address that they forward (see `web.proxies`).
     """
     client = scope.get("client")
-    return canonical_address(client[0]) if client else UNKNOWN
+    return canonicalize_address(client[0]) if client else UNKNOWN
 
 
-def client_network(scope: Scope, prefix: int = SUBSCRIBER_PREFIX) -> str:
+def get_client_network(scope: Scope, prefix: int = SUBSCRIBER_PREFIX) -> str:
     """Return the key that limits count the client by: its IPv4 address or its IPv6 network.
 
     Args:
         scope: The ASGI scope of the request.
         prefix: The prefix length of IPv6 networks, in bits.
     """
-    return to_network(client_address(scope), prefix)
+    return to_network(get_client_address(scope), prefix)
 
 
 @lru_cache(4096)
-def canonical_address(text: str) -> str:
+def canonicalize_address(text: str) -> str:
     """Return the canonical form of an IP address. Other text is returned unchanged."""
     if ":" not in text:
         return text
@@ -50,8 +50,8 @@ def canonical_address(text: str) -> str:
 
 @lru_cache(4096)
 def to_network(address: str, prefix: int = SUBSCRIBER_PREFIX) -> str:
-    """Return the key that limits count an address by (see `client_network`)."""
-    address = canonical_address(address)
+    """Return the key that limits count an address by (see `get_client_network`)."""
+    address = canonicalize_address(address)
     try:
         return str(ipaddress.IPv6Network((address, prefix), strict=False).network_address)
     except ValueError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import HttpMethod, ScopeType
 
 from todo_service.web.error_fallback import unwrap_problem
-from todo_service.web.problems import ClientGone
+from todo_service.web.problems import ClientDisconnected
 from todo_service.web.request_id import resolve_request_id
 from todo_service.web.response_sender import ResponseSender
 
@@ -87,7 +87,7 @@ class OutermostMiddleware:
 
 
 def _detect_disconnect(receive: Receive) -> Receive:
-    """Return a `receive` that raises `ClientGone` if the client disconnects before its whole body has arrived."""
+    """Return a `receive` that raises `ClientDisconnected` if the client disconnects before its body is complete."""
     more = True
 
     async def receive_or_raise() -> Any:
@@ -96,7 +96,7 @@ def _detect_disconnect(receive: Receive) -> Receive:
         if message["type"] == "http.request":
             more = message.get("more_body", False)
         elif more:
-            raise ClientGone
+            raise ClientDisconnected
         return message
 
     return receive_or_raise

@@ -103,7 +103,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     ] = None
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client has disconnected before its whole request has arrived."""
 
 
@@ -225,7 +225,7 @@ def to_problem(error: Exception) -> ProblemError:
             return error
         case errors.ServiceError():
             return _from_service(error)
-        case ClientGone():
+        case ClientDisconnected():
             return ProblemError("too-slow", "the client disconnected before its request was complete")
         case StoreUnavailable():
             logger.warning("store unavailable", reason=str(error))
