@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from prometheus_client import Counter
 
 from todo_service.observability.metrics import METRICS
+from todo_service.variables import render_settings_table
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -41,7 +42,7 @@ def metrics_table() -> str:
 
 
 TABLES: Final = (
-    Table(ROOT / "README.md", "settings", settings_table),
+    Table(ROOT / "README.md", "settings", render_settings_table),
     Table(ROOT / "docs" / "operations.md", "metrics", metrics_table),
 )
 

@@ -1,4 +1,4 @@
-"""JSON is read strictly, in linear time, and errors repeat little of the input."""
+"""Decoding is strict and linear, and errors quote little of the input."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Thing(msgspec.Struct, forbid_unknown_fields=True):
     steps: list[Step] = []
 
 
-def depth_of(body: bytes) -> int:
-    """Return how deep JSON is nested, one byte at a time."""
+def measure_depth(body: bytes) -> int:
+    """Return the depth of JSON, one byte at a time."""
     depth = deepest = 0
     in_string = escaped = False
     for byte in body.decode():
@@ -46,11 +46,11 @@ def depth_of(body: bytes) -> int:
     return deepest
 
 
-def fault_in(body: bytes, kind: Any = Thing) -> ValidationIssue:
+def decode_issue(body: bytes, kind: Any = Thing) -> ValidationIssue:
     with pytest.raises(Invalid) as raised:
         decode_json(body, kind)
-    (fault,) = raised.value.issues
-    return fault
+    (issue,) = raised.value.issues
+    return issue
 
 
 TEXTS = st.text(st.sampled_from('ab"\\[]{}/\n\u00e9'), max_size=8)
@@ -62,14 +62,12 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.integers(JSON_DEPTH - 4, JSON_DEPTH + 1), TEXTS, st.integers(0, 70_000), st.booleans())
-def test_the_depth_is_that_of_a_slow_reading(
-    value: Any, levels: int, text: str, padding: int, ascii_only: bool
-) -> None:
+def test_the_depth_matches_a_naive_scan(value: Any, levels: int, text: str, padding: int, ascii_only: bool) -> None:
     for level in range(levels):
         value = {text: value} if level % 2 else [text, value]
     body = json.dumps(["\\" * (padding % 7) + "x" * padding, value], ensure_ascii=ascii_only).encode()
 
-    if depth_of(body) > JSON_DEPTH:
+    if measure_depth(body) > JSON_DEPTH:
         with pytest.raises(Malformed):
             check_depth(body)
     else:
@@ -81,7 +79,7 @@ def test_brackets_in_strings_do_not_count() -> None:
         assert decode_json(json.dumps([text] * 3).encode(), list[str]) == [text] * 3
 
 
-def test_escapes_are_not_split_where_a_long_text_is_read_in_parts() -> None:
+def test_escapes_are_not_split_between_chunks() -> None:
     for length in range(64 * 1024 - 8, 64 * 1024 + 8):
         text = "x" * length + '\\"' * 40 + "[" * 70
         assert decode_json(json.dumps([text]).encode(), list[str]) == [text]
@@ -90,12 +88,12 @@ def test_escapes_are_not_split_where_a_long_text_is_read_in_parts() -> None:
 
 
 @pytest.mark.parametrize("body", [b'["abc', b"[" * 64 + b'"', b"[" * 65 + b'"' + b'\\"' * 1000, b'["\\', b"]" * 100])
-def test_a_text_that_breaks_off_is_malformed(body: bytes) -> None:
+def test_truncated_json_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         decode_json(body, Any)
 
 
-def test_a_long_check_looks_at_its_budget() -> None:
+def test_a_long_check_calls_its_budget() -> None:
     looked: list[int] = []
 
     decode_json(b"[" + b"[]," * 100_000 + b"0]", msgspec.Raw, check_budget=lambda: looked.append(1))
@@ -114,49 +112,49 @@ def test_a_long_check_looks_at_its_budget() -> None:
         (b'{"name": "\\u0000' + b"x" * LOCATED_BYTES + b'"}', ""),
     ],
 )
-def test_a_nul_is_found_with_its_place(body: bytes, pointer: str) -> None:
-    assert fault_in(body) == ValidationIssue(pointer, "Expected text without NUL")
+def test_a_nul_is_located(body: bytes, pointer: str) -> None:
+    assert decode_issue(body) == ValidationIssue(pointer, "Expected text without NUL")
 
 
-def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
+def test_an_escaped_backslash_before_u0000_is_not_a_nul() -> None:
     assert decode_json(b'{"name": "\\\\u0000"}', Thing).name == "\\u0000"
 
 
 @pytest.mark.parametrize("digits", ["1e400", "-1e400", "9" * 400, "9" * 10_000, "9" * 400 + ".5"])
-def test_a_number_out_of_range_is_invalid_with_its_place(digits: str) -> None:
-    assert fault_in(b'{"number": %b}' % digits.encode()).pointer == "/number"
+def test_a_number_out_of_range_is_located(digits: str) -> None:
+    assert decode_issue(b'{"number": %b}' % digits.encode()).pointer == "/number"
 
 
 def test_a_huge_integer_is_invalid() -> None:
-    assert fault_in(b'{"count": %b}' % (b"9" * 10_000)).pointer == "/count"
+    assert decode_issue(b'{"count": %b}' % (b"9" * 10_000)).pointer == "/count"
 
 
-def test_what_breaks_off_after_a_fault_is_malformed() -> None:
+def test_truncated_json_with_an_earlier_error_is_malformed() -> None:
     for end in (b"", b', "name": "\\ud800"}', b', "name": "\xff"}', b"}}"):
         with pytest.raises(Malformed):
             decode_json(b'{"count": "x"' + end, Thing)
 
 
 @pytest.mark.parametrize("key", ["a", "a/b", "x" * 500_000, " - at `$" * 50_000, "`" * 100_000, "é" * 100_000])
-def test_an_unknown_field_is_named_and_cut(key: str) -> None:
-    fault = fault_in(json.dumps({key: 1}, ensure_ascii=False).encode())
+def test_an_unknown_field_is_named_and_truncated(key: str) -> None:
+    issue = decode_issue(json.dumps({key: 1}, ensure_ascii=False).encode())
 
-    assert fault.detail == "there is no such field"
-    assert len(fault.pointer) <= POINTER_LENGTH
-
-
-def test_a_fault_has_its_place() -> None:
-    assert fault_in(b'{"steps": [{}]}') == ValidationIssue("/steps/0/title", "this field is required")
-    assert fault_in(b'{"steps": [{"title": "a", "x": 1}]}') == ValidationIssue("/steps/0/x", "there is no such field")
-    assert fault_in(b'{"steps": [{"title": 1}]}').pointer == "/steps/0/title"
+    assert issue.detail == "unknown field"
+    assert len(issue.pointer) <= POINTER_LENGTH
 
 
-def test_a_value_that_is_none_of_a_few_is_cut() -> None:
-    assert fault_in(b'{"kind": "c"}').detail == "Invalid enum value 'c'"
-    assert fault_in(b'{"kind": "%b"}' % (b"c" * 100_000)).detail == f"Invalid enum value '{'c' * 20}…'"
+def test_an_issue_has_a_pointer() -> None:
+    assert decode_issue(b'{"steps": [{}]}') == ValidationIssue("/steps/0/title", "this field is required")
+    assert decode_issue(b'{"steps": [{"title": "a", "x": 1}]}') == ValidationIssue("/steps/0/x", "unknown field")
+    assert decode_issue(b'{"steps": [{"title": 1}]}').pointer == "/steps/0/title"
 
 
-def test_nested_values_are_invalid_however_deep() -> None:
+def test_an_unknown_enum_value_is_truncated() -> None:
+    assert decode_issue(b'{"kind": "c"}').detail == "Invalid enum value 'c'"
+    assert decode_issue(b'{"kind": "%b"}' % (b"c" * 100_000)).detail == f"Invalid enum value '{'c' * 20}…'"
+
+
+def test_deeply_nested_values_are_invalid() -> None:
     nested: Any = "x"
     for _ in range(100_000):
         nested = [nested]
@@ -167,9 +165,9 @@ def test_nested_values_are_invalid_however_deep() -> None:
         decode_json(b"[" * 5000 + b"]" * 5000, Any)
 
 
-def test_a_problem_keeps_few_faults_and_counts_the_others() -> None:
+def test_further_issues_are_counted() -> None:
     error = Invalid([ValidationIssue(f"/{number}" * 200, "x" * 1000) for number in range(100)]).below("/todo")
 
     assert (len(error.issues), error.omitted) == (LISTED_ERRORS, 100 - LISTED_ERRORS)
-    assert str(error) == "the input is not valid; 80 more errors are not listed"
-    assert all(len(fault.pointer) <= POINTER_LENGTH and len(fault.detail) <= 200 for fault in error.issues)
+    assert str(error) == "the input is invalid; 80 more errors are omitted"
+    assert all(len(issue.pointer) <= POINTER_LENGTH and len(issue.detail) <= 200 for issue in error.issues)

@@ -1,4 +1,4 @@
-"""Logs: one line an event, in either form, that no value can forge and no secret gets into."""
+"""Logging: one line per event in both formats, without forged lines or secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ except RuntimeError:
 """
 
 
-def lines(folder: Path, form: str) -> list[str]:
+def run_program(folder: Path, form: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=environment(folder, LOG_FORMAT=form),
@@ -45,8 +45,8 @@ def lines(folder: Path, form: str) -> list[str]:
     return done.stderr.splitlines()
 
 
-def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
-    first, library, failed = map(json.loads, lines(tmp_path, "json"))
+def test_json_logs_have_one_object_per_line(tmp_path: Path) -> None:
+    first, library, failed = map(json.loads, run_program(tmp_path, "json"))
 
     assert first["event"] == "first"
     assert first["text"] == "one\nFORGED line"
@@ -57,8 +57,8 @@ def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
     assert "the secret" not in json.dumps(failed)
 
 
-def test_console_logs_cannot_be_forged(tmp_path: Path) -> None:
-    shown = lines(tmp_path, "console")
+def test_values_cannot_forge_console_lines(tmp_path: Path) -> None:
+    shown = run_program(tmp_path, "console")
 
     assert not [line for line in shown if line.startswith("FORGED")]
     assert "\x1b" not in "".join(shown)
@@ -66,7 +66,7 @@ def test_console_logs_cannot_be_forged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_request_is_one_line_with_its_route_and_no_secret(tmp_path: Path, form: str) -> None:
+def test_a_request_is_logged_once_with_its_route_and_no_secret(tmp_path: Path, form: str) -> None:
     user = UserCreateFactory.build()
     with running_service(tmp_path, {"LOG_FORMAT": form}) as service:
         httpx.post(

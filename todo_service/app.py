@@ -1,4 +1,4 @@
-"""The application: the only module that knows every route."""
+"""The application: the only module with all routes."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from todo_service.todos.controllers import TagsController, TodosController
 from todo_service.todos.shared import SharedState
 from todo_service.web.docs import DocsController
 from todo_service.web.health import OperationsController
-from todo_service.web.openapi.config import configuration, written
-from todo_service.web.problems import exception_handlers
-from todo_service.web.requests import ApiRequest, refuse_unknown_parameters
+from todo_service.web.openapi.config import create_openapi_config, render_document
+from todo_service.web.problems import create_exception_handlers
+from todo_service.web.requests import ApiRequest, reject_unknown_parameters
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Scope
+    from litestar.types import ASGIApp, ControllerRouterHandler, Scope
 
     from todo_service.observability.tracing import Tracing
 
-_COLLECTED_AFTER: Final = (20_000, 20, 20)
-"""How many objects that others may refer to are made before each collection of garbage, by generation (`gc`)."""
+_GC_THRESHOLDS: Final = (20_000, 20, 20)
+"""The thresholds of the garbage collector, by generation (`gc.set_threshold`)."""
 logger = structlog.get_logger(__name__)
 
 
@@ -57,12 +57,12 @@ def create_app(
         store: The store, not yet open. The application opens it at startup and closes it at shutdown.
         tracing: Creates spans; None for no traces. It is closed at shutdown.
         password_cost: The cost of hashing a password. Tests choose a cheap one.
-        shared_state: The state that the todos of all accounts share; by default it follows from the settings. It is
+        shared_state: The state that the todos of all accounts share; created from the settings by default. It is
             closed at shutdown.
 
     Returns:
-        The application. Its `state` holds the store, the cursors, the budget of stored responses, and the boundary
-        that drains it (`web.boundary`).
+        The application. Its `state` holds the store, the cursors, the budget of stored responses, and the requests
+        in flight, which drain at shutdown.
     """
     services = Services(settings, store, tracing, password_cost, shared_state)
 
@@ -70,53 +70,59 @@ def create_app(
         await count_unrouted(services.rate_limits, scope)
 
     app = Litestar(
-        route_handlers=[
-            OperationsController,
-            MetricsController,
-            DocsController,
-            Router(
-                "/",
-                route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
-                request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
-            ),
-            TodosController,
-            ExchangeController,
-            ListsController,
-            TagsController,
-        ],
+        route_handlers=_list_controllers(settings),
         lifespan=[services.lifespan],
         dependencies=services.dependencies(),
         middleware=services.middleware(),
         request_class=ApiRequest,
-        before_request=refuse_unknown_parameters,
-        exception_handlers=exception_handlers(),
+        before_request=reject_unknown_parameters,
+        exception_handlers=create_exception_handlers(),
         after_exception=[after_exception],
         request_max_body_size=settings.max_body_bytes,
         cors_config=_cors(settings),
-        openapi_config=configuration(),
+        openapi_config=create_openapi_config(),
         logging_config=None,
     )
     app.state.update(services.state())
-    app.state.boundary = app.asgi_handler = services.boundary(app.asgi_handler)
+    app.asgi_handler = services.wrap(app.asgi_handler)
     return app
 
 
+def _list_controllers(settings: Settings) -> list[ControllerRouterHandler]:
+    """Return the controllers. Those of accounts share a router with a smaller body limit."""
+    accounts = Router(
+        "/",
+        route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
+        request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
+    )
+    return [
+        OperationsController,
+        MetricsController,
+        DocsController,
+        accounts,
+        TodosController,
+        ExchangeController,
+        ListsController,
+        TagsController,
+    ]
+
+
 def create_app_from_environment() -> ASGIApp:
-    """Wire the service as the environment says; the server's workers start from here."""
+    """Create the application from the environment. This is the entry point of the server's workers."""
     settings = load_settings()
     configure_logging(settings)
     fix_mmap_threshold()
-    app = create_app(settings, create_store(settings.store_address), _tracing())
-    # what is there now stays there: a full collection, which looks at it all, would hold up every request for 50 ms;
-    # so would one of what is remembered, for 10 ms, and hardly anything that a request leaves behind needs one
+    app = create_app(settings, create_store(settings.store_address), _create_tracing())
+    # Freeze the objects that exist now, since a full collection of them blocks all requests for 50 ms. Collect the
+    # older generations rarely: that takes 10 ms, and requests create hardly any reference cycles.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECTED_AFTER)
-    return GracefulShutdown(app, app.state.boundary)
+    gc.set_threshold(*_GC_THRESHOLDS)
+    return GracefulShutdown(app, app.state.in_flight)
 
 
-def _tracing() -> Tracing | None:
-    """Return what makes spans, where the environment asks for traces by OpenTelemetry's own variables."""
+def _create_tracing() -> Tracing | None:
+    """Return the tracing, or None if OpenTelemetry's variables do not enable it or the extra `otel` is missing."""
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     if (
@@ -126,20 +132,18 @@ def _tracing() -> Tracing | None:
     ):
         return None
     try:
-        from todo_service.observability.tracing import (
-            tracing_as_configured,  # an extra: most have neither wish nor need for it
-        )
+        from todo_service.observability.tracing import create_tracing  # it needs an extra
     except ModuleNotFoundError:
-        logger.warning("no traces are sent: OpenTelemetry is not installed, see the extra otel")
+        logger.warning("tracing is disabled: OpenTelemetry is not installed, see the extra otel")
         return None
-    return tracing_as_configured()
+    return create_tracing()
 
 
-def openapi_document(form: str) -> str:
-    """Return the OpenAPI document as `json` or `yaml` text. No store is opened."""
+def render_openapi_document(form: str) -> str:
+    """Return the OpenAPI document as `json` or `yaml` text, without opening a store."""
     with TemporaryDirectory() as folder:
         settings = load_settings({"DATA_DIR": folder})
-        return written(create_app(settings, create_store(settings.store_address)), form)
+        return render_document(create_app(settings, create_store(settings.store_address)), form)
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -1,7 +1,7 @@
-"""JSON read strictly, and what msgspec says of a value that does not fit, as an issue with its place.
+"""Strict decoding of JSON, with msgspec's errors as issues with JSON pointers.
 
-Everything here takes linear time and bounded memory, whatever the input: the depth is counted in one pass, a place is
-worked out only for what is wrong, and what an error repeats of the input is cut.
+Decoding takes linear time and bounded memory for any input: the depth is measured in one pass, pointers are computed
+only for errors, and errors quote a bounded part of the input.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _MISSING: Final = "Object missing required field `"
 _NO_SUCH_VALUE: Final = "Invalid enum value "
 _NUL: Final = "\x00"
 _NUL_DETAIL: Final = "Expected text without NUL"
-_MALFORMED: Final = "the body is no well-formed JSON in UTF-8"
+_MALFORMED: Final = "the body is not well-formed JSON in UTF-8"
 
 
 def decode_hook(kind: type, value: object) -> object:
-    """Build our own types for msgspec."""
+    """Decode custom types for msgspec."""
     if kind is Timestamp:
         return Timestamp.parse(value)
     raise NotImplementedError(kind)
@@ -56,30 +56,30 @@ def decode_json(
     """Decode JSON (RFC 8259) into a type, strictly.
 
     Args:
-        body: The text, in UTF-8 without a byte order mark.
-        kind: Whatever msgspec decodes into.
-        parts_later: Whether the type keeps parts as they are (`msgspec.Raw`), each to be decoded by itself and to
-            fail by itself: then a NUL is not looked for.
-        check_budget: As in `check_depth`.
+        body: The JSON text, in UTF-8 without a byte order mark.
+        kind: A type that msgspec can decode.
+        parts_later: Whether the type holds raw parts (`msgspec.Raw`), which are decoded and checked for NUL on their
+            own later.
+        check_budget: See `check_depth`.
 
     Raises:
-        Malformed: it is no JSON, or has broken UTF-8, a lone surrogate or more than 64 levels.
-        Invalid: with the place, it does not fit the type, or has a NUL in a text.
+        Malformed: The body is not JSON, has invalid UTF-8 or a lone surrogate, or is nested more than 64 levels deep.
+        Invalid: The value does not match the type, or a string contains NUL.
     """
     check_depth(body, check_budget)
     try:
         if parts_later:
-            body.decode("utf-8")  # msgspec passes over what it keeps as it is
+            body.decode("utf-8")  # msgspec does not validate raw parts
         value = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
-        # msgspec stops at the first issue, which may stand before the text breaks off
+        # msgspec stops at the first error, which may precede malformed text
         _check_well_formed(body)
-        _refuse_escaped_nul(body)
+        _reject_escaped_nul(body)
         raise Invalid([to_issue(error)]) from None
     except (ValueError, RecursionError):
         raise Malformed(_MALFORMED) from None
     if not parts_later:
-        _refuse_escaped_nul(body)
+        _reject_escaped_nul(body)
     return value
 
 
@@ -87,12 +87,12 @@ def convert(values: Any, kind: Any, *, strict: bool = True) -> Any:
     """Convert values into a type.
 
     Args:
-        values: What JSON is made of.
-        kind: Whatever msgspec converts into.
-        strict: Whether text may not stand for numbers and truth.
+        values: Values of JSON types.
+        kind: A type that msgspec can convert to.
+        strict: Whether to reject strings for numbers and booleans.
 
     Raises:
-        Invalid: with the place, they do not fit the type, or have a NUL in a text.
+        Invalid: The values do not match the type, or a string contains NUL.
     """
     if (pointer := _find_nul(values)) is not None:
         raise Invalid([ValidationIssue(pointer, _NUL_DETAIL)])
@@ -101,18 +101,18 @@ def convert(values: Any, kind: Any, *, strict: bool = True) -> Any:
     except msgspec.ValidationError as error:
         raise Invalid([to_issue(error)]) from None
     except (ValueError, OverflowError, RecursionError):
-        raise Invalid([ValidationIssue("", "Expected a value of another form")]) from None
+        raise Invalid([ValidationIssue("", "Expected a value of another format")]) from None
 
 
 def check_depth(body: bytes, check_budget: Callable[[], None] | None = None) -> None:
-    """Check that JSON is nested 64 levels deep at most. Takes linear time, and memory for 64 KiB.
+    """Check that JSON is nested at most 64 levels deep, in linear time and with a buffer of 64 KiB.
 
     Args:
-        body: The text. Of what is no JSON the depth has no meaning, and it may pass.
-        check_budget: Called every 64 KiB; what it raises ends the check. For long texts, in a thread.
+        body: The JSON text. Malformed JSON may pass.
+        check_budget: Called every 64 KiB. It may raise to abort the check.
 
     Raises:
-        Malformed: it is nested deeper.
+        Malformed: The body is nested deeper.
     """
     if body.count(b"[") + body.count(b"{") <= JSON_DEPTH:
         return
@@ -122,40 +122,40 @@ def check_depth(body: bytes, check_budget: Callable[[], None] | None = None) -> 
             check_budget()
         levels = array("b", brackets.translate(_STEPS))
         if max(accumulate(levels, initial=depth)) > JSON_DEPTH:
-            raise Malformed(f"the body is nested deeper than {JSON_DEPTH} levels")
+            raise Malformed(f"the body is nested more than {JSON_DEPTH} levels deep")
         depth += sum(levels)
 
 
 def to_issue(error: msgspec.ValidationError) -> ValidationIssue:
-    """Read the place from msgspec's message, which ends in ``- at `$.path` ``."""
+    """Convert an error of msgspec, whose message ends in ``- at `$.path` ``, to an issue."""
     message = str(error)
     detail, at, path = message.rpartition(_AT)
     if not at:
         detail, path = message, ""
     pointer = _pointer(name or index for name, index in _PATH_STEP.findall(path[:POINTER_LENGTH].removesuffix("`")))
-    for beginning, said in ((_UNKNOWN, "there is no such field"), (_MISSING, "this field is required")):
-        if detail.startswith(beginning):
-            name = detail.removeprefix(beginning).removesuffix("`")
-            return ValidationIssue(pointer + _pointer([name[:REPEATED_NAME_LENGTH]]), said)
+    for prefix, text in ((_UNKNOWN, "unknown field"), (_MISSING, "this field is required")):
+        if detail.startswith(prefix):
+            name = detail.removeprefix(prefix).removesuffix("`")
+            return ValidationIssue(pointer + _pointer([name[:REPEATED_NAME_LENGTH]]), text)
     if detail.startswith(_NO_SUCH_VALUE):
         detail = _shorten(detail, len(_NO_SUCH_VALUE) + 1 + REPEATED_VALUE_LENGTH)
     return ValidationIssue(pointer, detail)
 
 
 def _shorten(detail: str, longest: int) -> str:
-    """Cut a message that ends in a quoted value."""
+    """Truncate a message that ends in a quoted value."""
     return detail if len(detail) <= longest + 1 else f"{detail[:longest]}…{detail[-1]}"
 
 
 def _brackets_outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yield the brackets of JSON that stand outside of strings, in parts."""
+    """Yield the brackets of JSON outside strings, in chunks."""
     start, in_string = 0, False
     while start < len(body):
         chunk = body[start : start + _CHUNK_BYTES]
         if (len(chunk) - len(chunk.rstrip(b"\\"))) % 2 and start + len(chunk) < len(body):
-            chunk = chunk[:-1]  # an escape is not split
+            chunk = chunk[:-1]  # do not split an escape
         start += len(chunk)
-        # a backslash stands in strings only, so the first one of a run escapes the second one
+        # backslashes occur only in strings, so the first one of a run escapes the second one
         parts = chunk.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         yield b"".join(parts[in_string::2]).translate(None, _NO_BRACKETS)
         in_string ^= len(parts) % 2 == 0
@@ -169,8 +169,8 @@ def _check_well_formed(body: bytes) -> None:
         raise Malformed(_MALFORMED) from None
 
 
-def _refuse_escaped_nul(body: bytes) -> None:
-    """Refuse well-formed JSON with a NUL, which can stand there as an escape only."""
+def _reject_escaped_nul(body: bytes) -> None:
+    """Reject well-formed JSON with NUL, which it can contain only as an escape."""
     if b"\\u0000" not in body or b"\\u0000" not in body.replace(b"\\\\", b""):
         return
     pointer = None
@@ -183,7 +183,7 @@ def _refuse_escaped_nul(body: bytes) -> None:
 
 
 def _find_nul(value: object) -> str | None:
-    """Return the pointer to the first text with a NUL, or None where there is none."""
+    """Return the JSON pointer to the first string with NUL, or None."""
     keys: list[object] = [""]
     open_containers: list[Iterator[tuple[object, object]]] = [iter([("", value)])]
     while open_containers:

@@ -1,4 +1,4 @@
-"""What a service may answer instead of a result. `web.problems` turns each into HTTP, in one place."""
+"""The errors of services. `web.problems` maps each of them to HTTP."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from todo_service.bounds.requests import ERROR_LENGTH, LISTED_ERRORS, POINTER_LE
 
 
 class ValidationIssue(NamedTuple):
-    """One thing that is wrong with an input.
+    """An error in the input.
 
     Attributes:
-        pointer: JSON pointer (RFC 6901) into the body, such as `/title`.
-        detail: What is wrong, in words for the caller, without the value itself.
+        pointer: A JSON pointer (RFC 6901) into the body, such as `/title`.
+        detail: A description for the client, without the value itself.
     """
 
     pointer: str
@@ -21,27 +21,28 @@ class ValidationIssue(NamedTuple):
 
 
 class ServiceError(Exception):
-    """A request that a rule refuses. The message is meant for the caller."""
+    """A request that violates a rule. The message is for the client."""
 
 
 class NotFound(ServiceError):
-    """What was asked for is not there, or belongs to someone else: the two cannot be told apart."""
+    """The document does not exist or belongs to another account. Clients cannot distinguish the two."""
 
 
 class Malformed(ServiceError):
-    """Input that cannot be read at all."""
+    """Malformed input."""
 
 
 class Invalid(ServiceError):
-    """Well-formed input that breaks a rule.
+    """Well-formed input that violates a rule.
 
     Args:
-        issues: At least one, in the order of the input. The first `LISTED_ERRORS` are kept, and their texts are cut.
-        omitted: How many more there are beside these.
+        issues: One or more issues, in the order of the input. Only the first `LISTED_ERRORS` are kept, with truncated
+            texts.
+        omitted: The number of further issues.
 
     Attributes:
-        issues: Those that are kept.
-        omitted: How many are not.
+        issues: The issues that are kept.
+        omitted: The number of issues that are not.
     """
 
     def __init__(self, issues: Sequence[ValidationIssue], omitted: int = 0) -> None:
@@ -50,20 +51,20 @@ class Invalid(ServiceError):
             for issue in issues[:LISTED_ERRORS]
         )
         self.omitted = omitted + len(issues) - len(self.issues)
-        more = f"; {self.omitted} more errors are not listed" if self.omitted else ""
-        super().__init__(f"the input is not valid{more}")
+        more = f"; {self.omitted} more errors are omitted" if self.omitted else ""
+        super().__init__(f"the input is invalid{more}")
 
     def below(self, pointer: str) -> Invalid:
-        """Return the same issues of a part of the input that stands at a pointer."""
+        """Return the same error for a part of the input, with its pointers below `pointer`."""
         return Invalid([ValidationIssue(pointer + issue.pointer, issue.detail) for issue in self.issues], self.omitted)
 
 
 class InvalidParameter(ServiceError):
-    """A filter or another parameter that breaks a rule.
+    """A filter or another parameter that violates a rule.
 
     Attributes:
-        name: The parameter's name.
-        detail: What is wrong, in words for the caller.
+        name: The name of the parameter.
+        detail: A description for the client.
     """
 
     def __init__(self, name: str, detail: str) -> None:
@@ -73,10 +74,10 @@ class InvalidParameter(ServiceError):
 
 
 class Duplicate(ServiceError):
-    """Another document has this value in a field that must be unique.
+    """Another document has the same value in a unique field.
 
     Attributes:
-        field: The field's name in the API.
+        field: The name of the field in the API.
     """
 
     def __init__(self, field: str) -> None:
@@ -85,50 +86,50 @@ class Duplicate(ServiceError):
 
 
 class Stale(ServiceError):
-    """The document is no longer the one that the caller's condition (If-Match) names."""
+    """The version of the document does not match the client's `If-Match`."""
 
 
 class Gone(ServiceError):
-    """What was asked for is no longer remembered."""
+    """The requested state is no longer available."""
 
 
 class Forbidden(ServiceError):
-    """The caller is known, and may not do this."""
+    """The caller is authenticated, but lacks the permission."""
 
 
 class Unauthenticated(ServiceError):
-    """The caller is not known, or no longer.
+    """The caller is not authenticated, or no longer authenticated.
 
     Attributes:
-        reason: `invalid_token` where a token was sent (RFC 6750, section 3.1), else None.
+        reason: `invalid_token` if the request has a token (RFC 6750, section 3.1), otherwise None.
     """
 
-    def __init__(self, message: str = "authentication is needed", reason: str | None = None) -> None:
+    def __init__(self, message: str = "authentication is required", reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
 
 
 class InvalidGrant(ServiceError):
-    """A name and password or a refresh token that is not, or no longer, good (RFC 6749, section 5.2)."""
+    """Invalid or expired credentials: a name and password, or a refresh token (RFC 6749, section 5.2)."""
 
 
 class TooManyRequests(ServiceError):
-    """The account, or all accounts together, have as many operations of a kind under way as are allowed."""
+    """Too many concurrent operations of a kind, for the account or in total."""
 
 
 class QuotaExceeded(ServiceError):
-    """The account has as much of something as it may have.
+    """The account has reached a quota.
 
     Attributes:
-        kind: Of what, in the plural.
-        limit: How much that is.
+        kind: The kind of documents, in the plural.
+        limit: The quota.
     """
 
     def __init__(self, kind: str, limit: int) -> None:
-        super().__init__(f"an account may have {limit} {kind}")
+        super().__init__(f"an account may have at most {limit} {kind}")
         self.kind = kind
         self.limit = limit
 
 
 class Busy(ServiceError):
-    """More work of a bounded kind is waiting than the service takes on; the same call may succeed later."""
+    """The queue for operations of a kind is full. The same call may succeed later."""

@@ -1,8 +1,8 @@
-"""Fields that mean the same in every room, as msgspec types with their bounds and what the schema says of them.
+"""Field types shared by the capabilities: msgspec types with bounds, descriptions and examples.
 
-A type with a `title` becomes a component of that name in the OpenAPI document, and so one type in every client. Every
-text, list and number of a request is bounded by its type, so that nothing longer is ever looked at. Where a closer
-bound applies after trimming, the schema shows that one (`SHOWN`), and the room's service enforces it.
+A type with a `title` becomes a component of that name in the OpenAPI document, and so a single type in generated
+clients. Types bound every string, list and number of a request, so that longer input is rejected before it is
+processed. If a tighter bound applies after trimming, the schema shows that one (`SHOWN`), and the service enforces it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from todo_service.bounds.requests import CURSOR_LENGTH, PAGE_SIZE
 from todo_service.bounds.texts import TIME_ZONE_LENGTH, UNTRIMMED_FACTOR
 
 SHOWN: Final = "x-shown"
-"""What the OpenAPI document shows in place of the bounds of the type, None for none: a key of `extra_json_schema`."""
+"""A key of `extra_json_schema`: the bounds in the OpenAPI document if they differ from the type's; None for none."""
 DEFAULT_LIMIT: Final = 50
 NOT_BLANK: Final = r"^[\s\x1c-\x1f\x85]*[^\s\x1c-\x1f\x85]"
-"""What is left when white space is cut off, as a pattern: what Python cuts off and what regular expressions of other
-languages call white space."""
+"""A pattern for text that is not blank after trimming. Its white space is what `str.strip` removes and what other
+languages' regular expressions match as white space."""
 _FIELDS: Final = ("__struct_fields__", "_fields", "__odm_fields__")
 
 Id = Annotated[
@@ -40,26 +40,26 @@ Time = Annotated[
     ),
 ]
 Version = Annotated[
-    int, Meta(ge=1, description="Raised by every change; the entity tag is made from it.", examples=[1])
+    int, Meta(ge=1, description="Incremented by every change. The entity tag is derived from it.", examples=[1])
 ]
-Limit = Annotated[int, Meta(ge=1, le=PAGE_SIZE, description="How many items at most.")]
+Limit = Annotated[int, Meta(ge=1, le=PAGE_SIZE, description="The maximum number of items.")]
 Cursor = Annotated[
     str,
     Meta(
         max_length=CURSOR_LENGTH,
-        description="Where the page begins: `next_cursor` of the page before.",
+        description="The start of the page: `next_cursor` of the previous page.",
         extra_json_schema={"format": "cursor"},
     ),
 ]
 NextCursor = Annotated[
     Annotated[str, Meta(extra_json_schema={"maxLength": CURSOR_LENGTH})] | None,
-    Meta(description="The cursor of the next page; null on the last.", examples=[None]),
+    Meta(description="The cursor of the next page, or null on the last page.", examples=[None]),
 ]
 Count = Annotated[int, Meta(ge=0, examples=[1])]
 TimeZone = Annotated[
     str,
     Meta(
-        description="A name of the IANA time zone database, such as Europe/Berlin.",
+        description="A time zone name of the IANA database, such as Europe/Berlin.",
         examples=["Europe/Berlin"],
         max_length=TIME_ZONE_LENGTH,
         extra_json_schema={"format": "time-zone"},
@@ -67,13 +67,13 @@ TimeZone = Annotated[
 ]
 
 
-def trimmed(longest: int, description: str, example: str) -> Meta:
-    """Return the bounds of a text that is trimmed before it is measured, and is not blank.
+def constrain_text(longest: int, description: str, example: str) -> Meta:
+    """Return the constraints of a text that is not blank and is measured after trimming.
 
     Args:
-        longest: Characters at most, after trimming.
-        description: What the OpenAPI document says of it.
-        example: A value, for the OpenAPI document.
+        longest: The maximum length after trimming, in characters.
+        description: The description in the OpenAPI document.
+        example: The example in the OpenAPI document.
     """
     return Meta(
         max_length=longest * UNTRIMMED_FACTOR,
@@ -84,11 +84,11 @@ def trimmed(longest: int, description: str, example: str) -> Meta:
 
 
 def redacted_repr(value: Any, *secret: str) -> str:
-    """Return what `repr` says of a value, without these fields: nobody knows where a text ends up.
+    """Return the `repr` of a value with secret fields redacted, as it may end up in a log.
 
     Args:
         value: A Struct, a named tuple or a model.
-        *secret: The names of the fields.
+        *secret: The names of the secret fields.
     """
     kind = type(value)
     names = next(found for name in _FIELDS if (found := getattr(kind, name, None)))

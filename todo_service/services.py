@@ -1,4 +1,4 @@
-"""The services of an application, wired together."""
+"""The wiring of the services of an application."""
 
 from __future__ import annotations
 
@@ -47,11 +47,15 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
-from todo_service.web.boundary import Boundary
+from todo_service.web.access_log import AccessLog
 from todo_service.web.cursors import Cursors
 from todo_service.web.health import Readiness
+from todo_service.web.hosts import AllowedHosts
+from todo_service.web.in_flight import InFlightRequests
+from todo_service.web.middleware import OutermostMiddleware
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest
+from todo_service.web.response_headers import ResponseHeaders
 from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
 
 if TYPE_CHECKING:
@@ -60,7 +64,7 @@ if TYPE_CHECKING:
     from todo_service.observability.tracing import Tracing
 
 MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
-"""Every model that is stored."""
+"""The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
 
 
@@ -91,16 +95,17 @@ class Services:
         self._tracing = tracing
         self._keys = [settings.secret_key, *settings.previous_secret_keys]
         self._metrics = Metrics()
-        observe(store, self._metrics.store_called)
+        self._in_flight = InFlightRequests()
+        observe(store, self._metrics.record_store_call)
         if tracing is not None:
-            observe(store, tracing.store_called)
-        self._passwords = Passwords(self._metrics.passwords_waiting, password_cost)
+            observe(store, tracing.record_store_call)
+        self._passwords = Passwords(self._metrics.record_password_queue, password_cost)
         self._sessions = Sessions(
             store,
             AccessTokens(self._keys, settings.access_token_seconds),
             RefreshTokens(self._keys),
             settings.refresh_token_days,
-            self._metrics.sessions_changed,
+            self._metrics.record_sessions,
         )
         self._api_keys = ApiKeys(store)
         self._credentials = Credentials(self._sessions, self._api_keys)
@@ -116,18 +121,18 @@ class Services:
         self._todos_state = todos_state or SharedState(store, quotas)
         self._transfers = TransferCapacity()
         self._response_budget = ResponseBudget()
-        # replicas that share the store share the counts
+        # replicas that share the store also share the counters
         shared = find_store_type(settings.store_address).is_shared
         self._counter = SharedCounter(settings.store_address) if shared else LocalCounter()
         self.rate_limits = RateLimits(
             parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
             self._counter,
-            self._metrics.rate_limited,
+            self._metrics.record_rejection,
         )
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        """Open the store and run the background jobs. Everything is closed in reverse order, whatever fails."""
+        """Open the store and run the background jobs. Close everything in reverse order, even after errors."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
             if self._tracing is not None:
@@ -140,20 +145,20 @@ class Services:
             yield
 
     def dependencies(self) -> dict[str, Provide]:
-        """Return what handlers may ask for, by the name of the parameter."""
+        """Return the dependencies of handlers, by parameter name."""
         settings = self._settings
         metrics_access = MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
         return {
-            "accounts": _always(self._accounts),
-            "sessions": _always(self._sessions),
-            "api_keys": _always(self._api_keys),
-            "limits": _always(self.rate_limits),
-            "password_limiter": _always(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS)),
-            "store": _always(self._store),
-            "readiness": _always(Readiness(self._store)),
-            "metrics": _always(self._metrics),
-            "metrics_access": _always(metrics_access),
-            "boundary": Provide(_boundary, sync_to_thread=False),
+            "accounts": _provide_value(self._accounts),
+            "sessions": _provide_value(self._sessions),
+            "api_keys": _provide_value(self._api_keys),
+            "limits": _provide_value(self.rate_limits),
+            "password_limiter": _provide_value(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS)),
+            "store": _provide_value(self._store),
+            "readiness": _provide_value(Readiness(self._store)),
+            "metrics": _provide_value(self._metrics),
+            "metrics_access": _provide_value(metrics_access),
+            "in_flight": _provide_value(self._in_flight),
             "todos": Provide(self._todos, sync_to_thread=False),
             "lists": Provide(self._lists, sync_to_thread=False),
             "transfer": Provide(self._transfer, sync_to_thread=False),
@@ -180,19 +185,21 @@ class Services:
             "credentials": self._credentials,
             "large_body_lock": asyncio.Lock(),
             "response_budget": self._response_budget,
+            "in_flight": self._in_flight,
         }
 
-    def boundary(self, app: ASGIApp) -> Boundary:
-        """Return the outermost layer around an application."""
+    def wrap(self, app: ASGIApp) -> OutermostMiddleware:
+        """Wrap an application in the middleware that runs before Litestar."""
         settings = self._settings
-        return Boundary(
+        # with CORS, every response depends on the origin, even if the request has none
+        extra_headers = ((b"vary", b"Origin"),) if settings.cors_origins else ()
+        return OutermostMiddleware(
             OptionsRateLimitMiddleware(app, self.rate_limits),
-            self._metrics,
-            settings.allowed_hosts,
+            self._in_flight,
+            AccessLog(self._metrics, self._tracing),
+            AllowedHosts(settings.allowed_hosts),
+            ResponseHeaders(self._in_flight, extra_headers),
             Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
-            self._tracing,
-            # with CORS a response depends on the origin, also that to a request without one
-            headers=((b"vary", b"Origin"),) if settings.cors_origins else (),
         )
 
     def _jobs(self) -> list[Job]:
@@ -221,12 +228,7 @@ class Services:
         )
 
 
-def _boundary(request: ApiRequest) -> Boundary:
-    boundary: Boundary = request.app.state.boundary
-    return boundary
-
-
-def _always(value: Any) -> Provide:
+def _provide_value(value: Any) -> Provide:
     def provide() -> Any:
         return value
 

@@ -18,7 +18,7 @@ from tests.attacks.shapes import (
     table_shapes,
     text_shapes,
 )
-from tests.openapi.document import Json, Operation, followed
+from tests.openapi.document import Json, Operation, resolve
 
 MARK: Final = "HOSTILE-VALUE"
 """Stands in a template where the hostile value goes."""
@@ -176,7 +176,7 @@ def _with_mark(body: Any, pointer: str) -> Any:
 def _walk(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str, Any]]:
     """Yield the pointer and type of every value of a schema but booleans, and of a list an example of its elements."""
     if "$ref" in schema:
-        schema = followed({"$ref": schema["$ref"]}, document)
+        schema = resolve({"$ref": schema["$ref"]}, document)
     for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
         yield from _walk(alternative, pointer, document)
     kinds = schema.get("type", [])
@@ -194,7 +194,7 @@ def _walk(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str
 def make_example(schema: Json, document: Json) -> Any:
     """Return a value that a schema allows, made from its examples."""
     if "$ref" in schema:
-        schema = followed({"$ref": schema["$ref"]}, document)
+        schema = resolve({"$ref": schema["$ref"]}, document)
     if schema.get("examples"):
         return schema["examples"][0]
     if alternatives := schema.get("anyOf") or schema.get("oneOf"):

@@ -16,7 +16,7 @@ import pytest
 from tests.attacks.attacker import Attacker, attacked, find_faults
 from tests.attacks.places import Place, Request, find_places
 from tests.cost import resident_bytes
-from tests.openapi.document import Json, Operation, operations_of
+from tests.openapi.document import Json, Operation, iterate_operations
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -35,7 +35,7 @@ IMPORT_SAMPLE: Final = 128 * KIB
 """What counts as the limit of an import where it is attacked place by place: as many records as fit are created. Whole
 files without a record go up to the limit itself."""
 _GOLDEN: Final = json.loads((Path(__file__).parent.parent / "openapi" / "golden.json").read_text())
-OPERATIONS: Final = [operation.id for operation in operations_of(_GOLDEN)]
+OPERATIONS: Final = [operation.id for operation in iterate_operations(_GOLDEN)]
 ON_MONGODB: Final = ("createTodo", "listTodos")
 """What is also sent to a service on MongoDB: what writes most and what searches."""
 
@@ -50,7 +50,7 @@ def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
 def read_document(attacker: Attacker) -> tuple[Json, dict[str, Operation]]:
     """Return the document of the running service, and its operations by id."""
     document = attacker.ask("GET", "/schema/openapi.json")
-    return document, {operation.id: operation for operation in operations_of(document)}
+    return document, {operation.id: operation for operation in iterate_operations(document)}
 
 
 def find_body_limit(attacker: Attacker, place: Place) -> int:

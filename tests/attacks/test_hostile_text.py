@@ -187,7 +187,7 @@ def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Cli
     assert answer.status_code == 200
     problem = answer.json()["results"][0]["problem"]
     assert len(problem["errors"]) == 20
-    assert problem["detail"] == "the input is not valid; 181 more errors are not listed"
+    assert problem["detail"] == "the input is invalid; 181 more errors are omitted"
     assert len(answer.content) < 300_000
 
 

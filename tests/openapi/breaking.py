@@ -1,14 +1,14 @@
-"""What a new OpenAPI document breaks for clients that were made from an older one."""
+"""Breaking changes between two OpenAPI documents, for generated clients."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from tests.openapi.document import Json, Operation, at, operations_of
+from tests.openapi.document import Json, Operation, follow_pointer, iterate_operations
 
 
-def breaking_changes(old: Json, new: Json) -> list[str]:
+def find_breaking_changes(old: Json, new: Json) -> list[str]:
     """Return every change from one document to another that breaks a client, in words.
 
     What is removed breaks it: an operation, a parameter, a property, a status, a header, a media type, a value of an
@@ -16,8 +16,8 @@ def breaking_changes(old: Json, new: Json) -> list[str]:
     could not before (another type, a property that may be missing).
     """
     found: list[str] = []
-    after = {(operation.method, operation.path): operation for operation in operations_of(new)}
-    for operation in operations_of(old):
+    after = {(operation.method, operation.path): operation for operation in iterate_operations(new)}
+    for operation in iterate_operations(old):
         there = after.get((operation.method, operation.path))
         if there is None:
             found.append(f"{operation.id}: the operation is removed")
@@ -120,7 +120,7 @@ class _Comparison:
 
     @staticmethod
     def _whole(schema: Json, document: Json) -> Json:
-        return at(schema["$ref"], document) if "$ref" in schema else schema
+        return follow_pointer(schema["$ref"], document) if "$ref" in schema else schema
 
 
 def _kinds(schema: Json) -> set[str]:

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from tests.openapi.document import Json
-from todo_service.app import openapi_document
+from todo_service.app import render_openapi_document
 
 
 @pytest.fixture(scope="session")
 def document() -> Json:
     """The document as `todo-service openapi` prints it."""
-    parsed: Json = json.loads(openapi_document("json"))
+    parsed: Json = json.loads(render_openapi_document("json"))
     return parsed

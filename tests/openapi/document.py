@@ -1,4 +1,4 @@
-"""How the tests read an OpenAPI document."""
+"""Helpers to read an OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 class Operation(NamedTuple):
-    """One operation of a document, with its references followed.
+    """One operation of a document, with its references resolved.
 
     Attributes:
         id: Its operationId.
@@ -29,31 +29,31 @@ class Operation(NamedTuple):
     responses: dict[str, Json]
 
 
-def operations_of(document: Json) -> Iterator[Operation]:
+def iterate_operations(document: Json) -> Iterator[Operation]:
     """Yield every operation."""
     for path, item in document["paths"].items():
         for method, raw in item.items():
             if method in METHODS:
-                parameters = [followed(parameter, document) for parameter in raw.get("parameters", ())]
+                parameters = [resolve(parameter, document) for parameter in raw.get("parameters", ())]
                 yield Operation(
                     raw["operationId"],
                     method.upper(),
                     path,
                     raw,
                     {parameter["name"]: parameter for parameter in parameters},
-                    {status: followed(response, document) for status, response in raw["responses"].items()},
+                    {status: resolve(response, document) for status, response in raw["responses"].items()},
                 )
 
 
-def followed(value: Json, document: Json) -> Json:
-    """Return what a reference stands for, or the value itself."""
+def resolve(value: Json, document: Json) -> Json:
+    """Return the target of a reference, or the value itself."""
     while set(value) == {"$ref"}:
-        value = at(value["$ref"], document)
+        value = follow_pointer(value["$ref"], document)
     return value
 
 
-def at(reference: str, document: Json) -> Any:
-    """Return the part of the document that a reference names."""
+def follow_pointer(reference: str, document: Json) -> Any:
+    """Return the part of the document that a reference points to."""
     assert reference.startswith("#/"), reference
     part: Any = document
     for step in reference[2:].split("/"):
@@ -61,25 +61,25 @@ def at(reference: str, document: Json) -> Any:
     return part
 
 
-def references_in(value: Any) -> Iterator[str]:
-    """Yield every reference, however deep."""
+def iterate_references(value: Any) -> Iterator[str]:
+    """Yield every reference, recursively."""
     if isinstance(value, list):
         for item in value:
-            yield from references_in(item)
+            yield from iterate_references(item)
     elif isinstance(value, dict):
         for name, item in value.items():
             if name == "$ref" and isinstance(item, str):
                 yield item
             else:
-                yield from references_in(item)
+                yield from iterate_references(item)
 
 
-def schemas_in(schema: Json, place: str) -> Iterator[tuple[str, Json]]:
-    """Yield a schema and every schema within it, each with its place."""
+def iterate_schemas(schema: Json, place: str) -> Iterator[tuple[str, Json]]:
+    """Yield a schema and its nested schemas, each with its path."""
     yield place, schema
     for name, part in schema.get("properties", {}).items():
-        yield from schemas_in(part, f"{place}/{name}")
+        yield from iterate_schemas(part, f"{place}/{name}")
     if isinstance(schema.get("items"), dict):
-        yield from schemas_in(schema["items"], f"{place}/*")
+        yield from iterate_schemas(schema["items"], f"{place}/*")
     for index, part in enumerate(schema.get("anyOf", ())):
-        yield from schemas_in(part, f"{place}|{index}")
+        yield from iterate_schemas(part, f"{place}|{index}")

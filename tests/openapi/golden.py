@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from tests.openapi.breaking import breaking_changes, is_allowed
+from tests.openapi.breaking import find_breaking_changes, is_allowed
 from tests.openapi.document import Json
-from todo_service.app import openapi_document
+from todo_service.app import render_openapi_document
 
 GOLDEN = Path(__file__).with_name("golden.json")
 CHANGELOG = Path(__file__).parent.parent.parent / "CHANGELOG.md"
@@ -24,18 +24,18 @@ def golden() -> Json:
     return parsed
 
 
-def forbidden_changes(document: Json) -> list[str]:
-    """Return what a document breaks for the clients of the golden copy, if that is not allowed."""
+def find_forbidden_changes(document: Json) -> list[str]:
+    """Return the breaking changes from the golden copy that are not allowed."""
     kept = golden()
     if is_allowed(CHANGELOG.read_text(encoding="utf-8"), kept["info"]["version"], document["info"]["version"]):
         return []
-    return breaking_changes(kept, document)
+    return find_breaking_changes(kept, document)
 
 
 def main() -> None:
-    """Write the golden copy anew."""
-    text = openapi_document("json")
-    if GOLDEN.exists() and (found := forbidden_changes(json.loads(text))):
+    """Regenerate the golden copy."""
+    text = render_openapi_document("json")
+    if GOLDEN.exists() and (found := find_forbidden_changes(json.loads(text))):
         lines = "\n".join(f"  {line}" for line in found)
         sys.exit(
             f"this breaks clients:\n{lines}\n"

@@ -1,4 +1,4 @@
-"""The OpenAPI document is fit for generated clients: complete, strict, and true of the running service."""
+"""The OpenAPI document is complete, strict and matches the running service."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ import yaml
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.openapi.document import Json, Operation, at, followed, operations_of, references_in, schemas_in
+from tests.openapi.document import (
+    Json,
+    Operation,
+    follow_pointer,
+    iterate_operations,
+    iterate_references,
+    iterate_schemas,
+    resolve,
+)
 from tests.people import Person
-from todo_service.app import openapi_document
+from todo_service.app import render_openapi_document
 
 PROBLEM = {"application/problem+json"}
 
 
 def find_password_issues(schema: Json, value: object, document: Json) -> list[str]:
-    """Return what is wrong with a value, by a schema of the document."""
+    """Return the errors of a value by a schema of the document."""
     whole = {**schema, "components": document["components"]}
     validator = OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
     return [error.message for error in validator.iter_errors(value)]
 
 
-def media_of(operation: Operation) -> Iterator[tuple[str, Json]]:
-    """Yield every body of an operation, its request's and its responses'."""
+def iterate_media(operation: Operation) -> Iterator[tuple[str, Json]]:
+    """Yield the bodies of an operation's request and responses."""
     bodies = {"request": operation.raw.get("requestBody", {}), **operation.responses}
     for place, body in bodies.items():
         for media in body.get("content", {}).values():
@@ -39,7 +47,7 @@ def test_it_is_valid_openapi_3_1(document: Json) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-def test_it_says_who_and_what(document: Json) -> None:
+def test_it_describes_the_service(document: Json) -> None:
     info = document["info"]
     assert info["title"] == "todo_service"
     assert info["contact"]["name"]
@@ -50,7 +58,7 @@ def test_it_says_who_and_what(document: Json) -> None:
 
 
 def test_every_operation_has_a_name_one_tag_and_texts(document: Json) -> None:
-    operations = list(operations_of(document))
+    operations = list(iterate_operations(document))
     tags = {tag["name"] for tag in document["tags"]}
 
     names = [operation.id for operation in operations]
@@ -66,7 +74,7 @@ def test_every_operation_has_a_name_one_tag_and_texts(document: Json) -> None:
 
 
 def test_every_error_is_a_problem_and_every_response_has_its_headers(document: Json) -> None:
-    for operation in operations_of(document):
+    for operation in iterate_operations(document):
         for status, response in operation.responses.items():
             headers = set(response["headers"])
             assert "X-Request-ID" in headers
@@ -89,10 +97,10 @@ def test_every_error_is_a_problem_and_every_response_has_its_headers(document: J
             assert "412" in operation.responses
 
 
-def test_every_reference_leads_somewhere_and_every_component_is_used(document: Json) -> None:
-    references = set(references_in(document))
+def test_every_reference_resolves_and_every_component_is_used(document: Json) -> None:
+    references = set(iterate_references(document))
     for reference in references:
-        at(reference, document)
+        follow_pointer(reference, document)
 
     for kind in ("schemas", "responses", "parameters", "headers"):
         for name in document["components"][kind]:
@@ -106,45 +114,45 @@ def test_components_have_plain_names(document: Json) -> None:
     assert {"User", "Todo", "TodoPage", "List", "ListPage", "Session", "ApiKey", "Problem"} <= names
 
 
-def test_components_have_no_defaults_and_every_part_says_what_it_is(document: Json) -> None:
+def test_components_have_no_defaults_and_every_field_a_description(document: Json) -> None:
     for name, component in document["components"]["schemas"].items():
         assert component["description"], name
-        for place, schema in schemas_in(component, name):
+        for place, schema in iterate_schemas(component, name):
             assert "default" not in schema, place
             assert {"type", "$ref", "anyOf", "const"} & set(schema), place
             assert len(schema.get("anyOf", [1, 2])) > 1, place
 
 
-def test_what_is_read_strictly_is_closed(document: Json) -> None:
-    for operation in operations_of(document):
+def test_strict_schemas_are_closed(document: Json) -> None:
+    for operation in iterate_operations(document):
         for kind, media in operation.raw.get("requestBody", {}).get("content", {}).items():
             if "json" in kind:
-                for reference in reached(media["schema"], document):
-                    schema = at(reference, document)
+                for reference in list_reachable(media["schema"], document):
+                    schema = follow_pointer(reference, document)
                     if schema.get("type") == "object":
                         assert schema["additionalProperties"] is False, reference
 
 
-def reached(schema: Json, document: Json) -> set[str]:
-    """Return the references within a schema, followed."""
+def list_reachable(schema: Json, document: Json) -> set[str]:
+    """Return the references reachable from a schema."""
     found: set[str] = set()
-    waiting = set(references_in(schema))
+    waiting = set(iterate_references(schema))
     while waiting:
         reference = waiting.pop()
         if reference not in found:
             found.add(reference)
-            waiting |= set(references_in(at(reference, document)))
+            waiting |= set(iterate_references(follow_pointer(reference, document)))
     return found
 
 
-def test_every_text_of_a_request_is_bounded(document: Json) -> None:
-    """But for those that only have to match what is there already: passwords, tokens, and the ids of a batch."""
+def test_every_string_of_a_request_is_bounded(document: Json) -> None:
+    """Except those compared to stored values: passwords, tokens and the ids of a batch."""
     matched = {"UserDelete", "PasswordChange/current_password", "TokenRequest", "TokenRevocation", "BatchOperation"}
-    for operation in operations_of(document):
+    for operation in iterate_operations(document):
         for media in operation.raw.get("requestBody", {}).get("content", {}).values():
-            for reference in reached(media["schema"], document):
+            for reference in list_reachable(media["schema"], document):
                 name = reference.rpartition("/")[2]
-                for place, schema in schemas_in(at(reference, document), name):
+                for place, schema in iterate_schemas(follow_pointer(reference, document), name):
                     if "string" in schema.get("type", ()) and name not in matched and place not in matched:
                         bounds = {"maxLength", "pattern", "enum", "format"} & set(schema)
                         assert bounds - {"format"} or schema["format"] == "date-time", place
@@ -152,8 +160,8 @@ def test_every_text_of_a_request_is_bounded(document: Json) -> None:
 
 def test_examples_are_valid(document: Json) -> None:
     shown = 0
-    for operation in operations_of(document):
-        for place, media in media_of(operation):
+    for operation in iterate_operations(document):
+        for place, media in iterate_media(operation):
             given = [media["example"]] if "example" in media else []
             given += [example["value"] for example in media.get("examples", {}).values()]
             assert given, place
@@ -164,14 +172,14 @@ def test_examples_are_valid(document: Json) -> None:
             for example in parameter["schema"].get("examples", ()):
                 assert find_password_issues(parameter["schema"], example, document) == [], parameter["name"]
     for name, component in document["components"]["schemas"].items():
-        for place, schema in schemas_in(component, name):
+        for place, schema in iterate_schemas(component, name):
             for example in schema.get("examples", ()):
                 assert find_password_issues(schema, example, document) == [], place
     assert shown > 100
 
 
-def test_links_lead_to_operations_and_their_parameters(document: Json) -> None:
-    operations = {operation.id: operation for operation in operations_of(document)}
+def test_links_match_operations_and_their_parameters(document: Json) -> None:
+    operations = {operation.id: operation for operation in iterate_operations(document)}
     linked = set()
     for operation in operations.values():
         for response in operation.responses.values():
@@ -181,18 +189,18 @@ def test_links_lead_to_operations_and_their_parameters(document: Json) -> None:
                 for name, expression in link["parameters"].items():
                     assert name.partition(".")[2] in target.parameters
                     body = response["content"]["application/json"]["schema"]
-                    schema = followed(body, document)
+                    schema = resolve(body, document)
                     assert expression.removeprefix("$response.body#/") in schema["properties"]
 
     assert {"getTodo", "updateTodo", "deleteTodo", "completeTodo", "listTodos", "getList", "deleteApiKey"} <= linked
 
 
-def test_yaml_says_the_same(document: Json) -> None:
-    assert yaml.safe_load(openapi_document("yaml")) == document
+def test_yaml_is_equivalent(document: Json) -> None:
+    assert yaml.safe_load(render_openapi_document("yaml")) == document
 
 
 @pytest.mark.anyio
-async def test_the_service_shows_the_same(client: httpx.AsyncClient, document: Json) -> None:
+async def test_the_service_serves_the_document(client: httpx.AsyncClient, document: Json) -> None:
     as_json = await client.get("/schema/openapi.json")
     as_yaml = await client.get("/schema/openapi.yaml")
 
@@ -203,8 +211,8 @@ async def test_the_service_shows_the_same(client: httpx.AsyncClient, document: J
 
 
 @pytest.mark.anyio
-async def test_security_is_that_of_the_service(client: httpx.AsyncClient, document: Json) -> None:
-    for operation in operations_of(document):
+async def test_security_matches_the_service(client: httpx.AsyncClient, document: Json) -> None:
+    for operation in iterate_operations(document):
         path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
         answer = await client.request(operation.method, path)
 
@@ -218,7 +226,7 @@ async def test_security_is_that_of_the_service(client: httpx.AsyncClient, docume
 @pytest.mark.anyio
 @pytest.mark.parametrize(("name", "path"), [("createTodo", "/v1/todos"), ("createList", "/v1/lists")])
 async def test_an_example_can_be_sent_as_it_stands(ada: Person, document: Json, name: str, path: str) -> None:
-    operation = next(found for found in operations_of(document) if found.id == name)
+    operation = next(found for found in iterate_operations(document) if found.id == name)
     example = operation.raw["requestBody"]["content"]["application/json"]["example"]
 
     answer = await ada.post(path, json=example)
@@ -229,9 +237,9 @@ async def test_an_example_can_be_sent_as_it_stands(ada: Person, document: Json, 
 
 
 @pytest.mark.anyio
-async def test_what_every_route_may_answer_is_documented(ada: Person, document: Json) -> None:
-    """A query that cannot be read, and a parameter that is not known."""
-    for operation in operations_of(document):
+async def test_errors_of_every_route_are_documented(ada: Person, document: Json) -> None:
+    """A malformed query, and an unknown parameter."""
+    for operation in iterate_operations(document):
         path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
         for query in ("q=%ff", "nonsense=1"):
             answer = await ada.ask(operation.method, f"{path}?{query}")

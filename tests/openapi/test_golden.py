@@ -8,22 +8,24 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.openapi.breaking import breaking_changes, is_allowed
+from tests.openapi.breaking import find_breaking_changes, is_allowed
 from tests.openapi.document import Json
-from tests.openapi.golden import GOLDEN, forbidden_changes, golden
-from todo_service.app import openapi_document
+from tests.openapi.golden import GOLDEN, find_forbidden_changes, golden
+from todo_service.app import render_openapi_document
 
 
 def test_the_document_is_the_golden_copy() -> None:
-    kept, made = GOLDEN.read_text(encoding="utf-8").splitlines(), openapi_document("json").splitlines()
+    kept, made = GOLDEN.read_text(encoding="utf-8").splitlines(), render_openapi_document("json").splitlines()
 
     difference = "\n".join(difflib.unified_diff(kept, made, "golden.json", "the service", lineterm="", n=4))
 
     assert not difference, f"{difference}\n\n`pdm run golden` writes the golden copy anew"
 
 
-def test_no_client_is_broken_without_notice(document: Json) -> None:
-    assert forbidden_changes(document) == [], 'CHANGELOG.md needs an entry under "Changed" or "Removed", and a version'
+def test_breaking_changes_require_notice(document: Json) -> None:
+    assert find_forbidden_changes(document) == [], (
+        'CHANGELOG.md needs an entry under "Changed" or "Removed", and a version'
+    )
 
 
 def removing_an_operation(document: Json) -> None:
@@ -118,11 +120,11 @@ BREAKING = {
 
 
 @pytest.mark.parametrize(("change", "expected"), BREAKING.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_what_breaks_clients_is_seen(change: Callable[[Json], None], expected: str) -> None:
+def test_breaking_changes_are_detected(change: Callable[[Json], None], expected: str) -> None:
     changed = copy.deepcopy(golden())
     change(changed)
 
-    assert expected in breaking_changes(golden(), changed)
+    assert expected in find_breaking_changes(golden(), changed)
 
 
 def adding_an_operation(document: Json) -> None:
@@ -158,11 +160,11 @@ def describing(document: Json) -> None:
     "change",
     [adding_an_operation, adding_a_property, adding_a_value, adding_a_parameter, widening_a_bound, describing],
 )
-def test_what_breaks_no_client_is_let_be(change: Callable[[Json], None]) -> None:
+def test_compatible_changes_are_allowed(change: Callable[[Json], None]) -> None:
     changed = copy.deepcopy(golden())
     change(changed)
 
-    assert breaking_changes(golden(), changed) == []
+    assert find_breaking_changes(golden(), changed) == []
 
 
 NOTICE = "# Changelog\n\n## [Unreleased]\n\n### Removed\n\n- Tags.\n\n## [0.1.0]\n\n### Added\n\n- All.\n"
@@ -180,5 +182,5 @@ NOTICE = "# Changelog\n\n## [Unreleased]\n\n### Removed\n\n- Tags.\n\n## [0.1.0]
         (NOTICE.replace("- Tags.\n", ""), "0.2.0", False),
     ],
 )
-def test_notice_is_an_entry_and_a_version(changelog: str, new_version: str, allowed: bool) -> None:
+def test_notice_requires_a_changelog_entry_and_a_version(changelog: str, new_version: str, allowed: bool) -> None:
     assert is_allowed(changelog, "0.1.0", new_version) is allowed

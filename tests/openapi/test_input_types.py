@@ -37,11 +37,11 @@ def input_types(application: Litestar) -> set[Any]:
     for route in application.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
-                found |= set(types_of(handler))
+                found |= set(list_types(handler))
     return found
 
 
-def types_of(handler: HTTPRouteHandler) -> Iterator[Any]:
+def list_types(handler: HTTPRouteHandler) -> Iterator[Any]:
     if handler.parsed_data_field is not None:
         yield handler.parsed_data_field.annotation
     yield from (handler.opt[name] for name in ("query", "form") if name in handler.opt)
@@ -49,41 +49,41 @@ def types_of(handler: HTTPRouteHandler) -> Iterator[Any]:
     yield from (kind for kind in handler.opt.get("bodies", {}).values() if isinstance(kind, type))
 
 
-def unbounded_places(described: inspect.Type, place: str) -> Iterator[str]:
-    """Yield each place in a type where a text, a list or a number has no bound."""
-    match described:
+def find_unbounded(info: inspect.Type, place: str) -> Iterator[str]:
+    """Yield the path of each string, list or number without a bound in a type."""
+    match info:
         case inspect.Metadata():
-            yield from unbounded_places(described.type, place)
+            yield from find_unbounded(info.type, place)
         case inspect.StructType():
-            for field in described.fields:
-                yield from unbounded_places(field.type, f"{described.cls.__name__}.{field.name}")
+            for field in info.fields:
+                yield from find_unbounded(field.type, f"{info.cls.__name__}.{field.name}")
         case inspect.UnionType():
-            for choice in described.types:
-                yield from unbounded_places(choice, place)
+            for choice in info.types:
+                yield from find_unbounded(choice, place)
         case inspect.ListType():
-            if described.max_length is None and place not in BOUNDED_BY_THE_BODY:
+            if info.max_length is None and place not in BOUNDED_BY_THE_BODY:
                 yield place
-            yield from unbounded_places(described.item_type, f"{place}[]")
+            yield from find_unbounded(info.item_type, f"{place}[]")
         case inspect.StrType():
-            if described.max_length is None:
+            if info.max_length is None:
                 yield place
         case inspect.IntType() | inspect.FloatType():
-            if (described.ge is None and described.gt is None) or (described.le is None and described.lt is None):
+            if (info.ge is None and info.gt is None) or (info.le is None and info.lt is None):
                 yield place
         case inspect.CustomType():
-            if described.cls is not Timestamp:
+            if info.cls is not Timestamp:
                 yield place
         case inspect.BoolType() | inspect.NoneType() | inspect.LiteralType() | inspect.RawType():
             pass
         case _:
-            yield f"{place}: {type(described).__name__}"
+            yield f"{place}: {type(info).__name__}"
 
 
 def test_every_text_list_and_number_of_a_request_is_bounded(application: Litestar) -> None:
     kinds = input_types(application)
 
     assert len(kinds) > 15
-    assert {place for kind in kinds for place in unbounded_places(inspect.type_info(kind), kind.__name__)} == set()
+    assert {place for kind in kinds for place in find_unbounded(inspect.type_info(kind), kind.__name__)} == set()
 
 
 def test_a_type_without_bounds_would_be_found() -> None:
@@ -92,7 +92,7 @@ def test_a_type_without_bounds_would_be_found() -> None:
         numbers: list[int]
         more: dict[str, str]
 
-    found = set(unbounded_places(inspect.type_info(Unbounded), "Unbounded"))
+    found = set(find_unbounded(inspect.type_info(Unbounded), "Unbounded"))
     assert found == {"Unbounded.text", "Unbounded.numbers", "Unbounded.numbers[]", "Unbounded.more: DictType"}
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.openapi.document import operations_of
+from tests.openapi.document import iterate_operations
 from tests.openapi.golden import GOLDEN
 from tests.sdk.clients import hey_api, openapi_generator, openapi_python_client
 
@@ -39,7 +39,7 @@ def page() -> str:
         methods = _methods(folder / "openapi_generator" / "todo_client" / "api")
         functions = _functions(folder / "hey_api" / "client" / "sdk.gen.ts")
     rows = []
-    for operation in operations_of(json.loads(GOLDEN.read_text(encoding="utf-8"))):
+    for operation in iterate_operations(json.loads(GOLDEN.read_text(encoding="utf-8"))):
         snake = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", operation.id)
         found = (modules.get(snake, ""), methods.get(snake, ""), functions.get(operation.id, ""))
         rows.append(f"| {operation.method} {operation.path} | {' | '.join(f'`{name}`' for name in found)} |\n")

@@ -18,7 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.openapi.document import operations_of
+from tests.openapi.document import iterate_operations
 from tests.sdk.swagger_ui import FILES, SOURCE, TARGET
 from tests.serving import Service, running_service
 
@@ -105,7 +105,7 @@ def token_of_someone(service: Service, name: str) -> str:
 
 def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Service, document: Path) -> None:
     token = token_of_someone(service, "reader")
-    expected = {operation.id for operation in operations_of(json.loads(document.read_text()))}
+    expected = {operation.id for operation in iterate_operations(json.loads(document.read_text()))}
 
     page.open()
     shown = page.operations()

@@ -115,7 +115,7 @@ async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> 
     assert answer.json()["imported"] == MAX_TODOS
     assert answer.json()["rejected_count"] == len(todos) - MAX_TODOS
     details = {rejected["errors"][0]["detail"] for rejected in answer.json()["rejected"]}
-    assert details == {f"an account may have {MAX_TODOS} todos", f"an account may have {MAX_TAGS} tags"}
+    assert details == {f"an account may have at most {MAX_TODOS} todos", f"an account may have at most {MAX_TAGS} tags"}
     assert len((await ada.get("/v1/tags")).json()["items"]) == MAX_TAGS
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from todo_service.web.client_address import SITE_PREFIX, SUBSCRIBER_PREFIX, client_address, client_network
+from todo_service.web.client_address import SITE_PREFIX, SUBSCRIBER_PREFIX, get_client_address, get_client_network
 
 
 def scope_from(address: str | None) -> Any:
@@ -31,6 +31,6 @@ def scope_from(address: str | None) -> Any:
 def test_an_address_has_one_canonical_form(peer: str | None, address: str, network: str, site: str) -> None:
     scope = scope_from(peer)
 
-    assert client_address(scope) == address
-    assert client_network(scope, SUBSCRIBER_PREFIX) == network
-    assert client_network(scope, SITE_PREFIX) == site
+    assert get_client_address(scope) == address
+    assert get_client_network(scope, SUBSCRIBER_PREFIX) == network
+    assert get_client_network(scope, SITE_PREFIX) == site

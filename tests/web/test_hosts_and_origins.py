@@ -1,4 +1,4 @@
-"""Which hosts are served, and which origins' pages may call."""
+"""Allowed hosts and CORS origins."""
 
 from __future__ import annotations
 
@@ -40,48 +40,48 @@ def settings(tmp_path: Path) -> Settings:
         ("", False),
     ],
 )
-async def test_only_named_hosts_are_served(client: httpx.AsyncClient, host: str, served: bool) -> None:
+async def test_only_allowed_hosts_are_served(client: httpx.AsyncClient, host: str, served: bool) -> None:
     for path in ("/", "/nowhere"):
-        answer = await client.get(path, headers={"Host": host})
+        response = await client.get(path, headers={"Host": host})
         if served:
-            assert answer.status_code in (200, 404)
+            assert response.status_code in (200, 404)
         else:
-            assert_problem(answer, 400)
+            assert_problem(response, 400)
     assert (await client.get("/health/live", headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
-async def test_a_named_origin_may_ask_beforehand_and_read(client: httpx.AsyncClient, origin: str) -> None:
+async def test_an_allowed_origin_passes_the_preflight_and_reads(client: httpx.AsyncClient, origin: str) -> None:
     asking = {
         "Origin": origin,
         "Access-Control-Request-Method": "PATCH",
         "Access-Control-Request-Headers": "authorization, content-type, if-match, idempotency-key, x-request-id",
     }
     asked = await client.options("/v1/todos/65f1a2b3c4d5e6f708192a3b", headers=asking)
-    answer = await client.get("/v1/todos", headers={"Origin": origin})
+    response = await client.get("/v1/todos", headers={"Origin": origin})
 
     assert asked.status_code == 204
     assert asked.headers["access-control-allow-origin"] == origin
     assert "PATCH" in asked.headers["access-control-allow-methods"]
-    assert answer.status_code == 401
-    assert answer.headers["access-control-allow-origin"] == origin
-    exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
+    assert response.status_code == 401
+    assert response.headers["access-control-allow-origin"] == origin
+    exposed = {name.strip().lower() for name in response.headers["access-control-expose-headers"].split(",")}
     assert {"etag", "link", "location", "retry-after", "ratelimit", "x-request-id", "idempotency-replayed"} <= exposed
 
 
 @pytest.mark.parametrize(
     "origin", ["https://evil.example.com", f"{ORIGIN}.evil.com", "http://app.example.com", f"{ORIGIN}:8443", "null"]
 )
-async def test_another_origin_may_not(client: httpx.AsyncClient, origin: str) -> None:
+async def test_another_origin_is_rejected(client: httpx.AsyncClient, origin: str) -> None:
     asked = await client.options("/v1/todos", headers={"Origin": origin, "Access-Control-Request-Method": "GET"})
-    answer = await client.get("/v1/todos", headers={"Origin": origin})
+    response = await client.get("/v1/todos", headers={"Origin": origin})
 
     assert_problem(asked, 400)
     assert "access-control-allow-origin" not in asked.headers
-    assert "access-control-allow-origin" not in answer.headers
+    assert "access-control-allow-origin" not in response.headers
 
 
-async def test_every_answer_varies_by_origin_where_cors_is_on(client: httpx.AsyncClient) -> None:
+async def test_every_response_varies_by_origin_with_cors(client: httpx.AsyncClient) -> None:
     preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
     answers = [
         await client.get("/"),
@@ -96,5 +96,5 @@ async def test_every_answer_varies_by_origin_where_cors_is_on(client: httpx.Asyn
         await client.options("/v1/todos", headers=preflight | {"Origin": "https://evil.example.com"}),
     ]
 
-    for answer in answers:
-        assert answer.headers.get_list("vary") == ["Origin"], answer.request
+    for response in answers:
+        assert response.headers.get_list("vary") == ["Origin"], response.request

@@ -1,4 +1,4 @@
-"""What holds for every request and every response."""
+"""The rules of every request and every response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nested(depth: int) -> bytes:
         ("OPTIONS", "/v1/todos", 204),
     ],
 )
-async def test_every_answer_has_a_request_id_and_security_headers(
+async def test_every_response_has_a_request_id_and_security_headers(
     client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
     answer = await client.request(method, path)
@@ -62,16 +62,14 @@ async def test_every_answer_has_a_request_id_and_security_headers(
         ('{"a":1}', True),
     ],
 )
-async def test_a_request_id_is_taken_when_it_is_visible_ascii(
-    client: httpx.AsyncClient, sent: str, taken: bool
-) -> None:
+async def test_a_request_id_of_visible_ascii_is_used(client: httpx.AsyncClient, sent: str, taken: bool) -> None:
     answer = await client.get("/nowhere", headers=[(b"X-Request-ID", sent.encode())])
 
     assert (answer.headers["x-request-id"] == sent) is taken
     assert assert_problem(answer, 404)["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_a_method_that_a_path_does_not_have_is_told_what_it_has(client: httpx.AsyncClient) -> None:
+async def test_an_unsupported_method_gets_the_allowed_ones(client: httpx.AsyncClient) -> None:
     answer = await client.put("/v1/todos/65f1a2b3c4d5e6f708192a3b")
     options = await client.options("/v1/todos/65f1a2b3c4d5e6f708192a3b")
 
@@ -81,7 +79,7 @@ async def test_a_method_that_a_path_does_not_have_is_told_what_it_has(client: ht
     assert options.headers["allow"] == answer.headers["allow"]
 
 
-async def test_head_answers_as_get_without_a_body(ada: Person) -> None:
+async def test_head_responds_like_get_without_a_body(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}"
 
     head = await ada.ask("HEAD", path)
@@ -119,7 +117,7 @@ async def test_head_answers_as_get_without_a_body(ada: Person) -> None:
     ],
     ids=lambda body: repr(body[:30]),
 )
-async def test_a_body_that_is_no_json_is_malformed(ada: Person, body: bytes) -> None:
+async def test_a_body_that_is_not_json_is_malformed(ada: Person, body: bytes) -> None:
     answer = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
 
     assert_problem(answer, 400)
@@ -142,7 +140,7 @@ async def test_a_body_that_is_no_json_is_malformed(ada: Person, body: bytes) -> 
     ],
     ids=repr,
 )
-async def test_json_that_is_not_what_is_asked_for_is_invalid(ada: Person, body: bytes, place: str | None) -> None:
+async def test_json_of_another_type_is_invalid(ada: Person, body: bytes, place: str | None) -> None:
     answer = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
 
     if place is None:
@@ -152,7 +150,7 @@ async def test_json_that_is_not_what_is_asked_for_is_invalid(ada: Person, body: 
         assert [error.get("pointer") for error in problem["errors"]] == [place]
 
 
-async def test_brackets_in_text_are_no_depth(ada: Person) -> None:
+async def test_brackets_in_strings_do_not_count_as_nesting(ada: Person) -> None:
     todo = await ada.todo(description="[{" * 1000)
 
     assert todo["description"] == "[{" * 1000
@@ -180,15 +178,15 @@ async def test_a_body_over_the_limit_is_too_large(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/users/me", "/", "/health/live"])
-async def test_a_parameter_that_a_call_does_not_have_is_named(ada: Person, path: str) -> None:
+async def test_an_unknown_parameter_is_named(ada: Person, path: str) -> None:
     assert_problem(await ada.get(path, params={"verbose": "1"}), 422, "verbose")
 
 
-async def test_a_query_in_broken_utf_8_is_malformed(ada: Person) -> None:
+async def test_a_query_with_invalid_utf_8_is_malformed(ada: Person) -> None:
     assert_problem(await ada.get("/v1/todos?tag=%ff"), 400)
 
 
-async def test_what_belongs_to_an_account_is_not_kept_by_caches(ada: Person) -> None:
+async def test_data_of_an_account_is_not_cached(ada: Person) -> None:
     todo = await ada.todo()
 
     assert (await ada.get("/v1/todos")).headers["cache-control"] == "no-store"
@@ -196,7 +194,7 @@ async def test_what_belongs_to_an_account_is_not_kept_by_caches(ada: Person) -> 
     assert (await ada.get("/v1/todos/nonsense")).headers["cache-control"] == "no-store"
 
 
-async def test_a_crash_is_a_problem_without_inner_text_and_is_logged(app: Litestar, ada: Person) -> None:
+async def test_an_unexpected_error_is_logged_and_hides_its_text(app: Litestar, ada: Person) -> None:
     @get("/v1/crash", opt={"public": True})
     async def crash() -> None:
         raise RuntimeError("the secret inside")
@@ -211,8 +209,8 @@ async def test_a_crash_is_a_problem_without_inner_text_and_is_logged(app: Litest
     assert (await ada.get("/v1/todos")).status_code == 200
 
 
-async def test_no_text_in_any_place_makes_the_service_fail(ada: Person) -> None:
-    """Odd text in paths, parameters and headers is answered, and never with a 500."""
+async def test_odd_text_never_causes_a_500(ada: Person) -> None:
+    """Odd text in paths, parameters and headers gets a response other than 500."""
     odd = ["%00", "%0d%0aX-Injected:%201", "..%2f..%2fetc", "%f0%9f%8c%b1", "'%22;--", "$ne", "[$gt]=", "a" * 4000]
     for text in odd:
         for path in (f"/v1/todos/{text}", f"/{text}", f"/v1/todos?{text}=1", f"/v1/todos?tag={text}", f"/docs/{text}"):

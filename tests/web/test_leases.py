@@ -20,7 +20,7 @@ from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.web.problems import exception_handlers
+from todo_service.web.problems import create_exception_handlers
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import IDEMPOTENT
 
@@ -99,7 +99,7 @@ class SlowService:
                 DefineMiddleware(IdempotencyMiddleware, store=store, keys=[b"k" * 32], budget=ResponseBudget())
             ],
             request_class=ApiRequest,
-            exception_handlers=exception_handlers(),
+            exception_handlers=create_exception_handlers(),
         )
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
         self.client = httpx.AsyncClient(transport=transport, base_url="http://testserver")

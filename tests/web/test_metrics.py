@@ -1,4 +1,4 @@
-"""Metrics: what they count, who may read them, and that several workers are one service."""
+"""Metrics: their values, access to them, and several workers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from todo_service.settings import Settings, load_settings
 from todo_service.store.registry import create_store
 
 TOKEN = "a-token-of-the-tests"
-Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def figures_in(text: str) -> Figures:
+def parse_samples(text: str) -> Samples:
     """Return every sample by its name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -31,16 +31,16 @@ def figures_in(text: str) -> Figures:
     }
 
 
-def figure(figures: Figures, name: str, **labels: str) -> float:
-    return figures.get((f"todo_service_{name}", frozenset(labels.items())), 0)
+def get_sample(samples: Samples, name: str, **labels: str) -> float:
+    return samples.get((f"todo_service_{name}", frozenset(labels.items())), 0)
 
 
-async def figures_of(client: httpx.AsyncClient) -> Figures:
+async def fetch_samples(client: httpx.AsyncClient) -> Samples:
     answer = await client.get("/metrics")
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert answer.headers["cache-control"] == "no-store"
-    return figures_in(answer.text)
+    return parse_samples(answer.text)
 
 
 @pytest.mark.anyio
@@ -51,69 +51,73 @@ async def test_requests_are_counted_by_the_template_of_their_route(ada: Person) 
     await ada.ask("HEAD", f"/v1/todos/{todo['id']}")
     await ada.client.request("GET", "/nowhere/secret-path?secret-query")
     await ada.client.request("BREW", "/nowhere")
-    found = await figures_of(ada.client)
+    found = await fetch_samples(ada.client)
 
     route = "/v1/todos/{todo_id}"
-    assert figure(found, "http_requests_total", method="GET", route=route, status="200") == 1
-    assert figure(found, "http_requests_total", method="GET", route=route, status="404") == 2
-    assert figure(found, "http_requests_total", method="HEAD", route=route, status="200") == 1
-    assert figure(found, "http_requests_total", method="GET", route="-", status="404") == 1
-    assert figure(found, "http_requests_total", method="other", route="-", status="404") == 1
-    assert figure(found, "http_request_duration_seconds_count", method="GET", route=route) == 3
-    assert figure(found, "http_request_duration_seconds_bucket", method="GET", route=route, le="+Inf") == 3
-    assert figure(found, "http_request_duration_seconds_sum", method="GET", route=route) > 0
-    assert figure(found, "store_duration_seconds_count", operation="get") >= 2
+    assert get_sample(found, "http_requests_total", method="GET", route=route, status="200") == 1
+    assert get_sample(found, "http_requests_total", method="GET", route=route, status="404") == 2
+    assert get_sample(found, "http_requests_total", method="HEAD", route=route, status="200") == 1
+    assert get_sample(found, "http_requests_total", method="GET", route="-", status="404") == 1
+    assert get_sample(found, "http_requests_total", method="other", route="-", status="404") == 1
+    assert get_sample(found, "http_request_duration_seconds_count", method="GET", route=route) == 3
+    assert get_sample(found, "http_request_duration_seconds_bucket", method="GET", route=route, le="+Inf") == 3
+    assert get_sample(found, "http_request_duration_seconds_sum", method="GET", route=route) > 0
+    assert get_sample(found, "store_duration_seconds_count", operation="get") >= 2
     assert not [key for key in found if "secret" in str(key) or todo["id"] in str(key)]
 
 
 @pytest.mark.anyio
-async def test_sessions_are_counted_as_they_come_and_go(ada: Person) -> None:
+async def test_sessions_are_counted_by_event(ada: Person) -> None:
     await ada.sign_in()
     await ada.grant(grant_type="refresh_token", refresh_token=ada.refresh_token)
     await ada.grant(grant_type="refresh_token", refresh_token="nonsense")
     await ada.delete("/v1/sessions")
     await ada.client.post("/v1/auth/revoke", data={"token": ada.refresh_token})
-    found = await figures_of(ada.client)
+    found = await fetch_samples(ada.client)
 
-    assert [figure(found, "sessions_total", event=event) for event in ("created", "refreshed", "ended")] == [2, 1, 2]
+    assert [get_sample(found, "sessions_total", event=event) for event in ("created", "refreshed", "ended")] == [
+        2,
+        1,
+        2,
+    ]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("password_cost", [PRODUCTION_COST], ids=["real"])
-async def test_passwords_that_wait_are_told(ada: Person) -> None:
+async def test_waiting_passwords_are_counted(ada: Person) -> None:
     signing_in = [
         asyncio.create_task(ada.grant(grant_type="password", username=ada.username, password=ada.password))
         for _ in range(12)
     ]
-    seen = [figure(await figures_of(ada.client), "argon2_queue_length")]
+    seen = [get_sample(await fetch_samples(ada.client), "argon2_queue_length")]
     while not all(task.done() for task in signing_in):
-        seen.append(figure(await figures_of(ada.client), "argon2_queue_length"))
+        seen.append(get_sample(await fetch_samples(ada.client), "argon2_queue_length"))
 
     assert max(seen) > 0
-    assert figure(await figures_of(ada.client), "argon2_queue_length") == 0
+    assert get_sample(await fetch_samples(ada.client), "argon2_queue_length") == 0
 
 
 @pytest.mark.anyio
-async def test_the_process_is_measured_too(client: httpx.AsyncClient) -> None:
-    found = await figures_of(client)
+async def test_process_metrics_are_included(client: httpx.AsyncClient) -> None:
+    found = await fetch_samples(client)
 
     assert found["process_resident_memory_bytes", frozenset()] > 2**20
     assert found["process_open_fds", frozenset()] > 0
 
 
 @pytest.mark.anyio
-async def test_two_applications_in_a_process_count_apart(tmp_path: Path, ada: Person) -> None:
+async def test_two_applications_in_a_process_have_separate_metrics(tmp_path: Path, ada: Person) -> None:
     settings = load_settings({"DATA_DIR": str(tmp_path / "other")})
     app = create_app(settings, create_store(settings.store_address))
     async with app.lifespan():
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as other:
-            assert figure(await figures_of(other), "sessions_total", event="created") == 0
-    assert figure(await figures_of(ada.client), "sessions_total", event="created") == 1
+            assert get_sample(await fetch_samples(other), "sessions_total", event="created") == 0
+    assert get_sample(await fetch_samples(ada.client), "sessions_total", event="created") == 1
 
 
 class TestGuarded:
-    """In production the figures are for those who have the token."""
+    """In production the samples are for those who have the token."""
 
     pytestmark = pytest.mark.anyio
 
@@ -146,33 +150,36 @@ class TestGuarded:
         answer = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
 
         assert [answer.status_code for answer in answers] == [401] * 20 + [429]
-        assert figure(figures_in(answer.text), "rate_limited_total", policy="api") == 1
+        assert get_sample(parse_samples(answer.text), "rate_limited_total", policy="api") == 1
 
 
-def test_several_workers_are_one_service(tmp_path: Path, store_url: str) -> None:
+def test_workers_serve_the_sum_of_their_metrics(tmp_path: Path, store_url: str) -> None:
     variables = {"WORKERS": "3", "STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     with running_service(tmp_path, variables) as service:
         for _ in range(60):
             assert httpx.get(f"{service.url}/").status_code == 200
-        first = figures_in(httpx.get(f"{service.url}/metrics").text)
-        workers = pids_in(first)
+        first = parse_samples(httpx.get(f"{service.url}/metrics").text)
+        workers = list_pids(first)
         assert len(workers) == 3
-        assert figure(first, "http_requests_total", method="GET", route="/", status="200") == 60
-        assert figure(first, "http_request_duration_seconds_count", method="GET", route="/") == 60
+        assert get_sample(first, "http_requests_total", method="GET", route="/", status="200") == 60
+        assert get_sample(first, "http_request_duration_seconds_count", method="GET", route="/") == 60
 
         os.kill(int(min(workers)), signal.SIGKILL)
-        while len(alive := pids_in(figures_in(httpx_get_again(f"{service.url}/metrics").text))) < 3 or alive == workers:
+        while (
+            len(alive := list_pids(parse_samples(get_with_retries(f"{service.url}/metrics").text))) < 3
+            or alive == workers
+        ):
             assert service.process.poll() is None
-        after = figures_in(httpx_get_again(f"{service.url}/metrics").text)
+        after = parse_samples(get_with_retries(f"{service.url}/metrics").text)
 
         assert alive - workers
-        assert figure(after, "http_requests_total", method="GET", route="/", status="200") == 60
+        assert get_sample(after, "http_requests_total", method="GET", route="/", status="200") == 60
         assert service.stop() == 0
     assert not list(Path("/dev/shm").glob(f"todo-service-{service.process.pid}-*"))  # noqa: S108  # it is looked at only
 
 
-def httpx_get_again(url: str) -> httpx.Response:
-    """Ask until there is an answer: a connection may have gone to the worker that was killed."""
+def get_with_retries(url: str) -> httpx.Response:
+    """Retry until there is a response: a connection may have gone to the killed worker."""
     while True:
         try:
             return httpx.get(url, timeout=START_SECONDS)
@@ -180,5 +187,5 @@ def httpx_get_again(url: str) -> httpx.Response:
             continue
 
 
-def pids_in(figures: Figures) -> set[str]:
-    return {dict(labels)["pid"] for name, labels in figures if name == "process_resident_memory_bytes"}
+def list_pids(samples: Samples) -> set[str]:
+    return {dict(labels)["pid"] for name, labels in samples if name == "process_resident_memory_bytes"}

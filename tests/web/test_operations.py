@@ -1,4 +1,4 @@
-"""The state of the service, its document and its docs page."""
+"""Service information, health checks and the docs page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from todo_service import __version__
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_root_names_the_service_and_where_to_read_on(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/")
+async def test_the_root_describes_the_service(client: httpx.AsyncClient) -> None:
+    response = await client.get("/")
 
-    body = answer.json()
+    body = response.json()
     assert body == {
         "name": "todo_service",
         "version": __version__,
@@ -27,15 +27,13 @@ async def test_the_root_names_the_service_and_where_to_read_on(client: httpx.Asy
     assert (await client.get(body["schema"])).status_code == 200
 
 
-async def test_it_lives_and_is_ready(client: httpx.AsyncClient) -> None:
+async def test_the_service_is_live_and_ready(client: httpx.AsyncClient) -> None:
     assert (await client.get("/health/live")).json() == {"status": "ok"}
     assert (await client.get("/health/ready")).json() == {"status": "ok"}
 
 
-async def test_readiness_fails_as_soon_as_it_stops_and_liveness_does_not(
-    app: Litestar, client: httpx.AsyncClient
-) -> None:
-    assert await app.state.boundary.drain(1.0)
+async def test_readiness_fails_while_draining_and_liveness_does_not(app: Litestar, client: httpx.AsyncClient) -> None:
+    assert await app.state.in_flight.drain(1.0)
 
     ready = await client.get("/health/ready")
 
@@ -45,19 +43,19 @@ async def test_readiness_fails_as_soon_as_it_stops_and_liveness_does_not(
     assert (await client.get("/health/live")).status_code == 200
 
 
-async def test_readiness_fails_when_the_store_is_gone(app: Litestar, client: httpx.AsyncClient) -> None:
+async def test_readiness_fails_without_the_store(app: Litestar, client: httpx.AsyncClient) -> None:
     await app.state.store.close()
 
     ready = await client.get("/health/ready")
-    answer = await client.get("/v1/todos", headers={"Authorization": "Bearer nonsense"})
+    response = await client.get("/v1/todos", headers={"Authorization": "Bearer nonsense"})
 
     assert ready.status_code == 503
-    assert ready.json()["detail"] == "the document store does not answer"
-    assert answer.status_code == 401
+    assert ready.json()["detail"] == "the document store does not respond"
+    assert response.status_code == 401
     assert (await client.get("/health/live")).status_code == 200
 
 
-async def test_the_docs_page_uses_only_files_of_the_service(client: httpx.AsyncClient) -> None:
+async def test_the_docs_page_loads_only_files_of_the_service(client: httpx.AsyncClient) -> None:
     page = await client.get("/docs")
 
     policy = page.headers["content-security-policy"]

@@ -1,4 +1,4 @@
-"""From which address a request comes, told by its session, over real sockets."""
+"""The client's address behind proxies, as shown by its session, over real sockets."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def address_seen(service: Service, headers: list[tuple[str, str]], source: str = "127.0.0.1") -> str:
-    """Sign in with these headers, and return the address that the session says."""
+def fetch_session_address(service: Service, headers: list[tuple[str, str]], source: str = "127.0.0.1") -> str:
+    """Sign in with these headers, and return the address of the session."""
     transport = httpx.HTTPTransport(local_address=source)
     with httpx.Client(base_url=service.url, transport=transport) as client:
         user = UserCreateFactory.build()
@@ -88,16 +88,18 @@ F = "Forwarded"
 def test_behind_trusted_proxies_the_last_other_address_is_the_client(
     behind_proxies: Service, headers: list[tuple[str, str]], address: str
 ) -> None:
-    assert address_seen(behind_proxies, headers) == address
+    assert fetch_session_address(behind_proxies, headers) == address
 
 
 @pytest.mark.parametrize("header", [(X, "203.0.113.1"), (F, "for=203.0.113.1")])
-def test_nobody_else_is_believed(open_to_all: Service, behind_proxies: Service, header: tuple[str, str]) -> None:
-    assert address_seen(open_to_all, [header]) == "127.0.0.1"
-    assert address_seen(behind_proxies, [header], source="127.0.0.2") == "127.0.0.2"
+def test_headers_of_untrusted_peers_are_ignored(
+    open_to_all: Service, behind_proxies: Service, header: tuple[str, str]
+) -> None:
+    assert fetch_session_address(open_to_all, [header]) == "127.0.0.1"
+    assert fetch_session_address(behind_proxies, [header], source="127.0.0.2") == "127.0.0.2"
 
 
-def test_a_forged_address_gives_no_budget_of_its_own(behind_proxies: Service) -> None:
+def test_a_forged_address_has_no_rate_limit_of_its_own(behind_proxies: Service) -> None:
     host, port = behind_proxies.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), source_address=("127.0.0.2", 0)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nForwarded: for=1.2.3.4\r\nConnection: close\r\n\r\n")
@@ -132,7 +134,7 @@ def test_a_forwarding_header_costs_linear_time(header: bytes, piece: bytes) -> N
             scope: Any = {"client": ("127.0.0.1", 1), "headers": [(header, start + piece * (size // len(piece)))]}
             begun = time.thread_time()
             for _ in range(5):
-                proxies.client_of(scope)
+                proxies.resolve_client(scope)
             costs[size] = costs.get(size, 0.0) + time.thread_time() - begun
 
     assert_grows_linearly(costs)

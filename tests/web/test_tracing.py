@@ -1,4 +1,4 @@
-"""Traces: a span for each request and each call of the store, and nothing at all where nobody asks for them."""
+"""Tracing: a span for each request and for each call to the store, and no overhead if it is disabled."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PARENT = "00f067aa0ba902b7"
 
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
-    """Where the spans go."""
+    """An exporter that collects spans in memory."""
     return InMemorySpanExporter()
 
 
 @pytest.fixture
 async def app(settings: Settings, exporter: InMemorySpanExporter) -> AsyncIterator[Litestar]:
-    """The application, whose spans go to the exporter."""
+    """The application, with its spans sent to the exporter."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     application = create_app(settings, create_store(settings.store_address), Tracing(provider))
@@ -45,7 +45,7 @@ async def app(settings: Settings, exporter: InMemorySpanExporter) -> AsyncIterat
         yield application
 
 
-def attributes_of(span: ReadableSpan) -> dict[str, object]:
+def get_attributes(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
@@ -64,7 +64,7 @@ async def test_a_request_is_a_span_by_its_route_that_continues_the_caller_s_trac
     assert f"{request.context.trace_id:032x}" == TRACE
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == PARENT
-    assert attributes_of(request) == {
+    assert get_attributes(request) == {
         "http.request.method": "GET",
         "http.route": "/v1/todos/{todo_id}",
         "http.response.status_code": 200,
@@ -92,7 +92,7 @@ async def test_a_malformed_traceparent_begins_a_trace_of_its_own(
 
 
 @pytest.mark.anyio
-async def test_a_caller_that_does_not_sample_is_followed(
+async def test_the_caller_s_sampling_decision_is_respected(
     client: httpx.AsyncClient, exporter: InMemorySpanExporter
 ) -> None:
     exporter.clear()
@@ -103,7 +103,7 @@ async def test_a_caller_that_does_not_sample_is_followed(
 
 
 @pytest.mark.anyio
-async def test_a_store_that_is_away_is_an_error_of_the_span(
+async def test_an_unavailable_store_is_an_error_of_the_span(
     app: Litestar, client: httpx.AsyncClient, exporter: InMemorySpanExporter
 ) -> None:
     await app.state.store.close()
@@ -117,7 +117,7 @@ async def test_a_store_that_is_away_is_an_error_of_the_span(
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Takes what is exported."""
+    """Receives exported spans."""
 
     received: list[tuple[str, bytes]] = []
 
@@ -127,11 +127,11 @@ class Collector(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_environment_says_where_spans_go(tmp_path: Path, workers: str) -> None:
+def test_the_environment_selects_the_exporter(tmp_path: Path, workers: str) -> None:
     Collector.received.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
         Thread(target=collector.serve_forever, daemon=True).start()
@@ -157,7 +157,7 @@ def test_the_environment_says_where_spans_go(tmp_path: Path, workers: str) -> No
     assert b"unread" not in sent
 
 
-def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path) -> None:
+def test_an_unavailable_collector_does_not_delay_the_service(tmp_path: Path) -> None:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with running_service(tmp_path, variables) as service:
         assert httpx.get(f"{service.url}/").status_code == 200
@@ -173,7 +173,7 @@ print("todo_service.observability.tracing" in sys.modules, "opentelemetry.sdk" i
 """
 
 
-def loaded(folder: Path, before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+def import_app(folder: Path, before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.format(before=before)],
         env=environment(folder, **variables),
@@ -192,23 +192,23 @@ def loaded(folder: Path, before: str = "", **variables: str) -> subprocess.Compl
     ],
     ids=lambda variables: " ".join(variables) or "nothing",
 )
-def test_without_a_wish_for_traces_nothing_is_loaded(tmp_path: Path, variables: dict[str, str]) -> None:
-    assert loaded(tmp_path, **variables).stdout == "False False\n"
+def test_opentelemetry_is_not_imported_by_default(tmp_path: Path, variables: dict[str, str]) -> None:
+    assert import_app(tmp_path, **variables).stdout == "False False\n"
 
 
-def test_with_a_wish_it_is(tmp_path: Path) -> None:
-    assert loaded(tmp_path, OTEL_TRACES_EXPORTER="console").stdout.startswith("True True\n")
+def test_opentelemetry_is_imported_with_an_exporter(tmp_path: Path) -> None:
+    assert import_app(tmp_path, OTEL_TRACES_EXPORTER="console").stdout.startswith("True True\n")
 
 
-def test_without_the_extra_the_service_says_so_and_serves(tmp_path: Path) -> None:
-    done = loaded(tmp_path, "sys.modules['opentelemetry'] = None", OTEL_TRACES_EXPORTER="otlp")
+def test_without_the_extra_a_warning_is_logged(tmp_path: Path) -> None:
+    done = import_app(tmp_path, "sys.modules['opentelemetry'] = None", OTEL_TRACES_EXPORTER="otlp")
 
     assert done.stdout == "False False\n"
     assert "OpenTelemetry is not installed" in done.stderr
 
 
-def test_an_exporter_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = loaded(tmp_path, OTEL_TRACES_EXPORTER="pigeon")
+def test_an_unknown_exporter_is_logged(tmp_path: Path) -> None:
+    done = import_app(tmp_path, OTEL_TRACES_EXPORTER="pigeon")
 
-    assert "no such exporter" in done.stderr
+    assert "unknown trace exporter" in done.stderr
     assert "pigeon" in done.stderr

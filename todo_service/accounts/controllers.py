@@ -21,10 +21,10 @@ from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts, limit_password_hashing
 from todo_service.rate_limits.policies import RateLimits
 from todo_service.store.base import DocumentStore
-from todo_service.web.client_address import client_address
-from todo_service.web.cursors import answer_page
-from todo_service.web.entity_tags import answer, entity_tag, expected_versions
-from todo_service.web.openapi.config import documented, problems
+from todo_service.web.client_address import get_client_address
+from todo_service.web.cursors import respond_with_page
+from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
+from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import ProblemError
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import (
@@ -51,8 +51,8 @@ class UsersController(Controller):
         operation_id="createUser",
         summary="Register",
         opt={PUBLIC: True, IDEMPOTENT: True, ON_REPLAY: require_document(User)},
-        responses=problems(400, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag", "Location"),
+        responses=declare_problems(400, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag", "Location"),
     )
     async def create_user(
         self,
@@ -70,19 +70,19 @@ class UsersController(Controller):
         "/me",
         operation_id="getMe",
         summary="Get your account",
-        responses=problems(401, 404, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def get_me(self, request: ApiRequest, accounts: NamedDependency[Accounts]) -> Response[dto.User]:
         """Get the account of the caller."""
-        return answer(request, await accounts.get(request.user.user_id))
+        return respond_with_tag(request, await accounts.get(request.user.user_id))
 
     @patch(
         "/me",
         operation_id="updateMe",
         summary="Update your account",
-        responses=problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def update_me(
         self, request: ApiRequest, data: JSONBody[dto.UserUpdate], accounts: NamedDependency[Accounts]
@@ -90,7 +90,7 @@ class UsersController(Controller):
         """Apply a merge patch to email, display name and time zone. Changing the email requires a session."""
         if data.email is not UNSET:
             require_session(request.user, "changing the email")
-        user = await accounts.update(request.user.user_id, data, expected_versions(request))
+        user = await accounts.update(request.user.user_id, data, parse_if_match(request))
         return Response(user, headers={"ETag": entity_tag(user)})
 
     @delete(
@@ -98,7 +98,7 @@ class UsersController(Controller):
         operation_id="deleteMe",
         opt={SESSION_ONLY: True, NO_TIMEOUT: True},
         summary="Delete your account",
-        responses=problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )
     async def delete_me(
         self,
@@ -112,7 +112,7 @@ class UsersController(Controller):
         """Delete the account and everything it owns. Requires the password."""
         account = account_key(request.user.user_id)
         async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
-            await accounts.delete(request.user.user_id, data.password, expected_versions(request))
+            await accounts.delete(request.user.user_id, data.password, parse_if_match(request))
         await delete_records(store, request.user.user_id)
 
     @post(
@@ -121,7 +121,7 @@ class UsersController(Controller):
         opt={SESSION_ONLY: True},
         summary="Change your password",
         status_code=204,
-        responses=problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
     )
     async def change_password(
         self,
@@ -153,7 +153,7 @@ class TokensController(Controller):
         summary="Sign in or refresh tokens",
         opt={FORM: dto.TokenRequest},
         status_code=200,
-        responses=problems(400, 413, 415, 429, 503),
+        responses=declare_problems(400, 413, 415, 429, 503),
     )
     async def create_token(
         self,
@@ -165,7 +165,7 @@ class TokensController(Controller):
     ) -> dto.TokenPair:
         """Issue tokens for a username and password, or for a refresh token, which can be used only once."""
         form = await request.form_fields()
-        client = Client(client_address(request.scope), request.headers.get("user-agent", ""))
+        client = Client(get_client_address(request.scope), request.headers.get("user-agent", ""))
         match form.get("grant_type"):
             case "password":
                 name, password = _require_field(form, "username"), _require_field(form, "password")
@@ -203,7 +203,7 @@ class TokensController(Controller):
         summary="Sign out",
         opt={FORM: dto.TokenRevocation},
         status_code=200,
-        responses=problems(400, 413, 415, 429, 503),
+        responses=declare_problems(400, 413, 415, 429, 503),
     )
     async def revoke_token(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> Response[None]:
         """End the session of a refresh token or an access token. An invalid token is not an error."""
@@ -222,8 +222,8 @@ class SessionsController(Controller):
         operation_id="listSessions",
         summary="List sessions",
         opt={QUERY: dto.SessionQuery, SESSION_ONLY: True},
-        responses=problems(401, 403, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 403, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_sessions(
         self, request: ApiRequest, sessions: NamedDependency[Sessions]
@@ -233,14 +233,14 @@ class SessionsController(Controller):
         context = b"sessions" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.read_page(request.user, query.limit, after)
-        return answer_page(request, dto.SessionPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, dto.SessionPage(items, request.cursors.seal_next(position, context)))
 
     @delete(
         "/",
         operation_id="deleteSessions",
         opt={SESSION_ONLY: True},
         summary="Sign out everywhere",
-        responses=problems(401, 403, 422, 429, 503),
+        responses=declare_problems(401, 403, 422, 429, 503),
     )
     async def delete_sessions(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> None:
         """End all sessions, including this one."""
@@ -251,7 +251,7 @@ class SessionsController(Controller):
         operation_id="deleteSession",
         opt={SESSION_ONLY: True},
         summary="End a session",
-        responses=problems(401, 403, 404, 422, 429, 503),
+        responses=declare_problems(401, 403, 404, 422, 429, 503),
     )
     async def delete_session(
         self, request: ApiRequest, session_id: FromPath[str], sessions: NamedDependency[Sessions]
@@ -271,8 +271,8 @@ class ApiKeysController(Controller):
         operation_id="createApiKey",
         summary="Create an API key",
         opt={SESSION_ONLY: True, IDEMPOTENT: RERUN},
-        responses=problems(400, 401, 403, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("Location"),
+        responses=declare_problems(400, 401, 403, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("Location"),
     )
     async def create_api_key(
         self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
@@ -286,8 +286,8 @@ class ApiKeysController(Controller):
         operation_id="listApiKeys",
         summary="List API keys",
         opt={QUERY: dto.ApiKeyQuery},
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
         """List the API keys of the account without their secrets, newest first."""
@@ -295,14 +295,14 @@ class ApiKeysController(Controller):
         context = b"api-keys" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
-        return answer_page(request, dto.ApiKeyPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, dto.ApiKeyPage(items, request.cursors.seal_next(position, context)))
 
     @delete(
         "/{key_id:str}",
         operation_id="deleteApiKey",
         summary="Delete an API key",
         opt={SESSION_ONLY: True},
-        responses=problems(401, 403, 404, 422, 429, 503),
+        responses=declare_problems(401, 403, 404, 422, 429, 503),
     )
     async def delete_api_key(
         self, request: ApiRequest, key_id: FromPath[str], api_keys: NamedDependency[ApiKeys]

@@ -29,8 +29,8 @@ from todo_service.fields import (
     Time,
     TimeZone,
     Version,
+    constrain_text,
     redacted_repr,
-    trimmed,
 )
 from todo_service.timestamps import Timestamp, format_timestamp
 
@@ -172,7 +172,7 @@ class SessionQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-KeyName = Annotated[str, trimmed(API_KEY_NAME_LENGTH, "1 to 100 characters after trimming.", "backup script")]
+KeyName = Annotated[str, constrain_text(API_KEY_NAME_LENGTH, "1 to 100 characters after trimming.", "backup script")]
 Scope = Annotated[
     Literal["read", "write"],
     Meta(title="Scope", description="What a key may do: only read, or read and write.", examples=["read"]),

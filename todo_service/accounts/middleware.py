@@ -13,8 +13,8 @@ from todo_service.errors import Unauthenticated
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.policies import RateLimitReservation, RateLimits, address_key, response_headers
 from todo_service.security.caller import Caller
-from todo_service.web.bearer import bearer_token, insufficient_scope
-from todo_service.web.problems import allow_header
+from todo_service.web.bearer import create_scope_problem, read_bearer_token
+from todo_service.web.problems import build_allow_header
 from todo_service.web.route_options import BUCKET, LIMIT, PUBLIC, SESSION_ONLY
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class AuthenticationMiddleware:
             ProblemError: 429, the address sent too many invalid tokens.
         """
         try:
-            token = bearer_token(scope)
+            token = read_bearer_token(scope)
             caller = self._credentials.identify(token)
         except Unauthenticated:
             await self._limits.hit("api", address_key(scope), headers)
@@ -116,7 +116,7 @@ def _require_scope(caller: Caller, method: str, options: Mapping[str, Any]) -> N
         ProblemError: 403, the API key is read-only, or the route requires a session.
     """
     if caller.key_scope == "read" and method != HttpMethod.GET:
-        raise insufficient_scope("this API key is read-only")
+        raise create_scope_problem("this API key is read-only")
     if options.get(SESSION_ONLY):
         require_session(caller, "this operation")
 
@@ -132,7 +132,7 @@ def require_session(caller: Caller, action: str) -> None:
         ProblemError: 403, the caller is an API key.
     """
     if caller.key_scope is not None:
-        raise insufficient_scope(f"{action} requires a session: sign in with a password instead of an API key")
+        raise create_scope_problem(f"{action} requires a session: sign in with a password instead of an API key")
 
 
 async def _send_allowed_methods(scope: Scope, send: Send) -> None:
@@ -144,6 +144,6 @@ async def _send_allowed_methods(scope: Scope, send: Send) -> None:
         if isinstance(route, HTTPRoute) and path in (route.path, route.path_format)
         for method in route.methods
     }
-    headers = [(b"allow", allow_header(methods).encode())]
+    headers = [(b"allow", build_allow_header(methods).encode())]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

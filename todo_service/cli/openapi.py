@@ -16,9 +16,9 @@ from todo_service.cli.preparation import fail
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of stdout.")
 def openapi(document_format: str, output: Path | None) -> None:
     """Print the OpenAPI document, for generating clients and SDKs."""
-    from todo_service.app import openapi_document  # imported late, see the package's docstring
+    from todo_service.app import render_openapi_document  # imported late, see the package's docstring
 
-    text = openapi_document(document_format)
+    text = render_openapi_document(document_format)
     if output is None:
         click.echo(text)
         return

@@ -18,7 +18,7 @@ from todo_service.bounds.requests import REQUEST_BYTES
 from todo_service.exchange.dto import Archive, ArchiveImport, ExportQuery, ImportQuery
 from todo_service.exchange.service import FORMATS, Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
-from todo_service.web.openapi.config import documented, problems
+from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import BODIES, CONTENTS, IDEMPOTENT, NO_TIMEOUT, QUERY
@@ -64,8 +64,8 @@ class ExchangeController(Controller):
             QUERY: ExportQuery,
             CONTENTS: {"application/json": Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Content-Disposition"),
+        responses=declare_problems(401, 422, 429, 503),
+        response_headers=declare_headers("Content-Disposition"),
     )
     async def export_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> Stream:
         """Return a file with all todos; in JSON, with all lists, too."""
@@ -92,7 +92,7 @@ class ExchangeController(Controller):
         summary="Import todos",
         status_code=200,
         request_max_body_size=REQUEST_BYTES,
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
         """Create a new todo for each record of an export, or of a file of another program in one of these formats.

@@ -37,7 +37,7 @@ from todo_service.security.sealing import KeyRing
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
-from todo_service.web.problems import ProblemError, invalid_parameter
+from todo_service.web.problems import ProblemError, create_parameter_problem
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import IDEMPOTENT, ON_REPLAY, RERUN
 
@@ -126,7 +126,7 @@ class IdempotencyMiddleware:
             if found is None or await self._delete_expired(found, moment):
                 continue
             if not hmac.compare_digest(found.fingerprint, _compute_fingerprint(found.seed, owner, digest)):
-                raise invalid_parameter("Idempotency-Key", "this key was used for another request")
+                raise create_parameter_problem("Idempotency-Key", "this key was used for another request")
             if found.status is not None:
                 if (confirmed := await self._confirm(found)) is not None:
                     return _Attempt(confirmed, first=False)
@@ -322,7 +322,7 @@ def _read_key(scope: Scope) -> bytes | None:
     if not values:
         return None
     if len(values) > 1 or not _KEY.fullmatch(values[0]):
-        raise invalid_parameter("Idempotency-Key", "Expected 1 to 255 visible ASCII characters, once")
+        raise create_parameter_problem("Idempotency-Key", "Expected 1 to 255 visible ASCII characters, once")
     return values[0]
 
 

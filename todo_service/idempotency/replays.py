@@ -9,7 +9,7 @@ import msgspec
 from odmantic import Model, ObjectId
 
 from todo_service.store.base import Condition, DocumentStore
-from todo_service.web.problems import ProblemError, problem_named
+from todo_service.web.problems import ProblemError, create_problem
 from todo_service.web.requests import ApiRequest
 
 _DELETED: Final = "the document that this request created has been deleted"
@@ -65,7 +65,7 @@ def require_documents(model: type[Model]) -> CheckReplay:
         deleted = [index for index, document_id in created.items() if str(document_id) not in present]
         path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
         for index in deleted:
-            results[index] = {"status": 410, "problem": problem_named("gone", _DELETED, path, request_id)}
+            results[index] = {"status": 410, "problem": create_problem("gone", _DELETED, path, request_id)}
         return msgspec.json.encode(response) if deleted else body
 
     return check

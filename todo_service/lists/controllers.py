@@ -12,9 +12,9 @@ from todo_service.idempotency.replays import require_document
 from todo_service.lists.documents import TodoList
 from todo_service.lists.dto import List, ListCreate, ListDelete, ListPage, ListQuery, ListUpdate
 from todo_service.lists.service import ListPosition, Lists
-from todo_service.web.cursors import answer_page
-from todo_service.web.entity_tags import answer, entity_tag, expected_versions
-from todo_service.web.openapi.config import documented, problems
+from todo_service.web.cursors import respond_with_page
+from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
+from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import IDEMPOTENT, NO_TIMEOUT, ON_REPLAY, QUERY
 
@@ -30,8 +30,8 @@ class ListsController(Controller):
         operation_id="createList",
         opt={IDEMPOTENT: True, ON_REPLAY: require_document(TodoList)},
         summary="Create a list",
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag", "Location"),
+        responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag", "Location"),
     )
     async def create_list(
         self, request: ApiRequest, data: JSONBody[ListCreate], lists: NamedDependency[Lists]
@@ -45,8 +45,8 @@ class ListsController(Controller):
         operation_id="listLists",
         summary="List lists",
         opt={QUERY: ListQuery},
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_lists(self, request: ApiRequest, lists: NamedDependency[Lists]) -> Response[ListPage]:
         """List the lists page by page, in their manual order."""
@@ -54,33 +54,33 @@ class ListsController(Controller):
         context = b"lists" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
         items, position = await lists.read_page(query.limit, after)
-        return answer_page(request, ListPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, ListPage(items, request.cursors.seal_next(position, context)))
 
     @get(
         "/{list_id:str}",
         operation_id="getList",
         summary="Get a list",
-        responses=problems(401, 404, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def get_list(
         self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]
     ) -> Response[List]:
         """Get a list. With `If-None-Match`, returns 304 if it has not changed."""
-        return answer(request, await lists.get(list_id))
+        return respond_with_tag(request, await lists.get(list_id))
 
     @patch(
         "/{list_id:str}",
         operation_id="updateList",
         summary="Update a list",
-        responses=problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(400, 401, 404, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def update_list(
         self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListUpdate], lists: NamedDependency[Lists]
     ) -> Response[List]:
         """Apply a merge patch to a list. With `If-Match`, returns 412 if the list has changed."""
-        changed = await lists.update(list_id, data, expected_versions(request))
+        changed = await lists.update(list_id, data, parse_if_match(request))
         return Response(changed, headers={"ETag": entity_tag(changed)})
 
     @delete(
@@ -88,8 +88,8 @@ class ListsController(Controller):
         operation_id="deleteList",
         summary="Delete a list",
         opt={NO_TIMEOUT: True, QUERY: ListDelete},
-        responses=problems(401, 404, 412, 422, 429, 503),
+        responses=declare_problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:
         """Delete a list. Its todos move to the inbox or are deleted with it."""
-        await lists.delete(list_id, request.parameters(ListDelete).todos, expected_versions(request))
+        await lists.delete(list_id, request.parameters(ListDelete).todos, parse_if_match(request))

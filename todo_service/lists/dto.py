@@ -8,12 +8,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.bounds.todos import LIST_NAME_LENGTH
-from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, trimmed
+from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, constrain_text
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.timestamps import format_timestamp
 from todo_service.todos.dto import Position
 
-ListName = Annotated[str, trimmed(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
+ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
 Color = Annotated[
     str,
     Meta(

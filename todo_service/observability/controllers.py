@@ -1,4 +1,4 @@
-"""The metrics over HTTP."""
+"""The metrics endpoint."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from todo_service.errors import Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.observability.metrics import Metrics
 from todo_service.rate_limits.policies import RateLimits, address_key, response_headers
-from todo_service.web.bearer import bearer_token
+from todo_service.web.bearer import read_bearer_token
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import LIMIT, PUBLIC
 
 
 class MetricsAccess(NamedTuple):
-    """Who may read the figures.
+    """Access to the metrics.
 
     Attributes:
-        token: The bearer token that opens them, if there is one.
-        open_to_all: Whether everyone may.
+        token: The bearer token that grants access, if any.
+        open_to_all: Whether access needs no token.
     """
 
     token: str | None
@@ -34,7 +34,7 @@ class MetricsAccess(NamedTuple):
 
 
 class MetricsController(Controller):
-    """The figures, for those who may see them."""
+    """Serves the metrics."""
 
     path = "/metrics"
     opt = {PUBLIC: True, LIMIT: None}
@@ -48,25 +48,25 @@ class MetricsController(Controller):
         metrics_access: NamedDependency[MetricsAccess],
         limits: NamedDependency[RateLimits],
     ) -> Response[bytes]:
-        """Answer all figures of this service."""
+        """Return all metrics of the service."""
         if metrics_access.open_to_all:
             await limits.hit("api", address_key(request.scope, "metrics"), response_headers(request.scope))
         else:
             try:
-                _require(bearer_token(request.scope), metrics_access.token)
+                _require_token(read_bearer_token(request.scope), metrics_access.token)
             except Unauthenticated:
                 await limits.hit("api", address_key(request.scope), response_headers(request.scope))
                 raise
         accept = request.headers.get("accept", "")
-        content, media_type = await asyncio.to_thread(metrics.rendered, accept)
+        content, media_type = await asyncio.to_thread(metrics.render, accept)
         return Response(content, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
-def _require(given: str, token: str | None) -> None:
-    """Refuse any other token, in the same time whichever it is.
+def _require_token(given: str, token: str | None) -> None:
+    """Compare a token to the expected one in constant time.
 
     Raises:
-        Unauthenticated: it is another one, or there is none that opens the figures.
+        Unauthenticated: The tokens differ, or no token grants access.
     """
     if token is None or not hmac.compare_digest(given.encode(), token.encode()):
-        raise Unauthenticated("the token of the metrics is not valid", "invalid_token")
+        raise Unauthenticated("the metrics token is invalid", "invalid_token")

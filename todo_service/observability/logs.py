@@ -1,8 +1,8 @@
-"""Logs: structlog to standard error, as coloured lines for people or as JSON lines for machines.
+"""Logging: structlog to standard error, as coloured text or as JSON lines.
 
-What uvicorn, Litestar and the driver log through the standard library comes out in the same form; our own lines do not
-take the way through it, which costs more than all else of a line. No value can forge a line: control characters are
-written as escapes in both forms.
+Logs of uvicorn, Litestar and the driver, which use the standard library, are rendered in the same format. Our own
+events bypass the standard library, which would be the most expensive part of a log line. Control characters are escaped
+in both formats, so that a value cannot forge a log line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import structlog
 from todo_service.settings import Settings
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# a frame's local variables may hold a password or a body
+# local variables of a frame may hold a password or a body
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
@@ -28,7 +28,7 @@ _QUIET: Final = ("uvicorn", "motor", "pymongo", "asyncio")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set up logging for this process as `LOG_LEVEL` and `LOG_FORMAT` say."""
+    """Configure logging for this process from `LOG_LEVEL` and `LOG_FORMAT`."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -67,7 +67,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 class _Output:
-    """Where our own lines go. One that cannot be written, as on a full disk, is lost, and fails no request."""
+    """Writes log lines. A line that cannot be written, as on a full disk, is dropped without an error."""
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name

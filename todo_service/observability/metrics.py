@@ -1,7 +1,7 @@
-"""What is counted and measured, for Prometheus: `GET /metrics`.
+"""Metrics in Prometheus format, served at `GET /metrics`.
 
-`METRICS` is the one table. Every application has a registry of its own. With several workers, the server's parent names
-a folder in `PROMETHEUS_MULTIPROC_DIR`, in which each worker keeps its figures; whichever is asked answers for all.
+`METRICS` declares every metric. Each application has its own registry. With several workers, the parent process sets
+`PROMETHEUS_MULTIPROC_DIR` to a directory where each worker stores its values; any worker serves the sum.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that names the folder of the workers' figures; prometheus_client reads it when it is imported."""
+"""The environment variable with the directory of the workers' values. prometheus_client reads it on import."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STORE_SECONDS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
 
-# a series more for each one that there is, and nobody reads them
+# they double the number of series, and are not used
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
@@ -35,10 +35,10 @@ class Metric(NamedTuple):
 
     Attributes:
         kind: `Counter`, `Histogram` or `Gauge`.
-        name: Its name without the prefix `todo_service_` and the suffix that Prometheus asks for.
-        description: What it tells.
-        labels: By what it is told apart.
-        options: What else its kind needs.
+        name: The name without the prefix `todo_service_` and without the suffix of the kind.
+        description: The help text.
+        labels: The names of the labels.
+        options: Further arguments of the kind.
     """
 
     kind: type[Counter | Histogram | Gauge]
@@ -51,28 +51,33 @@ class Metric(NamedTuple):
 METRICS: Final = {
     metric.name: metric
     for metric in (
-        Metric(Counter, "http_requests", "Requests that were answered.", ("method", "route", "status")),
+        Metric(Counter, "http_requests", "HTTP requests.", ("method", "route", "status")),
         Metric(
             Histogram,
             "http_request_duration_seconds",
-            "Seconds from a request's head to the end of its answer.",
+            "Seconds from a request's headers to the end of its response.",
             ("method", "route"),
             {"buckets": _REQUEST_SECONDS},
         ),
         Metric(
             Histogram,
             "store_duration_seconds",
-            "Seconds that a call of the document store took.",
+            "Duration of calls to the document store, in seconds.",
             ("operation",),
             {"buckets": _STORE_SECONDS},
         ),
-        Metric(Counter, "store_failures", "Calls that the document store did not answer.", ("operation",)),
-        Metric(Counter, "sessions", "Sessions that were created, refreshed or ended.", ("event",)),
-        Metric(Counter, "rate_limited", "Requests that were refused by a rate limit.", ("policy",)),
+        Metric(
+            Counter,
+            "store_failures",
+            "Calls to the document store that failed because it was unavailable.",
+            ("operation",),
+        ),
+        Metric(Counter, "sessions", "Sessions created, refreshed and ended.", ("event",)),
+        Metric(Counter, "rate_limited", "Requests rejected by a rate limit.", ("policy",)),
         Metric(
             Gauge,
             "argon2_queue_length",
-            "Passwords that wait for their turn to be hashed.",
+            "Passwords that wait to be hashed.",
             options={"multiprocess_mode": "livesum"},
         ),
     )
@@ -80,12 +85,12 @@ METRICS: Final = {
 
 
 class Metrics:
-    """The figures of this service."""
+    """The metrics of an application."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        made: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             metric.name: metric.kind(
                 metric.name,
                 metric.description,
@@ -96,60 +101,64 @@ class Metrics:
             )
             for metric in METRICS.values()
         }
-        self._requests: Counter = made["http_requests"]
-        self._request_seconds: Histogram = made["http_request_duration_seconds"]
-        self._store_seconds: Histogram = made["store_duration_seconds"]
-        self._store_failures: Counter = made["store_failures"]
-        self._sessions: Counter = made["sessions"]
-        self._rate_limited: Counter = made["rate_limited"]
-        self._argon2_queue: Gauge = made["argon2_queue_length"]
-        # a label's child is looked up under a lock, by texts; one that is known costs a dictionary's look-up
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._calls: dict[str, Histogram] = {}
+        self._requests: Counter = metrics["http_requests"]
+        self._request_seconds: Histogram = metrics["http_request_duration_seconds"]
+        self._store_seconds: Histogram = metrics["store_duration_seconds"]
+        self._store_failures: Counter = metrics["store_failures"]
+        self._sessions: Counter = metrics["sessions"]
+        self._rate_limited: Counter = metrics["rate_limited"]
+        self._argon2_queue: Gauge = metrics["argon2_queue_length"]
+        # prometheus_client looks up children under a lock; cached ones cost a dictionary look-up
+        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._store_children: dict[str, Histogram] = {}
         for event in ("created", "refreshed", "ended"):
             self._sessions.labels(event)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request.
+    def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count and time a request.
 
         Args:
             method: The HTTP method.
-            route: The template of its path, never the path itself.
-            status: The status of the answer, 0 if there was none.
-            seconds: How long it took.
+            route: The template of the path, never the path itself.
+            status: The status of the response, 0 if there was none.
+            seconds: The duration, in seconds.
         """
-        found = self._answers.get((method, route, status))
+        found = self._request_children.get((method, route, status))
         if found is None:
             known = method if method in _METHODS else "other"
             found = self._requests.labels(known, route, str(status)), self._request_seconds.labels(known, route)
             if known == method:
-                self._answers[method, route, status] = found
+                self._request_children[method, route, status] = found
         found[0].inc()
         found[1].observe(seconds)
 
-    def store_called(self, operation: str, seconds: float, available: bool) -> None:
-        """Count a call of the store (a `store.instrumentation.Observer`)."""
-        found = self._calls.get(operation)
+    def record_store_call(self, operation: str, seconds: float, available: bool) -> None:
+        """Count and time a call to the store (a `store.instrumentation.Observer`)."""
+        found = self._store_children.get(operation)
         if found is None:
-            found = self._calls[operation] = self._store_seconds.labels(operation)
+            found = self._store_children[operation] = self._store_seconds.labels(operation)
         found.observe(seconds)
         if not available:
             self._store_failures.labels(operation).inc()
 
-    def sessions_changed(self, event: str, count: int) -> None:
-        """Count sessions that were `created`, `refreshed` or `ended`."""
+    def record_sessions(self, event: str, count: int) -> None:
+        """Count sessions by event: `created`, `refreshed` or `ended`."""
         self._sessions.labels(event).inc(count)
 
-    def rate_limited(self, policy: str) -> None:
-        """Count a request that a limit refused."""
+    def record_rejection(self, policy: str) -> None:
+        """Count a request rejected by a rate limit."""
         self._rate_limited.labels(policy).inc()
 
-    def passwords_waiting(self, count: int) -> None:
-        """Tell how many passwords wait for their turn."""
+    def record_password_queue(self, count: int) -> None:
+        """Set the number of passwords that wait to be hashed."""
         self._argon2_queue.set(count)
 
-    def rendered(self, accept: str) -> tuple[bytes, str]:
-        """Return all figures as text, and its media type: Prometheus' own form, or OpenMetrics where it is accepted."""
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics as text, and the media type.
+
+        Args:
+            accept: The `Accept` header, which selects the Prometheus or the OpenMetrics format.
+        """
         registry = self._registry
         if folder := os.environ.get(FOLDER):
             registry = CollectorRegistry()
@@ -160,7 +169,7 @@ class Metrics:
 
 
 class _Workers(Collector):
-    """The processes of all workers, by their ids: a worker that lives has a file for its gauges."""
+    """The process metrics of all workers, by process id. A live worker has a file for its gauges."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

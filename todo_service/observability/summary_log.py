@@ -1,4 +1,4 @@
-"""One log line for many events of one kind, so that nobody can fill the log."""
+"""Summaries of frequent events, so that clients cannot fill the log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ logger = structlog.get_logger(__name__)
 
 
 class SummaryLog:
-    """Counts events by name, and logs the counts now and then. Use it from one event loop only.
+    """Counts events by name, and logs the counts at most once per interval. Not thread-safe.
 
     Args:
-        event: The message of the lines.
-        seconds: The least time between two lines.
+        event: The message of the log lines.
+        seconds: The interval between two log lines, in seconds.
     """
 
     def __init__(self, event: str, seconds: float) -> None:
@@ -25,7 +25,7 @@ class SummaryLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, name: str) -> None:
-        """Count an event: log it at once, or with the others that follow the last line."""
+        """Count an event, and log it now or at the end of the interval."""
         self._counts[name] += 1
         if self._timer is None:
             self._write()

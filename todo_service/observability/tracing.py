@@ -1,8 +1,8 @@
-"""Traces with OpenTelemetry: a span for each request, and one for each call of the store that it makes.
+"""Tracing with OpenTelemetry: a span for each request, with a child span for each call to the store.
 
-What is imported here comes with the extra `otel`; `app.py` imports this module only where the environment asks for
-traces. The variables are OpenTelemetry's own, `OTEL_*`. A span tells the route's template, never a path, a query or a
-body. A `traceparent` (W3C Trace Context) is continued.
+This module needs the extra `otel`. `app.py` imports it only if the environment enables tracing. OpenTelemetry's own
+`OTEL_*` variables configure it. Spans carry the route's template, never a path, a query or a body. A `traceparent` (W3C
+Trace Context) is continued.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from litestar.types import HTTPScope
 
 _EXPORTERS: Final = "opentelemetry_traces_exporter"
-"""The group of entry points by which OpenTelemetry's packages name their exporters."""
+"""The entry point group of OpenTelemetry's exporters."""
 _FLUSH_SECONDS: Final = 3.0
 logger = structlog.get_logger(__name__)
 
 
 class Tracing:
-    """Makes spans.
+    """Creates spans.
 
     Args:
-        provider: Where they go.
+        provider: Exports the spans.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -45,7 +45,7 @@ class Tracing:
         self._tracer = provider.get_tracer("todo_service", __version__)
 
     def begin(self, scope: HTTPScope) -> RequestSpan:
-        """Begin the span of a request; it is the current one until it ends."""
+        """Start the span of a request, and make it the current span until it ends."""
         parent = propagate.extract(scope["headers"], getter=_HEADERS)
         span = self._tracer.start_span(
             scope["method"],
@@ -55,8 +55,8 @@ class Tracing:
         )
         return RequestSpan(span)
 
-    def store_called(self, operation: str, seconds: float, available: bool) -> None:
-        """Make the span of a call of the store that has just ended (a `store.instrumentation.Observer`)."""
+    def record_store_call(self, operation: str, seconds: float, available: bool) -> None:
+        """Create the span of a completed call to the store (a `store.instrumentation.Observer`)."""
         if not trace.get_current_span().is_recording():
             return
         end = time.time_ns()
@@ -67,11 +67,11 @@ class Tracing:
             start_time=end - int(seconds * 1e9),
         )
         if not available:
-            span.set_status(Status(StatusCode.ERROR, "the store did not answer"))
+            span.set_status(Status(StatusCode.ERROR, "the store did not respond"))
         span.end(end)
 
     def close(self) -> None:
-        """Send what has not been sent yet, but do not wait longer than a few seconds for whoever takes it."""
+        """Flush the remaining spans, within `_FLUSH_SECONDS`."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(_FLUSH_SECONDS)
@@ -81,7 +81,7 @@ class RequestSpan:
     """The span of one request.
 
     Attributes:
-        trace_id: The trace that it belongs to, as 32 hex digits.
+        trace_id: The id of its trace, as 32 hex digits.
     """
 
     def __init__(self, span: trace.Span) -> None:
@@ -90,7 +90,13 @@ class RequestSpan:
         self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
 
     def end(self, method: str, route: str, status: int) -> None:
-        """End it, with what is known of the request by now."""
+        """End the span.
+
+        Args:
+            method: The HTTP method.
+            route: The template of the path.
+            status: The status of the response, 0 if there was none.
+        """
         self._span.update_name(f"{method} {route}")
         self._span.set_attributes({"http.route": route, "http.response.status_code": status})
         if status >= 500 or not status:
@@ -113,20 +119,20 @@ class _Headers(Getter[Any]):
 _HEADERS: Final = _Headers()
 
 
-def tracing_as_configured(environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """Return what makes spans and sends them as `OTEL_*` says, or None where nothing can send them."""
+def create_tracing(environ: Mapping[str, str] = os.environ) -> Tracing | None:
+    """Return the tracing that the `OTEL_*` variables configure, or None if no exporter is available."""
     resource = {SERVICE_VERSION: __version__}
     if not environ.get("OTEL_SERVICE_NAME") and f"{SERVICE_NAME}=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         resource[SERVICE_NAME] = "todo_service"
     provider = TracerProvider(resource=Resource.create(resource), shutdown_on_exit=False)
     protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or ""
-    sent = False
+    has_exporter = False
     for name in (part.strip() for part in (environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(",")):
         entry = f"otlp_proto_{'grpc' if protocol == 'grpc' else 'http'}" if name == "otlp" else name
         found = next(iter(entry_points(group=_EXPORTERS, name=entry)), None)
         if found is None:
-            logger.warning("no traces are sent: there is no such exporter", exporter=name)
+            logger.warning("unknown trace exporter", exporter=name)
             continue
         provider.add_span_processor(BatchSpanProcessor(found.load()()))
-        sent = True
-    return Tracing(provider) if sent else None
+        has_exporter = True
+    return Tracing(provider) if has_exporter else None

@@ -30,7 +30,7 @@ from odmantic import ObjectId
 
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.policies import RateLimits, response_headers
-from todo_service.web.client_address import SITE_PREFIX, client_network
+from todo_service.web.client_address import SITE_PREFIX, get_client_network
 
 if TYPE_CHECKING:
     from litestar.types import Scope
@@ -52,7 +52,7 @@ async def limit_password_attempts(
     Raises:
         ProblemError: 429, a budget is used up, or the wait for a slot took too long.
     """
-    network, site = client_network(scope), client_network(scope, SITE_PREFIX)
+    network, site = get_client_network(scope), get_client_network(scope, SITE_PREFIX)
     async with (
         limit_password_hashing(limiter, scope),
         rate_limits.reserve(response_headers(scope), failure) as reservation,
@@ -71,7 +71,7 @@ def limit_password_hashing(limiter: ConcurrencyLimiter, scope: Scope) -> Abstrac
         limiter: The limit for each address.
         scope: The ASGI scope of the request.
     """
-    return limiter.slot(client_network(scope, SITE_PREFIX))
+    return limiter.slot(get_client_network(scope, SITE_PREFIX))
 
 
 def account_key(account_id: ObjectId | None, name: str = "") -> str:

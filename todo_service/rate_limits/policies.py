@@ -12,7 +12,7 @@ from litestar.enums import HttpMethod, ScopeType
 
 from todo_service.bounds.accounts import ACCOUNT_FACTOR, ADDRESS_FACTOR, ATTACKED_ATTEMPTS
 from todo_service.rate_limits.counters import Counter, Decision
-from todo_service.web.client_address import client_network
+from todo_service.web.client_address import get_client_network
 from todo_service.web.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def address_key(scope: Scope, bucket: str = "address") -> str:
         scope: The ASGI scope of the request.
         bucket: The kind of request. Each kind is counted separately.
     """
-    return f"{bucket}:{client_network(scope)}"
+    return f"{bucket}:{get_client_network(scope)}"
 
 
 def response_headers(scope: Scope) -> dict[str, str]:

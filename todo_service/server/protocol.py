@@ -32,8 +32,8 @@ from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.server.capacity import SharedCapacity, max_connections
 from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter
 from todo_service.server.framing import RequestFraming, RequestRejected, check_head
-from todo_service.web.boundary import bare_problem
-from todo_service.web.client_address import UNKNOWN, network_of
+from todo_service.web.client_address import UNKNOWN, to_network
+from todo_service.web.error_fallback import render_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,7 +107,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Track the connection as lagging: its client reads too slowly."""
         super().pause_writing()
-        self._shared.unsent.add(self.transport, network_of(self.client[0]) if self.client else UNKNOWN)
+        self._shared.unsent.add(self.transport, to_network(self.client[0]) if self.client else UNKNOWN)
 
     def resume_writing(self) -> None:
         """Stop tracking the connection as lagging, and parse pipelined requests."""
@@ -353,7 +353,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._linger()
 
     def _write_problem(self, rejection: RequestRejected) -> None:
-        status, headers, body = bare_problem(rejection.problem, rejection.detail)
+        status, headers, body = render_problem(rejection.problem, rejection.detail)
         if rejection.retry_seconds is not None:
             headers.append((b"retry-after", b"%d" % rejection.retry_seconds))
         self._writer.write(STATUS_LINE[status] + _encode_headers(headers) + b"\r\n" + body)

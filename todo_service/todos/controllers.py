@@ -21,10 +21,10 @@ from todo_service.todos.batch import decode_operation, run_operation
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
-from todo_service.web.cursors import answer_page
-from todo_service.web.entity_tags import answer, entity_tag, expected_versions, versions_in
-from todo_service.web.openapi.config import documented, problems
-from todo_service.web.problems import Problem, described, problem_of
+from todo_service.web.cursors import respond_with_page
+from todo_service.web.entity_tags import entity_tag, parse_entity_tags, parse_if_match, respond_with_tag
+from todo_service.web.openapi.config import declare_headers, declare_problems
+from todo_service.web.problems import Problem, describe_problem, to_problem
 from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY, QUERY
 
@@ -67,8 +67,8 @@ class TodosController(Controller):
         operation_id="createTodo",
         opt={IDEMPOTENT: True, ON_REPLAY: require_document(Todo)},
         summary="Create a todo",
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag", "Location"),
+        responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag", "Location"),
     )
     async def create_todo(
         self, request: ApiRequest, data: JSONBody[dto.TodoCreate], todos: NamedDependency[Todos]
@@ -82,8 +82,8 @@ class TodosController(Controller):
         operation_id="listTodos",
         summary="List todos",
         opt={QUERY: dto.TodoQuery},
-        responses=problems(401, 422, 429, 503),
-        response_headers=documented("Link"),
+        responses=declare_problems(401, 422, 429, 503),
+        response_headers=declare_headers("Link"),
     )
     async def list_todos(self, request: ApiRequest, todos: NamedDependency[Todos]) -> Response[dto.TodoPage]:
         """List todos page by page, with filters and a sort order."""
@@ -94,7 +94,7 @@ class TodosController(Controller):
         )
         after = request.cursors.open(query.cursor, TodoPosition, context) if query.cursor is not UNSET else None
         items, position = await todos.read_page(query, after)
-        return answer_page(request, dto.TodoPage(items, request.cursors.following(position, context)))
+        return respond_with_page(request, dto.TodoPage(items, request.cursors.seal_next(position, context)))
 
     @post(
         "/batch",
@@ -102,7 +102,7 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [dto.BatchOperation]},
         summary="Run a batch of operations",
         status_code=200,
-        responses=problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
         self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
@@ -116,7 +116,7 @@ class TodosController(Controller):
             try:
                 operation = decode_operation(raw)
                 expected = operation.if_match
-                versions = versions_in(expected, "if_match") if expected is not UNSET else None
+                versions = parse_entity_tags(expected, "if_match") if expected is not UNSET else None
                 change_id = derive_idempotent_id(request, index)
                 result = BatchResult(*await run_operation(operation, todos, versions, change_id))
                 size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))
@@ -124,8 +124,8 @@ class TodosController(Controller):
             except StoreUnavailable:
                 raise  # fail fast; a repeat with the same Idempotency-Key completes the batch
             except Exception as error:  # any error is the result of its own operation only
-                problem = problem_of(error)
-                body = described(request, problem, f"/operations/{index}")
+                problem = to_problem(error)
+                body = describe_problem(request, problem, f"/operations/{index}")
                 results.append(BatchResult(body.status, problem=body))
         return BatchResults(results)
 
@@ -134,7 +134,7 @@ class TodosController(Controller):
         operation_id="listChanges",
         summary="List changes",
         opt={QUERY: dto.ChangesQuery},
-        responses=problems(401, 410, 422, 429, 503),
+        responses=declare_problems(401, 410, 422, 429, 503),
     )
     async def list_changes(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Changes:
         """List the todos that were changed or deleted since the last call. The first call returns every todo.
@@ -153,7 +153,7 @@ class TodosController(Controller):
         operation_id="getSummary",
         summary="Count todos",
         opt={QUERY: dto.SummaryQuery},
-        responses=problems(401, 404, 422, 429, 503),
+        responses=declare_problems(401, 404, 422, 429, 503),
     )
     async def get_summary(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Summary:
         """Count open, completed and overdue todos and those due today, and count todos by priority, list and tag."""
@@ -164,38 +164,38 @@ class TodosController(Controller):
         "/{todo_id:str}",
         operation_id="getTodo",
         summary="Get a todo",
-        responses={**problems(401, 404, 422, 429, 503)},
-        response_headers=documented("ETag"),
+        responses={**declare_problems(401, 404, 422, 429, 503)},
+        response_headers=declare_headers("ETag"),
     )
     async def get_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Get a todo. With `If-None-Match`, returns 304 if it has not changed."""
-        return answer(request, await todos.get(todo_id))
+        return respond_with_tag(request, await todos.get(todo_id))
 
     @patch(
         "/{todo_id:str}",
         operation_id="updateTodo",
         summary="Update a todo",
-        responses=problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def update_todo(
         self, request: ApiRequest, todo_id: FromPath[str], data: JSONBody[dto.TodoUpdate], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Apply a merge patch to a todo. With `If-Match`, returns 412 if the todo has changed."""
-        todo = await todos.update(todo_id, data, expected_versions(request))
+        todo = await todos.update(todo_id, data, parse_if_match(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @delete(
         "/{todo_id:str}",
         operation_id="deleteTodo",
         summary="Delete a todo",
-        responses=problems(401, 404, 412, 422, 429, 503),
+        responses=declare_problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_todo(self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]) -> None:
         """Delete a todo. With `If-Match`, returns 412 if the todo has changed."""
-        await todos.delete(todo_id, expected_versions(request))
+        await todos.delete(todo_id, parse_if_match(request))
 
     @post(
         "/{todo_id:str}/complete",
@@ -203,14 +203,14 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Complete a todo",
         status_code=200,
-        responses=problems(401, 404, 409, 412, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def complete_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Complete a todo. A recurring todo moves to its next due date; after the last one it is completed."""
-        todo = await todos.complete(todo_id, expected_versions(request), derive_idempotent_id(request))
+        todo = await todos.complete(todo_id, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @post(
@@ -219,14 +219,14 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Reopen a todo",
         status_code=200,
-        responses=problems(401, 404, 409, 412, 422, 429, 503),
-        response_headers=documented("ETag"),
+        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
     )
     async def reopen_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Reopen a completed todo. An open todo does not change."""
-        todo = await todos.reopen(todo_id, expected_versions(request), derive_idempotent_id(request))
+        todo = await todos.reopen(todo_id, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
 
@@ -236,7 +236,7 @@ class TagsController(Controller):
     path = "/v1/tags"
     tags = ["Tags"]
 
-    @get("/", operation_id="listTags", summary="List tags", responses=problems(401, 422, 429, 503))
+    @get("/", operation_id="listTags", summary="List tags", responses=declare_problems(401, 422, 429, 503))
     async def list_tags(self, todos: NamedDependency[Todos]) -> dto.TagCounts:
         """List the tags in use, each with the number of its todos."""
         return dto.TagCounts(await todos.count_tags())

@@ -35,7 +35,7 @@ from todo_service.fields import (
     Time,
     TimeZone,
     Version,
-    trimmed,
+    constrain_text,
 )
 from todo_service.timestamps import Timestamp, format_timestamp
 from todo_service.todos.documents import Todo as TodoDocument
@@ -66,7 +66,7 @@ Sort = Annotated[
     ),
 ]
 
-Title = Annotated[str, trimmed(TITLE_LENGTH, "1 to 200 characters after trimming.", "Water the plants")]
+Title = Annotated[str, constrain_text(TITLE_LENGTH, "1 to 200 characters after trimming.", "Water the plants")]
 Description = Annotated[
     str,
     Meta(
@@ -75,7 +75,7 @@ Description = Annotated[
         examples=["The ficus needs little."],
     ),
 ]
-Tag = Annotated[str, trimmed(TAG_LENGTH, "1 to 50 characters after trimming.", "home")]
+Tag = Annotated[str, constrain_text(TAG_LENGTH, "1 to 50 characters after trimming.", "home")]
 Tags = Annotated[
     list[Tag],
     Meta(

@@ -1,1 +1,1 @@
-"""HTTP rules that hold everywhere, each in one module."""
+"""The HTTP layer shared by all routes: a module for each concern."""

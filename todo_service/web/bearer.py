@@ -1,4 +1,4 @@
-"""Bearer tokens in requests, and the errors of their use (RFC 6750)."""
+"""Bearer tokens in requests, and their errors (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from litestar.types import Scope
 
 
-def bearer_token(scope: Scope) -> str:
+def read_bearer_token(scope: Scope) -> str:
     """Return the token of the single `Authorization: Bearer` header.
 
     Raises:
-        Unauthenticated: The header is missing, repeated, or of another scheme.
+        Unauthenticated: The header is missing, repeated, or uses another scheme.
     """
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(values) != 1:
@@ -27,6 +27,6 @@ def bearer_token(scope: Scope) -> str:
     return token.decode("ascii")
 
 
-def insufficient_scope(detail: str) -> ProblemError:
-    """Return the problem of a token that may not do what it is used for (RFC 6750, section 3.1)."""
+def create_scope_problem(detail: str) -> ProblemError:
+    """Return the problem for a token without the required permission (RFC 6750, section 3.1)."""
     return ProblemError("forbidden", detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})

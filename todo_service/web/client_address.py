@@ -1,4 +1,4 @@
-"""The address of a client, in one canonical form for limits, sessions and logs."""
+"""Client addresses in canonical form, for rate limits, sessions and logs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ if TYPE_CHECKING:
     from litestar.types import Scope
 
 UNKNOWN: Final = "unknown"
-"""The address of a client that the server does not know, as on a Unix socket."""
+"""The address of a client on a connection without addresses, such as a Unix socket."""
 SUBSCRIBER_PREFIX: Final = 64
-"""The length of the IPv6 prefix that one subscriber has at least, in bits."""
+"""The longest IPv6 prefix that a provider assigns to a subscriber, in bits."""
 SITE_PREFIX: Final = 48
-"""The length of the IPv6 prefix that one site or tunnel has at most, in bits."""
+"""The shortest IPv6 prefix that a provider assigns to a site or tunnel, in bits."""
 
 
-def client_address(scope: Scope) -> str:
-    """Return the client's address: IPv4 also where it is mapped into IPv6, without a scope id.
+def get_client_address(scope: Scope) -> str:
+    """Return the client's address, without a scope id. An IPv4-mapped IPv6 address becomes its IPv4 address.
 
-    `TRUSTED_PROXIES` decides which proxies may name the client (`web.proxies`).
+    Behind trusted proxies (`TRUSTED_PROXIES`), this is the address that they forward (see `web.proxies`).
     """
     client = scope.get("client")
-    return canonical_address(client[0]) if client else UNKNOWN
+    return canonicalize_address(client[0]) if client else UNKNOWN
 
 
-def client_network(scope: Scope, prefix: int = SUBSCRIBER_PREFIX) -> str:
-    """Return what the client is counted by: its IPv4 address, or the IPv6 network that it is in.
+def get_client_network(scope: Scope, prefix: int = SUBSCRIBER_PREFIX) -> str:
+    """Return the key that limits count the client by: its IPv4 address or its IPv6 network.
 
     Args:
         scope: The ASGI scope of the request.
-        prefix: The length of an IPv6 network, in bits.
+        prefix: The prefix length of IPv6 networks, in bits.
     """
-    return network_of(client_address(scope), prefix)
+    return to_network(get_client_address(scope), prefix)
 
 
 @lru_cache(4096)
-def canonical_address(text: str) -> str:
-    """Return the canonical form of an address; text that is no IP address is returned as it is."""
+def canonicalize_address(text: str) -> str:
+    """Return the canonical form of an IP address. Other text is returned unchanged."""
     if ":" not in text:
         return text
     try:
@@ -49,9 +49,9 @@ def canonical_address(text: str) -> str:
 
 
 @lru_cache(4096)
-def network_of(address: str, prefix: int = SUBSCRIBER_PREFIX) -> str:
-    """Return what an address is counted by, as `client_network` does."""
-    address = canonical_address(address)
+def to_network(address: str, prefix: int = SUBSCRIBER_PREFIX) -> str:
+    """Return the key that limits count an address by (see `get_client_network`)."""
+    address = canonicalize_address(address)
     try:
         return str(ipaddress.IPv6Network((address, prefix), strict=False).network_address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pages: the opaque cursor and the link to the next page (RFC 8288)."""
+"""Pagination: opaque cursors, and links to the next page (RFC 8288)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from litestar import Response
 
 from todo_service.security.sealing import SEAL_BYTES, KeyRing
-from todo_service.web.problems import invalid_parameter
+from todo_service.web.problems import create_parameter_problem
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -21,35 +21,35 @@ PositionT = TypeVar("PositionT", bound=msgspec.Struct)
 
 
 class Cursors:
-    """Makes positions opaque, and knows its own again.
+    """Seals and opens cursors.
 
-    A cursor carries a position, sealed (HMAC-SHA256) together with what it belongs to: the account and the list's
-    filters and order. A cursor that was altered, or belongs elsewhere, does not open.
+    A cursor is a position with an HMAC-SHA256 over the position and its context: the account, the filters and the
+    sort order. A cursor that has been altered or that belongs to another context is rejected.
 
     Args:
-        keys: The secret keys, 32 bytes or more each: the first seals, any opens.
+        keys: The secret keys, at least 32 bytes each. The first one seals; all of them open.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = KeyRing(keys, "cursors")
 
     def seal(self, position: msgspec.Struct, context: bytes) -> str:
-        """Return the cursor for a position in the list that the context describes."""
+        """Return the cursor for a position within a context."""
         payload = msgspec.msgpack.encode(position)
         seal = self._keys.seal(_bind(payload, context))
         return base64.urlsafe_b64encode(seal + payload).rstrip(b"=").decode()
 
     def open(self, cursor: str, kind: type[PositionT], context: bytes, name: str = "cursor") -> PositionT:
-        """Return the position that was sealed for this context.
+        """Return the position that a cursor of this context holds.
 
         Args:
-            cursor: What the caller sent.
-            kind: The Struct that was sealed.
-            context: What it belongs to.
-            name: The parameter that it came in.
+            cursor: The cursor, as sent by the client.
+            kind: The Struct of the position.
+            context: The context that the cursor must belong to.
+            name: The name of the parameter that holds the cursor.
 
         Raises:
-            ProblemError: 422, the cursor is broken or belongs to another list.
+            ProblemError: 422, the cursor is malformed or belongs to another context.
         """
         try:
             sealed = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -58,10 +58,12 @@ class Cursors:
                 raise ValueError
             return msgspec.msgpack.decode(payload, type=kind)
         except (ValueError, binascii.Error, msgspec.DecodeError):
-            raise invalid_parameter(name, f"this {name} is broken, or belongs to another list or filter") from None
+            raise create_parameter_problem(
+                name, f"this {name} is malformed, or belongs to another list or filter"
+            ) from None
 
-    def following(self, position: Any | None, context: bytes) -> str | None:
-        """Seal where the next page begins, if there is one; arguments as in `seal`."""
+    def seal_next(self, position: Any | None, context: bytes) -> str | None:
+        """Return the cursor for the start of the next page, or None on the last page. See `seal`."""
         return self.seal(position, context) if position is not None else None
 
 
@@ -70,11 +72,11 @@ def _bind(payload: bytes, context: bytes) -> bytes:
     return len(context).to_bytes(4, "big") + context + payload
 
 
-def answer_page(request: Request[Any, Any, Any], body: Any) -> Response[Any]:
-    """Answer a page, with a `Link` to the next where there is one.
+def respond_with_page(request: Request[Any, Any, Any], body: Any) -> Response[Any]:
+    """Return the response for a page, with a `Link` to the next page if there is one.
 
     Args:
-        request: The request, whose own parameters the link keeps.
+        request: The request. The link repeats its query parameters.
         body: A Struct with `items` and `next_cursor`.
     """
     if body.next_cursor is None:

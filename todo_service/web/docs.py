@@ -1,8 +1,8 @@
-"""The docs page: Swagger UI from this package's own files, under a policy that lets no other host in.
+"""The docs page: Swagger UI, served from this package under a policy that blocks every other host.
 
-The files in `swagger/` are those of npm's `swagger-ui-dist` (Apache-2.0, see its LICENSE and NOTICE there), but for
-`init.js`, which is ours. To update them: `npm install --prefix tests/sdk --save-exact swagger-ui-dist@5`, then
-`pdm run swagger-ui`; a test holds them to the version that `tests/sdk/package.json` names, and another opens the page.
+The files in `swagger/` come from npm's `swagger-ui-dist` (Apache-2.0, see LICENSE and NOTICE there), except for our
+`init.js`. To update them, run `npm install --prefix tests/sdk --save-exact swagger-ui-dist@5`, then
+`pdm run swagger-ui`. Tests compare them to the version in `tests/sdk/package.json`, and open the page in a browser.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class DocsController(Controller):
 
     @get("/", media_type="text/html")
     async def page(self) -> Response[str]:
-        """Show the OpenAPI document with Swagger UI."""
+        """Return the page that shows the OpenAPI document with Swagger UI."""
         return Response(_PAGE, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
 
     @get("/{name:str}")
     async def file(self, name: FromPath[str]) -> Response[bytes]:
-        """Serve one of the page's files."""
+        """Return a file of the page."""
         if name not in _MEDIA_TYPES:
             raise NotFoundException
         headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "public, max-age=3600"}

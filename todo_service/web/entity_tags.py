@@ -1,7 +1,7 @@
-"""Entity tags and the conditions on them (RFC 9110, sections 8.8.3 and 13.1).
+"""Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1).
 
-A document's tag is its version, which every change raises: a strong tag. The conditions are read here; `If-Match` is
-decided inside the store, as a condition on the version.
+A document's entity tag is its version, which every change increments, so it is a strong tag. This module parses the
+conditions. The store evaluates `If-Match` atomically, as a condition on the version (optimistic locking).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from litestar import Response
 
 from todo_service.bounds.requests import ENTITY_TAGS
-from todo_service.web.problems import invalid_parameter
+from todo_service.web.problems import create_parameter_problem
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -21,7 +21,7 @@ _TAG: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 
 
 class Versioned(Protocol):
-    """What has a version has an entity tag."""
+    """A document with a version, and so with an entity tag."""
 
     version: int
 
@@ -31,29 +31,29 @@ def entity_tag(document: Versioned) -> str:
     return f'"{document.version}"'
 
 
-def expected_versions(request: Request[Any, Any, Any]) -> frozenset[int] | None:
-    """Read `If-Match`.
+def parse_if_match(request: Request[Any, Any, Any]) -> frozenset[int] | None:
+    """Parse `If-Match`.
 
     Returns:
-        The versions that the caller accepts (none at all where only tags are named that no document ever has), or
-        None where any will do: no condition, or `*`.
+        The versions that match, or None if every version does: the header is missing or `*`. The set is empty if no
+        tag in the header can be that of a document.
 
     Raises:
-        ProblemError: 422, the header is no list of entity tags.
+        ProblemError: 422, the header is not a list of entity tags.
     """
     header = _header(request, "if-match")
-    return None if header is None else versions_in(header, "If-Match")
+    return None if header is None else parse_entity_tags(header, "If-Match")
 
 
-def versions_in(header: str, name: str) -> frozenset[int] | None:
-    """Return the versions that a list of entity tags names, or None for `*`.
+def parse_entity_tags(header: str, name: str) -> frozenset[int] | None:
+    """Return the versions in a list of entity tags, or None for `*`.
 
     Args:
         header: Entity tags, or `*`.
-        name: What the caller calls it.
+        name: The name of the header or parameter, for errors.
 
     Raises:
-        ProblemError: 422, it is no such list.
+        ProblemError: 422, the header is not a list of entity tags.
     """
     if header.strip() == "*":
         return None
@@ -65,8 +65,8 @@ def versions_in(header: str, name: str) -> frozenset[int] | None:
     )
 
 
-def answer(request: Request[Any, Any, Any], document: Versioned) -> Response[Any]:
-    """Answer a document with its tag, or 304 where `If-None-Match` names the tag already."""
+def respond_with_tag(request: Request[Any, Any, Any], document: Versioned) -> Response[Any]:
+    """Return a document with its entity tag, or 304 if `If-None-Match` has that tag."""
     tag = entity_tag(document)
     header = _header(request, "if-none-match")
     if header is not None and (
@@ -87,12 +87,12 @@ def _tags(header: str, name: str) -> list[tuple[str, str]]:
     position = 0
     while position < len(header):
         if len(found) == ENTITY_TAGS:
-            raise invalid_parameter(name, f"Expected {ENTITY_TAGS} entity tags at most")
+            raise create_parameter_problem(name, f"Expected at most {ENTITY_TAGS} entity tags")
         match = _TAG.match(header, position)
         if match is None:
-            raise invalid_parameter(name, 'Expected entity tags, such as "3"')
+            raise create_parameter_problem(name, 'Expected entity tags, such as "3"')
         found.append((match[1] or "", match[2]))
         position = match.end()
     if not found:
-        raise invalid_parameter(name, 'Expected entity tags, such as "3"')
+        raise create_parameter_problem(name, 'Expected entity tags, such as "3"')
     return found

@@ -1,4 +1,4 @@
-"""The state of the service: what it is, whether it lives, whether it is ready."""
+"""Service information and health checks: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from todo_service import __version__
 from todo_service.bounds.requests import READINESS_SECONDS
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreError
-from todo_service.web.boundary import Boundary
-from todo_service.web.openapi.config import problems
+from todo_service.web.in_flight import InFlightRequests
+from todo_service.web.openapi.config import declare_problems
 from todo_service.web.problems import ProblemError
 from todo_service.web.route_options import LIMIT, PUBLIC
 
 READY_SECONDS: Final = 2.0
-"""How long the store may take to answer."""
+"""The timeout of the store's ping, in seconds."""
 logger = structlog.get_logger(__name__)
 
 
 class Service(msgspec.Struct):
-    """What this service is, and where to read on."""
+    """The service and the paths of its documentation."""
 
-    name: Annotated[str, Meta(description="What it is called.", examples=["todo_service"])]
-    version: Annotated[str, Meta(description="Its version.", examples=[__version__])]
+    name: Annotated[str, Meta(description="The name of the service.", examples=["todo_service"])]
+    version: Annotated[str, Meta(description="The version of the service.", examples=[__version__])]
     docs: Annotated[str, Meta(description="The path of the docs page.", examples=["/docs"])]
     schema: Annotated[str, Meta(description="The path of the OpenAPI document.", examples=["/schema/openapi.json"])]
 
 
 class Health(msgspec.Struct):
-    """That all is well."""
+    """The service is healthy."""
 
     status: Annotated[Literal["ok"], Meta(description="Always `ok`.")] = "ok"
 
 
 class Readiness:
-    """Whether the store answers. All who ask within a tenth of a second share one ping.
+    """Checks whether the store responds. Checks within a tenth of a second share one ping.
 
     Args:
         store: The store.
@@ -53,52 +53,54 @@ class Readiness:
         self._since = 0.0
 
     async def check(self) -> bool:
-        """Return whether the store answers, or did so within the last tenth of a second."""
+        """Return whether the store responds, or has responded within the last tenth of a second."""
         loop = asyncio.get_running_loop()
         if self._ping is None or (self._ping.done() and loop.time() >= self._since + READINESS_SECONDS):
             self._since = loop.time()
-            self._ping = loop.create_task(self._ask())
+            self._ping = loop.create_task(self._ping_store())
         return await asyncio.shield(self._ping)
 
-    async def _ask(self) -> bool:
+    async def _ping_store(self) -> bool:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._store.ping()
         except (StoreError, TimeoutError) as error:
-            logger.warning("not ready", reason=str(error) or "the store did not answer in time")
+            logger.warning("not ready", reason=str(error) or "the store did not respond in time")
             return False
         return True
 
 
 class OperationsController(Controller):
-    """What operators and monitors ask."""
+    """Service information and health checks."""
 
     path = "/"
     tags = ["Operations"]
     opt = {PUBLIC: True}
 
-    @get("/", operation_id="getService", summary="What this is")
+    @get("/", operation_id="getService", summary="Get the service")
     async def service(self) -> Service:
-        """Name the service, its version and its documentation."""
+        """Return the name, the version and the documentation of the service."""
         return Service("todo_service", __version__, "/docs", "/schema/openapi.json")
 
-    # no limit for /health: load balancers go by it, and it costs next to nothing however often it is asked
-    @get("/health/live", operation_id="getLiveness", summary="Whether the process serves", opt={LIMIT: None})
+    # /health has no rate limit: load balancers depend on it, and it is cheap
+    @get("/health/live", operation_id="getLiveness", summary="Check liveness", opt={LIMIT: None})
     async def live(self) -> Health:
-        """Answer as long as the process serves; touches nothing else."""
+        """Respond as long as the process serves requests. The store is not checked."""
         return Health()
 
     @get(
         "/health/ready",
         operation_id="getReadiness",
-        summary="Whether requests can be served",
+        summary="Check readiness",
         opt={LIMIT: None},
-        responses=problems(503),
+        responses=declare_problems(503),
     )
-    async def ready(self, readiness: NamedDependency[Readiness], boundary: NamedDependency[Boundary]) -> Health:
-        """Answer 200 when the store answers within 2 s and the service is not stopping."""
-        if boundary.draining:
-            raise ProblemError("unavailable", "the service is stopping", headers={"Retry-After": "5"})
+    async def ready(
+        self, readiness: NamedDependency[Readiness], in_flight: NamedDependency[InFlightRequests]
+    ) -> Health:
+        """Return 200 if the store responds within 2 s and the service is not shutting down."""
+        if in_flight.draining:
+            raise ProblemError("unavailable", "the service is shutting down", headers={"Retry-After": "5"})
         if not await readiness.check():
-            raise ProblemError("unavailable", "the document store does not answer", headers={"Retry-After": "2"})
+            raise ProblemError("unavailable", "the document store does not respond", headers={"Retry-After": "2"})
         return Health()

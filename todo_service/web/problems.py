@@ -1,7 +1,7 @@
-"""The one door by which errors leave: problem details for HTTP APIs (RFC 9457).
+"""Problem details for HTTP APIs (RFC 9457).
 
-`PROBLEMS` declares every problem once. A service's error, a store's error and whatever Litestar or our own web layer
-raises are turned into one of them here, and nowhere else.
+`PROBLEMS` declares every problem. This module is the only place that maps errors of services, the store, Litestar and
+the web layer to problems.
 """
 
 from __future__ import annotations
@@ -29,51 +29,51 @@ STORE_RETRY_SECONDS: Final = 2
 logger = structlog.get_logger(__name__)
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     """A declared problem.
 
     Attributes:
         status: The HTTP status code.
-        title: The same short sentence for every occurrence.
+        title: A short summary, the same for every occurrence.
     """
 
     status: int
     title: str
 
 
-PROBLEMS: Final[Mapping[str, Kind]] = {
-    "malformed-request": Kind(400, "The request cannot be read"),
-    "invalid-grant": Kind(400, "The grant is not valid"),
-    "unauthenticated": Kind(401, "Authentication is needed"),
-    "forbidden": Kind(403, "This is not allowed"),
-    "not-found": Kind(404, "There is nothing here"),
-    "method-not-allowed": Kind(405, "This method is not allowed here"),
-    "too-slow": Kind(408, "The request took too long to arrive"),
-    "duplicate": Kind(409, "This value is already taken"),
-    "in-progress": Kind(409, "This request is being carried out"),
-    "quota-exceeded": Kind(409, "The account has as much of this as it may have"),
-    "gone": Kind(410, "This is no longer remembered"),
-    "stale": Kind(412, "The document has changed"),
-    "body-too-large": Kind(413, "The body is too large"),
-    "target-too-long": Kind(414, "The address is too long"),
-    "unsupported-media-type": Kind(415, "This media type is not supported"),
-    "invalid": Kind(422, "The input is not valid"),
-    "rate-limited": Kind(429, "Too many requests"),
-    "headers-too-large": Kind(431, "The headers are too large"),
-    "internal-error": Kind(500, "The service failed"),
-    "transfer-coding-unknown": Kind(501, "This transfer coding is not known"),
-    "unavailable": Kind(503, "The service cannot answer at present"),
+PROBLEMS: Final[Mapping[str, ProblemKind]] = {
+    "malformed-request": ProblemKind(400, "The request is malformed"),
+    "invalid-grant": ProblemKind(400, "The grant is invalid"),
+    "unauthenticated": ProblemKind(401, "Authentication is required"),
+    "forbidden": ProblemKind(403, "Permission denied"),
+    "not-found": ProblemKind(404, "Not found"),
+    "method-not-allowed": ProblemKind(405, "Method not allowed"),
+    "too-slow": ProblemKind(408, "The request took too long to arrive"),
+    "duplicate": ProblemKind(409, "This value is already taken"),
+    "in-progress": ProblemKind(409, "The request is still in progress"),
+    "quota-exceeded": ProblemKind(409, "A quota of the account is exceeded"),
+    "gone": ProblemKind(410, "This is no longer available"),
+    "stale": ProblemKind(412, "The document has changed"),
+    "body-too-large": ProblemKind(413, "The body is too large"),
+    "target-too-long": ProblemKind(414, "The URL is too long"),
+    "unsupported-media-type": ProblemKind(415, "Unsupported media type"),
+    "invalid": ProblemKind(422, "The input is invalid"),
+    "rate-limited": ProblemKind(429, "Too many requests"),
+    "headers-too-large": ProblemKind(431, "The headers are too large"),
+    "internal-error": ProblemKind(500, "Internal error"),
+    "transfer-coding-unknown": ProblemKind(501, "Unknown transfer coding"),
+    "unavailable": ProblemKind(503, "The service is temporarily unavailable"),
 }
 _BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.items()))}
 
 
 class FieldError(msgspec.Struct, omit_defaults=True):
-    """One thing that is wrong with the input: where, and what."""
+    """An error in the input, and its location."""
 
-    detail: Annotated[str, Meta(description="What is wrong, in words.", examples=["this field is required"])]
-    pointer: Annotated[str | None, Meta(description="JSON pointer (RFC 6901) into the body.", examples=["/title"])] = (
-        None
-    )
+    detail: Annotated[str, Meta(description="A description of the error.", examples=["this field is required"])]
+    pointer: Annotated[
+        str | None, Meta(description="A JSON pointer (RFC 6901) into the body.", examples=["/title"])
+    ] = None
     parameter: Annotated[
         str | None, Meta(description="The name of a query parameter or header.", examples=["limit"])
     ] = None
@@ -84,39 +84,37 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
     type: Annotated[
         str,
-        Meta(
-            description="Which problem this is: a stable identifier.", examples=["urn:todo-service:problem:not-found"]
-        ),
+        Meta(description="A stable identifier of the problem.", examples=["urn:todo-service:problem:not-found"]),
     ]
-    title: Annotated[
-        str, Meta(description="The same short sentence for every occurrence.", examples=["There is nothing here"])
-    ]
+    title: Annotated[str, Meta(description="A short summary, the same for every occurrence.", examples=["Not found"])]
     status: Annotated[int, Meta(description="The HTTP status code.", examples=[404])]
-    detail: Annotated[str, Meta(description="What happened this time.", examples=["there is no such document"])]
+    detail: Annotated[
+        str, Meta(description="A description of this occurrence.", examples=["the document does not exist"])
+    ]
     instance: Annotated[
         str, Meta(description="The path of the request.", examples=["/v1/todos/65f1a2b3c4d5e6f708192a3b"])
     ]
     request_id: Annotated[
-        str, Meta(description="The request's id, as in X-Request-ID and the log.", examples=["f3b1c9d2e4a5"])
+        str, Meta(description="The request's id, as in X-Request-ID and in the log.", examples=["f3b1c9d2e4a5"])
     ]
-    errors: Annotated[list[FieldError] | None, Meta(description="What is wrong with the input, in order.")] = None
+    errors: Annotated[list[FieldError] | None, Meta(description="The errors in the input, in order.")] = None
     error: Annotated[
         str | None, Meta(description="The OAuth 2 error code (RFC 6749, section 5.2).", examples=["invalid_grant"])
     ] = None
 
 
-class ClientGone(Exception):
-    """The client hung up before its request was there as a whole. Nobody reads the answer; it is no failure of ours."""
+class ClientDisconnected(Exception):
+    """The client has disconnected before its whole request has arrived."""
 
 
 class ProblemError(Exception):
-    """A problem that the web layer itself finds.
+    """An error of the web layer.
 
     Args:
         name: A key of `PROBLEMS`.
-        detail: What happened, for the caller.
-        errors: What is wrong with the input, if that is the problem.
-        headers: Further response headers.
+        detail: A description of this occurrence, for the client.
+        errors: The errors in the input, if any.
+        headers: Additional response headers.
         error: An OAuth 2 error code.
     """
 
@@ -137,29 +135,29 @@ class ProblemError(Exception):
         self.error = error
 
 
-def invalid_parameter(name: str, detail: str) -> ProblemError:
-    """Return the problem of one query parameter (or header) that is not valid. Long names and details are cut."""
+def create_parameter_problem(name: str, detail: str) -> ProblemError:
+    """Return the problem for an invalid query parameter or header. Long names and details are truncated."""
     error = FieldError(parameter=name[:REPEATED_NAME_LENGTH], detail=detail[:ERROR_LENGTH])
-    return ProblemError("invalid", "a parameter is not valid", errors=[error])
+    return ProblemError("invalid", "a parameter is invalid", errors=[error])
 
 
 def _from_service(error: errors.ServiceError) -> ProblemError:
     match error:
         case errors.NotFound():
-            return ProblemError("not-found", str(error) or "there is no such document")
+            return ProblemError("not-found", str(error) or "the document does not exist")
         case errors.Malformed():
             return ProblemError("malformed-request", str(error))
         case errors.Invalid(issues=issues):
             found = [FieldError(pointer=issue.pointer, detail=issue.detail) for issue in issues]
             return ProblemError("invalid", str(error), errors=found)
         case errors.InvalidParameter(name=name, detail=detail):
-            return invalid_parameter(name, detail)
+            return create_parameter_problem(name, detail)
         case errors.Duplicate(field=field):
             return ProblemError("duplicate", str(error), errors=[FieldError(pointer=f"/{field}", detail=str(error))])
         case errors.QuotaExceeded():
             return ProblemError("quota-exceeded", str(error))
         case errors.Stale():
-            return ProblemError("stale", str(error) or "the document is no longer the one that If-Match names")
+            return ProblemError("stale", str(error) or "the document has changed since the version in If-Match")
         case errors.Gone():
             return ProblemError("gone", str(error))
         case errors.Forbidden():
@@ -186,95 +184,97 @@ def _from_litestar(error: HTTPException) -> ProblemError:
             for item in islice(error.extra or [], LISTED_ERRORS)
             if isinstance(item, dict)
         ]
-        # Litestar raises this for a body that is not there: nothing was sent, so there is nothing to point into
+        # Litestar raises this if the body is missing
         if any(item.parameter == "data" for item in found):
-            return ProblemError("malformed-request", "a JSON body is needed")
-        return ProblemError("invalid", "a parameter is not valid", errors=found or None)
-    name = problem_of_status(error.status_code)
+            return ProblemError("malformed-request", "a JSON body is required")
+        return ProblemError("invalid", "a parameter is invalid", errors=found or None)
+    name = find_problem_name(error.status_code)
     details = {
-        "not-found": "there is no such path",
-        "method-not-allowed": "this path does not have this method",
-        "body-too-large": "the body is larger than this service accepts",
-        "malformed-request": "the request cannot be read",
+        "not-found": "the path does not exist",
+        "method-not-allowed": "the path does not support this method",
+        "body-too-large": "the body is larger than the service accepts",
+        "malformed-request": "the request is malformed",
     }
     allowed = (error.headers or {}).get("allow", "").split(", ")
-    headers = {"Allow": allow_header(allowed)} if name == "method-not-allowed" else {}
+    headers = {"Allow": build_allow_header(allowed)} if name == "method-not-allowed" else {}
     return ProblemError(name, details.get(name, PROBLEMS[name].title), headers=headers)
 
 
-def problem_of_status(status: int) -> str:
-    """Return which problem stands for a status that another part answers with."""
+def find_problem_name(status: int) -> str:
+    """Return the name of the problem for the status of an error that is not ours."""
     return _BY_STATUS.get(status, "malformed-request" if status < 500 else "internal-error")
 
 
-def allow_header(methods: Iterable[str]) -> str:
-    """Return the `Allow` header of a path: HEAD with GET, since the boundary answers it for each, and OPTIONS."""
+def build_allow_header(methods: Iterable[str]) -> str:
+    """Return the `Allow` header of a path: with OPTIONS, and with HEAD wherever there is GET."""
     found = {*methods, "OPTIONS"}
     return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Turn whatever was raised into a problem response."""
-    problem = problem_of(error)
-    body = described(request, problem)
+def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Return the problem response for an exception."""
+    problem = to_problem(error)
+    body = describe_problem(request, problem)
     return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
 
 
-def problem_of(error: Exception) -> ProblemError:
-    """Return the problem that whatever was raised is; what nobody expected is logged and becomes a 500."""
+def to_problem(error: Exception) -> ProblemError:
+    """Return the problem for an exception. An unexpected exception is logged and becomes a 500."""
     match error:
         case ProblemError():
             return error
         case errors.ServiceError():
             return _from_service(error)
-        case ClientGone():
-            return ProblemError("too-slow", "the client hung up before its request was there")
+        case ClientDisconnected():
+            return ProblemError("too-slow", "the client disconnected before its request was complete")
         case StoreUnavailable():
             logger.warning("store unavailable", reason=str(error))
             return ProblemError(
                 "unavailable",
-                "the document store does not answer at present",
+                "the document store does not respond",
                 headers={"Retry-After": str(STORE_RETRY_SECONDS)},
             )
         case Overloaded():
-            return ProblemError("unavailable", "too much work of this kind is waiting", headers={"Retry-After": "1"})
+            return ProblemError(
+                "unavailable", "too many operations of this kind are queued", headers={"Retry-After": "1"}
+            )
         case BudgetExceededError():
             return ProblemError(
                 "unavailable",
-                "the request needed more time than one request is allowed",
+                "the request exceeded its time budget",
                 headers={"Retry-After": str(STORE_RETRY_SECONDS)},
             )
         case HTTPException() if error.status_code < 500:
             return _from_litestar(error)
     logger.error("unexpected error", exc_info=error)
-    return ProblemError("internal-error", "the service failed to handle this request; it has been logged")
+    return ProblemError("internal-error", "the service failed to handle the request; the error has been logged")
 
 
-def described(request: Request[Any, Any, Any], problem: ProblemError, place: str = "") -> Problem:
-    """Return a problem as it leaves.
+def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, prefix: str = "") -> Problem:
+    """Return the problem details for an error.
 
     Args:
-        request: What it answers.
-        problem: The problem.
-        place: JSON pointer to the part of the body that it is about.
+        request: The request that failed.
+        problem: The error.
+        prefix: A JSON pointer to the part of the body that the error is about.
     """
     path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
-    body = problem_named(problem.name, problem.detail, path, request_id)
+    body = create_problem(problem.name, problem.detail, path, request_id)
     body.errors, body.error = problem.errors, problem.error
-    if place and problem.errors is not None:
+    if prefix and problem.errors is not None:
         body.errors = [
-            FieldError(found.detail, place + (f"/{found.parameter}" if found.parameter else found.pointer or ""))
+            FieldError(found.detail, prefix + (f"/{found.parameter}" if found.parameter else found.pointer or ""))
             for found in problem.errors
         ]
     return body
 
 
-def problem_named(name: str, detail: str, instance: str, request_id: str) -> Problem:
-    """Return one of `PROBLEMS` as it leaves.
+def create_problem(name: str, detail: str, instance: str, request_id: str) -> Problem:
+    """Return the problem details for one of `PROBLEMS`.
 
     Args:
-        name: Its key.
-        detail: What happened this time, for the caller.
+        name: The key in `PROBLEMS`.
+        detail: A description of this occurrence, for the client.
         instance: The request's path.
         request_id: The request's id.
     """
@@ -285,7 +285,7 @@ def problem_named(name: str, detail: str, instance: str, request_id: str) -> Pro
 _Handler = Callable[[Request[Any, Any, Any], Exception], Response[Problem]]
 
 
-def exception_handlers() -> ExceptionHandlersMap:
-    """Return the handlers to give to Litestar: one for everything."""
-    everything: dict[type[Exception] | int, _Handler] = {Exception: handle}
-    return everything
+def create_exception_handlers() -> ExceptionHandlersMap:
+    """Return the exception handlers for Litestar: a single one for every exception."""
+    handlers: dict[type[Exception] | int, _Handler] = {Exception: handle_exception}
+    return handlers

@@ -1,8 +1,8 @@
-"""From which address a request comes: `Forwarded` (RFC 7239) and `X-Forwarded-For`, as far as they can be believed.
+"""Trusted proxies: the client's address from `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 
-Each proxy appends the address that it was asked from. So the list is read from its end, as long as the address that
-appended is a trusted proxy's; the first that is not one is the client. What no proxy of ours would write (an obfuscated
-name, garbage) ends the reading at the proxy that sent it.
+Each proxy appends the address of its peer. The list is read from its end for as long as the addresses belong to trusted
+proxies; the first other address is the client. An entry that is not an IP address (an obfuscated name, garbage)
+ends the search: the client is then the proxy that appended it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Proxies:
-    """The proxies that are believed.
+    """The trusted proxies.
 
     Args:
         trusted: Their addresses or networks.
@@ -38,14 +38,14 @@ class Proxies:
     def __init__(self, trusted: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(text) for text in trusted]
 
-    def client_of(self, scope: Scope) -> str | None:
-        """Return the address of the client that stands behind trusted proxies, or None where it is the peer itself.
+    def resolve_client(self, scope: Scope) -> str | None:
+        """Return the address of the client behind trusted proxies, or None if the peer is the client.
 
-        Where both headers are there and do not agree, neither is believed: a proxy that writes one of them may hand on
-        the other as the client has forged it.
+        If both headers are present and disagree, both are ignored: a proxy that sets one of them may forward the other
+        as forged by the client.
         """
         client = scope.get("client")
-        peer = _address(client[0]) if client else None
+        peer = _parse_address(client[0]) if client else None
         if peer is None or not self._trusts(peer):
             return None
         sent: dict[bytes, list[bytes]] = {}
@@ -53,15 +53,15 @@ class Proxies:
             if name in (b"forwarded", b"x-forwarded-for"):
                 sent.setdefault(name, []).append(value)
         found = {
-            str(self._nearest(peer, _forwarded(text) if name == b"forwarded" else _plain(text)))
-            for name, text in ((name, _last_part(b",".join(values)).decode("latin-1")) for name, values in sent.items())
+            str(self._nearest(peer, _read_forwarded(text) if name == b"forwarded" else _read_x_forwarded_for(text)))
+            for name, text in ((name, _truncate(b",".join(values)).decode("latin-1")) for name, values in sent.items())
         }
         return found.pop() if len(found) == 1 else None
 
     def _nearest(self, peer: Address, hops: Iterator[str]) -> Address:
-        """Return the address that the last trusted proxy was asked from, or the proxy's own if that cannot be told."""
+        """Return the peer of the last trusted proxy, or the proxy itself if its peer is not an IP address."""
         for hop, _ in zip(hops, range(FORWARDED_HOPS), strict=False):
-            address = _address(hop)
+            address = _parse_address(hop)
             if address is None:
                 return peer
             peer = address
@@ -73,42 +73,42 @@ class Proxies:
         return any(address in network for network in self._networks)
 
 
-def _last_part(value: bytes) -> bytes:
-    """Return what a header may have at its end, from the start of an element on."""
+def _truncate(value: bytes) -> bytes:
+    """Return the last `FORWARDED_BYTES` of a header, from the start of an element."""
     if len(value) <= FORWARDED_BYTES:
         return value
     return value[-FORWARDED_BYTES:].partition(b",")[2]
 
 
-def _plain(text: str) -> Iterator[str]:
-    """Go through `X-Forwarded-For` from its end."""
+def _read_x_forwarded_for(text: str) -> Iterator[str]:
+    """Yield the entries of `X-Forwarded-For`, the last one first."""
     for part in reversed(text.split(",")):
         yield part.strip()
 
 
-def _forwarded(text: str) -> Iterator[str]:
-    """Go through the `for` of each element of `Forwarded` from its end; one that is malformed is an empty text."""
+def _read_forwarded(text: str) -> Iterator[str]:
+    """Yield the `for` of each element of `Forwarded`, the last one first, or "" if the element is malformed."""
     elements: list[str] = []
-    place = 0
-    while place <= len(text):
-        match = _ELEMENT.match(text, place)
-        assert match is not None  # it matches nothing too
+    position = 0
+    while position <= len(text):
+        match = _ELEMENT.match(text, position)
+        assert match is not None  # it matches an empty text too
         end = match.end()
         if end < len(text) and text[end] != ",":
-            # a malformed element spoils what stands before it as well: where it begins cannot be told
+            # a malformed element invalidates all elements before it, because its start is unknown
             elements = [""]
             end = text.find(",", end)
             if end < 0:
                 break
         else:
             elements.append(match[0])
-        place = end + 1
+        position = end + 1
     for element in reversed(elements):
         found = [plain or quoted for name, plain, quoted in _PAIRS.findall(element) if name.lower() == "for"]
         yield re.sub(r"\\(.)", r"\1", found[0]) if len(found) == 1 else ""
 
 
-def _address(node: str) -> Address | None:
+def _parse_address(node: str) -> Address | None:
     match = _NODE.fullmatch(node)
     if match is None:
         return None

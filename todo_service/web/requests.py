@@ -1,7 +1,7 @@
-"""What a request may carry, read strictly: the media type, the JSON body, the form, the query.
+"""Strict parsing of requests: the media type, the JSON body, the form and the query.
 
-Litestar converts bodies and parameters loosely (`"1"` for 1, 0 for a time), ignores the media type and parameters
-that it does not know, and answers a body in broken UTF-8 with a 500. `ApiRequest` is the one place that mends it.
+Litestar coerces bodies and parameters (`"1"` to 1, 0 to a time), ignores the media type and unknown parameters, and
+responds to invalid UTF-8 with a 500. `ApiRequest` replaces all of this.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from todo_service.bounds.requests import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PA
 from todo_service.decoding import decode_hook, decode_json, to_issue
 from todo_service.security.caller import Caller, Credentials
 from todo_service.web.cursors import Cursors
-from todo_service.web.problems import ProblemError, invalid_parameter
+from todo_service.web.problems import ProblemError, create_parameter_problem
 from todo_service.web.route_options import QUERY
 
 _JSON_TYPES: Final = frozenset({"application/json"})
@@ -31,36 +31,35 @@ QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
 
 class ApiRequest(Request[Caller, None, State]):
-    """A request whose body and query are read as the API says, or not at all."""
+    """A request that parses its body and its query strictly."""
 
     _complete_body: bytes | None = None
 
     @property
     def cursors(self) -> Cursors:
-        """What makes positions opaque. No dependency: where a handler has two, Litestar starts a task for each."""
+        """The cursors of the application. No dependency: Litestar starts a task for each if a handler has several."""
         cursors: Cursors = self.app.state.cursors
         return cursors
 
     async def require_live_caller(self) -> None:
-        """Check once more that the caller is signed in, as after a body that may have taken long to arrive.
+        """Check again that the caller's session or API key is valid, as after a body that arrives slowly.
 
-        An access token that has expired since the request began is good enough: the request began in time. The check
-        costs a look-up in memory, and one in the store where the last one is more than some seconds ago. A request
-        without a caller passes.
+        An access token that has expired since the request began is accepted. The check is a look-up in memory, and in
+        the store if the last one was some seconds ago. A request without a caller passes.
 
         Raises:
-            Unauthenticated: the session or the API key has ended.
+            Unauthenticated: The session or the API key has ended.
         """
         if (caller := self.scope.get("user")) is not None:
             credentials: Credentials = self.app.state.credentials
             await credentials.require_alive(caller, self.scope["auth"])
 
     async def body(self) -> bytes:
-        """Read the body, and check the caller once more before anything is done with it. Later calls return it again.
+        """Read the body, and check the caller again before the body is used. Later calls return the same body.
 
         Raises:
-            RequestEntityTooLarge: it is larger than the route allows.
-            Unauthenticated: as in `require_live_caller`.
+            RequestEntityTooLarge: The body is larger than the route allows.
+            Unauthenticated: See `require_live_caller`.
         """
         if self._complete_body is None:
             body = await super().body()
@@ -69,10 +68,10 @@ class ApiRequest(Request[Caller, None, State]):
         return self._complete_body
 
     def require_size(self) -> None:
-        """Refuse a body whose `Content-Length` is over the route's limit, before any of it is read.
+        """Reject a body whose `Content-Length` exceeds the route's limit, before reading it.
 
         Raises:
-            RequestEntityTooLarge: it is.
+            RequestEntityTooLarge: The body is larger than the route allows.
         """
         limit = self.route_handler.resolve_request_max_body_size()
         if limit is not None and (self.content_length or 0) > limit:
@@ -82,23 +81,30 @@ class ApiRequest(Request[Caller, None, State]):
         """Decode the body into the type of the handler's `data`.
 
         Raises:
-            RequestEntityTooLarge: the body is larger than the route allows.
-            ProblemError: 415 for another media type.
-            Malformed, Invalid: as in `decode_json`.
+            RequestEntityTooLarge: The body is larger than the route allows.
+            ProblemError: 415, the media type is not supported.
+            Malformed, Invalid: See `decode_json`.
         """
         field = self.route_handler.parsed_data_field
-        assert field is not None  # Litestar asks for the body only where the handler has `data`
+        assert field is not None  # Litestar calls this only if the handler has `data`
         self.require_size()
         self.require_media_type(_PATCH_TYPES if self.method == "PATCH" else _JSON_TYPES)
         body = await self.body()
         if len(body) <= LARGE_BODY_BYTES:
             return decode_json(body, field.annotation)
-        # it takes milliseconds: one large body at a time, so that other requests are served between two of them
+        # decoding takes milliseconds: decode one large body at a time, so that other requests are served in between
         async with self.app.state.large_body_lock:
             return decode_json(body, field.annotation)
 
     def require_media_type(self, allowed: frozenset[str]) -> str:
-        """Return the body's media type; refuse any other, a charset other than UTF-8 and a compressed body: 415."""
+        """Return the media type of the body.
+
+        Args:
+            allowed: The supported media types, in lower case.
+
+        Raises:
+            ProblemError: 415, the media type is not supported, the charset is not UTF-8, or the body is compressed.
+        """
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             # RFC 9110, section 12.5.3
             raise ProblemError(
@@ -110,11 +116,11 @@ class ApiRequest(Request[Caller, None, State]):
         return media_type.lower()
 
     async def form_fields(self) -> dict[str, str]:
-        """Read a form body (application/x-www-form-urlencoded) whose fields come once each (RFC 6749, 3.2).
+        """Parse a form body (application/x-www-form-urlencoded). Repeated fields are errors (RFC 6749, section 3.2).
 
         Raises:
-            RequestEntityTooLarge: the body is larger than the route allows.
-            ProblemError: 415 for another media type, 400 for what is no such form.
+            RequestEntityTooLarge: The body is larger than the route allows.
+            ProblemError: 415, the media type is not supported, or 400, the form is malformed.
         """
         self.require_size()
         self.require_media_type(frozenset({RequestEncodingType.URL_ENCODED.value}))
@@ -127,62 +133,62 @@ class ApiRequest(Request[Caller, None, State]):
                 max_num_fields=PARAMETERS,
             )
         except ValueError:
-            raise ProblemError("malformed-request", "the form cannot be read", error="invalid_request") from None
+            raise ProblemError("malformed-request", "the form is malformed", error="invalid_request") from None
         if any(len(value) > FORM_FIELD_LENGTH for _, value in pairs):
-            raise ProblemError("malformed-request", "a field is too long", error="invalid_request")
+            raise ProblemError("malformed-request", "a form field is too long", error="invalid_request")
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            raise ProblemError("malformed-request", "a field comes more than once", error="invalid_request")
+            raise ProblemError("malformed-request", "a form field is repeated", error="invalid_request")
         return fields
 
     def parameters(self, kind: type[QueryT]) -> QueryT:
-        """Read the query into a Struct: one field a parameter, a list where it may come more than once.
+        """Parse the query into a Struct with a field for each parameter: a list if the parameter may be repeated.
 
         Raises:
-            ProblemError: 422 that names the parameter, also for one that the Struct does not have.
+            ProblemError: 422 with the name of the parameter. Unknown parameters are errors.
         """
         known = _repeatable(kind)
         values: dict[str, Any] = {}
-        for name, value in _query_pairs(self.scope["query_string"]):
+        for name, value in _parse_query(self.scope["query_string"]):
             if name not in known:
-                raise invalid_parameter(name, "there is no such parameter")
+                raise create_parameter_problem(name, "unknown parameter")
             if "\x00" in value:
-                raise invalid_parameter(name, "Expected text without NUL")
+                raise create_parameter_problem(name, "Expected text without NUL")
             if known[name]:
                 values.setdefault(name, []).append(value)
             elif name in values:
-                raise invalid_parameter(name, "Expected this parameter once")
+                raise create_parameter_problem(name, "Expected a single value")
             else:
                 values[name] = value
         try:
             return msgspec.convert(values, kind, strict=False, dec_hook=decode_hook)
         except msgspec.ValidationError as error:
-            found = to_issue(error)
-            raise invalid_parameter((found.pointer or "/").split("/")[1], found.detail) from None
+            issue = to_issue(error)
+            raise create_parameter_problem((issue.pointer or "/").split("/")[1], issue.detail) from None
 
 
 @cache
 def _repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
-    """Return the names of the parameters, and whether each may come more than once."""
-    described = msgspec.inspect.type_info(kind)
-    assert isinstance(described, msgspec.inspect.StructType)
-    types = {field.encode_name: field.type for field in described.fields}
+    """Return whether each parameter may be repeated, by name."""
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    types = {field.encode_name: field.type for field in info.fields}
     return {
         name: isinstance(kind.type if isinstance(kind, msgspec.inspect.Metadata) else kind, msgspec.inspect.ListType)
         for name, kind in types.items()
     }
 
 
-def _query_pairs(query: bytes) -> list[tuple[str, str]]:
+def _parse_query(query: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS)
     except ValueError:
-        raise ProblemError("malformed-request", "the query cannot be read") from None
+        raise ProblemError("malformed-request", "the query is malformed") from None
 
 
-async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """Refuse any query parameter on a handler that reads none; for Litestar's `before_request`."""
+async def reject_unknown_parameters(request: Request[Any, Any, Any]) -> None:
+    """Reject query parameters on a handler without any. For Litestar's `before_request`."""
     query = request.scope["query_string"]
     if query and not request.route_handler.opt.get(QUERY):
-        for name, _ in _query_pairs(query):
-            raise invalid_parameter(name, "there is no such parameter")
+        for name, _ in _parse_query(query):
+            raise create_parameter_problem(name, "unknown parameter")

@@ -10,7 +10,7 @@ from typing import Final
 PUBLIC: Final = "public"
 """Whether the route needs no credential: `opt={PUBLIC: True}`."""
 SESSION_ONLY: Final = "session_only"
-"""Whether API keys are refused."""
+"""Whether API keys are rejected."""
 LIMIT: Final = "limit"
 """The rate limit policy of the route, `api` by default; None for no limit."""
 BUCKET: Final = "bucket"

@@ -1,4 +1,4 @@
-"""The time in which every answer begins, whatever the store does."""
+"""Response timeouts: every response begins within a bounded time."""
 
 from __future__ import annotations
 
@@ -15,87 +15,87 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
     from litestar.types.asgi_types import ReceiveMessage
 
-_LOOK_SECONDS: Final = 0.25
+_SWEEP_SECONDS: Final = 0.25
 
 
 class TimeoutSweeper:
-    """Looks now and then at all requests whose answers have not begun: a timer for each of them costs more.
+    """Cancels late requests by sweeping over all pending ones, which is cheaper than a timer for each request.
 
     Args:
-        seconds: How long an answer may take to begin.
-        interval: Seconds between two looks.
+        seconds: The timeout of a response, in seconds.
+        interval: The interval between two sweeps, in seconds.
     """
 
-    def __init__(self, seconds: float = RESPONSE_SECONDS, interval: float = _LOOK_SECONDS) -> None:
+    def __init__(self, seconds: float = RESPONSE_SECONDS, interval: float = _SWEEP_SECONDS) -> None:
         self.seconds = seconds
         self._interval = interval
-        self._waiting: set[_Answer] = set()
+        self._pending: set[_PendingResponse] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, answer: _Answer) -> None:
-        """Look at an answer from now on."""
-        self._waiting.add(answer)
+    def add(self, response: _PendingResponse) -> None:
+        """Start watching a response."""
+        self._pending.add(response)
         if self._timer is None:
-            self._timer = answer.loop.call_later(self._interval, self._look)
+            self._timer = response.loop.call_later(self._interval, self._sweep)
 
-    def discard(self, answer: _Answer) -> None:
-        """Look at an answer no longer."""
-        self._waiting.discard(answer)
+    def discard(self, response: _PendingResponse) -> None:
+        """Stop watching a response."""
+        self._pending.discard(response)
 
-    def _look(self) -> None:
-        for answer in list(self._waiting):
-            answer.sweep()
+    def _sweep(self) -> None:
+        for response in list(self._pending):
+            response.cancel_if_late()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._interval, self._look) if self._waiting else None
+        self._timer = loop.call_later(self._interval, self._sweep) if self._pending else None
 
 
 class TimeoutMiddleware:
-    """Breaks off a request whose answer does not begin in time, with a 503.
+    """Cancels a request whose response does not begin in time, and responds with 503.
 
-    What the client takes to send its request is not counted, and an answer that has begun takes as long as it has to
-    say. Of a write that is broken off it is not known whether it was carried out.
+    Time spent waiting for the client's body does not count, and a response that has begun has no timeout. A cancelled
+    write may or may not have taken effect.
 
     Args:
-        app: What comes next.
-        sweeper: Looks at the time.
+        app: The next ASGI application.
+        sweeper: Finds late responses.
     """
 
     def __init__(self, app: ASGIApp, sweeper: TimeoutSweeper) -> None:
         self._app = app
-        self._watch = sweeper
+        self._sweeper = sweeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or scope["route_handler"].opt.get(NO_TIMEOUT):
             await self._app(scope, receive, send)
             return
-        answer = _Answer(receive, send, self._watch)
-        self._watch.add(answer)
+        response = _PendingResponse(receive, send, self._sweeper)
+        self._sweeper.add(response)
         try:
-            await self._app(scope, answer.receive, answer.send)
+            await self._app(scope, response.receive, response.send)
         except asyncio.CancelledError:
-            if not answer.is_late_alone():
+            if not response.take_timeout():
                 raise
             raise ProblemError(
                 "unavailable",
-                "the answer took too long and was broken off",
+                "the response took too long and was cancelled",
                 headers={"Retry-After": str(STORE_RETRY_SECONDS)},
             ) from None
         finally:
-            answer.end()
+            response.end()
 
 
-class _Answer:
-    """An answer that is to begin in time."""
+class _PendingResponse:
+    """A response that must begin before its timeout."""
 
-    __slots__ = ("_cancelling", "_late", "_left", "_receive", "_send", "_since", "_task", "_watch", "loop")
+    __slots__ = ("_cancelling", "_late", "_left", "_receive", "_send", "_since", "_sweeper", "_task", "loop")
 
     def __init__(self, receive: Receive, send: Send, sweeper: TimeoutSweeper) -> None:
         task = asyncio.current_task()
-        assert task is not None  # a server runs each request in one
+        assert task is not None  # a server runs each request in a task
         self.loop = asyncio.get_running_loop()
         self._receive = receive
         self._send = send
-        self._watch = sweeper
+        self._sweeper = sweeper
         self._task = task
         self._cancelling = task.cancelling()
         self._late = False
@@ -103,7 +103,7 @@ class _Answer:
         self._since: float | None = self.loop.time()
 
     async def receive(self) -> ReceiveMessage:
-        """Receive what the client sends; the time stands still meanwhile."""
+        """Receive a message from the client. The timeout is paused meanwhile."""
         if self._since is None:
             return await self._receive()
         self._left -= self.loop.time() - self._since
@@ -113,24 +113,24 @@ class _Answer:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer, which has begun."""
-        self._watch.discard(self)
+        """Send a message. The response has begun, so stop watching it."""
+        self._sweeper.discard(self)
         await self._send(message)
 
-    def sweep(self) -> None:
-        """Break off what is late."""
+    def cancel_if_late(self) -> None:
+        """Cancel the request if its response is late."""
         if not self._late and self._since is not None and self.loop.time() - self._since >= self._left:
             self._late = True
             self._task.cancel()
 
-    def is_late_alone(self) -> bool:
-        """Tell whether the request was cancelled for its answer was late, and for no other reason; asked once."""
+    def take_timeout(self) -> bool:
+        """Return whether a late response is the only reason for the cancellation, and reset it. Call this once."""
         late, self._late = self._late, False
         return late and self._task.uncancel() <= self._cancelling
 
     def end(self) -> None:
-        """Leave nothing behind."""
-        self._watch.discard(self)
+        """Stop watching the response, and undo a cancellation that has not been taken."""
+        self._sweeper.discard(self)
         if self._late:
-            # whoever was cancelled has raised something else
+            # the cancelled task has raised another error
             self._task.uncancel()

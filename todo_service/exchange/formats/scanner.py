@@ -131,7 +131,7 @@ class Scanner:
             if mark in _OPENING:
                 depth += 1
                 if self.depth + depth > JSON_DEPTH:
-                    raise Malformed(f"the body is nested deeper than {JSON_DEPTH} levels")
+                    raise Malformed(f"the body is nested more than {JSON_DEPTH} levels deep")
             elif mark in _CLOSING:
                 depth -= 1
             position += 1

@@ -1,13 +1,13 @@
-"""The OpenAPI document: what operations declare for it, and where it is served.
+"""The OpenAPI document: its metadata, its declarations and its routes.
 
-Litestar builds it from the handlers, `corrections` makes it fit for generated clients, and everyone sees the same: the
-two files under `/schema`, the docs page and `todo-service openapi`. Beside what Litestar knows, a handler's `opt` may
-have:
+Litestar builds the document from the handlers, and `postprocessing` fixes it for generated clients. The same document
+is served under `/schema`, shown on the docs page and printed by `todo-service openapi`. A handler's `opt` may add (see
+`web.route_options`):
 
 * `"query"`: the Struct of its query parameters (`ApiRequest.parameters`);
 * `"form"`: the Struct of its form body (`ApiRequest.form_fields`);
-* `"bodies"`, `"contents"`: what it reads and writes by itself, by media type: a Struct, or an example of a text;
-* `"components"`: further Structs that its body is made of.
+* `"bodies"`, `"contents"`: the bodies that it parses and writes itself, by media type: a Struct, or an example text;
+* `"components"`: further Structs that its body is composed of.
 """
 
 from __future__ import annotations
@@ -27,39 +27,49 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 from todo_service import __version__
-from todo_service.web.openapi.postprocessing import HEADERS, corrected, titles_of
+from todo_service.web.openapi.headers import HEADERS
+from todo_service.web.openapi.postprocessing import postprocess
+from todo_service.web.openapi.responses import describe_status
 from todo_service.web.problems import MEDIA_TYPE, Problem
 from todo_service.web.route_options import PUBLIC
 
 _DESCRIPTION: Final = """\
 A complete to-do service: accounts, sessions, todos, lists and tags.
 
-Every error is a problem (RFC 9457) with a `request_id`; a client may choose that id with the header `X-Request-ID`. A
-single document has an `ETag`: send it as `If-Match` to change the document only if nobody else has. Lists come in
-pages: `next_cursor` of one page is the `cursor` of the next. Fields, parameters and query parameters that are not named
-here are refused."""
+Every error is a problem (RFC 9457) with a `request_id`. Clients may set the id with the `X-Request-ID` header. A single
+document has an `ETag`: send it as `If-Match` to change the document only if it has not changed since. Lists are
+paginated: pass `next_cursor` of a page as `cursor` to get the next page. Unknown fields and parameters are rejected."""
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Return what an operation declares of its errors, by status.
+def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
+    """Declare the errors of an operation, for a handler's `responses`.
 
-    What follows from the route itself (its body, its paths, who may use it) may be left out: it is added.
+    Errors that follow from the route (its body, its path parameters, its authentication) are added automatically.
+
+    Args:
+        *statuses: The HTTP status codes.
     """
     return {
-        status: ResponseSpec(Problem, media_type=MEDIA_TYPE, generate_examples=False, description=titles_of(status))
+        status: ResponseSpec(
+            Problem, media_type=MEDIA_TYPE, generate_examples=False, description=describe_status(status)
+        )
         for status in statuses
     }
 
 
-def documented(*names: str) -> list[ResponseHeader]:
-    """Return what an operation declares of the headers of its success, each one of `HEADERS`."""
+def declare_headers(*names: str) -> list[ResponseHeader]:
+    """Declare the headers of an operation's successful response, for a handler's `response_headers`.
+
+    Args:
+        *names: Keys of `HEADERS`.
+    """
     return [
         ResponseHeader(name=name, description=HEADERS[name]["description"], documentation_only=True) for name in names
     ]
 
 
 class _SchemaRouter(Router):
-    """Leaves out the HTML page that Litestar adds for every other path: what is not there is a problem here too."""
+    """Omits the catch-all HTML page of Litestar, so that unknown paths are problems here too."""
 
     def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
         if isinstance(value, HTTPRouteHandler) and "/{path:str}" in value.paths:
@@ -67,22 +77,22 @@ class _SchemaRouter(Router):
         return super().register(value)
 
 
-class _Rendering(OpenAPIRenderPlugin):
-    """Serves the document in one form, written once."""
+class _CachedRenderPlugin(OpenAPIRenderPlugin):
+    """Serves the document in one format, rendered once."""
 
     def __init__(self, form: str, media_type: MediaType | str) -> None:
-        super().__init__(path=f"/openapi.{form}", media_type=media_type)  # type: ignore[arg-type]  # any will do
+        super().__init__(path=f"/openapi.{form}", media_type=media_type)  # type: ignore[arg-type]  # any media type works
         self._form = form
-        self._written: bytes | None = None
+        self._content: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        if self._written is None:
-            self._written = written(request.app, self._form).encode()
-        return self._written
+        if self._content is None:
+            self._content = render_document(request.app, self._form).encode()
+        return self._content
 
 
-def configuration() -> OpenAPIConfig:
-    """Return how the document is made and where it is served: `/schema/openapi.json` and `.yaml`."""
+def create_openapi_config() -> OpenAPIConfig:
+    """Return the configuration of the document, served as `/schema/openapi.json` and `/schema/openapi.yaml`."""
     return OpenAPIConfig(
         title="todo_service",
         version=__version__,
@@ -92,13 +102,13 @@ def configuration() -> OpenAPIConfig:
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         servers=[Server(url="/", description="The service that served this document.")],
         tags=[
-            Tag(name="Users", description="Registration and one's own account."),
-            Tag(name="Sessions", description="Signing in and staying signed in."),
+            Tag(name="Users", description="Registration and your account."),
+            Tag(name="Sessions", description="Sign-in, tokens and sessions."),
             Tag(name="API keys", description="Long-lived keys for scripts and SDKs."),
-            Tag(name="Todos", description="What is to be done."),
-            Tag(name="Lists", description="Lists that todos may be in."),
-            Tag(name="Tags", description="Tags that todos have."),
-            Tag(name="Operations", description="The state of the service."),
+            Tag(name="Todos", description="Todos, their changes, and import and export."),
+            Tag(name="Lists", description="Lists that group todos."),
+            Tag(name="Tags", description="The tags of todos."),
+            Tag(name="Operations", description="Service information and health checks."),
         ],
         security=[{"bearer": []}],
         components=Components(
@@ -106,17 +116,17 @@ def configuration() -> OpenAPIConfig:
                 "bearer": SecurityScheme(
                     type="http",
                     scheme="bearer",
-                    description="An access token of `createToken`, or the secret of an API key.",
+                    description="An access token from `createToken`, or the secret of an API key.",
                 )
             }
         ),
         openapi_router=_SchemaRouter(path="/schema", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
-        render_plugins=[_Rendering("json", MediaType.JSON), _Rendering("yaml", "application/yaml")],
+        render_plugins=[_CachedRenderPlugin("json", MediaType.JSON), _CachedRenderPlugin("yaml", "application/yaml")],
         use_handler_docstrings=True,
     )
 
 
-def document_of(app: Litestar) -> dict[str, Any]:
+def build_document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document of an application."""
     handlers = {
         handler.operation_id: handler
@@ -125,12 +135,12 @@ def document_of(app: Litestar) -> dict[str, Any]:
         for handler in route.route_handlers
         if isinstance(handler.operation_id, str)
     }
-    return corrected(app.openapi_schema.to_schema(), handlers)
+    return postprocess(app.openapi_schema.to_schema(), handlers)
 
 
-def written(app: Litestar, form: str) -> str:
+def render_document(app: Litestar, form: str) -> str:
     """Return the OpenAPI document of an application as `json` or `yaml` text."""
-    document = document_of(app)
+    document = build_document(app)
     if form == "yaml":
         return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)).rstrip()
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

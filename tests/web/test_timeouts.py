@@ -1,4 +1,4 @@
-"""The time in which an answer begins: what is broken off when, and what is not."""
+"""Response timeouts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-def quick_watch() -> TimeoutSweeper:
+def create_sweeper() -> TimeoutSweeper:
     return TimeoutSweeper(seconds=0.2, interval=0.05)
 
 
 async def run(
-    app: Any, *, receive: Any = None, watch: TimeoutSweeper | None = None, options: dict[str, Any] | None = None
+    app: Any, *, receive: Any = None, sweeper: TimeoutSweeper | None = None, options: dict[str, Any] | None = None
 ) -> list[Any]:
-    """Run an ASGI application within the deadline, and return what it sent."""
+    """Run an ASGI application with a timeout, and return the messages that it sends."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope: Any = {"type": "http", "route_handler": SimpleNamespace(opt=options or {})}
-    await TimeoutMiddleware(app, watch or quick_watch())(scope, receive, send)
+    await TimeoutMiddleware(app, sweeper or create_sweeper())(scope, receive, send)
     return sent
 
 
-async def test_an_answer_that_does_not_begin_is_broken_off() -> None:
+async def test_a_late_response_is_cancelled() -> None:
     ended: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -54,7 +54,7 @@ async def test_an_answer_that_does_not_begin_is_broken_off() -> None:
     assert task.cancelling() == 0
 
 
-async def test_an_answer_that_has_begun_takes_its_time() -> None:
+async def test_a_response_that_has_begun_has_no_timeout() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         await asyncio.sleep(0.5)
@@ -63,7 +63,7 @@ async def test_an_answer_that_has_begun_takes_its_time() -> None:
     assert len(await run(app)) == 2
 
 
-async def test_what_is_unhurried_takes_its_time() -> None:
+async def test_a_route_without_timeout_is_not_cancelled() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.5)
         await send(START)
@@ -71,8 +71,8 @@ async def test_what_is_unhurried_takes_its_time() -> None:
     assert len(await run(app, options={NO_TIMEOUT: True})) == 1
 
 
-@pytest.mark.parametrize("thinks", [0.0, 10.0])
-async def test_what_the_client_takes_is_not_counted(thinks: float) -> None:
+@pytest.mark.parametrize("delay", [0.0, 10.0])
+async def test_time_spent_waiting_for_the_client_does_not_count(delay: float) -> None:
     async def receive() -> Any:
         await asyncio.sleep(0.2)
         return {"type": "http.request", "body": b"a", "more_body": True}
@@ -80,19 +80,19 @@ async def test_what_the_client_takes_is_not_counted(thinks: float) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(3):
             await receive()
-        await asyncio.sleep(thinks)
+        await asyncio.sleep(delay)
         await send(START)
         await receive()
         await asyncio.sleep(0.5)
 
-    if thinks:
+    if delay:
         with pytest.raises(ProblemError):
             await run(app, receive=receive)
     else:
         assert len(await run(app, receive=receive)) == 1
 
 
-async def test_a_request_that_is_cancelled_otherwise_stays_so() -> None:
+async def test_another_cancellation_is_propagated() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(10)
 
@@ -104,7 +104,7 @@ async def test_a_request_that_is_cancelled_otherwise_stays_so() -> None:
         await task
 
 
-async def test_a_time_out_of_the_application_is_its_own() -> None:
+async def test_a_timeout_of_the_application_is_propagated() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         async with asyncio.timeout(0.05):
             await asyncio.sleep(10)
@@ -113,7 +113,7 @@ async def test_a_time_out_of_the_application_is_its_own() -> None:
         await run(app)
 
 
-async def test_whoever_answers_a_cancellation_with_an_error_of_its_own_leaves_nothing_behind() -> None:
+async def test_another_error_after_the_cancellation_resets_the_task() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
             await asyncio.sleep(10)
@@ -128,13 +128,13 @@ async def test_whoever_answers_a_cancellation_with_an_error_of_its_own_leaves_no
     assert task.cancelling() == 0
 
 
-async def test_many_are_looked_at_by_one_timer_which_then_ends() -> None:
+async def test_all_requests_share_a_timer_that_stops_when_idle() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(10)
 
-    watch = quick_watch()
-    found = await asyncio.gather(*(run(app, watch=watch) for _ in range(5)), return_exceptions=True)
+    sweeper = create_sweeper()
+    found = await asyncio.gather(*(run(app, sweeper=sweeper) for _ in range(5)), return_exceptions=True)
 
     assert [type(one) for one in found] == [ProblemError] * 5
     await asyncio.sleep(0.15)
-    assert watch._timer is None
+    assert sweeper._timer is None

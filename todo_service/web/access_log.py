@@ -1,0 +1,71 @@
+"""The access log: a log line, the metrics and the trace span of each request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from todo_service.observability.log_limit import LogLimit
+from todo_service.web.client_address import get_client_network
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope, Scope
+
+    from todo_service.observability.metrics import Metrics
+    from todo_service.observability.tracing import RequestSpan, Tracing
+
+_NO_RATE_LIMIT: Final = frozenset({"-", "/health/live", "/health/ready"})
+"""Routes without a rate limit, whose log lines are bounded by `LogLimit` instead."""
+logger = structlog.get_logger("todo_service.requests")
+
+
+class AccessLog:
+    """Records every request.
+
+    Args:
+        metrics: Counts and times requests.
+        tracing: Creates a span for each request; None for no traces.
+    """
+
+    def __init__(self, metrics: Metrics, tracing: Tracing | None) -> None:
+        self._metrics = metrics
+        self._tracing = tracing
+        self._limit = LogLimit()
+
+    def begin(self, scope: HTTPScope, request_id: str) -> RequestSpan | None:
+        """Begin a request: bind its ids to every log line, and start its span."""
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if self._tracing is None:
+            return None
+        span = self._tracing.begin(scope)
+        structlog.contextvars.bind_contextvars(trace_id=span.trace_id)
+        return span
+
+    def end(self, scope: Scope, method: str, status: int, seconds: float, span: RequestSpan | None) -> None:
+        """Record a request that has ended.
+
+        Args:
+            scope: The ASGI scope of the request.
+            method: The HTTP method, as sent by the client.
+            status: The status of the response, 0 if there was none.
+            seconds: The duration of the request.
+            span: The result of `begin`.
+        """
+        caller = scope.get("user")
+        # the route's template: the path and the query may hold private data
+        route = scope.get("path_template") or "-"
+        self._metrics.record_request(method, route, status, seconds)
+        limited = status == 429 or route in _NO_RATE_LIMIT
+        if not limited or self._limit.allows(get_client_network(scope)):
+            logger.info(
+                "request",
+                method=method,
+                route=route,
+                status=status or None,
+                milliseconds=round(seconds * 1000, 2),
+                user=str(caller.user_id) if caller is not None else None,
+            )
+        if span is not None:
+            span.end(method, route, status)
+        structlog.contextvars.unbind_contextvars("request_id", "trace_id")

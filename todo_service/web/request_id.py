@@ -1,0 +1,23 @@
+"""Request ids: chosen by the client or generated."""
+
+from __future__ import annotations
+
+import re
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from litestar.types import Scope
+
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def create_request_id() -> str:
+    """Return a random request id of 32 hex digits."""
+    return token_hex(16)
+
+
+def resolve_request_id(scope: Scope) -> str:
+    """Return the `X-Request-ID` of a request, or a new id if the header is missing or malformed."""
+    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return sent.decode() if _REQUEST_ID.fullmatch(sent) else create_request_id()
