@@ -7,7 +7,7 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from todo_service.web.boundary import Boundary
+from todo_service.web.in_flight import InFlightRequests
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -25,12 +25,12 @@ class GracefulShutdown:
 
     Args:
         app: The application.
-        boundary: Its outermost middleware, which counts in-flight requests.
+        in_flight: The count of its in-flight requests.
     """
 
-    def __init__(self, app: ASGIApp, boundary: Boundary) -> None:
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests) -> None:
         self._app = app
-        self._boundary = boundary
+        self._in_flight = in_flight
         self._draining: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +48,7 @@ class GracefulShutdown:
 
     def _stop(self, number: int, server_handler: Any) -> None:
         async def drain() -> None:
-            await self._boundary.drain(DRAIN_SECONDS)
+            await self._in_flight.drain(DRAIN_SECONDS)
             server_handler(number, None)
 
         if self._draining is None:
