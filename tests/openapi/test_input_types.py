@@ -98,6 +98,6 @@ def test_a_type_without_bounds_would_be_found() -> None:
 
 def test_a_time_is_bounded_where_it_is_read() -> None:
     digits = "0" * TIMESTAMP_LENGTH
-    with pytest.raises(ValueError, match="Expected a time"):
+    with pytest.raises(ValueError, match="Expected an RFC 3339 timestamp"):
         Timestamp.parse(f"2027-01-31T09:00:00.{digits}Z")
     assert Timestamp.parse("2027-01-31T09:00:00.123456789123456789Z").microsecond == 123_000
