@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from typing import Final, Self
 
 from todo_service.bounds.texts import TIMESTAMP_LENGTH
@@ -59,3 +61,9 @@ def format_timestamp(moment: datetime) -> str:
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+@cache
+def list_time_zones() -> frozenset[str]:
+    """Return the names of the IANA time zone database, without that of the machine's own zone."""
+    return frozenset(zoneinfo.available_timezones() - {"localtime"})

@@ -14,7 +14,7 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from todo_service.accounts.documents import ApiKey
+from todo_service.accounts.documents import ApiKey, Session, User
 from todo_service.store.base import DocumentStore
 
 pytestmark = pytest.mark.anyio
@@ -219,3 +219,26 @@ async def test_keys_of_a_deleted_account_are_deleted(ada: Person, app: Litestar)
 
     assert_problem(await script.get("/v1/todos"), 401)
     assert [found async for found in store.scan(ApiKey)] == []
+
+
+async def test_a_session_that_another_worker_has_ended_cannot_create_a_key(ada: Person, app: Litestar) -> None:
+    user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    store: DocumentStore = app.state.store
+    await store.delete(Session, Session.owner == user_id)
+    assert (await ada.get("/v1/todos")).status_code == 200  # this worker has it in its cache
+
+    response = await ada.post("/v1/api-keys", json={"name": "backdoor", "scope": "write"})
+
+    assert_problem(response, 401)
+    assert await store.find(ApiKey, ApiKey.owner == user_id, sort=None, limit=10) == []
+
+
+async def test_a_key_whose_account_is_gone_is_not_valid(ada: Person, app: Litestar) -> None:
+    created = await create_key(ada)
+    store: DocumentStore = app.state.store
+    user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    await store.delete(User, User.id == user_id)
+
+    response = await use_key(ada, created).get("/v1/todos")
+
+    assert_problem(response, 401)

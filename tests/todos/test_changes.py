@@ -12,7 +12,7 @@ from tests.people import Person, assert_problem
 from tests.todos.replica import Replica, everything
 from todo_service.errors import Gone
 from todo_service.store.base import DocumentStore
-from todo_service.sync.changes import SYNC_TOKEN_LIFETIME, ChangeFeed
+from todo_service.sync.changes import SYNC_TOKEN_LIFETIME, ChangeFeed, ChangePosition, SyncToken
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
 
@@ -98,3 +98,16 @@ async def test_a_token_that_is_older_than_what_is_remembered_is_gone(ada: Person
 
     assert len(changed) <= 1
     assert len((await feed.page(None, 10, now() + SYNC_TOKEN_LIFETIME))[0]) == 1
+
+
+def test_a_token_expires_by_the_age_of_its_watermark_however_long_a_round_takes() -> None:
+    start = now()
+    token = SyncToken.initial("generation").enter_round(ChangePosition(1, 0), start)
+
+    later = token.enter_round(ChangePosition(2, 0), start + timedelta(days=20)).finish_round()
+    next_round = later.enter_round(ChangePosition(3, 0), start + timedelta(days=25))
+
+    assert token.issued == later.issued == next_round.issued == start.timestamp()
+    resolved = int(start.timestamp()) + 86_400
+    finished = later.enter_round(ChangePosition(resolved, 0), start + timedelta(days=25)).finish_round()
+    assert finished.issued == resolved

@@ -273,3 +273,8 @@ async def test_a_day_may_start_within_an_hour(ada: Person, tz: str) -> None:
 @pytest.mark.parametrize("tz", ["Nowhere", "../etc/passwd", "", "Europe", "/UTC"])
 async def test_an_unknown_time_zone_is_refused(ada: Person, tz: str) -> None:
     assert_problem(await ada.get("/v1/todos/summary", params={"tz": tz}), 422, "tz")
+
+
+@pytest.mark.parametrize("tz", ["localtime", "posixrules", "right/UTC", "../etc/passwd"])
+async def test_only_names_of_the_time_zone_database_are_accepted(ada: Person, tz: str) -> None:
+    assert_problem(await ada.get("/v1/todos/summary", params={"tz": tz}), 422)

@@ -412,3 +412,18 @@ async def test_operation_without_effect_in_a_batch_has_none_in_a_retry(ada: Pers
     await ada.post("/v1/todos/batch", json=body, headers=KEY)
 
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json()["completed"] is True
+
+
+async def test_a_key_with_another_media_type_is_refused(ada: Person) -> None:
+    key = {"Idempotency-Key": "file"}
+    csv = key | {"Content-Type": "text/csv"}
+    first = await ada.post("/v1/todos/import", content=b"title\r\nx\r\n", headers=csv)
+    again = await ada.post("/v1/todos/import", content=b"title\r\nx\r\n", headers=csv)
+
+    other = await ada.post(
+        "/v1/todos/import", content=b"title\r\nx\r\n", headers=key | {"Content-Type": "text/calendar"}
+    )
+
+    assert first.json()["imported"] == 1
+    assert again.json() == first.json()
+    assert_problem(other, 422)

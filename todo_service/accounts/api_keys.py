@@ -23,7 +23,7 @@ from odmantic import ObjectId
 from odmantic.query import desc
 
 from todo_service.accounts import dto
-from todo_service.accounts.documents import ApiKey
+from todo_service.accounts.documents import ApiKey, User
 from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
@@ -55,6 +55,10 @@ class ApiKeyPosition(msgspec.Struct, array_like=True):
 
 class _Slot(msgspec.Struct, frozen=True):
     slot: int
+
+
+class _UserId(msgspec.Struct, frozen=True):
+    id: str
 
 
 class ApiKeys:
@@ -220,6 +224,8 @@ class ApiKeys:
         if found is None or found.owner is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
             self._verified.pop(text, None)
             raise Unauthenticated("the API key is not valid", "invalid_token")
+        if await self._store.get(User, User.id == found.owner, into=_UserId) is None:
+            raise Unauthenticated("the account of the API key has been deleted", "invalid_token")
         expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
         caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
         if revocations == self._revocations:  # otherwise this key may have been deleted during the call

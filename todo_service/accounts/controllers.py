@@ -13,7 +13,7 @@ from todo_service.accounts.documents import User
 from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
-from todo_service.errors import Forbidden, InvalidGrant
+from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
 from todo_service.idempotency.middleware import delete_records
 from todo_service.idempotency.replays import require_document
@@ -275,10 +275,22 @@ class ApiKeysController(Controller):
         response_headers=declare_headers("Location"),
     )
     async def create_api_key(
-        self, request: ApiRequest, data: JSONBody[dto.ApiKeyCreate], api_keys: NamedDependency[ApiKeys]
+        self,
+        request: ApiRequest,
+        data: JSONBody[dto.ApiKeyCreate],
+        api_keys: NamedDependency[ApiKeys],
+        sessions: NamedDependency[Sessions],
     ) -> Response[dto.ApiKeyCreated]:
         """Create a key. Its secret is a bearer token, and is shown only once."""
-        created = await api_keys.create(request.user.user_id, data, derive_secret(request))
+        caller = request.user
+        # a key outlives the session, so the session must not have ended on another worker a moment ago
+        await sessions.confirm_alive(caller.session_id)
+        created = await api_keys.create(caller.user_id, data, derive_secret(request))
+        try:
+            await sessions.confirm_alive(caller.session_id)
+        except Unauthenticated:
+            await api_keys.delete(caller.user_id, created.id)
+            raise
         return Response(created, headers={"Location": f"/v1/api-keys/{created.id}"})
 
     @get(

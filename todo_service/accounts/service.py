@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import zoneinfo
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Final
 
 import structlog
@@ -30,7 +28,7 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.store.optimistic import Attempts
 from todo_service.text import check_marks, trim
-from todo_service.timestamps import now
+from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
@@ -367,13 +365,8 @@ def _validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
             issues.append(ValidationIssue("/display_name", str(error)))
     if patch.time_zone is not UNSET:
         changes["time_zone"] = patch.time_zone or "UTC"
-        if changes["time_zone"] not in _list_time_zones():
+        if changes["time_zone"] not in list_time_zones():
             issues.append(ValidationIssue("/time_zone", "Expected a name from the IANA time zone database"))
     if issues:
         raise Invalid(issues)
     return changes
-
-
-@cache
-def _list_time_zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones() - {"localtime"})

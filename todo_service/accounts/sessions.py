@@ -330,6 +330,14 @@ class Sessions:
         if self._alive.get(session_id, 0.0) <= time.monotonic():
             await self._look_up(session_id)
 
+    async def confirm_alive(self, session_id: ObjectId) -> None:
+        """Check in the store, not in the cache, that a session has not ended.
+
+        Raises:
+            Unauthenticated: The session has ended.
+        """
+        await self._look_up(session_id)
+
     async def _look_up(self, session_id: ObjectId) -> None:
         revocations, started = self._revocations, time.monotonic()
         session = await self._store.get(Session, Session.id == session_id)

@@ -71,7 +71,7 @@ class ExchangeController(Controller):
         """Return a file with all todos; in JSON, with all lists, too."""
         name = request.parameters(ExportQuery).format
         file_format = FORMATS[name]
-        chunks = transfer.export(file_format)
+        chunks = transfer.export(file_format, request.require_live_caller)
         # an error before the first chunk still becomes a problem response
         first = await anext(chunks)
         return Stream(

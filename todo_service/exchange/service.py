@@ -146,8 +146,14 @@ class Transfer:
         self._owner = owner
         self._capacity = capacity
 
-    async def export(self, file_format: Format) -> AsyncGenerator[bytes]:
+    async def export(
+        self, file_format: Format, check_caller: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncGenerator[bytes]:
         """Yield a file with every todo in the order of creation, in chunks.
+
+        Args:
+            file_format: The format of the file.
+            check_caller: Called before each page is read; an exception ends the export.
 
         Raises:
             TooManyRequests: The account has too many exports in progress.
@@ -159,6 +165,8 @@ class Transfer:
                 query, after, more = dto.TodoQuery(limit=_PAGE_SIZE), None, True
                 opening = await executor.run(lambda _: writer.write_opening())
                 while more:
+                    if check_caller is not None:
+                        await check_caller()
                     page, after = await self._todos.read_page(query, after)
                     chunk = await executor.run(partial(_write_page, writer, page))
                     yield opening + chunk

@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from litestar.types import Scope
 
 _CHUNK_BYTES: Final = 1024 * 1024
+_COMPARED: Final = (b"if-match", b"content-type")
 
 
 async def digest_request(scope: Scope, body: bytes) -> bytes:
-    """Return the SHA-256 digest of a request's path, query, `If-Match` and decoded body.
+    """Return the SHA-256 digest of a request's path, query, `Content-Type`, `If-Match` and decoded body.
 
     Args:
         scope: The ASGI scope of the request.
         body: The complete body.
     """
-    if_match = b",".join(value for name, value in scope["headers"] if name == b"if-match")
+    headers = scope["headers"]
+    if_match, content_type = (b",".join(value for name, value in headers if name == each) for each in _COMPARED)
+    # its parameters cannot change the meaning of a body
+    media_type = content_type.partition(b";")[0].strip().lower()
     digest = hashlib.sha256()
-    for part in (scope["path"].encode(), scope["query_string"], if_match):
+    for part in (scope["path"].encode(), scope["query_string"], media_type, if_match):
         digest.update(len(part).to_bytes(4, "big") + part)
     body = _canonicalize(body)
     for start in range(0, len(body), _CHUNK_BYTES):

@@ -164,7 +164,10 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # it has no annotations
             registry.register(_Workers(Path(folder)))
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except Exception:  # the library fails in several ways on a malformed version
+            encode, media_type = choose_encoder("")
         return encode(registry), media_type
 
 

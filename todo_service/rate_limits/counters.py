@@ -280,7 +280,7 @@ class SharedCounter:
             # counts need not survive a crash of MongoDB, so a write concern of one member is enough
             self._storage = MongoDBStorage(
                 f"async+{self._url}",
-                parse_database_name=parse_database_name(self._url),
+                database_name=parse_database_name(self._url),
                 counter_collection_name="rate_limit_counters",
                 window_collection_name="rate_limit_windows",
                 appname="todo_service",

@@ -81,7 +81,8 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
     """The progress of a client through the change feed.
 
     Attributes:
-        issued: When the token was issued, in seconds since the epoch.
+        issued: When the client had every change up to `floor`, or when its first round started, in seconds since the
+            epoch. Tombstones are purged some time later, so the token expires before that.
         floor: The low watermark: the client has every change up to here.
         resolved: The resolved stamp when the round started, or None between two rounds.
         last: The last change that the client received in this round, and the id of its todo.
@@ -104,7 +105,8 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
     def enter_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
         """Return this token within a round: the current one, or else a new one that starts at this resolved stamp."""
         started = self.resolved if self.resolved is not None else max(resolved, self.floor)
-        return msgspec.structs.replace(self, issued=moment.timestamp(), resolved=started)
+        issued = moment.timestamp() if self.first and self.resolved is None else self.issued
+        return msgspec.structs.replace(self, issued=issued, resolved=started)
 
     def key_ranges(self) -> Iterator[list[Condition]]:
         """Yield the conditions of each key range that is still to be read, in order."""
@@ -126,7 +128,8 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
     def finish_round(self) -> SyncToken:
         """Return the token at the end of the round. The next one starts at the resolved stamp of this one."""
         assert self.resolved is not None  # a round has started
-        return msgspec.structs.replace(self, floor=self.resolved, resolved=None, last=None, first=False)
+        issued = max(self.issued, float(self.resolved.seconds))
+        return msgspec.structs.replace(self, issued=issued, floor=self.resolved, resolved=None, last=None, first=False)
 
 
 class ChangeFeed:

@@ -13,7 +13,7 @@ from todo_service.errors import InvalidParameter
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
 from todo_service.sync.counting import TodoCounter
-from todo_service.timestamps import now
+from todo_service.timestamps import list_time_zones, now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import PRIORITIES
@@ -47,10 +47,9 @@ class Summaries:
             InvalidParameter: the time zone does not exist.
             Busy: the account is still being counted in the background.
         """
-        try:
-            zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise InvalidParameter("tz", "Expected the name of an IANA time zone") from None
+        if tz is not None and tz not in list_time_zones():
+            raise InvalidParameter("tz", "Expected the name of an IANA time zone")
+        zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
         moment = now()
         today = moment.astimezone(zone).date()
         day_start, day_end = (_midnight(today + timedelta(days=days), zone) for days in (0, 1))

@@ -83,6 +83,7 @@ class FileZones:
     """The time zones that the times in one file may name: IANA zones, Windows zones and those that the file defines."""
 
     def __init__(self) -> None:
+        self._definitions = 0
         self._defined: dict[str, tzinfo | None] = {}
         self._known: dict[str, tzinfo | None] = {}
         self._guessed: dict[str, tzinfo | None] = {}
@@ -93,7 +94,8 @@ class FileZones:
         Args:
             lines: The lines between `BEGIN:VTIMEZONE` and `END:VTIMEZONE`.
         """
-        if len(self._defined) >= IMPORT_ZONES:
+        self._definitions += 1
+        if self._definitions > IMPORT_ZONES:
             return
         name = next((line.text.strip() for line in lines if line.name == "TZID"), "")
         if not 1 <= len(name) <= _NAME_LENGTH:
