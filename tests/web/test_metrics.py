@@ -191,6 +191,7 @@ def list_pids(samples: Samples) -> set[str]:
     return {dict(labels)["pid"] for name, labels in samples if name == "process_resident_memory_bytes"}
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("accept", ["text/plain;version=.", "application/openmetrics-text;version=abc"])
 async def test_a_malformed_version_in_accept_gets_the_default_format(client: httpx.AsyncClient, accept: str) -> None:
     response = await client.get("/metrics", headers={"Accept": accept})
