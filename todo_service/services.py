@@ -21,7 +21,7 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
-from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
+from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
@@ -153,7 +153,7 @@ class Services:
             "sessions": _provide_value(self._sessions),
             "api_keys": _provide_value(self._api_keys),
             "limits": _provide_value(self.rate_limits),
-            "password_limiter": _provide_value(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS)),
+            "password_limiter": _provide_value(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS, seconds=PASSWORD_WAIT_SECONDS)),
             "store": _provide_value(self._store),
             "readiness": _provide_value(Readiness(self._store)),
             "metrics": _provide_value(self._metrics),

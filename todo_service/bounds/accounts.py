@@ -96,3 +96,10 @@ PASSWORDS_OF_ADDRESS: Final = section.declare(
     enforced_in="services",
     response="The request waits for its turn.",
 )
+PASSWORD_WAIT_SECONDS: Final = section.declare(
+    0.5,
+    "Time that such a request waits for its turn; short, because it may have waited for another turn before",
+    unit="seconds",
+    enforced_in="services",
+    response="429 with `Retry-After`",
+)
