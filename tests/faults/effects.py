@@ -1,7 +1,7 @@
-"""Requests whose effect spans two documents, begun again and again while the service is killed, and what must hold.
+"""Scenarios that repeat requests which span two documents while the service is killed, and check the guarantees.
 
-Each scenario records the responses it receives. At the end it repeats every request that received none, and adds a line
-to `faults` for each broken promise.
+Each scenario records the responses it receives. At the end it retries every request that got no response, and appends
+a line to `faults` for each violated guarantee.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Caller(msgspec.Struct, frozen=True):
     key_scope: Literal["read", "write"] | None = None
 
 
-class Credentials(Protocol):
+class CredentialVerifier(Protocol):
     """Verifies bearer tokens. `accounts.credentials` implements it."""
 
     def identify(self, token: str) -> Caller | None:

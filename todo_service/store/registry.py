@@ -22,14 +22,12 @@ class StoreType(NamedTuple):
         create: Returns the store at an address, not yet open.
         is_local: Whether the address is the path of a folder on this machine (`scheme:///path`).
         is_shared: Whether replicas of the service on several machines can share the store.
-        example: An example of an address, for messages.
     """
 
     schemes: tuple[str, ...]
     create: Callable[[str], DocumentStore]
     is_local: bool
     is_shared: bool
-    example: str
 
 
 _types: Final[dict[str, StoreType]] = {}
@@ -101,9 +99,5 @@ def _create_mongodb(url: str) -> DocumentStore:
     return MongoDBStore(url)
 
 
-register(StoreType(("lmdb",), _create_embedded, is_local=True, is_shared=False, example="lmdb:///path"))
-register(
-    StoreType(
-        ("mongodb", "mongodb+srv"), _create_mongodb, is_local=False, is_shared=True, example="mongodb://host/name"
-    )
-)
+register(StoreType(("lmdb",), _create_embedded, is_local=True, is_shared=False))
+register(StoreType(("mongodb", "mongodb+srv"), _create_mongodb, is_local=False, is_shared=True))

@@ -118,13 +118,13 @@ class Todos:
         documents = [result for result in results if isinstance(result, Todo)]
         for document in documents:
             self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
-        for list_id in {document.list_id for document in documents} - {None}:
-            # the list may have been deleted meanwhile, after its deletion emptied it
-            if list_id is not None and not await self._has_list(list_id):
-                for document in documents:
-                    if document.list_id == list_id:
-                        with contextlib.suppress(NotFound):  # the deletion of the list has deleted it
-                            await self._writer.change(str(document.id), None, _move_to_inbox(list_id))
+        list_ids = {document.list_id for document in documents if document.list_id is not None}
+        # a list may have been deleted meanwhile, after its deletion emptied it
+        deleted = {list_id for list_id in list_ids if not await self._has_list(list_id)}
+        for document in documents:
+            if document.list_id in deleted:
+                with contextlib.suppress(NotFound):  # the deletion of the list has deleted the todo
+                    await self._writer.change(str(document.id), None, _move_to_inbox(document.list_id))
         return [result if isinstance(result, Invalid) else None for result in results]
 
     async def _ensure_occurs(self, recurrence: str | None, due_at: datetime | None) -> None:

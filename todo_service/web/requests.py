@@ -19,7 +19,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from todo_service.bounds.requests import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, to_issue
-from todo_service.security.caller import Caller, Credentials
+from todo_service.security.caller import Caller, CredentialVerifier
 from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, create_parameter_problem
 from todo_service.web.route_options import QUERY
@@ -51,7 +51,7 @@ class ApiRequest(Request[Caller, None, State]):
             Unauthenticated: The session or the API key has ended.
         """
         if (caller := self.scope.get("user")) is not None:
-            credentials: Credentials = self.app.state.credentials
+            credentials: CredentialVerifier = self.app.state.credentials
             await credentials.require_alive(caller, self.scope["auth"])
 
     async def body(self) -> bytes:

@@ -1,7 +1,7 @@
 """CSV (RFC 4180): a header, then a row for each todo.
 
-The tags are one cell of comma-separated values, the steps one cell of JSON. Text that a spreadsheet would evaluate as a
-formula is written with a leading apostrophe, which the reader removes.
+One cell holds all tags, separated by commas, and one holds all steps, as JSON. If a spreadsheet would evaluate a text
+as a formula, the writer prefixes it with an apostrophe, which the reader removes.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ A backup is a gzip file with lines of JSON (NDJSON), so `zcat` shows it:
 * a trailer: `{"end": true, "blocks": …, "point_in_time": …, "collections": {"todos": {"documents": …, "hash": …}},
   "sha256": …}`. The `sha256` covers all preceding lines, and each `hash` is that of a `Digest`.
 
-The header, each block and the trailer are separate gzip members, so that a reader can seek to a collection. A file that
-was recompressed as a single member is valid too.
+The header, the trailer and each block are separate gzip members, so a reader can seek to a collection. A file that was
+recompressed as a single member is also valid.
 """
 
 from __future__ import annotations

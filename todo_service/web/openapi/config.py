@@ -37,8 +37,9 @@ _DESCRIPTION: Final = """\
 A complete to-do service: accounts, sessions, todos, lists and tags.
 
 Every error is a problem (RFC 9457) with a `request_id`. Clients may set the id with the `X-Request-ID` header. A single
-document has an `ETag`: send it as `If-Match` to change the document only if it has not changed since. Lists are
-paginated: pass `next_cursor` of a page as `cursor` to get the next page. Unknown fields and parameters are rejected."""
+document has an `ETag`: send it as `If-Match` to change the document only if it has not changed since. Collections are
+paginated: to get the next page, pass the `next_cursor` of the current one as `cursor`. Unknown fields and parameters
+are rejected."""
 
 
 def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
