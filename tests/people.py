@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -73,6 +74,12 @@ class Person:
         self.password = registration.password
         self.access_token = ""
         self.refresh_token = ""
+
+    def through(self, client: httpx.AsyncClient) -> Person:
+        """Return the same person with another client."""
+        person = copy.copy(self)
+        person.client = client
+        return person
 
     @classmethod
     async def register(cls, client: httpx.AsyncClient, **fields: str) -> Person:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,10 @@ async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> 
     assert len((await ada.get("/v1/tags")).json()["items"]) == MAX_TAGS
 
 
-async def test_several_processes_exceed_a_quota_by_at_most_one_percent(store_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [None, 40], ids=["one at a time", "batches"])
+async def test_several_processes_exceed_a_quota_by_at_most_one_percent(
+    store_url: str, tmp_path: Path, size: int | None
+) -> None:
     most = 300
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "MAX_TODOS": str(most)}
     with ExitStack() as services:
@@ -127,16 +132,35 @@ async def test_several_processes_exceed_a_quota_by_at_most_one_percent(store_url
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
             ada = await Person.register(clients[0])
-            made = 0
-
-            async def write(client: httpx.AsyncClient) -> None:
-                nonlocal made
-                person = Person.__new__(Person)
-                person.__dict__ = ada.__dict__ | {"client": client}
-                while (answer := await person.post("/v1/todos", json={"title": "x"})).status_code == 201:
-                    made += 1
-                assert assert_problem(answer, 409)["type"] == EXCEEDED
-
-            await asyncio.gather(*(write(client) for client in clients for _ in range(WRITERS // 2)))
+            write = create_until_refused if size is None else create_in_batches(size)
+            people = [ada.through(client) for client in clients for _ in range(WRITERS // 2)]
+            made = sum(await asyncio.gather(*map(write, people)))
 
     assert most <= made <= most * 1.01
+
+
+async def create_until_refused(person: Person) -> int:
+    """Create todos until the quota is reached, and return how many."""
+    for made in count():
+        response = await person.post("/v1/todos", json={"title": "x"})
+        if response.status_code != 201:
+            assert assert_problem(response, 409)["type"] == EXCEEDED
+            return made
+    raise AssertionError("unreachable")
+
+
+def create_in_batches(size: int) -> Callable[[Person], Awaitable[int]]:
+    """Return a function that creates todos in batches of `size` until the quota is reached, and returns how many."""
+    batch = {"operations": [{"op": "create", "todo": {"title": "x"}}] * size}
+
+    async def write(person: Person) -> int:
+        made = 0
+        while True:
+            response = await person.post("/v1/todos/batch", json=batch)
+            statuses = Counter(result["status"] for result in response.json()["results"])
+            assert statuses[201] + statuses[409] == size, response.text
+            made += statuses[201]
+            if statuses[409]:
+                return made
+
+    return write

@@ -122,24 +122,40 @@ class BulkCreation:
     async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Todo | Invalid]:
         """Insert the documents that the quotas allow, and replace each of the others by an error."""
         admitted: list[Todo | Invalid] = []
+        while left := results[len(admitted) :]:
+            wanted = sum(isinstance(result, Todo) for result in left)
+            async with self._quotas.todos.reserve_up_to(self._owner, wanted) as room:
+                # if some fit, insert those and ask again; if none fits, refuse all
+                admitted += await self._insert_first(left, room, refuse=not room)
+        return admitted
+
+    async def _insert_first(
+        self, results: Sequence[Todo | Invalid], room: int, *, refuse: bool
+    ) -> list[Todo | Invalid]:
+        """Insert the first `room` documents, and return the results up to there.
+
+        Args:
+            results: The documents, and the errors of those that could not be built.
+            room: How many documents the quota of todos allows.
+            refuse: Whether to replace all further documents by an error instead of leaving them out.
+        """
+        admitted: list[Todo | Invalid] = []
         documents: list[Todo] = []
-        wanted = sum(isinstance(result, Todo) for result in results)
-        async with self._quotas.todos.reserve_up_to(self._owner, wanted) as room:
-            with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
-                for result in results:
-                    if isinstance(result, Invalid):
-                        admitted.append(result)
-                        continue
+        with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
+            for result in results:
+                if isinstance(result, Todo):
+                    if len(documents) == room and not refuse:
+                        break
                     try:
                         if len(documents) == room:
                             raise QuotaExceeded("todos", self._quotas.todos.limit)
                         await tags.add(result.tags)
                     except QuotaExceeded as error:
                         admitted.append(Invalid([ValidationIssue("", str(error))]))
-                    else:
-                        documents.append(result)
-                        admitted.append(result)
-                await self._insert(documents)
+                        continue
+                    documents.append(result)
+                admitted.append(result)
+            await self._insert(documents)
         return admitted
 
     async def _insert(self, documents: Sequence[Todo]) -> None:

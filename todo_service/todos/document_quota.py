@@ -15,11 +15,13 @@ from todo_service.errors import QuotaExceeded
 from todo_service.locks import KeyedLocks
 from todo_service.todos.usage_cache import LONG_SECONDS, SHORT_SECONDS, UsageCache
 
-_SHARE_OF_ROOM: Final = 64
-_SHARE_OF_QUOTA: Final = 500
+_ALLOWANCE_SHARE_OF_ROOM: Final = 64
+_ALLOWANCE_SHARE_OF_QUOTA: Final = 1000
 """An allowance is at most this fraction (1/n) of the room left, and of the quota."""
-_SERIAL_SHARE: Final = 100
-"""With less than this fraction (1/n) of the quota left, a process writes for one call at a time."""
+_WRITING_SHARE_OF_ROOM: Final = 16
+"""A process writes at most this fraction (1/n) of the room left at a time, because other processes do not see it."""
+_MIN_WRITING_SHARE_OF_QUOTA: Final = 500
+"""A process may always write this fraction (1/n) of the quota at a time, and always one document."""
 _MAX_RECENT_CHANGES: Final = 2000
 """With at most this many changes since the last count, only the changes are counted."""
 
@@ -116,12 +118,13 @@ class DocumentQuota:
     def reserve_up_to(self, account: ObjectId, wanted: int) -> DocumentReservation:
         """Return an async context manager that reserves room for at most `wanted` documents.
 
-        Entering it returns the number of documents that fit.
+        Entering it returns how many may be written: possibly fewer than fit, but 0 only if none fits. Write those,
+        then ask for the others.
         """
         return DocumentReservation(self, account, wanted, required=False)
 
     async def acquire(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
-        """Reserve room for at most `wanted` documents, and return how many fit.
+        """Reserve room for at most `wanted` documents, and return how many may be written.
 
         The caller returns the room with `usage.release`.
         """
@@ -143,19 +146,24 @@ class DocumentQuota:
                 usage.counting = None
 
     async def _count_and_grant(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
-        """Count the documents of an account, and return how many more fit."""
+        """Count the documents of an account, and return how many of `wanted` may be written now."""
         # grant nothing else until the count ends
         usage.allowance = 0
         left = await self._count_left(account, usage, wanted)
-        if usage.writing and left < max(wanted, self.limit // _SERIAL_SHARE):
-            # other processes do not see the writes in flight here
+        if usage.writing and (left < wanted or usage.writing + wanted > self._max_writing(left + usage.writing)):
             await usage.wait_until_idle()
             left = await self._count_left(account, usage, wanted)
-        granted = max(0, min(wanted, left))
-        usage.allowance = max(0, min((left - granted) // _SHARE_OF_ROOM, self.limit // _SHARE_OF_QUOTA))
+        granted = max(0, min(wanted, left, self._max_writing(left)))
+        usage.allowance = max(
+            0, min((left - granted) // _ALLOWANCE_SHARE_OF_ROOM, self.limit // _ALLOWANCE_SHARE_OF_QUOTA)
+        )
         usage.expires = time.monotonic() + (LONG_SECONDS if left >= self.limit / 2 else SHORT_SECONDS)
         usage.writing += granted
         return granted
+
+    def _max_writing(self, room: int) -> int:
+        """Return how many documents this process may write at a time while there is room for `room` more."""
+        return max(room // _WRITING_SHARE_OF_ROOM, self.limit // _MIN_WRITING_SHARE_OF_QUOTA, 1)
 
     async def _count_left(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
         """Return how many documents fit: a lower bound if that is at least `wanted`, else the exact number.

@@ -2,11 +2,11 @@
 
 A process counts the documents in the store, and then grants the account an allowance: a few writes that need no further
 count, so that a create costs no extra store call. The allowance is a small fraction of the room left, and expires soon
-when little room is left. Near the quota, every write waits for the one before it and counts again.
+when little room is left. What a process writes at a time is a fraction of the room left too, so near the quota every
+write waits for the one before it and counts again.
 
 Within one process a quota is exact: the process never exceeds it, and refuses nothing before it is reached. With
-several processes, each may exceed the quota by one document, or by its allowance if an account fills up within
-seconds: below 1 % of a quota of 1 000 or more for up to four processes.
+several processes, each further one may exceed the quota by one document or 0.3 % of the quota, whichever is greater.
 """
 
 from __future__ import annotations
