@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
+from tests.mongod import fresh_database
 from tests.people import Person
 from todo_service.accounts.passwords import Cost
 from todo_service.app import create_app
@@ -18,17 +20,24 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.mongodb.store import RESOLVE_AFTER, MongoDBStore
 from todo_service.store.registry import create_store, find_local_folder
 
+CHEAP_COST = Cost(memory=8, passes=1)
+
 
 @pytest.fixture
 def settings(tmp_path: Path, store_url: str) -> Settings:
     """The settings of the application under test; a test that needs others overrides this fixture."""
-    return load_settings({"DATA_DIR": str(tmp_path), "STORE_URL": store_url, "RATE_LIMIT_ENABLED": "false"})
+    return load_settings(build_variables(tmp_path, store_url))
+
+
+def build_variables(folder: Path, store_url: str) -> dict[str, str]:
+    """Return the environment variables of the application under test."""
+    return {"DATA_DIR": str(folder), "STORE_URL": store_url, "RATE_LIMIT_ENABLED": "false"}
 
 
 @pytest.fixture
 def password_cost() -> Cost:
     """What hashing a password costs: little, except in a test that overrides this fixture."""
-    return Cost(memory=8, passes=1)
+    return CHEAP_COST
 
 
 @pytest.fixture
@@ -44,13 +53,55 @@ def create_test_store(url: str, resolve_after: timedelta) -> DocumentStore:
     return MongoDBStore(url, resolve_after=resolve_after)
 
 
-@pytest.fixture
-async def app(settings: Settings, password_cost: Cost, resolve_after: timedelta) -> AsyncIterator[Litestar]:
-    """The running application."""
+@asynccontextmanager
+async def running_app(settings: Settings, password_cost: Cost, resolve_after: timedelta) -> AsyncIterator[Litestar]:
+    """Run the application in this process."""
     store = create_test_store(settings.store_address, resolve_after)
     application = create_app(settings, store, password_cost=password_cost)
     async with application.lifespan():
         yield application
+
+
+@pytest.fixture
+async def own_app(settings: Settings, password_cost: Cost, resolve_after: timedelta) -> AsyncIterator[Litestar]:
+    """The application on a fresh store."""
+    async with running_app(settings, password_cost, resolve_after) as application:
+        yield application
+
+
+@pytest.fixture(scope="session")
+async def shared_embedded_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Litestar]:
+    """The application that tests share on the embedded store."""
+    folder = tmp_path_factory.mktemp("shared")
+    settings = load_settings(build_variables(folder, f"lmdb://{folder / 'store'}"))
+    async with running_app(settings, CHEAP_COST, RESOLVE_AFTER) as application:
+        yield application
+
+
+@pytest.fixture(scope="session")
+async def shared_mongodb_app(tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str) -> AsyncIterator[Litestar]:
+    """The application that tests share on MongoDB."""
+    with fresh_database(mongodb_uri) as url:
+        settings = load_settings(build_variables(tmp_path_factory.mktemp("shared"), url))
+        async with running_app(settings, CHEAP_COST, RESOLVE_AFTER) as application:
+            yield application
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, settings: Settings) -> Litestar:
+    """The running application: on a fresh store, or the shared one in modules marked with `shared_app`.
+
+    Creating an application and its indexes takes longer than most tests. Tests that use accounts of their own and the
+    default settings can share it.
+    """
+    if request.node.get_closest_marker("shared_app") is None:
+        name = "own_app"
+    elif find_local_folder(settings.store_address) is not None:
+        name = "shared_embedded_app"
+    else:
+        name = "shared_mongodb_app"
+    application: Litestar = request.getfixturevalue(name)
+    return application
 
 
 @pytest.fixture

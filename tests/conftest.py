@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
-from pymongo import MongoClient
 
-from tests.mongod import given_uri, running_mongod
+from tests.mongod import fresh_database, given_uri, running_mongod
 
 pytest_plugins = ["tests.application"]
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -53,11 +51,8 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def mongodb_url(mongodb_uri: str) -> Iterator[str]:
     """The address of a fresh database on a real MongoDB."""
-    name = f"test_{uuid.uuid4().hex}"
-    address, _, options = mongodb_uri.partition("?")
-    yield f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else "")
-    with MongoClient[dict[str, object]](mongodb_uri) as client:
-        client.drop_database(name)
+    with fresh_database(mongodb_uri) as url:
+        yield url
 
 
 @pytest.fixture(params=["embedded", "mongodb"])

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,3 +124,17 @@ def running_mongod(folder: Path, *options: str) -> Iterator[tuple[str, subproces
 def given_uri() -> str | None:
     """Return the MongoDB that the environment names instead."""
     return os.environ.get("TEST_MONGODB_URI") or None
+
+
+@contextmanager
+def fresh_database(uri: str) -> Iterator[str]:
+    """Yield the address of a database that does not exist yet, and drop it at the end.
+
+    Args:
+        uri: The address of a server, without a database.
+    """
+    name = f"test_{uuid.uuid4().hex}"
+    address, _, options = uri.partition("?")
+    yield f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else "")
+    with MongoClient[dict[str, object]](uri) as client:
+        client.drop_database(name)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.people import Person, assert_problem
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 ODD = [
     "🌱👩‍👩‍👧",
     "שלום עולם",

@@ -20,7 +20,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def batch(person: Person, *operations: Any) -> list[dict[str, Any]]:

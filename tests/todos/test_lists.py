@@ -13,7 +13,7 @@ from tests.people import Person, assert_problem
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def a_list(person: Person, **fields: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from tests.people import Person, assert_problem
 from todo_service.timestamps import format_timestamp
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 PRIORITIES = ["none", "low", "medium", "high", "urgent"]
 
 

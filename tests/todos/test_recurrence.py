@@ -66,7 +66,7 @@ def test_a_rule_has_the_occurrences_of_rfc_5545(rule: str, expected: list[str]) 
     assert [text[:10] for text in times(rule, start, ZoneInfo("UTC"), 3)] == expected
 
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 @pytest.mark.parametrize(

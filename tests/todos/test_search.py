@@ -14,7 +14,7 @@ from todo_service.todos.dto import TodoQuery
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import parse_query_words
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.people import Person, TodoCreateFactory, assert_problem
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 FORMATS = {"json": "application/json", "csv": "text/csv", "ics": "text/calendar"}
 OWN = {"id", "version", "updated_at", "list_id"}
 """The fields that an import assigns."""

@@ -22,7 +22,7 @@ from todo_service.store.registry import create_store
 from todo_service.todos.documents import Todo
 from todo_service.todos.service import Todos
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 def calendar(*lines: str) -> str:
