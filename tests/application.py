@@ -92,9 +92,9 @@ def app(request: pytest.FixtureRequest, settings: Settings) -> Litestar:
     """The running application: on a fresh store, or the shared one in modules marked with `shared_app`.
 
     Creating an application and its indexes takes longer than most tests. Tests that use accounts of their own and the
-    default settings can share it.
+    default settings can share it. A test that reads the whole store is marked with `own_app`.
     """
-    if request.node.get_closest_marker("shared_app") is None:
+    if not request.node.get_closest_marker("shared_app") or request.node.get_closest_marker("own_app"):
         name = "own_app"
     elif find_local_folder(settings.store_address) is not None:
         name = "shared_embedded_app"

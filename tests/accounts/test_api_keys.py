@@ -17,7 +17,7 @@ from tests.people import Person, assert_problem
 from todo_service.accounts.documents import ApiKey, Session, User
 from todo_service.store.base import DocumentStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def create_key(person: Person, **fields: Any) -> dict[str, Any]:
@@ -131,6 +131,7 @@ async def test_deleted_key_stops_working_immediately(ada: Person, bob: Person) -
         assert_problem(await ada.delete(f"/v1/api-keys/{unknown}"), 404)
 
 
+@pytest.mark.own_app
 async def test_deleted_key_leaves_only_a_tombstone(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     key = await create_key(ada, name="my script")
@@ -207,6 +208,7 @@ async def test_account_has_at_most_a_hundred_keys_when_created_concurrently(ada:
     await create_key(bob)
 
 
+@pytest.mark.own_app
 async def test_keys_of_a_deleted_account_are_deleted(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     key = await create_key(ada)

@@ -18,7 +18,7 @@ from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def sign_in_again(person: Person) -> Person:
@@ -149,6 +149,7 @@ async def change_password(person: Person, new: str) -> httpx.Response:
     return await person.post("/v1/users/me/password", json=change)
 
 
+@pytest.mark.own_app
 async def test_new_password_and_end_of_sessions_are_one_atomic_write(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     phone, tablet = await sign_in_again(ada), await sign_in_again(ada)
@@ -235,6 +236,7 @@ async def test_api_keys_survive_a_password_change(ada: Person) -> None:
     assert (await ada.get("/v1/users/me")).status_code == 200
 
 
+@pytest.mark.own_app
 async def test_oldest_session_ends_beyond_a_hundred(ada: Person, app: Litestar, settings: Settings) -> None:
     sessions = create_sessions(app.state.store, settings)
     account = await get_user_id(ada)

@@ -23,7 +23,7 @@ from todo_service.accounts.documents import Session
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 def get_store(app: Litestar) -> DocumentStore:
@@ -197,6 +197,7 @@ async def test_session_expires_unless_refreshed(app: Litestar, ada: Person) -> N
     assert_problem(await refresh(ada, ada.refresh_token), 400)
 
 
+@pytest.mark.own_app
 async def test_only_hashes_of_refresh_tokens_are_stored(app: Litestar, ada: Person) -> None:
     await refresh(ada, ada.refresh_token)
 

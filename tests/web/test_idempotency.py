@@ -21,7 +21,7 @@ from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
 UNFINISHED: dict[str, Any] = {"status": None, "headers": [], "body": b""}
 REGISTRATION = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
@@ -139,6 +139,7 @@ async def test_only_one_of_sixteen_concurrent_completions_advances_a_recurring_t
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == moved.json()
 
 
+@pytest.mark.own_app
 async def test_only_one_of_sixteen_concurrent_registrations_creates_an_account(client: httpx.AsyncClient) -> None:
     body = REGISTRATION
 
@@ -165,6 +166,7 @@ async def test_key_belongs_to_one_request(ada: Person, bob: Person) -> None:
     assert await bob.titles() == ["z"]
 
 
+@pytest.mark.own_app
 async def test_key_expires_after_a_day(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     first = await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
@@ -177,6 +179,7 @@ async def test_key_expires_after_a_day(ada: Person, app: Litestar) -> None:
     assert second.json()["id"] != first.json()["id"]
 
 
+@pytest.mark.own_app
 async def test_rejection_is_not_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     rejected = [await ada.post("/v1/todos", json={"title": title}, headers=KEY) for title in (" ", "", " ")]
@@ -270,6 +273,7 @@ async def test_retry_of_a_batch_reports_the_deleted_todos(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+@pytest.mark.own_app
 async def test_retry_is_gone_after_the_account_was_deleted(
     client: httpx.AsyncClient, app: Litestar, crashed: bool
 ) -> None:
@@ -286,6 +290,7 @@ async def test_retry_is_gone_after_the_account_was_deleted(
         assert_problem(await client.post("/v1/users", json=body, headers=KEY), 410)
 
 
+@pytest.mark.own_app
 async def test_anonymous_clients_do_not_share_keys(client: httpx.AsyncClient) -> None:
     other = {"username": "mallory", "email": "mallory@example.com", "password": "correct horse battery"}
     first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
@@ -296,6 +301,7 @@ async def test_anonymous_clients_do_not_share_keys(client: httpx.AsyncClient) ->
     assert [response.json() for response in again] == [first.json(), second.json()]
 
 
+@pytest.mark.own_app
 async def test_record_of_a_registration_does_not_reveal_the_password(client: httpx.AsyncClient, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await client.post("/v1/users", json=REGISTRATION, headers=KEY)
@@ -315,6 +321,7 @@ async def test_malformed_key_is_rejected(ada: Person, key: bytes) -> None:
     assert await ada.titles() == []
 
 
+@pytest.mark.own_app
 async def test_registration_can_be_retried(client: httpx.AsyncClient, app: Litestar) -> None:
     body = REGISTRATION
     first = await client.post("/v1/users", json=body, headers=KEY)
@@ -327,6 +334,7 @@ async def test_registration_can_be_retried(client: httpx.AsyncClient, app: Lites
     assert_problem(await client.post("/v1/users", json=body), 409)
 
 
+@pytest.mark.own_app
 async def test_neither_api_key_secrets_nor_passwords_are_stored(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     created = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"}, headers=KEY)
@@ -338,6 +346,7 @@ async def test_neither_api_key_secrets_nor_passwords_are_stored(ada: Person, app
     assert record.owner == ObjectId((await ada.get("/v1/users/me")).json()["id"])
 
 
+@pytest.mark.own_app
 async def test_records_of_a_deleted_account_are_deleted(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     await ada.post("/v1/todos", json={"title": "x"}, headers=KEY)
@@ -362,6 +371,7 @@ def connect(app: Litestar) -> httpx.AsyncClient:
 
 @pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
 @pytest.mark.parametrize(("path", "body"), CREATING)
+@pytest.mark.own_app
 async def test_retry_after_a_secret_key_rotation_has_no_second_effect(
     ada: Person, app: Litestar, settings: Settings, path: str, body: dict[str, Any], crashed: bool
 ) -> None:
@@ -377,6 +387,7 @@ async def test_retry_after_a_secret_key_rotation_has_no_second_effect(
         assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
 
 
+@pytest.mark.own_app
 async def test_registration_can_be_retried_after_a_secret_key_rotation(
     client: httpx.AsyncClient, app: Litestar, settings: Settings
 ) -> None:
@@ -390,6 +401,7 @@ async def test_registration_can_be_retried_after_a_secret_key_rotation(
     assert first.json() == again.json() == after_a_crash.json()
 
 
+@pytest.mark.own_app
 async def test_replica_without_the_secret_key_does_not_create_another_secret(
     ada: Person, app: Litestar, settings: Settings
 ) -> None:
