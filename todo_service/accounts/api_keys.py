@@ -28,11 +28,12 @@ from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
 from todo_service.security.caller import Caller
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
+from todo_service.store.paging import read_page
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import trim
-from todo_service.timestamps import LATEST, Timestamp, now
+from todo_service.timestamps import LATEST, now
 
 API_KEY_PREFIX: Final = "todo_"
 """The prefix of every key. It distinguishes keys from access tokens, and lets secret scanners find leaked keys."""
@@ -44,13 +45,6 @@ _SHOWN_LENGTH: Final = len(API_KEY_PREFIX) + 8
 _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _NEVER: Final = 2**62
-
-
-class ApiKeyPosition(msgspec.Struct, array_like=True):
-    """The position after a key in the list of API keys."""
-
-    created_at: str
-    id: str
 
 
 class _Slot(msgspec.Struct, frozen=True):
@@ -136,8 +130,8 @@ class ApiKeys:
         return created
 
     async def read_page(
-        self, user_id: ObjectId, limit: int, after: ApiKeyPosition | None
-    ) -> tuple[list[dto.ApiKey], ApiKeyPosition | None]:
+        self, user_id: ObjectId, limit: int, after: dto.CreationPosition | None
+    ) -> tuple[list[dto.ApiKey], dto.CreationPosition | None]:
         """Return a page of an account's keys, newest first, and the position of the next page, or None.
 
         Args:
@@ -145,22 +139,18 @@ class ApiKeys:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        key_ranges: list[list[Condition]] = [[]]
-        if after is not None:
-            created = Timestamp.parse(after.created_at)
-            key_ranges = [[ApiKey.created_at == created, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < created]]
-        found: list[dto.ApiKey] = []
-        # the store deletes expired keys with a delay
-        where = [ApiKey.owner == user_id, (ApiKey.expires_at == None) | (ApiKey.expires_at > now())]  # type: ignore[operator]  # noqa: E711  # an expression
-        order = (desc(ApiKey.created_at), desc(ApiKey.id))
-        for key_range in key_ranges:
-            found += await self._store.find(
-                ApiKey, *where, *key_range, sort=order, limit=limit + 1 - len(found), into=dto.ApiKey
-            )
-            if len(found) > limit:
-                break
-        page = found[:limit]
-        return page, ApiKeyPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        return await read_page(
+            self._store,
+            ApiKey,
+            ApiKey.owner == user_id,
+            # the store deletes expired keys with a delay
+            (ApiKey.expires_at == None) | (ApiKey.expires_at > now()),  # type: ignore[operator]  # noqa: E711  # an expression
+            sort=(desc(ApiKey.created_at), desc(ApiKey.id)),
+            after=after.key() if after is not None else None,
+            limit=limit,
+            into=dto.ApiKey,
+            position=lambda last: dto.CreationPosition(last.created_at, last.id),
+        )
 
     async def delete(self, user_id: ObjectId, key_id: str) -> None:
         """Delete a key.

@@ -8,11 +8,11 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from todo_service.accounts import dto
-from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
+from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import User
 from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
-from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
+from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
 from todo_service.idempotency.middleware import delete_records
@@ -231,7 +231,7 @@ class SessionsController(Controller):
         """List the sessions of the account, newest first."""
         query = request.parameters(dto.SessionQuery)
         context = b"sessions" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.read_page(request.user, query.limit, after)
         return respond_with_page(request, dto.SessionPage(items, request.cursors.seal_next(position, context)))
 
@@ -305,7 +305,7 @@ class ApiKeysController(Controller):
         """List the API keys of the account without their secrets, newest first."""
         query = request.parameters(dto.ApiKeyQuery)
         context = b"api-keys" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
         return respond_with_page(request, dto.ApiKeyPage(items, request.cursors.seal_next(position, context)))
 

@@ -31,13 +31,15 @@ from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
-from todo_service.timestamps import Timestamp, now
+from todo_service.store.paging import read_page
+from todo_service.timestamps import now
 
 GRACE_PERIOD: Final = timedelta(seconds=10)
 _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _SALT_BYTES: Final = 32
 _USER_AGENT_LENGTH: Final = 256
+_NEWEST_FIRST: Final = (desc(Session.created_at), desc(Session.id))
 
 
 class Client(NamedTuple):
@@ -50,13 +52,6 @@ class Client(NamedTuple):
 
     address: str
     user_agent: str
-
-
-class SessionPosition(msgspec.Struct, array_like=True):
-    """The position after a session in the list of sessions."""
-
-    created_at: str
-    id: str
 
 
 class _Password(msgspec.Struct, frozen=True):
@@ -156,8 +151,7 @@ class Sessions:
         mine = Session.owner == user_id
         if await self._store.count(Session, mine, limit=MAX_SESSIONS + 1) <= MAX_SESSIONS:
             return
-        newest_first = (desc(Session.created_at), desc(Session.id))
-        found = await self._store.find(Session, mine, sort=newest_first, limit=2 * MAX_SESSIONS, into=_SessionId)
+        found = await self._store.find(Session, mine, sort=_NEWEST_FIRST, limit=2 * MAX_SESSIONS, into=_SessionId)
         for session in found[MAX_SESSIONS:]:
             await self._end(ObjectId(session.id))
 
@@ -236,8 +230,8 @@ class Sessions:
         await self._end(caller.session_id)
 
     async def read_page(
-        self, caller: Caller, limit: int, after: SessionPosition | None
-    ) -> tuple[list[dto.Session], SessionPosition | None]:
+        self, caller: Caller, limit: int, after: dto.CreationPosition | None
+    ) -> tuple[list[dto.Session], dto.CreationPosition | None]:
         """Return a page of the caller's sessions, newest first, and the position of the next page, or None.
 
         Args:
@@ -245,27 +239,20 @@ class Sessions:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        key_ranges: list[list[Condition]] = [[]]
-        if after is not None:
-            created = Timestamp.parse(after.created_at)
-            beyond = Session.id < ObjectId(after.id)
-            key_ranges = [[Session.created_at == created, beyond], [Session.created_at < created]]
-        found: list[dto.Session] = []
-        where = [
+        page, position = await read_page(
+            self._store,
+            Session,
             Session.owner == caller.user_id,
             Session.expires_at > now(),
             *await self._build_alive_conditions(caller.user_id),
-        ]
-        order = (desc(Session.created_at), desc(Session.id))
-        for key_range in key_ranges:
-            found += await self._store.find(
-                Session, *where, *key_range, sort=order, limit=limit + 1 - len(found), into=dto.Session
-            )
-            if len(found) > limit:
-                break
+            sort=_NEWEST_FIRST,
+            after=after.key() if after is not None else None,
+            limit=limit,
+            into=dto.Session,
+            position=lambda last: dto.CreationPosition(last.created_at, last.id),
+        )
         own = str(caller.session_id)
-        page = [msgspec.structs.replace(session, current=session.id == own) for session in found[:limit]]
-        return page, SessionPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        return [msgspec.structs.replace(session, current=session.id == own) for session in page], position
 
     async def end(self, user_id: ObjectId, session_id: str) -> None:
         """End one session of an account.
