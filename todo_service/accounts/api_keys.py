@@ -24,6 +24,7 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey, User
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
@@ -67,7 +68,7 @@ class ApiKeys:
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
-        self._verified: dict[str, tuple[Caller, float]] = {}
+        self._verified: BoundedCache[str, tuple[Caller, float]] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
 
     async def create(self, user_id: ObjectId, data: dto.ApiKeyCreate, seed: bytes | None = None) -> dto.ApiKeyCreated:
@@ -219,15 +220,13 @@ class ApiKeys:
         expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
         caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
         if revocations == self._revocations:  # otherwise this key may have been deleted during the call
-            self._verified.pop(text, None)  # makes it the newest entry
-            if len(self._verified) >= _CACHE_SIZE:
-                self._verified.pop(next(iter(self._verified)))
             self._verified[text] = caller, started + _CACHE_SECONDS
         return caller
 
     def _evict(self, key_ids: set[ObjectId]) -> None:
         self._revocations += 1
-        self._verified = {text: entry for text, entry in self._verified.items() if entry[0].session_id not in key_ids}
+        for text in [text for text, (caller, _) in self._verified.items() if caller.session_id in key_ids]:
+            del self._verified[text]
 
 
 def _generate(seed: bytes | None) -> tuple[ObjectId, str]:

@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from odmantic import ObjectId
@@ -26,6 +26,7 @@ from odmantic.query import desc
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshTokens, compute_session_expiry
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.fields import redacted_repr
@@ -113,9 +114,9 @@ class Sessions:
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
         self._refresh_days = refresh_days
-        self._alive: dict[ObjectId, float] = {}
-        self._verified: dict[str, Caller] = {}
-        self._ended: dict[ObjectId, float] = {}
+        self._alive: BoundedCache[ObjectId, float] = BoundedCache(_CACHE_SIZE)
+        self._verified: BoundedCache[str, Caller] = BoundedCache(_CACHE_SIZE)
+        self._ended: BoundedCache[ObjectId, float] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
 
     async def start(self, user_id: ObjectId, password_generation: int, client: Client) -> Tokens:
@@ -292,7 +293,6 @@ class Sessions:
         if caller is None or caller.expires <= moment:
             self._verified.pop(text, None)
             caller = self._access_tokens.verify(text)
-            _evict_oldest(self._verified)
             self._verified[text] = caller
         if self._ended and self._ended.get(caller.session_id, 0.0) > time.monotonic():
             raise Unauthenticated("the session has ended", "invalid_token")
@@ -330,11 +330,9 @@ class Sessions:
         session = await self._store.get(Session, Session.id == session_id)
         if session is None or not await self._is_alive(session):
             self._alive.pop(session_id, None)
-            _evict_oldest(self._ended)
             self._ended[session_id] = started + _CACHE_SECONDS
             raise Unauthenticated("the session has ended", "invalid_token")
         if revocations == self._revocations:  # otherwise this session may have ended during the call
-            _evict_oldest(self._alive)
             self._alive[session_id] = started + _CACHE_SECONDS
 
     async def _is_alive(self, session: Session) -> bool:
@@ -360,9 +358,3 @@ class Sessions:
 
     def _issue_tokens(self, user_id: ObjectId, session_id: ObjectId, token: RefreshToken, moment: datetime) -> Tokens:
         return Tokens(self._access_tokens.issue(user_id, session_id, moment), token.text, self._access_tokens.lifetime)
-
-
-def _evict_oldest(cache: dict[Any, Any]) -> None:
-    """Evict the oldest entry of a full cache."""
-    if len(cache) >= _CACHE_SIZE:
-        cache.pop(next(iter(cache)))
