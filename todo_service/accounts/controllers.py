@@ -26,7 +26,7 @@ from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import ProblemError
-from todo_service.web.requests import ApiRequest
+from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import (
     BUCKET,
     FORM,
@@ -34,7 +34,6 @@ from todo_service.web.route_options import (
     NO_TIMEOUT,
     ON_REPLAY,
     PUBLIC,
-    QUERY,
     RERUN,
     SESSION_ONLY,
 )
@@ -221,15 +220,15 @@ class SessionsController(Controller):
         "/",
         operation_id="listSessions",
         summary="List sessions",
-        opt={QUERY: dto.SessionQuery, SESSION_ONLY: True},
+        opt={SESSION_ONLY: True},
         responses=declare_problems(401, 403, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
     async def list_sessions(
-        self, request: ApiRequest, sessions: NamedDependency[Sessions]
+        self, request: QueryRequest[dto.SessionQuery], sessions: NamedDependency[Sessions]
     ) -> Response[dto.SessionPage]:
         """List the sessions of the account, newest first."""
-        query = request.parameters(dto.SessionQuery)
+        query = request.parameters()
         context = b"sessions" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.read_page(request.user, query.limit, after)
@@ -297,13 +296,14 @@ class ApiKeysController(Controller):
         "/",
         operation_id="listApiKeys",
         summary="List API keys",
-        opt={QUERY: dto.ApiKeyQuery},
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
-    async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
+    async def list_api_keys(
+        self, request: QueryRequest[dto.ApiKeyQuery], api_keys: NamedDependency[ApiKeys]
+    ) -> Response[dto.ApiKeyPage]:
         """List the API keys of the account without their secrets, newest first."""
-        query = request.parameters(dto.ApiKeyQuery)
+        query = request.parameters()
         context = b"api-keys" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
