@@ -155,6 +155,14 @@ def test_only_the_registry_knows_the_schemes_of_stores() -> None:
             assert not texts & {"lmdb", "lmdb://", "mongodb", "mongodb://", "mongodb+srv"}, path
 
 
+@pytest.mark.parametrize("path", list_modules(""), ids=str)
+def test_route_options_are_set_by_their_constants(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "opt":
+            assert isinstance(node.value, ast.Dict)
+            assert all(isinstance(key, ast.Name) for key in node.value.keys)
+
+
 def test_an_account_s_todos_cannot_be_read_without_the_account() -> None:
     """Every query has a condition on the owner, in its arguments or in `where`, which the same function builds."""
     owner = re.compile(r"self\._match\(|\.(owner|account) == (self\._)?(owner|account)\b")
