@@ -43,12 +43,12 @@ from todo_service.bounds.exchange import (
 )
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
-from todo_service.exchange.concurrency import ConcurrencyLimit
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, find_line
 from todo_service.exchange.formats.calendar import CalendarFormat
 from todo_service.exchange.formats.csv_format import CsvFormat
 from todo_service.exchange.formats.json_format import JsonFormat
 from todo_service.exchange.formats.source import Source
+from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import Lists
@@ -104,14 +104,14 @@ class TransferCapacity:
     """The threads and the concurrency limits of all imports and exports in a process."""
 
     def __init__(self) -> None:
-        self.imports = ConcurrencyLimit(
+        self.imports = TransferLimit(
             "imports",
             per_key=IMPORTS_OF_ACCOUNT,
             total=IMPORTS,
             wait_seconds=IMPORT_WAIT_SECONDS,
         )
         # an export holds one page in memory, and is as slow as its client
-        self.exports = ConcurrencyLimit("exports", per_key=EXPORTS_OF_ACCOUNT, total=EXPORT_QUEUE, wait_seconds=0)
+        self.exports = TransferLimit("exports", per_key=EXPORTS_OF_ACCOUNT, total=EXPORT_QUEUE, wait_seconds=0)
         self.import_executor = Executor("imports", threads=IMPORT_THREADS, queue=IMPORTS, seconds=IMPORT_PART_SECONDS)
         self.export_executor = Executor(
             "exports", threads=EXPORT_THREADS, queue=EXPORT_QUEUE, seconds=EXPORT_PART_SECONDS
