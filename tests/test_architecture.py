@@ -40,6 +40,9 @@ EVERYWHERE: Final = re.compile(r"todo_service\.\w+\.(documents|dto)(\.|$)")
 WIRING: Final = ("__main__.py", "app.py", "services.py", "startup.py", "settings.py", "variables.py")
 """The modules at the top that put the packages together."""
 
+CHANGED_STRUCTS: Final = {"Counts", "DueCounts", "ExtensionProperty", "Problem"}
+"""The Structs that are filled after they are created. None is shared."""
+
 
 def list_imports(path: Path) -> set[str]:
     """Return the modules that a file imports, inside functions too."""
@@ -153,6 +156,19 @@ def test_only_the_registry_knows_the_schemes_of_stores() -> None:
             code = ast.parse(path.read_text())
             texts = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant)}
             assert not texts & {"lmdb", "lmdb://", "mongodb", "mongodb://", "mongodb+srv"}, path
+
+
+def test_structs_are_frozen() -> None:
+    """Requests share results of the store, so no Struct can be changed but bodies of requests and the exceptions."""
+    structs = [
+        (node.name, {keyword.arg for keyword in node.keywords})
+        for path in list_modules("")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "msgspec.Struct" in map(ast.unparse, node.bases)
+    ]
+
+    assert structs
+    assert {name for name, options in structs if not options & {"frozen", "forbid_unknown_fields"}} <= CHANGED_STRUCTS
 
 
 @pytest.mark.parametrize("path", list_modules(""), ids=str)

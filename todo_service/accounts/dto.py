@@ -111,7 +111,7 @@ class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
         return redacted_repr(self, "password")
 
 
-class User(msgspec.Struct):
+class User(msgspec.Struct, frozen=True):
     """An account."""
 
     id: Id
@@ -148,7 +148,7 @@ class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
         return redacted_repr(self, "current_password", "new_password")
 
 
-class Session(msgspec.Struct):
+class Session(msgspec.Struct, frozen=True):
     """A session."""
 
     id: Id
@@ -160,7 +160,7 @@ class Session(msgspec.Struct):
     current: Annotated[bool, Meta(description="Whether this is the session of the request.", examples=[True])] = False
 
 
-class SessionPage(msgspec.Struct):
+class SessionPage(msgspec.Struct, frozen=True):
     """A page of sessions, newest first."""
 
     items: Annotated[list[Session], Meta(description="The sessions of this page.")]
@@ -203,7 +203,7 @@ class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
 
 
-class ApiKey(msgspec.Struct):
+class ApiKey(msgspec.Struct, frozen=True):
     """An API key, without its secret."""
 
     id: Id
@@ -214,7 +214,7 @@ class ApiKey(msgspec.Struct):
     expires_at: Annotated[Time | None, Meta(description="When the key expires; null for never.", examples=[None])]
 
 
-class ApiKeyCreated(ApiKey):
+class ApiKeyCreated(ApiKey, frozen=True):
     """A new API key, with its secret."""
 
     secret: Annotated[
@@ -238,7 +238,7 @@ class ApiKeyCreated(ApiKey):
         return redacted_repr(self, "secret")
 
 
-class ApiKeyPage(msgspec.Struct):
+class ApiKeyPage(msgspec.Struct, frozen=True):
     """A page of API keys, newest first."""
 
     items: Annotated[list[ApiKey], Meta(description="The keys of this page.")]
@@ -252,7 +252,7 @@ class ApiKeyQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-class TokenPair(msgspec.Struct):
+class TokenPair(msgspec.Struct, frozen=True):
     """A successful response of the token endpoint (RFC 6749, section 5.1)."""
 
     access_token: Annotated[
@@ -271,7 +271,7 @@ class TokenPair(msgspec.Struct):
 FormField = Annotated[str, Meta(max_length=FORM_FIELD_LENGTH)]
 
 
-class TokenRequest(msgspec.Struct):
+class TokenRequest(msgspec.Struct, frozen=True):
     """The form of the token endpoint: a username and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
 
     grant_type: Annotated[
@@ -293,7 +293,7 @@ class TokenRequest(msgspec.Struct):
         return redacted_repr(self, "password", "refresh_token")
 
 
-class TokenRevocation(msgspec.Struct):
+class TokenRevocation(msgspec.Struct, frozen=True):
     """The form of the revocation endpoint (RFC 7009)."""
 
     token: Annotated[

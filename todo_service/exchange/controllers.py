@@ -30,7 +30,7 @@ _CALENDAR: Final = (
 )
 
 
-class Rejection(msgspec.Struct):
+class Rejection(msgspec.Struct, frozen=True):
     """A record that was not imported."""
 
     line: Annotated[
@@ -42,7 +42,7 @@ class Rejection(msgspec.Struct):
     errors: Annotated[list[FieldError], Meta(description="The errors, in the order of the record.")]
 
 
-class ImportResult(msgspec.Struct):
+class ImportResult(msgspec.Struct, frozen=True):
     """The result of an import."""
 
     imported: Annotated[int, Meta(ge=0, description="The number of imported todos.", examples=[41])]

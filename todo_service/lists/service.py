@@ -28,7 +28,7 @@ from todo_service.todos.validation import is_id
 _DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 
 
-class ListPosition(msgspec.Struct, array_like=True):
+class ListPosition(msgspec.Struct, array_like=True, frozen=True):
     """The keyset position of a page: it begins after the list with this position and id."""
 
     position: float

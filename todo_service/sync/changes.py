@@ -39,7 +39,7 @@ SYNC_TOKEN_LIFETIME: Final = timedelta(days=30)
 """How long a sync token is valid. Tombstones are stored for longer."""
 
 
-class Change(dto.Todo):
+class Change(dto.Todo, frozen=True):
     """A todo or a tombstone in the change feed.
 
     Attributes:

@@ -37,7 +37,7 @@ _BATCH: Final = 100
 _COUNTS: Final = msgspec.msgpack.Decoder(Counts)
 
 
-class TodoRow(msgspec.Struct):
+class TodoRow(msgspec.Struct, frozen=True):
     """The fields of a todo or a tombstone that counting needs."""
 
     id: str

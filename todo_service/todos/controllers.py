@@ -32,7 +32,7 @@ _OPERATIONS_PER_TURN: Final = 10
 """How many operations of a batch run before the event loop serves other requests."""
 
 
-class BatchResult(msgspec.Struct, omit_defaults=True):
+class BatchResult(msgspec.Struct, omit_defaults=True, frozen=True):
     """The result of one operation of a batch."""
 
     status: Annotated[
@@ -50,7 +50,7 @@ class BatchResult(msgspec.Struct, omit_defaults=True):
     problem: Annotated[Problem | None, Meta(description="The reason why the operation failed.")] = None
 
 
-class BatchResults(msgspec.Struct):
+class BatchResults(msgspec.Struct, frozen=True):
     """The results of a batch."""
 
     results: Annotated[list[BatchResult], Meta(description="One result for each operation, in the same order.")]

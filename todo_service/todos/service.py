@@ -39,11 +39,11 @@ _DELETE_BATCH: Final = 500
 """How many todos of a deleted account are deleted at a time."""
 
 
-class _Identity(msgspec.Struct):
+class _Identity(msgspec.Struct, frozen=True):
     id: str
 
 
-class _Changed(msgspec.Struct):
+class _Changed(msgspec.Struct, frozen=True):
     changed: str
 
 
