@@ -32,13 +32,16 @@ HTTP: Final = {"web", "rate_limits", "idempotency", "observability", "security"}
 CAPABILITIES: Final = ("sync", "todos", "lists", "exchange", "accounts")
 HTTP_MODULES: Final = ("controllers.py", "middleware.py")
 INTERFACE: Final = {
-    f"todo_service.store.{name}" for name in ("base", "addresses", "errors", "structs", "optimistic", "slots")
+    f"todo_service.store.{name}" for name in ("base", "addresses", "errors", "structs", "optimistic", "paging", "slots")
 }
 """The interface of the store, and what is built on nothing else."""
 EVERYWHERE: Final = re.compile(r"todo_service\.\w+\.(documents|dto)(\.|$)")
 """Documents and DTOs may be imported by every package."""
 WIRING: Final = ("__main__.py", "app.py", "services.py", "startup.py", "settings.py", "variables.py")
 """The modules at the top that put the packages together."""
+
+CHANGED_STRUCTS: Final = {"Counts", "DueCounts", "ExtensionProperty", "Problem"}
+"""The Structs that are filled after they are created. None is shared."""
 
 
 def list_imports(path: Path) -> set[str]:
@@ -147,6 +150,27 @@ def test_the_mongodb_driver_stays_in_one_package(path: Path) -> None:
     assert not starting_with(list_imports(path), "motor", "odmantic.engine", "odmantic.AIOEngine")
 
 
+def test_structs_are_frozen() -> None:
+    """Requests share results of the store, so no Struct can be changed but bodies of requests and the exceptions."""
+    structs = [
+        (node.name, {keyword.arg for keyword in node.keywords})
+        for path in list_modules("")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "msgspec.Struct" in map(ast.unparse, node.bases)
+    ]
+
+    assert structs
+    assert {name for name, options in structs if not options & {"frozen", "forbid_unknown_fields"}} <= CHANGED_STRUCTS
+
+
+@pytest.mark.parametrize("path", list_modules(""), ids=str)
+def test_route_options_are_set_by_their_constants(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "opt":
+            assert isinstance(node.value, ast.Dict)
+            assert all(isinstance(key, ast.Name) for key in node.value.keys)
+
+
 def test_only_the_registry_knows_the_schemes_of_stores() -> None:
     for path in list_modules(""):
         if path != PACKAGE / "store" / "registry.py":
@@ -156,19 +180,29 @@ def test_only_the_registry_knows_the_schemes_of_stores() -> None:
 
 
 def test_an_account_s_todos_cannot_be_read_without_the_account() -> None:
-    """Every call of the store has a condition on the owner."""
-    calls = [
-        ast.unparse(node)
+    """Every query has a condition on the owner, in its arguments or in `where`, which the same function builds."""
+    owner = re.compile(r"self\._match\(|\.(owner|account) == (self\._)?(owner|account)\b")
+    queries = [
+        (ast.unparse(node), ast.unparse(function))
         for path in list_modules("todos", "lists", "sync")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and ast.unparse(node.func.value) == "self._store"
-        and node.func.attr not in ("insert", "resolved_stamp")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and is_query(node)
     ]
 
-    assert calls
-    for call in calls:
-        assert re.search(
-            r"self\._match\(|\.(owner|account) == self\._(owner|account)|\*where|\*still_open|\bCountSnapshot\b", call
-        ), call
+    assert any(".find(" in call for call, _ in queries)
+    assert any("read_page" in call for call, _ in queries)
+    for call, function in queries:
+        where = re.search(r"\bwhere = .*", function) if "*where" in call else None
+        # the id of a snapshot of counts is that of its account
+        assert owner.search(call) or (where and owner.search(where[0])) or "(CountSnapshot, " in call, call
+
+
+def is_query(call: ast.Call) -> bool:
+    """Return whether a call reads, changes or deletes documents of a store, itself or by `read_page`."""
+    stores = {"self._store", "store"}
+    if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in stores:
+        return call.func.attr not in ("insert", "resolved_stamp")
+    names = {ast.unparse(part) for part in (call.func, *call.args)}
+    return "read_page" in names and bool(names & stores)

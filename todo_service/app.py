@@ -31,7 +31,7 @@ from todo_service.web.docs import DocsController
 from todo_service.web.health import OperationsController
 from todo_service.web.openapi.config import create_openapi_config, render_document
 from todo_service.web.problems import create_exception_handlers
-from todo_service.web.requests import ApiRequest, reject_unknown_parameters
+from todo_service.web.requests import QueryRequest, reject_unknown_parameters
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, ControllerRouterHandler, Scope
@@ -74,7 +74,7 @@ def create_app(
         lifespan=[services.lifespan],
         dependencies=services.dependencies(),
         middleware=services.middleware(),
-        request_class=ApiRequest,
+        request_class=QueryRequest,
         before_request=reject_unknown_parameters,
         exception_handlers=create_exception_handlers(),
         after_exception=[after_exception],

@@ -13,13 +13,16 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from msgspec import inspect
 
+from todo_service.accounts.dto import TokenRequest
 from todo_service.app import create_app
 from todo_service.bounds.texts import TIMESTAMP_LENGTH
-from todo_service.exchange.dto import ListImport
+from todo_service.exchange.dto import ArchiveImport, ListImport
 from todo_service.settings import load_settings
 from todo_service.store.registry import create_store
 from todo_service.timestamps import Timestamp
 from todo_service.todos import dto
+from todo_service.web.requests import find_query_struct
+from todo_service.web.route_options import BODIES, COMPONENTS, FORM
 
 BOUNDED_BY_THE_BODY = {"ArchiveImport.items", "ArchiveImport.lists"}
 """An import may have any number of records; its body is bounded, and each record is read by itself."""
@@ -44,9 +47,9 @@ def input_types(application: Litestar) -> set[Any]:
 def list_types(handler: HTTPRouteHandler) -> Iterator[Any]:
     if handler.parsed_data_field is not None:
         yield handler.parsed_data_field.annotation
-    yield from (handler.opt[name] for name in ("query", "form") if name in handler.opt)
-    yield from (kind for kind in handler.opt.get("components", ()))
-    yield from (kind for kind in handler.opt.get("bodies", {}).values() if isinstance(kind, type))
+    yield from (kind for kind in (find_query_struct(handler), handler.opt.get(FORM)) if kind is not None)
+    yield from handler.opt.get(COMPONENTS, ())
+    yield from (kind for kind in handler.opt.get(BODIES, {}).values() if isinstance(kind, type))
 
 
 def find_unbounded(info: inspect.Type, place: str) -> Iterator[str]:
@@ -83,6 +86,7 @@ def test_every_text_list_and_number_of_a_request_is_bounded(application: Litesta
     kinds = input_types(application)
 
     assert len(kinds) > 15
+    assert {dto.TodoQuery, dto.BatchOperation, TokenRequest, ArchiveImport} <= kinds
     assert {place for kind in kinds for place in find_unbounded(inspect.type_info(kind), kind.__name__)} == set()
 
 

@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar, get
 
 from tests.people import Person, assert_problem
+from todo_service.web.route_options import PUBLIC
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 EVERYWHERE = {
@@ -195,7 +196,7 @@ async def test_data_of_an_account_is_not_cached(ada: Person) -> None:
 
 
 async def test_an_unexpected_error_is_logged_and_hides_its_text(app: Litestar, ada: Person) -> None:
-    @get("/v1/crash", opt={"public": True})
+    @get("/v1/crash", opt={PUBLIC: True})
     async def crash() -> None:
         raise RuntimeError("the secret inside")
 

@@ -24,15 +24,17 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey, User
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthenticated, ValidationIssue
 from todo_service.security.caller import Caller
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
+from todo_service.store.paging import read_page
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import trim
-from todo_service.timestamps import LATEST, Timestamp, now
+from todo_service.timestamps import LATEST, now
 
 API_KEY_PREFIX: Final = "todo_"
 """The prefix of every key. It distinguishes keys from access tokens, and lets secret scanners find leaked keys."""
@@ -44,13 +46,6 @@ _SHOWN_LENGTH: Final = len(API_KEY_PREFIX) + 8
 _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _NEVER: Final = 2**62
-
-
-class ApiKeyPosition(msgspec.Struct, array_like=True):
-    """The position after a key in the list of API keys."""
-
-    created_at: str
-    id: str
 
 
 class _Slot(msgspec.Struct, frozen=True):
@@ -73,7 +68,7 @@ class ApiKeys:
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
-        self._verified: dict[str, tuple[Caller, float]] = {}
+        self._verified: BoundedCache[str, tuple[Caller, float]] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
 
     async def create(self, user_id: ObjectId, data: dto.ApiKeyCreate, seed: bytes | None = None) -> dto.ApiKeyCreated:
@@ -136,8 +131,8 @@ class ApiKeys:
         return created
 
     async def read_page(
-        self, user_id: ObjectId, limit: int, after: ApiKeyPosition | None
-    ) -> tuple[list[dto.ApiKey], ApiKeyPosition | None]:
+        self, user_id: ObjectId, limit: int, after: dto.CreationPosition | None
+    ) -> tuple[list[dto.ApiKey], dto.CreationPosition | None]:
         """Return a page of an account's keys, newest first, and the position of the next page, or None.
 
         Args:
@@ -145,22 +140,18 @@ class ApiKeys:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        key_ranges: list[list[Condition]] = [[]]
-        if after is not None:
-            created = Timestamp.parse(after.created_at)
-            key_ranges = [[ApiKey.created_at == created, ApiKey.id < ObjectId(after.id)], [ApiKey.created_at < created]]
-        found: list[dto.ApiKey] = []
-        # the store deletes expired keys with a delay
-        where = [ApiKey.owner == user_id, (ApiKey.expires_at == None) | (ApiKey.expires_at > now())]  # type: ignore[operator]  # noqa: E711  # an expression
-        order = (desc(ApiKey.created_at), desc(ApiKey.id))
-        for key_range in key_ranges:
-            found += await self._store.find(
-                ApiKey, *where, *key_range, sort=order, limit=limit + 1 - len(found), into=dto.ApiKey
-            )
-            if len(found) > limit:
-                break
-        page = found[:limit]
-        return page, ApiKeyPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        return await read_page(
+            self._store,
+            ApiKey,
+            ApiKey.owner == user_id,
+            # the store deletes expired keys with a delay
+            (ApiKey.expires_at == None) | (ApiKey.expires_at > now()),  # type: ignore[operator]  # noqa: E711  # an expression
+            sort=(desc(ApiKey.created_at), desc(ApiKey.id)),
+            after=after.key() if after is not None else None,
+            limit=limit,
+            into=dto.ApiKey,
+            position=lambda last: dto.CreationPosition(last.created_at, last.id),
+        )
 
     async def delete(self, user_id: ObjectId, key_id: str) -> None:
         """Delete a key.
@@ -229,15 +220,13 @@ class ApiKeys:
         expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
         caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
         if revocations == self._revocations:  # otherwise this key may have been deleted during the call
-            self._verified.pop(text, None)  # makes it the newest entry
-            if len(self._verified) >= _CACHE_SIZE:
-                self._verified.pop(next(iter(self._verified)))
             self._verified[text] = caller, started + _CACHE_SECONDS
         return caller
 
     def _evict(self, key_ids: set[ObjectId]) -> None:
         self._revocations += 1
-        self._verified = {text: entry for text, entry in self._verified.items() if entry[0].session_id not in key_ids}
+        for text in [text for text, (caller, _) in self._verified.items() if caller.session_id in key_ids]:
+            del self._verified[text]
 
 
 def _generate(seed: bytes | None) -> tuple[ObjectId, str]:

@@ -8,11 +8,11 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
 from todo_service.accounts import dto
-from todo_service.accounts.api_keys import ApiKeyPosition, ApiKeys
+from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import User
 from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
-from todo_service.accounts.sessions import Client, SessionPosition, Sessions, Tokens
+from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
 from todo_service.idempotency.middleware import delete_records
@@ -26,7 +26,7 @@ from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import ProblemError
-from todo_service.web.requests import ApiRequest
+from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import (
     BUCKET,
     FORM,
@@ -34,7 +34,6 @@ from todo_service.web.route_options import (
     NO_TIMEOUT,
     ON_REPLAY,
     PUBLIC,
-    QUERY,
     RERUN,
     SESSION_ONLY,
 )
@@ -221,17 +220,17 @@ class SessionsController(Controller):
         "/",
         operation_id="listSessions",
         summary="List sessions",
-        opt={QUERY: dto.SessionQuery, SESSION_ONLY: True},
+        opt={SESSION_ONLY: True},
         responses=declare_problems(401, 403, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
     async def list_sessions(
-        self, request: ApiRequest, sessions: NamedDependency[Sessions]
+        self, request: QueryRequest[dto.SessionQuery], sessions: NamedDependency[Sessions]
     ) -> Response[dto.SessionPage]:
         """List the sessions of the account, newest first."""
-        query = request.parameters(dto.SessionQuery)
+        query = request.parameters()
         context = b"sessions" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, SessionPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
         items, position = await sessions.read_page(request.user, query.limit, after)
         return respond_with_page(request, dto.SessionPage(items, request.cursors.seal_next(position, context)))
 
@@ -297,15 +296,16 @@ class ApiKeysController(Controller):
         "/",
         operation_id="listApiKeys",
         summary="List API keys",
-        opt={QUERY: dto.ApiKeyQuery},
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
-    async def list_api_keys(self, request: ApiRequest, api_keys: NamedDependency[ApiKeys]) -> Response[dto.ApiKeyPage]:
+    async def list_api_keys(
+        self, request: QueryRequest[dto.ApiKeyQuery], api_keys: NamedDependency[ApiKeys]
+    ) -> Response[dto.ApiKeyPage]:
         """List the API keys of the account without their secrets, newest first."""
-        query = request.parameters(dto.ApiKeyQuery)
+        query = request.parameters()
         context = b"api-keys" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, ApiKeyPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
         items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
         return respond_with_page(request, dto.ApiKeyPage(items, request.cursors.seal_next(position, context)))
 

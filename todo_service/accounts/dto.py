@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from odmantic import ObjectId
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
@@ -109,7 +111,7 @@ class UserDelete(msgspec.Struct, forbid_unknown_fields=True):
         return redacted_repr(self, "password")
 
 
-class User(msgspec.Struct):
+class User(msgspec.Struct, frozen=True):
     """An account."""
 
     id: Id
@@ -146,7 +148,7 @@ class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):
         return redacted_repr(self, "current_password", "new_password")
 
 
-class Session(msgspec.Struct):
+class Session(msgspec.Struct, frozen=True):
     """A session."""
 
     id: Id
@@ -158,7 +160,7 @@ class Session(msgspec.Struct):
     current: Annotated[bool, Meta(description="Whether this is the session of the request.", examples=[True])] = False
 
 
-class SessionPage(msgspec.Struct):
+class SessionPage(msgspec.Struct, frozen=True):
     """A page of sessions, newest first."""
 
     items: Annotated[list[Session], Meta(description="The sessions of this page.")]
@@ -179,6 +181,17 @@ Scope = Annotated[
 ]
 
 
+class CreationPosition(msgspec.Struct, array_like=True, frozen=True):
+    """The position of a page, newest first: it begins after the session or the API key with this time and id."""
+
+    created_at: str
+    id: str
+
+    def key(self) -> tuple[datetime, ObjectId]:
+        """Return the values of the sorted fields."""
+        return Timestamp.parse(self.created_at), ObjectId(self.id)
+
+
 class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
     """A new API key. A key with the scope `read` cannot make changes."""
 
@@ -190,7 +203,7 @@ class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
 
 
-class ApiKey(msgspec.Struct):
+class ApiKey(msgspec.Struct, frozen=True):
     """An API key, without its secret."""
 
     id: Id
@@ -201,7 +214,7 @@ class ApiKey(msgspec.Struct):
     expires_at: Annotated[Time | None, Meta(description="When the key expires; null for never.", examples=[None])]
 
 
-class ApiKeyCreated(ApiKey):
+class ApiKeyCreated(ApiKey, frozen=True):
     """A new API key, with its secret."""
 
     secret: Annotated[
@@ -225,7 +238,7 @@ class ApiKeyCreated(ApiKey):
         return redacted_repr(self, "secret")
 
 
-class ApiKeyPage(msgspec.Struct):
+class ApiKeyPage(msgspec.Struct, frozen=True):
     """A page of API keys, newest first."""
 
     items: Annotated[list[ApiKey], Meta(description="The keys of this page.")]
@@ -239,7 +252,7 @@ class ApiKeyQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-class TokenPair(msgspec.Struct):
+class TokenPair(msgspec.Struct, frozen=True):
     """A successful response of the token endpoint (RFC 6749, section 5.1)."""
 
     access_token: Annotated[
@@ -258,7 +271,7 @@ class TokenPair(msgspec.Struct):
 FormField = Annotated[str, Meta(max_length=FORM_FIELD_LENGTH)]
 
 
-class TokenRequest(msgspec.Struct):
+class TokenRequest(msgspec.Struct, frozen=True):
     """The form of the token endpoint: a username and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
 
     grant_type: Annotated[
@@ -280,7 +293,7 @@ class TokenRequest(msgspec.Struct):
         return redacted_repr(self, "password", "refresh_token")
 
 
-class TokenRevocation(msgspec.Struct):
+class TokenRevocation(msgspec.Struct, frozen=True):
     """The form of the revocation endpoint (RFC 7009)."""
 
     token: Annotated[

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -24,9 +25,11 @@ from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.store.optimistic import Attempts
+from todo_service.store.paging import iterate_pages, read_page
+from todo_service.store.structs import derive_struct
 from todo_service.text import check_marks, trim
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.service import Todos
@@ -267,10 +270,18 @@ class Accounts:
         Args:
             moment: The current time.
         """
-        after: list[Condition] = []
-        while True:
-            due = [ClosedAccount.swept == False, ClosedAccount.closed_at < moment - CLOSING_PERIOD, *after]  # noqa: E712  # an expression
-            closed = await self._store.find(ClosedAccount, *due, sort=asc(ClosedAccount.closed_at), limit=_BATCH_SIZE)
+        read = partial(
+            read_page,
+            self._store,
+            ClosedAccount,
+            ClosedAccount.swept == False,  # noqa: E712  # an expression
+            ClosedAccount.closed_at < moment - CLOSING_PERIOD,
+            sort=(asc(ClosedAccount.closed_at), asc(ClosedAccount.id)),
+            limit=_BATCH_SIZE,
+            into=derive_struct(ClosedAccount),
+            position=lambda last: (last.closed_at, last.id),
+        )
+        async for closed in iterate_pages(read):
             for account in closed:
                 try:
                     await self._delete_all(account.id)
@@ -280,9 +291,6 @@ class Accounts:
                 except Exception:
                     # one failure must not block the others; the next run retries it
                     logger.exception("failed to delete an account", account=str(account.id))
-            if len(closed) < _BATCH_SIZE:
-                return
-            after = [ClosedAccount.closed_at > closed[-1].closed_at]
 
     async def _delete_all(self, user_id: ObjectId) -> None:
         # first, so that nobody can write for the account any more

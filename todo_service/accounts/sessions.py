@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from odmantic import ObjectId
@@ -26,18 +26,21 @@ from odmantic.query import desc
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshTokens, compute_session_expiry
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
-from todo_service.timestamps import Timestamp, now
+from todo_service.store.paging import read_page
+from todo_service.timestamps import now
 
 GRACE_PERIOD: Final = timedelta(seconds=10)
 _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _SALT_BYTES: Final = 32
 _USER_AGENT_LENGTH: Final = 256
+_NEWEST_FIRST: Final = (desc(Session.created_at), desc(Session.id))
 
 
 class Client(NamedTuple):
@@ -50,13 +53,6 @@ class Client(NamedTuple):
 
     address: str
     user_agent: str
-
-
-class SessionPosition(msgspec.Struct, array_like=True):
-    """The position after a session in the list of sessions."""
-
-    created_at: str
-    id: str
 
 
 class _Password(msgspec.Struct, frozen=True):
@@ -118,9 +114,9 @@ class Sessions:
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
         self._refresh_days = refresh_days
-        self._alive: dict[ObjectId, float] = {}
-        self._verified: dict[str, Caller] = {}
-        self._ended: dict[ObjectId, float] = {}
+        self._alive: BoundedCache[ObjectId, float] = BoundedCache(_CACHE_SIZE)
+        self._verified: BoundedCache[str, Caller] = BoundedCache(_CACHE_SIZE)
+        self._ended: BoundedCache[ObjectId, float] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
 
     async def start(self, user_id: ObjectId, password_generation: int, client: Client) -> Tokens:
@@ -156,8 +152,7 @@ class Sessions:
         mine = Session.owner == user_id
         if await self._store.count(Session, mine, limit=MAX_SESSIONS + 1) <= MAX_SESSIONS:
             return
-        newest_first = (desc(Session.created_at), desc(Session.id))
-        found = await self._store.find(Session, mine, sort=newest_first, limit=2 * MAX_SESSIONS, into=_SessionId)
+        found = await self._store.find(Session, mine, sort=_NEWEST_FIRST, limit=2 * MAX_SESSIONS, into=_SessionId)
         for session in found[MAX_SESSIONS:]:
             await self._end(ObjectId(session.id))
 
@@ -236,8 +231,8 @@ class Sessions:
         await self._end(caller.session_id)
 
     async def read_page(
-        self, caller: Caller, limit: int, after: SessionPosition | None
-    ) -> tuple[list[dto.Session], SessionPosition | None]:
+        self, caller: Caller, limit: int, after: dto.CreationPosition | None
+    ) -> tuple[list[dto.Session], dto.CreationPosition | None]:
         """Return a page of the caller's sessions, newest first, and the position of the next page, or None.
 
         Args:
@@ -245,27 +240,20 @@ class Sessions:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        key_ranges: list[list[Condition]] = [[]]
-        if after is not None:
-            created = Timestamp.parse(after.created_at)
-            beyond = Session.id < ObjectId(after.id)
-            key_ranges = [[Session.created_at == created, beyond], [Session.created_at < created]]
-        found: list[dto.Session] = []
-        where = [
+        page, position = await read_page(
+            self._store,
+            Session,
             Session.owner == caller.user_id,
             Session.expires_at > now(),
             *await self._build_alive_conditions(caller.user_id),
-        ]
-        order = (desc(Session.created_at), desc(Session.id))
-        for key_range in key_ranges:
-            found += await self._store.find(
-                Session, *where, *key_range, sort=order, limit=limit + 1 - len(found), into=dto.Session
-            )
-            if len(found) > limit:
-                break
+            sort=_NEWEST_FIRST,
+            after=after.key() if after is not None else None,
+            limit=limit,
+            into=dto.Session,
+            position=lambda last: dto.CreationPosition(last.created_at, last.id),
+        )
         own = str(caller.session_id)
-        page = [msgspec.structs.replace(session, current=session.id == own) for session in found[:limit]]
-        return page, SessionPosition(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        return [msgspec.structs.replace(session, current=session.id == own) for session in page], position
 
     async def end(self, user_id: ObjectId, session_id: str) -> None:
         """End one session of an account.
@@ -305,7 +293,6 @@ class Sessions:
         if caller is None or caller.expires <= moment:
             self._verified.pop(text, None)
             caller = self._access_tokens.verify(text)
-            _evict_oldest(self._verified)
             self._verified[text] = caller
         if self._ended and self._ended.get(caller.session_id, 0.0) > time.monotonic():
             raise Unauthenticated("the session has ended", "invalid_token")
@@ -343,11 +330,9 @@ class Sessions:
         session = await self._store.get(Session, Session.id == session_id)
         if session is None or not await self._is_alive(session):
             self._alive.pop(session_id, None)
-            _evict_oldest(self._ended)
             self._ended[session_id] = started + _CACHE_SECONDS
             raise Unauthenticated("the session has ended", "invalid_token")
         if revocations == self._revocations:  # otherwise this session may have ended during the call
-            _evict_oldest(self._alive)
             self._alive[session_id] = started + _CACHE_SECONDS
 
     async def _is_alive(self, session: Session) -> bool:
@@ -373,9 +358,3 @@ class Sessions:
 
     def _issue_tokens(self, user_id: ObjectId, session_id: ObjectId, token: RefreshToken, moment: datetime) -> Tokens:
         return Tokens(self._access_tokens.issue(user_id, session_id, moment), token.text, self._access_tokens.lifetime)
-
-
-def _evict_oldest(cache: dict[Any, Any]) -> None:
-    """Evict the oldest entry of a full cache."""
-    if len(cache) >= _CACHE_SIZE:
-        cache.pop(next(iter(cache)))

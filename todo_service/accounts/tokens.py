@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from odmantic import ObjectId
 from todo_service.errors import Unauthenticated
 from todo_service.fields import redacted_repr
 from todo_service.security.caller import Caller
-from todo_service.security.sealing import SEAL_BYTES, KeyRing, seal
+from todo_service.security.sealing import SEAL_BYTES, KeyRing, compute_mac, seal
 
 ISSUER: Final = "todo-service"
 AUDIENCE: Final = "todo-service"
@@ -130,7 +129,7 @@ class RefreshTokens:
             salt: 32 random bytes, unique to this rotation.
         """
         return [
-            _build_token(key, token.session_id, hmac.digest(key, b"successor" + salt + token.text.encode(), "sha256"))
+            _build_token(key, token.session_id, compute_mac(key, b"successor" + salt + token.text.encode()))
             for key in self._keys
         ]
 

@@ -20,8 +20,8 @@ from todo_service.exchange.service import FORMATS, Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError
-from todo_service.web.requests import ApiRequest
-from todo_service.web.route_options import BODIES, CONTENTS, IDEMPOTENT, NO_TIMEOUT, QUERY
+from todo_service.web.requests import ApiRequest, QueryRequest
+from todo_service.web.route_options import BODIES, CONTENTS, IDEMPOTENT, NO_TIMEOUT
 
 _TABLE: Final = "title,due_at,tags\r\nWater the plants,2027-01-31T09:00:00.000Z,home\r\n"
 _CALENDAR: Final = (
@@ -30,7 +30,7 @@ _CALENDAR: Final = (
 )
 
 
-class Rejection(msgspec.Struct):
+class Rejection(msgspec.Struct, frozen=True):
     """A record that was not imported."""
 
     line: Annotated[
@@ -42,7 +42,7 @@ class Rejection(msgspec.Struct):
     errors: Annotated[list[FieldError], Meta(description="The errors, in the order of the record.")]
 
 
-class ImportResult(msgspec.Struct):
+class ImportResult(msgspec.Struct, frozen=True):
     """The result of an import."""
 
     imported: Annotated[int, Meta(ge=0, description="The number of imported todos.", examples=[41])]
@@ -61,15 +61,14 @@ class ExchangeController(Controller):
         operation_id="exportTodos",
         summary="Export everything",
         opt={
-            QUERY: ExportQuery,
             CONTENTS: {"application/json": Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Content-Disposition"),
     )
-    async def export_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> Stream:
+    async def export_todos(self, request: QueryRequest[ExportQuery], transfer: NamedDependency[Transfer]) -> Stream:
         """Return a file with all todos; in JSON, with all lists, too."""
-        name = request.parameters(ExportQuery).format
+        name = request.parameters().format
         file_format = FORMATS[name]
         chunks = transfer.export(file_format, request.require_live_caller)
         # an error before the first chunk still becomes a problem response
@@ -86,7 +85,6 @@ class ExchangeController(Controller):
         opt={
             IDEMPOTENT: True,
             NO_TIMEOUT: True,
-            QUERY: ImportQuery,
             BODIES: {"application/json": ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
         summary="Import todos",
@@ -94,12 +92,14 @@ class ExchangeController(Controller):
         request_max_body_size=REQUEST_BYTES,
         responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
-    async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
+    async def import_todos(
+        self, request: QueryRequest[ImportQuery], transfer: NamedDependency[Transfer]
+    ) -> ImportResult:
         """Create a new todo for each record of an export, or of a file of another program in one of these formats.
 
         The response lists invalid records with their lines. All other records are imported.
         """
-        query = request.parameters(ImportQuery)
+        query = request.parameters()
         names = FORMATS if query.format is UNSET else (query.format,)
         formats = {FORMATS[name].media_type: FORMATS[name] for name in names}
         media_type = request.require_media_type(frozenset(formats))

@@ -28,7 +28,7 @@ class ImportQuery(msgspec.Struct, frozen=True):
     ] = UNSET
 
 
-class Archive(msgspec.Struct):
+class Archive(msgspec.Struct, frozen=True):
     """All lists and todos of an account."""
 
     lists: Annotated[list[List], Meta(description="In manual order.")]

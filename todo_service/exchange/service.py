@@ -43,17 +43,19 @@ from todo_service.bounds.exchange import (
 )
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
-from todo_service.exchange.concurrency import ConcurrencyLimit
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, find_line
 from todo_service.exchange.formats.calendar import CalendarFormat
 from todo_service.exchange.formats.csv_format import CsvFormat
 from todo_service.exchange.formats.json_format import JsonFormat
 from todo_service.exchange.formats.source import Source
+from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import List, ListCreate
-from todo_service.lists.service import ListPosition, Lists
+from todo_service.lists.service import Lists
 from todo_service.store.errors import DuplicateDocument
+from todo_service.store.paging import iterate_pages
 from todo_service.todos import dto
+from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 
 FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
@@ -102,14 +104,14 @@ class TransferCapacity:
     """The threads and the concurrency limits of all imports and exports in a process."""
 
     def __init__(self) -> None:
-        self.imports = ConcurrencyLimit(
+        self.imports = TransferLimit(
             "imports",
             per_key=IMPORTS_OF_ACCOUNT,
             total=IMPORTS,
             wait_seconds=IMPORT_WAIT_SECONDS,
         )
         # an export holds one page in memory, and is as slow as its client
-        self.exports = ConcurrencyLimit("exports", per_key=EXPORTS_OF_ACCOUNT, total=EXPORT_QUEUE, wait_seconds=0)
+        self.exports = TransferLimit("exports", per_key=EXPORTS_OF_ACCOUNT, total=EXPORT_QUEUE, wait_seconds=0)
         self.import_executor = Executor("imports", threads=IMPORT_THREADS, queue=IMPORTS, seconds=IMPORT_PART_SECONDS)
         self.export_executor = Executor(
             "exports", threads=EXPORT_THREADS, queue=EXPORT_QUEUE, seconds=EXPORT_PART_SECONDS
@@ -158,19 +160,20 @@ class Transfer:
         Raises:
             TooManyRequests: The account has too many exports in progress.
         """
+
+        async def read_page(after: TodoPosition | None) -> tuple[list[dto.Todo], TodoPosition | None]:
+            if check_caller is not None:
+                await check_caller()
+            return await self._todos.read_page(dto.TodoQuery(limit=_PAGE_SIZE), after)
+
         with self._capacity.exports.admit(self._owner):
             async with self._capacity.exports.acquire():
                 executor = self._capacity.export_executor
                 writer = file_format.create_writer(await self._read_all_lists(), ZoneInfo(await self._time_zone()))
-                query, after, more = dto.TodoQuery(limit=_PAGE_SIZE), None, True
                 opening = await executor.run(lambda _: writer.write_opening())
-                while more:
-                    if check_caller is not None:
-                        await check_caller()
-                    page, after = await self._todos.read_page(query, after)
-                    chunk = await executor.run(partial(_write_page, writer, page))
-                    yield opening + chunk
-                    opening, more = b"", after is not None
+                async for page in iterate_pages(read_page):
+                    yield opening + await executor.run(partial(_write_page, writer, page))
+                    opening = b""
                 yield writer.write_closing()
 
     async def import_file(
@@ -233,13 +236,8 @@ class Transfer:
         return report
 
     async def _read_all_lists(self) -> list[List]:
-        found: list[List] = []
-        after: ListPosition | None = None
-        while True:
-            page, after = await self._lists.read_page(_PAGE_SIZE, after)
-            found += page
-            if after is None:
-                return found
+        read = partial(self._lists.read_page, _PAGE_SIZE)
+        return [each async for page in iterate_pages(read) for each in page]
 
 
 class _ListResolver:

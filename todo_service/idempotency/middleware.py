@@ -33,7 +33,7 @@ from todo_service.idempotency.fingerprints import digest_request
 from todo_service.idempotency.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
 from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.idempotency.stored_responses import compress_response, decompress_response
-from todo_service.security.sealing import KeyRing
+from todo_service.security.sealing import KeyRing, compute_mac
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
@@ -155,7 +155,7 @@ class IdempotencyMiddleware:
     async def _find_record_id(self, owner: ObjectId | None, key: bytes, digest: bytes) -> ObjectId:
         if owner is not None:
             return ObjectId(hashlib.sha256(b"todo-service idempotency" + owner.binary + key).digest()[:ID_BYTES])
-        ids = [ObjectId(hmac.digest(secret_key, digest + key, "sha256")[:ID_BYTES]) for secret_key in self._keys]
+        ids = [ObjectId(compute_mac(secret_key, digest + key)[:ID_BYTES]) for secret_key in self._keys]
         for previous_id in ids[1:]:
             if await self._store.get(IdempotentRequest, IdempotentRequest.id == previous_id) is not None:
                 return previous_id
@@ -260,7 +260,7 @@ class IdempotencyMiddleware:
 
     def _derive_seed(self, record: IdempotentRequest, key: bytes) -> bytes | None:
         secret_key = self._keys.by_id.get(record.secret_key_id)
-        return hmac.digest(secret_key, record.seed + key, "sha256") if secret_key is not None else None
+        return compute_mac(secret_key, record.seed + key) if secret_key is not None else None
 
     async def _replay(self, record: IdempotentRequest, request: ApiRequest, send: Send) -> None:
         if not record.body:
@@ -328,7 +328,7 @@ def _read_key(scope: Scope) -> bytes | None:
 
 def _compute_fingerprint(seed: bytes, owner: ObjectId | None, digest: bytes) -> bytes:
     # an anonymous body may contain a password, so the store holds no digest of it; the id already depends on the body
-    return hmac.digest(seed, digest, "sha256") if owner is not None else b""
+    return compute_mac(seed, digest) if owner is not None else b""
 
 
 async def delete_records(store: DocumentStore, owner: ObjectId) -> None:

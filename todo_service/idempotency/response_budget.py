@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from odmantic import ObjectId
 
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, STORED_RESPONSES_BYTES
 from todo_service.web.problems import ProblemError
 
@@ -33,7 +34,7 @@ class ResponseBudget:
     def __init__(self, limit: int = STORED_RESPONSES_BYTES, seconds: float = IDEMPOTENCY_SECONDS) -> None:
         self._limit = limit
         self._seconds = seconds
-        self._windows: dict[ObjectId, _Window] = {}
+        self._windows: BoundedCache[ObjectId, _Window] = BoundedCache(_MAX_ACCOUNTS)
 
     def require_available(self, owner: ObjectId) -> None:
         """Check that an account has budget left.
@@ -60,8 +61,5 @@ class ResponseBudget:
         now = time.monotonic()
         window = self._windows.get(owner)
         if window is None or now >= window.ends:
-            self._windows.pop(owner, None)
-            if len(self._windows) >= _MAX_ACCOUNTS:
-                del self._windows[next(iter(self._windows))]
             window = _Window(now + self._seconds, 0)
         self._windows[owner] = window._replace(size=window.size + size + _RECORD_BYTES)

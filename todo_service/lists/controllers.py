@@ -15,8 +15,8 @@ from todo_service.lists.service import ListPosition, Lists
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
-from todo_service.web.requests import ApiRequest
-from todo_service.web.route_options import IDEMPOTENT, NO_TIMEOUT, ON_REPLAY, QUERY
+from todo_service.web.requests import ApiRequest, QueryRequest
+from todo_service.web.route_options import IDEMPOTENT, NO_TIMEOUT, ON_REPLAY
 
 
 class ListsController(Controller):
@@ -44,13 +44,12 @@ class ListsController(Controller):
         "/",
         operation_id="listLists",
         summary="List lists",
-        opt={QUERY: ListQuery},
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
-    async def list_lists(self, request: ApiRequest, lists: NamedDependency[Lists]) -> Response[ListPage]:
+    async def list_lists(self, request: QueryRequest[ListQuery], lists: NamedDependency[Lists]) -> Response[ListPage]:
         """List the lists page by page, in their manual order."""
-        query = request.parameters(ListQuery)
+        query = request.parameters()
         context = b"lists" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
         items, position = await lists.read_page(query.limit, after)
@@ -87,9 +86,11 @@ class ListsController(Controller):
         "/{list_id:str}",
         operation_id="deleteList",
         summary="Delete a list",
-        opt={NO_TIMEOUT: True, QUERY: ListDelete},
+        opt={NO_TIMEOUT: True},
         responses=declare_problems(401, 404, 412, 422, 429, 503),
     )
-    async def delete_list(self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]) -> None:
+    async def delete_list(
+        self, request: QueryRequest[ListDelete], list_id: FromPath[str], lists: NamedDependency[Lists]
+    ) -> None:
         """Delete a list. Its todos move to the inbox or are deleted with it."""
-        await lists.delete(list_id, request.parameters(ListDelete).todos, parse_if_match(request))
+        await lists.delete(list_id, request.parameters().todos, parse_if_match(request))

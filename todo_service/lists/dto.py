@@ -44,7 +44,7 @@ class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
     archived: Archived | UnsetType = UNSET
 
 
-class List(msgspec.Struct):
+class List(msgspec.Struct, frozen=True):
     """A list of todos."""
 
     id: Id
@@ -71,7 +71,7 @@ class List(msgspec.Struct):
         )
 
 
-class ListPage(msgspec.Struct):
+class ListPage(msgspec.Struct, frozen=True):
     """A page of lists, in their manual order."""
 
     items: Annotated[list[List], Meta(description="The lists of this page.")]

@@ -19,6 +19,7 @@ from todo_service.lists.dto import List, ListCreate, ListUpdate
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
+from todo_service.store.paging import read_page
 from todo_service.text import trim
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
@@ -27,7 +28,7 @@ from todo_service.todos.validation import is_id
 _DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 
 
-class ListPosition(msgspec.Struct, array_like=True):
+class ListPosition(msgspec.Struct, array_like=True, frozen=True):
     """The keyset position of a page: it begins after the list with this position and id."""
 
     position: float
@@ -101,19 +102,16 @@ class Lists:
         Returns:
             The lists, and the position of the next page, or None if this is the last.
         """
-        order = (asc(TodoList.position), asc(TodoList.id))
-        key_ranges: list[list[Condition]] = [[]]
-        if after is not None:
-            beyond = TodoList.id > ObjectId(after.id)
-            key_ranges = [[TodoList.position == after.position, beyond], [TodoList.position > after.position]]
-        found: list[List] = []
-        for key_range in key_ranges:
-            where = [TodoList.owner == self._owner, *key_range]
-            found += await self._store.find(TodoList, *where, sort=order, limit=limit + 1 - len(found), into=List)
-            if len(found) > limit:
-                break
-        page = found[:limit]
-        return page, ListPosition(page[-1].position, page[-1].id) if len(found) > limit else None
+        return await read_page(
+            self._store,
+            TodoList,
+            TodoList.owner == self._owner,
+            sort=(asc(TodoList.position), asc(TodoList.id)),
+            after=(after.position, ObjectId(after.id)) if after is not None else None,
+            limit=limit,
+            into=List,
+            position=lambda last: ListPosition(last.position, last.id),
+        )
 
     async def update(self, list_id: str, patch: ListUpdate, versions: frozenset[int] | None) -> List:
         """Apply a merge patch to a list. The version stays the same if nothing changes.

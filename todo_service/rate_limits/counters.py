@@ -26,6 +26,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
 from todo_service.store.addresses import parse_database_name
 
@@ -208,7 +209,7 @@ class SharedCounter:
         self._local = LocalCounter()
         self._limiter: SharedLimiter | None = None
         self._storage: MongoDBStorage | None = None
-        self._leases: dict[tuple[str, str], _Lease] = {}
+        self._leases: BoundedCache[tuple[str, str], _Lease] = BoundedCache(COUNTER_LEASES)
         self._fallback_until = 0.0
         self._second = 0
         self._calls = 0
@@ -296,8 +297,6 @@ class SharedCounter:
     def _get_lease(self, policy: str, key: str) -> _Lease:
         lease = self._leases.get((policy, key))
         if lease is None:
-            if len(self._leases) >= COUNTER_LEASES:
-                self._leases.pop(next(iter(self._leases)))
             lease = self._leases[policy, key] = _Lease()
         return lease
 

@@ -11,9 +11,14 @@ SEAL_BYTES: Final = 16
 _KEY_ID_BYTES: Final = 8
 
 
+def compute_mac(key: bytes, content: bytes) -> bytes:
+    """Return the HMAC-SHA256 of the content, 32 bytes. Also derives keys and ids that nobody can guess."""
+    return hmac.digest(key, content, "sha256")
+
+
 def seal(key: bytes, content: bytes) -> bytes:
     """Return a seal of `SEAL_BYTES` bytes for the content."""
-    return hmac.digest(key, content, "sha256")[:SEAL_BYTES]
+    return compute_mac(key, content)[:SEAL_BYTES]
 
 
 class KeyRing:
@@ -33,7 +38,7 @@ class KeyRing:
     """
 
     def __init__(self, secret_keys: Sequence[bytes], purpose: str) -> None:
-        derived = [hmac.digest(key, f"todo-service {purpose}".encode(), "sha256") for key in secret_keys]
+        derived = [compute_mac(key, f"todo-service {purpose}".encode()) for key in secret_keys]
         self.by_id = {hashlib.sha256(key).digest()[:_KEY_ID_BYTES]: key for key in derived}
         self.current_id, self.current = next(iter(self.by_id.items()))
 

@@ -18,7 +18,6 @@ Deleted todos leave tombstones, which outlive the sync tokens. So no deletion is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final, Self
 
@@ -29,7 +28,8 @@ from odmantic.query import asc
 
 from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone
-from todo_service.store.base import Condition, DocumentStore, FindResult
+from todo_service.store.base import DocumentStore
+from todo_service.store.paging import read_page
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 
@@ -39,7 +39,7 @@ SYNC_TOKEN_LIFETIME: Final = timedelta(days=30)
 """How long a sync token is valid. Tombstones are stored for longer."""
 
 
-class Change(dto.Todo):
+class Change(dto.Todo, frozen=True):
     """A todo or a tombstone in the change feed.
 
     Attributes:
@@ -108,14 +108,12 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         issued = moment.timestamp() if self.first and self.resolved is None else self.issued
         return msgspec.structs.replace(self, issued=issued, resolved=started)
 
-    def key_ranges(self) -> Iterator[list[Condition]]:
-        """Yield the conditions of each key range that is still to be read, in order."""
+    def key(self) -> tuple[Timestamp] | tuple[Timestamp, ObjectId]:
+        """Return the values of the fields in `BY_CHANGE` after which the rest of the round begins."""
         if self.last is None:
-            yield [Todo.changed > self.floor.stamp]
-            return
+            return (self.floor.stamp,)
         position, todo_id = self.last
-        yield [Todo.changed == position.stamp, Todo.id > ObjectId(todo_id)]
-        yield [Todo.changed > position.stamp]
+        return position.stamp, ObjectId(todo_id)
 
     def is_unknown_to_client(self, tombstone: Change) -> bool:
         """Return whether the client never received the deleted todo."""
@@ -168,24 +166,17 @@ class ChangeFeed:
         token = (since or SyncToken.initial(generation)).enter_round(
             ChangePosition.from_stamp(await self._store.resolved_stamp()), moment
         )
-        found: FindResult[Change] = FindResult()
-        where = [Todo.account == self._owner]
-        for key_range in token.key_ranges():
-            changes = await self._store.find(
-                Todo,
-                *where,
-                *key_range,
-                sort=BY_CHANGE,
-                limit=limit + 1 - len(found),
-                max_bytes=PAGE_BYTES,
-                into=Change,
-            )
-            found.extend(changes)
-            found.truncated = changes.truncated
-            if len(found) > limit or found.truncated:
-                break
-        page = found[:limit]
+        page, following = await read_page(
+            self._store,
+            Todo,
+            Todo.account == self._owner,
+            sort=BY_CHANGE,
+            after=token.key(),
+            limit=limit,
+            max_bytes=PAGE_BYTES,
+            into=Change,
+            position=token.advance,
+        )
         changed = [change.to_todo() for change in page if change.owner is not None]
         deleted = [change.id for change in page if change.owner is None and not token.is_unknown_to_client(change)]
-        more = len(found) > limit or found.truncated
-        return changed, deleted, token.advance(page[-1]) if more else token.finish_round(), more
+        return changed, deleted, following or token.finish_round(), following is not None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
+from todo_service.store.paging import iterate_pages, read_page
 from todo_service.sync.changes import BY_CHANGE, ChangePosition
 from todo_service.sync.counts import (
     MAX_HOURS,
@@ -36,7 +37,7 @@ _BATCH: Final = 100
 _COUNTS: Final = msgspec.msgpack.Decoder(Counts)
 
 
-class TodoRow(msgspec.Struct):
+class TodoRow(msgspec.Struct, frozen=True):
     """The fields of a todo or a tombstone that counting needs."""
 
     id: str
@@ -128,7 +129,20 @@ class CountRun:
         # read the resolved stamp first, so that it is valid for all that follows
         self._resolved = format_stamp(await self._store.resolved_stamp())
         self._unresolved = {}
-        async for rows in _read_batches(self._store, self._account, self._position):
+        # a todo that changes meanwhile is read again
+        read = partial(
+            read_page,
+            self._store,
+            Todo,
+            Todo.account == self._account,
+            Todo.changed > ChangePosition.parse(self._position).stamp,
+            sort=BY_CHANGE,
+            limit=_BATCH,
+            max_bytes=PAGE_BYTES,
+            into=TodoRow,
+            position=lambda last: (ChangePosition.parse(last.changed).stamp, ObjectId(last.id)),
+        )
+        async for rows in iterate_pages(read):
             for row in rows:
                 self._add(row)
             if limit is not None and len(self._states) > limit:
@@ -207,31 +221,3 @@ def _decode_if_usable(snapshot: CountSnapshot | None, generation: str, moment: d
         return None
     counts = _COUNTS.decode(snapshot.counts)
     return counts if moment - snapshot.made_at < SNAPSHOT_LIFETIME and counts.due.covers(moment) else None
-
-
-async def _read_batches(store: DocumentStore, account: ObjectId, since: str) -> AsyncIterator[list[TodoRow]]:
-    """Yield the todos changed after a stamp, in the order of change. One that changes meanwhile is yielded again."""
-    ranges: list[list[Condition]] = [[Todo.changed > ChangePosition.parse(since).stamp]]
-    while True:
-        rows: list[TodoRow] = []
-        more = False
-        for key_range in ranges:
-            found = await store.find(
-                Todo,
-                Todo.account == account,
-                *key_range,
-                sort=BY_CHANGE,
-                limit=_BATCH - len(rows),
-                max_bytes=PAGE_BYTES,
-                into=TodoRow,
-            )
-            rows += found
-            more = found.truncated or len(rows) == _BATCH
-            if more:
-                break
-        if rows:
-            yield rows
-        if not more:
-            return
-        stamp = ChangePosition.parse(rows[-1].changed).stamp
-        ranges = [[Todo.changed == stamp, Todo.id > ObjectId(rows[-1].id)], [Todo.changed > stamp]]

@@ -207,5 +207,5 @@ class TodoCounter:
         )
 
 
-class _Identity(msgspec.Struct):
+class _Identity(msgspec.Struct, frozen=True):
     id: str

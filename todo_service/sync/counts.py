@@ -203,7 +203,7 @@ def digest_tag(tag: str) -> str:
     return sys.intern(hashlib.blake2b(tag.encode(), digest_size=_DIGEST_BYTES).hexdigest())
 
 
-class _Upto(msgspec.Struct):
+class _Upto(msgspec.Struct, frozen=True):
     upto: str
 
 

@@ -25,14 +25,14 @@ from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_entity_tags, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import Problem, describe_problem, to_problem
-from todo_service.web.requests import ApiRequest
-from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY, QUERY
+from todo_service.web.requests import ApiRequest, QueryRequest
+from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY
 
 _OPERATIONS_PER_TURN: Final = 10
 """How many operations of a batch run before the event loop serves other requests."""
 
 
-class BatchResult(msgspec.Struct, omit_defaults=True):
+class BatchResult(msgspec.Struct, omit_defaults=True, frozen=True):
     """The result of one operation of a batch."""
 
     status: Annotated[
@@ -50,7 +50,7 @@ class BatchResult(msgspec.Struct, omit_defaults=True):
     problem: Annotated[Problem | None, Meta(description="The reason why the operation failed.")] = None
 
 
-class BatchResults(msgspec.Struct):
+class BatchResults(msgspec.Struct, frozen=True):
     """The results of a batch."""
 
     results: Annotated[list[BatchResult], Meta(description="One result for each operation, in the same order.")]
@@ -81,13 +81,14 @@ class TodosController(Controller):
         "/",
         operation_id="listTodos",
         summary="List todos",
-        opt={QUERY: dto.TodoQuery},
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
-    async def list_todos(self, request: ApiRequest, todos: NamedDependency[Todos]) -> Response[dto.TodoPage]:
+    async def list_todos(
+        self, request: QueryRequest[dto.TodoQuery], todos: NamedDependency[Todos]
+    ) -> Response[dto.TodoPage]:
         """List todos page by page, with filters and a sort order."""
-        query = request.parameters(dto.TodoQuery)
+        query = request.parameters()
         # a cursor is valid for one account, set of filters and order, with any page size
         context = msgspec.msgpack.encode(
             [str(request.user.user_id), msgspec.structs.replace(query, cursor=UNSET, limit=1)], enc_hook=str
@@ -133,16 +134,15 @@ class TodosController(Controller):
         "/changes",
         operation_id="listChanges",
         summary="List changes",
-        opt={QUERY: dto.ChangesQuery},
         responses=declare_problems(401, 410, 422, 429, 503),
     )
-    async def list_changes(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Changes:
+    async def list_changes(self, request: QueryRequest[dto.ChangesQuery], todos: NamedDependency[Todos]) -> dto.Changes:
         """List the todos that were changed or deleted since the last call. The first call returns every todo.
 
         No change is ever missed, but a todo may be returned twice. Deletions are reported for 30 days. An older token,
         or one issued before the data was copied or restored, returns 410: synchronise again from the beginning.
         """
-        query = request.parameters(dto.ChangesQuery)
+        query = request.parameters()
         context = b"changes" + request.user.user_id.binary
         since = request.cursors.open(query.since, SyncToken, context, "since") if query.since is not UNSET else None
         changed, deleted, token, more = await todos.read_changes(since, query.limit)
@@ -152,12 +152,11 @@ class TodosController(Controller):
         "/summary",
         operation_id="getSummary",
         summary="Count todos",
-        opt={QUERY: dto.SummaryQuery},
         responses=declare_problems(401, 404, 422, 429, 503),
     )
-    async def get_summary(self, request: ApiRequest, todos: NamedDependency[Todos]) -> dto.Summary:
+    async def get_summary(self, request: QueryRequest[dto.SummaryQuery], todos: NamedDependency[Todos]) -> dto.Summary:
         """Count open, completed and overdue todos and those due today, and count todos by priority, list and tag."""
-        query = request.parameters(dto.SummaryQuery)
+        query = request.parameters()
         return await todos.summarize(query.tz if query.tz is not UNSET else None)
 
     @get(

@@ -143,7 +143,7 @@ class StepCreate(msgspec.Struct, forbid_unknown_fields=True):
     id: StepId | UnsetType = UNSET
 
 
-class Step(msgspec.Struct):
+class Step(msgspec.Struct, frozen=True):
     """A step of a todo's checklist."""
 
     id: Id
@@ -202,7 +202,7 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
     updated_at: OldText = None
 
 
-class Todo(msgspec.Struct):
+class Todo(msgspec.Struct, frozen=True):
     """A todo."""
 
     id: Id
@@ -243,7 +243,7 @@ class Todo(msgspec.Struct):
         )
 
 
-class TodoPage(msgspec.Struct):
+class TodoPage(msgspec.Struct, frozen=True):
     """A page of todos."""
 
     items: Annotated[list[Todo], Meta(description="The todos of this page.")]
@@ -291,7 +291,7 @@ class TodoQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-class Changes(msgspec.Struct):
+class Changes(msgspec.Struct, frozen=True):
     """A page of changes."""
 
     changed: Annotated[list[Todo], Meta(description="The changed todos, in their current state.")]
@@ -346,27 +346,27 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
     ]
 
 
-class TagCount(msgspec.Struct):
+class TagCount(msgspec.Struct, frozen=True):
     """A tag and the number of its todos."""
 
     name: Tag
     count: Annotated[Count, Meta(description="The number of todos with this tag.")]
 
 
-class TagCounts(msgspec.Struct):
+class TagCounts(msgspec.Struct, frozen=True):
     """The tags in use."""
 
     items: Annotated[list[TagCount], Meta(description="The tags, sorted by name.")]
 
 
-class ListCount(msgspec.Struct):
+class ListCount(msgspec.Struct, frozen=True):
     """A list and the number of its todos."""
 
     list_id: Annotated[ListId | None, Meta(description="The id of the list; null for the inbox.")]
     count: Annotated[Count, Meta(description="The number of todos in this list.")]
 
 
-class PriorityCounts(msgspec.Struct):
+class PriorityCounts(msgspec.Struct, frozen=True):
     """The number of todos with each priority."""
 
     none: Count
@@ -376,7 +376,7 @@ class PriorityCounts(msgspec.Struct):
     urgent: Count
 
 
-class Summary(msgspec.Struct):
+class Summary(msgspec.Struct, frozen=True):
     """The number of todos. The counts by priority, list and tag include completed todos."""
 
     open: Count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -12,6 +13,7 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TAGS
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, FindResult
+from todo_service.store.paging import read_ranges
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
@@ -69,50 +71,20 @@ class Listing:
             return [], None
         moment = now()
         filters, unindexed = build_filters(query, moment), exclude_overdue(query, moment)
-        wanted = query.limit + 1
-        found = None
         if len(filters) > 1 and not is_served_by_index(query):
-            found = await self._sort_in_memory(query, filters, unindexed, after)
-        if found is None:
-            conditions = [*(condition for group in filters for condition in group), *unindexed]
-            # few todos have the same value as the last one of the previous page, except for priorities
-            concurrent = 1 if after is None or query.sort.endswith("priority") else 2
-            found = await self._read_ranges(list(key_ranges(query, after)), conditions, wanted, concurrent)
-        page = found[: query.limit]
-        more = len(found) > len(page) or found.truncated
-        return page, build_position(query.sort, page[-1]) if more else None
+            page = await self._sort_in_memory(query, filters, unindexed, after)
+            if page is not None:
+                return page
 
-    async def _read_ranges(
-        self, ranges: list[KeyRange], conditions: list[Condition], wanted: int, concurrent: int
-    ) -> FindResult[dto.Todo]:
-        """Read key ranges until they yield the wanted number of todos, or the maximum bytes of a page.
-
-        Args:
-            ranges: The key ranges.
-            conditions: The conditions on every todo.
-            wanted: The number of todos.
-            concurrent: How many of the first ranges are read concurrently, because the first alone is likely to be
-                too short.
-        """
-
-        def read(key_range: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
+        def find(key_range: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
             # the store chooses the index by the first conditions
-            where = (Todo.owner == self._owner, *key_range.where, *conditions)
+            where = (Todo.owner == self._owner, *key_range.where, *itertools.chain(*filters), *unindexed)
             return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=dto.Todo)
 
-        found: FindResult[dto.Todo] = FindResult()
-        first, rest = ranges[:concurrent], ranges[concurrent:]
-        for todos in await asyncio.gather(*(read(key_range, wanted) for key_range in first)):
-            if not found.truncated:
-                found.extend(todos)
-                found.truncated = todos.truncated
-        for key_range in rest:
-            if len(found) >= wanted or found.truncated:
-                break
-            todos = await read(key_range, wanted - len(found))
-            found.extend(todos)
-            found.truncated = todos.truncated
-        return found
+        # few todos have the same value as the last one of the previous page, except for priorities
+        concurrent = 1 if after is None or query.sort.endswith("priority") else 2
+        position = partial(build_position, query.sort)
+        return await read_ranges(find, key_ranges(query, after), query.limit, position, concurrent)
 
     async def _sort_in_memory(
         self,
@@ -120,8 +92,8 @@ class Listing:
         filters: list[list[Condition]],
         unindexed: list[Condition],
         after: TodoPosition | None,
-    ) -> FindResult[dto.Todo] | None:
-        """Read the todos that the most selective filter leaves, and sort them. Return None if they are too many."""
+    ) -> tuple[list[dto.Todo], TodoPosition | None] | None:
+        """Return a page of the todos that the most selective filter leaves, or None if they are too many to sort."""
         limit = self._in_memory_limit
         *candidates, _ = filters
         if len(candidates) > _MAX_COUNTED_FILTERS:
@@ -149,17 +121,19 @@ class Listing:
         )
         if todos.truncated or len(todos) >= 2 * limit:
             return None
-        return _cut_page(sort_in_memory(todos, query.sort, after), query.limit + 1)
+        found = sort_in_memory(todos, query.sort, after)
+        page = _cut_page(found[: query.limit])
+        return page, build_position(query.sort, page[-1]) if len(page) < len(found) else None
 
 
-def _cut_page(todos: list[dto.Todo], wanted: int) -> FindResult[dto.Todo]:
-    """Return the first todos, up to the wanted number and the maximum bytes of a page."""
+def _cut_page(todos: list[dto.Todo]) -> list[dto.Todo]:
+    """Return the first todos, up to the one that reaches `PAGE_BYTES`."""
     size = 0
-    for number, todo in enumerate(todos[:wanted], 1):
+    for number, todo in enumerate(todos, 1):
         size += _estimate_text_bytes(todo)
         if size >= PAGE_BYTES:
-            return FindResult(todos[:number], truncated=number < len(todos))
-    return FindResult(todos[:wanted])
+            return todos[:number]
+    return todos
 
 
 def _estimate_text_bytes(todo: dto.Todo) -> int:

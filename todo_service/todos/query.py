@@ -41,7 +41,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Value = datetime | str | float | int
 
 
-class TodoPosition(msgspec.Struct, array_like=True):
+class TodoPosition(msgspec.Struct, array_like=True, frozen=True):
     """The keyset position of a page: it begins after the todo with this value and id.
 
     Attributes:

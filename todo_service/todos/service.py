@@ -17,6 +17,7 @@ from todo_service.errors import Gone, Invalid, NotFound, ValidationIssue
 from todo_service.executors import Budget, Executor
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.optimistic import Attempts
 from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, SyncToken
 from todo_service.timestamps import now
@@ -38,11 +39,11 @@ _DELETE_BATCH: Final = 500
 """How many todos of a deleted account are deleted at a time."""
 
 
-class _Identity(msgspec.Struct):
+class _Identity(msgspec.Struct, frozen=True):
     id: str
 
 
-class _Changed(msgspec.Struct):
+class _Changed(msgspec.Struct, frozen=True):
     changed: str
 
 
@@ -147,7 +148,7 @@ class Todos:
         Raises:
             Gone: it has been deleted since.
         """
-        while True:
+        async for _ in Attempts():
             found = await self._store.get(Todo, Todo.id == identity, Todo.account == self._owner)
             if found is None:
                 return None
@@ -155,6 +156,7 @@ class Todos:
                 raise Gone("this todo was created and has been deleted since")
             if (confirmed := await self._writer.confirm(found)) is not None:
                 return confirmed
+        raise AssertionError  # `Attempts` raises before it ends
 
     async def get(self, todo_id: str) -> dto.Todo:
         """Return a todo.

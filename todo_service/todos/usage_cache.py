@@ -27,7 +27,7 @@ UsageT = TypeVar("UsageT", bound=Evictable)
 
 
 class UsageCache(Generic[UsageT]):
-    """An LRU cache of the usage of each account.
+    """An LRU cache of the usage of each account. Not a `BoundedCache`: an account with a write in flight stays.
 
     Args:
         create: Creates the usage of an account that is not in the cache.

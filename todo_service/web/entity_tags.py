@@ -23,7 +23,9 @@ _TAG: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 class Versioned(Protocol):
     """A document with a version, and so with an entity tag."""
 
-    version: int
+    @property
+    def version(self) -> int:
+        """The version."""
 
 
 def entity_tag(document: Versioned) -> str:

@@ -25,7 +25,7 @@ READY_SECONDS: Final = 2.0
 logger = structlog.get_logger(__name__)
 
 
-class Service(msgspec.Struct):
+class Service(msgspec.Struct, frozen=True):
     """The service and the paths of its documentation."""
 
     name: Annotated[str, Meta(description="The name of the service.", examples=["todo_service"])]
@@ -34,7 +34,7 @@ class Service(msgspec.Struct):
     schema: Annotated[str, Meta(description="The path of the OpenAPI document.", examples=["/schema/openapi.json"])]
 
 
-class Health(msgspec.Struct):
+class Health(msgspec.Struct, frozen=True):
     """The service is healthy."""
 
     status: Annotated[Literal["ok"], Meta(description="Always `ok`.")] = "ok"

@@ -67,7 +67,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
 _BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.items()))}
 
 
-class FieldError(msgspec.Struct, omit_defaults=True):
+class FieldError(msgspec.Struct, omit_defaults=True, frozen=True):
     """An error in the input, and its location."""
 
     detail: Annotated[str, Meta(description="A description of the error.", examples=["this field is required"])]

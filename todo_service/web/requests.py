@@ -7,7 +7,7 @@ responds to invalid UTF-8 with a 500. `ApiRequest` replaces all of this.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,13 +16,13 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.enums import RequestEncodingType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.handlers import HTTPRouteHandler
 
 from todo_service.bounds.requests import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, to_issue
 from todo_service.security.caller import Caller, CredentialVerifier
 from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, create_parameter_problem
-from todo_service.web.route_options import QUERY
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
@@ -141,12 +141,18 @@ class ApiRequest(Request[Caller, None, State]):
             raise ProblemError("malformed-request", "a form field is repeated", error="invalid_request")
         return fields
 
-    def parameters(self, kind: type[QueryT]) -> QueryT:
-        """Parse the query into a Struct with a field for each parameter: a list if the parameter may be repeated.
+
+class QueryRequest(ApiRequest, Generic[QueryT]):
+    """A request with query parameters: `QueryT` has a field for each, which is a list if it may be repeated."""
+
+    def parameters(self) -> QueryT:
+        """Parse the query.
 
         Raises:
             ProblemError: 422 with the name of the parameter. Unknown parameters are errors.
         """
+        kind: type[QueryT] | None = find_query_struct(self.route_handler)
+        assert kind is not None  # a handler that calls this declares its request as a `QueryRequest`
         known = _repeatable(kind)
         values: dict[str, Any] = {}
         for name, value in _parse_query(self.scope["query_string"]):
@@ -165,6 +171,12 @@ class ApiRequest(Request[Caller, None, State]):
         except msgspec.ValidationError as error:
             issue = to_issue(error)
             raise create_parameter_problem((issue.pointer or "/").split("/")[1], issue.detail) from None
+
+
+def find_query_struct(handler: HTTPRouteHandler) -> type[Any] | None:
+    """Return the Struct of a handler's query parameters, or None if its request is not a `QueryRequest`."""
+    request = handler.parsed_fn_signature.parameters.get("request")
+    return request.args[0] if request is not None and request.origin is QueryRequest else None
 
 
 @cache
@@ -189,6 +201,6 @@ def _parse_query(query: bytes) -> list[tuple[str, str]]:
 async def reject_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """Reject query parameters on a handler without any. For Litestar's `before_request`."""
     query = request.scope["query_string"]
-    if query and not request.route_handler.opt.get(QUERY):
+    if query and find_query_struct(request.route_handler) is None:
         for name, _ in _parse_query(query):
             raise create_parameter_problem(name, "unknown parameter")

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 from odmantic import Model
 from odmantic.query import SortExpression
 
+from todo_service.bounded_cache import BoundedCache
 from todo_service.store.base import Sort
 from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Kind, Node, get_kind
@@ -25,7 +26,7 @@ MAX_RANGES: Final = 100
 _CACHED_SHAPES: Final = 1000
 _CACHED_SHAPE_NODES: Final = 16
 """The maximum number of conditions in a cached query shape."""
-_chosen: dict[Any, DeclaredIndex] = {}
+_chosen: BoundedCache[Any, DeclaredIndex] = BoundedCache(_CACHED_SHAPES)
 """The cache of the best index for each query shape: a few MB at limit."""
 
 
@@ -145,8 +146,6 @@ def plan_query(model: type[Model], where: Iterable[Node], sort: Sort | None = No
     found = None if index is None else _try_index(index, nodes, sorted_keys, descending)
     if found is None:
         found = _find_best(model, nodes, sorted_keys, descending)
-        if len(_chosen) >= _CACHED_SHAPES:
-            _chosen.clear()
         _chosen[shape] = found.declared
     return found
 

@@ -12,7 +12,8 @@ from todo_service.fields import SHOWN
 from todo_service.timestamps import Timestamp
 from todo_service.web.openapi.document import NULL, REF_PREFIX, Json
 from todo_service.web.problems import Problem
-from todo_service.web.route_options import BODIES, COMPONENTS, CONTENTS, FORM, QUERY
+from todo_service.web.requests import find_query_struct
+from todo_service.web.route_options import BODIES, COMPONENTS, CONTENTS, FORM
 
 
 def build_components(
@@ -28,7 +29,7 @@ def build_components(
         The component schemas, and the schemas of query parameter Structs, both by name.
     """
     kinds = _collect_structs([Problem, *(kind for handler in handlers for kind in _list_annotations(handler))])
-    queries = {handler.opt[QUERY] for handler in handlers if QUERY in handler.opt}
+    queries = {kind for handler in handlers if (kind := find_query_struct(handler)) is not None}
     found = _build_schemas(kinds | queries)
     for kind in kinds:
         if not kind.__struct_config__.forbid_unknown_fields:

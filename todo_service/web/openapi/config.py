@@ -1,13 +1,8 @@
 """The OpenAPI document: its metadata, its declarations and its routes.
 
 Litestar builds the document from the handlers, and `postprocessing` fixes it for generated clients. The same document
-is served under `/schema`, shown on the docs page and printed by `todo-service openapi`. A handler's `opt` may add (see
-`web.route_options`):
-
-* `"query"`: the Struct of its query parameters (`ApiRequest.parameters`);
-* `"form"`: the Struct of its form body (`ApiRequest.form_fields`);
-* `"bodies"`, `"contents"`: the bodies that it parses and writes itself, by media type: a Struct, or an example text;
-* `"components"`: further Structs that its body is composed of.
+is served under `/schema`, shown on the docs page and printed by `todo-service openapi`. It describes the parameters of
+a `QueryRequest`, and the bodies that a handler declares in `opt` (see `web.route_options`).
 """
 
 from __future__ import annotations

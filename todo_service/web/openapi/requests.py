@@ -10,7 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from todo_service.web.openapi.components import get_component_description, move_default_to_description
 from todo_service.web.openapi.document import EXAMPLE_ID, REF_PREFIX, Json, build_content
-from todo_service.web.route_options import BODIES, FORM, IDEMPOTENT, PUBLIC, QUERY
+from todo_service.web.requests import find_query_struct
+from todo_service.web.route_options import BODIES, FORM, IDEMPOTENT, PUBLIC
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MERGE_PATCH: Final = "application/merge-patch+json"
@@ -34,7 +35,7 @@ def build_parameters(
             schema = {"type": "string", "pattern": "^[0-9a-f]{24}$", "examples": [EXAMPLE_ID]}
             parameter = {**parameter, "description": f"The id of the {subject}.", "schema": schema}
         found.append(parameter)
-    kind = handler.opt.get(QUERY)
+    kind = find_query_struct(handler)
     for name, schema in deepcopy(queries[kind.__name__]["properties"] if kind else {}).items():
         move_default_to_description(schema, schemas)
         parameter = {"name": name, "in": "query", "required": False, "schema": schema}

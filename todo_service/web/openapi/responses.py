@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from todo_service.web.openapi.document import EXAMPLE_ID, NULL, REF_PREFIX, Json, build_content
 from todo_service.web.openapi.headers import HEADERS
 from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, FieldError, create_problem
+from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import (
     BODIES,
     CONTENTS,
@@ -19,7 +20,6 @@ from todo_service.web.route_options import (
     IDEMPOTENT,
     LIMIT,
     PUBLIC,
-    QUERY,
     SESSION_ONLY,
 )
 
@@ -100,7 +100,7 @@ def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -
         found |= {408, 413, 415}
     if handler.opt.get(IDEMPOTENT):
         found |= {408, 409, 413, 431}  # the body is read for the fingerprint
-    if QUERY in handler.opt:
+    if find_query_struct(handler) is not None:
         found.add(414)
     if "{" in path:
         found.add(404)

@@ -1,4 +1,4 @@
-"""Concurrency limits for long operations, in total and for each account."""
+"""Limits on the imports or exports that run at the same time, in total and for each account."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from todo_service.errors import TooManyRequests
 
 
-class ConcurrencyLimit:
-    """Limits operations that take seconds or minutes. Use it on one event loop only.
+class TransferLimit:
+    """Limits imports or exports, which take seconds or minutes. Use it on one event loop only.
 
     Args:
         name: What the operations are, in the plural, for messages.
