@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
+import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
@@ -15,12 +16,13 @@ from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
+from todo_service.todos.fields import iterate_texts
 from todo_service.todos.query import (
     KeyRange,
     TodoPosition,
     build_filters,
     build_position,
-    exclude_overdue,
+    build_unindexed_filters,
     is_served_by_index,
     key_ranges,
     parse_query_words,
@@ -68,7 +70,7 @@ class Listing:
         if (query.completed is True and query.overdue is True) or len(set(query.tag)) > TAGS:
             return [], None
         moment = now()
-        filters, unindexed = build_filters(query, moment), exclude_overdue(query, moment)
+        filters, unindexed = build_filters(query, moment), build_unindexed_filters(query, moment)
         wanted = query.limit + 1
         found = None
         if len(filters) > 1 and not is_served_by_index(query):
@@ -164,5 +166,4 @@ def _cut_page(todos: list[dto.Todo], wanted: int) -> FindResult[dto.Todo]:
 
 def _estimate_text_bytes(todo: dto.Todo) -> int:
     """Return an upper bound of the size of a todo's texts: 4 bytes per character."""
-    steps = sum(len(step.title) for step in todo.steps)
-    return 4 * (len(todo.title) + len(todo.description) + steps)
+    return 4 * sum(map(len, iterate_texts(msgspec.structs.asdict(todo))))
