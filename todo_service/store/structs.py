@@ -46,20 +46,20 @@ def build_struct(document: Model, into: type[StructT]) -> StructT:
         document: The model.
         into: The Struct. Its fields are fields of the model; ids and times are text.
     """
-    values = {name: _to_json_type(getattr(document, name)) for name in into.__struct_fields__}
-    return msgspec.convert(values, into)
+    values = ((name, getattr(document, name)) for name in into.__struct_fields__)
+    return msgspec.convert(
+        {name: value if type(value) in _JSON_TYPES else _to_json_type(value) for name, value in values}, into
+    )
 
 
 def _to_json_type(value: Any) -> Any:
-    if type(value) in _JSON_TYPES:
-        return value
-    if isinstance(value, list):
-        return [_to_json_type(element) for element in value]
     if isinstance(value, datetime):
         return format_timestamp(value)
+    if isinstance(value, ObjectId):
+        return str(value)
     if isinstance(value, EmbeddedModel):
         return {name: _to_json_type(getattr(value, name)) for name in type(value).model_fields}
-    return str(value) if isinstance(value, ObjectId) else value
+    return [_to_json_type(element) for element in value] if isinstance(value, list) else value
 
 
 def list_index_keys(model: type[Model]) -> frozenset[tuple[str, ...]]:

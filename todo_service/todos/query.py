@@ -29,7 +29,7 @@ from odmantic.query import SortExpression, asc, desc
 
 from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.errors import InvalidParameter
-from todo_service.field_table import Field, Kind
+from todo_service.field_table import Field, Filter, Kind
 from todo_service.store.base import Condition, starts_with
 from todo_service.store.structs import list_index_keys
 from todo_service.timestamps import EARLIEST, Timestamp
@@ -78,8 +78,6 @@ class Order(NamedTuple):
 
 _LOWEST: Final[Mapping[Kind, Value]] = {Kind.TIME: EARLIEST, Kind.TEXT: "", Kind.CODE: ""}
 _INDEX_KEYS: Final = list_index_keys(Todo)
-_LEADING: Final = {keys[2] if keys[1] == "completed" else keys[1] for keys in _INDEX_KEYS if keys[0] == "owner"}
-"""The fields with which an index begins, after the owner and whether a todo is completed."""
 
 
 def _build_order(field: Field) -> Order:
@@ -105,11 +103,49 @@ def _build_order(field: Field) -> Order:
 
 
 ORDERS: Final = {field.name: _build_order(field) for field in FIELDS if field.sortable}
-_FILTERED: Final = sorted(
-    (field for field in FIELDS if field.filters and field.name != "completed"),
-    key=lambda field: not any({each.parameter for each in field.filters} & order.prefixes for order in ORDERS.values()),
-)
-"""The fields with filters, first those that precede others in an index: the store chooses it by the first condition."""
+
+
+class FilteredField(NamedTuple):
+    """A field with filters.
+
+    Attributes:
+        name: The name of the field in the API.
+        field: The field of the model that the filters compare.
+        filters: The filters.
+        indexed: Whether an index begins with it, after the owner and whether a todo is completed.
+        separate: Whether an index serves only one of several conditions: it finds todos by one element of a list.
+    """
+
+    name: str
+    field: Any
+    filters: tuple[Filter, ...]
+    indexed: bool
+    separate: bool
+
+
+def _list_filtered_fields() -> list[FilteredField]:
+    """Return the fields with filters, except `completed`, which restricts every query.
+
+    Those that precede others in an index come first, because the store chooses the index by the first conditions.
+    """
+    leading = {keys[2] if keys[1] == "completed" else keys[1] for keys in _INDEX_KEYS if keys[0] == "owner"}
+    prefixes = frozenset().union(*(order.prefixes for order in ORDERS.values()))
+    found = [
+        FilteredField(
+            field.name,
+            getattr(Todo, field.compared_name),
+            field.filters,
+            field.compared_name in leading,
+            field.kind is Kind.TEXTS,
+        )
+        for field in FIELDS
+        if field.filters and field.name != "completed"
+    ]
+    return sorted(found, key=lambda field: not prefixes.intersection(each.parameter for each in field.filters))
+
+
+_FILTERED: Final = _list_filtered_fields()
+_PARAMETERS: Final = tuple(each.parameter for field in _FILTERED for each in field.filters)
 
 
 class KeyRange(NamedTuple):
@@ -160,8 +196,7 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
 
 def _list_given(query: TodoQuery) -> frozenset[str]:
     """Return the parameters of the filters that are given, except `completed`, `overdue=false` and `q`."""
-    parameters = (each.parameter for field in _FILTERED for each in field.filters)
-    return frozenset(name for name in parameters if _is_given(value := getattr(query, name)) and value is not False)
+    return frozenset(name for name in _PARAMETERS if _is_given(value := getattr(query, name)) and value is not False)
 
 
 def _is_given(value: Any) -> bool:
@@ -211,9 +246,8 @@ def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     words = parse_query_words(query.q) if query.q is not UNSET else []
     groups: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
     for field in _FILTERED:
-        if field.compared_name in _LEADING and (conditions := _build_conditions(field, query, now)):
-            # an index finds todos by one element of a list
-            alternatives = [[each] for each in conditions] if field.kind is Kind.TEXTS else [conditions]
+        if field.indexed and (conditions := _build_conditions(field, query, now)):
+            alternatives = [[each] for each in conditions] if field.separate else [conditions]
             groups += [[*group, completion] for group in alternatives]
     return [*groups, [completion]]
 
@@ -221,26 +255,22 @@ def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
 def build_unindexed_filters(query: TodoQuery, now: datetime) -> list[Condition]:
     """Return the conditions of the filters that no index serves. `overdue=false` is one of them."""
     found = [
-        condition
-        for field in _FILTERED
-        if field.compared_name not in _LEADING
-        for condition in _build_conditions(field, query, now)
+        condition for field in _FILTERED if not field.indexed for condition in _build_conditions(field, query, now)
     ]
     if query.overdue is False:
         found.append((Todo.completed == True) | (Todo.due_at == None) | (Todo.due_at >= now))  # type: ignore[operator]  # noqa: E711, E712  # expressions
     return found
 
 
-def _build_conditions(field: Field, query: TodoQuery, now: datetime) -> list[Condition]:
+def _build_conditions(field: FilteredField, query: TodoQuery, now: datetime) -> list[Condition]:
     """Return the conditions of all filters by a field."""
-    stored = getattr(Todo, field.compared_name)
     found: list[Condition] = []
-    for each in field.filters:
-        value = getattr(query, each.parameter)
-        if each.build is not None and _is_given(value):
-            found += each.build(stored, value)
-    if field.name == "due_at" and query.overdue is True:
-        found.append(stored < now)
+    for parameter, build in field.filters:
+        value = getattr(query, parameter)
+        if build is not None and _is_given(value):
+            found += build(field.field, value)
+        elif parameter == "overdue" and value is True:
+            found.append(field.field < now)
     return found
 
 
