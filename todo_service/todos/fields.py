@@ -71,7 +71,7 @@ def _has_priority(rank: Any, priorities: Sequence[str]) -> list[Condition]:
 
 
 FIELDS: Final = (
-    Field("id", Kind.CODE, GENERATED, Origin.SERVICE),
+    Field("id", Kind.CODE, GENERATED, Origin.SERVICE, calendar_property="UID"),
     Field(
         "title",
         Kind.TEXT,
