@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
+from odmantic import Model
 
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.store.base import Condition
@@ -109,6 +110,17 @@ class Field(NamedTuple):
     def compared_name(self) -> str:
         """The name of the model's field that filters and sort orders use."""
         return self.index_key.name if self.index_key is not None else self.name
+
+    def get_compared(self, model: type[Model]) -> Any:
+        """Return the model's field that filters and sort orders use.
+
+        Raises:
+            TypeError: The model has no such field.
+        """
+        found = getattr(model, self.compared_name, None)
+        if found is None:
+            raise TypeError(f"{model.__name__} has no field {self.compared_name}, which the table of fields has")
+        return found
 
     def compute_key(self, value: Any) -> Any:
         """Return the value that filters and sort orders compare."""

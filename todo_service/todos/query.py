@@ -88,7 +88,7 @@ def _build_order(field: Field) -> Order:
 
     return Order(
         field.name,
-        getattr(Todo, name),
+        field.get_compared(Todo),
         read_value,
         Timestamp.parse if field.kind is Kind.TIME else lambda value: value,
         _LOWEST[field.kind] if field.default is None else None,
@@ -133,7 +133,7 @@ def _list_filtered_fields() -> list[FilteredField]:
     found = [
         FilteredField(
             field.name,
-            getattr(Todo, field.compared_name),
+            field.get_compared(Todo),
             field.filters,
             field.compared_name in leading,
             field.kind is Kind.TEXTS,
