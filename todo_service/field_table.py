@@ -122,10 +122,6 @@ class Field(NamedTuple):
             raise TypeError(f"{model.__name__} has no field {self.compared_name}, which the table of fields has")
         return found
 
-    def compute_key(self, value: Any) -> Any:
-        """Return the value that filters and sort orders compare."""
-        return self.index_key.compute(value) if self.index_key is not None else value
-
 
 def list_defaults(table: Iterable[Field]) -> dict[str, Any]:
     """Return the defaults of the fields that a merge patch may reset."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -82,14 +83,11 @@ _INDEX_KEYS: Final = list_index_keys(Todo)
 
 def _build_order(field: Field) -> Order:
     name = field.compared_name
-
-    def read_value(todo: TodoView) -> Any:
-        return field.compute_key(getattr(todo, field.name))
-
+    read_field, key = attrgetter(field.name), field.index_key
     return Order(
         field.name,
         field.get_compared(Todo),
-        read_value,
+        read_field if key is None else lambda todo: key.compute(read_field(todo)),
         Timestamp.parse if field.kind is Kind.TIME else lambda value: value,
         _LOWEST[field.kind] if field.default is None else None,
         frozenset(each.parameter for each in field.filters),
@@ -165,10 +163,7 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
 
     Args:
         query: The filters and the sort order.
-        after: The position to begin at; None for the beginning.
-
-    Raises:
-        ValueError: the position belongs to another sort order.
+        after: The position to begin at, of the same sort order; None for the beginning.
     """
     order = ORDERS[query.sort.removeprefix("-")]
     descending = query.sort.startswith("-")
@@ -247,8 +242,8 @@ def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     groups: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
     for field in _FILTERED:
         if field.indexed and (conditions := _build_conditions(field, query, now)):
-            alternatives = [[each] for each in conditions] if field.separate else [conditions]
-            groups += [[*group, completion] for group in alternatives]
+            parts = [[each] for each in conditions] if field.separate else [conditions]
+            groups += [[*part, completion] for part in parts]
     return [*groups, [completion]]
 
 
