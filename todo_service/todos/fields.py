@@ -43,30 +43,30 @@ def priority_rank(priority: str) -> int:
     return PRIORITIES.index(priority)
 
 
-def equals(field: Any, value: Any) -> list[Condition]:
+def match_equal(field: Any, value: Any) -> list[Condition]:
     """Return the condition that a field has a value."""
     return [field == value]
 
 
-def follows(field: Any, value: Any) -> list[Condition]:
+def match_after(field: Any, value: Any) -> list[Condition]:
     """Return the condition that a field is greater than a value. It never matches null."""
     return [field > value]
 
 
-def precedes(field: Any, value: Any) -> list[Condition]:
+def match_before(field: Any, value: Any) -> list[Condition]:
     """Return the condition that a field is less than a value. It never matches null."""
     return [field < value]
 
 
-def _has_tags(field: Any, tags: Sequence[str]) -> list[Condition]:
+def _match_tags(field: Any, tags: Sequence[str]) -> list[Condition]:
     return [field == tag for tag in dict.fromkeys(map(str.strip, tags))]
 
 
-def _is_in_list(field: Any, list_id: str) -> list[Condition]:
-    return [field == (None if list_id == "inbox" else ObjectId(list_id))]
+def _match_list(field: Any, list_id: str) -> list[Condition]:
+    return match_equal(field, None if list_id == "inbox" else ObjectId(list_id))
 
 
-def _has_priority(rank: Any, priorities: Sequence[str]) -> list[Condition]:
+def _match_priorities(rank: Any, priorities: Sequence[str]) -> list[Condition]:
     return [rank.in_(sorted(set(map(priority_rank, priorities))))]
 
 
@@ -99,7 +99,7 @@ FIELDS: Final = (
         "none",
         nullable=True,
         index_key=IndexKey("priority_rank", priority_rank),
-        filters=(Filter("priority", _has_priority),),
+        filters=(Filter("priority", _match_priorities),),
         sortable=True,
         calendar_property="PRIORITY",
     ),
@@ -109,7 +109,7 @@ FIELDS: Final = (
         None,
         nullable=True,
         rule=validate_time,
-        filters=(Filter("due_after", follows), Filter("due_before", precedes), Filter("overdue")),
+        filters=(Filter("due_after", match_after), Filter("due_before", match_before), Filter("overdue")),
         sortable=True,
         calendar_property="DUE",
     ),
@@ -119,7 +119,7 @@ FIELDS: Final = (
         [],
         nullable=True,
         rule=validate_tags,
-        filters=(Filter("tag", _has_tags),),
+        filters=(Filter("tag", _match_tags),),
         calendar_property="CATEGORIES",
     ),
     Field(
@@ -128,7 +128,7 @@ FIELDS: Final = (
         None,
         nullable=True,
         rule=parse_list_id,
-        filters=(Filter("list_id", _is_in_list),),
+        filters=(Filter("list_id", _match_list),),
     ),
     Field("steps", Kind.STEPS, [], nullable=True, rule=validate_steps, searched=True),
     Field("recurrence", Kind.CODE, None, nullable=True, rule=normalize_recurrence, calendar_property="RRULE"),
@@ -140,7 +140,7 @@ FIELDS: Final = (
         GENERATED,
         Origin.IMPORT,
         rule=validate_time,
-        filters=(Filter("created_after", follows), Filter("created_before", precedes)),
+        filters=(Filter("created_after", match_after), Filter("created_before", match_before)),
         sortable=True,
         calendar_property="CREATED",
     ),
@@ -149,7 +149,7 @@ FIELDS: Final = (
         Kind.TIME,
         GENERATED,
         Origin.SERVICE,
-        filters=(Filter("updated_after", follows),),
+        filters=(Filter("updated_after", match_after),),
         sortable=True,
         calendar_property="LAST-MODIFIED",
     ),
@@ -183,8 +183,6 @@ def iterate_texts(fields: Mapping[str, Any]) -> Iterator[str]:
         value = fields[field.name]
         if field.kind is Kind.STEPS:
             yield from (step.title for step in value)
-        elif field.kind is Kind.TEXTS:
-            yield from value
         elif value is not None:
             yield value
 
