@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from functools import cache
-from typing import Any, Final, TypeVar, get_args
+from functools import cache, partial
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from bson import ObjectId
@@ -13,7 +14,6 @@ from odmantic import EmbeddedModel, Model
 from todo_service.timestamps import format_timestamp
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
-_JSON_TYPES: Final = frozenset({str, bool, int, float, type(None)})
 
 
 class StoredStruct(msgspec.Struct, frozen=True):
@@ -46,20 +46,35 @@ def build_struct(document: Model, into: type[StructT]) -> StructT:
         document: The model.
         into: The Struct. Its fields are fields of the model; ids and times are text.
     """
-    values = ((name, getattr(document, name)) for name in into.__struct_fields__)
-    return msgspec.convert(
-        {name: value if type(value) in _JSON_TYPES else _to_json_type(value) for name, value in values}, into
-    )
+    values = []
+    for name, convert in _list_conversions(type(document), into):
+        value = getattr(document, name)
+        values.append(value if convert is None or value is None else convert(value))
+    return into(*values)
 
 
-def _to_json_type(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return format_timestamp(value)
-    if isinstance(value, ObjectId):
-        return str(value)
-    if isinstance(value, EmbeddedModel):
-        return {name: _to_json_type(getattr(value, name)) for name in type(value).model_fields}
-    return [_to_json_type(element) for element in value] if isinstance(value, list) else value
+@cache
+def _list_conversions(
+    model: type[Model], into: type[msgspec.Struct]
+) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """Return the fields of a Struct, each with the conversion of its values in the model, or None if they stay."""
+    found: list[tuple[str, Callable[[Any], Any] | None]] = []
+    for field in msgspec.structs.fields(into):
+        kinds = tuple(_list_classes(model.model_fields[field.name].annotation))
+        convert: Callable[[Any], Any] | None = None
+        if any(issubclass(kind, datetime) for kind in kinds):
+            convert = format_timestamp
+        elif any(issubclass(kind, ObjectId) for kind in kinds):
+            convert = str
+        elif any(issubclass(kind, EmbeddedModel) for kind in kinds):
+            convert = partial(msgspec.convert, type=field.type, from_attributes=True)
+        found.append((field.name, convert))
+    return tuple(found)
+
+
+def _list_classes(annotation: Any) -> list[type[Any]]:
+    """Return the class of an annotation, or the classes in it."""
+    return [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
 
 
 def list_index_keys(model: type[Model]) -> frozenset[tuple[str, ...]]:
