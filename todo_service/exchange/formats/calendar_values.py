@@ -25,8 +25,6 @@ _ENCODING: Final = "utf-8-sig"
 """The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _UNTIL_DAY: Final = re.compile(r"UNTIL=(\d{4})(\d{2})(\d{2})(?=;|$)", re.ASCII)
-
-
 LIST_NAME: Final = "list_name"
 """The key of the name of a todo's list among the exact values."""
 TEXT_PROPERTIES: Final = {

@@ -110,16 +110,18 @@ def _parse_draft(line: int, cells: Mapping[str, str]) -> Draft:
 
 
 def _encode_cell(kind: Kind, value: Any) -> str:
+    if value is None or value == []:
+        return ""
     match kind:
         case Kind.FLAG:
             return "true" if value else "false"
         case Kind.NUMBER | Kind.INTEGER:
             return repr(value)
         case Kind.TEXTS:
-            return _encode_rows([value]).decode().removesuffix("\r\n") if value else ""
+            return _encode_rows([value]).decode().removesuffix("\r\n")
         case Kind.STEPS:
-            return msgspec.json.encode(value).decode() if value else ""
-    return value or ""
+            return msgspec.json.encode(value).decode()
+    return str(value)
 
 
 def _parse_cell(field: Field, text: str) -> Any:
