@@ -1,17 +1,23 @@
-"""Write the generated tables of README.md and docs/operations.md: `pdm run doc-tables`.
+"""Write the generated tables of README.md and docs/: `pdm run doc-tables`.
 
-The tables come from the declarations of settings and metrics, and stand between `<!-- name -->` and `<!-- /name -->`.
+The tables come from the declarations of settings, metrics and fields, and stand between `<!-- name -->` and
+`<!-- /name -->`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from prometheus_client import Counter
 
+from todo_service.field_table import Field, Missing, Origin
+from todo_service.lists.fields import FIELDS as LIST_FIELDS
 from todo_service.observability.metrics import METRICS
+from todo_service.todos.fields import FIELDS as TODO_FIELDS
 from todo_service.variables import render_settings_table
 
 ROOT: Final = Path(__file__).parent.parent
@@ -41,9 +47,35 @@ def metrics_table() -> str:
     return "\n".join(lines)
 
 
+_SET_BY: Final = {Origin.CLIENT: "clients", Origin.IMPORT: "the service, imports", Origin.SERVICE: "the service"}
+
+
+def fields_table(fields: Iterable[Field], *, lists: bool = False) -> str:
+    """Return a table of fields, as Markdown.
+
+    Args:
+        fields: The fields.
+        lists: Whether they are those of a list, which has no filters, sort orders and iCalendar properties.
+    """
+    headers = ["field", "set by", "default", "null resets it"]
+    headers += [] if lists else ["filters", "sort order", "searched by `q`", "iCalendar property"]
+    lines = ["| " + " | ".join(headers) + " |", "|---" * len(headers) + "|"]
+    for field in fields:
+        default = field.default.value if isinstance(field.default, Missing) else f"`{json.dumps(field.default)}`"
+        cells = [f"`{field.name}`", _SET_BY[field.origin], default, "yes" if field.nullable else ""]
+        if not lists:
+            filters = ", ".join(f"`{each.parameter}`" for each in field.filters)
+            calendar_property = f"`{field.calendar_property}`" if field.calendar_property is not None else ""
+            cells += [filters, "yes" if field.sortable else "", "yes" if field.searched else "", calendar_property]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 TABLES: Final = (
     Table(ROOT / "README.md", "settings", render_settings_table),
     Table(ROOT / "docs" / "operations.md", "metrics", metrics_table),
+    Table(ROOT / "docs" / "fields.md", "todo-fields", partial(fields_table, TODO_FIELDS)),
+    Table(ROOT / "docs" / "fields.md", "list-fields", partial(fields_table, LIST_FIELDS, lists=True)),
 )
 
 

@@ -10,8 +10,8 @@ from odmantic import ObjectId
 
 from todo_service.store.base import DocumentStore
 from todo_service.todos.documents import Todo
-from todo_service.todos.query import PRIORITIES, priority_rank
-from todo_service.todos.words import extract_field_words, fold
+from todo_service.todos.fields import PRIORITIES, extract_field_words, priority_rank
+from todo_service.todos.words import fold
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, constrain_text
 from todo_service.lists.documents import TodoList as ListDocument
-from todo_service.timestamps import format_timestamp
+from todo_service.store.structs import build_struct
 from todo_service.todos.dto import Position
 
 ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
@@ -59,16 +59,7 @@ class List(msgspec.Struct, frozen=True):
     @classmethod
     def from_document(cls, document: ListDocument) -> List:
         """Return the API representation of a list."""
-        return cls(
-            id=str(document.id),
-            name=document.name,
-            color=document.color,
-            position=document.position,
-            archived=document.archived,
-            version=document.version,
-            created_at=format_timestamp(document.created_at),
-            updated_at=format_timestamp(document.updated_at),
-        )
+        return build_struct(document, cls)
 
 
 class ListPage(msgspec.Struct, frozen=True):

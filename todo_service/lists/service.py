@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
-from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.bounds.todos import LIST_NAME_LENGTH
-from todo_service.errors import Gone, Invalid, NotFound, Stale, ValidationIssue
+from todo_service.errors import Gone, NotFound, Stale
+from todo_service.field_table import resolve_patch
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.dto import List, ListCreate, ListUpdate
+from todo_service.lists.fields import DEFAULTS, validate_fields
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import read_page
-from todo_service.text import trim
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
@@ -70,7 +69,7 @@ class Lists:
             if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
                 raise Gone("this list was created and has been deleted since")
         moment = now()
-        fields = _validate({name: getattr(given, name) for name in given.__struct_fields__})
+        fields = validate_fields(msgspec.structs.asdict(given))
         document = TodoList(
             id=identity or ObjectId(),
             owner=self._owner,
@@ -126,7 +125,7 @@ class Lists:
             Stale: the list has another version.
             NotFound: the account has no such list.
         """
-        fields = _validate({name: getattr(patch, name) for name in patch.__struct_fields__})
+        fields = validate_fields(resolve_patch(patch, DEFAULTS))
         async with self._shared.locks.hold(list_id):
             async for _ in Attempts():
                 found = await self._get_document(list_id)
@@ -185,13 +184,3 @@ class Lists:
         if not is_id(list_id):
             raise NotFound("there is no such list")
         return [TodoList.id == ObjectId(list_id), TodoList.owner == self._owner]
-
-
-def _validate(given: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in given.items() if value is not UNSET}
-    if "name" in fields:
-        try:
-            fields["name"] = trim(fields["name"], LIST_NAME_LENGTH)
-        except ValueError as error:
-            raise Invalid([ValidationIssue("/name", str(error))]) from None
-    return fields

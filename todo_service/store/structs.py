@@ -1,12 +1,19 @@
-"""Structs derived from models, for reads that do not need a model."""
+"""Structs and indexes derived from models."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, get_args
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache, partial
+from typing import Any, TypeVar, get_args
 
 import msgspec
+from bson import ObjectId
 from odmantic import EmbeddedModel, Model
+
+from todo_service.timestamps import format_timestamp
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
 class StoredStruct(msgspec.Struct, frozen=True):
@@ -30,3 +37,47 @@ def derive_struct(model: type[Model]) -> type[Any]:
     keys = {name: field.key_name for name, field in model.__odm_fields__.items() if field.key_name != "_id"}
     name = f"{model.__name__}Stored"
     return msgspec.defstruct(name, fields, bases=(StoredStruct,), rename=keys, frozen=True, kw_only=True)
+
+
+def build_struct(document: Model, into: type[StructT]) -> StructT:
+    """Return a Struct with the values of a model, as a store converts a document into it.
+
+    Args:
+        document: The model.
+        into: The Struct. Its fields are fields of the model; ids and times are text.
+    """
+    values = []
+    for name, convert in _list_conversions(type(document), into):
+        value = getattr(document, name)
+        values.append(value if convert is None or value is None else convert(value))
+    return into(*values)
+
+
+@cache
+def _list_conversions(
+    model: type[Model], into: type[msgspec.Struct]
+) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """Return the fields of a Struct, each with the conversion of its values in the model, or None if they stay."""
+    found: list[tuple[str, Callable[[Any], Any] | None]] = []
+    for field in msgspec.structs.fields(into):
+        kinds = tuple(_list_classes(model.model_fields[field.name].annotation))
+        convert: Callable[[Any], Any] | None = None
+        if any(issubclass(kind, datetime) for kind in kinds):
+            convert = format_timestamp
+        elif any(issubclass(kind, ObjectId) for kind in kinds):
+            convert = str
+        elif any(issubclass(kind, EmbeddedModel) for kind in kinds):
+            convert = partial(msgspec.convert, type=field.type, from_attributes=True)
+        found.append((field.name, convert))
+    return tuple(found)
+
+
+def _list_classes(annotation: Any) -> list[type[Any]]:
+    """Return the class of an annotation, or the classes in it."""
+    return [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+
+
+def list_index_keys(model: type[Model]) -> frozenset[tuple[str, ...]]:
+    """Return the keys of each index that a model declares."""
+    declared = [each if hasattr(each, "document") else each.get_pymongo_index() for each in model.__indexes__()]
+    return frozenset(tuple(each.document["key"]) for each in declared)

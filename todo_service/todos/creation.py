@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import UNSET
 from odmantic import ObjectId
@@ -13,13 +14,12 @@ from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
 from todo_service.executors import Budget, Executor
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
-from todo_service.timestamps import is_storable
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
+from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.recurrence import require_occurrence
-from todo_service.todos.validation import TIME_RANGE, require_due_date, validate_fields
-from todo_service.todos.words import extract_field_words
+from todo_service.todos.validation import require_due_date
 
 
 def build_document(
@@ -37,38 +37,24 @@ def build_document(
     Raises:
         Invalid: a field breaks a rule.
     """
-    fields = validate_fields({name: getattr(todo, name) for name in dto.TodoCreate.__struct_fields__})
+    given = validate_fields({name: getattr(todo, name, UNSET) for name in SETTABLE})
+    if given.get("completed_at") is not None and not todo.completed:
+        raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
     # by default a new todo comes last in the manual order
-    fields = {"position": moment.timestamp() * 1000 + index / 1000} | fields
+    fields: dict[str, Any] = {"created_at": moment, "position": moment.timestamp() * 1000 + index / 1000} | given
+    fields["created_at"] = min(fields["created_at"], moment)
+    fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     require_due_date(fields, fields)
-    created_at = moment
-    completed_at = moment if todo.completed else None
-    if isinstance(todo, dto.TodoImport):
-        _validate_imported_times(todo)
-        if todo.created_at is not UNSET:
-            created_at = min(todo.created_at, moment)
-        if todo.completed_at is not None:
-            completed_at = todo.completed_at
     return Todo(
         id=identity,
         account=owner,
         owner=owner,
-        completed_at=completed_at,
         due_local=None,
         words=extract_field_words(fields),
         version=1,
-        created_at=created_at,
         updated_at=moment,
         **fields,
     )
-
-
-def _validate_imported_times(todo: dto.TodoImport) -> None:
-    if todo.completed_at is not None and not todo.completed:
-        raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
-    for name in ("created_at", "completed_at"):
-        if isinstance(given := getattr(todo, name), datetime) and not is_storable(given):
-            raise Invalid([ValidationIssue(f"/{name}", TIME_RANGE)])
 
 
 class BulkCreation:

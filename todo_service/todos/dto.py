@@ -37,7 +37,8 @@ from todo_service.fields import (
     Version,
     constrain_text,
 )
-from todo_service.timestamps import Timestamp, format_timestamp
+from todo_service.store.structs import build_struct
+from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo as TodoDocument
 
 Priority = Annotated[
@@ -224,23 +225,7 @@ class Todo(msgspec.Struct, frozen=True):
     @classmethod
     def from_document(cls, document: TodoDocument) -> Todo:
         """Return the API representation of a todo."""
-        return cls(
-            id=str(document.id),
-            title=document.title,
-            description=document.description,
-            completed=document.completed,
-            completed_at=format_timestamp(document.completed_at) if document.completed_at else None,
-            priority=document.priority,  # type: ignore[arg-type]  # the service writes only a Priority
-            due_at=format_timestamp(document.due_at) if document.due_at else None,
-            tags=document.tags,
-            list_id=str(document.list_id) if document.list_id else None,
-            steps=[Step(step.id, step.title, step.completed) for step in document.steps],
-            recurrence=document.recurrence,
-            position=document.position,
-            version=document.version,
-            created_at=format_timestamp(document.created_at),
-            updated_at=format_timestamp(document.updated_at),
-        )
+        return build_struct(document, cls)
 
 
 class TodoPage(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Final
 
+import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
@@ -17,12 +18,13 @@ from todo_service.store.paging import read_ranges
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
+from todo_service.todos.fields import iterate_texts
 from todo_service.todos.query import (
     KeyRange,
     TodoPosition,
     build_filters,
     build_position,
-    exclude_overdue,
+    build_unindexed_filters,
     is_served_by_index,
     key_ranges,
     parse_query_words,
@@ -70,7 +72,7 @@ class Listing:
         if (query.completed is True and query.overdue is True) or len(set(query.tag)) > TAGS:
             return [], None
         moment = now()
-        filters, unindexed = build_filters(query, moment), exclude_overdue(query, moment)
+        filters, unindexed = build_filters(query, moment), build_unindexed_filters(query, moment)
         if len(filters) > 1 and not is_served_by_index(query):
             page = await self._sort_in_memory(query, filters, unindexed, after)
             if page is not None:
@@ -138,5 +140,4 @@ def _cut_page(todos: list[dto.Todo]) -> list[dto.Todo]:
 
 def _estimate_text_bytes(todo: dto.Todo) -> int:
     """Return an upper bound of the size of a todo's texts: 4 bytes per character."""
-    steps = sum(len(step.title) for step in todo.steps)
-    return 4 * (len(todo.title) + len(todo.description) + steps)
+    return 4 * sum(map(len, iterate_texts(msgspec.structs.asdict(todo))))

@@ -18,8 +18,9 @@ The cost of a page depends on its filters:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -29,15 +30,16 @@ from odmantic.query import SortExpression, asc, desc
 
 from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.errors import InvalidParameter
+from todo_service.field_table import Field, Filter, Kind
 from todo_service.store.base import Condition, starts_with
-from todo_service.timestamps import Timestamp
+from todo_service.store.structs import list_index_keys
+from todo_service.timestamps import EARLIEST, Timestamp
 from todo_service.todos.documents import Todo
 from todo_service.todos.dto import Todo as TodoView
 from todo_service.todos.dto import TodoQuery
-from todo_service.todos.words import extract_words, sort_key
+from todo_service.todos.fields import FIELDS, priority_rank
+from todo_service.todos.words import extract_words
 
-PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Value = datetime | str | float | int
 
 
@@ -57,31 +59,91 @@ class Order(NamedTuple):
     """A sort order of lists.
 
     Attributes:
-        field: The sorted field of the model.
+        name: The name of the sorted field in the API.
+        field: The field of the model that is sorted.
         read_value: Reads the value that a position holds from a todo.
         to_stored: Converts the value of a position to the stored value.
-        nulls_last: Whether the field may be null; todos without a value come last.
+        lowest: A stored value that no other one precedes, if the field may be null; todos without a value come last.
+        filters: The parameters of the filters that restrict the order to a range of its index.
+        prefixes: The parameters of the filters that precede the sorted field in an index; an index has one of them.
     """
 
+    name: str
     field: Any
     read_value: Callable[[TodoView], str | float | int | None]
     to_stored: Callable[[Any], Value]
-    nulls_last: bool = False
+    lowest: Value | None
+    filters: frozenset[str]
+    prefixes: frozenset[str]
 
 
-def priority_rank(priority: str) -> int:
-    """Return the sort key of a priority: 0 for none to 4 for urgent."""
-    return PRIORITIES.index(priority)
+_LOWEST: Final[Mapping[Kind, Value]] = {Kind.TIME: EARLIEST, Kind.TEXT: "", Kind.CODE: ""}
+_INDEX_KEYS: Final = list_index_keys(Todo)
 
 
-ORDERS: Final = {
-    "created_at": Order(Todo.created_at, lambda todo: todo.created_at, Timestamp.parse),
-    "updated_at": Order(Todo.updated_at, lambda todo: todo.updated_at, Timestamp.parse),
-    "due_at": Order(Todo.due_at, lambda todo: todo.due_at, Timestamp.parse, nulls_last=True),
-    "priority": Order(Todo.priority_rank, lambda todo: priority_rank(todo.priority), int),
-    "title": Order(Todo.title_key, lambda todo: sort_key(todo.title), str),
-    "position": Order(Todo.position, lambda todo: todo.position, float),
-}
+def _build_order(field: Field) -> Order:
+    name = field.compared_name
+    read_field, key = attrgetter(field.name), field.index_key
+    return Order(
+        field.name,
+        field.get_compared(Todo),
+        read_field if key is None else lambda todo: key.compute(read_field(todo)),
+        Timestamp.parse if field.kind is Kind.TIME else lambda value: value,
+        _LOWEST[field.kind] if field.default is None else None,
+        frozenset(each.parameter for each in field.filters),
+        frozenset(
+            each.parameter
+            for other in FIELDS
+            for each in other.filters
+            if ("owner", other.compared_name, "completed", name, "_id") in _INDEX_KEYS
+        ),
+    )
+
+
+ORDERS: Final = {field.name: _build_order(field) for field in FIELDS if field.sortable}
+
+
+class FilteredField(NamedTuple):
+    """A field with filters.
+
+    Attributes:
+        name: The name of the field in the API.
+        field: The field of the model that the filters compare.
+        filters: The filters.
+        indexed: Whether an index begins with it, after the owner and whether a todo is completed.
+        separate: Whether an index serves only one of several conditions: it finds todos by one element of a list.
+    """
+
+    name: str
+    field: Any
+    filters: tuple[Filter, ...]
+    indexed: bool
+    separate: bool
+
+
+def _list_filtered_fields() -> list[FilteredField]:
+    """Return the fields with filters, except `completed`, which restricts every query.
+
+    Those that precede others in an index come first, because the store chooses the index by the first conditions.
+    """
+    leading = {keys[2] if keys[1] == "completed" else keys[1] for keys in _INDEX_KEYS if keys[0] == "owner"}
+    prefixes = frozenset().union(*(order.prefixes for order in ORDERS.values()))
+    found = [
+        FilteredField(
+            field.name,
+            field.get_compared(Todo),
+            field.filters,
+            field.compared_name in leading,
+            field.kind is Kind.TEXTS,
+        )
+        for field in FIELDS
+        if field.filters and field.name != "completed"
+    ]
+    return sorted(found, key=lambda field: not prefixes.intersection(each.parameter for each in field.filters))
+
+
+_FILTERED: Final = _list_filtered_fields()
+_PARAMETERS: Final = tuple(each.parameter for field in _FILTERED for each in field.filters)
 
 
 class KeyRange(NamedTuple):
@@ -101,10 +163,7 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
 
     Args:
         query: The filters and the sort order.
-        after: The position to begin at; None for the beginning.
-
-    Raises:
-        ValueError: the position belongs to another sort order.
+        after: The position to begin at, of the same sort order; None for the beginning.
     """
     order = ORDERS[query.sort.removeprefix("-")]
     descending = query.sort.startswith("-")
@@ -117,7 +176,7 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
         yield KeyRange((order.field == value, following_id), by_id)
         if value is None:
             return
-    if order.field is Todo.priority_rank and query.priority:
+    if order.name == "priority" and query.priority:
         ranks = sorted({priority_rank(name) for name in query.priority}, reverse=descending)
         for rank in ranks:
             if value is None or (rank < value if descending else rank > value):
@@ -125,36 +184,27 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
     elif value is not None:
         yield KeyRange((order.field < value if descending else order.field > value,), by_value)
     else:
-        yield KeyRange((order.field >= _EPOCH,) if order.nulls_last else (), by_value)
-    if order.nulls_last and not _has_due_date(query):
+        yield KeyRange((order.field >= order.lowest,) if order.lowest is not None else (), by_value)
+    if order.lowest is not None and not order.filters & _list_given(query):
         yield KeyRange((order.field == None,), by_id)  # noqa: E711  # an expression, not a comparison
 
 
-def _has_due_date(query: TodoQuery) -> bool:
-    return query.due_after is not UNSET or query.due_before is not UNSET or query.overdue is True
+def _list_given(query: TodoQuery) -> frozenset[str]:
+    """Return the parameters of the filters that are given, except `completed`, `overdue=false` and `q`."""
+    return frozenset(name for name in _PARAMETERS if _is_given(value := getattr(query, name)) and value is not False)
 
 
-_RANGE_FILTERS: Final = {
-    "created_at": {"created_after", "created_before"},
-    "updated_at": {"updated_after"},
-    "due_at": {"due_after", "due_before", "overdue"},
-    "priority": {"priority"},
-}
-"""The filters that restrict each sort order to a range of its index."""
-_PREFIX_FILTERS: Final = {"created_at": ("tag", "list_id"), "position": ("list_id",)}
-"""The filters that precede each sort order in an index; an index has one of them."""
+def _is_given(value: Any) -> bool:
+    return value is not UNSET and value != []
 
 
 def is_served_by_index(query: TodoQuery) -> bool:
     """Return whether the index of the sort order covers the filters, so that only the page is read."""
-    sort = query.sort.removeprefix("-")
-    optional = ("list_id", "due_after", "due_before", "overdue", "created_after", "created_before", "updated_after")
-    given = {name for name in optional if getattr(query, name) is not UNSET}
-    given |= {name for name in ("tag", "priority") if getattr(query, name)}
     if len(query.tag) > 1 or query.overdue is False or query.q is not UNSET:
         return False
-    remaining = given - _RANGE_FILTERS.get(sort, set())
-    return not remaining or (len(remaining) == 1 and remaining <= set(_PREFIX_FILTERS.get(sort, ())))
+    order = ORDERS[query.sort.removeprefix("-")]
+    remaining = _list_given(query) - order.filters
+    return not remaining or (len(remaining) == 1 and remaining <= order.prefixes)
 
 
 def parse_query_words(q: str) -> list[str]:
@@ -177,7 +227,7 @@ def parse_query_words(q: str) -> list[str]:
 def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     """Return the filters of a list, each a group of conditions that one index serves.
 
-    The last group only restricts `completed`. See `exclude_overdue` for the one filter that no index serves.
+    The last group only restricts `completed`. See `build_unindexed_filters` for the filters that no index serves.
 
     Args:
         query: The filters.
@@ -189,34 +239,34 @@ def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
         allowed = [completed for completed in allowed if not completed]
     completion: Condition = Todo.completed.in_(allowed)  # type: ignore[attr-defined]  # ODMantic's field proxy has it
     words = parse_query_words(query.q) if query.q is not UNSET else []
-    found: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
-    found += [[Todo.tags == tag, completion] for tag in dict.fromkeys(map(str.strip, query.tag))]  # type: ignore[comparison-overlap]  # of one element
-    if query.list_id is not UNSET:
-        found.append([Todo.list_id == (None if query.list_id == "inbox" else ObjectId(query.list_id)), completion])
-    if query.priority:
-        ranks = sorted({priority_rank(name) for name in query.priority})
-        found.append([Todo.priority_rank.in_(ranks), completion])  # type: ignore[attr-defined]  # as above
-    due: list[Condition] = []
-    if query.due_after is not UNSET:
-        due.append(Todo.due_at > query.due_after)  # type: ignore[operator]  # an expression, which never matches null
-    if query.due_before is not UNSET:
-        due.append(Todo.due_at < query.due_before)  # type: ignore[operator]  # as above
-    if query.overdue is True:
-        due.append(Todo.due_at < now)  # type: ignore[operator]  # as above
-    created: list[Condition] = []
-    if query.created_after is not UNSET:
-        created.append(Todo.created_at > query.created_after)
-    if query.created_before is not UNSET:
-        created.append(Todo.created_at < query.created_before)
-    updated: list[Condition] = [Todo.updated_at > query.updated_after] if query.updated_after is not UNSET else []
-    return [*found, *([*between, completion] for between in (due, created, updated) if between), [completion]]
+    groups: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
+    for field in _FILTERED:
+        if field.indexed and (conditions := _build_conditions(field, query, now)):
+            parts = [[each] for each in conditions] if field.separate else [conditions]
+            groups += [[*part, completion] for part in parts]
+    return [*groups, [completion]]
 
 
-def exclude_overdue(query: TodoQuery, now: datetime) -> list[Condition]:
-    """Return the condition of `overdue=false`, which no index serves, or no condition."""
-    if query.overdue is not False:
-        return []
-    return [(Todo.completed == True) | (Todo.due_at == None) | (Todo.due_at >= now)]  # type: ignore[operator]  # noqa: E711, E712  # expressions
+def build_unindexed_filters(query: TodoQuery, now: datetime) -> list[Condition]:
+    """Return the conditions of the filters that no index serves. `overdue=false` is one of them."""
+    found = [
+        condition for field in _FILTERED if not field.indexed for condition in _build_conditions(field, query, now)
+    ]
+    if query.overdue is False:
+        found.append((Todo.completed == True) | (Todo.due_at == None) | (Todo.due_at >= now))  # type: ignore[operator]  # noqa: E711, E712  # expressions
+    return found
+
+
+def _build_conditions(field: FilteredField, query: TodoQuery, now: datetime) -> list[Condition]:
+    """Return the conditions of all filters by a field."""
+    found: list[Condition] = []
+    for parameter, build in field.filters:
+        value = getattr(query, parameter)
+        if build is not None and _is_given(value):
+            found += build(field.field, value)
+        elif parameter == "overdue" and value is True:
+            found.append(field.field < now)
+    return found
 
 
 def build_position(sort: str, todo: TodoView) -> TodoPosition:

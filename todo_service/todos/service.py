@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, ValidationIssue
 from todo_service.executors import Budget, Executor
+from todo_service.field_table import resolve_patch
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
@@ -24,13 +24,14 @@ from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.creation import BulkCreation, build_document
 from todo_service.todos.documents import Step, Todo
+from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.recurrence import Rule, require_occurrence
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
-from todo_service.todos.validation import require_due_date, validate_fields
-from todo_service.todos.writes import DEFAULTS, Decision, TodoWriter, match_todo, merge, select_changes
+from todo_service.todos.validation import require_due_date
+from todo_service.todos.writes import Decision, TodoWriter, match_todo, merge, select_changes
 
 ResultT = TypeVar("ResultT")
 _LIST_BATCH: Final = 200
@@ -208,8 +209,7 @@ class Todos:
             Stale: the todo has another version.
             NotFound: the account has no such todo.
         """
-        given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
-        fields = validate_fields({name: DEFAULTS[name] if value is None else value for name, value in given.items()})
+        fields = validate_fields(resolve_patch(patch, DEFAULTS))
         await self._require_list(fields.get("list_id"))
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:

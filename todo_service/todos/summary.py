@@ -16,7 +16,7 @@ from todo_service.sync.counting import TodoCounter
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
-from todo_service.todos.query import PRIORITIES
+from todo_service.todos.fields import PRIORITIES
 
 
 class Summaries:

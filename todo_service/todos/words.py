@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from itertools import filterfalse, islice
-from typing import Any, Final
+from typing import Final
 
 from todo_service.bounds.texts import FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.text import has_long_run_of_marks, is_mark
@@ -52,11 +51,6 @@ def extract_words(*texts: str) -> list[str]:
         for word in _WORD.findall(fold(text))
     )
     return list(islice(words, SEARCHED_WORDS))
-
-
-def extract_field_words(fields: Mapping[str, Any]) -> list[str]:
-    """Return the words by which a search finds a todo with these fields."""
-    return extract_words(fields["title"], fields["description"], *(step.title for step in fields["steps"]))
 
 
 def _truncate(text: str, limit: int) -> str:

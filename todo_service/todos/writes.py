@@ -18,34 +18,15 @@ from todo_service.sync.counts import count_history
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
+from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.shared import SharedState
 from todo_service.todos.validation import is_id
-from todo_service.todos.words import extract_field_words
 
 _REPEAT_WINDOW: Final = timedelta(hours=25)
 """How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
 _TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
 _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
-_SEARCHED: Final = frozenset({"title", "description", "steps"})
-DEFAULTS: Final[dict[str, Any]] = {
-    "description": "",
-    "priority": "none",
-    "due_at": None,
-    "tags": [],
-    "list_id": None,
-    "steps": [],
-    "recurrence": None,
-}
-"""The values of the optional fields of a new todo."""
-_TOMBSTONE: Final = DEFAULTS | {
-    "owner": None,
-    "title": "",
-    "title_key": "",
-    "priority_rank": 0,
-    "words": [],
-    "completed_at": None,
-    "due_local": None,
-}
+_TOMBSTONE: Final = ERASED | {"owner": None, "words": [], "completed_at": None, "due_local": None}
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
 """Returns the new values of the fields of a todo that change at a moment, as the document stores them."""
@@ -149,7 +130,7 @@ class TodoWriter:
         self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None
     ) -> dto.Todo | None:
         """Write the changes of a todo. Return None if it has changed since it was read."""
-        if _SEARCHED & changes.keys():
+        if SEARCHED & changes.keys():
             changes["words"] = extract_field_words(merge(todo, changes))
         changes |= await count_history(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
@@ -187,7 +168,7 @@ def select_changes(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the searched fields, the recurrence and the due date of a todo, with changes applied."""
-    names = _SEARCHED | {"recurrence", "due_at"}
+    names = SEARCHED | {"recurrence", "due_at"}
     return {name: getattr(todo, name) for name in names} | dict(changes)
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import msgspec
 from icalendar.parser import split_on_unescaped_comma
 from icalendar.prop import vDDDTypes, vDuration
-from msgspec import UNSET
 
 from todo_service.bounds.exchange import IMPORT_NESTING, IMPORT_PROPERTIES, IMPORT_RECORD_BYTES, ZONE_BYTES
-from todo_service.decoding import convert, decode_json
+from todo_service.decoding import convert
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line, read_record
 from todo_service.exchange.formats.calendar_values import (
+    EXACT_FIELDS,
     EXTENSION_NAME,
     LAST_SECOND,
-    ExtensionProperty,
+    LIST_NAME,
+    TEXT_PROPERTIES,
     choose_exact,
+    decode_exact_values,
     is_same_rule,
     round_trip,
     round_trip_tags,
@@ -29,27 +30,25 @@ from todo_service.exchange.formats.calendar_values import (
 from todo_service.exchange.formats.lines import ContentLine, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.timezones import FileZones
+from todo_service.field_table import Origin
 from todo_service.lists.dto import ListCreate
 from todo_service.todos import dto
+from todo_service.todos.fields import FIELDS
 
 _PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
 _STATUSES: Final = {"NEEDS-ACTION": False, "IN-PROCESS": False, "COMPLETED": True, "CANCELLED": True}
 _NOT_A_LINE: Final = "Expected a name, a colon and a value"
 _TOO_LONG: Final = f"Expected at most {IMPORT_RECORD_BYTES} bytes"
 _NAME: Final = re.compile(r"[\w. \t-]{1,100}")
-_FIELDS: Final = {
-    "title": "SUMMARY",
-    "description": "DESCRIPTION",
-    "completed": "STATUS",
-    "completed_at": "COMPLETED",
-    "priority": "PRIORITY",
-    "due_at": "DUE",
-    "tags": "CATEGORIES",
-    "recurrence": "RRULE",
-    "created_at": "CREATED",
+_PROPERTIES: Final = {
+    field.name: field.calendar_property
+    for field in FIELDS
+    if field.calendar_property is not None and field.origin is not Origin.SERVICE
 }
 """The property of each field."""
-_READ_PROPERTIES: Final = frozenset({*_FIELDS.values(), EXTENSION_NAME, "RECURRENCE-ID", "DTSTART", "DURATION"})
+_EXTENSION_FIELDS: Final = [field.name for field in EXACT_FIELDS if field.name not in _PROPERTIES]
+"""The fields that only the non-standard property represents."""
+_READ_PROPERTIES: Final = frozenset({*_PROPERTIES.values(), EXTENSION_NAME, "RECURRENCE-ID", "DTSTART", "DURATION"})
 """The properties that are read. Others are ignored, even if malformed."""
 
 
@@ -196,32 +195,35 @@ class CalendarReader:
     def _build_draft(self, todo: _Component) -> Draft | RejectedRecord:
         lines = {
             field: found[0].number
-            for field, name in _FIELDS.items()
+            for field, name in _PROPERTIES.items()
             if (found := todo.properties.get(name)) is not None
         }
         try:
             if (instance := todo.get_single("RECURRENCE-ID")) is not None:
                 raise _PropertyError(instance.number, "Expected no RECURRENCE-ID: a recurring todo is one record")
-            extension = _decode_extension(todo.get_single(EXTENSION_NAME))
-            fields = self._read_fields(todo, extension)
-            named = convert({"name": extension.list_name}, ListCreate) if extension.list_name is not None else None
+            exact = _decode_exact_values(todo.get_single(EXTENSION_NAME))
+            fields = self._read_fields(todo, exact)
+            named = convert({"name": exact[LIST_NAME]}, ListCreate) if LIST_NAME in exact else None
             return Draft(todo.line, convert(fields, dto.TodoImport), named, lines)
         except _PropertyError as error:
             return RejectedRecord(error.line, [ValidationIssue("", str(error))])
         except Invalid as error:
             return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
 
-    def _read_fields(self, todo: _Component, extension: ExtensionProperty) -> dict[str, Any]:
-        fields: dict[str, Any] = {"list_id": extension.list_id, "steps": msgspec.to_builtins(extension.steps)}
-        if extension.position is not UNSET:
-            fields["position"] = extension.position
-        for field in ("title", "description"):
-            if (found := todo.get_single(_FIELDS[field])) is not None:
-                exact: str | None = getattr(extension, field)
-                fields[field] = exact if exact is not None and round_trip(exact) == found.text else found.text
+    def _read_fields(self, todo: _Component, exact: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a todo.
+
+        Args:
+            todo: The properties.
+            exact: The exact values of fields. A property that has another value wins.
+        """
+        fields: dict[str, Any] = {name: exact[name] for name in _EXTENSION_FIELDS if name in exact}
+        for name, property_name in TEXT_PROPERTIES.items():
+            if (found := todo.get_single(property_name)) is not None:
+                fields[name] = exact[name] if name in exact and round_trip(exact[name]) == found.text else found.text
         tags = [tag for found in todo.properties.get("CATEGORIES", ()) for tag in split_on_unescaped_comma(found.value)]
-        exact_tags = extension.tags is not None and round_trip_tags(extension.tags) == tags
-        fields["tags"] = extension.tags if exact_tags else [tag for tag in tags if tag.strip()]
+        exact_tags = "tags" in exact and round_trip_tags(exact["tags"]) == tags
+        fields["tags"] = exact["tags"] if exact_tags else [tag for tag in tags if tag.strip()]
         if (priority := todo.get_single("PRIORITY")) is not None:
             if not re.fullmatch(r"\d", priority.value.strip(), re.ASCII):
                 raise _PropertyError(priority.number, "Expected PRIORITY from 0 to 9")
@@ -234,15 +236,15 @@ class CalendarReader:
         elif completed is not None:
             fields["completed"] = True
         if completed is not None and fields.get("completed"):
-            fields["completed_at"] = choose_exact(completed, extension.completed_at)
+            fields["completed_at"] = choose_exact(completed, exact.get("completed_at"))
         if (created := self._read_time(todo, "CREATED")) is not None:
-            fields["created_at"] = choose_exact(created, extension.created_at)
+            fields["created_at"] = choose_exact(created, exact.get("created_at"))
         if (due_at := self._read_due_time(todo)) is not None:
-            fields["due_at"] = choose_exact(due_at, extension.due_at)
+            fields["due_at"] = choose_exact(due_at, exact.get("due_at"))
         if (rule := todo.get_single("RRULE")) is not None:
             zone = due_at.tzinfo if due_at is not None else self._zone
-            same = extension.recurrence is not None and is_same_rule(extension.recurrence, rule.value, zone)
-            fields["recurrence"] = extension.recurrence if same else rule.value
+            same = "recurrence" in exact and is_same_rule(exact["recurrence"], rule.value, zone)
+            fields["recurrence"] = exact["recurrence"] if same else rule.value
         return fields
 
     def _read_due_time(self, todo: _Component) -> datetime | None:
@@ -293,14 +295,13 @@ class CalendarReader:
         return zone
 
 
-def _decode_extension(found: ContentLine | None) -> ExtensionProperty:
+def _decode_exact_values(found: ContentLine | None) -> dict[str, Any]:
     if found is None:
-        return ExtensionProperty()
+        return {}
     try:
-        extension: ExtensionProperty = decode_json(found.text.encode(), ExtensionProperty)
+        return decode_exact_values(found.text)
     except (Invalid, Malformed):
         raise _PropertyError(found.number, f"Expected {EXTENSION_NAME} as written by this service") from None
-    return extension
 
 
 def _read_name(text: str | None) -> str:

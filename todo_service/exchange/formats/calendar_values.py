@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, tzinfo
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from icalendar.parser import split_on_unescaped_comma, unescape_backslash
 from icalendar.prop import vCategory, vRecur, vText
-from msgspec import UNSET, UnsetType
 
 from todo_service.bounds.todos import RECURRENCE_LENGTH
+from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
+from todo_service.field_table import Field, Kind, Origin
 from todo_service.timestamps import format_timestamp
 from todo_service.todos import dto
+from todo_service.todos.fields import FIELDS
 
 EXTENSION_NAME: Final = "X-TODO-SERVICE"
 LAST_SECOND: Final = time(23, 59, 59)
@@ -22,22 +25,74 @@ _ENCODING: Final = "utf-8-sig"
 """The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _UNTIL_DAY: Final = re.compile(r"UNTIL=(\d{4})(\d{2})(\d{2})(?=;|$)", re.ASCII)
+LIST_NAME: Final = "list_name"
+"""The key of the name of a todo's list among the exact values."""
+TEXT_PROPERTIES: Final = {
+    field.name: field.calendar_property
+    for field in FIELDS
+    if field.kind is Kind.TEXT and field.calendar_property is not None
+}
+"""The property of each free text."""
+_EXACT_PROPERTIES: Final = frozenset({"STATUS", "PRIORITY"})
+"""The properties that represent every value of their field exactly."""
+EXACT_FIELDS: Final = tuple(
+    field for field in FIELDS if field.origin is not Origin.SERVICE and field.calendar_property not in _EXACT_PROPERTIES
+)
+"""The fields whose exact values the non-standard property stores."""
+_TYPES: Final[Mapping[Kind, Any]] = {
+    Kind.FLAG: bool,
+    Kind.NUMBER: float,
+    Kind.INTEGER: int,
+    Kind.TEXTS: list[str],
+    Kind.STEPS: list[dto.Step],
+}
+_EXACT_TYPES: Final = {field.name: _TYPES.get(field.kind, str) | None for field in EXACT_FIELDS} | {
+    LIST_NAME: str | None
+}
 
 
-class ExtensionProperty(msgspec.Struct, omit_defaults=True):
-    """The content of the non-standard property `X-TODO-SERVICE`: the exact values of fields."""
+def encode_exact_values(todo: dto.Todo, list_name: str | None) -> str:
+    """Return the content of the non-standard property: the values that the other properties do not represent exactly.
 
-    position: float | UnsetType = UNSET
-    list_id: str | None = None
-    list_name: str | None = None
-    steps: list[dto.Step] = []
-    title: str | None = None
-    description: str | None = None
-    tags: list[str] | None = None
-    due_at: str | None = None
-    completed_at: str | None = None
-    created_at: str | None = None
-    recurrence: str | None = None
+    Args:
+        todo: The todo.
+        list_name: The name of its list, if it has one.
+    """
+    values = {
+        field.name: value
+        for field in EXACT_FIELDS
+        if (value := getattr(todo, field.name)) != field.default and not _is_represented(field, value)
+    }
+    if list_name is not None:
+        values[LIST_NAME] = list_name
+    # icalendar replaces a backslash before an N by a line break
+    return msgspec.json.encode(values).decode().replace("\\N", "\\\\u004e").replace("\x7f", "\\u007f")
+
+
+def decode_exact_values(text: str) -> dict[str, Any]:
+    """Decode the content of the non-standard property.
+
+    Returns:
+        The exact values by field, as JSON types, without null. `LIST_NAME` is the name of the list.
+
+    Raises:
+        Malformed, Invalid: This service did not write it.
+    """
+    given: dict[str, msgspec.Raw] = decode_json(text.encode(), dict[str, msgspec.Raw], parts_later=True)
+    values = {name: decode_json(bytes(given[name]), kind) for name, kind in _EXACT_TYPES.items() if name in given}
+    return {name: msgspec.to_builtins(value) for name, value in values.items() if value is not None}
+
+
+def _is_represented(field: Field, value: Any) -> bool:
+    """Return whether the property of a field reads as it was written."""
+    if field.calendar_property is None:
+        return False
+    match field.kind:
+        case Kind.TEXT:
+            return round_trip(value) == str(value)
+        case Kind.TEXTS:
+            return round_trip_tags(value) == list(value)
+    return False
 
 
 def parse_timestamp(text: str) -> datetime:

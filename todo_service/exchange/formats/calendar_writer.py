@@ -8,18 +8,16 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import icalendar
-import msgspec
 import structlog
 from icalendar.prop import vRecur, vText
 
 from todo_service.exchange.formats.base import Writer
 from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
-    ExtensionProperty,
+    TEXT_PROPERTIES,
+    encode_exact_values,
     normalise_until,
     parse_timestamp,
-    round_trip,
-    round_trip_tags,
     strip_control_characters,
 )
 from todo_service.lists.dto import List
@@ -73,9 +71,9 @@ class CalendarWriter(Writer):
         component.add("dtstamp", parse_timestamp(todo.updated_at))
         component.add("created", parse_timestamp(todo.created_at))
         component.add("last-modified", parse_timestamp(todo.updated_at))
-        component.add("summary", strip_control_characters(todo.title))
-        if todo.description:
-            component.add("description", strip_control_characters(todo.description))
+        for name, property_name in TEXT_PROPERTIES.items():
+            if text := getattr(todo, name):
+                component.add(property_name, strip_control_characters(text))
         if todo.priority != "none":
             component.add("priority", _PRIORITIES[todo.priority])
         if todo.tags:
@@ -86,25 +84,9 @@ class CalendarWriter(Writer):
             component.add("percent-complete", 100)
         if todo.due_at is not None:
             _add_due(component, parse_timestamp(todo.due_at), todo.recurrence, zone)
-        component.add(EXTENSION_NAME, vText(self._encode_extension(todo)))
+        list_name = self._names.get(todo.list_id or "")
+        component.add(EXTENSION_NAME, vText(encode_exact_values(todo, list_name)))
         return component
-
-    def _encode_extension(self, todo: dto.Todo) -> str:
-        extension = ExtensionProperty(
-            position=todo.position,
-            list_id=todo.list_id,
-            list_name=self._names.get(todo.list_id or ""),
-            steps=todo.steps,
-            title=todo.title if round_trip(todo.title) != todo.title else None,
-            description=todo.description if round_trip(todo.description) != todo.description else None,
-            tags=todo.tags if round_trip_tags(todo.tags) != todo.tags else None,
-            due_at=todo.due_at,
-            completed_at=todo.completed_at,
-            created_at=todo.created_at,
-            recurrence=todo.recurrence,
-        )
-        # icalendar replaces a backslash before an N by a line break
-        return msgspec.json.encode(extension).decode().replace("\\N", "\\\\u004e").replace("\x7f", "\\u007f")
 
 
 def _add_due(component: icalendar.Todo, due_at: datetime, recurrence: str | None, zone: tzinfo) -> None:

@@ -22,28 +22,19 @@ from todo_service.decoding import convert, decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.source import Source
+from todo_service.field_table import REQUIRED, Field, Kind
 from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
+from todo_service.todos.fields import FIELDS
 
-COLUMNS: Final = (
-    "id",
-    "title",
-    "description",
-    "completed",
-    "completed_at",
-    "priority",
-    "due_at",
-    "tags",
-    "list_id",
-    "list",
-    "steps",
-    "recurrence",
-    "position",
-    "version",
-    "created_at",
-    "updated_at",
+_LIST: Final = "list"
+"""The column with the name of a todo's list."""
+COLUMNS: Final = tuple(
+    column for field in FIELDS for column in ((field.name, _LIST) if field.name == "list_id" else (field.name,))
 )
-_TEXTS: Final = frozenset({"title", "description", "tags", "list"})
+_FIELDS: Final = {field.name: field for field in FIELDS}
+_TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (Kind.TEXT, Kind.TEXTS))})
+"""The columns that may contain any text."""
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -62,17 +53,11 @@ class _CsvWriter(Writer):
         return b""
 
     def _get_cells(self, todo: dto.Todo) -> Iterator[str]:
-        cells: dict[str, str | None] = {
-            **{name: value for name, value in msgspec.structs.asdict(todo).items() if isinstance(value, str)},
-            "completed": "true" if todo.completed else "false",
-            "tags": _encode_rows([todo.tags]).decode().removesuffix("\r\n") if todo.tags else None,
-            "list": self._names.get(todo.list_id or ""),
-            "steps": msgspec.json.encode(todo.steps).decode() if todo.steps else None,
-            "position": repr(todo.position),
-            "version": str(todo.version),
-        }
         for name in COLUMNS:
-            cell = cells.get(name) or ""
+            if name == _LIST:
+                cell = self._names.get(todo.list_id or "", "")
+            else:
+                cell = _encode_cell(_FIELDS[name].kind, getattr(todo, name))
             yield "'" + cell if name in _TEXTS and _FORMULA.match(cell) else cell
 
 
@@ -117,43 +102,57 @@ def _parse_draft(line: int, cells: Mapping[str, str]) -> Draft:
     named: ListCreate | None = None
     for name, cell in cells.items():
         text = cell[1:] if name in _TEXTS and cell.startswith("'") and _FORMULA.match(cell) else cell
-        if name == "title":
-            fields[name] = text
-        elif name == "list":
+        if name == _LIST:
             named = convert({"name": text}, ListCreate) if text else None
-        elif text:
-            fields[name] = _parse_cell(name, text)
+        elif text or _FIELDS[name].default is REQUIRED:
+            fields[name] = _parse_cell(_FIELDS[name], text)
     return Draft(line, convert(fields, dto.TodoImport), named)
 
 
-def _parse_cell(name: str, text: str) -> Any:
-    match name:
-        case "completed" if (boolean := _BOOLEANS.get(text.strip().lower())) is not None:
+def _encode_cell(kind: Kind, value: Any) -> str:
+    if value is None or value == []:
+        return ""
+    match kind:
+        case Kind.FLAG:
+            return "true" if value else "false"
+        case Kind.NUMBER | Kind.INTEGER:
+            return repr(value)
+        case Kind.TEXTS:
+            return _encode_rows([value]).decode().removesuffix("\r\n")
+        case Kind.STEPS:
+            return msgspec.json.encode(value).decode()
+    return str(value)
+
+
+def _parse_cell(field: Field, text: str) -> Any:
+    match field.kind:
+        case Kind.TEXT:
+            return text
+        case Kind.FLAG:
+            if (boolean := _BOOLEANS.get(text.strip().lower())) is None:
+                raise Invalid([ValidationIssue(f"/{field.name}", "Expected true or false")])
             return boolean
-        case "completed":
-            raise Invalid([ValidationIssue("/completed", "Expected true or false")])
-        case "tags":
-            try:
-                return next(csv.reader([text], strict=True, skipinitialspace=True), [])
-            except csv.Error:
-                raise Invalid([ValidationIssue("/tags", "Expected tags separated by commas")]) from None
-        case "steps":
-            try:
-                return decode_json(text.encode(), Any)
-            except Invalid as error:
-                raise error.below("/steps") from None
-            except Malformed:
-                raise Invalid([ValidationIssue("/steps", "Expected steps as JSON")]) from None
-        case "position" | "version":
+        case Kind.NUMBER | Kind.INTEGER:
             try:
                 number = float(text)
             except ValueError:
                 number = math.nan
             if not math.isfinite(number):
-                raise Invalid([ValidationIssue(f"/{name}", "Expected a number")])
-            return number if name == "position" else int(number)
-        case "description":
-            return text
+                raise Invalid([ValidationIssue(f"/{field.name}", "Expected a number")])
+            return number if field.kind is Kind.NUMBER else int(number)
+        case Kind.TEXTS:
+            try:
+                return next(csv.reader([text], strict=True, skipinitialspace=True), [])
+            except csv.Error:
+                detail = f"Expected {field.name} separated by commas"
+                raise Invalid([ValidationIssue(f"/{field.name}", detail)]) from None
+        case Kind.STEPS:
+            try:
+                return decode_json(text.encode(), Any)
+            except Invalid as error:
+                raise error.below(f"/{field.name}") from None
+            except Malformed:
+                raise Invalid([ValidationIssue(f"/{field.name}", f"Expected {field.name} as JSON")]) from None
     return text.strip()
 
 

@@ -151,5 +151,5 @@ def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedR
 def _decode_draft(line: int, raw: bytes, pointer: str, layout: _Layout) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
     known = layout.lists.get(todo.list_id or "")
-    named = ListCreate(known.name, known.color, known.position, known.archived) if known is not None else None
+    named = ListCreate(*(getattr(known, name) for name in ListCreate.__struct_fields__)) if known is not None else None
     return Draft(line, todo, named, pointer=pointer)

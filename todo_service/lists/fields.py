@@ -1,0 +1,35 @@
+"""The fields of a list, in the order of the Structs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from todo_service.bounds.todos import LIST_NAME_LENGTH
+from todo_service.field_table import GENERATED, REQUIRED, Field, Kind, Origin, list_defaults, validate
+from todo_service.text import trim
+
+
+def _validate_name(text: str) -> str:
+    return trim(text, LIST_NAME_LENGTH)
+
+
+FIELDS: Final = (
+    Field("id", Kind.CODE, GENERATED, Origin.SERVICE),
+    Field("name", Kind.TEXT, REQUIRED, rule=_validate_name),
+    Field("color", Kind.CODE, None, nullable=True),
+    Field("position", Kind.NUMBER, GENERATED),
+    Field("archived", Kind.FLAG, False),
+    Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
+    Field("created_at", Kind.TIME, GENERATED, Origin.SERVICE),
+    Field("updated_at", Kind.TIME, GENERATED, Origin.SERVICE),
+)
+
+DEFAULTS: Final = list_defaults(FIELDS)
+"""The defaults of the fields that null resets in a merge patch."""
+_CLIENT_FIELDS: Final = tuple(field for field in FIELDS if field.origin is Origin.CLIENT)
+
+
+def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate fields of a list that a client sets. See `field_table.validate`."""
+    return validate(_CLIENT_FIELDS, given)
