@@ -48,9 +48,9 @@ Releases
     new field a default, therefore, and never change the default later. A default factory must always return the same
     value.
 
-    `open` builds new indexes, and drops those that it has built and that the models no longer declare. Before MongoDB
-    builds an index, the store writes the defaults of its keys into the documents that lack them; `set_state` does so at
-    the end of a copy. Stop all processes of the earlier release first: their queries may need a dropped index, and in a
+    `open` builds new indexes, and drops those that it has built and that the models no longer declare. For a new index
+    of MongoDB, and at the first start after a copy, it also writes the defaults of the index's keys into the documents
+    that lack them. Stop all processes of the earlier release first: their queries may need a dropped index, and in a
     new index of MongoDB the documents that they insert have null instead of the default.
 
 Size

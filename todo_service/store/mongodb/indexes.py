@@ -21,12 +21,14 @@ from todo_service.store.query.planner import DeclaredIndex, list_indexes
 _RECORD: Final = {"_id": "indexes"}
 
 
-async def update_indexes(connection: Connection, records: AsyncIOMotorCollection[Any]) -> None:
+async def update_indexes(connection: Connection, records: AsyncIOMotorCollection[Any], *, fill: bool) -> None:
     """Build new and changed indexes, and drop those that an earlier release has built.
 
     Args:
         connection: The connection.
         records: The collection that holds the record of the built indexes.
+        fill: Whether to write the defaults of the keys of an index into the documents that lack them, unless that has
+            been done before. False before a copy, which is exact; the next call with True writes them then.
 
     Raises:
         StoreUnusable: Two documents have the same value in a unique index.
@@ -36,15 +38,20 @@ async def update_indexes(connection: Connection, records: AsyncIOMotorCollection
     for model in connection.models:
         earlier = {key: index for key, index in built.items() if key[0] == model.__collection__}
         declared = {(model.__collection__, index.name): _describe(model, index) for index in list_indexes(model)[1:]}
-        changed = {key for key in declared if declared[key] != earlier.get(key)}
-        for key in changed & earlier.keys():
-            await _drop(connection, *key)
-        await fill_in(connection, model, {name for key in changed for name in declared[key]["keys"]})
+        for key in declared.keys() & earlier.keys():
+            if earlier[key] not in (declared[key], declared[key] | {"filled": False}):
+                await _drop(connection, *key)
+        if fill:
+            await _fill(
+                connection,
+                model,
+                {name for key in declared for name in declared[key]["keys"] if declared[key] != earlier.get(key)},
+            )
         await _build(connection, model)
         for key in earlier.keys() - declared.keys():
             await _drop(connection, *key)
             del built[key]
-        built |= declared
+        built |= {key: index | {"filled": fill} for key, index in declared.items()}
     found = [built[key] for key in sorted(built)]
     if found != record["built"]:
         await records.update_one(_RECORD, {"$set": {"built": found}}, upsert=True)
@@ -57,14 +64,15 @@ def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
         "keys": list(index.keys),
         "unique": index.unique,
         "expires_after": index.expires_after,
+        "filled": True,
     }
 
 
-async def fill_in(connection: Connection, model: type[Model], keys: Iterable[str]) -> None:
-    """Write the defaults of some keys into the documents that lack them, so that an index holds the defaults."""
+async def _fill(connection: Connection, model: type[Model], keys: Iterable[str]) -> None:
     collection = connection.engine.database[model.__collection__]
     for key, value in list_default_values(model).items():
-        if key in keys:
+        # to conditions and sorts, a missing list is an empty one (`filters`)
+        if key in keys and value != []:
             await collection.update_many({key: {"$exists": False}}, {"$set": {key: value}})
 
 

@@ -15,8 +15,7 @@ from todo_service.store.base import Access, State
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, build_app_name
 from todo_service.store.mongodb.errors import NOT_FOUND
-from todo_service.store.mongodb.filters import list_indexed_keys
-from todo_service.store.mongodb.indexes import fill_in, update_indexes
+from todo_service.store.mongodb.indexes import update_indexes
 from todo_service.store.query.planner import list_indexes
 
 _STATE: Final = "store_state"
@@ -46,7 +45,7 @@ async def prepare_database(connection: Connection, access: Access) -> State:
             await _set_expiry(connection, never=False)
         # the server has just responded, and the time to build an index has no useful bound
         with pymongo.timeout(COPY_CALL_SECONDS):
-            await update_indexes(connection, connection.engine.database[_STATE])
+            await update_indexes(connection, connection.engine.database[_STATE], fill=access is Access.SERVE)
         if restoring:
             await _set_expiry(connection, never=True)
     return state
@@ -55,8 +54,6 @@ async def prepare_database(connection: Connection, access: Access) -> State:
 async def store_state(connection: Connection, state: State) -> None:
     """Store the state, durably. While a copy into the database is unfinished, no document expires."""
     if state.restoring_from is None:
-        for model in connection.models:
-            await fill_in(connection, model, list_indexed_keys(model))
         await _set_expiry(connection, never=False)
     await connection.engine.database[_STATE].update_one(
         {"_id": "state"},
