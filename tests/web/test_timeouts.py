@@ -10,19 +10,13 @@ import pytest
 
 from todo_service.web.problems import ProblemError
 from todo_service.web.route_options import NO_TIMEOUT
-from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
+from todo_service.web.timeouts import TimeoutMiddleware
 
 pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-def create_sweeper() -> TimeoutSweeper:
-    return TimeoutSweeper(seconds=0.2, interval=0.05)
-
-
-async def run(
-    app: Any, *, receive: Any = None, sweeper: TimeoutSweeper | None = None, options: dict[str, Any] | None = None
-) -> list[Any]:
+async def run(app: Any, *, receive: Any = None, options: dict[str, Any] | None = None) -> list[Any]:
     """Run an ASGI application with a timeout, and return the messages that it sends."""
     sent: list[Any] = []
 
@@ -30,7 +24,7 @@ async def run(
         sent.append(message)
 
     scope: Any = {"type": "http", "route_handler": SimpleNamespace(opt=options or {})}
-    await TimeoutMiddleware(app, sweeper or create_sweeper())(scope, receive, send)
+    await TimeoutMiddleware(app, seconds=0.2)(scope, receive, send)
     return sent
 
 
@@ -128,13 +122,18 @@ async def test_another_error_after_the_cancellation_resets_the_task() -> None:
     assert task.cancelling() == 0
 
 
-async def test_all_requests_share_a_timer_that_stops_when_idle() -> None:
+async def test_a_task_that_ignores_the_cancellation_may_still_respond() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(10)
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            await receive()
+            await send(START)
 
-    sweeper = create_sweeper()
-    found = await asyncio.gather(*(run(app, sweeper=sweeper) for _ in range(5)), return_exceptions=True)
-
-    assert [type(one) for one in found] == [ProblemError] * 5
-    await asyncio.sleep(0.15)
-    assert sweeper._timer is None
+    assert await run(app, receive=receive) == [START]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
