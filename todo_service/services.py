@@ -122,8 +122,10 @@ class Services:
         self._transfers = TransferCapacity()
         self._response_budget = ResponseBudget()
         # replicas that share the store also share the counters
-        shared = find_store_type(settings.store_address).is_shared
-        self._counter = SharedCounter(settings.store_address) if shared else LocalCounter()
+        create_storage = find_store_type(settings.store_address).create_counter_storage
+        self._counter = (
+            LocalCounter() if create_storage is None else SharedCounter(partial(create_storage, settings.store_address))
+        )
         self.rate_limits = RateLimits(
             parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
             self._counter,

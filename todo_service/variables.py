@@ -17,7 +17,7 @@ from todo_service.bounds.requests import REQUEST_BYTES
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES
 from todo_service.store.errors import StoreUnusable
-from todo_service.store.registry import find_local_folder
+from todo_service.store.registry import find_local_folder, list_address_forms
 
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
 _RATE: Final = re.compile(
@@ -127,6 +127,11 @@ def _parse_store_url(text: str) -> str:
     return text
 
 
+def _describe_addresses() -> str:
+    *first, last = [f"`{form}`" for form in list_address_forms()]
+    return f"{', '.join(first)} or {last}"
+
+
 def _parse_secret(text: str) -> bytes:
     if len(text.encode()) < MINIMUM_BYTES:
         raise ValueError
@@ -139,7 +144,7 @@ VARIABLES: Final = (
         "STORE_URL",
         None,
         _parse_store_url,
-        "`lmdb:///path`, `mongodb://…` or `mongodb+srv://…`",
+        _describe_addresses(),
         "The document store.",
         shown_default="an embedded store in `DATA_DIR`",
         secret=True,

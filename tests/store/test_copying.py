@@ -112,7 +112,7 @@ def create_documents() -> Documents:
     far = datetime.now(UTC) + timedelta(days=1)
     return {
         "things": [
-            *(bson.encode({"_id": ObjectId(), "name": "odd", "unknown": value}) for value in ODDITIES),
+            *(bson.encode({"_id": ObjectId(), "shelf": "odd", "unknown": value}) for value in ODDITIES),
             *(
                 bson.encode(_dump_id_first(Thing(id=ObjectId(), value=number, tags=["a", "b"])))
                 for number in range(2500)

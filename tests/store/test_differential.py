@@ -1,8 +1,8 @@
-"""Differential test: the same operations return the same results on both stores.
+"""Differential test: the same operations return the same results on all stores.
 
-A Hypothesis state machine generates operations, executes each on the embedded store and on a real MongoDB, and compares
-the results: documents, their order, counts and errors. `DIFFERENTIAL_OPERATIONS` is the minimum number of operations;
-`pdm run test-differential` compares 100 000.
+A Hypothesis state machine generates operations, executes each on the embedded store, on a real MongoDB and on the store
+of `dict_store`, and compares the results: documents, their order, counts and errors. `DIFFERENTIAL_OPERATIONS` is the
+minimum number of operations; `pdm run test-differential` compares 100 000.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from todo_service.store.base import OPERATORS, DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreError
 from todo_service.store.mongodb.store import MongoDBStore
+from todo_service.store.registry import create_store
 
 OPERATIONS = int(os.environ.get("DIFFERENTIAL_OPERATIONS", "4000"))
 STEPS = 50
@@ -134,7 +135,7 @@ def wheres(draw: st.DrawFn, most: int = 2) -> tuple[Any, list[QueryExpression]]:
 
 
 class Stores:
-    """Both stores, and the number of operations that were compared."""
+    """The stores, and the number of operations that were compared."""
 
     def __init__(self, runner: asyncio.Runner, stores: list[DocumentStore]) -> None:
         self.runner = runner
@@ -158,9 +159,10 @@ class Stores:
 
     def compare(self, ask: Callable[[DocumentStore], Awaitable[Any]], *, exactly: bool = True) -> None:
         """Execute an operation on each store and compare the results; if `exactly`, the types of numbers too."""
-        embedded, mongodb = self.execute(ask)
-        assert embedded == mongodb
-        assert not exactly or repr(embedded) == repr(mongodb)
+        embedded, *others = self.execute(ask)
+        for other in others:
+            assert embedded == other
+            assert not exactly or repr(embedded) == repr(other)
 
 
 async def everything(store: DocumentStore, *models: type[Model]) -> list[Model]:
@@ -170,7 +172,7 @@ async def everything(store: DocumentStore, *models: type[Model]) -> list[Model]:
 class Comparison(RuleBasedStateMachine):
     """The operations of a store."""
 
-    both: Stores
+    all: Stores
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,70 +180,70 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(documents=st.lists(things, min_size=1, max_size=3))
     def insert_things(self, documents: list[Thing]) -> None:
-        self.both.compare(lambda store: store.insert(*documents))
+        self.all.compare(lambda store: store.insert(*documents))
 
     @rule(documents=st.lists(crates, min_size=1, max_size=3))
     def insert_crates(self, documents: list[Crate]) -> None:
-        self.both.compare(lambda store: store.insert(*documents))
+        self.all.compare(lambda store: store.insert(*documents))
 
     @rule(thing=things, missing=st.sets(st.sampled_from(["name", "value", "tags", "colour", "version", "made_at"])))
     def load_a_thing_without_some_keys(self, thing: Thing, missing: set[str]) -> None:
         document = {key: value for key, value in thing.model_dump_doc().items() if key not in missing}
         raw = bson.encode({"_id": thing.id} | document)
-        self.both.compare(lambda store: store.load(Thing, [raw]))
+        self.all.compare(lambda store: store.load(Thing, [raw]))
 
     @rule(crate=crates, missing=st.sets(st.sampled_from(["mixed", "number", "at"]), min_size=1))
     def load_a_crate_without_some_keys(self, crate: Crate, missing: set[str]) -> None:
         document = {key: value for key, value in crate.model_dump_doc().items() if key not in missing}
         raw = bson.encode({"_id": crate.id} | document)
-        self.both.compare(lambda store: store.load(Crate, [raw]))
+        self.all.compare(lambda store: store.load(Crate, [raw]))
 
     @rule(identity=ids, number=st.integers(0, 3), label=labels)
     def insert_a_badge(self, identity: ObjectId, number: int, label: str) -> None:
         badge = Badge(id=identity, number=number, owner=IDS[0], label=label)
-        self.both.compare(lambda store: store.insert(badge))
+        self.all.compare(lambda store: store.insert(badge))
 
     @rule(identity=ids, number=st.integers(0, 3), label=labels)
     def change_a_badge(self, identity: ObjectId, number: int, label: str) -> None:
         changes = {"number": number, "label": label}
-        self.both.compare(lambda store: store.update(Badge, Badge.id == identity, changes=changes))
+        self.all.compare(lambda store: store.update(Badge, Badge.id == identity, changes=changes))
 
     @rule(number=st.integers(0, 3))
     def get_a_badge_by_its_number(self, number: int) -> None:
-        self.both.compare(lambda store: store.get(Badge, Badge.number == number))
+        self.all.compare(lambda store: store.get(Badge, Badge.number == number))
 
     @rule(number=st.integers(0, 3))
     def delete_a_badge(self, number: int) -> None:
-        self.both.compare(lambda store: store.delete(Badge, Badge.number == number))
+        self.all.compare(lambda store: store.delete(Badge, Badge.number == number))
 
     @rule(identity=ids, shelf=shelves, code=values, there=st.booleans())
     def load_a_seal(self, identity: ObjectId, shelf: str, code: Any, there: bool) -> None:
         raw = bson.encode({"_id": identity, "shelf": shelf} | ({"code": code} if there else {}))
-        self.both.compare(lambda store: store.load(Seal, [raw]))
+        self.all.compare(lambda store: store.load(Seal, [raw]))
 
     @rule(shelf=shelves, code=values)
     def get_a_seal(self, shelf: str, code: Any) -> None:
-        self.both.compare(lambda store: store.get(Seal, Seal.shelf == shelf, Seal.code == code))
+        self.all.compare(lambda store: store.get(Seal, Seal.shelf == shelf, Seal.code == code))
 
     @rule(shelf=shelves)
     def delete_seals(self, shelf: str) -> None:
-        self.both.compare(lambda store: store.delete(Seal, Seal.shelf == shelf))
+        self.all.compare(lambda store: store.delete(Seal, Seal.shelf == shelf))
 
     @rule(identity=ids, where=wheres(1))
     def get(self, identity: ObjectId, where: Any) -> None:
         model, more = where
-        self.both.compare(lambda store: store.get(model, model.id == identity, *more))
+        self.all.compare(lambda store: store.get(model, model.id == identity, *more))
 
     @rule(identity=ids)
     def get_a_view(self, identity: ObjectId) -> None:
-        self.both.compare(lambda store: store.get(Thing, Thing.id == identity, into=ThingView))
+        self.all.compare(lambda store: store.get(Thing, Thing.id == identity, into=ThingView))
 
     @rule(shelf=shelves, where=wheres(), which=st.booleans(), down=st.booleans(), limit=st.integers(1, 5))
     def find_in_order(self, shelf: str, where: Any, which: bool, down: bool, limit: int) -> None:
         model, more = where
         direction = desc if down else asc
         sort = (direction(ORDERS[model][which]), direction(model.id))
-        self.both.compare(lambda store: store.find(model, model.shelf == shelf, *more, sort=sort, limit=limit))
+        self.all.compare(lambda store: store.find(model, model.shelf == shelf, *more, sort=sort, limit=limit))
 
     @rule(shelf=shelves, where=wheres(), begins=st.sampled_from([None, *PREFIXES]))
     def find_in_no_order(self, shelf: str, where: Any, begins: str | None) -> None:
@@ -253,40 +255,40 @@ class Comparison(RuleBasedStateMachine):
             found = await store.find(model, model.shelf == shelf, *more, sort=None, limit=100)
             return sorted(found, key=lambda document: document.id.binary)
 
-        self.both.compare(find)
+        self.all.compare(find)
 
     @rule(shelf=shelves, where=wheres(), limit=st.sampled_from([None, 1, 3]))
     def count(self, shelf: str, where: Any, limit: int | None) -> None:
         model, more = where
-        self.both.compare(lambda store: store.count(model, model.shelf == shelf, *more, limit=limit))
+        self.all.compare(lambda store: store.count(model, model.shelf == shelf, *more, limit=limit))
 
     @rule(identity=ids, where=st.lists(CONDITIONS[Thing], max_size=1), name=names, value=values, some=tags)
     def change_a_thing(
         self, identity: ObjectId, where: list[QueryExpression], name: str | None, value: Any, some: list[str]
     ) -> None:
         changes = {"name": name, "value": value, "tags": some}
-        self.both.compare(lambda store: store.update(Thing, Thing.id == identity, *where, changes=changes))
+        self.all.compare(lambda store: store.update(Thing, Thing.id == identity, *where, changes=changes))
 
     @rule(identity=ids, where=st.lists(CONDITIONS[Crate], max_size=1), some=mixed, number=numbers, at=times)
     def change_a_crate(
         self, identity: ObjectId, where: list[QueryExpression], some: list[Any], number: Any, at: datetime | None
     ) -> None:
         changes = {"mixed": some, "number": number, "at": at}
-        self.both.compare(lambda store: store.update(Crate, Crate.id == identity, *where, changes=changes))
+        self.all.compare(lambda store: store.update(Crate, Crate.id == identity, *where, changes=changes))
 
     @rule(identity=ids)
     def change_nothing(self, identity: ObjectId) -> None:
-        self.both.compare(lambda store: store.update(Thing, Thing.id == identity, changes={}))
+        self.all.compare(lambda store: store.update(Thing, Thing.id == identity, changes={}))
 
     @rule(shelf=shelves, where=wheres())
     def delete(self, shelf: str, where: Any) -> None:
         model, more = where
-        self.both.compare(lambda store: store.delete(model, model.shelf == shelf, *more))
+        self.all.compare(lambda store: store.delete(model, model.shelf == shelf, *more))
 
     @rule(identity=ids, where=wheres(1))
     def delete_one(self, identity: ObjectId, where: Any) -> None:
         model, more = where
-        self.both.compare(lambda store: store.delete(model, model.id == identity, *more))
+        self.all.compare(lambda store: store.delete(model, model.id == identity, *more))
 
     @rule(identity=ids)
     def write_a_note(self, identity: ObjectId) -> None:
@@ -302,13 +304,13 @@ class Comparison(RuleBasedStateMachine):
             note = await store.get(Note, Note.id == identity)
             return note is not None and note.changed > settled
 
-        self.both.compare(write)
+        self.all.compare(write)
         self.notes = [*(note for note in self.notes if note != identity), identity]
-        self.both.compare(self._notes_in_order)
+        self.all.compare(self._notes_in_order)
 
     @rule(identity=ids)
     def delete_a_note(self, identity: ObjectId) -> None:
-        self.both.compare(lambda store: store.delete(Note, Note.id == identity))
+        self.all.compare(lambda store: store.delete(Note, Note.id == identity))
         self.notes = [note for note in self.notes if note != identity]
 
     async def _notes_in_order(self, store: DocumentStore) -> list[ObjectId]:
@@ -325,26 +327,29 @@ class Comparison(RuleBasedStateMachine):
         return [note.id for note in found]
 
     def teardown(self) -> None:
-        self.both.compare(lambda store: everything(store, Thing, Badge, Crate, Seal))
-        self.both.runner.run(self._clear())
+        self.all.compare(lambda store: everything(store, Thing, Badge, Crate, Seal))
+        self.all.runner.run(self._clear())
 
     async def _clear(self) -> None:
-        for store in self.both.stores:
+        for store in self.all.stores:
             await store.clear()
 
 
-def test_both_stores_return_the_same_results(tmp_path: Path, mongodb_url: str, figure: Callable[[str], None]) -> None:
+def test_all_stores_return_the_same_results(
+    tmp_path: Path, mongodb_url: str, dict_url: str, figure: Callable[[str], None]
+) -> None:
+    urls = [f"lmdb://{tmp_path / 'store'}", mongodb_url, dict_url]
     with asyncio.Runner() as runner:
-        both = Stores(runner, [EmbeddedStore(tmp_path / "store"), MongoDBStore(mongodb_url)])
-        machine = type("Machine", (Comparison,), {"both": both})
-        for store in both.stores:
+        stores = Stores(runner, [create_store(url) for url in urls])
+        machine = type("Machine", (Comparison,), {"all": stores})
+        for store in stores.stores:
             runner.run(store.open(*MODELS))
         try:
-            while both.compared < OPERATIONS:
+            while stores.compared < OPERATIONS:
                 run_state_machine_as_test(
                     machine,
                     settings=settings(
-                        max_examples=max(1, (OPERATIONS - both.compared) // STEPS),
+                        max_examples=max(1, (OPERATIONS - stores.compared) // STEPS),
                         stateful_step_count=STEPS,
                         deadline=None,
                         suppress_health_check=list(HealthCheck),
@@ -353,10 +358,10 @@ def test_both_stores_return_the_same_results(tmp_path: Path, mongodb_url: str, f
                     ),
                 )
         finally:
-            for store in both.stores:
+            for store in stores.stores:
                 runner.run(store.close())
-    figure(f"{both.compared} operations compared, no difference")
-    assert both.compared >= OPERATIONS
+    figure(f"{stores.compared} operations compared, no difference")
+    assert stores.compared >= OPERATIONS
 
 
 MOMENTS: list[Any] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import limits
 import pytest
@@ -12,6 +13,7 @@ from pymongo import MongoClient
 
 from todo_service.bounds.requests import SHARED_COUNTER_CALLS
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindowStorage
+from todo_service.store.mongodb.counters import create_counter_storage
 
 ITEM = limits.parse("5/month")
 
@@ -58,7 +60,7 @@ async def test_refunded_request_can_be_taken_again() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("exact", [True, False])
 async def test_refunded_request_can_be_taken_again_on_mongodb(mongodb_url: str, exact: bool) -> None:
-    counter = SharedCounter(mongodb_url)
+    counter = SharedCounter(partial(create_counter_storage, mongodb_url))
     for _ in range(20):
         taken = await counter.take(ITEM, "auth", "somebody", exact=exact)
         assert taken.allowed
@@ -68,7 +70,7 @@ async def test_refunded_request_can_be_taken_again_on_mongodb(mongodb_url: str, 
 
 @pytest.mark.anyio
 async def test_flood_of_addresses_makes_a_bounded_number_of_calls_to_mongodb(mongodb_url: str) -> None:
-    counter = SharedCounter(mongodb_url)
+    counter = SharedCounter(partial(create_counter_storage, mongodb_url))
     started = time.monotonic()
     for first in range(0, 5000, 100):
         decisions = await asyncio.gather(

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from tests.people import Person, assert_problem
 from todo_service.app import create_app
 from todo_service.rate_limits.counters import SharedCounter
 from todo_service.settings import Settings, load_settings
+from todo_service.store.mongodb.counters import create_counter_storage
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
@@ -199,7 +201,7 @@ async def test_replicas_on_mongodb_share_the_counts(tmp_path: Path, mongodb_url:
 async def test_limits_apply_in_each_process_while_the_shared_counter_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "mongod").mkdir()
     with running_mongod(tmp_path / "mongod") as (url, mongod):
-        counter = SharedCounter(f"{url}/todo")
+        counter = SharedCounter(partial(create_counter_storage, f"{url}/todo"))
         item = limits.parse("5/month")
         assert (await counter.take(item, "api", "somebody", exact=False)).allowed
         mongod.send_signal(signal.SIGSTOP)

@@ -1,12 +1,12 @@
-"""Counters for the rate limits: in this process, or in MongoDB for all workers and replicas.
+"""Counters for the rate limits: in this process, or in the shared store for all workers and replicas.
 
-Both use the sliding window of the `limits` library, which counts in one atomic step. In MongoDB that step is a call of
-its own, but a read should cost only one store call. A process therefore takes a *lease* of several requests at a time,
-and spends it in memory. A lease starts small, doubles as long as it is used up, and never exceeds a fortieth of the
-limit. Leased requests count as used, so all processes together never allow more than the limit in a window. A process
-may spend the rest of a lease in the next window. Limits below 80, and exact ones, are never leased.
+Both use the sliding window of the `limits` library, which counts in one atomic step. In the store that step is a call
+of its own, but a read should cost only one store call. A process therefore takes a *lease* of several requests at a
+time, and spends it in memory. A lease starts small, doubles as long as it is used up, and never exceeds a fortieth of
+the limit. Leased requests count as used, so all processes together never allow more than the limit in a window. A
+process may spend the rest of a lease in the next window. Limits below 80, and exact ones, are never leased.
 
-Clients choose the keys, and a flood from many addresses must not become a flood of calls to MongoDB. A process
+Clients choose the keys, and a flood from many addresses must not become a flood of calls to the store. A process
 therefore makes a bounded number of calls per second, and counts any further requests locally.
 """
 
@@ -16,11 +16,12 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, Protocol
 
 import structlog
 from limits import RateLimitItem
-from limits.aio.storage import MongoDBStorage
+from limits.aio.storage import Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as SharedLimiter
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
@@ -28,7 +29,6 @@ from limits.util import WindowStats
 
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
-from todo_service.store.addresses import parse_database_name
 
 CALL_SECONDS: Final = 0.5
 """The timeout of a call to the shared counter."""
@@ -198,17 +198,17 @@ class _Lease:
 
 
 class SharedCounter:
-    """Counts in MongoDB. While MongoDB is unavailable, it falls back to a local counter, so no request fails.
+    """Counts in a shared storage. While that is unavailable, it falls back to a local counter, so no request fails.
 
     Args:
-        url: The URL of MongoDB. The counters are stored in collections of their own in its database.
+        create_storage: Returns the storage for a time-out in seconds, and a function that closes it.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, create_storage: Callable[[float], tuple[Storage, Callable[[], None]]]) -> None:
+        self._create_storage = create_storage
         self._local = LocalCounter()
         self._limiter: SharedLimiter | None = None
-        self._storage: MongoDBStorage | None = None
+        self._close_storage: Callable[[], None] | None = None
         self._leases: BoundedCache[tuple[str, str], _Lease] = BoundedCache(COUNTER_LEASES)
         self._fallback_until = 0.0
         self._second = 0
@@ -253,9 +253,9 @@ class SharedCounter:
 
     def close(self) -> None:
         """See `Counter.close`."""
-        if self._storage is not None:
-            self._storage.storage.close()
-        self._storage = self._limiter = None
+        if self._close_storage is not None:
+            self._close_storage()
+        self._close_storage = self._limiter = None
 
     async def _take(self, lease: _Lease, item: RateLimitItem, policy: str, key: str, size: int) -> Decision:
         limiter = self._connect()
@@ -272,26 +272,14 @@ class SharedCounter:
             lease.size, lease.until = size, moment + item.get_expiry()
             lease.left += size - 1
         else:
-            # remember the rejection for a moment, so that many concurrent requests do not all call MongoDB
+            # remember the rejection for a moment, so that many concurrent requests do not all make a call
             lease.size, lease.rejected_until = 0, moment + min(found.reset_after, _REJECTION_SECONDS)
         return found._replace(remaining=found.remaining + lease.left)
 
     def _connect(self) -> SharedLimiter:
         if self._limiter is None:
-            # counts need not survive a crash of MongoDB, so a write concern of one member is enough
-            self._storage = MongoDBStorage(
-                f"async+{self._url}",
-                database_name=parse_database_name(self._url),
-                counter_collection_name="rate_limit_counters",
-                window_collection_name="rate_limit_windows",
-                appname="todo_service",
-                w=1,
-                journal=False,
-                serverSelectionTimeoutMS=CALL_SECONDS * 1000,
-                connectTimeoutMS=CALL_SECONDS * 1000,
-                timeoutMS=CALL_SECONDS * 1000,
-            )
-            self._limiter = SharedLimiter(self._storage)
+            storage, self._close_storage = self._create_storage(CALL_SECONDS)
+            self._limiter = SharedLimiter(storage)
         return self._limiter
 
     def _get_lease(self, policy: str, key: str) -> _Lease:
@@ -301,7 +289,7 @@ class SharedCounter:
         return lease
 
     def _may_call(self, moment: float) -> bool:
-        """Return whether a call to MongoDB is allowed now, and count it."""
+        """Return whether a call to the storage is allowed now, and count it."""
         if moment < self._fallback_until:
             return False
         if int(moment) != self._second:

@@ -16,7 +16,8 @@ Conditions
 
     * Values of different kinds (null, number, text, bytes, ObjectId, boolean, time, stamp) are never equal, and `<`,
       `<=`, `>`, `>=` never hold between them. Integers and floats are one kind and compare by value.
-    * A missing key is null. `!=` and `not_in` match it unless they exclude null.
+    * A missing key has the default of its field (see "Releases"), or is null. `!=` and `not_in` match null unless they
+      exclude it.
     * A condition on a list holds if it holds for any element (`Todo.tags == "home"`). `!=` and `not_in` hold if no
       element is equal.
     * `starts_with(Todo.words, "gard")` matches a text, or an element of a list, with this prefix.
@@ -39,6 +40,18 @@ Indexes
     * Indexed text and bytes are short. The text keys of an index share 510 bytes, less 13 for the id and 27 for each
       other key: beside an owner and a flag, a text has 440 bytes of UTF-8. Writing a longer one raises
       `UnsupportedExpression`. Conditions may contain text of any length.
+
+Releases
+    A document of an earlier release may lack fields that the model has now. When it is read, as a model or a Struct,
+    these fields have their defaults; so do the fields of embedded documents. In conditions, sorts and indexes too, a
+    missing key has the default of its field. A document that lacks a field without a default cannot be read. Give each
+    new field a default, therefore, and never change the default later. A default factory must always return the same
+    value.
+
+    `open` builds new indexes, and drops those that it has built and that the models no longer declare. For a new index
+    of MongoDB, and at the first start after a copy, it also writes the defaults of the index's keys into the documents
+    that lack them. Stop all processes of the earlier release first: their queries may need a dropped index, and in a
+    new index of MongoDB the documents that they insert have null instead of the default.
 
 Size
     A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one, and so does
@@ -193,7 +206,7 @@ class DocumentStore(abc.ABC):
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """Open the store, and create the folders, collections and indexes that the models need.
 
-        Opening an existing store changes nothing, except that new indexes are built.
+        Opening an existing store changes nothing, except that indexes are built and dropped (see "Releases").
 
         Args:
             *models: All models that will be used with this store.

@@ -17,6 +17,7 @@ from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
 from todo_service.store.base import ModelT, Stamp
+from todo_service.store.defaults import Defaults, fill_in, find_defaults
 from todo_service.store.errors import StoreError, UnsupportedExpression
 from todo_service.store.structs import StoredStruct
 
@@ -178,21 +179,26 @@ def to_result(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
         into: The Struct, or None for the model.
     """
     if into is None:
-        return model.model_validate_doc(decode(raw))
-    return _convert_cached(raw, into) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, into)  # type: ignore[arg-type]  # a class is hashable
+        return build_model(model, decode(raw))
+    return _convert_cached(raw, model, into) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, model, into)
+
+
+def build_model(model: type[ModelT], document: dict[str, Any]) -> ModelT:
+    """Build the model of a decoded document. The document is modified: it gets the defaults of missing fields."""
+    return model.model_validate_doc(fill_in(document, find_defaults(model)))
 
 
 def make_converter(model: type[ModelT], into: type[Any] | None) -> Callable[[bytes], Any]:
     """Return a function that converts documents as `to_result` does, faster for many documents."""
     if into is None:
         return lambda raw: to_result(raw, model, into)
-    kind: Any = into
-    return lambda raw: _convert_cached(raw, kind) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, kind)
+    return lambda raw: (_convert_cached if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert)(raw, model, into)
 
 
-def _convert(raw: bytes, into: type[Any]) -> Any:
+def _convert(raw: bytes, model: type[Model], into: type[msgspec.Struct]) -> Any:
     stored = issubclass(into, StoredStruct)
-    document = decode(raw, PLAIN if stored else TEXT)
+    options = PLAIN if stored else TEXT
+    document = fill_in(decode(raw, options), _find_defaults(model, into), options)
     document["id"] = document.pop("_id", None)
     return msgspec.convert(document, into, dec_hook=_build_embedded if stored else None)
 
@@ -201,7 +207,12 @@ def _build_embedded(kind: type[EmbeddedModel], value: Any) -> EmbeddedModel:
     return kind.model_validate_doc(value)
 
 
-_convert_cached = lru_cache(_CACHED_DOCUMENTS)(_convert)
+_convert_cached: Any = lru_cache(_CACHED_DOCUMENTS)(_convert)
+
+
+@cache
+def _find_defaults(model: type[Model], into: type[msgspec.Struct]) -> Defaults:
+    return find_defaults(model).restrict(list_keys(into))
 
 
 @lru_cache(_CACHED_DOCUMENTS)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from todo_service.store.addresses import format_address, parse_path, parse_scheme
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from limits.aio.storage import Storage
 
 
 class StoreType(NamedTuple):
@@ -21,13 +24,15 @@ class StoreType(NamedTuple):
         schemes: The URL schemes of its addresses, in lower case.
         create: Returns the store at an address, not yet open.
         is_local: Whether the address is the path of a folder on this machine (`scheme:///path`).
-        is_shared: Whether replicas of the service on several machines can share the store.
+        create_counter_storage: If replicas of the service can share the store, returns the storage of the rate limits
+            that they share, and a function that closes it. Its arguments are the address and the time-out of a call,
+            in seconds. None if replicas cannot share the store.
     """
 
     schemes: tuple[str, ...]
     create: Callable[[str], DocumentStore]
     is_local: bool
-    is_shared: bool
+    create_counter_storage: Callable[[str, float], tuple[Storage, Callable[[], None]]] | None = None
 
 
 _types: Final[dict[str, StoreType]] = {}
@@ -36,6 +41,11 @@ _types: Final[dict[str, StoreType]] = {}
 def register(store_type: StoreType) -> None:
     """Add a kind of store, or replace the one that has its schemes."""
     _types.update(dict.fromkeys(store_type.schemes, store_type))
+
+
+def list_address_forms() -> list[str]:
+    """Return the forms of the addresses of all registered stores, such as `lmdb:///path`."""
+    return [f"{scheme}:///path" if found.is_local else f"{scheme}://…" for scheme, found in _types.items()]
 
 
 def list_schemes() -> list[str]:
@@ -99,5 +109,15 @@ def _create_mongodb(url: str) -> DocumentStore:
     return MongoDBStore(url)
 
 
-register(StoreType(("lmdb",), _create_embedded, is_local=True, is_shared=False))
-register(StoreType(("mongodb", "mongodb+srv"), _create_mongodb, is_local=False, is_shared=True))
+def _create_mongodb_counters(url: str, seconds: float) -> tuple[Storage, Callable[[], None]]:
+    from todo_service.store.mongodb.counters import create_counter_storage  # see the module's docstring
+
+    return create_counter_storage(url, seconds)
+
+
+register(StoreType(("lmdb",), _create_embedded, is_local=True))
+register(
+    StoreType(
+        ("mongodb", "mongodb+srv"), _create_mongodb, is_local=False, create_counter_storage=_create_mongodb_counters
+    )
+)

@@ -26,14 +26,11 @@ def derive_struct(model: type[Model]) -> type[Any]:
 
     Values are as they are stored and are not validated again. Embedded models are models.
     """
-    fields: list[Any] = []
+    fields = []
     for name, field in model.model_fields.items():
-        kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
         embedding = any(issubclass(kind, EmbeddedModel) for kind in kinds)
-        factory = field.default_factory
-        default: Any = {"default": field.default} if factory is None else {"default_factory": factory}
-        optional = () if field.is_required() else (msgspec.field(**default),)
-        fields.append((name, field.annotation if embedding else Any, *optional))
+        fields.append((name, field.annotation if embedding else Any))
     keys = {name: field.key_name for name, field in model.__odm_fields__.items() if field.key_name != "_id"}
     name = f"{model.__name__}Stored"
     return msgspec.defstruct(name, fields, bases=(StoredStruct,), rename=keys, frozen=True, kw_only=True)

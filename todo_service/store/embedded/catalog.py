@@ -17,6 +17,7 @@ from odmantic import Model
 from todo_service.store.base import Access, State
 from todo_service.store.capacity import check_indexed
 from todo_service.store.codec import decode
+from todo_service.store.defaults import list_default_values
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.indexes import IndexEntries, violates_unique
 from todo_service.store.embedded.integrity import is_damaged
@@ -132,7 +133,26 @@ def _create_collections(
         )
         collections[model] = Collection(documents, indexes)
         environment.write(partial(_build_indexes, meta=meta, model=model, collection=collections[model]))
+        for dropped in _find_dropped_indexes(environment, meta, model):
+            environment.write(
+                partial(_drop_index, meta=meta, name=dropped, database=environment.open_database(dropped))
+            )
     return collections
+
+
+def _find_dropped_indexes(environment: Environment, meta: lmdb._Database, model: type[Model]) -> list[str]:
+    """Return the names of the databases of the indexes that were built, but are no longer declared."""
+    prefix = f"index:{model.__collection__}:"
+    declared = {prefix + index.name for index in list_indexes(model)}
+    with environment.read_transaction() as transaction:
+        built = [bytes(key).decode() for key in transaction.cursor(meta).iternext(values=False)]
+    return [name for name in built if name.startswith(prefix) and name not in declared]
+
+
+def _drop_index(transaction: lmdb.Transaction, meta: lmdb._Database, name: str, database: lmdb._Database) -> None:
+    """Delete the entries of an index. Its empty database stays, because another process may have it open."""
+    transaction.drop(database, delete=False)
+    transaction.delete(name.encode(), db=meta)
 
 
 def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._Database:
@@ -180,15 +200,23 @@ def _build_indexes(
     """
     for index, database in collection.indexes:
         key = f"index:{model.__collection__}:{index.name}".encode()
-        definition = bson.encode({"keys": list(index.keys), "unique": index.unique})
+        definition = _encode_definition(model, index)
         if transaction.get(key, db=meta) == definition:
             continue
         transaction.drop(database, delete=False)
         for document_id, raw in transaction.cursor(collection.documents):
             document = decode(raw)
             check_indexed(model, document, validated=False)
-            if index.unique and violates_unique(transaction, index, database, document):
+            entries = IndexEntries(model, document)
+            if index.unique and violates_unique(transaction, index, database, entries, document_id):
                 raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
-            for entry in IndexEntries(document).keys(index):
+            for entry in entries.keys(index):
                 transaction.put(entry, document_id, db=database)
         transaction.put(key, definition, db=meta)
+
+
+def _encode_definition(model: type[Model], index: DeclaredIndex) -> bytes:
+    """Return everything that the entries of an index depend on, besides the documents."""
+    definition: dict[str, Any] = {"keys": list(index.keys), "unique": index.unique}
+    defaults = {key: value for key, value in list_default_values(model).items() if key in index.keys}
+    return bson.encode(definition | ({"defaults": defaults} if defaults else {}))

@@ -82,13 +82,13 @@ def write_document(
         UnsupportedExpression: A value cannot be indexed. Nothing is written.
     """
     document_id = read_id(raw)
-    entries, old_entries = IndexEntries(new), None if old is None else IndexEntries(old)
-    changed = {key for key in {**(old or {}), **new} if old is None or not is_same_value(old.get(key), new.get(key))}
+    entries, old_entries = IndexEntries(model, new), None if old is None else IndexEntries(model, old)
+    changed = {key for key in {**(old or {}), **new} if old is None or not _is_same(old, new, key)}
     updates = []
     for index, database in collection.indexes:
         if old is not None and changed.isdisjoint(index.keys):
             continue
-        if index.unique and violates_unique(transaction, index, database, new):
+        if index.unique and violates_unique(transaction, index, database, entries, document_id):
             raise DuplicateDocument(model.__name__, _find_field(model, index.keys[-1]))
         keys = entries.keys(index)
         old_keys = old_entries.keys(index) if old_entries is not None else set()
@@ -102,7 +102,11 @@ def write_document(
 
 
 def delete_document(
-    transaction: lmdb.Transaction, collection: Collection, document_id: bytes, matches: Predicate | None
+    transaction: lmdb.Transaction,
+    model: type[Model],
+    collection: Collection,
+    document_id: bytes,
+    matches: Predicate | None,
 ) -> int:
     """Delete a document if it exists and matches the conditions. Return the number of deleted documents, 0 or 1."""
     raw = transaction.get(document_id, db=collection.documents)
@@ -111,7 +115,7 @@ def delete_document(
     document = decode(raw)
     if matches is not None and not matches(document):
         return 0
-    entries = IndexEntries(document)
+    entries = IndexEntries(model, document)
     for index, database in collection.indexes:
         for key in entries.keys(index):
             transaction.delete(key, db=database)
@@ -127,6 +131,11 @@ def _stamp(
         return None
     stamp = document[stamped] = next_stamp(read_clock(transaction, meta))
     return stamp
+
+
+def _is_same(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> bool:
+    """Return whether a key is missing in both documents, or has the same value."""
+    return (key in old) is (key in new) and is_same_value(old.get(key), new.get(key))
 
 
 def _find_field(model: type[Model], key: str) -> str:

@@ -15,9 +15,11 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import lmdb
+from odmantic import Model
 
 from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.codec import decode_cached
+from todo_service.store.defaults import list_default_values
 from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
 from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predicate, get_kind
 from todo_service.store.query.planner import DeclaredIndex, Plan
@@ -42,10 +44,12 @@ class IndexEntries:
     """The entries of one document in its indexes. Encodes each value once, even if several indexes contain it.
 
     Args:
+        model: The model, whose defaults stand for missing keys.
         document: The document.
     """
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, model: type[Model], document: Mapping[str, Any]) -> None:
+        self._defaults = list_default_values(model)
         self._document = document
         self._encoded: dict[str, tuple[bytes, ...]] = {}
 
@@ -66,7 +70,7 @@ class IndexEntries:
         return {prefix + document_id for prefix in self.prefixes(index)}
 
     def _encode(self, key: str) -> tuple[bytes, ...]:
-        value = self._document.get(key)
+        value = self._document.get(key, self._defaults.get(key))
         if isinstance(value, list):
             found = tuple({encode_value(element) for element in value}) or (EMPTY_LIST,)
         else:
@@ -124,17 +128,18 @@ class IndexScan:
     """Runs a plan on a secondary index.
 
     Args:
+        model: The model.
         plan: The plan.
         documents: The database of the documents.
         index: The database of the index.
     """
 
-    def __init__(self, plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
+    def __init__(self, model: type[Model], plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
         self._plan = plan
         self._ranges = compute_key_ranges(plan)
         self._documents = documents
         self._index = index
-        self._residual = build_predicate(plan.residual)
+        self._residual = build_predicate(plan.residual, model)
         # a range over the elements of a list can contain several entries of a document
         self._may_repeat = plan.declared.list_key in plan.declared.keys[len(plan.fixed) :]
 
@@ -230,15 +235,18 @@ def _deduplicate(document_ids: Iterable[bytes]) -> Iterator[bytes | None]:
 
 
 def violates_unique(
-    transaction: lmdb.Transaction, index: DeclaredIndex, database: lmdb._Database, document: Mapping[str, Any]
+    transaction: lmdb.Transaction,
+    index: DeclaredIndex,
+    database: lmdb._Database,
+    entries: IndexEntries,
+    document_id: bytes,
 ) -> bool:
     """Tell whether another document has the same values in a unique index."""
-    own = document["_id"].binary
-    for prefix in IndexEntries(document).prefixes(index):
+    for prefix in entries.prefixes(index):
         with transaction.cursor(database) as cursor:
             found = cursor.set_range(prefix)
             while found and cursor.key().startswith(prefix):
-                if cursor.value() != own:
+                if cursor.value() != document_id:
                     return True
                 found = cursor.next()
     return False

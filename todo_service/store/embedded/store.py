@@ -23,6 +23,7 @@ from todo_service.bounds.store import INLINE_SECONDS, WRITE_SECONDS
 from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
 from todo_service.store.capacity import check_indexed, check_loaded
 from todo_service.store.codec import (
+    build_model,
     decode,
     decode_cached,
     dump,
@@ -151,7 +152,7 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.update`."""
         nodes = normalise(where)
         document_id = _require_id(nodes)
-        matches = build_predicate(nodes)
+        matches = build_predicate(nodes, model)
         changed = validate_changes(model, changes)
         check_indexed(model, changed)
         collection = self._connection.get_collection(model)
@@ -171,7 +172,7 @@ class EmbeddedStore(DocumentStore):
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`. Splits many documents into several transactions, so that other writes can run."""
         nodes = normalise(where)
-        matches = build_predicate(nodes)
+        matches = build_predicate(nodes, model)
         document_id = _find_id(nodes)
         if document_id is not None:
             return await self._delete_by_id(model, [document_id], matches)
@@ -208,7 +209,7 @@ class EmbeddedStore(DocumentStore):
         after = b""
         while raws := await self._connection.read(partial(_read_batch, collection, after)):
             for raw in raws:
-                yield model.model_validate_doc(decode(raw))
+                yield build_model(model, decode(raw))
             after = read_id(raws[-1])
             await asyncio.sleep(0)
 
@@ -261,15 +262,15 @@ class EmbeddedStore(DocumentStore):
         raw: bytes | None = await self._connection.read(lambda transaction: transaction.get(document_id, db=documents))
         if raw is None or len(nodes) == 1:
             return raw
-        matches = build_predicate(node for node in nodes if not is_id_equality(node))
+        matches = build_predicate([node for node in nodes if not is_id_equality(node)], model)
         return raw if matches is None or matches(decode_cached(raw)) else None
 
     def _plan_scan(self, model: type[Model], nodes: tuple[Node, ...], sort: Sort | None) -> IndexScan:
         collection = self._connection.get_collection(model)
         chosen = plan_query(model, nodes, sort)
         if chosen.declared.name == PRIMARY:
-            return PrimaryKeyScan(chosen, collection.documents, collection.documents)
-        return IndexScan(chosen, collection.documents, collection.find_index(chosen.declared.name))
+            return PrimaryKeyScan(model, chosen, collection.documents, collection.documents)
+        return IndexScan(model, chosen, collection.documents, collection.find_index(chosen.declared.name))
 
     async def _run_scan(
         self, start: ScanSteps, limit: int | None, key: Hashable, max_bytes: int | None = None
@@ -315,7 +316,7 @@ class EmbeddedStore(DocumentStore):
             deadline = time.perf_counter() + WRITE_SECONDS
             deleted = 0
             for number, document_id in enumerate(document_ids[start:], start + 1):
-                deleted += delete_document(transaction, collection, document_id, matches)
+                deleted += delete_document(transaction, model, collection, document_id, matches)
                 if time.perf_counter() >= deadline:
                     return deleted, number
             return deleted, len(document_ids)

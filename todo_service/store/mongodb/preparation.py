@@ -15,10 +15,11 @@ from todo_service.store.base import Access, State
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, build_app_name
 from todo_service.store.mongodb.errors import NOT_FOUND
+from todo_service.store.mongodb.indexes import update_indexes
 from todo_service.store.query.planner import list_indexes
 
 _STATE: Final = "store_state"
-"""The collection with the one document of the store's state."""
+"""The collection with the store's state, and with the record of its indexes."""
 _NEVER: Final = 2**31 - 1
 """The longest expiry that MongoDB accepts, in seconds."""
 _SERVED_CHECKS: Final = 10
@@ -44,7 +45,7 @@ async def prepare_database(connection: Connection, access: Access) -> State:
             await _set_expiry(connection, never=False)
         # the server has just responded, and the time to build an index has no useful bound
         with pymongo.timeout(COPY_CALL_SECONDS):
-            await connection.engine.configure_database(connection.models)
+            await update_indexes(connection, connection.engine.database[_STATE], fill=access is Access.SERVE)
         if restoring:
             await _set_expiry(connection, never=True)
     return state
@@ -54,8 +55,10 @@ async def store_state(connection: Connection, state: State) -> None:
     """Store the state, durably. While a copy into the database is unfinished, no document expires."""
     if state.restoring_from is None:
         await _set_expiry(connection, never=False)
-    await connection.engine.database[_STATE].replace_one(
-        {"_id": "state"}, {"generation": state.generation, "restoring_from": state.restoring_from}, upsert=True
+    await connection.engine.database[_STATE].update_one(
+        {"_id": "state"},
+        {"$set": {"generation": state.generation, "restoring_from": state.restoring_from}},
+        upsert=True,
     )
     if state.restoring_from is not None:
         await _set_expiry(connection, never=True)

@@ -22,6 +22,7 @@ from todo_service.bounds.store import DOCUMENT_BYTES
 from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
+    build_model,
     decode,
     decode_cached,
     dump,
@@ -36,6 +37,7 @@ from todo_service.store.codec import (
 from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.mongodb.batches import BatchedCalls, build_projection, split_documents
 from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, calling
+from todo_service.store.mongodb.filters import to_filter
 from todo_service.store.mongodb.preparation import prepare_database, store_state
 from todo_service.store.mongodb.snapshot import MongoDBSnapshot
 from todo_service.store.query.expressions import (
@@ -44,7 +46,6 @@ from todo_service.store.query.expressions import (
     collect_keys,
     is_id_equality,
     normalise,
-    to_filter,
 )
 from todo_service.store.query.planner import PRIMARY, list_indexes, parse_sort, plan_query
 from todo_service.store.scans import ScanExecutor
@@ -141,11 +142,11 @@ class MongoDBStore(DocumentStore):
             rest = [node for node in nodes if node is not by_id]
             async with calling():
                 raw = await self._batched.read(model, by_id.value, into, collect_keys(rest))
-            matches = build_predicate(rest)
+            matches = build_predicate(rest, model)
             return None if raw is None or (matches and not matches(decode_cached(raw))) else to_result(raw, model, into)
         async with calling():
             document = await self._connection.collection(model, raw=True).find_one(
-                to_filter(nodes), build_projection(into), hint=_hint(model, nodes)
+                to_filter(nodes, model), build_projection(into), hint=_hint(model, nodes)
             )
         return None if document is None else to_result(document.raw, model, into)
 
@@ -167,7 +168,7 @@ class MongoDBStore(DocumentStore):
         limits = {"limit": limit if max_bytes is None else -limit, "batch_size": limit + 1}
         async with calling(), nullcontext() if max_bytes is None else self._large_replies:
             cursor = self._connection.collection(model, raw=True).find(
-                to_filter(nodes), build_projection(into), hint=chosen.declared.name, **limits
+                to_filter(nodes, model), build_projection(into), hint=chosen.declared.name, **limits
             )
             if sort is not None:
                 keys, descending = parse_sort(sort)
@@ -199,7 +200,7 @@ class MongoDBStore(DocumentStore):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
         document = None
         if size <= DOCUMENT_BYTES:
-            fitting = to_filter(nodes) if size <= SMALL_CHANGES_BYTES else _filter_by_size(nodes, changed)
+            fitting = to_filter(nodes, model) if size <= SMALL_CHANGES_BYTES else _filter_by_size(model, nodes, changed)
             async with calling(model):
                 # not raw BSON, in which the driver does not detect a failed write concern
                 document = await self._connection.collection(model).find_one_and_update(
@@ -207,14 +208,14 @@ class MongoDBStore(DocumentStore):
                 )
         if document is None and size > SMALL_CHANGES_BYTES:
             async with calling(model):
-                present = await self._connection.collection(model).find_one(to_filter(nodes))
+                present = await self._connection.collection(model).find_one(to_filter(nodes, model))
             if present is not None:
                 check_size(model, encode({**present, **changed}))
                 # a concurrent update made the document smaller, so that the changes fit now
                 return await self.update(model, *where, changes=changes, into=into)
         if document is None:
             return None
-        return model.model_validate_doc(document) if into is None else to_result(encode(document), model, into)
+        return build_model(model, document) if into is None else to_result(encode(document), model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`. The documents are deleted in batches, each within the time-out of a call."""
@@ -228,7 +229,7 @@ class MongoDBStore(DocumentStore):
 
     async def _delete_some(self, model: type[Model], nodes: tuple[Node, ...]) -> tuple[int, int]:
         """Delete a batch, and return how many documents were found and how many of them were deleted."""
-        collection, where = self._connection.collection(model), to_filter(nodes)
+        collection, where = self._connection.collection(model), to_filter(nodes, model)
         if any(map(is_id_equality, nodes)):
             result = await collection.delete_many(where, hint=_hint(model, nodes))
             return 1, int(result.deleted_count)
@@ -244,7 +245,7 @@ class MongoDBStore(DocumentStore):
         nodes = normalise(where)
         options: dict[str, Any] = {"hint": _hint(model, nodes)} | ({} if limit is None else {"limit": limit})
         async with calling():
-            return int(await self._connection.collection(model).count_documents(to_filter(nodes), **options))
+            return int(await self._connection.collection(model).count_documents(to_filter(nodes, model), **options))
 
     async def resolved_stamp(self) -> Timestamp:
         """See `DocumentStore.resolved_stamp`.
@@ -271,7 +272,7 @@ class MongoDBStore(DocumentStore):
                     .to_list(None)
                 )
             for document in documents:
-                yield model.model_validate_doc(document)
+                yield build_model(model, document)
             if len(documents) < _SCAN_BATCH:
                 return
             beyond = {"_id": {"$gt": documents[-1]["_id"]}}
@@ -345,10 +346,10 @@ def _encode_new(model: type[Model], document: dict[str, Any]) -> bytes:
     return raw
 
 
-def _filter_by_size(nodes: tuple[Node, ...], changed: Mapping[str, Any]) -> dict[str, Any]:
+def _filter_by_size(model: type[Model], nodes: tuple[Node, ...], changed: Mapping[str, Any]) -> dict[str, Any]:
     """Return a filter that matches only if the changed document is not larger than `DOCUMENT_BYTES`."""
     after = {"$mergeObjects": ["$$ROOT", {"$literal": dict(changed)}]}
-    return {"$and": [to_filter(nodes), {"$expr": {"$lte": [{"$bsonSize": after}, DOCUMENT_BYTES]}}]}
+    return {"$and": [to_filter(nodes, model), {"$expr": {"$lte": [{"$bsonSize": after}, DOCUMENT_BYTES]}}]}
 
 
 def _hint(model: type[Model], nodes: tuple[Node, ...]) -> str:

@@ -15,8 +15,10 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from bson import Int64, ObjectId, Timestamp
+from odmantic import Model
 
 from todo_service.store.base import OPERATORS, Condition
+from todo_service.store.defaults import list_default_values
 from todo_service.store.errors import UnsupportedExpression
 
 INT64_MIN: Final = -(2**63)
@@ -168,20 +170,6 @@ def _parse_prefix(pattern: object) -> str:
     return _ESCAPED.sub(r"\1", match[1])
 
 
-def to_filter(nodes: Iterable[Node]) -> dict[str, Any]:
-    """Translate normalised conditions into a MongoDB filter."""
-    parts: list[dict[str, Any]] = []
-    for node in nodes:
-        if isinstance(node, Disjunction):
-            parts.append({"$or": [to_filter(alternative) for alternative in node.alternatives]})
-        elif node.operator == STARTS_WITH:
-            parts.append({node.key: {"$regex": "^" + re.escape(node.value)}})
-        else:
-            value = list(node.value) if isinstance(node.value, tuple) else node.value
-            parts.append({node.key: {node.operator: value}})
-    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
-
-
 def collect_keys(nodes: Iterable[Node]) -> frozenset[str]:
     """Return the keys that occur in conditions."""
     found: set[str] = set()
@@ -193,15 +181,20 @@ def collect_keys(nodes: Iterable[Node]) -> frozenset[str]:
     return frozenset(found)
 
 
-def build_predicate(nodes: Iterable[Node]) -> Predicate | None:
+def build_predicate(nodes: Iterable[Node], model: type[Model]) -> Predicate | None:
     """Return a function that evaluates all conditions on a document, or None if there are no conditions.
 
     The values of the document are as BSON decodes them. Its times have a UTC offset.
+
+    Args:
+        nodes: Normalised conditions.
+        model: The model of the document, whose defaults stand for missing keys.
     """
     nodes = tuple(nodes)
+    defaults = list_default_values(model)
     many = _find_many_prefixes(nodes)
-    tests = [_build_test(node) for node in nodes if not (isinstance(node, Comparison) and node.key in many)]
-    tests += [_build_prefixes_test(key, prefixes) for key, prefixes in many.items()]
+    tests = [_build_test(node, model) for node in nodes if not (isinstance(node, Comparison) and node.key in many)]
+    tests += [_build_prefixes_test(key, prefixes, defaults.get(key)) for key, prefixes in many.items()]
     if not tests:
         return None
     if len(tests) == 1:
@@ -209,16 +202,17 @@ def build_predicate(nodes: Iterable[Node]) -> Predicate | None:
     return lambda document: all(test(document) for test in tests)
 
 
-def _build_test(node: Node) -> Predicate:
+def _build_test(node: Node, model: type[Model]) -> Predicate:
     if isinstance(node, Disjunction):
-        alternatives = [build_predicate(alternative) for alternative in node.alternatives]
+        alternatives = [build_predicate(alternative, model) for alternative in node.alternatives]
         return lambda document: any(test is None or test(document) for test in alternatives)
     key, operator, value = node
     negated = operator in ("$ne", "$nin")
     holds = _build_value_test({"$ne": "$eq", "$nin": "$in"}.get(operator, operator), value)
+    default = list_default_values(model).get(key)
 
     def test(document: Document) -> bool:
-        found = document.get(key)
+        found = document.get(key, default)
         if isinstance(found, list):
             return any(holds(element) for element in found) is not negated
         return holds(found) is not negated
@@ -239,11 +233,11 @@ def _find_many_prefixes(nodes: Iterable[Node]) -> dict[str, list[str]]:
     return {key: prefixes for key, prefixes in found.items() if len(prefixes) >= _MANY_PREFIXES and key not in others}
 
 
-def _build_prefixes_test(key: str, prefixes: list[str]) -> Predicate:
+def _build_prefixes_test(key: str, prefixes: list[str], default: Any) -> Predicate:
     """Return a test for many prefixes, which sorts the values of a document once and searches each prefix in them."""
 
     def test(document: Document) -> bool:
-        found = document.get(key)
+        found = document.get(key, default)
         values = sorted(value for value in (found if isinstance(found, list) else [found]) if isinstance(value, str))
         for prefix in prefixes:
             place = bisect_left(values, prefix)

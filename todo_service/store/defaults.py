@@ -1,0 +1,109 @@
+"""The defaults of fields that a document lacks because an earlier release has written it.
+
+A default is applied to the document before it is converted, so models and Structs have the same values. Conditions and
+indexes use it too (see "Releases" in `store.base`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar
+
+import bson
+from bson.codec_options import CodecOptions, DatetimeConversion
+from odmantic import EmbeddedModel, Model
+
+_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP
+)
+DocumentT = TypeVar("DocumentT", bound=dict[str, Any])
+
+
+class Defaults(NamedTuple):
+    """The defaults of a model.
+
+    Attributes:
+        keys: The keys that have a default.
+        values: Their values, as BSON.
+        embedded: The embedded models that have defaults.
+    """
+
+    keys: frozenset[str]
+    values: bytes
+    embedded: tuple[Embedded, ...]
+
+    def restrict(self, keys: Collection[str]) -> Defaults:
+        """Return the defaults for some keys only."""
+        embedded = tuple(part for part in self.embedded if part.key in keys)
+        return Defaults(self.keys.intersection(keys), self.values, embedded)
+
+
+class Embedded(NamedTuple):
+    """A key with embedded documents, and their defaults.
+
+    Attributes:
+        key: The key. Its value is an embedded document, a list of them, or a mapping to them.
+        is_mapping: Whether it is a mapping.
+        defaults: The defaults of the embedded model.
+    """
+
+    key: str
+    is_mapping: bool
+    defaults: Defaults
+
+    def list_parts(self, value: Any) -> Iterable[dict[str, Any]]:
+        """Return the embedded documents in a value of the key."""
+        if isinstance(value, dict):
+            value = value.values() if self.is_mapping else (value,)
+        return (part for part in value or () if isinstance(part, dict))
+
+
+@cache
+def find_defaults(model: type[Model | EmbeddedModel]) -> Defaults:
+    """Return the defaults of a model and of the models embedded in it."""
+    values: dict[str, Any] = {}
+    embedded = []
+    for name, field in model.__odm_fields__.items():
+        part = getattr(field, "model", None)
+        if part is not None and any(found := find_defaults(part)):
+            embedded.append(Embedded(field.key_name, getattr(field, "generic_origin", None) is dict, found))
+        declared = model.model_fields[name]
+        if field.key_name != "_id" and not declared.is_required():
+            # not pydantic's `get_default`, which copies the value: a copy of a BSON timestamp is broken
+            factory: Any = declared.default_factory
+            values[name] = declared.default if factory is None else factory()
+    document = model.model_construct(**values).model_dump_doc(include=set(values)) if values else {}
+    return Defaults(frozenset(document), bson.encode(document) if document else b"", tuple(embedded))
+
+
+@cache
+def list_default_values(model: type[Model]) -> Mapping[str, Any]:
+    """Return the values by which conditions and indexes take a missing key, except null, as BSON decodes them."""
+    values = _decode(find_defaults(model), _OPTIONS)
+    return MappingProxyType({key: value for key, value in values.items() if value is not None})
+
+
+def fill_in(
+    document: dict[str, Any], defaults: Defaults, options: CodecOptions[dict[str, Any]] = _OPTIONS
+) -> dict[str, Any]:
+    """Add the defaults of missing keys to a document and to the documents embedded in it, and return the document.
+
+    Args:
+        document: The document.
+        defaults: The defaults of its model.
+        options: How the document was decoded.
+    """
+    if not document.keys() >= defaults.keys:
+        # decoded for each document, which may be modified
+        values = _decode(defaults, options)
+        document.update((key, values[key]) for key in defaults.keys - document.keys())
+    for embedded in defaults.embedded:
+        for part in embedded.list_parts(document.get(embedded.key)):
+            fill_in(part, embedded.defaults, options)
+    return document
+
+
+def _decode(defaults: Defaults, options: CodecOptions[dict[str, Any]]) -> dict[str, Any]:
+    return bson.decode(defaults.values, options) if defaults.values else {}

@@ -1,0 +1,93 @@
+"""The indexes of a database: new ones are built, and those that the models no longer declare are dropped.
+
+The built indexes are recorded, so that an index that an operator has created is never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from motor.motor_asyncio import AsyncIOMotorCollection
+from odmantic import Model
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from todo_service.store.defaults import list_default_values
+from todo_service.store.errors import StoreUnusable
+from todo_service.store.mongodb.connection import Connection
+from todo_service.store.mongodb.errors import NOT_FOUND
+from todo_service.store.query.planner import DeclaredIndex, list_indexes
+
+_RECORD: Final = {"_id": "indexes"}
+
+
+async def update_indexes(connection: Connection, records: AsyncIOMotorCollection[Any], *, fill: bool) -> None:
+    """Build new and changed indexes, and drop those that an earlier release has built.
+
+    Args:
+        connection: The connection.
+        records: The collection that holds the record of the built indexes.
+        fill: Whether to write the defaults of the keys of an index into the documents that lack them, unless that has
+            been done before. False before a copy, which is exact; the next call with True writes them then.
+
+    Raises:
+        StoreUnusable: Two documents have the same value in a unique index.
+    """
+    record = await records.find_one(_RECORD) or {"built": []}
+    built = {(index["collection"], index["name"]): index for index in record["built"]}
+    for model in connection.models:
+        earlier = {key: index for key, index in built.items() if key[0] == model.__collection__}
+        declared = {(model.__collection__, index.name): _describe(model, index) for index in list_indexes(model)[1:]}
+        for key in declared.keys() & earlier.keys():
+            if earlier[key] not in (declared[key], declared[key] | {"filled": False}):
+                await _drop(connection, *key)
+        if fill:
+            await _fill(
+                connection,
+                model,
+                {name for key in declared for name in declared[key]["keys"] if declared[key] != earlier.get(key)},
+            )
+        await _build(connection, model)
+        for key in earlier.keys() - declared.keys():
+            await _drop(connection, *key)
+            del built[key]
+        built |= {key: index | {"filled": fill} for key, index in declared.items()}
+    found = [built[key] for key in sorted(built)]
+    if found != record["built"]:
+        await records.update_one(_RECORD, {"$set": {"built": found}}, upsert=True)
+
+
+def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
+    return {
+        "collection": model.__collection__,
+        "name": index.name,
+        "keys": list(index.keys),
+        "unique": index.unique,
+        "expires_after": index.expires_after,
+        "filled": True,
+    }
+
+
+async def _fill(connection: Connection, model: type[Model], keys: Iterable[str]) -> None:
+    collection = connection.engine.database[model.__collection__]
+    for key, value in list_default_values(model).items():
+        # to conditions and sorts, a missing list is an empty one (`filters`)
+        if key in keys and value != []:
+            await collection.update_many({key: {"$exists": False}}, {"$set": {key: value}})
+
+
+async def _build(connection: Connection, model: type[Model]) -> None:
+    try:
+        await connection.engine.configure_database([model])
+    except DuplicateKeyError as error:
+        keys = list((error.details or {}).get("keyPattern", ())) or ["key"]
+        raise StoreUnusable(f"two {model.__name__} documents have the same {keys[-1]}") from None
+
+
+async def _drop(connection: Connection, collection: str, name: str) -> None:
+    try:
+        await connection.engine.database[collection].drop_index(name)
+    except OperationFailure as error:
+        # another process may have dropped it
+        if error.code not in NOT_FOUND:
+            raise
