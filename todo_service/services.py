@@ -154,7 +154,6 @@ class Services:
             "api_keys": _provide_value(self._api_keys),
             "limits": _provide_value(self.rate_limits),
             "password_limiter": _provide_value(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS, seconds=PASSWORD_WAIT_SECONDS)),
-            "store": _provide_value(self._store),
             "readiness": _provide_value(Readiness(self._store)),
             "metrics": _provide_value(self._metrics),
             "metrics_access": _provide_value(metrics_access),
