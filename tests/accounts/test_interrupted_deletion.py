@@ -74,6 +74,18 @@ async def register_with_documents(client: httpx.AsyncClient) -> tuple[Person, Ob
     return person, ObjectId((await person.get("/v1/users/me")).json()["id"])
 
 
+async def delete_again(person: Person) -> bool:
+    """Sign in and repeat the deletion. Return False if the interrupted one has deleted the account itself."""
+    signed_in = await person.grant(grant_type="password", username=person.username, password=person.password)
+    if signed_in.status_code == 200:
+        person.access_token = signed_in.json()["access_token"]
+        response = await person.delete("/v1/users/me", json={"password": person.password})
+        # the last write of an interrupted request may still be in flight
+        assert response.status_code in (204, 401)
+        return response.status_code == 204
+    return False
+
+
 async def list_left_documents(store: DocumentStore, user_id: ObjectId) -> list[str]:
     """Return the kind of each document that an account still owns."""
     return [
@@ -94,16 +106,12 @@ async def test_an_interrupted_deletion_can_be_finished_after_every_step(
     left_behind: dict[int, list[str]] = {}
     for calls in count(1):
         person, user_id = await register_with_documents(client)
-        body = {"password": person.password}
-        response = await interruption.interrupt(person.delete("/v1/users/me", json=body), calls)
+        deletion = person.delete("/v1/users/me", json={"password": person.password})
+        response = await interruption.interrupt(deletion, calls)
 
-        signed_in = await person.grant(grant_type="password", username=person.username, password=person.password)
-        if finished_by == "a repeat" and signed_in.status_code == 200:
-            person.access_token = signed_in.json()["access_token"]
-            assert (await person.delete("/v1/users/me", json=body)).status_code == 204
-        elif await store.get(ClosedAccount, ClosedAccount.id == user_id) is None:
+        if await store.get(ClosedAccount, ClosedAccount.id == user_id) is None:
             continue  # nothing has been deleted yet
-        elif finished_by == "the background job":
+        if finished_by == "the background job" or not await delete_again(person):
             await accounts.finish_deletions(now() + 2 * CLOSING_PERIOD)
         if left := await list_left_documents(store, user_id):
             left_behind[calls] = left
