@@ -52,7 +52,9 @@ def list_disk_space() -> list[DiskSpace]:
         DiskSpace("Todos, including tombstones", todos.MAX_TODOS, TODO_BYTES),
         DiskSpace("Lists, sessions and API keys", others, _OTHER_BYTES),
         DiskSpace("Tombstones of lists and API keys, of 25 hours", deletions, _TOMBSTONE_BYTES),
-        DiskSpace("Stored answers to requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES),
+        DiskSpace(
+            "Records and stored answers of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
+        ),
         DiskSpace("Counts of todos", 1, store.DOCUMENT_BYTES),
     ]
 
