@@ -3,19 +3,92 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, NamedTuple
+
+import limits
 
 from todo_service.bounds import accounts, connections, exchange, requests, store, texts, todos
+from todo_service.variables import VARIABLES
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 START, END = "<!-- limits -->\n", "<!-- /limits -->"
 SECTIONS = [module.section for module in (connections, requests, texts, accounts, todos, exchange, store)]
 """All sections, in the order of the page."""
+DISK_START, DISK_END = "<!-- disk space -->\n", "<!-- /disk space -->"
+TODO_BYTES: Final = 2**20
+"""Disk space of the largest todo with its index entries, which `tests/todos/test_disk_space.py` measures."""
+_OTHER_BYTES: Final = 4096
+_TOMBSTONE_BYTES: Final = 1024
+_TOMBSTONE_SECONDS: Final = 25 * 3600
+"""The size of each document of another kind, and how long tombstones of lists and API keys are kept."""
+
+
+class DiskSpace(NamedTuple):
+    """The disk space of one kind of document of an account.
+
+    Attributes:
+        documents: What the documents are.
+        number: The maximum number of documents.
+        size: The maximum size of each with its index entries, in bytes.
+    """
+
+    documents: str
+    number: int
+    size: int
+
+    @property
+    def total(self) -> int:
+        """The size of all of them, in bytes."""
+        return self.number * self.size
+
+
+def list_disk_space() -> list[DiskSpace]:
+    """Return the disk space that one account can take, by kind of document."""
+    [default] = [variable.default for variable in VARIABLES if variable.name == "RATE_LIMIT_API"]
+    rate = limits.parse(default or "")
+    deletions = rate.amount * _TOMBSTONE_SECONDS // rate.get_expiry()
+    others = todos.MAX_LISTS + accounts.MAX_SESSIONS + accounts.MAX_API_KEYS
+    return [
+        DiskSpace("Todos, including tombstones", todos.MAX_TODOS, TODO_BYTES),
+        DiskSpace("Lists, sessions and API keys", others, _OTHER_BYTES),
+        DiskSpace("Tombstones of lists and API keys, of 25 hours", deletions, _TOMBSTONE_BYTES),
+        DiskSpace(
+            "Records and stored answers of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
+        ),
+        DiskSpace("Counts of todos", 1, store.DOCUMENT_BYTES),
+    ]
 
 
 def render(page: str) -> str:
     """Return the page with its tables replaced."""
-    before, _, rest = page.partition(START)
-    return f"{before}{START}{render_tables()}\n{END}{rest.partition(END)[2]}"
+    for start, table, end in ((START, render_tables(), END), (DISK_START, render_disk_space(), DISK_END)):
+        before, _, rest = page.partition(start)
+        page = f"{before}{start}{table}\n{end}{rest.partition(end)[2]}"
+    return page
+
+
+def render_disk_space() -> str:
+    """Return the table of the disk space of an account, in Markdown."""
+    rows = list_disk_space()
+    return "\n".join(
+        [
+            "| documents | number | size of each | disk space |",
+            "|---|---|---|---|",
+            *(
+                f"| {each.documents} | {_group(each.number)} | {_group(each.size)} bytes | {_in_mib(each.total)} |"
+                for each in rows
+            ),
+            f"| Total | | | {_in_mib(sum(each.total for each in rows))} |",
+        ]
+    )
+
+
+def _in_mib(size: int) -> str:
+    return f"{_group(-(-size // 2**20))} MiB"
+
+
+def _group(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def render_tables() -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from odmantic import ObjectId
 
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.credentials import Credentials
@@ -30,6 +31,7 @@ from todo_service.idempotency.middleware import IdempotencyMiddleware
 from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.service import Lists
+from todo_service.lists.sweep import sweep_deleted_lists
 from todo_service.observability.controllers import MetricsAccess
 from todo_service.observability.metrics import Metrics
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
@@ -156,7 +158,6 @@ class Services:
             "api_keys": _provide_value(self._api_keys),
             "limits": _provide_value(self.rate_limits),
             "password_limiter": _provide_value(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS, seconds=PASSWORD_WAIT_SECONDS)),
-            "store": _provide_value(self._store),
             "readiness": _provide_value(Readiness(self._store)),
             "metrics": _provide_value(self._metrics),
             "metrics_access": _provide_value(metrics_access),
@@ -208,12 +209,18 @@ class Services:
         """Return the background jobs, which run on every replica."""
         return [
             Job("finish deletions of accounts", lambda: self._accounts.finish_deletions(now()), SWEEP_SECONDS),
+            Job("sweep deleted lists", self._sweep_deleted_lists, SWEEP_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
             Job("return free memory", partial(asyncio.to_thread, trim_heap), SWEEP_SECONDS / 3),
         ]
 
+    async def _sweep_deleted_lists(self) -> None:
+        await sweep_deleted_lists(self._store, self._create_todos, now())
+
     def _todos(self, request: ApiRequest) -> Todos:
-        owner = request.user.user_id
+        return self._create_todos(request.user.user_id)
+
+    def _create_todos(self, owner: ObjectId) -> Todos:
         return Todos(self._store, owner, lambda: self._accounts.get_time_zone(owner), self._rules, self._todos_state)
 
     def _lists(self, request: ApiRequest) -> Lists:

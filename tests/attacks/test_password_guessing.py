@@ -55,6 +55,22 @@ async def test_guesses_from_many_addresses_do_not_lock_out_the_owner(app: Litest
         assert_problem(await guess(owner, ada.email), 429)
 
 
+async def test_the_names_and_the_email_of_an_account_share_its_budgets(app: Litestar, ada: Person) -> None:
+    names = (ada.username, ada.email, ada.username.upper(), f" {ada.email.upper()} ")
+    evaluated = 0
+    for number in range(30):
+        async with connection_from(app, f"2001:db8:0:{number:x}::1") as attacker:
+            statuses = [(await guess(attacker, name)).status_code for name in names]
+        assert statuses[2:] == [429, 429]
+        evaluated += statuses.count(400)
+
+    # 20 until the account is under attack, then two for the /48 of all these addresses
+    assert evaluated == 22
+    for name in names:
+        async with connection_from(app, "203.0.113.1") as owner:
+            assert (await guess(owner, name, ada.password)).status_code == 200
+
+
 async def test_one_address_cannot_try_one_password_on_every_account(client: httpx.AsyncClient) -> None:
     statuses = [(await guess(client, f"nobody-{number}")).status_code for number in range(11)]
 

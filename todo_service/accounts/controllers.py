@@ -15,12 +15,10 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
-from todo_service.idempotency.middleware import delete_records
 from todo_service.idempotency.replays import require_document
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts, limit_password_hashing
 from todo_service.rate_limits.policies import RateLimits
-from todo_service.store.base import DocumentStore
 from todo_service.web.client_address import get_client_address
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
@@ -106,13 +104,11 @@ class UsersController(Controller):
         accounts: NamedDependency[Accounts],
         limits: NamedDependency[RateLimits],
         password_limiter: NamedDependency[ConcurrencyLimiter],
-        store: NamedDependency[DocumentStore],
     ) -> None:
         """Delete the account and everything it owns. Requires the password."""
         account = account_key(request.user.user_id)
         async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
             await accounts.delete(request.user.user_id, data.password, parse_if_match(request))
-        await delete_records(store, request.user.user_id)
 
     @post(
         "/me/password",

@@ -14,6 +14,8 @@ from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.policies import RateLimitReservation, RateLimits, address_key, response_headers
 from todo_service.security.caller import Caller
 from todo_service.web.bearer import create_scope_problem, read_bearer_token
+from todo_service.web.body_memory import charge_body
+from todo_service.web.client_address import get_client_network
 from todo_service.web.problems import build_allow_header
 from todo_service.web.route_options import BUCKET, LIMIT, PUBLIC, SESSION_ONLY
 
@@ -60,6 +62,7 @@ class AuthenticationMiddleware:
             await self._app(scope, receive, send)
             return
         key = address_key(scope, options.get(BUCKET, "address"))
+        charge_body(scope, get_client_network(scope))
         await self._limits.hit(policy, key, response_headers(scope))
         await self._concurrency.acquire(key)
         try:
@@ -72,6 +75,7 @@ class AuthenticationMiddleware:
         headers = response_headers(scope)
         token, caller = await self._identify(scope, headers)
         key = f"user:{caller.user_id}"
+        charge_body(scope, key)
         reservation = RateLimitReservation(self._limits, headers)
         await reservation.take(options.get(LIMIT, "api"), key)
         await self._concurrency.acquire(key)

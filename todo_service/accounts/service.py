@@ -23,6 +23,7 @@ from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
+from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
@@ -299,6 +300,7 @@ class Accounts:
         todos = Todos(self._store, user_id, lambda: self.get_time_zone(user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
+        await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)
         await self._store.delete(User, User.id == user_id)
 
     async def _change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:

@@ -42,7 +42,7 @@ BODY_SECONDS: Final = section.declare(
     600.0, "Time to receive a body", unit="s", enforced_in="server.protocol", response="408"
 )
 BODY_MEMORY_BYTES: Final = section.declare(
-    160 * 1024 * 1024,
+    176 * 1024 * 1024,
     "Memory of a process for the bodies of requests in progress; the first 16 KiB of each do not count",
     unit="bytes",
     enforced_in="server.capacity",
@@ -54,6 +54,13 @@ SPARE_BODY_MEMORY_BYTES: Final = section.declare(
     unit="bytes",
     enforced_in="server.protocol",
     response="503 with `Retry-After` for a larger body that exceeds the rest",
+)
+CLIENT_SHARE: Final = section.declare(
+    0.5,
+    "Share of one account, or of one address without an account, in each of these memories; of one address, also in "
+    "that of the next row",
+    enforced_in="server.flow",
+    response="429 with `Retry-After` for the body that exceeds it; pipelined requests as in the next row",
 )
 PIPELINED_BYTES: Final = section.declare(
     32 * 1024 * 1024,

@@ -216,7 +216,8 @@ COMPRESSED_RESPONSE_BYTES: Final = section.declare(
 )
 STORED_RESPONSES_BYTES: Final = section.declare(
     128 * 2**20,
-    "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
+    "Records and stored answers of one account's requests with an `Idempotency-Key`, compressed, in 24 hours, in each "
+    "process",
     enforced_in="idempotency.response_budget",
     response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",

@@ -97,7 +97,7 @@ class IdempotencyMiddleware:
         caller = scope.get("user")
         attempt = await self._admit(caller.user_id if caller is not None else None, key, digest)
         if caller is not None and attempt.first:
-            await self._require_budget(attempt.record, caller.user_id)
+            await self._count_record(attempt.record, caller.user_id)
         scope["state"][SCOPE_STATE] = Seeds(attempt.record.seed, self._derive_seed(attempt.record, key))
         if not attempt.completed:
             await self._execute(attempt, scope, receive, send, stored=mode != RERUN)
@@ -140,14 +140,14 @@ class IdempotencyMiddleware:
                 return _Attempt(taken, first=False)
         raise _create_conflict_problem()
 
-    async def _require_budget(self, record: IdempotentRequest, owner: ObjectId) -> None:
-        """Check the response budget of an account, and release the key of the request if it is used up.
+    async def _count_record(self, record: IdempotentRequest, owner: ObjectId) -> None:
+        """Count a new record against the budget of its account, and delete the record if the budget is used up.
 
         Raises:
             ProblemError: 429, the budget is used up.
         """
         try:
-            self._budget.require_available(owner)
+            self._budget.add_record(owner)
         except ProblemError:
             await self._store.delete(IdempotentRequest, *_build_lease_condition(record))
             raise
@@ -237,6 +237,8 @@ class IdempotencyMiddleware:
         if 400 <= response.status < 500 and response.status != _REVOKED and attempt.first:
             # there was no effect, so the key may be used again, even for another request
             await self._store.delete(IdempotentRequest, *_build_lease_condition(record))
+            if record.owner is not None:
+                self._budget.remove_record(record.owner)
             return
         changes: dict[str, Any] = {"holder": None}
         if 0 < response.status < 400:
@@ -329,8 +331,3 @@ def _read_key(scope: Scope) -> bytes | None:
 def _compute_fingerprint(seed: bytes, owner: ObjectId | None, digest: bytes) -> bytes:
     # an anonymous body may contain a password, so the store holds no digest of it; the id already depends on the body
     return compute_mac(seed, digest) if owner is not None else b""
-
-
-async def delete_records(store: DocumentStore, owner: ObjectId) -> None:
-    """Delete the records of an account."""
-    await store.delete(IdempotentRequest, IdempotentRequest.owner == owner)

@@ -1,4 +1,4 @@
-"""A budget for the disk space of the stored responses to requests with an `Idempotency-Key`."""
+"""A budget for the disk space of requests with an `Idempotency-Key`: their records and stored responses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, STORED_RESPONSES_BYTES
 from todo_service.web.problems import ProblemError
 
-_RECORD_BYTES: Final = 500
-"""The size of a record without its response."""
+RECORD_BYTES: Final = 500
+"""The size of a record without its response, with its index entries."""
 _MAX_ACCOUNTS: Final = 50_000
 
 
@@ -22,9 +22,10 @@ class _Window(NamedTuple):
 
 
 class ResponseBudget:
-    """Limits the bytes of responses stored for each account, counted in this process.
+    """Limits the bytes of records and responses stored for each account, counted in this process.
 
-    Responses are stored for a day, and a small request can have a large response.
+    They are stored for a day, and a small request can have a large response. A record counts from its insertion, so
+    that requests which fail, break off or have no stored response count as well.
 
     Args:
         limit: The budget of an account, in bytes.
@@ -36,8 +37,8 @@ class ResponseBudget:
         self._seconds = seconds
         self._windows: BoundedCache[ObjectId, _Window] = BoundedCache(_MAX_ACCOUNTS)
 
-    def require_available(self, owner: ObjectId) -> None:
-        """Check that an account has budget left.
+    def add_record(self, owner: ObjectId) -> None:
+        """Count a record, without its response, if the account has budget left.
 
         Raises:
             ProblemError: 429, the budget is used up. `Retry-After` says when the window ends.
@@ -50,6 +51,13 @@ class ResponseBudget:
                 "the stored responses of this account take too much space: send the request without an Idempotency-Key",
                 headers={"Retry-After": str(int(window.ends - now) + 1)},
             )
+        self.add(owner, RECORD_BYTES)
+
+    def remove_record(self, owner: ObjectId) -> None:
+        """Stop counting a record that has been deleted without a response."""
+        window = self._windows.get(owner)
+        if window is not None:
+            self._windows[owner] = window._replace(size=max(0, window.size - RECORD_BYTES))
 
     def add(self, owner: ObjectId, size: int) -> None:
         """Count a stored response.
@@ -62,4 +70,4 @@ class ResponseBudget:
         window = self._windows.get(owner)
         if window is None or now >= window.ends:
             window = _Window(now + self._seconds, 0)
-        self._windows[owner] = window._replace(size=window.size + size + _RECORD_BYTES)
+        self._windows[owner] = window._replace(size=window.size + size)

@@ -34,15 +34,18 @@ class DeletedList(Model):
     """A tombstone of a list, with the same id.
 
     It lives as long as the request that created the list may be repeated, so that a repeat does not create it again.
+    `sweep_at` is the time of the next sweep for todos that were written to the list meanwhile (see `lists.sweep`).
     """
 
     owner: ObjectId
     expires_at: datetime
+    sweep_at: datetime | None = None
 
     model_config = {
         "collection": "deleted_lists",
         "indexes": lambda: [
             Index(DeletedList.owner, DeletedList.id, name="owner"),
+            Index(DeletedList.sweep_at, DeletedList.id, name="sweep_at"),
             IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
     }

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 from odmantic import ObjectId
 from odmantic.query import asc
 
-from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Gone, NotFound, Stale
 from todo_service.field_table import resolve_patch
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.dto import List, ListCreate, ListUpdate
 from todo_service.lists.fields import DEFAULTS, validate_fields
+from todo_service.lists.sweep import build_tombstone
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
@@ -23,8 +22,6 @@ from todo_service.store.paging import read_page
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
-
-_DELETED_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 
 
 class ListPosition(msgspec.Struct, array_like=True, frozen=True):
@@ -164,9 +161,7 @@ class Lists:
             raise Stale
         await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
         with contextlib.suppress(DuplicateDocument):
-            await self._store.insert(
-                DeletedList(id=ObjectId(list_id), owner=self._owner, expires_at=now() + _DELETED_LIFETIME)
-            )
+            await self._store.insert(build_tombstone(ObjectId(list_id), self._owner, now()))
         await self._store.delete(TodoList, *self._match(list_id))
 
     async def delete_all(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from enum import Enum
 from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
+
+from todo_service.bounds.connections import CLIENT_SHARE
 
 _CONTINUE: Final = b"HTTP/1.1 1"
 _JOINED_BYTES: Final = 16 * 1024
@@ -147,8 +150,15 @@ class MinimumRate:
         return missed
 
 
+class Shortage(Enum):
+    """Why a reservation cannot grow."""
+
+    BUDGET = "the budget is used up"
+    SHARE = "the client has used up its share"
+
+
 class MemoryBudget:
-    """Memory that all connections of a process share.
+    """Memory that all connections of a process share. A client can reserve `CLIENT_SHARE` of it.
 
     Args:
         limit: The size of the budget in bytes.
@@ -157,52 +167,68 @@ class MemoryBudget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
+        self._used_by: Counter[str] = Counter()
 
-    def reserve(self) -> Reservation:
-        """Return an empty reservation. Its owner must release it."""
-        return Reservation(self)
+    def reserve(self, client: str) -> Reservation:
+        """Return an empty reservation. Its owner must release it.
 
-    def _take(self, size: int, limit: int) -> bool:
-        if self._used + size > limit:
-            return False
+        Args:
+            client: The client that it is charged to.
+        """
+        return Reservation(self, client)
+
+    def _find_shortage(self, client: str, size: int, spare: int) -> Shortage | None:
+        limit = self._limit - spare
+        if self._used_by[client] + size > limit * CLIENT_SHARE:
+            return Shortage.SHARE
+        return Shortage.BUDGET if self._used + size > limit else None
+
+    def _add(self, client: str, size: int) -> None:
         self._used += size
-        return True
-
-    def _release(self, size: int) -> None:
-        self._used -= size
+        self._used_by[client] += size
+        if not self._used_by[client]:
+            del self._used_by[client]
 
 
 class Reservation:
-    """A share of a `MemoryBudget`.
+    """Bytes of a `MemoryBudget`.
 
     Args:
         budget: The budget.
+        client: The client that the bytes are charged to.
     """
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, client: str) -> None:
         self._budget = budget
+        self._client = client
         self._size = 0
 
-    def grow(self, size: int, *, spare: int = 0) -> bool:
+    def grow(self, size: int, *, spare: int = 0) -> Shortage | None:
         """Reserve more of the budget.
 
         Args:
             size: The number of additional bytes.
-            spare: The number of bytes of the budget that must remain free.
+            spare: The number of bytes of the budget that must remain free. The client's share is one of the rest.
 
         Returns:
-            Whether the bytes were reserved. If not, nothing has changed.
+            None if the bytes were reserved. Otherwise nothing has changed.
         """
-        if not self._budget._take(size, self._budget._limit - spare):
-            return False
-        self._size += size
-        return True
+        shortage = self._budget._find_shortage(self._client, size, spare)
+        if shortage is None:
+            self._budget._add(self._client, size)
+            self._size += size
+        return shortage
+
+    def charge(self, client: str) -> None:
+        """Charge the bytes to another client, even if that exceeds the client's share."""
+        self._budget._add(self._client, -self._size)
+        self._client = client
+        self._budget._add(client, self._size)
 
     def release(self) -> None:
         """Return all reserved bytes to the budget."""
-        if self._size:
-            self._budget._release(self._size)
-            self._size = 0
+        self._budget._add(self._client, -self._size)
+        self._size = 0
 
 
 class LaggingConnections:

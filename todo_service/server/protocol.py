@@ -30,8 +30,9 @@ from todo_service.bounds.connections import (
 )
 from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.server.capacity import SharedCapacity, max_connections
-from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter
+from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter, Shortage
 from todo_service.server.framing import RequestFraming, RequestRejected, check_head
+from todo_service.web.body_memory import BODY_MEMORY
 from todo_service.web.client_address import UNKNOWN, to_network
 from todo_service.web.error_fallback import render_problem
 
@@ -67,7 +68,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._framing = RequestFraming()
         self._unparsed = b""
         self._position = 0
-        self._pipelined = self._shared.pipelined.reserve()
+        self._network = UNKNOWN
+        self._pipelined: Reservation
         self._body_memory: Reservation | None = None
         self._body_since = 0.0
         self._body_rate = MinimumRate(BODY_BYTES_PER_SECOND, BODY_WINDOW_SECONDS)
@@ -83,6 +85,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Accept the connection, or reject it if too many are open."""
         super().connection_made(transport)
+        self._network = to_network(self.client[0]) if self.client else UNKNOWN
+        self._pipelined = self._shared.pipelined.reserve(self._network)
         self.flow = ReadFlowControl(transport)
         self._writer = ResponseWriter(transport)
         self._response_rate.restart(self._since, 0)
@@ -107,7 +111,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Track the connection as lagging: its client reads too slowly."""
         super().pause_writing()
-        self._shared.unsent.add(self.transport, to_network(self.client[0]) if self.client else UNKNOWN)
+        self._shared.unsent.add(self.transport, self._network)
 
     def resume_writing(self) -> None:
         """Stop tracking the connection as lagging, and parse pipelined requests."""
@@ -171,7 +175,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Pause reading, and store the unparsed data, until the client has read the previous response."""
         self.flow.hold()
         self._pipelined.release()
-        if not self._pipelined.grow(len(self._unparsed)):
+        if self._pipelined.grow(len(self._unparsed)) is not None:
             self._drop_unparsed()
             if self._response_complete:
                 self.transport.close()
@@ -206,7 +210,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._fail(rejection)
         super().on_headers_complete()  # raises if the target is invalid
         self._framing.end_head(length)
-        self._body_memory = None
+        self._body_memory = self._begin_reservation() if length is None or length > _FREE_BODY_BYTES else None
         self._body_since = self.flow.reading_seconds()
         self._body_rate.restart(self._body_since, 0)
         self.headers = []  # the parser adds trailers here
@@ -232,21 +236,30 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._rejection = rejection
         raise rejection
 
+    def _begin_reservation(self) -> Reservation:
+        """Return a reservation for the body, which the application charges to an account, until the request ends."""
+        memory = self.scope["state"][BODY_MEMORY] = self._shared.bodies.reserve(self._network)
+        assert self._task is not None  # it starts with the head
+        self._task.add_done_callback(lambda _: memory.release())
+        return memory
+
     def _reserve(self, size: int) -> None:
-        """Reserve memory for a part of the body until the request ends.
+        """Reserve memory for a part of the body.
 
         Raises:
-            RequestRejected: The budget for request bodies is exhausted.
+            RequestRejected: The budget for request bodies, or the client's share of it, is used up.
         """
         if self._framing.body_bytes <= _FREE_BODY_BYTES:
             return
-        if self._body_memory is None:
-            memory = self._body_memory = self._shared.bodies.reserve()
-            assert self._task is not None  # the request starts before its body
-            self._task.add_done_callback(lambda _: memory.release())
+        assert self._body_memory is not None  # the body exceeds what is free
         spare = SPARE_BODY_MEMORY_BYTES if self._framing.body_bytes > _SMALL_BODY_BYTES else 0
-        if not self._body_memory.grow(size, spare=spare):
-            raise RequestRejected("unavailable", "the server is receiving too many large requests", retry_seconds=10)
+        match self._body_memory.grow(size, spare=spare):
+            case Shortage.SHARE:
+                raise RequestRejected("rate-limited", "too many large requests at the same time", retry_seconds=10)
+            case Shortage.BUDGET:
+                raise RequestRejected(
+                    "unavailable", "the server is receiving too many large requests", retry_seconds=10
+                )
 
     # Requests
 

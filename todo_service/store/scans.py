@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from typing import Final, TypeVar
-from weakref import WeakValueDictionary
 
 from todo_service.bounds.store import INLINE_SECONDS, SCAN_QUEUE, SCAN_SECONDS, SCAN_THREADS, SCANS_PER_ACCOUNT
+from todo_service.errors import Busy
 from todo_service.executors import Budget, BudgetExceededError, Executor, Overloaded
+from todo_service.locks import KeyedLocks
 from todo_service.store.errors import StoreUnavailable
 
 ResultT = TypeVar("ResultT")
@@ -67,8 +68,7 @@ class ScanExecutor:
         self._executor = Executor(
             "store-scans", threads=SCAN_THREADS, queue=SCAN_QUEUE - SCAN_THREADS, seconds=SCAN_SECONDS
         )
-        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
-        self._waiting: Counter[Hashable] = Counter()
+        self._turns = KeyedLocks(waiting=SCANS_PER_ACCOUNT - 1)
 
     async def run(self, work: Callable[[Scan], ResultT], key: Hashable = None) -> ResultT:
         """Run a read in a thread.
@@ -82,10 +82,9 @@ class ScanExecutor:
             StoreUnavailable: Too many reads are waiting, or this one timed out.
         """
         try:
-            if key is None:
+            async with nullcontext() if key is None else self._turns.hold(key):
                 return await self._executor.run(lambda budget: work(Scan(budget)))
-            return await self._run_in_turn(work, key)
-        except Overloaded:
+        except (Busy, Overloaded):
             raise StoreUnavailable("too many long reads are waiting") from None
         except BudgetExceededError:
             raise StoreUnavailable(f"a read took longer than {SCAN_SECONDS} s") from None
@@ -138,19 +137,6 @@ class ScanExecutor:
     def close(self) -> None:
         """Stop all reads. Blocks until their threads have ended."""
         self._executor.close()
-
-    async def _run_in_turn(self, work: Callable[[Scan], ResultT], key: Hashable) -> ResultT:
-        if self._waiting[key] >= SCANS_PER_ACCOUNT:
-            raise Overloaded("one account has too many long reads waiting")
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        self._waiting[key] += 1
-        try:
-            async with turn:
-                return await self._executor.run(lambda budget: work(Scan(budget)))
-        finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
 
 
 def _convert_all(raws: Sequence[bytes], convert: Callable[[bytes], ResultT], scan: Scan) -> list[ResultT]:

@@ -112,7 +112,8 @@ class CountRun:
         self._resolved = ZERO_STAMP
         self._states: dict[bytes, CountedState | None] = {}
         self._unresolved: dict[str, TodoRow] = {}
-        self._interned: dict[CountedState, CountedState] = {}
+        self._shared_states: dict[CountedState, CountedState] = {}
+        self._shared_digests: dict[str, str] = {}
 
     async def read(self, limit: int | None = None) -> bool:
         """Read the changes since the last call, or since the snapshot.
@@ -204,11 +205,21 @@ class CountRun:
         before = self._states[identity] if known else None if self._from_scratch else row.state_at(self._since)
         state = row.current_state()
         if state is not None:
-            state = self._interned.setdefault(state, state)
+            state = self._share(state)
         self._counts.replace(before, state, row.tags)
         self._states[identity] = state
         if row.changed > self._resolved:
             self._unresolved[row.id] = row
+
+    def _share(self, state: CountedState) -> CountedState:
+        """Return an equal state that shares memory with the others of this count."""
+        # `sys.intern` never frees a string in early releases of Python 3.12
+        shared = self._shared_states.get(state)
+        if shared is None:
+            tags = tuple(self._shared_digests.setdefault(digest, digest) for digest in state.tags)
+            shared = msgspec.structs.replace(state, tags=tags)
+            self._shared_states[shared] = shared
+        return shared
 
 
 def _copy(counts: Counts) -> Counts:

@@ -23,7 +23,6 @@ The quotas of tags and lists and `MAX_HOURS` bound the size of a snapshot: about
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -199,8 +198,7 @@ def from_hour(hour: int) -> datetime:
 
 def digest_tag(tag: str) -> str:
     """Return a digest that identifies a tag without revealing its text."""
-    # interned, because a count holds the digests of every todo of an account
-    return sys.intern(hashlib.blake2b(tag.encode(), digest_size=_DIGEST_BYTES).hexdigest())
+    return hashlib.blake2b(tag.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class _Upto(msgspec.Struct, frozen=True):

@@ -1,0 +1,71 @@
+"""Sweeps deleted lists for todos that were written to them too late.
+
+Whoever writes a todo to a list checks afterwards that the list still exists, and otherwise moves the todo to the inbox.
+If the process dies or the request breaks off between the two, the todo would refer to a list that does not exist. So a
+deleted list is swept twice: soon, for requests, and once more when an import that began before must have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
+from todo_service.lists.documents import DeletedList
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import StoreUnavailable
+from todo_service.todos.service import Todos
+
+FIRST_SWEEP: Final = timedelta(minutes=1)
+LAST_SWEEP: Final = timedelta(hours=1)
+"""How long after the deletion of a list it is swept."""
+_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+_BATCH_SIZE: Final = 100
+logger = structlog.get_logger(__name__)
+
+
+def build_tombstone(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
+    """Return the tombstone of a list that is deleted at a moment."""
+    return DeletedList(id=list_id, owner=owner, expires_at=moment + _LIFETIME, sweep_at=moment + FIRST_SWEEP)
+
+
+async def sweep_deleted_lists(
+    store: DocumentStore, create_todos: Callable[[ObjectId], Todos], moment: datetime
+) -> None:
+    """Move the todos of the deleted lists that are due for a sweep to the inbox.
+
+    Args:
+        store: The store.
+        create_todos: Returns the todos of an account.
+        moment: The current time.
+
+    Raises:
+        StoreUnavailable: Some lists may not have been swept.
+    """
+    after: list[Condition] = []
+    while True:
+        due = [DeletedList.sweep_at <= moment, *after]  # type: ignore[operator]  # an expression
+        found = await store.find(DeletedList, *due, sort=asc(DeletedList.sweep_at), limit=_BATCH_SIZE)
+        for deleted in found:
+            try:
+                await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
+                changes = {"sweep_at": _find_next_sweep(deleted)}
+                await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                # one failure must not block the others; the next run retries it
+                logger.exception("failed to sweep a deleted list", list=str(deleted.id))
+        if len(found) < _BATCH_SIZE:
+            return
+        after = [DeletedList.sweep_at > found[-1].sweep_at]  # type: ignore[operator]  # an expression
+
+
+def _find_next_sweep(deleted: DeletedList) -> datetime | None:
+    last = deleted.expires_at - _LIFETIME + LAST_SWEEP
+    return last if deleted.sweep_at is not None and deleted.sweep_at < last else None
