@@ -11,7 +11,7 @@ from pymongo import IndexModel
 class TodoList(Model):
     """A list of todos.
 
-    `closing` is set while the list is being deleted, to what happens to its todos: `move` or `delete`.
+    `closing` is set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
     """
 
     owner: ObjectId
@@ -33,7 +33,8 @@ class TodoList(Model):
 class DeletedList(Model):
     """A tombstone of a list, with the same id.
 
-    It lives as long as the request that created the list may be repeated, so that a repeat does not create it again.
+    It exists for as long as the request that created the list may be repeated, so that a repeat does not create the
+    list again.
     """
 
     owner: ObjectId

@@ -186,7 +186,7 @@ class _Lease:
         self.lock = asyncio.Lock()
 
     def spend(self, moment: float) -> Decision | None:
-        """Return the decision on a request, or None if it takes a call."""
+        """Return the decision on a request, or None if that takes a call to MongoDB."""
         seconds = max(1, math.ceil(self.resets - moment))
         if self.left and moment < self.until:
             self.left -= 1
@@ -258,7 +258,7 @@ class SharedCounter:
 
     async def _take(self, lease: _Lease, item: RateLimitItem, policy: str, key: str, size: int) -> Decision:
         limiter = self._connect()
-        lease.left = 0  # the rest has expired, but refunds from now on have not
+        lease.left = 0  # the rest has expired; a refund that arrives during the call has not
         allowed = await limiter.hit(item, policy, key, cost=size)
         if not allowed and size > 1:
             size = 1

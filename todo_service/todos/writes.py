@@ -48,7 +48,7 @@ _TOMBSTONE: Final = DEFAULTS | {
 }
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
-"""Returns the new values of the fields of a todo that change at a moment, as the document stores them."""
+"""Takes a todo and the time of the change, and returns the fields that change, as the document stores them."""
 
 
 class TodoWriter:

@@ -118,7 +118,7 @@ def normalise_value(value: object) -> Any:
 
 
 def normalise(where: Iterable[Condition]) -> tuple[Node, ...]:
-    """Normalise the conditions of a call. All of the result must hold.
+    """Normalise the conditions of a call. All of the returned conditions must hold.
 
     Raises:
         UnsupportedExpression: A condition is not an expression, or uses an unsupported operator or value.
