@@ -53,7 +53,7 @@ class Probe:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self.frozen = 0.0
-        self.answers = 0
+        self.responses = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -69,12 +69,12 @@ class Probe:
         while not self._stop.is_set():
             used, begun = processor_seconds(self._pid), time.monotonic()
             connection.request("GET", "/health/live")
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200
             waited = time.monotonic() - begun
             self.frozen = max(self.frozen, min(waited, processor_seconds(self._pid) - used))
-            self.answers += 1
+            self.responses += 1
             self._stop.wait(_PROBE_SECONDS)
         connection.close()
 

@@ -86,17 +86,17 @@ class Person:
         """Make an account and sign in."""
         person = cls(client, UserCreateFactory.build(**fields))
         body = {"username": person.username, "email": person.email, "password": person.password}
-        answer = await client.post("/v1/users", json=body)
-        assert answer.status_code == 201, answer.text
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == 201, response.text
         await person.sign_in()
         return person
 
     async def sign_in(self) -> None:
         """Begin a session, and keep its tokens."""
-        answer = await self.grant(grant_type="password", username=self.username, password=self.password)
-        assert answer.status_code == 200, answer.text
-        self.access_token = answer.json()["access_token"]
-        self.refresh_token = answer.json()["refresh_token"]
+        response = await self.grant(grant_type="password", username=self.username, password=self.password)
+        assert response.status_code == 200, response.text
+        self.access_token = response.json()["access_token"]
+        self.refresh_token = response.json()["refresh_token"]
 
     async def grant(self, **form: str) -> httpx.Response:
         """Ask the token endpoint."""
@@ -123,29 +123,29 @@ class Person:
 
     async def todo(self, **fields: Any) -> dict[str, Any]:
         """Create a todo and return it."""
-        answer = await self.post("/v1/todos", json={"title": "Water the plants"} | fields)
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()
+        response = await self.post("/v1/todos", json={"title": "Water the plants"} | fields)
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
         return created
 
     async def titles(self, **parameters: Any) -> list[str]:
         """Return the titles of a list's first page."""
-        answer = await self.get("/v1/todos", params=parameters)
-        assert answer.status_code == 200, answer.text
-        return [todo["title"] for todo in answer.json()["items"]]
+        response = await self.get("/v1/todos", params=parameters)
+        assert response.status_code == 200, response.text
+        return [todo["title"] for todo in response.json()["items"]]
 
 
-def assert_problem(answer: httpx.Response, status: int, *places: str) -> dict[str, Any]:
+def assert_problem(response: httpx.Response, status: int, *places: str) -> dict[str, Any]:
     """Assert that an answer is a problem of this status, with errors at these pointers or parameters."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
     assert problem["status"] == status
     assert problem["type"]
     assert problem["title"]
     assert problem["detail"]
-    assert problem["instance"] == answer.request.url.path
-    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["instance"] == response.request.url.path
+    assert problem["request_id"] == response.headers["x-request-id"]
     if places:
         assert [error.get("pointer", error.get("parameter")) for error in problem["errors"]] == list(places)
     return problem

@@ -41,7 +41,7 @@ def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back
             mongod.wait()
 
             started = time.monotonic()
-            answers = [
+            responses = [
                 client.get("/v1/todos", headers=header),
                 client.patch(todo.headers["location"], json={"title": "y"}, headers=header),
                 client.post("/v1/auth/token", data=form),
@@ -50,11 +50,11 @@ def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back
             elapsed = time.monotonic() - started
             alive = client.get("/health/live")
 
-            for answer in answers:
-                assert_problem(answer, 503)
-                assert int(answer.headers["retry-after"]) > 0
-                assert "127.0.0.1" not in answer.text
-            assert elapsed < 5 * len(answers)
+            for response in responses:
+                assert_problem(response, 503)
+                assert int(response.headers["retry-after"]) > 0
+                assert "127.0.0.1" not in response.text
+            assert elapsed < 5 * len(responses)
             assert alive.status_code == 200
             assert service.stop() == 0
 

@@ -54,9 +54,9 @@ def read_all(client: httpx.Client, q: str) -> list[str]:
     found: list[str] = []
     parameters = {"q": q, "limit": "100"}
     while True:
-        answer = client.get("/v1/todos", params=parameters)
-        assert answer.status_code == 200
-        page = answer.json()
+        response = client.get("/v1/todos", params=parameters)
+        assert response.status_code == 200
+        page = response.json()
         found += [todo["id"] for todo in page["items"]]
         if page["next_cursor"] is None:
             return found

@@ -71,9 +71,9 @@ class Attacker:
     def ask(self, method: str, target: str, body: Any = None) -> Any:
         """Send a request that must succeed, and return the decoded body of its answer."""
         headers: dict[str, str | bytes] = {"Content-Type": "application/json"}
-        status, answer = self._exchange(Request(method, target, headers, json.dumps(body).encode()))
-        assert status < 300, answer
-        return json.loads(answer)
+        status, response = self._exchange(Request(method, target, headers, json.dumps(body).encode()))
+        assert status < 300, response
+        return json.loads(response)
 
     def send(self, request: Request) -> int:
         """Send a request and return the status of its answer, or 0 where the service hangs up without one.
@@ -103,8 +103,8 @@ class Attacker:
             with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read the body
                 self._connection.request(request.method, request.target, request.body, headers)
             try:
-                answer = self._connection.getresponse()
-                return answer.status, answer.read()
+                response = self._connection.getresponse()
+                return response.status, response.read()
             except (http.client.HTTPException, ConnectionError):
                 self._connection.close()
                 if not reused:

@@ -17,7 +17,7 @@ LIMIT = 2**20
 SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)
 FROZEN_SECONDS = 0.1
 ATTEMPTS = 3
-ANSWERED = {200, 400, 413, 415, 422}
+ALLOWED_STATUSES = {200, 400, 413, 415, 422}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ BODIES = {
 }
 
 
-def _collect(answers: list[httpx.Response], ask: Callable[[int], httpx.Response], size: int) -> None:
-    answers.append(ask(size))
+def _collect(responses: list[httpx.Response], ask: Callable[[int], httpx.Response], size: int) -> None:
+    responses.append(ask(size))
 
 
 def assert_cheap(service: Service, ask: Callable[[int], httpx.Response], sizes: tuple[int, ...] = SIZES) -> None:
@@ -80,10 +80,10 @@ def assert_cheap(service: Service, ask: Callable[[int], httpx.Response], sizes: 
     pid = service.process.pid
     for size in sizes:
         with probing(service.url, pid) as probe:
-            answers: list[httpx.Response] = []
-            costs[size] = min(cost(pid, partial(_collect, answers, ask, size)) for _ in range(ATTEMPTS))
-        assert {answer.status_code for answer in answers} <= ANSWERED, answers[0].text[:500]
-        assert all(len(answer.content) < 10_000 for answer in answers)
+            responses: list[httpx.Response] = []
+            costs[size] = min(cost(pid, partial(_collect, responses, ask, size)) for _ in range(ATTEMPTS))
+        assert {response.status_code for response in responses} <= ALLOWED_STATUSES, responses[0].text[:500]
+        assert all(len(response.content) < 10_000 for response in responses)
         assert probe.frozen <= FROZEN_SECONDS
     assert_grows_linearly(costs)
 
@@ -182,19 +182,21 @@ def test_a_page_sorted_by_titles_of_ligatures_has_a_next_page(client: httpx.Clie
 def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Client) -> None:
     faulty = {"op": "create", "todo": {"title": "", "tags": [""] * 100, "steps": [{"title": ""}] * 100}}
 
-    answer = client.post("/v1/todos/batch", json={"operations": [faulty] * 100})
+    response = client.post("/v1/todos/batch", json={"operations": [faulty] * 100})
 
-    assert answer.status_code == 200
-    problem = answer.json()["results"][0]["problem"]
+    assert response.status_code == 200
+    problem = response.json()["results"][0]["problem"]
     assert len(problem["errors"]) == 20
     assert problem["detail"] == "the input is invalid; 181 more errors are omitted"
-    assert len(answer.content) < 300_000
+    assert len(response.content) < 300_000
 
 
 def test_a_query_of_too_many_words_is_refused(client: httpx.Client) -> None:
     words = " ".join(f"{number:02x}" for number in range(QUERY_WORDS + 1))
 
-    answer = client.get("/v1/todos", params={"q": words})
+    response = client.get("/v1/todos", params={"q": words})
 
-    assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"detail": f"Expected at most {QUERY_WORDS} different words", "parameter": "q"}]
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"detail": f"Expected at most {QUERY_WORDS} different words", "parameter": "q"}
+    ]

@@ -14,7 +14,7 @@ _AT_ONCE: Final = 8
 _PART_BYTES: Final = 2**18
 
 
-class UnexpectedAnswer(Exception):
+class UnexpectedResponse(Exception):
     """A service did not answer as it should."""
 
 
@@ -48,20 +48,22 @@ class Account:
         Raises:
             UnexpectedAnswer: it has another status.
         """
-        answer = self._client.request(method, path, **request)
-        if answer.status_code != status:
-            raise UnexpectedAnswer(f"{method} {path} answered {answer.status_code}, not {status}\n{answer.text[:500]}")
-        return answer
+        response = self._client.request(method, path, **request)
+        if response.status_code != status:
+            raise UnexpectedResponse(
+                f"{method} {path} answered {response.status_code}, not {status}\n{response.text[:500]}"
+            )
+        return response
 
     def size_of(self, path: str) -> int:
         """Read an answer to its end, and return how long it was."""
-        with self._client.stream("GET", path) as answer:
-            if answer.status_code != 200:
-                raise UnexpectedAnswer(f"GET {path} answered {answer.status_code}, not 200")
-            return sum(len(part) for part in answer.iter_raw(_PART_BYTES))
+        with self._client.stream("GET", path) as response:
+            if response.status_code != 200:
+                raise UnexpectedResponse(f"GET {path} answered {response.status_code}, not 200")
+            return sum(len(part) for part in response.iter_raw(_PART_BYTES))
 
     def create(self, todos: Iterable[dict[str, Any]]) -> list[str]:
         """Create todos, some at a time, and return their ids in the order in which they are given."""
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            answers = threads.map(lambda todo: self.ask("POST", "/v1/todos", 201, json=todo), todos)
-            return [answer.json()["id"] for answer in answers]
+            responses = threads.map(lambda todo: self.ask("POST", "/v1/todos", 201, json=todo), todos)
+            return [response.json()["id"] for response in responses]

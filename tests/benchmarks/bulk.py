@@ -124,11 +124,11 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
     # accounts that are measured have more todos than one may have
     shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
-        answers = await Todos(store, owner, time_zone, shared=shared).create_many(made, [None] * len(made), executor)
+        results = await Todos(store, owner, time_zone, shared=shared).create_many(made, [None] * len(made), executor)
     finally:
         executor.close()
         await shared.close()
-    refused = [error for error in answers if error]
+    refused = [error for error in results if error]
     assert not refused, refused[0]
 
 

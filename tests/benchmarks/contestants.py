@@ -105,7 +105,7 @@ class Running:
         Args:
             since: When it was started, by `time.perf_counter`.
         """
-        while not answers(self._port, self.contestant.ready_path):
+        while not responds(self._port, self.contestant.ready_path):
             if self.process.poll() is not None or time.perf_counter() - since > START_SECONDS:
                 raise ContestantFailure(f"{self.contestant.title} does not answer\n{self._end_of_log()}")
             time.sleep(_POLL_SECONDS)
@@ -199,7 +199,7 @@ def start(contestant: Contestant, folder: Path, mongod_url: str, workers: int, l
     return running
 
 
-def answers(port: int, path: str) -> bool:
+def responds(port: int, path: str) -> bool:
     """Tell whether a server on loopback answers 200."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.contestants import START_SECONDS, Contestant, ContestantFailure, Running, answers, serving
+from tests.benchmarks.contestants import START_SECONDS, Contestant, ContestantFailure, Running, responds, serving
 from tests.benchmarks.results import Footprint
 from tests.mongod import free_port
 
@@ -55,7 +55,7 @@ def image_start_seconds(podman: str, image: str, further: str) -> float:
     if done.returncode != 0:
         raise ContestantFailure(f"podman run {image} ended with {done.returncode}\n{done.stderr}")
     try:
-        while not answers(port, "/health/ready"):
+        while not responds(port, "/health/ready"):
             if time.perf_counter() - since > START_SECONDS:
                 raise ContestantFailure(f"the image {image} does not answer")
             time.sleep(_POLL_SECONDS)

@@ -26,7 +26,7 @@ import click
 import msgspec
 
 from tests.benchmarks import report
-from tests.benchmarks.accounts import Account, UnexpectedAnswer
+from tests.benchmarks.accounts import Account, UnexpectedResponse
 from tests.benchmarks.bulk import load_accounts, load_todos
 from tests.benchmarks.contestants import EMBEDDED, MONGODB, Contestant, Running, serving
 from tests.benchmarks.machine import Machine, machine
@@ -111,20 +111,20 @@ class Connection:
         """
         since = time.perf_counter()
         self._socket.sendall(request)
-        answer = self._received(b"")
-        while (end := answer.find(b"\r\n\r\n")) < 0:
-            answer = self._received(answer)
-        length = re.search(rb"\r\ncontent-length: (\d+)", answer[: end + 2], re.IGNORECASE)
-        if not answer.startswith(b"HTTP/1.1 2") or length is None:
-            raise UnexpectedAnswer(f"{request[:300]!r} was answered with {answer[:600]!r}")
-        while len(answer) < end + 4 + int(length[1]):
-            answer = self._received(answer)
+        response = self._received(b"")
+        while (end := response.find(b"\r\n\r\n")) < 0:
+            response = self._received(response)
+        length = re.search(rb"\r\ncontent-length: (\d+)", response[: end + 2], re.IGNORECASE)
+        if not response.startswith(b"HTTP/1.1 2") or length is None:
+            raise UnexpectedResponse(f"{request[:300]!r} was answered with {response[:600]!r}")
+        while len(response) < end + 4 + int(length[1]):
+            response = self._received(response)
         return (time.perf_counter() - since) * 1000
 
     def _received(self, before: bytes) -> bytes:
         part = self._socket.recv(2**18)
         if not part:
-            raise UnexpectedAnswer("the service hung up")
+            raise UnexpectedResponse("the service hung up")
         return before + part
 
 
@@ -296,7 +296,7 @@ def _place(title: str, running: Running, account: Account) -> Place:
             progress.update(len(page["changed"]))
             page = _ask(account, f"/v1/todos/changes?limit={_PAGE}&since={quote(page['next'])}")
     if walked != count:
-        raise UnexpectedAnswer(f"the list of {title} has {walked} todos, its summary {count}")
+        raise UnexpectedResponse(f"the list of {title} has {walked} todos, its summary {count}")
     return Place(title, running, account, ids[:_IDS], deep, page["next"])
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import click
 import pytest
 
-from tests.benchmarks.accounts import UnexpectedAnswer
+from tests.benchmarks.accounts import UnexpectedResponse
 from tests.benchmarks.contestants import ContestantFailure
 from tests.benchmarks.load import LoadFailure
 from tests.mongod import given_uri, running_mongod
@@ -23,7 +23,7 @@ def reported() -> Iterator[None]:
     """Let what fails end the run with a message."""
     try:
         yield
-    except (LoadFailure, ContestantFailure, UnexpectedAnswer) as error:
+    except (LoadFailure, ContestantFailure, UnexpectedResponse) as error:
         raise click.ClickException(str(error)) from error
     except pytest.fail.Exception as error:  # what the tests' mongod says where there is none
         raise click.ClickException(str(error)) from error

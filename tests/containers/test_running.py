@@ -26,15 +26,15 @@ IN_FLIGHT = 50
 def sign_in(service: Container) -> dict[str, str]:
     """Sign in and return the header that says so."""
     form = {"grant_type": "password", "username": ACCOUNT["username"], "password": ACCOUNT["password"]}
-    answer = httpx.post(f"{service.url}/v1/auth/token", data=form)
-    assert answer.status_code == 200, answer.text
-    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    response = httpx.post(f"{service.url}/v1/auth/token", data=form)
+    assert response.status_code == 200, response.text
+    return {"Authorization": f"Bearer {response.json()['access_token']}"}
 
 
 def register(service: Container) -> dict[str, str]:
     """Register, sign in, and return the header that says so."""
-    answer = httpx.post(f"{service.url}/v1/users", json=ACCOUNT)
-    assert answer.status_code == 201, answer.text
+    response = httpx.post(f"{service.url}/v1/users", json=ACCOUNT)
+    assert response.status_code == 201, response.text
     return sign_in(service)
 
 
@@ -186,12 +186,12 @@ def test_stopped_with_50_requests_in_flight_it_answers_each(image: Image) -> Non
         stopping.start()
         while httpx.get(f"{service.url}/health/ready").status_code == 200:
             pass
-        answers = []
+        responses = []
         for connection in connections:
             with connection:
                 connection.sendall(body[10:])
-                answers.append(connection.makefile("rb").readline())
+                responses.append(connection.makefile("rb").readline())
         stopping.join()
 
-    assert answers == [b"HTTP/1.1 201 Created\r\n"] * IN_FLIGHT
+    assert responses == [b"HTTP/1.1 201 Created\r\n"] * IN_FLIGHT
     assert statuses == [0]

@@ -11,7 +11,7 @@ import asyncio
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.faults.writers import Answer, Client
+from tests.faults.writers import Client, Response
 from tests.people import UserCreateFactory
 
 IMPORTED: Final = 60
@@ -44,38 +44,38 @@ class Account:
         assert isinstance(tokens, dict)
         self.tokens = tokens
 
-    async def sign_in(self, password: str) -> dict[str, str] | Answer | None:
+    async def sign_in(self, password: str) -> dict[str, str] | Response | None:
         """Return the tokens of a new session, or whatever else the answer is."""
         form = {"grant_type": "password", "username": self.registration["username"], "password": password}
-        answer = await self.client.ask("POST", "/v1/auth/token", data=form)
-        if answer is None or not answer.good:
-            return answer
-        tokens: dict[str, str] = answer.body
+        response = await self.client.ask("POST", "/v1/auth/token", data=form)
+        if response is None or not response.good:
+            return response
+        tokens: dict[str, str] = response.body
         return tokens
 
     async def ask(
         self, method: str, path: str, token: str | None = None, key: str | None = None, **request: Any
-    ) -> Answer | None:
+    ) -> Response | None:
         """Send a request in the account's session, or with another token."""
         headers = {"Authorization": f"Bearer {token or self.tokens['access_token']}"} | request.pop("headers", {})
         if key is not None:
             headers["Idempotency-Key"] = key
         return await self.client.ask(method, path, headers=headers, **request)
 
-    async def until_answered(self, method: str, path: str, **request: Any) -> Answer:
+    async def retry(self, method: str, path: str, **request: Any) -> Response:
         """Repeat a request until it is answered by more than that it is to be repeated."""
         async with asyncio.timeout(_PATIENCE):
             while True:
-                answer = await self.ask(method, path, **request)
-                if answer is not None and answer.status not in (409, 503):
-                    return answer
+                response = await self.ask(method, path, **request)
+                if response is not None and response.status not in (409, 503):
+                    return response
                 await asyncio.sleep(_PAUSE)
 
     async def is_alive(self, tokens: dict[str, str]) -> bool:
         """Return whether any token of a session is good."""
-        used = await self.until_answered("GET", "/v1/users/me", token=tokens["access_token"])
+        used = await self.retry("GET", "/v1/users/me", token=tokens["access_token"])
         form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-        renewed = await self.until_answered("POST", "/v1/auth/token", data=form)
+        renewed = await self.retry("POST", "/v1/auth/token", data=form)
         if renewed.good:
             tokens |= renewed.body
         return used.good or renewed.good
@@ -143,7 +143,7 @@ class ApiKeyOnce(Scenario):
         self.check(again is None or again.status in (409, 410, 503), f"{name}: deleted, repeated: {again}")
         return again is not None
 
-    async def _create(self, name: str) -> Answer | None:
+    async def _create(self, name: str) -> Response | None:
         return await self.account.ask("POST", "/v1/api-keys", key=name, json={"name": name, "scope": "read"})
 
     async def finish(self) -> None:
@@ -151,7 +151,7 @@ class ApiKeyOnce(Scenario):
         for number in range(1, self.begun + 1):
             name = f"{type(self).__name__}-{number}"
             body = {"name": name, "scope": "read"}
-            again = await self.account.until_answered("POST", "/v1/api-keys", key=name, json=body)
+            again = await self.account.retry("POST", "/v1/api-keys", key=name, json=body)
             allowed = (410,) if self._deleted.get(name) else (201,) if name in self._deleted else (201, 410)
             self.check(again.status in allowed, f"{name}: answered {again.status}, expected {allowed}")
             if again.status == 201:
@@ -160,9 +160,9 @@ class ApiKeyOnce(Scenario):
                     self._secrets.get(name, again.body["secret"]) == again.body["secret"], f"{name}: two secrets"
                 )
             elif name in self._secrets:
-                used = await self.account.until_answered("GET", "/v1/todos", token=self._secrets[name])
+                used = await self.account.retry("GET", "/v1/todos", token=self._secrets[name])
                 self.check(used.status == 401, f"{name}: its secret is good again")
-        there = (await self.account.until_answered("GET", "/v1/api-keys", params={"limit": 200})).body["items"]
+        there = (await self.account.retry("GET", "/v1/api-keys", params={"limit": 200})).body["items"]
         self.check(sorted(item["name"] for item in there) == sorted(alive), "the list shows other keys")
 
 
@@ -186,8 +186,8 @@ class BatchOnce(Scenario):
 
     async def finish(self) -> None:
         for name, todo_id in self._todos.items():
-            await self.account.until_answered("POST", "/v1/todos/batch", key=name, json=self._batch(name))
-            todo = (await self.account.until_answered("GET", f"/v1/todos/{todo_id}")).body
+            await self.account.retry("POST", "/v1/todos/batch", key=name, json=self._batch(name))
+            todo = (await self.account.retry("GET", f"/v1/todos/{todo_id}")).body
             self.check(todo["version"] == OPERATIONS + 1, f"{name}: completed {todo['version'] - 1} times")
 
 
@@ -197,7 +197,7 @@ class ImportOnce(Scenario):
     async def attempt(self, name: str) -> bool:
         return await self._send(name) is not None
 
-    async def _send(self, name: str) -> Answer | None:
+    async def _send(self, name: str) -> Response | None:
         return await self.account.ask("POST", "/v1/todos/import", key=name, **self._file(name))
 
     def _file(self, name: str) -> dict[str, Any]:
@@ -207,18 +207,18 @@ class ImportOnce(Scenario):
     async def finish(self) -> None:
         names = [f"{type(self).__name__}-{number}" for number in range(1, self.begun + 1)]
         for name in names:
-            report = await self.account.until_answered("POST", "/v1/todos/import", key=name, **self._file(name))
+            report = await self.account.retry("POST", "/v1/todos/import", key=name, **self._file(name))
             self.check(report.status == 200 and report.body["imported"] == IMPORTED, f"{name}: {report}")
         lists: list[dict[str, Any]] = []
         page: dict[str, Any] = {"limit": 200}
         while True:
-            found = (await self.account.until_answered("GET", "/v1/lists", params=page)).body
+            found = (await self.account.retry("GET", "/v1/lists", params=page)).body
             lists += found["items"]
             if found["next_cursor"] is None:
                 break
             page["cursor"] = found["next_cursor"]
         self.check(sorted(each["name"] for each in lists) == sorted(names), "lists are doubled or missing")
-        summary = (await self.account.until_answered("GET", "/v1/todos/summary")).body
+        summary = (await self.account.retry("GET", "/v1/todos/summary")).body
         counts = {each["list_id"]: each["count"] for each in summary["by_list"]}
         for each in lists:
             self.check(counts.get(each["id"]) == IMPORTED, f"{each['name']}: {counts.get(each['id'])} todos")
@@ -237,24 +237,24 @@ class CreateOnce(Scenario):
 
     async def attempt(self, name: str) -> bool:
         for path, body in self._requests(name):
-            answer = await self.account.ask("POST", path, key=name + path, json=body)
-            if answer is None:
+            response = await self.account.ask("POST", path, key=name + path, json=body)
+            if response is None:
                 return False
-            if answer.good:
-                self._first[name + path] = answer.body
+            if response.good:
+                self._first[name + path] = response.body
         return True
 
     async def finish(self) -> None:
         for number in range(1, self.begun + 1):
             name = f"{type(self).__name__}-{number}"
             for path, body in self._requests(name):
-                again = await self.account.until_answered("POST", path, key=name + path, json=body)
+                again = await self.account.retry("POST", path, key=name + path, json=body)
                 self.check(again.status == 201, f"{name}{path}: {again}")
                 self.check(self._first.get(name + path, again.body) == again.body, f"{name}{path}: two answers")
         for path, field in (("/v1/todos", "title"), ("/v1/lists", "name")):
             names, page = [], {"limit": "200"}
             while True:
-                found = (await self.account.until_answered("GET", path, params=page)).body
+                found = (await self.account.retry("GET", path, params=page)).body
                 names += [item[field] for item in found["items"]]
                 if found["next_cursor"] is None:
                     break
@@ -275,18 +275,18 @@ class PasswordOnce(Scenario):
         change = {"current_password": old, "new_password": self._new}
         racing = [asyncio.create_task(self.account.sign_in(old)) for _ in range(3)]
         changed = await self.account.ask("POST", "/v1/users/me/password", json=change)
-        answers = await asyncio.gather(*racing)
-        self._others += [(old, tokens) for tokens in answers if isinstance(tokens, dict)]
+        responses = await asyncio.gather(*racing)
+        self._others += [(old, tokens) for tokens in responses if isinstance(tokens, dict)]
         if changed is None or changed.status == 503:
             return False
         self.check(changed.status == 204, f"{name}: {changed}")
         self.account.password, self._new = self._new, None
-        return None not in answers
+        return None not in responses
 
     async def after_restart(self) -> None:
         if self._new is not None:
             form = {"grant_type": "password", "username": self.account.registration["username"], "password": self._new}
-            if (await self.account.until_answered("POST", "/v1/auth/token", data=form)).good:
+            if (await self.account.retry("POST", "/v1/auth/token", data=form)).good:
                 self.account.password = self._new
             self._new = None
         for password, tokens in self._others:
@@ -333,14 +333,14 @@ class BodyAfterTheEnd(Scenario):
                 return ended is not None
             self._refused.append(name)
             writer.write(body.encode())
-            answer = await reader.readuntil(b"\r\n\r\n")
-            self.check(b" 401 " in answer.split(b"\r\n")[0], f"{name}: {answer.split()[1]!r} after the end")
+            response = await reader.readuntil(b"\r\n\r\n")
+            self.check(b" 401 " in response.split(b"\r\n")[0], f"{name}: {response.split()[1]!r} after the end")
         finally:
             writer.close()
         return True
 
     async def finish(self) -> None:
-        there = (await self.account.until_answered("GET", "/v1/todos", params={"limit": 200})).body["items"]
+        there = (await self.account.retry("GET", "/v1/todos", params={"limit": 200})).body["items"]
         for todo in there:
             self.check(todo["title"] not in self._refused, f"{todo['title']} was created after the end")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-ANSWER_SECONDS: Final = 5.0
+RESPONSE_SECONDS: Final = 5.0
 """Within this every request ends, whatever the store does."""
 RECOVERY_SECONDS: Final = 15.0
 """Within this the service serves again when its store is back."""

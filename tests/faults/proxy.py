@@ -73,8 +73,8 @@ class Proxy:
             return
         self._writers.add(far_writer)
         tasks = [
-            asyncio.create_task(self._forward(reader, far_writer, answers=False)),
-            asyncio.create_task(self._forward(far_reader, writer, answers=True)),
+            asyncio.create_task(self._forward(reader, far_writer, from_server=False)),
+            asyncio.create_task(self._forward(far_reader, writer, from_server=True)),
         ]
         self._tasks.update(tasks)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -86,13 +86,13 @@ class Proxy:
             each.transport.abort()
             self._writers.discard(each)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool) -> None:
         with contextlib.suppress(OSError):
             while part := await reader.read(_PART):
                 await self._open.wait()
-                if answers and self.delay:
+                if from_server and self.delay:
                     await asyncio.sleep(self.delay)
-                if answers and self.cut_after is not None:
+                if from_server and self.cut_after is not None:
                     part = part[: self.cut_after]
                     self.cut_after -= len(part)
                     if self.cut_after == 0:

@@ -81,18 +81,18 @@ async def test_a_primary_is_cut_off_and_what_it_took_is_taken_back(
             for member in others:
                 member.resume()
             back = time.monotonic()
-            while (answer := await client.ask("PATCH", path, json={})) is None or not answer.good:
-                assert time.monotonic() - back < 60, answer
+            while (response := await client.ask("PATCH", path, json={})) is None or not response.good:
+                assert time.monotonic() - back < 60, response
             primary.resume()
             await asyncio.to_thread(replicas.await_secondaries)
             found = await client.ask("GET", path)
             titles = await client.ask("GET", "/v1/todos")
 
-    assert [answer and answer.status for answer in first] == [503, 503]
+    assert [response and response.status for response in first] == [503, 503]
     assert {repeat and repeat.status for repeat in again} <= {503, 409}
     assert found is not None
-    assert found.status == 200, (found, answer)
-    assert found.body["version"] == answer.body["version"]
+    assert found.status == 200, (found, response)
+    assert found.body["version"] == response.body["version"]
     assert titles is not None
     assert len(titles.body["items"]) == 1
     assert not client.faults, client.faults

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
 from tests.faults.proxy import Proxy
-from tests.faults.writers import Answer, Client, Writers
+from tests.faults.writers import Client, Response, Writers
 from tests.mongod import Mongod
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,7 @@ async def served(tmp_path: Path, folder: Path, figures: Figures) -> AsyncIterato
         mongod.stop()
 
 
-async def every_call(client: Client, todo: str, list_id: str, file: bytes) -> list[Answer | None]:
+async def every_call(client: Client, todo: str, list_id: str, file: bytes) -> list[Response | None]:
     """Make a call of every kind at once, those too that ask the store many times."""
     operations = [{"op": "create", "todo": {"title": f"{number}"}} for number in range(100)]
     path = f"/v1/todos/{todo}"
@@ -80,12 +80,12 @@ async def test_a_mongod_that_hangs(tmp_path: Path, folder: Path, figures: Figure
             for _ in range(2):
                 mongod.suspend()
                 figures.faults["mongod hangs"] += 1
-                answers = await every_call(other, todo.body["id"], made.body["id"], file.encode())
+                responses = await every_call(other, todo.body["id"], made.body["id"], file.encode())
                 mongod.resume()
                 back = time.monotonic()
                 await writers.until_acknowledged(1)
                 figures.recovered("mongod hangs", time.monotonic() - back)
-                assert {answer and answer.status for answer in answers} == {503}
+                assert {response and response.status for response in responses} == {503}
         await writers.finish()
         assert not client.faults + other.faults, (client.faults + other.faults)[:10]
 

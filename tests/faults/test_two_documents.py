@@ -81,15 +81,15 @@ async def test_an_import_that_takes_longer_than_its_lease_runs_once(
                 assert again is not None
                 assert again.status == 409 or first.done(), again
             seconds = time.monotonic() - began
-            answer, again = await first, await ada.ask("POST", "/v1/todos/import", key="import", **file)
-            summary = await ada.until_answered("GET", "/v1/todos/summary")
+            response, again = await first, await ada.ask("POST", "/v1/todos/import", key="import", **file)
+            summary = await ada.retry("GET", "/v1/todos/summary")
         finally:
             assert service.stop() == 0
 
-    assert answer is not None
+    assert response is not None
     assert again is not None
-    assert (answer.status, answer.body["imported"]) == (200, _RECORDS)
-    assert (again.status, again.body) == (200, answer.body)
+    assert (response.status, response.body["imported"]) == (200, _RECORDS)
+    assert (again.status, again.body) == (200, response.body)
     assert again.headers["idempotency-replayed"] == "true"
     assert sorted(each["count"] for each in summary.body["by_list"]) == [3333, 3333, 3334]
     figures.faults["lease outlived" if seconds > LEASE_SECONDS else "lease not outlived"] += 1

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from tests.faults.figures import ANSWER_SECONDS, Figures
+from tests.faults.figures import RESPONSE_SECONDS, Figures
 from tests.people import UserCreateFactory
 
 PROBLEM: Final = "application/problem+json"
@@ -28,7 +28,7 @@ _TICK: Final = 0.02
 _DUE: Final = "2030-01-01T09:00:00.000Z"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer: its status, its body and its headers."""
 
     status: int
@@ -71,12 +71,12 @@ class Client:
                 await self._watch
             await self._http.aclose()
 
-    async def ask(self, method: str, path: str, **request: Any) -> Answer | None:
+    async def ask(self, method: str, path: str, **request: Any) -> Response | None:
         """Send a request as whoever is signed in, and return the answer; None where the service was killed."""
         headers = self.authorization | request.pop("headers", {})
         started, late = time.monotonic(), self._late
         try:
-            answer = await self._http.request(method, path, headers=headers, **request)
+            response = await self._http.request(method, path, headers=headers, **request)
         # anyio raises the second where a connection ends just as it is made
         except (httpx.TransportError, AttributeError) as error:
             if not self.mortal or isinstance(error, httpx.TimeoutException):
@@ -86,15 +86,15 @@ class Client:
         # what this process itself was late is not the service's
         seconds = time.monotonic() - started - (self._late - late)
         self._figures.slowest = max(self._figures.slowest, seconds)
-        self._figures.statuses[str(answer.status_code)] += 1
-        if seconds > ANSWER_SECONDS:
-            self.faults.append(f"{method} {path}: {answer.status_code} after {seconds:.1f} s")
-        kind = answer.headers.get("content-type", "")
-        if answer.status_code >= 500 and (
-            answer.status_code != 503 or kind != PROBLEM or not int(answer.headers.get("retry-after", "0"))
+        self._figures.statuses[str(response.status_code)] += 1
+        if seconds > RESPONSE_SECONDS:
+            self.faults.append(f"{method} {path}: {response.status_code} after {seconds:.1f} s")
+        kind = response.headers.get("content-type", "")
+        if response.status_code >= 500 and (
+            response.status_code != 503 or kind != PROBLEM or not int(response.headers.get("retry-after", "0"))
         ):
-            self.faults.append(f"{method} {path}: {answer.status_code} {kind} {answer.text}")
-        return Answer(answer.status_code, answer.json() if answer.content else None, answer.headers)
+            self.faults.append(f"{method} {path}: {response.status_code} {kind} {response.text}")
+        return Response(response.status_code, response.json() if response.content else None, response.headers)
 
     async def sign_up(self) -> None:
         """Make an account and sign in."""
@@ -104,10 +104,10 @@ class Client:
         made = await self.ask("POST", "/v1/users", json=body)
         assert made is not None
         assert made.status == 201, made
-        answer = await self.ask("POST", "/v1/auth/token", data=form)
-        assert answer is not None
-        assert answer.status == 200, answer
-        self.authorization = {"Authorization": f"Bearer {answer.body['access_token']}"}
+        response = await self.ask("POST", "/v1/auth/token", data=form)
+        assert response is not None
+        assert response.status == 200, response
+        self.authorization = {"Authorization": f"Bearer {response.body['access_token']}"}
 
     async def until_ready(self) -> float:
         """Return when the service is ready, and how many seconds that took. Connections may be refused until then."""
@@ -125,9 +125,9 @@ class Client:
 
         async def watch() -> None:
             while True:
-                answer = await self.ask("GET", "/health/live")
-                if answer is None or answer.status != 200:
-                    self.faults.append(f"liveness: {answer and answer.status}")
+                response = await self.ask("GET", "/health/live")
+                if response is None or response.status != 200:
+                    self.faults.append(f"liveness: {response and response.status}")
                 await asyncio.sleep(0.05)
 
         watching = asyncio.create_task(watch())
@@ -245,7 +245,7 @@ class Writers:
     async def finish(self) -> None:
         """Send again what has no answer yet, until it has one."""
         async with asyncio.timeout(_PATIENCE):
-            while any(writer.unanswered for writer in self._writers):
+            while any(writer.pending for writer in self._writers):
                 # side by side: a repeat whose first attempt broke off watches its lease for more than a second
                 await asyncio.gather(*(writer.repeat() for writer in self._writers))
                 await asyncio.sleep(0.1)
@@ -303,28 +303,28 @@ class _Writer:
         self._count = 0
         self.todos: list[Kept] = []
         self.unsure: list[str] = []
-        self.unanswered: list[Request] = []
+        self.pending: list[Request] = []
 
     async def run(self) -> None:
         """Write until told to stop, or until the service does not answer."""
         while not self._all.stopping:
-            answer = await self._write()
-            if answer is None:
+            response = await self._write()
+            if response is None:
                 return
-            if answer.status == 503:
+            if response.status == 503:
                 self._all.refused()
-            if not answer.good:
+            if not response.good:
                 await asyncio.sleep(_TICK)
 
-    async def repeat(self) -> Answer | None:
+    async def repeat(self) -> Response | None:
         """Send again the oldest request that has no answer; one that another try is still about comes later."""
-        if not self.unanswered:
+        if not self.pending:
             return None
-        request = self.unanswered.pop(0)
+        request = self.pending.pop(0)
         return await self._send(request)
 
-    async def _write(self) -> Answer | None:
-        if self.unanswered and self._chance.random() < 0.5:
+    async def _write(self) -> Response | None:
+        if self.pending and self._chance.random() < 0.5:
             return await self.repeat()
         free = [todo for todo in self.todos[-30:] if not todo.busy and todo.possible != {None}]
         if len(free) < 4:
@@ -337,55 +337,55 @@ class _Writer:
         act = self._chance.randrange(len(acts) + len(on_one))
         return await (acts[act]() if act < len(acts) else on_one[act - len(acts)](todo))
 
-    async def _create(self) -> Answer | None:
+    async def _create(self) -> Response | None:
         body = self._body()
-        answer = await self._client.ask("POST", "/v1/todos", json=body)
-        if answer is not None and answer.status == 201:
-            self._made(answer.body, body["title"])
+        response = await self._client.ask("POST", "/v1/todos", json=body)
+        if response is not None and response.status == 201:
+            self._made(response.body, body["title"])
         else:
-            self._expect(answer)
+            self._expect(response)
             self.unsure.append(body["title"])
-        return answer
+        return response
 
-    async def _create_once(self) -> Answer | None:
+    async def _create_once(self) -> Response | None:
         body = self._body()
         return await self._send(self._request("/v1/todos", body, lambda made: self._made(made, body["title"])))
 
-    async def _patch(self, todo: Kept) -> Answer | None:
+    async def _patch(self, todo: Kept) -> Response | None:
         (before,) = todo.possible
         assert before is not None
         after = todo.after(title=self._title())
-        answer = await self._client.ask(
+        response = await self._client.ask(
             "PATCH",
             f"/v1/todos/{todo.identity}",
             json={"title": after.title},
             headers={"If-Match": f'"{before.version}"'},
         )
-        if answer is not None and answer.status == 200:
-            self._settle(todo, after, answer.body)
+        if response is not None and response.status == 200:
+            self._settle(todo, after, response.body)
         else:
-            self._expect(answer)
+            self._expect(response)
             todo.possible.add(after)
-        return answer
+        return response
 
-    async def _complete(self, todo: Kept) -> Answer | None:
+    async def _complete(self, todo: Kept) -> Response | None:
         after = _completed(todo)
         path = f"/v1/todos/{todo.identity}/complete"
         if after is None:
             return await self._delete(todo)
         return await self._send(self._request(path, None, lambda body: self._settle(todo, after, body), todo))
 
-    async def _delete(self, todo: Kept) -> Answer | None:
-        answer = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
-        if answer is not None and answer.status == 204:
+    async def _delete(self, todo: Kept) -> Response | None:
+        response = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
+        if response is not None and response.status == 204:
             todo.settle(None)
             self._all.progressed(1)
         else:
-            self._expect(answer)
+            self._expect(response)
             todo.possible.add(None)
-        return answer
+        return response
 
-    async def _batch(self) -> Answer | None:
+    async def _batch(self) -> Response | None:
         bodies = [self._body() for _ in range(2)]
         free = [todo for todo in self.todos[-30:] if not todo.busy and None not in todo.possible]
         certain = [todo for todo in free if len(todo.possible) == 1][-3:]
@@ -403,8 +403,8 @@ class _Writer:
             operations.append(operation)
             expected.append((todo, after))
 
-        def settle(answer: Any) -> None:
-            results = answer["results"]
+        def settle(response: Any) -> None:
+            results = response["results"]
             bad = [result for result in results if result["status"] >= 300]
             if bad:
                 self._client.faults.append(f"batch: {bad}")
@@ -417,40 +417,40 @@ class _Writer:
         request = self._request("/v1/todos/batch", {"operations": operations}, settle, *(todo for todo, _ in expected))
         return await self._send(request)
 
-    async def _look(self, todo: Kept) -> Answer | None:
+    async def _look(self, todo: Kept) -> Response | None:
         """Look which of the possible states a todo has."""
-        answer = await self._client.ask("GET", f"/v1/todos/{todo.identity}")
-        if answer is None or answer.status not in (200, 404):
-            self._expect(answer)
-            return answer
-        found = state_of(answer.body) if answer.status == 200 else None
+        response = await self._client.ask("GET", f"/v1/todos/{todo.identity}")
+        if response is None or response.status not in (200, 404):
+            self._expect(response)
+            return response
+        found = state_of(response.body) if response.status == 200 else None
         if found in todo.possible:
             todo.possible = {found}
         else:
             self._client.faults.append(f"lost: {todo.identity} may be {todo.possible}, but is {found}")
-        return answer
+        return response
 
-    async def _send(self, request: Request) -> Answer | None:
+    async def _send(self, request: Request) -> Response | None:
         for todo in request.todos:
             todo.busy = True
-        answer = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
-        if answer is None or not answer.good:
-            self._expect(answer, 409)
-            self.unanswered.append(request)
-            return answer
+        response = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
+        if response is None or not response.good:
+            self._expect(response, 409)
+            self.pending.append(request)
+            return response
         for todo in request.todos:
             todo.busy = False
-        request.settle(answer.body)
+        request.settle(response.body)
         if self._chance.random() < 0.1:
             again = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
-            if again is not None and again.good and again.body != answer.body:
-                self._client.faults.append(f"{request.path}: the repeat was answered {again.body}, not {answer.body}")
+            if again is not None and again.good and again.body != response.body:
+                self._client.faults.append(f"{request.path}: the repeat was answered {again.body}, not {response.body}")
             self._expect(again, 200, 201)
-        return answer
+        return response
 
-    def _expect(self, answer: Answer | None, *statuses: int) -> None:
-        if answer is not None and answer.status != 503 and answer.status not in statuses:
-            self._client.faults.append(f"unexpected: {answer.status} {answer.body}")
+    def _expect(self, response: Response | None, *statuses: int) -> None:
+        if response is not None and response.status != 503 and response.status not in statuses:
+            self._client.faults.append(f"unexpected: {response.status} {response.body}")
 
     def _request(self, path: str, body: Any, settle: Callable[[Any], None], *todos: Kept) -> Request:
         self._count += 1

@@ -214,13 +214,13 @@ async def test_the_service_serves_the_document(client: httpx.AsyncClient, docume
 async def test_security_matches_the_service(client: httpx.AsyncClient, document: Json) -> None:
     for operation in iterate_operations(document):
         path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
-        answer = await client.request(operation.method, path)
+        response = await client.request(operation.method, path)
 
         needs_a_token = operation.raw.get("security", document["security"]) != []
-        assert (answer.status_code == HTTPStatus.UNAUTHORIZED) is needs_a_token, operation.id
+        assert (response.status_code == HTTPStatus.UNAUTHORIZED) is needs_a_token, operation.id
         assert ("401" in operation.responses) is needs_a_token
         if needs_a_token:
-            assert answer.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.anyio
@@ -229,11 +229,11 @@ async def test_an_example_can_be_sent_as_it_stands(ada: Person, document: Json, 
     operation = next(found for found in iterate_operations(document) if found.id == name)
     example = operation.raw["requestBody"]["content"]["application/json"]["example"]
 
-    answer = await ada.post(path, json=example)
+    response = await ada.post(path, json=example)
 
-    assert answer.status_code == HTTPStatus.CREATED, answer.text
+    assert response.status_code == HTTPStatus.CREATED, response.text
     schema = operation.responses["201"]["content"]["application/json"]["schema"]
-    assert find_password_issues(schema, answer.json(), document) == []
+    assert find_password_issues(schema, response.json(), document) == []
 
 
 @pytest.mark.anyio
@@ -242,5 +242,5 @@ async def test_errors_of_every_route_are_documented(ada: Person, document: Json)
     for operation in iterate_operations(document):
         path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
         for query in ("q=%ff", "nonsense=1"):
-            answer = await ada.ask(operation.method, f"{path}?{query}")
-            assert str(answer.status_code) in operation.responses, (operation.id, query, answer.status_code)
+            response = await ada.ask(operation.method, f"{path}?{query}")
+            assert str(response.status_code) in operation.responses, (operation.id, query, response.status_code)

@@ -36,7 +36,7 @@ def renaming_an_operation(document: Json) -> None:
     document["paths"]["/v1/tags"]["get"]["operationId"] = "getTags"
 
 
-def removing_a_property_of_an_answer(document: Json) -> None:
+def removing_a_property_of_a_response(document: Json) -> None:
     schema = document["components"]["schemas"]["Todo"]
     del schema["properties"]["tags"]
     schema["required"].remove("tags")
@@ -91,7 +91,7 @@ def closing_a_bound(document: Json) -> None:
     document["components"]["schemas"]["TodoCreate"]["properties"]["title"]["maxLength"] = 100
 
 
-def answering_null(document: Json) -> None:
+def making_a_property_nullable(document: Json) -> None:
     document["components"]["schemas"]["Todo"]["properties"]["title"]["type"] = ["string", "null"]
 
 
@@ -102,7 +102,7 @@ def leaving_a_property_out(document: Json) -> None:
 BREAKING = {
     removing_an_operation: "listTags: the operation is removed",
     renaming_an_operation: "listTags: the operation is renamed to getTags",
-    removing_a_property_of_an_answer: "response Todo: the property tags is removed",
+    removing_a_property_of_a_response: "response Todo: the property tags is removed",
     removing_a_property_of_an_input: "request StepCreate: the property id is removed",
     removing_a_status: "createTodo: the status 409 is removed",
     removing_a_header: "listTodos 200: the header Link is removed",
@@ -114,7 +114,7 @@ BREAKING = {
     requiring_a_parameter: "listTags: the parameter tz is required now",
     requiring_a_token: "createUser: a token is needed now",
     closing_a_bound: "request TodoCreate/title: maxLength is 100 now",
-    answering_null: "response Todo/title: the type changes (null)",
+    making_a_property_nullable: "response Todo/title: the type changes (null)",
     leaving_a_property_out: "response Todo: the property tags may be missing now",
 }
 

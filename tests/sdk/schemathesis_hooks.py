@@ -159,11 +159,11 @@ def _mend_path(case: Case) -> None:
 def _make(name: str, authorization: str) -> str:
     headers = {"Authorization": authorization}
     if name == "session_id":
-        answer = service.get("/v1/sessions", headers=headers).raise_for_status().json()["items"][0]
+        response = service.get("/v1/sessions", headers=headers).raise_for_status().json()["items"][0]
     else:
         path, body = _MAKING[name]
-        answer = service.post(path, json=body, headers=headers).raise_for_status().json()
-    made: str = answer["id"]
+        response = service.post(path, json=body, headers=headers).raise_for_status().json()
+    made: str = response["id"]
     return made
 
 

@@ -117,11 +117,11 @@ def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Servi
     page.click("#operations-Todos-createTodo .try-out__btn")
     page.click("#operations-Todos-createTodo .execute")
     status = page.see("#operations-Todos-createTodo .live-responses-table .response .response-col_status").text
-    answer = page.see("#operations-Todos-createTodo .live-responses-table .response .highlight-code").text
+    response = page.see("#operations-Todos-createTodo .live-responses-table .response .highlight-code").text
 
     assert shown == expected
     assert status.split()[0] == "201"
-    assert '"title": "Water the plants"' in answer
+    assert '"title": "Water the plants"' in response
     assert page.browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # as above
     assert page.hosts() == {urlsplit(service.url).netloc}
 

@@ -56,8 +56,8 @@ def token(limited_service: Service) -> str:
         body = {"username": "reader", "email": "reader@example.com", "password": PASSWORD}
         client.post("/v1/users", json=body).raise_for_status()
         form = {"grant_type": "password", "username": "reader", "password": PASSWORD}
-        answer: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
-        return answer
+        response: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
+        return response
 
 
 def test_there_are_four() -> None:

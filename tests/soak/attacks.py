@@ -63,7 +63,7 @@ async def send_forms(target: Target, _number: int, statuses: Counter[str]) -> No
     for size in (MIB, 16_000):
         async with connected(target) as connection:
             body = Shape("", b"grant_type=password&username=", b"%CC%80", b"").fill(size)
-            status, _answer = await connection.ask(build_request("POST", "/v1/auth/token", None, body, media="form"))
+            status, _response = await connection.ask(build_request("POST", "/v1/auth/token", None, body, media="form"))
             statuses[str(status)] += 1
 
 
@@ -84,7 +84,7 @@ async def pipeline(target: Target, _number: int, statuses: Counter[str]) -> None
     async with connected(target) as connection:
         connection.writer.write(request * 5_000)
         for _ in range(FLOOD):
-            status, _body = await connection.receive_answer()
+            status, _body = await connection.receive_response()
             statuses[str(status)] += 1
 
 
@@ -110,7 +110,7 @@ async def search(target: Target, number: int, statuses: Counter[str]) -> None:
     """Search for as many words as are allowed, and leave before the last answer."""
     request = build_request("GET", f"/v1/todos?limit=200&q={_WORDS}", target.tokens[number])
     async with connected(target) as connection:
-        for _answer in range(3):
+        for _response in range(3):
             status, _body = await connection.ask(request)
             statuses[str(status)] += 1
         await connection.send(request)
@@ -165,7 +165,7 @@ async def send_faulty_batches(target: Target, number: int, statuses: Counter[str
     todo = {"title": "x" * 201, "tags": [0] * 1000, "steps": [{}] * 200, "unknown": 0}
     body = encode({"operations": [{"op": "create", "todo": todo}] * 100})
     async with connected(target) as connection:
-        for _answer in range(3):
+        for _response in range(3):
             status, _body = await connection.ask(build_request("POST", "/v1/todos/batch", target.tokens[number], body))
             statuses[str(status)] += 1
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
-ANSWER_SECONDS: Final = 20.0
+RESPONSE_SECONDS: Final = 20.0
 _LIMIT: Final = 2**20
 
 
@@ -47,7 +47,7 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def receive_answer(self) -> tuple[int, bytes]:
+    async def receive_response(self) -> tuple[int, bytes]:
         """Return the status and the body of the next answer."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
@@ -63,7 +63,7 @@ class Connection:
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request and return its answer."""
         await self.send(request)
-        return await self.receive_answer()
+        return await self.receive_response()
 
     async def _receive_chunks(self) -> bytes:
         body = b""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tests.soak.attacks import ATTACKS, Attack
-from tests.soak.connection import ANSWER_SECONDS, Target
+from tests.soak.connection import RESPONSE_SECONDS, Target
 
 _NICENESS: Final = 10
 _PAUSE_SECONDS: Final = 0.05
@@ -37,7 +37,7 @@ async def run_clients(
                 return
             counter = statuses[attack.__name__]
             try:
-                await asyncio.wait_for(attack(target, account, counter), ANSWER_SECONDS)
+                await asyncio.wait_for(attack(target, account, counter), RESPONSE_SECONDS)
             except TimeoutError:
                 counter["late"] += 1
             except (OSError, asyncio.IncompleteReadError):

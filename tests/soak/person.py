@@ -59,9 +59,9 @@ class NormalUser:
         data = None if body is None else json.dumps(body).encode()
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         self._connection.request(method, path, data, headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
-        return answer.status, json.loads(text) if text else None
+        response = self._connection.getresponse()
+        text = response.read()
+        return response.status, json.loads(text) if text else None
 
     def start(self) -> None:
         """Begin to use the service."""
@@ -81,15 +81,15 @@ class NormalUser:
 
     def _live(self) -> None:
         requests = self._requests()
-        answer: Any = None
+        response: Any = None
         while not self._stop.wait(1 / REQUESTS_A_SECOND):
-            method, path, body = requests.send(answer)
+            method, path, body = requests.send(response)
             begun = time.monotonic()
             try:
-                status, answer = self.ask(method, path, body)
+                status, response = self.ask(method, path, body)
             except (OSError, http.client.HTTPException):
                 self._connection.close()
-                status, answer = 0, None
+                status, response = 0, None
             self.seconds.append(time.monotonic() - begun)
             self.statuses[str(status or "none")] += 1
 

@@ -144,14 +144,14 @@ class Stores:
     def execute(self, ask: Callable[[DocumentStore], Awaitable[Any]]) -> list[Any]:
         """Execute an operation on each store, and return the results or the types of the errors."""
 
-        async def answer(store: DocumentStore) -> Any:
+        async def execute_on(store: DocumentStore) -> Any:
             try:
                 return await ask(store)
             except (StoreError, msgspec.ValidationError) as error:
                 return type(error), getattr(error, "model", None), getattr(error, "field", None)
 
         async def execute_all() -> list[Any]:
-            return [await answer(store) for store in self.stores]
+            return [await execute_on(store) for store in self.stores]
 
         self.compared += 1
         return self.runner.run(execute_all())

@@ -24,14 +24,14 @@ async def test_a_first_round_has_everything_and_no_deletions(ada: Person, bob: P
     await ada.delete(f"/v1/todos/{todos[0]['id']}")
     await bob.todo()
 
-    answer = (await ada.get("/v1/todos/changes")).json()
+    response = (await ada.get("/v1/todos/changes")).json()
     replica = Replica(ada)
     await replica.synchronise()
 
-    if answer["deleted"]:  # on MongoDB the last seconds are not settled
-        assert answer["deleted"] == [todos[0]["id"]]
-    assert [todo["id"] for todo in answer["changed"]] == [todo["id"] for todo in todos[1:]]
-    assert answer["has_more"] is False
+    if response["deleted"]:  # on MongoDB the last seconds are not settled
+        assert response["deleted"] == [todos[0]["id"]]
+    assert [todo["id"] for todo in response["changed"]] == [todo["id"] for todo in todos[1:]]
+    assert response["has_more"] is False
     assert replica.todos == await everything(ada)
 
 
@@ -43,11 +43,11 @@ async def test_later_rounds_have_what_is_new(ada: Person) -> None:
     await ada.delete(f"/v1/todos/{deleted['id']}")
     await ada.todo(title="new")
 
-    answer = (await ada.get("/v1/todos/changes", params={"since": replica.since})).json()
+    response = (await ada.get("/v1/todos/changes", params={"since": replica.since})).json()
     await replica.synchronise()
 
-    assert answer["deleted"] == [deleted["id"]]
-    assert {todo["title"] for todo in answer["changed"]} - {"kept"} == {"changed again", "new"}
+    assert response["deleted"] == [deleted["id"]]
+    assert {todo["title"] for todo in response["changed"]} - {"kept"} == {"changed again", "new"}
     assert replica.todos == await everything(ada)
     assert kept["id"] in replica.todos
 

@@ -17,19 +17,19 @@ pytestmark = pytest.mark.anyio
 
 
 async def a_list(person: Person, **fields: Any) -> dict[str, Any]:
-    answer = await person.post("/v1/lists", json={"name": "Garden"} | fields)
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
+    response = await person.post("/v1/lists", json={"name": "Garden"} | fields)
+    assert response.status_code == 201, response.text
+    made: dict[str, Any] = response.json()
     return made
 
 
 async def test_a_new_list_has_every_field_and_a_location(ada: Person) -> None:
-    answer = await ada.post("/v1/lists", json={"name": "  Garden ", "color": "#1e90ff"})
+    response = await ada.post("/v1/lists", json={"name": "  Garden ", "color": "#1e90ff"})
 
-    made = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["location"] == f"/v1/lists/{made['id']}"
-    assert answer.headers["etag"] == '"1"'
+    made = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == f"/v1/lists/{made['id']}"
+    assert response.headers["etag"] == '"1"'
     assert made == {
         "id": made["id"],
         "name": "Garden",
@@ -143,8 +143,8 @@ async def test_no_todo_stays_in_a_list_deleted_during_writes(ada: Person) -> Non
 
     async def write() -> None:
         for _ in range(20):
-            answer = await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]})
-            assert answer.status_code in (201, 422)
+            response = await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]})
+            assert response.status_code in (201, 422)
 
     async def end() -> None:
         await asyncio.sleep(0.02)
@@ -159,8 +159,8 @@ async def test_a_list_is_invisible_to_other_accounts(ada: Person, bob: Person) -
     made = await a_list(ada)
     path = f"/v1/lists/{made['id']}"
 
-    for answer in (await bob.get(path), await bob.patch(path, json={"name": "x"}), await bob.delete(path)):
-        assert_problem(answer, 404)
+    for response in (await bob.get(path), await bob.patch(path, json={"name": "x"}), await bob.delete(path)):
+        assert_problem(response, 404)
     assert_problem(await ada.get("/v1/lists/nonsense"), 404)
     assert_problem(await ada.delete(path, headers={"If-Match": '"7"'}), 412)
     assert_problem(await ada.delete(path, params={"todos": "burn"}), 422, "todos")

@@ -61,9 +61,9 @@ def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None
         )
         while_held = resident_bytes(service.process.pid)
 
-    for answer in refused:
-        assert_bare_problem(answer, 503)
-        assert b"retry-after: 10" in answer
+    for response in refused:
+        assert_bare_problem(response, 503)
+        assert b"retry-after: 10" in response
     assert small.status_code == 201
     assert large.status_code == 200
     assert while_held < before + 200 * MIB
@@ -75,8 +75,8 @@ def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
     header = sign_in(service)
     operations = [{"op": "create", "todo": {"title": "x", "description": "y" * 9_000}}] * 100
     for _ in range(2):
-        answer = httpx.post(f"{service.url}/v1/todos/batch", json={"operations": operations}, headers=header)
-        assert answer.status_code == 200
+        response = httpx.post(f"{service.url}/v1/todos/batch", json={"operations": operations}, headers=header)
+        assert response.status_code == 200
     page = f"GET /v1/todos?limit=200 HTTP/1.1\r\nHost: x\r\nAuthorization: {header['Authorization']}\r\n\r\n".encode()
     before = resident_bytes(service.process.pid)
 
@@ -85,8 +85,8 @@ def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
             connection = opened.enter_context(connected(service))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(page * 20)
-            answer = httpx.get(f"{service.url}/v1/todos", params={"limit": 200}, headers=header, timeout=30)
-            assert answer.status_code == 200
+            response = httpx.get(f"{service.url}/v1/todos", params={"limit": 200}, headers=header, timeout=30)
+            assert response.status_code == 200
         while_held = resident_bytes(service.process.pid)
 
     assert while_held < before + 100 * MIB

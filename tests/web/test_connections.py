@@ -32,7 +32,7 @@ def connected(service: Service) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
-def answer_to(service: Service, *parts: bytes) -> bytes:
+def send_and_read(service: Service, *parts: bytes) -> bytes:
     """Send, and return all that comes until the service hangs up."""
     with connected(service) as connection:
         for part in parts:
@@ -69,9 +69,9 @@ def trickling(service: Service, start: bytes, drop: bytes) -> bytes:
                     return found
 
 
-def assert_bare_problem(answer: bytes, status: int) -> None:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+def assert_bare_problem(response: bytes, status: int) -> None:
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), response
     for header in (
         b"content-type: application/problem+json",
         b"x-content-type-options: nosniff",
@@ -101,7 +101,7 @@ def assert_bare_problem(answer: bytes, status: int) -> None:
     ids=["path", "query", "many headers", "a long header", "long headers", "an endless header", "endless", "ever more"],
 )
 def test_a_head_has_a_size(service: Service, parts: list[bytes], status: int) -> None:
-    assert_bare_problem(answer_to(service, *parts), status)
+    assert_bare_problem(send_and_read(service, *parts), status)
 
 
 def test_a_head_comes_with_its_body(service: Service) -> None:
@@ -119,12 +119,12 @@ def test_a_head_comes_with_its_body(service: Service) -> None:
 
 
 def test_a_head_just_below_is_served(service: Service) -> None:
-    answer = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
+    response = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
-def unread_answer(service: Service) -> bytes:
+def leave_response_unread(service: Service) -> bytes:
     """Ask for much and read nothing of it, until the service has given up."""
     with connected(service) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -138,7 +138,7 @@ def unread_answer(service: Service) -> bytes:
             httpx.get(f"{service.url}/health/live")
 
 
-def slowly_read_answer(service: Service) -> bytes:
+def read_response_slowly(service: Service) -> bytes:
     """Ask for much and read a byte of it now and then, until the service has given up."""
     with connected(service) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -152,11 +152,11 @@ def slowly_read_answer(service: Service) -> bytes:
             httpx.get(f"{service.url}/health/live")
 
 
-def stalled_import(service: Service) -> bytes:
+def stall_import(service: Service) -> bytes:
     """Send most of a large body at once, and then nothing."""
     head = b"POST /v1/todos/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nAuthorization: "
     token = sign_in(service)["Authorization"].encode()
-    return answer_to(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
+    return send_and_read(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
 
 
 def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
@@ -170,23 +170,23 @@ def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
         lambda: trickling(service, post + b"Content-Length: 1000\r\n\r\n", b"x"),
         lambda: trickling(service, post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
         lambda: trickling(service, refused, b"x"),
-        lambda: answer_to(service),
-        lambda: answer_to(service, GET + b"\r\n"),
-        lambda: answer_to(service, post + b"Content-Length: 1000\r\n\r\n"),
-        lambda: stalled_import(service),
-        lambda: unread_answer(service),
-        lambda: slowly_read_answer(service),
+        lambda: send_and_read(service),
+        lambda: send_and_read(service, GET + b"\r\n"),
+        lambda: send_and_read(service, post + b"Content-Length: 1000\r\n\r\n"),
+        lambda: stall_import(service),
+        lambda: leave_response_unread(service),
+        lambda: read_response_slowly(service),
     ]
     before = resident_bytes(service.process.pid)
     with ThreadPoolExecutor(len(ways)) as threads:
-        answers = list(threads.map(lambda way: way(), ways))
+        responses = list(threads.map(lambda way: way(), ways))
 
-    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, stalled, _, _ = answers
+    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, stalled, _, _ = responses
     for late in (head, headers, body, chunks, silent, stalled):
         assert_bare_problem(late, 408)
-    for answered in (between, kept, rest):
-        assert answered.startswith(b"HTTP/1.1 200 ")
-        assert answered.count(b"HTTP/1.1") == 1
+    for response in (between, kept, rest):
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert response.count(b"HTTP/1.1") == 1
     assert nothing == idle == b""
     assert resident_bytes(service.process.pid) < before + 20 * 2**20
     assert httpx.get(f"{service.url}/health/ready").status_code == 200
@@ -210,13 +210,13 @@ def test_idle_connections_leave_the_service_serving(
                 if number % 2:
                     connection.sendall(GET + b"\r\n")
                 if number % 500 == 0:
-                    answer = httpx.get(f"{service.url}/v1/todos", headers=header, timeout=START_SECONDS)
-                    assert answer.status_code == 200
+                    response = httpx.get(f"{service.url}/v1/todos", headers=header, timeout=START_SECONDS)
+                    assert response.status_code == 200
             for _ in range(100):
-                answer = httpx.post(
+                response = httpx.post(
                     f"{service.url}/v1/todos", json={"title": "x"}, headers=header, timeout=START_SECONDS
                 )
-                assert answer.status_code == 201
+                assert response.status_code == 201
             figures = httpx.get(f"{service.url}/metrics").text
             memory = next(line for line in figures.splitlines() if line.startswith("process_resident_memory_bytes"))
             figure(f"{idle} idle connections, {float(memory.split()[1]) / 2**20:.0f} MiB resident")

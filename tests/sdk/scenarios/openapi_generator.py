@@ -68,9 +68,9 @@ assert [todo.title for todo in first.items + second.items] == ["Water the plants
 seen += [200, 200]
 
 todo = first.items[0]
-answer = todos.get_todo_with_http_info(todo.id)
-assert answer.headers is not None
-tag = answer.headers["etag"]
+response = todos.get_todo_with_http_info(todo.id)
+assert response.headers is not None
+tag = response.headers["etag"]
 patch = TodoUpdate(title="Water all the plants")
 changed = todos.update_todo_with_http_info(todo.id, patch, if_match=tag)
 seen.append(changed.status_code)

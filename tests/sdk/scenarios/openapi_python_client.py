@@ -31,12 +31,12 @@ seen: list[int] = []
 KindT = TypeVar("KindT")
 
 
-def the(kind: type[KindT], answer: Response[Any], status: HTTPStatus) -> KindT:
+def the(kind: type[KindT], response: Response[Any], status: HTTPStatus) -> KindT:
     """Return the parsed body, which is of this type."""
-    assert answer.status_code == status, answer.content
-    assert isinstance(answer.parsed, kind), answer.content
+    assert response.status_code == status, response.content
+    assert isinstance(response.parsed, kind), response.content
     seen.append(status)
-    return answer.parsed
+    return response.parsed
 
 
 anonymous = Client(URL)
@@ -60,8 +60,8 @@ assert second.next_cursor is None
 assert [todo.title for todo in first.items + second.items] == ["Water the plants", "Buy seeds", "Rake the leaves"]
 
 todo = first.items[0]
-answer = get_todo.sync_detailed(todo.id, client=client)
-tag = answer.headers["ETag"]
+response = get_todo.sync_detailed(todo.id, client=client)
+tag = response.headers["ETag"]
 patch = TodoUpdate(title="Water all the plants")
 changed = the(Todo, update_todo.sync_detailed(todo.id, client=client, body=patch, if_match=tag), HTTPStatus.OK)
 assert (changed.title, changed.priority, changed.tags) == ("Water all the plants", todo.priority, ["home"])
