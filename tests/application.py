@@ -1,4 +1,4 @@
-"""The application on each store, and someone who uses it."""
+"""Fixtures for the application on each store, and for its users."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
 
 @pytest.fixture
 def password_cost() -> Cost:
-    """What hashing a password costs: little, except in a test that overrides this fixture."""
+    """The cost of hashing a password: low, unless a test overrides this fixture."""
     return Cost(memory=8, passes=1)
 
 
 @pytest.fixture
 def resolve_after() -> timedelta:
-    """How old a timestamp of MongoDB must be to count as resolved; a test with a single writer may override it."""
+    """The age at which MongoDB's timestamps are resolved. A test with a single writer may override this fixture."""
     return RESOLVE_AFTER
 
 
@@ -55,7 +55,7 @@ async def app(settings: Settings, password_cost: Cost, resolve_after: timedelta)
 
 @pytest.fixture
 async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """A connection to the application, without an account."""
+    """A client of the application, without an account."""
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as connection:
         yield connection
@@ -63,11 +63,11 @@ async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def ada(client: httpx.AsyncClient) -> Person:
-    """Someone with an account, signed in."""
+    """A signed-in user."""
     return await Person.register(client)
 
 
 @pytest.fixture
 async def bob(client: httpx.AsyncClient) -> Person:
-    """Someone else."""
+    """Another signed-in user."""
     return await Person.register(client)

@@ -1,4 +1,4 @@
-"""What every test may ask for: both stores, the application on them, and people who use it."""
+"""Fixtures for every test: both stores, the application and its users."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes what a test has measured, to be printed at the end of the run."""
+    """A function that prints a measurement at the end of the run."""
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures, whichever process has run the tests."""
+    """Print the measurements of all worker processes."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
             for name, value in report.user_properties:
@@ -52,7 +52,7 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def mongodb_url(mongodb_uri: str) -> Iterator[str]:
-    """The address of a fresh database on a real MongoDB."""
+    """The address of a new database on a real MongoDB."""
     name = f"test_{uuid.uuid4().hex}"
     address, _, options = mongodb_uri.partition("?")
     yield f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else "")
@@ -62,7 +62,7 @@ def mongodb_url(mongodb_uri: str) -> Iterator[str]:
 
 @pytest.fixture(params=["embedded", "mongodb"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a fresh store: each test that asks for it runs on both."""
+    """The address of a new store. A test with this fixture runs on both stores."""
     if request.param == "mongodb":
         url: str = request.getfixturevalue("mongodb_url")
         return url

@@ -1,4 +1,4 @@
-"""People who use the service over HTTP, and what they send."""
+"""Users of the service, and the data that they send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 class UserCreateFactory(MsgspecFactory[UserCreate]):
-    """Registrations, each with its own name and email."""
+    """Builds registrations, each with its own username and email."""
 
     __random_seed__ = 1
 
@@ -34,7 +34,7 @@ class UserCreateFactory(MsgspecFactory[UserCreate]):
 
 
 class TodoCreateFactory(MsgspecFactory[TodoCreate]):
-    """New todos, such as people write."""
+    """Builds new todos with typical texts."""
 
     __random_seed__ = 1
     list_id = None
@@ -60,11 +60,11 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
 
 
 class Person:
-    """Someone with an account, signed in, talking to the service.
+    """A signed-in user of the service.
 
     Args:
-        client: The connection to the service.
-        registration: What the person registered with.
+        client: The client of the service.
+        registration: The user's registration.
     """
 
     def __init__(self, client: httpx.AsyncClient, registration: UserCreate) -> None:
@@ -76,14 +76,14 @@ class Person:
         self.refresh_token = ""
 
     def through(self, client: httpx.AsyncClient) -> Person:
-        """Return the same person with another client."""
+        """Return the same user with another client."""
         person = copy.copy(self)
         person.client = client
         return person
 
     @classmethod
     async def register(cls, client: httpx.AsyncClient, **fields: str) -> Person:
-        """Make an account and sign in."""
+        """Register a new user and sign in."""
         person = cls(client, UserCreateFactory.build(**fields))
         body = {"username": person.username, "email": person.email, "password": person.password}
         response = await client.post("/v1/users", json=body)
@@ -92,20 +92,20 @@ class Person:
         return person
 
     async def sign_in(self) -> None:
-        """Begin a session, and keep its tokens."""
+        """Start a session and store its tokens."""
         response = await self.grant(grant_type="password", username=self.username, password=self.password)
         assert response.status_code == 200, response.text
         self.access_token = response.json()["access_token"]
         self.refresh_token = response.json()["refresh_token"]
 
     async def grant(self, **form: str) -> httpx.Response:
-        """Ask the token endpoint."""
+        """Call the token endpoint."""
         return await self.client.post("/v1/auth/token", data=form)
 
     async def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any
     ) -> httpx.Response:
-        """Send a request as this person."""
+        """Send a request as this user."""
         authorization = {"Authorization": f"Bearer {self.access_token}"}
         return await self.client.request(method, path, headers=authorization | (headers or {}), **request)
 
@@ -129,14 +129,14 @@ class Person:
         return created
 
     async def titles(self, **parameters: Any) -> list[str]:
-        """Return the titles of a list's first page."""
+        """Return the titles on the first page of a list."""
         response = await self.get("/v1/todos", params=parameters)
         assert response.status_code == 200, response.text
         return [todo["title"] for todo in response.json()["items"]]
 
 
 def assert_problem(response: httpx.Response, status: int, *places: str) -> dict[str, Any]:
-    """Assert that an answer is a problem of this status, with errors at these pointers or parameters."""
+    """Assert that a response is a problem with this status, and with errors at these pointers or parameters."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()

@@ -40,7 +40,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         name: The name of the test.
-        status: The status of the answer.
+        status: The status of the response.
         line: The method and target.
         headers: The header lines, without `Host`, `Content-Length` and `Authorization`.
         body: The body, or None.
@@ -133,7 +133,8 @@ REFUSALS: Final = (
     Refusal("a long header", 431, "GET /v1/todos", ("X-Long: " + "x" * 100_000,)),
     Refusal("a transfer coding", 501, TODOS, (*JSON, "Transfer-Encoding: gzip, chunked"), CHUNKS),
 )
-"""At least one for each status of a rejection. 408 only waits; 429 and 503 need other services."""
+"""At least one for each status of a rejection, except 408, which only waits, and 429 and 503, which need other
+services."""
 
 
 @contextmanager

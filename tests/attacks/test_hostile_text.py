@@ -1,4 +1,4 @@
-"""No text, whatever its shape, costs more than linear time or lets others wait, up to the limit of a body."""
+"""Text of any shape costs linear time and does not delay other clients, up to the size limit of a body."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 
 def filled(size: int, before: str, unit: str, after: str) -> bytes:
-    """Return a text of a size that has one unit as often as it fits between two others."""
+    """Return text of a given size: `before`, then `unit` as often as it fits, then `after`."""
     length = len(unit.encode())
     left = size - len((before + after).encode())
     return (before + unit * (left // length) + after).encode()
@@ -75,7 +75,7 @@ def _collect(responses: list[httpx.Response], ask: Callable[[int], httpx.Respons
 
 
 def assert_cheap(service: Service, ask: Callable[[int], httpx.Response], sizes: tuple[int, ...] = SIZES) -> None:
-    """Assert that an answer costs linear time, and that nobody else waits for it."""
+    """Assert that the cost of a request is linear in its size, and that it does not delay other clients."""
     costs = {}
     pid = service.process.pid
     for size in sizes:
@@ -154,7 +154,7 @@ def test_a_query_costs_linear_time(service: Service, client: httpx.Client, param
     )
 
 
-def test_a_description_of_marks_is_refused_and_one_of_ligatures_is_cheap(
+def test_a_description_of_marks_is_rejected_and_one_of_ligatures_is_cheap(
     service: Service, client: httpx.Client
 ) -> None:
     marks = client.post("/v1/todos", json={"title": "x", "description": "\u0316\u0300" * 5000})
@@ -179,7 +179,7 @@ def test_a_page_sorted_by_titles_of_ligatures_has_a_next_page(client: httpx.Clie
     assert following.json()["items"][0]["id"] != page["items"][0]["id"]
 
 
-def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Client) -> None:
+def test_a_batch_of_invalid_operations_gets_a_short_response(client: httpx.Client) -> None:
     faulty = {"op": "create", "todo": {"title": "", "tags": [""] * 100, "steps": [{"title": ""}] * 100}}
 
     response = client.post("/v1/todos/batch", json={"operations": [faulty] * 100})
@@ -191,7 +191,7 @@ def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Cli
     assert len(response.content) < 300_000
 
 
-def test_a_query_of_too_many_words_is_refused(client: httpx.Client) -> None:
+def test_a_query_of_too_many_words_is_rejected(client: httpx.Client) -> None:
     words = " ".join(f"{number:02x}" for number in range(QUERY_WORDS + 1))
 
     response = client.get("/v1/todos", params={"q": words})

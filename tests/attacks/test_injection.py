@@ -1,4 +1,4 @@
-"""Operators, line breaks, paths and patterns are text here, in every place where text can be sent."""
+"""Operators, line breaks, paths and patterns are plain text wherever a client can send text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.mark.anyio
-async def test_an_operator_in_any_field_is_no_value(ada: Person) -> None:
+async def test_an_operator_in_any_field_is_rejected(ada: Person) -> None:
     todo = await ada.todo()
     made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
     patches = {
@@ -78,7 +78,7 @@ async def test_an_operator_in_any_field_is_no_value(ada: Person) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_bodies_above_have_every_field(client: httpx.AsyncClient) -> None:
+async def test_the_bodies_cover_every_field(client: httpx.AsyncClient) -> None:
     document = (await client.get("/schema/openapi.json")).json()
     for (method, path), body in BODIES.items():
         content = document["paths"][path][method.lower()]["requestBody"]["content"]
@@ -88,7 +88,7 @@ async def test_the_bodies_above_have_every_field(client: httpx.AsyncClient) -> N
 
 
 @pytest.mark.anyio
-async def test_an_operator_in_a_batch_is_no_value(ada: Person) -> None:
+async def test_an_operator_in_a_batch_is_rejected(ada: Person) -> None:
     for field in ("op", "id", "todo", "if_match"):
         for operator in OPERATORS:
             operation = {"op": "update", "id": "x", "todo": {"title": "x"}} | {field: operator}
@@ -108,7 +108,7 @@ async def test_an_operator_in_any_parameter_finds_nothing(ada: Person, bob: Pers
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             for parameter in operation.get("parameters", []) if isinstance(operation, dict) else []:
-                if parameter.get("in") != "query":  # nor one that is said elsewhere: a header
+                if parameter.get("in") != "query":  # nor a header
                     continue
                 name = parameter["name"]
                 place = re.sub(r"\{\w+\}", "65f1a2b3c4d5e6f708192a3b", path)
@@ -142,7 +142,7 @@ async def test_an_operator_in_a_path_is_an_unknown_id(ada: Person) -> None:
 
 
 @pytest.mark.anyio
-async def test_operators_are_kept_as_the_text_that_they_are(ada: Person) -> None:
+async def test_operators_are_stored_as_plain_text(ada: Person) -> None:
     text = '{"$gt": ""} $where a.b \\u0000 ${7*7} {{7*7}} <script>alert(1)</script> =cmd|x'
     todo = await ada.todo(title=text, tags=["$gt", "a.b", "__proto__"], steps=[{"title": "$set"}])
 
@@ -191,7 +191,7 @@ async def test_patterns_in_a_search_are_text(ada: Person) -> None:
 
 
 class TestOverSockets:
-    """What an HTTP client library would not send."""
+    """Requests that an HTTP client library would not send."""
 
     @staticmethod
     def exchange(service: Service, target: bytes, *headers: bytes, method: bytes = b"GET", body: bytes = b"") -> bytes:
@@ -229,7 +229,7 @@ class TestOverSockets:
             b"*",
         ],
     )
-    def test_a_path_is_what_it_says_or_nothing(self, service: Service, target: bytes) -> None:
+    def test_an_unusual_path_reaches_no_other_resource(self, service: Service, target: bytes) -> None:
         head, _, body = self.exchange(service, target).partition(b"\r\n\r\n")
 
         status = int(head.split()[1])
@@ -238,7 +238,7 @@ class TestOverSockets:
         assert b"root:" not in body
         assert b"import" not in body
 
-    def test_a_slash_at_the_end_opens_nothing_more(self, service: Service) -> None:
+    def test_a_trailing_slash_grants_no_access(self, service: Service) -> None:
         for path in (b"/v1/todos/", b"/v1/users/me/", b"/v1/sessions/"):
             assert self.exchange(service, path).split()[1] in (b"401", b"404")
 
@@ -260,7 +260,7 @@ class TestOverSockets:
             b"Host: other",
         ],
     )
-    def test_no_header_is_put_into_an_answer(self, service: Service, header: bytes) -> None:
+    def test_no_header_can_be_injected_into_a_response(self, service: Service, header: bytes) -> None:
         response = self.exchange(service, b"/v1/todos", header)
 
         assert int(response.split()[1]) in (400, 401, 405), response
@@ -268,7 +268,7 @@ class TestOverSockets:
         assert not [line for line in head.splitlines() if line.lower().startswith(b"x-injected")]
         assert response.count(b"HTTP/1.1 ") == 1
 
-    def test_no_line_of_the_log_is_forged(self, service: Service) -> None:
+    def test_no_log_line_can_be_forged(self, service: Service) -> None:
         forged = 'x\n{"event": "request", "route": "FORGED"}\r\x1b[31m\u2028\x85'
         user = UserCreateFactory.build()
         body = {"username": user.username, "email": user.email, "password": user.password}
