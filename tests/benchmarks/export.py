@@ -1,4 +1,4 @@
-"""Exporting everything: how fast it flows."""
+"""The throughput of exports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Exporter:
 
     Args:
         running: The service.
-        count: How many todos it is given.
+        count: The number of todos to create.
     """
 
     def __init__(self, running: Running, count: int) -> None:
@@ -38,7 +38,7 @@ class Exporter:
         self.export = Export(count, len(response.content) / 1e6)
 
     def take(self) -> None:
-        """Export once, and keep how long it took."""
+        """Export once, and record the duration."""
         since = time.perf_counter()
         size = self._account.size_of(_PATH)
         seconds = time.perf_counter() - since

@@ -1,4 +1,4 @@
-"""What is measured: one table of calls, each with what it needs and with the answer that is right."""
+"""The measured calls. Each prepares its data, and checks that the response is correct."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _NEW: Final = {
 
 
 class Person(NamedTuple):
-    """Who asks for what is measured.
+    """The accounts that a service is measured with.
 
     Attributes:
-        reader: An account whose todos stay as they are.
+        reader: An account whose todos do not change.
         writer: An account that grows.
         ids: The reader's todos.
-        folder: For what wrk is to read.
+        folder: The folder of the input files for wrk.
     """
 
     reader: Account
@@ -44,7 +44,7 @@ class Person(NamedTuple):
 
     @classmethod
     def at(cls, url: str, folder: Path, count: int) -> Person:
-        """Register at a service, and give the reader so many todos."""
+        """Register both accounts at a service, and create the reader's todos."""
         reader, writer = Account(url, "reader"), Account(url, "writer")
         folder.mkdir(parents=True, exist_ok=True)
         return cls(reader, writer, reader.create(todos(count)), folder)
@@ -54,13 +54,13 @@ Prepare = Callable[[Person, int], Load]
 
 
 class Measure(NamedTuple):
-    """A call that is measured.
+    """A measured call.
 
     Attributes:
         name: A short name.
-        title: What the tables call it.
-        prepare: Makes the load for so many connections, and looks at one answer.
-        whole: Whether only our own service has it.
+        title: The name in tables.
+        prepare: Returns the load for a number of connections, after checking one response.
+        whole: Whether the peer lacks the call.
     """
 
     name: str
@@ -107,7 +107,7 @@ def _patch(person: Person, connections: int) -> Load:
     path, patch = f"/v1/todos/{seen}", {"title": "Water all the plants"}
     response = person.writer.ask("PATCH", path, 200, json=patch, headers={"If-Match": '"1"'} | _PATCH)
     _must(response.json()["title"] == patch["title"] and response.headers["etag"] == '"2"', response.json())
-    # the same tag once more: it is stale now
+    # the same tag again, which is now stale
     person.writer.ask("PATCH", path, 412, json=patch, headers={"If-Match": '"1"'} | _PATCH)
     return Load("patch", "/v1/todos", (_file(person, "patched", fresh),), person.writer.authorization | _PATCH)
 
@@ -150,9 +150,9 @@ MEASURES: Final = (
     Measure("changes", "changes, page of 50", _changes, whole=True),
 )
 CEILING: Final = "ceiling"
-"""The name of what the ceilings do, which is nothing."""
+"""The name of the call to the ceilings."""
 NOTHING: Final = Load("same", "/", ("GET",), {})
-"""What the ceilings are asked."""
+"""The load for the ceilings."""
 
 
 def _file(person: Person, name: str, lines: list[str]) -> str:
@@ -163,4 +163,4 @@ def _file(person: Person, name: str, lines: list[str]) -> str:
 
 def _must(right: bool, response: object) -> None:
     if not right:
-        raise UnexpectedResponse(f"not what was asked for: {str(response)[:500]}")
+        raise UnexpectedResponse(f"unexpected response: {str(response)[:500]}")
