@@ -22,10 +22,10 @@ _DUE: Final = "2030-01-01T09:00:00.000Z"
 
 
 class Account:
-    """Someone with an account and a session of their own.
+    """An account with its own session.
 
     Args:
-        client: The connection.
+        client: The client of the service.
     """
 
     def __init__(self, client: Client) -> None:
@@ -36,7 +36,7 @@ class Account:
         self.tokens: dict[str, str] = {}
 
     async def sign_up(self) -> None:
-        """Register and sign in; the service must be running undisturbed."""
+        """Register and sign in, while the service runs undisturbed."""
         made = await self.client.ask("POST", "/v1/users", json=self.registration)
         assert made is not None
         assert made.status == 201, made
@@ -45,7 +45,7 @@ class Account:
         self.tokens = tokens
 
     async def sign_in(self, password: str) -> dict[str, str] | Response | None:
-        """Return the tokens of a new session, or whatever else the answer is."""
+        """Return the tokens of a new session, or the response if there are none."""
         form = {"grant_type": "password", "username": self.registration["username"], "password": password}
         response = await self.client.ask("POST", "/v1/auth/token", data=form)
         if response is None or not response.good:
@@ -56,14 +56,14 @@ class Account:
     async def ask(
         self, method: str, path: str, token: str | None = None, key: str | None = None, **request: Any
     ) -> Response | None:
-        """Send a request in the account's session, or with another token."""
+        """Send a request with the account's access token, or with another token."""
         headers = {"Authorization": f"Bearer {token or self.tokens['access_token']}"} | request.pop("headers", {})
         if key is not None:
             headers["Idempotency-Key"] = key
         return await self.client.ask(method, path, headers=headers, **request)
 
     async def retry(self, method: str, path: str, **request: Any) -> Response:
-        """Repeat a request until it is answered by more than that it is to be repeated."""
+        """Retry a request until the response is neither a 409 nor a 503."""
         async with asyncio.timeout(_PATIENCE):
             while True:
                 response = await self.ask(method, path, **request)
@@ -72,7 +72,7 @@ class Account:
                 await asyncio.sleep(_PAUSE)
 
     async def is_alive(self, tokens: dict[str, str]) -> bool:
-        """Return whether any token of a session is good."""
+        """Return whether any token of a session is valid."""
         used = await self.retry("GET", "/v1/users/me", token=tokens["access_token"])
         form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
         renewed = await self.retry("POST", "/v1/auth/token", data=form)
@@ -82,7 +82,7 @@ class Account:
 
 
 class Scenario(abc.ABC):
-    """One promise. It begins instances of itself until the service is killed.
+    """A guarantee, tested by attempts that run until the service is killed.
 
     Args:
         account: An account that no other scenario uses.
@@ -95,7 +95,7 @@ class Scenario(abc.ABC):
         self.interrupted = 0
 
     async def run(self) -> None:
-        """Begin one instance after the other until one gets no answer."""
+        """Run one attempt after the other until one gets no response."""
         while True:
             self.begun += 1
             if not await self.attempt(f"{type(self).__name__}-{self.begun}"):
@@ -104,14 +104,14 @@ class Scenario(abc.ABC):
 
     @abc.abstractmethod
     async def attempt(self, name: str) -> bool:
-        """Carry out one instance, and return False when the service gave no answer."""
+        """Run one attempt. Return False if the service did not respond."""
 
-    async def after_restart(self) -> None:  # noqa: B027  # most have nothing to look at
-        """Look at what the kill has left."""
+    async def after_restart(self) -> None:  # noqa: B027  # most scenarios check nothing here
+        """Check the state after the kill."""
 
     @abc.abstractmethod
     async def finish(self) -> None:
-        """Repeat what was not answered, and hold everything to the promise."""
+        """Retry the requests without a response, and check the guarantee."""
 
     def check(self, held: object, fault: str) -> None:
         if not held:
@@ -119,7 +119,7 @@ class Scenario(abc.ABC):
 
 
 class ApiKeyOnce(Scenario):
-    """An API key that is created with a key, deleted, and asked for again."""
+    """An API key is created with an `Idempotency-Key`, deleted, and requested again."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -133,7 +133,7 @@ class ApiKeyOnce(Scenario):
             return False
         self.check(created.status == 201, f"{name}: {created.status}")
         self._secrets[name] = created.body["secret"]
-        # it may have been deleted, whatever the answer is
+        # the key may have been deleted, whatever the response
         deleted = await self.account.ask("DELETE", f"/v1/api-keys/{created.body['id']}")
         if deleted is None:
             del self._deleted[name]
@@ -153,7 +153,7 @@ class ApiKeyOnce(Scenario):
             body = {"name": name, "scope": "read"}
             again = await self.account.retry("POST", "/v1/api-keys", key=name, json=body)
             allowed = (410,) if self._deleted.get(name) else (201,) if name in self._deleted else (201, 410)
-            self.check(again.status in allowed, f"{name}: answered {again.status}, expected {allowed}")
+            self.check(again.status in allowed, f"{name}: status {again.status}, expected {allowed}")
             if again.status == 201:
                 alive.append(name)
                 self.check(
@@ -167,7 +167,7 @@ class ApiKeyOnce(Scenario):
 
 
 class BatchOnce(Scenario):
-    """A batch that completes one recurring todo a hundred times."""
+    """A batch completes one recurring todo a hundred times."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -192,7 +192,7 @@ class BatchOnce(Scenario):
 
 
 class ImportOnce(Scenario):
-    """An import of todos into a list that it makes."""
+    """An import creates todos, and the list that contains them."""
 
     async def attempt(self, name: str) -> bool:
         return await self._send(name) is not None
@@ -225,7 +225,7 @@ class ImportOnce(Scenario):
 
 
 class CreateOnce(Scenario):
-    """A todo, a list and an account, each created once, though SECRET_KEY changes at every start."""
+    """A todo, a list and an account are created once each, although SECRET_KEY changes at every start."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -250,7 +250,9 @@ class CreateOnce(Scenario):
             for path, body in self._requests(name):
                 again = await self.account.retry("POST", path, key=name + path, json=body)
                 self.check(again.status == 201, f"{name}{path}: {again}")
-                self.check(self._first.get(name + path, again.body) == again.body, f"{name}{path}: two answers")
+                self.check(
+                    self._first.get(name + path, again.body) == again.body, f"{name}{path}: two different responses"
+                )
         for path, field in (("/v1/todos", "title"), ("/v1/lists", "name")):
             names, page = [], {"limit": "200"}
             while True:
@@ -263,7 +265,7 @@ class CreateOnce(Scenario):
 
 
 class PasswordOnce(Scenario):
-    """A change of password, while others sign in with the old one."""
+    """A password change, while others sign in with the old password."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -325,7 +327,7 @@ class BodyAfterTheEnd(Scenario):
         )
         try:
             writer.write(head.encode())
-            # the body is asked for when the token has been found good
+            # the service asks for the body once it has verified the token
             if b" 100 " not in await reader.readuntil(b"\r\n\r\n"):
                 return False
             ended = await self.account.ask("POST", "/v1/auth/revoke", data={"token": tokens["refresh_token"]})

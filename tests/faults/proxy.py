@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do."""
+"""A TCP proxy that injects network faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _PART: Final = 65536
 
 
 class Proxy:
-    """Forwards connections to a port of this machine.
+    """Forwards connections to a local port.
 
     Attributes:
-        port: Where it listens.
-        delay: Seconds by which each part that comes back is late.
-        swallowing: Whether what comes, from either side, goes nowhere, as in a network that drops packets.
-        cut_after: After how many further bytes from the server the connection is cut, in the middle of an answer; None
-            for never.
+        port: The port to connect to.
+        delay: The delay of each part that the server sends, in seconds.
+        swallowing: Whether to hold back all data in both directions, as a network that drops packets does.
+        cut_after: The number of further bytes from the server after which to close the connection; None for never.
     """
 
     def __init__(self, target: int) -> None:
