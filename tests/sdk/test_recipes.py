@@ -60,7 +60,7 @@ def token(limited_service: Service) -> str:
         return response
 
 
-def test_there_are_four() -> None:
+def test_the_page_has_four_recipes() -> None:
     assert len(RECIPES) == 4
 
 
@@ -90,7 +90,7 @@ def at(service: Service, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_a_recipe_installs_is_what_is_tested(name: str) -> None:
+def test_recipes_install_only_locked_packages(name: str) -> None:
     command, action, *packages = RECIPES[name].install.split()
     locked = LOCKED if command == "pip" else (FOLDER / "package.json").read_text()
 
