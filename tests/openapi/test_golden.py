@@ -19,7 +19,7 @@ def test_the_document_is_the_golden_copy() -> None:
 
     difference = "\n".join(difflib.unified_diff(kept, made, "golden.json", "the service", lineterm="", n=4))
 
-    assert not difference, f"{difference}\n\n`pdm run golden` writes the golden copy anew"
+    assert not difference, f"{difference}\n\n`pdm run golden` regenerates the golden copy"
 
 
 def test_breaking_changes_require_notice(document: Json) -> None:
@@ -112,7 +112,7 @@ BREAKING = {
     requiring_an_input: "request TodoCreate: the property priority is required now",
     requiring_a_new_input: "request StepCreate: the property weight is required now",
     requiring_a_parameter: "listTags: the parameter tz is required now",
-    requiring_a_token: "createUser: a token is needed now",
+    requiring_a_token: "createUser: a token is required now",
     closing_a_bound: "request TodoCreate/title: maxLength is 100 now",
     making_a_property_nullable: "response Todo/title: the type changes (null)",
     leaving_a_property_out: "response Todo: the property tags may be missing now",

@@ -134,7 +134,7 @@ def wheres(draw: st.DrawFn, most: int = 2) -> tuple[Any, list[QueryExpression]]:
 
 
 class Stores:
-    """Both stores, and the number of operations that were compared."""
+    """Both stores, and the number of compared operations."""
 
     def __init__(self, runner: asyncio.Runner, stores: list[DocumentStore]) -> None:
         self.runner = runner
@@ -157,7 +157,7 @@ class Stores:
         return self.runner.run(execute_all())
 
     def compare(self, ask: Callable[[DocumentStore], Awaitable[Any]], *, exactly: bool = True) -> None:
-        """Execute an operation on each store and compare the results; if `exactly`, the types of numbers too."""
+        """Execute an operation on each store and compare the results, including the types of numbers if `exactly`."""
         embedded, mongodb = self.execute(ask)
         assert embedded == mongodb
         assert not exactly or repr(embedded) == repr(mongodb)
@@ -376,7 +376,7 @@ MOMENTS: list[Any] = [
 
 @pytest.mark.anyio
 async def test_both_stores_expire_the_same_documents(tmp_path: Path) -> None:
-    """Times of every form expire or not alike, and so do other values and missing keys."""
+    """Times in any form, other values and missing keys expire, or do not, on both stores alike."""
     documents: list[dict[str, Any]] = [{"expires_at": moment} for moment in MOMENTS]
     documents += [{}, {"expires_at": datetime.now(UTC) + timedelta(days=1)}]
     raws = [bson.encode({"_id": ObjectId(), "code": str(number)} | rest) for number, rest in enumerate(documents)]

@@ -77,7 +77,7 @@ async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_block_no_othe
             assert len(found) == NUMBER
             assert {todo["title"]: todo for todo in found} == by_title
         replica = Replica(ada, 200)
-        await replica.synchronise()
+        await replica.sync()
         exported = await ada.get("/v1/todos/export", params={"format": "json"})
 
     assert replica.todos == {todo["id"]: todo for todo in todos}

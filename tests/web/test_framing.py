@@ -1,4 +1,4 @@
-"""Request framing: bytes outside heads and bodies are bounded and ignored, and never taken for headers."""
+"""Request framing: bytes outside of heads and bodies are bounded and ignored, and never mistaken for headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-def test_a_trailer_is_no_header_of_this_request_or_the_next(service: Service) -> None:
+def test_a_trailer_does_not_become_a_header_of_this_or_the_next_request(service: Service) -> None:
     token = sign_in(service)["Authorization"].encode()
     head = b"GET /v1/users/me HTTP/1.1\r\nHost: x\r\n"
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: " + token + b"\r\n\r\n"
@@ -39,7 +39,7 @@ def test_a_trailer_is_no_header_of_this_request_or_the_next(service: Service) ->
     assert responses.count(b"HTTP/1.1 401 ") == responses.count(b"HTTP/1.1 ") == 3
 
 
-def test_a_trailer_of_a_trusted_proxy_gives_no_address(service: Service) -> None:
+def test_a_trailer_does_not_set_the_client_address(service: Service) -> None:
     user = UserCreateFactory.build()
     account = {"username": user.username, "email": user.email, "password": user.password}
     assert httpx.post(f"{service.url}/v1/users", json=account).status_code == 201
@@ -76,7 +76,7 @@ def test_a_trailer_of_a_trusted_proxy_gives_no_address(service: Service) -> None
         "empty lines",
     ],
 )
-def test_what_no_limit_of_heads_and_bodies_counts_is_bounded(service: Service, start: bytes, more: bytes) -> None:
+def test_bytes_outside_of_heads_and_bodies_are_bounded(service: Service, start: bytes, more: bytes) -> None:
     before = resident_bytes(service.process.pid)
 
     used = cost(service.process.pid, lambda: assert_bare_problem(send_and_read(service, start, *[more] * 4000), 400))
@@ -113,7 +113,7 @@ def test_trailers_and_extensions_of_a_usual_size_are_ignored(service: Service) -
     assert response.startswith(b"HTTP/1.1 201 ")
 
 
-def test_what_follows_the_last_request_of_a_connection_is_not_read(service: Service) -> None:
+def test_data_after_the_last_request_of_a_connection_is_not_read(service: Service) -> None:
     before = resident_bytes(service.process.pid)
 
     response = send_and_read(service, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", *[b"y" * MIB] * 20)
@@ -123,7 +123,7 @@ def test_what_follows_the_last_request_of_a_connection_is_not_read(service: Serv
     assert resident_bytes(service.process.pid) < before + 8 * MIB
 
 
-def test_a_body_that_nobody_reads_ends(service: Service) -> None:
+def test_an_unread_endless_body_is_cut_off(service: Service) -> None:
     before = resident_bytes(service.process.pid)
     chunk = b"100000\r\n" + b"y" * MIB + b"\r\n"
 
@@ -136,7 +136,7 @@ def test_a_body_that_nobody_reads_ends(service: Service) -> None:
     assert resident_bytes(service.process.pid) < before + 8 * MIB
 
 
-def test_pipelined_requests_are_answered_in_order_whatever_the_cuts(service: Service) -> None:
+def test_pipelined_requests_are_served_in_order_however_they_are_split(service: Service) -> None:
     targets = [b"/health/live", b"/v1/todos", b"/nowhere"] * 20
     sent = b"".join(
         b"POST %s HTTP/1.1\r\nHost: x\r\nX-Request-ID: n%d\r\nContent-Length: 5\r\n\r\n\r\n\r\n!" % (target, number)
@@ -207,7 +207,7 @@ def test_many_pipelined_requests_take_no_memory(service: Service) -> None:
     ],
     ids=str,
 )
-def test_a_request_whose_end_or_host_is_in_doubt_is_refused(service: Service, head: bytes, status: int) -> None:
+def test_a_request_with_an_ambiguous_end_or_host_is_rejected(service: Service, head: bytes, status: int) -> None:
     smuggled = b"GET /v1/todos HTTP/1.1\r\nHost: x\r\n\r\n"
 
     assert_bare_problem(send_and_read(service, head + b"0\r\n\r\n" + smuggled), status)
@@ -221,7 +221,7 @@ def test_a_request_whose_end_or_host_is_in_doubt_is_refused(service: Service, he
         b"GET /health/live HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-def test_unusual_requests_without_doubt_are_served(service: Service, head: bytes) -> None:
+def test_unusual_but_unambiguous_requests_are_served(service: Service, head: bytes) -> None:
     last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     expected = 1 if b"HTTP/1.0" in head else 2
 
@@ -231,15 +231,15 @@ def test_unusual_requests_without_doubt_are_served(service: Service, head: bytes
 @pytest.mark.parametrize(
     "target", [b"http://x", b"http://", b"http://[::1", b"http://x:99999/", b"?a=b", b"x"], ids=str
 )
-def test_a_target_that_cannot_be_read_is_answered(service: Service, target: bytes) -> None:
+def test_an_invalid_target_gets_a_problem(service: Service, target: bytes) -> None:
     assert_bare_problem(send_and_read(service, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
 
 
-def test_a_request_for_a_tunnel_is_answered(service: Service) -> None:
+def test_a_connect_request_gets_a_problem(service: Service) -> None:
     assert_bare_problem(send_and_read(service, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
 
 
-def test_refused_connections_do_not_fill_the_log(service: Service) -> None:
+def test_rejected_connections_do_not_fill_the_log(service: Service) -> None:
     log = service.folder / "service.log"
     lines = len(log.read_text().splitlines())
 

@@ -116,8 +116,8 @@ async def test_two_applications_in_a_process_have_separate_metrics(tmp_path: Pat
     assert get_sample(await fetch_samples(ada.client), "sessions_total", event="created") == 1
 
 
-class TestGuarded:
-    """In production the samples are for those who have the token."""
+class TestProduction:
+    """In production, metrics require the token."""
 
     pytestmark = pytest.mark.anyio
 
@@ -127,7 +127,7 @@ class TestGuarded:
         return load_settings(variables | {"METRICS_TOKEN": token})
 
     @pytest.mark.parametrize("token", [TOKEN])
-    async def test_the_token_opens_them(self, client: httpx.AsyncClient, token: str) -> None:
+    async def test_the_token_grants_access(self, client: httpx.AsyncClient, token: str) -> None:
         response = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
 
         assert response.status_code == 200
@@ -137,7 +137,7 @@ class TestGuarded:
     @pytest.mark.parametrize(
         "sent", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"]
     )
-    async def test_nothing_else_does(self, client: httpx.AsyncClient, sent: str | None) -> None:
+    async def test_other_credentials_do_not_grant_access(self, client: httpx.AsyncClient, sent: str | None) -> None:
         headers = [] if sent is None else [(b"Authorization", sent.encode("latin-1"))]
         response = await client.get("/metrics", headers=headers)
 

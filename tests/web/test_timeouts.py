@@ -34,12 +34,23 @@ async def run(
     return sent
 
 
+async def hang(scope: Any, receive: Any, send: Any) -> None:
+    """Never respond."""
+    await asyncio.Event().wait()
+
+
+async def outlast_timeout(sweeper: TimeoutSweeper) -> None:
+    """Wait until a new request has timed out, and so would have any that began before it."""
+    with pytest.raises(ProblemError):
+        await asyncio.create_task(run(hang, sweeper=sweeper))
+
+
 async def test_a_late_response_is_cancelled() -> None:
     ended: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await asyncio.sleep(10)
+            await hang(scope, receive, send)
         finally:
             ended.append("whole")
 
@@ -55,49 +66,59 @@ async def test_a_late_response_is_cancelled() -> None:
 
 
 async def test_a_response_that_has_begun_has_no_timeout() -> None:
+    sweeper = create_sweeper()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
-        await asyncio.sleep(0.5)
+        await outlast_timeout(sweeper)
         await send({"type": "http.response.body", "body": b"late"})
 
-    assert len(await run(app)) == 2
+    assert len(await run(app, sweeper=sweeper)) == 2
 
 
 async def test_a_route_without_timeout_is_not_cancelled() -> None:
+    sweeper = create_sweeper()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.5)
+        await outlast_timeout(sweeper)
         await send(START)
 
-    assert len(await run(app, options={NO_TIMEOUT: True})) == 1
+    assert len(await run(app, sweeper=sweeper, options={NO_TIMEOUT: True})) == 1
 
 
-@pytest.mark.parametrize("delay", [0.0, 10.0])
-async def test_time_spent_waiting_for_the_client_does_not_count(delay: float) -> None:
+@pytest.mark.parametrize("responds", [True, False])
+async def test_time_spent_waiting_for_the_client_does_not_count(responds: bool) -> None:
+    sweeper = create_sweeper()
+
     async def receive() -> Any:
-        await asyncio.sleep(0.2)
+        await outlast_timeout(sweeper)
         return {"type": "http.request", "body": b"a", "more_body": True}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(3):
             await receive()
-        await asyncio.sleep(delay)
+        if not responds:
+            await hang(scope, receive, send)
         await send(START)
         await receive()
-        await asyncio.sleep(0.5)
+        await outlast_timeout(sweeper)
 
-    if delay:
-        with pytest.raises(ProblemError):
-            await run(app, receive=receive)
+    if responds:
+        assert len(await run(app, receive=receive, sweeper=sweeper)) == 1
     else:
-        assert len(await run(app, receive=receive)) == 1
+        with pytest.raises(ProblemError):
+            await run(app, receive=receive, sweeper=sweeper)
 
 
 async def test_another_cancellation_is_propagated() -> None:
+    started = asyncio.Event()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(10)
+        started.set()
+        await hang(scope, receive, send)
 
     task = asyncio.create_task(run(app))
-    await asyncio.sleep(0.05)
+    await started.wait()
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -106,8 +127,8 @@ async def test_another_cancellation_is_propagated() -> None:
 
 async def test_a_timeout_of_the_application_is_propagated() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        async with asyncio.timeout(0.05):
-            await asyncio.sleep(10)
+        async with asyncio.timeout(0):
+            await hang(scope, receive, send)
 
     with pytest.raises(TimeoutError):
         await run(app)
@@ -116,7 +137,7 @@ async def test_a_timeout_of_the_application_is_propagated() -> None:
 async def test_another_error_after_the_cancellation_resets_the_task() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await asyncio.sleep(10)
+            await hang(scope, receive, send)
         except asyncio.CancelledError:
             raise RuntimeError("its own") from None
 
@@ -129,12 +150,11 @@ async def test_another_error_after_the_cancellation_resets_the_task() -> None:
 
 
 async def test_all_requests_share_a_timer_that_stops_when_idle() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(10)
-
     sweeper = create_sweeper()
-    found = await asyncio.gather(*(run(app, sweeper=sweeper) for _ in range(5)), return_exceptions=True)
+
+    found = await asyncio.gather(*(run(hang, sweeper=sweeper) for _ in range(5)), return_exceptions=True)
 
     assert [type(one) for one in found] == [ProblemError] * 5
-    await asyncio.sleep(0.15)
-    assert sweeper._timer is None
+    async with asyncio.timeout(10):
+        while sweeper._timer is not None:  # noqa: ASYNC110  # the sweeper has no event
+            await asyncio.sleep(0)
