@@ -48,7 +48,7 @@ class Decision(NamedTuple):
         allowed: Whether the request is allowed.
         remaining: The number of further requests that are allowed.
         reset_after: The time until more requests are allowed, in seconds.
-        counted_in: Where the request was counted, and is to be refunded.
+        counted_in: The counter of the request, for a refund.
     """
 
     allowed: bool

@@ -1,4 +1,4 @@
-"""Counts of an account's todos, at a cost proportional to what has changed since the last count.
+"""Counts of an account's todos, at a cost proportional to the changes since the last count.
 
 Counters stored beside the todos would need atomic writes of two documents, and the store has no transactions. So a
 write of a todo updates no counter. Instead, a snapshot stores the account's counts as of a resolved stamp

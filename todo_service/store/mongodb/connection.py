@@ -122,7 +122,7 @@ class Connection:
             UnsupportedExpression: The store was not opened for the model.
         """
         engine = self.engine
-        # motor and the driver would build the collection anew for each call
+        # motor and the driver would create a new collection object for each call
         collection = self._collections.get((model, raw))
         if collection is None:
             if model not in self.models:
