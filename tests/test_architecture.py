@@ -147,7 +147,7 @@ def test_only_the_mongodb_store_imports_its_driver(path: Path) -> None:
     assert not starting_with(list_imports(path), "motor", "odmantic.engine", "odmantic.AIOEngine")
 
 
-def test_only_the_registry_contains_url_schemes() -> None:
+def test_only_the_registry_knows_the_schemes_of_stores() -> None:
     for path in list_modules(""):
         if path != PACKAGE / "store" / "registry.py":
             code = ast.parse(path.read_text())
@@ -155,8 +155,8 @@ def test_only_the_registry_contains_url_schemes() -> None:
             assert not texts & {"lmdb", "lmdb://", "mongodb", "mongodb://", "mongodb+srv"}, path
 
 
-def test_every_query_has_a_condition_on_the_account() -> None:
-    """Every call of the store has a condition on the account."""
+def test_an_account_s_todos_cannot_be_read_without_the_account() -> None:
+    """Every call of the store has a condition on the owner."""
     calls = [
         ast.unparse(node)
         for path in list_modules("todos", "lists", "sync")

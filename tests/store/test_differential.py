@@ -134,7 +134,7 @@ def wheres(draw: st.DrawFn, most: int = 2) -> tuple[Any, list[QueryExpression]]:
 
 
 class Stores:
-    """Both stores, and the number of compared operations."""
+    """Both stores, and the number of operations that were compared."""
 
     def __init__(self, runner: asyncio.Runner, stores: list[DocumentStore]) -> None:
         self.runner = runner
@@ -157,7 +157,7 @@ class Stores:
         return self.runner.run(execute_all())
 
     def compare(self, ask: Callable[[DocumentStore], Awaitable[Any]], *, exactly: bool = True) -> None:
-        """Execute an operation on each store and compare the results, including the types of numbers if `exactly`."""
+        """Execute an operation on each store and compare the results; if `exactly`, the types of numbers too."""
         embedded, mongodb = self.execute(ask)
         assert embedded == mongodb
         assert not exactly or repr(embedded) == repr(mongodb)

@@ -68,7 +68,7 @@ class ExchangeController(Controller):
         response_headers=declare_headers("Content-Disposition"),
     )
     async def export_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> Stream:
-        """Return a file with all todos. A JSON file also has all lists."""
+        """Return a file with all todos; in JSON, with all lists, too."""
         name = request.parameters(ExportQuery).format
         file_format = FORMATS[name]
         chunks = transfer.export(file_format, request.require_live_caller)
@@ -95,7 +95,7 @@ class ExchangeController(Controller):
         responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def import_todos(self, request: ApiRequest, transfer: NamedDependency[Transfer]) -> ImportResult:
-        """Create a new todo for each record of a file. The file may come from this service or from another program.
+        """Create a new todo for each record of an export, or of a file of another program in one of these formats.
 
         The response lists invalid records with their lines. All other records are imported.
         """

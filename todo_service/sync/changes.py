@@ -109,7 +109,7 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         return msgspec.structs.replace(self, issued=issued, resolved=started)
 
     def key_ranges(self) -> Iterator[list[Condition]]:
-        """Yield the conditions of each remaining key range, in order."""
+        """Yield the conditions of each key range that is still to be read, in order."""
         if self.last is None:
             yield [Todo.changed > self.floor.stamp]
             return

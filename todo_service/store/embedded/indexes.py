@@ -232,7 +232,7 @@ def _deduplicate(document_ids: Iterable[bytes]) -> Iterator[bytes | None]:
 def violates_unique(
     transaction: lmdb.Transaction, index: DeclaredIndex, database: lmdb._Database, document: Mapping[str, Any]
 ) -> bool:
-    """Return whether another document has the same values in a unique index."""
+    """Tell whether another document has the same values in a unique index."""
     own = document["_id"].binary
     for prefix in IndexEntries(document).prefixes(index):
         with transaction.cursor(database) as cursor:

@@ -18,7 +18,7 @@ from todo_service.store.mongodb.errors import NOT_FOUND
 from todo_service.store.query.planner import list_indexes
 
 _STATE: Final = "store_state"
-"""The collection of the store's state, which is a single document."""
+"""The collection with the one document of the store's state."""
 _NEVER: Final = 2**31 - 1
 """The longest expiry that MongoDB accepts, in seconds."""
 _SERVED_CHECKS: Final = 10

@@ -26,7 +26,7 @@ _CACHED_SHAPES: Final = 1000
 _CACHED_SHAPE_NODES: Final = 16
 """The maximum number of conditions in a cached query shape."""
 _chosen: dict[Any, DeclaredIndex] = {}
-"""The cache of the best index for each query shape: a few MB at most."""
+"""The cache of the best index for each query shape: a few MB at limit."""
 
 
 class DeclaredIndex(NamedTuple):

@@ -4,10 +4,10 @@ Litestar builds the document from the handlers, and `postprocessing` fixes it fo
 is served under `/schema`, shown on the docs page and printed by `todo-service openapi`. A handler's `opt` may add (see
 `web.route_options`):
 
-* `QUERY`: the Struct of its query parameters (`ApiRequest.parameters`);
-* `FORM`: the Struct of its form body (`ApiRequest.form_fields`);
-* `BODIES`, `CONTENTS`: the bodies that it parses and writes itself, by media type: a Struct, or an example text;
-* `COMPONENTS`: further Structs that its body is composed of.
+* `"query"`: the Struct of its query parameters (`ApiRequest.parameters`);
+* `"form"`: the Struct of its form body (`ApiRequest.form_fields`);
+* `"bodies"`, `"contents"`: the bodies that it parses and writes itself, by media type: a Struct, or an example text;
+* `"components"`: further Structs that its body is composed of.
 """
 
 from __future__ import annotations
