@@ -33,8 +33,7 @@ class TodoList(Model):
 class DeletedList(Model):
     """A tombstone of a list, with the same id.
 
-    It exists for as long as the request that created the list may be repeated, so that a repeat does not create the
-    list again.
+    It lives as long as the request that created the list may be repeated, so that a repeat does not create it again.
     """
 
     owner: ObjectId
