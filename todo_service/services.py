@@ -56,7 +56,7 @@ from todo_service.web.middleware import OutermostMiddleware
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest
 from todo_service.web.response_headers import ResponseHeaders
-from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
+from todo_service.web.timeouts import TimeoutMiddleware
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
@@ -167,7 +167,7 @@ class Services:
     def middleware(self) -> list[DefineMiddleware]:
         """Return the middleware, the outermost first."""
         return [
-            DefineMiddleware(TimeoutMiddleware, sweeper=TimeoutSweeper()),
+            DefineMiddleware(TimeoutMiddleware),
             DefineMiddleware(
                 AuthenticationMiddleware,
                 credentials=self._credentials,

@@ -10,19 +10,13 @@ import pytest
 
 from todo_service.web.problems import ProblemError
 from todo_service.web.route_options import NO_TIMEOUT
-from todo_service.web.timeouts import TimeoutMiddleware, TimeoutSweeper
+from todo_service.web.timeouts import TimeoutMiddleware
 
 pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-def create_sweeper() -> TimeoutSweeper:
-    return TimeoutSweeper(seconds=0.2, interval=0.05)
-
-
-async def run(
-    app: Any, *, receive: Any = None, sweeper: TimeoutSweeper | None = None, options: dict[str, Any] | None = None
-) -> list[Any]:
+async def run(app: Any, *, receive: Any = None, options: dict[str, Any] | None = None) -> list[Any]:
     """Run an ASGI application with a timeout, and return the messages that it sends."""
     sent: list[Any] = []
 
@@ -30,7 +24,7 @@ async def run(
         sent.append(message)
 
     scope: Any = {"type": "http", "route_handler": SimpleNamespace(opt=options or {})}
-    await TimeoutMiddleware(app, sweeper or create_sweeper())(scope, receive, send)
+    await TimeoutMiddleware(app, seconds=0.2)(scope, receive, send)
     return sent
 
 
@@ -39,10 +33,10 @@ async def hang(scope: Any, receive: Any, send: Any) -> None:
     await asyncio.Event().wait()
 
 
-async def outlast_timeout(sweeper: TimeoutSweeper) -> None:
+async def outlast_timeout() -> None:
     """Wait until a new request has timed out, and so would have any that began before it."""
     with pytest.raises(ProblemError):
-        await asyncio.create_task(run(hang, sweeper=sweeper))
+        await asyncio.create_task(run(hang))
 
 
 async def test_a_late_response_is_cancelled() -> None:
@@ -66,32 +60,26 @@ async def test_a_late_response_is_cancelled() -> None:
 
 
 async def test_a_response_that_has_begun_has_no_timeout() -> None:
-    sweeper = create_sweeper()
-
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
-        await outlast_timeout(sweeper)
+        await outlast_timeout()
         await send({"type": "http.response.body", "body": b"late"})
 
-    assert len(await run(app, sweeper=sweeper)) == 2
+    assert len(await run(app)) == 2
 
 
 async def test_a_route_without_timeout_is_not_cancelled() -> None:
-    sweeper = create_sweeper()
-
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await outlast_timeout(sweeper)
+        await outlast_timeout()
         await send(START)
 
-    assert len(await run(app, sweeper=sweeper, options={NO_TIMEOUT: True})) == 1
+    assert len(await run(app, options={NO_TIMEOUT: True})) == 1
 
 
 @pytest.mark.parametrize("responds", [True, False])
 async def test_time_spent_waiting_for_the_client_does_not_count(responds: bool) -> None:
-    sweeper = create_sweeper()
-
     async def receive() -> Any:
-        await outlast_timeout(sweeper)
+        await outlast_timeout()
         return {"type": "http.request", "body": b"a", "more_body": True}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -101,13 +89,13 @@ async def test_time_spent_waiting_for_the_client_does_not_count(responds: bool) 
             await hang(scope, receive, send)
         await send(START)
         await receive()
-        await outlast_timeout(sweeper)
+        await outlast_timeout()
 
     if responds:
-        assert len(await run(app, receive=receive, sweeper=sweeper)) == 1
+        assert len(await run(app, receive=receive)) == 1
     else:
         with pytest.raises(ProblemError):
-            await run(app, receive=receive, sweeper=sweeper)
+            await run(app, receive=receive)
 
 
 async def test_another_cancellation_is_propagated() -> None:
@@ -149,12 +137,18 @@ async def test_another_error_after_the_cancellation_resets_the_task() -> None:
     assert task.cancelling() == 0
 
 
-async def test_all_requests_share_a_timer_that_stops_when_idle() -> None:
-    sweeper = create_sweeper()
+async def test_a_task_that_ignores_the_cancellation_may_still_respond() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
 
-    found = await asyncio.gather(*(run(hang, sweeper=sweeper) for _ in range(5)), return_exceptions=True)
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await hang(scope, receive, send)
+        except asyncio.CancelledError:
+            await receive()
+            await send(START)
 
-    assert [type(one) for one in found] == [ProblemError] * 5
-    async with asyncio.timeout(10):
-        while sweeper._timer is not None:  # noqa: ASYNC110  # the sweeper has no event
-            await asyncio.sleep(0)
+    assert await run(app, receive=receive) == [START]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0

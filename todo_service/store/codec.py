@@ -90,7 +90,11 @@ def dump(document: Model) -> dict[str, Any]:
 
 
 def _dump_fields(document: Model | EmbeddedModel) -> dict[str, Any]:
-    return {key: _dump_value(getattr(document, name)) for name, key in _list_model_keys(type(document))}
+    return {
+        # without a call for most values
+        key: value if type(value := getattr(document, name)) in _PLAIN else _dump_value(value)
+        for name, key in _list_model_keys(type(document))
+    }
 
 
 def _dump_value(value: Any) -> Any:
@@ -256,7 +260,7 @@ def validate_changes(model: type[Model], changes: Mapping[str, Any]) -> dict[str
 def _is_plain(value: Any) -> bool:
     """Return whether ODMantic stores a value as it is."""
     if type(value) is list:
-        return all(type(element) in _PLAIN for element in value)
+        return _PLAIN.issuperset(map(type, value))
     return type(value) in _PLAIN or isinstance(value, _ENCODED)
 
 
