@@ -211,13 +211,13 @@ COMPRESSED_RESPONSE_BYTES: Final = section.declare(
     128 * 1024,
     "The same, compressed (zlib)",
     enforced_in="idempotency.stored_responses",
-    response="A repeat gets a 410 and has no second effect.",
+    response="A repeat is 410; it has no second effect.",
     unit="bytes",
 )
 STORED_RESPONSES_BYTES: Final = section.declare(
     128 * 2**20,
-    "Total size of the responses that a process stores for one account in 24 hours, compressed",
+    "Stored answers of one account to requests with an `Idempotency-Key`, compressed, in 24 hours, in each process",
     enforced_in="idempotency.response_budget",
-    response="429 with `Retry-After`; the request succeeds without the key.",
+    response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",
 )
