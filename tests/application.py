@@ -27,7 +27,7 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
 
 @pytest.fixture
 def password_cost() -> Cost:
-    """The cost of hashing a password: low, unless a test overrides this fixture."""
+    """What hashing a password costs: little, except in a test that overrides this fixture."""
     return Cost(memory=8, passes=1)
 
 

@@ -52,7 +52,7 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def mongodb_url(mongodb_uri: str) -> Iterator[str]:
-    """The address of a new database on a real MongoDB."""
+    """The address of a fresh database on a real MongoDB."""
     name = f"test_{uuid.uuid4().hex}"
     address, _, options = mongodb_uri.partition("?")
     yield f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else "")
