@@ -1,4 +1,4 @@
-"""The application on each store, and someone who uses it."""
+"""Fixtures for the application on each store, and for its users."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def password_cost() -> Cost:
 
 @pytest.fixture
 def resolve_after() -> timedelta:
-    """How old a timestamp of MongoDB must be to count as resolved; a test with a single writer may override it."""
+    """The age at which MongoDB's timestamps are resolved. A test with a single writer may override this fixture."""
     return RESOLVE_AFTER
 
 
@@ -106,7 +106,7 @@ def app(request: pytest.FixtureRequest, settings: Settings) -> Litestar:
 
 @pytest.fixture
 async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """A connection to the application, without an account."""
+    """A client of the application, without an account."""
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as connection:
         yield connection
@@ -114,11 +114,11 @@ async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def ada(client: httpx.AsyncClient) -> Person:
-    """Someone with an account, signed in."""
+    """A signed-in user."""
     return await Person.register(client)
 
 
 @pytest.fixture
 async def bob(client: httpx.AsyncClient) -> Person:
-    """Someone else."""
+    """Another signed-in user."""
     return await Person.register(client)

@@ -1,4 +1,4 @@
-"""What every test may ask for: both stores, the application on them, and people who use it."""
+"""Fixtures for every test: both stores, the application and its users."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes what a test has measured, to be printed at the end of the run."""
+    """A function that prints a measurement at the end of the run."""
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures, whichever process has run the tests."""
+    """Print the measurements of all worker processes."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
             for name, value in report.user_properties:
@@ -57,7 +57,7 @@ def mongodb_url(mongodb_uri: str) -> Iterator[str]:
 
 @pytest.fixture(params=["embedded", "mongodb"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a fresh store: each test that asks for it runs on both."""
+    """The address of a new store. A test with this fixture runs on both stores."""
     if request.param == "mongodb":
         url: str = request.getfixturevalue("mongodb_url")
         return url

@@ -1,7 +1,7 @@
-"""What a running service spends on a request: processor time, memory, and how long others have to wait meanwhile.
+"""The cost of requests to a running service: CPU time, memory, and delays for other clients.
 
-Nothing here reads a wall clock alone, since other processes share the machine: a service is *frozen* for as long as
-another client waits for `/health/live`, but no longer than the processor time that the service itself used meanwhile.
+Other processes share the machine, so wall-clock time alone proves nothing. The service counts as *frozen* while another
+client waits for `/health/live`, for at most the CPU time that the service used in that period.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 FACTOR = 15
-"""How many times the work ten times the input may cost."""
+"""How much more work ten times the input may cost."""
 _PROBE_SECONDS = 0.002
 _NOISE_SECONDS = 0.010
-"""What is less than this is not told from nothing."""
+"""Shorter times are too imprecise to compare."""
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has used so far, all its threads together, to the nanosecond."""
+    """Return the CPU time that all threads of a process have used so far, with a resolution of nanoseconds."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -34,17 +34,17 @@ def processor_seconds(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory of a process that is its own (RssAnon)."""
+    """Return the anonymous memory of a process (RssAnon)."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
 
 class Probe:
-    """A second client that asks for `/health/live` all the time.
+    """A second client that requests `/health/live` continuously.
 
     Attributes:
-        frozen: The longest that the service was frozen, in seconds.
-        answers: How many answers it got.
+        frozen: The longest time that the service was frozen, in seconds.
+        responses: The number of responses.
     """
 
     def __init__(self, url: str, pid: int) -> None:
@@ -53,7 +53,7 @@ class Probe:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self.frozen = 0.0
-        self.answers = 0
+        self.responses = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -69,19 +69,19 @@ class Probe:
         while not self._stop.is_set():
             used, begun = processor_seconds(self._pid), time.monotonic()
             connection.request("GET", "/health/live")
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200
             waited = time.monotonic() - begun
             self.frozen = max(self.frozen, min(waited, processor_seconds(self._pid) - used))
-            self.answers += 1
+            self.responses += 1
             self._stop.wait(_PROBE_SECONDS)
         connection.close()
 
 
 @contextmanager
 def probing(url: str, pid: int) -> Iterator[Probe]:
-    """Let a second client ask until the block ends. `pid` is the one process that serves."""
+    """Probe a service until the block ends. `pid` is its only process."""
     probe = Probe(url, pid)
     probe.start()
     try:
@@ -91,7 +91,7 @@ def probing(url: str, pid: int) -> Iterator[Probe]:
 
 
 def cost(pid: int, action: Callable[[], object]) -> float:
-    """Return the processor time that a process uses while an action runs, in seconds."""
+    """Return the CPU time that a process uses while an action runs, in seconds."""
     before = processor_seconds(pid)
     action()
     return processor_seconds(pid) - before
@@ -101,8 +101,8 @@ def assert_grows_linearly(costs: Mapping[int, float] | Sequence[tuple[int, float
     """Assert that ten times the input costs at most `factor` times the work, from each size to the next.
 
     Args:
-        costs: The processor time by the size of the input, of at least three sizes.
-        factor: How many times the work is allowed for ten times the input; for other ratios in proportion.
+        costs: The CPU time for each size of the input, at least three.
+        factor: The allowed factor for ten times the input. Other ratios are scaled proportionally.
     """
     pairs = sorted(dict(costs).items())
     assert len(pairs) >= 3

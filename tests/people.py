@@ -1,4 +1,4 @@
-"""People who use the service over HTTP, and what they send."""
+"""Users of the service, and the data that they send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 class UserCreateFactory(MsgspecFactory[UserCreate]):
-    """Registrations, each with its own name and email."""
+    """Builds registrations, each with its own username and email."""
 
     __random_seed__ = 1
 
@@ -34,7 +34,7 @@ class UserCreateFactory(MsgspecFactory[UserCreate]):
 
 
 class TodoCreateFactory(MsgspecFactory[TodoCreate]):
-    """New todos, such as people write."""
+    """Builds new todos with typical texts."""
 
     __random_seed__ = 1
     list_id = None
@@ -60,11 +60,11 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
 
 
 class Person:
-    """Someone with an account, signed in, talking to the service.
+    """A signed-in user of the service.
 
     Args:
-        client: The connection to the service.
-        registration: What the person registered with.
+        client: The client of the service.
+        registration: The user's registration.
     """
 
     def __init__(self, client: httpx.AsyncClient, registration: UserCreate) -> None:
@@ -76,36 +76,36 @@ class Person:
         self.refresh_token = ""
 
     def through(self, client: httpx.AsyncClient) -> Person:
-        """Return the same person with another client."""
+        """Return the same user with another client."""
         person = copy.copy(self)
         person.client = client
         return person
 
     @classmethod
     async def register(cls, client: httpx.AsyncClient, **fields: str) -> Person:
-        """Make an account and sign in."""
+        """Register a new user and sign in."""
         person = cls(client, UserCreateFactory.build(**fields))
         body = {"username": person.username, "email": person.email, "password": person.password}
-        answer = await client.post("/v1/users", json=body)
-        assert answer.status_code == 201, answer.text
+        response = await client.post("/v1/users", json=body)
+        assert response.status_code == 201, response.text
         await person.sign_in()
         return person
 
     async def sign_in(self) -> None:
-        """Begin a session, and keep its tokens."""
-        answer = await self.grant(grant_type="password", username=self.username, password=self.password)
-        assert answer.status_code == 200, answer.text
-        self.access_token = answer.json()["access_token"]
-        self.refresh_token = answer.json()["refresh_token"]
+        """Start a session and store its tokens."""
+        response = await self.grant(grant_type="password", username=self.username, password=self.password)
+        assert response.status_code == 200, response.text
+        self.access_token = response.json()["access_token"]
+        self.refresh_token = response.json()["refresh_token"]
 
     async def grant(self, **form: str) -> httpx.Response:
-        """Ask the token endpoint."""
+        """Call the token endpoint."""
         return await self.client.post("/v1/auth/token", data=form)
 
     async def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any
     ) -> httpx.Response:
-        """Send a request as this person."""
+        """Send a request as this user."""
         authorization = {"Authorization": f"Bearer {self.access_token}"}
         return await self.client.request(method, path, headers=authorization | (headers or {}), **request)
 
@@ -123,29 +123,29 @@ class Person:
 
     async def todo(self, **fields: Any) -> dict[str, Any]:
         """Create a todo and return it."""
-        answer = await self.post("/v1/todos", json={"title": "Water the plants"} | fields)
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()
+        response = await self.post("/v1/todos", json={"title": "Water the plants"} | fields)
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
         return created
 
     async def titles(self, **parameters: Any) -> list[str]:
-        """Return the titles of a list's first page."""
-        answer = await self.get("/v1/todos", params=parameters)
-        assert answer.status_code == 200, answer.text
-        return [todo["title"] for todo in answer.json()["items"]]
+        """Return the titles on the first page of a list."""
+        response = await self.get("/v1/todos", params=parameters)
+        assert response.status_code == 200, response.text
+        return [todo["title"] for todo in response.json()["items"]]
 
 
-def assert_problem(answer: httpx.Response, status: int, *places: str) -> dict[str, Any]:
-    """Assert that an answer is a problem of this status, with errors at these pointers or parameters."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
+def assert_problem(response: httpx.Response, status: int, *places: str) -> dict[str, Any]:
+    """Assert that a response is a problem with this status, and with errors at these pointers or parameters."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
     assert problem["status"] == status
     assert problem["type"]
     assert problem["title"]
     assert problem["detail"]
-    assert problem["instance"] == answer.request.url.path
-    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["instance"] == response.request.url.path
+    assert problem["request_id"] == response.headers["x-request-id"]
     if places:
         assert [error.get("pointer", error.get("parameter")) for error in problem["errors"]] == list(places)
     return problem

@@ -1,4 +1,4 @@
-"""The packages, and the one direction of the imports between them (docs/architecture.md)."""
+"""The packages, and the direction of the imports between them (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "accounts": {"security", "todos", "lists"},
     "server": {"web", "observability"},
 }
-"""Which other packages each package imports, beside those that every package may import."""
+"""The packages that each package may import, in addition to what every package may import."""
 HTTP: Final = {"web", "rate_limits", "idempotency", "observability", "security"}
-"""What controllers and middleware may import beyond what their package may."""
+"""The packages that controllers and middleware may import in addition."""
 CAPABILITIES: Final = ("sync", "todos", "lists", "exchange", "accounts")
 HTTP_MODULES: Final = ("controllers.py", "middleware.py")
 INTERFACE: Final = {
     f"todo_service.store.{name}" for name in ("base", "addresses", "errors", "structs", "optimistic", "paging", "slots")
 }
-"""The interface of the store, and what is built on nothing else."""
+"""The interface of the store, and modules that depend on nothing else."""
 EVERYWHERE: Final = re.compile(r"todo_service\.\w+\.(documents|dto)(\.|$)")
-"""Documents and DTOs may be imported by every package."""
+"""Every package may import documents and DTOs."""
 WIRING: Final = ("__main__.py", "app.py", "services.py", "startup.py", "settings.py", "variables.py")
-"""The modules at the top that put the packages together."""
+"""The top-level modules that wire the packages together."""
 
 CHANGED_STRUCTS: Final = {"Counts", "DueCounts", "ExtensionProperty", "Problem"}
 """The Structs that are filled after they are created. None is shared."""
 
 
 def list_imports(path: Path) -> set[str]:
-    """Return the modules that a file imports, inside functions too."""
+    """Return the modules that a file imports, including imports inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -73,7 +73,7 @@ def starting_with(imported: set[str], *prefixes: str) -> set[str]:
 
 
 def package_of(name: str) -> str | None:
-    """Return the package of `todo_service` that a module is in, or None for one at the top or of a library."""
+    """Return the package of `todo_service` that contains a module, or None for other modules."""
     match = re.match(r"todo_service\.(\w+)", name)
     return match[1] if match and match[1] in ALLOWED else None
 
@@ -103,7 +103,7 @@ def test_imports_point_one_way(path: Path) -> None:
     }
 
     assert not wrong
-    # nothing but the wiring imports the wiring
+    # only the wiring imports the wiring
     assert not starting_with(list_imports(path), "todo_service.app", "todo_service.cli")
 
 
@@ -116,12 +116,12 @@ def test_modules_at_the_top_import_no_package(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", list_modules("store"), ids=str)
-def test_a_store_knows_no_http(path: Path) -> None:
+def test_stores_do_not_import_http(path: Path) -> None:
     assert not starting_with(list_imports(path), "litestar", "uvicorn")
 
 
 @pytest.mark.parametrize("path", list_modules(*CAPABILITIES), ids=str)
-def test_only_controllers_and_middleware_know_http(path: Path) -> None:
+def test_only_controllers_and_middleware_import_http(path: Path) -> None:
     if path.name in HTTP_MODULES:
         return
 
@@ -129,7 +129,7 @@ def test_only_controllers_and_middleware_know_http(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", list_modules(*CAPABILITIES), ids=str)
-def test_capabilities_know_the_store_only_by_its_interface(path: Path) -> None:
+def test_capabilities_import_only_the_interface_of_the_store(path: Path) -> None:
     imported = list_imports(path)
 
     assert starting_with(imported, "todo_service.store") <= INTERFACE
@@ -138,12 +138,12 @@ def test_capabilities_know_the_store_only_by_its_interface(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", list_modules(*ALLOWED), ids=str)
-def test_controllers_are_at_the_top(path: Path) -> None:
+def test_no_package_imports_controllers(path: Path) -> None:
     assert not {name for name in list_imports(path) if name.endswith(".controllers")}
 
 
 @pytest.mark.parametrize("path", list_modules(""), ids=str)
-def test_the_mongodb_driver_stays_in_one_package(path: Path) -> None:
+def test_only_the_mongodb_store_imports_its_driver(path: Path) -> None:
     if path.is_relative_to(PACKAGE / "store" / "mongodb"):
         return
 

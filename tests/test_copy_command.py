@@ -195,14 +195,14 @@ def test_errors_are_reported_in_one_line_with_status_1(many: Path, tmp_path: Pat
         "does not respond": run(tmp_path, source, secret),
     }
 
-    for words, answer in refused.items():
-        assert answer.returncode == 1
-        assert answer.stdout == ""
-        lines = [line for line in answer.stderr.splitlines() if line.startswith("todo-service: ")]
-        assert len(lines) == 1, answer.stderr
+    for words, response in refused.items():
+        assert response.returncode == 1
+        assert response.stdout == ""
+        lines = [line for line in response.stderr.splitlines() if line.startswith("todo-service: ")]
+        assert len(lines) == 1, response.stderr
         assert words in lines[0]
-        assert "secret-password" not in answer.stderr
-        assert "Traceback" not in answer.stderr
+        assert "secret-password" not in response.stderr
+        assert "Traceback" not in response.stderr
     assert not (tmp_path / "x").exists()
 
 
@@ -227,9 +227,9 @@ class Account:
         body = {"username": person.username, "email": person.email, "password": person.password}
         assert self.ask("POST", "/v1/users", json=body).status_code == 201
         form = {"grant_type": "password", "username": person.username, "password": person.password}
-        answer = self.ask("POST", "/v1/auth/token", data=form)
-        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        self.refresh_token = answer.json()["refresh_token"]
+        response = self.ask("POST", "/v1/auth/token", data=form)
+        self.headers = {"Authorization": f"Bearer {response.json()['access_token']}"}
+        self.refresh_token = response.json()["refresh_token"]
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
         return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **request)
@@ -242,8 +242,8 @@ class Account:
         return self.ask("GET", "/v1/todos/changes", params=parameters)
 
     def titles(self) -> list[str]:
-        answer = self.ask("GET", "/v1/todos")
-        return [todo["title"] for todo in answer.json()["items"]]
+        response = self.ask("GET", "/v1/todos")
+        return [todo["title"] for todo in response.json()["items"]]
 
 
 @pytest.mark.parametrize("form", ["embedded", "mongodb"])

@@ -1,4 +1,4 @@
-"""What users see while the store is away."""
+"""The behaviour of the service while its store is unavailable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from todo_service.store.registry import create_store
 
 
 @pytest.mark.parametrize("limited", ["false", "true"], ids=["unlimited", "limited"])
-def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back(tmp_path: Path, limited: str) -> None:
+def test_every_response_is_a_503_with_retry_after_while_mongodb_is_down(tmp_path: Path, limited: str) -> None:
     (tmp_path / "mongod").mkdir()
     user = UserCreateFactory.build()
     with running_mongod(tmp_path / "mongod") as (url, mongod):
@@ -41,7 +41,7 @@ def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back
             mongod.wait()
 
             started = time.monotonic()
-            answers = [
+            responses = [
                 client.get("/v1/todos", headers=header),
                 client.patch(todo.headers["location"], json={"title": "y"}, headers=header),
                 client.post("/v1/auth/token", data=form),
@@ -50,17 +50,17 @@ def test_while_mongodb_is_away_every_answer_is_a_503_that_says_when_to_come_back
             elapsed = time.monotonic() - started
             alive = client.get("/health/live")
 
-            for answer in answers:
-                assert_problem(answer, 503)
-                assert int(answer.headers["retry-after"]) > 0
-                assert "127.0.0.1" not in answer.text
-            assert elapsed < 5 * len(answers)
+            for response in responses:
+                assert_problem(response, 503)
+                assert int(response.headers["retry-after"]) > 0
+                assert "127.0.0.1" not in response.text
+            assert elapsed < 5 * len(responses)
             assert alive.status_code == 200
             assert service.stop() == 0
 
 
 @pytest.mark.anyio
-async def test_a_store_that_starts_later_than_the_service_is_waited_for(tmp_path: Path) -> None:
+async def test_the_application_waits_for_a_store_that_starts_later(tmp_path: Path) -> None:
     (tmp_path / "mongod").mkdir()
     mongod = Mongod(tmp_path / "mongod")
     settings = load_settings(
@@ -93,14 +93,14 @@ def test_serve_waits_for_a_store_that_starts_later(tmp_path: Path) -> None:
     mongod = Mongod(tmp_path / "mongod")
     variables = {"STORE_URL": f"{mongod.url}/todo", "SECRET_KEY": "a secret of the tests, 32 bytes long"}
 
-    def start_when_waited_for() -> None:
+    def start_when_service_waits() -> None:
         log = tmp_path / "service.log"
         while not (log.exists() and "the store is unavailable, retrying" in log.read_text()):
             waiting.wait(0.05)
         mongod.start()
 
     waiting = threading.Event()
-    starting = threading.Thread(target=start_when_waited_for)
+    starting = threading.Thread(target=start_when_service_waits)
     starting.start()
     try:
         with running_service(tmp_path, variables) as service:

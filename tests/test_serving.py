@@ -50,11 +50,11 @@ async def test_exactly_one_of_32_concurrent_writers_with_the_same_etag_wins_on_t
             person = await Person.register(client)
             for _ in range(5):
                 path = f"/v1/todos/{(await person.todo())['id']}"
-                answers = await asyncio.gather(
+                responses = await asyncio.gather(
                     *(person.patch(path, json={"title": f"{n}"}, headers={"If-Match": '"1"'}) for n in range(32))
                 )
-                winners = [answer.json() for answer in answers if answer.status_code == 200]
-                assert sorted(answer.status_code for answer in answers) == [200] + [412] * 31
+                winners = [response.json() for response in responses if response.status_code == 200]
+                assert sorted(response.status_code for response in responses) == [200] + [412] * 31
                 assert (await person.get(path)).json() == winners[0]
         assert service.stop() == 0
 
@@ -80,12 +80,12 @@ async def test_paging_through_ten_thousand_todos_is_consistent_during_writes(tmp
                 found: list[str] = []
                 cursor = {}
                 while True:
-                    answer = await person.get("/v1/todos", params={"limit": "200", "sort": sort} | cursor)
-                    assert answer.status_code == 200, answer.text
-                    found += [todo["id"] for todo in answer.json()["items"]]
-                    if answer.json()["next_cursor"] is None:
+                    response = await person.get("/v1/todos", params={"limit": "200", "sort": sort} | cursor)
+                    assert response.status_code == 200, response.text
+                    found += [todo["id"] for todo in response.json()["items"]]
+                    if response.json()["next_cursor"] is None:
                         break
-                    cursor = {"cursor": answer.json()["next_cursor"]}
+                    cursor = {"cursor": response.json()["next_cursor"]}
                     await person.delete(f"/v1/todos/{fleeting.pop()}")
                     await person.todo(title=f"new {len(fleeting) % 97}")
                 assert len(found) == len(set(found))
@@ -103,11 +103,11 @@ def create_until_killed(service: Service, header: dict[str, str], deaths: int) -
         with httpx.Client(base_url=service.url, headers=header, timeout=START_SECONDS) as client:
             for number in remaining:
                 try:
-                    answer = client.post("/v1/todos", json={"title": f"todo {number}"})
+                    response = client.post("/v1/todos", json={"title": f"todo {number}"})
                 except httpx.TransportError:
                     return
-                assert answer.status_code == 201, answer.text
-                acknowledged.add(answer.json()["id"])
+                assert response.status_code == 201, response.text
+                acknowledged.add(response.json()["id"])
                 if len(acknowledged) >= kill_after and service.process.poll() is None:
                     service.process.send_signal(signal.SIGKILL)
 
@@ -191,12 +191,12 @@ def test_an_in_flight_request_completes_while_readiness_fails(tmp_path: Path) ->
             while 503 not in statuses:
                 statuses.add(httpx.get(f"{service.url}/health/ready").status_code)
             connection.sendall(body[10:])
-            answer = connection.recv(65536)
+            response = connection.recv(65536)
         assert service.process.wait(timeout=10) == 0
 
     assert statuses <= {200, 503}
-    assert answer.startswith(b"HTTP/1.1 201 ")
-    assert b"connection: close" in answer.lower()
+    assert response.startswith(b"HTTP/1.1 201 ")
+    assert b"connection: close" in response.lower()
 
 
 @pytest.mark.parametrize(

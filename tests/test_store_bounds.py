@@ -1,4 +1,4 @@
-"""What one account asks of the embedded store of a running service holds up nobody, and costs what it gives."""
+"""One account cannot delay others through the embedded store of a running service, and costs match the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from todo_service.bounds.todos import QUERY_WORDS
 People = Callable[[str], httpx.Client]
 FROZEN_SECONDS = 0.1
 LETTERS = [chr(number) for number in range(0x0430, 0x0450)] + [chr(number) for number in range(0x4E00, 0x4E40)]
-"""Ninety-six letters with which words begin."""
+"""The first letters of the words, ninety-six in all."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def person(service: Service) -> Iterator[People]:
-    """Makes clients of new accounts."""
+    """Returns a client for a new account."""
     with contextlib.ExitStack() as clients:
 
         def make(name: str) -> httpx.Client:
@@ -43,27 +43,27 @@ def person(service: Service) -> Iterator[People]:
 
 
 def wordy_todo(number: int) -> dict[str, object]:
-    """A todo of some 30 KB, with words that begin with each of the letters."""
+    """Return a todo of about 30 KB, with words that begin with each of the letters."""
     words = [f"{LETTERS[index % len(LETTERS)]}{index:03x}" for index in range(4000)]
     steps = [{"title": " ".join(words[start : start + 36])} for start in range(1500, 4000, 36)]
     return {"title": f"todo {number}", "description": " ".join(words[:1500]), "steps": steps}
 
 
 def read_all(client: httpx.Client, q: str) -> list[str]:
-    """Return the ids of all todos that a search finds; a page ends early where its todos are large."""
+    """Return the ids of all todos that a search finds, page by page."""
     found: list[str] = []
     parameters = {"q": q, "limit": "100"}
     while True:
-        answer = client.get("/v1/todos", params=parameters)
-        assert answer.status_code == 200
-        page = answer.json()
+        response = client.get("/v1/todos", params=parameters)
+        assert response.status_code == 200
+        page = response.json()
         found += [todo["id"] for todo in page["items"]]
         if page["next_cursor"] is None:
             return found
         parameters["cursor"] = page["next_cursor"]
 
 
-def test_a_search_for_many_words_in_large_todos_freezes_nobody(service: Service, person: People) -> None:
+def test_a_search_for_many_words_in_large_todos_delays_nobody(service: Service, person: People) -> None:
     ada = person("ada")
     for number in range(40):
         assert ada.post("/v1/todos", json=wordy_todo(number)).status_code == 201
@@ -76,7 +76,7 @@ def test_a_search_for_many_words_in_large_todos_freezes_nobody(service: Service,
     assert probe.frozen < FROZEN_SECONDS
 
 
-def test_a_page_of_titles_that_begin_alike_costs_the_page(service: Service, person: People) -> None:
+def test_the_cost_of_a_page_of_similar_titles_does_not_grow_with_the_account(service: Service, person: People) -> None:
     pages = {}
     for size in (400, 1300, 4000):
         ben = person(f"ben{size}")
@@ -93,7 +93,7 @@ def test_a_page_of_titles_that_begin_alike_costs_the_page(service: Service, pers
     assert pages[4000] < 2 * pages[400] + 0.05, pages
 
 
-def test_an_import_of_large_todos_lets_others_write(person: People) -> None:
+def test_others_can_write_during_an_import_of_large_todos(person: People) -> None:
     ada, ben = person("ada"), person("ben")
     records = [wordy_todo(number) for number in range(100)]
 

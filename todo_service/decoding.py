@@ -58,8 +58,8 @@ def decode_json(
     Args:
         body: The JSON text, in UTF-8 without a byte order mark.
         kind: A type that msgspec can decode.
-        parts_later: Whether the type holds raw parts (`msgspec.Raw`), which are decoded and checked for NUL on their
-            own later.
+        parts_later: Whether the type contains `msgspec.Raw` parts, which the caller decodes later. They are not checked
+            for NUL here.
         check_budget: See `check_depth`.
 
     Raises:

@@ -55,7 +55,7 @@ class Invalid(ServiceError):
         super().__init__(f"the input is invalid{more}")
 
     def below(self, pointer: str) -> Invalid:
-        """Return the same error for a part of the input, with its pointers below `pointer`."""
+        """Return the same error with `pointer` prepended to its pointers, for a part of a larger input."""
         return Invalid([ValidationIssue(pointer + issue.pointer, issue.detail) for issue in self.issues], self.omitted)
 
 
@@ -98,7 +98,7 @@ class Forbidden(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """The caller is not authenticated, or no longer authenticated.
+    """The caller is not authenticated, or no longer is.
 
     Attributes:
         reason: `invalid_token` if the request has a token (RFC 6750, section 3.1), otherwise None.

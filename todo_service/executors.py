@@ -126,7 +126,7 @@ class Executor:
     async def run(self, work: Callable[[Budget], ResultT], key: Hashable = None) -> ResultT:
         """Run a task in a thread and return its result. Always call it from the same event loop.
 
-        A task counts as running until its thread ends it, even if its caller is cancelled before.
+        A task counts as running until its thread has finished, even if its caller is cancelled earlier.
 
         Args:
             work: The task. It must poll its budget.

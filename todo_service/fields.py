@@ -15,7 +15,7 @@ from todo_service.bounds.requests import CURSOR_LENGTH, PAGE_SIZE
 from todo_service.bounds.texts import TIME_ZONE_LENGTH, UNTRIMMED_FACTOR
 
 SHOWN: Final = "x-shown"
-"""A key of `extra_json_schema`: the bounds in the OpenAPI document if they differ from the type's; None for none."""
+"""A key of `extra_json_schema`: the bounds that the OpenAPI document shows instead of the type's; None to omit one."""
 DEFAULT_LIMIT: Final = 50
 NOT_BLANK: Final = r"^[\s\x1c-\x1f\x85]*[^\s\x1c-\x1f\x85]"
 """A pattern for text that is not blank after trimming. Its white space is what `str.strip` removes and what other

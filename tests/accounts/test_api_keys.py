@@ -227,7 +227,7 @@ async def test_a_session_that_another_worker_has_ended_cannot_create_a_key(ada: 
     user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
     store: DocumentStore = app.state.store
     await store.delete(Session, Session.owner == user_id)
-    assert (await ada.get("/v1/todos")).status_code == 200  # this worker has it in its cache
+    assert (await ada.get("/v1/todos")).status_code == 200  # this worker has the session in its cache
 
     response = await ada.post("/v1/api-keys", json={"name": "backdoor", "scope": "write"})
 

@@ -1,4 +1,4 @@
-"""A client that sends hostile requests to a real service and measures what they cost it."""
+"""A client that sends hostile requests to a real service and measures their cost."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
 
 FROZEN_SECONDS: Final = 0.1
-"""How long other clients may have to wait for one request."""
+"""The maximum time that one request may delay other clients."""
 GIVE_UP_SECONDS: Final = 60
 STOP_SECONDS: Final = 15.0
-"""A request that costs more processor time fails, as one that freezes the service does, and is not sent ten times
-larger, which might cost a hundred times more."""
+"""The CPU time above which a request fails, like one that freezes the service. It is then not sent at ten times the
+size, which might cost a hundred times as much."""
 PERCENTAGES: Final = (1, 10, 100)
 _SPENT_TOKEN: Final = 401
 
 
 class Attacker:
-    """Somebody with an account who sends what costs the most.
+    """A client with an account that sends expensive requests.
 
     Args:
         service: The service, a single process.
 
     Attributes:
         service: The service.
-        requests: How many requests were answered.
-        ids: The ids of the account's documents, by the name of the path parameter.
+        requests: The number of completed requests.
+        ids: The ids of the account's documents, by path parameter.
     """
 
     def __init__(self, service: Service) -> None:
@@ -61,7 +61,7 @@ class Attacker:
         }
 
     def sign_in(self) -> None:
-        """Begin a session."""
+        """Start a session."""
         form = {"grant_type": "password", "username": self._person.username, "password": self._person.password}
         headers: dict[str, str | bytes] = {"Content-Type": "application/x-www-form-urlencoded"}
         status, body = self._exchange(Request("POST", "/v1/auth/token", headers, urlencode(form).encode()))
@@ -69,17 +69,17 @@ class Attacker:
         self._authorization = f"Bearer {json.loads(body)['access_token']}"
 
     def ask(self, method: str, target: str, body: Any = None) -> Any:
-        """Send a request that must succeed, and return the decoded body of its answer."""
+        """Send a request that must succeed, and return the decoded body of the response."""
         headers: dict[str, str | bytes] = {"Content-Type": "application/json"}
-        status, answer = self._exchange(Request(method, target, headers, json.dumps(body).encode()))
-        assert status < 300, answer
-        return json.loads(answer)
+        status, response = self._exchange(Request(method, target, headers, json.dumps(body).encode()))
+        assert status < 300, response
+        return json.loads(response)
 
     def send(self, request: Request) -> int:
-        """Send a request and return the status of its answer, or 0 where the service hangs up without one.
+        """Send a request and return the status of the response, or 0 if the service closes the connection without one.
 
         Raises:
-            TimeoutError: nothing came for `GIVE_UP_SECONDS`.
+            TimeoutError: The service sent nothing for `GIVE_UP_SECONDS`.
         """
         status, _ = self._exchange(request)
         if status == _SPENT_TOKEN and self._authorization:
@@ -89,7 +89,7 @@ class Attacker:
         return status
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -97,14 +97,14 @@ class Attacker:
         return http.client.HTTPConnection(str(address.hostname), address.port, timeout=GIVE_UP_SECONDS)
 
     def _exchange(self, request: Request) -> tuple[int, bytes]:
-        """Send a request; once more on a new connection where the service has closed the old one meanwhile."""
+        """Send a request. If the service has closed the connection in the meantime, use a new one."""
         headers = request.headers | ({"Authorization": self._authorization} if self._authorization else {})
         for reused in (self._connection.sock is not None, False):
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read the body
+            with suppress(BrokenPipeError, ConnectionResetError):  # the service may respond before it has read the body
                 self._connection.request(request.method, request.target, request.body, headers)
             try:
-                answer = self._connection.getresponse()
-                return answer.status, answer.read()
+                response = self._connection.getresponse()
+                return response.status, response.read()
             except (http.client.HTTPException, ConnectionError):
                 self._connection.close()
                 if not reused:
@@ -113,10 +113,11 @@ class Attacker:
 
 
 def find_faults(attacker: Attacker, place: Place, shape: AnyShape, limit: int) -> list[str]:
-    """Send a shape to a place at 1, 10 and 100 % of its limit, and return what is wrong with the answers.
+    """Send a shape to a place at 1, 10 and 100 % of its limit, and return the faults.
 
-    What only took long is sent again, and wrong only if it takes as long again: other work of the service, such as a
-    periodic job, must not be taken for the cost of a request.
+    A request that only took too long is sent again, and is a fault only if that takes too long as well. Otherwise,
+    other
+    work of the service, such as a periodic job, could be attributed to the request.
     """
     found = _try(attacker, place, shape, limit)
     if found and not any(fault.startswith("status") for fault in found):
@@ -150,7 +151,7 @@ def _try(attacker: Attacker, place: Place, shape: AnyShape, limit: int) -> list[
 
 @contextmanager
 def attacked(folder: Path, **variables: str) -> Iterator[Attacker]:
-    """Run a service with an attacker until the block ends. A service that hangs then is killed."""
+    """Run a service with an attacker until the block ends. A service that hangs by then is killed."""
     settings = {"LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "86400"} | variables
     with running_service(folder, settings) as service:
         attacker = Attacker(service)
@@ -161,7 +162,7 @@ def attacked(folder: Path, **variables: str) -> Iterator[Attacker]:
 
 
 def kill_if_hung(service: Service) -> None:
-    """Kill a service that does not answer within a few seconds, since it would not stop either."""
+    """Kill a service that does not respond within a few seconds, because it would not stop on SIGTERM either."""
     try:
         httpx.get(f"{service.url}/health/live", timeout=5)
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Every place of the API that takes a client's value, read from the OpenAPI document."""
+"""Every place in the API that accepts a value from a client, derived from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.attacks.shapes import (
 from tests.openapi.document import Json, Operation, resolve
 
 MARK: Final = "HOSTILE-VALUE"
-"""Stands in a template where the hostile value goes."""
+"""The placeholder for the hostile value in a template."""
 _LIST_KINDS: Final = ("array",)
 _NUMBER_KINDS: Final = ("number", "integer")
 _CALENDAR: Final = (
@@ -37,7 +37,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 class Request(NamedTuple):
-    """A request that is ready to be sent."""
+    """A request that is ready to send."""
 
     method: str
     target: str
@@ -46,18 +46,18 @@ class Request(NamedTuple):
 
 
 class Place(NamedTuple):
-    """One place that takes a value.
+    """A place that accepts a value.
 
     Attributes:
         operation: The operationId.
-        name: Where the value goes: a JSON pointer, a parameter, a column.
-        encoding: How the value is written there.
+        name: The name of the place: a JSON pointer, a parameter or a column.
+        encoding: The encoding of the value.
         shapes: The hostile values to send.
         method: The HTTP method.
-        target: The path and query, with `MARK` where the value is a parameter.
-        header: The header that takes the value, or None.
+        target: The path and query, with `MARK` if the value is a parameter.
+        header: The header that contains the value, or None.
         media_type: The media type of the body, or None.
-        template: The body, with `MARK` where it takes the value.
+        template: The body, with `MARK` if it contains the value.
     """
 
     operation: str
@@ -94,7 +94,7 @@ def find_places(operation: Operation, document: Json, ids: dict[str, str]) -> It
 
     Args:
         operation: The operation.
-        document: The document that it stands in.
+        document: The document that contains it.
         ids: The values of path parameters, by name.
     """
     path = operation.path
@@ -115,7 +115,7 @@ def find_places(operation: Operation, document: Json, ids: dict[str, str]) -> It
             yield from _field_places(within, schema, example, document)
         else:
             yield from _json_places(within, schema, example, document, ids)
-    if not content:  # a body that nobody asked for
+    if not content:  # a body that the operation does not expect
         yield base._replace(media_type="application/json", template=MARK.encode(), shapes=json_shapes())
 
 
@@ -128,7 +128,7 @@ def _parameter_places(base: Place, name: str, parameter: Json, path: str, ids: d
             others = {other: value for other, value in ids.items() if other != name}
             for other, value in others.items():
                 path = path.replace("{" + other + "}", value)
-            # what separates parameters in a query is plain text in a path
+            # characters that separate query parameters are plain text in a path
             target = path.replace("{" + name + "}", MARK)
             yield base._replace(name=name, encoding="query", shapes=text_shapes("query", name), target=target)
         case "header":
@@ -153,7 +153,7 @@ def _json_places(base: Place, schema: Json, example: Any, document: Json, ids: d
 
 
 def _bodies(pointer: str, example: Any, ids: dict[str, str]) -> Iterator[Any]:
-    """Yield bodies with the mark at a place; for a batch, of a create and of an update."""
+    """Yield bodies with the mark at a pointer. For a batch, yield one for a create and one for an update."""
     if pointer.startswith("/operations/0/"):
         update = {"op": "update", "id": ids["todo_id"], "todo": example["operations"][0]["todo"]}
         yield _with_mark({"operations": [update]}, pointer)
@@ -161,7 +161,7 @@ def _bodies(pointer: str, example: Any, ids: dict[str, str]) -> Iterator[Any]:
 
 
 def _with_mark(body: Any, pointer: str) -> Any:
-    """Return a body with the mark at a place, and with the lists and objects that lead there."""
+    """Return a body with the mark at a pointer. Create missing lists and objects on the way."""
     if not pointer:
         return MARK
     step, _, rest = pointer[1:].partition("/")
@@ -174,7 +174,7 @@ def _with_mark(body: Any, pointer: str) -> Any:
 
 
 def _walk(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str, Any]]:
-    """Yield the pointer and type of every value of a schema but booleans, and of a list an example of its elements."""
+    """Yield the pointer and the type of every value of a schema except booleans. A list has one example element."""
     if "$ref" in schema:
         schema = resolve({"$ref": schema["$ref"]}, document)
     for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
@@ -192,7 +192,7 @@ def _walk(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str
 
 
 def make_example(schema: Json, document: Json) -> Any:
-    """Return a value that a schema allows, made from its examples."""
+    """Return a valid value for a schema, built from its examples."""
     if "$ref" in schema:
         schema = resolve({"$ref": schema["$ref"]}, document)
     if schema.get("examples"):

@@ -1,13 +1,13 @@
 """Hostile values of any size, in every encoding that the API reads.
 
-A shape is a unit that is repeated until the value has the wanted size. What each one attacks:
+A shape repeats a unit until the value has the requested size. What each shape attacks:
 
 - one long string: limits that are checked after the work;
-- combining marks: normalisation, which sorts each run of marks;
-- U+FDFA: compatibility normalisation, which makes 18 characters of this one;
+- combining marks: normalization, which sorts each run of marks;
+- U+FDFA: compatibility normalization, which expands this character to 18;
 - escapes: scanners that look back from each quote;
-- many keys, many elements: work for each of them, such as error messages and hash tables;
-- digits, fractions, exponents: conversion of numbers, which is quadratic in Python.
+- many keys, many elements: work per element, such as error messages and hash tables;
+- digits, fractions, exponents: number parsing, which is quadratic in Python.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _WIDTH: Final = 7
 
 
 class Shape(NamedTuple):
-    """A value that can be made as large as wanted.
+    """A value of any size.
 
     Attributes:
         name: The name of the shape.
-        start: Bytes before the repeated unit.
+        start: The bytes before the repeated unit.
         unit: The repeated unit; `%07d` in it counts up.
-        end: Bytes after it.
+        end: The bytes after the last unit.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Shape(NamedTuple):
         """Return the value, with as many units as fit into `size` bytes, at least one."""
         width = len(self.unit) + (_WIDTH - len(_COUNTER) if _COUNTER in self.unit else 0)
         count = max(1, (size - len(self.start) - len(self.end)) // width)
-        # the powers of two keep the cache small
+        # powers of two keep the cache small
         units = _repeat(self.unit, 1 << (count - 1).bit_length())
         return self.start + units[: count * width] + self.end
 
 
 class LongKey(NamedTuple):
-    """An object whose only key takes half of the size, and whose value is a list of as many numbers as fit."""
+    """An object with a single key that takes half of the size, and a list of numbers that fills the rest."""
 
     name: str = "a long key of a long list"
 
@@ -73,7 +73,7 @@ def json_shapes(element: bytes = b"0") -> list[Shape]:
     """Return the shapes of a JSON value.
 
     Args:
-        element: A JSON value that the elements of the list are equal to.
+        element: The JSON value of each list element.
     """
     shapes = [
         Shape("one long string", b'"', b"a", b'"'),
@@ -97,7 +97,7 @@ def number_shapes() -> list[Shape]:
 
 
 def document_shapes() -> list[AnyShape]:
-    """Return further shapes of a whole JSON body, beside those of each value."""
+    """Return further shapes of a whole JSON body."""
     return [
         Shape("nested lists", b"", b"[", b""),
         Shape("nested objects", b"", b'{"a":', b""),
@@ -113,11 +113,11 @@ def document_shapes() -> list[AnyShape]:
 
 
 def text_shapes(encoding: Encoding, name: str = "") -> list[Shape]:
-    """Return the shapes of a value that is text: of a form, a query, a header, a CSV cell or an iCalendar property.
+    """Return the shapes of a text value: a form field, a parameter, a header, a CSV cell or an iCalendar property.
 
     Args:
-        encoding: How the value is written.
-        name: The name of the field or parameter, which the list of many elements repeats.
+        encoding: The encoding of the value.
+        name: The name of the field or parameter, which the shape with many elements repeats.
     """
     match encoding:
         case "form" | "query":

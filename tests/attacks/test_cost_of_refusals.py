@@ -40,7 +40,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         name: The name of the test.
-        status: The status of the answer.
+        status: The status of the response.
         line: The method and target.
         headers: The header lines, without `Host`, `Content-Length` and `Authorization`.
         body: The body, or None.
@@ -133,7 +133,8 @@ REFUSALS: Final = (
     Refusal("a long header", 431, "GET /v1/todos", ("X-Long: " + "x" * 100_000,)),
     Refusal("a transfer coding", 501, TODOS, (*JSON, "Transfer-Encoding: gzip, chunked"), CHUNKS),
 )
-"""At least one for each status of a rejection. 408 only waits; 429 and 503 need other services."""
+"""At least one for each status of a rejection, except 408, which only waits, and 429 and 503, which need other
+services."""
 
 
 @contextmanager
@@ -145,8 +146,8 @@ def served(folder: Path, files: int | None = None, **variables: str) -> Iterator
         register = json.dumps({"username": "ada", "email": "ada@example.com", "password": "correct horse battery"})
         exchange(caller, Refusal("", 201, "POST /v1/users", JSON, register.encode(), None))
         key = b'{"name":"script","scope":"read"}'
-        answer = exchange(caller, Refusal("", 201, "POST /v1/api-keys", JSON, key, "session"))
-        secret = json.loads(answer.partition(b"\r\n\r\n")[2])["secret"]
+        response = exchange(caller, Refusal("", 201, "POST /v1/api-keys", JSON, key, "session"))
+        secret = json.loads(response.partition(b"\r\n\r\n")[2])["secret"]
         caller.credentials["read key"] = f"Bearer {secret}"
         yield caller
         kill_if_hung(service)
@@ -183,10 +184,10 @@ def measure(caller: Caller, refusal: Refusal) -> float:
     """Return the minimum CPU time of a rejection, and assert its status."""
     costs = []
     for _ in range(TRIES):
-        answers: list[bytes] = []
-        costs.append(cost(caller.service.process.pid, lambda to=answers: to.append(exchange(caller, refusal))))  # type: ignore[misc]  # lambdas have no annotations
-        (answer,) = answers
-        assert answer.startswith(b"HTTP/1.1 %d " % refusal.status), (refusal.name, answer[:400])
+        responses: list[bytes] = []
+        costs.append(cost(caller.service.process.pid, lambda to=responses: to.append(exchange(caller, refusal))))  # type: ignore[misc]  # lambdas have no annotations
+        (response,) = responses
+        assert response.startswith(b"HTTP/1.1 %d " % refusal.status), (refusal.name, response[:400])
     return min(costs)
 
 

@@ -65,7 +65,7 @@ class Forger:
 
     Args:
         token: The valid token.
-        settings: Provide the secret key, for tests that are only about the claims.
+        settings: Provide the secret key, for tests of the claims alone.
     """
 
     def __init__(self, token: str, settings: Settings) -> None:

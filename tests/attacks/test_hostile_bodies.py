@@ -1,7 +1,7 @@
-"""Every text, list and number of every operation, at 1, 10 and 100 % of its limit, in every shape.
+"""Every text, list and number of every operation, in every shape, at 1, 10 and 100 % of its limit.
 
-The OpenAPI document of the running service says which there are. No answer is a 5xx, no request stops other clients
-for more than 100 ms, and ten times the input costs at most fifteen times the processor time.
+The OpenAPI document of the running service lists the operations. No response is a 5xx, no request delays other clients
+for more than 100 ms, and ten times the input costs at most fifteen times the CPU time.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from tests.openapi.document import Json, Operation, iterate_operations
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 BODY_LIMITS: Final = (16 * KIB, MIB, 64 * MIB)
-"""Forms and accounts; everything else; imports (API: `MAX_BODY_BYTES`)."""
+"""The limits of forms and accounts, of imports (the last), and of all other bodies."""
 TARGET_BYTES: Final = 8 * KIB
 LARGE_SHAPES: Final = {
     "application/json": ("one long string", "many keys", "nested lists"),
     "text/csv": ("empty rows", "columns", "an open quote"),
     "text/calendar": ("nested components", "folded lines", "newlines"),
 }
-"""The shapes of whole files that are sent at the limit of an import."""
+"""The shapes of whole files that are sent at the size limit of an import."""
 HEADER_BYTES: Final = 16 * KIB
-"""Of the 32 KiB that the head of a request may have."""
+"""The size of a hostile header. The limit of a request's head is 32 KiB."""
 IMPORT_SAMPLE: Final = 128 * KIB
-"""What counts as the limit of an import where it is attacked place by place: as many records as fit are created. Whole
-files without a record go up to the limit itself."""
+"""The size of an import that attacks a single place: an import creates as many records as fit. Whole files without
+records have the size limit itself."""
 _GOLDEN: Final = json.loads((Path(__file__).parent.parent / "openapi" / "golden.json").read_text())
 OPERATIONS: Final = [operation.id for operation in iterate_operations(_GOLDEN)]
 ON_MONGODB: Final = ("createTodo", "listTodos")
-"""What is also sent to a service on MongoDB: what writes most and what searches."""
+"""The operations that are also attacked on MongoDB: the one with the largest writes, and searches."""
 
 
 @pytest.fixture(scope="module")
 def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
-    """Somebody who attacks a service on the embedded store, without rate limits."""
+    """An attacker of a service on the embedded store, without rate limits."""
     with attacked(tmp_path_factory.mktemp("attacked")) as started:
         yield started
 
@@ -54,7 +54,7 @@ def read_document(attacker: Attacker) -> tuple[Json, dict[str, Operation]]:
 
 
 def find_body_limit(attacker: Attacker, place: Place) -> int:
-    """Return the largest body that an operation takes, which is one of `BODY_LIMITS`."""
+    """Return the size limit of an operation's body, one of `BODY_LIMITS`."""
     for limit in BODY_LIMITS[:-1]:
         headers: dict[str, str | bytes] = {"Content-Type": place.media_type or "application/json"}
         if attacker.send(Request(place.method, place.target, headers, b" " * (limit + 1))) == 413:
@@ -63,7 +63,7 @@ def find_body_limit(attacker: Attacker, place: Place) -> int:
 
 
 def find_limit(attacker: Attacker, place: Place) -> int:
-    """Return how many bytes a place may have."""
+    """Return the maximum size of the request at a place, in bytes."""
     if place.encoding == "query":
         return TARGET_BYTES - len(place.target)
     if place.encoding == "header":
@@ -72,7 +72,7 @@ def find_limit(attacker: Attacker, place: Place) -> int:
 
 
 def attack(attacker: Attacker, operation: Operation, document: Json, figure: Callable[[str], None]) -> list[str]:
-    """Send every shape to every place of an operation, and return what is wrong."""
+    """Send every shape to every place of an operation, and return the faults."""
     limits: dict[tuple[str, str | None], int] = {}
     before = attacker.requests
     found: list[str] = []

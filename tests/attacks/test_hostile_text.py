@@ -1,4 +1,4 @@
-"""No text, whatever its shape, costs more than linear time or lets others wait, up to the limit of a body."""
+"""Text of any shape costs linear time and does not delay other clients, up to the size limit of a body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT = 2**20
 SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)
 FROZEN_SECONDS = 0.1
 ATTEMPTS = 3
-ANSWERED = {200, 400, 413, 415, 422}
+ALLOWED_STATUSES = {200, 400, 413, 415, 422}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 
 def filled(size: int, before: str, unit: str, after: str) -> bytes:
-    """Return a text of a size that has one unit as often as it fits between two others."""
+    """Return text of a given size: `before`, then `unit` as often as it fits, then `after`."""
     length = len(unit.encode())
     left = size - len((before + after).encode())
     return (before + unit * (left // length) + after).encode()
@@ -70,20 +70,20 @@ BODIES = {
 }
 
 
-def _collect(answers: list[httpx.Response], ask: Callable[[int], httpx.Response], size: int) -> None:
-    answers.append(ask(size))
+def _collect(responses: list[httpx.Response], ask: Callable[[int], httpx.Response], size: int) -> None:
+    responses.append(ask(size))
 
 
 def assert_cheap(service: Service, ask: Callable[[int], httpx.Response], sizes: tuple[int, ...] = SIZES) -> None:
-    """Assert that an answer costs linear time, and that nobody else waits for it."""
+    """Assert that the cost of a request is linear in its size, and that it does not delay other clients."""
     costs = {}
     pid = service.process.pid
     for size in sizes:
         with probing(service.url, pid) as probe:
-            answers: list[httpx.Response] = []
-            costs[size] = min(cost(pid, partial(_collect, answers, ask, size)) for _ in range(ATTEMPTS))
-        assert {answer.status_code for answer in answers} <= ANSWERED, answers[0].text[:500]
-        assert all(len(answer.content) < 10_000 for answer in answers)
+            responses: list[httpx.Response] = []
+            costs[size] = min(cost(pid, partial(_collect, responses, ask, size)) for _ in range(ATTEMPTS))
+        assert {response.status_code for response in responses} <= ALLOWED_STATUSES, responses[0].text[:500]
+        assert all(len(response.content) < 10_000 for response in responses)
         assert probe.frozen <= FROZEN_SECONDS
     assert_grows_linearly(costs)
 
@@ -154,7 +154,7 @@ def test_a_query_costs_linear_time(service: Service, client: httpx.Client, param
     )
 
 
-def test_a_description_of_marks_is_refused_and_one_of_ligatures_is_cheap(
+def test_a_description_of_marks_is_rejected_and_one_of_ligatures_is_cheap(
     service: Service, client: httpx.Client
 ) -> None:
     marks = client.post("/v1/todos", json={"title": "x", "description": "\u0316\u0300" * 5000})
@@ -179,22 +179,24 @@ def test_a_page_sorted_by_titles_of_ligatures_has_a_next_page(client: httpx.Clie
     assert following.json()["items"][0]["id"] != page["items"][0]["id"]
 
 
-def test_a_batch_of_faulty_operations_is_answered_in_few_words(client: httpx.Client) -> None:
+def test_a_batch_of_invalid_operations_gets_a_short_response(client: httpx.Client) -> None:
     faulty = {"op": "create", "todo": {"title": "", "tags": [""] * 100, "steps": [{"title": ""}] * 100}}
 
-    answer = client.post("/v1/todos/batch", json={"operations": [faulty] * 100})
+    response = client.post("/v1/todos/batch", json={"operations": [faulty] * 100})
 
-    assert answer.status_code == 200
-    problem = answer.json()["results"][0]["problem"]
+    assert response.status_code == 200
+    problem = response.json()["results"][0]["problem"]
     assert len(problem["errors"]) == 20
     assert problem["detail"] == "the input is invalid; 181 more errors are omitted"
-    assert len(answer.content) < 300_000
+    assert len(response.content) < 300_000
 
 
-def test_a_query_of_too_many_words_is_refused(client: httpx.Client) -> None:
+def test_a_query_of_too_many_words_is_rejected(client: httpx.Client) -> None:
     words = " ".join(f"{number:02x}" for number in range(QUERY_WORDS + 1))
 
-    answer = client.get("/v1/todos", params={"q": words})
+    response = client.get("/v1/todos", params={"q": words})
 
-    assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"detail": f"Expected at most {QUERY_WORDS} different words", "parameter": "q"}]
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"detail": f"Expected at most {QUERY_WORDS} different words", "parameter": "q"}
+    ]

@@ -1,4 +1,4 @@
-"""Operators, line breaks, paths and patterns are text here, in every place where text can be sent."""
+"""Operators, line breaks, paths and patterns are plain text wherever a client can send text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.mark.anyio
-async def test_an_operator_in_any_field_is_no_value(ada: Person) -> None:
+async def test_an_operator_in_any_field_is_rejected(ada: Person) -> None:
     todo = await ada.todo()
     made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
     patches = {
@@ -67,18 +67,18 @@ async def test_an_operator_in_any_field_is_no_value(ada: Person) -> None:
     for (method, path), body in (BODIES | patches).items():
         for field in body:
             for operator in OPERATORS:
-                answer = await ada.ask(method, path, json=body | {field: operator})
-                problem = assert_problem(answer, 422)
+                response = await ada.ask(method, path, json=body | {field: operator})
+                problem = assert_problem(response, 422)
                 assert problem["errors"][0]["pointer"].startswith(f"/{field}"), (path, field, operator)
         for key in DOTTED:
-            answer = await ada.ask(method, path, json=body | {key: "x"})
-            assert_problem(answer, 422, f"/{key}")
+            response = await ada.ask(method, path, json=body | {key: "x"})
+            assert_problem(response, 422, f"/{key}")
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
     assert (await ada.get("/v1/users/me")).json()["email"] == ada.email
 
 
 @pytest.mark.anyio
-async def test_the_bodies_above_have_every_field(client: httpx.AsyncClient) -> None:
+async def test_the_bodies_cover_every_field(client: httpx.AsyncClient) -> None:
     document = (await client.get("/schema/openapi.json")).json()
     for (method, path), body in BODIES.items():
         content = document["paths"][path][method.lower()]["requestBody"]["content"]
@@ -88,16 +88,16 @@ async def test_the_bodies_above_have_every_field(client: httpx.AsyncClient) -> N
 
 
 @pytest.mark.anyio
-async def test_an_operator_in_a_batch_is_no_value(ada: Person) -> None:
+async def test_an_operator_in_a_batch_is_rejected(ada: Person) -> None:
     for field in ("op", "id", "todo", "if_match"):
         for operator in OPERATORS:
             operation = {"op": "update", "id": "x", "todo": {"title": "x"}} | {field: operator}
-            answer = await ada.post("/v1/todos/batch", json={"operations": [operation]})
-            if answer.status_code == 200:
-                (result,) = answer.json()["results"]
+            response = await ada.post("/v1/todos/batch", json={"operations": [operation]})
+            if response.status_code == 200:
+                (result,) = response.json()["results"]
                 assert result["status"] in (404, 422), (field, operator)
             else:
-                assert_problem(answer, 422)
+                assert_problem(response, 422)
 
 
 @pytest.mark.anyio
@@ -108,18 +108,18 @@ async def test_an_operator_in_any_parameter_finds_nothing(ada: Person, bob: Pers
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             for parameter in operation.get("parameters", []) if isinstance(operation, dict) else []:
-                if parameter.get("in") != "query":  # nor one that is said elsewhere: a header
+                if parameter.get("in") != "query":  # nor a header
                     continue
                 name = parameter["name"]
                 place = re.sub(r"\{\w+\}", "65f1a2b3c4d5e6f708192a3b", path)
                 for sent in (f"{name}[$gt]=", f"{name}[$ne]=x", f"{name}.$gt=", f"%24where=1&{name}=x", f"{name}[]=x"):
                     assert_problem(await ada.ask(method.upper(), f"{place}?{sent}"), 422)
                 for operator in OPERATORS:
-                    answer = await ada.ask(method.upper(), f"{place}?{name}={quote(json.dumps(operator))}")
-                    assert answer.status_code in (200, 404, 422), (path, name, operator)
-                    assert "Bob" not in answer.text
-                    if answer.status_code == 200 and "items" in answer.json():
-                        assert answer.json()["items"] == []
+                    response = await ada.ask(method.upper(), f"{place}?{name}={quote(json.dumps(operator))}")
+                    assert response.status_code in (200, 404, 422), (path, name, operator)
+                    assert "Bob" not in response.text
+                    if response.status_code == 200 and "items" in response.json():
+                        assert response.json()["items"] == []
 
 
 @pytest.mark.anyio
@@ -142,7 +142,7 @@ async def test_an_operator_in_a_path_is_an_unknown_id(ada: Person) -> None:
 
 
 @pytest.mark.anyio
-async def test_operators_are_kept_as_the_text_that_they_are(ada: Person) -> None:
+async def test_operators_are_stored_as_plain_text(ada: Person) -> None:
     text = '{"$gt": ""} $where a.b \\u0000 ${7*7} {{7*7}} <script>alert(1)</script> =cmd|x'
     todo = await ada.todo(title=text, tags=["$gt", "a.b", "__proto__"], steps=[{"title": "$set"}])
 
@@ -173,26 +173,28 @@ async def test_patterns_in_a_search_are_text(ada: Person) -> None:
         await ada.todo(title=f"{'a' * 190}{n}", description="a" * 9000 + "!", tags=["a" * 50])
     for bomb in BOMBS:
         for name in ("q", "tag"):
-            answer = await ada.get("/v1/todos", params={name: bomb})
-            assert answer.status_code in (200, 422), (name, bomb)
-            if answer.status_code == 200 and name == "tag":
-                assert answer.json()["items"] == []
+            response = await ada.get("/v1/todos", params={name: bomb})
+            assert response.status_code in (200, 422), (name, bomb)
+            if response.status_code == 200 and name == "tag":
+                assert response.json()["items"] == []
     todo = await ada.todo(title="(a+)+$ .* [x]", tags=[".*", "(a+)+$"])
     assert [item["id"] for item in (await ada.get("/v1/todos", params={"tag": ".*"})).json()["items"]] == [todo["id"]]
     for bomb in BOMBS:
-        answer = await ada.post("/v1/todos", json={"title": "x", "due_at": "2027-01-31T09:00:00Z", "recurrence": bomb})
-        assert_problem(answer, 422)
-        answer = await ada.client.post(
+        response = await ada.post(
+            "/v1/todos", json={"title": "x", "due_at": "2027-01-31T09:00:00Z", "recurrence": bomb}
+        )
+        assert_problem(response, 422)
+        response = await ada.client.post(
             "/v1/users", json={"username": bomb, "email": f"{bomb}@{bomb}", "password": "correct horse battery"}
         )
-        assert_problem(answer, 422)
+        assert_problem(response, 422)
 
 
 class TestOverSockets:
-    """What an HTTP client library would not send."""
+    """Requests that an HTTP client library would not send."""
 
     @staticmethod
-    def answer(service: Service, target: bytes, *headers: bytes, method: bytes = b"GET", body: bytes = b"") -> bytes:
+    def exchange(service: Service, target: bytes, *headers: bytes, method: bytes = b"GET", body: bytes = b"") -> bytes:
         host, port = service.url.removeprefix("http://").split(":")
         lines = [method + b" " + target + b" HTTP/1.1", b"Host: localhost", *headers, b"Connection: close"]
         if body:
@@ -227,8 +229,8 @@ class TestOverSockets:
             b"*",
         ],
     )
-    def test_a_path_is_what_it_says_or_nothing(self, service: Service, target: bytes) -> None:
-        head, _, body = self.answer(service, target).partition(b"\r\n\r\n")
+    def test_an_unusual_path_reaches_no_other_resource(self, service: Service, target: bytes) -> None:
+        head, _, body = self.exchange(service, target).partition(b"\r\n\r\n")
 
         status = int(head.split()[1])
         assert status in (400, 401, 404, 405), head
@@ -236,9 +238,9 @@ class TestOverSockets:
         assert b"root:" not in body
         assert b"import" not in body
 
-    def test_a_slash_at_the_end_opens_nothing_more(self, service: Service) -> None:
+    def test_a_trailing_slash_grants_no_access(self, service: Service) -> None:
         for path in (b"/v1/todos/", b"/v1/users/me/", b"/v1/sessions/"):
-            assert self.answer(service, path).split()[1] in (b"401", b"404")
+            assert self.exchange(service, path).split()[1] in (b"401", b"404")
 
     @pytest.mark.parametrize(
         "header",
@@ -258,15 +260,15 @@ class TestOverSockets:
             b"Host: other",
         ],
     )
-    def test_no_header_is_put_into_an_answer(self, service: Service, header: bytes) -> None:
-        answer = self.answer(service, b"/v1/todos", header)
+    def test_no_header_can_be_injected_into_a_response(self, service: Service, header: bytes) -> None:
+        response = self.exchange(service, b"/v1/todos", header)
 
-        assert int(answer.split()[1]) in (400, 401, 405), answer
-        head = answer.partition(b"\r\n\r\n")[0]
+        assert int(response.split()[1]) in (400, 401, 405), response
+        head = response.partition(b"\r\n\r\n")[0]
         assert not [line for line in head.splitlines() if line.lower().startswith(b"x-injected")]
-        assert answer.count(b"HTTP/1.1 ") == 1
+        assert response.count(b"HTTP/1.1 ") == 1
 
-    def test_no_line_of_the_log_is_forged(self, service: Service) -> None:
+    def test_no_log_line_can_be_forged(self, service: Service) -> None:
         forged = 'x\n{"event": "request", "route": "FORGED"}\r\x1b[31m\u2028\x85'
         user = UserCreateFactory.build()
         body = {"username": user.username, "email": user.email, "password": user.password}
@@ -275,10 +277,10 @@ class TestOverSockets:
         for name in (forged, user.username):
             form = {"grant_type": "password", "username": name, "password": forged}
             httpx.post(f"{service.url}/v1/auth/token", data=form)
-        self.answer(service, b"/" + quote(forged).encode(), b'User-Agent: x\r\n {"event": "FORGED"}')
-        self.answer(service, b"/v1/todos", b'X-Request-ID: {"event":"FORGED"}')
-        self.answer(service, b"/v1/todos", b'traceparent: 00-"FORGED"')
-        self.answer(service, b"\x00FORGED")
+        self.exchange(service, b"/" + quote(forged).encode(), b'User-Agent: x\r\n {"event": "FORGED"}')
+        self.exchange(service, b"/v1/todos", b'X-Request-ID: {"event":"FORGED"}')
+        self.exchange(service, b"/v1/todos", b'traceparent: 00-"FORGED"')
+        self.exchange(service, b"\x00FORGED")
 
         lines = (service.folder / "service.log").read_text().split("\n")
         events = [json.loads(line) for line in lines if line.startswith("{")]

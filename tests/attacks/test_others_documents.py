@@ -28,13 +28,13 @@ async def test_todo_of_another_account_in_a_path_is_not_found(
 ) -> None:
     todo = await ada.todo()
 
-    answers = [
+    responses = [
         await bob.ask(method, f"/v1/todos/{identity}{suffix}", headers=headers, json=body)
         for identity in (todo["id"], NOBODY_S)
         for headers in ({}, {"If-Match": '"1"'}, {"If-Match": "*"}, {"If-None-Match": '"1"'})
     ]
 
-    told = [{**assert_problem(answer, 404), "instance": "", "request_id": ""} for answer in answers]
+    told = [{**assert_problem(response, 404), "instance": "", "request_id": ""} for response in responses]
     assert all(problem == told[0] for problem in told)
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 
@@ -85,9 +85,9 @@ async def test_todo_of_another_account_in_a_batch_is_not_found(ada: Person, bob:
         {"op": "create", "todo": {"title": "x", "list_id": theirs}},
     ]
 
-    answer = await bob.post("/v1/todos/batch", json={"operations": operations})
+    response = await bob.post("/v1/todos/batch", json={"operations": operations})
 
-    assert [result["status"] for result in answer.json()["results"]] == [404, 404, 404, 404, 422]
+    assert [result["status"] for result in response.json()["results"]] == [404, 404, 404, 404, 422]
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
     assert await bob.titles() == []
 
@@ -140,9 +140,9 @@ async def test_reads_return_only_the_caller_s_documents(ada: Person, bob: Person
     await ada.post("/v1/lists", json={"name": "Ada's list"})
 
     for path in ("/v1/todos", "/v1/todos?q=secret", "/v1/todos?tag=adas", "/v1/todos/changes", "/v1/lists", "/v1/tags"):
-        answer = await bob.get(path)
-        assert answer.status_code == 200
-        assert "ada" not in answer.text.lower(), path
+        response = await bob.get(path)
+        assert response.status_code == 200
+        assert "ada" not in response.text.lower(), path
     assert (await bob.get("/v1/todos/summary")).json()["open"] == 0
 
 
@@ -158,8 +158,8 @@ async def test_read_only_fields_cannot_be_set(ada: Person) -> None:
         assert_problem(await ada.patch(f"/v1/lists/{made['id']}", json=extra), 422, f"/{field}")
         assert_problem(await ada.patch("/v1/users/me", json=extra), 422, f"/{field}")
         batch = {"operations": [{"op": "create", "todo": {"title": "x"} | extra}]}
-        answer = await ada.post("/v1/todos/batch", json=batch)
-        assert answer.status_code == 422 or answer.json()["results"][0]["status"] == 422
+        response = await ada.post("/v1/todos/batch", json=batch)
+        assert response.status_code == 422 or response.json()["results"][0]["status"] == 422
     assert "x" not in await ada.titles()
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 

@@ -1,1 +1,1 @@
-"""What is measured, and against what; README.md beside this file says how, and what came of it."""
+"""Benchmarks. README.md in this folder describes the method and the results."""

@@ -1,4 +1,4 @@
-"""The benchmarks' command: starts everything, loads it, prints the table. `--help` says what may be chosen."""
+"""The benchmark command: start everything, load it, and print the results. `--help` lists the options."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.benchmarks.results import Footprint, Results, Series
 from tests.benchmarks.running import HERE, mongod, reported
 
 _CEILINGS: Final = 3
-"""How often in a round the ceiling is measured that all else is compared with."""
+"""How often each round measures the ceiling that everything else is compared with."""
 
 
 class Plan(NamedTuple):
-    """What a run measures. See the command's options."""
+    """The parameters of a run. See the options of the command."""
 
     seconds: int
     rounds: int
@@ -42,26 +42,26 @@ class Plan(NamedTuple):
     image_options: str
 
     def loads(self) -> int:
-        """Return how many times wrk is run with each number of workers."""
+        """Return the number of wrk runs for each number of workers."""
         calls = sum(1 for measure in self.measures for service in SERVICES if service.whole or not measure.whole)
         return self.rounds * len(self.connections) * (calls + len(self.ceilings()) + 1)
 
     def ceilings(self) -> list[int]:
-        """Return the measures of a round, by number, before which the ceiling is measured."""
+        """Return the indexes of the measures before which the ceiling is measured."""
         step = -(-len(self.measures) // _CEILINGS)
         return list(range(0, len(self.measures), step))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--seconds", default=2, show_default=True, type=click.IntRange(1), help="How long each load lasts.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="How often each is measured.")
+@click.option("--seconds", default=2, show_default=True, type=click.IntRange(1), help="Duration of each load.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Number of rounds.")
 @click.option(
     "--connections",
     multiple=True,
     default=(1, 16, 64),
     show_default=True,
     type=click.IntRange(1, 1000),
-    help="How many connections wrk keeps busy; may come more than once.",
+    help="Number of connections; may be repeated.",
 )
 @click.option(
     "--workers",
@@ -69,43 +69,49 @@ class Plan(NamedTuple):
     default=(1, 2),
     show_default=True,
     type=click.IntRange(1, 64),
-    help="How many processes each contestant has; may come more than once.",
+    help="Number of processes of each contestant; may be repeated.",
 )
 @click.option(
     "--measure",
     "names",
     multiple=True,
     type=click.Choice([measure.name for measure in MEASURES]),
-    help="Measure only this call; may come more than once.  [default: all]",
+    help="Measure only this call; may be repeated.  [default: all]",
 )
-@click.option("--todos", default=1000, show_default=True, type=click.IntRange(100), help="Todos in the account read.")
 @click.option(
-    "--export", default=100_000, show_default=True, type=click.IntRange(0), help="Todos that are exported; 0 for none."
+    "--todos", default=1000, show_default=True, type=click.IntRange(100), help="Todos in the account that is read."
 )
-@click.option("--starts", default=5, show_default=True, type=click.IntRange(0), help="How often each service starts.")
-@click.option("--image", default="todo-service", show_default=True, help="The image that is started, if podman has it.")
-@click.option("--podman", default="podman", show_default=True, help="How podman is called, with its global options.")
+@click.option(
+    "--export", default=100_000, show_default=True, type=click.IntRange(0), help="Todos to export; 0 for none."
+)
+@click.option(
+    "--starts", default=5, show_default=True, type=click.IntRange(0), help="Number of starts of each service."
+)
+@click.option("--image", default="todo-service", show_default=True, help="Image to start, if podman has it.")
+@click.option("--podman", default="podman", show_default=True, help="podman command, with global options.")
 @click.option("--image-options", default="", help="Further options of podman run, such as --ulimit nofile=1024:1024.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write all results to this file."
+)
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the shares of the ceiling there, .svg or .png.",
+    help="Draw the shares of the ceiling to this file, .svg or .png.",
 )
 @click.option(
     "--publish",
     is_flag=True,
-    help="Write table, figures and picture into tests/benchmarks, whatever --json and --plot say.",
+    help="Write the results into tests/benchmarks; overrides --json and --plot.",
 )
 @click.option(
     "--quick",
     is_flag=True,
-    help="See that the benchmarks work: every contestant and every call, for a second each. The figures mean nothing.",
+    help="A smoke test: every contestant and every call, for a second each. The numbers mean nothing.",
 )
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="Where the data lies meanwhile; what is durable is as fast as this disk.  [default: the system's]",
+    help="Folder for the data, on the disk to measure.  [default: the system's]",
 )
 def main(
     names: tuple[str, ...],
@@ -117,11 +123,11 @@ def main(
     quick: bool,
     **options: Any,
 ) -> None:
-    """Measure the service on both stores, beside two ceilings and a peer, in one run on this machine.
+    """Measure the service on both stores, next to two ceilings and a peer, in one run on this machine.
 
-    Everything is started on loopback: our service on LMDB, our service on a real mongod, a bare ASGI application and an
-    empty Litestar handler as ceilings, and a to-do service on FastAPI and Beanie as the peer. wrk loads them in turn.
-    TEST_MONGODB_URI names a MongoDB that is used instead of one of the benchmarks' own.
+    Everything runs on loopback: the service on LMDB, the service on a real mongod, a bare ASGI application and an empty
+    Litestar handler as ceilings, and a to-do service on FastAPI and Beanie as the peer. wrk loads them in turn.
+    Set TEST_MONGODB_URI to use a running MongoDB.
     """
     plan = Plan(measures=[m for m in MEASURES if not names or m.name in names], **options)
     if quick:
@@ -142,7 +148,7 @@ def main(
     click.echo(report.table(results))
     if publish:
         json_path, plot = HERE / "results.json", HERE / "results.svg"
-        picture = f"![What share of the ceiling each call reaches]({plot.name})"
+        picture = f"![The share of the ceiling that each call reaches]({plot.name})"
         report.publish(HERE / "README.md", "results", f"{picture}\n\n{report.table(results)}")
     if json_path is not None:
         json_path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
@@ -151,7 +157,7 @@ def main(
 
 
 def take(plan: Plan, results: Results, folder: Path, mongod_url: str) -> None:
-    """Measure all that a plan says."""
+    """Measure everything in a plan."""
     results.footprints = {service.name: Footprint() for service in SERVICES}
     for _ in range(plan.starts):
         for service in SERVICES:
@@ -170,7 +176,7 @@ def take(plan: Plan, results: Results, folder: Path, mongod_url: str) -> None:
 
 
 def take_exports(plan: Plan, results: Results, all_running: list[Running]) -> None:
-    """Measure the export of everything, in turn."""
+    """Measure exports, alternating between the services."""
     exporters = {
         running.contestant.name: Exporter(running, plan.export) for running in all_running if running.contestant.whole
     }
@@ -181,7 +187,7 @@ def take_exports(plan: Plan, results: Results, all_running: list[Running]) -> No
 
 
 def take_loads(plan: Plan, results: Results, all_running: list[Running], folder: Path, workers: int) -> None:
-    """Measure the calls, the contestants in turn, and keep each as a share of the ceiling of its round."""
+    """Measure the calls, alternating between the contestants. Record each as a share of the ceiling of its round."""
     bare, empty = (next(each for each in all_running if each.contestant is ceiling) for ceiling in (BARE, EMPTY))
     services = [running for running in all_running if running.contestant.service]
     people = {

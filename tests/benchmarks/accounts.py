@@ -1,4 +1,4 @@
-"""Someone who uses a service over HTTP: prepares what is measured, and looks at each kind of answer first."""
+"""Accounts that prepare data for the benchmarks over HTTP, and check a response of each kind."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _AT_ONCE: Final = 8
 _PART_BYTES: Final = 2**18
 
 
-class UnexpectedAnswer(Exception):
-    """A service did not answer as it should."""
+class UnexpectedResponse(Exception):
+    """A service sent another response than expected."""
 
 
 class Account:
-    """An account, signed in.
+    """A signed-in account.
 
     Args:
-        url: The service.
-        username: Its name; it is registered.
+        url: The URL of the service.
+        username: The name to register.
     """
 
     def __init__(self, url: str, username: str) -> None:
@@ -43,25 +43,27 @@ class Account:
         self._client.close()
 
     def ask(self, method: str, path: str, status: int, **request: Any) -> httpx.Response:
-        """Send a request, and return its answer.
+        """Send a request and return the response.
 
         Raises:
-            UnexpectedAnswer: it has another status.
+            UnexpectedResponse: The response has another status.
         """
-        answer = self._client.request(method, path, **request)
-        if answer.status_code != status:
-            raise UnexpectedAnswer(f"{method} {path} answered {answer.status_code}, not {status}\n{answer.text[:500]}")
-        return answer
+        response = self._client.request(method, path, **request)
+        if response.status_code != status:
+            raise UnexpectedResponse(
+                f"{method} {path} returned {response.status_code}, not {status}\n{response.text[:500]}"
+            )
+        return response
 
     def size_of(self, path: str) -> int:
-        """Read an answer to its end, and return how long it was."""
-        with self._client.stream("GET", path) as answer:
-            if answer.status_code != 200:
-                raise UnexpectedAnswer(f"GET {path} answered {answer.status_code}, not 200")
-            return sum(len(part) for part in answer.iter_raw(_PART_BYTES))
+        """Read a whole response, and return the size of its body in bytes."""
+        with self._client.stream("GET", path) as response:
+            if response.status_code != 200:
+                raise UnexpectedResponse(f"GET {path} returned {response.status_code}, not 200")
+            return sum(len(part) for part in response.iter_raw(_PART_BYTES))
 
     def create(self, todos: Iterable[dict[str, Any]]) -> list[str]:
-        """Create todos, some at a time, and return their ids in the order in which they are given."""
+        """Create todos, several at a time, and return their ids in the given order."""
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            answers = threads.map(lambda todo: self.ask("POST", "/v1/todos", 201, json=todo), todos)
-            return [answer.json()["id"] for answer in answers]
+            responses = threads.map(lambda todo: self.ask("POST", "/v1/todos", 201, json=todo), todos)
+            return [response.json()["id"] for response in responses]

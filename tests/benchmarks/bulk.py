@@ -1,4 +1,4 @@
-"""Loading very many todos the bulk way: straight into a store, in batches, by several processes."""
+"""Bulk loading of todos: directly into a store, in batches, by several processes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Batch(NamedTuple):
     """A part of the work.
 
     Attributes:
-        store_url: Where it goes.
-        owner: The account, 24 hex digits; None for new accounts with a todo each.
-        start: The number of its first todo, or account.
-        size: How many.
-        total: How many there will be.
-        password_hash: That of every new account, since hashing each of them would take most of the time.
+        store_url: The address of the store.
+        owner: The account, as 24 hex digits; None for new accounts with one todo each.
+        start: The number of the first todo or account.
+        size: The number of todos or accounts.
+        total: The number of todos or accounts in all batches.
+        password_hash: The password hash of all new accounts. Hashing each password would take most of the time.
     """
 
     store_url: str
@@ -53,12 +53,12 @@ class Batch(NamedTuple):
 
 
 def load_todos(store_url: str, owner: str, count: int, label: str) -> None:
-    """Give an account so many todos, and show how far it is."""
+    """Create todos in an account, with a progress bar."""
     _load([Batch(store_url, owner, start, size, count) for start, size in _slices(count, _BATCH)], label)
 
 
 def load_accounts(store_url: str, count: int, label: str) -> None:
-    """Make so many accounts with a todo each, and show how far it is."""
+    """Create accounts with one todo each, with a progress bar."""
     passwords = Passwords()
     password_hash = asyncio.run(passwords.hash(PASSWORD))
     passwords.close()
@@ -67,7 +67,7 @@ def load_accounts(store_url: str, count: int, label: str) -> None:
 
 
 def _load(batches: list[Batch], label: str) -> None:
-    # started afresh: an LMDB environment must not be taken along into a fork
+    # spawn instead of fork: an LMDB environment must not be used after a fork
     processes = ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
     total = sum(batch.size for batch in batches)
     with processes, click.progressbar(length=total, label=label, show_pos=True, file=sys.stderr) as progress:
@@ -91,11 +91,11 @@ class _Opened(NamedTuple):
 
 
 _opened: _Opened | None = None
-"""The store that this process has open: it is opened for the first batch, and kept."""
+"""The open store of this process, reused for all batches."""
 
 
 def _carry_out(batch: Batch) -> int:
-    global _opened  # what a process of a pool keeps from one call to the next
+    global _opened  # the state of a pool process between calls
     if _opened is None or _opened.store_url != batch.store_url:
         runner = asyncio.Runner()
         store = create_store(batch.store_url)
@@ -121,14 +121,14 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
         return "UTC"
 
     executor = Executor("bulk", threads=1, queue=1, seconds=60)
-    # accounts that are measured have more todos than one may have
+    # the measured accounts exceed the default quota
     shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
-        answers = await Todos(store, owner, time_zone, shared=shared).create_many(made, [None] * len(made), executor)
+        results = await Todos(store, owner, time_zone, shared=shared).create_many(made, [None] * len(made), executor)
     finally:
         executor.close()
         await shared.close()
-    refused = [error for error in answers if error]
+    refused = [error for error in results if error]
     assert not refused, refused[0]
 
 

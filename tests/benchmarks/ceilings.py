@@ -1,4 +1,4 @@
-"""What no service here can be faster than: an ASGI application that does nothing, and a Litestar handler that does."""
+"""Upper bounds for any service here: an ASGI application and a Litestar handler that do nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from litestar.types import Receive, Scope, Send
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer every request with an empty 200: what the server itself costs."""
+    """Respond to every request with an empty 200. This is the cost of the server alone."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -18,4 +18,4 @@ async def _empty() -> None:
 
 
 empty = Litestar([_empty], openapi_config=None, logging_config=None)
-"""What the framework costs beside the server: routing, calling the handler, making its answer."""
+"""The cost of the framework: routing, calling the handler and building the response."""

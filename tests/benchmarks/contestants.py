@@ -1,4 +1,4 @@
-"""Who is measured: our service on both stores, the peer, and two ceilings; each a process of its own on loopback."""
+"""The contestants: the service on both stores, the peer, and two ceilings. Each is a process on loopback."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _POLL_SECONDS: Final = 0.002
 _IDLE_SECONDS: Final = 0.05
 _SECRET_KEY: Final = "benchmarks, benchmarks, benchmarks, benchmarks"
 _METRICS_TOKEN: Final = "benchmarks-benchmarks"
-# more than any load reaches, and few enough that what is taken from MongoDB at a time lasts for seconds, not for hours
+# more than any load reaches, but few enough that a lease from MongoDB lasts for seconds rather than hours
 _PLENTY: Final = "2000000/minute"
 
 
 class Contestant(NamedTuple):
-    """Who may be measured.
+    """A program to measure.
 
     Attributes:
-        name: A short name, that of its files and of its database.
-        title: What the tables call it.
-        command: How it is started, without port and workers.
-        ready_path: What answers 200 as soon as it serves.
-        service: Whether it is a to-do service; a ceiling is none.
-        whole: Whether it has all of our calls; the peer has the plain ones.
+        name: A short name, used for its files and its database.
+        title: The name in tables.
+        command: The command that starts it, without port and workers.
+        ready_path: A path that returns 200 once it is ready.
+        service: Whether it is a to-do service rather than a ceiling.
+        whole: Whether it has all calls of the service. The peer has only the basic ones.
     """
 
     name: str
@@ -74,18 +74,18 @@ SERVICES: Final = tuple(contestant for contestant in CONTESTANTS if contestant.s
 
 
 class ContestantFailure(Exception):
-    """A contestant did not start, or has ended. The message ends with the end of its log."""
+    """A contestant did not start, or has ended. The message includes the end of its log."""
 
 
 class Running:
-    """A contestant that serves.
+    """A running contestant.
 
     Attributes:
-        contestant: Which one.
-        url: Where it answers.
-        process: Its process; with several workers, their parent.
-        start_seconds: From its start to its first 200.
-        store_url: Where its documents lie, if it has any.
+        contestant: The contestant.
+        url: The base URL.
+        process: The process; with several workers, their parent.
+        start_seconds: The time from its start to its first 200.
+        store_url: The address of its store, if it has one.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class Running:
         self._log = log
 
     def await_ready(self, since: float) -> None:
-        """Return when it has answered its first 200, and keep how long that took.
+        """Wait for the first 200, and record how long it took.
 
         Args:
-            since: When it was started, by `time.perf_counter`.
+            since: The start time, by `time.perf_counter`.
         """
-        while not answers(self._port, self.contestant.ready_path):
+        while not responds(self._port, self.contestant.ready_path):
             if self.process.poll() is not None or time.perf_counter() - since > START_SECONDS:
-                raise ContestantFailure(f"{self.contestant.title} does not answer\n{self._end_of_log()}")
+                raise ContestantFailure(f"{self.contestant.title} does not respond\n{self._end_of_log()}")
             time.sleep(_POLL_SECONDS)
         self.start_seconds = time.perf_counter() - since
 
     def warm_up(self, workers: int) -> None:
-        """Let every worker answer for a second; return when each has had its share of it."""
+        """Send requests for a second at a time, until every worker has served its share."""
         deadline = time.perf_counter() + START_SECONDS
         while True:
             before = self._worked()
@@ -121,10 +121,10 @@ class Running:
             if len(shares) == workers and min(shares) >= max(shares) / 4:
                 return
             if time.perf_counter() > deadline:
-                raise ContestantFailure(f"{self.contestant.title}: not every worker answers\n{self._end_of_log()}")
+                raise ContestantFailure(f"{self.contestant.title}: not every worker responds\n{self._end_of_log()}")
 
     def settle(self) -> None:
-        """Return when it has nothing to do: a load ends with requests under way, whose work is done all the same."""
+        """Wait until it is idle. A load ends with requests in flight, which it still completes."""
         deadline = time.perf_counter() + START_SECONDS
         busy = True
         while busy and time.perf_counter() < deadline:
@@ -133,11 +133,11 @@ class Running:
             busy = self._worked() != before
 
     def memory(self) -> Memory:
-        """Return what it holds, all of its workers together."""
+        """Return the memory of all its workers together."""
         return memory_of(self.process.pid)
 
     def stop(self) -> None:
-        """Stop it, as an operator would."""
+        """Stop it with SIGTERM."""
         self.process.terminate()
         try:
             self.process.wait(timeout=START_SECONDS)
@@ -157,14 +157,15 @@ class Running:
 def serving(
     contestants: Sequence[Contestant], folder: Path, mongod_url: str, workers: int, *, label: str = ""
 ) -> Iterator[list[Running]]:
-    """Start contestants one after the other, with their data and logs in a folder, until the block ends.
+    """Run contestants, with their data and logs in a folder, until the block ends. They are started one after the
+    other.
 
     Args:
-        contestants: Which ones.
-        folder: Where their data and logs lie; what is there already is used.
-        mongod_url: A MongoDB, without a database.
-        workers: How many processes each has.
-        label: Tells the data of one start from that of another; the same label finds the same data.
+        contestants: The contestants.
+        folder: The folder of their data and logs. Existing data is reused.
+        mongod_url: The address of a MongoDB, without a database.
+        workers: The number of processes of each contestant.
+        label: A suffix for the data. The same label reuses the same data.
     """
     started: list[Running] = []
     try:
@@ -178,7 +179,7 @@ def serving(
 
 
 def start(contestant: Contestant, folder: Path, mongod_url: str, workers: int, label: str) -> Running:
-    """Start a contestant, and return it as soon as it has answered. Arguments as in `serving`."""
+    """Start a contestant, wait for its first response, and return it. See `serving` for the arguments."""
     port = free_port()
     own = folder / f"{contestant.name}{label}"
     own.mkdir(parents=True, exist_ok=True)
@@ -199,8 +200,8 @@ def start(contestant: Contestant, folder: Path, mongod_url: str, workers: int, l
     return running
 
 
-def answers(port: int, path: str) -> bool:
-    """Tell whether a server on loopback answers 200."""
+def responds(port: int, path: str) -> bool:
+    """Return whether a server on loopback responds with 200."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
@@ -212,7 +213,7 @@ def answers(port: int, path: str) -> bool:
 def _store_url(contestant: Contestant, own: Path, mongod_url: str, label: str) -> str:
     if contestant is EMBEDDED:
         return f"lmdb://{own / 'store'}"
-    # our own store asks for durability itself; the peer is asked for the same
+    # our store sets its write concern itself; set the same one for the peer
     options = "?w=majority&journal=true" if contestant is PEER else ""
     return f"{mongod_url.rstrip('/')}/bench_{contestant.name}{label.replace('-', '_')}{options}"
 
@@ -226,7 +227,7 @@ def _environment(contestant: Contestant, own: Path, store_url: str) -> Mapping[s
         "ENVIRONMENT": "production",
         "STORE_URL": store_url,
         "DATA_DIR": str(own),
-        # on, and never reached: counting is what costs
+        # enabled but never reached: the cost is in the counting
         "RATE_LIMIT_API": _PLENTY,
         "MAX_TODOS": "10000000",
         "RATE_LIMIT_AUTH": _PLENTY,

@@ -1,4 +1,4 @@
-"""Exporting everything: how fast it flows."""
+"""The throughput of exports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from tests.benchmarks.accounts import Account, UnexpectedAnswer
+from tests.benchmarks.accounts import Account, UnexpectedResponse
 from tests.benchmarks.bulk import load_todos
 from tests.benchmarks.contestants import Running
 from tests.benchmarks.results import Export
@@ -24,24 +24,24 @@ class Exporter:
 
     Args:
         running: The service.
-        count: How many todos it is given.
+        count: The number of todos to create.
     """
 
     def __init__(self, running: Running, count: int) -> None:
         self._account = Account(running.url, "exporter")
         owner = self._account.ask("GET", "/v1/users/me", 200).json()["id"]
         load_todos(running.store_url, owner, count, f"{running.contestant.title}: {count} todos to export")
-        answer = self._account.ask("GET", _PATH, 200)
-        exported = len(msgspec.json.decode(answer.content, type=_Archive).items)
+        response = self._account.ask("GET", _PATH, 200)
+        exported = len(msgspec.json.decode(response.content, type=_Archive).items)
         if exported != count:
-            raise UnexpectedAnswer(f"{exported} todos were exported of {count}")
-        self.export = Export(count, len(answer.content) / 1e6)
+            raise UnexpectedResponse(f"{exported} todos were exported of {count}")
+        self.export = Export(count, len(response.content) / 1e6)
 
     def take(self) -> None:
-        """Export once, and keep how long it took."""
+        """Export once, and record the duration."""
         since = time.perf_counter()
         size = self._account.size_of(_PATH)
         seconds = time.perf_counter() - since
         if size != round(self.export.megabytes * 1e6):
-            raise UnexpectedAnswer(f"{size} bytes were exported, not {round(self.export.megabytes * 1e6)}")
+            raise UnexpectedResponse(f"{size} bytes were exported, not {round(self.export.megabytes * 1e6)}")
         self.export.seconds.append(seconds)

@@ -1,4 +1,4 @@
-"""What a service takes: how long it needs to start, what it holds when it is idle, how long its image needs."""
+"""The footprint of a service: its start time, its memory, and the start time of its image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.contestants import START_SECONDS, Contestant, ContestantFailure, Running, answers, serving
+from tests.benchmarks.contestants import START_SECONDS, Contestant, ContestantFailure, Running, responds, serving
 from tests.benchmarks.results import Footprint
 from tests.mongod import free_port
 
@@ -16,7 +16,7 @@ _POLL_SECONDS: Final = 0.002
 
 
 def take_start(footprint: Footprint, contestant: Contestant, folder: Path, mongod_url: str) -> None:
-    """Start a service, on the data of its last start, and keep how long that took and what it holds then."""
+    """Start a service on the data of its last start, and record the start time and the idle memory."""
     with serving([contestant], folder, mongod_url, 1, label="-start") as (running,):
         footprint.start_seconds.append(running.start_seconds)
         memory = running.memory()
@@ -25,14 +25,14 @@ def take_start(footprint: Footprint, contestant: Contestant, folder: Path, mongo
 
 
 def take_load(footprint: Footprint, running: Running) -> None:
-    """Keep what a service holds after a load, if it is more than before."""
+    """Record the memory of a service after a load, if it is a new maximum."""
     memory = running.memory()
     footprint.loaded_anonymous = max(footprint.loaded_anonymous, memory.anonymous)
     footprint.loaded_resident = max(footprint.loaded_resident, memory.resident)
 
 
 def has_image(podman: str, image: str) -> bool:
-    """Tell whether podman is here, and has an image."""
+    """Return whether podman is installed and has an image."""
     try:
         done = subprocess.run([*shlex.split(podman), "image", "exists", image], capture_output=True, check=False)
     except FileNotFoundError:
@@ -41,10 +41,10 @@ def has_image(podman: str, image: str) -> bool:
 
 
 def image_start_seconds(podman: str, image: str, further: str) -> float:
-    """Start the image's service on an empty volume, and return the seconds to its first 200.
+    """Start a container on an empty volume, and return the seconds until its first 200.
 
     Args:
-        podman: How podman is called.
+        podman: The podman command, with global options.
         image: The image.
         further: Options of `podman run`.
     """
@@ -55,9 +55,9 @@ def image_start_seconds(podman: str, image: str, further: str) -> float:
     if done.returncode != 0:
         raise ContestantFailure(f"podman run {image} ended with {done.returncode}\n{done.stderr}")
     try:
-        while not answers(port, "/health/ready"):
+        while not responds(port, "/health/ready"):
             if time.perf_counter() - since > START_SECONDS:
-                raise ContestantFailure(f"the image {image} does not answer")
+                raise ContestantFailure(f"the image {image} does not respond")
             time.sleep(_POLL_SECONDS)
         return time.perf_counter() - since
     finally:

@@ -1,8 +1,8 @@
-"""What calls cost as an account grows, and as others come: each as a ratio to an account of a thousand todos.
+"""The cost of calls as an account, or the number of accounts, grows, relative to an account of a thousand todos.
 
-Every size has a store and a service of its own. The services of one store run side by side, and each call is sent to
-one after the other, so that whatever else the machine does meets all of them alike. The accounts are loaded the bulk
-way. `--help` says what may be chosen.
+Each size has its own store and its own service. The services of one kind of store run at the same time, and each call
+goes to one after the other, so that other activity on the machine affects all of them alike. The accounts are
+bulk-loaded. `--help` lists the options.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import click
 import msgspec
 
 from tests.benchmarks import report
-from tests.benchmarks.accounts import Account, UnexpectedAnswer
+from tests.benchmarks.accounts import Account, UnexpectedResponse
 from tests.benchmarks.bulk import load_accounts, load_todos
 from tests.benchmarks.contestants import EMBEDDED, MONGODB, Contestant, Running, serving
 from tests.benchmarks.machine import Machine, machine
@@ -35,22 +35,22 @@ from tests.benchmarks.todos import RARE, RARE_WORD, todos
 
 BASE: Final = 1000
 GOAL: Final = 1.3
-"""How many times its cost at a thousand todos a call may cost."""
+"""The maximum cost of a call, relative to its cost at a thousand todos."""
 _IDS: Final = 200
 _PAGE: Final = 200
 _WARM_UP: Final = 10
 
 
 class Place(NamedTuple):
-    """An account of some size, and what is asked of it.
+    """An account of a given size.
 
     Attributes:
-        title: What the tables call it.
+        title: The name in tables.
         running: The service.
         account: The account.
-        ids: Some of its todos, from all over it.
-        deep: The cursor of the page in the middle of its list.
-        since: Where a client stands that has every change.
+        ids: A sample of its todos, spread over the account.
+        deep: The cursor of the page in the middle of the list.
+        since: The sync token of a client that has every change.
     """
 
     title: str
@@ -62,14 +62,14 @@ class Place(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call that is measured: its title, and the requests that are sent in turn."""
+    """A call to measure: its title, and the requests to send in turn."""
 
     title: str
     requests: Callable[[Place], Iterator[bytes]]
 
 
 class Cost(msgspec.Struct):
-    """What a call costs at a place, in milliseconds."""
+    """The cost of a call at a place, in milliseconds."""
 
     place: str
     p50: float
@@ -77,7 +77,7 @@ class Cost(msgspec.Struct):
 
 
 class Growth(msgspec.Struct):
-    """All that a run measured: for each store, the costs of each call in the order of the places."""
+    """The results of a run: for each store, the costs of each call in the order of the places."""
 
     machine: Machine
     command: str
@@ -88,10 +88,10 @@ class Growth(msgspec.Struct):
 
 
 class Connection:
-    """A connection that is kept, over which one request is sent at a time. It costs as little as it can.
+    """A persistent connection with one request at a time, and little overhead.
 
     Args:
-        url: The service.
+        url: The URL of the service.
     """
 
     def __init__(self, url: str) -> None:
@@ -100,31 +100,31 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     def milliseconds(self, request: bytes) -> float:
-        """Send a request, and return how long its whole answer took.
+        """Send a request, and return the time until its response was complete.
 
         Raises:
-            UnexpectedAnswer: its status is no 2xx.
+            UnexpectedResponse: The status is not 2xx.
         """
         since = time.perf_counter()
         self._socket.sendall(request)
-        answer = self._received(b"")
-        while (end := answer.find(b"\r\n\r\n")) < 0:
-            answer = self._received(answer)
-        length = re.search(rb"\r\ncontent-length: (\d+)", answer[: end + 2], re.IGNORECASE)
-        if not answer.startswith(b"HTTP/1.1 2") or length is None:
-            raise UnexpectedAnswer(f"{request[:300]!r} was answered with {answer[:600]!r}")
-        while len(answer) < end + 4 + int(length[1]):
-            answer = self._received(answer)
+        response = self._received(b"")
+        while (end := response.find(b"\r\n\r\n")) < 0:
+            response = self._received(response)
+        length = re.search(rb"\r\ncontent-length: (\d+)", response[: end + 2], re.IGNORECASE)
+        if not response.startswith(b"HTTP/1.1 2") or length is None:
+            raise UnexpectedResponse(f"{request[:300]!r} returned {response[:600]!r}")
+        while len(response) < end + 4 + int(length[1]):
+            response = self._received(response)
         return (time.perf_counter() - since) * 1000
 
     def _received(self, before: bytes) -> bytes:
         part = self._socket.recv(2**18)
         if not part:
-            raise UnexpectedAnswer("the service hung up")
+            raise UnexpectedResponse("the service closed the connection")
         return before + part
 
 
@@ -189,12 +189,14 @@ CALLS: Final = (
     default=(10_000, 100_000, 1_000_000),
     show_default=True,
     type=click.IntRange(1),
-    help="Todos in the one account; may come more than once. A thousand is always measured.",
+    help="Todos in an account; may be repeated. A thousand is always measured.",
 )
 @click.option(
     "--accounts", default=100_000, show_default=True, type=click.IntRange(0), help="Accounts in a store; 0 for none."
 )
-@click.option("--samples", default=300, show_default=True, type=click.IntRange(3), help="How often each call is sent.")
+@click.option(
+    "--samples", default=300, show_default=True, type=click.IntRange(3), help="Number of requests for each call."
+)
 @click.option(
     "--store",
     "stores",
@@ -202,17 +204,19 @@ CALLS: Final = (
     default=(EMBEDDED.name, MONGODB.name),
     show_default=True,
     type=click.Choice([EMBEDDED.name, MONGODB.name]),
-    help="Which store; may come more than once.",
+    help="Store to measure; may be repeated.",
 )
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
-@click.option("--publish", is_flag=True, help="Write table and figures into tests/benchmarks.")
 @click.option(
-    "--quick", is_flag=True, help="See that it works: 2 000 todos, 100 accounts, few samples. The figures mean nothing."
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write all results to this file."
+)
+@click.option("--publish", is_flag=True, help="Write the results into tests/benchmarks.")
+@click.option(
+    "--quick", is_flag=True, help="A smoke test: 2 000 todos, 100 accounts, few samples. The numbers mean nothing."
 )
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="Where the data lies meanwhile; a million todos take some GB.  [default: the system's]",
+    help="Folder for the data; a million todos take some GB.  [default: the system's]",
 )
 def main(
     sizes: tuple[int, ...],
@@ -225,7 +229,7 @@ def main(
     publish: bool,
     quick: bool,
 ) -> None:
-    """Measure what calls cost in accounts of 1 000 to 1 000 000 todos, and among 100 000 accounts, on both stores."""
+    """Measure the cost of calls in accounts of 1 000 to 1 000 000 todos, and among 100 000 accounts, on both stores."""
     if quick:
         sizes, accounts, samples = (2000,), 100, 5
     with TemporaryDirectory(dir=folder, prefix="todo-service-bench-") as place, reported(), mongod(Path(place)) as url:
@@ -249,7 +253,7 @@ def main(
 def take(
     growth: Growth, contestant: Contestant, folder: Path, mongod_url: str, sizes: Sequence[int], accounts: int
 ) -> None:
-    """Load every size into a store of its own, then measure each call at all of them in turn."""
+    """Load each size into its own store, then measure each call on all of them in turn."""
     titles = {size: f"{size:,} todos" for size in sizes}
     wanted: list[tuple[str, int, int]] = [(titles[size], size, 0) for size in sizes]
     if accounts:
@@ -276,7 +280,7 @@ def take(
 
 
 def _place(title: str, running: Running, account: Account) -> Place:
-    """Go through an account's list and through its changes, as a client would."""
+    """Read an account's list and its changes to the end, as a client does."""
     count = sum(account.ask("GET", "/v1/todos/summary", 200).json()[name] for name in ("open", "completed"))
     ids: list[str] = []
     cursor = deep = ""
@@ -296,7 +300,7 @@ def _place(title: str, running: Running, account: Account) -> Place:
             progress.update(len(page["changed"]))
             page = _ask(account, f"/v1/todos/changes?limit={_PAGE}&since={quote(page['next'])}")
     if walked != count:
-        raise UnexpectedAnswer(f"the list of {title} has {walked} todos, its summary {count}")
+        raise UnexpectedResponse(f"the list of {title} has {walked} todos, its summary {count}")
     return Place(title, running, account, ids[:_IDS], deep, page["next"])
 
 
@@ -322,12 +326,12 @@ def _costs(call: Call, places: Sequence[Place], samples: int) -> list[Cost]:
 
 
 def table(growth: Growth) -> str:
-    """Return all that was measured, in Markdown."""
+    """Return the results as Markdown."""
     parts = [
         (
             f"`{growth.command.strip()}` on {growth.date}: each call {growth.samples} times, to all sizes in turn, "
             f"over one connection; the median in ms, and its ratio to that of {BASE:,} todos. "
-            f"No ratio is to be above {GOAL}."
+            f"The goal is a ratio of at most {GOAL}."
         ),
         report.about(growth.machine),
     ]

@@ -1,4 +1,4 @@
-"""The load: wrk, on one thread, with the scripts of `wrk/`. Any answer but the right one fails the run."""
+"""Load from wrk, on one thread, with the scripts in `wrk/`. Any unexpected response fails the run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _WARM_UP_CONNECTIONS: Final = 16
 
 
 class LoadFailure(Exception):
-    """A load did not go as it should: a request failed, or wrk is not there."""
+    """A load failed: a request failed, or wrk is not installed."""
 
 
 class Load(NamedTuple):
-    """What wrk is to send.
+    """The requests that wrk sends.
 
     Attributes:
-        script: A script of `wrk/`, without its ending.
-        path: The path, with its query; a script may send others.
-        arguments: What the script is given.
-        headers: What every request carries.
+        script: A script in `wrk/`, without its extension.
+        path: The path and query. A script may send others.
+        arguments: The arguments of the script.
+        headers: The headers of every request.
     """
 
     script: str
@@ -36,12 +36,12 @@ class Load(NamedTuple):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What came of one run.
+    """The result of one wrk run.
 
     Attributes:
-        requests_per_second: How many were answered.
-        p50: The median of the latencies, in milliseconds.
-        p99: Their 99th percentile, in milliseconds.
+        requests_per_second: The number of responses per second.
+        p50: The median latency, in milliseconds.
+        p99: The 99th percentile of the latencies, in milliseconds.
     """
 
     requests_per_second: float
@@ -50,7 +50,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class _Report(msgspec.Struct):
-    """What `wrk/done.lua` writes."""
+    """The output of `wrk/done.lua`."""
 
     requests: int
     microseconds: int
@@ -61,26 +61,26 @@ class _Report(msgspec.Struct):
 
 
 def require_wrk() -> None:
-    """Return if wrk is installed.
+    """Check that wrk is installed.
 
     Raises:
-        LoadFailure: it is not.
+        LoadFailure: wrk is not installed.
     """
     if shutil.which("wrk") is None:
         raise LoadFailure("wrk is not installed: on Debian and Ubuntu `apt-get install wrk`")
 
 
 def run(url: str, load: Load, connections: int, seconds: int) -> Sample:
-    """Send requests over some connections, each waiting for its answer before it sends the next.
+    """Send requests over several connections. Each connection waits for the response before it sends the next request.
 
     Args:
-        url: The server.
-        load: What to send.
-        connections: How many there are.
-        seconds: How long.
+        url: The URL of the server.
+        load: The requests.
+        connections: The number of connections.
+        seconds: The duration.
 
     Raises:
-        LoadFailure: a request was not answered, or with a status of 400 or above, or nothing was answered at all.
+        LoadFailure: A request got no response or a status of 400 or above, or there were no responses at all.
     """
     headers = [part for name, value in load.headers.items() for part in ("-H", f"{name}: {value}")]
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={_TIMEOUT_SECONDS}s"]
@@ -92,12 +92,12 @@ def run(url: str, load: Load, connections: int, seconds: int) -> Sample:
     report = msgspec.json.decode("{" + last, type=_Report)
     if report.refused or report.broken or not report.requests:
         raise LoadFailure(
-            f"{load.script} {load.path}: of {report.requests} requests {report.refused} were answered with 400 or "
-            f"above, {report.broken} were not answered\n{done.stderr}"
+            f"{load.script} {load.path}: of {report.requests} requests, {report.refused} got a status of 400 or "
+            f"above, and {report.broken} got no response\n{done.stderr}"
         )
     return Sample(report.requests / (report.microseconds / 1e6), report.p50 / 1000, report.p99 / 1000)
 
 
 def warm_up(url: str) -> None:
-    """Let a server answer for a second."""
+    """Send requests to a server for a second."""
     run(url, Load("same", "", ("GET",), {}), _WARM_UP_CONNECTIONS, 1)

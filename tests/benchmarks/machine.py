@@ -1,4 +1,4 @@
-"""What this machine and its processes are like, as Linux tells it."""
+"""The machine and the processes of a benchmark, as reported by Linux."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Machine(msgspec.Struct):
-    """What was measured on."""
+    """The machine and the software that were measured."""
 
     processor: str
     cores: int
@@ -35,11 +35,11 @@ class Machine(msgspec.Struct):
 
 
 class Memory(NamedTuple):
-    """What processes hold, in MB (10^6 bytes).
+    """The memory of processes, in MB (10^6 bytes).
 
     Attributes:
-        anonymous: What is theirs alone (RssAnon).
-        resident: All that they have in memory, mapped files and shared libraries too (RSS).
+        anonymous: Their private memory (RssAnon).
+        resident: All their resident memory, including mapped files and shared libraries (RSS).
     """
 
     anonymous: float
@@ -47,7 +47,7 @@ class Memory(NamedTuple):
 
 
 def machine() -> Machine:
-    """Look at this machine and at what is installed."""
+    """Return a description of this machine and the installed software."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="ascii"), re.MULTILINE)
     return Machine(
         processor=model[1] if model else platform.machine(),
@@ -62,7 +62,7 @@ def machine() -> Machine:
 
 
 def memory_of(pid: int) -> Memory:
-    """Return what a process and its descendants hold. What two of them share is counted twice in `resident`."""
+    """Return the memory of a process and its descendants. `resident` counts shared pages once per process."""
     anonymous = resident = 0
     for each in [pid, *descendants(pid)]:
         status = Path(f"/proc/{each}/status").read_text(encoding="ascii", errors="replace")
@@ -72,7 +72,7 @@ def memory_of(pid: int) -> Memory:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that they have started."""
+    """Return the ids of the child processes of a process, recursively."""
     children = [
         int(child)
         for thread in Path(f"/proc/{pid}/task").iterdir()
@@ -82,8 +82,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return how long a process has been on a processor."""
-    # the second field is a name in brackets, which may hold blanks
+    """Return the CPU time of a process."""
+    # the second field is a name in parentheses, which may contain spaces
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

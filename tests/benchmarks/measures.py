@@ -1,4 +1,4 @@
-"""What is measured: one table of calls, each with what it needs and with the answer that is right."""
+"""The measured calls. Each prepares its data, and checks that the response is correct."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tests.benchmarks.accounts import PASSWORD, Account, UnexpectedAnswer
+from tests.benchmarks.accounts import PASSWORD, Account, UnexpectedResponse
 from tests.benchmarks.load import Load
 from tests.benchmarks.todos import todos
 
@@ -28,13 +28,13 @@ _NEW: Final = {
 
 
 class Person(NamedTuple):
-    """Who asks for what is measured.
+    """The accounts that a service is measured with.
 
     Attributes:
-        reader: An account whose todos stay as they are.
+        reader: An account whose todos do not change.
         writer: An account that grows.
         ids: The reader's todos.
-        folder: For what wrk is to read.
+        folder: The folder of the input files for wrk.
     """
 
     reader: Account
@@ -44,7 +44,7 @@ class Person(NamedTuple):
 
     @classmethod
     def at(cls, url: str, folder: Path, count: int) -> Person:
-        """Register at a service, and give the reader so many todos."""
+        """Register both accounts at a service, and create the reader's todos."""
         reader, writer = Account(url, "reader"), Account(url, "writer")
         folder.mkdir(parents=True, exist_ok=True)
         return cls(reader, writer, reader.create(todos(count)), folder)
@@ -54,13 +54,13 @@ Prepare = Callable[[Person, int], Load]
 
 
 class Measure(NamedTuple):
-    """A call that is measured.
+    """A measured call.
 
     Attributes:
         name: A short name.
-        title: What the tables call it.
-        prepare: Makes the load for so many connections, and looks at one answer.
-        whole: Whether only our own service has it.
+        title: The name in tables.
+        prepare: Returns the load for a number of connections, after checking one response.
+        whole: Whether the peer lacks the call.
     """
 
     name: str
@@ -70,8 +70,8 @@ class Measure(NamedTuple):
 
 
 def _one(person: Person, _: int) -> Load:
-    answer = person.reader.ask("GET", f"/v1/todos/{person.ids[0]}", 200).json()
-    _must(answer["id"] == person.ids[0], answer)
+    response = person.reader.ask("GET", f"/v1/todos/{person.ids[0]}", 200).json()
+    _must(response["id"] == person.ids[0], response)
     paths = _file(person, "paths", [f"/v1/todos/{todo_id}" for todo_id in person.ids])
     return Load("each", "/v1/todos", (paths,), person.reader.authorization)
 
@@ -95,8 +95,8 @@ def _filtered_and_sorted(items: list[dict[str, Any]]) -> bool:
 
 
 def _create(person: Person, _: int) -> Load:
-    answer = person.writer.ask("POST", "/v1/todos", 201, json=_NEW).json()
-    _must(answer["title"] == _NEW["title"] and answer["tags"] == _NEW["tags"], answer)
+    response = person.writer.ask("POST", "/v1/todos", 201, json=_NEW).json()
+    _must(response["title"] == _NEW["title"] and response["tags"] == _NEW["tags"], response)
     body = msgspec.json.encode(_NEW).decode()
     return Load("same", "/v1/todos", ("POST", body), person.writer.authorization | _JSON)
 
@@ -105,9 +105,9 @@ def _patch(person: Person, connections: int) -> Load:
     ids = person.writer.create([_NEW] * (connections + _SPARE))
     seen, *fresh = ids
     path, patch = f"/v1/todos/{seen}", {"title": "Water all the plants"}
-    answer = person.writer.ask("PATCH", path, 200, json=patch, headers={"If-Match": '"1"'} | _PATCH)
-    _must(answer.json()["title"] == patch["title"] and answer.headers["etag"] == '"2"', answer.json())
-    # the same tag once more: it is stale now
+    response = person.writer.ask("PATCH", path, 200, json=patch, headers={"If-Match": '"1"'} | _PATCH)
+    _must(response.json()["title"] == patch["title"] and response.headers["etag"] == '"2"', response.json())
+    # the same tag again, which is now stale
     person.writer.ask("PATCH", path, 412, json=patch, headers={"If-Match": '"1"'} | _PATCH)
     return Load("patch", "/v1/todos", (_file(person, "patched", fresh),), person.writer.authorization | _PATCH)
 
@@ -115,22 +115,22 @@ def _patch(person: Person, connections: int) -> Load:
 def _complete(person: Person, connections: int) -> Load:
     seen, *fresh = person.writer.create([_NEW] * (connections + _SPARE))
     for action, completed in (("complete", True), ("reopen", False)):
-        answer = person.writer.ask("POST", f"/v1/todos/{seen}/{action}", 200).json()
-        _must(answer["completed"] is completed, answer)
+        response = person.writer.ask("POST", f"/v1/todos/{seen}/{action}", 200).json()
+        _must(response["completed"] is completed, response)
     return Load("complete", "/v1/todos", (_file(person, "completed", fresh),), person.writer.authorization)
 
 
 def _sign_in(person: Person, _: int) -> Load:
     form = {"grant_type": "password", "username": person.writer.username, "password": PASSWORD}
-    answer = person.writer.ask("POST", "/v1/auth/token", 200, data=form).json()
-    _must(bool(answer["access_token"]), answer)
+    response = person.writer.ask("POST", "/v1/auth/token", 200, data=form).json()
+    _must(bool(response["access_token"]), response)
     return Load("same", "/v1/auth/token", ("POST", urlencode(form)), _FORM)
 
 
 def _changes(person: Person, _: int) -> Load:
     path = "/v1/todos/changes?limit=50"
-    answer = person.reader.ask("GET", path, 200).json()
-    _must(len(answer["changed"]) == min(50, len(person.ids)), answer)
+    response = person.reader.ask("GET", path, 200).json()
+    _must(len(response["changed"]) == min(50, len(person.ids)), response)
     return Load("same", path, ("GET",), person.reader.authorization)
 
 
@@ -150,9 +150,9 @@ MEASURES: Final = (
     Measure("changes", "changes, page of 50", _changes, whole=True),
 )
 CEILING: Final = "ceiling"
-"""The name of what the ceilings do, which is nothing."""
+"""The name of the call to the ceilings."""
 NOTHING: Final = Load("same", "/", ("GET",), {})
-"""What the ceilings are asked."""
+"""The load for the ceilings."""
 
 
 def _file(person: Person, name: str, lines: list[str]) -> str:
@@ -161,6 +161,6 @@ def _file(person: Person, name: str, lines: list[str]) -> str:
     return str(path)
 
 
-def _must(right: bool, answer: object) -> None:
+def _must(right: bool, response: object) -> None:
     if not right:
-        raise UnexpectedAnswer(f"not what was asked for: {str(answer)[:500]}")
+        raise UnexpectedResponse(f"unexpected response: {str(response)[:500]}")

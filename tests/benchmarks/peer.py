@@ -1,8 +1,8 @@
-"""The peer: a to-do service on FastAPI and Beanie, as their documentation would have it written.
+"""The peer: a to-do service on FastAPI and Beanie, written as their documentation recommends.
 
-It has the fields of our todos, the indexes that the calls measured here use and those beside them, JWT access tokens,
-and for each request a look-up of its user, as FastAPI's tutorial on security has it. It has no rate limits, request
-ids, metrics, idempotency, delta sync or export, and none of the time that those cost.
+It has the same fields as our todos and the indexes that the measured calls use, JWT access tokens, and a user lookup
+for each request, as in FastAPI's tutorial on security. It has no rate limits, request ids, metrics, idempotency, delta
+sync or export, and does not pay for them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ACCESS_TOKEN_EXPIRE = timedelta(days=1)
 PRIORITIES = ("none", "low", "medium", "high", "urgent")
 Priority = Literal["none", "low", "medium", "high", "urgent"]
 
-# argon2id with the costs of our own service, so that signing in compares
+# argon2id at the same cost as our service, so that signing in is comparable
 password_hash = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
 oauth2_scheme = OAuth2PasswordBearer(tokenUrl="/v1/auth/token")
 

@@ -1,4 +1,4 @@
-"""What was measured, as tables in Markdown and as a picture."""
+"""Reports: the results as Markdown tables and as a chart."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ GOALS: Final = {
     "create": {EMBEDDED.name: 0.25, MONGODB.name: 0.15},
     "patch": {EMBEDDED.name: 0.22, MONGODB.name: 0.12},
 }
-"""What share of the empty Litestar handler a call is to reach, at 16 connections and with one worker."""
+"""The share of the empty Litestar handler that a call should reach, at 16 connections and with one worker."""
 START_SECONDS: Final = 1.2
 IDLE_MEGABYTES: Final = 110.0
 TAIL: Final = 5.0
-"""How many times the median latency its 99th percentile may be."""
+"""The maximum ratio of the 99th percentile of the latencies to their median."""
 _CONNECTIONS: Final = 16
 _WORKERS: Final = 1
 _TITLES: Final = {contestant.name: contestant.title for contestant in CONTESTANTS}
@@ -30,7 +30,7 @@ _COLOURS: Final = {EMBEDDED.name: "#2e7d4f", MONGODB.name: "#3d6fb4", PEER.name:
 
 
 def table(results: Results) -> str:
-    """Return all that was measured, in Markdown."""
+    """Return the results as Markdown."""
     workers, connections = _main_place(results)
     parts = [
         _about(results),
@@ -40,7 +40,7 @@ def table(results: Results) -> str:
         "### Goals",
         _goals(results),
         "### Every number of connections and workers",
-        "Requests a second, and their share of the empty Litestar handler at the same connections and workers.",
+        "Requests per second, and their share of the empty Litestar handler with the same connections and workers.",
         _everywhere(results),
         "### What it takes",
         _footprints(results),
@@ -51,10 +51,10 @@ def table(results: Results) -> str:
 
 
 def publish(page: Path, name: str, text: str) -> None:
-    """Write a text between its markers in a page.
+    """Replace the text between two markers in a page.
 
     Raises:
-        ValueError: the page has no such markers.
+        ValueError: The page has no such markers.
     """
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     before, found, rest = page.read_text(encoding="utf-8").partition(begin)
@@ -65,13 +65,13 @@ def publish(page: Path, name: str, text: str) -> None:
 
 
 def rows(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown: the first column to the left, the others to the right."""
+    """Return a Markdown table, with the first column aligned left and the others aligned right."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *lines])
 
 
 def about(machine: Machine) -> str:
-    """Return what was measured on, and with what."""
+    """Return a description of the machine and the software."""
     packages = ", ".join(f"{name} {number}" for name, number in machine.packages.items())
     return (
         f"{machine.processor}, {machine.cores} cores, {machine.memory_gib:.0f} GiB; {machine.system}; "
@@ -80,10 +80,10 @@ def about(machine: Machine) -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw how much of the ceiling each call reaches, the goals as lines across their bars."""
-    from matplotlib import pyplot, rcParams  # only where a picture is wanted: it takes a second to import
+    """Draw the share of the ceiling that each call reaches, with the goals as lines across the bars."""
+    from matplotlib import pyplot, rcParams  # imported on demand: it takes a second
 
-    # text stays text, and nothing but the figures makes two pictures of one run differ
+    # keep text as text, and make the output reproducible
     rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "todo_service", "font.family": "sans-serif"})
     workers, connections = _main_place(results)
     measures = [m for m in MEASURES if results.find(EMBEDDED.name, m.name, workers, connections)]
@@ -116,7 +116,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _main_place(results: Results) -> tuple[int, int]:
-    """Return the workers and connections of the goals, or what was measured instead."""
+    """Return the workers and connections of the goals, or the smallest measured ones instead."""
     places = {(series.workers, series.connections) for series in results.series}
     return (_WORKERS, _CONNECTIONS) if (_WORKERS, _CONNECTIONS) in places else min(places)
 
@@ -124,7 +124,7 @@ def _main_place(results: Results) -> tuple[int, int]:
 def _about(results: Results) -> str:
     return (
         f"`{results.command.strip()}` on {results.date}: {_many(results.rounds, 'round')} of {results.seconds} s, "
-        f"an account of {results.todos} todos. Medians of the rounds; ± is how far the rounds lie apart, in % of the "
+        f"an account of {results.todos} todos. Medians of the rounds; ± is the range of the rounds, in % of the "
         f"median.\n\n"
         f"{about(results.machine)}"
     )
@@ -225,13 +225,13 @@ def _footprints(results: Results) -> str:
         )
     head = ["", "start to first 200, s", "from – to", "idle RssAnon, MB", "idle RSS", "loaded RssAnon", "loaded RSS"]
     image = (
-        f"The image starts, container and all, in {median(results.image_start_seconds):.2f} s."
+        f"A container of the image starts in {median(results.image_start_seconds):.2f} s."
         if results.image_start_seconds
         else "The start of the image was not measured."
     )
     return (
-        f"{rows(head, lines)}\n\nOne worker, without mongod. RSS counts mapped files too, of the embedded store those "
-        f"pages of its data that it has looked at. {image}"
+        f"{rows(head, lines)}\n\nOne worker, without mongod. RSS includes mapped files, and so the pages "
+        f"of the embedded store that have been read. {image}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What was measured, as it is kept in JSON."""
+"""The results, as stored in JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.benchmarks.machine import Machine
 
 
 class Series(msgspec.Struct):
-    """One call of one contestant, at so many connections and workers: a sample a round.
+    """The measurements of one call of one contestant, with one sample per round.
 
     Attributes:
-        shares: In each round, how many requests were answered for each that the empty Litestar handler answered in the
-            same round at the same number of connections and workers.
+        shares: For each round, the ratio to the empty Litestar handler in the same round, with the same number of
+            connections and workers.
     """
 
     contestant: str
@@ -32,7 +32,7 @@ class Series(msgspec.Struct):
 
     @property
     def spread(self) -> float:
-        """How far the rounds lie apart, as a share of their median."""
+        """The range of the rounds, relative to their median."""
         rates = [sample.requests_per_second for sample in self.samples]
         return (max(rates) - min(rates)) / self.requests_per_second
 
@@ -53,14 +53,14 @@ class Series(msgspec.Struct):
 
 
 class Footprint(msgspec.Struct):
-    """What a service takes.
+    """The footprint of a service.
 
     Attributes:
-        start_seconds: From its start to its first 200, for each start.
-        idle_anonymous: MB that are its own, when it has just started.
-        idle_resident: MB resident then.
-        loaded_anonymous: The most that it had after a run, with one worker.
-        loaded_resident: As above.
+        start_seconds: The time to the first 200, for each start.
+        idle_anonymous: The anonymous memory after each start, in MB.
+        idle_resident: The resident memory after each start, in MB.
+        loaded_anonymous: The maximum anonymous memory after a load with one worker, in MB.
+        loaded_resident: The maximum resident memory after a load with one worker, in MB.
     """
 
     start_seconds: list[float] = []
@@ -71,7 +71,7 @@ class Footprint(msgspec.Struct):
 
 
 class Export(msgspec.Struct):
-    """An export of everything, over one connection."""
+    """The exports of an account, over one connection."""
 
     todos: int
     megabytes: float
@@ -84,7 +84,7 @@ class Export(msgspec.Struct):
 
 
 class Results(msgspec.Struct):
-    """All that a run measured."""
+    """The results of a run."""
 
     machine: Machine
     command: str
@@ -98,13 +98,13 @@ class Results(msgspec.Struct):
     image_start_seconds: list[float] = []
 
     def find(self, contestant: str, measure: str, workers: int, connections: int) -> Series | None:
-        """Return a series, if it was measured."""
+        """Return a series, or None if it was not measured."""
         wanted = (contestant, measure, workers, connections)
         found = (each for each in self.series if _place(each) == wanted)
         return next(found, None)
 
     def at(self, contestant: str, measure: str, workers: int, connections: int) -> Series:
-        """Return a series, a new one where there is none yet."""
+        """Return a series, creating it if it does not exist."""
         found = self.find(contestant, measure, workers, connections)
         if found is None:
             found = Series(contestant, measure, workers, connections)

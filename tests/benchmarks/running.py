@@ -1,4 +1,4 @@
-"""What every command of the benchmarks needs: a MongoDB, and a message instead of a traceback where something fails."""
+"""Shared parts of the benchmark commands: a MongoDB, and error messages instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import click
 import pytest
 
-from tests.benchmarks.accounts import UnexpectedAnswer
+from tests.benchmarks.accounts import UnexpectedResponse
 from tests.benchmarks.contestants import ContestantFailure
 from tests.benchmarks.load import LoadFailure
 from tests.mongod import given_uri, running_mongod
@@ -20,18 +20,18 @@ HERE: Final = Path(__file__).parent
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Let what fails end the run with a message."""
+    """Report expected failures as messages of the command."""
     try:
         yield
-    except (LoadFailure, ContestantFailure, UnexpectedAnswer) as error:
+    except (LoadFailure, ContestantFailure, UnexpectedResponse) as error:
         raise click.ClickException(str(error)) from error
-    except pytest.fail.Exception as error:  # what the tests' mongod says where there is none
+    except pytest.fail.Exception as error:  # there is no mongod
         raise click.ClickException(str(error)) from error
 
 
 @contextmanager
 def mongod(folder: Path) -> Iterator[str]:
-    """Give the address of a MongoDB, without a database."""
+    """Yield the address of a MongoDB, without a database."""
     if given := given_uri():
         yield given
         return

@@ -1,4 +1,4 @@
-"""The todos that are measured with: such as people write, the same at every run."""
+"""The todos of the benchmarks: typical texts, the same in every run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TAGS: Final[tuple[list[str], ...]] = (["home"], ["work"], ["home", "garden"], [
 _PRIORITIES: Final = ("none", "low", "medium", "high", "urgent")
 _FIRST_DUE: Final = datetime(2026, 1, 1, 9, tzinfo=UTC)
 RARE_WORD: Final = "xylophone"
-"""In one todo of so many, that a search for it finds `RARE` in an account of any size."""
+"""A word in every nth todo, so that a search for it finds `RARE` todos in an account of any size."""
 RARE: Final = 20
 
 
@@ -20,9 +20,9 @@ def todos(count: int, start: int = 0, total: int | None = None) -> Iterator[dict
     """Return the bodies of new todos.
 
     Args:
-        count: How many.
-        start: The number of the first of them in the account.
-        total: How many the account will have; `count` unless it says otherwise.
+        count: The number of todos.
+        start: The number of the first one in the account.
+        total: The number of todos that the account will have; `count` by default.
     """
     every = max(1, (total or count) // RARE)
     for number in range(start, start + count):

@@ -1,5 +1,5 @@
-"""The images, built and run by real tools: `pdm run test-container` starts these tests, `pdm test` does not.
+"""The images, built and run by real tools: `pdm run test-container`. `pdm test` does not run these tests.
 
-They need podman and buildah. What a machine wants beyond their defaults it says in the environment: `CONTAINERS_CONF`
-(read by podman itself), `BUILD_OPTIONS` (further options of each build) and `PYTHON_BASE` (another base image).
+They need podman and buildah. Environment variables configure them: `CONTAINERS_CONF` (read by podman),
+`BUILD_OPTIONS` (further options of each build) and `PYTHON_BASE` (another base image).
 """

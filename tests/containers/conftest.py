@@ -1,4 +1,4 @@
-"""The images under test, each built once, and the table of what was measured."""
+"""The images under test, each built once, and the table of measurements."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.containers.images import PYTHON_BASE, STAND_INS, Image, build, of, po
 from tests.mongod import binary
 
 Figures = dict[str, dict[str, str]]
-"""What was measured: for each figure its value by image."""
+"""The measurements: for each figure, its value by image."""
 _FIGURES: Final = pytest.StashKey[Figures]()
 
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> Figures:
-    """Where tests put what they have measured, for the table at the end."""
+    """The measurements, printed as a table at the end of the run."""
     return pytestconfig.stash.setdefault(_FIGURES, {})
 
 
@@ -38,18 +38,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository that no test changes."""
+    """A copy of the repository. Tests must not change it."""
     return working_copy(tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture(scope="session")
 def service_image(clone: Path, figures: Figures) -> Iterator[Callable[[str], Image]]:
-    """The image of the service, built from nothing by the builder that is named, once."""
+    """Builds the image of the service from scratch with a given builder, once."""
     mark = f"test={uuid.uuid4().hex}"
 
     @functools.cache
     def built(builder: str) -> Image:
-        # a base of its own, so that no layer of an earlier build is taken
+        # a new base, so that no layer of an earlier build is reused
         base = f"localhost/todo-service-base-{builder}"
         options = ("--build-arg", f"PYTHON_BASE={PYTHON_BASE}", "--label", mark, "--label", f"builder={builder}")
         build(builder, base, STAND_INS, *options, containerfile="base.Containerfile")
@@ -63,7 +63,7 @@ def service_image(clone: Path, figures: Figures) -> Iterator[Callable[[str], Ima
 
 @pytest.fixture(scope="session")
 def distroless_image(clone: Path, service_image: Callable[[str], Image]) -> Callable[[], Image]:
-    """The same service on what stands in for the distroless base, built once."""
+    """Builds the image on a stand-in for the distroless base, once."""
 
     @functools.cache
     def built() -> Image:
@@ -93,7 +93,7 @@ def image(
     distroless_image: Callable[[], Image],
     figures: Figures,
 ) -> Image:
-    """Each image that is promised: every test that asks for one runs on all."""
+    """An image. A test with this fixture runs on every image."""
     name: str = request.param
     found = distroless_image() if name == "distroless" else service_image(name)
     figures.setdefault("MB above the base", {})[name] = f"{found.own_bytes / 1e6:.1f}"
@@ -103,7 +103,7 @@ def image(
 
 @pytest.fixture(scope="session")
 def mongod_image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of an image of a real mongod, which stands in for the one of compose.yaml."""
+    """The name of an image of a real mongod, a stand-in for the one in compose.yaml."""
     folder = tmp_path_factory.mktemp("mongod")
     shutil.copy(STAND_INS / "mongod.Containerfile", folder)
     shutil.copy(binary(), folder / "mongod")

@@ -1,4 +1,4 @@
-"""Images: building them as users do, and looking into them."""
+"""Building images as users do, and inspecting them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _COMMANDS: Final = {"podman": ["podman", "build"], "buildah": ["buildah", "build
 
 
 class Image(NamedTuple):
-    """An image that was built.
+    """A built image.
 
     Attributes:
-        name: Its name, under which it runs.
-        base: The image that it was built on.
-        seconds: How long the build took.
+        name: The name of the image.
+        base: The name of its base image.
+        seconds: The duration of the build.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Image(NamedTuple):
 
     @property
     def layers(self) -> list[str]:
-        """The digests of its layers, the base's first."""
+        """The digests of its layers, those of the base first."""
         layers: list[str] = inspect(self.name)["RootFS"]["Layers"]
         return layers
 
@@ -46,12 +46,12 @@ class Image(NamedTuple):
 
     @property
     def own_bytes(self) -> int:
-        """What it adds to its base."""
+        """The size that it adds to its base."""
         return int(inspect(self.name)["Size"]) - int(inspect(self.base)["Size"])
 
 
 def podman(*arguments: str, check: bool = True) -> str:
-    """Run a podman command and return what it prints."""
+    """Run a podman command and return its output."""
     done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)  # noqa: S607  # from PATH
     assert done.returncode == 0 or not check, f"podman {shlex.join(arguments)}\n{done.stderr}"
     return done.stdout
@@ -64,11 +64,11 @@ def build(
 
     Args:
         builder: `podman` or `buildah`.
-        name: The image's name.
-        context: The folder that the build sees.
+        name: The name of the image.
+        context: The folder of the build context.
         options: Further options of the build.
-        containerfile: Its path in the context.
-        base: The image that it is built on.
+        containerfile: The path of the Containerfile within the context.
+        base: The base image.
     """
     command = [*_COMMANDS[builder], "--format", "docker", "--tag", name, "--file", str(context / containerfile)]
     command += [*shlex.split(os.environ.get("BUILD_OPTIONS", "")), *options, str(context)]
@@ -79,18 +79,18 @@ def build(
 
 
 def of(base: str) -> tuple[str, str]:
-    """Return the options of a build of Containerfile on another base."""
+    """Return the build options that select a base image."""
     return ("--build-arg", f"PYTHON_BASE={base}")
 
 
 def working_copy(folder: Path) -> Path:
-    """Copy what a clone of the repository has, so that a test may change it."""
+    """Copy the versioned files of the repository, so that a test may change them."""
     unversioned = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".coverage*")
     return Path(shutil.copytree(REPOSITORY, folder / "clone", ignore=unversioned))
 
 
 def inspect(name: str) -> dict[str, Any]:
-    """Return what an image declares."""
+    """Return the result of `podman image inspect`."""
     found: dict[str, Any] = json.loads(podman("image", "inspect", name))[0]
     return found
 

@@ -1,4 +1,4 @@
-"""Containers: run as operators run them, with all that can be taken from them taken away."""
+"""Running containers of the service, hardened as far as possible."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Container:
     """A container of the service.
 
     Attributes:
-        name: Its name.
-        url: Where its published port answers.
+        name: The name of the container.
+        url: The base URL of its published port.
     """
 
     def __init__(self, name: str, url: str) -> None:
@@ -38,12 +38,12 @@ class Container:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What podman knows of it."""
+        """The state of the container, from `podman container inspect`."""
         found: dict[str, Any] = json.loads(podman("container", "inspect", self.name))[0]["State"]
         return found
 
     def await_ready(self) -> None:
-        """Return when the service is ready."""
+        """Wait until the service is ready."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -55,39 +55,39 @@ class Container:
             assert time.monotonic() < deadline, self.logs()
 
     def python(self, code: str) -> str:
-        """Run Python inside it, as the user that the service runs as, and return what it prints."""
+        """Run Python in the container, as the user of the service, and return its output."""
         return podman("exec", self.name, "python", "-c", code)
 
     def healthy(self) -> bool:
-        """Return what the image's own health check says."""
+        """Return the result of the image's health check."""
         command = ["podman", "healthcheck", "run", self.name]
         status = subprocess.run(command, capture_output=True, check=False).returncode
         assert status in (0, 1)
         return status == 0
 
     def stop(self, grace_seconds: int = 10) -> int:
-        """Stop it, killing it after a grace, and return its exit status."""
+        """Stop the container, kill it after a grace period, and return its exit status."""
         podman("stop", "--time", str(grace_seconds), self.name)
         return self.exit_status()
 
     def exit_status(self) -> int:
-        """Return its exit status, when it has ended."""
+        """Wait until the container has ended, and return its exit status."""
         return int(podman("wait", self.name))
 
     def logs(self) -> str:
-        """Return all that it has printed."""
+        """Return everything that the container has printed."""
         done = subprocess.run(["podman", "logs", self.name], capture_output=True, text=True, check=True)  # noqa: S607  # from PATH
         return done.stdout + done.stderr
 
 
 @contextmanager
 def container(image: str, *options: str, port: int = 8000, ready: bool = True) -> Iterator[Container]:
-    """Run an image, hardened, with its port published on loopback, until the block ends.
+    """Run a hardened container, with its port published on loopback, until the block ends.
 
     Args:
-        image: Its name.
+        image: The name of the image.
         options: Further options of `podman run`.
-        port: The port that the service listens on inside.
+        port: The port of the service in the container.
         ready: Whether to wait until the service is ready.
     """
     name = f"test-{uuid.uuid4().hex}"
@@ -106,7 +106,7 @@ def container(image: str, *options: str, port: int = 8000, ready: bool = True) -
 
 @contextmanager
 def volume() -> Iterator[str]:
-    """Make a named volume that lasts until the block ends."""
+    """Create a named volume that exists until the block ends."""
     name = f"test-{uuid.uuid4().hex}"
     podman("volume", "create", name)
     try:

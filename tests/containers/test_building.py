@@ -1,4 +1,4 @@
-"""What a build sees, and what of it a change builds anew."""
+"""Builds: their context, and the layers that a change rebuilds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_build_sees_only_what_it_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("builder", ["buildah", "podman"])
-def test_a_change_to_the_code_makes_the_last_layer_anew_and_no_other(
+def test_a_change_to_the_code_rebuilds_only_the_last_layer(
     builder: str, service_image: Callable[[str], Image], tmp_path: Path, figures: Figures
 ) -> None:
     first = service_image(builder)
@@ -46,7 +46,7 @@ def test_a_change_to_the_code_makes_the_last_layer_anew_and_no_other(
 
 
 @pytest.mark.parametrize("name", ["Containerfile", "distroless.Containerfile"])
-def test_the_linter_has_nothing_to_say(name: str) -> None:
+def test_the_linter_finds_nothing(name: str) -> None:
     done = subprocess.run(
         ["hadolint", str(REPOSITORY / "containers" / name)],  # noqa: S607  # a test dependency
         capture_output=True,
@@ -57,7 +57,7 @@ def test_the_linter_has_nothing_to_say(name: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_compose_yaml_is_valid_by_the_specification_s_schema() -> None:
+def test_compose_yaml_matches_the_schema_of_the_specification() -> None:
     compose = REPOSITORY / "containers" / "compose.yaml"
     done = subprocess.run(
         ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(compose)],  # noqa: S607  # a test dependency

@@ -1,7 +1,7 @@
-"""compose.yaml brought up by podman-compose, on an image of the service and a real mongod.
+"""compose.yaml with podman-compose, an image of the service and a real mongod.
 
-podman-compose needs no further arguments here. Before podman 4.6 it does not wait for `service_healthy`, and says so:
-the health checks are therefore asked here one by one.
+Before podman 4.6, podman-compose ignores `service_healthy`, with a warning. The tests therefore run the health checks
+themselves.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ COMPOSE = REPOSITORY / "containers" / "compose.yaml"
 
 
 class Project:
-    """A project of podman-compose: the services of compose.yaml under a name of their own."""
+    """A podman-compose project: the services of compose.yaml under a unique name."""
 
     def __init__(self, **variables: str) -> None:
         self.name = f"test{uuid.uuid4().hex[:12]}"
         self._environment = {**os.environ, **variables}
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of podman-compose."""
+        """Run a podman-compose command."""
         program = Path(sys.executable).parent / "podman-compose"
         command = [str(program), "--project-name", self.name, "--file", str(COMPOSE), *arguments]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
 
     def container(self, service: str, port: int = 0) -> Container:
-        """Return the container of a service, whose port is published."""
+        """Return the container of a service with a published port."""
         return Container(f"{self.name}_{service}_1", f"http://127.0.0.1:{port}")
 
 
 @contextmanager
 def project(*arguments: str, **variables: str) -> Iterator[Project]:
-    """Bring services up, until the block ends."""
+    """Run services until the block ends."""
     made = Project(**variables)
     up = made.compose(*arguments)
     try:
@@ -60,20 +60,20 @@ def project(*arguments: str, **variables: str) -> Iterator[Project]:
 
 
 def facts(container: Container) -> dict[str, Any]:
-    """Return how podman runs a container."""
+    """Return the configuration of a container."""
     found: dict[str, Any] = json.loads(podman("container", "inspect", container.name))[0]["HostConfig"]
     return found
 
 
-def test_the_service_on_mongodb_comes_up_and_keeps_its_data(
+def test_the_service_on_mongodb_starts_and_keeps_its_data(
     service_image: Callable[[str], Image], mongod_image: str
 ) -> None:
     port = free_port()
     variables = {"TODO_IMAGE": service_image("buildah").name, "MONGODB_IMAGE": mongod_image, "SECRET_KEY": SECRET_KEY}
     first = ("up", "--detach", "--no-build", "mongodb", "replica-set")
     with project(*first, TODO_PORT=str(port), **variables) as made:
-        # what `service_completed_successfully` says; older ones of podman start everything at once, and their names of
-        # containers may be gone for the moment in which one of them ends
+        # the condition `service_completed_successfully`; older versions of podman start everything at once, and the
+        # name of a container may be unavailable for a moment while another one ends
         assert made.container("replica-set").exit_status() == 0
         up = made.compose("up", "--detach", "--no-build", "--no-deps", "todo")
         assert up.returncode == 0, up.stderr
@@ -95,7 +95,7 @@ def test_the_service_on_mongodb_comes_up_and_keeps_its_data(
         assert titles(service, sign_in(service)) == ["Water"]
 
 
-def test_the_embedded_store_comes_up_alone(service_image: Callable[[str], Image]) -> None:
+def test_the_embedded_store_starts_without_mongodb(service_image: Callable[[str], Image]) -> None:
     port = free_port()
     variables = {"TODO_IMAGE": service_image("buildah").name, "TODO_PORT": str(port), "SECRET_KEY": ""}
     with project("--profile", "embedded", "up", "--detach", "--no-build", "embedded", **variables) as made:
@@ -107,9 +107,7 @@ def test_the_embedded_store_comes_up_alone(service_image: Callable[[str], Image]
         assert running == [service.name]
 
 
-def test_without_a_secret_key_mongodb_s_service_says_what_is_missing(
-    service_image: Callable[[str], Image], mongod_image: str
-) -> None:
+def test_a_missing_secret_key_is_reported(service_image: Callable[[str], Image], mongod_image: str) -> None:
     variables = {"TODO_IMAGE": service_image("buildah").name, "MONGODB_IMAGE": mongod_image, "SECRET_KEY": ""}
     with project("up", "--detach", "--no-build", TODO_PORT=str(free_port()), **variables) as made:
         service = made.container("todo")

@@ -1,4 +1,4 @@
-"""What is in an image, and what is not."""
+"""The contents of an image."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ listing = cache(files)
 
 
 def run(image: Image, code: str) -> str:
-    """Run Python in a container of its own and return what it prints."""
+    """Run Python in a new container and return its output."""
     return podman("run", "--rm", "--entrypoint", "python", image.name, "-c", code)
 
 
 @pytest.fixture
 def contents(image: Image) -> dict[str, tarfile.TarInfo]:
-    """Every file of the image, by its path."""
+    """The files of the image, by path."""
     return listing(image.name)
 
 
-def test_it_is_small(image: Image) -> None:
+def test_the_image_is_small(image: Image) -> None:
     assert image.own_bytes <= LARGEST_BYTES
     assert len(image.own_layers) <= 6
 
 
-def test_no_package_manager_and_no_compiler_is_in_it(contents: dict[str, tarfile.TarInfo], image: Image) -> None:
+def test_the_image_has_no_package_manager_and_no_compiler(contents: dict[str, tarfile.TarInfo], image: Image) -> None:
     programs = {path.rsplit("/", 1)[-1] for path in contents if re.search(r"\bs?bin/[^/]+$", path)}
 
     assert {re.sub(r"[-.\d]+$", "", name) for name in programs} & BUILDING == set()
@@ -49,7 +49,7 @@ def test_no_package_manager_and_no_compiler_is_in_it(contents: dict[str, tarfile
     )
 
 
-def test_nothing_in_it_runs_as_someone_else(contents: dict[str, tarfile.TarInfo]) -> None:
+def test_no_file_is_setuid(contents: dict[str, tarfile.TarInfo]) -> None:
     assert not [path for path, file in contents.items() if file.isfile() and file.mode & (stat.S_ISUID | stat.S_ISGID)]
 
 
@@ -65,7 +65,7 @@ def test_only_data_and_temporary_folders_can_be_written(contents: dict[str, tarf
     assert {path.split("/")[0] for path in writable} <= {"data", "dev", "etc", "run", "tmp", "var"}
 
 
-def test_nothing_of_the_build_is_left(contents: dict[str, tarfile.TarInfo]) -> None:
+def test_the_image_has_no_build_files(contents: dict[str, tarfile.TarInfo]) -> None:
     names = {path.rsplit("/", 1)[-1] for path in contents}
 
     assert not names & {"pyproject.toml", "pdm.lock", "Containerfile", ".pdm-python", ".git", "pip.conf", ".netrc"}
@@ -78,7 +78,7 @@ def test_nothing_of_the_build_is_left(contents: dict[str, tarfile.TarInfo]) -> N
     assert not [path for path in contents if path.startswith(packages) and path.endswith((".pth", ".pyc"))]
 
 
-def test_it_has_the_locked_dependencies_and_no_others(image: Image) -> None:
+def test_the_image_has_only_locked_dependencies(image: Image) -> None:
     code = (
         "from importlib.metadata import distributions as d; print(*(f'{i.name}=={i.version}' for i in d()), sep='\\n')"
     )
@@ -93,7 +93,7 @@ def test_it_has_the_locked_dependencies_and_no_others(image: Image) -> None:
     assert {"litestar", "lmdb", "motor", "uvloop"} <= installed.keys()
 
 
-def test_nothing_is_compiled_when_it_starts(image: Image) -> None:
+def test_startup_compiles_no_bytecode(image: Image) -> None:
     code = """
 import pathlib, sys
 import todo_service.app, todo_service.cli, todo_service.server.run
@@ -103,7 +103,7 @@ print([path for path in cached if path and not pathlib.Path(path).exists()])
     assert run(image, code) == "[]\n"
 
 
-def test_what_it_declares(image: Image) -> None:
+def test_the_image_declares_user_port_volume_and_health_check(image: Image) -> None:
     declared = inspect(image.name)["Config"]
     health = inspect(image.name)["Healthcheck"]
     environment = dict(line.split("=", 1) for line in declared["Env"])
@@ -115,14 +115,14 @@ def test_what_it_declares(image: Image) -> None:
     assert declared["Volumes"].keys() == {"/data"}
     assert declared["StopSignal"] in ("SIGTERM", "15")
     assert declared["WorkingDir"]
-    assert environment.items() >= {"DATA_DIR": "/data", "ENVIRONMENT": "production", "HOST": "0.0.0.0"}.items()  # noqa: S104  # a container's
+    assert environment.items() >= {"DATA_DIR": "/data", "ENVIRONMENT": "production", "HOST": "0.0.0.0"}.items()  # noqa: S104  # in a container
     assert environment.items() >= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}.items()
     assert "PORT" not in environment
     assert declared["Labels"]["org.opencontainers.image.version"] == __version__
     assert {"title", "description", "licenses"} <= {name.rsplit(".", 1)[-1] for name in declared["Labels"]}
 
 
-def test_no_secret_and_no_registry_s_address_is_in_its_history(image: Image) -> None:
+def test_the_history_contains_no_secret_and_no_registry_address(image: Image) -> None:
     history = json.loads(podman("history", "--no-trunc", "--format", "json", image.name))
     said = " ".join(step["CreatedBy"] for step in history) + json.dumps(inspect(image.name)["Config"]["Env"])
 

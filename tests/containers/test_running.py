@@ -24,17 +24,17 @@ IN_FLIGHT = 50
 
 
 def sign_in(service: Container) -> dict[str, str]:
-    """Sign in and return the header that says so."""
+    """Sign in and return the Authorization header."""
     form = {"grant_type": "password", "username": ACCOUNT["username"], "password": ACCOUNT["password"]}
-    answer = httpx.post(f"{service.url}/v1/auth/token", data=form)
-    assert answer.status_code == 200, answer.text
-    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    response = httpx.post(f"{service.url}/v1/auth/token", data=form)
+    assert response.status_code == 200, response.text
+    return {"Authorization": f"Bearer {response.json()['access_token']}"}
 
 
 def register(service: Container) -> dict[str, str]:
-    """Register, sign in, and return the header that says so."""
-    answer = httpx.post(f"{service.url}/v1/users", json=ACCOUNT)
-    assert answer.status_code == 201, answer.text
+    """Register, sign in, and return the Authorization header."""
+    response = httpx.post(f"{service.url}/v1/users", json=ACCOUNT)
+    assert response.status_code == 201, response.text
     return sign_in(service)
 
 
@@ -43,7 +43,7 @@ def titles(service: Container, header: dict[str, str]) -> list[str]:
     return [todo["title"] for todo in httpx.get(f"{service.url}/v1/todos", headers=header).json()["items"]]
 
 
-def test_todos_and_sessions_outlive_a_stop_and_the_container(image: Image) -> None:
+def test_todos_and_sessions_survive_a_stop_and_a_new_container(image: Image) -> None:
     with volume() as data:
         with container(image.name, "--volume", f"{data}:/data") as service:
             header = register(service)
@@ -57,7 +57,7 @@ def test_todos_and_sessions_outlive_a_stop_and_the_container(image: Image) -> No
             assert titles(service, sign_in(service)) == ["Water"]
 
 
-def test_without_a_volume_it_is_complete_too(image: Image) -> None:
+def test_the_service_works_without_a_volume(image: Image) -> None:
     with container(image.name) as service:
         header = register(service)
         assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
@@ -65,7 +65,7 @@ def test_without_a_volume_it_is_complete_too(image: Image) -> None:
         assert httpx.get(f"{service.url}/schema/openapi.json").json()["openapi"].startswith("3.1")
 
 
-def test_it_is_process_1_of_user_1000_and_can_do_nothing_more(image: Image) -> None:
+def test_the_service_is_process_1_of_user_1000_without_privileges(image: Image) -> None:
     with container(image.name) as service:
         said = service.python(
             "import json, pathlib; print(json.dumps(["
@@ -80,7 +80,7 @@ def test_it_is_process_1_of_user_1000_and_can_do_nothing_more(image: Image) -> N
     assert facts["NoNewPrivs"] == "1"
 
 
-def test_only_its_data_can_be_written(image: Image) -> None:
+def test_only_the_data_folder_is_writable(image: Image) -> None:
     code = """
 import pathlib
 for folder in ("/", "/data", "/etc", "/home", "/opt", "/run", "/srv", "/tmp", "/usr", "/var/tmp", "/venv"):
@@ -94,11 +94,11 @@ for folder in ("/", "/data", "/etc", "/home", "/opt", "/run", "/srv", "/tmp", "/
         assert service.python(code) == "/data\n"
 
 
-def test_any_user_that_a_platform_assigns_will_do(image: Image, tmp_path: Path) -> None:
+def test_any_user_id_works(image: Image, tmp_path: Path) -> None:
     with volume() as data, container(image.name, "--user", "4321:4321", "--volume", f"{data}:/data") as service:
         register(service)
         assert service.healthy()
-    # OpenShift's way: any user of the group 0, to which the volume belongs
+    # as on OpenShift: any user in group 0, which owns the volume
     tmp_path.chmod(0o770)
     os.chown(tmp_path, 0, 0)
     with container(image.name, "--user", "1000650000:0", "--volume", f"{tmp_path}:/data") as service:
@@ -107,18 +107,18 @@ def test_any_user_that_a_platform_assigns_will_do(image: Image, tmp_path: Path) 
         assert service.stop() == 0
 
 
-def test_several_workers_need_nothing_more(image: Image) -> None:
+def test_several_workers_need_no_further_options(image: Image) -> None:
     with container(image.name, "--env", "WORKERS=2") as service:
         register(service)
         assert service.stop() == 0
 
 
-def test_it_listens_where_the_platform_says_and_its_health_check_follows(image: Image) -> None:
+def test_the_service_and_the_health_check_respect_port(image: Image) -> None:
     with container(image.name, "--env", "PORT=10000", port=10000) as service:
         assert service.healthy()
 
 
-def test_a_data_folder_that_it_may_not_use_is_one_line(image: Image, tmp_path: Path) -> None:
+def test_an_unwritable_data_folder_is_reported_in_one_line(image: Image, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with container(image.name, "--volume", f"{tmp_path}:/data", ready=False) as service:
         assert service.exit_status() == 1
@@ -128,8 +128,8 @@ def test_a_data_folder_that_it_may_not_use_is_one_line(image: Image, tmp_path: P
     assert "/data" in said[0]
 
 
-def test_its_health_check_tells_whether_it_is_ready_on_a_real_mongod(image: Image, mongod_image: str) -> None:
-    with container(mongod_image, *("--tmpfs", "/tmp"), ready=False) as mongod:  # noqa: S108  # the container's own
+def test_the_health_check_reports_readiness_on_mongodb(image: Image, mongod_image: str) -> None:
+    with container(mongod_image, *("--tmpfs", "/tmp"), ready=False) as mongod:  # noqa: S108  # in the container
         options = (f"--network=container:{mongod.name}", "--env=STORE_URL=mongodb://127.0.0.1/todo")
         with container(image.name, *options, f"--env=SECRET_KEY={SECRET_KEY}", ready=False) as service:
             service.url = mongod.url
@@ -149,7 +149,7 @@ def test_its_health_check_tells_whether_it_is_ready_on_a_real_mongod(image: Imag
             assert service.stop() == 0
 
 
-def test_stopped_while_it_starts_it_ends_with_status_0(image: Image) -> None:
+def test_a_stop_during_startup_exits_with_status_0(image: Image) -> None:
     with container(image.name, ready=False) as service:
         process = service.state["Pid"]
         while signal.SIGTERM not in caught_signals(process):
@@ -157,7 +157,7 @@ def test_stopped_while_it_starts_it_ends_with_status_0(image: Image) -> None:
         assert service.stop() == 0
 
 
-def test_stopped_while_idle_it_ends_at_once(image: Image, figures: Figures, request: pytest.FixtureRequest) -> None:
+def test_an_idle_service_stops_immediately(image: Image, figures: Figures, request: pytest.FixtureRequest) -> None:
     with container(image.name) as service:
         started = time.monotonic()
         assert service.stop(grace_seconds=5) == 0
@@ -165,7 +165,7 @@ def test_stopped_while_idle_it_ends_at_once(image: Image, figures: Figures, requ
     figures.setdefault("seconds, idle stop", {})[request.node.callspec.params["image"]] = f"{seconds:.2f}"
 
 
-def test_stopped_with_50_requests_in_flight_it_answers_each(image: Image) -> None:
+def test_50_requests_in_flight_complete_after_a_stop(image: Image) -> None:
     with container(image.name, "--env", "RATE_LIMIT_ENABLED=false") as service:
         header = register(service)
         body = b'{"title": "Water the plants"}'
@@ -177,21 +177,21 @@ def test_stopped_with_50_requests_in_flight_it_answers_each(image: Image) -> Non
         connections = [socket.create_connection(address, timeout=START_SECONDS) for _ in range(IN_FLIGHT)]
         for connection in connections:
             connection.sendall(head.encode() + body[:10])
-        # the service has seen the heads once it answers something that came later
+        # the service has read the heads once it responds to a later request
         httpx.get(f"{service.url}/health/live")
 
         statuses: list[int] = []
-        # after these 5 seconds it would be killed, and its status would tell
+        # after these 5 seconds it would be killed, with another exit status
         stopping = threading.Thread(target=lambda: statuses.append(service.stop(grace_seconds=5)))
         stopping.start()
         while httpx.get(f"{service.url}/health/ready").status_code == 200:
             pass
-        answers = []
+        responses = []
         for connection in connections:
             with connection:
                 connection.sendall(body[10:])
-                answers.append(connection.makefile("rb").readline())
+                responses.append(connection.makefile("rb").readline())
         stopping.join()
 
-    assert answers == [b"HTTP/1.1 201 Created\r\n"] * IN_FLIGHT
+    assert responses == [b"HTTP/1.1 201 Created\r\n"] * IN_FLIGHT
     assert statuses == [0]

@@ -1,4 +1,4 @@
-"""What the tests of faults share: their figures, printed at the end, whichever processes have run the tests."""
+"""Fixtures of the fault tests, and a summary of their figures over all worker processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Put a test's figures into its report, which reaches the process that prints them."""
+    """Add a test's figures to its report, which pytest-xdist sends to the main process."""
     figures: Any = getattr(item, "funcargs", {}).get("figures")
     if call.when == "call" and figures is not None:
         item.user_properties.append((_PROPERTY, figures.plain()))

@@ -11,7 +11,7 @@ import asyncio
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.faults.writers import Answer, Client
+from tests.faults.writers import Client, Response
 from tests.people import UserCreateFactory
 
 IMPORTED: Final = 60
@@ -22,10 +22,10 @@ _DUE: Final = "2030-01-01T09:00:00.000Z"
 
 
 class Account:
-    """Someone with an account and a session of their own.
+    """An account with its own session.
 
     Args:
-        client: The connection.
+        client: The client of the service.
     """
 
     def __init__(self, client: Client) -> None:
@@ -36,7 +36,7 @@ class Account:
         self.tokens: dict[str, str] = {}
 
     async def sign_up(self) -> None:
-        """Register and sign in; the service must be running undisturbed."""
+        """Register and sign in, while the service runs undisturbed."""
         made = await self.client.ask("POST", "/v1/users", json=self.registration)
         assert made is not None
         assert made.status == 201, made
@@ -44,45 +44,45 @@ class Account:
         assert isinstance(tokens, dict)
         self.tokens = tokens
 
-    async def sign_in(self, password: str) -> dict[str, str] | Answer | None:
-        """Return the tokens of a new session, or whatever else the answer is."""
+    async def sign_in(self, password: str) -> dict[str, str] | Response | None:
+        """Return the tokens of a new session, or the response if there are none."""
         form = {"grant_type": "password", "username": self.registration["username"], "password": password}
-        answer = await self.client.ask("POST", "/v1/auth/token", data=form)
-        if answer is None or not answer.good:
-            return answer
-        tokens: dict[str, str] = answer.body
+        response = await self.client.ask("POST", "/v1/auth/token", data=form)
+        if response is None or not response.good:
+            return response
+        tokens: dict[str, str] = response.body
         return tokens
 
     async def ask(
         self, method: str, path: str, token: str | None = None, key: str | None = None, **request: Any
-    ) -> Answer | None:
-        """Send a request in the account's session, or with another token."""
+    ) -> Response | None:
+        """Send a request with the account's access token, or with another token."""
         headers = {"Authorization": f"Bearer {token or self.tokens['access_token']}"} | request.pop("headers", {})
         if key is not None:
             headers["Idempotency-Key"] = key
         return await self.client.ask(method, path, headers=headers, **request)
 
-    async def until_answered(self, method: str, path: str, **request: Any) -> Answer:
-        """Repeat a request until it is answered by more than that it is to be repeated."""
+    async def retry(self, method: str, path: str, **request: Any) -> Response:
+        """Retry a request until the response is neither a 409 nor a 503."""
         async with asyncio.timeout(_PATIENCE):
             while True:
-                answer = await self.ask(method, path, **request)
-                if answer is not None and answer.status not in (409, 503):
-                    return answer
+                response = await self.ask(method, path, **request)
+                if response is not None and response.status not in (409, 503):
+                    return response
                 await asyncio.sleep(_PAUSE)
 
     async def is_alive(self, tokens: dict[str, str]) -> bool:
-        """Return whether any token of a session is good."""
-        used = await self.until_answered("GET", "/v1/users/me", token=tokens["access_token"])
+        """Return whether any token of a session is valid."""
+        used = await self.retry("GET", "/v1/users/me", token=tokens["access_token"])
         form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-        renewed = await self.until_answered("POST", "/v1/auth/token", data=form)
+        renewed = await self.retry("POST", "/v1/auth/token", data=form)
         if renewed.good:
             tokens |= renewed.body
         return used.good or renewed.good
 
 
 class Scenario(abc.ABC):
-    """One promise. It begins instances of itself until the service is killed.
+    """A guarantee, tested by attempts that run until the service is killed.
 
     Args:
         account: An account that no other scenario uses.
@@ -95,7 +95,7 @@ class Scenario(abc.ABC):
         self.interrupted = 0
 
     async def run(self) -> None:
-        """Begin one instance after the other until one gets no answer."""
+        """Run one attempt after the other until one gets no response."""
         while True:
             self.begun += 1
             if not await self.attempt(f"{type(self).__name__}-{self.begun}"):
@@ -104,14 +104,14 @@ class Scenario(abc.ABC):
 
     @abc.abstractmethod
     async def attempt(self, name: str) -> bool:
-        """Carry out one instance, and return False when the service gave no answer."""
+        """Run one attempt. Return False if the service did not respond."""
 
-    async def after_restart(self) -> None:  # noqa: B027  # most have nothing to look at
-        """Look at what the kill has left."""
+    async def after_restart(self) -> None:  # noqa: B027  # most scenarios check nothing here
+        """Check the state after the kill."""
 
     @abc.abstractmethod
     async def finish(self) -> None:
-        """Repeat what was not answered, and hold everything to the promise."""
+        """Retry the requests without a response, and check the guarantee."""
 
     def check(self, held: object, fault: str) -> None:
         if not held:
@@ -119,7 +119,7 @@ class Scenario(abc.ABC):
 
 
 class ApiKeyOnce(Scenario):
-    """An API key that is created with a key, deleted, and asked for again."""
+    """An API key is created with an `Idempotency-Key`, deleted, and requested again."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -133,7 +133,7 @@ class ApiKeyOnce(Scenario):
             return False
         self.check(created.status == 201, f"{name}: {created.status}")
         self._secrets[name] = created.body["secret"]
-        # it may have been deleted, whatever the answer is
+        # the key may have been deleted, whatever the response
         deleted = await self.account.ask("DELETE", f"/v1/api-keys/{created.body['id']}")
         if deleted is None:
             del self._deleted[name]
@@ -143,7 +143,7 @@ class ApiKeyOnce(Scenario):
         self.check(again is None or again.status in (409, 410, 503), f"{name}: deleted, repeated: {again}")
         return again is not None
 
-    async def _create(self, name: str) -> Answer | None:
+    async def _create(self, name: str) -> Response | None:
         return await self.account.ask("POST", "/v1/api-keys", key=name, json={"name": name, "scope": "read"})
 
     async def finish(self) -> None:
@@ -151,23 +151,23 @@ class ApiKeyOnce(Scenario):
         for number in range(1, self.begun + 1):
             name = f"{type(self).__name__}-{number}"
             body = {"name": name, "scope": "read"}
-            again = await self.account.until_answered("POST", "/v1/api-keys", key=name, json=body)
+            again = await self.account.retry("POST", "/v1/api-keys", key=name, json=body)
             allowed = (410,) if self._deleted.get(name) else (201,) if name in self._deleted else (201, 410)
-            self.check(again.status in allowed, f"{name}: answered {again.status}, expected {allowed}")
+            self.check(again.status in allowed, f"{name}: status {again.status}, expected {allowed}")
             if again.status == 201:
                 alive.append(name)
                 self.check(
                     self._secrets.get(name, again.body["secret"]) == again.body["secret"], f"{name}: two secrets"
                 )
             elif name in self._secrets:
-                used = await self.account.until_answered("GET", "/v1/todos", token=self._secrets[name])
+                used = await self.account.retry("GET", "/v1/todos", token=self._secrets[name])
                 self.check(used.status == 401, f"{name}: its secret is good again")
-        there = (await self.account.until_answered("GET", "/v1/api-keys", params={"limit": 200})).body["items"]
+        there = (await self.account.retry("GET", "/v1/api-keys", params={"limit": 200})).body["items"]
         self.check(sorted(item["name"] for item in there) == sorted(alive), "the list shows other keys")
 
 
 class BatchOnce(Scenario):
-    """A batch that completes one recurring todo a hundred times."""
+    """A batch completes one recurring todo a hundred times."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -186,18 +186,18 @@ class BatchOnce(Scenario):
 
     async def finish(self) -> None:
         for name, todo_id in self._todos.items():
-            await self.account.until_answered("POST", "/v1/todos/batch", key=name, json=self._batch(name))
-            todo = (await self.account.until_answered("GET", f"/v1/todos/{todo_id}")).body
+            await self.account.retry("POST", "/v1/todos/batch", key=name, json=self._batch(name))
+            todo = (await self.account.retry("GET", f"/v1/todos/{todo_id}")).body
             self.check(todo["version"] == OPERATIONS + 1, f"{name}: completed {todo['version'] - 1} times")
 
 
 class ImportOnce(Scenario):
-    """An import of todos into a list that it makes."""
+    """An import creates todos, and the list that contains them."""
 
     async def attempt(self, name: str) -> bool:
         return await self._send(name) is not None
 
-    async def _send(self, name: str) -> Answer | None:
+    async def _send(self, name: str) -> Response | None:
         return await self.account.ask("POST", "/v1/todos/import", key=name, **self._file(name))
 
     def _file(self, name: str) -> dict[str, Any]:
@@ -207,25 +207,25 @@ class ImportOnce(Scenario):
     async def finish(self) -> None:
         names = [f"{type(self).__name__}-{number}" for number in range(1, self.begun + 1)]
         for name in names:
-            report = await self.account.until_answered("POST", "/v1/todos/import", key=name, **self._file(name))
+            report = await self.account.retry("POST", "/v1/todos/import", key=name, **self._file(name))
             self.check(report.status == 200 and report.body["imported"] == IMPORTED, f"{name}: {report}")
         lists: list[dict[str, Any]] = []
         page: dict[str, Any] = {"limit": 200}
         while True:
-            found = (await self.account.until_answered("GET", "/v1/lists", params=page)).body
+            found = (await self.account.retry("GET", "/v1/lists", params=page)).body
             lists += found["items"]
             if found["next_cursor"] is None:
                 break
             page["cursor"] = found["next_cursor"]
         self.check(sorted(each["name"] for each in lists) == sorted(names), "lists are doubled or missing")
-        summary = (await self.account.until_answered("GET", "/v1/todos/summary")).body
+        summary = (await self.account.retry("GET", "/v1/todos/summary")).body
         counts = {each["list_id"]: each["count"] for each in summary["by_list"]}
         for each in lists:
             self.check(counts.get(each["id"]) == IMPORTED, f"{each['name']}: {counts.get(each['id'])} todos")
 
 
 class CreateOnce(Scenario):
-    """A todo, a list and an account, each created once, though SECRET_KEY changes at every start."""
+    """A todo, a list and an account are created once each, although SECRET_KEY changes at every start."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -237,24 +237,26 @@ class CreateOnce(Scenario):
 
     async def attempt(self, name: str) -> bool:
         for path, body in self._requests(name):
-            answer = await self.account.ask("POST", path, key=name + path, json=body)
-            if answer is None:
+            response = await self.account.ask("POST", path, key=name + path, json=body)
+            if response is None:
                 return False
-            if answer.good:
-                self._first[name + path] = answer.body
+            if response.good:
+                self._first[name + path] = response.body
         return True
 
     async def finish(self) -> None:
         for number in range(1, self.begun + 1):
             name = f"{type(self).__name__}-{number}"
             for path, body in self._requests(name):
-                again = await self.account.until_answered("POST", path, key=name + path, json=body)
+                again = await self.account.retry("POST", path, key=name + path, json=body)
                 self.check(again.status == 201, f"{name}{path}: {again}")
-                self.check(self._first.get(name + path, again.body) == again.body, f"{name}{path}: two answers")
+                self.check(
+                    self._first.get(name + path, again.body) == again.body, f"{name}{path}: two different responses"
+                )
         for path, field in (("/v1/todos", "title"), ("/v1/lists", "name")):
             names, page = [], {"limit": "200"}
             while True:
-                found = (await self.account.until_answered("GET", path, params=page)).body
+                found = (await self.account.retry("GET", path, params=page)).body
                 names += [item[field] for item in found["items"]]
                 if found["next_cursor"] is None:
                     break
@@ -263,7 +265,7 @@ class CreateOnce(Scenario):
 
 
 class PasswordOnce(Scenario):
-    """A change of password, while others sign in with the old one."""
+    """A password change, while others sign in with the old password."""
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
@@ -275,18 +277,18 @@ class PasswordOnce(Scenario):
         change = {"current_password": old, "new_password": self._new}
         racing = [asyncio.create_task(self.account.sign_in(old)) for _ in range(3)]
         changed = await self.account.ask("POST", "/v1/users/me/password", json=change)
-        answers = await asyncio.gather(*racing)
-        self._others += [(old, tokens) for tokens in answers if isinstance(tokens, dict)]
+        responses = await asyncio.gather(*racing)
+        self._others += [(old, tokens) for tokens in responses if isinstance(tokens, dict)]
         if changed is None or changed.status == 503:
             return False
         self.check(changed.status == 204, f"{name}: {changed}")
         self.account.password, self._new = self._new, None
-        return None not in answers
+        return None not in responses
 
     async def after_restart(self) -> None:
         if self._new is not None:
             form = {"grant_type": "password", "username": self.account.registration["username"], "password": self._new}
-            if (await self.account.until_answered("POST", "/v1/auth/token", data=form)).good:
+            if (await self.account.retry("POST", "/v1/auth/token", data=form)).good:
                 self.account.password = self._new
             self._new = None
         for password, tokens in self._others:
@@ -325,7 +327,7 @@ class BodyAfterTheEnd(Scenario):
         )
         try:
             writer.write(head.encode())
-            # the body is asked for when the token has been found good
+            # the service asks for the body once it has verified the token
             if b" 100 " not in await reader.readuntil(b"\r\n\r\n"):
                 return False
             ended = await self.account.ask("POST", "/v1/auth/revoke", data={"token": tokens["refresh_token"]})
@@ -333,14 +335,14 @@ class BodyAfterTheEnd(Scenario):
                 return ended is not None
             self._refused.append(name)
             writer.write(body.encode())
-            answer = await reader.readuntil(b"\r\n\r\n")
-            self.check(b" 401 " in answer.split(b"\r\n")[0], f"{name}: {answer.split()[1]!r} after the end")
+            response = await reader.readuntil(b"\r\n\r\n")
+            self.check(b" 401 " in response.split(b"\r\n")[0], f"{name}: {response.split()[1]!r} after the end")
         finally:
             writer.close()
         return True
 
     async def finish(self) -> None:
-        there = (await self.account.until_answered("GET", "/v1/todos", params={"limit": 200})).body["items"]
+        there = (await self.account.retry("GET", "/v1/todos", params={"limit": 200})).body["items"]
         for todo in there:
             self.check(todo["title"] not in self._refused, f"{todo['title']} was created after the end")
 

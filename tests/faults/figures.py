@@ -1,26 +1,26 @@
-"""What is counted while faults are injected, and printed at the end."""
+"""The figures of the fault tests, printed at the end of the run."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any, Final
 
-ANSWER_SECONDS: Final = 5.0
-"""Within this every request ends, whatever the store does."""
+RESPONSE_SECONDS: Final = 5.0
+"""The maximum duration of a request, whatever the store does."""
 RECOVERY_SECONDS: Final = 15.0
-"""Within this the service serves again when its store is back."""
+"""The maximum time from the return of the store to the first successful write."""
 
 
 class Figures:
     """The figures of a test, or of a run.
 
     Attributes:
-        faults: How many faults were injected, by kind.
-        acknowledged: Writes that were answered with success, by the store.
-        found: Those of them whose effect was there afterwards, by the store.
-        statuses: Answers by status; `none` where the service itself was killed meanwhile.
-        slowest: Seconds that the slowest answer took.
-        recoveries: The worst seconds from the store's return to the next success, by kind of fault.
+        faults: The number of injected faults, by kind.
+        acknowledged: The number of acknowledged writes, by store.
+        found: The number of those whose effect was found afterwards, by store.
+        statuses: The number of responses by status; `none` if the service itself was killed.
+        slowest: The duration of the slowest request, in seconds.
+        recoveries: The longest time from the return of the store to the next success in seconds, by kind of fault.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class Figures:
         self.recoveries: dict[str, float] = {}
 
     def recovered(self, fault: str, seconds: float) -> None:
-        """Note how long it took to serve again, and that it was not too long."""
+        """Record how long the service took to recover, and assert that it was short enough."""
         self.recoveries[fault] = max(seconds, self.recoveries.get(fault, 0.0))
         assert seconds < RECOVERY_SECONDS, f"{fault}: served again only after {seconds:.1f} s"
 
     def add(self, other: Figures) -> None:
-        """Count what another test has counted as well."""
+        """Add the figures of another test."""
         for own, others in zip(self._counters(), other._counters(), strict=True):
             own.update(others)
         self.slowest = max(self.slowest, other.slowest)
@@ -45,12 +45,12 @@ class Figures:
             self.recoveries[fault] = max(seconds, self.recoveries.get(fault, 0.0))
 
     def plain(self) -> list[Any]:
-        """Return them as what one process can tell another."""
+        """Return the figures as plain values, to send them to another process."""
         return [*map(dict, self._counters()), self.slowest, self.recoveries]
 
     @classmethod
     def of(cls, plain: list[Any]) -> Figures:
-        """Return what `plain` has told."""
+        """Return the figures from the result of `plain`."""
         figures = cls()
         *counters, figures.slowest, figures.recoveries = plain
         for own, others in zip(figures._counters(), counters, strict=True):
@@ -61,7 +61,7 @@ class Figures:
         return [self.faults, self.acknowledged, self.found, self.statuses]
 
     def lines(self) -> list[str]:
-        """Return them for people."""
+        """Return the figures as lines of text."""
         failures = sum(number for status, number in self.statuses.items() if status >= "500" and status not in _ALLOWED)
         stores = [
             f"{store}: {number} writes acknowledged, {self.found[store]} found, {number - self.found[store]} lost"
@@ -72,7 +72,7 @@ class Figures:
             *stores,
             f"requests by status: {_listed(self.statuses)}",
             f"5xx other than 503: {failures}",
-            f"slowest answer: {self.slowest:.2f} s",
+            f"slowest response: {self.slowest:.2f} s",
             "worst recovery: " + (_listed({name: f"{value:.2f} s" for name, value in self.recoveries.items()}) or "-"),
         ]
 

@@ -1,7 +1,7 @@
-"""The service as a process that can be killed and started again many times, quickly.
+"""The service as a process that tests can kill and restart many times, quickly.
 
-A process that has imported the service forks for each start, so that a start costs what the service's own start costs,
-not what Python's imports do. What runs in it is `todo-service serve`.
+Each start forks a server process that has already imported the service, so that it costs only the service's own
+startup. The process runs `todo-service serve`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _context.set_forkserver_preload(["todo_service.app", "todo_service.server.run", 
 
 
 class ServiceProcess:
-    """The service on a port that it keeps when it is started again.
+    """The service on a port that stays the same across restarts.
 
     Args:
-        folder: Where its log and its data lie.
-        store_url: Where its documents lie.
+        folder: The folder of its log and its data.
+        store_url: The address of its store.
     """
 
     def __init__(self, folder: Path, store_url: str) -> None:
@@ -41,30 +41,30 @@ class ServiceProcess:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def set(self, **variables: str) -> None:
-        """Change its environment, for when it is started the next time."""
+        """Set environment variables for the next start."""
         self._variables |= variables
 
     def start(self) -> None:
-        """Start it, and return at once."""
+        """Start the service without waiting."""
         self._process = _context.Process(target=_serve, args=(self._folder, self._variables, self._port), daemon=True)
         self._process.start()
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """Whether the process is running."""
         return self._process is not None and self._process.is_alive()
 
     def kill(self) -> None:
-        """Kill it, and return when it is gone."""
+        """Kill the service, and wait until the process has ended."""
         self._signal(signal.SIGKILL)
 
     def stop(self) -> int | None:
-        """Stop it as an operator would, and return its exit status."""
+        """Stop the service with SIGTERM, and return its exit status."""
         return self._signal(signal.SIGTERM)
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """The process id."""
         assert self._process is not None
         assert self._process.pid is not None
         return self._process.pid

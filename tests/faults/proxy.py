@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do."""
+"""A TCP proxy that injects network faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ _PART: Final = 65536
 
 
 class Proxy:
-    """Forwards connections to a port of this machine.
+    """Forwards connections to a local port.
 
     Attributes:
-        port: Where it listens.
-        delay: Seconds by which each part that comes back is late.
-        swallowing: Whether what comes, from either side, goes nowhere, as in a network that drops packets.
-        cut_after: After how many further bytes from the server the connection is cut, in the middle of an answer; None
-            for never.
+        port: The port to connect to.
+        delay: The delay of each part that the server sends, in seconds.
+        swallowing: Whether to hold back all data in both directions, as a network that drops packets does.
+        cut_after: The number of further bytes from the server after which to close the connection; None for never.
     """
 
     def __init__(self, target: int) -> None:
@@ -73,8 +72,8 @@ class Proxy:
             return
         self._writers.add(far_writer)
         tasks = [
-            asyncio.create_task(self._forward(reader, far_writer, answers=False)),
-            asyncio.create_task(self._forward(far_reader, writer, answers=True)),
+            asyncio.create_task(self._forward(reader, far_writer, from_server=False)),
+            asyncio.create_task(self._forward(far_reader, writer, from_server=True)),
         ]
         self._tasks.update(tasks)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -86,13 +85,13 @@ class Proxy:
             each.transport.abort()
             self._writers.discard(each)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool) -> None:
         with contextlib.suppress(OSError):
             while part := await reader.read(_PART):
                 await self._open.wait()
-                if answers and self.delay:
+                if from_server and self.delay:
                     await asyncio.sleep(self.delay)
-                if answers and self.cut_after is not None:
+                if from_server and self.cut_after is not None:
                     part = part[: self.cut_after]
                     self.cut_after -= len(part)
                     if self.cut_after == 0:

@@ -16,17 +16,17 @@ from tests.mongod import START_SECONDS, Mongod
 
 NAME: Final = "faults"
 REJOIN_SECONDS: Final = 120
-"""How long a member may take to roll back and catch up; it looks for another to do so from only now and then."""
+"""The time for a member to roll back and catch up. A member looks for a sync source only now and then."""
 _PRIMARY: Final = 1
 _SECONDARY: Final = 2
 
 
 class ReplicaSet:
-    """Three members, on ports that they keep.
+    """Three members, on ports that stay the same across restarts.
 
     Attributes:
-        members: Their processes.
-        url: The address of the whole set.
+        members: The processes of the members.
+        url: The address of the replica set.
     """
 
     def __init__(self, members: list[Mongod]) -> None:
@@ -35,7 +35,7 @@ class ReplicaSet:
         self.url = f"mongodb://{hosts}/todo?replicaSet={NAME}"
 
     def primary(self) -> Mongod:
-        """Return the member that takes writes; wait for one."""
+        """Wait until there is a primary, and return it."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for member in self.members:
@@ -44,7 +44,9 @@ class ReplicaSet:
         raise AssertionError("the replica set has no primary")
 
     def await_secondaries(self) -> None:
-        """Return when each member has all that the primary has now; until then another death may be one too many."""
+        """Wait until each member has everything that the primary has now. Before that, the set may not survive another
+        failure.
+        """
         deadline = time.monotonic() + REJOIN_SECONDS
         wanted = None
         while time.monotonic() < deadline:
@@ -72,7 +74,7 @@ class ReplicaSet:
 
 
 def _place(member: dict[str, Any]) -> tuple[int, Timestamp]:
-    """Return up to where a member has what was written: the term, and the stamp in it."""
+    """Return the position of a member in the oplog: the term and the timestamp."""
     return member["optime"]["t"], member["optime"]["ts"]
 
 
@@ -81,8 +83,8 @@ def running_replica_set(folder: Path, election_milliseconds: int) -> Iterator[Re
     """Run a replica set until the block ends.
 
     Args:
-        folder: Where the files lie.
-        election_milliseconds: How long its members miss a primary before they elect another.
+        folder: The folder of the members' files.
+        election_milliseconds: The time without a primary after which the members elect another.
     """
     members = []
     for number in range(3):

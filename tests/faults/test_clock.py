@@ -1,4 +1,4 @@
-"""A clock that is set, forward and back, beneath a running service (libfaketime: Debian's package `faketime`)."""
+"""The clock of a running service is set forward and back (libfaketime: Debian's package `faketime`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = 3600
 
 
 def library() -> Path:
-    """Return the library that tells a process another time."""
+    """Return the path of the library that changes a process's clock."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:
         pytest.fail("no libfaketime: install Debian's package `faketime`", pytrace=False)
@@ -27,7 +27,7 @@ def library() -> Path:
 
 
 async def until(client: Client, seconds: int) -> None:
-    """Return when the service's clock is as it was set: it looks once a second."""
+    """Wait until the service sees the new time. It reads the setting once a second."""
     async with asyncio.timeout(30):
         while True:
             made = await client.ask("POST", "/v1/lists", json={"name": "now"})
@@ -38,7 +38,7 @@ async def until(client: Client, seconds: int) -> None:
                 return
 
 
-async def test_a_clock_that_is_set(folder: Path, store_url: str, figures: Figures) -> None:
+async def test_the_clock_is_set_forward_and_back(folder: Path, store_url: str, figures: Figures) -> None:
     clock = folder / "clock"
     variables = {
         "STORE_URL": store_url,
@@ -52,7 +52,7 @@ async def test_a_clock_that_is_set(folder: Path, store_url: str, figures: Figure
     }
 
     def set_to(seconds: int) -> None:
-        # never seen half written
+        # the service must never see a partial file
         (folder / "clock.new").write_text(f"{seconds:+d}s\n")
         os.replace(folder / "clock.new", clock)  # noqa: PTH105  # the atomic one
 
@@ -61,12 +61,12 @@ async def test_a_clock_that_is_set(folder: Path, store_url: str, figures: Figure
         async with Client(service.url, figures).opened() as client:
             await client.sign_up()
             writers = Writers(client, 7)
-            async with writers.writing(), client.kept_alive():
+            async with writers.writing(), client.checking_liveness():
                 for seconds in (HOUR, 0, -HOUR, 2 * HOUR, -2 * HOUR, 2, 0):
                     set_to(seconds)
                     figures.faults["clock set"] += 1
                     await until(client, seconds)
-                    await writers.until_acknowledged(30)
+                    await writers.await_acknowledged(30)
             await writers.finish()
             await writers.compare("with a clock that is set", figures)
         assert await asyncio.to_thread(service.stop) == 0

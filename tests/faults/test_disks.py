@@ -1,4 +1,4 @@
-"""Disks that are full or cannot be written, and files that are damaged, beneath the embedded store."""
+"""Full and unwritable disks, and damaged files, beneath the embedded store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROUNDS: Final = 5
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a small disk in memory until the block ends. Needs root."""
+    """Mount a small in-memory disk until the block ends. Requires root."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)  # noqa: S607
     try:
@@ -37,13 +37,13 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 async def remount(disk: Path, mode: str) -> None:
-    """Mount a disk again, `ro` or `rw`."""
+    """Remount a disk as `ro` or `rw`."""
     command = ["mount", "-o", f"remount,{mode}", str(disk)]
     await asyncio.to_thread(subprocess.run, command, check=True)
 
 
 def fill(disk: Path) -> Path:
-    """Fill a disk to its last byte, and return the file to delete."""
+    """Fill a disk completely, and return the file that fills it."""
     path = disk / "filler"
     with path.open("wb", buffering=0) as file:
         for size in (65536, 4096, 1):
@@ -55,26 +55,26 @@ def fill(disk: Path) -> Path:
     return path
 
 
-async def test_a_disk_that_is_full(tmp_path: Path, folder: Path, figures: Figures) -> None:
+async def test_a_full_disk_loses_no_write(tmp_path: Path, folder: Path, figures: Figures) -> None:
     with small_disk(tmp_path / "disk", "24m") as disk:
         service = ServiceProcess(folder, f"lmdb://{disk / 'store'}")
         async with Client(service.url, figures).opened() as client:
             service.start()
             try:
-                await client.until_ready()
+                await client.await_ready()
                 await client.sign_up()
                 writers = Writers(client, 4)
-                async with client.kept_alive():
+                async with client.checking_liveness():
                     for _ in range(_ROUNDS):
                         async with writers.writing():
-                            await writers.until_acknowledged(100)
+                            await writers.await_acknowledged(100)
                             filler = await asyncio.to_thread(fill, disk)
                             figures.faults["disk full"] += 1
-                            await writers.until_refused()
+                            await writers.await_rejection()
                             read = await client.ask("GET", "/v1/todos", params={"limit": 200})
                             filler.unlink()
                             back = time.monotonic()
-                            await writers.until_acknowledged(5)
+                            await writers.await_acknowledged(5)
                             figures.recovered("disk full", time.monotonic() - back)
                             assert read is not None
                             assert read.status == 200
@@ -84,27 +84,29 @@ async def test_a_disk_that_is_full(tmp_path: Path, folder: Path, figures: Figure
                 assert service.stop() == 0
 
 
-async def test_a_disk_that_fails_in_the_middle_of_a_commit(tmp_path: Path, folder: Path, figures: Figures) -> None:
-    """Now and then the process may not write for a moment: as often as not after the data and before LMDB's meta page.
+async def test_a_disk_that_fails_during_a_commit_loses_no_write(tmp_path: Path, folder: Path, figures: Figures) -> None:
+    """Repeatedly, the process cannot write for a moment: in about half of the cases, after the data and before LMDB's
+    meta
+    page.
 
-    LMDB then gives its environment up, for reading too.
+    LMDB then gives up its environment, for reading too.
     """
     service = ServiceProcess(folder, f"lmdb://{tmp_path / 'store'}")
     async with Client(service.url, figures).opened() as client:
         service.start()
         try:
-            await client.until_ready()
+            await client.await_ready()
             await client.sign_up()
             writers = Writers(client, 5)
-            async with writers.writing(), client.kept_alive():
+            async with writers.writing(), client.checking_liveness():
                 for number in range(100):
-                    await writers.until_acknowledged(1 + number % 5)
+                    await writers.await_acknowledged(1 + number % 5)
                     resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
                     await asyncio.sleep(0.005)
                     resource.prlimit(service.pid, resource.RLIMIT_FSIZE, _UNLIMITED)
                     figures.faults["writing to the disk fails"] += 1
                     back = time.monotonic()
-                    await writers.until_acknowledged(1)
+                    await writers.await_acknowledged(1)
                     figures.recovered("writing to the disk fails", time.monotonic() - back)
             await writers.finish()
             await writers.compare("embedded on a disk that fails", figures)
@@ -113,8 +115,8 @@ async def test_a_disk_that_fails_in_the_middle_of_a_commit(tmp_path: Path, folde
             assert service.stop() == 0
 
 
-def started(folder: Path, store: Path) -> subprocess.CompletedProcess[str]:
-    """Try to start the service on a store that cannot be used."""
+def try_to_start(folder: Path, store: Path) -> subprocess.CompletedProcess[str]:
+    """Try to start the service on an unusable store."""
     command = [sys.executable, "-m", "todo_service", "serve", "--port", str(free_port())]
     return subprocess.run(
         command,
@@ -126,25 +128,23 @@ def started(folder: Path, store: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def assert_refused(done: subprocess.CompletedProcess[str]) -> None:
+def assert_rejected(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 1, done
     assert done.stderr.startswith("todo-service: store: "), done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-async def test_stores_that_cannot_be_used_are_refused_and_left_as_they_are(
-    tmp_path: Path, folder: Path, figures: Figures
-) -> None:
+async def test_unusable_stores_are_rejected_and_unchanged(tmp_path: Path, folder: Path, figures: Figures) -> None:
     with small_disk(tmp_path / "disk", "24m") as disk:
         store = disk / "store"
         service = ServiceProcess(folder, f"lmdb://{store}")
         async with Client(service.url, figures).opened() as client:
             service.start()
-            await client.until_ready()
+            await client.await_ready()
             await client.sign_up()
             writers = Writers(client, 6)
             async with writers.writing():
-                await writers.until_acknowledged(300)
+                await writers.await_acknowledged(300)
             assert service.stop() == 0
             data = store / "data.mdb"
             whole = data.read_bytes()
@@ -158,22 +158,22 @@ async def test_stores_that_cannot_be_used_are_refused_and_left_as_they_are(
             ):
                 data.write_bytes(content)
                 figures.faults[fault] += 1
-                assert_refused(await asyncio.to_thread(started, folder, store))
+                assert_rejected(await asyncio.to_thread(try_to_start, folder, store))
                 assert data.read_bytes() == content
             data.write_bytes(whole)
 
             filler = fill(disk)
             figures.faults["disk full at the start"] += 1
-            assert_refused(await asyncio.to_thread(started, folder, disk / "another"))
+            assert_rejected(await asyncio.to_thread(try_to_start, folder, disk / "another"))
             filler.unlink()
 
             await remount(disk, "ro")
             figures.faults["disk read-only"] += 1
-            assert_refused(await asyncio.to_thread(started, folder, store))
+            assert_rejected(await asyncio.to_thread(try_to_start, folder, store))
             await remount(disk, "rw")
 
             service.start()
-            await client.until_ready()
+            await client.await_ready()
             await writers.finish()
             await writers.compare("embedded after damage was mended", figures)
             assert service.stop() == 0

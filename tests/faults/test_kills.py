@@ -1,4 +1,4 @@
-"""SIGKILL at random moments under load: what was answered is there, and no repeat has a second effect."""
+"""SIGKILL at random times under load: acknowledged writes survive, and retries have no second effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ KILLS: Final = int(os.environ.get("FAULTS_KILLS", "200"))
 _LANES: Final = 2
 
 
-async def test_the_service_is_killed_on_the_embedded_store(tmp_path: Path, figures: Figures) -> None:
+async def test_acknowledged_writes_survive_a_kill_of_the_service_on_the_embedded_store(
+    tmp_path: Path, figures: Figures
+) -> None:
     async def lane(number: int) -> None:
         folder = tmp_path / f"lane-{number}"
         folder.mkdir()
@@ -31,17 +33,17 @@ async def test_the_service_is_killed_on_the_embedded_store(tmp_path: Path, figur
         async with Client(service.url, figures, mortal=True).opened() as client:
             try:
                 service.start()
-                await client.until_ready()
+                await client.await_ready()
                 await client.sign_up()
                 writers = Writers(client, number)
                 for _ in range(KILLS // _LANES):
                     async with writers.writing():
-                        await writers.until_acknowledged(chance.randrange(5, 40))
+                        await writers.await_acknowledged(chance.randrange(5, 40))
                         await asyncio.sleep(chance.random() * 0.01)
                         await asyncio.to_thread(service.kill)
                         figures.faults["service killed (embedded)"] += 1
                     service.start()
-                    figures.recovered("service killed (embedded)", await client.until_ready())
+                    figures.recovered("service killed (embedded)", await client.await_ready())
                 await writers.finish()
                 await writers.compare("embedded", figures)
             finally:
@@ -50,7 +52,7 @@ async def test_the_service_is_killed_on_the_embedded_store(tmp_path: Path, figur
     await asyncio.gather(*(lane(number) for number in range(_LANES)))
 
 
-async def test_mongod_and_the_service_are_killed(tmp_path: Path, figures: Figures) -> None:
+async def test_acknowledged_writes_survive_a_kill_of_mongod_or_the_service(tmp_path: Path, figures: Figures) -> None:
     async def lane(number: int) -> None:
         folder = tmp_path / f"lane-{number}"
         (folder / "mongod").mkdir(parents=True)
@@ -63,26 +65,26 @@ async def test_mongod_and_the_service_are_killed(tmp_path: Path, figures: Figure
             client = await stack.enter_async_context(Client(service.url, figures).opened())
             service.start()
             stack.callback(service.stop)
-            await client.until_ready()
+            await client.await_ready()
             await client.sign_up()
             writers = Writers(client, number)
             for _ in range(KILLS // 2 // _LANES):
                 async with writers.writing():
-                    await writers.until_acknowledged(chance.randrange(5, 30))
-                    async with client.kept_alive():
+                    await writers.await_acknowledged(chance.randrange(5, 30))
+                    async with client.checking_liveness():
                         await asyncio.to_thread(mongod.kill)
                         figures.faults["mongod killed"] += 1
                         await asyncio.to_thread(mongod.start)
                         back = time.monotonic()
-                        await writers.until_acknowledged(1)
+                        await writers.await_acknowledged(1)
                         figures.recovered("mongod killed", time.monotonic() - back)
-                    await writers.until_acknowledged(chance.randrange(5, 40))
+                    await writers.await_acknowledged(chance.randrange(5, 40))
                     await asyncio.sleep(chance.random() * 0.01)
                     client.mortal = True
                     await asyncio.to_thread(service.kill)
                     figures.faults["service killed (mongodb)"] += 1
                 service.start()
-                figures.recovered("service killed (mongodb)", await client.until_ready())
+                figures.recovered("service killed (mongodb)", await client.await_ready())
                 client.mortal = False
             await writers.finish()
             await writers.compare("mongodb", figures)

@@ -1,4 +1,4 @@
-"""A replica set whose primary dies, or whose members are cut off: nothing that was answered is taken back."""
+"""A replica set whose primary is killed or isolated: no acknowledged write is rolled back."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ FAILOVERS: Final = int(os.environ.get("FAULTS_FAILOVERS", "20"))
 
 @asynccontextmanager
 async def served(folder: Path, replicas: ReplicaSet, figures: Figures) -> AsyncIterator[Client]:
-    """Run the service on a replica set, and give a connection that is signed in."""
+    """Run the service on a replica set, and yield a signed-in client."""
     service = ServiceProcess(folder, replicas.url)
     async with Client(service.url, figures).opened() as client:
         service.start()
         try:
-            await client.until_ready()
+            await client.await_ready()
             await client.sign_up()
-            async with client.kept_alive():
+            async with client.checking_liveness():
                 yield client
         finally:
             assert service.stop() == 0
 
 
-async def test_primaries_are_killed(tmp_path: Path, folder: Path, figures: Figures) -> None:
+async def test_acknowledged_writes_survive_a_kill_of_the_primary(
+    tmp_path: Path, folder: Path, figures: Figures
+) -> None:
     with running_replica_set(tmp_path / "set", 1000) as replicas:
         async with served(folder, replicas, figures) as client:
             writers = Writers(client, 1)
             async with writers.writing():
                 for _ in range(FAILOVERS):
-                    await writers.until_acknowledged(10)
+                    await writers.await_acknowledged(10)
                     primary = await asyncio.to_thread(replicas.primary)
                     await asyncio.to_thread(primary.kill)
                     figures.faults["primary killed"] += 1
                     await asyncio.to_thread(replicas.primary)
                     back = time.monotonic()
-                    await writers.until_acknowledged(1)
+                    await writers.await_acknowledged(1)
                     figures.recovered("primary killed", time.monotonic() - back)
                     await asyncio.to_thread(primary.start)
                     await asyncio.to_thread(replicas.await_secondaries)
@@ -56,12 +58,12 @@ async def test_primaries_are_killed(tmp_path: Path, folder: Path, figures: Figur
             await writers.compare("replica set", figures)
 
 
-async def test_a_primary_is_cut_off_and_what_it_took_is_taken_back(
+async def test_no_acknowledged_write_of_an_isolated_primary_is_rolled_back(
     tmp_path: Path, folder: Path, figures: Figures
 ) -> None:
-    """A primary without its members takes writes for a while, that its successor never sees.
+    """An isolated primary accepts writes that its successor never sees.
 
-    People send again what had no answer, and read meanwhile. What they are answered then must not be taken back.
+    Meanwhile, clients retry and read. Whatever they receive must not be rolled back.
     """
     with running_replica_set(tmp_path / "set", 6500) as replicas:
         async with served(folder, replicas, figures) as client:
@@ -81,18 +83,18 @@ async def test_a_primary_is_cut_off_and_what_it_took_is_taken_back(
             for member in others:
                 member.resume()
             back = time.monotonic()
-            while (answer := await client.ask("PATCH", path, json={})) is None or not answer.good:
-                assert time.monotonic() - back < 60, answer
+            while (response := await client.ask("PATCH", path, json={})) is None or not response.good:
+                assert time.monotonic() - back < 60, response
             primary.resume()
             await asyncio.to_thread(replicas.await_secondaries)
             found = await client.ask("GET", path)
             titles = await client.ask("GET", "/v1/todos")
 
-    assert [answer and answer.status for answer in first] == [503, 503]
+    assert [response and response.status for response in first] == [503, 503]
     assert {repeat and repeat.status for repeat in again} <= {503, 409}
     assert found is not None
-    assert found.status == 200, (found, answer)
-    assert found.body["version"] == answer.body["version"]
+    assert found.status == 200, (found, response)
+    assert found.body["version"] == response.body["version"]
     assert titles is not None
     assert len(titles.body["items"]) == 1
     assert not client.faults, client.faults

@@ -1,4 +1,4 @@
-"""A MongoDB that is there and says nothing, and a network that delays, resets, cuts and loses."""
+"""A mongod that hangs, and a network that delays, resets, truncates and drops."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import pytest
 from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
 from tests.faults.proxy import Proxy
-from tests.faults.writers import Answer, Client, Writers
+from tests.faults.writers import Client, Response, Writers
 from tests.mongod import Mongod
 
 pytestmark = pytest.mark.anyio
-SECONDS = 6.0
+OUTAGE_SECONDS = 6.0
+"""The duration of an outage, longer than any request."""
 
 
 @asynccontextmanager
@@ -34,7 +35,7 @@ async def served(tmp_path: Path, folder: Path, figures: Figures) -> AsyncIterato
             async with Client(service.url, figures).opened() as client:
                 service.start()
                 try:
-                    await client.until_ready()
+                    await client.await_ready()
                     await client.sign_up()
                     yield client, mongod, proxy
                 finally:
@@ -44,8 +45,8 @@ async def served(tmp_path: Path, folder: Path, figures: Figures) -> AsyncIterato
         mongod.stop()
 
 
-async def every_call(client: Client, todo: str, list_id: str, file: bytes) -> list[Answer | None]:
-    """Make a call of every kind at once, those too that ask the store many times."""
+async def every_call(client: Client, todo: str, list_id: str, file: bytes) -> list[Response | None]:
+    """Make a call of every kind concurrently, including those that call the store many times."""
     operations = [{"op": "create", "todo": {"title": f"{number}"}} for number in range(100)]
     path = f"/v1/todos/{todo}"
     asks: list[tuple[str, str, dict[str, Any]]] = [
@@ -60,13 +61,13 @@ async def every_call(client: Client, todo: str, list_id: str, file: bytes) -> li
         ("GET", "/health/ready", {}),
         ("PATCH", path, {"json": {"title": "y"}}),
         ("POST", f"{path}/complete", {}),
-        # in all, as many as an account may have served at a time, and more than the driver has threads
+        # in total, the limit of concurrent requests of an account, and more than the driver has threads
         *(("GET", path, {}) for _ in range(5)),
     ]
     return await asyncio.gather(*(client.ask(method, path, **request) for method, path, request in asks))
 
 
-async def test_a_mongod_that_hangs(tmp_path: Path, folder: Path, figures: Figures) -> None:
+async def test_every_call_gets_a_503_while_mongod_hangs(tmp_path: Path, folder: Path, figures: Figures) -> None:
     async with served(tmp_path, folder, figures) as (client, mongod, _), Client(client.url, figures).opened() as other:
         await other.sign_up()
         made = await other.ask("POST", "/v1/lists", json={"name": "list"})
@@ -75,49 +76,49 @@ async def test_a_mongod_that_hangs(tmp_path: Path, folder: Path, figures: Figure
         assert todo is not None
         file = json.dumps({"format": "todo_service", "version": 1, "lists": [], "todos": [{"title": "a"}] * 500})
         writers = Writers(client, 2)
-        async with writers.writing(), client.kept_alive():
-            await writers.until_acknowledged(20)
+        async with writers.writing(), client.checking_liveness():
+            await writers.await_acknowledged(20)
             for _ in range(2):
                 mongod.suspend()
                 figures.faults["mongod hangs"] += 1
-                answers = await every_call(other, todo.body["id"], made.body["id"], file.encode())
+                responses = await every_call(other, todo.body["id"], made.body["id"], file.encode())
                 mongod.resume()
                 back = time.monotonic()
-                await writers.until_acknowledged(1)
+                await writers.await_acknowledged(1)
                 figures.recovered("mongod hangs", time.monotonic() - back)
-                assert {answer and answer.status for answer in answers} == {503}
+                assert {response and response.status for response in responses} == {503}
         await writers.finish()
         assert not client.faults + other.faults, (client.faults + other.faults)[:10]
 
 
-async def test_a_network_that_fails(tmp_path: Path, folder: Path, figures: Figures) -> None:
+async def test_no_write_is_lost_by_network_faults(tmp_path: Path, folder: Path, figures: Figures) -> None:
     async with served(tmp_path, folder, figures) as (client, _, proxy):
         writers = Writers(client, 3)
 
         async def after(fault: str) -> None:
             back = time.monotonic()
-            await writers.until_acknowledged(5)
+            await writers.await_acknowledged(5)
             figures.recovered(fault, time.monotonic() - back)
 
-        async with writers.writing(), client.kept_alive():
+        async with writers.writing(), client.checking_liveness():
             for _ in range(10):
-                await writers.until_acknowledged(5)
+                await writers.await_acknowledged(5)
                 proxy.reset()
                 figures.faults["connections reset"] += 1
                 await after("connections reset")
             for number in range(20):
                 proxy.cut_after = 7 + 31 * number
-                figures.faults["answer cut"] += 1
-                await after("answer cut")
+                figures.faults["response cut"] += 1
+                await after("response cut")
             proxy.swallowing = True
             figures.faults["packets lost"] += 1
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(OUTAGE_SECONDS)
             proxy.swallowing = False
             await after("packets lost")
-            # a call takes long, but not too long: a request that makes several is broken off
+            # a single call is slow but within its timeout; a request with several calls times out
             proxy.delay = 1.8
             figures.faults["packets delayed"] += 1
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(OUTAGE_SECONDS)
             proxy.delay = 0.0
             await after("packets delayed")
         await writers.finish()

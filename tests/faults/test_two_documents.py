@@ -1,4 +1,4 @@
-"""SIGKILL at random moments amid what spans two documents: one effect, no session or key that should be dead."""
+"""SIGKILL at random times during requests that span two documents: one effect each, and nothing revoked comes back."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from todo_service.bounds.requests import LEASE_SECONDS
 pytestmark = pytest.mark.anyio
 KILLS: Final = int(os.environ.get("FAULTS_MOMENTS", "50"))
 _SPREAD: Final = 1.2
-"""Seconds within which the service is killed; the slowest request takes about as long."""
+"""The service is killed within this time, in seconds; the slowest request takes about as long."""
 _SECRETS: Final = ("one secret key of the tests: 32 bytes", "another secret key of the tests: long")
 _RECORDS: Final = 10_000
 
 
-async def test_the_service_is_killed_between_two_documents(folder: Path, store_url: str, figures: Figures) -> None:
+async def test_a_kill_between_two_documents_violates_no_guarantee(
+    folder: Path, store_url: str, figures: Figures
+) -> None:
     service = ServiceProcess(folder, store_url)
     service.set(SECRET_KEY=_SECRETS[0])
     chance = random.Random(16)  # noqa: S311  # no secret
     async with Client(service.url, figures, mortal=True).opened() as client:
         service.start()
         try:
-            await client.until_ready()
+            await client.await_ready()
             scenarios = [kind(Account(client)) for kind in SCENARIOS]
             for scenario in scenarios:
                 await scenario.account.sign_up()
@@ -45,7 +47,7 @@ async def test_the_service_is_killed_between_two_documents(folder: Path, store_u
                 present, previous = _SECRETS[1 - number % 2], _SECRETS[number % 2]
                 service.set(SECRET_KEY=present, PREVIOUS_SECRET_KEYS=previous)
                 service.start()
-                figures.recovered("service killed between two documents", await client.until_ready())
+                figures.recovered("service killed between two documents", await client.await_ready())
                 for scenario in scenarios:
                     await scenario.after_restart()
             for scenario in scenarios:
@@ -70,7 +72,7 @@ async def test_an_import_that_takes_longer_than_its_lease_runs_once(
     async with Client(service.url, figures).opened() as client:
         service.start()
         try:
-            await client.until_ready()
+            await client.await_ready()
             ada = Account(client)
             await ada.sign_up()
             began = time.monotonic()
@@ -81,15 +83,15 @@ async def test_an_import_that_takes_longer_than_its_lease_runs_once(
                 assert again is not None
                 assert again.status == 409 or first.done(), again
             seconds = time.monotonic() - began
-            answer, again = await first, await ada.ask("POST", "/v1/todos/import", key="import", **file)
-            summary = await ada.until_answered("GET", "/v1/todos/summary")
+            response, again = await first, await ada.ask("POST", "/v1/todos/import", key="import", **file)
+            summary = await ada.retry("GET", "/v1/todos/summary")
         finally:
             assert service.stop() == 0
 
-    assert answer is not None
+    assert response is not None
     assert again is not None
-    assert (answer.status, answer.body["imported"]) == (200, _RECORDS)
-    assert (again.status, again.body) == (200, answer.body)
+    assert (response.status, response.body["imported"]) == (200, _RECORDS)
+    assert (again.status, again.body) == (200, response.body)
     assert again.headers["idempotency-replayed"] == "true"
     assert sorted(each["count"] for each in summary.body["by_list"]) == [3333, 3333, 3334]
     figures.faults["lease outlived" if seconds > LEASE_SECONDS else "lease not outlived"] += 1

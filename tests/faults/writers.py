@@ -1,8 +1,8 @@
-"""People who write all the time, note what they were answered, and afterwards look whether it is there.
+"""Clients that write continuously, record the responses, and check the stored data afterwards.
 
-A todo belongs to one writer, so that what it may be follows from the answers: each answer with success leaves one
-state, a request that was not answered with success leaves the state before and the state after. A request with an
-`Idempotency-Key` that was not answered is sent again, until it is answered, and must have had one effect.
+Each todo belongs to one writer, so the responses determine its possible states: after a success, one state; after a
+request without a success, the states before and after it. A request with an `Idempotency-Key` is retried until it gets
+a response, and must have taken effect once.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from tests.faults.figures import ANSWER_SECONDS, Figures
+from tests.faults.figures import RESPONSE_SECONDS, Figures
 from tests.people import UserCreateFactory
 
 PROBLEM: Final = "application/problem+json"
 _PATIENCE: Final = 30.0
-_GIVEN_UP: Final = 12.0
-"""After so many seconds a request that hangs is given up, and named, before the patience with all of them ends."""
+_TIMEOUT_SECONDS: Final = 12.0
+"""The timeout of a request, short enough to report it before the patience with all requests ends."""
 _TICK: Final = 0.02
 _DUE: Final = "2030-01-01T09:00:00.000Z"
 
 
-class Answer(NamedTuple):
-    """An answer: its status, its body and its headers."""
+class Response(NamedTuple):
+    """A response: its status, its body and its headers."""
 
     status: int
     body: Any
@@ -41,17 +41,17 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """A connection to the service, which holds each answer to what is promised.
+    """A client that checks that each response keeps the guarantees.
 
     Args:
-        url: Where the service answers.
-        figures: Where answers are counted.
-        mortal: Whether the service itself is killed, so that a request may have no answer.
+        url: The URL of the service.
+        figures: Counts the responses.
+        mortal: Whether the service itself may be killed, so that a request may get no response.
     """
 
     def __init__(self, url: str, figures: Figures, *, mortal: bool = False) -> None:
         self._figures = figures
-        self._http = httpx.AsyncClient(base_url=url, timeout=_GIVEN_UP, limits=httpx.Limits(max_connections=64))
+        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, limits=httpx.Limits(max_connections=64))
         self._late = 0.0
         self.url = url
         self._watch: asyncio.Task[None] | None = None
@@ -61,7 +61,7 @@ class Client:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Client]:
-        """Ask until the block ends."""
+        """Keep the client open until the block ends."""
         self._watch = asyncio.create_task(self._measure_lateness())
         try:
             yield self
@@ -71,63 +71,65 @@ class Client:
                 await self._watch
             await self._http.aclose()
 
-    async def ask(self, method: str, path: str, **request: Any) -> Answer | None:
-        """Send a request as whoever is signed in, and return the answer; None where the service was killed."""
+    async def ask(self, method: str, path: str, **request: Any) -> Response | None:
+        """Send a request and return the response, or None if the service was killed."""
         headers = self.authorization | request.pop("headers", {})
-        started, late = time.monotonic(), self._late
+        try_to_start, late = time.monotonic(), self._late
         try:
-            answer = await self._http.request(method, path, headers=headers, **request)
-        # anyio raises the second where a connection ends just as it is made
+            response = await self._http.request(method, path, headers=headers, **request)
+        # anyio raises an AttributeError if a connection closes while it is being opened
         except (httpx.TransportError, AttributeError) as error:
             if not self.mortal or isinstance(error, httpx.TimeoutException):
                 self.faults.append(f"{method} {path}: {error!r} from {error.__cause__!r}")
             self._figures.statuses["none"] += 1
             return None
-        # what this process itself was late is not the service's
-        seconds = time.monotonic() - started - (self._late - late)
+        # subtract the delay of this process itself
+        seconds = time.monotonic() - try_to_start - (self._late - late)
         self._figures.slowest = max(self._figures.slowest, seconds)
-        self._figures.statuses[str(answer.status_code)] += 1
-        if seconds > ANSWER_SECONDS:
-            self.faults.append(f"{method} {path}: {answer.status_code} after {seconds:.1f} s")
-        kind = answer.headers.get("content-type", "")
-        if answer.status_code >= 500 and (
-            answer.status_code != 503 or kind != PROBLEM or not int(answer.headers.get("retry-after", "0"))
+        self._figures.statuses[str(response.status_code)] += 1
+        if seconds > RESPONSE_SECONDS:
+            self.faults.append(f"{method} {path}: {response.status_code} after {seconds:.1f} s")
+        kind = response.headers.get("content-type", "")
+        if response.status_code >= 500 and (
+            response.status_code != 503 or kind != PROBLEM or not int(response.headers.get("retry-after", "0"))
         ):
-            self.faults.append(f"{method} {path}: {answer.status_code} {kind} {answer.text}")
-        return Answer(answer.status_code, answer.json() if answer.content else None, answer.headers)
+            self.faults.append(f"{method} {path}: {response.status_code} {kind} {response.text}")
+        return Response(response.status_code, response.json() if response.content else None, response.headers)
 
     async def sign_up(self) -> None:
-        """Make an account and sign in."""
+        """Register and sign in."""
         user = UserCreateFactory.build()
         body = {"username": user.username, "email": user.email, "password": user.password}
         form = {"grant_type": "password", "username": user.username, "password": user.password}
         made = await self.ask("POST", "/v1/users", json=body)
         assert made is not None
         assert made.status == 201, made
-        answer = await self.ask("POST", "/v1/auth/token", data=form)
-        assert answer is not None
-        assert answer.status == 200, answer
-        self.authorization = {"Authorization": f"Bearer {answer.body['access_token']}"}
+        response = await self.ask("POST", "/v1/auth/token", data=form)
+        assert response is not None
+        assert response.status == 200, response
+        self.authorization = {"Authorization": f"Bearer {response.body['access_token']}"}
 
-    async def until_ready(self) -> float:
-        """Return when the service is ready, and how many seconds that took. Connections may be refused until then."""
-        started = time.monotonic()
+    async def await_ready(self) -> float:
+        """Wait until the service is ready, and return how long that took, in seconds. Until then, connections may be
+        refused.
+        """
+        try_to_start = time.monotonic()
         while True:
             with suppress(httpx.TransportError, AttributeError):
                 if (await self._http.get("/health/ready")).status_code == 200:
-                    return time.monotonic() - started
-            assert time.monotonic() - started < _PATIENCE, "the service does not become ready"
+                    return time.monotonic() - try_to_start
+            assert time.monotonic() - try_to_start < _PATIENCE, "the service does not become ready"
             await asyncio.sleep(_TICK)
 
     @asynccontextmanager
-    async def kept_alive(self) -> AsyncIterator[None]:
-        """Hold the service to it that it lives all the time, whatever its store does."""
+    async def checking_liveness(self) -> AsyncIterator[None]:
+        """Check that the service stays live until the block ends, whatever its store does."""
 
         async def watch() -> None:
             while True:
-                answer = await self.ask("GET", "/health/live")
-                if answer is None or answer.status != 200:
-                    self.faults.append(f"liveness: {answer and answer.status}")
+                response = await self.ask("GET", "/health/live")
+                if response is None or response.status != 200:
+                    self.faults.append(f"liveness: {response and response.status}")
                 await asyncio.sleep(0.05)
 
         watching = asyncio.create_task(watch())
@@ -140,13 +142,13 @@ class Client:
 
     async def _measure_lateness(self) -> None:
         while True:
-            started = time.monotonic()
+            try_to_start = time.monotonic()
             await asyncio.sleep(_TICK)
-            self._late += max(0.0, time.monotonic() - started - 2 * _TICK)
+            self._late += max(0.0, time.monotonic() - try_to_start - 2 * _TICK)
 
 
 class State(NamedTuple):
-    """What of a todo is compared."""
+    """The compared fields of a todo."""
 
     version: int
     title: str
@@ -155,17 +157,17 @@ class State(NamedTuple):
 
 
 def state_of(todo: Mapping[str, Any]) -> State:
-    """Return what is compared of a todo, as the service answers it."""
+    """Return the compared fields of a todo as the service returns it."""
     return State(todo["version"], todo["title"], todo["completed"], todo["due_at"])
 
 
-class Kept:
-    """A todo, as one writer knows it.
+class KnownTodo:
+    """A todo, as its writer knows it.
 
     Attributes:
-        possible: Every state that it may have; None is its absence.
-        writes: How many writes to it were answered with success.
-        busy: Whether a request with a key that may change it has no answer yet.
+        possible: Every state that it may have; None for a deleted todo.
+        writes: The number of its acknowledged writes.
+        busy: Whether a request with an `Idempotency-Key` that may change it has no response yet.
     """
 
     def __init__(self, identity: str, state: State) -> None:
@@ -175,34 +177,34 @@ class Kept:
         self.busy = False
 
     def settle(self, state: State | None) -> None:
-        """Note a write that was answered with success."""
+        """Record an acknowledged write."""
         self.possible = {state}
         self.writes += 1
 
     def after(self, **changes: Any) -> State:
-        """Return the state after a change of the only possible one."""
+        """Return the state after changing the only possible state."""
         (state,) = self.possible
         assert state is not None
         return state._replace(version=state.version + 1, **changes)
 
 
 class Request(NamedTuple):
-    """A request with an `Idempotency-Key`, and what its answer means."""
+    """A request with an `Idempotency-Key`, and a function that records its response."""
 
     path: str
     headers: dict[str, str]
     json: Any
     settle: Callable[[Any], None]
-    todos: tuple[Kept, ...] = ()
+    todos: tuple[KnownTodo, ...] = ()
 
 
 class Writers:
-    """Some people of one account, writing at once.
+    """Concurrent writers of one account.
 
     Args:
-        client: Their connection, signed in.
-        seed: Of what they choose.
-        number: How many they are.
+        client: Their client, signed in.
+        seed: The seed of their random choices.
+        number: The number of writers.
     """
 
     def __init__(self, client: Client, seed: int, number: int = 6) -> None:
@@ -216,7 +218,7 @@ class Writers:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Write until the block ends, or until the service no longer answers at all."""
+        """Write until the block ends, or until the service stops responding."""
         self._stopping = False
         tasks = [asyncio.create_task(writer.run()) for writer in self._writers]
         try:
@@ -225,8 +227,8 @@ class Writers:
             self._stopping = True
             await asyncio.gather(*tasks)
 
-    async def until_acknowledged(self, further: int) -> None:
-        """Return when so many further writes were answered with success."""
+    async def await_acknowledged(self, further: int) -> None:
+        """Wait for a number of further acknowledged writes."""
         wanted = self.acknowledged + further
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -236,22 +238,22 @@ class Writers:
         except TimeoutError:
             raise AssertionError(f"nothing can be written: {self.client.faults[:10]}") from None
 
-    async def until_refused(self) -> None:
-        """Return when a further request was answered with 503."""
+    async def await_rejection(self) -> None:
+        """Wait until a further request gets a 503."""
         self._refused.clear()
         async with asyncio.timeout(_PATIENCE):
             await self._refused.wait()
 
     async def finish(self) -> None:
-        """Send again what has no answer yet, until it has one."""
+        """Retry all requests without a response until they have one."""
         async with asyncio.timeout(_PATIENCE):
-            while any(writer.unanswered for writer in self._writers):
-                # side by side: a repeat whose first attempt broke off watches its lease for more than a second
+            while any(writer.pending for writer in self._writers):
+                # concurrently: the retry of an interrupted request first watches its lease for more than a second
                 await asyncio.gather(*(writer.repeat() for writer in self._writers))
                 await asyncio.sleep(0.1)
 
     async def compare(self, store: str, figures: Figures) -> None:
-        """Compare everything that was answered with what is there."""
+        """Compare the acknowledged writes with the stored todos."""
         there: dict[str, State] = {}
         parameters: dict[str, Any] = {"limit": 200, "sort": "created_at"}
         while True:
@@ -301,30 +303,30 @@ class _Writer:
         self._chance = all_writers.chance
         self._name = name
         self._count = 0
-        self.todos: list[Kept] = []
+        self.todos: list[KnownTodo] = []
         self.unsure: list[str] = []
-        self.unanswered: list[Request] = []
+        self.pending: list[Request] = []
 
     async def run(self) -> None:
-        """Write until told to stop, or until the service does not answer."""
+        """Write until told to stop, or until the service does not respond."""
         while not self._all.stopping:
-            answer = await self._write()
-            if answer is None:
+            response = await self._write()
+            if response is None:
                 return
-            if answer.status == 503:
+            if response.status == 503:
                 self._all.refused()
-            if not answer.good:
+            if not response.good:
                 await asyncio.sleep(_TICK)
 
-    async def repeat(self) -> Answer | None:
-        """Send again the oldest request that has no answer; one that another try is still about comes later."""
-        if not self.unanswered:
+    async def repeat(self) -> Response | None:
+        """Retry the oldest request without a response. If its first attempt is still running, retry it again later."""
+        if not self.pending:
             return None
-        request = self.unanswered.pop(0)
+        request = self.pending.pop(0)
         return await self._send(request)
 
-    async def _write(self) -> Answer | None:
-        if self.unanswered and self._chance.random() < 0.5:
+    async def _write(self) -> Response | None:
+        if self.pending and self._chance.random() < 0.5:
             return await self.repeat()
         free = [todo for todo in self.todos[-30:] if not todo.busy and todo.possible != {None}]
         if len(free) < 4:
@@ -337,60 +339,60 @@ class _Writer:
         act = self._chance.randrange(len(acts) + len(on_one))
         return await (acts[act]() if act < len(acts) else on_one[act - len(acts)](todo))
 
-    async def _create(self) -> Answer | None:
+    async def _create(self) -> Response | None:
         body = self._body()
-        answer = await self._client.ask("POST", "/v1/todos", json=body)
-        if answer is not None and answer.status == 201:
-            self._made(answer.body, body["title"])
+        response = await self._client.ask("POST", "/v1/todos", json=body)
+        if response is not None and response.status == 201:
+            self._made(response.body, body["title"])
         else:
-            self._expect(answer)
+            self._expect(response)
             self.unsure.append(body["title"])
-        return answer
+        return response
 
-    async def _create_once(self) -> Answer | None:
+    async def _create_once(self) -> Response | None:
         body = self._body()
         return await self._send(self._request("/v1/todos", body, lambda made: self._made(made, body["title"])))
 
-    async def _patch(self, todo: Kept) -> Answer | None:
+    async def _patch(self, todo: KnownTodo) -> Response | None:
         (before,) = todo.possible
         assert before is not None
         after = todo.after(title=self._title())
-        answer = await self._client.ask(
+        response = await self._client.ask(
             "PATCH",
             f"/v1/todos/{todo.identity}",
             json={"title": after.title},
             headers={"If-Match": f'"{before.version}"'},
         )
-        if answer is not None and answer.status == 200:
-            self._settle(todo, after, answer.body)
+        if response is not None and response.status == 200:
+            self._settle(todo, after, response.body)
         else:
-            self._expect(answer)
+            self._expect(response)
             todo.possible.add(after)
-        return answer
+        return response
 
-    async def _complete(self, todo: Kept) -> Answer | None:
+    async def _complete(self, todo: KnownTodo) -> Response | None:
         after = _completed(todo)
         path = f"/v1/todos/{todo.identity}/complete"
         if after is None:
             return await self._delete(todo)
         return await self._send(self._request(path, None, lambda body: self._settle(todo, after, body), todo))
 
-    async def _delete(self, todo: Kept) -> Answer | None:
-        answer = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
-        if answer is not None and answer.status == 204:
+    async def _delete(self, todo: KnownTodo) -> Response | None:
+        response = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
+        if response is not None and response.status == 204:
             todo.settle(None)
             self._all.progressed(1)
         else:
-            self._expect(answer)
+            self._expect(response)
             todo.possible.add(None)
-        return answer
+        return response
 
-    async def _batch(self) -> Answer | None:
+    async def _batch(self) -> Response | None:
         bodies = [self._body() for _ in range(2)]
         free = [todo for todo in self.todos[-30:] if not todo.busy and None not in todo.possible]
         certain = [todo for todo in free if len(todo.possible) == 1][-3:]
         operations: list[dict[str, Any]] = [{"op": "create", "todo": body} for body in bodies]
-        expected: list[tuple[Kept, State | None]] = []
+        expected: list[tuple[KnownTodo, State | None]] = []
         for todo, op in zip(certain, ("update", "complete", "delete"), strict=False):
             after = (
                 todo.after(title=self._title()) if op == "update" else _completed(todo) if op == "complete" else None
@@ -403,8 +405,8 @@ class _Writer:
             operations.append(operation)
             expected.append((todo, after))
 
-        def settle(answer: Any) -> None:
-            results = answer["results"]
+        def settle(response: Any) -> None:
+            results = response["results"]
             bad = [result for result in results if result["status"] >= 300]
             if bad:
                 self._client.faults.append(f"batch: {bad}")
@@ -417,42 +419,42 @@ class _Writer:
         request = self._request("/v1/todos/batch", {"operations": operations}, settle, *(todo for todo, _ in expected))
         return await self._send(request)
 
-    async def _look(self, todo: Kept) -> Answer | None:
-        """Look which of the possible states a todo has."""
-        answer = await self._client.ask("GET", f"/v1/todos/{todo.identity}")
-        if answer is None or answer.status not in (200, 404):
-            self._expect(answer)
-            return answer
-        found = state_of(answer.body) if answer.status == 200 else None
+    async def _look(self, todo: KnownTodo) -> Response | None:
+        """Find out which of its possible states a todo has."""
+        response = await self._client.ask("GET", f"/v1/todos/{todo.identity}")
+        if response is None or response.status not in (200, 404):
+            self._expect(response)
+            return response
+        found = state_of(response.body) if response.status == 200 else None
         if found in todo.possible:
             todo.possible = {found}
         else:
             self._client.faults.append(f"lost: {todo.identity} may be {todo.possible}, but is {found}")
-        return answer
+        return response
 
-    async def _send(self, request: Request) -> Answer | None:
+    async def _send(self, request: Request) -> Response | None:
         for todo in request.todos:
             todo.busy = True
-        answer = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
-        if answer is None or not answer.good:
-            self._expect(answer, 409)
-            self.unanswered.append(request)
-            return answer
+        response = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
+        if response is None or not response.good:
+            self._expect(response, 409)
+            self.pending.append(request)
+            return response
         for todo in request.todos:
             todo.busy = False
-        request.settle(answer.body)
+        request.settle(response.body)
         if self._chance.random() < 0.1:
             again = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
-            if again is not None and again.good and again.body != answer.body:
-                self._client.faults.append(f"{request.path}: the repeat was answered {again.body}, not {answer.body}")
+            if again is not None and again.good and again.body != response.body:
+                self._client.faults.append(f"{request.path}: the retry returned {again.body}, not {response.body}")
             self._expect(again, 200, 201)
-        return answer
+        return response
 
-    def _expect(self, answer: Answer | None, *statuses: int) -> None:
-        if answer is not None and answer.status != 503 and answer.status not in statuses:
-            self._client.faults.append(f"unexpected: {answer.status} {answer.body}")
+    def _expect(self, response: Response | None, *statuses: int) -> None:
+        if response is not None and response.status != 503 and response.status not in statuses:
+            self._client.faults.append(f"unexpected: {response.status} {response.body}")
 
-    def _request(self, path: str, body: Any, settle: Callable[[Any], None], *todos: Kept) -> Request:
+    def _request(self, path: str, body: Any, settle: Callable[[Any], None], *todos: KnownTodo) -> Request:
         self._count += 1
         return Request(path, {"Idempotency-Key": f"{self._name}-{self._count}"}, body, settle, todos)
 
@@ -460,13 +462,13 @@ class _Writer:
         state = state_of(todo)
         if (state.version, state.title) != (1, title):
             self._client.faults.append(f"made {state} for {title}")
-        self.todos.append(Kept(todo["id"], state))
+        self.todos.append(KnownTodo(todo["id"], state))
         self._all.progressed(1)
 
-    def _settle(self, todo: Kept, after: State | None, body: Mapping[str, Any] | None) -> None:
+    def _settle(self, todo: KnownTodo, after: State | None, body: Mapping[str, Any] | None) -> None:
         found = None if body is None else state_of(body)
         if found != after:
-            self._client.faults.append(f"{todo.identity}: answered {found}, expected {after}")
+            self._client.faults.append(f"{todo.identity}: found {found}, expected {after}")
         todo.settle(after)
         self._all.progressed(1)
 
@@ -481,8 +483,8 @@ class _Writer:
         return body
 
 
-def _completed(todo: Kept) -> State | None:
-    """Return what completing makes of a todo; None where it is completed already."""
+def _completed(todo: KnownTodo) -> State | None:
+    """Return the state after completing a todo, or None if it is already completed."""
     (state,) = todo.possible
     assert state is not None
     if state.completed:

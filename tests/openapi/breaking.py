@@ -9,11 +9,10 @@ from tests.openapi.document import Json, Operation, follow_pointer, iterate_oper
 
 
 def find_breaking_changes(old: Json, new: Json) -> list[str]:
-    """Return every change from one document to another that breaks a client, in words.
+    """Return a description of every change between two documents that breaks clients.
 
-    What is removed breaks it: an operation, a parameter, a property, a status, a header, a media type, a value of an
-    enum. So does what is newly demanded of it (a required input, a token, a closer bound), and what it may get and
-    could not before (another type, a property that may be missing).
+    These are removals (of an operation, parameter, property, status, header, media type or enum value), new demands (a
+    required input, a token, a tighter bound), and new kinds of output (another type, a property that may be missing).
     """
     found: list[str] = []
     after = {(operation.method, operation.path): operation for operation in iterate_operations(new)}
@@ -29,10 +28,10 @@ def find_breaking_changes(old: Json, new: Json) -> list[str]:
 
 
 def is_allowed(changelog: str, old_version: str, new_version: str) -> bool:
-    """Return whether breaking changes may be made: the version moves, and the changelog says what changes.
+    """Return whether breaking changes are allowed: the version has changed, and the changelog lists them.
 
     Args:
-        changelog: The text, as Keep a Changelog has it.
+        changelog: The changelog, in the format of Keep a Changelog.
         old_version: The version of the older document.
         new_version: The version of the newer document.
     """
@@ -51,7 +50,7 @@ class _Comparison:
 
     def operation(self, old: Operation, new: Operation) -> Iterator[str]:
         if old.raw.get("security") == [] and new.raw.get("security") != []:
-            yield f"{old.id}: a token is needed now"
+            yield f"{old.id}: a token is required now"
         yield from self._parameters(old, new)
         before, after = old.raw.get("requestBody", {}), new.raw.get("requestBody", {})
         if after.get("required") and not before.get("required"):
@@ -124,7 +123,7 @@ class _Comparison:
 
 
 def _kinds(schema: Json) -> set[str]:
-    """Return the types, and the components that may stand in their place."""
+    """Return the types of a schema, and the components that it may refer to instead."""
     kinds = schema.get("type", [])
     found = {kinds} if isinstance(kinds, str) else set(kinds)
     for choice in schema.get("anyOf", ()):
@@ -133,7 +132,7 @@ def _kinds(schema: Json) -> set[str]:
 
 
 def _closer(old: Json, new: Json, place: str) -> Iterator[str]:
-    """Yield the bounds that let less in than before; of two patterns nobody can say."""
+    """Yield the bounds that are tighter than before. Patterns are not compared."""
     for name in ("maxLength", "maxItems", "maximum"):
         if name in new and new[name] < old.get(name, float("inf")):
             yield f"{place}: {name} is {new[name]} now"
@@ -141,4 +140,4 @@ def _closer(old: Json, new: Json, place: str) -> Iterator[str]:
         if name in new and new[name] > old.get(name, 0):
             yield f"{place}: {name} is {new[name]} now"
     if new.get("additionalProperties") is False and "additionalProperties" not in old:
-        yield f"{place}: what is not named is refused now"
+        yield f"{place}: unknown properties are rejected now"

@@ -1,4 +1,4 @@
-"""Helpers to read an OpenAPI document."""
+"""Helpers for reading an OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 class Operation(NamedTuple):
-    """One operation of a document, with its references resolved.
+    """An operation of a document, with resolved references.
 
     Attributes:
-        id: Its operationId.
-        method: In capitals.
-        path: The path's template.
-        raw: As it stands in the document.
-        parameters: By name.
-        responses: By status.
+        id: The operationId.
+        method: The HTTP method, in upper case.
+        path: The path template.
+        raw: The operation in the document.
+        parameters: The parameters by name.
+        responses: The responses by status.
     """
 
     id: str

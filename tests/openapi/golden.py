@@ -1,7 +1,7 @@
-"""The golden copy of the OpenAPI document, kept beside this file so that every change to it is seen in review.
+"""The golden copy of the OpenAPI document, stored next to this module so that reviews see every change to it.
 
-`pdm run golden` writes it anew. It refuses where that would break clients, unless CHANGELOG.md says so under "Changed"
-or "Removed" and the version moves.
+`pdm run golden` regenerates it. The command rejects a change that breaks clients, unless CHANGELOG.md lists it under
+"Changed" or "Removed" and the version has changed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
         lines = "\n".join(f"  {line}" for line in found)
         sys.exit(
             f"this breaks clients:\n{lines}\n"
-            'Say so in CHANGELOG.md under "### Changed" or "### Removed", and raise the version of the package.'
+            'List it in CHANGELOG.md under "### Changed" or "### Removed", and raise the version of the package.'
         )
     GOLDEN.write_text(text + "\n", encoding="utf-8")
 

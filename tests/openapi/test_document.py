@@ -27,7 +27,7 @@ from todo_service.app import render_openapi_document
 PROBLEM = {"application/problem+json"}
 
 
-def find_password_issues(schema: Json, value: object, document: Json) -> list[str]:
+def find_schema_errors(schema: Json, value: object, document: Json) -> list[str]:
     """Return the errors of a value by a schema of the document."""
     whole = {**schema, "components": document["components"]}
     validator = OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
@@ -146,7 +146,7 @@ def list_reachable(schema: Json, document: Json) -> set[str]:
 
 
 def test_every_string_of_a_request_is_bounded(document: Json) -> None:
-    """Except those compared to stored values: passwords, tokens and the ids of a batch."""
+    """Except for strings that are compared to stored values: passwords, tokens and the ids of a batch."""
     matched = {"UserDelete", "PasswordChange/current_password", "TokenRequest", "TokenRevocation", "BatchOperation"}
     for operation in iterate_operations(document):
         for media in operation.raw.get("requestBody", {}).get("content", {}).values():
@@ -166,15 +166,15 @@ def test_examples_are_valid(document: Json) -> None:
             given += [example["value"] for example in media.get("examples", {}).values()]
             assert given, place
             for example in given:
-                assert find_password_issues(media["schema"], example, document) == [], place
+                assert find_schema_errors(media["schema"], example, document) == [], place
                 shown += 1
         for parameter in operation.parameters.values():
             for example in parameter["schema"].get("examples", ()):
-                assert find_password_issues(parameter["schema"], example, document) == [], parameter["name"]
+                assert find_schema_errors(parameter["schema"], example, document) == [], parameter["name"]
     for name, component in document["components"]["schemas"].items():
         for place, schema in iterate_schemas(component, name):
             for example in schema.get("examples", ()):
-                assert find_password_issues(schema, example, document) == [], place
+                assert find_schema_errors(schema, example, document) == [], place
     assert shown > 100
 
 
@@ -214,13 +214,13 @@ async def test_the_service_serves_the_document(client: httpx.AsyncClient, docume
 async def test_security_matches_the_service(client: httpx.AsyncClient, document: Json) -> None:
     for operation in iterate_operations(document):
         path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
-        answer = await client.request(operation.method, path)
+        response = await client.request(operation.method, path)
 
         needs_a_token = operation.raw.get("security", document["security"]) != []
-        assert (answer.status_code == HTTPStatus.UNAUTHORIZED) is needs_a_token, operation.id
+        assert (response.status_code == HTTPStatus.UNAUTHORIZED) is needs_a_token, operation.id
         assert ("401" in operation.responses) is needs_a_token
         if needs_a_token:
-            assert answer.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.anyio
@@ -229,18 +229,18 @@ async def test_an_example_can_be_sent_as_it_stands(ada: Person, document: Json, 
     operation = next(found for found in iterate_operations(document) if found.id == name)
     example = operation.raw["requestBody"]["content"]["application/json"]["example"]
 
-    answer = await ada.post(path, json=example)
+    response = await ada.post(path, json=example)
 
-    assert answer.status_code == HTTPStatus.CREATED, answer.text
+    assert response.status_code == HTTPStatus.CREATED, response.text
     schema = operation.responses["201"]["content"]["application/json"]["schema"]
-    assert find_password_issues(schema, answer.json(), document) == []
+    assert find_schema_errors(schema, response.json(), document) == []
 
 
 @pytest.mark.anyio
 async def test_errors_of_every_route_are_documented(ada: Person, document: Json) -> None:
-    """A malformed query, and an unknown parameter."""
+    """The errors for a malformed query, and for an unknown parameter."""
     for operation in iterate_operations(document):
         path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
         for query in ("q=%ff", "nonsense=1"):
-            answer = await ada.ask(operation.method, f"{path}?{query}")
-            assert str(answer.status_code) in operation.responses, (operation.id, query, answer.status_code)
+            response = await ada.ask(operation.method, f"{path}?{query}")
+            assert str(response.status_code) in operation.responses, (operation.id, query, response.status_code)

@@ -19,7 +19,7 @@ def test_the_document_is_the_golden_copy() -> None:
 
     difference = "\n".join(difflib.unified_diff(kept, made, "golden.json", "the service", lineterm="", n=4))
 
-    assert not difference, f"{difference}\n\n`pdm run golden` writes the golden copy anew"
+    assert not difference, f"{difference}\n\n`pdm run golden` regenerates the golden copy"
 
 
 def test_breaking_changes_require_notice(document: Json) -> None:
@@ -36,7 +36,7 @@ def renaming_an_operation(document: Json) -> None:
     document["paths"]["/v1/tags"]["get"]["operationId"] = "getTags"
 
 
-def removing_a_property_of_an_answer(document: Json) -> None:
+def removing_a_property_of_a_response(document: Json) -> None:
     schema = document["components"]["schemas"]["Todo"]
     del schema["properties"]["tags"]
     schema["required"].remove("tags")
@@ -91,7 +91,7 @@ def closing_a_bound(document: Json) -> None:
     document["components"]["schemas"]["TodoCreate"]["properties"]["title"]["maxLength"] = 100
 
 
-def answering_null(document: Json) -> None:
+def making_a_property_nullable(document: Json) -> None:
     document["components"]["schemas"]["Todo"]["properties"]["title"]["type"] = ["string", "null"]
 
 
@@ -102,7 +102,7 @@ def leaving_a_property_out(document: Json) -> None:
 BREAKING = {
     removing_an_operation: "listTags: the operation is removed",
     renaming_an_operation: "listTags: the operation is renamed to getTags",
-    removing_a_property_of_an_answer: "response Todo: the property tags is removed",
+    removing_a_property_of_a_response: "response Todo: the property tags is removed",
     removing_a_property_of_an_input: "request StepCreate: the property id is removed",
     removing_a_status: "createTodo: the status 409 is removed",
     removing_a_header: "listTodos 200: the header Link is removed",
@@ -112,9 +112,9 @@ BREAKING = {
     requiring_an_input: "request TodoCreate: the property priority is required now",
     requiring_a_new_input: "request StepCreate: the property weight is required now",
     requiring_a_parameter: "listTags: the parameter tz is required now",
-    requiring_a_token: "createUser: a token is needed now",
+    requiring_a_token: "createUser: a token is required now",
     closing_a_bound: "request TodoCreate/title: maxLength is 100 now",
-    answering_null: "response Todo/title: the type changes (null)",
+    making_a_property_nullable: "response Todo/title: the type changes (null)",
     leaving_a_property_out: "response Todo: the property tags may be missing now",
 }
 

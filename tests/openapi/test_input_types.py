@@ -1,4 +1,4 @@
-"""Every text, list and number of a request is bounded by its type, so that it is measured before any work."""
+"""The type of every text, list and number in a request bounds it, so that its size is checked before any work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import BODIES, COMPONENTS, FORM
 
 BOUNDED_BY_THE_BODY = {"ArchiveImport.items", "ArchiveImport.lists"}
-"""An import may have any number of records; its body is bounded, and each record is read by itself."""
+"""Lists of any length in an import. The body is bounded, and each record is read separately."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def application(tmp_path: Path) -> Litestar:
 
 
 def input_types(application: Litestar) -> set[Any]:
-    """Return the types of every body, form and query, and of what a body keeps for later."""
+    """Return the types of every body, form and query, and of parts of a body that are decoded later."""
     found: set[Any] = {dto.TodoCreate, dto.TodoUpdate, dto.TodoImport, ListImport}
     for route in application.routes:
         if isinstance(route, HTTPRoute):
@@ -53,7 +53,7 @@ def list_types(handler: HTTPRouteHandler) -> Iterator[Any]:
 
 
 def find_unbounded(info: inspect.Type, place: str) -> Iterator[str]:
-    """Yield the path of each string, list or number without a bound in a type."""
+    """Yield the path of each string, list or number in a type that has no bound."""
     match info:
         case inspect.Metadata():
             yield from find_unbounded(info.type, place)

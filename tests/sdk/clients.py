@@ -1,4 +1,4 @@
-"""The clients that are generated from the golden copy, each with the tool that users run."""
+"""The clients generated from the golden document, each with the tool that users run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def openapi_python_client(document: Path, folder: Path) -> None:
     options = ("--meta", "none", "--output-path", "todo_client")
     said = run("openapi-python-client", "generate", "--path", document, *options, cwd=folder)
     warnings = set(re.findall(r"^(?:WARNING|Unsupported|ERROR).*", said, re.MULTILINE))
-    # it cannot send text: its importTodos takes JSON alone
+    # it does not support text bodies, so its importTodos accepts JSON only
     assert warnings <= {
         "WARNING parsing POST /v1/todos/import within todos.",
         "Unsupported content type text/csv",
@@ -24,7 +24,7 @@ def openapi_python_client(document: Path, folder: Path) -> None:
 
 
 def openapi_generator(document: Path, folder: Path) -> None:
-    # a model List would hide the List of typing, which the models that it generates use
+    # a model named List would shadow typing.List, which the generated models use
     options = (
         "--package-name",
         "todo_client",
@@ -45,7 +45,7 @@ def hey_api(document: Path, folder: Path) -> None:
 
 
 def compile_strictly(script: Path, folder: Path) -> None:
-    """Compile a script and the client that it imports with `tsc --strict`, into `built`."""
+    """Compile a script and the client that it imports with `tsc --strict` into `built`."""
     (folder / "package.json").write_text('{"type": "commonjs"}')
     (folder / "node_modules").symlink_to(MODULES)
     (folder / script.name).write_text(script.read_text())

@@ -1,7 +1,7 @@
-"""schemathesis against the running service, on each store, with real accounts: `pdm run fuzz`.
+"""Run schemathesis against the running service, on each store, with real accounts: `pdm run fuzz`.
 
-Every phase runs, the stateful one too, and every check but those that `schemathesis.toml` names, on the stores side by
-side. The last lines are the figures: one for each store.
+The stores are fuzzed concurrently, in every phase including the stateful one, with every check that
+`schemathesis.toml` does not disable. The last lines are the results, one for each store.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.sdk.tools import BINARIES, FOLDER
 from tests.serving import REPOSITORY, Service, running_service
 
 STORES = ("embedded", "mongodb")
-# the tokens of a long run live longer than it, and one client asks more than a person does
+# tokens must outlive a long run, and a single client sends all requests
 SETTINGS = {"ACCESS_TOKEN_SECONDS": "86400", "RATE_LIMIT_ENABLED": "false", "LOG_LEVEL": "warning"}
 SECRET = "a secret of the tests, 32 bytes long"
 
 
 @contextmanager
 def service_on(store: str) -> Iterator[Service]:
-    """Run a service on a fresh store."""
+    """Run a service on a new store."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         if store == "embedded":
@@ -51,11 +51,11 @@ def fuzz(store: str, examples: int, seed: int | None) -> tuple[str, bool]:
 
     Args:
         store: One of `STORES`.
-        examples: Test cases for each operation and phase, at most.
-        seed: What the cases are drawn from; None for a new one.
+        examples: The maximum number of test cases for each operation and phase.
+        seed: The random seed; None for a new one.
 
     Returns:
-        The figures in words, and whether there was no failure and no error.
+        The results as text, and whether there were no failures and no errors.
     """
     with service_on(store) as service, TemporaryDirectory() as reports:
         report = Path(reports) / "report.json"
@@ -92,13 +92,13 @@ def fuzz(store: str, examples: int, seed: int | None) -> tuple[str, bool]:
 
 
 def main() -> None:
-    """Fuzz each store, and print the figures."""
+    """Fuzz each store, and print the results."""
     parser = argparse.ArgumentParser(description=fuzz.__doc__)
     parser.add_argument("--max-examples", type=int, default=100, help="test cases for each operation and phase (100)")
-    parser.add_argument("--seed", type=int, help="what the cases are drawn from (a new one)")
-    parser.add_argument("--store", choices=STORES, action="append", help="only this store")
+    parser.add_argument("--seed", type=int, help="the random seed (a new one)")
+    parser.add_argument("--store", choices=STORES, action="append", help="fuzz only this store")
     options = parser.parse_args()
-    with ThreadPoolExecutor() as threads:  # each waits for a process of its own
+    with ThreadPoolExecutor() as threads:  # each thread waits for a process
         runs = [threads.submit(fuzz, store, options.max_examples, options.seed) for store in options.store or STORES]
     results = [run.result() for run in runs]
     sys.stdout.write("".join(f"fuzz {figures}\n" for figures, _ in results))

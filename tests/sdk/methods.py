@@ -1,6 +1,6 @@
-"""The page METHODS.md: what the methods of generated clients are called.
+"""The page METHODS.md: the names of the methods of generated clients.
 
-`pdm run sdk-methods` writes it anew.
+`pdm run sdk-methods` regenerates it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tests.sdk.clients import hey_api, openapi_generator, openapi_python_client
 
 PAGE = Path(__file__).with_name("METHODS.md")
 _HEADING = """\
-# What the methods of generated clients are called
+# Method names of generated clients
 
-Read from the clients that openapi-python-client, openapi-generator (python) and @hey-api/openapi-ts make from
-`tests/openapi/golden.json`; `pdm run sdk-methods` writes this page anew. openapi-fetch has no methods: its calls are
-`client.GET("/v1/todos")` and so on.
+These are the names in the clients that openapi-python-client, openapi-generator (python) and @hey-api/openapi-ts
+generate from `tests/openapi/golden.json`. `pdm run sdk-methods` regenerates this page. openapi-fetch has no named
+methods; its calls look like `client.GET("/v1/todos")`.
 
 | operation | openapi-python-client | openapi-generator | @hey-api/openapi-ts |
 |---|---|---|---|
@@ -29,7 +29,7 @@ Read from the clients that openapi-python-client, openapi-generator (python) and
 
 
 def page() -> str:
-    """Generate the clients, and return the page of their methods."""
+    """Generate the clients, and return the page of their method names."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         for generate in (openapi_python_client, openapi_generator, hey_api):

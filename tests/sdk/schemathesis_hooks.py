@@ -1,6 +1,6 @@
-"""What schemathesis cannot know of the service: who asks, and values that only the service knows to be good.
+"""Hooks that give schemathesis credentials, and values that only the service knows to be valid.
 
-Loaded by schemathesis itself (`SCHEMATHESIS_HOOKS`). `SERVICE_URL` says where the service is.
+schemathesis loads this module (`SCHEMATHESIS_HOOKS`). `SERVICE_URL` is the address of the service.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from schemathesis.generation.meta import TestPhase
 
 Case = schemathesis.Case[Any]
 PASSWORD = "correct horse battery"
-SPENDING = ["deleteMe", "deleteSession", "deleteSessions", "changePassword"]
-"""What ends the session that calls it."""
+SESSION_ENDING = ["deleteMe", "deleteSession", "deleteSessions", "changePassword"]
+"""The operations that end the session that calls them."""
 service = httpx.Client(base_url=os.environ["SERVICE_URL"], timeout=30)
 _numbers = itertools.count()
 
 
-def token_of_a_new_account() -> str:
-    """Register someone, and sign in."""
+def create_token_of_new_account() -> str:
+    """Register an account and sign in."""
     return sign_in(register())
 
 
@@ -50,8 +50,8 @@ _headers = {"Authorization": f"Bearer {TOKEN}"}
 _list: dict[str, str] = {}
 
 
-def a_list() -> str:
-    """Return the id of a list that is there: the one of before, if it has not been deleted."""
+def get_or_create_list() -> str:
+    """Return the id of an existing list: the previous one, unless it has been deleted."""
     if not _list or service.get(f"/v1/lists/{_list['id']}", headers=_headers).status_code != HTTPStatus.OK:
         made = service.post("/v1/lists", json={"name": "Garden"}, headers=_headers).raise_for_status()
         _list["id"] = made.json()["id"]
@@ -62,9 +62,9 @@ def _send(case: Case, token: str) -> None:
     case.headers["Authorization"] = f"Bearer {token}"
 
 
-@schemathesis.auth().skip_for(operation_id=SPENDING)
+@schemathesis.auth().skip_for(operation_id=SESSION_ENDING)
 class Someone:
-    """The one account that most calls are made with."""
+    """The account that most calls use."""
 
     def get(self, case: Case, context: schemathesis.AuthContext) -> str:
         return TOKEN
@@ -73,22 +73,22 @@ class Someone:
         _send(case, data)
 
 
-@schemathesis.auth(refresh_interval=None).apply_to(operation_id=SPENDING)
+@schemathesis.auth(refresh_interval=None).apply_to(operation_id=SESSION_ENDING)
 class Newcomer:
-    """An account of its own for each call that ends its session."""
+    """A new account for each call that ends its session."""
 
     def get(self, case: Case, context: schemathesis.AuthContext) -> str:
-        return token_of_a_new_account()
+        return create_token_of_new_account()
 
     def set(self, case: Case, data: str, context: schemathesis.AuthContext) -> None:
         _send(case, data)
 
 
-# What no schema can describe: the words of a rule, a time zone that exists, a list that is there, a moment to come
+# formats that a schema cannot describe: recurrence rules, existing time zones, existing lists, future times
 
 
 def _moments(first: int) -> st.SearchStrategy[str]:
-    moments = st.datetimes(datetime(first, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001  # the offset is drawn beside it
+    moments = st.datetimes(datetime(first, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001  # the offset is generated separately
     return st.builds(lambda moment, offset: moment.isoformat() + offset, moments, st.sampled_from(["Z", "+05:45"]))
 
 
@@ -97,12 +97,12 @@ schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin"
 schemathesis.openapi.format(
     "recurrence", st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO", "FREQ=YEARLY;COUNT=2"])
 )
-schemathesis.openapi.format("list-id", st.builds(a_list))
+schemathesis.openapi.format("list-id", st.builds(get_or_create_list))
 schemathesis.openapi.format("email", st.from_regex(r"[a-z]{4,12}\.[a-z0-9]{4,12}@example\.com", fullmatch=True))
 
 _TAGS = re.compile(r'(W/)?"[!#-~]*"')
 _cursors: dict[str, dict[str, Any]] = {}
-"""The cursors that the service has given, each with the query of the page that it came with."""
+"""The cursors that the service has issued, each with the query of its page."""
 _keys: set[str] = set()
 _TEXTS = {
     "text/csv": 'title,tags\r\n"…",home\r\n',
@@ -111,7 +111,7 @@ _TEXTS = {
         "DTSTAMP:20270101T090000Z\r\nSUMMARY:…\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
     ),
 }
-"""What has a grammar of its own, around some text."""
+"""Bodies with a grammar of their own, with a placeholder for text."""
 _MAKING = {
     "todo_id": ("/v1/todos", {"title": "Water the plants"}),
     "list_id": ("/v1/lists", {"name": "Garden"}),
@@ -121,15 +121,15 @@ _MAKING = {
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Make a request that is meant to be valid so in what only the service knows."""
+    """Fix the values of a positive test case that only the service knows to be valid."""
     if case.meta is None or case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
         _keys.add(case.headers.get("Idempotency-Key", ""))
         return
-    _mend_path(case)
-    _mend_headers(case)
-    _mend_query(case)
+    _fix_path(case)
+    _fix_headers(case)
+    _fix_query(case)
     if isinstance(case.body, dict):
-        _mend_body(case, case.body)
+        _fix_body(case, case.body)
     if isinstance(case.body, str) and case.media_type in _TEXTS:
         text = re.sub(r'[\x00-\x1f\x7f"\\]', "", case.body)
         case.body = _TEXTS[case.media_type].replace("…", text)
@@ -137,7 +137,7 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str,
 
 @schemathesis.hook
 def after_call(context: schemathesis.HookContext, case: Case, response: schemathesis.Response) -> None:
-    """Remember the cursors."""
+    """Store the cursors."""
     if case.method == "GET" and response.status_code == HTTPStatus.OK and "json" in response.headers["content-type"][0]:
         body = response.json()
         for name in ("next_cursor", "next"):
@@ -145,60 +145,60 @@ def after_call(context: schemathesis.HookContext, case: Case, response: schemath
                 _cursors[body[name]] = {"path": case.path, **(case.query or {})}
 
 
-def _mend_path(case: Case) -> None:
-    """Name something that is there; a stateful test knows what it has made."""
+def _fix_path(case: Case) -> None:
+    """Insert the id of an existing document. A stateful test uses the ids that it has created."""
     assert case.meta is not None
     for name, value in case.path_parameters.items():
         if case.meta.phase.name is not TestPhase.STATEFUL:
             case.path_parameters[name] = _make(name, case.headers["Authorization"])
         elif not re.fullmatch("[0-9a-f]{24}", str(value)):
-            # schemathesis takes other parts of answers for ids
+            # schemathesis may use other parts of responses as ids
             case.path_parameters[name] = "0" * 24
 
 
 def _make(name: str, authorization: str) -> str:
     headers = {"Authorization": authorization}
     if name == "session_id":
-        answer = service.get("/v1/sessions", headers=headers).raise_for_status().json()["items"][0]
+        response = service.get("/v1/sessions", headers=headers).raise_for_status().json()["items"][0]
     else:
         path, body = _MAKING[name]
-        answer = service.post(path, json=body, headers=headers).raise_for_status().json()
-    made: str = answer["id"]
+        response = service.post(path, json=body, headers=headers).raise_for_status().json()
+    made: str = response["id"]
     return made
 
 
-def _mend_headers(case: Case) -> None:
+def _fix_headers(case: Case) -> None:
     headers = case.headers
     key = headers.get("Idempotency-Key")
     if key is not None and (key in _keys or not re.fullmatch("[!-~]{1,255}", key)):
-        key = f"another-key-{os.getpid()}-{next(_numbers)}"  # a key is good for one request
+        key = f"another-key-{os.getpid()}-{next(_numbers)}"  # a key is valid for a single request
         headers["Idempotency-Key"] = key
     if key is not None:
         _keys.add(key)
     for name in ("If-Match", "If-None-Match"):
-        # schemathesis takes values for valid that do not match the pattern, such as 0
+        # schemathesis treats some values that do not match the pattern, such as 0, as valid
         if name in headers and not _TAGS.search(headers[name]):
             headers[name] = "*"
 
 
-def _mend_query(case: Case) -> None:
+def _fix_query(case: Case) -> None:
     query = case.query
     if "requestBody" in case.operation.definition.raw:
-        query.pop("format", None)  # it says once more what the media type says
+        query.pop("format", None)  # it would have to agree with the media type
     for name in ("cursor", "since"):
         if name in query:
             page = dict(_cursors.get(query[name], {}))
             cursor = query.pop(name)
             if page.pop("path", None) == case.path:
-                # a cursor belongs to the filters and the order of its page
+                # a cursor is valid only for the filters and the sort order of its page
                 limit = query.get("limit")
                 query.clear()
                 query |= page | {name: cursor} | ({"limit": limit} if limit is not None else {})
 
 
-def _mend_body(case: Case, body: dict[str, Any]) -> None:
+def _fix_body(case: Case, body: dict[str, Any]) -> None:
     if isinstance(body.get("list_id"), str):
-        body["list_id"] = a_list()
+        body["list_id"] = get_or_create_list()
     if isinstance(body.get("recurrence"), str):
         body["recurrence"] = "FREQ=WEEKLY"
         body["due_at"] = "2027-01-31T09:00:00Z"
@@ -207,7 +207,7 @@ def _mend_body(case: Case, body: dict[str, Any]) -> None:
     given = set()
     for step in body.get("steps") or ():
         if step.get("id") in given:
-            step["id"] = ObjectId().binary.hex()  # an id comes once in a list
+            step["id"] = ObjectId().binary.hex()  # ids are unique within a list
         if "id" in step:
             given.add(step["id"])
     if isinstance(body.get("expires_at"), str):
@@ -218,7 +218,7 @@ def _mend_body(case: Case, body: dict[str, Any]) -> None:
         case "createUser" if body["username"].casefold() in body["password"].casefold():
             body["username"] = f"user-{os.getpid()}-{next(_numbers)}"
         case "createToken":
-            # a form has one text for each name, and only that of somebody gets a token
+            # each field must be a single text, and only an existing account gets a token
             body.clear()
             body |= {"grant_type": "password", "username": NAME, "password": PASSWORD}
         case "revokeToken":

@@ -1,4 +1,4 @@
-"""The files of Swagger UI that the package carries: copied as they are from npm's `swagger-ui-dist`."""
+"""Copies the files of Swagger UI from npm's `swagger-ui-dist` into the package, unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients in other languages, generated from the document, tell the whole story of one user."""
+"""Clients in other languages, generated from the document, run the same scenario."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.sdk.clients import SCENARIOS, compile_strictly
 from tests.sdk.tools import run
 from tests.serving import Service
 
-# register, sign in, three todos, two pages, a change, a stale one, complete, clear; five problems; delete, ask again,
-# ask too often
+# register, sign in, three todos, two pages, a change, a stale one, complete, clear; five problems; delete, get again,
+# exceed the rate limit
 STORY = "201 200 201 201 201 200 200 200 412 200 200 401 404 409 422 204 404 429"
 
 
 @pytest.mark.parametrize("name", ["openapi_python_client", "openapi_generator"])
-def test_a_python_client_tells_the_story(name: str, document: Path, tmp_path: Path, limited_service: Service) -> None:
+def test_a_python_client_runs_the_scenario(name: str, document: Path, tmp_path: Path, limited_service: Service) -> None:
     getattr(clients, name)(document, tmp_path)
     script = SCENARIOS / f"{name}.py"
 
@@ -30,7 +30,7 @@ def test_a_python_client_tells_the_story(name: str, document: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["openapi_fetch", "hey_api"])
-def test_a_typescript_client_tells_the_story(
+def test_a_typescript_client_runs_the_scenario(
     name: str, document: Path, tmp_path: Path, limited_service: Service
 ) -> None:
     getattr(clients, name)(document, tmp_path)

@@ -1,4 +1,4 @@
-"""The docs page in a real browser: Debian's Chromium, without a window."""
+"""The docs page in a real browser: Debian's Chromium in headless mode."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Page:
 
     Args:
         browser: The browser.
-        url: Where the service is.
+        url: The URL of the service.
     """
 
     def __init__(self, browser: Chrome, url: str) -> None:
@@ -46,24 +46,24 @@ class Page:
         self.see(".opblock")
 
     def see(self, selector: str) -> WebElement:
-        """Return what a selector finds, once it is shown."""
+        """Wait until an element is visible, and return it."""
         found: WebElement = self._wait.until(conditions.visibility_of_element_located((By.CSS_SELECTOR, selector)))
         return found
 
     def click(self, selector: str) -> None:
-        """Click what a selector finds, once it can be clicked."""
+        """Wait until an element is clickable, and click it."""
         found = self._wait.until(conditions.element_to_be_clickable((By.CSS_SELECTOR, selector)))
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
         found.click()
 
     def operations(self) -> set[str]:
-        """Return the operationIds that the page shows."""
+        """Return the operationIds on the page."""
         blocks = self.browser.find_elements(By.CSS_SELECTOR, ".opblock")
         return {str(block.get_attribute("id")).rpartition("-")[2] for block in blocks if block.is_displayed()}
 
     def hosts(self) -> set[str]:
-        """Return the host of every request that the browser has made."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]  # type: ignore[no-untyped-call]  # selenium says nothing of it
+        """Return the host of every request that the browser has sent."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]  # type: ignore[no-untyped-call]  # selenium has no annotation
         urls = [
             message["params"]["request"]["url"]
             for message in messages
@@ -117,11 +117,11 @@ def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Servi
     page.click("#operations-Todos-createTodo .try-out__btn")
     page.click("#operations-Todos-createTodo .execute")
     status = page.see("#operations-Todos-createTodo .live-responses-table .response .response-col_status").text
-    answer = page.see("#operations-Todos-createTodo .live-responses-table .response .highlight-code").text
+    response = page.see("#operations-Todos-createTodo .live-responses-table .response .highlight-code").text
 
     assert shown == expected
     assert status.split()[0] == "201"
-    assert '"title": "Water the plants"' in answer
+    assert '"title": "Water the plants"' in response
     assert page.browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # as above
     assert page.hosts() == {urlsplit(service.url).netloc}
 
@@ -133,7 +133,7 @@ def test_a_deep_link_opens_its_operation(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "classes"), [("dark", "dark-mode"), ("light", "")])
-def test_the_page_is_as_dark_as_the_system(page: Page, scheme: str, classes: str) -> None:
+def test_the_page_follows_the_color_scheme_of_the_system(page: Page, scheme: str, classes: str) -> None:
     media: dict[str, Any] = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
@@ -145,5 +145,5 @@ def test_the_page_is_as_dark_as_the_system(page: Page, scheme: str, classes: str
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_swagger_ui_is_as_it_was_published(name: str) -> None:
+def test_swagger_ui_equals_the_published_files(name: str) -> None:
     assert filecmp.cmp(SOURCE / name, TARGET / name, shallow=False)

@@ -1,4 +1,4 @@
-"""The methods of generated clients are called what a person would call them, and that changes only on purpose."""
+"""The methods of generated clients have natural names, which change only on purpose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 from tests.sdk.methods import PAGE, page
 
 
-def test_the_methods_are_those_of_the_page() -> None:
+def test_the_page_lists_the_current_method_names() -> None:
     kept, made = PAGE.read_text(encoding="utf-8").splitlines(), page().splitlines()
 
     difference = "\n".join(difflib.unified_diff(kept, made, "METHODS.md", "the clients", lineterm=""))

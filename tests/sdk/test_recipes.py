@@ -56,11 +56,11 @@ def token(limited_service: Service) -> str:
         body = {"username": "reader", "email": "reader@example.com", "password": PASSWORD}
         client.post("/v1/users", json=body).raise_for_status()
         form = {"grant_type": "password", "username": "reader", "password": PASSWORD}
-        answer: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
-        return answer
+        response: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
+        return response
 
 
-def test_there_are_four() -> None:
+def test_the_page_has_four_recipes() -> None:
     assert len(RECIPES) == 4
 
 
@@ -90,7 +90,7 @@ def at(service: Service, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_a_recipe_installs_is_what_is_tested(name: str) -> None:
+def test_recipes_install_only_locked_packages(name: str) -> None:
     command, action, *packages = RECIPES[name].install.split()
     locked = LOCKED if command == "pip" else (FOLDER / "package.json").read_text()
 

@@ -1,4 +1,4 @@
-"""The validators that the field uses find nothing: no error, no warning, no hint."""
+"""Common validators find nothing in the document: no error, no warning, no hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools of other languages, as CI runs them: npm's from `package-lock.json`, Node.js and Java from wheels."""
+"""The tools of other languages: npm packages from `package-lock.json`, Node.js and Java from wheels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GENERATE_SECONDS = 240
 
 
 def run(*command: str | Path, cwd: Path, variables: Mapping[str, str] | None = None) -> str:
-    """Run a command of the environment or of npm, and return what it prints.
+    """Run a command of the environment or of npm, and return its output.
 
-    A command that is missing or fails fails the test, with all that it said.
+    If the command is missing or fails, the test fails with the complete output.
     """
     path = f"{MODULES / '.bin'}{os.pathsep}{BINARIES}{os.pathsep}{os.environ['PATH']}"
     name = str(command[0])

@@ -1,1 +1,1 @@
-"""Minutes of attacks beside a normal user: `pdm run test-soak`."""
+"""Attacks for minutes next to a normal user: `pdm run test-soak`."""

@@ -1,4 +1,4 @@
-"""What hostile clients do, again and again. Each attack is bounded in requests, in bytes and in time."""
+"""The attacks of hostile clients. Each attack is bounded in requests, bytes and time."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from todo_service.bounds.todos import QUERY_WORDS
 
 MIB: Final = 2**20
 FLOOD: Final = 300
-"""Requests of one attack that are cheap each."""
+"""The number of cheap requests in one attack."""
 _STALL_SECONDS: Final = 3.0
 _WORDS: Final = "%20".join(f"w{number:x}" for number in range(QUERY_WORDS))
-"""As many words as a search may have; every todo of an attacker has all of them."""
+"""The maximum number of words of a search. Every todo of an attacker has all of them."""
 
 Attack = Callable[[Target, int, Counter[str]], Awaitable[None]]
 
 
 async def send_bodies(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Send a body of 1 MiB in every shape, to several operations."""
+    """Send a body of 1 MiB in every shape to several operations."""
     places = ("/v1/todos", "/v1/todos/batch", "/v1/lists", "/v1/users")
     async with connected(target) as connection:
         for path in places:
@@ -41,11 +41,11 @@ async def send_bodies(target: Target, number: int, statuses: Counter[str]) -> No
             status, _ = await connection.ask(build_request("POST", path, target.tokens[number], body))
             statuses[str(status)] += 1
             if status == 413:
-                return  # the service hangs up
+                return  # the service closes the connection
 
 
 async def send_values(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Send values that take nearly the whole body, in a todo that is valid but for them."""
+    """Send an otherwise valid todo with a value that fills nearly the whole body."""
     async with connected(target) as connection:
         for start, unit in (
             (b'{"title":"a', MARKS.encode()),
@@ -63,12 +63,12 @@ async def send_forms(target: Target, _number: int, statuses: Counter[str]) -> No
     for size in (MIB, 16_000):
         async with connected(target) as connection:
             body = Shape("", b"grant_type=password&username=", b"%CC%80", b"").fill(size)
-            status, _answer = await connection.ask(build_request("POST", "/v1/auth/token", None, body, media="form"))
+            status, _response = await connection.ask(build_request("POST", "/v1/auth/token", None, body, media="form"))
             statuses[str(status)] += 1
 
 
 async def send_trailers(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Let a small body end with 2 MiB of trailers."""
+    """End a small body with 2 MiB of trailers."""
     head = build_request("POST", "/v1/todos", target.tokens[number], None, "Transfer-Encoding: chunked")
     async with connected(target) as connection:
         await connection.send(head + b"2\r\n{}\r\n0\r\n")
@@ -79,17 +79,17 @@ async def send_trailers(target: Target, number: int, statuses: Counter[str]) -> 
 
 
 async def pipeline(target: Target, _number: int, statuses: Counter[str]) -> None:
-    """Send thousands of requests at once, and read the answers only afterwards."""
+    """Send thousands of requests before reading any response."""
     request = build_request("GET", "/")
     async with connected(target) as connection:
         connection.writer.write(request * 5_000)
         for _ in range(FLOOD):
-            status, _body = await connection.receive_answer()
+            status, _body = await connection.receive_response()
             statuses[str(status)] += 1
 
 
 async def send_slowly(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Send most of a body, wait, and hang up."""
+    """Send most of a body, wait, and disconnect."""
     head = build_request("POST", "/v1/todos", target.tokens[number], None, f"Content-Length: {MIB}")
     async with connected(target) as connection:
         await connection.send(head + b" " * (MIB - 100))
@@ -98,7 +98,7 @@ async def send_slowly(target: Target, number: int, statuses: Counter[str]) -> No
 
 
 async def read_nothing(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Ask for pages of the largest todos, again and again, and read none."""
+    """Request pages of the largest todos repeatedly, without reading any."""
     request = build_request("GET", "/v1/todos?limit=200", target.tokens[number])
     async with connected(target, receive_bytes=1024) as connection:
         await connection.send(request * 10)
@@ -107,17 +107,17 @@ async def read_nothing(target: Target, number: int, statuses: Counter[str]) -> N
 
 
 async def search(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Search for as many words as are allowed, and leave before the last answer."""
+    """Search for the maximum number of words, and disconnect before the last response."""
     request = build_request("GET", f"/v1/todos?limit=200&q={_WORDS}", target.tokens[number])
     async with connected(target) as connection:
-        for _answer in range(3):
+        for _response in range(3):
             status, _body = await connection.ask(request)
             statuses[str(status)] += 1
         await connection.send(request)
 
 
 async def import_files(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Import files of 1 MiB and calendars with rules that never end."""
+    """Import files of 1 MiB, and calendars with endless rules."""
     path, token = "/v1/todos/import", target.tokens[number]
     async with connected(target) as connection:
         for media, body in (
@@ -133,7 +133,7 @@ async def import_files(target: Target, number: int, statuses: Counter[str]) -> N
 
 
 async def patch_one(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Patch one todo 500 times, on 25 connections at once."""
+    """Patch one todo 500 times, on 25 concurrent connections."""
 
     async def patch() -> None:
         async with connected(target) as connection:
@@ -147,7 +147,7 @@ async def patch_one(target: Target, number: int, statuses: Counter[str]) -> None
 
 
 async def flood(target: Target, _number: int, statuses: Counter[str]) -> None:
-    """Ask for what is not there, with keys that are none."""
+    """Request missing paths, with unknown keys."""
     async with connected(target) as connection:
         for count in range(FLOOD):
             for request in (
@@ -161,11 +161,11 @@ async def flood(target: Target, _number: int, statuses: Counter[str]) -> None:
 
 
 async def send_faulty_batches(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Send batches whose every operation is wrong in many ways."""
+    """Send batches in which every operation has many errors."""
     todo = {"title": "x" * 201, "tags": [0] * 1000, "steps": [{}] * 200, "unknown": 0}
     body = encode({"operations": [{"op": "create", "todo": todo}] * 100})
     async with connected(target) as connection:
-        for _answer in range(3):
+        for _response in range(3):
             status, _body = await connection.ask(build_request("POST", "/v1/todos/batch", target.tokens[number], body))
             statuses[str(status)] += 1
 
@@ -180,7 +180,7 @@ async def guess_passwords(target: Target, number: int, statuses: Counter[str]) -
 
 
 async def leave_early(target: Target, number: int, statuses: Counter[str]) -> None:
-    """Ask for much and hang up at once."""
+    """Request large responses, and disconnect at once."""
     for path in ("/v1/todos/export", "/v1/todos/summary", "/v1/todos/changes?limit=200", "/v1/tags"):
         async with connected(target) as connection:
             await connection.send(build_request("GET", path, target.tokens[number]))
@@ -193,7 +193,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
 )
 _SHAPES: Final = [*json_shapes(), *document_shapes(), LongKey()]
 _turns: Final = itertools.count()
-"""Which shape is next, so that each comes as often as the others."""
+"""Selects the next shape, so that all are used equally often."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as an attacker speaks it: raw bytes on a socket, with as much or as little as it likes."""
+"""A minimal HTTP/1.1 client for attackers: raw bytes on a socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
-ANSWER_SECONDS: Final = 20.0
+RESPONSE_SECONDS: Final = 20.0
 _LIMIT: Final = 2**20
 
 
@@ -16,10 +16,10 @@ class Target(NamedTuple):
     """A service under attack.
 
     Attributes:
-        host: Its address.
-        port: Its port.
-        tokens: Access tokens of the attackers' accounts.
-        users: The names of those accounts.
+        host: The address.
+        port: The port.
+        tokens: The access tokens of the attackers' accounts.
+        users: The usernames of those accounts.
         todo_ids: A todo of each account, in the same order.
     """
 
@@ -34,8 +34,8 @@ class Connection:
     """A connection to the service.
 
     Args:
-        reader: What comes.
-        writer: What goes.
+        reader: The incoming stream.
+        writer: The outgoing stream.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,8 +47,8 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def receive_answer(self) -> tuple[int, bytes]:
-        """Return the status and the body of the next answer."""
+    async def receive_response(self) -> tuple[int, bytes]:
+        """Return the status and the body of the next response."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)
@@ -61,9 +61,9 @@ class Connection:
         return int(head.split(b" ", 2)[1]), body
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and return its answer."""
+        """Send a request and return its response."""
         await self.send(request)
-        return await self.receive_answer()
+        return await self.receive_response()
 
     async def _receive_chunks(self) -> bytes:
         body = b""
@@ -76,11 +76,11 @@ class Connection:
 
 @asynccontextmanager
 async def connected(target: Target, receive_bytes: int = _LIMIT) -> AsyncIterator[Connection]:
-    """Connect, and hang up at the end of the block without a farewell.
+    """Connect, and abort the connection at the end of the block.
 
     Args:
         target: The service.
-        receive_bytes: How much is buffered of what is not read.
+        receive_bytes: The maximum number of unread bytes to buffer.
     """
     reader, writer = await asyncio.open_connection(target.host, target.port, limit=receive_bytes)
     try:

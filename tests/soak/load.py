@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tests.soak.attacks import ATTACKS, Attack
-from tests.soak.connection import ANSWER_SECONDS, Target
+from tests.soak.connection import RESPONSE_SECONDS, Target
 
 _NICENESS: Final = 10
 _PAUSE_SECONDS: Final = 0.05
@@ -22,10 +22,12 @@ _PAUSE_SECONDS: Final = 0.05
 async def run_clients(
     target: Target, clients: int, seconds: float, attacks: Sequence[Attack]
 ) -> dict[str, Counter[str]]:
-    """Let clients attack for some time, each with the attacks in turn.
+    """Run clients for some time. Each cycles through the attacks.
 
     Returns:
-        By attack, how many answers of each status came; `cut` where the service hung up, `late` where nothing came.
+        For each attack, the number of responses by status; `cut` if the service closed the connection, `late` if there
+        was no
+        response in time.
     """
     statuses = {attack.__name__: Counter[str]() for attack in attacks}
     end = time.monotonic() + seconds
@@ -37,7 +39,7 @@ async def run_clients(
                 return
             counter = statuses[attack.__name__]
             try:
-                await asyncio.wait_for(attack(target, account, counter), ANSWER_SECONDS)
+                await asyncio.wait_for(attack(target, account, counter), RESPONSE_SECONDS)
             except TimeoutError:
                 counter["late"] += 1
             except (OSError, asyncio.IncompleteReadError):
@@ -49,7 +51,7 @@ async def run_clients(
 
 
 def main() -> None:
-    """Read the orders from standard input, attack, and write what came back to standard output."""
+    """Read the parameters from standard input, attack, and write the results to standard output."""
     orders: dict[str, Any] = json.load(sys.stdin)
     os.nice(_NICENESS)
     target = Target(**orders["target"])

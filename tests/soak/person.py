@@ -1,4 +1,4 @@
-"""A normal user, who does the usual things at a steady pace and notes how long each takes."""
+"""A normal user, who sends typical requests at a steady rate and records their durations."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class NormalUser:
         url: The address of the service.
 
     Attributes:
-        seconds: How long each request took.
-        statuses: The statuses of the answers; `none` where the service hung up.
+        seconds: The duration of each request.
+        statuses: The statuses of the responses; `none` if the connection was closed.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,50 +51,50 @@ class NormalUser:
         self._connection.request("POST", "/v1/auth/token", form, headers)
         token: str = json.loads(self._connection.getresponse().read())["access_token"]
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._connection.close()  # the next request connects anew, since the service may be another process by then
+        self._connection.close()  # reconnect at the next request: the service may be another process by then
         return token
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Send a request, and return the status and the decoded body of its answer."""
+        """Send a request, and return the status and the decoded body of the response."""
         data = None if body is None else json.dumps(body).encode()
         headers = self._headers | ({} if data is None else {"Content-Type": "application/json"})
         self._connection.request(method, path, data, headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
-        return answer.status, json.loads(text) if text else None
+        response = self._connection.getresponse()
+        text = response.read()
+        return response.status, json.loads(text) if text else None
 
     def start(self) -> None:
-        """Begin to use the service."""
+        """Start to use the service."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the present request."""
+        """Stop after the current request."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
         self._connection.close()
 
     def percentile(self, percent: float) -> float:
-        """Return the latency, in seconds, that this part of the requests does not exceed."""
+        """Return a percentile of the latencies, in seconds."""
         latencies = sorted(self.seconds)
         return latencies[min(len(latencies) - 1, int(len(latencies) * percent / 100))]
 
     def _live(self) -> None:
         requests = self._requests()
-        answer: Any = None
+        response: Any = None
         while not self._stop.wait(1 / REQUESTS_A_SECOND):
-            method, path, body = requests.send(answer)
+            method, path, body = requests.send(response)
             begun = time.monotonic()
             try:
-                status, answer = self.ask(method, path, body)
+                status, response = self.ask(method, path, body)
             except (OSError, http.client.HTTPException):
                 self._connection.close()
-                status, answer = 0, None
+                status, response = 0, None
             self.seconds.append(time.monotonic() - begun)
             self.statuses[str(status or "none")] += 1
 
     def _requests(self) -> Any:
-        """Yield the usual requests; each takes the answer of the one before."""
+        """Yield typical requests. Each receives the response to the one before."""
 
         def generate() -> Iterator[tuple[str, str, Any]]:
             since = ""

@@ -1,9 +1,10 @@
-"""Twenty hostile clients beside a normal user, for `SOAK_SECONDS`: nobody can hang, fill or fool the service.
+"""Twenty hostile clients next to a normal user, for `SOAK_SECONDS`: they can neither hang the service nor fill its
+memory.
 
-`SOAK_ATTACKS` names some of `tests.soak.attacks`, separated by commas, to find the one that does harm.
+`SOAK_ATTACKS` selects attacks of `tests.soak.attacks`, separated by commas, to find the one that does harm.
 
-The user's requests all succeed, 99 of 100 within 250 ms; the memory stays within 250 MiB of the start, is back within
-60 MiB a minute later, and does not grow from round to round.
+All requests of the user succeed, 99 % of them within 250 ms. The memory stays within 250 MiB of its initial size,
+returns to within 60 MiB a minute later, and does not grow from round to round.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ ROUNDS: Final = 5
 CLIENTS: Final = 20
 ACCOUNTS: Final = 5
 LARGE_TODOS: Final = 60
-"""Todos of the largest size, in each attacker's account."""
+"""The number of todos of the maximum size in each attacker's account."""
 P99_SECONDS: Final = float(os.environ.get("SOAK_P99_SECONDS", "0.25"))
 MIB: Final = 2**20
 MOST_GROWTH: Final = 250 * MIB
 GROWTH_AFTERWARDS: Final = 60 * MIB
 GROWTH_BETWEEN_ROUNDS: Final = 40 * MIB
-"""What the allocator and the attacks of the moment make of noise."""
+"""The noise from the allocator and the current attacks."""
 RECOVERY_SECONDS: Final = 60
 _SAMPLE_SECONDS: Final = 0.5
 _LOAD_PATIENCE: Final = 60
@@ -49,7 +50,7 @@ _LOAD_PATIENCE: Final = 60
 
 @contextmanager
 def attacking(target: Target, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """Let the hostile clients attack, in a process of their own."""
+    """Run the hostile clients in a separate process."""
     orders = {"target": target._asdict(), "clients": CLIENTS, "seconds": seconds, "attacks": ATTACKS}
     command = [sys.executable, "-m", "tests.soak.load"]
     pipe = subprocess.PIPE
@@ -64,7 +65,7 @@ def attacking(target: Target, seconds: float) -> Iterator[subprocess.Popen[str]]
 
 
 def prepare_target(service: Service) -> Target:
-    """Register the attackers, and give each account todos of the largest size."""
+    """Register the attackers, and create todos of the maximum size in each account."""
     address = urlsplit(service.url)
     target = Target(str(address.hostname), address.port or 0, [], [], [])
     description = "".join(f"w{number:x}ä " for number in range(2000))[:10_000]
@@ -82,7 +83,7 @@ def prepare_target(service: Service) -> Target:
 
 
 def sample_memory(pid: int, process: subprocess.Popen[str]) -> list[int]:
-    """Return the memory of a process every now and then, until the attack ends."""
+    """Sample the memory of a process until the attack ends."""
     samples = []
     deadline = time.monotonic() + SECONDS + _LOAD_PATIENCE
     while process.poll() is None:
@@ -93,7 +94,7 @@ def sample_memory(pid: int, process: subprocess.Popen[str]) -> list[int]:
 
 
 def await_memory(pid: int, most: int) -> int:
-    """Return the memory of a process once it is not more than `most`, or after a minute."""
+    """Wait up to a minute until a process uses at most `most` bytes, and return its memory."""
     deadline = time.monotonic() + RECOVERY_SECONDS
     while (used := resident_bytes(pid)) > most and time.monotonic() < deadline:
         time.sleep(_SAMPLE_SECONDS)
@@ -101,7 +102,7 @@ def await_memory(pid: int, most: int) -> int:
 
 
 def divide(samples: list[int]) -> list[float]:
-    """Return the median of each round, without the first half of the first, in which the service warms up."""
+    """Return the median of each round, without the warm-up: the first half of the first round."""
     length = len(samples) // ROUNDS
     rounds = [samples[number * length : (number + 1) * length] for number in range(ROUNDS)]
     rounds[0] = rounds[0][length // 2 :]
@@ -109,10 +110,10 @@ def divide(samples: list[int]) -> list[float]:
 
 
 @pytest.mark.parametrize("limits", ["unlimited", "limited"])
-def test_nobody_can_hang_or_fill_the_service(
+def test_hostile_clients_can_neither_hang_nor_fill_the_service(
     tmp_path: Path, store_url: str, limits: str, figure: Callable[[str], None]
 ) -> None:
-    """Without rate limits, and with those that a service has by default."""
+    """Without rate limits, and with the default ones."""
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "LOG_LEVEL": "warning"}
     variables |= {"ACCESS_TOKEN_SECONDS": "86400"}
     with running_service(tmp_path, variables) as preparing:
@@ -133,7 +134,7 @@ def test_nobody_can_hang_or_fill_the_service(
         person.close()
         after = await_memory(pid, before + GROWTH_AFTERWARDS)
         rounds = divide(samples)
-        tell(figure, person, statuses, used, [before, *rounds, max(samples), after])
+        print_measurements(figure, person, statuses, used, [before, *rounds, max(samples), after])
         kill_if_hung(service)
         log = (tmp_path / "service.log").read_text()
 
@@ -145,13 +146,13 @@ def test_nobody_can_hang_or_fill_the_service(
     assert person.percentile(99) <= P99_SECONDS
 
 
-def tell(
+def print_measurements(
     figure: Callable[[str], None], person: NormalUser, statuses: dict[str, Any], used: float, memory: list[float]
 ) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     p50, p99, worst = (person.percentile(percent) * 1000 for percent in (50, 99, 100))
     figure(f"user: {len(person.seconds)} requests, p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {worst:.0f} ms")
-    figure(f"user's answers: {dict(person.statuses)}; {used:.0f} s of processor time in {SECONDS} s")
+    figure(f"user's responses: {dict(person.statuses)}; {used:.0f} s of CPU time in {SECONDS} s")
     start, *rounds, most, after = (f"{bytes_ / MIB:.0f}" for bytes_ in memory)
     figure(f"MiB of memory: start {start}, rounds {' '.join(rounds)}, most {most}, afterwards {after}")
     for attack, found in statuses.items():

@@ -145,14 +145,14 @@ class Stores:
     def execute(self, ask: Callable[[DocumentStore], Awaitable[Any]]) -> list[Any]:
         """Execute an operation on each store, and return the results or the types of the errors."""
 
-        async def answer(store: DocumentStore) -> Any:
+        async def execute_on(store: DocumentStore) -> Any:
             try:
                 return await ask(store)
             except (StoreError, msgspec.ValidationError) as error:
                 return type(error), getattr(error, "model", None), getattr(error, "field", None)
 
         async def execute_all() -> list[Any]:
-            return [await answer(store) for store in self.stores]
+            return [await execute_on(store) for store in self.stores]
 
         self.compared += 1
         return self.runner.run(execute_all())
@@ -381,7 +381,7 @@ MOMENTS: list[Any] = [
 
 @pytest.mark.anyio
 async def test_both_stores_expire_the_same_documents(tmp_path: Path) -> None:
-    """Times of every form expire or not alike, and so do other values and missing keys."""
+    """Times in any form, other values and missing keys expire, or do not, on both stores alike."""
     documents: list[dict[str, Any]] = [{"expires_at": moment} for moment in MOMENTS]
     documents += [{}, {"expires_at": datetime.now(UTC) + timedelta(days=1)}]
     raws = [bson.encode({"_id": ObjectId(), "code": str(number)} | rest) for number, rest in enumerate(documents)]

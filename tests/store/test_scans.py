@@ -1,4 +1,4 @@
-"""Long reads: they do not block the event loop, end within their time-out and allow the map to grow."""
+"""Long reads: they do not block the event loop, end within their timeout and allow the map to grow."""
 
 from __future__ import annotations
 

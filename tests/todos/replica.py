@@ -10,7 +10,7 @@ from tests.people import Person
 
 
 class Replica:
-    """Replicates the todos of an account by reading its changes."""
+    """A replica of an account's todos, built from its changes."""
 
     def __init__(self, person: Person, limit: int = 3) -> None:
         self.person = person
@@ -32,7 +32,7 @@ class Replica:
         more: bool = body["has_more"]
         return more
 
-    async def synchronise(self) -> None:
+    async def sync(self) -> None:
         while await self.page():
             pass
 

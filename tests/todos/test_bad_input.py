@@ -29,21 +29,21 @@ async def test_too_many_tags_return_a_short_error(ada: Person, number: int) -> N
     todo = await ada.todo()
     tags = [f"tag {index}" for index in range(number)]
 
-    for answer in (
+    for response in (
         await ada.post("/v1/todos", json={"title": "x", "tags": tags}),
         await ada.patch(f"/v1/todos/{todo['id']}", json={"tags": tags}),
     ):
-        assert_problem(answer, 422, "/tags")
-        assert len(answer.content) < 2000
+        assert_problem(response, 422, "/tags")
+        assert len(response.content) < 2000
     assert await ada.titles() == [todo["title"]]
     assert (await ada.get("/v1/tags")).json() == {"items": []}
 
 
 async def test_twenty_thousand_invalid_tags_return_a_short_error(ada: Person) -> None:
-    answer = await ada.post("/v1/todos", json={"title": "x", "tags": [""] * 20_001})
+    response = await ada.post("/v1/todos", json={"title": "x", "tags": [""] * 20_001})
 
-    assert_problem(answer, 422)
-    assert len(answer.content) < 20_000
+    assert_problem(response, 422)
+    assert len(response.content) < 20_000
 
 
 async def test_every_text_field_accepts_any_text_and_returns_it(ada: Person) -> None:
@@ -87,8 +87,8 @@ async def test_every_text_field_rejects_nul_as_invalid_and_lone_surrogates_as_ma
 
     for method, path, body, place in PLACES:
         content = (body % text).encode()
-        answer = await ada.ask(method, path.format(id=todo["id"], list=made["id"]), content=content, headers=headers)
-        assert_problem(answer, status, *([place] if status == 422 else []))
+        response = await ada.ask(method, path.format(id=todo["id"], list=made["id"]), content=content, headers=headers)
+        assert_problem(response, status, *([place] if status == 422 else []))
     assert (await ada.get("/v1/todos")).json()["items"] == [todo]
     assert (await ada.get("/v1/lists")).json()["items"] == [made]
 
@@ -211,9 +211,9 @@ CALLS = [
 
 async def test_every_endpoint_authenticates_before_it_validates(ada: Person) -> None:
     for method, path in CALLS:
-        answer = await ada.client.request(method, path)
-        assert_problem(answer, 401)
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        response = await ada.client.request(method, path)
+        assert_problem(response, 401)
+        assert response.headers["www-authenticate"].startswith("Bearer")
 
 
 async def test_an_invalid_id_is_not_found_by_any_endpoint(ada: Person) -> None:
@@ -244,8 +244,8 @@ async def test_a_position_is_a_number(ada: Person) -> None:
         ("POST", "/v1/lists", '{"name": "x", "position": %s}'),
     ):
         for position in ("1e999", "-1e999", "1" * 10_000, "NaN", '"1"', "true", "null", "[]"):
-            answer = await ada.ask(method, path, content=(body % position).encode(), headers=headers)
-            assert_problem(answer, 400 if position == "NaN" else 422)
+            response = await ada.ask(method, path, content=(body % position).encode(), headers=headers)
+            assert_problem(response, 400 if position == "NaN" else 422)
     assert (await ada.get("/v1/todos")).json()["items"] == [todo]
 
 
@@ -283,10 +283,10 @@ async def test_imported_times_are_valid_in_every_time_zone(ada: Person, name: st
 async def test_a_cell_of_nested_arrays_rejects_its_row_only(ada: Person) -> None:
     table = f"title,steps\r\nfirst,{'[' * 5000}{']' * 5000}\r\nsecond,[]\r\n"
 
-    answer = await ada.post("/v1/todos/import", content=table.encode(), headers={"Content-Type": "text/csv"})
+    response = await ada.post("/v1/todos/import", content=table.encode(), headers={"Content-Type": "text/csv"})
 
-    assert answer.status_code == 200
-    report = answer.json()
+    assert response.status_code == 200
+    report = response.json()
     assert (report["imported"], report["rejected_count"]) == (1, 1)
     assert report["rejected"][0]["errors"][0]["pointer"] == "/steps"
 
@@ -307,12 +307,12 @@ async def test_every_endpoint_rejects_values_that_are_too_long(ada: Person) -> N
         ("recurrence", long),
         (long, 1),
     ):
-        for answer in (
+        for response in (
             await ada.post("/v1/todos", json={"title": "x"} | {name: value}),
             await ada.patch(f"/v1/todos/{todo['id']}", json={name: value}),
         ):
-            assert_problem(answer, 422)
-            assert len(answer.content) < 1000
+            assert_problem(response, 422)
+            assert len(response.content) < 1000
     for headers in ({"If-Match": '"1",' * 200}, {"If-Match": ", ".join(f'"{number}"' for number in range(101))}):
-        answer = await ada.ask("PATCH", f"/v1/todos/{todo['id']}", json={}, headers=headers)
-        assert_problem(answer, 422, "If-Match")
+        response = await ada.ask("PATCH", f"/v1/todos/{todo['id']}", json={}, headers=headers)
+        assert_problem(response, 422, "If-Match")

@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def batch(person: Person, *operations: Any) -> list[dict[str, Any]]:
-    answer = await person.post("/v1/todos/batch", json={"operations": operations})
-    assert answer.status_code == 200, answer.text
-    results: list[dict[str, Any]] = answer.json()["results"]
+    response = await person.post("/v1/todos/batch", json={"operations": operations})
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["results"]
     assert len(results) == len(operations)
     return results
 
@@ -102,8 +102,8 @@ async def test_a_batch_has_at_most_a_hundred_operations(ada: Person) -> None:
     one = {"op": "create", "todo": {"title": "x"}}
 
     assert [result["status"] for result in await batch(ada, *[one] * 100)] == [201] * 100
-    answer = await ada.post("/v1/todos/batch", json={"operations": [one] * 101})
-    assert_problem(answer, 422, "/operations")
+    response = await ada.post("/v1/todos/batch", json={"operations": [one] * 101})
+    assert_problem(response, 422, "/operations")
     assert await batch(ada) == []
     assert len((await ada.get("/v1/todos", params={"limit": 200})).json()["items"]) == 100
 
@@ -133,12 +133,12 @@ async def test_an_invalid_batch_is_rejected(ada: Person, body: object, status: i
     ],
 )
 async def test_malformed_text_writes_nothing(ada: Person, text: bytes, status: int) -> None:
-    answer = await ada.post("/v1/todos/batch", content=text, headers={"Content-Type": "application/json"})
+    response = await ada.post("/v1/todos/batch", content=text, headers={"Content-Type": "application/json"})
 
-    if answer.status_code == 200:
-        assert [result["status"] for result in answer.json()["results"]] == [status]
+    if response.status_code == 200:
+        assert [result["status"] for result in response.json()["results"]] == [status]
     else:
-        assert_problem(answer, status)
+        assert_problem(response, status)
     assert await ada.titles() == []
 
 
@@ -166,12 +166,12 @@ async def test_repeating_a_batch_after_a_crash_applies_each_operation_once(store
             ada.client = client
             assert (await ada.get(path)).json()["version"] < 101
             # the lease of the killed process has to expire first
-            while (answer := await ada.post("/v1/todos/batch", json=body, headers=key)).status_code == 409:  # noqa: ASYNC110
-                await asyncio.sleep(float(answer.headers["Retry-After"]))
+            while (response := await ada.post("/v1/todos/batch", json=body, headers=key)).status_code == 409:  # noqa: ASYNC110
+                await asyncio.sleep(float(response.headers["Retry-After"]))
             after = (await ada.get(path)).json()
 
-    assert answer.status_code == 200
-    assert [result["status"] for result in answer.json()["results"]] == [200] * 100
+    assert response.status_code == 200
+    assert [result["status"] for result in response.json()["results"]] == [200] * 100
     assert after["version"] == 101
     assert datetime.fromisoformat(after["due_at"]) == due + timedelta(days=100)
 

@@ -19,40 +19,40 @@ from todo_service.todos.documents import Todo
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_first_round_has_everything_and_no_deletions(ada: Person, bob: Person) -> None:
+async def test_the_first_round_returns_every_todo_and_no_deletions(ada: Person, bob: Person) -> None:
     todos = [await ada.todo(title=str(number)) for number in range(7)]
     await ada.delete(f"/v1/todos/{todos[0]['id']}")
     await bob.todo()
 
-    answer = (await ada.get("/v1/todos/changes")).json()
+    response = (await ada.get("/v1/todos/changes")).json()
     replica = Replica(ada)
-    await replica.synchronise()
+    await replica.sync()
 
-    if answer["deleted"]:  # on MongoDB the last seconds are not settled
-        assert answer["deleted"] == [todos[0]["id"]]
-    assert [todo["id"] for todo in answer["changed"]] == [todo["id"] for todo in todos[1:]]
-    assert answer["has_more"] is False
+    if response["deleted"]:  # on MongoDB the stamps of the last seconds are not resolved yet
+        assert response["deleted"] == [todos[0]["id"]]
+    assert [todo["id"] for todo in response["changed"]] == [todo["id"] for todo in todos[1:]]
+    assert response["has_more"] is False
     assert replica.todos == await everything(ada)
 
 
-async def test_later_rounds_have_what_is_new(ada: Person) -> None:
+async def test_later_rounds_return_the_changes(ada: Person) -> None:
     replica = Replica(ada)
     kept, changed, deleted = [await ada.todo(title=title) for title in ("kept", "changed", "deleted")]
-    await replica.synchronise()
+    await replica.sync()
     await ada.patch(f"/v1/todos/{changed['id']}", json={"title": "changed again"})
     await ada.delete(f"/v1/todos/{deleted['id']}")
     await ada.todo(title="new")
 
-    answer = (await ada.get("/v1/todos/changes", params={"since": replica.since})).json()
-    await replica.synchronise()
+    response = (await ada.get("/v1/todos/changes", params={"since": replica.since})).json()
+    await replica.sync()
 
-    assert answer["deleted"] == [deleted["id"]]
-    assert {todo["title"] for todo in answer["changed"]} - {"kept"} == {"changed again", "new"}
+    assert response["deleted"] == [deleted["id"]]
+    assert {todo["title"] for todo in response["changed"]} - {"kept"} == {"changed again", "new"}
     assert replica.todos == await everything(ada)
     assert kept["id"] in replica.todos
 
 
-async def test_what_changes_between_two_pages_comes_again(ada: Person) -> None:
+async def test_a_todo_that_changes_between_two_pages_is_returned_again(ada: Person) -> None:
     todos = [await ada.todo(title=str(number)) for number in range(6)]
     replica = Replica(ada, limit=2)
     await replica.page()
@@ -60,12 +60,12 @@ async def test_what_changes_between_two_pages_comes_again(ada: Person) -> None:
     await ada.delete(f"/v1/todos/{todos[1]['id']}")
     await ada.delete(f"/v1/todos/{todos[5]['id']}")
 
-    await replica.synchronise()
+    await replica.sync()
 
     assert replica.todos == await everything(ada)
 
 
-async def test_a_deleted_todo_is_not_kept_in_the_store(ada: Person, app: Litestar) -> None:
+async def test_a_tombstone_contains_no_text_of_the_todo(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todo = await ada.todo(title="a secret", description="more of it", tags=["secret"], steps=[{"title": "secret"}])
     await ada.delete(f"/v1/todos/{todo['id']}")
@@ -76,7 +76,7 @@ async def test_a_deleted_todo_is_not_kept_in_the_store(ada: Person, app: Litesta
     assert remembered.purge_at is not None
 
 
-async def test_a_token_of_another_account_or_of_another_kind_is_refused(ada: Person, bob: Person) -> None:
+async def test_a_token_of_another_account_or_kind_is_rejected(ada: Person, bob: Person) -> None:
     await ada.todo()
     token = (await ada.get("/v1/todos/changes")).json()["next"]
     await ada.todo()
@@ -87,7 +87,7 @@ async def test_a_token_of_another_account_or_of_another_kind_is_refused(ada: Per
     assert_problem(await ada.get("/v1/todos", params={"limit": 1, "cursor": token}), 422, "cursor")
 
 
-async def test_a_token_that_is_older_than_what_is_remembered_is_gone(ada: Person, app: Litestar) -> None:
+async def test_an_expired_token_is_gone(ada: Person, app: Litestar) -> None:
     await ada.todo()
     feed = ChangeFeed(app.state.store, ObjectId((await ada.get("/v1/users/me")).json()["id"]))
     _, _, since, _ = await feed.page(None, 10, now())

@@ -24,14 +24,14 @@ async def test_five_hundred_concurrent_changes_of_one_todo_all_succeed(ada: Pers
 
     async def change(number: int) -> httpx.Response:
         # on a busy machine some requests wait too long for a slot of the account, and get a 429
-        while (answer := await ada.patch(path, json={"title": str(number)})).status_code == 429:  # noqa: ASYNC110  # the response says when to retry
-            await asyncio.sleep(float(answer.headers["Retry-After"]))
-        return answer
+        while (response := await ada.patch(path, json={"title": str(number)})).status_code == 429:  # noqa: ASYNC110  # the response says when to retry
+            await asyncio.sleep(float(response.headers["Retry-After"]))
+        return response
 
-    answers = await asyncio.gather(*(change(number) for number in range(500)))
+    responses = await asyncio.gather(*(change(number) for number in range(500)))
 
-    assert Counter(answer.status_code for answer in answers) == {200: 500}
-    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 502))
+    assert Counter(response.status_code for response in responses) == {200: 500}
+    assert sorted(response.json()["version"] for response in responses) == list(range(2, 502))
     assert (await ada.get(path)).json()["version"] == 501
 
 
@@ -39,17 +39,17 @@ async def test_one_of_many_concurrent_changes_of_one_version_succeeds(ada: Perso
     path = f"/v1/todos/{(await ada.todo())['id']}"
     tag = {"If-Match": '"1"'}
 
-    answers = await asyncio.gather(*(ada.patch(path, json={"title": str(n)}, headers=tag) for n in range(50)))
+    responses = await asyncio.gather(*(ada.patch(path, json={"title": str(n)}, headers=tag) for n in range(50)))
 
-    assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 49}
+    assert Counter(response.status_code for response in responses) == {200: 1, 412: 49}
 
 
 async def test_a_hundred_concurrent_changes_of_one_list_all_succeed(ada: Person) -> None:
     path = f"/v1/lists/{(await ada.post('/v1/lists', json={'name': 'x'})).json()['id']}"
 
-    answers = await asyncio.gather(*(ada.patch(path, json={"name": f"name {number}"}) for number in range(100)))
+    responses = await asyncio.gather(*(ada.patch(path, json={"name": f"name {number}"}) for number in range(100)))
 
-    assert Counter(answer.status_code for answer in answers) == {200: 100}
+    assert Counter(response.status_code for response in responses) == {200: 100}
     assert (await ada.get(path)).json()["version"] == 101
 
 
@@ -63,7 +63,7 @@ async def test_concurrent_changes_of_one_todo_by_two_processes_all_succeed(store
             path = f"/v1/todos/{(await ada.todo())['id']}"
             headers = {"Authorization": f"Bearer {ada.access_token}"}
 
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(
                     client.patch(path, json={"title": f"{name} {number}"}, headers=headers)
                     for number in range(100)
@@ -71,7 +71,7 @@ async def test_concurrent_changes_of_one_todo_by_two_processes_all_succeed(store
                 )
             )
 
-            assert Counter(answer.status_code for answer in answers) == {200: 200}
+            assert Counter(response.status_code for response in responses) == {200: 200}
             assert (await ada.get(path)).json()["version"] == 201
 
 

@@ -16,20 +16,20 @@ from todo_service.store.base import DocumentStore
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
-async def a_list(person: Person, **fields: Any) -> dict[str, Any]:
-    answer = await person.post("/v1/lists", json={"name": "Garden"} | fields)
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
+async def create_list(person: Person, **fields: Any) -> dict[str, Any]:
+    response = await person.post("/v1/lists", json={"name": "Garden"} | fields)
+    assert response.status_code == 201, response.text
+    made: dict[str, Any] = response.json()
     return made
 
 
 async def test_a_new_list_has_every_field_and_a_location(ada: Person) -> None:
-    answer = await ada.post("/v1/lists", json={"name": "  Garden ", "color": "#1e90ff"})
+    response = await ada.post("/v1/lists", json={"name": "  Garden ", "color": "#1e90ff"})
 
-    made = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["location"] == f"/v1/lists/{made['id']}"
-    assert answer.headers["etag"] == '"1"'
+    made = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == f"/v1/lists/{made['id']}"
+    assert response.headers["etag"] == '"1"'
     assert made == {
         "id": made["id"],
         "name": "Garden",
@@ -57,14 +57,14 @@ async def test_a_new_list_has_every_field_and_a_location(ada: Person) -> None:
     ],
 )
 async def test_an_invalid_field_is_named(ada: Person, fields: dict[str, Any], place: str) -> None:
-    made = await a_list(ada)
+    made = await create_list(ada)
 
     assert_problem(await ada.post("/v1/lists", json={"name": "x"} | fields), 422, place)
     assert_problem(await ada.patch(f"/v1/lists/{made['id']}", json=fields), 422, place)
 
 
 async def test_a_merge_patch_updates_a_list(ada: Person) -> None:
-    made = await a_list(ada, color="#ffffff")
+    made = await create_list(ada, color="#ffffff")
     path = f"/v1/lists/{made['id']}"
 
     changed = await ada.patch(path, json={"name": "Yard", "color": None, "archived": True, "position": -1.5})
@@ -82,8 +82,8 @@ async def test_a_merge_patch_updates_a_list(ada: Person) -> None:
 
 async def test_lists_are_paginated_in_manual_order(ada: Person, bob: Person) -> None:
     for name, position in (("c", 3), ("a", 1), ("b", 2), ("b2", 2)):
-        await a_list(ada, name=name, position=position)
-    await a_list(bob)
+        await create_list(ada, name=name, position=position)
+    await create_list(bob)
 
     first = await ada.get("/v1/lists", params={"limit": 3})
     second = await ada.get(first.headers["link"].split(">")[0].lstrip("<"))
@@ -96,7 +96,7 @@ async def test_lists_are_paginated_in_manual_order(ada: Person, bob: Person) -> 
 
 
 async def test_a_todo_is_in_a_list_of_its_account_or_in_the_inbox(ada: Person, bob: Person) -> None:
-    mine, foreign = await a_list(ada), await a_list(bob)
+    mine, foreign = await create_list(ada), await create_list(bob)
     todo = await ada.todo(title="in a list", list_id=mine["id"])
     await ada.todo(title="in the inbox")
 
@@ -112,7 +112,7 @@ async def test_a_todo_is_in_a_list_of_its_account_or_in_the_inbox(ada: Person, b
 
 @pytest.mark.parametrize(("parameters", "left"), [({}, 3), ({"todos": "move"}, 3), ({"todos": "delete"}, 1)])
 async def test_deleting_a_list_moves_or_deletes_its_todos(ada: Person, parameters: dict[str, str], left: int) -> None:
-    made = await a_list(ada)
+    made = await create_list(ada)
     for number in range(2):
         await ada.todo(title=str(number), list_id=made["id"])
     await ada.todo()
@@ -127,7 +127,7 @@ async def test_deleting_a_list_moves_or_deletes_its_todos(ada: Person, parameter
 
 async def test_repeating_an_interrupted_deletion_completes_it(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    made = await a_list(ada)
+    made = await create_list(ada)
     await ada.todo(list_id=made["id"])
     # the state after a crash between the first and the second step
     await store.update(TodoList, TodoList.id == ObjectId(made["id"]), changes={"closing": "move"})
@@ -139,15 +139,17 @@ async def test_repeating_an_interrupted_deletion_completes_it(ada: Person, app: 
 
 
 async def test_no_todo_stays_in_a_list_deleted_during_writes(ada: Person) -> None:
-    made = await a_list(ada)
+    made = await create_list(ada)
+    created = asyncio.Event()
 
     async def write() -> None:
         for _ in range(20):
-            answer = await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]})
-            assert answer.status_code in (201, 422)
+            response = await ada.post("/v1/todos", json={"title": "x", "list_id": made["id"]})
+            assert response.status_code in (201, 422)
+            created.set()
 
     async def end() -> None:
-        await asyncio.sleep(0.02)
+        await created.wait()
         assert (await ada.delete(f"/v1/lists/{made['id']}")).status_code == 204
 
     await asyncio.gather(*(write() for _ in range(4)), end())
@@ -156,11 +158,11 @@ async def test_no_todo_stays_in_a_list_deleted_during_writes(ada: Person) -> Non
 
 
 async def test_a_list_is_invisible_to_other_accounts(ada: Person, bob: Person) -> None:
-    made = await a_list(ada)
+    made = await create_list(ada)
     path = f"/v1/lists/{made['id']}"
 
-    for answer in (await bob.get(path), await bob.patch(path, json={"name": "x"}), await bob.delete(path)):
-        assert_problem(answer, 404)
+    for response in (await bob.get(path), await bob.patch(path, json={"name": "x"}), await bob.delete(path)):
+        assert_problem(response, 404)
     assert_problem(await ada.get("/v1/lists/nonsense"), 404)
     assert_problem(await ada.delete(path, headers={"If-Match": '"7"'}), 412)
     assert_problem(await ada.delete(path, params={"todos": "burn"}), 422, "todos")

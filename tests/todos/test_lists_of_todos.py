@@ -20,17 +20,17 @@ PRIORITIES = ["none", "low", "medium", "high", "urgent"]
 async def pages(person: Person, **parameters: Any) -> list[list[dict[str, Any]]]:
     """Follow the links from the first page to the last."""
     found = []
-    answer = await person.get("/v1/todos", params=parameters)
+    response = await person.get("/v1/todos", params=parameters)
     while True:
-        assert answer.status_code == 200, answer.text
-        body = answer.json()
+        assert response.status_code == 200, response.text
+        body = response.json()
         found.append(body["items"])
         if body["next_cursor"] is None:
-            assert "link" not in answer.headers
+            assert "link" not in response.headers
             return found
-        link = answer.links["next"]["url"]
+        link = response.links["next"]["url"]
         assert body["next_cursor"] in link
-        answer = await person.get(link)
+        response = await person.get(link)
 
 
 async def everything(person: Person, **parameters: Any) -> list[dict[str, Any]]:

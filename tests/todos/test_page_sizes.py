@@ -45,16 +45,16 @@ async def service(store_url: str, tmp_path: Path) -> AsyncIterator[tuple[Service
 async def read(person: Person, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """Follow the links from the first page to the last, and check that each page is bounded."""
     found: list[dict[str, Any]] = []
-    answer = await person.get("/v1/todos", params=parameters)
+    response = await person.get("/v1/todos", params=parameters)
     while True:
-        assert answer.status_code == 200, answer.text[:200]
-        assert len(answer.content) <= 2 * PAGE_BYTES
-        assert answer.json()["items"]
-        found += answer.json()["items"]
-        if "next" not in answer.links:
-            assert answer.json()["next_cursor"] is None
+        assert response.status_code == 200, response.text[:200]
+        assert len(response.content) <= 2 * PAGE_BYTES
+        assert response.json()["items"]
+        found += response.json()["items"]
+        if "next" not in response.links:
+            assert response.json()["next_cursor"] is None
             return found
-        answer = await person.get(answer.links["next"]["url"])
+        response = await person.get(response.links["next"]["url"])
 
 
 async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_block_no_other_request(
@@ -77,7 +77,7 @@ async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_block_no_othe
             assert len(found) == NUMBER
             assert {todo["title"]: todo for todo in found} == by_title
         replica = Replica(ada, 200)
-        await replica.synchronise()
+        await replica.sync()
         exported = await ada.get("/v1/todos/export", params={"format": "json"})
 
     assert replica.todos == {todo["id"]: todo for todo in todos}
@@ -107,14 +107,14 @@ async def test_a_batch_of_the_largest_todos_has_a_bounded_response(
     operations = [{"op": "complete", "id": todo["id"]} for todo in todos]
 
     with probing(running.url, running.process.pid) as probe:
-        answer = await ada.post("/v1/todos/batch", json={"operations": operations})
+        response = await ada.post("/v1/todos/batch", json={"operations": operations})
 
-    results = answer.json()["results"]
+    results = response.json()["results"]
     assert [result["status"] for result in results] == [200] * NUMBER
-    assert len(answer.content) <= BATCH_BYTES + 2**16
-    answered = [index for index, result in enumerate(results) if "todo" in result]
-    assert answered == list(range(len(answered)))
-    assert 5 < len(answered) < NUMBER
+    assert len(response.content) <= BATCH_BYTES + 2**16
+    with_todo = [index for index, result in enumerate(results) if "todo" in result]
+    assert with_todo == list(range(len(with_todo)))
+    assert 5 < len(with_todo) < NUMBER
     assert all(todo["completed"] for todo in await read(ada, {"limit": 200}))
     assert probe.frozen <= 0.1
 

@@ -1,4 +1,4 @@
-"""Every list and search is served by an index on both stores, and a page's cost does not grow with the account."""
+"""An index serves every list and search on both stores, and the cost of a page does not grow with the account."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
     Attributes:
         name: The name of the index; empty if nothing was read.
-        looks: The number of keys or documents examined, whichever is larger.
+        looks: The number of examined keys or documents, whichever is larger.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Seen(NamedTuple):
 
 
 class WatchedStore(EmbeddedStore):
-    """The embedded store, which keeps its plans and counts what each looks at."""
+    """An embedded store that records its plans and counts the entries that each one examines."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -97,13 +97,13 @@ class WatchedStore(EmbeddedStore):
             look(found or 0)
             return found
 
-        scan._iter_entries = counted  # type: ignore[method-assign, assignment]  # it watches
+        scan._iter_entries = counted  # type: ignore[method-assign, assignment]  # a wrapper that counts
         scan.count = numbered  # type: ignore[method-assign, assignment]  # as above
         return scan
 
 
 class Commands(CommandListener):
-    """Records the commands on MongoDB's collection of todos."""
+    """Records the commands on the collection of todos in MongoDB."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -249,8 +249,8 @@ async def test_the_cost_of_a_selective_filter_is_the_number_of_its_matches(watch
         assert len(looks) <= 4, (sort, looks)
 
 
-async def test_counts_and_changes_cost_what_has_changed(watched: Watched) -> None:
-    """Once a large account has been counted, what it takes to count it is what has changed since."""
+async def test_the_cost_of_counts_and_changes_depends_on_the_changes_alone(watched: Watched) -> None:
+    """Once a large account has been counted, the cost of counting it again is proportional to the changes since."""
     todos = watched.todos
     looks = SIZE
     while looks > MIN_CHANGES + 20:
@@ -260,7 +260,7 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched) -> Non
     [some], _ = await todos.read_page(TodoQuery(limit=1), None)
 
     for number in range(50):
-        # more often than a todo remembers what it was
+        # more changes than the history of a todo holds
         await todos.update(some.id, TodoUpdate(priority=("low", "high")[number % 2]), None)
     for number in range(3):
         await todos.update(some.id, TodoUpdate(tags=[f"tag {number}"]), None)
@@ -269,8 +269,8 @@ async def test_counts_and_changes_cost_what_has_changed(watched: Watched) -> Non
         counted = sum(call.looks for call in watched.seen())
         _, _, since, _ = await todos.read_changes(None, PAGE)
         await todos.read_changes(since, PAGE)
-        synchronised = sum(call.looks for call in watched.seen())
+        synced = sum(call.looks for call in watched.seen())
 
         assert TagCount(f"tag {number}", 1) in tags
         assert counted <= MIN_CHANGES + 20
-        assert synchronised <= 2 * PAGE + 20
+        assert synced <= 2 * PAGE + 20

@@ -1,6 +1,6 @@
-"""Randomised tests of delta sync: two writers, each on its own replica, and a reader that alternates between them.
+"""Randomized tests of delta sync: two writers, each on its own replica, and a reader that alternates between them.
 
-One replica is an application of this process, the other `todo-service serve` in a process of its own, on the same
+One replica is an application in this process, the other is `todo-service serve` in a process of its own, on the same
 store. Use `-s` to print the number of programs.
 """
 
@@ -181,14 +181,14 @@ def test_a_reader_concurrent_with_two_writers_converges(
         account, replica = Account(), Replica(ada, limit)
         await asyncio.gather(write(ada, one, account), write(twin, other, account), read(replica, ada, twin, pages))
         later = Replica(twin, limit)
-        await asyncio.gather(replica.synchronise(), later.synchronise())
+        await asyncio.gather(replica.sync(), later.sync())
         expected = await everything(ada)
         assert replica.todos == expected
         assert later.todos == expected
         await assert_counted(ada, expected)
         # changes between two rounds are not lost or miscounted
         await write(ada, other[:2], account)
-        await replica.synchronise()
+        await replica.sync()
         assert replica.todos == await everything(twin)
         await assert_counted(twin, replica.todos)
 
@@ -235,17 +235,17 @@ def test_rounds_that_start_at_the_resolved_stamp_miss_nothing(running: tuple[asy
             try:
                 for _ in range(3):
                     landmark = (await ada.todo(title="landmark"))["id"]
-                    await replica.synchronise()
+                    await replica.sync()
                     while landmark in await changed_since(replica):
-                        await replica.synchronise()
+                        await replica.sync()
                         assert (await ada.get("/v1/todos/summary")).status_code == 200
             finally:
                 reading = False
 
         await asyncio.gather(keep_writing(ada), keep_writing(twin), keep_reading())
-        await replica.synchronise()
+        await replica.sync()
         fresh = Replica(twin, 200)
-        await fresh.synchronise()
+        await fresh.sync()
         assert replica.todos == fresh.todos
         assert replica.todos == await everything(twin)
         await assert_counted(ada, replica.todos)

@@ -16,14 +16,14 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 async def test_a_new_todo_has_every_field_and_a_location(ada: Person) -> None:
-    answer = await ada.post("/v1/todos", json={"title": "  Water the plants "})
+    response = await ada.post("/v1/todos", json={"title": "  Water the plants "})
 
-    todo = answer.json()
-    assert answer.status_code == 201
+    todo = response.json()
+    assert response.status_code == 201
     assert re.fullmatch(r"[0-9a-f]{24}", todo["id"])
     assert TIME.fullmatch(todo["created_at"])
-    assert answer.headers["location"] == f"/v1/todos/{todo['id']}"
-    assert answer.headers["etag"] == '"1"'
+    assert response.headers["location"] == f"/v1/todos/{todo['id']}"
+    assert response.headers["etag"] == '"1"'
     assert todo == {
         "id": todo["id"],
         "title": "Water the plants",
@@ -104,16 +104,16 @@ async def test_duplicate_tags_are_dropped_and_the_order_is_preserved(ada: Person
     ids=str,
 )
 async def test_an_invalid_field_is_named_and_nothing_is_written(ada: Person, body: dict[str, Any], place: str) -> None:
-    answer = await ada.post("/v1/todos", json=body)
+    response = await ada.post("/v1/todos", json=body)
 
-    assert_problem(answer, 422, place)
+    assert_problem(response, 422, place)
     assert await ada.titles() == []
 
 
 async def test_every_invalid_field_is_named(ada: Person) -> None:
-    answer = await ada.post("/v1/todos", json={"title": " ", "tags": ["", "a"], "due_at": "1969-01-01T00:00:00Z"})
+    response = await ada.post("/v1/todos", json={"title": " ", "tags": ["", "a"], "due_at": "1969-01-01T00:00:00Z"})
 
-    assert_problem(answer, 422, "/title", "/due_at", "/tags/0")
+    assert_problem(response, 422, "/title", "/due_at", "/tags/0")
 
 
 @pytest.mark.parametrize("title", ["🌱" * 200, "שלום עולם", "e\u0301", "a\u202eb", "\\", '"', "x" * 200])
@@ -129,9 +129,9 @@ async def test_a_title_accepts_any_text(ada: Person, title: str) -> None:
 async def test_a_missing_todo_is_not_found(ada: Person, method: str, todo_id: str) -> None:
     body = {"json": {"title": "x"}} if method == "PATCH" else {}
 
-    answer = await ada.ask(method, f"/v1/todos/{todo_id}", **body)
+    response = await ada.ask(method, f"/v1/todos/{todo_id}", **body)
 
-    assert_problem(answer, 404)
+    assert_problem(response, 404)
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
@@ -139,9 +139,9 @@ async def test_another_account_s_todo_is_not_found(ada: Person, bob: Person, met
     todo = await ada.todo()
     body = {"json": {"title": "mine now"}} if method == "PATCH" else {}
 
-    answer = await bob.ask(method, f"/v1/todos/{todo['id']}", **body)
+    response = await bob.ask(method, f"/v1/todos/{todo['id']}", **body)
 
-    assert_problem(answer, 404)
+    assert_problem(response, 404)
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 
 
@@ -149,22 +149,22 @@ async def test_if_none_match_returns_304_for_an_unchanged_todo(ada: Person) -> N
     path = f"/v1/todos/{(await ada.todo())['id']}"
 
     for condition in ('"1"', 'W/"1"', '"7", "1"', "*"):
-        answer = await ada.get(path, headers={"If-None-Match": condition})
-        assert answer.status_code == 304
-        assert answer.content == b""
-        assert answer.headers["etag"] == '"1"'
-        assert answer.headers["cache-control"] == "private, no-cache"
+        response = await ada.get(path, headers={"If-None-Match": condition})
+        assert response.status_code == 304
+        assert response.content == b""
+        assert response.headers["etag"] == '"1"'
+        assert response.headers["cache-control"] == "private, no-cache"
     assert (await ada.get(path, headers={"If-None-Match": '"2"'})).status_code == 200
 
 
 async def test_a_patch_changes_only_its_own_fields(ada: Person) -> None:
     todo = await ada.todo(description="all of them", due_at="2027-01-31T09:00:00Z", tags=["home"])
 
-    answer = await ada.patch(f"/v1/todos/{todo['id']}", json={"title": "Water all the plants", "priority": "high"})
+    response = await ada.patch(f"/v1/todos/{todo['id']}", json={"title": "Water all the plants", "priority": "high"})
 
-    changed = answer.json()
-    assert answer.status_code == 200
-    assert answer.headers["etag"] == '"2"'
+    changed = response.json()
+    assert response.status_code == 200
+    assert response.headers["etag"] == '"2"'
     assert changed == todo | {
         "title": "Water all the plants",
         "priority": "high",
@@ -179,9 +179,9 @@ async def test_null_resets_an_optional_field(ada: Person) -> None:
     todo = await ada.todo(description="x", priority="low", due_at="2027-01-31T09:00:00Z", tags=["home"])
 
     cleared = {"description": None, "priority": None, "due_at": None, "tags": None, "list_id": None}
-    answer = await ada.patch(f"/v1/todos/{todo['id']}", json=cleared)
+    response = await ada.patch(f"/v1/todos/{todo['id']}", json=cleared)
 
-    assert {name: answer.json()[name] for name in cleared} == {
+    assert {name: response.json()[name] for name in cleared} == {
         "description": "",
         "priority": "none",
         "due_at": None,
@@ -194,19 +194,19 @@ async def test_null_resets_an_optional_field(ada: Person) -> None:
 async def test_null_is_invalid_for_a_required_field(ada: Person, name: str) -> None:
     todo = await ada.todo()
 
-    answer = await ada.patch(f"/v1/todos/{todo['id']}", json={name: None})
+    response = await ada.patch(f"/v1/todos/{todo['id']}", json={name: None})
 
-    assert_problem(answer, 422, f"/{name}")
+    assert_problem(response, 422, f"/{name}")
 
 
 @pytest.mark.parametrize("patch", [{}, {"title": "Water the plants"}, {"completed": False, "tags": []}])
 async def test_a_patch_without_effect_does_not_change_the_version(ada: Person, patch: dict[str, Any]) -> None:
     todo = await ada.todo()
 
-    answer = await ada.patch(f"/v1/todos/{todo['id']}", json=patch)
+    response = await ada.patch(f"/v1/todos/{todo['id']}", json=patch)
 
-    assert answer.status_code == 200
-    assert answer.json() == todo
+    assert response.status_code == 200
+    assert response.json() == todo
 
 
 async def test_completing_sets_the_completion_time_and_reopening_clears_it(ada: Person) -> None:
@@ -232,8 +232,8 @@ async def test_a_patch_accepts_only_merge_patch_and_plain_json(ada: Person) -> N
         "application/json-patch+json": 415,
         "text/plain": 415,
     }.items():
-        answer = await ada.patch(path, content=b'{"priority": "low"}', headers={"Content-Type": media_type})
-        assert answer.status_code == status, media_type
+        response = await ada.patch(path, content=b'{"priority": "low"}', headers={"Content-Type": media_type})
+        assert response.status_code == status, media_type
 
 
 async def test_a_stale_entity_tag_changes_nothing(ada: Person) -> None:
@@ -266,22 +266,22 @@ async def test_a_matching_entity_tag_permits_the_change(ada: Person) -> None:
 async def test_one_of_many_writers_with_the_same_entity_tag_succeeds(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}"
 
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(ada.patch(path, json={"title": f"writer {n}"}, headers={"If-Match": '"1"'}) for n in range(32))
     )
 
-    winners = [answer.json() for answer in answers if answer.status_code == 200]
-    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 31
+    winners = [response.json() for response in responses if response.status_code == 200]
+    assert sorted(response.status_code for response in responses) == [200] + [412] * 31
     assert (await ada.get(path)).json() == winners[0]
 
 
 async def test_no_write_without_an_entity_tag_is_lost(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}"
 
-    answers = await asyncio.gather(*(ada.patch(path, json={"title": f"writer {n}"}) for n in range(16)))
+    responses = await asyncio.gather(*(ada.patch(path, json={"title": f"writer {n}"}) for n in range(16)))
 
-    assert [answer.status_code for answer in answers] == [200] * 16
-    assert sorted(answer.json()["version"] for answer in answers) == list(range(2, 18))
+    assert [response.status_code for response in responses] == [200] * 16
+    assert sorted(response.json()["version"] for response in responses) == list(range(2, 18))
     assert (await ada.get(path)).json()["version"] == 17
 
 

@@ -1,5 +1,4 @@
-"""Memory over all connections: what clients send and do not finish, what they ask for and do not read, and what goes
-on when they have gone."""
+"""Memory for all connections: unfinished requests, unread responses, and work for clients that have disconnected."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ def begin_import(service: Service, header: dict[str, str], body: bytes, length: 
         f"POST /v1/todos/import HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
         f"Authorization: {header['Authorization']}\r\nContent-Length: {length}\r\n\r\n"
     )
-    with contextlib.suppress(ConnectionError):  # a client that is refused may not be able to send all
+    with contextlib.suppress(ConnectionError):  # the service may reject the request before it has read everything
         connection.sendall(head.encode() + body)
     return connection
 
@@ -46,7 +45,7 @@ def log_lines(service: Service, route: str) -> list[dict[str, Any]]:
 
 
 def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None:
-    header, *others = (sign_in(service) for _ in range(7))  # an account has few imports under way
+    header, *others = (sign_in(service) for _ in range(7))  # several accounts, because each may run few imports
     before = resident_bytes(service.process.pid)
     body = b"x" * (63 * MIB)
 
@@ -61,9 +60,9 @@ def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None
         )
         while_held = resident_bytes(service.process.pid)
 
-    for answer in refused:
-        assert_bare_problem(answer, 503)
-        assert b"retry-after: 10" in answer
+    for response in refused:
+        assert_bare_problem(response, 503)
+        assert b"retry-after: 10" in response
     assert small.status_code == 201
     assert large.status_code == 200
     assert while_held < before + 200 * MIB
@@ -71,12 +70,12 @@ def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None
     assert resident_bytes(service.process.pid) < before + 20 * MIB
 
 
-def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
+def test_many_unread_responses_do_not_fill_the_memory(service: Service) -> None:
     header = sign_in(service)
     operations = [{"op": "create", "todo": {"title": "x", "description": "y" * 9_000}}] * 100
     for _ in range(2):
-        answer = httpx.post(f"{service.url}/v1/todos/batch", json={"operations": operations}, headers=header)
-        assert answer.status_code == 200
+        response = httpx.post(f"{service.url}/v1/todos/batch", json={"operations": operations}, headers=header)
+        assert response.status_code == 200
     page = f"GET /v1/todos?limit=200 HTTP/1.1\r\nHost: x\r\nAuthorization: {header['Authorization']}\r\n\r\n".encode()
     before = resident_bytes(service.process.pid)
 
@@ -85,8 +84,8 @@ def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
             connection = opened.enter_context(connected(service))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(page * 20)
-            answer = httpx.get(f"{service.url}/v1/todos", params={"limit": 200}, headers=header, timeout=30)
-            assert answer.status_code == 200
+            response = httpx.get(f"{service.url}/v1/todos", params={"limit": 200}, headers=header, timeout=30)
+            assert response.status_code == 200
         while_held = resident_bytes(service.process.pid)
 
     assert while_held < before + 100 * MIB
@@ -94,12 +93,12 @@ def test_many_unread_answers_do_not_fill_the_memory(service: Service) -> None:
     assert resident_bytes(service.process.pid) < before + 30 * MIB
 
 
-def test_an_import_ends_when_its_client_has_gone(tmp_path: Path) -> None:
+def test_an_import_ends_when_its_client_disconnects(tmp_path: Path) -> None:
     records = "summary\n" + "a todo\n" * 50_000
     with running_service(tmp_path, {"LOG_FORMAT": "json"}) as service:
         header = sign_in(service)
         with begin_import(service, header, ("title\n" + records).encode(), len(records) + 6, "text/csv"):
-            # the import has begun as soon as it has made one
+            # the import has begun once it has created a todo
             while not httpx.get(f"{service.url}/v1/todos", params={"limit": 1}, headers=header).json()["items"]:
                 pass
         lines: list[dict[str, Any]] = []

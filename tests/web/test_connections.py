@@ -1,4 +1,4 @@
-"""What a connection may do: heads, bodies and answers have their time and size, and connections their number."""
+"""Limits on connections: the sizes and durations of requests and responses, and the number of connections."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def connected(service: Service) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
-def answer_to(service: Service, *parts: bytes) -> bytes:
-    """Send, and return all that comes until the service hangs up."""
+def send_and_read(service: Service, *parts: bytes) -> bytes:
+    """Send data, and return everything received until the service closes the connection."""
     with connected(service) as connection:
         for part in parts:
-            with contextlib.suppress(ConnectionError):  # it may have hung up before the last part
+            with contextlib.suppress(ConnectionError):  # the service may close the connection before the last part
                 connection.sendall(part)
         return read_all(connection)
 
@@ -49,8 +49,8 @@ def read_all(connection: socket.socket) -> bytes:
     return found
 
 
-def trickling(service: Service, start: bytes, drop: bytes) -> bytes:
-    """Send the beginning of a request, then a little every now and then, until the service hangs up."""
+def send_slowly(service: Service, start: bytes, drop: bytes) -> bytes:
+    """Send the start of a request, then a small part every second, until the service closes the connection."""
     with connected(service) as connection:
         connection.sendall(start)
         connection.settimeout(1)
@@ -69,9 +69,9 @@ def trickling(service: Service, start: bytes, drop: bytes) -> bytes:
                     return found
 
 
-def assert_bare_problem(answer: bytes, status: int) -> None:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+def assert_bare_problem(response: bytes, status: int) -> None:
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), response
     for header in (
         b"content-type: application/problem+json",
         b"x-content-type-options: nosniff",
@@ -100,12 +100,12 @@ def assert_bare_problem(answer: bytes, status: int) -> None:
     ],
     ids=["path", "query", "many headers", "a long header", "long headers", "an endless header", "endless", "ever more"],
 )
-def test_a_head_has_a_size(service: Service, parts: list[bytes], status: int) -> None:
-    assert_bare_problem(answer_to(service, *parts), status)
+def test_a_head_that_is_too_large_is_rejected(service: Service, parts: list[bytes], status: int) -> None:
+    assert_bare_problem(send_and_read(service, *parts), status)
 
 
-def test_a_head_comes_with_its_body(service: Service) -> None:
-    """In one packet, whatever comes first; an answer without a body comes at once as well."""
+def test_a_head_is_sent_together_with_its_body(service: Service) -> None:
+    """In one packet, for every response on a connection. A response without a body is sent at once."""
     for target, status in ((b"GET /health/live", 200), (b"HEAD /health/live", 200), (b"GET /v1/todos", 401)):
         with connected(service) as connection:
             for _ in range(3):
@@ -118,19 +118,19 @@ def test_a_head_comes_with_its_body(service: Service) -> None:
                 assert len(body) == (0 if target.startswith(b"HEAD") else length)
 
 
-def test_a_head_just_below_is_served(service: Service) -> None:
-    answer = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
+def test_a_head_just_below_the_limit_is_served(service: Service) -> None:
+    response = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
-def unread_answer(service: Service) -> bytes:
-    """Ask for much and read nothing of it, until the service has given up."""
+def leave_response_unread(service: Service) -> bytes:
+    """Request large responses and read nothing, until the service aborts the connection."""
     with connected(service) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
         while True:
-            # a connection that was reset says so when it is written to
+            # a write fails once the connection has been reset
             try:
                 connection.sendall(b"\r\n")
             except ConnectionError:
@@ -138,8 +138,8 @@ def unread_answer(service: Service) -> bytes:
             httpx.get(f"{service.url}/health/live")
 
 
-def slowly_read_answer(service: Service) -> bytes:
-    """Ask for much and read a byte of it now and then, until the service has given up."""
+def read_response_slowly(service: Service) -> bytes:
+    """Request a large response and read one byte at a time, until the service aborts the connection."""
     with connected(service) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -152,41 +152,41 @@ def slowly_read_answer(service: Service) -> bytes:
             httpx.get(f"{service.url}/health/live")
 
 
-def stalled_import(service: Service) -> bytes:
-    """Send most of a large body at once, and then nothing."""
+def stall_import(service: Service) -> bytes:
+    """Send most of a large body, and then nothing."""
     head = b"POST /v1/todos/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nAuthorization: "
     token = sign_in(service)["Authorization"].encode()
-    return answer_to(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
+    return send_and_read(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
 
 
-def test_a_request_and_an_answer_have_their_time(service: Service) -> None:
+def test_slow_requests_and_slowly_read_responses_time_out(service: Service) -> None:
     post = b"POST /v1/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     refused = GET + b"Content-Length: 1000000\r\n\r\n"
     ways: list[Callable[[], bytes]] = [
-        lambda: trickling(service, GET + b"X: ", b"y"),
-        lambda: trickling(service, GET, b"X: y\r\n"),
-        lambda: trickling(service, b"", b"\r\n"),
-        lambda: trickling(service, GET + b"\r\n", b"\r\n"),
-        lambda: trickling(service, post + b"Content-Length: 1000\r\n\r\n", b"x"),
-        lambda: trickling(service, post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-        lambda: trickling(service, refused, b"x"),
-        lambda: answer_to(service),
-        lambda: answer_to(service, GET + b"\r\n"),
-        lambda: answer_to(service, post + b"Content-Length: 1000\r\n\r\n"),
-        lambda: stalled_import(service),
-        lambda: unread_answer(service),
-        lambda: slowly_read_answer(service),
+        lambda: send_slowly(service, GET + b"X: ", b"y"),
+        lambda: send_slowly(service, GET, b"X: y\r\n"),
+        lambda: send_slowly(service, b"", b"\r\n"),
+        lambda: send_slowly(service, GET + b"\r\n", b"\r\n"),
+        lambda: send_slowly(service, post + b"Content-Length: 1000\r\n\r\n", b"x"),
+        lambda: send_slowly(service, post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        lambda: send_slowly(service, refused, b"x"),
+        lambda: send_and_read(service),
+        lambda: send_and_read(service, GET + b"\r\n"),
+        lambda: send_and_read(service, post + b"Content-Length: 1000\r\n\r\n"),
+        lambda: stall_import(service),
+        lambda: leave_response_unread(service),
+        lambda: read_response_slowly(service),
     ]
     before = resident_bytes(service.process.pid)
     with ThreadPoolExecutor(len(ways)) as threads:
-        answers = list(threads.map(lambda way: way(), ways))
+        responses = list(threads.map(lambda way: way(), ways))
 
-    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, stalled, _, _ = answers
+    head, headers, nothing, between, body, chunks, rest, idle, kept, silent, stalled, _, _ = responses
     for late in (head, headers, body, chunks, silent, stalled):
         assert_bare_problem(late, 408)
-    for answered in (between, kept, rest):
-        assert answered.startswith(b"HTTP/1.1 200 ")
-        assert answered.count(b"HTTP/1.1") == 1
+    for response in (between, kept, rest):
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert response.count(b"HTTP/1.1") == 1
     assert nothing == idle == b""
     assert resident_bytes(service.process.pid) < before + 20 * 2**20
     assert httpx.get(f"{service.url}/health/ready").status_code == 200
@@ -210,13 +210,13 @@ def test_idle_connections_leave_the_service_serving(
                 if number % 2:
                     connection.sendall(GET + b"\r\n")
                 if number % 500 == 0:
-                    answer = httpx.get(f"{service.url}/v1/todos", headers=header, timeout=START_SECONDS)
-                    assert answer.status_code == 200
+                    response = httpx.get(f"{service.url}/v1/todos", headers=header, timeout=START_SECONDS)
+                    assert response.status_code == 200
             for _ in range(100):
-                answer = httpx.post(
+                response = httpx.post(
                     f"{service.url}/v1/todos", json={"title": "x"}, headers=header, timeout=START_SECONDS
                 )
-                assert answer.status_code == 201
+                assert response.status_code == 201
             figures = httpx.get(f"{service.url}/metrics").text
             memory = next(line for line in figures.splitlines() if line.startswith("process_resident_memory_bytes"))
             figure(f"{idle} idle connections, {float(memory.split()[1]) / 2**20:.0f} MiB resident")
@@ -224,7 +224,7 @@ def test_idle_connections_leave_the_service_serving(
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_where_every_connection_is_busy_the_next_is_told_to_come_again(tmp_path: Path) -> None:
+def test_a_connection_beyond_the_limit_gets_a_503_if_all_others_are_busy(tmp_path: Path) -> None:
     with running_service(tmp_path, files=256 + 64) as service, contextlib.ExitStack() as opened:
         for _ in range(64):
             busy = opened.enter_context(connected(service))
@@ -234,7 +234,7 @@ def test_where_every_connection_is_busy_the_next_is_told_to_come_again(tmp_path:
             )
         refused = b""
         while not refused:
-            # the last ones may not have been read yet when the next one comes
+            # the service may not have read the last requests yet
             with connected(service) as next_one:
                 next_one.settimeout(1)
                 with contextlib.suppress(TimeoutError):
@@ -249,7 +249,7 @@ def test_where_every_connection_is_busy_the_next_is_told_to_come_again(tmp_path:
     [GET + b"X: ", b"POST /v1/todos HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"],
     ids=["a head that does not end", "an answered request whose body does not come"],
 )
-def test_incomplete_requests_do_not_keep_others_out(tmp_path: Path, beginning: bytes) -> None:
+def test_incomplete_requests_do_not_block_new_connections(tmp_path: Path, beginning: bytes) -> None:
     with running_service(tmp_path, files=256 + 64) as service, contextlib.ExitStack() as opened:
         for _ in range(100):
             incomplete = opened.enter_context(connected(service))

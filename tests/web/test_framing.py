@@ -1,4 +1,4 @@
-"""Request framing: bytes outside heads and bodies are bounded and ignored, and never taken for headers."""
+"""Request framing: bytes outside of heads and bodies are bounded and ignored, and never mistaken for headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.cost import assert_grows_linearly, cost, processor_seconds, resident_
 from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
-from tests.web.test_connections import answer_to, assert_bare_problem, connected, read_all
+from tests.web.test_connections import assert_bare_problem, connected, read_all, send_and_read
 
 MIB = 2**20
 POST = b"POST /v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
@@ -29,26 +29,26 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-def test_a_trailer_is_no_header_of_this_request_or_the_next(service: Service) -> None:
+def test_a_trailer_does_not_become_a_header_of_this_or_the_next_request(service: Service) -> None:
     token = sign_in(service)["Authorization"].encode()
     head = b"GET /v1/users/me HTTP/1.1\r\nHost: x\r\n"
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: " + token + b"\r\n\r\n"
 
-    answers = answer_to(service, chunked + chunked + head + b"Connection: close\r\n\r\n")
+    responses = send_and_read(service, chunked + chunked + head + b"Connection: close\r\n\r\n")
 
-    assert answers.count(b"HTTP/1.1 401 ") == answers.count(b"HTTP/1.1 ") == 3
+    assert responses.count(b"HTTP/1.1 401 ") == responses.count(b"HTTP/1.1 ") == 3
 
 
-def test_a_trailer_of_a_trusted_proxy_gives_no_address(service: Service) -> None:
+def test_a_trailer_does_not_set_the_client_address(service: Service) -> None:
     user = UserCreateFactory.build()
     account = {"username": user.username, "email": user.email, "password": user.password}
     assert httpx.post(f"{service.url}/v1/users", json=account).status_code == 201
     form = urlencode({"grant_type": "password", "username": user.username, "password": user.password}).encode()
     body = b"%x\r\n%s\r\n0\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n" % (len(form), form)
 
-    answer = answer_to(service, POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+    response = send_and_read(service, POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
 
-    token = json.loads(answer.partition(b"\r\n\r\n")[2])["access_token"]
+    token = json.loads(response.partition(b"\r\n\r\n")[2])["access_token"]
     sessions = httpx.get(f"{service.url}/v1/sessions", headers={"Authorization": f"Bearer {token}"}).json()
     assert [session["address"] for session in sessions["items"]] == ["127.0.0.1"]
 
@@ -76,10 +76,10 @@ def test_a_trailer_of_a_trusted_proxy_gives_no_address(service: Service) -> None
         "empty lines",
     ],
 )
-def test_what_no_limit_of_heads_and_bodies_counts_is_bounded(service: Service, start: bytes, more: bytes) -> None:
+def test_bytes_outside_of_heads_and_bodies_are_bounded(service: Service, start: bytes, more: bytes) -> None:
     before = resident_bytes(service.process.pid)
 
-    used = cost(service.process.pid, lambda: assert_bare_problem(answer_to(service, start, *[more] * 4000), 400))
+    used = cost(service.process.pid, lambda: assert_bare_problem(send_and_read(service, start, *[more] * 4000), 400))
 
     assert used < 0.05
     assert resident_bytes(service.process.pid) < before + 8 * MIB
@@ -91,7 +91,7 @@ def test_a_body_of_blank_lines_costs_linear_time(service: Service) -> None:
     for size in (MIB // 100, MIB // 10, MIB):
         chunks = (b"1000\r\n" + b"\r\n" * 0x800 + b"\r\n") * (size // 0x1000)
         before = processor_seconds(service.process.pid)
-        assert answer_to(service, head, chunks, b"0\r\n\r\n").startswith(b"HTTP/1.1 4")
+        assert send_and_read(service, head, chunks, b"0\r\n\r\n").startswith(b"HTTP/1.1 4")
         costs[size] = processor_seconds(service.process.pid) - before
 
     assert_grows_linearly(costs)
@@ -101,7 +101,7 @@ def test_trailers_and_extensions_of_a_usual_size_are_ignored(service: Service) -
     token = sign_in(service)["Authorization"].encode()
     text = json.dumps({"title": "x" * 200, "description": "y" * 5000}).encode()
     chunks = [text[at : at + 64] for at in range(0, len(text), 64)]
-    answer = answer_to(
+    response = send_and_read(
         service,
         b"\r\nPOST /v1/todos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: " + token,
         b"\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -110,31 +110,33 @@ def test_trailers_and_extensions_of_a_usual_size_are_ignored(service: Service) -
         b"0\r\nX-Checksum: " + b"c" * 1000 + b"\r\n\r\n",
     )
 
-    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert response.startswith(b"HTTP/1.1 201 ")
 
 
-def test_what_follows_the_last_request_of_a_connection_is_not_read(service: Service) -> None:
+def test_data_after_the_last_request_of_a_connection_is_not_read(service: Service) -> None:
     before = resident_bytes(service.process.pid)
 
-    answer = answer_to(service, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", *[b"y" * MIB] * 20)
+    response = send_and_read(service, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", *[b"y" * MIB] * 20)
 
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.count(b"HTTP/1.1 ") == 1
     assert resident_bytes(service.process.pid) < before + 8 * MIB
 
 
-def test_a_body_that_nobody_reads_ends(service: Service) -> None:
+def test_an_unread_endless_body_is_cut_off(service: Service) -> None:
     before = resident_bytes(service.process.pid)
     chunk = b"100000\r\n" + b"y" * MIB + b"\r\n"
 
-    answer = answer_to(service, b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 100)
+    response = send_and_read(
+        service, b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 100
+    )
 
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.count(b"HTTP/1.1 ") == 1
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.count(b"HTTP/1.1 ") == 1
     assert resident_bytes(service.process.pid) < before + 8 * MIB
 
 
-def test_pipelined_requests_are_answered_in_order_whatever_the_cuts(service: Service) -> None:
+def test_pipelined_requests_are_served_in_order_however_they_are_split(service: Service) -> None:
     targets = [b"/health/live", b"/v1/todos", b"/nowhere"] * 20
     sent = b"".join(
         b"POST %s HTTP/1.1\r\nHost: x\r\nX-Request-ID: n%d\r\nContent-Length: 5\r\n\r\n\r\n\r\n!" % (target, number)
@@ -205,10 +207,10 @@ def test_many_pipelined_requests_take_no_memory(service: Service) -> None:
     ],
     ids=str,
 )
-def test_a_request_whose_end_or_host_is_in_doubt_is_refused(service: Service, head: bytes, status: int) -> None:
+def test_a_request_with_an_ambiguous_end_or_host_is_rejected(service: Service, head: bytes, status: int) -> None:
     smuggled = b"GET /v1/todos HTTP/1.1\r\nHost: x\r\n\r\n"
 
-    assert_bare_problem(answer_to(service, head + b"0\r\n\r\n" + smuggled), status)
+    assert_bare_problem(send_and_read(service, head + b"0\r\n\r\n" + smuggled), status)
 
 
 @pytest.mark.parametrize(
@@ -219,25 +221,25 @@ def test_a_request_whose_end_or_host_is_in_doubt_is_refused(service: Service, he
         b"GET /health/live HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-def test_unusual_requests_without_doubt_are_served(service: Service, head: bytes) -> None:
+def test_unusual_but_unambiguous_requests_are_served(service: Service, head: bytes) -> None:
     last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     expected = 1 if b"HTTP/1.0" in head else 2
 
-    assert answer_to(service, head + last).count(b"HTTP/1.1 200 ") == expected
+    assert send_and_read(service, head + last).count(b"HTTP/1.1 200 ") == expected
 
 
 @pytest.mark.parametrize(
     "target", [b"http://x", b"http://", b"http://[::1", b"http://x:99999/", b"?a=b", b"x"], ids=str
 )
-def test_a_target_that_cannot_be_read_is_answered(service: Service, target: bytes) -> None:
-    assert_bare_problem(answer_to(service, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
+def test_an_invalid_target_gets_a_problem(service: Service, target: bytes) -> None:
+    assert_bare_problem(send_and_read(service, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
 
 
-def test_a_request_for_a_tunnel_is_answered(service: Service) -> None:
-    assert_bare_problem(answer_to(service, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
+def test_a_connect_request_gets_a_problem(service: Service) -> None:
+    assert_bare_problem(send_and_read(service, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
 
 
-def test_refused_connections_do_not_fill_the_log(service: Service) -> None:
+def test_rejected_connections_do_not_fill_the_log(service: Service) -> None:
     log = service.folder / "service.log"
     lines = len(log.read_text().splitlines())
 

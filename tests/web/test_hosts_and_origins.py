@@ -83,7 +83,7 @@ async def test_another_origin_is_rejected(client: httpx.AsyncClient, origin: str
 
 async def test_every_response_varies_by_origin_with_cors(client: httpx.AsyncClient) -> None:
     preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
-    answers = [
+    responses = [
         await client.get("/"),
         await client.get("/", headers={"Origin": ORIGIN}),
         await client.get("/", headers={"Origin": "https://evil.example.com"}),
@@ -96,5 +96,5 @@ async def test_every_response_varies_by_origin_with_cors(client: httpx.AsyncClie
         await client.options("/v1/todos", headers=preflight | {"Origin": "https://evil.example.com"}),
     ]
 
-    for response in answers:
+    for response in responses:
         assert response.headers.get_list("vary") == ["Origin"], response.request

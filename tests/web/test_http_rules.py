@@ -41,14 +41,14 @@ def nested(depth: int) -> bytes:
 async def test_every_response_has_a_request_id_and_security_headers(
     client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
-    answer = await client.request(method, path)
+    response = await client.request(method, path)
 
-    assert answer.status_code == status
-    assert len(answer.headers["x-request-id"]) == 32
-    assert {name: answer.headers[name] for name in EVERYWHERE} == EVERYWHERE
-    assert "server" not in answer.headers
+    assert response.status_code == status
+    assert len(response.headers["x-request-id"]) == 32
+    assert {name: response.headers[name] for name in EVERYWHERE} == EVERYWHERE
+    assert "server" not in response.headers
     if status >= 400:
-        assert_problem(answer, status)
+        assert_problem(response, status)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +64,20 @@ async def test_every_response_has_a_request_id_and_security_headers(
     ],
 )
 async def test_a_request_id_of_visible_ascii_is_used(client: httpx.AsyncClient, sent: str, taken: bool) -> None:
-    answer = await client.get("/nowhere", headers=[(b"X-Request-ID", sent.encode())])
+    response = await client.get("/nowhere", headers=[(b"X-Request-ID", sent.encode())])
 
-    assert (answer.headers["x-request-id"] == sent) is taken
-    assert assert_problem(answer, 404)["request_id"] == answer.headers["x-request-id"]
+    assert (response.headers["x-request-id"] == sent) is taken
+    assert assert_problem(response, 404)["request_id"] == response.headers["x-request-id"]
 
 
 async def test_an_unsupported_method_gets_the_allowed_ones(client: httpx.AsyncClient) -> None:
-    answer = await client.put("/v1/todos/65f1a2b3c4d5e6f708192a3b")
+    response = await client.put("/v1/todos/65f1a2b3c4d5e6f708192a3b")
     options = await client.options("/v1/todos/65f1a2b3c4d5e6f708192a3b")
 
-    assert_problem(answer, 405)
+    assert_problem(response, 405)
     assert options.status_code == 204
-    assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
-    assert options.headers["allow"] == answer.headers["allow"]
+    assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
+    assert options.headers["allow"] == response.headers["allow"]
 
 
 async def test_head_responds_like_get_without_a_body(ada: Person) -> None:
@@ -119,9 +119,9 @@ async def test_head_responds_like_get_without_a_body(ada: Person) -> None:
     ids=lambda body: repr(body[:30]),
 )
 async def test_a_body_that_is_not_json_is_malformed(ada: Person, body: bytes) -> None:
-    answer = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
+    response = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
 
-    assert_problem(answer, 400)
+    assert_problem(response, 400)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ async def test_a_body_that_is_not_json_is_malformed(ada: Person, body: bytes) ->
     ids=repr,
 )
 async def test_json_of_another_type_is_invalid(ada: Person, body: bytes, place: str | None) -> None:
-    answer = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
+    response = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
 
     if place is None:
-        assert answer.status_code in (400, 422)
+        assert response.status_code in (400, 422)
     else:
-        problem = assert_problem(answer, 422)
+        problem = assert_problem(response, 422)
         assert [error.get("pointer") for error in problem["errors"]] == [place]
 
 
@@ -161,9 +161,9 @@ async def test_brackets_in_strings_do_not_count_as_nesting(ada: Person) -> None:
     "media_type", ["text/plain", "application/xml", "application/jsonx", "multipart/form-data", ""]
 )
 async def test_a_body_of_another_media_type_is_unsupported(ada: Person, media_type: str) -> None:
-    answer = await ada.post("/v1/todos", content=b'{"title": "x"}', headers={"Content-Type": media_type})
+    response = await ada.post("/v1/todos", content=b'{"title": "x"}', headers={"Content-Type": media_type})
 
-    assert_problem(answer, 415)
+    assert_problem(response, 415)
 
 
 async def test_a_body_over_the_limit_is_too_large(ada: Person) -> None:
@@ -202,11 +202,11 @@ async def test_an_unexpected_error_is_logged_and_hides_its_text(app: Litestar, a
 
     app.register(crash)
 
-    answer = await ada.get("/v1/crash")
+    response = await ada.get("/v1/crash")
 
-    assert_problem(answer, 500)
-    assert "secret" not in answer.text
-    assert "RuntimeError" not in answer.text
+    assert_problem(response, 500)
+    assert "secret" not in response.text
+    assert "RuntimeError" not in response.text
     assert (await ada.get("/v1/todos")).status_code == 200
 
 
@@ -215,9 +215,9 @@ async def test_odd_text_never_causes_a_500(ada: Person) -> None:
     odd = ["%00", "%0d%0aX-Injected:%201", "..%2f..%2fetc", "%f0%9f%8c%b1", "'%22;--", "$ne", "[$gt]=", "a" * 4000]
     for text in odd:
         for path in (f"/v1/todos/{text}", f"/{text}", f"/v1/todos?{text}=1", f"/v1/todos?tag={text}", f"/docs/{text}"):
-            answer = await ada.get(path)
-            assert answer.status_code < 500, path
-            assert "x-injected" not in answer.headers
+            response = await ada.get(path)
+            assert response.status_code < 500, path
+            assert "x-injected" not in response.headers
         for header in ("If-Match", "If-None-Match", "Accept", "X-Forwarded-For", "Cookie", "Accept-Encoding", "Range"):
-            answer = await ada.ask("GET", "/v1/todos", headers={header: text})
-            assert answer.status_code < 500, header
+            response = await ada.ask("GET", "/v1/todos", headers={header: text})
+            assert response.status_code < 500, header

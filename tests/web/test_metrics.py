@@ -36,11 +36,11 @@ def get_sample(samples: Samples, name: str, **labels: str) -> float:
 
 
 async def fetch_samples(client: httpx.AsyncClient) -> Samples:
-    answer = await client.get("/metrics")
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    assert answer.headers["cache-control"] == "no-store"
-    return parse_samples(answer.text)
+    response = await client.get("/metrics")
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    assert response.headers["cache-control"] == "no-store"
+    return parse_samples(response.text)
 
 
 @pytest.mark.anyio
@@ -116,8 +116,8 @@ async def test_two_applications_in_a_process_have_separate_metrics(tmp_path: Pat
     assert get_sample(await fetch_samples(ada.client), "sessions_total", event="created") == 1
 
 
-class TestGuarded:
-    """In production the samples are for those who have the token."""
+class TestProduction:
+    """In production, metrics require the token."""
 
     pytestmark = pytest.mark.anyio
 
@@ -127,30 +127,30 @@ class TestGuarded:
         return load_settings(variables | {"METRICS_TOKEN": token})
 
     @pytest.mark.parametrize("token", [TOKEN])
-    async def test_the_token_opens_them(self, client: httpx.AsyncClient, token: str) -> None:
-        answer = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+    async def test_the_token_grants_access(self, client: httpx.AsyncClient, token: str) -> None:
+        response = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
 
-        assert answer.status_code == 200
-        assert token not in answer.text
+        assert response.status_code == 200
+        assert token not in response.text
 
     @pytest.mark.parametrize("token", [TOKEN, ""], ids=["guarded", "closed"])
     @pytest.mark.parametrize(
         "sent", [None, "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"]
     )
-    async def test_nothing_else_does(self, client: httpx.AsyncClient, sent: str | None) -> None:
+    async def test_other_credentials_do_not_grant_access(self, client: httpx.AsyncClient, sent: str | None) -> None:
         headers = [] if sent is None else [(b"Authorization", sent.encode("latin-1"))]
-        answer = await client.get("/metrics", headers=headers)
+        response = await client.get("/metrics", headers=headers)
 
-        assert_problem(answer, 401)
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert_problem(response, 401)
+        assert response.headers["www-authenticate"].startswith("Bearer")
 
     @pytest.mark.parametrize("token", [TOKEN])
     async def test_guesses_are_limited_and_counted(self, client: httpx.AsyncClient, token: str) -> None:
-        answers = [await client.get("/metrics", headers={"Authorization": "Bearer wrong"}) for _ in range(21)]
-        answer = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+        responses = [await client.get("/metrics", headers={"Authorization": "Bearer wrong"}) for _ in range(21)]
+        response = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
 
-        assert [answer.status_code for answer in answers] == [401] * 20 + [429]
-        assert get_sample(parse_samples(answer.text), "rate_limited_total", policy="api") == 1
+        assert [response.status_code for response in responses] == [401] * 20 + [429]
+        assert get_sample(parse_samples(response.text), "rate_limited_total", policy="api") == 1
 
 
 def test_workers_serve_the_sum_of_their_metrics(tmp_path: Path, store_url: str) -> None:

@@ -28,12 +28,23 @@ async def run(app: Any, *, receive: Any = None, options: dict[str, Any] | None =
     return sent
 
 
+async def hang(scope: Any, receive: Any, send: Any) -> None:
+    """Never respond."""
+    await asyncio.Event().wait()
+
+
+async def outlast_timeout() -> None:
+    """Wait until a new request has timed out, and so would have any that began before it."""
+    with pytest.raises(ProblemError):
+        await asyncio.create_task(run(hang))
+
+
 async def test_a_late_response_is_cancelled() -> None:
     ended: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await asyncio.sleep(10)
+            await hang(scope, receive, send)
         finally:
             ended.append("whole")
 
@@ -51,7 +62,7 @@ async def test_a_late_response_is_cancelled() -> None:
 async def test_a_response_that_has_begun_has_no_timeout() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
-        await asyncio.sleep(0.5)
+        await outlast_timeout()
         await send({"type": "http.response.body", "body": b"late"})
 
     assert len(await run(app)) == 2
@@ -59,39 +70,43 @@ async def test_a_response_that_has_begun_has_no_timeout() -> None:
 
 async def test_a_route_without_timeout_is_not_cancelled() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.5)
+        await outlast_timeout()
         await send(START)
 
     assert len(await run(app, options={NO_TIMEOUT: True})) == 1
 
 
-@pytest.mark.parametrize("delay", [0.0, 10.0])
-async def test_time_spent_waiting_for_the_client_does_not_count(delay: float) -> None:
+@pytest.mark.parametrize("responds", [True, False])
+async def test_time_spent_waiting_for_the_client_does_not_count(responds: bool) -> None:
     async def receive() -> Any:
-        await asyncio.sleep(0.2)
+        await outlast_timeout()
         return {"type": "http.request", "body": b"a", "more_body": True}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(3):
             await receive()
-        await asyncio.sleep(delay)
+        if not responds:
+            await hang(scope, receive, send)
         await send(START)
         await receive()
-        await asyncio.sleep(0.5)
+        await outlast_timeout()
 
-    if delay:
+    if responds:
+        assert len(await run(app, receive=receive)) == 1
+    else:
         with pytest.raises(ProblemError):
             await run(app, receive=receive)
-    else:
-        assert len(await run(app, receive=receive)) == 1
 
 
 async def test_another_cancellation_is_propagated() -> None:
+    started = asyncio.Event()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(10)
+        started.set()
+        await hang(scope, receive, send)
 
     task = asyncio.create_task(run(app))
-    await asyncio.sleep(0.05)
+    await started.wait()
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -100,8 +115,8 @@ async def test_another_cancellation_is_propagated() -> None:
 
 async def test_a_timeout_of_the_application_is_propagated() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        async with asyncio.timeout(0.05):
-            await asyncio.sleep(10)
+        async with asyncio.timeout(0):
+            await hang(scope, receive, send)
 
     with pytest.raises(TimeoutError):
         await run(app)
@@ -110,7 +125,7 @@ async def test_a_timeout_of_the_application_is_propagated() -> None:
 async def test_another_error_after_the_cancellation_resets_the_task() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await asyncio.sleep(10)
+            await hang(scope, receive, send)
         except asyncio.CancelledError:
             raise RuntimeError("its own") from None
 
@@ -128,7 +143,7 @@ async def test_a_task_that_ignores_the_cancellation_may_still_respond() -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         try:
-            await asyncio.sleep(10)
+            await hang(scope, receive, send)
         except asyncio.CancelledError:
             await receive()
             await send(START)

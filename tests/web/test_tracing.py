@@ -82,10 +82,10 @@ async def test_a_malformed_traceparent_begins_a_trace_of_its_own(
 ) -> None:
     exporter.clear()
 
-    answer = await client.get("/nowhere?secret", headers={"traceparent": sent})
+    response = await client.get("/nowhere?secret", headers={"traceparent": sent})
 
     (request,) = exporter.get_finished_spans()
-    assert answer.status_code == 404
+    assert response.status_code == 404
     assert request.parent is None
     assert request.name == "GET -"
     assert "secret" not in request.to_json()

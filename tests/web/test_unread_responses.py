@@ -1,4 +1,4 @@
-"""Responses that are not read share a budget of memory; a client that uses it up harms itself."""
+"""Unread responses share a memory budget. A client that exhausts it harms only itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 120
 
 
 def ask_and_read_little(service: Service, header: dict[str, str], address: str) -> socket.socket:
-    """Ask for all todos from an address of this machine, and return when the response has begun."""
+    """Request all todos from a given local address, and return once the response has begun."""
     host, port = service.url.removeprefix("http://").split(":")
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -31,7 +31,7 @@ def ask_and_read_little(service: Service, header: dict[str, str], address: str) 
     return connection
 
 
-def test_clients_that_do_not_read_do_not_end_the_responses_of_others(tmp_path: Path) -> None:
+def test_clients_that_do_not_read_do_not_affect_the_responses_of_others(tmp_path: Path) -> None:
     with running_service(tmp_path) as service, contextlib.ExitStack() as opened:
         header = sign_in(service)
         todo = {"title": "x", "description": WIDE * 10_000, "steps": [{"title": WIDE * 200}] * 100}

@@ -1,7 +1,7 @@
 """API keys: named, long-lived tokens for scripts and SDKs.
 
-A key consists of its id and 32 random bytes. It is shown only once. The store has its hash and its first characters,
-by which the owner recognizes it. Those characters contain none of the random bytes.
+A key consists of its id and 32 random bytes. It is shown only once. The store has its hash, and its first characters
+so that the owner can recognize it. Those characters contain none of the random bytes.
 
 A deleted key leaves a tombstone for as long as the request that created it may be repeated, so that a repeat does not
 create it again.
@@ -39,7 +39,7 @@ from todo_service.timestamps import LATEST, now
 API_KEY_PREFIX: Final = "todo_"
 """The prefix of every key. It distinguishes keys from access tokens, and lets secret scanners find leaked keys."""
 TOMBSTONE_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
-"""The lifetime of a tombstone: longer than the request that created the key may be repeated."""
+"""The lifetime of a tombstone, longer than the time in which the creation of the key may be repeated."""
 _SECRET_BYTES: Final = 32
 _ID_BYTES: Final = 12
 _SHOWN_LENGTH: Final = len(API_KEY_PREFIX) + 8

@@ -278,7 +278,7 @@ class ApiKeysController(Controller):
     ) -> Response[dto.ApiKeyCreated]:
         """Create a key. Its secret is a bearer token, and is shown only once."""
         caller = request.user
-        # a key outlives the session, so the session must not have ended on another worker a moment ago
+        # the key outlives the session, so check in the store that no other worker has ended the session
         await sessions.confirm_alive(caller.session_id)
         created = await api_keys.create(caller.user_id, data, derive_secret(request))
         try:

@@ -39,7 +39,7 @@ from todo_service.timestamps import Timestamp, format_timestamp
 Username = Annotated[
     str,
     Meta(
-        description="3 to 32 characters out of A-Z a-z 0-9 . _ -, unique ignoring case.",
+        description="3 to 32 of the characters A-Z a-z 0-9 . _ -, unique ignoring case.",
         examples=["ada"],
         max_length=USERNAME_LENGTH * UNTRIMMED_FACTOR,
         extra_json_schema={SHOWN: {"pattern": "^[A-Za-z0-9._-]{3,32}$", "minLength": 3, "maxLength": USERNAME_LENGTH}},
@@ -75,7 +75,7 @@ CurrentPassword = Annotated[
 DisplayName = Annotated[
     str,
     Meta(
-        description="The name to show to people, up to 100 characters.",
+        description="The name shown to people, up to 100 characters.",
         examples=["Ada"],
         max_length=DISPLAY_NAME_LENGTH * UNTRIMMED_FACTOR,
         extra_json_schema={SHOWN: {"maxLength": DISPLAY_NAME_LENGTH}},

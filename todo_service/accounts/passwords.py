@@ -36,7 +36,7 @@ PRODUCTION_COST: Final = Cost(memory=19 * 1024, passes=2)
 
 
 def find_password_issues(password: str, username: str, pointer: str) -> list[ValidationIssue]:
-    """Return what is wrong with a new password.
+    """Return the issues with a new password.
 
     Args:
         password: The password, 12 to 128 characters.

@@ -37,7 +37,7 @@ from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
 CLOSING_PERIOD: Final = timedelta(hours=1)
-"""When writes for a deleted account are certain to have stopped: longer than any replica caches an ended session, and
+"""The time after which nothing writes for a deleted account any more. It is longer than a replica caches a session, and
 longer than a request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _BATCH_SIZE: Final = 100
@@ -82,7 +82,7 @@ class Accounts:
         """
         issues = []
         if not _USERNAME.fullmatch(registration.username):
-            issues.append(ValidationIssue("/username", "Expected 3 to 32 characters out of A-Z a-z 0-9 . _ -"))
+            issues.append(ValidationIssue("/username", "Expected 3 to 32 of the characters A-Z a-z 0-9 . _ -"))
         email, found = _validate_email(registration.email)
         issues += found + find_password_issues(registration.password, registration.username, "/password")
         if issues:
@@ -343,7 +343,7 @@ class Accounts:
 
 
 def _validate_email(text: str) -> tuple[str, list[ValidationIssue]]:
-    """Return the normalized email, and what is wrong with it."""
+    """Return the normalized email and the issues with it."""
     try:
         check_marks(text)
         email = validate_email(text, check_deliverability=False).normalized

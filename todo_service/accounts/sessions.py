@@ -90,8 +90,8 @@ class Tokens(NamedTuple):
 class Sessions:
     """The sessions of all accounts.
 
-    That a session is alive is cached for 5 s, which saves a store call for each request. This process notices the end
-    of a session immediately, other replicas within that time.
+    The result of a check that a session is alive is cached for 5 s, which saves a store call for each request. This
+    process notices the end of a session immediately, other replicas within that time.
 
     Args:
         store: The document store.

@@ -153,7 +153,7 @@ def _build_token(key: bytes, session_id: ObjectId, secret: bytes) -> RefreshToke
 
 
 def compute_session_expiry(now: datetime, days: int) -> datetime:
-    """Return when a session expires that is created or refreshed now.
+    """Return the expiry of a session that is created or refreshed now.
 
     Args:
         now: The current time.

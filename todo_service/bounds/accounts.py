@@ -9,7 +9,7 @@ from todo_service.bounds.table import Section
 section = Section("Accounts and sessions")
 
 USERNAME_LENGTH: Final = section.declare(
-    32, "Length of a user name", enforced_in="accounts.dto", response="422", unit="characters"
+    32, "Length of a username", enforced_in="accounts.dto", response="422", unit="characters"
 )
 EMAIL_LENGTH: Final = section.declare(
     254, "Length of an email address", enforced_in="accounts.dto", response="422", unit="characters"
@@ -19,7 +19,7 @@ PASSWORD_LENGTH: Final = section.declare(
 )
 GIVEN_PASSWORD_LENGTH: Final = section.declare(
     1_024,
-    "Length of a password that is only compared",
+    "Length of a password to verify",
     enforced_in="accounts.dto",
     response="422",
     unit="characters",
@@ -67,7 +67,7 @@ PASSWORD_QUEUE: Final = section.declare(
 )
 EMAIL_KEY_BYTES: Final = section.declare(
     400,
-    "Length of an email address once it is case-folded, as the index of addresses holds it",
+    "Length of a case-folded email address in the index",
     enforced_in="accounts.service",
     response="422",
     unit="bytes",
@@ -92,14 +92,14 @@ ACCOUNT_CHANGES_WAITING: Final = section.declare(
 )
 PASSWORDS_OF_ADDRESS: Final = section.declare(
     8,
-    "Requests of one address that have a password hashed or wait for it, in each process",
+    "Concurrent requests of one address that hash a password, in each process",
     enforced_in="services",
     response="The request waits for its turn.",
 )
 PASSWORD_WAIT_SECONDS: Final = section.declare(
     0.5,
-    "Time that such a request waits for its turn; short, because it may have waited for another turn before",
-    unit="seconds",
+    "Time that a further such request waits; short, because the limit on concurrent requests may also delay it",
+    unit="s",
     enforced_in="services",
     response="429 with `Retry-After`",
 )

@@ -10,7 +10,7 @@ section = Section("Connections")
 
 MAX_CONNECTIONS: Final = section.declare(
     20_000,
-    "Open connections of a process; fewer if the limit of open files, less 256, is lower",
+    "Open connections of a process, or the open file limit minus 256 if that is lower",
     enforced_in="server.capacity",
     response="Idle connections are closed, then incomplete requests; if there are none, 503 with `Retry-After`",
 )

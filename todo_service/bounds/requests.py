@@ -66,21 +66,21 @@ CANONICAL_JSON_BYTES: Final = section.declare(
     256 * 1024,
     "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
     enforced_in="idempotency.fingerprints",
-    response="A repeat whose bytes differ is another request: 422.",
+    response="A repeat with different bytes counts as another request: 422.",
     unit="bytes",
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "How long a request with an `Idempotency-Key` blocks its key after its process has died",
+    "Time for which a request with an `Idempotency-Key` blocks its key after its process has died",
     enforced_in="idempotency.leases",
     response="409 with `Retry-After`",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(
     24 * 60 * 60,
-    "How long the answer to a request with an `Idempotency-Key` is kept",
+    "Time for which the response to a request with an `Idempotency-Key` is stored",
     enforced_in="idempotency.middleware",
-    response="The request is carried out again.",
+    response="A repeat is executed again.",
     unit="s",
 )
 LARGE_BODY_BYTES: Final = section.declare(
@@ -151,8 +151,8 @@ WAITING_REQUESTS: Final = section.declare(
 )
 WAITING_SECONDS: Final = section.declare(
     3.0,
-    "How long a request waits for its turn",
-    unit="seconds",
+    "Time that a request waits for its turn",
+    unit="s",
     enforced_in="rate_limits.concurrency",
     response="429 with `Retry-After`",
 )
@@ -165,46 +165,46 @@ SMALL_BODY_BYTES: Final = section.declare(
 )
 COUNTER_WINDOWS: Final = section.declare(
     50_000,
-    "Rate limit windows remembered, in each process",
+    "Rate limit windows in the memory of a process",
     enforced_in="rate_limits.counters",
-    response="The window with the smallest count among eight is forgotten.",
+    response="Of eight windows, the one with the smallest count is evicted.",
 )
 COUNTER_LEASES: Final = section.declare(
     20_000,
-    "Rate limit leases of MongoDB's counts remembered, in each process",
+    "Leases on shared rate limits in the memory of a process",
     enforced_in="rate_limits.counters",
-    response="The oldest lease is forgotten; what was left of it counts as used.",
+    response="The oldest lease is evicted; the rest of it counts as used.",
 )
 SHARED_COUNTER_CALLS: Final = section.declare(
     500,
-    "Calls to the rate limits that MongoDB counts, a second in each process",
+    "Calls of a process to the shared rate limits in MongoDB, per second",
     enforced_in="rate_limits.counters",
-    response="The process counts by itself.",
+    response="The process counts on its own.",
 )
 READINESS_SECONDS: Final = section.declare(
     0.1,
     "Time for which `/health/ready` caches the state of the document store",
     unit="s",
     enforced_in="web.health",
-    response="The cached state",
+    response="The store is checked again.",
 )
 REFUSALS_LOGGED: Final = section.declare(
     10,
-    "Log lines in 10 seconds about rejected and unlimited requests of an address",
+    "Log lines in 10 s about requests of one address that are rejected or not rate limited",
     enforced_in="observability.log_limit",
     response="One line states how many were omitted.",
 )
 ALL_REFUSALS_LOGGED: Final = section.declare(
     1000,
-    "Log lines in 10 seconds about rejected and unlimited requests of all addresses",
+    "Log lines in 10 s about such requests of all addresses",
     enforced_in="observability.log_limit",
     response="One line states how many were omitted.",
 )
 STORED_RESPONSE_BYTES: Final = section.declare(
     2 * 1024 * 1024,
-    "Answer that is kept for repeats with an `Idempotency-Key`",
+    "Size of a response that is stored for repeats with an `Idempotency-Key`",
     enforced_in="idempotency.stored_responses",
-    response="A repeat is 410; it has no second effect.",
+    response="A repeat gets a 410 and has no second effect.",
     unit="bytes",
 )
 COMPRESSED_RESPONSE_BYTES: Final = section.declare(

@@ -55,14 +55,14 @@ SCANS_PER_ACCOUNT: Final = section.declare(
 )
 SCAN_SECONDS: Final = section.declare(
     10.0,
-    "Duration of a read in a thread, if the response timeout does not end it before",
+    "Duration of a read in a thread, unless the response timeout ends it earlier",
     unit="s",
     enforced_in="store.scans",
     response="503 with `Retry-After`",
 )
 WRITE_SECONDS: Final = section.declare(
     0.05,
-    "Time for which a transaction of the embedded store takes operations, or documents of one call",
+    "Time for which a write transaction of the embedded store accepts operations, or documents of one call",
     unit="s",
     enforced_in="store.embedded.group_commit",
     response="The rest follows in the next transaction.",

@@ -76,7 +76,7 @@ def _resolve_address(argument: str) -> str:
 
 
 def _report(copied: Copied, source: str, target: str) -> None:
-    """Print what was copied, and that the secret key was not."""
+    """Print the result of a copy, and a reminder that the secret key is not part of it."""
     total = sum(copied.documents.values())
     click.echo(f"{target} holds {total} documents, {copied.written} of them newly written; content hash {copied.hash}")
     moment = copied.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What several commands do first: load the settings, check the store, and exit with a message on failure."""
+"""The first steps of several commands: load the settings, check the store, and exit with a message on failure."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from todo_service.cli.preparation import check_store_or_exit, fail, load_setting
 def serve(**options: str | None) -> None:
     """Run the service until Ctrl-C or SIGTERM.
 
-    Options take precedence over environment variables, and those over a .env file in the current directory.
+    Options take precedence over environment variables, which take precedence over a .env file in the current directory.
     """
     _exit_on_stop_signals()
     settings = load_settings_or_exit(**options)
@@ -53,7 +53,7 @@ def serve(**options: str | None) -> None:
 
 
 def _exit_on_stop_signals() -> None:
-    """Exit with status 0 on SIGINT and SIGTERM while the server's own handlers are not installed.
+    """Exit with status 0 on SIGINT and SIGTERM until the server installs its own handlers.
 
     The kernel does not deliver a signal without a handler to PID 1. Without these handlers, a container that is stopped
     during startup ignores SIGTERM until it is killed.

@@ -61,7 +61,7 @@ from todo_service.todos.service import Todos
 FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
 _PAGE_SIZE: Final = 200
 _BATCH_RECORDS: Final = 1000
-"""How many records a batch has at most, including those that are rejected."""
+"""The maximum number of records in a batch, including rejected ones."""
 _FIRST_LIST: Final = 2**31
 """The number of the first list that an import creates; lower numbers are todos."""
 
@@ -243,8 +243,8 @@ class Transfer:
 class _ListResolver:
     """Finds the lists that records name, and creates those that do not exist.
 
-    A list that an import creates is numbered by when its name first occurs in the body, which determines its id. So a
-    retry of the import finds the list, even while the first attempt is still running.
+    An import numbers the lists in the order in which their names first occur in the body, and derives the id of a new
+    list from its number. A retry of the import therefore finds the list, even while the first attempt is still running.
     """
 
     def __init__(self, lists: Lists, known: Sequence[List], make_id: IdFactory) -> None:
@@ -274,7 +274,7 @@ class _ListResolver:
         return msgspec.structs.replace(todo, list_id=self._by_name[name])
 
     def _get_number(self, named: ListCreate) -> int:
-        """Return the number of a list: how many other names occurred before its own."""
+        """Return the number of a list: the number of names that occurred before its own."""
         name = named.name.strip()
         if len(name) > LIST_NAME_LENGTH:
             raise Invalid([ValidationIssue("/list_id", f"Expected a name of at most {LIST_NAME_LENGTH} characters")])

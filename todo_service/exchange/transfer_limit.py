@@ -14,7 +14,7 @@ class TransferLimit:
     """Limits imports or exports, which take seconds or minutes. Use it on one event loop only.
 
     Args:
-        name: What the operations are, in the plural, for messages.
+        name: The plural name of the operations, for messages.
         per_key: The maximum number of operations for each key, including those that wait for a slot.
         total: The maximum number of operations that run at the same time.
         wait_seconds: How long an operation waits for a slot.

@@ -18,7 +18,7 @@ class IdempotentRequest(Model):
         fingerprint: A keyed digest of the request; empty for an anonymous request.
         seed: Random bytes from which the ids of the request's effects are derived.
         secret_key_id: The id of the secret key from which the secrets of the request are derived.
-        holder: The attempt that holds the lease; None while nobody does.
+        holder: The attempt that holds the lease; None while the lease is free.
         renewed_at: When the lease was taken or last renewed.
         status: The status of the response; None until there is one.
         headers: The stored headers of the response.

@@ -1,13 +1,13 @@
-"""`Idempotency-Key`: a POST that is sent again has one effect (draft-ietf-httpapi-idempotency-key-header).
+"""`Idempotency-Key`: a repeated POST takes effect once (draft-ietf-httpapi-idempotency-key-header).
 
 The middleware inserts a record before it executes the request, under an id derived from the account and the key. The
 store therefore admits only one of several concurrent attempts. The record holds a random seed, from which the ids of
 all effects are derived (`derive_idempotent_id`). If the process crashes after an effect but before it has stored the
 response, the retry derives the same ids and finds the effect instead of repeating it.
 
-Anonymous requests, such as registrations, share one namespace of keys. The id of their record therefore also depends
-on the request: a different body is a different record. That id is keyed with SECRET_KEY, because the body may contain a
-password. After a rotation, the record is found under the previous key. Otherwise only the secrets that a request
+Anonymous requests, such as registrations, share one namespace of keys. The id of their record therefore also depends on
+the request, so a different body has a different record. That id is keyed with SECRET_KEY, because the body may contain
+a password. After a rotation, the record is found under the previous key. Otherwise only the secrets that a request
 creates (`derive_secret`) depend on SECRET_KEY, and the record names the key that they are derived from.
 """
 
@@ -50,7 +50,7 @@ _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _STORED_HEADERS: Final = (b"content-type", b"location", b"etag")
 _ADMISSION_ATTEMPTS: Final = 5
 _REVOKED: Final = 401
-"""The status if the caller's session ended during the request, which may then have had some of its effects."""
+"""The status if the caller's session ended during the request. Part of the request may have taken effect."""
 
 
 class _Attempt(NamedTuple):

@@ -11,7 +11,7 @@ from pymongo import IndexModel
 class TodoList(Model):
     """A list of todos.
 
-    `closing` is set while the list is being deleted, to what happens to its todos: `move` or `delete`.
+    `closing` is set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
     """
 
     owner: ObjectId

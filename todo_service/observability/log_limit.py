@@ -15,7 +15,9 @@ logger = structlog.get_logger("todo_service.requests")
 
 
 class LogLimit:
-    """Allows a bounded number of log lines in each interval, and logs how many it has suppressed at its end.
+    """Allows a bounded number of log lines in each interval.
+
+    At the end of an interval, it logs how many lines it has suppressed.
 
     It applies to requests that no rate limit bounds: rate-limited ones, those without a route, and health checks.
 

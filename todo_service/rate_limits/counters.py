@@ -49,7 +49,7 @@ class Decision(NamedTuple):
         allowed: Whether the request is allowed.
         remaining: The number of further requests that are allowed.
         reset_after: The time until more requests are allowed, in seconds.
-        counted_in: Where the request was counted, and is to be refunded.
+        counted_in: The counter of the request, for a refund.
     """
 
     allowed: bool
@@ -187,7 +187,7 @@ class _Lease:
         self.lock = asyncio.Lock()
 
     def spend(self, moment: float) -> Decision | None:
-        """Return the decision on a request, or None if it takes a call."""
+        """Return the decision on a request, or None if that takes a call to MongoDB."""
         seconds = max(1, math.ceil(self.resets - moment))
         if self.left and moment < self.until:
             self.left -= 1
@@ -259,7 +259,7 @@ class SharedCounter:
 
     async def _take(self, lease: _Lease, item: RateLimitItem, policy: str, key: str, size: int) -> Decision:
         limiter = self._connect()
-        lease.left = 0  # the rest has expired, but refunds from now on have not
+        lease.left = 0  # the rest has expired; a refund that arrives during the call has not
         allowed = await limiter.hit(item, policy, key, cost=size)
         if not allowed and size > 1:
             size = 1

@@ -44,7 +44,7 @@ async def limit_password_attempts(
 
     Args:
         rate_limits: The rate limits.
-        limiter: The limiter passed to `limit_password_hashing`.
+        limiter: As in `limit_password_hashing`.
         scope: The ASGI scope of the request.
         account: The account, from `account_key`.
         failure: The exception that the block raises for a wrong password.
@@ -65,10 +65,10 @@ async def limit_password_attempts(
 
 
 def limit_password_hashing(limiter: ConcurrencyLimiter, scope: Scope) -> AbstractAsyncContextManager[None]:
-    """Limit the passwords of one address that are hashed concurrently, so that it cannot fill the shared queue.
+    """Limit the passwords that are hashed concurrently for one address, so that it cannot fill the shared queue.
 
     Args:
-        limiter: The limit for each address.
+        limiter: Limits the concurrent hashes of each address.
         scope: The ASGI scope of the request.
     """
     return limiter.slot(get_client_network(scope, SITE_PREFIX))

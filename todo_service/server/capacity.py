@@ -1,4 +1,4 @@
-"""The number of connections, and the memory, that all connections of a process share."""
+"""The limits that all connections of a process share: their number, and the memory for their data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIN_CONNECTIONS: Final = 64
 
 @cache
 def max_connections() -> int:
-    """Return the maximum number of open connections: 20 000, or the limit of open files less 256 if that is lower."""
+    """Return the maximum number of open connections: 20 000, or the open file limit minus 256 if that is lower."""
     available = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_FILES
     return max(_MIN_CONNECTIONS, min(MAX_CONNECTIONS, available))
 
@@ -35,7 +35,7 @@ class SharedCapacity:
         pipelined: Memory for pipelined requests.
         unsent: The connections whose clients read too slowly.
         rejections: The log of rejected requests.
-        full_until: Until when there are no connections to shed, by the event loop's clock.
+        full_until: The time before which no connection can be shed, by the event loop's clock.
     """
 
     def __init__(self) -> None:

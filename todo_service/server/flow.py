@@ -14,7 +14,7 @@ from todo_service.bounds.connections import CLIENT_SHARE
 
 _CONTINUE: Final = b"HTTP/1.1 1"
 _JOINED_BYTES: Final = 16 * 1024
-"""The largest part of a body that is copied to join its head."""
+"""The largest part of a body that is copied, to be written together with the head."""
 
 
 class ReadFlowControl(FlowControl):
@@ -54,7 +54,7 @@ class ReadFlowControl(FlowControl):
             super().resume_reading()
 
     def reading_seconds(self) -> float:
-        """Return the time of a monotonic clock, in seconds, that stops while reading is paused."""
+        """Return the time in seconds, by a monotonic clock that stops while reading is paused."""
         now = self._paused_since if self.read_paused else time.monotonic()
         return now - self._paused_seconds
 
@@ -141,7 +141,7 @@ class MinimumRate:
         self._since, self._total = now, total
 
     def is_missed(self, now: float, total: int) -> bool:
-        """Return whether the window has ended with too few bytes. Start the next window if it has ended."""
+        """Return whether a window has ended with too few bytes. The next window starts when one has ended."""
         elapsed = now - self._since
         if elapsed < self._seconds:
             return False
@@ -245,8 +245,8 @@ class LaggingConnections:
     def add(self, transport: asyncio.Transport, network: str) -> None:
         """Add a connection, and abort connections until the unsent bytes are within the limit.
 
-        Connections of the network with the most unsent bytes are aborted first, starting with the longest lagging. So
-        a client that opens many connections does not affect those of others.
+        Connections of the network with the most unsent bytes are aborted first, the longest lagging ones before the
+        others. A client that opens many connections therefore does not affect other clients.
 
         Args:
             transport: The transport of the connection.

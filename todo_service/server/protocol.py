@@ -333,7 +333,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Rejections
 
     def _make_room(self) -> bool:
-        """Close up to a tenth of the connections: idle ones first, then incomplete requests, each the oldest first."""
+        """Close up to a tenth of the connections, and return whether there were any to close.
+
+        Idle connections are closed first, then those with an incomplete request, in each case the oldest first.
+        """
         now = self.loop.time()
         if now < self._shared.full_until:
             return False

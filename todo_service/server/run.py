@@ -39,7 +39,7 @@ class Workers(Multiprocess):
 
 
 def run(settings: Settings, listener: socket.socket) -> int:
-    """Serve until a stop signal, which uvicorn raises again after shutdown for the previous handler.
+    """Serve until a stop signal. After shutdown, uvicorn raises the signal again for the previous handler.
 
     Args:
         settings: Checked settings. Workers load theirs from the environment, which must agree with these.

@@ -38,8 +38,8 @@ Indexes
     * An index may include one list of up to `INDEXED_ELEMENTS` elements. It cannot hold NaN, integers of more than
       64 bits, or embedded documents.
     * Indexed text and bytes are short. The text keys of an index share 510 bytes, less 13 for the id and 27 for each
-      other key: beside an owner and a flag, a text has 440 bytes of UTF-8. Writing a longer one raises
-      `UnsupportedExpression`. Conditions may contain text of any length.
+      other key. For example, a text in an index with an owner and a flag may have 440 bytes of UTF-8. Writing a longer
+      one raises `UnsupportedExpression`. Conditions may contain text of any length.
 
 Releases
     A document of an earlier release may lack fields that the model has now. When it is read, as a model or a Struct,
@@ -55,12 +55,12 @@ Releases
 
 Size
     A document has at most `DOCUMENT_BYTES` of BSON. `insert` raises `DocumentTooLarge` for a larger one, and so does
-    `update` if its changes alone exceed 16 KiB. Smaller changes are not measured and may exceed the limit a little;
+    `update` if its changes alone exceed 16 KiB. Smaller changes are not measured and may exceed the limit by a little;
     `load` therefore accepts up to `LOADED_DOCUMENT_BYTES`.
 
 Stamps
-    The store itself writes a field of type `Stamp` at every insert and update, from a clock of its own: of two writes,
-    the later one has the higher stamp. `resolved_stamp` returns a low watermark: every write with a stamp up to it is
+    The store itself writes a field of type `Stamp` at every insert and update, from its own clock. Of two writes, the
+    later one has the higher stamp. `resolved_stamp` returns a low watermark: every write with a stamp up to it is
     either visible or abandoned. A reader that has read all documents up to the watermark has missed none, no matter
     how many processes write.
 
@@ -227,7 +227,7 @@ class DocumentStore(abc.ABC):
         """Check that the store accepts reads and writes.
 
         Raises:
-            StoreUnavailable: It does not at present.
+            StoreUnavailable: The store does not accept them at present.
         """
 
     @abc.abstractmethod
@@ -297,7 +297,7 @@ class DocumentStore(abc.ABC):
         Args:
             model: The model.
             *where: Conditions.
-            sort: One or more of ODMantic's `asc` or `desc`, all in one direction. With the fixed keys they follow an
+            sort: One or more of ODMantic's `asc` or `desc`, all in one direction. They follow the fixed keys in an
                 index. Documents that are equal in all sorted fields come in any order, so end with the id for a total
                 order. None: in any order, which also allows `starts_with` on an indexed list.
             limit: The maximum number of documents, 1 to 10 000.
@@ -330,8 +330,9 @@ class DocumentStore(abc.ABC):
             model: The model.
             *where: Conditions, including equality on the id.
             changes: New values by field name, each validated as the model would validate it. Other fields keep their
-                stored values, including concurrent changes. An empty mapping changes nothing, but returns only what
-                is durable; a plain read from a partitioned member of MongoDB may return more.
+                stored values, including concurrent changes. An empty mapping changes nothing; the call
+                then returns durable data, while a plain read from a partitioned member of MongoDB may return data that
+                is rolled back later.
             into: As in `get`.
 
         Raises:
@@ -361,7 +362,7 @@ class DocumentStore(abc.ABC):
     async def resolved_stamp(self) -> Timestamp:
         """Return the low watermark of the stamps.
 
-        A write that becomes visible only to reads that begin after this call returns has a higher stamp.
+        Every write that becomes visible after this call returns has a higher stamp.
         """
 
     @abc.abstractmethod

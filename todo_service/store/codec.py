@@ -131,7 +131,7 @@ def encode_fields(fields: Mapping[str, Any]) -> bytes:
     """Return a part of a document as BSON. Raises the errors of `encode`."""
     try:
         return bson.encode(fields)
-    except Exception as error:  # `bson` raises other errors than its own for numbers, texts and recursion
+    except Exception as error:  # `bson` also raises errors that are not its own, for numbers, texts and recursion
         raise UnsupportedExpression(f"a document cannot be stored: {type(error).__name__}") from error
 
 

@@ -1,7 +1,7 @@
 """Optimistic locking across processes: a writer that loses a race reads the document again and retries.
 
-Writers of a document within one process take turns (`locks`). Against writers in other processes only the condition of
-the write protects, so a writer may lose a few times.
+Writers in one process take turns (`locks`). Writers in different processes are kept apart by the condition of the write
+alone, so a writer may lose a few times.
 """
 
 from __future__ import annotations

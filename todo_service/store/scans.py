@@ -1,4 +1,4 @@
-"""Long reads: reads that would block the event loop for too long run in threads, with a time-out.
+"""Long reads: reads that would block the event loop for too long run in threads, with a timeout.
 
 A read starts on the event loop, where a lookup takes microseconds. If it takes longer than `INLINE_SECONDS`, it starts
 over in a thread with a budget. The thread polls the budget at each document, so that it stops when its time is up, its

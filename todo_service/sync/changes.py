@@ -103,7 +103,7 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         return cls(0.0, ChangePosition(0, 0), None, None, first=True, generation=generation)
 
     def enter_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
-        """Return this token within a round: the current one, or else a new one that starts at this resolved stamp."""
+        """Return this token within a round: the current round, or else a new one that starts at `resolved`."""
         started = self.resolved if self.resolved is not None else max(resolved, self.floor)
         issued = moment.timestamp() if self.first and self.resolved is None else self.issued
         return msgspec.structs.replace(self, issued=issued, resolved=started)

@@ -32,7 +32,7 @@ from todo_service.sync.counts import (
 from todo_service.todos.documents import Todo
 
 MIN_CHANGES: Final = 200
-"""After how many changes a snapshot is replaced."""
+"""The number of changes after which a snapshot is replaced."""
 _BATCH: Final = 100
 _COUNTS: Final = msgspec.msgpack.Decoder(Counts)
 
@@ -61,7 +61,7 @@ class TodoRow(msgspec.Struct, frozen=True):
         """Return the state as of a stamp, or None if the todo did not exist.
 
         Raises:
-            StateDroppedError: The history does not have this state any more.
+            StateDroppedError: The history no longer has this state.
         """
         if (self.counted_since or self.changed) <= stamp:
             return self.current_state()
@@ -74,7 +74,7 @@ class TodoRow(msgspec.Struct, frozen=True):
 
 
 class StateDroppedError(Exception):
-    """The history of a todo does not have the requested state any more."""
+    """The history of a todo no longer has the requested state."""
 
 
 class CountRun:
@@ -86,7 +86,7 @@ class CountRun:
         moment: The current time.
         snapshot: The stored snapshot, even if it cannot be used.
         from_scratch: Whether to ignore the counts of the snapshot.
-        max_hours: How many hours with open todos a new snapshot counts one by one.
+        max_hours: The maximum number of hours with open todos that a new snapshot counts one by one.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class CountRun:
             Whether everything was read. If not, discard the run.
 
         Raises:
-            StateDroppedError: The history of a todo does not have its state as of the snapshot any more.
+            StateDroppedError: The history of a todo no longer has its state as of the snapshot.
         """
         # read the resolved stamp first, so that it is valid for all that follows
         self._resolved = format_stamp(await self._store.resolved_stamp())
@@ -164,10 +164,10 @@ class CountRun:
         """Replace the snapshot by one as of the resolved stamp, if there are enough changes or it is outdated.
 
         Args:
-            min_changes: How many changes justify a new snapshot.
+            min_changes: The number of changes after which a snapshot is replaced.
 
         Returns:
-            False if the history of a todo does not have its state as of that stamp any more: try again later.
+            False if the history of a todo no longer has its state as of that stamp: try again later.
         """
         before = self._snapshot
         outdated = before is not None and (self._from_scratch or self._moment - before.made_at >= SNAPSHOT_RENEWAL_AGE)

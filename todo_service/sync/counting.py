@@ -37,7 +37,7 @@ REFRESH_INTERVAL: Final = 1024
 """One in this many new todos refreshes the snapshot."""
 _RENEWAL_BATCH: Final = 20
 _RUNNING_JOBS: Final = 2
-"""How many jobs run at the same time."""
+"""The maximum number of jobs that run at the same time."""
 _RETRY_DELAYS: Final = (0.0, 0.5, 2.0, 11.0, 11.0)
 """Seconds before each attempt to save a snapshot while a todo keeps changing. MongoDB resolves a stamp within 10 s."""
 logger = structlog.get_logger(__name__)
@@ -53,10 +53,10 @@ class TodoCounter:
 
     Args:
         store: The store.
-        min_changes: After how many changes a snapshot is replaced.
+        min_changes: The number of changes after which a snapshot is replaced.
         refresh_interval: One in this many new todos refreshes the snapshot.
-        inline_limit: How many changed todos a request counts itself.
-        max_hours: How many hours with open todos a snapshot counts one by one.
+        inline_limit: The maximum number of changed todos that a request counts itself.
+        max_hours: The maximum number of hours with open todos that a snapshot counts one by one.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TodoCounter:
             seconds: How long to wait for a background job; None for no limit.
 
         Raises:
-            Busy: The count takes longer; the job continues. Or there are too many jobs.
+            Busy: The job takes longer, and continues; or there are too many jobs.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -198,7 +198,7 @@ class TodoCounter:
                 return
 
     async def _is_early(self, account: ObjectId, moment: datetime) -> bool:
-        """Return whether the changes since the snapshot span less time than the unresolved ones, to be read again."""
+        """Return whether it is too early for a new snapshot: most of the time since the last one is unresolved."""
         resolved = (await self._store.resolved_stamp()).time
         snapshot = await read_snapshot(self._store, account)
         return (

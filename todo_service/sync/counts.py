@@ -1,12 +1,12 @@
-"""Counts of an account's todos, at a cost proportional to what has changed since the last count.
+"""Counts of an account's todos, at a cost proportional to the changes since the last count.
 
 Counters stored beside the todos would need atomic writes of two documents, and the store has no transactions. So a
 write of a todo updates no counter. Instead, a snapshot stores the account's counts as of a resolved stamp
 (`store.base`, "Stamps"); no later write can change these. To count, read the todos with a higher stamp from the index
 of delta sync; for each, subtract its state as of the snapshot and add its current state (`sync.counting`). For this,
-each todo carries a history of the states it was counted in and the stamp at which each began (`Todo.past`), written in
-the same atomic update. The counts are therefore exact after any crash and with any number of replicas. At worst, a
-snapshot is not replaced.
+each todo stores the history of its counted states, each with the stamp at which it began (`Todo.past`). The history is
+written in the same atomic update as the change. The counts are therefore exact after any crash and with any number of
+replicas. At worst, a snapshot is not replaced.
 
 A history has at most `MAX_PAST_STATES` entries. Before a writer drops entries, it looks up the stamp of the snapshot,
 and keeps the entry valid at that stamp and the most recent ones. Each run of dropped entries becomes one entry without
@@ -35,9 +35,9 @@ from todo_service.store.base import DocumentStore
 from todo_service.todos.documents import Todo
 
 MAX_PAST_STATES: Final = 20
-"""How many past states a todo stores."""
+"""The maximum number of past states that a todo stores."""
 _RECENT_STATES: Final = MAX_PAST_STATES // 2
-"""How many of the most recent states remain when a history is shortened, so that few writes need to shorten one."""
+"""The number of recent states that remain when a history is shortened: half, so that few writes need to shorten one."""
 SNAPSHOT_LIFETIME: Final = timedelta(days=30)
 """How long a snapshot may be used. Tombstones are stored for a day longer."""
 SNAPSHOT_RENEWAL_AGE: Final = timedelta(days=15)
@@ -45,11 +45,11 @@ SNAPSHOT_RENEWAL_AGE: Final = timedelta(days=15)
 SNAPSHOT_FORMAT: Final = 2
 """The version of the encoding of counts."""
 MAX_HOURS: Final = 10_000
-"""How many hours with open todos a snapshot counts one by one."""
+"""The maximum number of hours with open todos that a snapshot counts one by one."""
 _PAST_HOURS: Final = 7 * 24
-"""How many hours back are counted one by one."""
+"""The number of past hours that are counted one by one."""
 _NEAR_HOURS: Final = 3 * 24
-"""At least how many hours around the current time a usable snapshot covers: today and tomorrow in every time zone."""
+"""The hours around the current time that a usable snapshot covers: today and tomorrow in every time zone."""
 _NEVER: Final = 2**40
 _DIGEST_BYTES: Final = 9
 

@@ -140,7 +140,7 @@ class TodosController(Controller):
         """List the todos that were changed or deleted since the last call. The first call returns every todo.
 
         No change is ever missed, but a todo may be returned twice. Deletions are reported for 30 days. An older token,
-        or one issued before the data was copied or restored, returns 410: synchronise again from the beginning.
+        or one issued before the data was copied or restored, gets a 410: start over without `since`.
         """
         query = request.parameters()
         context = b"changes" + request.user.user_id.binary

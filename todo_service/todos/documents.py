@@ -29,7 +29,7 @@ class Todo(Model):
 
     Attributes:
         past: The states in which the todo was counted before, encoded (see `sync.counts`).
-        counted_since: The stamp since which the todo is counted in its current state; None for `changed`.
+        counted_since: The stamp since which the todo is counted in its current state; None if that is `changed`.
         applied_change_ids: The ids of the last changes that may be repeated (see `idempotency.middleware`).
         due_local: The intended local time of the due date, if the start of summer time skips it.
     """

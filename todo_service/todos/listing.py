@@ -42,7 +42,7 @@ class Listing:
     Args:
         store: The store.
         owner: The account.
-        in_memory_limit: How many todos are sorted in memory at most.
+        in_memory_limit: The maximum number of todos that are sorted in memory.
     """
 
     def __init__(self, store: DocumentStore, owner: ObjectId, in_memory_limit: int = SORTED_TODOS) -> None:

@@ -1,4 +1,4 @@
-"""What a process knows about how much of a quota each account uses."""
+"""A cache of how much of a quota each account uses."""
 
 from __future__ import annotations
 

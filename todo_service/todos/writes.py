@@ -29,7 +29,7 @@ _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at
 _TOMBSTONE: Final = ERASED | {"owner": None, "words": [], "completed_at": None, "due_local": None}
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
-"""Returns the new values of the fields of a todo that change at a moment, as the document stores them."""
+"""Takes a todo and the time of the change, and returns the fields that change, as the document stores them."""
 
 
 class TodoWriter:

@@ -27,7 +27,7 @@ def get_client_address(scope: Scope) -> str:
 
 
 def get_client_network(scope: Scope, prefix: int = SUBSCRIBER_PREFIX) -> str:
-    """Return the key that limits count the client by: its IPv4 address or its IPv6 network.
+    """Return the key under which limits count the client: its IPv4 address or its IPv6 network.
 
     Args:
         scope: The ASGI scope of the request.
@@ -50,7 +50,7 @@ def canonicalize_address(text: str) -> str:
 
 @lru_cache(4096)
 def to_network(address: str, prefix: int = SUBSCRIBER_PREFIX) -> str:
-    """Return the key that limits count an address by (see `get_client_network`)."""
+    """Return the key under which limits count an address (see `get_client_network`)."""
     address = canonicalize_address(address)
     try:
         return str(ipaddress.IPv6Network((address, prefix), strict=False).network_address)

@@ -68,7 +68,7 @@ class Cursors:
 
 
 def _bind(payload: bytes, context: bytes) -> bytes:
-    """Return the content that is sealed. The length keeps context and payload apart."""
+    """Return the bytes to seal. The length prefix separates the context from the payload."""
     return len(context).to_bytes(4, "big") + context + payload
 
 

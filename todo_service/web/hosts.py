@@ -13,7 +13,8 @@ class AllowedHosts:
     """Checks the `Host` header of requests.
 
     Args:
-        names: The allowed names. `*.example.com` allows every subdomain, `*` or no name at all allows any host.
+        names: The allowed names. `*.example.com` allows every subdomain; `*` or an empty sequence allows every
+            host.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

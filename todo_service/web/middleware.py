@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class OutermostMiddleware:
-    """Applies the rules of every request, and responds to HEAD wherever there is GET.
+    """Applies the rules of every request, and serves HEAD on every GET route.
 
     Args:
         app: The next ASGI application.
@@ -78,7 +78,7 @@ class OutermostMiddleware:
         except Exception as error:
             problem = unwrap_problem(error)
             if sender.status:
-                raise  # the response has begun: the server closes the connection, so that the client sees it is cut off
+                raise  # the response has begun: the server closes the connection, so that the client sees the failure
             headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
             await sender.send_problem(problem.name, problem.detail, headers)
         finally:

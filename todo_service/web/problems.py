@@ -104,7 +104,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class ClientDisconnected(Exception):
-    """The client has disconnected before its whole request has arrived."""
+    """The client disconnected before its request was complete."""
 
 
 class ProblemError(Exception):
@@ -201,12 +201,12 @@ def _from_litestar(error: HTTPException) -> ProblemError:
 
 
 def find_problem_name(status: int) -> str:
-    """Return the name of the problem for the status of an error that is not ours."""
+    """Return the name of the problem for the status of an error from Litestar."""
     return _BY_STATUS.get(status, "malformed-request" if status < 500 else "internal-error")
 
 
 def build_allow_header(methods: Iterable[str]) -> str:
-    """Return the `Allow` header of a path: with OPTIONS, and with HEAD wherever there is GET."""
+    """Return the `Allow` header of a path. OPTIONS is always allowed, and HEAD if GET is."""
     found = {*methods, "OPTIONS"}
     return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 

@@ -1,8 +1,8 @@
 """Trusted proxies: the client's address from `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 
-Each proxy appends the address of its peer. The list is read from its end for as long as the addresses belong to trusted
-proxies; the first other address is the client. An entry that is not an IP address (an obfuscated name, garbage)
-ends the search: the client is then the proxy that appended it.
+Each proxy appends the address of its peer. The list is read from the end, past the addresses of trusted proxies; the
+first address that is not trusted is the client. An entry that is not an IP address (an obfuscated name, garbage) ends
+the search: the proxy that appended it then counts as the client.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Proxies:
     def resolve_client(self, scope: Scope) -> str | None:
         """Return the address of the client behind trusted proxies, or None if the peer is the client.
 
-        If both headers are present and disagree, both are ignored: a proxy that sets one of them may forward the other
-        as forged by the client.
+        If both headers are present and disagree, both are ignored: a proxy that sets one of them may pass on the other,
+        which the client may have forged.
         """
         client = scope.get("client")
         peer = _parse_address(client[0]) if client else None
@@ -53,12 +53,12 @@ class Proxies:
             if name in (b"forwarded", b"x-forwarded-for"):
                 sent.setdefault(name, []).append(value)
         found = {
-            str(self._nearest(peer, _read_forwarded(text) if name == b"forwarded" else _read_x_forwarded_for(text)))
+            str(self._find_client(peer, _read_forwarded(text) if name == b"forwarded" else _read_x_forwarded_for(text)))
             for name, text in ((name, _truncate(b",".join(values)).decode("latin-1")) for name, values in sent.items())
         }
         return found.pop() if len(found) == 1 else None
 
-    def _nearest(self, peer: Address, hops: Iterator[str]) -> Address:
+    def _find_client(self, peer: Address, hops: Iterator[str]) -> Address:
         """Return the peer of the last trusted proxy, or the proxy itself if its peer is not an IP address."""
         for hop, _ in zip(hops, range(FORWARDED_HOPS), strict=False):
             address = _parse_address(hop)

@@ -37,12 +37,12 @@ class ApiRequest(Request[Caller, None, State]):
 
     @property
     def cursors(self) -> Cursors:
-        """The cursors of the application. No dependency: Litestar starts a task for each if a handler has several."""
+        """The cursors of the application. Not a dependency, because Litestar starts a task for each of several."""
         cursors: Cursors = self.app.state.cursors
         return cursors
 
     async def require_live_caller(self) -> None:
-        """Check again that the caller's session or API key is valid, as after a body that arrives slowly.
+        """Check again that the caller's session or API key is valid, for example after a slow upload.
 
         An access token that has expired since the request began is accepted. The check is a look-up in memory, and in
         the store if the last one was some seconds ago. A request without a caller passes.

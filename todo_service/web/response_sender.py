@@ -1,4 +1,4 @@
-"""The response to a request on its way to the server."""
+"""Sending responses with complete headers, and every error as a problem."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ResponseSender:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             if message["status"] >= 400 and dict(headers).get(b"content-type") != PROBLEM_TYPE:
-                # an error response of Litestar itself, as from its CORS middleware
+                # an error response of Litestar itself, for example from its CORS middleware
                 self._replaced = True
                 kept = [pair for pair in headers if pair[0] not in (b"content-type", b"content-length")]
                 await self.send_problem(find_problem_name(message["status"]), "the request failed", kept)
@@ -56,7 +56,7 @@ class ResponseSender:
         await self._send(message)
 
     async def send_problem(self, name: str, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Send a problem that comes from no handler."""
+        """Send a problem as the response."""
         problem = create_problem(name, detail, self._scope["path"], self._scope["state"]["request_id"])
         body = msgspec.json.encode(problem)
         self.status = problem.status

@@ -1,4 +1,4 @@
--- complete todos and open them again, so that each request writes: FILE, an id a line
+-- complete and reopen todos, so that each request writes. Argument: FILE with one id per line
 dofile("done.lua")
 dofile("free.lua")
 
@@ -12,5 +12,5 @@ function request()
 end
 
 function response(status, headers, body)
-  give(answered(status, headers, body))
+  give(read_todo(status, headers, body))
 end

@@ -1,4 +1,4 @@
--- what every script here ends with: one line of JSON, times in microseconds
+-- prints the results of a run as one line of JSON, with times in microseconds
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(

@@ -1,4 +1,4 @@
--- GET each of many paths in turn: FILE, a path a line
+-- GET many paths in turn. Argument: FILE with one path per line
 dofile("done.lua")
 
 local requests, last = {}, 0

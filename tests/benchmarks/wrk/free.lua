@@ -1,4 +1,4 @@
--- todos that no connection has in hand: each request takes one, its answer puts it back with the tag that it has now
+-- a queue of todos: each request takes one, and its response returns it with its current entity tag
 local queue, first, last = {}, 1, 0
 
 function fill(file)
@@ -20,9 +20,9 @@ function take()
   return todo
 end
 
-function answered(status, headers, body)
-  assert(status == 200, "answered " .. status .. ": " .. body)
+function read_todo(status, headers, body)
+  assert(status == 200, "status " .. status .. ": " .. body)
   local id, tag = body:match('"id":"(%x+)"'), headers["etag"] or headers["ETag"]
-  assert(id and tag, "an answer has no id or no tag")
+  assert(id and tag, "a response has no id or no entity tag")
   return {id = id, tag = tag, completed = body:find('"completed":true', 1, true) ~= nil}
 end

@@ -1,4 +1,4 @@
--- PATCH todos with the entity tag that each has: FILE, an id a line
+-- PATCH todos with their current entity tags. Argument: FILE with one id per line
 dofile("done.lua")
 dofile("free.lua")
 
@@ -16,5 +16,5 @@ function request()
 end
 
 function response(status, headers, body)
-  give(answered(status, headers, body))
+  give(read_todo(status, headers, body))
 end

@@ -1,4 +1,4 @@
--- the same request again and again: METHOD [BODY]
+-- repeat one request. Arguments: METHOD [BODY]
 dofile("done.lua")
 
 function init(args)

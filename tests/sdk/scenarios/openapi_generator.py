@@ -1,4 +1,4 @@
-"""The story of one user, told by the Python client of openapi-generator."""
+"""A scenario of one user with the Python client of openapi-generator."""
 
 import os
 import sys
@@ -26,12 +26,12 @@ PASSWORD = "correct horse battery"
 seen: list[int] = []
 
 
-def client_of(token: str | None) -> ApiClient:
+def create_client(token: str | None) -> ApiClient:
     return ApiClient(Configuration(host=URL, access_token=token, retries=0))
 
 
-def refused(status: int, call: Callable[[], Any]) -> Problem:
-    """Return the problem that a call ends in."""
+def expect_problem(status: int, call: Callable[[], Any]) -> Problem:
+    """Return the problem that a call raises."""
     try:
         call()
     except ApiException as error:
@@ -44,7 +44,7 @@ def refused(status: int, call: Callable[[], Any]) -> Problem:
     return failure.data
 
 
-anonymous = client_of(None)
+anonymous = create_client(None)
 registration = UserCreate(username="generator", email="generator@example.com", password=PASSWORD)
 user = UsersApi(anonymous).create_user_with_http_info(registration)
 seen.append(user.status_code)
@@ -52,7 +52,7 @@ tokens = SessionsApi(anonymous).create_token_with_http_info(
     GrantType.PASSWORD, username=user.data.username, password=PASSWORD
 )
 seen.append(tokens.status_code)
-client = client_of(tokens.data.access_token)
+client = create_client(tokens.data.access_token)
 todos = TodosApi(client)
 
 due = datetime(2027, 1, 31, 9, tzinfo=UTC)
@@ -68,15 +68,15 @@ assert [todo.title for todo in first.items + second.items] == ["Water the plants
 seen += [200, 200]
 
 todo = first.items[0]
-answer = todos.get_todo_with_http_info(todo.id)
-assert answer.headers is not None
-tag = answer.headers["etag"]
+response = todos.get_todo_with_http_info(todo.id)
+assert response.headers is not None
+tag = response.headers["etag"]
 patch = TodoUpdate(title="Water all the plants")
 changed = todos.update_todo_with_http_info(todo.id, patch, if_match=tag)
 seen.append(changed.status_code)
 assert changed.data.title == "Water all the plants"
 assert (changed.data.priority, changed.data.tags) == (todo.priority, ["home"])
-problem = refused(412, lambda: todos.update_todo(todo.id, patch, if_match=tag))
+problem = expect_problem(412, lambda: todos.update_todo(todo.id, patch, if_match=tag))
 assert problem.type == "urn:todo-service:problem:stale"
 
 completed = todos.complete_todo_with_http_info(todo.id)
@@ -89,15 +89,15 @@ seen.append(emptied.status_code)
 assert emptied.data.due_at is None
 assert emptied.data.title == "Water all the plants"
 
-refused(401, lambda: TodosApi(client_of("nonsense")).list_todos())
-refused(404, lambda: todos.get_todo("0" * 24))
-refused(409, lambda: UsersApi(anonymous).create_user(registration))
-problem = refused(422, lambda: todos.create_todo(TodoCreate(title="Never", recurrence="FREQ=NEVER")))
+expect_problem(401, lambda: TodosApi(create_client("nonsense")).list_todos())
+expect_problem(404, lambda: todos.get_todo("0" * 24))
+expect_problem(409, lambda: UsersApi(anonymous).create_user(registration))
+problem = expect_problem(422, lambda: todos.create_todo(TodoCreate(title="Never", recurrence="FREQ=NEVER")))
 assert problem.errors
 assert problem.errors[0].pointer == "/recurrence"
 
 seen.append(todos.delete_todo_with_http_info(todo.id).status_code)
-refused(404, lambda: todos.get_todo(todo.id))
+expect_problem(404, lambda: todos.get_todo(todo.id))
 
 
 def ask_for_ever() -> None:
@@ -105,5 +105,5 @@ def ask_for_ever() -> None:
         UsersApi(client).get_me()
 
 
-refused(429, ask_for_ever)
+expect_problem(429, ask_for_ever)
 sys.stdout.write(" ".join(map(str, seen)) + "\n")

@@ -1,4 +1,4 @@
-"""The story of one user, told by the client of openapi-python-client."""
+"""A scenario of one user with the client of openapi-python-client."""
 
 import os
 import sys
@@ -31,72 +31,72 @@ seen: list[int] = []
 KindT = TypeVar("KindT")
 
 
-def the(kind: type[KindT], answer: Response[Any], status: HTTPStatus) -> KindT:
-    """Return the parsed body, which is of this type."""
-    assert answer.status_code == status, answer.content
-    assert isinstance(answer.parsed, kind), answer.content
+def expect(kind: type[KindT], response: Response[Any], status: HTTPStatus) -> KindT:
+    """Check the status and the type of the parsed body, and return the body."""
+    assert response.status_code == status, response.content
+    assert isinstance(response.parsed, kind), response.content
     seen.append(status)
-    return answer.parsed
+    return response.parsed
 
 
 anonymous = Client(URL)
 registration = UserCreate("python-client", "python-client@example.com", PASSWORD)
-user = the(User, create_user.sync_detailed(client=anonymous, body=registration), HTTPStatus.CREATED)
+user = expect(User, create_user.sync_detailed(client=anonymous, body=registration), HTTPStatus.CREATED)
 form = TokenRequest(GrantType.PASSWORD, user.username, PASSWORD)
-tokens = the(TokenPair, create_token.sync_detailed(client=anonymous, body=form), HTTPStatus.OK)
+tokens = expect(TokenPair, create_token.sync_detailed(client=anonymous, body=form), HTTPStatus.OK)
 client = AuthenticatedClient(URL, token=tokens.access_token)
 
 due = datetime(2027, 1, 31, 9, tzinfo=UTC)
 plants = TodoCreate("Water the plants", due_at=due, recurrence="FREQ=WEEKLY", tags=["home"])
 for body in (plants, TodoCreate("Buy seeds"), TodoCreate("Rake the leaves")):
-    the(Todo, create_todo.sync_detailed(client=client, body=body), HTTPStatus.CREATED)
+    expect(Todo, create_todo.sync_detailed(client=client, body=body), HTTPStatus.CREATED)
 
 order = TodoSort.CREATED_AT
-first = the(TodoPage, list_todos.sync_detailed(client=client, sort=order, limit=2), HTTPStatus.OK)
+first = expect(TodoPage, list_todos.sync_detailed(client=client, sort=order, limit=2), HTTPStatus.OK)
 assert first.next_cursor is not None
 further = list_todos.sync_detailed(client=client, sort=order, limit=2, cursor=first.next_cursor)
-second = the(TodoPage, further, HTTPStatus.OK)
+second = expect(TodoPage, further, HTTPStatus.OK)
 assert second.next_cursor is None
 assert [todo.title for todo in first.items + second.items] == ["Water the plants", "Buy seeds", "Rake the leaves"]
 
 todo = first.items[0]
-answer = get_todo.sync_detailed(todo.id, client=client)
-tag = answer.headers["ETag"]
+response = get_todo.sync_detailed(todo.id, client=client)
+tag = response.headers["ETag"]
 patch = TodoUpdate(title="Water all the plants")
-changed = the(Todo, update_todo.sync_detailed(todo.id, client=client, body=patch, if_match=tag), HTTPStatus.OK)
+changed = expect(Todo, update_todo.sync_detailed(todo.id, client=client, body=patch, if_match=tag), HTTPStatus.OK)
 assert (changed.title, changed.priority, changed.tags) == ("Water all the plants", todo.priority, ["home"])
 stale = update_todo.sync_detailed(todo.id, client=client, body=patch, if_match=tag)
-problem = the(Problem, stale, HTTPStatus.PRECONDITION_FAILED)
+problem = expect(Problem, stale, HTTPStatus.PRECONDITION_FAILED)
 assert problem.type_ == "urn:todo-service:problem:stale"
 
-completed = the(Todo, complete_todo.sync_detailed(todo.id, client=client), HTTPStatus.OK)
+completed = expect(Todo, complete_todo.sync_detailed(todo.id, client=client), HTTPStatus.OK)
 assert completed.due_at == datetime(2027, 2, 7, 9, tzinfo=UTC)
 assert not completed.completed
 
 cleared = TodoUpdate(due_at=None, recurrence=None)
-emptied = the(Todo, update_todo.sync_detailed(todo.id, client=client, body=cleared), HTTPStatus.OK)
+emptied = expect(Todo, update_todo.sync_detailed(todo.id, client=client, body=cleared), HTTPStatus.OK)
 assert emptied.due_at is None
 assert emptied.title == "Water all the plants"
 
 stranger = AuthenticatedClient(URL, token="nonsense")
-the(Problem, list_todos.sync_detailed(client=stranger), HTTPStatus.UNAUTHORIZED)
-the(Problem, get_todo.sync_detailed("0" * 24, client=client), HTTPStatus.NOT_FOUND)
-the(Problem, create_user.sync_detailed(client=anonymous, body=registration), HTTPStatus.CONFLICT)
+expect(Problem, list_todos.sync_detailed(client=stranger), HTTPStatus.UNAUTHORIZED)
+expect(Problem, get_todo.sync_detailed("0" * 24, client=client), HTTPStatus.NOT_FOUND)
+expect(Problem, create_user.sync_detailed(client=anonymous, body=registration), HTTPStatus.CONFLICT)
 blank = create_todo.sync_detailed(client=client, body=TodoCreate("Never", recurrence="FREQ=NEVER"))
-problem = the(Problem, blank, HTTPStatus.UNPROCESSABLE_ENTITY)
+problem = expect(Problem, blank, HTTPStatus.UNPROCESSABLE_ENTITY)
 assert problem.errors
 assert problem.errors[0].pointer == "/recurrence"
 
 gone = delete_todo.sync_detailed(todo.id, client=client)
 assert gone.status_code == HTTPStatus.NO_CONTENT
 seen.append(gone.status_code)
-the(Problem, get_todo.sync_detailed(todo.id, client=client), HTTPStatus.NOT_FOUND)
+expect(Problem, get_todo.sync_detailed(todo.id, client=client), HTTPStatus.NOT_FOUND)
 
 last = get_me.sync_detailed(client=client)
 for _ in range(1000):
     if last.status_code != HTTPStatus.OK:
         break
     last = get_me.sync_detailed(client=client)
-the(Problem, last, HTTPStatus.TOO_MANY_REQUESTS)
+expect(Problem, last, HTTPStatus.TOO_MANY_REQUESTS)
 assert int(last.headers["Retry-After"]) > 0
 sys.stdout.write(" ".join(str(int(status)) for status in seen) + "\n")

@@ -106,12 +106,12 @@ def strip_control_characters(text: str) -> str:
 
 
 def round_trip(text: str) -> str:
-    """Return a text as it reads after it was written as a property."""
+    """Return a text as it is read back from a property."""
     return str(unescape_backslash(vText(strip_control_characters(text)).to_ical().decode(_ENCODING)))
 
 
 def round_trip_tags(tags: list[str]) -> list[str]:
-    """Return tags as they read after they were written as a property."""
+    """Return tags as they are read back from a property."""
     if not tags:
         return []
     return list(
@@ -146,7 +146,7 @@ def normalise_until(rule: str, zone: tzinfo | None) -> str:
 
 
 def is_same_rule(rule: str, written: str, zone: tzinfo | None) -> bool:
-    """Return whether a rule was written as this property, ignoring the order of its parts."""
+    """Return whether writing a rule gives this property, ignoring the order of its parts."""
     if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:

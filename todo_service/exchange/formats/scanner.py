@@ -18,7 +18,7 @@ _SCALAR: Final = re.compile(rb'[^",:\[\]{}\s]*+')
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _OPENING, _CLOSING, _QUOTE = b"[{", b"]}", ord('"')
 END: Final = -1
-"""What `peek` returns at the end of the body."""
+"""The result of `peek` at the end of the body."""
 
 
 class Scanner:

@@ -10,7 +10,7 @@ from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import Budget
 
 CHUNK_BYTES: Final = 256 * 1024
-"""How many bytes a C function processes in one call, during which it holds the GIL."""
+"""The maximum number of bytes that a C function processes in one call, while it holds the GIL."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _CONTENT_LINE_END: Final = re.compile(rb"\n(?![ \t])")

@@ -108,7 +108,7 @@ class Environment:
 
     def open_database(self, name: str) -> lmdb._Database:
         """Return a named database, creating it if it is missing."""
-        # in a write transaction of our own, because another process may let the map grow in the meantime
+        # in a write transaction of our own, because another process may grow the map in the meantime
         return self.write(lambda transaction: self._lmdb.open_db(name.encode(), txn=transaction))
 
     def find_database(self, name: str) -> lmdb._Database | None:
@@ -146,7 +146,7 @@ class Environment:
             self._leave_gate()
 
     def wait_for_resize(self) -> None:
-        """Block until the map can be read. Adopts the size of the map if another process has let it grow.
+        """Block until the map can be read. Adopts the size of the map if another process has grown it.
 
         Raises:
             StoreUnavailable: The environment cannot be read.

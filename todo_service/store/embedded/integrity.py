@@ -16,7 +16,7 @@ _DATABASES = 128
 
 
 def is_damaged(folder: Path) -> bool:
-    """Tell whether pages of an environment are missing. Its file must be as long as its last page requires."""
+    """Return whether pages of an environment are missing. Its file must be as long as its last page requires."""
     command = [sys.executable, "-m", __name__, str(folder)]
     return subprocess.run(command, capture_output=True, check=False).returncode != 0  # noqa: S603  # this very file
 

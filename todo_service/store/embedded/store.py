@@ -56,7 +56,7 @@ _MAX_INLINE_COUNT: Final = 2000
 _BATCH_DOCUMENTS: Final = 500
 _BATCH_BYTES: Final = 2**16
 _DELETE_BATCH_SIZE: Final = 10_000
-"""How many ids of documents to delete are in memory at a time."""
+"""The maximum number of ids that `delete` holds in memory."""
 
 
 class EmbeddedStore(DocumentStore):

@@ -1,4 +1,4 @@
-"""The connection to a MongoDB database: its client, its collections and the time-outs of its calls."""
+"""The connection to a MongoDB database: its client, its collections and the timeouts of its calls."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from todo_service.store.errors import (
 from todo_service.store.mongodb.errors import redact_address_error, translate_error
 
 CALL_SECONDS: Final = 4.0
-"""The longest that a call may take while the store serves."""
+"""The timeout of a call while the store serves."""
 COPY_CALL_SECONDS: Final = 600.0
-"""The longest that a call of a copy, or the build of an index, may take."""
+"""The timeout of a call during a copy, and of building an index."""
 _SELECTION_SECONDS: Final = 2.0
-"""How long the driver looks for a server, and how long it takes to connect to one, at most."""
+"""The timeout for finding a server, and for connecting to one."""
 _APP_NAME_BYTES: Final = 128
 """MongoDB's limit on the name of a connection."""
 
@@ -122,7 +122,7 @@ class Connection:
             UnsupportedExpression: The store was not opened for the model.
         """
         engine = self.engine
-        # motor and the driver would build the collection anew for each call
+        # motor and the driver would create a new collection object for each call
         collection = self._collections.get((model, raw))
         if collection is None:
             if model not in self.models:
@@ -136,7 +136,7 @@ class Connection:
         """Return the primary's description of itself, including its clock.
 
         Args:
-            seconds: The time-out.
+            seconds: The timeout.
         """
         client = self.client
         async with calling(seconds=seconds):
@@ -152,7 +152,7 @@ async def calling(model: type[Model] | None = None, seconds: float | None = CALL
 
     Args:
         model: The model whose documents are written, or None for a read.
-        seconds: The time-out, or None for none.
+        seconds: The timeout, or None for none.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -167,5 +167,5 @@ async def calling(model: type[Model] | None = None, seconds: float | None = CALL
 
 
 def build_app_name(database: str) -> str:
-    """Return the name by which the connections of a serving process are recognised on the server."""
+    """Return the application name by which the server lists the connections of a serving process."""
     return f"todo_service/{database}".encode()[:_APP_NAME_BYTES].decode(errors="ignore")

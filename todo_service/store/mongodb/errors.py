@@ -1,6 +1,6 @@
 """Translate the driver's errors into the store's.
 
-No message repeats a text of the driver or the server: only the name of an error, so that nothing stored leaks.
+A message contains the name of an error, but no text of the driver or the server, so that no stored data leaks.
 """
 
 from __future__ import annotations

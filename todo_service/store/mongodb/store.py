@@ -54,7 +54,7 @@ _SCAN_BATCH: Final = 500
 _DELETE_BATCH: Final = 100
 """How many documents one call deletes. A todo with a thousand indexed words takes 10 ms."""
 RESOLVE_AFTER: Final = timedelta(seconds=10)
-"""How long after its stamp a write is visible or abandoned; more than twice `CALL_SECONDS`."""
+"""The age at which a stamp is resolved: its write is then visible or abandoned. More than twice `CALL_SECONDS`."""
 _BATCHED_INSERT_BYTES: Final = 2**16
 """The longest document whose insert shares a call with others."""
 _LARGE_REPLIES: Final = 6
@@ -67,7 +67,7 @@ class MongoDBStore(DocumentStore):
     """A document store in a MongoDB database: a standalone server, a replica set or a sharded cluster.
 
     Args:
-        url: `mongodb://` or `mongodb+srv://`. The store overrides its options for durability and time-outs only.
+        url: `mongodb://` or `mongodb+srv://`. The store overrides its options for durability and timeouts only.
         resolve_after: How old a stamp must be to count as resolved. Only a single writer may shorten it.
     """
 
@@ -81,8 +81,8 @@ class MongoDBStore(DocumentStore):
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:
         """See `DocumentStore.open`.
 
-        Serving processes are recognised by the names of their connections. An account without the role to list
-        connections cannot detect them.
+        Serving processes are detected by the application name of their connections. That needs the role to
+        list connections.
         """
         for model in models:
             list_indexes(model)
@@ -218,7 +218,7 @@ class MongoDBStore(DocumentStore):
         return build_model(model, document) if into is None else to_result(encode(document), model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
-        """See `DocumentStore.delete`. The documents are deleted in batches, each within the time-out of a call."""
+        """See `DocumentStore.delete`. The documents are deleted in batches, each within the timeout of a call."""
         nodes = normalise(where)
         total, found = 0, _DELETE_BATCH
         while found == _DELETE_BATCH:

@@ -1,7 +1,7 @@
 """Conditions: ODMantic's expressions, normalised for both stores.
 
-`normalise` checks an expression against the operators of `base` and converts its values to what is stored. The MongoDB
-store translates the result into a filter; the embedded store evaluates it, with MongoDB's semantics.
+`normalise` checks an expression against the operators of `base` and converts its values to their stored form. The
+MongoDB store translates the result into a filter; the embedded store evaluates it, with MongoDB's semantics.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def normalise_value(value: object) -> Any:
 
 
 def normalise(where: Iterable[Condition]) -> tuple[Node, ...]:
-    """Normalise the conditions of a call. All of the result must hold.
+    """Normalise the conditions of a call. All of the returned conditions must hold.
 
     Raises:
         UnsupportedExpression: A condition is not an expression, or uses an unsupported operator or value.

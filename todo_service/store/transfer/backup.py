@@ -207,7 +207,7 @@ def count_values(line: bytes, limit: int) -> int:
 
 
 def _is_escaped(line: bytes, position: int) -> bool:
-    """Tell whether an odd number of backslashes precedes a quotation mark."""
+    """Return whether an odd number of backslashes precedes a quotation mark."""
     before = position
     while before and line[before - 1] == _BACKSLASH:
         before -= 1

@@ -4,7 +4,7 @@ A copy contains every document of every model exactly as it is stored. It guaran
 
 * **Point in time.** The copy is a snapshot if the source supports it: an embedded store, a MongoDB replica set or
   sharded cluster, or a backup. With a standalone MongoDB server, or if reading takes longer than MongoDB retains the
-  snapshot, each document is as of the time it was read, and `Copied.point_in_time` is False.
+  snapshot, each document is copied as of the time it was read, and `Copied.point_in_time` is False.
 * **All or nothing.** The target store cannot be served or copied until the copy is complete and its documents have been
   read back and compared by number and hash (`digest`). After an interruption, the same copy continues: it skips the
   documents that exist, deletes those that are not in the source, and copies the rest. A backup file appears once it is

@@ -100,7 +100,7 @@ class LineReader:
         """Raise `StoreUnusable` with the position of the damage.
 
         Args:
-            reason: What is wrong.
+            reason: The reason, for the message.
             number: The number of the line. The default is the last line read.
         """
         where = f"line {number or self.number}, in the gzip member at byte {self._member}"

@@ -50,7 +50,7 @@ HEADERS: Final[Mapping[str, Json]] = {
         "schema": {"type": "string", "examples": ["GET, HEAD, OPTIONS"]},
     },
     "X-Request-ID": {
-        "description": "The id of the request: the one in the request, or a generated one.",
+        "description": "The id of the request: the one that the client sent, or a generated one.",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "maxLength": 128, "examples": ["f3b1c9d2e4a5"]},
     },
@@ -83,7 +83,7 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "Requests repeated with the same key take effect once, for 24 hours.",
+        "description": "A request that is repeated with the same key within 24 hours takes effect once.",
         "required": False,
         "schema": {
             "type": "string",

@@ -7,7 +7,7 @@ when Litestar fixes its issue:
   docstrings of Structs, and turns an optional field into a `oneOf` with one choice. msgspec's schemas have them all.
 * `components.move_default_to_description`: generated clients send a component's default back, so a PATCH resets fields.
 * `components._require_sent_fields`: a field with a default is documented as optional in a response that always has it.
-* `components._hoist`: the values of a `Literal` are repeated at every use, so a client gets a type for each of them.
+* `components._hoist`: the values of a `Literal` are repeated at every use, so a client gets a type for each use.
 * `requests.build_parameters`: query parameters read from a Struct and header fields read by a handler are missing.
 * `requests.set_body`: a body that the handler reads itself is missing, and PATCH has a single media type.
 * `requests.set_security`: a public operation requires a token, because Litestar drops an empty `security`.

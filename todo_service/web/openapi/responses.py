@@ -106,7 +106,7 @@ def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -
         found.add(404)
         pattern = re.sub(r"\\{\w+\\}", "[^/{]+", re.escape(path))
         if any(re.fullmatch(pattern, other) for other in paths):
-            found.add(405)  # the id may be the name of another path without this method
+            found.add(405)  # an id can equal a segment of another path, which lacks this method
     return found
 
 
