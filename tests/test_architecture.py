@@ -207,3 +207,21 @@ def is_query(call: ast.Call) -> bool:
         return call.func.attr not in ("insert", "resolved_stamp")
     names = {ast.unparse(part) for part in (call.func, *call.args)}
     return "read_page" in names and bool(names & stores)
+
+
+@pytest.mark.parametrize("path", list_modules(""), ids=str)
+def test_modules_and_functions_are_short(path: Path) -> None:
+    """A file has at most 400 lines, and a function at most 50 without its docstring."""
+    assert len(path.read_text().splitlines()) <= 400
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert count_lines(node) <= 50, node.name
+
+
+def count_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the number of lines of a function without its docstring."""
+    assert function.end_lineno is not None
+    first = function.body[0]
+    described = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and first.end_lineno is not None
+    start = first.end_lineno if described else function.lineno - 1
+    return function.end_lineno - (start or 0)

@@ -5,9 +5,8 @@ A store holds ODMantic models as documents. It knows no business rules and no HT
 on both. The errors are in `errors`.
 
 Writes
-    `insert` and `delete` are atomic for each document, `update` for the one that it changes. A write is durable when
-    the call returns: neither a crash of the process nor a power failure undoes it. Readers never see a partly written
-    document. There are no transactions across documents, so the service is designed not to need any.
+    Writes are atomic for each document, and durable when the call returns: neither a crash of the process nor a power
+    failure undoes them. There are no transactions across documents, so the service is designed not to need any.
 
 Conditions
     `where` takes ODMantic expressions on the model's fields, and all of them must hold:
@@ -32,21 +31,18 @@ Indexes
     * An index serves a query if conditions fix its leading keys, and the sort, if there is one, follows the remaining
       keys. Conditions may also bound the first remaining key. Equality fixes a key, and so does `in_`: the store reads
       up to 100 key ranges side by side and merges them.
-    * A query may have further conditions. They filter the documents that the index yields.
-    * If several indexes serve a query, the store uses the one that covers the conditions that come first, so put the
-      most selective condition first.
+    * Further conditions filter the documents that the index yields. If several indexes serve a query, the store uses
+      the one that covers the conditions that come first, so put the most selective condition first.
     * An index may include one list of up to `INDEXED_ELEMENTS` elements. It cannot hold NaN, integers of more than
       64 bits, or embedded documents.
     * Indexed text and bytes are short. The text keys of an index share 510 bytes, less 13 for the id and 27 for each
-      other key. For example, a text in an index with an owner and a flag may have 440 bytes of UTF-8. Writing a longer
-      one raises `UnsupportedExpression`. Conditions may contain text of any length.
+      other key. Writing a longer one raises `UnsupportedExpression`. Conditions may contain text of any length.
 
 Releases
     A document of an earlier release may lack fields that the model has now. When it is read, as a model or a Struct,
     these fields have their defaults; so do the fields of embedded documents. In conditions, sorts and indexes too, a
-    missing key has the default of its field. A document that lacks a field without a default cannot be read. Give each
-    new field a default, therefore, and never change the default later. A default factory must always return the same
-    value.
+    missing key has the default of its field. Give each new field a default, therefore, and never change it. A default
+    factory must always return the same value. A document that lacks a field without a default cannot be read.
 
     `open` builds new indexes, and drops those that it has built and that the models no longer declare. For a new index
     of MongoDB, and at the first start after a copy, it also writes the defaults of the index's keys into the documents
@@ -92,10 +88,7 @@ OPERATORS: Final = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
 
 
 class Stamp(Timestamp):
-    """A point on the store's clock: a BSON timestamp, which has seconds and a counter within the second.
-
-    The store writes a model field of this type. Its default is `UNSTAMPED`.
-    """
+    """A point on the store's clock. The store writes a model field of this type; its default is `UNSTAMPED`."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
