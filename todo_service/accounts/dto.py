@@ -34,6 +34,7 @@ from todo_service.fields import (
     constrain_text,
     redacted_repr,
 )
+from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp, format_timestamp
 
 Username = Annotated[
@@ -126,16 +127,7 @@ class User(msgspec.Struct, frozen=True):
     @classmethod
     def from_document(cls, document: UserDocument) -> User:
         """Return the account stored in a document."""
-        return cls(
-            id=str(document.id),
-            username=document.username,
-            email=document.email,
-            display_name=document.display_name,
-            time_zone=document.time_zone,
-            version=document.version,
-            created_at=format_timestamp(document.created_at),
-            updated_at=format_timestamp(document.updated_at),
-        )
+        return build_struct(document, cls)
 
 
 class PasswordChange(msgspec.Struct, forbid_unknown_fields=True):

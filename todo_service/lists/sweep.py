@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,8 +18,10 @@ from odmantic.query import asc
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.lists.documents import DeletedList
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnavailable
+from todo_service.store.paging import iterate_pages, read_page
+from todo_service.store.structs import derive_struct
 from todo_service.todos.service import Todos
 
 FIRST_SWEEP: Final = timedelta(minutes=1)
@@ -47,11 +50,18 @@ async def sweep_deleted_lists(
     Raises:
         StoreUnavailable: Some lists may not have been swept.
     """
-    after: list[Condition] = []
-    while True:
-        due = [DeletedList.sweep_at <= moment, *after]  # type: ignore[operator]  # an expression
-        found = await store.find(DeletedList, *due, sort=asc(DeletedList.sweep_at), limit=_BATCH_SIZE)
-        for deleted in found:
+    read = partial(
+        read_page,
+        store,
+        DeletedList,
+        DeletedList.sweep_at <= moment,  # type: ignore[operator]  # an expression
+        sort=(asc(DeletedList.sweep_at), asc(DeletedList.id)),
+        limit=_BATCH_SIZE,
+        into=derive_struct(DeletedList),
+        position=lambda last: (last.sweep_at, last.id),
+    )
+    async for page in iterate_pages(read):
+        for deleted in page:
             try:
                 await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
                 changes = {"sweep_at": _find_next_sweep(deleted)}
@@ -61,9 +71,6 @@ async def sweep_deleted_lists(
             except Exception:
                 # one failure must not block the others; the next run retries it
                 logger.exception("failed to sweep a deleted list", list=str(deleted.id))
-        if len(found) < _BATCH_SIZE:
-            return
-        after = [DeletedList.sweep_at > found[-1].sweep_at]  # type: ignore[operator]  # an expression
 
 
 def _find_next_sweep(deleted: DeletedList) -> datetime | None:
