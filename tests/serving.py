@@ -42,7 +42,7 @@ class Service:
                     return
             except httpx.TransportError:
                 pass
-            assert time.monotonic() < deadline, "the service does not answer"
+            assert time.monotonic() < deadline, "the service does not respond"
 
     def stop(self) -> int:
         """Stop the service with SIGTERM, and return its exit status."""

@@ -247,7 +247,7 @@ def test_a_connection_beyond_the_limit_gets_a_503_if_all_others_are_busy(tmp_pat
 @pytest.mark.parametrize(
     "beginning",
     [GET + b"X: ", b"POST /v1/todos HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"],
-    ids=["a head that does not end", "an answered request whose body does not come"],
+    ids=["an incomplete head", "an incomplete body after the response"],
 )
 def test_incomplete_requests_do_not_block_new_connections(tmp_path: Path, beginning: bytes) -> None:
     with running_service(tmp_path, files=256 + 64) as service, contextlib.ExitStack() as opened:

@@ -1,4 +1,4 @@
-// The story of one user, told by the client of @hey-api/openapi-ts.
+// A scenario of one user with the client of @hey-api/openapi-ts.
 import assert from "node:assert/strict";
 import {
   completeTodo,
@@ -15,32 +15,32 @@ import {
 } from "./client";
 import { createClient, createConfig } from "./client/client";
 
-type Answer<T> = { data?: T; error?: Problem; response?: Response };
+type Result<T> = { data?: T; error?: Problem; response?: Response };
 
 const baseUrl = process.env.SERVICE_URL ?? "";
 const password = "correct horse battery";
 const seen: number[] = [];
 
-function the<T>(answer: Answer<T>, status: number): T {
-  assert.equal(answer.response?.status, status, JSON.stringify(answer.error));
-  assert(answer.data !== undefined);
+function expectData<T>(result: Result<T>, status: number): T {
+  assert.equal(result.response?.status, status, JSON.stringify(result.error));
+  assert(result.data !== undefined);
   seen.push(status);
-  return answer.data;
+  return result.data;
 }
 
-function refused(answer: Answer<unknown>, status: number): Problem {
-  assert.equal(answer.response?.status, status, JSON.stringify(answer.data));
-  assert.equal(answer.error?.status, status);
+function expectProblem(result: Result<unknown>, status: number): Problem {
+  assert.equal(result.response?.status, status, JSON.stringify(result.data));
+  assert.equal(result.error?.status, status);
   seen.push(status);
-  return answer.error;
+  return result.error;
 }
 
 async function main(): Promise<void> {
   const anonymous = createClient(createConfig({ baseUrl }));
   const registration = { username: "hey-api", email: "hey-api@example.com", password };
-  const user = the(await createUser({ client: anonymous, body: registration }), 201);
+  const user = expectData(await createUser({ client: anonymous, body: registration }), 201);
   const form = { grant_type: "password", username: user.username, password } as const;
-  const tokens = the(await createToken({ client: anonymous, body: form }), 200);
+  const tokens = expectData(await createToken({ client: anonymous, body: form }), 200);
   const client = createClient(createConfig({ baseUrl, auth: tokens.access_token }));
 
   const bodies: TodoCreate[] = [
@@ -49,13 +49,13 @@ async function main(): Promise<void> {
     { title: "Rake the leaves" },
   ];
   for (const body of bodies) {
-    the(await createTodo({ client, body }), 201);
+    expectData(await createTodo({ client, body }), 201);
   }
 
   const query = { sort: "created_at", limit: 2 } as const;
-  const first = the(await listTodos({ client, query }), 200);
+  const first = expectData(await listTodos({ client, query }), 200);
   assert(first.next_cursor !== null);
-  const second = the(await listTodos({ client, query: { ...query, cursor: first.next_cursor } }), 200);
+  const second = expectData(await listTodos({ client, query: { ...query, cursor: first.next_cursor } }), 200);
   assert.equal(second.next_cursor, null);
   const titles = [...first.items, ...second.items].map((todo) => todo.title);
   assert.deepEqual(titles, ["Water the plants", "Buy seeds", "Rake the leaves"]);
@@ -66,37 +66,37 @@ async function main(): Promise<void> {
   const { response } = await getTodo({ client, path });
   const headers = { "If-Match": response?.headers.get("ETag") ?? "" };
   const body = { title: "Water all the plants" };
-  const changed = the(await updateTodo({ client, path, headers, body }), 200);
+  const changed = expectData(await updateTodo({ client, path, headers, body }), 200);
   assert.equal(changed.title, "Water all the plants");
   assert.deepEqual([changed.priority, changed.tags], [todo.priority, ["home"]]);
-  const stale = refused(await updateTodo({ client, path, headers, body }), 412);
+  const stale = expectProblem(await updateTodo({ client, path, headers, body }), 412);
   assert.equal(stale.type, "urn:todo-service:problem:stale");
 
-  const completed = the(await completeTodo({ client, path }), 200);
+  const completed = expectData(await completeTodo({ client, path }), 200);
   assert.equal(completed.due_at, "2027-02-07T09:00:00.000Z");
   assert.equal(completed.completed, false);
 
-  const emptied = the(await updateTodo({ client, path, body: { due_at: null, recurrence: null } }), 200);
+  const emptied = expectData(await updateTodo({ client, path, body: { due_at: null, recurrence: null } }), 200);
   assert.equal(emptied.due_at, null);
   assert.equal(emptied.title, "Water all the plants");
 
   const stranger = createClient(createConfig({ baseUrl, auth: "nonsense" }));
-  refused(await listTodos({ client: stranger }), 401);
-  refused(await getTodo({ client, path: { todo_id: "0".repeat(24) } }), 404);
-  refused(await createUser({ client: anonymous, body: registration }), 409);
-  const invalid = refused(await createTodo({ client, body: { title: "Never", recurrence: "FREQ=NEVER" } }), 422);
+  expectProblem(await listTodos({ client: stranger }), 401);
+  expectProblem(await getTodo({ client, path: { todo_id: "0".repeat(24) } }), 404);
+  expectProblem(await createUser({ client: anonymous, body: registration }), 409);
+  const invalid = expectProblem(await createTodo({ client, body: { title: "Never", recurrence: "FREQ=NEVER" } }), 422);
   assert.equal(invalid.errors?.[0]?.pointer, "/recurrence");
 
   const gone = await deleteTodo({ client, path });
   assert.equal(gone.response?.status, 204);
   seen.push(204);
-  refused(await getTodo({ client, path }), 404);
+  expectProblem(await getTodo({ client, path }), 404);
 
   let last = await getMe({ client });
   for (let asked = 0; asked < 1000 && last.response?.ok; asked += 1) {
     last = await getMe({ client });
   }
-  refused(last, 429);
+  expectProblem(last, 429);
   assert(Number(last.response?.headers.get("Retry-After")) > 0);
   console.log(seen.join(" "));
 }

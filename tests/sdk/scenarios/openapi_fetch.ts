@@ -1,34 +1,34 @@
-// The story of one user, told by openapi-fetch with the types of openapi-typescript.
+// A scenario of one user with openapi-fetch and the types of openapi-typescript.
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 
 type Problem = components["schemas"]["Problem"];
-type Answer<T> = { data?: T; error?: Problem; response: Response };
+type Result<T> = { data?: T; error?: Problem; response: Response };
 
 const baseUrl = process.env.SERVICE_URL ?? "";
 const password = "correct horse battery";
 const seen: number[] = [];
 
-function the<T>(answer: Answer<T>, status: number): T {
-  assert.equal(answer.response.status, status, JSON.stringify(answer.error));
-  assert(answer.data !== undefined);
+function expectData<T>(result: Result<T>, status: number): T {
+  assert.equal(result.response.status, status, JSON.stringify(result.error));
+  assert(result.data !== undefined);
   seen.push(status);
-  return answer.data;
+  return result.data;
 }
 
-function refused(answer: Answer<unknown>, status: number): Problem {
-  assert.equal(answer.response.status, status, JSON.stringify(answer.data));
-  assert.equal(answer.error?.status, status);
+function expectProblem(result: Result<unknown>, status: number): Problem {
+  assert.equal(result.response.status, status, JSON.stringify(result.data));
+  assert.equal(result.error?.status, status);
   seen.push(status);
-  return answer.error;
+  return result.error;
 }
 
 async function main(): Promise<void> {
   const anonymous = createClient<paths>({ baseUrl });
   const registration = { username: "fetch", email: "fetch@example.com", password };
-  const user = the(await anonymous.POST("/v1/users", { body: registration }), 201);
-  const tokens = the(
+  const user = expectData(await anonymous.POST("/v1/users", { body: registration }), 201);
+  const tokens = expectData(
     await anonymous.POST("/v1/auth/token", {
       body: { grant_type: "password", username: user.username, password },
       headers: { "Content-Type": "application/x-www-form-urlencoded" },
@@ -43,14 +43,14 @@ async function main(): Promise<void> {
     { title: "Rake the leaves" },
   ];
   for (const body of bodies) {
-    the(await client.POST("/v1/todos", { body }), 201);
+    expectData(await client.POST("/v1/todos", { body }), 201);
   }
 
   const query = { sort: "created_at", limit: 2 } as const;
-  const first = the(await client.GET("/v1/todos", { params: { query } }), 200);
+  const first = expectData(await client.GET("/v1/todos", { params: { query } }), 200);
   assert(first.next_cursor !== null);
   const further = { ...query, cursor: first.next_cursor };
-  const second = the(await client.GET("/v1/todos", { params: { query: further } }), 200);
+  const second = expectData(await client.GET("/v1/todos", { params: { query: further } }), 200);
   assert.equal(second.next_cursor, null);
   const titles = [...first.items, ...second.items].map((todo) => todo.title);
   assert.deepEqual(titles, ["Water the plants", "Buy seeds", "Rake the leaves"]);
@@ -61,39 +61,39 @@ async function main(): Promise<void> {
   const { response } = await client.GET("/v1/todos/{todo_id}", { params: { path } });
   const header = { "If-Match": response.headers.get("ETag") ?? "" };
   const patch = { params: { path, header }, body: { title: "Water all the plants" } };
-  const changed = the(await client.PATCH("/v1/todos/{todo_id}", patch), 200);
+  const changed = expectData(await client.PATCH("/v1/todos/{todo_id}", patch), 200);
   assert.equal(changed.title, "Water all the plants");
   assert.deepEqual([changed.priority, changed.tags], [todo.priority, ["home"]]);
-  const stale = refused(await client.PATCH("/v1/todos/{todo_id}", patch), 412);
+  const stale = expectProblem(await client.PATCH("/v1/todos/{todo_id}", patch), 412);
   assert.equal(stale.type, "urn:todo-service:problem:stale");
 
-  const completed = the(await client.POST("/v1/todos/{todo_id}/complete", { params: { path } }), 200);
+  const completed = expectData(await client.POST("/v1/todos/{todo_id}/complete", { params: { path } }), 200);
   assert.equal(completed.due_at, "2027-02-07T09:00:00.000Z");
   assert.equal(completed.completed, false);
 
   const clearing = { params: { path }, body: { due_at: null, recurrence: null } };
-  const emptied = the(await client.PATCH("/v1/todos/{todo_id}", clearing), 200);
+  const emptied = expectData(await client.PATCH("/v1/todos/{todo_id}", clearing), 200);
   assert.equal(emptied.due_at, null);
   assert.equal(emptied.title, "Water all the plants");
 
   const stranger = createClient<paths>({ baseUrl, headers: { Authorization: "Bearer nonsense" } });
-  refused(await stranger.GET("/v1/todos"), 401);
-  refused(await client.GET("/v1/todos/{todo_id}", { params: { path: { todo_id: "0".repeat(24) } } }), 404);
-  refused(await anonymous.POST("/v1/users", { body: registration }), 409);
+  expectProblem(await stranger.GET("/v1/todos"), 401);
+  expectProblem(await client.GET("/v1/todos/{todo_id}", { params: { path: { todo_id: "0".repeat(24) } } }), 404);
+  expectProblem(await anonymous.POST("/v1/users", { body: registration }), 409);
   const never = { title: "Never", recurrence: "FREQ=NEVER" };
-  const invalid = refused(await client.POST("/v1/todos", { body: never }), 422);
+  const invalid = expectProblem(await client.POST("/v1/todos", { body: never }), 422);
   assert.equal(invalid.errors?.[0]?.pointer, "/recurrence");
 
   const gone = await client.DELETE("/v1/todos/{todo_id}", { params: { path } });
   assert.equal(gone.response.status, 204);
   seen.push(204);
-  refused(await client.GET("/v1/todos/{todo_id}", { params: { path } }), 404);
+  expectProblem(await client.GET("/v1/todos/{todo_id}", { params: { path } }), 404);
 
   let last = await client.GET("/v1/users/me");
   for (let asked = 0; asked < 1000 && last.response.ok; asked += 1) {
     last = await client.GET("/v1/users/me");
   }
-  refused(last, 429);
+  expectProblem(last, 429);
   assert(Number(last.response.headers.get("Retry-After")) > 0);
   console.log(seen.join(" "));
 }

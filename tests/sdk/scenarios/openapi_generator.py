@@ -100,10 +100,10 @@ seen.append(todos.delete_todo_with_http_info(todo.id).status_code)
 expect_problem(404, lambda: todos.get_todo(todo.id))
 
 
-def ask_for_ever() -> None:
+def exceed_rate_limit() -> None:
     for _ in range(1000):
         UsersApi(client).get_me()
 
 
-expect_problem(429, ask_for_ever)
+expect_problem(429, exceed_rate_limit)
 sys.stdout.write(" ".join(map(str, seen)) + "\n")
