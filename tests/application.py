@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 
@@ -88,19 +89,22 @@ async def shared_mongodb_app(tmp_path_factory: pytest.TempPathFactory, mongodb_u
 
 
 @pytest.fixture
-def app(request: pytest.FixtureRequest, settings: Settings) -> Litestar:
+def app(request: pytest.FixtureRequest, settings: Settings, password_cost: Cost, resolve_after: timedelta) -> Litestar:
     """The running application: on a fresh store, or the shared one in modules marked with `shared_app`.
 
     Creating an application and its indexes takes longer than most tests. Tests that use accounts of their own and the
     default settings can share it. A test that reads the whole store is marked with `own_app`.
     """
+    application: Litestar
     if not request.node.get_closest_marker("shared_app") or request.node.get_closest_marker("own_app"):
-        name = "own_app"
-    elif find_local_folder(settings.store_address) is not None:
-        name = "shared_embedded_app"
-    else:
-        name = "shared_mongodb_app"
-    application: Litestar = request.getfixturevalue(name)
+        application = request.getfixturevalue("own_app")
+        return application
+    default = load_settings(build_variables(settings.data_dir, settings.store_address))
+    secret = {"secret_key": default.secret_key, "secret_key_generated": default.secret_key_generated}
+    assert msgspec.structs.replace(settings, **secret) == default, "the shared app has others"
+    assert (password_cost, resolve_after) == (CHEAP_COST, RESOLVE_AFTER), "the shared app has others"
+    kind = "mongodb" if find_local_folder(settings.store_address) is None else "embedded"
+    application = request.getfixturevalue(f"shared_{kind}_app")
     return application
 
 
