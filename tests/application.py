@@ -101,8 +101,8 @@ def app(request: pytest.FixtureRequest, settings: Settings, password_cost: Cost,
         return application
     default = load_settings(build_variables(settings.data_dir, settings.store_address))
     secret = {"secret_key": default.secret_key, "secret_key_generated": default.secret_key_generated}
-    assert msgspec.structs.replace(settings, **secret) == default, "the shared app has others"
-    assert (password_cost, resolve_after) == (CHEAP_COST, RESOLVE_AFTER), "the shared app has others"
+    assert msgspec.structs.replace(settings, **secret) == default, "the shared app has the default settings"
+    assert (password_cost, resolve_after) == (CHEAP_COST, RESOLVE_AFTER), "the shared app has the default settings"
     kind = "mongodb" if find_local_folder(settings.store_address) is None else "embedded"
     application = request.getfixturevalue(f"shared_{kind}_app")
     return application

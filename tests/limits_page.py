@@ -53,7 +53,7 @@ def list_disk_space() -> list[DiskSpace]:
         DiskSpace("Lists, sessions and API keys", others, _OTHER_BYTES),
         DiskSpace("Tombstones of lists and API keys, of 25 hours", deletions, _TOMBSTONE_BYTES),
         DiskSpace(
-            "Records and stored answers of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
+            "Records and stored responses of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
         ),
         DiskSpace("Counts of todos", 1, store.DOCUMENT_BYTES),
     ]

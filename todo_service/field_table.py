@@ -41,7 +41,7 @@ class Origin(enum.Enum):
 
 
 class Missing(enum.Enum):
-    """What stands in the place of a default."""
+    """Why a field has no default."""
 
     REQUIRED = "required"
     GENERATED = "generated"

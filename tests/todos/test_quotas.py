@@ -39,10 +39,10 @@ async def at_once(person: Person, path: str, bodies: list[dict[str, Any]]) -> li
 
     async def write() -> None:
         while left:
-            answer = await person.post(path, json=left.pop())
-            statuses.append(answer.status_code)
-            if answer.status_code != 201:
-                assert assert_problem(answer, 409)["type"] == EXCEEDED
+            response = await person.post(path, json=left.pop())
+            statuses.append(response.status_code)
+            if response.status_code != 201:
+                assert assert_problem(response, 409)["type"] == EXCEEDED
 
     await asyncio.gather(*(write() for _ in range(WRITERS)))
     return statuses
@@ -74,8 +74,8 @@ async def test_concurrent_writers_reach_the_quota_of_tags_exactly(ada: Person) -
     tags = [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]]
     assert len(tags) == MAX_TAGS
     todo = await ada.todo(tags=tags)
-    answer = await ada.patch(f"/v1/todos/{todo['id']}", json={"tags": [*tags, "another"]})
-    assert assert_problem(answer, 409)["type"] == EXCEEDED
+    response = await ada.patch(f"/v1/todos/{todo['id']}", json={"tags": [*tags, "another"]})
+    assert assert_problem(response, 409)["type"] == EXCEEDED
 
 
 async def test_an_unused_tag_makes_room_for_another(ada: Person) -> None:
@@ -101,22 +101,24 @@ async def test_a_batch_operation_beyond_a_quota_does_not_fail_the_others(ada: Pe
     one = {"op": "create", "todo": {"title": "x"}}
     many = {"op": "create", "todo": {"title": "x", "tags": [f"tag {number}" for number in range(MAX_TAGS + 1)]}}
 
-    answer = await ada.post("/v1/todos/batch", json={"operations": [many, *[one] * (MAX_TODOS + 2)]})
+    response = await ada.post("/v1/todos/batch", json={"operations": [many, *[one] * (MAX_TODOS + 2)]})
 
-    assert [result["status"] for result in answer.json()["results"]] == [409, *[201] * MAX_TODOS, 409, 409]
-    assert answer.json()["results"][0]["problem"]["type"] == EXCEEDED
+    assert [result["status"] for result in response.json()["results"]] == [409, *[201] * MAX_TODOS, 409, 409]
+    assert response.json()["results"][0]["problem"]["type"] == EXCEEDED
 
 
 async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> None:
     todos: list[dict[str, Any]] = [{"title": str(number), "tags": [f"tag {number}"]} for number in range(MAX_TAGS + 2)]
     todos += [{"title": str(number)} for number in range(MAX_TODOS)]
 
-    answer = await ada.post("/v1/todos/import", content=json.dumps(todos), headers={"Content-Type": "application/json"})
+    response = await ada.post(
+        "/v1/todos/import", content=json.dumps(todos), headers={"Content-Type": "application/json"}
+    )
 
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["imported"] == MAX_TODOS
-    assert answer.json()["rejected_count"] == len(todos) - MAX_TODOS
-    details = {rejected["errors"][0]["detail"] for rejected in answer.json()["rejected"]}
+    assert response.status_code == 200, response.text
+    assert response.json()["imported"] == MAX_TODOS
+    assert response.json()["rejected_count"] == len(todos) - MAX_TODOS
+    details = {rejected["errors"][0]["detail"] for rejected in response.json()["rejected"]}
     assert details == {f"an account may have at most {MAX_TODOS} todos", f"an account may have at most {MAX_TAGS} tags"}
     assert len((await ada.get("/v1/tags")).json()["items"]) == MAX_TAGS
 

@@ -49,7 +49,7 @@ def test_an_account_has_at_most_half_of_the_memory_for_bodies(service: Service) 
         held, refused = (
             opened.enter_context(begin_import(service, header, body, 64 * MIB, "text/csv")) for _ in range(2)
         )
-        answer = read_all(refused)
+        response = read_all(refused)
         of_ada = ada.post("/v1/todos", json={"title": "x", "description": "x" * 9000})
         large = [{"op": "create", "todo": {"title": "x", "description": "x" * 9000}}] * 90
         batch = ada.post("/v1/todos/batch", json={"operations": large})
@@ -60,8 +60,8 @@ def test_an_account_has_at_most_half_of_the_memory_for_bodies(service: Service) 
         )
         held.close()
 
-    assert_bare_problem(answer, 429)
-    assert b"retry-after: 10" in answer
+    assert_bare_problem(response, 429)
+    assert b"retry-after: 10" in response
     assert (of_ada.status_code, batch.status_code, of_bob.status_code) == (201, 200, 200)
 
 

@@ -211,13 +211,13 @@ COMPRESSED_RESPONSE_BYTES: Final = section.declare(
     128 * 1024,
     "The same, compressed (zlib)",
     enforced_in="idempotency.stored_responses",
-    response="A repeat is 410; it has no second effect.",
+    response="A repeat gets a 410 and has no second effect.",
     unit="bytes",
 )
 STORED_RESPONSES_BYTES: Final = section.declare(
     128 * 2**20,
-    "Records and stored answers of one account's requests with an `Idempotency-Key`, compressed, in 24 hours, in each "
-    "process",
+    "Records and stored responses of one account's requests with an `Idempotency-Key`, compressed, in 24 hours, in "
+    "each process",
     enforced_in="idempotency.response_budget",
     response="429 with `Retry-After`; without the key the request is served.",
     unit="bytes",

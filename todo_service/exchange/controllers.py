@@ -67,7 +67,7 @@ class ExchangeController(Controller):
         response_headers=declare_headers("Content-Disposition"),
     )
     async def export_todos(self, request: QueryRequest[ExportQuery], transfer: NamedDependency[Transfer]) -> Stream:
-        """Return a file with all todos; in JSON, with all lists, too."""
+        """Return a file with all todos. A JSON file also has all lists."""
         name = request.parameters().format
         file_format = FORMATS[name]
         chunks = transfer.export(file_format, request.require_live_caller)
@@ -95,7 +95,7 @@ class ExchangeController(Controller):
     async def import_todos(
         self, request: QueryRequest[ImportQuery], transfer: NamedDependency[Transfer]
     ) -> ImportResult:
-        """Create a new todo for each record of an export, or of a file of another program in one of these formats.
+        """Create a new todo for each record of a file. The file may come from this service or from another program.
 
         The response lists invalid records with their lines. All other records are imported.
         """

@@ -1,8 +1,8 @@
 """Sweeps deleted lists for todos that were written to them too late.
 
-Whoever writes a todo to a list checks afterwards that the list still exists, and otherwise moves the todo to the inbox.
-If the process dies or the request breaks off between the two, the todo would refer to a list that does not exist. So a
-deleted list is swept twice: soon, for requests, and once more when an import that began before must have ended.
+A write that puts a todo into a list then checks that the list still exists, and moves the todo to the inbox if not. If
+the process dies or the request breaks off between the two, the todo refers to a list that does not exist. So a deleted
+list is swept twice: soon, for requests, and once more when an import that began before must have ended.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ async def read_page(
 ) -> tuple[list[StructT], PositionT | None]:
     """Return a page of a query, and the position of the next page, or None on the last page.
 
-    The arguments that are not listed are those of `DocumentStore.find`.
+    Other arguments are passed to `DocumentStore.find`.
 
     Args:
         store: The store.

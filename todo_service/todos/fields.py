@@ -165,10 +165,10 @@ ERASED: Final = _CONTENTLESS | {
     for field in FIELDS
     if field.index_key is not None
 }
-"""The fields of a tombstone that hold no content any more."""
+"""The values that blank the content of a tombstone."""
 _SETTABLE_FIELDS: Final = tuple(field for field in FIELDS if field.origin is not Origin.SERVICE)
 SETTABLE: Final = tuple(field.name for field in _SETTABLE_FIELDS)
-"""The fields that a new todo may have, at least in an import."""
+"""The fields that an import may set."""
 _SEARCHED_FIELDS: Final = tuple(field for field in FIELDS if field.searched)
 
 

@@ -1,4 +1,4 @@
-"""The client that the memory for a request's body is charged to.
+"""Charge the memory for a request's body to its account.
 
 The server reserves memory from the first bytes of a body, when it knows only the network of the connection. The
 application charges the memory to the account instead, so that clients behind one proxy do not share it.

@@ -241,7 +241,7 @@ def violates_unique(
     entries: IndexEntries,
     document_id: bytes,
 ) -> bool:
-    """Tell whether another document has the same values in a unique index."""
+    """Return whether another document has the same values in a unique index."""
     for prefix in entries.prefixes(index):
         with transaction.cursor(database) as cursor:
             found = cursor.set_range(prefix)

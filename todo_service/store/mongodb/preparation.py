@@ -41,9 +41,9 @@ async def prepare_database(connection: Connection, access: Access) -> State:
         await _refuse_if_served(connection)
     if access is not Access.READ:
         if restoring:
-            # an index with another expiry than the declared one cannot be declared again
+            # MongoDB rejects an existing index with a different expiry, so restore the declared one first
             await _set_expiry(connection, never=False)
-        # the server has just responded, and the time to build an index has no useful bound
+        # building an index can take arbitrarily long, so use the timeout for copies
         with pymongo.timeout(COPY_CALL_SECONDS):
             await update_indexes(connection, connection.engine.database[_STATE], fill=access is Access.SERVE)
         if restoring:
