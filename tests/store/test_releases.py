@@ -92,10 +92,10 @@ async def test_the_service_answers_as_the_release_did(kept: Kept, url: str) -> N
     async with serve(url, create_store(url), kept.secret_key) as client:
         ada = Person(client, UserCreate(kept.username, "ada@example.com", kept.password))
         await ada.sign_in()
-        for path, response in kept.answers.items():
+        for path, expected in kept.answers.items():
             response = await ada.get(path)
             assert response.status_code == 200, response.text
-            assert_contains(response.json(), response, path)
+            assert_contains(response.json(), expected, path)
 
 
 async def test_kept_tokens_are_valid(kept: Kept, url: str) -> None:

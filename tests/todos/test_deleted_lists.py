@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,8 +67,19 @@ async def test_a_todo_that_was_written_to_a_deleted_list_is_moved_to_the_inbox(a
         await sweep_deleted_lists(store, lambda owner: Todos(store, owner, never), now() + age)
 
         assert await list_unknown_lists(ada) == (set() if swept else {list_id})
-    assert [deleted.sweep_at async for deleted in store.scan(DeletedList)] == [None]
+    [swept_list] = [deleted async for deleted in store.scan(DeletedList)]
+    assert swept_list.sweep_at is None
+    assert swept_list.expires_at < now() + timedelta(days=2)
     assert {todo["list_id"] for todo in (await ada.get("/v1/todos")).json()["items"]} == {None}
+
+
+async def test_a_deleted_list_is_swept_after_a_long_outage(ada: Person, app: Litestar) -> None:
+    list_id = (await ada.post("/v1/lists", json={"name": "x"})).json()["id"]
+    assert (await ada.delete(f"/v1/lists/{list_id}")).status_code == 204
+
+    [unswept] = [deleted async for deleted in app.state.store.scan(DeletedList)]
+
+    assert unswept.expires_at > now() + timedelta(days=30)
 
 
 async def write_too_late(person: Person, store: DocumentStore, list_id: str) -> None:

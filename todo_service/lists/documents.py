@@ -33,7 +33,8 @@ class TodoList(Model):
 class DeletedList(Model):
     """A tombstone of a list, with the same id.
 
-    It lives as long as the request that created the list may be repeated, so that a repeat does not create it again.
+    It lives at least as long as the request that created the list may be repeated, so that a repeat does not create it
+    again.
     `sweep_at` is the time of the next sweep for todos that were written to the list meanwhile (see `lists.sweep`).
     """
 

@@ -27,14 +27,16 @@ from todo_service.todos.service import Todos
 FIRST_SWEEP: Final = timedelta(minutes=1)
 LAST_SWEEP: Final = timedelta(hours=1)
 """How long after the deletion of a list it is swept."""
-_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+_UNSWEPT_LIFETIME: Final = timedelta(days=31)
+_SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+"""How long a tombstone lives after the deletion if no process sweeps it, and after its last sweep."""
 _BATCH_SIZE: Final = 100
 logger = structlog.get_logger(__name__)
 
 
 def build_tombstone(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
     """Return the tombstone of a list that is deleted at a moment."""
-    return DeletedList(id=list_id, owner=owner, expires_at=moment + _LIFETIME, sweep_at=moment + FIRST_SWEEP)
+    return DeletedList(id=list_id, owner=owner, expires_at=moment + _UNSWEPT_LIFETIME, sweep_at=moment + FIRST_SWEEP)
 
 
 async def sweep_deleted_lists(
@@ -64,7 +66,7 @@ async def sweep_deleted_lists(
         for deleted in page:
             try:
                 await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
-                changes = {"sweep_at": _find_next_sweep(deleted)}
+                changes = _schedule_next_sweep(deleted, moment)
                 await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
             except StoreUnavailable:
                 raise
@@ -73,6 +75,9 @@ async def sweep_deleted_lists(
                 logger.exception("failed to sweep a deleted list", list=str(deleted.id))
 
 
-def _find_next_sweep(deleted: DeletedList) -> datetime | None:
-    last = deleted.expires_at - _LIFETIME + LAST_SWEEP
-    return last if deleted.sweep_at is not None and deleted.sweep_at < last else None
+def _schedule_next_sweep(deleted: DeletedList, moment: datetime) -> dict[str, datetime | None]:
+    """Return the changes to a tombstone after a sweep."""
+    last = deleted.expires_at - _UNSWEPT_LIFETIME + LAST_SWEEP
+    if deleted.sweep_at is not None and deleted.sweep_at < last:
+        return {"sweep_at": last}
+    return {"sweep_at": None, "expires_at": moment + _SWEPT_LIFETIME}
