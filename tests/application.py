@@ -21,6 +21,8 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.mongodb.store import RESOLVE_AFTER, MongoDBStore
 from todo_service.store.registry import create_store, find_local_folder
 
+SHARED_APPS = {"lmdb": "shared_embedded_app", "mongodb": "shared_mongodb_app"}
+"""The fixture of the shared application for each scheme of a store's address."""
 CHEAP_COST = Cost(memory=8, passes=1)
 
 
@@ -103,8 +105,8 @@ def app(request: pytest.FixtureRequest, settings: Settings, password_cost: Cost,
     secret = {"secret_key": default.secret_key, "secret_key_generated": default.secret_key_generated}
     assert msgspec.structs.replace(settings, **secret) == default, "the shared app has the default settings"
     assert (password_cost, resolve_after) == (CHEAP_COST, RESOLVE_AFTER), "the shared app has the default settings"
-    kind = "mongodb" if find_local_folder(settings.store_address) is None else "embedded"
-    application = request.getfixturevalue(f"shared_{kind}_app")
+    scheme = settings.store_address.partition(":")[0]
+    application = request.getfixturevalue(SHARED_APPS[scheme])
     return application
 
 

@@ -1,7 +1,8 @@
 """The cost of requests to a running service: CPU time, memory, and delays for other clients.
 
-Other processes share the machine, so wall-clock time alone proves nothing. The service counts as *frozen* while another
-client waits for `/health/live`, for at most the CPU time that the service used in that period.
+Wall-clock time alone proves nothing, because other processes share the machine. The service therefore counts as
+*frozen* only while another client waits for `/health/live`, and never for longer than the CPU time that the service
+used meanwhile.
 """
 
 from __future__ import annotations

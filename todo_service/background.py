@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple, Self
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, Self
 
 import structlog
 
@@ -76,3 +76,27 @@ async def _repeat(job: Job) -> None:
         else:
             failures, pause = 0, job.interval
         await asyncio.sleep(pause)
+
+
+async def process_each(
+    pages: AsyncIterable[Sequence[Any]], process: Callable[[Any], Awaitable[None]], failure: str, name: str
+) -> None:
+    """Process each document that is due. A failure is logged and does not block the others; the next run retries it.
+
+    Args:
+        pages: The documents.
+        process: Processes one document.
+        failure: The message to log if that fails.
+        name: The name in the log of the document's id.
+
+    Raises:
+        StoreUnavailable: Some documents may not have been processed.
+    """
+    async for page in pages:
+        for document in page:
+            try:
+                await process(document)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                logger.exception(failure, **{name: str(document.id)})

@@ -1,8 +1,8 @@
 """Differential test: the same operations return the same results on all stores.
 
-A Hypothesis state machine generates operations, executes each on the embedded store, on a real MongoDB and on the store
-of `dict_store`, and compares the results: documents, their order, counts and errors. `DIFFERENTIAL_OPERATIONS` is the
-minimum number of operations; `pdm run test-differential` compares 100 000.
+A Hypothesis state machine generates operations and runs each of them on the embedded store, a real MongoDB and the
+store of `dict_store`. It compares the results: documents, their order, counts and errors. `DIFFERENTIAL_OPERATIONS` is
+the minimum number of operations; `pdm run test-differential` compares 100 000.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, find_password_issues
 from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
@@ -37,8 +38,8 @@ from todo_service.todos.service import Todos
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
 CLOSING_PERIOD: Final = timedelta(hours=1)
-"""The time after which nothing writes for a deleted account any more. It is longer than a replica caches a session, and
-longer than a request takes."""
+"""How long to wait until nothing can still write for a deleted account: longer than a replica caches a session, and
+longer than any request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _BATCH_SIZE: Final = 100
 _MISMATCH: Final = "the current password is wrong"
@@ -282,16 +283,12 @@ class Accounts:
             into=derive_struct(ClosedAccount),
             position=lambda last: (last.closed_at, last.id),
         )
-        async for closed in iterate_pages(read):
-            for account in closed:
-                try:
-                    await self._delete_all(account.id)
-                    await self._store.update(ClosedAccount, ClosedAccount.id == account.id, changes={"swept": True})
-                except StoreUnavailable:
-                    raise
-                except Exception:
-                    # one failure must not block the others; the next run retries it
-                    logger.exception("failed to delete an account", account=str(account.id))
+
+        async def delete(account: ClosedAccount) -> None:
+            await self._delete_all(account.id)
+            await self._store.update(ClosedAccount, ClosedAccount.id == account.id, changes={"swept": True})
+
+        await process_each(iterate_pages(read), delete, "failed to delete an account", "account")
 
     async def _delete_all(self, user_id: ObjectId) -> None:
         # first, so that nobody can write for the account any more

@@ -5,10 +5,10 @@ store therefore admits only one of several concurrent attempts. The record holds
 all effects are derived (`derive_idempotent_id`). If the process crashes after an effect but before it has stored the
 response, the retry derives the same ids and finds the effect instead of repeating it.
 
-Anonymous requests, such as registrations, share one namespace of keys. The id of their record therefore also depends on
-the request, so a different body has a different record. That id is keyed with SECRET_KEY, because the body may contain
-a password. After a rotation, the record is found under the previous key. Otherwise only the secrets that a request
-creates (`derive_secret`) depend on SECRET_KEY, and the record names the key that they are derived from.
+Anonymous requests, such as registrations, share one namespace of keys. The id of their record therefore depends on the
+request as well: a request with a different body has another record. That id is keyed with SECRET_KEY, because the body
+may contain a password. After a rotation, the record is found under the previous key. Otherwise only the secrets that a
+request creates (`derive_secret`) depend on SECRET_KEY, and the record names the key that they are derived from.
 """
 
 from __future__ import annotations

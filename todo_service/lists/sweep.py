@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-import structlog
 from odmantic import ObjectId
 from odmantic.query import asc
 
+from todo_service.background import process_each
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.lists.documents import DeletedList
 from todo_service.store.base import DocumentStore
-from todo_service.store.errors import StoreUnavailable
 from todo_service.store.paging import iterate_pages, read_page
 from todo_service.store.structs import derive_struct
 from todo_service.todos.service import Todos
@@ -31,7 +30,6 @@ _UNSWEPT_LIFETIME: Final = timedelta(days=31)
 _SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 """How long a tombstone lives after the deletion if no process sweeps it, and after its last sweep."""
 _BATCH_SIZE: Final = 100
-logger = structlog.get_logger(__name__)
 
 
 def build_tombstone(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
@@ -62,17 +60,13 @@ async def sweep_deleted_lists(
         into=derive_struct(DeletedList),
         position=lambda last: (last.sweep_at, last.id),
     )
-    async for page in iterate_pages(read):
-        for deleted in page:
-            try:
-                await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
-                changes = _schedule_next_sweep(deleted, moment)
-                await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
-            except StoreUnavailable:
-                raise
-            except Exception:
-                # one failure must not block the others; the next run retries it
-                logger.exception("failed to sweep a deleted list", list=str(deleted.id))
+
+    async def sweep(deleted: DeletedList) -> None:
+        await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
+        changes = _schedule_next_sweep(deleted, moment)
+        await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
+
+    await process_each(iterate_pages(read), sweep, "failed to sweep a deleted list", "list")
 
 
 def _schedule_next_sweep(deleted: DeletedList, moment: datetime) -> dict[str, datetime | None]:

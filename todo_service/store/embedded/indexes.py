@@ -1,8 +1,8 @@
 """Indexes as sorted LMDB keys: the entries of a document, and the scan that runs a plan.
 
-The key of an entry is the document's indexed values, in index order, followed by its id. The value is the id. A key has
-at most `KEY_BYTES`, because `capacity` limits the texts in an index. It is therefore never truncated, and keys sort in
-the same order as their documents.
+An entry maps the document's indexed values, in index order and followed by its id, to the id. A key has at most
+`KEY_BYTES`, because `capacity` limits the texts in an index. It is therefore never truncated, and keys sort in the same
+order as their documents.
 """
 
 from __future__ import annotations
