@@ -17,6 +17,8 @@ from tests.mongod import START_SECONDS, Mongod
 NAME: Final = "faults"
 REJOIN_SECONDS: Final = 120
 """The time for a member to roll back and catch up. A member looks for a sync source only now and then."""
+OPLOG_MEBIBYTES: Final = 1024
+"""The size of a member's oplog. A member whose last entry has left the oplog of all others can never catch up."""
 _PRIMARY: Final = 1
 _SECONDARY: Final = 2
 
@@ -48,7 +50,7 @@ class ReplicaSet:
         failure.
         """
         deadline = time.monotonic() + REJOIN_SECONDS
-        wanted = None
+        wanted, members = None, []
         while time.monotonic() < deadline:
             status = self._ask(self.primary(), "replSetGetStatus")
             members = status.get("members", [])
@@ -58,7 +60,8 @@ class ReplicaSet:
                 member["state"] in (_PRIMARY, _SECONDARY) and _place(member) >= wanted for member in members
             ] == [True] * len(self.members):
                 return
-        raise AssertionError("a member does not come back")
+        states = [(member["stateStr"], member["optime"], member.get("infoMessage")) for member in members]
+        raise AssertionError(f"a member does not come back: {wanted} is wanted, and there are {states}")
 
     def _state(self, member: Mongod) -> dict[str, Any]:
         return self._ask(member, "hello")
@@ -90,7 +93,9 @@ def running_replica_set(folder: Path, election_milliseconds: int) -> Iterator[Re
     for number in range(3):
         files = folder / f"member-{number}"
         files.mkdir(parents=True)
-        members.append(Mongod(files, "--replSet", NAME, "--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25"))
+        members.append(
+            Mongod(files, "--replSet", NAME, "--oplogSize", str(OPLOG_MEBIBYTES), "--wiredTigerCacheSizeGB", "0.25")
+        )
     try:
         for member in members:
             member.start()

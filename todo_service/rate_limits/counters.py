@@ -201,7 +201,7 @@ class SharedCounter:
     """Counts in a shared storage. While that is unavailable, it falls back to a local counter, so no request fails.
 
     Args:
-        create_storage: Returns the storage for a time-out in seconds, and a function that closes it.
+        create_storage: Returns the storage for a timeout in seconds, and a function that closes it.
     """
 
     def __init__(self, create_storage: Callable[[float], tuple[Storage, Callable[[], None]]]) -> None:

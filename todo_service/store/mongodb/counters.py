@@ -14,7 +14,7 @@ def create_counter_storage(url: str, seconds: float) -> tuple[MongoDBStorage, Ca
 
     Args:
         url: The address of the database.
-        seconds: The time-out of a call.
+        seconds: The timeout of a call.
     """
     # counts need not survive a crash of MongoDB, so a write concern of one member is enough
     storage = MongoDBStorage(
