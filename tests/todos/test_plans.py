@@ -34,6 +34,8 @@ from todo_service.todos.service import Todos
 pytestmark = pytest.mark.anyio
 SIZE = 20_000
 PAGE = 20
+RESTARTED = 2
+"""A scan that blocks the event loop for too long starts again in a thread, and examines its entries twice."""
 SORTS = [direction + field for field in ORDERS for direction in ("", "-")]
 LATE, LATER = (Timestamp.parse(f"2026-{text}T00:00:00Z") for text in ("01-14", "12-01"))
 FILTERS: dict[str, dict[str, Any]] = {
@@ -65,11 +67,11 @@ class Seen(NamedTuple):
 
     Attributes:
         name: The name of the index; empty if nothing was read.
-        looks: The number of examined keys or documents, whichever is larger.
+        examined: The number of examined keys or documents, whichever is larger.
     """
 
     name: str
-    looks: int
+    examined: int
 
 
 class WatchedStore(EmbeddedStore):
@@ -84,17 +86,17 @@ class WatchedStore(EmbeddedStore):
         entries, count, place = scan._iter_entries, scan.count, len(self.calls)
         self.calls.append(Seen(plan_query(model, nodes, sort).declared.name, 0))
 
-        def look(looks: int) -> None:
-            self.calls[place] = Seen(self.calls[place].name, self.calls[place].looks + looks)
+        def add_examined(number: int) -> None:
+            self.calls[place] = Seen(self.calls[place].name, self.calls[place].examined + number)
 
         def counted(*arguments: Any) -> Iterator[tuple[bytes, bytes]]:
             for entry in entries(*arguments):
-                look(1)
+                add_examined(1)
                 yield entry
 
         def numbered(*arguments: Any) -> int | None:
             found = count(*arguments)
-            look(found or 0)
+            add_examined(found or 0)
             return found
 
         scan._iter_entries = counted  # type: ignore[method-assign, assignment]  # a wrapper that counts
@@ -142,7 +144,7 @@ class Watched(NamedTuple):
     def _explained(self, command: dict[str, Any]) -> Seen:
         explained = self.database.command("explain", command, verbosity="executionStats")
         [stages] = [list(_having("stage", plan)) for plan in _found("winningPlan", explained)]
-        [looks] = [
+        [examined] = [
             max(stats["totalKeysExamined"], stats["totalDocsExamined"])
             for stats in _having("totalKeysExamined", explained)
         ]
@@ -150,7 +152,7 @@ class Watched(NamedTuple):
         assert not names & {"COLLSCAN", "SORT"}, command
         indexes = {stage["indexName"] for stage in stages if "indexName" in stage}
         assert len(indexes) == (names != {"EOF"}), command
-        return Seen("".join(indexes), looks)
+        return Seen("".join(indexes), examined)
 
 
 def _found(name: str, explained: Any) -> Iterator[Any]:
@@ -230,8 +232,8 @@ async def test_a_page_served_by_an_index_costs_the_same_at_any_depth(watched: Wa
         for after in (None, middle):
             watched.seen()
             items, _ = await watched.todos.read_page(query, after)
-            looks = sum(call.looks for call in watched.seen())
-            assert looks <= len(items) + 20, (name, after, looks)
+            examined = sum(call.examined for call in watched.seen())
+            assert examined <= RESTARTED * (len(items) + 20), (name, after, examined)
 
 
 @pytest.mark.parametrize(
@@ -243,20 +245,19 @@ async def test_the_cost_of_a_selective_filter_is_the_number_of_its_matches(watch
         query = TodoQuery(sort=sort, limit=PAGE, **(other | FILTERS[name]))
         watched.seen()
         await watched.todos.read_page(query, None)
-        looks = [call.looks for call in watched.seen()]
-        # a call that would block the event loop for too long starts again in a thread
-        assert max(looks) <= 2 * (SORTED_TODOS + 1), (sort, looks)
-        assert len(looks) <= 4, (sort, looks)
+        examined = [call.examined for call in watched.seen()]
+        assert max(examined) <= RESTARTED * (SORTED_TODOS + 1), (sort, examined)
+        assert len(examined) <= 4, (sort, examined)
 
 
 async def test_the_cost_of_counts_and_changes_depends_on_the_changes_alone(watched: Watched) -> None:
     """Once a large account has been counted, the cost of counting it again is proportional to the changes since."""
     todos = watched.todos
-    looks = SIZE
-    while looks > MIN_CHANGES + 20:
+    examined = SIZE
+    while examined > RESTARTED * (MIN_CHANGES + 20):
         watched.seen()
         await todos.count_tags()
-        looks = sum(call.looks for call in watched.seen())
+        examined = sum(call.examined for call in watched.seen())
     [some], _ = await todos.read_page(TodoQuery(limit=1), None)
 
     for number in range(50):
@@ -266,11 +267,11 @@ async def test_the_cost_of_counts_and_changes_depends_on_the_changes_alone(watch
         await todos.update(some.id, TodoUpdate(tags=[f"tag {number}"]), None)
         watched.seen()
         tags = await todos.count_tags()
-        counted = sum(call.looks for call in watched.seen())
+        counted = sum(call.examined for call in watched.seen())
         _, _, since, _ = await todos.read_changes(None, PAGE)
         await todos.read_changes(since, PAGE)
-        synced = sum(call.looks for call in watched.seen())
+        synced = sum(call.examined for call in watched.seen())
 
         assert TagCount(f"tag {number}", 1) in tags
-        assert counted <= MIN_CHANGES + 20
-        assert synced <= 2 * PAGE + 20
+        assert counted <= RESTARTED * (MIN_CHANGES + 20)
+        assert synced <= RESTARTED * (2 * PAGE + 20)
