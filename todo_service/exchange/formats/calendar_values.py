@@ -131,7 +131,7 @@ def choose_exact(moment: datetime, exact: str | None) -> str:
     return format_timestamp(moment)
 
 
-def normalise_until(rule: str, zone: tzinfo | None) -> str:
+def normalize_until(rule: str, zone: tzinfo | None) -> str:
     """Return a rule with UNTIL as a time in UTC instead of a day, as RFC 5545 requires if DTSTART is a time."""
 
     def format_until(match: re.Match[str]) -> str:
@@ -150,7 +150,7 @@ def is_same_rule(rule: str, written: str, zone: tzinfo | None) -> bool:
     if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:
-        return set(vRecur.from_ical(normalise_until(rule, zone)).to_ical().decode().split(";")) == set(
+        return set(vRecur.from_ical(normalize_until(rule, zone)).to_ical().decode().split(";")) == set(
             written.split(";")
         )
     except ValueError:

@@ -16,7 +16,7 @@ from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
     TEXT_PROPERTIES,
     encode_exact_values,
-    normalise_until,
+    normalize_until,
     parse_timestamp,
     strip_control_characters,
 )
@@ -97,4 +97,4 @@ def _add_due(component: icalendar.Todo, due_at: datetime, recurrence: str | None
     # RRULE needs a DTSTART, on the day of DUE and before it; if DUE is midnight, both are equal
     component.add("dtstart", local.replace(hour=0, minute=0, second=0))
     component.add("due", local)
-    component.add("rrule", vRecur.from_ical(normalise_until(recurrence, zone)))
+    component.add("rrule", vRecur.from_ical(normalize_until(recurrence, zone)))
