@@ -1,6 +1,6 @@
 """The requests and responses of the todo endpoints.
 
-Bounds that apply after trimming appear only in the schema (`fields.SHOWN`); `todos.validation` enforces them.
+Bounds that apply after normalization appear only in the schema (`fields.SHOWN`); `todos.validation` enforces them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
+from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS, UNTRIMMED_FACTOR
 from todo_service.bounds.todos import (
     BATCH_OPERATIONS,
     DESCRIPTION_LENGTH,
@@ -67,21 +67,25 @@ Sort = Annotated[
     ),
 ]
 
-Title = Annotated[str, constrain_text(TITLE_LENGTH, "1 to 200 characters after trimming.", "Water the plants")]
+Title = Annotated[str, constrain_text(TITLE_LENGTH, "The title.", "Water the plants")]
 Description = Annotated[
     str,
     Meta(
-        max_length=DESCRIPTION_LENGTH,
-        description="Details, as plain text.",
+        max_length=DESCRIPTION_LENGTH * UNTRIMMED_FACTOR,
+        description=(
+            "Details, as plain text. CRLF is stored as LF; control characters other than tabs and line endings are "
+            "rejected."
+        ),
         examples=["The ficus needs little."],
+        extra_json_schema={SHOWN: {"maxLength": DESCRIPTION_LENGTH}},
     ),
 ]
-Tag = Annotated[str, constrain_text(TAG_LENGTH, "1 to 50 characters after trimming.", "home")]
+Tag = Annotated[str, constrain_text(TAG_LENGTH, "A tag.", "home")]
 Tags = Annotated[
     list[Tag],
     Meta(
         max_length=GIVEN_TAGS,
-        description="Duplicates are dropped; the order is preserved.",
+        description="Tags that are equal in NFC are duplicates, which are dropped; the order is preserved.",
         extra_json_schema={SHOWN: {"maxItems": TAGS}},
     ),
 ]
@@ -244,7 +248,7 @@ class TodoQuery(msgspec.Struct, frozen=True):
     ] = []
     tag: Annotated[
         list[Annotated[str, Meta(max_length=QUERY_LENGTH)]],
-        Meta(max_length=FILTERED_TAGS, description="Only todos with all of these tags."),
+        Meta(max_length=FILTERED_TAGS, description="Only todos with all of these tags, compared in NFC."),
     ] = []
     list_id: Annotated[
         Annotated[str, Meta(max_length=24)] | UnsetType,
