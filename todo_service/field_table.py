@@ -57,8 +57,8 @@ class Filter(NamedTuple):
 
     Attributes:
         parameter: The name of the parameter.
-        build: Returns the conditions for a field of the model and the value of the parameter. None if the filter
-            concerns several fields, and the query module builds it.
+        build: Returns the conditions for a field of the model and the value of the parameter. None if the
+            query module builds them.
     """
 
     parameter: str
