@@ -167,7 +167,7 @@ def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]
                 issues.append(ValidationIssue(f"/{field.name}", str(error)))
                 continue
             except Invalid as error:
-                located = error.below(f"/{field.name}")
+                located = error.prefix_pointers(f"/{field.name}")
                 issues += located.issues
                 omitted += located.omitted
                 continue
