@@ -142,7 +142,7 @@ def get_implied_start(due: datetime | date) -> datetime | date:
     return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
 
 
-def normalize_until(rule: str, zone: tzinfo) -> str:
+def normalise_until(rule: str, zone: tzinfo) -> str:
     """Return a rule with UNTIL as a time in UTC instead of a day, as RFC 5545 requires if DTSTART is a time."""
 
     def format_until(match: re.Match[str]) -> str:
@@ -167,7 +167,7 @@ def is_same_rule(rule: str, written: str, zone: tzinfo | None) -> bool:
     if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:
-        expected = vRecur.from_ical(rule if zone is None else normalize_until(rule, zone)).to_ical().decode()
+        expected = vRecur.from_ical(rule if zone is None else normalise_until(rule, zone)).to_ical().decode()
         return set(expected.split(";")) == set(written.split(";"))
     except ValueError:
         return False

@@ -17,7 +17,7 @@ from todo_service.exchange.formats.calendar_values import (
     TEXT_PROPERTIES,
     encode_exact_values,
     get_implied_start,
-    normalize_until,
+    normalise_until,
     parse_timestamp,
     strip_control_characters,
 )
@@ -103,7 +103,7 @@ def _add_schedule(component: icalendar.Todo, todo: dto.Todo, zone: tzinfo) -> No
     if todo.recurrence is not None and due is not None:
         rule = todo.recurrence
         if isinstance(due, datetime):
-            due, rule = due.astimezone(zone), normalize_until(rule, zone)
+            due, rule = due.astimezone(zone), normalise_until(rule, zone)
             start = start.astimezone(zone) if isinstance(start, datetime) else None
         component.add("rrule", vRecur.from_ical(rule))
         start = start or get_implied_start(due)
