@@ -34,6 +34,7 @@ from todo_service.lists.service import Lists
 from todo_service.lists.sweep import sweep_deleted_lists
 from todo_service.observability.controllers import MetricsAccess
 from todo_service.observability.metrics import Metrics
+from todo_service.observability.request_log import RequestLog
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
@@ -199,7 +200,7 @@ class Services:
         return OutermostMiddleware(
             OptionsRateLimitMiddleware(app, self.rate_limits),
             self._in_flight,
-            AccessLog(self._metrics, self._tracing),
+            AccessLog(self._metrics, self._tracing, RequestLog(settings)),
             AllowedHosts(settings.allowed_hosts),
             ResponseHeaders(self._in_flight, extra_headers),
             Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
