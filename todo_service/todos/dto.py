@@ -62,7 +62,11 @@ Sort = Annotated[
     ],
     Meta(
         title="TodoSort",
-        description="The sort order; `-` for descending. Todos without a due date always come last.",
+        description=(
+            "The sort order; `-` for descending. Todos without a due date always come last. `title` sorts by the root "
+            "collation of Unicode, with numbers by value: `Łódź` is among the titles with L, and `Task 2` precedes "
+            "`Task 10`."
+        ),
         examples=["-priority"],
     ),
 ]
@@ -266,8 +270,10 @@ class TodoQuery(msgspec.Struct, frozen=True):
         Meta(
             description=(
                 "Only todos that match every word. A word matches the start of a word in the title, description or "
-                f"steps, ignoring case and accents. At most {QUERY_WORDS} different words. The search covers the first "
-                f"{SEARCHED_WORDS} different words of a todo, and the first {SEARCHED_WORD_LENGTH} characters of each."
+                "steps, ignoring case, accents, strokes and ligatures: `strasse` finds `Straße`. In scripts without "
+                "spaces, such as Chinese, Japanese and Thai, it matches anywhere. Text without a word matches nothing. "
+                f"At most {QUERY_WORDS} different words. The search covers the first {SEARCHED_WORDS} different words "
+                f"of a todo, and the first {SEARCHED_WORD_LENGTH} characters of each."
             ),
         ),
     ] = UNSET

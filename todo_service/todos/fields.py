@@ -23,6 +23,7 @@ from todo_service.field_table import (
 )
 from todo_service.store.base import Condition
 from todo_service.todos import dto
+from todo_service.todos.collation import sort_key
 from todo_service.todos.validation import (
     normalize_recurrence,
     parse_list_id,
@@ -32,7 +33,7 @@ from todo_service.todos.validation import (
     validate_time,
     validate_title,
 )
-from todo_service.todos.words import extract_words, sort_key
+from todo_service.todos.words import extract_words
 
 PRIORITIES: Final[tuple[str, ...]] = get_args(get_args(dto.Priority)[0])
 """The priorities, the lowest first."""

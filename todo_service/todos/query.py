@@ -38,7 +38,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.dto import Todo as TodoView
 from todo_service.todos.dto import TodoQuery
 from todo_service.todos.fields import FIELDS, priority_rank
-from todo_service.todos.words import extract_words
+from todo_service.todos.words import extract_prefixes
 
 Value = datetime | str | float | int
 
@@ -215,7 +215,7 @@ def parse_query_words(q: str) -> list[str]:
     """
     found: list[str] = []
     # a prefix sorts immediately before the words that it begins
-    for word in sorted(extract_words(q)):
+    for word in sorted(extract_prefixes(q)):
         if found and word.startswith(found[-1]):
             found.pop()
         found.append(word)
