@@ -25,6 +25,7 @@ class Kind(enum.Enum):
     TEXT = "free text"
     CODE = "text in a fixed notation, such as an id, a name from a list or a rule"
     TIME = "time"
+    DATE = "date"
     FLAG = "true or false"
     NUMBER = "number"
     INTEGER = "integer"
@@ -69,11 +70,12 @@ class IndexKey(NamedTuple):
 
     Attributes:
         name: The name of the field in the model.
-        compute: Returns its value for a value of the original field.
+        compute: Returns its value for a value of the original field. None if it depends on other fields too, and the
+            service computes it.
     """
 
     name: str
-    compute: Callable[[Any], Any]
+    compute: Callable[[Any], Any] | None = None
 
 
 class Field(NamedTuple):
@@ -168,7 +170,7 @@ def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]
                 omitted += located.omitted
                 continue
         values[field.name] = value
-        if field.index_key is not None:
+        if field.index_key is not None and field.index_key.compute is not None:
             values[field.index_key.name] = field.index_key.compute(value)
     if issues:
         raise Invalid(issues, omitted)
