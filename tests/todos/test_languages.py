@@ -6,9 +6,12 @@ import unicodedata
 from typing import Any, NamedTuple
 
 import pytest
+from litestar import Litestar
+from odmantic import ObjectId
 
 from tests.people import Person
 from todo_service.bounds.texts import SEARCHED_WORDS, UNSPACED_WORD_LENGTH
+from todo_service.todos.documents import Todo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
@@ -143,6 +146,19 @@ async def test_titles_with_equal_keys_are_paginated(ada: Person) -> None:
     assert await list_pages(ada, sort="-title", limit=2) == (await ada.titles(sort="title"))[::-1]
 
 
+async def test_titles_with_keys_of_an_earlier_version_are_paginated(ada: Person, app: Litestar) -> None:
+    titles = ["apple", "Äpfel", "Łódź", "zebra", "яблоко", "苹果"]
+    for title in titles:
+        todo = await ada.todo(title=title)
+        if title != "zebra":
+            older = {"title_key": title.casefold()}
+            await app.state.store.update(Todo, Todo.id == ObjectId(todo["id"]), changes=older)
+
+    for sort in ("title", "-title"):
+        assert sorted(await list_pages(ada, sort=sort, limit=1)) == sorted(titles)
+        assert sorted(await list_pages(ada, sort=sort, limit=4)) == sorted(titles)
+
+
 async def test_a_long_search_in_a_script_without_spaces_matches_in_order(ada: Person) -> None:
     sentence = "明天上午十點在公司三樓的會議室討論下一季的預算"
     await ada.todo(title=sentence)
@@ -153,13 +169,12 @@ async def test_a_long_search_in_a_script_without_spaces_matches_in_order(ada: Pe
     assert await ada.titles(q=sentence * 8 + "牛") == []
 
 
-async def test_a_text_without_spaces_has_bounded_index_entries(ada: Person, app: Any) -> None:
+async def test_a_text_without_spaces_is_searchable_up_to_the_limit_of_words(ada: Person) -> None:
     text = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 10_000))
-    todo = await ada.todo(title="x", description=text)
+    await ada.todo(title="x", description=text)
 
     assert await ada.titles(q=text[SEARCHED_WORDS - UNSPACED_WORD_LENGTH : SEARCHED_WORDS]) == ["x"]
     assert await ada.titles(q=text[SEARCHED_WORDS + UNSPACED_WORD_LENGTH :][:UNSPACED_WORD_LENGTH]) == []
-    assert todo["description"] == text
 
 
 async def list_pages(person: Person, **params: Any) -> list[str]:
