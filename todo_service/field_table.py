@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -57,8 +58,8 @@ class Filter(NamedTuple):
 
     Attributes:
         parameter: The name of the parameter.
-        build: Returns the conditions for a field of the model and the value of the parameter. None if the filter
-            concerns several fields, and the query module builds it.
+        build: Returns the conditions for a field of the model and the value of the parameter. None if the
+            query module builds them.
     """
 
     parameter: str
@@ -138,7 +139,8 @@ def resolve_patch(patch: msgspec.Struct, defaults: Mapping[str, Any]) -> dict[st
         defaults: The defaults of the fields that may be null (`list_defaults`).
     """
     given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
-    return {name: defaults[name] if value is None else value for name, value in given.items()}
+    # copies, because a default may be a list
+    return {name: copy(defaults[name]) if value is None else value for name, value in given.items()}
 
 
 def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]:

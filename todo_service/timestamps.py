@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
-import zoneinfo
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import cache
 from typing import Final, Self
@@ -13,6 +13,8 @@ from todo_service.bounds.texts import TIMESTAMP_LENGTH
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
 """Storable timestamps lie between these two, so that they exist in every time zone."""
+UNKNOWN_TIME_ZONE: Final = "Expected a name of the IANA time zone database, such as Europe/Berlin"
+"""The message for a name that is not in `list_time_zones`."""
 _RFC_3339: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):([0-5]\d))", re.ASCII
 )
@@ -90,5 +92,11 @@ def format_timestamp(moment: datetime) -> str:
 
 @cache
 def list_time_zones() -> frozenset[str]:
-    """Return the names of the IANA time zone database, without that of the machine's own zone."""
-    return frozenset(zoneinfo.available_timezones() - {"localtime"})
+    """Return the names of the IANA time zone database, links such as `Asia/Calcutta` included. Case matters.
+
+    They are those of the package tzdata, so that every installation accepts the same names. The files of an operating
+    system have more, such as `localtime` and `right/UTC`, or fewer. `Factory`, which stands for an unknown zone, is
+    left out.
+    """
+    names = importlib.resources.files("tzdata").joinpath("zones").read_text(encoding="ascii")
+    return frozenset(names.split()) - {"Factory"}

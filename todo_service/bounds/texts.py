@@ -13,7 +13,7 @@ COMBINING_MARKS: Final = section.declare(
 )
 UNTRIMMED_FACTOR: Final = section.declare(
     5,
-    "Length of a text before trimming, as a multiple of its limit",
+    "Length of a text before it is trimmed and normalized, as a multiple of its limit",
     enforced_in="fields",
     response="422",
     unit="times",

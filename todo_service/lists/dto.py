@@ -13,7 +13,7 @@ from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.store.structs import build_struct
 from todo_service.todos.field_types import Position
 
-ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
+ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "The name, which several lists may share.", "Garden")]
 Color = Annotated[
     str,
     Meta(

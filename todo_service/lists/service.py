@@ -19,6 +19,7 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import read_page
+from todo_service.text import compose
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
@@ -130,6 +131,8 @@ class Lists:
                     raise Stale
                 changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
                 if changes:
+                    # an earlier release stored names as they were sent
+                    changes = {"name": compose(found.name)} | changes
                     changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
                 changed = await self._store.update(
                     TodoList, *self._match(list_id), TodoList.version == found.version, changes=changes

@@ -1,6 +1,6 @@
 """The requests and responses of the todo endpoints.
 
-Bounds that apply after trimming appear only in the schema (`fields.SHOWN`); `todos.validation` enforces them.
+Bounds that apply after normalization appear only in the schema (`fields.SHOWN`); `todos.validation` enforces them.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class TodoQuery(msgspec.Struct, frozen=True):
     ] = []
     tag: Annotated[
         list[Annotated[str, Meta(max_length=QUERY_LENGTH)]],
-        Meta(max_length=FILTERED_TAGS, description="Only todos with all of these tags."),
+        Meta(max_length=FILTERED_TAGS, description="Only todos with all of these tags, compared in NFC."),
     ] = []
     list_id: Annotated[
         Annotated[str, Meta(max_length=24)] | UnsetType,

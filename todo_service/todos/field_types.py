@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from todo_service.bounds.texts import TIMESTAMP_LENGTH
+from todo_service.bounds.texts import TIMESTAMP_LENGTH, UNTRIMMED_FACTOR
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
     GIVEN_TAGS,
@@ -48,21 +48,25 @@ Sort = Annotated[
     ),
 ]
 
-Title = Annotated[str, constrain_text(TITLE_LENGTH, "1 to 200 characters after trimming.", "Water the plants")]
+Title = Annotated[str, constrain_text(TITLE_LENGTH, "The title.", "Water the plants")]
 Description = Annotated[
     str,
     Meta(
-        max_length=DESCRIPTION_LENGTH,
-        description="Details, as plain text.",
+        max_length=DESCRIPTION_LENGTH * UNTRIMMED_FACTOR,
+        description=(
+            "Details, as plain text. CRLF is stored as LF; control characters other than tabs and line endings are "
+            "rejected."
+        ),
         examples=["The ficus needs little."],
+        extra_json_schema={SHOWN: {"maxLength": DESCRIPTION_LENGTH}},
     ),
 ]
-Tag = Annotated[str, constrain_text(TAG_LENGTH, "1 to 50 characters after trimming.", "home")]
+Tag = Annotated[str, constrain_text(TAG_LENGTH, "A tag.", "home")]
 Tags = Annotated[
     list[Tag],
     Meta(
         max_length=GIVEN_TAGS,
-        description="Duplicates are dropped; the order is preserved.",
+        description="Tags that are equal in NFC are duplicates, which are dropped; the order is preserved.",
         extra_json_schema={SHOWN: {"maxItems": TAGS}},
     ),
 ]

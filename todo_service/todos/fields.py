@@ -60,10 +60,6 @@ def match_before(field: Any, value: Any) -> list[Condition]:
     return [field < value]
 
 
-def _match_tags(field: Any, tags: Sequence[str]) -> list[Condition]:
-    return [field == tag for tag in dict.fromkeys(map(str.strip, tags))]
-
-
 def _match_list(field: Any, list_id: str) -> list[Condition]:
     return match_equal(field, None if list_id == "inbox" else ObjectId(list_id))
 
@@ -126,7 +122,7 @@ FIELDS: Final = (
         [],
         nullable=True,
         rule=validate_tags,
-        filters=(Filter("tag", _match_tags),),
+        filters=(Filter("tag"),),
         calendar_property="CATEGORIES",
     ),
     Field(

@@ -15,6 +15,7 @@ from todo_service.bounds.todos import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TA
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.store.paging import read_ranges
+from todo_service.text import compose, decompose, trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
@@ -70,7 +71,8 @@ class Listing:
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
         if query.q is not UNSET and not parse_query_words(query.q):
             return [], None
-        if (query.completed is True and query.overdue is True) or len(set(query.tag)) > TAGS:
+        query = msgspec.structs.replace(query, tag=list(dict.fromkeys(compose(trim(tag)) for tag in query.tag)))
+        if (query.completed is True and query.overdue is True) or len(query.tag) > TAGS:
             return [], None
         page, following = await self._read_page(query, after)
         return [todo.to_todo() if isinstance(todo, dto.ListedTodo) else todo for todo in page], following
@@ -80,7 +82,8 @@ class Listing:
     ) -> tuple[list[dto.Todo], TodoPosition | None]:
         """Return a page whose todos are of the Struct of the sort order (`Order.view`)."""
         moment, view = now(), find_order(query.sort).view
-        filters, unindexed = build_filters(query, moment), build_unindexed_filters(query, moment)
+        filters = build_filters(query, moment, [tag for tag in query.tag if await self._has_decomposed(tag)])
+        unindexed = build_unindexed_filters(query, moment)
         if len(filters) > 1 and not is_served_by_index(query):
             page = await self._sort_in_memory(query, filters, unindexed, after)
             if page is not None:
@@ -95,6 +98,14 @@ class Listing:
         concurrent = 1 if after is None or query.sort.endswith("priority") else 2
         position = partial(build_position, query.sort)
         return await read_ranges(find, key_ranges(query, after), query.limit, position, concurrent)
+
+    async def _has_decomposed(self, tag: str) -> bool:
+        """Return whether a todo of an earlier release has a tag in NFD."""
+        decomposed = decompose(tag)
+        if decomposed == tag:
+            return False
+        has_tag: Condition = Todo.tags == decomposed  # type: ignore[comparison-overlap]  # an expression
+        return await self._store.count(Todo, Todo.owner == self._owner, has_tag, limit=1) > 0
 
     async def _sort_in_memory(
         self,

@@ -18,7 +18,7 @@ The cost of a page depends on its filters:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -33,6 +33,7 @@ from todo_service.errors import InvalidParameter
 from todo_service.field_table import Field, Filter, Kind
 from todo_service.store.base import Condition, starts_with
 from todo_service.store.structs import list_index_keys
+from todo_service.text import decompose
 from todo_service.timestamps import EARLIEST, Timestamp
 from todo_service.todos.documents import Todo
 from todo_service.todos.dto import ListedTodo, TodoQuery
@@ -240,14 +241,15 @@ def parse_query_words(q: str) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
+def build_filters(query: TodoQuery, now: datetime, decomposed_tags: Collection[str] = ()) -> list[list[Condition]]:
     """Return the filters of a list, each a group of conditions that one index serves.
 
     The last group only restricts `completed`. See `build_unindexed_filters` for the filters that no index serves.
 
     Args:
-        query: The filters.
+        query: The filters. Tags are in NFC.
         now: The time before which an open todo is overdue.
+        decomposed_tags: Those of the tags that todos of an earlier release have in NFD. No index serves both forms.
     """
     # name both values for a list of all todos, so that an index that begins with `completed` serves it
     allowed = [query.completed] if query.completed is not UNSET else [False, True]
@@ -257,7 +259,7 @@ def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     words = parse_query_words(query.q) if query.q is not UNSET else []
     groups: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
     for field in _FILTERED:
-        if field.indexed and (conditions := _build_conditions(field, query, now)):
+        if field.indexed and (conditions := _build_conditions(field, query, now, decomposed_tags)):
             parts = [[each] for each in conditions] if field.separate else [conditions]
             groups += [[*part, completion] for part in parts]
     return [*groups, [completion]]
@@ -273,13 +275,20 @@ def build_unindexed_filters(query: TodoQuery, now: datetime) -> list[Condition]:
     return found
 
 
-def _build_conditions(field: FilteredField, query: TodoQuery, now: datetime) -> list[Condition]:
+def _build_conditions(
+    field: FilteredField, query: TodoQuery, now: datetime, decomposed_tags: Collection[str] = ()
+) -> list[Condition]:
     """Return the conditions of all filters by a field."""
     found: list[Condition] = []
     for parameter, build in field.filters:
         value = getattr(query, parameter)
         if build is not None and _is_given(value):
             found += build(field.field, value)
+        elif parameter == "tag":
+            found += [
+                field.field.in_([tag, decompose(tag)]) if tag in decomposed_tags else field.field == tag
+                for tag in value
+            ]
         elif parameter == "overdue" and value is True:
             found.append(field.field < now)
     return found

@@ -21,7 +21,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.schedule import SCHEDULE
 from todo_service.todos.shared import SharedState
-from todo_service.todos.validation import is_id
+from todo_service.todos.validation import compose_texts, is_id
 
 _REPEAT_WINDOW: Final = timedelta(hours=25)
 """How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
@@ -137,6 +137,7 @@ class TodoWriter:
         self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None
     ) -> dto.Todo | None:
         """Write the changes of a todo. Return None if it has changed since it was read."""
+        changes |= compose_texts(todo, changes)
         if SEARCHED & changes.keys():
             changes["words"] = extract_field_words(merge(todo, changes))
         changes |= await count_history(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))

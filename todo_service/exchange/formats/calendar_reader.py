@@ -33,6 +33,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.timezones import FileZones
 from todo_service.field_table import Origin
 from todo_service.lists.dto import ListCreate
+from todo_service.text import trim
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 
@@ -224,7 +225,7 @@ class CalendarReader:
                 fields[name] = exact[name] if name in exact and round_trip(exact[name]) == found.text else found.text
         tags = [tag for found in todo.properties.get("CATEGORIES", ()) for tag in split_on_unescaped_comma(found.value)]
         exact_tags = "tags" in exact and round_trip_tags(exact["tags"]) == tags
-        fields["tags"] = exact["tags"] if exact_tags else [tag for tag in tags if tag.strip()]
+        fields["tags"] = exact["tags"] if exact_tags else [tag for tag in tags if trim(tag)]
         if (priority := todo.get_single("PRIORITY")) is not None:
             if not re.fullmatch(r"\d", priority.value.strip(), re.ASCII):
                 raise _PropertyError(priority.number, "Expected PRIORITY from 0 to 9")
