@@ -14,6 +14,7 @@ sets it before it stores the todo, once for each account. The visits of the othe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -85,7 +86,8 @@ class TimeZones:
 
         async def visit(user: User) -> None:
             if user.time_zone_used:
-                await create_todos(user.id).follow_time_zone(user.time_zone)
+                with contextlib.suppress(NotFound):  # the account has been deleted meanwhile
+                    await create_todos(user.id).follow_time_zone()
             # unless the time zone has changed again meanwhile
             where = [User.id == user.id, User.time_zone == user.time_zone, User.next_visit_at == user.next_visit_at]
             await self._store.update(User, *where, changes={"next_visit_at": _find_next_visit(user)})

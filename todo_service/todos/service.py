@@ -327,13 +327,13 @@ class Todos:
             if len(found) < _LIST_BATCH and not found.truncated:
                 return
 
-    async def follow_time_zone(self, name: str) -> None:
+    async def follow_time_zone(self) -> None:
         """Derive the todos that follow the time zone of the account again. Repeat the call if it fails halfway.
 
-        Args:
-            name: The time zone, an IANA name.
+        Raises:
+            NotFound: the account has been deleted.
         """
-        await derive_again(self._store, self._owner, self._writer, zoneinfo.ZoneInfo(name))
+        await derive_again(self._store, self._owner, self._writer, self._read_time_zone)
 
     async def _find_zone(self, fields: Mapping[str, Any]) -> zoneinfo.ZoneInfo:
         """Return the time zone in which the day of a todo ends. Without a day, it may be any."""

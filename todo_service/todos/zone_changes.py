@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -38,14 +39,19 @@ class _Row(msgspec.Struct, frozen=True):
     time_zone: str | None
 
 
-async def derive_again(store: DocumentStore, owner: ObjectId, writer: TodoWriter, zone: ZoneInfo) -> None:
+async def derive_again(
+    store: DocumentStore, owner: ObjectId, writer: TodoWriter, time_zone: Callable[[], Awaitable[str]]
+) -> None:
     """Derive the todos of an account that follow its time zone. Those that are right already are not written.
 
     Args:
         store: The store.
         owner: The account.
         writer: Changes its todos.
-        zone: Its time zone.
+        time_zone: Returns the account's time zone, an IANA name.
+
+    Raises:
+        NotFound: The account has been deleted.
     """
     read = partial(
         read_page,
@@ -62,17 +68,19 @@ async def derive_again(store: DocumentStore, owner: ObjectId, writer: TodoWriter
     )
     # a todo that moves behind the current page is read again, and is right then
     async for rows in iterate_pages(read):
+        zone = ZoneInfo(await time_zone())
         wrong = [row.id for row in rows if _derive(row, zone)]
         for start in range(0, len(wrong), _CONCURRENT_WRITES):
-            changes = (_change(writer, todo_id, zone) for todo_id in wrong[start : start + _CONCURRENT_WRITES])
+            changes = (_change(writer, todo_id, time_zone) for todo_id in wrong[start : start + _CONCURRENT_WRITES])
             for error in await asyncio.gather(*changes, return_exceptions=True):
                 if error is not None:
                     raise error
 
 
-async def _change(writer: TodoWriter, todo_id: str, zone: ZoneInfo) -> None:
+async def _change(writer: TodoWriter, todo_id: str, time_zone: Callable[[], Awaitable[str]]) -> None:
     async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-        return _derive(todo, zone)
+        # read after the todo, so that of two concurrent jobs the one with the latest time zone wins
+        return _derive(todo, ZoneInfo(await time_zone()))
 
     try:
         await writer.change(todo_id, None, decide)
