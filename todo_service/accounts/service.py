@@ -17,6 +17,7 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, find_password_issues
 from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.accounts.time_zones import TimeZones, schedule_visits
 from todo_service.accounts.validation import validate_patch, validate_registration
 from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
@@ -94,6 +95,7 @@ class Accounts:
             password_hash=await self._passwords.hash(valid.password),
             display_name=valid.display_name,
             time_zone=valid.time_zone,
+            time_zone_used=False,
             created_at=moment,
             updated_at=moment,
         )
@@ -152,14 +154,6 @@ class Accounts:
         """
         return dto.User.from_document(await self._get_user(user_id))
 
-    async def get_time_zone(self, user_id: ObjectId) -> str:
-        """Return an account's time zone, an IANA name.
-
-        Raises:
-            NotFound: The account has been deleted.
-        """
-        return (await self._get_user(user_id)).time_zone
-
     async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: frozenset[int] | None) -> dto.User:
         """Update an account with a merge patch. A patch without changes leaves the version unchanged.
 
@@ -180,7 +174,8 @@ class Accounts:
         def decide(user: User) -> dict[str, Any]:
             if versions is not None and user.version not in versions:
                 raise Stale
-            return {name: value for name, value in changes.items() if getattr(user, name) != value}
+            found = {name: value for name, value in changes.items() if getattr(user, name) != value}
+            return found | schedule_visits(now()) if "time_zone" in found else found
 
         try:
             return dto.User.from_document(await self._change(user_id, decide))
@@ -283,7 +278,7 @@ class Accounts:
         # first, so that nobody can write for the account any more
         await self._sessions.end_all(user_id)
         await self._api_keys.delete_all(user_id)
-        todos = Todos(self._store, user_id, lambda: self.get_time_zone(user_id))
+        todos = Todos(self._store, user_id, partial(TimeZones(self._store).get, user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
         await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)
