@@ -19,7 +19,7 @@ UNTRIMMED_FACTOR: Final = section.declare(
     unit="times",
 )
 TIMESTAMP_LENGTH: Final = section.declare(
-    64, "Length of a timestamp", enforced_in="timestamps", response="422", unit="characters"
+    64, "Length of a timestamp or a date", enforced_in="timestamps", response="422", unit="characters"
 )
 TIME_ZONE_LENGTH: Final = section.declare(
     64, "Length of a time zone name", enforced_in="fields", response="422", unit="characters"

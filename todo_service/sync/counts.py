@@ -180,10 +180,10 @@ ZERO_STAMP: Final = "0" * 16
 
 
 def build_counted_state(
-    completed: bool, priority: str, list_id: str | None, tags: list[str], due_at: datetime | None
+    completed: bool, priority: str, list_id: str | None, tags: list[str], due_end: datetime | None
 ) -> CountedState:
     """Return the counted state of a todo with these fields."""
-    due = to_hour(due_at) if due_at is not None and not completed else None
+    due = to_hour(due_end) if due_end is not None and not completed else None
     return CountedState(completed, priority, list_id, tuple(dict.fromkeys(map(digest_tag, tags))), due)
 
 
@@ -218,7 +218,7 @@ async def count_history(store: DocumentStore, todo: Todo, *, counts_change: bool
     if not counts_change:
         return {"counted_since": since}
     list_id = str(todo.list_id) if todo.list_id is not None else None
-    entry = PastState(since, build_counted_state(todo.completed, todo.priority, list_id, todo.tags, todo.due_at))
+    entry = PastState(since, build_counted_state(todo.completed, todo.priority, list_id, todo.tags, todo.due_end))
     past = [*todo.past, msgspec.json.encode(entry).decode()]
     if len(past) > MAX_PAST_STATES:
         snapshot = await store.get(CountSnapshot, CountSnapshot.id == todo.account, into=_Upto)

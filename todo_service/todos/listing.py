@@ -26,6 +26,7 @@ from todo_service.todos.query import (
     build_filters,
     build_position,
     build_unindexed_filters,
+    find_order,
     is_served_by_index,
     key_ranges,
     parse_query_words,
@@ -73,7 +74,14 @@ class Listing:
         query = msgspec.structs.replace(query, tag=list(dict.fromkeys(compose(trim(tag)) for tag in query.tag)))
         if (query.completed is True and query.overdue is True) or len(query.tag) > TAGS:
             return [], None
-        moment = now()
+        page, following = await self._read_page(query, after)
+        return [todo.to_todo() if isinstance(todo, dto.ListedTodo) else todo for todo in page], following
+
+    async def _read_page(
+        self, query: dto.TodoQuery, after: TodoPosition | None
+    ) -> tuple[list[dto.Todo], TodoPosition | None]:
+        """Return a page whose todos are of the Struct of the sort order (`Order.view`)."""
+        moment, view = now(), find_order(query.sort).view
         filters = build_filters(query, moment, [tag for tag in query.tag if await self._has_decomposed(tag)])
         unindexed = build_unindexed_filters(query, moment)
         if len(filters) > 1 and not is_served_by_index(query):
@@ -84,7 +92,7 @@ class Listing:
         def find(key_range: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
             # the store chooses the index by the first conditions
             where = (Todo.owner == self._owner, *key_range.where, *itertools.chain(*filters), *unindexed)
-            return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=dto.Todo)
+            return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=view)
 
         # few todos have the same value as the last one of the previous page, except for priorities
         concurrent = 1 if after is None or query.sort.endswith("priority") else 2
@@ -130,7 +138,7 @@ class Listing:
             sort=None,
             limit=2 * limit,
             max_bytes=SORTED_BYTES,
-            into=dto.Todo,
+            into=find_order(query.sort).view,
         )
         if todos.truncated or len(todos) >= 2 * limit:
             return None

@@ -82,7 +82,7 @@ class Summaries:
         whole = found.due.count_before(hour)
         if hour_start == moment:
             return whole
-        part = [Todo.due_at >= hour_start, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which never match null
+        part = [Todo.due_end >= hour_start, Todo.due_end < moment]  # type: ignore[operator]  # expressions, which never match null
         return whole + await self._store.count(Todo, Todo.owner == self._owner, Todo.completed == False, *part)  # noqa: E712  # as above
 
 

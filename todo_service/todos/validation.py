@@ -16,12 +16,13 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.text import compose, normalize_lines, normalize_text
-from todo_service.timestamps import is_storable
+from todo_service.timestamps import EARLIEST, LATEST, UNKNOWN_TIME_ZONE, is_storable, list_time_zones, parse_date
 from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.recurrence import Rule
 
 TIME_RANGE: Final = "Expected a time from 1970-01-01 to 9999-12-30 in UTC"
+DATE_RANGE: Final = "Expected a date from 1970-01-01 to 9999-12-30"
 
 
 def is_id(text: str) -> bool:
@@ -44,6 +45,20 @@ def validate_time(moment: datetime) -> datetime:
     if not is_storable(moment):
         raise ValueError(TIME_RANGE)
     return moment
+
+
+def validate_date(text: str) -> str:
+    """Return a date (`YYYY-MM-DD`), unchanged."""
+    if not EARLIEST.date() <= parse_date(text) <= LATEST.date():
+        raise ValueError(DATE_RANGE)
+    return text
+
+
+def validate_time_zone(name: str) -> str:
+    """Return the name of a time zone, unchanged."""
+    if name not in list_time_zones():
+        raise ValueError(UNKNOWN_TIME_ZONE)
+    return name
 
 
 def validate_tags(tags: Sequence[str]) -> list[str]:
@@ -104,23 +119,6 @@ def validate_steps(given: Sequence[dto.StepCreate]) -> list[Step]:
 def normalize_recurrence(text: str) -> str:
     """Return a recurrence rule in the notation in which it is stored."""
     return str(Rule(text))
-
-
-def require_due_date(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Check that a todo with a recurrence rule has a due date, if one of the two changes.
-
-    Args:
-        changes: The fields that change.
-        fields: All fields after the change.
-
-    Raises:
-        Invalid: the todo would recur without a due date.
-    """
-    if fields["recurrence"] is None or not {"recurrence", "due_at"} & changes.keys():
-        return
-    if fields["due_at"] is None:
-        pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
-        raise Invalid([ValidationIssue(pointer, "Expected a due date for a recurring todo")])
 
 
 def _normalize_part(text: str, longest: int, pointer: str, issues: list[ValidationIssue]) -> str:
