@@ -15,14 +15,14 @@ from odmantic.query import asc
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
-from todo_service.accounts.passwords import Passwords, find_password_issues
+from todo_service.accounts.passwords import Passwords, prepare_new_password
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.accounts.time_zones import TimeZones, schedule_visits
 from todo_service.accounts.validation import validate_patch, validate_registration
 from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
+from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
@@ -135,15 +135,12 @@ class Accounts:
             Busy: Too many passwords are waiting to be verified.
         """
         user = await self._find_by_login(name)
-        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+        valid, new_hash = await self._passwords.verify_and_update(user.password_hash if user else None, password)
+        if not valid or user is None:
             raise InvalidGrant("the name or the password is wrong")
-        if self._passwords.needs_rehash(user.password_hash):
-            await self._store.update(
-                User,
-                User.id == user.id,
-                User.password_hash == user.password_hash,
-                changes={"password_hash": await self._passwords.hash(password)},
-            )
+        if new_hash is not None:
+            unchanged = User.password_hash == user.password_hash
+            await self._store.update(User, User.id == user.id, unchanged, changes={"password_hash": new_hash})
         return await self._sessions.start(user.id, user.password_generation, client)
 
     async def get(self, user_id: ObjectId) -> dto.User:
@@ -200,9 +197,11 @@ class Accounts:
         before = await self._get_user(user_id)
         if not await self._passwords.verify(before.password_hash, current):
             raise Forbidden(_MISMATCH)
-        if issues := find_password_issues(new, before.username, "/new_password"):
-            raise Invalid(issues)
-        password_hash = await self._passwords.hash(new)
+        try:
+            prepared = prepare_new_password(new, before.username)
+        except ValueError as error:
+            raise Invalid([ValidationIssue("/new_password", str(error))]) from None
+        password_hash = await self._passwords.hash(prepared)
 
         def decide(user: User) -> dict[str, Any]:
             if user.password_generation != before.password_generation:
