@@ -47,7 +47,12 @@ def metrics_table() -> str:
     return "\n".join(lines)
 
 
-_SET_BY: Final = {Origin.CLIENT: "clients", Origin.IMPORT: "the service, imports", Origin.SERVICE: "the service"}
+_SET_BY: Final = {
+    Origin.CLIENT: "clients",
+    Origin.CHANGE: "the service, merge patches, imports",
+    Origin.IMPORT: "the service, imports",
+    Origin.SERVICE: "the service",
+}
 
 
 def fields_table(fields: Iterable[Field], *, lists: bool = False) -> str:

@@ -45,6 +45,7 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     start_on = None
     time_zone = None
     recurrence = None
+    recurrence_except = ["2027-12-25"]
     position = 1.0
 
     @classmethod

@@ -38,6 +38,7 @@ class Origin(enum.Enum):
     """Where the value of a field comes from."""
 
     CLIENT = "requests and imports"
+    CHANGE = "the service, a merge patch or an import"
     IMPORT = "the service, or an import"
     SERVICE = "the service"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from datetime import datetime
+from datetime import date, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -99,6 +99,7 @@ schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin"
 schemathesis.openapi.format(
     "recurrence", st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO", "FREQ=YEARLY;COUNT=2"])
 )
+schemathesis.openapi.format("recurrence-exception", st.one_of(st.dates(date(2027, 1, 1)).map(str), _moments(2027)))
 schemathesis.openapi.format("list-id", st.builds(get_or_create_list))
 schemathesis.openapi.format("email", st.from_regex(r"[a-z]{4,12}\.[a-z0-9]{4,12}@example\.com", fullmatch=True))
 
@@ -247,9 +248,13 @@ def _fix_body(case: Case, body: dict[str, Any]) -> None:
         body["expires_at"] = "2099-01-31T09:00:00Z"
     if isinstance(body.get("time_zone"), str):
         body["time_zone"] = "Europe/Berlin"
+    if isinstance(body.get("completed_at"), str):
+        body["completed_at"] = "2026-01-31T09:00:00Z"
     match case.operation.definition.raw["operationId"]:
         case "createUser" if body["username"].casefold() in body["password"].casefold():
             body["username"] = f"user-{os.getpid()}-{next(_numbers)}"
+        case "updateTodo" if "completed_at" in body:
+            body["completed"] = True
         case "createToken":
             # each field must be a single text, and only an existing account gets a token
             body.clear()

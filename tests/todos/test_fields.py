@@ -83,11 +83,11 @@ def place_of(kind: type[Any]) -> str:
 @both
 def test_the_structs_have_the_fields_of_the_table(resource: Resource) -> None:
     everything = resource.names(*Origin)
-    given = resource.names(Origin.CLIENT)
+    given, changed = resource.names(Origin.CLIENT), resource.names(Origin.CLIENT, Origin.CHANGE)
 
     assert_same_fields(place_of(resource.output), resource.output.__struct_fields__, everything)
     assert_same_fields(place_of(resource.creation), resource.creation.__struct_fields__, given)
-    assert_same_fields(place_of(resource.patch), resource.patch.__struct_fields__, given)
+    assert_same_fields(place_of(resource.patch), resource.patch.__struct_fields__, changed)
     assert_same_fields(place_of(resource.imported), resource.imported.__struct_fields__, everything)
     assert list(resource.output.__struct_fields__) == everything, f"the order of {place_of(resource.output)} differs"
 
@@ -194,9 +194,10 @@ def test_every_sort_order_of_the_table_has_an_index() -> None:
 def test_the_openapi_document_has_the_fields_of_the_table(resource: Resource) -> None:
     document = json.loads(render_openapi_document("json"))
     everything, given = resource.names(*Origin), resource.names(Origin.CLIENT)
+    changed = resource.names(Origin.CLIENT, Origin.CHANGE)
     required = [field.name for field in resource.table if field.default is REQUIRED]
 
-    for struct, expected in ((resource.output, everything), (resource.creation, given), (resource.patch, given)):
+    for struct, expected in ((resource.output, everything), (resource.creation, given), (resource.patch, changed)):
         schema = document["components"]["schemas"][struct.__name__]
         assert_same_fields(f"{struct.__name__} in the OpenAPI document", schema["properties"], expected)
     assert document["components"]["schemas"][resource.creation.__name__]["required"] == required
@@ -250,11 +251,16 @@ async def create_full_todo(person: Person, times: dict[str, str] = MOMENTS) -> d
     assert created.status_code == 201, created.text
     todo = FullTodoFactory.build(completed=True, priority="urgent", list_id=created.json()["id"])
     sent = msgspec.to_builtins(todo) | dict.fromkeys(MOMENTS | DAYS) | times
-    sent |= {"time_zone": "Asia/Tokyo", "recurrence": "FREQ=WEEKLY;BYDAY=SU"}
+    sent |= {"time_zone": "Asia/Tokyo", "recurrence": "FREQ=WEEKLY;BYDAY=SU;COUNT=1"}
+    sent |= {"recurrence_from": "completion", "recurrence_except": ["2027-02-07", "2027-02-13T22:30:00.456Z"]}
     for field in list_fields(times):
         if field.origin is Origin.CLIENT:
             assert sent[field.name] != field.default, f"`FullTodoFactory` gives {field.name} its default"
-    return await person.todo(**sent)
+    made = await person.todo(**sent | {"completed": False})
+    completed = await person.post(f"/v1/todos/{made['id']}/complete")
+    assert completed.status_code == 200, completed.text
+    result: dict[str, Any] = completed.json()
+    return result
 
 
 @times

@@ -146,8 +146,9 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 response = await person.patch("/v1/users/me", json={"time_zone": ZONES[number % len(ZONES)]})
                 assert response.status_code == 200, response.text
             case "recurring":
-                fields = {"due_at": "2027-01-01T09:00:00Z", "recurrence": "FREQ=DAILY;COUNT=2"}
-                account.todos.append((await person.todo(title=f"todo {number}", **fields))["id"])
+                times = {"due_on": "2027-01-01"} if number % 2 else {"due_at": "2027-01-01T09:00:00Z"}
+                todo = await person.todo(title=f"todo {number}", **times, recurrence="FREQ=DAILY;COUNT=2")
+                account.todos.append(todo["id"])
             case "update":
                 changed = {"due_at": due(number + 1)} if number % 2 else {"due_on": due(number + 1)[:10]}
                 start = {"start_at": None, "start_on": None}

@@ -80,7 +80,8 @@ async def furnish(person: Person) -> None:
     for priority in ("low", "medium", "high"):
         await person.todo(priority=priority, due_at="2027-03-27T09:00:00.123+01:00", list_id=garden)
     for rule in (
-        "BYDAY=MO,-1FR;FREQ=MONTHLY;COUNT=7",
+        "BYDAY=1MO,-1FR;FREQ=MONTHLY;COUNT=7",
+        "FREQ=MONTHLY;WKST=SU;BYSETPOS=-1;BYDAY=MO,TU,WE,TH,FR;UNTIL=20301231T120000",
         "FREQ=DAILY;UNTIL=20301231",
         "FREQ=YEARLY;UNTIL=20301231T235959Z",
     ):

@@ -30,17 +30,22 @@ LIST_NAME_LENGTH: Final = section.declare(
 )
 BATCH_OPERATIONS: Final = section.declare(100, "Operations of a batch", enforced_in="todos.dto", response="422")
 RECURRENCE_INTERVAL: Final = section.declare(
-    999, "`INTERVAL` of a recurrence rule", enforced_in="todos.recurrence", response="422"
+    999, "`INTERVAL` of a recurrence rule", enforced_in="todos.recurrence_rule", response="422"
 )
 RECURRENCE_COUNT: Final = section.declare(
-    9999, "`COUNT` of a recurrence rule", enforced_in="todos.recurrence", response="422"
+    9999, "`COUNT` of a recurrence rule", enforced_in="todos.recurrence_rule", response="422"
 )
-RECURRENCE_YEARS: Final = section.declare(
-    40,
-    "Period that is searched for the next occurrence of a rule, or 40 times its interval if that is longer",
-    enforced_in="todos.recurrence",
-    response="422; a todo is completed without a next occurrence",
-    unit="years",
+RECURRENCE_EXCEPTIONS: Final = section.declare(
+    100,
+    "Dates and times at which a recurring todo does not occur",
+    enforced_in="todos.field_types",
+    response="422",
+)
+COMPLETIONS: Final = section.declare(
+    100,
+    "Completions of a recurring todo that are kept",
+    enforced_in="todos.completion",
+    response="The oldest is dropped.",
 )
 RULE_THREADS: Final = section.declare(
     1,

@@ -20,10 +20,11 @@ _FIELDS: Final = {
     "create": {"todo"},
     "update": {"id", "todo", "if_match"},
     "delete": {"id", "if_match"},
-    "complete": {"id", "if_match"},
+    "complete": {"id", "if_match", "completed_at"},
     "reopen": {"id", "if_match"},
 }
-"""The fields of each operation besides `op`. All but `if_match` are required."""
+"""The fields of each operation besides `op`. All but `_OPTIONAL` are required."""
+_OPTIONAL: Final = {"if_match", "completed_at"}
 
 
 def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
@@ -35,11 +36,11 @@ def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
     """
     operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     allowed = _FIELDS[operation.op]
-    for name in ("id", "todo", "if_match"):
+    for name in ("id", "todo", "if_match", "completed_at"):
         given = getattr(operation, name) is not UNSET
         if given and name not in allowed:
             raise Invalid([ValidationIssue(f"/{name}", f"Expected no such field for `{operation.op}`")])
-        if not given and name in allowed and name != "if_match":
+        if not given and name in allowed - _OPTIONAL:
             raise Invalid([ValidationIssue(f"/{name}", "this field is required")])
     return operation
 
@@ -68,7 +69,8 @@ async def run_operation(
                 patch = _decode_todo(operation, dto.TodoUpdate)
                 return 200, await todos.update(todo_id, patch, versions, change_id)
         case "complete":
-            return 200, await todos.complete(todo_id, versions, change_id)
+            completed_at = operation.completed_at if operation.completed_at is not UNSET else None
+            return 200, await todos.complete(todo_id, completed_at, versions, change_id)
         case "reopen":
             return 200, await todos.reopen(todo_id, versions, change_id)
     await todos.delete(todo_id, versions, change_id)

@@ -202,14 +202,23 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Complete a todo",
         status_code=200,
-        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def complete_todo(
-        self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
+        self,
+        request: ApiRequest,
+        todo_id: FromPath[str],
+        todos: NamedDependency[Todos],
+        data: JSONBody[dto.TodoComplete | None] = None,
     ) -> Response[dto.Todo]:
-        """Complete a todo. A recurring todo moves to its next due date; after the last one it is completed."""
-        todo = await todos.complete(todo_id, parse_if_match(request), derive_idempotent_id(request))
+        """Complete a todo. The body is optional.
+
+        A recurring todo moves to its first occurrence that is due later than the current one and not in the past. Its
+        steps become open. Missed occurrences are passed over. If none is left, the todo is completed.
+        """
+        completed_at = data.completed_at if data is not None else None
+        todo = await todos.complete(todo_id, completed_at, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @post(
@@ -224,9 +233,26 @@ class TodosController(Controller):
     async def reopen_todo(
         self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
-        """Reopen a completed todo. An open todo does not change."""
+        """Reopen a completed todo, or take the last completion of a recurring todo back.
+
+        Due date, start, rule and steps become what they were. Only the last completion can be taken back, and only
+        once. If there is nothing to take back, an open todo does not change.
+        """
         todo = await todos.reopen(todo_id, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
+
+    @get(
+        "/{todo_id:str}/completions",
+        operation_id="listCompletions",
+        summary="List the completions of a todo",
+        responses=declare_problems(401, 404, 422, 429, 503),
+    )
+    async def list_completions(self, todo_id: FromPath[str], todos: NamedDependency[Todos]) -> dto.Completions:
+        """List the last 100 completions of a recurring todo, the newest first.
+
+        A todo that does not recur has one while it is completed.
+        """
+        return dto.Completions(await todos.list_completions(todo_id))
 
 
 class TagsController(Controller):

@@ -16,11 +16,11 @@ from todo_service.executors import Budget, Executor
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
+from todo_service.todos.completion import settle_rule
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
 from todo_service.todos.quotas import Quotas
-from todo_service.todos.recurrence import require_occurrence
-from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end, get_due_moment
+from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end
 
 
 def build_document(
@@ -39,7 +39,7 @@ def build_document(
         identity: Its id.
         moment: When it is created.
         account_zone: The time zone of the account, an IANA name; None if the todo does not depend on it
-            (`schedule.follows_account`).
+            (`schedule.needs_account_zone`).
         index: How many todos created at the same moment precede it in the manual order.
 
     Raises:
@@ -113,7 +113,9 @@ class BulkCreation:
             budget.check()
             try:
                 document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, index)
-                require_occurrence(document.recurrence, get_due_moment(document.due_at, document.due_on), budget)
+                if document.recurrence is not None:
+                    zone = ZoneInfo(document.time_zone or account_zone or "UTC")
+                    document.recurrence = settle_rule(document, zone, budget)
             except Invalid as error:
                 yield error
             else:

@@ -37,6 +37,8 @@ class Todo(Model):
         due_local: The intended local time of `due_at` in ISO 8601, if the start of summer time skips it.
         start_at, start_on, start_local: When it starts, likewise.
         time_zone: An IANA name; None if the todo follows the time zone of its account.
+        completions: The last completions of a recurring todo, the newest last, encoded (see `todos.completion`).
+        undo: The state before the last completion, encoded; None if there is nothing to take back.
     """
 
     account: ObjectId
@@ -61,6 +63,11 @@ class Todo(Model):
     list_id: ObjectId | None
     steps: list[Step]
     recurrence: str | None
+    recurrence_from: str = "due"
+    recurrence_except: list[str] = []
+    last_completed_at: datetime | None = None
+    completions: list[str] = []
+    undo: str | None = None
     position: float
     words: list[str]
     past: list[str] = []

@@ -32,7 +32,10 @@ from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo as TodoDocument
 from todo_service.todos.field_types import (
+    COMPLETED_AT,
     Completed,
+    CompletedAt,
+    Date,
     Description,
     DueAt,
     DueOn,
@@ -41,6 +44,8 @@ from todo_service.todos.field_types import (
     Position,
     Priority,
     Recurrence,
+    RecurrenceExcept,
+    RecurrenceFrom,
     Sort,
     StartAt,
     StartOn,
@@ -89,6 +94,8 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     list_id: ListId | None = None
     steps: NewSteps = []
     recurrence: Recurrence | None = None
+    recurrence_from: RecurrenceFrom = "due"
+    recurrence_except: RecurrenceExcept = []
     position: Position | UnsetType = UNSET
 
 
@@ -98,6 +105,9 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     title: Title | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
     completed: Completed | UnsetType = UNSET
+    completed_at: (
+        Annotated[CompletedAt, Meta(description=f"{COMPLETED_AT} Only together with `completed: true`.")] | UnsetType
+    ) = UNSET
     priority: Priority | UnsetType | None = UNSET
     due_at: DueAt | UnsetType = UNSET
     due_on: DueOn | UnsetType = UNSET
@@ -108,6 +118,8 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     list_id: ListId | UnsetType | None = UNSET
     steps: NewSteps | UnsetType | None = UNSET
     recurrence: Recurrence | UnsetType | None = UNSET
+    recurrence_from: RecurrenceFrom | UnsetType | None = UNSET
+    recurrence_except: RecurrenceExcept | UnsetType | None = UNSET
     position: Position | UnsetType = UNSET
 
 
@@ -120,6 +132,9 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
     """A todo to import. Accepts every field of `Todo`, but ignores those that the service sets itself."""
 
     completed_at: Annotated[Timestamp | None, Meta(description="When it was completed; null if open.")] = None
+    last_completed_at: Annotated[
+        Timestamp | None, Meta(description="When it was last completed, if it recurs; null for never.")
+    ] = None
     created_at: Annotated[Timestamp | UnsetType, Meta(description="When it was created; by default now.")] = UNSET
     id: OldText = None
     version: OldVersion = None
@@ -144,6 +159,11 @@ class Todo(msgspec.Struct, frozen=True):
     list_id: ListId | None
     steps: Annotated[list[Step], Meta(description="The checklist.")]
     recurrence: Recurrence | None
+    recurrence_from: RecurrenceFrom
+    recurrence_except: RecurrenceExcept
+    last_completed_at: Annotated[
+        Time | None, Meta(description="When it was last completed, if it recurs; null for never.", examples=[None])
+    ]
     position: Position
     version: Version
     created_at: Time
@@ -171,6 +191,28 @@ class ListedTodo(Todo, frozen=True):
     def to_todo(self) -> Todo:
         """Return the fields that the API shows."""
         return Todo(*(getattr(self, name) for name in Todo.__struct_fields__))
+
+
+class TodoComplete(msgspec.Struct, forbid_unknown_fields=True):
+    """How a todo is completed."""
+
+    completed_at: Annotated[
+        Timestamp | None, Meta(description=COMPLETED_AT, examples=["2026-01-31T09:00:00+01:00"])
+    ] = None
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """A completion of a todo."""
+
+    completed_at: Annotated[Time, Meta(description="When it was completed.")]
+    due_at: Annotated[Time, Meta(description="When it was due, if at a moment.")] | UnsetType = UNSET
+    due_on: Annotated[Date, Meta(description="The day on which it was due, if on a day.")] | UnsetType = UNSET
+
+
+class Completions(msgspec.Struct, frozen=True):
+    """The last completions of a todo."""
+
+    items: Annotated[list[Completion], Meta(description="The completions, the newest first.")]
 
 
 class TodoPage(msgspec.Struct, frozen=True):
@@ -271,6 +313,10 @@ class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
     if_match: Annotated[
         Annotated[str, Meta(max_length=1000)] | UnsetType,
         Meta(description="Run the operation only if the todo has this entity tag. Not for `create`."),
+    ] = UNSET
+    completed_at: Annotated[
+        CompletedAt | UnsetType | None,
+        Meta(description=f"{COMPLETED_AT} Only for `complete`."),
     ] = UNSET
 
 

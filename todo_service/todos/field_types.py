@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -11,6 +11,7 @@ from todo_service.bounds.texts import TIMESTAMP_LENGTH, UNTRIMMED_FACTOR
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
     GIVEN_TAGS,
+    RECURRENCE_EXCEPTIONS,
     RECURRENCE_LENGTH,
     TAG_LENGTH,
     TAGS,
@@ -152,10 +153,36 @@ Recurrence = Annotated[
     Meta(
         description=(
             "A recurrence rule (RFC 5545): FREQ (DAILY, WEEKLY, MONTHLY, YEARLY), INTERVAL, BYDAY, BYMONTHDAY, "
-            "BYMONTH, and COUNT (how many occurrences are left) or UNTIL. Requires a due date."
+            "BYYEARDAY, BYWEEKNO, BYMONTH, BYSETPOS, WKST, and COUNT (how many occurrences are left) or UNTIL. It "
+            "applies to the local time in the time zone of the todo, and counts from the start, or else from the due "
+            "date. Requires a due date. Responses contain it in one canonical notation."
         ),
         examples=["FREQ=WEEKLY;BYDAY=MO"],
         max_length=RECURRENCE_LENGTH,
         extra_json_schema={"format": "recurrence"},
     ),
 ]
+RecurrenceFrom = Annotated[
+    Literal["due", "completion"],
+    Meta(
+        title="RecurrenceFrom",
+        description=(
+            "What the next occurrence counts from when the todo is completed: `due` for the calendar, `completion` for "
+            "the day on which it is completed."
+        ),
+        examples=["due"],
+    ),
+]
+RecurrenceExcept = Annotated[
+    list[Annotated[str, Meta(max_length=TIMESTAMP_LENGTH, extra_json_schema={"format": "recurrence-exception"})]],
+    Meta(
+        max_length=RECURRENCE_EXCEPTIONS,
+        description=(
+            "Dates and moments at which the todo does not occur. A date excludes what falls on that day in its time "
+            "zone. With a start, both refer to the start."
+        ),
+        examples=[["2027-12-25"]],
+    ),
+]
+COMPLETED_AT: Final = "When it was completed, not in the future; by default now."
+CompletedAt = Annotated[Timestamp, Meta(description=COMPLETED_AT)]

@@ -29,6 +29,7 @@ from todo_service.todos.validation import (
     parse_list_id,
     validate_date,
     validate_description,
+    validate_exceptions,
     validate_steps,
     validate_tags,
     validate_time,
@@ -91,7 +92,7 @@ FIELDS: Final = (
         calendar_property="DESCRIPTION",
     ),
     Field("completed", Kind.FLAG, False, filters=(Filter("completed"),), calendar_property="STATUS"),
-    Field("completed_at", Kind.TIME, None, Origin.IMPORT, rule=validate_time, calendar_property="COMPLETED"),
+    Field("completed_at", Kind.TIME, None, Origin.CHANGE, rule=validate_time, calendar_property="COMPLETED"),
     Field(
         "priority",
         Kind.CODE,
@@ -136,6 +137,9 @@ FIELDS: Final = (
     ),
     Field("steps", Kind.STEPS, [], nullable=True, rule=validate_steps, searched=True),
     Field("recurrence", Kind.CODE, None, nullable=True, rule=normalize_recurrence, calendar_property="RRULE"),
+    Field("recurrence_from", Kind.CODE, "due", nullable=True),
+    Field("recurrence_except", Kind.TEXTS, [], nullable=True, rule=validate_exceptions),
+    Field("last_completed_at", Kind.TIME, None, Origin.IMPORT, rule=validate_time),
     Field("position", Kind.NUMBER, GENERATED, sortable=True),
     Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
     Field(

@@ -9,7 +9,7 @@ Filters, sort orders, counts and the summary use `due_end` alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any, Final
 
 from todo_service.errors import Invalid, ValidationIssue
@@ -110,14 +110,9 @@ def derive_in_zone(todo: Any, zone: tzinfo) -> dict[str, Any]:
     return changes
 
 
-def follows_account(due_on: str | None, time_zone: str | None) -> bool:
-    """Return whether `due_end` depends on the time zone of the account."""
-    return due_on is not None and time_zone is None
-
-
-def get_due_moment(due_at: datetime | None, due_on: str | None) -> datetime | None:
-    """Return the moment for which a recurrence rule is evaluated: for a day, its midnight in UTC."""
-    return datetime.combine(date.fromisoformat(due_on), time(), UTC) if due_on is not None else due_at
+def needs_account_zone(due_on: str | None, recurrence: str | None, time_zone: str | None) -> bool:
+    """Return whether the time zone of the account matters for a todo: for the end of a day or for a rule."""
+    return time_zone is None and (due_on is not None or recurrence is not None)
 
 
 def _find_set(names: tuple[str, str], fields: Mapping[str, Any]) -> str | None:

@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import zoneinfo
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, ValidationIssue
-from todo_service.executors import Budget, Executor
+from todo_service.executors import Executor
 from todo_service.field_table import resolve_patch
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
+from todo_service.store.structs import derive_struct
 from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, SyncToken
 from todo_service.timestamps import now
-from todo_service.todos import dto
+from todo_service.todos import completion, dto
 from todo_service.todos.creation import BulkCreation, build_document
-from todo_service.todos.documents import Step, Todo
+from todo_service.todos.decisions import Decisions
+from todo_service.todos.documents import Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
-from todo_service.todos.occurrences import find_next_occurrence
 from todo_service.todos.query import TodoPosition
-from todo_service.todos.recurrence import require_occurrence
 from todo_service.todos.schedule import (
-    DUE_END_SOURCES,
-    check_schedule,
     clear_alternatives,
-    derive_due_end,
-    follows_account,
-    get_due_moment,
+    needs_account_zone,
 )
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
-from todo_service.todos.writes import Decision, TodoWriter, match_todo, merge, select_changes
+from todo_service.todos.writes import Decision, TodoWriter, apply_changes, match_todo
 from todo_service.todos.zone_changes import derive_again
 
-ResultT = TypeVar("ResultT")
 _LIST_BATCH: Final = 200
 """How many todos of a deleted list are read at a time."""
 _DELETE_BATCH: Final = 500
@@ -85,7 +79,7 @@ class Todos:
         self._owner = owner
         self._time_zone = time_zone
         self._read_time_zone = read_time_zone or time_zone
-        self._rules = rules
+        self._decisions = Decisions(owner, time_zone, rules)
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
         self._writer = TodoWriter(store, owner, shared)
@@ -104,9 +98,11 @@ class Todos:
         """
         if identity is not None and (created := await self._find_created(identity)) is not None:
             return created
-        account_zone = await self._time_zone() if follows_account(todo.due_on, todo.time_zone) else None
+        needed = needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone)
+        account_zone = await self._time_zone() if needed else None
         document = build_document(todo, self._owner, identity or ObjectId(), now(), account_zone)
-        await self._ensure_occurs(document.recurrence, get_due_moment(document.due_at, document.due_on))
+        if document.recurrence is not None:
+            document.recurrence = await self._decisions.settle_rule(document)
         await self._require_list(document.list_id)
         async with self._quotas.todos.reserve_one(self._owner):
             with self._quotas.tags.reserve(self._owner) as tags:
@@ -129,8 +125,8 @@ class Todos:
             For each todo why it was rejected, or None if it exists now.
         """
         moment = now()
-        follows = any(follows_account(todo.due_on, todo.time_zone) for todo in todos)
-        account_zone = await self._time_zone() if follows else None
+        needed = any(needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone) for todo in todos)
+        account_zone = await self._time_zone() if needed else None
         creation = BulkCreation(self._store, self._owner, self._quotas)
         results = await creation.create(todos, identities, moment, account_zone, executor)
         documents = [result for result in results if isinstance(result, Todo)]
@@ -144,20 +140,6 @@ class Todos:
                 with contextlib.suppress(NotFound):  # the deletion of the list has deleted the todo
                     await self._writer.change(str(document.id), None, _move_to_inbox(document.list_id))
         return [result if isinstance(result, Invalid) else None for result in results]
-
-    async def _ensure_occurs(self, recurrence: str | None, due_at: datetime | None) -> None:
-        """Check in a thread that a rule occurs on or after a due date.
-
-        Raises:
-            Invalid: it does not.
-        """
-        if recurrence is not None and due_at is not None:
-            await self._evaluate_rule(lambda budget: require_occurrence(recurrence, due_at, budget))
-
-    async def _evaluate_rule(self, evaluate: Callable[[Budget], ResultT]) -> ResultT:
-        """Evaluate a recurrence rule in a thread, because it takes milliseconds."""
-        assert self._rules is not None  # a caller that sets rules or completes todos passes an executor
-        return await self._rules.run(evaluate, self._owner)
 
     async def _find_created(self, identity: ObjectId) -> dto.Todo | None:
         """Return the todo that an earlier attempt of the same request created, or None.
@@ -227,51 +209,66 @@ class Todos:
         """
         fields = clear_alternatives(validate_fields(resolve_patch(patch, DEFAULTS)))
         await self._require_list(fields.get("list_id"))
+        completed, completed_at = fields.pop("completed", None), fields.pop("completed_at", None)
+        if completed_at is not None and not completed:
+            raise Invalid([ValidationIssue("/completed_at", "Expected a value only together with `completed: true`")])
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
-            changes = select_changes(todo, fields)
-            merged = merge(todo, changes)
-            check_schedule(changes, merged)
-            if {"recurrence", "due_at", "due_on"} & changes.keys():
-                await self._ensure_occurs(merged["recurrence"], get_due_moment(merged["due_at"], merged["due_on"]))
-            if DUE_END_SOURCES & changes.keys():
-                changes["due_end"] = derive_due_end(merged, await self._find_zone(merged))
-            if "completed" in changes:
-                changes["completed_at"] = moment if changes["completed"] else None
+            opened = await self._decisions.reopen(todo) if completed is False and todo.completed else {}
+            changes = opened | await self._decisions.update(apply_changes(todo, opened), fields)
+            if completed:
+                changes |= await self._decisions.complete(apply_changes(todo, changes), completed_at, moment)
             return changes
 
         return await self._leave_deleted_list(await self._writer.change(todo_id, versions, decide, change_id))
 
     async def complete(
-        self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None
+        self,
+        todo_id: str,
+        completed_at: datetime | None,
+        versions: frozenset[int] | None,
+        change_id: ObjectId | None = None,
     ) -> dto.Todo:
-        """Complete a todo. A recurring todo moves to its next due date instead, and its steps become open.
+        """Complete a todo. A recurring todo moves to its next occurrence instead, and its steps become open.
 
-        Completing a completed todo changes nothing. Arguments and errors are those of `update`.
+        Completing a completed todo changes nothing. The other arguments and the errors are those of `update`.
+
+        Args:
+            todo_id: The id of the todo.
+            completed_at: When it was completed, not in the future; None for now.
+            versions: See `update`.
+            change_id: See `update`.
         """
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
-            if todo.completed:
-                return {}
-            if todo.recurrence is not None:
-                zone = zoneinfo.ZoneInfo(todo.time_zone or await self._time_zone())
-                following = await self._evaluate_rule(lambda budget: find_next_occurrence(todo, zone, budget))
-                if following is not None:
-                    steps = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
-                    return following | {"steps": steps}
-            return {"completed": True, "completed_at": moment}
+            completion.check_completion_time(completed_at, moment)
+            return {} if todo.completed else await self._decisions.complete(todo, completed_at, moment)
 
         return await self._writer.change(todo_id, versions, decide, change_id)
 
     async def reopen(
         self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None
     ) -> dto.Todo:
-        """Reopen a completed todo. An open todo does not change. Arguments and errors are those of `update`."""
+        """Reopen a completed todo, or take the last completion of a recurring todo back.
+
+        If there is nothing to take back, an open todo does not change. Arguments and errors are those of `update`.
+        """
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-            return {"completed": False, "completed_at": None} if todo.completed else {}
+            return await self._decisions.reopen(todo)
 
         return await self._writer.change(todo_id, versions, decide, change_id)
+
+    async def list_completions(self, todo_id: str) -> list[dto.Completion]:
+        """Return the last completions of a todo, the newest first.
+
+        Raises:
+            NotFound: the account has no such todo.
+        """
+        found = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
+        if found is None:
+            raise NotFound("there is no such todo")
+        return completion.list_completions(found)
 
     async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None) -> None:
         """Delete a todo, and store a tombstone without its content for the delta sync of the next 30 days.
@@ -334,11 +331,6 @@ class Todos:
             NotFound: the account has been deleted.
         """
         await derive_again(self._store, self._owner, self._writer, self._read_time_zone)
-
-    async def _find_zone(self, fields: Mapping[str, Any]) -> zoneinfo.ZoneInfo:
-        """Return the time zone in which the day of a todo ends. Without a day, it may be any."""
-        follows = follows_account(fields["due_on"], fields["time_zone"])
-        return zoneinfo.ZoneInfo(await self._time_zone() if follows else fields["time_zone"] or "UTC")
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)

@@ -16,10 +16,19 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.text import compose, normalize_lines, normalize_text
-from todo_service.timestamps import EARLIEST, LATEST, UNKNOWN_TIME_ZONE, is_storable, list_time_zones, parse_date
+from todo_service.timestamps import (
+    EARLIEST,
+    LATEST,
+    UNKNOWN_TIME_ZONE,
+    Timestamp,
+    format_timestamp,
+    is_storable,
+    list_time_zones,
+    parse_date,
+)
 from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo
-from todo_service.todos.recurrence import Rule
+from todo_service.todos.recurrence_rule import Rule
 
 TIME_RANGE: Final = "Expected a time from 1970-01-01 to 9999-12-30 in UTC"
 DATE_RANGE: Final = "Expected a date from 1970-01-01 to 9999-12-30"
@@ -117,8 +126,25 @@ def validate_steps(given: Sequence[dto.StepCreate]) -> list[Step]:
 
 
 def normalize_recurrence(text: str) -> str:
-    """Return a recurrence rule in the notation in which it is stored."""
-    return str(Rule(text))
+    """Return a recurrence rule in canonical notation. `completion.settle_rule` checks whether it fits the todo."""
+    return str(Rule.parse(text))
+
+
+def validate_exceptions(given: Sequence[str]) -> list[str]:
+    """Return the distinct dates and times at which a todo does not occur, in the format of the API."""
+    issues: list[ValidationIssue] = []
+    exceptions: dict[str, None] = {}
+    for index, text in enumerate(given):
+        try:
+            if len(text) <= len("YYYY-MM-DD"):
+                exceptions[validate_date(text)] = None
+            else:
+                exceptions[format_timestamp(validate_time(Timestamp.parse(text)))] = None
+        except ValueError as error:
+            issues.append(ValidationIssue(f"/{index}", str(error)))
+    if issues:
+        raise Invalid(issues)
+    return list(exceptions)
 
 
 def _normalize_part(text: str, longest: int, pointer: str, issues: list[ValidationIssue]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import APPLIED_CHANGES
@@ -33,6 +34,9 @@ _TOMBSTONE: Final = ERASED | {
     "completed_at": None,
     "due_local": None,
     "start_local": None,
+    "last_completed_at": None,
+    "completions": [],
+    "undo": None,
 }
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
@@ -174,6 +178,18 @@ def select_changes(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
         if getattr(todo, local) is not None and {name, "time_zone"} & changes.keys():
             changes[local] = None
     return changes
+
+
+def apply_changes(todo: Todo, changes: Mapping[str, Any]) -> Todo:
+    """Return a todo with changes applied.
+
+    Args:
+        todo: The todo, as the store returns it.
+        changes: The fields that change.
+    """
+    stored: Any = todo
+    changed: Todo = msgspec.structs.replace(stored, **changes)
+    return changed
 
 
 def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -254,8 +254,10 @@ class CalendarReader:
             name, value = _to_field("start", start, exact)
             fields[name] = value
         if (rule := todo.get_single("RRULE")) is not None:
-            zone = due.tzinfo if isinstance(due, datetime) else self._zone if due is None else None
-            same = "recurrence" in exact and is_same_rule(exact["recurrence"], rule.value, zone)
+            zone = due.tzinfo if isinstance(due, datetime) else None
+            same = "recurrence" in exact and is_same_rule(
+                exact["recurrence"], rule.value, zone or self._zone, day=not isinstance(due, datetime)
+            )
             fields["recurrence"] = exact["recurrence"] if same else rule.value
         return fields
 

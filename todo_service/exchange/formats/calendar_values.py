@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any, Final
 
@@ -18,13 +19,13 @@ from todo_service.field_table import Field, Kind, Origin
 from todo_service.timestamps import format_timestamp
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
+from todo_service.todos.recurrence_rule import Rule
 
 EXTENSION_NAME: Final = "X-TODO-SERVICE"
 LAST_SECOND: Final = time(23, 59, 59)
 _ENCODING: Final = "utf-8-sig"
 """The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_UNTIL_DAY: Final = re.compile(r"UNTIL=(\d{4})(\d{2})(\d{2})(?=;|$)", re.ASCII)
 LIST_NAME: Final = "list_name"
 """The key of the name of a todo's list among the exact values."""
 TEXT_PROPERTIES: Final = {
@@ -142,32 +143,43 @@ def get_implied_start(due: datetime | date) -> datetime | date:
     return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
 
 
-def normalise_until(rule: str, zone: tzinfo) -> str:
-    """Return a rule with UNTIL as a time in UTC instead of a day, as RFC 5545 requires if DTSTART is a time."""
+def normalise_until(rule: str, zone: tzinfo, *, day: bool) -> str:
+    """Return a rule with UNTIL as RFC 5545 requires it: as a time in UTC, or as a date if DTSTART is a date.
 
-    def format_until(match: re.Match[str]) -> str:
-        day = date(int(match[1]), int(match[2]), int(match[3]))
-        try:
-            end = datetime.combine(day, LAST_SECOND, zone).astimezone(UTC)
-        except OverflowError:
-            return match[0]
-        return end.strftime("UNTIL=%Y%m%dT%H%M%SZ")
+    Args:
+        rule: The rule in canonical notation.
+        zone: The time zone of the todo.
+        day: Whether DTSTART is a date.
+    """
+    parsed = Rule.parse(rule)
+    until = parsed.until
+    if until is None:
+        return rule
+    try:
+        if day:
+            local = until.astimezone(zone) if isinstance(until, datetime) and until.tzinfo else until
+            until = local.date() if isinstance(local, datetime) else local
+        else:
+            local = until if isinstance(until, datetime) else datetime.combine(until, LAST_SECOND)
+            until = (local if local.tzinfo else local.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:
+        return rule
+    return str(replace(parsed, until=until))
 
-    return _UNTIL_DAY.sub(format_until, rule)
 
-
-def is_same_rule(rule: str, written: str, zone: tzinfo | None) -> bool:
+def is_same_rule(rule: str, written: str, zone: tzinfo, *, day: bool) -> bool:
     """Return whether writing a rule gives this property, ignoring the order of its parts.
 
     Args:
         rule: The rule.
         written: The property.
-        zone: The time zone of DTSTART; None if it is a date.
+        zone: The time zone of the todo.
+        day: Whether DTSTART is a date.
     """
     if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:
-        expected = vRecur.from_ical(rule if zone is None else normalise_until(rule, zone)).to_ical().decode()
+        expected = vRecur.from_ical(normalise_until(rule, zone, day=day)).to_ical().decode()
         return set(expected.split(";")) == set(written.split(";"))
     except ValueError:
         return False

@@ -101,10 +101,10 @@ class CalendarWriter(Writer):
 def _add_schedule(component: icalendar.Todo, todo: dto.Todo, zone: tzinfo) -> None:
     due, start = _parse_time(todo.due_at, todo.due_on), _parse_time(todo.start_at, todo.start_on)
     if todo.recurrence is not None and due is not None:
-        rule = todo.recurrence
         if isinstance(due, datetime):
-            due, rule = due.astimezone(zone), normalise_until(rule, zone)
+            due = due.astimezone(zone)
             start = start.astimezone(zone) if isinstance(start, datetime) else None
+        rule = normalise_until(todo.recurrence, zone, day=not isinstance(due, datetime))
         component.add("rrule", vRecur.from_ical(rule))
         start = start or get_implied_start(due)
     if start is not None:

@@ -53,13 +53,18 @@ def build_parameters(
 
 
 def set_body(operation: Json, handler: HTTPRouteHandler) -> None:
-    """Declare the body that a handler parses itself, and both media types of PATCH."""
+    """Declare the body that a handler parses itself, an optional body, and both media types of PATCH."""
     if form := handler.opt.get(FORM):
         schema = {"$ref": REF_PREFIX + form.__name__}
         operation["requestBody"] = {"required": True, "content": {_FORM: {"schema": schema}}}
     if bodies := handler.opt.get(BODIES):
         operation["requestBody"] = {"required": True, "content": build_content(bodies)}
     body = operation.get("requestBody")
+    data = handler.parsed_data_field
+    if body is not None and data is not None and data.is_optional:
+        body["required"] = False
+        for media in body["content"].values():
+            (media["schema"],) = [each for each in media["schema"]["oneOf"] if each != {"type": "null"}]
     if body is not None and HttpMethod.PATCH in handler.http_methods:
         content = body["content"]["application/json"]
         body["content"] = {_MERGE_PATCH: content, "application/json": dict(content)}

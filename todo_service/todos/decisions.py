@@ -1,0 +1,95 @@
+"""What changes when a todo is updated, completed or reopened."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from odmantic import ObjectId
+
+from todo_service.executors import Budget, Executor
+from todo_service.todos import completion
+from todo_service.todos.documents import Todo
+from todo_service.todos.schedule import DUE_END_SOURCES, SCHEDULE, check_schedule, derive_due_end
+from todo_service.todos.writes import apply_changes, merge, select_changes
+
+ResultT = TypeVar("ResultT")
+
+
+class Decisions:
+    """Decides the changes of the todos of one account. Each method returns the fields as the document stores them.
+
+    Args:
+        owner: The account.
+        time_zone: Returns the account's time zone, an IANA name.
+        rules: Evaluates recurrence rules; None if the caller never sets a rule or completes a todo.
+    """
+
+    def __init__(self, owner: ObjectId, time_zone: Callable[[], Awaitable[str]], rules: Executor | None) -> None:
+        self._owner = owner
+        self._time_zone = time_zone
+        self._rules = rules
+
+    async def settle_rule(self, todo: Todo) -> str:
+        """Return the rule of a recurring todo as it is stored. See `completion.settle_rule`."""
+        zone = await self._find_zone(todo)
+        return await self._evaluate_rule(lambda budget: completion.settle_rule(todo, zone, budget))
+
+    async def update(self, todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the changes of a merge patch, without those of its completion.
+
+        Args:
+            todo: The todo.
+            fields: The fields that the patch sets, as the document stores them.
+
+        Raises:
+            Invalid: the fields break a rule together, or together with those of the todo.
+        """
+        changes = select_changes(todo, fields)
+        merged = merge(todo, changes)
+        check_schedule(changes, merged)
+        changed = apply_changes(todo, changes)
+        if changed.recurrence is None:
+            if todo.undo is not None:
+                changes["undo"] = None
+        elif SCHEDULE & changes.keys():
+            changes["recurrence"] = await self.settle_rule(changed)
+            if changes["recurrence"] == todo.recurrence:
+                del changes["recurrence"]
+        if DUE_END_SOURCES & changes.keys():
+            # a moment is the same in every time zone
+            zone = await self._find_zone(changed) if changed.due_on is not None else UTC
+            changes["due_end"] = derive_due_end(merged, zone)
+        return changes
+
+    async def complete(self, todo: Todo, completed_at: datetime | None, moment: datetime) -> dict[str, Any]:
+        """Return the changes that complete a todo. For one that is completed, only its time of completion may change.
+
+        Raises:
+            Invalid: the time is in the future.
+        """
+        completion.check_completion_time(completed_at, moment)
+        if todo.completed:
+            correct = completed_at is None or completed_at == todo.completed_at or todo.recurrence is not None
+            return {} if correct else {"completed_at": completed_at}
+        if todo.recurrence is None:
+            return completion.complete(todo, completed_at or moment, moment, None)
+        zone = await self._find_zone(todo)
+        return await self._evaluate_rule(
+            lambda budget: completion.complete(todo, completed_at or moment, moment, zone, budget)
+        )
+
+    async def reopen(self, todo: Todo) -> dict[str, Any]:
+        """Return the changes that reopen a todo, or take its last completion back. See `completion.reopen`."""
+        return completion.reopen(todo, await self._find_zone(todo) if todo.undo is not None else None)
+
+    async def _find_zone(self, todo: Todo) -> ZoneInfo:
+        """Return the time zone of a todo: its own, or else the account's."""
+        return ZoneInfo(todo.time_zone or await self._time_zone())
+
+    async def _evaluate_rule(self, evaluate: Callable[[Budget], ResultT]) -> ResultT:
+        """Evaluate a recurrence rule in a thread, because it takes milliseconds."""
+        assert self._rules is not None  # a caller that sets rules or completes todos passes an executor
+        return await self._rules.run(evaluate, self._owner)
