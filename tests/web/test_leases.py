@@ -14,9 +14,9 @@ from litestar.middleware import DefineMiddleware
 from odmantic import ObjectId
 
 from todo_service.idempotency.documents import IdempotentRequest
-from todo_service.idempotency.leases import LeaseLostError, hold_lease
 from todo_service.idempotency.middleware import IdempotencyMiddleware
 from todo_service.idempotency.response_budget import ResponseBudget
+from todo_service.leases import LeaseLostError, hold_lease
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now

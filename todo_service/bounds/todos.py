@@ -28,7 +28,7 @@ RECURRENCE_LENGTH: Final = section.declare(
 LIST_NAME_LENGTH: Final = section.declare(
     100, "Length of the name of a list", enforced_in="lists.fields", response="422", unit="characters"
 )
-BATCH_OPERATIONS: Final = section.declare(100, "Operations of a batch", enforced_in="todos.dto", response="422")
+BATCH_OPERATIONS: Final = section.declare(100, "Operations of a batch", enforced_in="todos.batch", response="422")
 RECURRENCE_INTERVAL: Final = section.declare(
     999, "`INTERVAL` of a recurrence rule", enforced_in="todos.recurrence", response="422"
 )
@@ -121,6 +121,13 @@ DOCUMENT_WAITERS: Final = section.declare(
     1000,
     "Waiting changes of a todo or a list, for each process",
     enforced_in="todos.shared",
+    response="503 with `Retry-After`",
+)
+MOVE_WAIT_SECONDS: Final = section.declare(
+    12.0,
+    "Time that a move waits for the moves of other processes in the same account",
+    unit="s",
+    enforced_in="todos.order_lease",
     response="503 with `Retry-After`",
 )
 WRITE_ATTEMPTS: Final = section.declare(

@@ -1,51 +1,99 @@
-"""The operations of a batch request."""
+"""Batch requests: their operations, and how each is run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta, UnsetType
 from odmantic import ObjectId
 
+from todo_service.bounds.todos import BATCH_OPERATIONS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.todos import dto
+from todo_service.todos.moves import After, Before, End
 from todo_service.todos.service import Todos
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
-_FIELDS: Final = {
+_MOVE: Final = ("before", "after", "to", "list_id")
+_FIELDS: Final[Mapping[str, Collection[str]]] = {
     "create": {"todo"},
     "update": {"id", "todo", "if_match"},
     "delete": {"id", "if_match"},
     "complete": {"id", "if_match"},
     "reopen": {"id", "if_match"},
+    "move": {"id", "if_match", *_MOVE},
 }
-"""The fields of each operation besides `op`. All but `if_match` are required."""
+"""The fields of each operation besides `op`."""
+_REQUIRED: Final = ("id", "todo")
+"""The fields that every operation requires which has them."""
 
 
-def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
+class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
+    """An operation of a batch. `before`, `after`, `to` and `list_id` are those of `TodoMove`, for `move`."""
+
+    op: Annotated[
+        Literal["create", "update", "delete", "complete", "reopen", "move"],
+        Meta(title="BatchOperationKind", description="The kind of operation.", examples=["create"]),
+    ]
+    id: Annotated[
+        Annotated[str, Meta(max_length=100)] | UnsetType,
+        Meta(description="The id of the todo. Required except for `create`."),
+    ] = UNSET
+    todo: Annotated[
+        msgspec.Raw | UnsetType,
+        Meta(
+            description="The new todo for `create`, a merge patch for `update`.",
+            extra_json_schema={
+                "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("TodoCreate", "TodoUpdate")]
+            },
+        ),
+    ] = UNSET
+    if_match: Annotated[
+        Annotated[str, Meta(max_length=1000)] | UnsetType,
+        Meta(description="Run the operation only if the todo has this entity tag. Not for `create`."),
+    ] = UNSET
+    before: Before | UnsetType = UNSET
+    after: After | UnsetType = UNSET
+    to: End | UnsetType = UNSET
+    list_id: Annotated[
+        dto.ListId | UnsetType | None, Meta(description="The list to move the todo to, null for the inbox.")
+    ] = UNSET
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    """Operations that run in order, each independent of the others."""
+
+    operations: Annotated[
+        # raw, so that an invalid operation does not fail the others
+        list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchOperation"})]],
+        Meta(max_length=BATCH_OPERATIONS, description="The operations, in the order in which they run."),
+    ]
+
+
+def decode_operation(raw: msgspec.Raw) -> BatchOperation:
     """Decode an operation, and check that it has the fields of its kind.
 
     Raises:
         Malformed: the JSON is malformed.
         Invalid: a field is missing, unknown or invalid.
     """
-    operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
+    operation: BatchOperation = decode_json(bytes(raw), BatchOperation)
     allowed = _FIELDS[operation.op]
-    for name in ("id", "todo", "if_match"):
+    for name in (*_REQUIRED, "if_match", *_MOVE):
         given = getattr(operation, name) is not UNSET
         if given and name not in allowed:
             raise Invalid([ValidationIssue(f"/{name}", f"Expected no such field for `{operation.op}`")])
-        if not given and name in allowed and name != "if_match":
+        if not given and name in allowed and name in _REQUIRED:
             raise Invalid([ValidationIssue(f"/{name}", "this field is required")])
     return operation
 
 
 async def run_operation(
-    operation: dto.BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
+    operation: BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
 ) -> tuple[int, dto.Todo | None]:
     """Run an operation.
 
@@ -71,11 +119,14 @@ async def run_operation(
             return 200, await todos.complete(todo_id, versions, change_id)
         case "reopen":
             return 200, await todos.reopen(todo_id, versions, change_id)
+        case "move":
+            move = dto.TodoMove(**{name: getattr(operation, name) for name in _MOVE})
+            return 200, await todos.move(todo_id, move, versions, change_id)
     await todos.delete(todo_id, versions, change_id)
     return 204, None
 
 
-def _decode_todo(operation: dto.BatchOperation, kind: type[StructT]) -> StructT:
+def _decode_todo(operation: BatchOperation, kind: type[StructT]) -> StructT:
     assert operation.todo is not UNSET  # `decode_operation` has checked it
     todo: StructT = decode_json(bytes(operation.todo), kind)
     return todo

@@ -17,7 +17,7 @@ from todo_service.idempotency.replays import require_document, require_documents
 from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
-from todo_service.todos.batch import decode_operation, run_operation
+from todo_service.todos.batch import Batch, BatchOperation, decode_operation, run_operation
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
@@ -100,13 +100,13 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [dto.BatchOperation]},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [BatchOperation]},
         summary="Run a batch of operations",
         status_code=200,
         responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
-        self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
+        self, request: ApiRequest, data: JSONBody[Batch], todos: NamedDependency[Todos]
     ) -> BatchResults:
         """Run up to 100 operations in order. Each succeeds or fails independently of the others."""
         results = []
@@ -226,6 +226,25 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Reopen a completed todo. An open todo does not change."""
         todo = await todos.reopen(todo_id, parse_if_match(request), derive_idempotent_id(request))
+        return Response(todo, headers={"ETag": entity_tag(todo)})
+
+    @post(
+        "/{todo_id:str}/move",
+        operation_id="moveTodo",
+        opt={IDEMPOTENT: True},
+        summary="Move a todo",
+        status_code=200,
+        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
+    )
+    async def move_todo(
+        self, request: ApiRequest, todo_id: FromPath[str], data: JSONBody[dto.TodoMove], todos: NamedDependency[Todos]
+    ) -> Response[dto.Todo]:
+        """Move a todo in the manual order of its list, or to a place in another list. Others keep their order.
+
+        If there is no room between its new neighbours, some todos around it get new positions.
+        """
+        todo = await todos.move(todo_id, data, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
 

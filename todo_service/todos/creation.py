@@ -23,7 +23,7 @@ from todo_service.todos.validation import require_due_date
 
 
 def build_document(
-    todo: dto.TodoCreate | dto.TodoImport, owner: ObjectId, identity: ObjectId, moment: datetime, index: int = 0
+    todo: dto.TodoCreate | dto.TodoImport, owner: ObjectId, identity: ObjectId, moment: datetime, position: float
 ) -> Todo:
     """Return the document of a new todo.
 
@@ -32,7 +32,7 @@ def build_document(
         owner: Its account.
         identity: Its id.
         moment: When it is created.
-        index: How many todos created at the same moment precede it in the manual order.
+        position: Its position, unless it states one.
 
     Raises:
         Invalid: a field breaks a rule.
@@ -40,8 +40,7 @@ def build_document(
     given = validate_fields({name: getattr(todo, name, UNSET) for name in SETTABLE})
     if given.get("completed_at") is not None and not todo.completed:
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
-    # by default a new todo comes last in the manual order
-    fields: dict[str, Any] = {"created_at": moment, "position": moment.timestamp() * 1000 + index / 1000} | given
+    fields: dict[str, Any] = {"created_at": moment, "position": position} | given
     fields["created_at"] = min(fields["created_at"], moment)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     require_due_date(fields, fields)
@@ -76,6 +75,7 @@ class BulkCreation:
         todos: Sequence[dto.TodoImport],
         identities: Sequence[ObjectId | None],
         moment: datetime,
+        positions: Sequence[float],
         executor: Executor,
     ) -> list[Todo | Invalid]:
         """Create todos. See `Todos.create_many`.
@@ -83,7 +83,9 @@ class BulkCreation:
         Returns:
             For each todo its document, or why it was rejected.
         """
-        results = await executor.run(lambda budget: list(self._build_documents(todos, identities, moment, budget)))
+        results = await executor.run(
+            lambda budget: list(self._build_documents(todos, identities, moment, positions, budget))
+        )
         return await self._insert_within_quotas(results)
 
     def _build_documents(
@@ -91,18 +93,17 @@ class BulkCreation:
         todos: Sequence[dto.TodoImport],
         identities: Sequence[ObjectId | None],
         moment: datetime,
+        positions: Sequence[float],
         budget: Budget,
     ) -> Iterator[Todo | Invalid]:
-        index = 0
-        for todo, identity in zip(todos, identities, strict=True):
+        for todo, identity, position in zip(todos, identities, positions, strict=True):
             budget.check()
             try:
-                document = build_document(todo, self._owner, identity or ObjectId(), moment, index)
+                document = build_document(todo, self._owner, identity or ObjectId(), moment, position)
                 require_occurrence(document.recurrence, document.due_at, budget)
             except Invalid as error:
                 yield error
             else:
-                index += 1
                 yield document
 
     async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Todo | Invalid]:

@@ -79,3 +79,20 @@ class Todo(Model):
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
     }
+
+
+class OrderLease(Model):
+    """The lease of a move on the manual order of an account. Its id is the account's.
+
+    Attributes:
+        holder: The move that holds the lease.
+        expires_at: When the document expires; each renewal changes it.
+    """
+
+    holder: ObjectId
+    expires_at: datetime
+
+    model_config = {
+        "collection": "order_leases",
+        "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
+    }

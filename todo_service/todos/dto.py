@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.bounds.todos import (
-    BATCH_OPERATIONS,
     DESCRIPTION_LENGTH,
     FILTERED_TAGS,
     GIVEN_TAGS,
@@ -40,6 +39,7 @@ from todo_service.fields import (
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo as TodoDocument
+from todo_service.todos.moves import Move
 
 Priority = Annotated[
     Literal["none", "low", "medium", "high", "urgent"],
@@ -90,7 +90,7 @@ Position = Annotated[
     Meta(
         ge=-sys.float_info.max,
         le=sys.float_info.max,
-        description="The manual order: to move an item between two others, set a number between theirs.",
+        description="The place in the manual order, ascending. A move chooses it; a client may set it itself.",
         examples=[1024.0],
         extra_json_schema={SHOWN: {"minimum": None, "maximum": None}},
     ),
@@ -203,6 +203,18 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
     updated_at: OldText = None
 
 
+class TodoMove(Move, forbid_unknown_fields=True):
+    """A new place in the manual order of a list: exactly one of `before`, `after` and `to`.
+
+    Completed todos keep their places in the order, and so count as neighbours too.
+    """
+
+    list_id: Annotated[
+        ListId | UnsetType | None,
+        Meta(description="The list with that place, null for the inbox; by default the list of the todo."),
+    ] = UNSET
+
+
 class Todo(msgspec.Struct, frozen=True):
     """A todo."""
 
@@ -293,42 +305,6 @@ class ChangesQuery(msgspec.Struct, frozen=True):
         Meta(description="`next` of the previous response; omit it to get every todo."),
     ] = UNSET
     limit: Limit = DEFAULT_LIMIT
-
-
-class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
-    """An operation of a batch."""
-
-    op: Annotated[
-        Literal["create", "update", "delete", "complete", "reopen"],
-        Meta(title="BatchOperationKind", description="The kind of operation.", examples=["create"]),
-    ]
-    id: Annotated[
-        Annotated[str, Meta(max_length=100)] | UnsetType,
-        Meta(description="The id of the todo. Required except for `create`."),
-    ] = UNSET
-    todo: Annotated[
-        msgspec.Raw | UnsetType,
-        Meta(
-            description="The new todo for `create`, a merge patch for `update`.",
-            extra_json_schema={
-                "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("TodoCreate", "TodoUpdate")]
-            },
-        ),
-    ] = UNSET
-    if_match: Annotated[
-        Annotated[str, Meta(max_length=1000)] | UnsetType,
-        Meta(description="Run the operation only if the todo has this entity tag. Not for `create`."),
-    ] = UNSET
-
-
-class Batch(msgspec.Struct, forbid_unknown_fields=True):
-    """Operations that run in order, each independent of the others."""
-
-    operations: Annotated[
-        # raw, so that an invalid operation does not fail the others
-        list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchOperation"})]],
-        Meta(max_length=BATCH_OPERATIONS, description="The operations, in the order in which they run."),
-    ]
 
 
 class TagCount(msgspec.Struct, frozen=True):

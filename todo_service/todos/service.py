@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES
@@ -23,9 +24,11 @@ from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, Syn
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.creation import BulkCreation, build_document
-from todo_service.todos.documents import Step, Todo
+from todo_service.todos.documents import OrderLease, Step, Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
+from todo_service.todos.mover import TodoMover
+from todo_service.todos.places import parse_place
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.recurrence import Rule, require_occurrence
 from todo_service.todos.shared import SharedState
@@ -77,6 +80,7 @@ class Todos:
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
         self._writer = TodoWriter(store, owner, shared)
+        self._mover = TodoMover(store, owner, shared, self._writer)
 
     async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
         """Create a todo.
@@ -92,13 +96,20 @@ class Todos:
         """
         if identity is not None and (created := await self._find_created(identity)) is not None:
             return created
-        document = build_document(todo, self._owner, identity or ObjectId(), now())
+        moment = now()
+        # a new todo comes last in the manual order, unless it states a position
+        position = todo.position
+        if position is UNSET:
+            (position,) = await self.shared.positions.choose(self._owner, moment)
+        document = build_document(todo, self._owner, identity or ObjectId(), moment, position)
         await self._ensure_occurs(document.recurrence, document.due_at)
         await self._require_list(document.list_id)
         async with self._quotas.todos.reserve_one(self._owner):
             with self._quotas.tags.reserve(self._owner) as tags:
                 await tags.add(document.tags)
                 await self._store.insert(document)
+        if todo.position is not UNSET:
+            self.shared.positions.forget(self._owner)
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
         return await self._leave_deleted_list(dto.Todo.from_document(document))
 
@@ -116,7 +127,10 @@ class Todos:
             For each todo why it was rejected, or None if it exists now.
         """
         moment = now()
-        results = await BulkCreation(self._store, self._owner, self._quotas).create(todos, identities, moment, executor)
+        positions = await self.shared.positions.choose(self._owner, moment, len(todos))
+        creation = BulkCreation(self._store, self._owner, self._quotas)
+        results = await creation.create(todos, identities, moment, positions, executor)
+        self.shared.positions.forget(self._owner)  # some may state a later position
         documents = [result for result in results if isinstance(result, Todo)]
         for document in documents:
             self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
@@ -260,6 +274,25 @@ class Todos:
 
         return await self._writer.change(todo_id, versions, decide, change_id)
 
+    async def move(
+        self, todo_id: str, move: dto.TodoMove, versions: frozenset[int] | None, change_id: ObjectId | None = None
+    ) -> dto.Todo:
+        """Move a todo in the manual order of its list, or to a place in another list.
+
+        If there is no room between its new neighbours, some todos around them get new positions and versions, and keep
+        their order. A todo that is already there does not change.
+
+        Raises:
+            Invalid: the place is not unambiguous, its list has no such neighbour, or there is no such list.
+            Stale: the todo has another version.
+            NotFound: the account has no such todo.
+            Busy: other moves of the account take too long.
+        """
+        place, fields = parse_place(move), validate_fields({"list_id": move.list_id})
+        await self._require_list(fields.get("list_id"))
+        list_id = fields.get("list_id", UNSET)
+        return await self._leave_deleted_list(await self._mover.move(todo_id, place, list_id, versions, change_id))
+
     async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None) -> None:
         """Delete a todo, and store a tombstone without its content for the delta sync of the next 30 days.
 
@@ -289,6 +322,7 @@ class Todos:
                 break
             upto = ChangePosition.parse(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
+        await self._store.delete(OrderLease, OrderLease.id == self._owner)
         await counts.delete_snapshot(self._store, self._owner)
 
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:
