@@ -19,10 +19,10 @@ from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
 from todo_service.store.base import DocumentStore
 from todo_service.store.mongodb.store import RESOLVE_AFTER, MongoDBStore
-from todo_service.store.registry import create_store, find_local_folder
+from todo_service.store.registry import create_store
 
 SHARED_APPS = {"lmdb": "shared_embedded_app", "mongodb": "shared_mongodb_app"}
-"""The fixture of the shared application for each scheme of a store's address."""
+"""The fixture of the shared application for each scheme of a store's address. On other stores, nothing is shared."""
 CHEAP_COST = Cost(memory=8, passes=1)
 
 
@@ -51,9 +51,8 @@ def resolve_after() -> timedelta:
 
 def create_test_store(url: str, resolve_after: timedelta) -> DocumentStore:
     """Create the store at an address. On MongoDB, timestamps are resolved after the given time."""
-    if find_local_folder(url) is not None:
-        return create_store(url)
-    return MongoDBStore(url, resolve_after=resolve_after)
+    store = create_store(url)
+    return MongoDBStore(url, resolve_after=resolve_after) if isinstance(store, MongoDBStore) else store
 
 
 @asynccontextmanager
@@ -98,15 +97,16 @@ def app(request: pytest.FixtureRequest, settings: Settings, password_cost: Cost,
     default settings can share it. A test that reads the whole store is marked with `own_app`.
     """
     application: Litestar
-    if not request.node.get_closest_marker("shared_app") or request.node.get_closest_marker("own_app"):
+    shared = SHARED_APPS.get(settings.store_address.partition(":")[0])
+    marked = request.node.get_closest_marker("shared_app") and not request.node.get_closest_marker("own_app")
+    if shared is None or not marked:
         application = request.getfixturevalue("own_app")
         return application
     default = load_settings(build_variables(settings.data_dir, settings.store_address))
     secret = {"secret_key": default.secret_key, "secret_key_generated": default.secret_key_generated}
     assert msgspec.structs.replace(settings, **secret) == default, "the shared app has the default settings"
     assert (password_cost, resolve_after) == (CHEAP_COST, RESOLVE_AFTER), "the shared app has the default settings"
-    scheme = settings.store_address.partition(":")[0]
-    application = request.getfixturevalue(SHARED_APPS[scheme])
+    application = request.getfixturevalue(shared)
     return application
 
 

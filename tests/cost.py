@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from urllib.parse import urlsplit
 
 FACTOR = 15
 """How much more work ten times the input may cost."""
+FROZEN_SECONDS = 0.1
+"""The maximum time that one request may delay other clients."""
 ATTEMPTS = 3
 """How often a cost is measured before it counts as too high."""
 _PROBE_SECONDS = 0.002
@@ -128,6 +131,39 @@ def assert_grows_linearly(
     growth = find_growth(costs, factor)
     assert not growth, growth
     return costs
+
+
+class Lowest:
+    """The lowest of several measurements, for costs that other work of the machine can only increase.
+
+    Iterating over it allows `ATTEMPTS` measurements. It ends early, once one is within the limit:
+
+        frozen = Lowest(FROZEN_SECONDS)
+        for _ in frozen:
+            ...
+            frozen.add(probe.frozen)
+        assert frozen.value <= FROZEN_SECONDS
+
+    Args:
+        limit: The highest cost that needs no further measurement.
+
+    Attributes:
+        value: The lowest measurement; infinite if there is none yet.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.value = math.inf
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[int]:
+        for attempt in range(ATTEMPTS):
+            if self.value <= self._limit:
+                return
+            yield attempt
+
+    def add(self, measured: float) -> None:
+        """Add a measurement."""
+        self.value = min(self.value, measured)
 
 
 def find_growth(costs: Mapping[int, float], factor: float = FACTOR) -> str:

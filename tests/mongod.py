@@ -13,12 +13,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-START_SECONDS = 30
+from tests.waiting import wait_until
+
+START_SECONDS = 60
 
 
 def binary() -> Path:
@@ -119,6 +122,21 @@ def running_mongod(folder: Path, *options: str) -> Iterator[tuple[str, subproces
         yield mongod.url, mongod.process
     finally:
         mongod.stop()
+
+
+async def wait_for_ttl_passes(client: MongoClient[dict[str, Any]], number: int) -> None:
+    """Wait until a mongod has deleted expired documents a number of times."""
+
+    def count_passes() -> int:
+        passes: int = client.admin.command("serverStatus")["metrics"]["ttl"]["passes"]
+        return passes
+
+    wanted = count_passes() + number
+
+    async def are_completed() -> bool:
+        return count_passes() >= wanted
+
+    await wait_until(are_completed)
 
 
 def given_uri() -> str | None:

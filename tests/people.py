@@ -39,6 +39,10 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     __random_seed__ = 1
     list_id = None
     due_at = None
+    due_on = None
+    start_at = None
+    start_on = None
+    time_zone = None
     recurrence = None
     position = 1.0
 

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tests.mongod import free_port
 
-START_SECONDS = 30
+START_SECONDS = 60
+"""How long a busy machine may take to start or stop the service, and to respond to a request."""
+_POLL_SECONDS = 0.02
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -36,6 +39,8 @@ class Service:
         """Wait until the service is ready."""
         deadline = time.monotonic() + START_SECONDS
         while True:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_POLL_SECONDS)
             assert self.process.poll() is None, "the service ended at once"
             try:
                 if httpx.get(f"{self.url}/health/ready").status_code == 200:
@@ -43,6 +48,14 @@ class Service:
             except httpx.TransportError:
                 pass
             assert time.monotonic() < deadline, "the service does not respond"
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Send a GET request with the given options of httpx."""
+        return httpx.get(self.url + path, timeout=START_SECONDS, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Send a POST request with the given options of httpx."""
+        return httpx.post(self.url + path, timeout=START_SECONDS, **options)
 
     def stop(self) -> int:
         """Stop the service with SIGTERM, and return its exit status."""

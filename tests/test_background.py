@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 import pytest
 from structlog.testing import capture_logs
 
+from tests.waiting import PATIENCE
 from todo_service.background import BackgroundJobs, Job
 from todo_service.store.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
-PATIENCE = 10
 
 
 def create_failing_run(errors: list[Exception], done: asyncio.Event) -> Callable[[], Awaitable[None]]:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.serving import START_SECONDS, environment, running_service
@@ -101,7 +100,7 @@ def test_back_up_restore_and_migrate_work_as_printed(tmp_path: Path, mongodb_url
     for variables in ({"DATA_DIR": str(tmp_path / "restored")}, {"STORE_URL": mongodb_url, "SECRET_KEY": "x" * 32}):
         with running_service(tmp_path, variables) as service:
             form = {"grant_type": "password", "username": "ada", "password": "correct horse battery"}
-            assert httpx.post(f"{service.url}/v1/auth/token", data=form).status_code == 200
+            assert service.post("/v1/auth/token", data=form).status_code == 200
 
 
 @pytest.mark.parametrize("command", ["start", "test"])

@@ -35,9 +35,9 @@ def sign_in(service: Service) -> dict[str, str]:
     """Register and sign in an account, and return its Authorization header."""
     user = UserCreateFactory.build()
     body = {"username": user.username, "email": user.email, "password": user.password}
-    assert httpx.post(f"{service.url}/v1/users", json=body).status_code == 201
+    assert service.post("/v1/users", json=body).status_code == 201
     form = {"grant_type": "password", "username": user.username, "password": user.password}
-    token = httpx.post(f"{service.url}/v1/auth/token", data=form).json()["access_token"]
+    token = service.post("/v1/auth/token", data=form).json()["access_token"]
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -132,7 +132,7 @@ def test_every_acknowledged_todo_survives_a_kill(tmp_path: Path, figure: Callabl
         found: set[str] = set()
         parameters: dict[str, Any] = {"limit": 200}
         while parameters.get("cursor", "first") is not None:
-            page = httpx.get(f"{service.url}/v1/todos", params=parameters, headers=header).json()
+            page = service.get("/v1/todos", params=parameters, headers=header).json()
             found |= {todo["id"] for todo in page["items"]}
             parameters["cursor"] = page["next_cursor"]
     figure(f"{KILLS} kills, {len(acknowledged)} acknowledged, {len(acknowledged - found)} lost")
@@ -142,10 +142,10 @@ def test_every_acknowledged_todo_survives_a_kill(tmp_path: Path, figure: Callabl
 def test_data_and_sessions_survive_a_restart(tmp_path: Path, store_url: str) -> None:
     with running_service(tmp_path, store_variables(store_url)) as service:
         header = sign_in(service)
-        created = httpx.post(f"{service.url}/v1/todos", json={"title": "x"}, headers=header).json()
+        created = service.post("/v1/todos", json={"title": "x"}, headers=header).json()
         assert service.stop() == 0
     with running_service(tmp_path, store_variables(store_url)) as service:
-        items = httpx.get(f"{service.url}/v1/todos", headers=header).json()["items"]
+        items = service.get("/v1/todos", headers=header).json()["items"]
 
     assert items == [created]
 
@@ -155,7 +155,7 @@ def test_data_and_sessions_survive_a_restart(tmp_path: Path, store_url: str) -> 
 def test_a_stop_signal_exits_with_status_0(tmp_path: Path, workers: str, number: signal.Signals) -> None:
     with running_service(tmp_path, {"WORKERS": workers}) as service:
         service.process.send_signal(number)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=START_SECONDS) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -185,14 +185,14 @@ def test_an_in_flight_request_completes_while_readiness_fails(tmp_path: Path) ->
         with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
             connection.sendall(head % len(body) + body[:10])
             # the service has read the head once it responds to a later request
-            httpx.get(f"{service.url}/health/live")
+            service.get("/health/live")
             service.process.terminate()
             statuses = set()
             while 503 not in statuses:
-                statuses.add(httpx.get(f"{service.url}/health/ready").status_code)
+                statuses.add(service.get("/health/ready").status_code)
             connection.sendall(body[10:])
             response = connection.recv(65536)
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=START_SECONDS) == 0
 
     assert statuses <= {200, 503}
     assert response.startswith(b"HTTP/1.1 201 ")

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from todo_service.bounds.texts import COMBINING_MARKS, FOLDED_EXTRA, FOLDED_FACTOR, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
-from todo_service.text import check_marks, has_long_run_of_marks, trim
+from todo_service.text import check_marks, has_long_run_of_marks, normalize_lines, normalize_text
 from todo_service.todos.words import extract_words, fold
 
 MARKS = ["\u0300", "\u0316", "\u0345", "\u3099", "\U0001d165"]
 DECOMPOSED_INTO_MARKS = ["\u0344", "\u0f73", "\u0f75", "\u0f81", "\uff9e", "\uff9f"]
+INVISIBLE = frozenset(
+    "\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200d\u200f\u202e\u2060\u2069\u2800\u3164\ufe0f\ufeff\uffa0\U0001d159\U000e0041"
+)
 TEXTS = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from([*MARKS, *DECOMPOSED_INTO_MARKS])))
 
 
@@ -75,14 +78,70 @@ def test_scripts_with_many_marks_are_accepted() -> None:
         check_marks(text)
 
 
-def test_length_is_validated_after_trimming() -> None:
-    assert trim(" \t\u2003abc\n", 3) == "abc"
-    assert trim("  ", 3, shortest=0) == ""
-    for text, shortest in (("abcd", 1), ("  ", 1)):
+def test_length_is_validated_after_trimming_and_composition() -> None:
+    assert normalize_text(" \t\u2003abc\n", 3) == "abc"
+    assert normalize_text("  ", 3, shortest=0) == ""
+    assert normalize_text("e\u0301" * 3, 3) == "\u00e9" * 3
+    for text in ("abcd", "  ", "\u0958\u0958"):  # a composition exclusion: two characters in NFC
         with pytest.raises(ValueError, match="1 to 3 characters after trimming"):
-            trim(text, 3, shortest=shortest)
+            normalize_text(text, 3)
     with pytest.raises(ValueError, match="at most 3 characters after trimming"):
-        trim("abcd", 3, shortest=0)
+        normalize_text("abcd", 3, shortest=0)
+
+
+@given(TEXTS)
+def test_normalizing_twice_changes_nothing(text: str) -> None:
+    try:
+        normalized = normalize_text(text, len(text) * 3, shortest=0)
+    except ValueError:
+        return
+    assert unicodedata.is_normalized("NFC", normalized)
+    assert normalize_text(normalized, len(normalized), shortest=0) == normalized
+    assert normalize_text(unicodedata.normalize("NFD", normalized), len(normalized), shortest=0) == normalized
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "❤\ufe0f",
+        "👩\u200d👩\u200d👧",
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "\u0645\u06cc\u200c\u062e",
+        "\u05d0\u200f",
+    ],
+)
+def test_invisible_characters_with_a_meaning_are_kept(text: str) -> None:
+    assert normalize_text(f" {text}\ufeff\u200b\n", 20) == text
+
+
+def test_text_without_a_visible_character_is_rejected() -> None:
+    """Format characters that start a number, such as U+0600, are visible; so are unassigned characters."""
+    for code in (*range(0x20, 0x7F), *range(0xA0, 0xD800), *range(0xE000, 0x110000)):
+        character = chr(code)
+        if unicodedata.category(character) in ("Zs", "Zl", "Zp") or character in INVISIBLE:
+            for shortest in (0, 1):
+                if shortest or not character.isspace():
+                    with pytest.raises(ValueError, match=r"visible character|1 to 9 characters"):
+                        normalize_text(character * 3, 9, shortest=shortest)
+        elif unicodedata.category(character)[0] in "LNPS":
+            assert normalize_text(character, 9)
+
+
+@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
+def test_control_characters_within_a_text_are_rejected(code: int) -> None:
+    with pytest.raises(ValueError, match=rf"without the control character U\+{code:04X}$"):
+        normalize_text(f"a{chr(code)}b", 9)
+    if chr(code) in "\n\t":
+        assert normalize_lines(f"a{chr(code)}b", 9) == f"a{chr(code)}b"
+    else:
+        with pytest.raises(ValueError, match=rf"without the control character U\+{code:04X}$"):
+            normalize_lines(f"a{chr(code)}b", 9)
+
+
+def test_line_endings_are_converted_before_the_length_is_measured() -> None:
+    assert normalize_lines("\r\n" * 9, 9) == "\n" * 9
+    with pytest.raises(ValueError, match="at most 9 characters"):
+        normalize_lines("\r\n" * 10, 9)
 
 
 def test_a_ligature_is_decomposed_within_bounds() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from todo_service.timestamps import Timestamp, format_timestamp, now
+from todo_service.timestamps import Timestamp, format_timestamp, list_time_zones, now
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,26 @@ def test_formatting_and_parsing_round_trip(moment: datetime) -> None:
     cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     assert Timestamp.parse(format_timestamp(moment)) == cut
+
+
+def test_time_zones_do_not_depend_on_the_files_of_the_system() -> None:
+    """As in the slim container, which has none."""
+    program = (
+        "import zoneinfo; from todo_service.timestamps import list_time_zones; assert zoneinfo.TZPATH == ();"
+        "print(*sorted(name for name in list_time_zones() if zoneinfo.ZoneInfo(name)))"
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONTZPATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert set(run.stdout.split()) == list_time_zones()
+    assert len(list_time_zones()) > 590
+    assert {"UTC", "Europe/Kyiv", "Europe/Kiev", "America/Argentina/Buenos_Aires"} <= list_time_zones()
 
 
 def test_timestamps_are_formatted_in_utc() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ class Kind(enum.Enum):
     TEXT = "free text"
     CODE = "text in a fixed notation, such as an id, a name from a list or a rule"
     TIME = "time"
+    DATE = "date"
     FLAG = "true or false"
     NUMBER = "number"
     INTEGER = "integer"
@@ -56,8 +58,8 @@ class Filter(NamedTuple):
 
     Attributes:
         parameter: The name of the parameter.
-        build: Returns the conditions for a field of the model and the value of the parameter. None if the filter
-            concerns several fields, and the query module builds it.
+        build: Returns the conditions for a field of the model and the value of the parameter. None if the
+            query module builds them.
     """
 
     parameter: str
@@ -69,11 +71,12 @@ class IndexKey(NamedTuple):
 
     Attributes:
         name: The name of the field in the model.
-        compute: Returns its value for a value of the original field.
+        compute: Returns its value for a value of the original field. None if it depends on other fields too, and the
+            service computes it.
     """
 
     name: str
-    compute: Callable[[Any], Any]
+    compute: Callable[[Any], Any] | None = None
 
 
 class Field(NamedTuple):
@@ -136,7 +139,8 @@ def resolve_patch(patch: msgspec.Struct, defaults: Mapping[str, Any]) -> dict[st
         defaults: The defaults of the fields that may be null (`list_defaults`).
     """
     given = {name: value for name in patch.__struct_fields__ if (value := getattr(patch, name)) is not UNSET}
-    return {name: defaults[name] if value is None else value for name, value in given.items()}
+    # copies, because a default may be a list
+    return {name: copy(defaults[name]) if value is None else value for name, value in given.items()}
 
 
 def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]
                 omitted += located.omitted
                 continue
         values[field.name] = value
-        if field.index_key is not None:
+        if field.index_key is not None and field.index_key.compute is not None:
             values[field.index_key.name] = field.index_key.compute(value)
     if issues:
         raise Invalid(issues, omitted)

@@ -17,9 +17,9 @@ from todo_service.bounds.texts import TIME_ZONE_LENGTH, UNTRIMMED_FACTOR
 SHOWN: Final = "x-shown"
 """A key of `extra_json_schema`: the bounds that the OpenAPI document shows instead of the type's; None to omit one."""
 DEFAULT_LIMIT: Final = 50
-NOT_BLANK: Final = r"^[\s\x1c-\x1f\x85]*[^\s\x1c-\x1f\x85]"
-"""A pattern for text that is not blank after trimming. Its white space is what `str.strip` removes and what other
-languages' regular expressions match as white space."""
+NOT_BLANK: Final = r"^[\s\S]*\S[\s\S]*$"
+"""A pattern for text that is not blank. It matches the whole text, as some generated clients require, and has only
+escapes that every language knows; so it allows some texts that the service rejects (`text.normalize_text`)."""
 _FIELDS: Final = ("__struct_fields__", "_fields", "__odm_fields__")
 
 Id = Annotated[
@@ -67,17 +67,22 @@ TimeZone = Annotated[
 ]
 
 
+def describe_text_bounds(longest: int) -> str:
+    """Return a sentence that describes the texts that `text.normalize_text` accepts."""
+    return f"Trimmed and stored in NFC: up to {longest} characters, without control characters."
+
+
 def constrain_text(longest: int, description: str, example: str) -> Meta:
-    """Return the constraints of a text that is not blank and is measured after trimming.
+    """Return the constraints of a text that is not blank and is measured after normalization (`text.normalize_text`).
 
     Args:
-        longest: The maximum length after trimming, in characters.
-        description: The description in the OpenAPI document.
+        longest: The maximum length after normalization, in characters.
+        description: The description in the OpenAPI document, to which the bounds are appended.
         example: The example in the OpenAPI document.
     """
     return Meta(
         max_length=longest * UNTRIMMED_FACTOR,
-        description=description,
+        description=f"{description} {describe_text_bounds(longest)}",
         examples=[example],
         extra_json_schema={SHOWN: {"minLength": 1, "maxLength": longest, "pattern": NOT_BLANK}},
     )

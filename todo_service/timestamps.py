@@ -1,10 +1,10 @@
-"""Timestamps in the format of the API: RFC 3339, in UTC, with milliseconds and `Z`."""
+"""Timestamps and dates in the formats of the API: RFC 3339, timestamps in UTC with milliseconds and `Z`."""
 
 from __future__ import annotations
 
+import importlib.resources
 import re
-import zoneinfo
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from functools import cache
 from typing import Final, Self
 
@@ -13,9 +13,13 @@ from todo_service.bounds.texts import TIMESTAMP_LENGTH
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
 """Storable timestamps lie between these two, so that they exist in every time zone."""
+UNKNOWN_TIME_ZONE: Final = "Expected a name of the IANA time zone database, such as Europe/Berlin"
+"""The message for a name that is not in `list_time_zones`."""
 _RFC_3339: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):([0-5]\d))", re.ASCII
 )
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_LAST_MILLISECOND: Final = time(23, 59, 59, 999_000, fold=1)
 
 
 class Timestamp(datetime):
@@ -45,6 +49,29 @@ class Timestamp(datetime):
             raise ValueError("Expected an existing time in the years 1 to 9999 in UTC") from None
 
 
+def parse_date(text: str) -> date:
+    """Parse a date in the format `YYYY-MM-DD`.
+
+    Raises:
+        ValueError: The text is malformed, or the date does not exist. The message is for the client.
+    """
+    if _DATE.fullmatch(text) is None:
+        raise ValueError("Expected a date such as 2026-01-31")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("Expected an existing date") from None
+
+
+def end_of_day(day: date, zone: tzinfo) -> datetime:
+    """Return the last millisecond of a day in a time zone, in UTC, or `LATEST` if that is earlier.
+
+    If the clock goes back across midnight, the second one counts. A day that the time zone skips ends when it is
+    skipped.
+    """
+    return min(datetime.combine(day, _LAST_MILLISECOND, zone).astimezone(UTC), LATEST)
+
+
 def is_storable(moment: datetime) -> bool:
     """Return whether a timestamp lies between `EARLIEST` and `LATEST`."""
     return EARLIEST <= moment <= LATEST
@@ -65,5 +92,11 @@ def format_timestamp(moment: datetime) -> str:
 
 @cache
 def list_time_zones() -> frozenset[str]:
-    """Return the names of the IANA time zone database, without that of the machine's own zone."""
-    return frozenset(zoneinfo.available_timezones() - {"localtime"})
+    """Return the names of the IANA time zone database, links such as `Asia/Calcutta` included. Case matters.
+
+    They are those of the package tzdata, so that every installation accepts the same names. The files of an operating
+    system have more, such as `localtime` and `right/UTC`, or fewer. `Factory`, which stands for an unknown zone, is
+    left out.
+    """
+    names = importlib.resources.files("tzdata").joinpath("zones").read_text(encoding="ascii")
+    return frozenset(names.split()) - {"Factory"}

@@ -27,6 +27,22 @@ from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse battery"
+NO_TIME_ZONES = [
+    "localtime",
+    "posixrules",
+    "Factory",
+    "right/Europe/Berlin",
+    "posix/UTC",
+    "zone.tab",
+    "tzdata.zi",
+    "Europe",
+    "/UTC",
+    "Europe/../UTC",
+    "UTC\n",
+    "Europe/Berlin ",
+    "CEST",
+    "+02:00",
+]
 
 
 async def test_registration_returns_the_account_without_its_password(client: httpx.AsyncClient) -> None:
@@ -71,6 +87,10 @@ async def test_registration_returns_the_account_without_its_password(client: htt
         ({"password": "x" * 11}, "/password"),
         ({"password": "x" * 129}, "/password"),
         ({"password": "my name is ADA ok"}, "/password"),
+        ({"display_name": None}, "/display_name"),
+        ({"display_name": "x" * 101}, "/display_name"),
+        ({"time_zone": ""}, "/time_zone"),
+        ({"time_zone": "europe/berlin"}, "/time_zone"),
         ({"role": "admin"}, "/role"),
         ({"id": "65f1a2b3c4d5e6f708192a3b"}, "/id"),
     ],
@@ -82,6 +102,64 @@ async def test_invalid_registration_names_the_field(
     body = {"username": "ada", "email": "ada@example.com", "password": PASSWORD} | change
 
     assert_problem(await client.post("/v1/users", json=body), 422, place)
+
+
+async def test_registration_takes_a_display_name_and_a_time_zone(client: httpx.AsyncClient) -> None:
+    body = {"username": " ada ", "email": "ada@example.com", "password": PASSWORD}
+    optional = {"display_name": " Zoe\u0308 ", "time_zone": "Europe/Berlin"}
+
+    response = await client.post("/v1/users", json=body | optional)
+
+    assert response.status_code == 201
+    user = response.json()
+    assert (user["username"], user["display_name"], user["time_zone"]) == ("ada", "Zoë", "Europe/Berlin")
+    signed_in = await client.post(
+        "/v1/auth/token", data={"grant_type": "password", "username": "ada", "password": PASSWORD}
+    )
+    headers = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+    assert (await client.get("/v1/users/me", headers=headers)).json() == user
+
+
+async def test_repeated_registration_returns_the_first_display_name(client: httpx.AsyncClient) -> None:
+    body = {"username": "ada", "email": "ada@example.com", "password": PASSWORD, "display_name": "Ada"}
+    headers = {"Idempotency-Key": "registration"}
+
+    first = await client.post("/v1/users", json=body, headers=headers)
+    repeat = await client.post("/v1/users", json=body, headers=headers)
+
+    assert (first.status_code, first.json()["display_name"]) == (201, "Ada")
+    assert repeat.json() == first.json()
+
+
+@pytest.mark.parametrize("name", NO_TIME_ZONES)
+async def test_only_names_of_the_iana_database_are_time_zones(ada: Person, name: str) -> None:
+    body = {"username": "grace", "email": "grace@example.com", "password": PASSWORD, "time_zone": name}
+
+    for response in (
+        await ada.client.post("/v1/users", json=body),
+        await ada.patch("/v1/users/me", json={"time_zone": name}),
+    ):
+        problem = assert_problem(response, 422, "/time_zone")
+        assert problem["errors"][0]["detail"] == "Expected a name of the IANA time zone database, such as Europe/Berlin"
+    assert_problem(await ada.get("/v1/todos/summary", params={"tz": name}), 422, "tz")
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "UTC", "Asia/Calcutta", "US/Pacific", "Etc/GMT+5", "EST5EDT"])
+async def test_current_and_former_names_of_zones_are_accepted(ada: Person, name: str) -> None:
+    changed = await ada.patch("/v1/users/me", json={"time_zone": name})
+
+    assert changed.json()["time_zone"] == name
+    assert (await ada.get("/v1/todos/summary", params={"tz": name})).status_code == 200
+    assert (await ada.get("/v1/todos/summary")).status_code == 200
+
+
+async def test_email_in_nfd_signs_in(client: httpx.AsyncClient) -> None:
+    person = await Person.register(client, email="jose\u0301@example.com")
+
+    assert (await person.get("/v1/users/me")).json()["email"] == "josé@example.com"
+    for name in ("jose\u0301@example.com", " JOSÉ@example.com", "josé@example.com\ufeff"):
+        response = await person.grant(grant_type="password", username=name, password=person.password)
+        assert response.status_code == 200
 
 
 @pytest.mark.parametrize("email", ["ada@example.test", "ada+todo@mail.corp.internal", "ä@exämple.de", "a@nas.local"])

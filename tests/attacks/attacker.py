@@ -14,12 +14,10 @@ import httpx
 
 from tests.attacks.places import Place, Request
 from tests.attacks.shapes import AnyShape
-from tests.cost import ATTEMPTS, cost, find_growth, probing
+from tests.cost import ATTEMPTS, FROZEN_SECONDS, cost, find_growth, probing
 from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
 
-FROZEN_SECONDS: Final = 0.1
-"""The maximum time that one request may delay other clients."""
 GIVE_UP_SECONDS: Final = 60
 STOP_SECONDS: Final = 15.0
 """The CPU time above which a request fails, like one that freezes the service. It is then not sent at ten times the
@@ -160,9 +158,9 @@ def attacked(folder: Path, **variables: str) -> Iterator[Attacker]:
 
 
 def kill_if_hung(service: Service) -> None:
-    """Kill a service that does not respond within a few seconds, because it would not stop on SIGTERM either."""
+    """Kill a service that does not respond, because it would not stop on SIGTERM either."""
     try:
-        httpx.get(f"{service.url}/health/live", timeout=5)
+        httpx.get(f"{service.url}/health/live", timeout=GIVE_UP_SECONDS)
     except httpx.TransportError:
         service.process.kill()
         service.process.wait()

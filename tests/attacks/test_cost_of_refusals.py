@@ -14,13 +14,11 @@ import pytest
 
 from tests.attacks.attacker import kill_if_hung
 from tests.attacks.shapes import LIGATURE, MARKS, LongKey, Shape
-from tests.cost import cost
+from tests.cost import ATTEMPTS, cost
 from tests.serving import START_SECONDS, Service, running_service
 from tests.test_serving import sign_in
 
 MOST_SECONDS: Final = 0.05
-TRIES: Final = 3
-"""The number of measurements. The minimum counts, since the service also does other work."""
 MIB: Final = 2**20
 FORM_BYTES: Final = 16 * 1024
 TARGET_BYTES: Final = 8 * 1024
@@ -183,7 +181,7 @@ def exchange(caller: Caller, refusal: Refusal) -> bytes:
 def measure(caller: Caller, refusal: Refusal) -> float:
     """Return the minimum CPU time of a rejection, and assert its status."""
     costs = []
-    for _ in range(TRIES):
+    for _ in range(ATTEMPTS):
         responses: list[bytes] = []
         costs.append(cost(caller.service.process.pid, lambda to=responses: to.append(exchange(caller, refusal))))  # type: ignore[misc]  # lambdas have no annotations
         (response,) = responses

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from tests.cost import cost
+from tests.cost import Lowest, cost
 from tests.people import Person, assert_problem
-from tests.serving import Service, running_service
+from tests.serving import START_SECONDS, Service, running_service
 from tests.web.test_limits import connection_from
 from todo_service.bounds.requests import READINESS_SECONDS
 from todo_service.settings import Settings, load_settings
@@ -26,6 +26,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MEBIBYTE = 2**20
 KIBIBYTES = 16 * 2**10
 REFUSED_SECONDS = 0.05
+LIMITED = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_API": "15/month", "MAX_BODY_BYTES": str(4 * MEBIBYTE)}
 
 
 @pytest.fixture
@@ -106,8 +107,7 @@ async def test_readiness_checks_share_one_ping(client: httpx.AsyncClient, calls:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    variables = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_API": "15/month", "MAX_BODY_BYTES": str(4 * MEBIBYTE)}
-    with running_service(tmp_path, variables) as running:
+    with running_service(tmp_path, LIMITED) as running:
         yield running
 
 
@@ -129,24 +129,38 @@ PLACES = [
 
 @pytest.mark.parametrize(("method", "path", "headers"), PLACES)
 def test_rejected_request_is_cheap_whatever_its_body(
-    service: Service, method: str, path: str, headers: dict[str, str]
+    tmp_path: Path, method: str, path: str, headers: dict[str, str]
 ) -> None:
+    highest = Lowest(REFUSED_SECONDS)
+    for attempt in highest:
+        # a fresh service, because it counts every attempt
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with running_service(folder, LIMITED) as service:
+            highest.add(max(measure_rejections(service, method, path, headers)))
+
+    assert highest.value <= REFUSED_SECONDS
+
+
+def measure_rejections(service: Service, method: str, path: str, headers: dict[str, str]) -> list[float]:
+    """Send every shape in two sizes, with a content length and chunked, and return the CPU time of each request."""
     statuses: list[int] = []
-    with httpx.Client(base_url=service.url) as client:
+    costs: list[float] = []
+    with httpx.Client(base_url=service.url, timeout=START_SECONDS) as client:
 
         def send(content: bytes | Iterator[bytes]) -> None:
             statuses.append(client.request(method, path, content=content, headers=headers).status_code)
 
-        for shape, body in SHAPES.items():
+        for body in SHAPES.values():
             for size in (KIBIBYTES, MEBIBYTE):
-                for content in (body[:size], split_into_chunks(body[:size])):
-                    spent = cost(service.process.pid, partial(send, content))
-                    assert spent < REFUSED_SECONDS, (shape, size, statuses[-1])
+                ways = (body[:size], split_into_chunks(body[:size]))
+                costs += [cost(service.process.pid, partial(send, content)) for content in ways]
 
     # each size twice: with a content length, and chunked
     assert set(statuses[2:4]) == ({404} if path == "/nowhere" else {413})
     assert set(statuses[:15]) <= {400, 404, 413, 422}
     assert statuses[15:] == [429] * 5
+    return costs
 
 
 def split_into_chunks(body: bytes) -> Iterator[bytes]:
@@ -157,7 +171,7 @@ def split_into_chunks(body: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/auth/token", "/v1/auth/revoke"])
 def test_bodies_for_accounts_are_limited(service: Service, path: str) -> None:
     headers = {"Content-Type": "application/json"} if path == "/v1/users" else FORM
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, timeout=START_SECONDS) as client:
         at_limit = client.post(path, content=b"x" * KIBIBYTES, headers=headers)
         beyond = client.post(path, content=b"x" * (KIBIBYTES + 1), headers=headers)
         wrong_type_too = client.post(path, content=b"x" * (KIBIBYTES + 1), headers={"Content-Type": "text/plain"})
@@ -168,7 +182,7 @@ def test_bodies_for_accounts_are_limited(service: Service, path: str) -> None:
 
 
 def test_flood_leaves_few_log_lines(service: Service) -> None:
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, timeout=START_SECONDS) as client:
         for _ in range(200):
             client.get("/health/live")
             client.get("/nowhere")

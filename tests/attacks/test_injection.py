@@ -272,11 +272,11 @@ class TestOverSockets:
         forged = 'x\n{"event": "request", "route": "FORGED"}\r\x1b[31m\u2028\x85'
         user = UserCreateFactory.build()
         body = {"username": user.username, "email": user.email, "password": user.password}
-        assert httpx.post(f"{service.url}/v1/users", json=body).status_code == 201
-        httpx.post(f"{service.url}/v1/users", json=body | {"username": forged, "email": forged})
+        assert service.post("/v1/users", json=body).status_code == 201
+        service.post("/v1/users", json=body | {"username": forged, "email": forged})
         for name in (forged, user.username):
             form = {"grant_type": "password", "username": name, "password": forged}
-            httpx.post(f"{service.url}/v1/auth/token", data=form)
+            service.post("/v1/auth/token", data=form)
         self.exchange(service, b"/" + quote(forged).encode(), b'User-Agent: x\r\n {"event": "FORGED"}')
         self.exchange(service, b"/v1/todos", b'X-Request-ID: {"event":"FORGED"}')
         self.exchange(service, b"/v1/todos", b'traceparent: 00-"FORGED"')

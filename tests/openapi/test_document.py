@@ -155,7 +155,7 @@ def test_every_string_of_a_request_is_bounded(document: Json) -> None:
                 for place, schema in iterate_schemas(follow_pointer(reference, document), name):
                     if "string" in schema.get("type", ()) and name not in matched and place not in matched:
                         bounds = {"maxLength", "pattern", "enum", "format"} & set(schema)
-                        assert bounds - {"format"} or schema["format"] == "date-time", place
+                        assert bounds - {"format"} or schema["format"] in ("date-time", "date"), place
 
 
 def test_examples_are_valid(document: Json) -> None:

@@ -196,14 +196,24 @@ def _fix_query(case: Case) -> None:
                 query |= page | {name: cursor} | ({"limit": limit} if limit is not None else {})
 
 
+def _fix_schedule(body: dict[str, Any]) -> None:
+    """Give a todo at most one due date, no start after it, and no rule without it."""
+    if isinstance(body.get("due_at"), str):
+        body.pop("due_on", None)
+    for name in ("start_at", "start_on"):
+        if isinstance(body.get(name), str):
+            body[name] = None
+    if any(name in body and body[name] is None for name in ("due_at", "due_on")):
+        body["recurrence"] = None
+
+
 def _fix_body(case: Case, body: dict[str, Any]) -> None:
     if isinstance(body.get("list_id"), str):
         body["list_id"] = get_or_create_list()
     if isinstance(body.get("recurrence"), str):
         body["recurrence"] = "FREQ=WEEKLY"
         body["due_at"] = "2027-01-31T09:00:00Z"
-    if "due_at" in body and body["due_at"] is None:
-        body["recurrence"] = None
+    _fix_schedule(body)
     given = set()
     for step in body.get("steps") or ():
         if step.get("id") in given:

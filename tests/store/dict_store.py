@@ -30,7 +30,7 @@ from todo_service.store.codec import (
     to_result,
     validate_changes,
 )
-from todo_service.store.defaults import list_default_values
+from todo_service.store.defaults import make_getter
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.query.expressions import Node, build_predicate, get_kind, is_id_equality, normalise
 from todo_service.store.query.planner import list_indexes, parse_sort, plan_query
@@ -223,9 +223,9 @@ class DictStore(DocumentStore):
         found = [document for document in documents if matches is None or matches(document)]
         if sort is not None:
             keys, descending = parse_sort(sort)
-            defaults = list_default_values(model)
+            getters = [make_getter(model, key) for key in keys]
             found.sort(
-                key=lambda document: [_to_sort_key(document.get(key, defaults.get(key))) for key in keys],
+                key=lambda document: [_to_sort_key(get_value(document)) for get_value in getters],
                 reverse=descending,
             )
         return [collection[document["_id"].binary] for document in found]
@@ -298,10 +298,9 @@ def _to_sort_key(value: Any) -> tuple[int, Any]:
 
 def _list_entries(model: type[Model], document: Mapping[str, Any], keys: tuple[str, ...]) -> set[Any]:
     """Return the combinations of a document's values in an index: one for each element of a list."""
-    defaults = list_default_values(model)
     entries = []
     for key in keys:
-        value = document.get(key, defaults.get(key))
+        value = make_getter(model, key)(document)
         values = value or [_EMPTY_LIST] if isinstance(value, list) else [value]
         entries.append([each if each is _EMPTY_LIST else _to_sort_key(each) for each in values])
     return set(product(*entries))

@@ -25,8 +25,9 @@ from odmantic import ObjectId
 from odmantic.query import asc
 from pymongo import MongoClient
 
-from tests.mongod import running_mongod
+from tests.mongod import running_mongod, wait_for_ttl_passes
 from tests.store.models import MODELS, Badge, Note, Thing, Ticket
+from tests.waiting import PATIENCE
 from todo_service.store.addresses import format_address
 from todo_service.store.base import Access, DocumentStore, State
 from todo_service.store.codec import decode
@@ -685,25 +686,17 @@ async def test_documents_in_mongodb_expire_only_after_the_copy_is_complete(tmp_p
         running_mongod(tmp_path, "--setParameter", "ttlMonitorSleepSecs=1") as (url, _),
         MongoClient[dict[str, Any]](url) as client,
     ):
-
-        async def wait_for_two_passes() -> None:
-            wanted = client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] + 2
-            deadline = time.monotonic() + 30
-            while client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] < wanted:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.1)
-
         async with open_store(f"{url}/test", Access.RESTORE) as store:
             await store.set_state(State("one", "origin"))
             await store.load(Ticket, [raw])
-            await wait_for_two_passes()
+            await wait_for_ttl_passes(client, 2)
             kept = await tickets(store)
         async with open_store(f"{url}/test", Access.RESTORE) as store:  # as after a crash
-            await wait_for_two_passes()
+            await wait_for_ttl_passes(client, 2)
             left_after_a_crash = await tickets(store)
             await store.load(Ticket, [raw])
             await store.set_state(State("two"))
-            await wait_for_two_passes()
+            await wait_for_ttl_passes(client, 2)
             gone = await tickets(store)
 
     assert (kept, gone) == (1, 0)
@@ -777,10 +770,9 @@ def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
         with MongoClient[dict[str, Any]](url, directConnection=True) as client:
             host = url.removeprefix("mongodb://")
             client.admin.command("replSetInitiate", {"_id": "one", "members": [{"_id": 0, "host": host}]})
-            deadline = time.monotonic() + 30
-            while not client.admin.command("hello")["isWritablePrimary"]:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        patience = int(PATIENCE * 1000)
+        with MongoClient[dict[str, Any]](url, replicaSet="one", serverSelectionTimeoutMS=patience) as client:
+            client.admin.command("ping")  # waits for the primary
         yield f"{url}/test?replicaSet=one"
 
 
@@ -810,7 +802,7 @@ async def test_a_snapshot_reports_when_mongodb_no_longer_retains_it(tmp_path: Pa
             badges = [Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(10_000)]
             first = [raw async for batch in view.documents(Badge) for raw in batch]
             able = view.point_in_time
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             written = 0
             while view.point_in_time:
                 assert time.monotonic() < deadline, "MongoDB still retains the snapshot"

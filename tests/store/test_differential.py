@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,8 +25,9 @@ from odmantic import Model, ObjectId
 from odmantic.query import QueryExpression, and_, asc, desc, or_
 from pymongo import MongoClient
 
-from tests.mongod import running_mongod
+from tests.mongod import running_mongod, wait_for_ttl_passes
 from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket
+from tests.waiting import wait_until
 from todo_service.store.base import OPERATORS, DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreError
@@ -397,16 +397,14 @@ async def test_both_stores_expire_the_same_documents(tmp_path: Path) -> None:
             await store.open(*MODELS)
             await store.load(Ticket, raws)
         with MongoClient[dict[str, Any]](url) as client:
-            passes = client.admin.command("serverStatus")["metrics"]["ttl"]["passes"]
-            deadline = time.monotonic() + 30
             # a pass may have started before the documents were inserted
-            while client.admin.command("serverStatus")["metrics"]["ttl"]["passes"] < passes + 2:
-                assert time.monotonic() < deadline, "MongoDB deletes nothing"
-                await asyncio.sleep(0.1)
+            await wait_for_ttl_passes(client, 2)
         kept = await codes(mongodb)
-        while await codes(embedded) != kept:
-            assert time.monotonic() < deadline, (await codes(embedded), kept)
-            await asyncio.sleep(0.1)
+
+        async def are_equal() -> bool:
+            return await codes(embedded) == kept
+
+        await wait_until(are_equal)
         for store in (embedded, mongodb):
             await store.close()
 

@@ -18,6 +18,7 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
+from tests.waiting import wait_until
 from todo_service.store.codec import dump, encode
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.group_commit import GroupCommitWriter
@@ -260,9 +261,10 @@ async def test_expired_documents_are_deleted(tmp_path: Path) -> None:
         *(Ticket(id=ObjectId(), code=f"{hours}", expires_at=now + timedelta(hours=hours)) for hours in (-2, -1, 1))
     )
 
-    async with asyncio.timeout(10):
-        while [ticket.code async for ticket in store.scan(Ticket)] != ["1"]:
-            await store.ping()
+    async def are_deleted() -> bool:
+        return [ticket.code async for ticket in store.scan(Ticket)] == ["1"]
+
+    await wait_until(are_deleted)
     await store.close()
 
 
@@ -279,12 +281,14 @@ async def test_the_expiry_job_survives_an_unreadable_document(tmp_path: Path) ->
 
     store = EmbeddedStore(tmp_path, expiry_seconds=0.01)
     await store.open(*MODELS)
-    async with asyncio.timeout(10):
-        for hours in (2, 3):
-            ticket = Ticket(id=ObjectId(), code="x", expires_at=now - timedelta(hours=hours))
-            await store.insert(ticket)
-            while await store.count(Ticket, Ticket.id == ticket.id):
-                await store.ping()
+    for hours in (2, 3):
+        expired = Ticket(id=ObjectId(), code="x", expires_at=now - timedelta(hours=hours))
+        await store.insert(expired)
+
+        async def is_deleted(ticket: Ticket = expired) -> bool:
+            return await store.count(Ticket, Ticket.id == ticket.id) == 0
+
+        await wait_until(is_deleted)
     await store.close()
 
     with pytest.raises(StoreUnavailable):

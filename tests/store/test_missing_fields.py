@@ -13,7 +13,7 @@ from odmantic import EmbeddedModel, Field, Index, Model, ObjectId
 from odmantic.query import asc, desc
 
 from tests.store.models import Colour
-from todo_service.store.base import UNSTAMPED, DocumentStore, Stamp, starts_with
+from todo_service.store.base import DEFAULT_FROM, UNSTAMPED, DocumentStore, Stamp, starts_with
 from todo_service.store.registry import create_store
 from todo_service.store.structs import derive_struct
 from todo_service.store.transfer.copying import copy
@@ -73,11 +73,13 @@ class Box(Model):
     words: list[str] = Field(default_factory=list)
     size: Size = Size()
     changed: Stamp = UNSTAMPED
+    name: str | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "label"})
 
     model_config = {
         "collection": "boxes",
         "indexes": lambda: [
             Index(Box.shelf, Box.id, name="shelf"),
+            Index(Box.shelf, Box.name, Box.id, name="shelf_name"),
             Index(Box.shelf, Box.open, Box.rank, Box.id, name="shelf_open_rank"),
             Index(Box.shelf, Box.tags, Box.rank, Box.id, name="shelf_tags_rank"),
         ],
@@ -110,6 +112,13 @@ class BoxView(Struct):
     words: list[str]
     size: dict[str, Any]
     changed: str
+    name: str | None
+
+
+class NameView(Struct):
+    """A view of a field whose default is the value of another one."""
+
+    name: str
 
 
 class LabelView(Struct):
@@ -122,7 +131,9 @@ SIZE = {"width": 10, "unit": "cm"}
 OLD = OldBox(
     id=ObjectId("0" * 24), shelf="one", label="old", parts=[OldPart(name="a"), OldPart(name="b")], lid=OldPart(name="c")
 )
-EXPECTED = Box(id=OLD.id, shelf="one", label="old", parts=[BoxPart(name="a"), BoxPart(name="b")], lid=BoxPart(name="c"))
+EXPECTED = Box(
+    id=OLD.id, shelf="one", label="old", parts=[BoxPart(name="a"), BoxPart(name="b")], lid=BoxPart(name="c"), name="old"
+)
 EXPECTED_VIEW = BoxView(
     id=str(OLD.id),
     label="old",
@@ -138,6 +149,7 @@ EXPECTED_VIEW = BoxView(
     words=[],
     size=SIZE,
     changed="0" * 16,
+    name="old",
 )
 
 
@@ -174,6 +186,7 @@ class TestReads:
             assert await boxes.get(Box, *where) == EXPECTED
             assert await boxes.get(Box, *where, into=BoxView) == EXPECTED_VIEW
             assert await boxes.get(Box, *where, into=LabelView) == LabelView("old")
+            assert await boxes.get(Box, *where, into=NameView) == NameView("old")
 
     async def test_find(self, boxes: DocumentStore) -> None:
         for sort in (None, asc(Box.id)):
@@ -189,6 +202,7 @@ class TestReads:
         assert found is not None
         assert (found.rank, found.colour, found.note, found.made_at) == (2, "red", None, NOON)
         assert (found.maker, found.tags, found.words, found.changed) == (MAKER, ["new"], [], UNSTAMPED)
+        assert found.name == "old"
         assert (found.parts, found.lid, found.size) == (EXPECTED.parts, EXPECTED.lid, EXPECTED.size)
 
     async def test_the_result_of_an_update(self, boxes: DocumentStore) -> None:
@@ -249,6 +263,11 @@ CONDITIONS: list[tuple[Any, set[str]]] = [
     (starts_with(Box.tags, "ne"), {"old", "low", "same", "high"}),
     (Box.words == None, set()),  # noqa: E711  # builds an expression
     (Box.words != None, {"old", "low", "same", "high", "opened"}),  # noqa: E711  # builds an expression
+    (Box.name == "old", {"old"}),
+    (Box.name != "old", {"low", "same", "high", "opened"}),
+    (Box.name == None, {"low", "same", "high", "opened"}),  # noqa: E711  # builds an expression
+    (starts_with(Box.name, "o"), {"old"}),
+    ((Box.name == "old") | (Box.rank == 3), {"old", "high"}),
     ((Box.colour == Colour.BLUE) | (Box.rank == 2), {"old", "same", "opened"}),
     ((Box.colour == Colour.RED) & (Box.made_at == NOON), {"old", "low", "high"}),
 ]
@@ -303,6 +322,16 @@ class TestQueries:
         found = await boxes.find(Box, Box.shelf == "one", Box.tags == "new", sort=sort, limit=9)
 
         assert [one.label for one in found] == ["low", "old", "same", "high"]
+
+    async def test_a_default_follows_the_field_that_it_is_taken_from(self, boxes: DocumentStore) -> None:
+        async def find(name: str) -> list[str]:
+            sort = (asc(Box.name), asc(Box.id))
+            found = await boxes.find(Box, Box.shelf == "one", Box.name >= name, sort=sort, limit=9, into=LabelView)
+            return [one.label for one in found]
+
+        assert await find("old") == ["old"]
+        await boxes.update(Box, Box.id == OLD.id, changes={"label": "new", "name": "a"})
+        assert (await find("a"), await find("b")) == (["new"], [])
 
     async def test_an_update_moves_the_box_in_its_indexes(self, boxes: DocumentStore) -> None:
         await insert_others(boxes)

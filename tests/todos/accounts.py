@@ -39,6 +39,7 @@ def todo(owner: ObjectId, number: int) -> Todo:
         title_key=fold(fields["title"]),
         priority_rank=priority_rank(fields["priority"]),
         completed_at=made_at if fields["completed"] else None,
+        due_end=fields["due_at"],
         due_local=None,
         version=1,
         created_at=made_at,

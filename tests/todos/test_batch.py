@@ -165,7 +165,7 @@ async def test_repeating_a_batch_after_a_crash_applies_each_operation_once(store
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             ada.client = client
             assert (await ada.get(path)).json()["version"] < 101
-            # the lease of the killed process has to expire first
+            # real time: the lease of the killed process has to expire first
             while (response := await ada.post("/v1/todos/batch", json=body, headers=key)).status_code == 409:  # noqa: ASYNC110
                 await asyncio.sleep(float(response.headers["Retry-After"]))
             after = (await ada.get(path)).json()

@@ -29,6 +29,7 @@ from todo_service.lists.fields import FIELDS as LIST_FIELDS
 from todo_service.store.structs import list_index_keys
 from todo_service.timestamps import Timestamp
 from todo_service.todos import documents, dto
+from todo_service.todos.field_types import Sort
 from todo_service.todos.fields import FIELDS as TODO_FIELDS
 
 pytestmark = pytest.mark.anyio
@@ -145,7 +146,7 @@ def kinds(kind: inspect.Type) -> set[Kind]:
         case inspect.LiteralType():
             return {Kind.CODE}
         case inspect.StrType():
-            return {Kind.CODE, Kind.TEXT}
+            return {Kind.CODE, Kind.TEXT, Kind.DATE}
         case inspect.CustomType(cls=cls) if cls is Timestamp:
             return {Kind.TIME}
         case inspect.BoolType():
@@ -176,7 +177,7 @@ def test_the_query_has_the_filters_and_sort_orders_of_the_table() -> None:
     given = set(dto.TodoQuery.__struct_fields__) - {"q", "sort", "limit", "cursor"}
 
     assert_same_fields("todo_service.todos.dto.TodoQuery", given, filters)
-    assert_same_fields("todo_service.todos.dto.Sort", get_args(get_args(dto.Sort)[0]), with_descending(orders))
+    assert_same_fields("todo_service.todos.field_types.Sort", get_args(get_args(Sort)[0]), with_descending(orders))
 
 
 def with_descending(orders: Iterable[str]) -> list[str]:
@@ -233,25 +234,37 @@ class FullTodoFactory(TodoCreateFactory):
 FULL_LIST: Final = list_dto.ListCreate(name="Garden", color="#1e90ff", position=-2.5, archived=True)
 
 
-async def create_full_todo(person: Person) -> dict[str, Any]:
-    """Create a todo in which no field has its default, and return it."""
+MOMENTS: Final = {"due_at": "2027-01-31T09:00:00.123Z", "start_at": "2027-01-30T22:30:00.456Z"}
+DAYS: Final = {"due_on": "2027-01-31", "start_on": "2027-01-30"}
+times = pytest.mark.parametrize("times", [MOMENTS, DAYS], ids=["moments", "days"])
+
+
+def list_fields(times: dict[str, str]) -> list[Field]:
+    """Return the fields of a todo that has these times, but not those of the other kind."""
+    return [field for field in TODO_FIELDS if field.name in times or field.name not in MOMENTS | DAYS]
+
+
+async def create_full_todo(person: Person, times: dict[str, str] = MOMENTS) -> dict[str, Any]:
+    """Create a todo in which no field has its default, except the times of the other kind, and return it."""
     created = await person.post("/v1/lists", json=msgspec.to_builtins(FULL_LIST))
     assert created.status_code == 201, created.text
     todo = FullTodoFactory.build(completed=True, priority="urgent", list_id=created.json()["id"])
-    sent = msgspec.to_builtins(todo) | {"due_at": "2027-01-31T09:00:00.123Z", "recurrence": "FREQ=WEEKLY;BYDAY=SU"}
-    for field in TODO_FIELDS:
+    sent = msgspec.to_builtins(todo) | dict.fromkeys(MOMENTS | DAYS) | times
+    sent |= {"time_zone": "Asia/Tokyo", "recurrence": "FREQ=WEEKLY;BYDAY=SU"}
+    for field in list_fields(times):
         if field.origin is Origin.CLIENT:
             assert sent[field.name] != field.default, f"`FullTodoFactory` gives {field.name} its default"
     return await person.todo(**sent)
 
 
+@times
 @pytest.mark.parametrize(
     ("file_format", "media_type"), [("json", "application/json"), ("csv", "text/csv"), ("ics", "text/calendar")]
 )
 async def test_every_field_survives_an_export_and_an_import(
-    ada: Person, bob: Person, file_format: str, media_type: str
+    ada: Person, bob: Person, file_format: str, media_type: str, times: dict[str, str]
 ) -> None:
-    exported = await create_full_todo(ada)
+    exported = await create_full_todo(ada, times)
 
     body = (await ada.get("/v1/todos/export", params={"format": file_format})).content
     result = await bob.post("/v1/todos/import", headers={"Content-Type": media_type}, content=body)
@@ -270,25 +283,28 @@ async def test_every_field_survives_an_export_and_an_import(
                 assert garden[field.name] == sent[field.name], f"json loses {field.name} of a list"
 
 
-async def test_csv_has_a_column_for_every_field(ada: Person) -> None:
-    await create_full_todo(ada)
+@times
+async def test_csv_has_a_column_for_every_field(ada: Person, times: dict[str, str]) -> None:
+    await create_full_todo(ada, times)
 
     text = (await ada.get("/v1/todos/export", params={"format": "csv"})).text
 
     (row,) = csv.DictReader(io.StringIO(text))
     assert tuple(row) == COLUMNS
     assert_same_fields("CSV", set(row) - {"list"}, TODO.names(*Origin))
-    for name, cell in row.items():
-        assert cell, f"the column {name} of CSV is empty"
+    for field in list_fields(times):
+        assert row[field.name], f"the column {field.name} of CSV is empty"
+    assert row["list"] == FULL_LIST.name
 
 
-async def test_icalendar_has_the_properties_of_the_table(ada: Person) -> None:
-    await create_full_todo(ada)
+@times
+async def test_icalendar_has_the_properties_of_the_table(ada: Person, times: dict[str, str]) -> None:
+    await create_full_todo(ada, times)
 
     text = (await ada.get("/v1/todos/export", params={"format": "ics"})).content
 
     (todo,) = icalendar.Calendar.from_ical(text).walk("VTODO")
-    for field in TODO_FIELDS:
+    for field in list_fields(times):
         if field.calendar_property is not None:
             assert field.calendar_property in todo, f"iCalendar has no {field.calendar_property} for {field.name}"
         elif field.origin is not Origin.SERVICE:

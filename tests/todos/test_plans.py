@@ -27,6 +27,7 @@ from todo_service.store.query.expressions import Node
 from todo_service.store.query.planner import plan_query
 from todo_service.sync.count_run import MIN_CHANGES
 from todo_service.timestamps import Timestamp
+from todo_service.todos import dto
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
 from todo_service.todos.query import ORDERS, build_position, is_served_by_index
 from todo_service.todos.service import Todos
@@ -202,6 +203,11 @@ async def watched(
         yield Watched(store, Todos(store, await load(store, SIZE), time_zone), commands, database)
 
 
+def list_todo(todo: dto.Todo) -> dto.ListedTodo:
+    """Return a todo that is due at a moment as a list reads it."""
+    return dto.ListedTodo(**structs.asdict(todo), due_end=todo.due_at)
+
+
 def queries() -> Iterator[tuple[str, TodoQuery]]:
     """Yield every filter with every sort order, and every pair of filters with one of them."""
     for sort in SORTS:
@@ -228,7 +234,7 @@ async def test_a_page_served_by_an_index_costs_the_same_at_any_depth(watched: Wa
         if not is_served_by_index(query):
             continue
         everything, _ = await watched.todos.read_page(structs.replace(query, limit=2000), None)
-        middle = build_position(query.sort, everything[len(everything) // 2])
+        middle = build_position(query.sort, list_todo(everything[len(everything) // 2]))
         for after in (None, middle):
             watched.seen()
             items, _ = await watched.todos.read_page(query, after)

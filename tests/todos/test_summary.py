@@ -122,7 +122,7 @@ async def test_the_snapshot_is_not_refreshed_before_enough_changes_are_resolved(
     first = await count_until_stored(ada, store)
     resolved = (await store.resolved_stamp()).as_datetime()
     while (await store.resolved_stamp()).as_datetime() <= resolved:
-        await asyncio.sleep(0.05)  # all writes of a second fit into a page
+        await asyncio.sleep(0.05)  # real time: MongoDB assigns stamps, and those of a second fit into a page
         await ada.todo()
     turn = ObjectId("65f1a2b3c4d5e6f708190000")
     resolved = (await store.resolved_stamp()).as_datetime()

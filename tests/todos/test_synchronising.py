@@ -22,7 +22,7 @@ from odmantic import ObjectId
 
 from tests.application import create_test_store
 from tests.people import Person
-from tests.serving import running_service
+from tests.serving import START_SECONDS, running_service
 from tests.todos.replica import Replica, assert_counted, due, everything
 from todo_service.accounts.documents import User
 from todo_service.accounts.sessions import Client, Sessions
@@ -84,7 +84,7 @@ async def replicas(folder: Path, store_url: str, url: str, resolve_after: timede
     try:
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://testserver") as here,
-            httpx.AsyncClient(base_url=url) as there,
+            httpx.AsyncClient(base_url=url, timeout=START_SECONDS) as there,
         ):
             yield Replicas(here, there, sessions, store)
     finally:

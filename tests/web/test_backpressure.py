@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.cost import processor_seconds, resident_bytes
-from tests.serving import START_SECONDS, Service, running_service
+from tests.cost import Lowest, processor_seconds, resident_bytes
+from tests.serving import Service, running_service
 from tests.test_serving import sign_in
 from tests.web.test_connections import assert_bare_problem, connected, read_all
 
 MIB = 2**20
+IDLE_SECONDS = 0.5
+"""The CPU time of twenty small requests to a service without other work is much shorter."""
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None
     with contextlib.ExitStack() as opened:
         held = [opened.enter_context(begin_import(service, other, body, 64 * MIB, "text/csv")) for other in others]
         refused = [read_all(connection) for connection in held[2:]]
-        small = httpx.post(f"{service.url}/v1/todos", json={"title": "x"}, headers=header)
-        large = httpx.post(
-            f"{service.url}/v1/todos/batch",
+        small = service.post("/v1/todos", json={"title": "x"}, headers=header)
+        large = service.post(
+            "/v1/todos/batch",
             content=json.dumps({"operations": [{"op": "create", "todo": {"title": "x" * 9000}}] * 100}),
             headers=header | {"Content-Type": "application/json"},
         )
@@ -66,7 +67,7 @@ def test_many_unfinished_bodies_do_not_fill_the_memory(service: Service) -> None
     assert small.status_code == 201
     assert large.status_code == 200
     assert while_held < before + 200 * MIB
-    assert httpx.post(f"{service.url}/v1/todos", json={"title": "x"}, headers=header).status_code == 201
+    assert service.post("/v1/todos", json={"title": "x"}, headers=header).status_code == 201
     assert resident_bytes(service.process.pid) < before + 20 * MIB
 
 
@@ -74,7 +75,7 @@ def test_many_unread_responses_do_not_fill_the_memory(service: Service) -> None:
     header = sign_in(service)
     operations = [{"op": "create", "todo": {"title": "x", "description": "y" * 9_000}}] * 100
     for _ in range(2):
-        response = httpx.post(f"{service.url}/v1/todos/batch", json={"operations": operations}, headers=header)
+        response = service.post("/v1/todos/batch", json={"operations": operations}, headers=header)
         assert response.status_code == 200
     page = f"GET /v1/todos?limit=200 HTTP/1.1\r\nHost: x\r\nAuthorization: {header['Authorization']}\r\n\r\n".encode()
     before = resident_bytes(service.process.pid)
@@ -84,12 +85,12 @@ def test_many_unread_responses_do_not_fill_the_memory(service: Service) -> None:
             connection = opened.enter_context(connected(service))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(page * 20)
-            response = httpx.get(f"{service.url}/v1/todos", params={"limit": 200}, headers=header, timeout=30)
+            response = service.get("/v1/todos", params={"limit": 200}, headers=header)
             assert response.status_code == 200
         while_held = resident_bytes(service.process.pid)
 
     assert while_held < before + 100 * MIB
-    assert httpx.get(f"{service.url}/health/live").status_code == 200
+    assert service.get("/health/live").status_code == 200
     assert resident_bytes(service.process.pid) < before + 30 * MIB
 
 
@@ -99,17 +100,20 @@ def test_an_import_ends_when_its_client_disconnects(tmp_path: Path) -> None:
         header = sign_in(service)
         with begin_import(service, header, ("title\n" + records).encode(), len(records) + 6, "text/csv"):
             # the import has begun once it has created a todo
-            while not httpx.get(f"{service.url}/v1/todos", params={"limit": 1}, headers=header).json()["items"]:
+            while not service.get("/v1/todos", params={"limit": 1}, headers=header).json()["items"]:
                 pass
         lines: list[dict[str, Any]] = []
         while not lines:
-            assert httpx.get(f"{service.url}/health/live", timeout=START_SECONDS).status_code == 200
+            assert service.get("/health/live").status_code == 200
             lines = log_lines(service, "/v1/todos/import")
-        summary = httpx.get(f"{service.url}/v1/todos/summary", headers=header).json()
-        used = processor_seconds(service.process.pid)
-        for _ in range(20):
-            httpx.get(f"{service.url}/health/live")
-        assert processor_seconds(service.process.pid) - used < 0.5
+        summary = service.get("/v1/todos/summary", headers=header).json()
+        seconds = Lowest(IDLE_SECONDS)
+        for _ in seconds:
+            used = processor_seconds(service.process.pid)
+            for _ in range(20):
+                service.get("/health/live")
+            seconds.add(processor_seconds(service.process.pid) - used)
+        assert seconds.value <= IDLE_SECONDS
         log = (service.folder / "service.log").read_text()
 
     assert [line["status"] for line in lines] == [None]

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.cost import resident_bytes
-from tests.serving import START_SECONDS, Service, running_service
+from tests.serving import Service, running_service
 from tests.test_serving import sign_in
 
 PATIENCE = 120
@@ -119,7 +118,7 @@ def test_a_head_is_sent_together_with_its_body(service: Service) -> None:
 
 
 def test_a_head_just_below_the_limit_is_served(service: Service) -> None:
-    response = httpx.get(f"{service.url}/", headers={f"X-{n}": "y" * 300 for n in range(90)})
+    response = service.get("/", headers={f"X-{n}": "y" * 300 for n in range(90)})
 
     assert response.status_code == 200
 
@@ -135,7 +134,7 @@ def leave_response_unread(service: Service) -> bytes:
                 connection.sendall(b"\r\n")
             except ConnectionError:
                 return b""
-            httpx.get(f"{service.url}/health/live")
+            service.get("/health/live")
 
 
 def read_response_slowly(service: Service) -> bytes:
@@ -149,7 +148,7 @@ def read_response_slowly(service: Service) -> bytes:
                 connection.sendall(b"\r\n")
             except ConnectionError:
                 return b""
-            httpx.get(f"{service.url}/health/live")
+            service.get("/health/live")
 
 
 def stall_import(service: Service) -> bytes:
@@ -189,7 +188,7 @@ def test_slow_requests_and_slowly_read_responses_time_out(service: Service) -> N
         assert response.count(b"HTTP/1.1") == 1
     assert nothing == idle == b""
     assert resident_bytes(service.process.pid) < before + 20 * 2**20
-    assert httpx.get(f"{service.url}/health/ready").status_code == 200
+    assert service.get("/health/ready").status_code == 200
     log = (service.folder / "service.log").read_text()
     assert "Traceback" not in log
     assert "unexpected error" not in log
@@ -210,14 +209,12 @@ def test_idle_connections_leave_the_service_serving(
                 if number % 2:
                     connection.sendall(GET + b"\r\n")
                 if number % 500 == 0:
-                    response = httpx.get(f"{service.url}/v1/todos", headers=header, timeout=START_SECONDS)
+                    response = service.get("/v1/todos", headers=header)
                     assert response.status_code == 200
             for _ in range(100):
-                response = httpx.post(
-                    f"{service.url}/v1/todos", json={"title": "x"}, headers=header, timeout=START_SECONDS
-                )
+                response = service.post("/v1/todos", json={"title": "x"}, headers=header)
                 assert response.status_code == 201
-            figures = httpx.get(f"{service.url}/metrics").text
+            figures = service.get("/metrics").text
             memory = next(line for line in figures.splitlines() if line.startswith("process_resident_memory_bytes"))
             figure(f"{idle} idle connections, {float(memory.split()[1]) / 2**20:.0f} MiB resident")
     finally:
@@ -255,4 +252,4 @@ def test_incomplete_requests_do_not_block_new_connections(tmp_path: Path, beginn
             incomplete = opened.enter_context(connected(service))
             incomplete.sendall(beginning)
         for _ in range(20):
-            assert httpx.get(f"{service.url}/health/live", timeout=START_SECONDS).status_code == 200
+            assert service.get("/health/live").status_code == 200

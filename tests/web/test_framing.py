@@ -9,16 +9,16 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
-import httpx
 import pytest
 
-from tests.cost import assert_grows_linearly, cost, resident_bytes
+from tests.cost import Lowest, assert_grows_linearly, cost, resident_bytes
 from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
 from tests.web.test_connections import assert_bare_problem, connected, read_all, send_and_read
 
 MIB = 2**20
+REJECTION_SECONDS = 0.05
 POST = b"POST /v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -42,14 +42,14 @@ def test_a_trailer_does_not_become_a_header_of_this_or_the_next_request(service:
 def test_a_trailer_does_not_set_the_client_address(service: Service) -> None:
     user = UserCreateFactory.build()
     account = {"username": user.username, "email": user.email, "password": user.password}
-    assert httpx.post(f"{service.url}/v1/users", json=account).status_code == 201
+    assert service.post("/v1/users", json=account).status_code == 201
     form = urlencode({"grant_type": "password", "username": user.username, "password": user.password}).encode()
     body = b"%x\r\n%s\r\n0\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n" % (len(form), form)
 
     response = send_and_read(service, POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
 
     token = json.loads(response.partition(b"\r\n\r\n")[2])["access_token"]
-    sessions = httpx.get(f"{service.url}/v1/sessions", headers={"Authorization": f"Bearer {token}"}).json()
+    sessions = service.get("/v1/sessions", headers={"Authorization": f"Bearer {token}"}).json()
     assert [session["address"] for session in sessions["items"]] == ["127.0.0.1"]
 
 
@@ -77,12 +77,15 @@ def test_a_trailer_does_not_set_the_client_address(service: Service) -> None:
     ],
 )
 def test_bytes_outside_of_heads_and_bodies_are_bounded(service: Service, start: bytes, more: bytes) -> None:
-    before = resident_bytes(service.process.pid)
+    pid = service.process.pid
+    before = resident_bytes(pid)
+    seconds = Lowest(REJECTION_SECONDS)
 
-    used = cost(service.process.pid, lambda: assert_bare_problem(send_and_read(service, start, *[more] * 4000), 400))
+    for _ in seconds:
+        seconds.add(cost(pid, lambda: assert_bare_problem(send_and_read(service, start, *[more] * 4000), 400)))
 
-    assert used < 0.05
-    assert resident_bytes(service.process.pid) < before + 8 * MIB
+    assert seconds.value <= REJECTION_SECONDS
+    assert resident_bytes(pid) < before + 8 * MIB
 
 
 def test_a_body_of_blank_lines_costs_linear_time(service: Service) -> None:
@@ -176,7 +179,7 @@ def test_many_pipelined_requests_take_no_memory(service: Service) -> None:
         for thread in threads:
             thread.join()
         assert resident_bytes(service.process.pid) < before + 40 * MIB
-    assert httpx.get(f"{service.url}/health/live").status_code == 200
+    assert service.get("/health/live").status_code == 200
     assert resident_bytes(service.process.pid) < before + 20 * MIB
 
 

@@ -33,7 +33,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.paging import read_page
 from todo_service.store.slots import insert_into_slot
-from todo_service.text import trim
+from todo_service.text import normalize_text
 from todo_service.timestamps import LATEST, now
 
 API_KEY_PREFIX: Final = "todo_"
@@ -239,14 +239,14 @@ def _generate(seed: bytes | None) -> tuple[ObjectId, str]:
 
 
 def _validate(data: dto.ApiKeyCreate, moment: datetime) -> str:
-    """Return the trimmed name of a new key.
+    """Return the name of a new key, trimmed and in NFC.
 
     Raises:
         Invalid: The name is invalid, or the expiry is not in the future.
     """
     name, issues = data.name, []
     try:
-        name = trim(name, API_KEY_NAME_LENGTH)
+        name = normalize_text(name, API_KEY_NAME_LENGTH)
     except ValueError as error:
         issues.append(ValidationIssue("/name", str(error)))
     if data.expires_at is not None and not moment < data.expires_at <= LATEST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -32,11 +32,13 @@ from todo_service.fields import (
     TimeZone,
     Version,
     constrain_text,
+    describe_text_bounds,
     redacted_repr,
 )
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp, format_timestamp
 
+DEFAULT_TIME_ZONE: Final = "UTC"
 Username = Annotated[
     str,
     Meta(
@@ -76,7 +78,7 @@ CurrentPassword = Annotated[
 DisplayName = Annotated[
     str,
     Meta(
-        description="The name shown to people, up to 100 characters.",
+        description=f"The name shown to people. {describe_text_bounds(DISPLAY_NAME_LENGTH)}",
         examples=["Ada"],
         max_length=DISPLAY_NAME_LENGTH * UNTRIMMED_FACTOR,
         extra_json_schema={SHOWN: {"maxLength": DISPLAY_NAME_LENGTH}},
@@ -90,6 +92,16 @@ class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
     username: Username
     email: Email
     password: Password
+    display_name: DisplayName = ""
+    time_zone: Annotated[
+        TimeZone,
+        Meta(
+            description=(
+                "The time zone in which days begin and recurring todos recur, a name of the IANA database. Send the "
+                "zone of the user's device: the default is UTC."
+            )
+        ),
+    ] = DEFAULT_TIME_ZONE
 
     def __repr__(self) -> str:
         return redacted_repr(self, "password")
@@ -166,7 +178,7 @@ class SessionQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-KeyName = Annotated[str, constrain_text(API_KEY_NAME_LENGTH, "1 to 100 characters after trimming.", "backup script")]
+KeyName = Annotated[str, constrain_text(API_KEY_NAME_LENGTH, "The name.", "backup script")]
 Scope = Annotated[
     Literal["read", "write"],
     Meta(title="Scope", description="What a key may do: only read, or read and write.", examples=["read"]),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 import structlog
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email
-from msgspec import UNSET
 from odmantic import ObjectId
 from odmantic.query import asc
 
@@ -20,10 +17,11 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
 from todo_service.accounts.passwords import Passwords, find_password_issues
 from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.accounts.validation import validate_patch, validate_registration
 from todo_service.background import process_each
-from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING, DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
+from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
+from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
@@ -32,11 +30,10 @@ from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import iterate_pages, read_page
 from todo_service.store.structs import derive_struct
-from todo_service.text import check_marks, trim
-from todo_service.timestamps import list_time_zones, now
+from todo_service.text import compose, fold_login
+from todo_service.timestamps import now
 from todo_service.todos.service import Todos
 
-_USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
 CLOSING_PERIOD: Final = timedelta(hours=1)
 """How long to wait until nothing can still write for a deleted account: longer than a replica caches a session, and
 longer than any request takes."""
@@ -45,10 +42,6 @@ _BATCH_SIZE: Final = 100
 _MISMATCH: Final = "the current password is wrong"
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
 logger = structlog.get_logger(__name__)
-
-
-# self-hosted services have users with addresses in .local and .internal
-SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class Accounts:
@@ -72,39 +65,35 @@ class Accounts:
         """Create an account.
 
         Args:
-            registration: The username, the email and the password.
+            registration: The username, the email and the password; the display name and the time zone.
             idempotent_id: The id of the account if the call may be repeated. A repeat returns the existing account.
 
         Raises:
-            Invalid: The username, the email or the password is invalid.
+            Invalid: A value is invalid.
             Duplicate: Another account has the username or the email.
             Gone: An earlier attempt created the account, which has been deleted since.
             Busy: Too many passwords are waiting to be hashed.
         """
-        issues = []
-        if not _USERNAME.fullmatch(registration.username):
-            issues.append(ValidationIssue("/username", "Expected 3 to 32 of the characters A-Z a-z 0-9 . _ -"))
-        email, found = _validate_email(registration.email)
-        issues += found + find_password_issues(registration.password, registration.username, "/password")
-        if issues:
-            raise Invalid(issues)
+        valid = validate_registration(registration)
         if idempotent_id is not None and (created := await self._find_created(idempotent_id)) is not None:
             return dto.User.from_document(created)
         # the unique indexes decide; checking first saves a hash, and reports the username before the email
         for field, condition in (
-            ("username", User.username_key == registration.username.casefold()),
-            ("email", User.email_key == email.casefold()),
+            ("username", User.username_key == valid.username.casefold()),
+            ("email", User.email_key == valid.email.casefold()),
         ):
             if await self._store.get(User, condition) is not None:
                 raise Duplicate(field)
         moment = now()
         user = User(
             id=idempotent_id or ObjectId(),
-            username=registration.username,
-            username_key=registration.username.casefold(),
-            email=email,
-            email_key=email.casefold(),
-            password_hash=await self._passwords.hash(registration.password),
+            username=valid.username,
+            username_key=valid.username.casefold(),
+            email=valid.email,
+            email_key=valid.email.casefold(),
+            password_hash=await self._passwords.hash(valid.password),
+            display_name=valid.display_name,
+            time_zone=valid.time_zone,
             created_at=moment,
             updated_at=moment,
         )
@@ -186,7 +175,7 @@ class Accounts:
             NotFound: The account has been deleted.
             Busy: Too many changes to the account are waiting.
         """
-        changes = _validate_patch(patch)
+        changes = validate_patch(patch)
 
         def decide(user: User) -> dict[str, Any]:
             if versions is not None and user.version not in versions:
@@ -319,6 +308,8 @@ class Accounts:
                 user = await self._get_user(user_id)
                 changes = decide(user)
                 if changes:
+                    # an earlier release stored names as they were sent
+                    changes = {"display_name": compose(user.display_name)} | changes
                     changes |= {"version": user.version + 1, "updated_at": max(now(), user.updated_at)}
                 changed = await self._store.update(
                     User, User.id == user_id, User.version == user.version, changes=changes
@@ -328,7 +319,7 @@ class Accounts:
         raise AssertionError  # `Attempts` ends with an error
 
     async def _find_by_login(self, name: str) -> User | None:
-        key = name.strip().casefold()
+        key = fold_login(name)
         # usernames contain no @
         return await self._store.get(User, User.email_key == key if "@" in key else User.username_key == key)
 
@@ -337,43 +328,3 @@ class Accounts:
         if user is None:
             raise NotFound("the account has been deleted")
         return user
-
-
-def _validate_email(text: str) -> tuple[str, list[ValidationIssue]]:
-    """Return the normalized email and the issues with it."""
-    try:
-        check_marks(text)
-        email = validate_email(text, check_deliverability=False).normalized
-    except ValueError:  # includes EmailNotValidError
-        return text, [ValidationIssue("/email", "Expected an email address, such as ada@example.com")]
-    # case folding can turn one character into three
-    if len(email.casefold().encode()) > EMAIL_KEY_BYTES:
-        return text, [
-            ValidationIssue("/email", f"Expected an address of at most {EMAIL_KEY_BYTES} bytes in lower case")
-        ]
-    return email, []
-
-
-def _validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
-    """Return the changes of a patch.
-
-    Raises:
-        Invalid: A value is invalid.
-    """
-    changes: dict[str, Any] = {}
-    issues: list[ValidationIssue] = []
-    if patch.email is not UNSET:
-        email, issues = _validate_email(patch.email)
-        changes |= {"email": email, "email_key": email.casefold()}
-    if patch.display_name is not UNSET:
-        try:
-            changes["display_name"] = trim(patch.display_name or "", DISPLAY_NAME_LENGTH, shortest=0)
-        except ValueError as error:
-            issues.append(ValidationIssue("/display_name", str(error)))
-    if patch.time_zone is not UNSET:
-        changes["time_zone"] = patch.time_zone or "UTC"
-        if changes["time_zone"] not in list_time_zones():
-            issues.append(ValidationIssue("/time_zone", "Expected a name from the IANA time zone database"))
-    if issues:
-        raise Invalid(issues)
-    return changes

@@ -25,7 +25,7 @@ GIVEN_PASSWORD_LENGTH: Final = section.declare(
     unit="characters",
 )
 DISPLAY_NAME_LENGTH: Final = section.declare(
-    100, "Length of a display name", enforced_in="accounts.service", response="422", unit="characters"
+    100, "Length of a display name", enforced_in="accounts.validation", response="422", unit="characters"
 )
 API_KEY_NAME_LENGTH: Final = section.declare(
     100, "Length of the name of an API key", enforced_in="accounts.api_keys", response="422", unit="characters"
@@ -68,7 +68,7 @@ PASSWORD_QUEUE: Final = section.declare(
 EMAIL_KEY_BYTES: Final = section.declare(
     400,
     "Length of a case-folded email address in the index",
-    enforced_in="accounts.service",
+    enforced_in="accounts.validation",
     response="422",
     unit="bytes",
 )

@@ -69,6 +69,13 @@ PIPELINED_BYTES: Final = section.declare(
     enforced_in="server.capacity",
     response="Pipelined requests are dropped, and the connection is closed after the current response.",
 )
+REJECTION_PAUSE_SECONDS: Final = section.declare(
+    0.25,
+    "Pause in reading a connection after five consecutive responses with status 429; after fewer, a fifth of it each",
+    unit="s",
+    enforced_in="server.flow",
+    response="The next request waits.",
+)
 RESPONSE_WINDOW_SECONDS: Final = section.declare(
     30.0,
     "Window for measuring how fast a client reads a response",

@@ -13,13 +13,13 @@ COMBINING_MARKS: Final = section.declare(
 )
 UNTRIMMED_FACTOR: Final = section.declare(
     5,
-    "Length of a text before trimming, as a multiple of its limit",
+    "Length of a text before it is trimmed and normalized, as a multiple of its limit",
     enforced_in="fields",
     response="422",
     unit="times",
 )
 TIMESTAMP_LENGTH: Final = section.declare(
-    64, "Length of a timestamp", enforced_in="timestamps", response="422", unit="characters"
+    64, "Length of a timestamp or a date", enforced_in="timestamps", response="422", unit="characters"
 )
 TIME_ZONE_LENGTH: Final = section.declare(
     64, "Length of a time zone name", enforced_in="fields", response="422", unit="characters"

@@ -12,23 +12,23 @@ TITLE_LENGTH: Final = section.declare(
     200, "Length of the title of a todo or a step", enforced_in="todos.validation", response="422", unit="characters"
 )
 DESCRIPTION_LENGTH: Final = section.declare(
-    10_000, "Length of a description", enforced_in="todos.dto", response="422", unit="characters"
+    10_000, "Length of a description", enforced_in="todos.field_types", response="422", unit="characters"
 )
 TAGS: Final = section.declare(20, "Distinct tags of a todo", enforced_in="todos.validation", response="422")
 GIVEN_TAGS: Final = section.declare(
-    100, "Tags in a request for a todo, including duplicates", enforced_in="todos.dto", response="422"
+    100, "Tags in a request for a todo, including duplicates", enforced_in="todos.field_types", response="422"
 )
 TAG_LENGTH: Final = section.declare(
     50, "Length of a tag", enforced_in="todos.validation", response="422", unit="characters"
 )
 STEPS: Final = section.declare(100, "Steps of a todo", enforced_in="todos.dto", response="422")
 RECURRENCE_LENGTH: Final = section.declare(
-    500, "Length of a recurrence rule", enforced_in="todos.dto", response="422", unit="characters"
+    500, "Length of a recurrence rule", enforced_in="todos.field_types", response="422", unit="characters"
 )
 LIST_NAME_LENGTH: Final = section.declare(
     100, "Length of the name of a list", enforced_in="lists.fields", response="422", unit="characters"
 )
-BATCH_OPERATIONS: Final = section.declare(100, "Operations of a batch", enforced_in="todos.batch", response="422")
+BATCH_OPERATIONS: Final = section.declare(100, "Operations of a batch", enforced_in="todos.dto", response="422")
 RECURRENCE_INTERVAL: Final = section.declare(
     999, "`INTERVAL` of a recurrence rule", enforced_in="todos.recurrence", response="422"
 )

@@ -54,6 +54,7 @@ from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import Lists
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.paging import iterate_pages
+from todo_service.text import compose, trim
 from todo_service.todos import dto
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
@@ -251,7 +252,7 @@ class _ListResolver:
         self._lists = lists
         self._make_id = make_id
         self._ids = {each.id for each in known}
-        self._by_name = {each.name: each.id for each in reversed(known)}
+        self._by_name = {compose(each.name): each.id for each in reversed(known)}
         self._numbers: dict[str, int] = {}
 
     async def resolve(self, draft: Draft) -> dto.TodoImport:
@@ -266,7 +267,7 @@ class _ListResolver:
             return todo
         if named is None:
             raise Invalid([ValidationIssue("/list_id", "There is no such list")])
-        name = named.name.strip()
+        name = compose(trim(named.name))
         if name not in self._by_name:
             created = await self._create(named, number)
             self._ids.add(created.id)
@@ -275,7 +276,7 @@ class _ListResolver:
 
     def _get_number(self, named: ListCreate) -> int:
         """Return the number of a list: the number of names that occurred before its own."""
-        name = named.name.strip()
+        name = compose(trim(named.name))
         if len(name) > LIST_NAME_LENGTH:
             raise Invalid([ValidationIssue("/list_id", f"Expected a name of at most {LIST_NAME_LENGTH} characters")])
         if name not in self._numbers:

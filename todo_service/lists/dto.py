@@ -11,10 +11,10 @@ from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, constrain_text
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.store.structs import build_struct
-from todo_service.todos.dto import Position
+from todo_service.todos.field_types import Position
 from todo_service.todos.moves import Move
 
-ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "1 to 100 characters after trimming.", "Garden")]
+ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "The name, which several lists may share.", "Garden")]
 Color = Annotated[
     str,
     Meta(

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.field_table import GENERATED, REQUIRED, Field, Kind, Origin, list_defaults, validate
-from todo_service.text import trim
+from todo_service.text import normalize_text
 
 
 def _validate_name(text: str) -> str:
-    return trim(text, LIST_NAME_LENGTH)
+    return normalize_text(text, LIST_NAME_LENGTH)
 
 
 FIELDS: Final = (

@@ -21,6 +21,7 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import read_page
+from todo_service.text import compose
 from todo_service.timestamps import now
 from todo_service.todos.moves import Move
 from todo_service.todos.order_lease import hold_order
@@ -218,6 +219,8 @@ class Lists:
                 if not applied and old_position in (None, found.position):
                     changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
                 if changes:
+                    # an earlier release stored names as they were sent
+                    changes = {"name": compose(found.name)} | changes
                     changes |= {"version": found.version + 1, "updated_at": moment}
                 if change_id is not None and not applied:
                     changes["applied_change_ids"] = append_change_id(found, moment, change_id)

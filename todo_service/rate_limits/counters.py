@@ -96,11 +96,13 @@ class SlidingWindowStorage(MemoryStorage):
 
     Args:
         capacity: The maximum number of windows.
+        clock: Returns the current time, in seconds.
     """
 
-    def __init__(self, capacity: int = COUNTER_WINDOWS) -> None:
+    def __init__(self, capacity: int = COUNTER_WINDOWS, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
         self._capacity = capacity
+        self._clock = clock
         self._windows: dict[str, tuple[int, int, int, float]] = {}
         self._queue: deque[str] = deque()
 
@@ -109,7 +111,7 @@ class SlidingWindowStorage(MemoryStorage):
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count a request unless that exceeds the limit, and return whether it was counted."""
-        moment = time.time()
+        moment = self._clock()
         before, before_seconds, count, seconds = self._read(key, expiry, moment)
         if int(before * before_seconds / expiry + count) + amount > limit:
             return False
@@ -121,7 +123,7 @@ class SlidingWindowStorage(MemoryStorage):
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Return the counts of the previous and the current window, each followed by the seconds until it expires."""
-        return self._read(key, expiry, time.time())
+        return self._read(key, expiry, self._clock())
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Delete both windows. The key includes their length."""

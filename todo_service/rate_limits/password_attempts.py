@@ -30,6 +30,7 @@ from odmantic import ObjectId
 
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.policies import RateLimits, response_headers
+from todo_service.text import fold_login
 from todo_service.web.client_address import SITE_PREFIX, get_client_network
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ def account_key(account_id: ObjectId | None, name: str = "") -> str:
     """
     if account_id is not None:
         return f"account:{account_id}"
-    return f"name:{hashlib.sha256(name.strip().casefold().encode(errors='surrogatepass')).hexdigest()[:24]}"
+    return f"name:{hashlib.sha256(fold_login(name).encode(errors='surrogatepass')).hexdigest()[:24]}"

@@ -10,9 +10,12 @@ from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from todo_service.bounds.connections import CLIENT_SHARE
+from todo_service.bounds.connections import CLIENT_SHARE, REJECTION_PAUSE_SECONDS
 
 _CONTINUE: Final = b"HTTP/1.1 1"
+_RATE_LIMITED: Final = b"HTTP/1.1 429"
+_FULL_PAUSE: Final = 5
+"""The number of consecutive responses with status 429 after which a pause has its full length."""
 _JOINED_BYTES: Final = 16 * 1024
 """The largest part of a body that is copied, to be written together with the head."""
 
@@ -75,6 +78,7 @@ class ResponseWriter:
         self._transport = transport
         self._head = b""
         self.written = 0
+        self._rejections = 0
 
     @property
     def sent(self) -> int:
@@ -86,10 +90,16 @@ class ResponseWriter:
         """The number of bytes in the transport's buffer."""
         return self._transport.get_write_buffer_size()
 
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the next request is read: 0 unless the last response had status 429."""
+        return REJECTION_PAUSE_SECONDS * min(self._rejections / _FULL_PAUSE, 1)
+
     def write(self, data: bytes) -> None:
         """Write data, or buffer the head of a response until the next write."""
         if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(_CONTINUE):
             self._head = data
+            self._rejections = self._rejections + 1 if data.startswith(_RATE_LIMITED) else 0
         elif len(data) > _JOINED_BYTES:
             self.flush()
             self._write(data)

@@ -8,7 +8,7 @@ problem response like any other.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
@@ -35,9 +35,6 @@ from todo_service.server.framing import RequestFraming, RequestRejected, check_h
 from todo_service.web.body_memory import BODY_MEMORY
 from todo_service.web.client_address import UNKNOWN, to_network
 from todo_service.web.error_fallback import render_problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _CHECK_SECONDS: Final = 5.0
 _SHED_SHARE: Final = 10
@@ -78,6 +75,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._rejection: RequestRejected | None = None
         self._lingering_bytes: int | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     # Connection
@@ -98,8 +96,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the current request and release all memory."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._pause):
+            if timer is not None:
+                timer.cancel()
         self._unset_keepalive_if_required()
         self._cancel_request()
         self._drop_unparsed()
@@ -145,7 +144,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                     self._position = framing.skip_blank_lines(self._unparsed, self._position)
                     if self._position == len(self._unparsed):
                         break
-                    if not self._response_complete or self.flow.write_paused:
+                    if not self._response_complete or self.flow.write_paused or self._pause is not None:
                         self._hold()
                         return
                 end = framing.find_part_end(self._unparsed, self._position)
@@ -281,9 +280,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._writer.flush()
         if self._framing.between_requests:
             self._since = self.loop.time()
+        # other clients may share the connection of a proxy, where the application replaces the client
+        if (seconds := self._writer.pause_seconds) and self.cycle.scope["client"] == self.client:
+            self.flow.hold()
+            self._pause = self.loop.call_later(seconds, self._end_pause)
         super().on_response_complete()
         if self._unparsed:
             self.loop.call_soon(self._parse)
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._parse()
 
     @property
     def _response_complete(self) -> bool:
@@ -372,7 +379,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         status, headers, body = render_problem(rejection.problem, rejection.detail)
         if rejection.retry_seconds is not None:
             headers.append((b"retry-after", b"%d" % rejection.retry_seconds))
-        self._writer.write(STATUS_LINE[status] + _encode_headers(headers) + b"\r\n" + body)
+        lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        self._writer.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self._writer.flush()
 
     def _linger(self) -> None:
@@ -385,7 +393,3 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_later(LINGER_SECONDS, self._check)
-
-
-def _encode_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join(b"%s: %s\r\n" % pair for pair in headers)

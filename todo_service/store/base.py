@@ -95,6 +95,8 @@ class Stamp(Timestamp):
         return core_schema.is_instance_schema(Timestamp)
 
 
+DEFAULT_FROM: Final = "default_from"
+"""A key of a field's `json_schema_extra`: another field whose value is the default; the field must be indexed."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 

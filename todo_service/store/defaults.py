@@ -6,7 +6,7 @@ indexes use it too (see "Releases" in `store.base`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from odmantic import EmbeddedModel, Model
+
+from todo_service.store.base import DEFAULT_FROM
 
 _OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP
@@ -27,17 +29,19 @@ class Defaults(NamedTuple):
     Attributes:
         keys: The keys that have a default.
         values: Their values, as BSON.
+        sources: The keys whose default is the value of another key, with that key.
         embedded: The embedded models that have defaults.
     """
 
     keys: frozenset[str]
     values: bytes
+    sources: Mapping[str, str]
     embedded: tuple[Embedded, ...]
 
     def restrict(self, keys: Collection[str]) -> Defaults:
         """Return the defaults for some keys only."""
         embedded = tuple(part for part in self.embedded if part.key in keys)
-        return Defaults(self.keys.intersection(keys), self.values, embedded)
+        return Defaults(self.keys.intersection(keys), self.values, self.sources, embedded)
 
 
 class Embedded(NamedTuple):
@@ -64,6 +68,7 @@ class Embedded(NamedTuple):
 def find_defaults(model: type[Model | EmbeddedModel]) -> Defaults:
     """Return the defaults of a model and of the models embedded in it."""
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     embedded = []
     for name, field in model.__odm_fields__.items():
         part = getattr(field, "model", None)
@@ -74,8 +79,10 @@ def find_defaults(model: type[Model | EmbeddedModel]) -> Defaults:
             # not pydantic's `get_default`, which copies the value: a copy of a BSON timestamp is broken
             factory: Any = declared.default_factory
             values[name] = declared.default if factory is None else factory()
+            if isinstance(extra := declared.json_schema_extra, dict) and DEFAULT_FROM in extra:
+                sources[field.key_name] = model.__odm_fields__[str(extra[DEFAULT_FROM])].key_name
     document = model.model_construct(**values).model_dump_doc(include=set(values)) if values else {}
-    return Defaults(frozenset(document), bson.encode(document) if document else b"", tuple(embedded))
+    return Defaults(frozenset(document), bson.encode(document) if document else b"", sources, tuple(embedded))
 
 
 @cache
@@ -83,6 +90,14 @@ def list_default_values(model: type[Model]) -> Mapping[str, Any]:
     """Return the values by which conditions and indexes take a missing key, except null, as BSON decodes them."""
     values = _decode(find_defaults(model), _OPTIONS)
     return MappingProxyType({key: value for key, value in values.items() if value is not None})
+
+
+def make_getter(model: type[Model], key: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a function that returns the value by which conditions and indexes take a key of a decoded document."""
+    default, source = list_default_values(model).get(key), find_defaults(model).sources.get(key)
+    if source is None:
+        return lambda document: document.get(key, default)
+    return lambda document: document[key] if key in document else document.get(source)
 
 
 def fill_in(
@@ -98,7 +113,9 @@ def fill_in(
     if not document.keys() >= defaults.keys:
         # decoded for each document, which may be modified
         values = _decode(defaults, options)
-        document.update((key, values[key]) for key in defaults.keys - document.keys())
+        missing = defaults.keys - document.keys()
+        document.update((key, values[key]) for key in missing)
+        document.update((key, document.get(source)) for key, source in defaults.sources.items() if key in missing)
     for embedded in defaults.embedded:
         for part in embedded.list_parts(document.get(embedded.key)):
             fill_in(part, embedded.defaults, options)

@@ -46,7 +46,7 @@ class TodoRow(msgspec.Struct, frozen=True):
     priority: str
     list_id: str | None
     tags: list[str]
-    due_at: datetime | None
+    due_end: datetime | None
     past: list[str]
     counted_since: str | None
     changed: str
@@ -55,7 +55,7 @@ class TodoRow(msgspec.Struct, frozen=True):
         """Return the current state, or None for a tombstone."""
         if self.owner is None:
             return None
-        return build_counted_state(self.completed, self.priority, self.list_id, self.tags, self.due_at)
+        return build_counted_state(self.completed, self.priority, self.list_id, self.tags, self.due_end)
 
     def state_at(self, stamp: str) -> CountedState | None:
         """Return the state as of a stamp, or None if the todo did not exist.

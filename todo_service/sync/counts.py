@@ -32,6 +32,7 @@ from bson import Timestamp
 from odmantic import Index, Model, ObjectId
 
 from todo_service.store.base import DocumentStore
+from todo_service.text import compose
 from todo_service.todos.documents import Todo
 
 MAX_PAST_STATES: Final = 20
@@ -42,8 +43,8 @@ SNAPSHOT_LIFETIME: Final = timedelta(days=30)
 """How long a snapshot may be used. Tombstones are stored for a day longer."""
 SNAPSHOT_RENEWAL_AGE: Final = timedelta(days=15)
 """The age at which a snapshot is renewed, even if little has changed."""
-SNAPSHOT_FORMAT: Final = 2
-"""The version of the encoding of counts."""
+SNAPSHOT_FORMAT: Final = 3
+"""The version of the encoding of counts, and of the digests of tags."""
 MAX_HOURS: Final = 10_000
 """The maximum number of hours with open todos that a snapshot counts one by one."""
 _PAST_HOURS: Final = 7 * 24
@@ -167,7 +168,7 @@ class Counts(msgspec.Struct):
         self.lists[list_id] = self.lists.get(list_id, 0) + number
         for digest in state.tags:
             name, before = self.tags.get(digest, ("", 0))
-            name = name or next((tag for tag in tags if digest_tag(tag) == digest), "")
+            name = name or next((compose(tag) for tag in tags if digest_tag(tag) == digest), "")
             self.tags[digest] = name, before + number
         if state.due is not None:
             self.due.add(state.due, number)
@@ -179,11 +180,11 @@ ZERO_STAMP: Final = "0" * 16
 
 
 def build_counted_state(
-    completed: bool, priority: str, list_id: str | None, tags: list[str], due_at: datetime | None
+    completed: bool, priority: str, list_id: str | None, tags: list[str], due_end: datetime | None
 ) -> CountedState:
     """Return the counted state of a todo with these fields."""
-    due = to_hour(due_at) if due_at is not None and not completed else None
-    return CountedState(completed, priority, list_id, tuple(map(digest_tag, tags)), due)
+    due = to_hour(due_end) if due_end is not None and not completed else None
+    return CountedState(completed, priority, list_id, tuple(dict.fromkeys(map(digest_tag, tags))), due)
 
 
 def to_hour(moment: datetime) -> int:
@@ -197,8 +198,8 @@ def from_hour(hour: int) -> datetime:
 
 
 def digest_tag(tag: str) -> str:
-    """Return a digest that identifies a tag without revealing its text."""
-    return hashlib.blake2b(tag.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    """Return a digest that identifies a tag without revealing its text. Tags that are equal in NFC have the same."""
+    return hashlib.blake2b(compose(tag).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class _Upto(msgspec.Struct, frozen=True):
@@ -217,7 +218,7 @@ async def count_history(store: DocumentStore, todo: Todo, *, counts_change: bool
     if not counts_change:
         return {"counted_since": since}
     list_id = str(todo.list_id) if todo.list_id is not None else None
-    entry = PastState(since, build_counted_state(todo.completed, todo.priority, list_id, todo.tags, todo.due_at))
+    entry = PastState(since, build_counted_state(todo.completed, todo.priority, list_id, todo.tags, todo.due_end))
     past = [*todo.past, msgspec.json.encode(entry).decode()]
     if len(past) > MAX_PAST_STATES:
         snapshot = await store.get(CountSnapshot, CountSnapshot.id == todo.account, into=_Upto)

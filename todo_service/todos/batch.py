@@ -1,20 +1,18 @@
-"""Batch requests: their operations, and how each is run."""
+"""The operations of a batch request."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import BATCH_OPERATIONS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.todos import dto
-from todo_service.todos.moves import After, Before, End
 from todo_service.todos.service import Todos
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -32,56 +30,14 @@ _REQUIRED: Final = ("id", "todo")
 """The fields that every operation requires which has them."""
 
 
-class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
-    """An operation of a batch. `before`, `after`, `to` and `list_id` are those of `TodoMove`, for `move`."""
-
-    op: Annotated[
-        Literal["create", "update", "delete", "complete", "reopen", "move"],
-        Meta(title="BatchOperationKind", description="The kind of operation.", examples=["create"]),
-    ]
-    id: Annotated[
-        Annotated[str, Meta(max_length=100)] | UnsetType,
-        Meta(description="The id of the todo. Required except for `create`."),
-    ] = UNSET
-    todo: Annotated[
-        msgspec.Raw | UnsetType,
-        Meta(
-            description="The new todo for `create`, a merge patch for `update`.",
-            extra_json_schema={
-                "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("TodoCreate", "TodoUpdate")]
-            },
-        ),
-    ] = UNSET
-    if_match: Annotated[
-        Annotated[str, Meta(max_length=1000)] | UnsetType,
-        Meta(description="Run the operation only if the todo has this entity tag. Not for `create`."),
-    ] = UNSET
-    before: Before | UnsetType = UNSET
-    after: After | UnsetType = UNSET
-    to: End | UnsetType = UNSET
-    list_id: Annotated[
-        dto.ListId | UnsetType | None, Meta(description="The list to move the todo to, null for the inbox.")
-    ] = UNSET
-
-
-class Batch(msgspec.Struct, forbid_unknown_fields=True):
-    """Operations that run in order, each independent of the others."""
-
-    operations: Annotated[
-        # raw, so that an invalid operation does not fail the others
-        list[Annotated[msgspec.Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/BatchOperation"})]],
-        Meta(max_length=BATCH_OPERATIONS, description="The operations, in the order in which they run."),
-    ]
-
-
-def decode_operation(raw: msgspec.Raw) -> BatchOperation:
+def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
     """Decode an operation, and check that it has the fields of its kind.
 
     Raises:
         Malformed: the JSON is malformed.
         Invalid: a field is missing, unknown or invalid.
     """
-    operation: BatchOperation = decode_json(bytes(raw), BatchOperation)
+    operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     allowed = _FIELDS[operation.op]
     for name in (*_REQUIRED, "if_match", *_MOVE):
         given = getattr(operation, name) is not UNSET
@@ -93,7 +49,7 @@ def decode_operation(raw: msgspec.Raw) -> BatchOperation:
 
 
 async def run_operation(
-    operation: BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
+    operation: dto.BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
 ) -> tuple[int, dto.Todo | None]:
     """Run an operation.
 
@@ -126,7 +82,7 @@ async def run_operation(
     return 204, None
 
 
-def _decode_todo(operation: BatchOperation, kind: type[StructT]) -> StructT:
+def _decode_todo(operation: dto.BatchOperation, kind: type[StructT]) -> StructT:
     assert operation.todo is not UNSET  # `decode_operation` has checked it
     todo: StructT = decode_json(bytes(operation.todo), kind)
     return todo

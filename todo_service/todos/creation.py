@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 from odmantic import ObjectId
@@ -19,11 +20,16 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.recurrence import require_occurrence
-from todo_service.todos.validation import require_due_date
+from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end, get_due_moment
 
 
 def build_document(
-    todo: dto.TodoCreate | dto.TodoImport, owner: ObjectId, identity: ObjectId, moment: datetime, position: float
+    todo: dto.TodoCreate | dto.TodoImport,
+    owner: ObjectId,
+    identity: ObjectId,
+    moment: datetime,
+    account_zone: str | None,
+    position: float,
 ) -> Todo:
     """Return the document of a new todo.
 
@@ -32,6 +38,8 @@ def build_document(
         owner: Its account.
         identity: Its id.
         moment: When it is created.
+        account_zone: The time zone of the account, an IANA name; None if the todo does not depend on it
+            (`schedule.follows_account`).
         position: Its position, unless it states one.
 
     Raises:
@@ -43,11 +51,14 @@ def build_document(
     fields: dict[str, Any] = {"created_at": moment, "position": position} | given
     fields["created_at"] = min(fields["created_at"], moment)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
-    require_due_date(fields, fields)
+    fields = clear_alternatives(fields)
+    check_schedule(fields, fields)
+    zone = ZoneInfo(fields["time_zone"] or account_zone or "UTC")
     return Todo(
         id=identity,
         account=owner,
         owner=owner,
+        due_end=derive_due_end(fields, zone),
         due_local=None,
         words=extract_field_words(fields),
         version=1,
@@ -75,6 +86,7 @@ class BulkCreation:
         todos: Sequence[dto.TodoImport],
         identities: Sequence[ObjectId | None],
         moment: datetime,
+        account_zone: str | None,
         positions: Sequence[float],
         executor: Executor,
     ) -> list[Todo | Invalid]:
@@ -84,7 +96,7 @@ class BulkCreation:
             For each todo its document, or why it was rejected.
         """
         results = await executor.run(
-            lambda budget: list(self._build_documents(todos, identities, moment, positions, budget))
+            lambda budget: list(self._build_documents(todos, identities, moment, account_zone, positions, budget))
         )
         return await self._insert_within_quotas(results)
 
@@ -93,14 +105,15 @@ class BulkCreation:
         todos: Sequence[dto.TodoImport],
         identities: Sequence[ObjectId | None],
         moment: datetime,
+        account_zone: str | None,
         positions: Sequence[float],
         budget: Budget,
     ) -> Iterator[Todo | Invalid]:
         for todo, identity, position in zip(todos, identities, positions, strict=True):
             budget.check()
             try:
-                document = build_document(todo, self._owner, identity or ObjectId(), moment, position)
-                require_occurrence(document.recurrence, document.due_at, budget)
+                document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
+                require_occurrence(document.recurrence, get_due_moment(document.due_at, document.due_on), budget)
             except Invalid as error:
                 yield error
             else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from odmantic import EmbeddedModel, Index, Model, ObjectId
+from odmantic import EmbeddedModel, Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.store.base import UNSTAMPED, Stamp
+from todo_service.store.base import DEFAULT_FROM, UNSTAMPED, Stamp
 
 
 class Step(EmbeddedModel):
@@ -22,7 +22,7 @@ class Todo(Model):
     """A todo, or the tombstone of a deleted one.
 
     The indexes use fields that the service derives from others: `title_key` from the title, `priority_rank` from the
-    priority, and `words` from all texts.
+    priority, `due_end` from the due date, and `words` from all texts.
 
     A tombstone has no content, and no `owner`, so that no list or search finds it. It keeps its `account`, and with it
     its position among the account's changes, until `purge_at`.
@@ -31,7 +31,12 @@ class Todo(Model):
         past: The states in which the todo was counted before, encoded (see `sync.counts`).
         counted_since: The stamp since which the todo is counted in its current state; None if that is `changed`.
         applied_change_ids: The ids of the last changes that may be repeated (see `idempotency.middleware`).
-        due_local: The intended local time of the due date, if the start of summer time skips it.
+        due_at: When it is due, if at a moment.
+        due_on: The day on which it is due (`YYYY-MM-DD`), if on a day. At most one of `due_at` and `due_on` is set.
+        due_end: `due_at`, or the last millisecond of `due_on` in the todo's time zone (see `todos.schedule`).
+        due_local: The intended local time of `due_at` in ISO 8601, if the start of summer time skips it.
+        start_at, start_on, start_local: When it starts, likewise.
+        time_zone: An IANA name; None if the todo follows the time zone of its account.
     """
 
     account: ObjectId
@@ -44,7 +49,14 @@ class Todo(Model):
     priority: str
     priority_rank: int
     due_at: datetime | None
+    due_on: str | None = None
+    # an earlier release knew moments only
+    due_end: datetime | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "due_at"})
     due_local: str | None
+    start_at: datetime | None = None
+    start_on: str | None = None
+    start_local: str | None = None
+    time_zone: str | None = None
     tags: list[str]
     list_id: ObjectId | None
     steps: list[Step]
@@ -67,7 +79,7 @@ class Todo(Model):
         "indexes": lambda: [
             Index(Todo.owner, Todo.completed, Todo.created_at, Todo.id, name="owner_completed_created_at"),
             Index(Todo.owner, Todo.completed, Todo.updated_at, Todo.id, name="owner_completed_updated_at"),
-            Index(Todo.owner, Todo.completed, Todo.due_at, Todo.id, name="owner_completed_due_at"),
+            Index(Todo.owner, Todo.completed, Todo.due_end, Todo.id, name="owner_completed_due_end"),
             Index(Todo.owner, Todo.completed, Todo.title_key, Todo.id, name="owner_completed_title"),
             Index(Todo.owner, Todo.completed, Todo.position, Todo.id, name="owner_completed_position"),
             Index(Todo.owner, Todo.tags, Todo.completed, Todo.created_at, Todo.id, name="owner_tags"),

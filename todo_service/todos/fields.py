@@ -22,19 +22,21 @@ from todo_service.field_table import (
     validate,
 )
 from todo_service.store.base import Condition
-from todo_service.todos import dto
+from todo_service.todos.field_types import Priority
 from todo_service.todos.validation import (
     normalize_recurrence,
     parse_list_id,
+    validate_date,
     validate_description,
     validate_steps,
     validate_tags,
     validate_time,
+    validate_time_zone,
     validate_title,
 )
 from todo_service.todos.words import extract_words, sort_key
 
-PRIORITIES: Final[tuple[str, ...]] = get_args(get_args(dto.Priority)[0])
+PRIORITIES: Final[tuple[str, ...]] = get_args(get_args(Priority)[0])
 """The priorities, the lowest first."""
 
 
@@ -56,10 +58,6 @@ def match_after(field: Any, value: Any) -> list[Condition]:
 def match_before(field: Any, value: Any) -> list[Condition]:
     """Return the condition that a field is less than a value. It never matches null."""
     return [field < value]
-
-
-def _match_tags(field: Any, tags: Sequence[str]) -> list[Condition]:
-    return [field == tag for tag in dict.fromkeys(map(str.strip, tags))]
 
 
 def _match_list(field: Any, list_id: str) -> list[Condition]:
@@ -109,17 +107,22 @@ FIELDS: Final = (
         None,
         nullable=True,
         rule=validate_time,
+        index_key=IndexKey("due_end"),
         filters=(Filter("due_after", match_after), Filter("due_before", match_before), Filter("overdue")),
         sortable=True,
         calendar_property="DUE",
     ),
+    Field("due_on", Kind.DATE, None, nullable=True, rule=validate_date, calendar_property="DUE"),
+    Field("start_at", Kind.TIME, None, nullable=True, rule=validate_time, calendar_property="DTSTART"),
+    Field("start_on", Kind.DATE, None, nullable=True, rule=validate_date, calendar_property="DTSTART"),
+    Field("time_zone", Kind.CODE, None, nullable=True, rule=validate_time_zone),
     Field(
         "tags",
         Kind.TEXTS,
         [],
         nullable=True,
         rule=validate_tags,
-        filters=(Filter("tag", _match_tags),),
+        filters=(Filter("tag"),),
         calendar_property="CATEGORIES",
     ),
     Field(
@@ -161,9 +164,9 @@ SEARCHED: Final = frozenset(field.name for field in FIELDS if field.searched)
 """The fields whose texts a search covers."""
 _CONTENTLESS: Final = DEFAULTS | {field.name: "" for field in FIELDS if field.default is REQUIRED}
 ERASED: Final = _CONTENTLESS | {
-    field.index_key.name: field.index_key.compute(_CONTENTLESS[field.name])
+    key.name: None if key.compute is None else key.compute(_CONTENTLESS[field.name])
     for field in FIELDS
-    if field.index_key is not None
+    if (key := field.index_key) is not None
 }
 """The values that blank the content of a tombstone."""
 _SETTABLE_FIELDS: Final = tuple(field for field in FIELDS if field.origin is not Origin.SERVICE)

@@ -15,6 +15,7 @@ from todo_service.bounds.todos import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TA
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.store.paging import read_ranges
+from todo_service.text import compose, decompose, trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
@@ -25,6 +26,7 @@ from todo_service.todos.query import (
     build_filters,
     build_position,
     build_unindexed_filters,
+    find_order,
     is_served_by_index,
     key_ranges,
     parse_query_words,
@@ -69,10 +71,19 @@ class Listing:
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")
         if query.q is not UNSET and not parse_query_words(query.q):
             return [], None
-        if (query.completed is True and query.overdue is True) or len(set(query.tag)) > TAGS:
+        query = msgspec.structs.replace(query, tag=list(dict.fromkeys(compose(trim(tag)) for tag in query.tag)))
+        if (query.completed is True and query.overdue is True) or len(query.tag) > TAGS:
             return [], None
-        moment = now()
-        filters, unindexed = build_filters(query, moment), build_unindexed_filters(query, moment)
+        page, following = await self._read_page(query, after)
+        return [todo.to_todo() if isinstance(todo, dto.ListedTodo) else todo for todo in page], following
+
+    async def _read_page(
+        self, query: dto.TodoQuery, after: TodoPosition | None
+    ) -> tuple[list[dto.Todo], TodoPosition | None]:
+        """Return a page whose todos are of the Struct of the sort order (`Order.view`)."""
+        moment, view = now(), find_order(query.sort).view
+        filters = build_filters(query, moment, [tag for tag in query.tag if await self._has_decomposed(tag)])
+        unindexed = build_unindexed_filters(query, moment)
         if len(filters) > 1 and not is_served_by_index(query):
             page = await self._sort_in_memory(query, filters, unindexed, after)
             if page is not None:
@@ -81,12 +92,20 @@ class Listing:
         def find(key_range: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
             # the store chooses the index by the first conditions
             where = (Todo.owner == self._owner, *key_range.where, *itertools.chain(*filters), *unindexed)
-            return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=dto.Todo)
+            return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=view)
 
         # few todos have the same value as the last one of the previous page, except for priorities
         concurrent = 1 if after is None or query.sort.endswith("priority") else 2
         position = partial(build_position, query.sort)
         return await read_ranges(find, key_ranges(query, after), query.limit, position, concurrent)
+
+    async def _has_decomposed(self, tag: str) -> bool:
+        """Return whether a todo of an earlier release has a tag in NFD."""
+        decomposed = decompose(tag)
+        if decomposed == tag:
+            return False
+        has_tag: Condition = Todo.tags == decomposed  # type: ignore[comparison-overlap]  # an expression
+        return await self._store.count(Todo, Todo.owner == self._owner, has_tag, limit=1) > 0
 
     async def _sort_in_memory(
         self,
@@ -119,7 +138,7 @@ class Listing:
             sort=None,
             limit=2 * limit,
             max_bytes=SORTED_BYTES,
-            into=dto.Todo,
+            into=find_order(query.sort).view,
         )
         if todos.truncated or len(todos) >= 2 * limit:
             return None

@@ -18,7 +18,7 @@ The cost of a page depends on its filters:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -33,10 +33,11 @@ from todo_service.errors import InvalidParameter
 from todo_service.field_table import Field, Filter, Kind
 from todo_service.store.base import Condition, starts_with
 from todo_service.store.structs import list_index_keys
+from todo_service.text import decompose
 from todo_service.timestamps import EARLIEST, Timestamp
 from todo_service.todos.documents import Todo
+from todo_service.todos.dto import ListedTodo, TodoQuery
 from todo_service.todos.dto import Todo as TodoView
-from todo_service.todos.dto import TodoQuery
 from todo_service.todos.fields import FIELDS, priority_rank
 from todo_service.todos.words import extract_words
 
@@ -61,6 +62,7 @@ class Order(NamedTuple):
     Attributes:
         name: The name of the sorted field in the API.
         field: The field of the model that is sorted.
+        view: The Struct from which `read_value` reads.
         read_value: Reads the value that a position holds from a todo.
         to_stored: Converts the value of a position to the stored value.
         lowest: A stored value that no other one precedes, if the field may be null; todos without a value come last.
@@ -70,7 +72,8 @@ class Order(NamedTuple):
 
     name: str
     field: Any
-    read_value: Callable[[TodoView], str | float | int | None]
+    view: type[TodoView]
+    read_value: Callable[[Any], str | float | int | None]
     to_stored: Callable[[Any], Value]
     lowest: Value | None
     filters: frozenset[str]
@@ -81,13 +84,22 @@ _LOWEST: Final[Mapping[Kind, Value]] = {Kind.TIME: EARLIEST, Kind.TEXT: "", Kind
 _INDEX_KEYS: Final = list_index_keys(Todo)
 
 
+def _choose_reader(field: Field) -> tuple[type[TodoView], Callable[[Any], Any]]:
+    """Return a Struct of a todo, and the function that reads the value of a sorted field from it."""
+    read, key = attrgetter(field.name), field.index_key
+    if key is None:
+        return TodoView, read
+    if (compute := key.compute) is None:
+        return ListedTodo, attrgetter(key.name)
+    return TodoView, lambda todo: compute(read(todo))
+
+
 def _build_order(field: Field) -> Order:
     name = field.compared_name
-    read_field, key = attrgetter(field.name), field.index_key
     return Order(
         field.name,
         field.get_compared(Todo),
-        read_field if key is None else lambda todo: key.compute(read_field(todo)),
+        *_choose_reader(field),
         Timestamp.parse if field.kind is Kind.TIME else lambda value: value,
         _LOWEST[field.kind] if field.default is None else None,
         frozenset(each.parameter for each in field.filters),
@@ -101,6 +113,11 @@ def _build_order(field: Field) -> Order:
 
 
 ORDERS: Final = {field.name: _build_order(field) for field in FIELDS if field.sortable}
+
+
+def find_order(sort: str) -> Order:
+    """Return the sort order that a request names, without its direction."""
+    return ORDERS[sort.removeprefix("-")]
 
 
 class FilteredField(NamedTuple):
@@ -165,7 +182,7 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
         query: The filters and the sort order.
         after: The position to begin at, of the same sort order; None for the beginning.
     """
-    order = ORDERS[query.sort.removeprefix("-")]
+    order = find_order(query.sort)
     descending = query.sort.startswith("-")
     direction = desc if descending else asc
     by_value = (direction(order.field), direction(Todo.id))
@@ -202,7 +219,7 @@ def is_served_by_index(query: TodoQuery) -> bool:
     """Return whether the index of the sort order covers the filters, so that only the page is read."""
     if len(query.tag) > 1 or query.overdue is False or query.q is not UNSET:
         return False
-    order = ORDERS[query.sort.removeprefix("-")]
+    order = find_order(query.sort)
     remaining = _list_given(query) - order.filters
     return not remaining or (len(remaining) == 1 and remaining <= order.prefixes)
 
@@ -224,14 +241,15 @@ def parse_query_words(q: str) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
+def build_filters(query: TodoQuery, now: datetime, decomposed_tags: Collection[str] = ()) -> list[list[Condition]]:
     """Return the filters of a list, each a group of conditions that one index serves.
 
     The last group only restricts `completed`. See `build_unindexed_filters` for the filters that no index serves.
 
     Args:
-        query: The filters.
+        query: The filters. Tags are in NFC.
         now: The time before which an open todo is overdue.
+        decomposed_tags: Those of the tags that todos of an earlier release have in NFD. No index serves both forms.
     """
     # name both values for a list of all todos, so that an index that begins with `completed` serves it
     allowed = [query.completed] if query.completed is not UNSET else [False, True]
@@ -241,7 +259,7 @@ def build_filters(query: TodoQuery, now: datetime) -> list[list[Condition]]:
     words = parse_query_words(query.q) if query.q is not UNSET else []
     groups: list[list[Condition]] = [[starts_with(Todo.words, word)] for word in words]
     for field in _FILTERED:
-        if field.indexed and (conditions := _build_conditions(field, query, now)):
+        if field.indexed and (conditions := _build_conditions(field, query, now, decomposed_tags)):
             parts = [[each] for each in conditions] if field.separate else [conditions]
             groups += [[*part, completion] for part in parts]
     return [*groups, [completion]]
@@ -253,17 +271,24 @@ def build_unindexed_filters(query: TodoQuery, now: datetime) -> list[Condition]:
         condition for field in _FILTERED if not field.indexed for condition in _build_conditions(field, query, now)
     ]
     if query.overdue is False:
-        found.append((Todo.completed == True) | (Todo.due_at == None) | (Todo.due_at >= now))  # type: ignore[operator]  # noqa: E711, E712  # expressions
+        found.append((Todo.completed == True) | (Todo.due_end == None) | (Todo.due_end >= now))  # type: ignore[operator]  # noqa: E711, E712  # expressions
     return found
 
 
-def _build_conditions(field: FilteredField, query: TodoQuery, now: datetime) -> list[Condition]:
+def _build_conditions(
+    field: FilteredField, query: TodoQuery, now: datetime, decomposed_tags: Collection[str] = ()
+) -> list[Condition]:
     """Return the conditions of all filters by a field."""
     found: list[Condition] = []
     for parameter, build in field.filters:
         value = getattr(query, parameter)
         if build is not None and _is_given(value):
             found += build(field.field, value)
+        elif parameter == "tag":
+            found += [
+                field.field.in_([tag, decompose(tag)]) if tag in decomposed_tags else field.field == tag
+                for tag in value
+            ]
         elif parameter == "overdue" and value is True:
             found.append(field.field < now)
     return found
@@ -271,12 +296,12 @@ def _build_conditions(field: FilteredField, query: TodoQuery, now: datetime) -> 
 
 def build_position(sort: str, todo: TodoView) -> TodoPosition:
     """Return the position after a todo in a sort order."""
-    return TodoPosition(ORDERS[sort.removeprefix("-")].read_value(todo), todo.id)
+    return TodoPosition(find_order(sort).read_value(todo), todo.id)
 
 
 def sort_in_memory(todos: Sequence[TodoView], sort: str, after: TodoPosition | None) -> list[TodoView]:
     """Sort todos and drop those up to a position, as a store does with `key_ranges`."""
-    order = ORDERS[sort.removeprefix("-")]
+    order = find_order(sort)
     descending = sort.startswith("-")
 
     valued: dict[Any, TodoView] = {

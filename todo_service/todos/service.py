@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zoneinfo
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -28,12 +28,20 @@ from todo_service.todos.documents import OrderLease, Step, Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
 from todo_service.todos.mover import TodoMover
+from todo_service.todos.occurrences import find_next_occurrence
 from todo_service.todos.places import parse_place
 from todo_service.todos.query import TodoPosition
-from todo_service.todos.recurrence import Rule, require_occurrence
+from todo_service.todos.recurrence import require_occurrence
+from todo_service.todos.schedule import (
+    DUE_END_SOURCES,
+    check_schedule,
+    clear_alternatives,
+    derive_due_end,
+    follows_account,
+    get_due_moment,
+)
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
-from todo_service.todos.validation import require_due_date
 from todo_service.todos.writes import Decision, TodoWriter, match_todo, merge, select_changes
 
 ResultT = TypeVar("ResultT")
@@ -96,13 +104,13 @@ class Todos:
         """
         if identity is not None and (created := await self._find_created(identity)) is not None:
             return created
-        moment = now()
-        # a new todo comes last in the manual order, unless it states a position
-        position = todo.position
+        account_zone = await self._time_zone() if follows_account(todo.due_on, todo.time_zone) else None
+        moment, position = now(), todo.position
         if position is UNSET:
+            # a new todo comes last in the manual order
             (position,) = await self.shared.positions.choose(self._owner, moment)
-        document = build_document(todo, self._owner, identity or ObjectId(), moment, position)
-        await self._ensure_occurs(document.recurrence, document.due_at)
+        document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
+        await self._ensure_occurs(document.recurrence, get_due_moment(document.due_at, document.due_on))
         await self._require_list(document.list_id)
         async with self._quotas.todos.reserve_one(self._owner):
             with self._quotas.tags.reserve(self._owner) as tags:
@@ -127,9 +135,11 @@ class Todos:
             For each todo why it was rejected, or None if it exists now.
         """
         moment = now()
+        follows = any(follows_account(todo.due_on, todo.time_zone) for todo in todos)
+        account_zone = await self._time_zone() if follows else None
         positions = await self.shared.positions.choose(self._owner, moment, len(todos))
         creation = BulkCreation(self._store, self._owner, self._quotas)
-        results = await creation.create(todos, identities, moment, positions, executor)
+        results = await creation.create(todos, identities, moment, account_zone, positions, executor)
         self.shared.positions.forget(self._owner)  # some may state a later position
         documents = [result for result in results if isinstance(result, Todo)]
         for document in documents:
@@ -223,15 +233,17 @@ class Todos:
             Stale: the todo has another version.
             NotFound: the account has no such todo.
         """
-        fields = validate_fields(resolve_patch(patch, DEFAULTS))
+        fields = clear_alternatives(validate_fields(resolve_patch(patch, DEFAULTS)))
         await self._require_list(fields.get("list_id"))
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
             changes = select_changes(todo, fields)
             merged = merge(todo, changes)
-            require_due_date(changes, merged)
-            if {"recurrence", "due_at"} & changes.keys():
-                await self._ensure_occurs(merged["recurrence"], merged["due_at"])
+            check_schedule(changes, merged)
+            if {"recurrence", "due_at", "due_on"} & changes.keys():
+                await self._ensure_occurs(merged["recurrence"], get_due_moment(merged["due_at"], merged["due_on"]))
+            if DUE_END_SOURCES & changes.keys():
+                changes["due_end"] = derive_due_end(merged, await self._find_zone(merged))
             if "completed" in changes:
                 changes["completed_at"] = moment if changes["completed"] else None
             return changes
@@ -249,17 +261,12 @@ class Todos:
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
             if todo.completed:
                 return {}
-            if todo.recurrence is not None and todo.due_at is not None:
-                zone = zoneinfo.ZoneInfo(await self._time_zone())
-                rule, due_at, local = Rule(todo.recurrence), todo.due_at, todo.due_local
-                following = await self._evaluate_rule(lambda budget: rule.next(due_at, local, zone, budget))
+            if todo.recurrence is not None:
+                zone = zoneinfo.ZoneInfo(todo.time_zone or await self._time_zone())
+                following = await self._evaluate_rule(lambda budget: find_next_occurrence(todo, zone, budget))
                 if following is not None:
-                    return {
-                        "due_at": following.due_at,
-                        "due_local": following.local,
-                        "recurrence": following.recurrence,
-                        "steps": [Step(id=step.id, title=step.title, completed=False) for step in todo.steps],
-                    }
+                    steps = [Step(id=step.id, title=step.title, completed=False) for step in todo.steps]
+                    return following | {"steps": steps}
             return {"completed": True, "completed_at": moment}
 
         return await self._writer.change(todo_id, versions, decide, change_id)
@@ -347,6 +354,11 @@ class Todos:
                     continue  # another request has deleted it meanwhile
             if len(found) < _LIST_BATCH and not found.truncated:
                 return
+
+    async def _find_zone(self, fields: Mapping[str, Any]) -> zoneinfo.ZoneInfo:
+        """Return the time zone in which the day of a todo ends. Without a day, it may be any."""
+        follows = follows_account(fields["due_on"], fields["time_zone"])
+        return zoneinfo.ZoneInfo(await self._time_zone() if follows else fields["time_zone"] or "UTC")
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)

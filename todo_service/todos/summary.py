@@ -13,7 +13,7 @@ from todo_service.errors import InvalidParameter
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
 from todo_service.sync.counting import TodoCounter
-from todo_service.timestamps import list_time_zones, now
+from todo_service.timestamps import UNKNOWN_TIME_ZONE, list_time_zones, now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import PRIORITIES
@@ -48,7 +48,7 @@ class Summaries:
             Busy: the account is still being counted in the background.
         """
         if tz is not None and tz not in list_time_zones():
-            raise InvalidParameter("tz", "Expected the name of an IANA time zone")
+            raise InvalidParameter("tz", UNKNOWN_TIME_ZONE)
         zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
         moment = now()
         today = moment.astimezone(zone).date()
@@ -82,7 +82,7 @@ class Summaries:
         whole = found.due.count_before(hour)
         if hour_start == moment:
             return whole
-        part = [Todo.due_at >= hour_start, Todo.due_at < moment]  # type: ignore[operator]  # expressions, which never match null
+        part = [Todo.due_end >= hour_start, Todo.due_end < moment]  # type: ignore[operator]  # expressions, which never match null
         return whole + await self._store.count(Todo, Todo.owner == self._owner, Todo.completed == False, *part)  # noqa: E712  # as above
 
 

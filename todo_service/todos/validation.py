@@ -15,13 +15,14 @@ from odmantic import ObjectId
 
 from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.text import check_marks, trim
-from todo_service.timestamps import is_storable
+from todo_service.text import compose, normalize_lines, normalize_text
+from todo_service.timestamps import EARLIEST, LATEST, UNKNOWN_TIME_ZONE, is_storable, list_time_zones, parse_date
 from todo_service.todos import dto
-from todo_service.todos.documents import Step
+from todo_service.todos.documents import Step, Todo
 from todo_service.todos.recurrence import Rule
 
 TIME_RANGE: Final = "Expected a time from 1970-01-01 to 9999-12-30 in UTC"
+DATE_RANGE: Final = "Expected a date from 1970-01-01 to 9999-12-30"
 
 
 def is_id(text: str) -> bool:
@@ -30,16 +31,13 @@ def is_id(text: str) -> bool:
 
 
 def validate_title(text: str) -> str:
-    """Return a title without leading and trailing white space."""
-    return trim(text, TITLE_LENGTH)
+    """Return a title, trimmed and in NFC."""
+    return normalize_text(text, TITLE_LENGTH)
 
 
 def validate_description(text: str) -> str:
-    """Return a description, unchanged."""
-    if len(text) > DESCRIPTION_LENGTH:
-        raise ValueError(f"Expected at most {DESCRIPTION_LENGTH} characters")
-    check_marks(text)
-    return text
+    """Return a description with LF as line endings."""
+    return normalize_lines(text, DESCRIPTION_LENGTH)
 
 
 def validate_time(moment: datetime) -> datetime:
@@ -49,16 +47,49 @@ def validate_time(moment: datetime) -> datetime:
     return moment
 
 
+def validate_date(text: str) -> str:
+    """Return a date (`YYYY-MM-DD`), unchanged."""
+    if not EARLIEST.date() <= parse_date(text) <= LATEST.date():
+        raise ValueError(DATE_RANGE)
+    return text
+
+
+def validate_time_zone(name: str) -> str:
+    """Return the name of a time zone, unchanged."""
+    if name not in list_time_zones():
+        raise ValueError(UNKNOWN_TIME_ZONE)
+    return name
+
+
 def validate_tags(tags: Sequence[str]) -> list[str]:
-    """Return the distinct tags, trimmed, in their order."""
+    """Return the distinct tags, trimmed and in NFC, in their order."""
     issues: list[ValidationIssue] = []
-    trimmed = [_trim_part(tag, TAG_LENGTH, f"/{index}", issues) for index, tag in enumerate(tags)]
-    distinct = list(dict.fromkeys(trimmed))
+    normalized = [_normalize_part(tag, TAG_LENGTH, f"/{index}", issues) for index, tag in enumerate(tags)]
+    distinct = list(dict.fromkeys(normalized))
     if len(distinct) > TAGS:
         issues.append(ValidationIssue("", f"Expected at most {TAGS} tags"))
     if issues:
         raise Invalid(issues)
     return distinct
+
+
+def compose_texts(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the title, tags and steps of a changed todo in NFC, those that already are in NFC excepted.
+
+    New texts always are. An earlier release stored texts as they were sent.
+
+    Args:
+        todo: The todo before the change.
+        changes: The fields that change.
+    """
+    title, tags, steps = (changes.get(name, getattr(todo, name)) for name in ("title", "tags", "steps"))
+    composed = {
+        "title": compose(title),
+        "tags": list(dict.fromkeys(map(compose, tags))),
+        "steps": [Step(id=step.id, title=compose(step.title), completed=step.completed) for step in steps],
+    }
+    given = {"title": title, "tags": tags, "steps": steps}
+    return {name: value for name, value in composed.items() if value != given[name]}
 
 
 def parse_list_id(text: str) -> ObjectId:
@@ -69,13 +100,13 @@ def parse_list_id(text: str) -> ObjectId:
 
 
 def validate_steps(given: Sequence[dto.StepCreate]) -> list[Step]:
-    """Return the steps, with trimmed titles and with ids."""
+    """Return the steps with ids, and with their titles trimmed and in NFC."""
     if len(given) > STEPS:
         raise ValueError(f"Expected at most {STEPS} steps")
     issues: list[ValidationIssue] = []
     steps: list[Step] = []
     for index, step in enumerate(given):
-        title = _trim_part(step.title, TITLE_LENGTH, f"/{index}/title", issues)
+        title = _normalize_part(step.title, TITLE_LENGTH, f"/{index}/title", issues)
         identity = step.id if step.id is not UNSET else str(ObjectId())
         if any(identity == other.id for other in steps):
             issues.append(ValidationIssue(f"/{index}/id", "Expected a unique id"))
@@ -90,26 +121,9 @@ def normalize_recurrence(text: str) -> str:
     return str(Rule(text))
 
 
-def require_due_date(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Check that a todo with a recurrence rule has a due date, if one of the two changes.
-
-    Args:
-        changes: The fields that change.
-        fields: All fields after the change.
-
-    Raises:
-        Invalid: the todo would recur without a due date.
-    """
-    if fields["recurrence"] is None or not {"recurrence", "due_at"} & changes.keys():
-        return
-    if fields["due_at"] is None:
-        pointer = "/recurrence" if changes.get("recurrence") is not None else "/due_at"
-        raise Invalid([ValidationIssue(pointer, "Expected a due date for a recurring todo")])
-
-
-def _trim_part(text: str, longest: int, pointer: str, issues: list[ValidationIssue]) -> str:
+def _normalize_part(text: str, longest: int, pointer: str, issues: list[ValidationIssue]) -> str:
     try:
-        return trim(text, longest)
+        return normalize_text(text, longest)
     except ValueError as error:
         issues.append(ValidationIssue(pointer, str(error)))
         return ""

@@ -20,14 +20,21 @@ from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
+from todo_service.todos.schedule import SCHEDULE
 from todo_service.todos.shared import SharedState
-from todo_service.todos.validation import is_id
+from todo_service.todos.validation import compose_texts, is_id
 
 _REPEAT_WINDOW: Final = timedelta(hours=25)
 """How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
 _TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
-_COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_at"})
-_TOMBSTONE: Final = ERASED | {"owner": None, "words": [], "completed_at": None, "due_local": None}
+_COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_end"})
+_TOMBSTONE: Final = ERASED | {
+    "owner": None,
+    "words": [],
+    "completed_at": None,
+    "due_local": None,
+    "start_local": None,
+}
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
 """Takes a todo and the time of the change, and returns the fields that change, as the document stores them."""
@@ -131,6 +138,7 @@ class TodoWriter:
         self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None
     ) -> dto.Todo | None:
         """Write the changes of a todo. Return None if it has changed since it was read."""
+        changes |= compose_texts(todo, changes)
         if SEARCHED & changes.keys():
             changes["words"] = extract_field_words(merge(todo, changes))
         changes |= await count_history(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
@@ -165,14 +173,16 @@ def match_todo(todo_id: str, owner: ObjectId) -> list[Condition]:
 def select_changes(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields whose values differ from those of a todo."""
     changes = {name: value for name, value in fields.items() if getattr(todo, name) != value}
-    if "due_at" in changes:
-        changes["due_local"] = None
+    # an intended local time belongs to the moment and to the time zone for which it was computed
+    for name, local in (("due_at", "due_local"), ("start_at", "start_local")):
+        if getattr(todo, local) is not None and {name, "time_zone"} & changes.keys():
+            changes[local] = None
     return changes
 
 
 def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the searched fields, the recurrence and the due date of a todo, with changes applied."""
-    names = SEARCHED | {"recurrence", "due_at"}
+    """Return the searched fields and the schedule of a todo, with changes applied."""
+    names = SEARCHED | SCHEDULE
     return {name: getattr(todo, name) for name in names} | dict(changes)
 
 

@@ -136,8 +136,10 @@ async def _write_todos(ada: Person) -> None:
     await ada.todo(title="Nothing but a title")
     done = await ada.todo(title="Feed the cat", tags=["garden"], recurrence="FREQ=DAILY", due_at="2126-03-01T08:00:00Z")
     await ada.post(f"/v1/todos/{done['id']}/complete")
+    await ada.todo(title="On a day", due_on="2126-03-01", start_on="2126-02-01", time_zone="Asia/Tokyo")
     # summer time skips 02:30 on the next day
-    early = await ada.todo(title="Early", due_at="2126-03-30T01:30:00Z", recurrence="FREQ=DAILY", priority="low")
+    skipped = "2126-03-30T01:30:00Z"
+    early = await ada.todo(title="Early", due_at=skipped, start_at=skipped, recurrence="FREQ=DAILY", priority="low")
     await ada.post(f"/v1/todos/{early['id']}/complete")
     changed = await ada.todo(title="Read", tags=["books"], list_id=home["id"])
     await ada.get("/v1/todos/summary")

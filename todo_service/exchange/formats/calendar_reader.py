@@ -23,6 +23,7 @@ from todo_service.exchange.formats.calendar_values import (
     TEXT_PROPERTIES,
     choose_exact,
     decode_exact_values,
+    get_implied_start,
     is_same_rule,
     round_trip,
     round_trip_tags,
@@ -32,6 +33,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.timezones import FileZones
 from todo_service.field_table import Origin
 from todo_service.lists.dto import ListCreate
+from todo_service.text import trim
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 
@@ -223,7 +225,7 @@ class CalendarReader:
                 fields[name] = exact[name] if name in exact and round_trip(exact[name]) == found.text else found.text
         tags = [tag for found in todo.properties.get("CATEGORIES", ()) for tag in split_on_unescaped_comma(found.value)]
         exact_tags = "tags" in exact and round_trip_tags(exact["tags"]) == tags
-        fields["tags"] = exact["tags"] if exact_tags else [tag for tag in tags if tag.strip()]
+        fields["tags"] = exact["tags"] if exact_tags else [tag for tag in tags if trim(tag)]
         if (priority := todo.get_single("PRIORITY")) is not None:
             if not re.fullmatch(r"\d", priority.value.strip(), re.ASCII):
                 raise _PropertyError(priority.number, "Expected PRIORITY from 0 to 9")
@@ -239,19 +241,29 @@ class CalendarReader:
             fields["completed_at"] = choose_exact(completed, exact.get("completed_at"))
         if (created := self._read_time(todo, "CREATED")) is not None:
             fields["created_at"] = choose_exact(created, exact.get("created_at"))
-        if (due_at := self._read_due_time(todo)) is not None:
-            fields["due_at"] = choose_exact(due_at, exact.get("due_at"))
+        return fields | self._read_schedule(todo, exact)
+
+    def _read_schedule(self, todo: _Component, exact: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the due date, the start and the rule. Arguments are those of `_read_fields`."""
+        fields: dict[str, Any] = {}
+        due, start = self._read_due(todo), self._read_value(todo, "DTSTART")
+        if due is not None:
+            name, value = _to_field("due", due, exact)
+            fields[name] = value
+        if start is not None and _is_start(start, due, todo, exact):
+            name, value = _to_field("start", start, exact)
+            fields[name] = value
         if (rule := todo.get_single("RRULE")) is not None:
-            zone = due_at.tzinfo if due_at is not None else self._zone
+            zone = due.tzinfo if isinstance(due, datetime) else self._zone if due is None else None
             same = "recurrence" in exact and is_same_rule(exact["recurrence"], rule.value, zone)
             fields["recurrence"] = exact["recurrence"] if same else rule.value
         return fields
 
-    def _read_due_time(self, todo: _Component) -> datetime | None:
+    def _read_due(self, todo: _Component) -> datetime | date | None:
         """Return DUE, or else DTSTART plus DURATION, or else DTSTART of a recurring todo."""
-        due_at, start = self._read_time(todo, "DUE"), self._read_time(todo, "DTSTART")
-        if due_at is not None or start is None:
-            return due_at
+        due, start = self._read_value(todo, "DUE"), self._read_value(todo, "DTSTART")
+        if due is not None or start is None:
+            return due
         if (duration := todo.get_single("DURATION")) is not None:
             try:
                 length: timedelta = vDuration.from_ical(duration.value.strip())  # type: ignore[no-untyped-call]  # icalendar is untyped
@@ -261,7 +273,14 @@ class CalendarReader:
         return start if "RRULE" in todo.properties else None
 
     def _read_time(self, todo: _Component, name: str) -> datetime | None:
-        """Return the time of a property. A date means its last second; a time without a zone is in the account's."""
+        """Return the time of a property. A date means its last second in the account's time zone."""
+        found = self._read_value(todo, name)
+        if found is None or isinstance(found, datetime):
+            return found
+        return datetime.combine(found, LAST_SECOND, self._zone)
+
+    def _read_value(self, todo: _Component, name: str) -> datetime | date | None:
+        """Return the time or the date of a property. A time without a zone is in the account's."""
         found = todo.get_single(name)
         if found is None:
             return None
@@ -269,12 +288,11 @@ class CalendarReader:
             value = vDDDTypes.from_ical(found.value.strip())  # type: ignore[no-untyped-call]  # icalendar is untyped
         except ValueError:
             value = None
-        if isinstance(value, datetime):
-            moment = value
-        elif isinstance(value, date):
-            moment = datetime.combine(value, LAST_SECOND)
-        else:
+        if not isinstance(value, date):
             raise _PropertyError(found.number, f"Expected {name} as 20270131T090000Z or 20270131")
+        if not isinstance(value, datetime):
+            return value
+        moment = value
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._find_zone(found))
         try:
@@ -293,6 +311,29 @@ class CalendarReader:
                 found.number, "Expected a TZID that is known, or that the file defines by yearly rules or dates"
             )
         return zone
+
+
+def _to_field(name: str, value: datetime | date, exact: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the field of a due date or a start (`due_at`, `due_on`), and its value."""
+    if isinstance(value, datetime):
+        return f"{name}_at", choose_exact(value, exact.get(f"{name}_at"))
+    return f"{name}_on", value.isoformat()
+
+
+def _is_start(start: datetime | date, due: datetime | date | None, todo: _Component, exact: Mapping[str, Any]) -> bool:
+    """Return whether DTSTART is the start of a todo.
+
+    It is ignored if it cannot be, and if it takes the place of DUE or is only there because RRULE needs one.
+    """
+    if due is None:
+        return True
+    if isinstance(start, datetime) is not isinstance(due, datetime) or start > due:
+        return False
+    if "RRULE" not in todo.properties or exact.keys() & {"start_at", "start_on"}:
+        return True
+    if EXTENSION_NAME in todo.properties:
+        return start != get_implied_start(due)
+    return "DUE" in todo.properties or "DURATION" in todo.properties
 
 
 def _decode_exact_values(found: ContentLine | None) -> dict[str, Any]:

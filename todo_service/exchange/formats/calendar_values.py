@@ -92,6 +92,9 @@ def _is_represented(field: Field, value: Any) -> bool:
             return round_trip(value) == str(value)
         case Kind.TEXTS:
             return round_trip_tags(value) == list(value)
+        case Kind.DATE:
+            # DTSTART may be an implied one
+            return field.calendar_property != "DTSTART"
     return False
 
 
@@ -131,7 +134,15 @@ def choose_exact(moment: datetime, exact: str | None) -> str:
     return format_timestamp(moment)
 
 
-def normalise_until(rule: str, zone: tzinfo | None) -> str:
+def get_implied_start(due: datetime | date) -> datetime | date:
+    """Return the DTSTART that is written for a recurring todo without a start, because RRULE needs one.
+
+    It is on the day of DUE and before it; if DUE is midnight or a date, both are equal.
+    """
+    return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
+
+
+def normalise_until(rule: str, zone: tzinfo) -> str:
     """Return a rule with UNTIL as a time in UTC instead of a day, as RFC 5545 requires if DTSTART is a time."""
 
     def format_until(match: re.Match[str]) -> str:
@@ -146,12 +157,17 @@ def normalise_until(rule: str, zone: tzinfo | None) -> str:
 
 
 def is_same_rule(rule: str, written: str, zone: tzinfo | None) -> bool:
-    """Return whether writing a rule gives this property, ignoring the order of its parts."""
+    """Return whether writing a rule gives this property, ignoring the order of its parts.
+
+    Args:
+        rule: The rule.
+        written: The property.
+        zone: The time zone of DTSTART; None if it is a date.
+    """
     if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:
-        return set(vRecur.from_ical(normalise_until(rule, zone)).to_ical().decode().split(";")) == set(
-            written.split(";")
-        )
+        expected = vRecur.from_ical(rule if zone is None else normalise_until(rule, zone)).to_ical().decode()
+        return set(expected.split(";")) == set(written.split(";"))
     except ValueError:
         return False

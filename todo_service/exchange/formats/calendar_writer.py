@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,7 @@ from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
     TEXT_PROPERTIES,
     encode_exact_values,
+    get_implied_start,
     normalise_until,
     parse_timestamp,
     strip_control_characters,
@@ -33,21 +34,21 @@ class CalendarWriter(Writer):
 
     Args:
         lists: All lists of the account.
-        zone: The time zone of recurring todos.
+        zone: The account's time zone.
     """
 
     def __init__(self, lists: Sequence[List], zone: ZoneInfo) -> None:
         self._names = {each.id: each.name for each in lists}
         self._zone = zone
+        self._defined = {"UTC"}
 
     def write_opening(self) -> bytes:
         """See `Writer.write_opening`."""
         calendar = icalendar.Calendar()
         calendar.add("version", "2.0")
         calendar.add("prodid", PRODUCT)
-        if self._zone.key != "UTC":
-            calendar.add_component(icalendar.Timezone.from_tzinfo(self._zone, self._zone.key))
-        return bytes(calendar.to_ical(sorted=False)).removesuffix(self.write_closing())
+        opening = bytes(calendar.to_ical(sorted=False)).removesuffix(self.write_closing())
+        return opening + self._define(self._zone)
 
     def write_todos(self, todos: Iterable[dto.Todo]) -> bytes:
         """See `Writer.write_todos`."""
@@ -58,12 +59,21 @@ class CalendarWriter(Writer):
         return b"END:VCALENDAR\r\n"
 
     def _encode_todo(self, todo: dto.Todo) -> bytes:
-        """Encode a todo. If the account's time zone cannot represent its times, use UTC."""
+        """Encode a todo. If its time zone cannot represent its times, use UTC."""
         try:
-            return bytes(self._build_component(todo, self._zone).to_ical(sorted=False))
+            zone = ZoneInfo(todo.time_zone) if todo.time_zone is not None else self._zone
+            encoded = bytes(self._build_component(todo, zone).to_ical(sorted=False))
+            return self._define(zone) + encoded if todo.recurrence is not None else encoded
         except Exception as error:  # one todo must not break every export of the account
             logger.debug("a todo is exported in UTC", todo=todo.id, error=type(error).__name__)
             return bytes(self._build_component(todo, UTC).to_ical(sorted=False))
+
+    def _define(self, zone: ZoneInfo) -> bytes:
+        """Return the definition of a time zone, unless the file has it already. UTC needs none."""
+        if zone.key in self._defined:
+            return b""
+        self._defined.add(zone.key)
+        return bytes(icalendar.Timezone.from_tzinfo(zone, zone.key).to_ical(sorted=False))
 
     def _build_component(self, todo: dto.Todo, zone: tzinfo) -> icalendar.Todo:
         component = icalendar.Todo()
@@ -82,19 +92,28 @@ class CalendarWriter(Writer):
         if todo.completed_at is not None:
             component.add("completed", parse_timestamp(todo.completed_at))
             component.add("percent-complete", 100)
-        if todo.due_at is not None:
-            _add_due(component, parse_timestamp(todo.due_at), todo.recurrence, zone)
+        _add_schedule(component, todo, zone)
         list_name = self._names.get(todo.list_id or "")
         component.add(EXTENSION_NAME, vText(encode_exact_values(todo, list_name)))
         return component
 
 
-def _add_due(component: icalendar.Todo, due_at: datetime, recurrence: str | None, zone: tzinfo) -> None:
-    if recurrence is None:
-        component.add("due", due_at)
-        return
-    local = due_at.astimezone(zone)
-    # RRULE needs a DTSTART, on the day of DUE and before it; if DUE is midnight, both are equal
-    component.add("dtstart", local.replace(hour=0, minute=0, second=0))
-    component.add("due", local)
-    component.add("rrule", vRecur.from_ical(normalise_until(recurrence, zone)))
+def _add_schedule(component: icalendar.Todo, todo: dto.Todo, zone: tzinfo) -> None:
+    due, start = _parse_time(todo.due_at, todo.due_on), _parse_time(todo.start_at, todo.start_on)
+    if todo.recurrence is not None and due is not None:
+        rule = todo.recurrence
+        if isinstance(due, datetime):
+            due, rule = due.astimezone(zone), normalise_until(rule, zone)
+            start = start.astimezone(zone) if isinstance(start, datetime) else None
+        component.add("rrule", vRecur.from_ical(rule))
+        start = start or get_implied_start(due)
+    if start is not None:
+        component.add("dtstart", start)
+    if due is not None:
+        component.add("due", due)
+
+
+def _parse_time(moment: str | None, day: str | None) -> datetime | date | None:
+    if day is not None:
+        return date.fromisoformat(day)
+    return parse_timestamp(moment) if moment is not None else None

@@ -17,7 +17,7 @@ from odmantic import Model
 from todo_service.store.base import Access, State
 from todo_service.store.capacity import check_indexed
 from todo_service.store.codec import decode
-from todo_service.store.defaults import list_default_values
+from todo_service.store.defaults import find_defaults, list_default_values
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.indexes import IndexEntries, violates_unique
 from todo_service.store.embedded.integrity import is_damaged
@@ -219,4 +219,7 @@ def _encode_definition(model: type[Model], index: DeclaredIndex) -> bytes:
     """Return everything that the entries of an index depend on, besides the documents."""
     definition: dict[str, Any] = {"keys": list(index.keys), "unique": index.unique}
     defaults = {key: value for key, value in list_default_values(model).items() if key in index.keys}
-    return bson.encode(definition | ({"defaults": defaults} if defaults else {}))
+    sources = {key: source for key, source in find_defaults(model).sources.items() if key in index.keys}
+    return bson.encode(
+        definition | ({"defaults": defaults} if defaults else {}) | ({"sources": sources} if sources else {})
+    )

@@ -11,6 +11,7 @@ from odmantic import Model
 
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_size
 from todo_service.store.codec import decode, decode_cached, encode, find_stamp_key, read_id
+from todo_service.store.defaults import find_defaults
 from todo_service.store.embedded.catalog import Collection, next_stamp, read_clock, write_clock
 from todo_service.store.embedded.indexes import IndexEntries, is_same_value, violates_unique
 from todo_service.store.errors import DuplicateDocument
@@ -84,6 +85,7 @@ def write_document(
     document_id = read_id(raw)
     entries, old_entries = IndexEntries(model, new), None if old is None else IndexEntries(model, old)
     changed = {key for key in {**(old or {}), **new} if old is None or not _is_same(old, new, key)}
+    changed |= {key for key, source in find_defaults(model).sources.items() if source in changed}
     updates = []
     for index, database in collection.indexes:
         if old is not None and changed.isdisjoint(index.keys):

@@ -19,7 +19,7 @@ from odmantic import Model
 
 from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.codec import decode_cached
-from todo_service.store.defaults import list_default_values
+from todo_service.store.defaults import make_getter
 from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
 from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predicate, get_kind
 from todo_service.store.query.planner import DeclaredIndex, Plan
@@ -49,7 +49,7 @@ class IndexEntries:
     """
 
     def __init__(self, model: type[Model], document: Mapping[str, Any]) -> None:
-        self._defaults = list_default_values(model)
+        self._model = model
         self._document = document
         self._encoded: dict[str, tuple[bytes, ...]] = {}
 
@@ -70,7 +70,7 @@ class IndexEntries:
         return {prefix + document_id for prefix in self.prefixes(index)}
 
     def _encode(self, key: str) -> tuple[bytes, ...]:
-        value = self._document.get(key, self._defaults.get(key))
+        value = self._document[key] if key in self._document else make_getter(self._model, key)(self._document)
         if isinstance(value, list):
             found = tuple({encode_value(element) for element in value}) or (EMPTY_LIST,)
         else:

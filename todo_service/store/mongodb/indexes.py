@@ -12,7 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorCollection
 from odmantic import Model
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from todo_service.store.defaults import list_default_values
+from todo_service.store.defaults import find_defaults, list_default_values
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.mongodb.connection import Connection
 from todo_service.store.mongodb.errors import NOT_FOUND
@@ -74,6 +74,10 @@ async def _fill(connection: Connection, model: type[Model], keys: Iterable[str])
         # to conditions and sorts, a missing list is an empty one (`filters`)
         if key in keys and value != []:
             await collection.update_many({key: {"$exists": False}}, {"$set": {key: value}})
+    for key, source in find_defaults(model).sources.items():
+        if key in keys:
+            missing = {key: {"$exists": False}, source: {"$exists": True}}
+            await collection.update_many(missing, [{"$set": {key: f"${source}"}}])
 
 
 async def _build(connection: Connection, model: type[Model]) -> None:

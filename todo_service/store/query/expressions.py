@@ -18,7 +18,7 @@ from bson import Int64, ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.store.base import OPERATORS, Condition
-from todo_service.store.defaults import list_default_values
+from todo_service.store.defaults import make_getter
 from todo_service.store.errors import UnsupportedExpression
 
 INT64_MIN: Final = -(2**63)
@@ -191,10 +191,9 @@ def build_predicate(nodes: Iterable[Node], model: type[Model]) -> Predicate | No
         model: The model of the document, whose defaults stand for missing keys.
     """
     nodes = tuple(nodes)
-    defaults = list_default_values(model)
     many = _find_many_prefixes(nodes)
     tests = [_build_test(node, model) for node in nodes if not (isinstance(node, Comparison) and node.key in many)]
-    tests += [_build_prefixes_test(key, prefixes, defaults.get(key)) for key, prefixes in many.items()]
+    tests += [_build_prefixes_test(make_getter(model, key), prefixes) for key, prefixes in many.items()]
     if not tests:
         return None
     if len(tests) == 1:
@@ -209,10 +208,10 @@ def _build_test(node: Node, model: type[Model]) -> Predicate:
     key, operator, value = node
     negated = operator in ("$ne", "$nin")
     holds = _build_value_test({"$ne": "$eq", "$nin": "$in"}.get(operator, operator), value)
-    default = list_default_values(model).get(key)
+    get_value = make_getter(model, key)
 
     def test(document: Document) -> bool:
-        found = document.get(key, default)
+        found = get_value(document)
         if isinstance(found, list):
             return any(holds(element) for element in found) is not negated
         return holds(found) is not negated
@@ -233,11 +232,11 @@ def _find_many_prefixes(nodes: Iterable[Node]) -> dict[str, list[str]]:
     return {key: prefixes for key, prefixes in found.items() if len(prefixes) >= _MANY_PREFIXES and key not in others}
 
 
-def _build_prefixes_test(key: str, prefixes: list[str], default: Any) -> Predicate:
+def _build_prefixes_test(get_value: Callable[[Document], Any], prefixes: list[str]) -> Predicate:
     """Return a test for many prefixes, which sorts the values of a document once and searches each prefix in them."""
 
     def test(document: Document) -> bool:
-        found = document.get(key, default)
+        found = get_value(document)
         values = sorted(value for value in (found if isinstance(found, list) else [found]) if isinstance(value, str))
         for prefix in prefixes:
             place = bisect_left(values, prefix)
