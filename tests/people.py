@@ -44,6 +44,7 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     start_on = None
     time_zone = None
     recurrence = None
+    reminders = []
     position = 1.0
 
     @classmethod

@@ -197,6 +197,7 @@ CALLS = [
     ("DELETE", "/v1/todos/65f1a2b3c4d5e6f708192a3b"),
     ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/complete"),
     ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/reopen"),
+    ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/move"),
     ("POST", "/v1/todos/batch"),
     ("GET", "/v1/todos/changes"),
     ("GET", "/v1/todos/summary"),
@@ -205,6 +206,7 @@ CALLS = [
     ("GET", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
     ("PATCH", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
     ("DELETE", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
+    ("POST", "/v1/lists/65f1a2b3c4d5e6f708192a3b/move"),
     ("GET", "/v1/tags"),
 ]
 

@@ -20,6 +20,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.recurrence import require_occurrence
+from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end, get_due_moment
 
 
@@ -53,6 +54,7 @@ def build_document(
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     fields = clear_alternatives(fields)
     check_schedule(fields, fields)
+    check_reminders(fields, fields)
     zone = ZoneInfo(fields["time_zone"] or account_zone or "UTC")
     return Todo(
         id=identity,

@@ -18,6 +18,13 @@ class Step(EmbeddedModel):
     completed: bool
 
 
+class Reminder(EmbeddedModel):
+    """A reminder of a todo: at a moment, or some minutes before its due date. One of the two fields has a value."""
+
+    at: datetime | None = None
+    minutes_before: int | None = None
+
+
 class Todo(Model):
     """A todo, or the tombstone of a deleted one.
 
@@ -61,6 +68,7 @@ class Todo(Model):
     list_id: ObjectId | None
     steps: list[Step]
     recurrence: str | None
+    reminders: list[Reminder] = []
     position: float
     words: list[str]
     past: list[str] = []

@@ -15,6 +15,8 @@ from todo_service.bounds.todos import (
     BATCH_OPERATIONS,
     FILTERED_TAGS,
     QUERY_WORDS,
+    REMINDER_MINUTES,
+    REMINDERS,
     STEPS,
 )
 from todo_service.fields import (
@@ -74,6 +76,41 @@ NewSteps = Annotated[
 ]
 
 
+ReminderAt = Meta(description="The moment of the reminder: RFC 3339, any UTC offset.")
+MinutesBefore = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=REMINDER_MINUTES,
+        description="How many minutes before its due date. The due date of a todo that is due on a day is 09:00.",
+        examples=[30],
+    ),
+]
+
+
+class ReminderCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new reminder. It has exactly one of the two fields."""
+
+    at: Annotated[Timestamp | UnsetType, ReminderAt] = UNSET
+    minutes_before: MinutesBefore | UnsetType = UNSET
+
+
+class Reminder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A reminder. It has exactly one of the two fields."""
+
+    at: Annotated[Time | None, ReminderAt] = None
+    minutes_before: MinutesBefore | None = None
+
+
+NewReminders = Annotated[
+    list[ReminderCreate],
+    Meta(
+        max_length=REMINDERS,
+        description="When to remind of it. Duplicates are dropped. `minutes_before` requires a due date.",
+    ),
+]
+
+
 class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     """A new todo."""
 
@@ -90,6 +127,7 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     list_id: ListId | None = None
     steps: NewSteps = []
     recurrence: Recurrence | None = None
+    reminders: NewReminders = []
     position: Position | UnsetType = UNSET
 
 
@@ -109,6 +147,7 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     list_id: ListId | UnsetType | None = UNSET
     steps: NewSteps | UnsetType | None = UNSET
     recurrence: Recurrence | UnsetType | None = UNSET
+    reminders: NewReminders | UnsetType | None = UNSET
     position: Position | UnsetType = UNSET
 
 
@@ -157,6 +196,7 @@ class Todo(msgspec.Struct, frozen=True):
     list_id: ListId | None
     steps: Annotated[list[Step], Meta(description="The checklist.")]
     recurrence: Recurrence | None
+    reminders: Annotated[list[Reminder], Meta(description="When to remind of it.")]
     position: Position
     version: Version
     created_at: Time

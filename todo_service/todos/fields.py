@@ -23,6 +23,7 @@ from todo_service.field_table import (
 )
 from todo_service.store.base import Condition
 from todo_service.todos.field_types import Priority
+from todo_service.todos.reminders import validate_reminders
 from todo_service.todos.validation import (
     normalize_recurrence,
     parse_list_id,
@@ -135,6 +136,7 @@ FIELDS: Final = (
     ),
     Field("steps", Kind.STEPS, [], nullable=True, rule=validate_steps, searched=True),
     Field("recurrence", Kind.CODE, None, nullable=True, rule=normalize_recurrence, calendar_property="RRULE"),
+    Field("reminders", Kind.REMINDERS, [], nullable=True, rule=validate_reminders),
     Field("position", Kind.NUMBER, GENERATED, sortable=True),
     Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
     Field(

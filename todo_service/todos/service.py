@@ -32,6 +32,7 @@ from todo_service.todos.occurrences import find_next_occurrence
 from todo_service.todos.places import parse_place
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.recurrence import require_occurrence
+from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import (
     DUE_END_SOURCES,
     check_schedule,
@@ -240,6 +241,7 @@ class Todos:
             changes = select_changes(todo, fields)
             merged = merge(todo, changes)
             check_schedule(changes, merged)
+            check_reminders(changes, merged)
             if {"recurrence", "due_at", "due_on"} & changes.keys():
                 await self._ensure_occurs(merged["recurrence"], get_due_moment(merged["due_at"], merged["due_on"]))
             if DUE_END_SOURCES & changes.keys():

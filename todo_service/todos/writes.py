@@ -182,7 +182,7 @@ def select_changes(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the searched fields and the schedule of a todo, with changes applied."""
-    names = SEARCHED | SCHEDULE
+    names = SEARCHED | SCHEDULE | {"reminders"}
     return {name: getattr(todo, name) for name in names} | dict(changes)
 
 

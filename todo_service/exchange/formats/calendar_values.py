@@ -45,6 +45,7 @@ _TYPES: Final[Mapping[Kind, Any]] = {
     Kind.INTEGER: int,
     Kind.TEXTS: list[str],
     Kind.STEPS: list[dto.Step],
+    Kind.REMINDERS: list[dto.Reminder],
 }
 _EXACT_TYPES: Final = {field.name: _TYPES.get(field.kind, str) | None for field in EXACT_FIELDS} | {
     LIST_NAME: str | None
