@@ -45,6 +45,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "list_id": None,
         "steps": [],
         "recurrence": "FREQ=DAILY",
+        "reminders": [],
         "position": 1.5,
     },
 }

@@ -189,7 +189,7 @@ class Lists:
         return last[0].position if last else None
 
     def _create_order(self, write: Write) -> ManualOrder:
-        return ManualOrder(self._store, TodoList, TodoList.owner == self._owner, write=write)
+        return ManualOrder(self._store, TodoList, self._owner, write=write)
 
     async def _change(
         self,

@@ -98,7 +98,8 @@ class ReminderCreate(msgspec.Struct, forbid_unknown_fields=True):
 class Reminder(msgspec.Struct, frozen=True, omit_defaults=True):
     """A reminder. It has exactly one of the two fields."""
 
-    at: Annotated[Time | None, ReminderAt] = None
+    # without an example, so that the example of a reminder has one field
+    at: Annotated[Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | None, ReminderAt] = None
     minutes_before: MinutesBefore | None = None
 
 

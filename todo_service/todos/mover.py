@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from odmantic import ObjectId
 
 from todo_service.errors import NotFound, Stale
-from todo_service.store.base import DocumentStore
+from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
 from todo_service.todos import dto
@@ -60,9 +60,7 @@ class TodoMover:
         """
         async with hold_order(self._store, self._shared.locks, self._owner):
             async for _ in Attempts():
-                todo: Todo | None = await self._store.get(
-                    Todo, *match_todo(todo_id, self._owner), into=derive_struct(Todo)
-                )
+                todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     raise NotFound("there is no such todo")
                 try:
@@ -107,7 +105,7 @@ class TodoMover:
         order = ManualOrder(
             self._store,
             Todo,
-            Todo.owner == self._owner,
+            self._owner,
             Todo.list_id == target,
             Todo.completed.in_([False, True]),  # type: ignore[attr-defined]  # ODMantic's field proxy has it
             write=renumber,
@@ -115,6 +113,9 @@ class TodoMover:
         position = await order.find_position(place, todo.id)
         changes = {"list_id": target} | ({"position": position} if position is not None else {})
         return await self._writer.change(str(todo.id), accepted, decide, change_id)
+
+    def _match(self, todo_id: str) -> list[Condition]:
+        return match_todo(todo_id, self._owner)
 
 
 def _renumber(list_id: ObjectId | None, old: float, new: float) -> Any:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.fields import Id
+from todo_service.fields import SHOWN
 
-Before = Annotated[Id, Meta(description="The id of the item that will directly follow it.")]
-After = Annotated[Id, Meta(description="The id of the item that will directly precede it.")]
+_NEIGHBOUR: Final = {"pattern": "^[0-9a-f]{24}$", SHOWN: {"maxLength": None}}
+# without examples, so that the example of a move has one place
+Before = Annotated[
+    str,
+    Meta(max_length=24, description="The id of the item that will directly follow it.", extra_json_schema=_NEIGHBOUR),
+]
+After = Annotated[
+    str,
+    Meta(max_length=24, description="The id of the item that will directly precede it.", extra_json_schema=_NEIGHBOUR),
+]
 End = Annotated[
     Literal["first", "last"],
     Meta(title="OrderEnd", description="The start or the end of the order.", examples=["first"]),

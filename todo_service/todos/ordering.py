@@ -54,19 +54,23 @@ class _Gap(NamedTuple):
 
 
 class ManualOrder:
-    """The documents of a model that match some conditions, ordered by position and id.
+    """The documents of an account that match some conditions, ordered by position and id.
 
     Args:
         store: The store.
         model: The model. An index serves the conditions with this order.
-        *where: The conditions.
+        owner: The account.
+        *conditions: Further conditions.
         write: Writes a new position.
     """
 
-    def __init__(self, store: DocumentStore, model: type[Any], *where: Condition, write: Write) -> None:
+    def __init__(
+        self, store: DocumentStore, model: type[Any], owner: ObjectId, *conditions: Condition, write: Write
+    ) -> None:
         self._store = store
         self._model: Any = model
-        self._where = where
+        self._owner = owner
+        self._conditions = conditions
         self._write = write
 
     async def find_position(self, place: Place, moved: ObjectId) -> float | None:
@@ -94,8 +98,8 @@ class ManualOrder:
         descending = place.kind in ("before", "last")
         given: Placed | None = None
         if place.neighbour is not None:
-            by_id = self._model.id == place.neighbour
-            given = await self._store.get(self._model, by_id, *self._where, into=Placed)
+            where = [self._model.id == place.neighbour, self._model.owner == self._owner, *self._conditions]
+            given = await self._store.get(self._model, *where, into=Placed)
             if given is None or place.neighbour == moved:
                 raise create_neighbour_error(place.kind)
         (other,) = await self._read(given, 1, descending=descending) or (None,)
@@ -109,7 +113,8 @@ class ManualOrder:
             read_page,
             self._store,
             self._model,
-            *self._where,
+            self._model.owner == self._owner,
+            *self._conditions,
             sort=(direction(self._model.position), direction(self._model.id)),
             limit=min(number, _PAGE_SIZE),
             into=Placed,
