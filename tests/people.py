@@ -140,7 +140,7 @@ class Person:
         return [todo["title"] for todo in response.json()["items"]]
 
 
-def assert_problem(response: httpx.Response, status: int, *places: str) -> dict[str, Any]:
+def assert_problem(response: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:
     """Assert that a response is a problem with this status, and with errors at these pointers or parameters."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -151,6 +151,6 @@ def assert_problem(response: httpx.Response, status: int, *places: str) -> dict[
     assert problem["detail"]
     assert problem["instance"] == response.request.url.path
     assert problem["request_id"] == response.headers["x-request-id"]
-    if places:
-        assert [error.get("pointer", error.get("parameter")) for error in problem["errors"]] == list(places)
+    if pointers:
+        assert [error.get("pointer", error.get("parameter")) for error in problem["errors"]] == list(pointers)
     return problem

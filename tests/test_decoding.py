@@ -166,7 +166,7 @@ def test_deeply_nested_values_are_invalid() -> None:
 
 
 def test_further_issues_are_counted() -> None:
-    error = Invalid([ValidationIssue(f"/{number}" * 200, "x" * 1000) for number in range(100)]).below("/todo")
+    error = Invalid([ValidationIssue(f"/{number}" * 200, "x" * 1000) for number in range(100)]).prefix_pointers("/todo")
 
     assert (len(error.issues), error.omitted) == (LISTED_ERRORS, 100 - LISTED_ERRORS)
     assert str(error) == "the input is invalid; 80 more errors are omitted"

@@ -54,7 +54,7 @@ class Invalid(ServiceError):
         more = f"; {self.omitted} more errors are omitted" if self.omitted else ""
         super().__init__(f"the input is invalid{more}")
 
-    def below(self, pointer: str) -> Invalid:
+    def prefix_pointers(self, pointer: str) -> Invalid:
         """Return the same error with `pointer` prepended to its pointers, for a part of a larger input."""
         return Invalid([ValidationIssue(pointer + issue.pointer, issue.detail) for issue in self.issues], self.omitted)
 

@@ -152,7 +152,7 @@ def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]
         given: The values by name; `UNSET` ones are ignored.
 
     Raises:
-        Invalid: lists every value that breaks a rule.
+        Invalid: Lists every value that breaks a rule.
     """
     values: dict[str, Any] = {}
     issues: list[ValidationIssue] = []
@@ -168,7 +168,7 @@ def validate(table: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]
                 issues.append(ValidationIssue(f"/{field.name}", str(error)))
                 continue
             except Invalid as error:
-                located = error.below(f"/{field.name}")
+                located = error.prefix_pointers(f"/{field.name}")
                 issues += located.issues
                 omitted += located.omitted
                 continue

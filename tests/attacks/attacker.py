@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
-from tests.attacks.places import Place, Request
+from tests.attacks.locations import Location, Request
 from tests.attacks.shapes import AnyShape
 from tests.cost import ATTEMPTS, FROZEN_SECONDS, cost, find_growth, probing
 from tests.people import UserCreateFactory
@@ -110,26 +110,26 @@ class Attacker:
         return 0, b""
 
 
-def find_faults(attacker: Attacker, place: Place, shape: AnyShape, limit: int) -> list[str]:
-    """Send a shape to a place at 1, 10 and 100 % of its limit, and return the faults.
+def find_faults(attacker: Attacker, location: Location, shape: AnyShape, limit: int) -> list[str]:
+    """Send a shape to a location at 1, 10 and 100 % of its limit, and return the faults.
 
     A request that only took too long is sent again, and is a fault only if that takes too long as well. Otherwise,
     other work of the service, such as a periodic job, could be attributed to the request.
     """
     for _ in range(ATTEMPTS):
-        found = _try(attacker, place, shape, limit)
+        found = _try(attacker, location, shape, limit)
         if not found or any(fault.startswith("status") for fault in found):
             break
-    return [f"{place.title}, {shape.name}: {fault}" for fault in found]
+    return [f"{location.title}, {shape.name}: {fault}" for fault in found]
 
 
-def _try(attacker: Attacker, place: Place, shape: AnyShape, limit: int) -> list[str]:
+def _try(attacker: Attacker, location: Location, shape: AnyShape, limit: int) -> list[str]:
     pid = attacker.service.process.pid
     costs: dict[int, float] = {}
     found: list[str] = []
     for percentage in PERCENTAGES:
         size = limit * percentage // 100
-        request = place.request(shape, size)
+        request = location.request(shape, size)
         statuses: list[int] = []
         with probing(attacker.service.url, pid) as probe:
             costs[size] = cost(pid, lambda request=request, to=statuses: to.append(attacker.send(request)))  # type: ignore[misc]  # a lambda has no types

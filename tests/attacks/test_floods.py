@@ -118,7 +118,7 @@ SHAPES = {
     "escapes": b"a=" + b"%41" * (MEBIBYTE // 3),
     "json": b'{"username": ["' + b'\\"' * (MEBIBYTE // 2),
 }
-PLACES = [
+REQUESTS = [
     ("POST", "/v1/auth/token", FORM),
     ("POST", "/v1/auth/revoke", FORM),
     ("POST", "/v1/users", {"Content-Type": "application/json"}),
@@ -127,7 +127,7 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "headers"), PLACES)
+@pytest.mark.parametrize(("method", "path", "headers"), REQUESTS)
 def test_rejected_request_is_cheap_whatever_its_body(
     tmp_path: Path, method: str, path: str, headers: dict[str, str]
 ) -> None:
@@ -164,8 +164,8 @@ def measure_rejections(service: Service, method: str, path: str, headers: dict[s
 
 
 def split_into_chunks(body: bytes) -> Iterator[bytes]:
-    for place in range(0, len(body), 65536):
-        yield body[place : place + 65536]
+    for start in range(0, len(body), 65536):
+        yield body[start : start + 65536]
 
 
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/auth/token", "/v1/auth/revoke"])

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from tests.attacks.attacker import Attacker, attacked, find_faults
-from tests.attacks.places import Place, Request, find_places
+from tests.attacks.locations import Location, Request, find_locations
 from tests.cost import resident_bytes
 from tests.openapi.document import Json, Operation, iterate_operations
 
@@ -32,7 +32,7 @@ LARGE_SHAPES: Final = {
 HEADER_BYTES: Final = 16 * KIB
 """The size of a hostile header. The limit of a request's head is 32 KiB."""
 IMPORT_SAMPLE: Final = 128 * KIB
-"""The size of an import that attacks a single place: an import creates as many records as fit. Whole files without
+"""The size of an import that attacks a single location: an import creates as many records as fit. Whole files without
 records have the size limit itself."""
 _GOLDEN: Final = json.loads((Path(__file__).parent.parent / "openapi" / "golden.json").read_text())
 OPERATIONS: Final = [operation.id for operation in iterate_operations(_GOLDEN)]
@@ -53,35 +53,35 @@ def read_document(attacker: Attacker) -> tuple[Json, dict[str, Operation]]:
     return document, {operation.id: operation for operation in iterate_operations(document)}
 
 
-def find_body_limit(attacker: Attacker, place: Place) -> int:
+def find_body_limit(attacker: Attacker, location: Location) -> int:
     """Return the size limit of an operation's body, one of `BODY_LIMITS`."""
     for limit in BODY_LIMITS[:-1]:
-        headers: dict[str, str | bytes] = {"Content-Type": place.media_type or "application/json"}
-        if attacker.send(Request(place.method, place.target, headers, b" " * (limit + 1))) == 413:
+        headers: dict[str, str | bytes] = {"Content-Type": location.media_type or "application/json"}
+        if attacker.send(Request(location.method, location.target, headers, b" " * (limit + 1))) == 413:
             return limit
     return BODY_LIMITS[-1]
 
 
-def find_limit(attacker: Attacker, place: Place) -> int:
-    """Return the maximum size of the request at a place, in bytes."""
-    if place.encoding == "query":
-        return TARGET_BYTES - len(place.target)
-    if place.encoding == "header":
+def find_limit(attacker: Attacker, location: Location) -> int:
+    """Return the maximum size of the request at a location, in bytes."""
+    if location.encoding == "query":
+        return TARGET_BYTES - len(location.target)
+    if location.encoding == "header":
         return HEADER_BYTES
-    return min(find_body_limit(attacker, place), IMPORT_SAMPLE)
+    return min(find_body_limit(attacker, location), IMPORT_SAMPLE)
 
 
 def attack(attacker: Attacker, operation: Operation, document: Json, figure: Callable[[str], None]) -> list[str]:
-    """Send every shape to every place of an operation, and return the faults."""
+    """Send every shape to every location of an operation, and return the faults."""
     limits: dict[tuple[str, str | None], int] = {}
     before = attacker.requests
     found: list[str] = []
-    for place in find_places(operation, document, attacker.ids):
-        key = (place.encoding, place.media_type)
+    for location in find_locations(operation, document, attacker.ids):
+        key = (location.encoding, location.media_type)
         if key not in limits:
-            limits[key] = find_limit(attacker, place)
-        for shape in place.shapes:
-            found += find_faults(attacker, place, shape, limits[key])
+            limits[key] = find_limit(attacker, location)
+        for shape in location.shapes:
+            found += find_faults(attacker, location, shape, limits[key])
     figure(f"{attacker.requests - before} requests of at most {max(limits.values(), default=0)} bytes")
     return found
 
@@ -91,7 +91,7 @@ def test_every_operation_is_attacked(attacker: Attacker) -> None:
 
     assert list(operations) == OPERATIONS
     for operation in operations.values():
-        kinds = {place.encoding for place in find_places(operation, document, attacker.ids)}
+        kinds = {location.encoding for location in find_locations(operation, document, attacker.ids)}
         assert kinds, operation.id
         if "requestBody" in operation.raw:
             assert kinds & {"json", "form", "csv", "calendar"}, operation.id
@@ -121,13 +121,13 @@ def test_no_value_stops_the_service_on_mongodb(
 def test_no_file_of_any_size_stops_the_service(attacker: Attacker, figure: Callable[[str], None]) -> None:
     document, operations = read_document(attacker)
     found: list[str] = []
-    for place in find_places(operations["importTodos"], document, attacker.ids):
-        if place.name or place.media_type is None:
+    for location in find_locations(operations["importTodos"], document, attacker.ids):
+        if location.name or location.media_type is None:
             continue
-        assert find_body_limit(attacker, place) == BODY_LIMITS[-1]
-        for shape in place.shapes:
-            if shape.name in LARGE_SHAPES[place.media_type]:
-                found += find_faults(attacker, place, shape, BODY_LIMITS[-1])
+        assert find_body_limit(attacker, location) == BODY_LIMITS[-1]
+        for shape in location.shapes:
+            if shape.name in LARGE_SHAPES[location.media_type]:
+                found += find_faults(attacker, location, shape, BODY_LIMITS[-1])
 
     figure(f"{resident_bytes(attacker.service.process.pid) / MIB:.0f} MiB of memory afterwards")
     assert not found, "\n".join([f"{len(found)} faults:", *found])
@@ -138,9 +138,9 @@ def test_no_value_stops_a_service_with_rate_limits(tmp_path: Path) -> None:
     with attacked(tmp_path, RATE_LIMIT_ENABLED="true") as attacker:
         document, operations = read_document(attacker)
         for operation in operations.values():
-            *_, place = find_places(operation, document, attacker.ids)
-            limit = {"query": TARGET_BYTES - len(place.target), "header": HEADER_BYTES}.get(place.encoding, MIB)
-            for shape in place.shapes:
-                found += find_faults(attacker, place, shape, limit)
+            *_, location = find_locations(operation, document, attacker.ids)
+            limit = {"query": TARGET_BYTES - len(location.target), "header": HEADER_BYTES}.get(location.encoding, MIB)
+            for shape in location.shapes:
+                found += find_faults(attacker, location, shape, limit)
 
     assert not found, "\n".join([f"{len(found)} faults:", *found])

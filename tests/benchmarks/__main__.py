@@ -134,7 +134,11 @@ def main(
         plan = plan._replace(
             seconds=1, rounds=1, connections=(16,), workers=(1,), todos=200, export=2000, starts=1, image=""
         )
-    with TemporaryDirectory(dir=folder, prefix="todo-service-bench-") as place, reported(), mongod(Path(place)) as url:
+    with (
+        TemporaryDirectory(dir=folder, prefix="todo-service-bench-") as work,
+        reported(),
+        mongod(Path(work)) as url,
+    ):
         load.require_wrk()
         results = Results(
             machine=machine(),
@@ -144,7 +148,7 @@ def main(
             rounds=plan.rounds,
             todos=plan.todos,
         )
-        take(plan, results, Path(place), url)
+        take(plan, results, Path(work), url)
     click.echo(report.table(results))
     if publish:
         json_path, plot = HERE / "results.json", HERE / "results.svg"
@@ -202,7 +206,7 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
             series.samples.append(load.run(running.url, what, connections, plan.seconds))
             if running.contestant.service and workers == 1:
                 footprint.take_load(results.footprints[running.contestant.name], running)
-            running.settle()
+            running.wait_until_idle()
             progress.update(1)
             return series
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import httpx
 
 PASSWORD: Final = "correct horse battery staple"
-_AT_ONCE: Final = 8
+_MAX_IN_FLIGHT: Final = 8
 _PART_BYTES: Final = 2**18
 
 
@@ -55,7 +55,7 @@ class Account:
             )
         return response
 
-    def size_of(self, path: str) -> int:
+    def measure_size(self, path: str) -> int:
         """Read a whole response, and return the size of its body in bytes."""
         with self._client.stream("GET", path) as response:
             if response.status_code != 200:
@@ -64,6 +64,6 @@ class Account:
 
     def create(self, todos: Iterable[dict[str, Any]]) -> list[str]:
         """Create todos, several at a time, and return their ids in the given order."""
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
+        with ThreadPoolExecutor(_MAX_IN_FLIGHT) as threads:
             responses = threads.map(lambda todo: self.ask("POST", "/v1/todos", 201, json=todo), todos)
             return [response.json()["id"] for response in responses]

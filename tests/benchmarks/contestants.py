@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.benchmarks.load import warm_up
-from tests.benchmarks.machine import Memory, descendants, memory_of, processor_seconds
+from tests.benchmarks.machine import Memory, descendants, processor_seconds, read_memory
 from tests.mongod import free_port
 from tests.serving import REPOSITORY
 
@@ -107,7 +107,7 @@ class Running:
         """
         while not responds(self._port, self.contestant.ready_path):
             if self.process.poll() is not None or time.perf_counter() - since > START_SECONDS:
-                raise ContestantFailure(f"{self.contestant.title} does not respond\n{self._end_of_log()}")
+                raise ContestantFailure(f"{self.contestant.title} does not respond\n{self._read_log_tail()}")
             time.sleep(_POLL_SECONDS)
         self.start_seconds = time.perf_counter() - since
 
@@ -121,9 +121,9 @@ class Running:
             if len(shares) == workers and min(shares) >= max(shares) / 4:
                 return
             if time.perf_counter() > deadline:
-                raise ContestantFailure(f"{self.contestant.title}: not every worker responds\n{self._end_of_log()}")
+                raise ContestantFailure(f"{self.contestant.title}: not every worker responds\n{self._read_log_tail()}")
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait until it is idle. A load ends with requests in flight, which it still completes."""
         deadline = time.perf_counter() + START_SECONDS
         busy = True
@@ -134,7 +134,7 @@ class Running:
 
     def memory(self) -> Memory:
         """Return the memory of all its workers together."""
-        return memory_of(self.process.pid)
+        return read_memory(self.process.pid)
 
     def stop(self) -> None:
         """Stop it with SIGTERM."""
@@ -149,7 +149,7 @@ class Running:
         pids = [pid for pid in descendants(self.process.pid) if _is_worker(pid)] or [self.process.pid]
         return {pid: processor_seconds(pid) for pid in pids}
 
-    def _end_of_log(self) -> str:
+    def _read_log_tail(self) -> str:
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
 

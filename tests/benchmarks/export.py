@@ -40,7 +40,7 @@ class Exporter:
     def take(self) -> None:
         """Export once, and record the duration."""
         since = time.perf_counter()
-        size = self._account.size_of(_PATH)
+        size = self._account.measure_size(_PATH)
         seconds = time.perf_counter() - since
         if size != round(self.export.megabytes * 1e6):
             raise UnexpectedResponse(f"{size} bytes were exported, not {round(self.export.megabytes * 1e6)}")

@@ -41,7 +41,7 @@ _PAGE: Final = 200
 _WARM_UP: Final = 10
 
 
-class Place(NamedTuple):
+class Subject(NamedTuple):
     """An account of a given size.
 
     Attributes:
@@ -65,19 +65,19 @@ class Call(NamedTuple):
     """A call to measure: its title, and the requests to send in turn."""
 
     title: str
-    requests: Callable[[Place], Iterator[bytes]]
+    requests: Callable[[Subject], Iterator[bytes]]
 
 
 class Cost(msgspec.Struct):
-    """The cost of a call at a place, in milliseconds."""
+    """The cost of a call for a subject, in milliseconds."""
 
-    place: str
+    subject: str
     p50: float
     p99: float
 
 
 class Growth(msgspec.Struct):
-    """The results of a run: for each store, the costs of each call in the order of the places."""
+    """The results of a run: for each store, the costs of each call in the order of the subjects."""
 
     machine: Machine
     command: str
@@ -128,39 +128,39 @@ class Connection:
         return before + part
 
 
-def _request(place: Place, method: str, path: str, body: object = None) -> bytes:
+def _request(subject: Subject, method: str, path: str, body: object = None) -> bytes:
     content = b"" if body is None else msgspec.json.encode(body)
     media_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
-    lines += [f"{name}: {value}" for name, value in place.account.authorization.items()]
+    lines += [f"{name}: {value}" for name, value in subject.account.authorization.items()]
     lines += [f"Content-Type: {media_type}", f"Content-Length: {len(content)}"] if content else []
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def _same(path: str) -> Callable[[Place], Iterator[bytes]]:
-    return lambda place: itertools.repeat(_request(place, "GET", path))
+def _same(path: str) -> Callable[[Subject], Iterator[bytes]]:
+    return lambda subject: itertools.repeat(_request(subject, "GET", path))
 
 
-def _deep(place: Place) -> Iterator[bytes]:
-    return itertools.repeat(_request(place, "GET", f"/v1/todos?cursor={quote(place.deep)}"))
+def _deep(subject: Subject) -> Iterator[bytes]:
+    return itertools.repeat(_request(subject, "GET", f"/v1/todos?cursor={quote(subject.deep)}"))
 
 
-def _nothing_new(place: Place) -> Iterator[bytes]:
-    return itertools.repeat(_request(place, "GET", f"/v1/todos/changes?since={quote(place.since)}"))
+def _nothing_new(subject: Subject) -> Iterator[bytes]:
+    return itertools.repeat(_request(subject, "GET", f"/v1/todos/changes?since={quote(subject.since)}"))
 
 
-def _each(place: Place) -> Iterator[bytes]:
-    return itertools.cycle([_request(place, "GET", f"/v1/todos/{todo_id}") for todo_id in place.ids])
+def _each(subject: Subject) -> Iterator[bytes]:
+    return itertools.cycle([_request(subject, "GET", f"/v1/todos/{todo_id}") for todo_id in subject.ids])
 
 
-def _create(place: Place) -> Iterator[bytes]:
-    return (_request(place, "POST", "/v1/todos", body) for body in todos(10**6, start=10**8, total=10**9))
+def _create(subject: Subject) -> Iterator[bytes]:
+    return (_request(subject, "POST", "/v1/todos", body) for body in todos(10**6, start=10**8, total=10**9))
 
 
-def _patch(place: Place) -> Iterator[bytes]:
+def _patch(subject: Subject) -> Iterator[bytes]:
     for number in itertools.count():
         yield _request(
-            place, "PATCH", f"/v1/todos/{place.ids[number % _IDS]}", {"title": f"Water all the plants, {number}"}
+            subject, "PATCH", f"/v1/todos/{subject.ids[number % _IDS]}", {"title": f"Water all the plants, {number}"}
         )
 
 
@@ -232,7 +232,11 @@ def main(
     """Measure the cost of calls in accounts of 1 000 to 1 000 000 todos, and among 100 000 accounts, on both stores."""
     if quick:
         sizes, accounts, samples = (2000,), 100, 5
-    with TemporaryDirectory(dir=folder, prefix="todo-service-bench-") as place, reported(), mongod(Path(place)) as url:
+    with (
+        TemporaryDirectory(dir=folder, prefix="todo-service-bench-") as work,
+        reported(),
+        mongod(Path(work)) as url,
+    ):
         growth = Growth(
             machine=machine(),
             command="pdm run bench-growth " + shlex.join(sys.argv[1:]),
@@ -241,7 +245,7 @@ def main(
         )
         for contestant in (EMBEDDED, MONGODB):
             if contestant.name in stores:
-                take(growth, contestant, Path(place), url, sorted({BASE, *sizes}), accounts)
+                take(growth, contestant, Path(work), url, sorted({BASE, *sizes}), accounts)
     click.echo(table(growth))
     if publish:
         json_path = json_path or HERE / "growth.json"
@@ -272,14 +276,14 @@ def take(
             load_todos(running.store_url, owner, size, f"{contestant.title}: {title}")
             seconds[title] = round(time.perf_counter() - since, 1)
             loaded.append((title, running, account))
-        places = [_place(*each) for each in loaded]
+        subjects = [_prepare_subject(*each) for each in loaded]
         costs = growth.costs.setdefault(contestant.name, {})
         with click.progressbar(CALLS, label=f"{contestant.title}: calls", show_pos=True, file=sys.stderr) as progress:
             for call in progress:
-                costs[call.title] = _costs(call, places, growth.samples)
+                costs[call.title] = _costs(call, subjects, growth.samples)
 
 
-def _place(title: str, running: Running, account: Account) -> Place:
+def _prepare_subject(title: str, running: Running, account: Account) -> Subject:
     """Read an account's list and its changes to the end, as a client does."""
     count = sum(account.ask("GET", "/v1/todos/summary", 200).json()[name] for name in ("open", "completed"))
     ids: list[str] = []
@@ -301,18 +305,19 @@ def _place(title: str, running: Running, account: Account) -> Place:
             page = _ask(account, f"/v1/todos/changes?limit={_PAGE}&since={quote(page['next'])}")
     if walked != count:
         raise UnexpectedResponse(f"the list of {title} has {walked} todos, its summary {count}")
-    return Place(title, running, account, ids[:_IDS], deep, page["next"])
+    return Subject(title, running, account, ids[:_IDS], deep, page["next"])
 
 
 def _ask(account: Account, path: str) -> Any:
     return account.ask("GET", path, 200).json()
 
 
-def _costs(call: Call, places: Sequence[Place], samples: int) -> list[Cost]:
-    taken: list[list[float]] = [[] for _ in places]
+def _costs(call: Call, subjects: Sequence[Subject], samples: int) -> list[Cost]:
+    taken: list[list[float]] = [[] for _ in subjects]
     with ExitStack() as stack:
         asked = [
-            (stack.enter_context(closing(Connection(place.running.url))), call.requests(place)) for place in places
+            (stack.enter_context(closing(Connection(subject.running.url))), call.requests(subject))
+            for subject in subjects
         ]
         for number in range(_WARM_UP + samples):
             for (connection, requests), milliseconds in zip(asked, taken, strict=True):
@@ -320,8 +325,8 @@ def _costs(call: Call, places: Sequence[Place], samples: int) -> list[Cost]:
                 if number >= _WARM_UP:
                     milliseconds.append(cost)
     return [
-        Cost(place.title, median(milliseconds), quantiles(milliseconds, n=100)[98])
-        for place, milliseconds in zip(places, taken, strict=True)
+        Cost(subject.title, median(milliseconds), quantiles(milliseconds, n=100)[98])
+        for subject, milliseconds in zip(subjects, taken, strict=True)
     ]
 
 
@@ -337,17 +342,19 @@ def table(growth: Growth) -> str:
     ]
     titles = {contestant.name: contestant.title for contestant in (EMBEDDED, MONGODB)}
     for name, calls in growth.costs.items():
-        places = [cost.place for cost in next(iter(calls.values()))]
+        subjects = [cost.subject for cost in next(iter(calls.values()))]
         lines = [[title, *(_cell(cost, costs[0]) for cost in costs)] for title, costs in calls.items()]
-        ratios = [(cost.p50 / costs[0].p50, title, cost.place) for title, costs in calls.items() for cost in costs[1:]]
-        worst, call, place = max(ratios)
+        ratios = [
+            (cost.p50 / costs[0].p50, title, cost.subject) for title, costs in calls.items() for cost in costs[1:]
+        ]
+        worst, call, subject = max(ratios)
         above = sum(1 for ratio, _, _ in ratios if ratio > GOAL)
         seconds = ", ".join(f"{title} {taken:,.0f} s" for title, taken in growth.load_seconds[name].items())
         parts += [
             f"### {titles[name]}",
-            report.rows(["", *places], lines),
+            report.rows(["", *subjects], lines),
             (
-                f"The worst ratio is {worst:.2f} ({call}, {place}); {above} of {len(ratios)} are above {GOAL}. "
+                f"The worst ratio is {worst:.2f} ({call}, {subject}); {above} of {len(ratios)} are above {GOAL}. "
                 f"Loading took: {seconds}."
             ),
         ]

@@ -61,7 +61,7 @@ def machine() -> Machine:
     )
 
 
-def memory_of(pid: int) -> Memory:
+def read_memory(pid: int) -> Memory:
     """Return the memory of a process and its descendants. `resident` counts shared pages once per process."""
     anonymous = resident = 0
     for each in [pid, *descendants(pid)]:

@@ -205,7 +205,7 @@ async def create_todo(todo: TodoCreate, user: CurrentUser, response: Response) -
         owner=user.id,
         title_key=todo.title.casefold(),
         priority_rank=PRIORITIES.index(todo.priority),
-        words=words_of(todo.title, todo.description, *(step.title for step in todo.steps)),
+        words=extract_words(todo.title, todo.description, *(step.title for step in todo.steps)),
         completed_at=now if todo.completed else None,
         created_at=now,
         updated_at=now,
@@ -260,7 +260,7 @@ async def update_todo(
     if {"title", "description"} & changes.keys():
         merged = todo.model_copy(update=changes)
         changes["title_key"] = merged.title.casefold()
-        changes["words"] = words_of(merged.title, merged.description, *(step.title for step in merged.steps))
+        changes["words"] = extract_words(merged.title, merged.description, *(step.title for step in merged.steps))
     return await change(todo, conditions, changes, response)
 
 
@@ -293,5 +293,5 @@ async def change(todo: Todo, conditions: list[Any], changes: dict[str, Any], res
     return changed
 
 
-def words_of(*texts: str) -> list[str]:
+def extract_words(*texts: str) -> list[str]:
     return sorted({word for text in texts for word in re.findall(r"\w+", text.casefold())})

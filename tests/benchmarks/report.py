@@ -31,7 +31,7 @@ _COLOURS: Final = {EMBEDDED.name: "#2e7d4f", MONGODB.name: "#3d6fb4", PEER.name:
 
 def table(results: Results) -> str:
     """Return the results as Markdown."""
-    workers, connections = _main_place(results)
+    workers, connections = _choose_load(results)
     parts = [
         _about(results),
         f"### {_many(connections, 'connection')}, {_many(workers, 'worker')}",
@@ -85,16 +85,16 @@ def draw(results: Results, path: Path) -> None:
 
     # keep text as text, and make the output reproducible
     rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "todo_service", "font.family": "sans-serif"})
-    workers, connections = _main_place(results)
+    workers, connections = _choose_load(results)
     measures = [m for m in MEASURES if results.find(EMBEDDED.name, m.name, workers, connections)]
     figure, axes = pyplot.subplots(figsize=(9, 0.62 * len(measures) + 1.6), layout="constrained")
     height = 0.26
     for row, measure in enumerate(measures):
-        for place, service in enumerate(SERVICES):
+        for row_number, service in enumerate(SERVICES):
             series = results.find(service.name, measure.name, workers, connections)
             if series is None:
                 continue
-            y = row + (place - 1) * height
+            y = row + (row_number - 1) * height
             axes.barh(
                 y, 100 * series.share, height, color=_COLOURS[service.name], label=service.title if row == 0 else None
             )
@@ -115,10 +115,10 @@ def draw(results: Results, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _main_place(results: Results) -> tuple[int, int]:
+def _choose_load(results: Results) -> tuple[int, int]:
     """Return the workers and connections of the goals, or the smallest measured ones instead."""
-    places = {(series.workers, series.connections) for series in results.series}
-    return (_WORKERS, _CONNECTIONS) if (_WORKERS, _CONNECTIONS) in places else min(places)
+    loads = {(series.workers, series.connections) for series in results.series}
+    return (_WORKERS, _CONNECTIONS) if (_WORKERS, _CONNECTIONS) in loads else min(loads)
 
 
 def _about(results: Results) -> str:
@@ -189,15 +189,15 @@ def _goal(what: str, unit: str, wanted: float, measured: float, digits: int) -> 
 
 
 def _everywhere(results: Results) -> str:
-    places = sorted({(series.workers, series.connections) for series in results.series})
+    loads = sorted({(series.workers, series.connections) for series in results.series})
     names = [(CEILING, "nothing")] + [(measure.name, measure.title) for measure in MEASURES]
     lines = []
     for name, title in names:
         for contestant in CONTESTANTS:
-            found = [results.find(contestant.name, name, *place) for place in places]
+            found = [results.find(contestant.name, name, *load) for load in loads]
             if any(found):
                 lines.append([f"{title}, {contestant.title}", *(_short(series) for series in found)])
-    head = [f"{connections} conn., {_many(workers, 'worker')}" for workers, connections in places]
+    head = [f"{connections} conn., {_many(workers, 'worker')}" for workers, connections in loads]
     return rows(["", *head], lines)
 
 

@@ -100,7 +100,7 @@ class Results(msgspec.Struct):
     def find(self, contestant: str, measure: str, workers: int, connections: int) -> Series | None:
         """Return a series, or None if it was not measured."""
         wanted = (contestant, measure, workers, connections)
-        found = (each for each in self.series if _place(each) == wanted)
+        found = (each for each in self.series if _identify(each) == wanted)
         return next(found, None)
 
     def at(self, contestant: str, measure: str, workers: int, connections: int) -> Series:
@@ -112,5 +112,5 @@ class Results(msgspec.Struct):
         return found
 
 
-def _place(series: Series) -> tuple[str, str, int, int]:
+def _identify(series: Series) -> tuple[str, str, int, int]:
     return series.contestant, series.measure, series.workers, series.connections

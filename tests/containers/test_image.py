@@ -1,4 +1,4 @@
-"""The contents of an image."""
+"""The files of an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUILDING = {
     *("apk", "apt", "apt-get", "aptitude", "dpkg", "rpm", "dnf", "yum", "npm", "pdm", "pip", "pip3", "uv", "poetry"),
     *("as", "cc", "c++", "clang", "cpp", "g++", "gcc", "ld", "make", "strip", "tcc", "git"),
 }
-listing = cache(files)
+list_files = cache(files)
 
 
 def run(image: Image, code: str) -> str:
@@ -29,9 +29,9 @@ def run(image: Image, code: str) -> str:
 
 
 @pytest.fixture
-def contents(image: Image) -> dict[str, tarfile.TarInfo]:
-    """The files of the image, by path."""
-    return listing(image.name)
+def entries(image: Image) -> dict[str, tarfile.TarInfo]:
+    """The entries of the image's file system, by path."""
+    return list_files(image.name)
 
 
 def test_the_image_is_small(image: Image) -> None:
@@ -39,8 +39,8 @@ def test_the_image_is_small(image: Image) -> None:
     assert len(image.own_layers) <= 6
 
 
-def test_the_image_has_no_package_manager_and_no_compiler(contents: dict[str, tarfile.TarInfo], image: Image) -> None:
-    programs = {path.rsplit("/", 1)[-1] for path in contents if re.search(r"\bs?bin/[^/]+$", path)}
+def test_the_image_has_no_package_manager_and_no_compiler(entries: dict[str, tarfile.TarInfo], image: Image) -> None:
+    programs = {path.rsplit("/", 1)[-1] for path in entries if re.search(r"\bs?bin/[^/]+$", path)}
 
     assert {re.sub(r"[-.\d]+$", "", name) for name in programs} & BUILDING == set()
     assert (
@@ -49,33 +49,33 @@ def test_the_image_has_no_package_manager_and_no_compiler(contents: dict[str, ta
     )
 
 
-def test_no_file_is_setuid(contents: dict[str, tarfile.TarInfo]) -> None:
-    assert not [path for path, file in contents.items() if file.isfile() and file.mode & (stat.S_ISUID | stat.S_ISGID)]
+def test_no_file_is_setuid(entries: dict[str, tarfile.TarInfo]) -> None:
+    assert not [path for path, file in entries.items() if file.isfile() and file.mode & (stat.S_ISUID | stat.S_ISGID)]
 
 
-def test_only_data_and_temporary_folders_can_be_written(contents: dict[str, tarfile.TarInfo]) -> None:
+def test_only_data_and_temporary_folders_can_be_written(entries: dict[str, tarfile.TarInfo]) -> None:
     writable = {
         path
-        for path, file in contents.items()
+        for path, file in entries.items()
         if not file.issym() and (file.mode & stat.S_IWOTH or ((file.uid, file.gid) != (0, 0) and file.mode & 0o222))
     }
 
     assert "data" in writable
-    assert contents["data"].uid == contents["data"].gid == 1000
+    assert entries["data"].uid == entries["data"].gid == 1000
     assert {path.split("/")[0] for path in writable} <= {"data", "dev", "etc", "run", "tmp", "var"}
 
 
-def test_the_image_has_no_build_files(contents: dict[str, tarfile.TarInfo]) -> None:
-    names = {path.rsplit("/", 1)[-1] for path in contents}
+def test_the_image_has_no_build_files(entries: dict[str, tarfile.TarInfo]) -> None:
+    names = {path.rsplit("/", 1)[-1] for path in entries}
 
     assert not names & {"pyproject.toml", "pdm.lock", "Containerfile", ".pdm-python", ".git", "pip.conf", ".netrc"}
     assert not [name for name in names if name.endswith("_history")]
-    assert not [path for path in contents if path.startswith(("build/", "pdm/", "wheel/", "before", "layers/"))]
-    assert not [path for path in contents if re.match(r"(root|home)/.*cache", path)]
-    assert not [path for path in contents if path.startswith("venv/") and "/tests/" in path]
+    assert not [path for path in entries if path.startswith(("build/", "pdm/", "wheel/", "before", "layers/"))]
+    assert not [path for path in entries if re.match(r"(root|home)/.*cache", path)]
+    assert not [path for path in entries if path.startswith("venv/") and "/tests/" in path]
     packages = "venv/lib/python3.13/site-packages/"
-    assert [path for path in contents if path.startswith(f"{packages}todo_service/")]
-    assert not [path for path in contents if path.startswith(packages) and path.endswith((".pth", ".pyc"))]
+    assert [path for path in entries if path.startswith(f"{packages}todo_service/")]
+    assert not [path for path in entries if path.startswith(packages) and path.endswith((".pth", ".pyc"))]
 
 
 def test_the_image_has_only_locked_dependencies(image: Image) -> None:

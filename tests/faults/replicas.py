@@ -55,9 +55,9 @@ class ReplicaSet:
             status = self._ask(self.primary(), "replSetGetStatus")
             members = status.get("members", [])
             if wanted is None and members:
-                wanted = next((_place(member) for member in members if member["state"] == _PRIMARY), None)
+                wanted = next((_read_position(member) for member in members if member["state"] == _PRIMARY), None)
             if wanted is not None and [
-                member["state"] in (_PRIMARY, _SECONDARY) and _place(member) >= wanted for member in members
+                member["state"] in (_PRIMARY, _SECONDARY) and _read_position(member) >= wanted for member in members
             ] == [True] * len(self.members):
                 return
         states = [(member["stateStr"], member["optime"], member.get("infoMessage")) for member in members]
@@ -76,7 +76,7 @@ class ReplicaSet:
             return {}
 
 
-def _place(member: dict[str, Any]) -> tuple[int, Timestamp]:
+def _read_position(member: dict[str, Any]) -> tuple[int, Timestamp]:
     """Return the position of a member in the oplog: the term and the timestamp."""
     return member["optime"]["t"], member["optime"]["ts"]
 

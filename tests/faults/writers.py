@@ -156,7 +156,7 @@ class State(NamedTuple):
     due_at: str | None
 
 
-def state_of(todo: Mapping[str, Any]) -> State:
+def read_state(todo: Mapping[str, Any]) -> State:
     """Return the compared fields of a todo as the service returns it."""
     return State(todo["version"], todo["title"], todo["completed"], todo["due_at"])
 
@@ -176,7 +176,7 @@ class KnownTodo:
         self.writes = 1
         self.busy = False
 
-    def settle(self, state: State | None) -> None:
+    def confirm(self, state: State | None) -> None:
         """Record an acknowledged write."""
         self.possible = {state}
         self.writes += 1
@@ -194,7 +194,7 @@ class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     json: Any
-    settle: Callable[[Any], None]
+    record: Callable[[Any], None]
     todos: tuple[KnownTodo, ...] = ()
 
 
@@ -260,7 +260,7 @@ class Writers:
             page = await self.client.ask("GET", "/v1/todos", params=parameters)
             assert page is not None
             assert page.status == 200, page
-            there |= {todo["id"]: state_of(todo) for todo in page.body["items"]}
+            there |= {todo["id"]: read_state(todo) for todo in page.body["items"]}
             if page.body["next_cursor"] is None:
                 break
             parameters["cursor"] = page.body["next_cursor"]
@@ -364,7 +364,7 @@ class _Writer:
             headers={"If-Match": f'"{before.version}"'},
         )
         if response is not None and response.status == 200:
-            self._settle(todo, after, response.body)
+            self._check_result(todo, after, response.body)
         else:
             self._expect(response)
             todo.possible.add(after)
@@ -375,12 +375,12 @@ class _Writer:
         path = f"/v1/todos/{todo.identity}/complete"
         if after is None:
             return await self._delete(todo)
-        return await self._send(self._request(path, None, lambda body: self._settle(todo, after, body), todo))
+        return await self._send(self._request(path, None, lambda body: self._check_result(todo, after, body), todo))
 
     async def _delete(self, todo: KnownTodo) -> Response | None:
         response = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
         if response is not None and response.status == 204:
-            todo.settle(None)
+            todo.confirm(None)
             self._all.progressed(1)
         else:
             self._expect(response)
@@ -405,7 +405,7 @@ class _Writer:
             operations.append(operation)
             expected.append((todo, after))
 
-        def settle(response: Any) -> None:
+        def record(response: Any) -> None:
             results = response["results"]
             bad = [result for result in results if result["status"] >= 300]
             if bad:
@@ -414,9 +414,9 @@ class _Writer:
             for body, result in zip(bodies, results, strict=False):
                 self._made(result["todo"], body["title"])
             for (todo, after), result in zip(expected, results[len(bodies) :], strict=True):
-                self._settle(todo, after, result.get("todo"))
+                self._check_result(todo, after, result.get("todo"))
 
-        request = self._request("/v1/todos/batch", {"operations": operations}, settle, *(todo for todo, _ in expected))
+        request = self._request("/v1/todos/batch", {"operations": operations}, record, *(todo for todo, _ in expected))
         return await self._send(request)
 
     async def _look(self, todo: KnownTodo) -> Response | None:
@@ -425,7 +425,7 @@ class _Writer:
         if response is None or response.status not in (200, 404):
             self._expect(response)
             return response
-        found = state_of(response.body) if response.status == 200 else None
+        found = read_state(response.body) if response.status == 200 else None
         if found in todo.possible:
             todo.possible = {found}
         else:
@@ -442,7 +442,7 @@ class _Writer:
             return response
         for todo in request.todos:
             todo.busy = False
-        request.settle(response.body)
+        request.record(response.body)
         if self._chance.random() < 0.1:
             again = await self._client.ask("POST", request.path, json=request.json, headers=request.headers)
             if again is not None and again.good and again.body != response.body:
@@ -454,22 +454,22 @@ class _Writer:
         if response is not None and response.status != 503 and response.status not in statuses:
             self._client.faults.append(f"unexpected: {response.status} {response.body}")
 
-    def _request(self, path: str, body: Any, settle: Callable[[Any], None], *todos: KnownTodo) -> Request:
+    def _request(self, path: str, body: Any, record: Callable[[Any], None], *todos: KnownTodo) -> Request:
         self._count += 1
-        return Request(path, {"Idempotency-Key": f"{self._name}-{self._count}"}, body, settle, todos)
+        return Request(path, {"Idempotency-Key": f"{self._name}-{self._count}"}, body, record, todos)
 
     def _made(self, todo: Mapping[str, Any], title: str) -> None:
-        state = state_of(todo)
+        state = read_state(todo)
         if (state.version, state.title) != (1, title):
             self._client.faults.append(f"made {state} for {title}")
         self.todos.append(KnownTodo(todo["id"], state))
         self._all.progressed(1)
 
-    def _settle(self, todo: KnownTodo, after: State | None, body: Mapping[str, Any] | None) -> None:
-        found = None if body is None else state_of(body)
+    def _check_result(self, todo: KnownTodo, after: State | None, body: Mapping[str, Any] | None) -> None:
+        found = None if body is None else read_state(body)
         if found != after:
             self._client.faults.append(f"{todo.identity}: found {found}, expected {after}")
-        todo.settle(after)
+        todo.confirm(after)
         self._all.progressed(1)
 
     def _title(self) -> str:

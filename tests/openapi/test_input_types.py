@@ -52,34 +52,34 @@ def list_types(handler: HTTPRouteHandler) -> Iterator[Any]:
     yield from (kind for kind in handler.opt.get(BODIES, {}).values() if isinstance(kind, type))
 
 
-def find_unbounded(info: inspect.Type, place: str) -> Iterator[str]:
+def find_unbounded(info: inspect.Type, path: str) -> Iterator[str]:
     """Yield the path of each string, list or number in a type that has no bound."""
     match info:
         case inspect.Metadata():
-            yield from find_unbounded(info.type, place)
+            yield from find_unbounded(info.type, path)
         case inspect.StructType():
             for field in info.fields:
                 yield from find_unbounded(field.type, f"{info.cls.__name__}.{field.name}")
         case inspect.UnionType():
             for choice in info.types:
-                yield from find_unbounded(choice, place)
+                yield from find_unbounded(choice, path)
         case inspect.ListType():
-            if info.max_length is None and place not in BOUNDED_BY_THE_BODY:
-                yield place
-            yield from find_unbounded(info.item_type, f"{place}[]")
+            if info.max_length is None and path not in BOUNDED_BY_THE_BODY:
+                yield path
+            yield from find_unbounded(info.item_type, f"{path}[]")
         case inspect.StrType():
             if info.max_length is None:
-                yield place
+                yield path
         case inspect.IntType() | inspect.FloatType():
             if (info.ge is None and info.gt is None) or (info.le is None and info.lt is None):
-                yield place
+                yield path
         case inspect.CustomType():
             if info.cls is not Timestamp:
-                yield place
+                yield path
         case inspect.BoolType() | inspect.NoneType() | inspect.LiteralType() | inspect.RawType():
             pass
         case _:
-            yield f"{place}: {type(info).__name__}"
+            yield f"{path}: {type(info).__name__}"
 
 
 def test_every_text_list_and_number_of_a_request_is_bounded(application: Litestar) -> None:
@@ -87,7 +87,7 @@ def test_every_text_list_and_number_of_a_request_is_bounded(application: Litesta
 
     assert len(kinds) > 15
     assert {dto.TodoQuery, dto.BatchOperation, TokenRequest, ArchiveImport} <= kinds
-    assert {place for kind in kinds for place in find_unbounded(inspect.type_info(kind), kind.__name__)} == set()
+    assert {path for kind in kinds for path in find_unbounded(inspect.type_info(kind), kind.__name__)} == set()
 
 
 def test_a_type_without_bounds_would_be_found() -> None:

@@ -26,7 +26,7 @@ service = httpx.Client(base_url=os.environ["SERVICE_URL"], timeout=30)
 _numbers = itertools.count()
 
 
-def create_token_of_new_account() -> str:
+def create_account_token() -> str:
     """Register an account and sign in."""
     return sign_in(register())
 
@@ -78,7 +78,7 @@ class Newcomer:
     """A new account for each call that ends its session."""
 
     def get(self, case: Case, context: schemathesis.AuthContext) -> str:
-        return create_token_of_new_account()
+        return create_account_token()
 
     def set(self, case: Case, data: str, context: schemathesis.AuthContext) -> None:
         _send(case, data)

@@ -94,7 +94,7 @@ def page(service: Service) -> Iterator[Page]:
         browser.quit()
 
 
-def token_of_someone(service: Service, name: str) -> str:
+def create_token(service: Service, name: str) -> str:
     with httpx.Client(base_url=service.url) as client:
         body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
         client.post("/v1/users", json=body).raise_for_status()
@@ -104,7 +104,7 @@ def token_of_someone(service: Service, name: str) -> str:
 
 
 def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Service, document: Path) -> None:
-    token = token_of_someone(service, "reader")
+    token = create_token(service, "reader")
     expected = {operation.id for operation in iterate_operations(json.loads(document.read_text()))}
 
     page.open()

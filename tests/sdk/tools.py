@@ -23,8 +23,8 @@ def run(*command: str | Path, cwd: Path, variables: Mapping[str, str] | None = N
     """
     path = f"{MODULES / '.bin'}{os.pathsep}{BINARIES}{os.pathsep}{os.environ['PATH']}"
     name = str(command[0])
-    places = [Path(folder) / name for folder in path.split(os.pathsep)]
-    found = next((place for place in places if place.exists()), None)
+    candidates = [Path(folder) / name for folder in path.split(os.pathsep)]
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None:
         pytest.fail(f"no {name}: `pdm run test-sdk` installs what these tests need", pytrace=False)
     environment = {**os.environ, "PATH": path, "NO_COLOR": "1", **(variables or {})}

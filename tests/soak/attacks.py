@@ -34,9 +34,9 @@ Attack = Callable[[Target, int, Counter[str]], Awaitable[None]]
 
 async def send_bodies(target: Target, number: int, statuses: Counter[str]) -> None:
     """Send a body of 1 MiB in every shape to several operations."""
-    places = ("/v1/todos", "/v1/todos/batch", "/v1/lists", "/v1/users")
+    paths = ("/v1/todos", "/v1/todos/batch", "/v1/lists", "/v1/users")
     async with connected(target) as connection:
-        for path in places:
+        for path in paths:
             body = _json_body(next(_turns) % len(_SHAPES))
             status, _ = await connection.ask(build_request("POST", path, target.tokens[number], body))
             statuses[str(status)] += 1

@@ -32,7 +32,7 @@ from todo_service.store.codec import (
 )
 from todo_service.store.defaults import make_getter
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable, UnsupportedExpression
-from todo_service.store.query.expressions import Node, build_predicate, get_kind, is_id_equality, normalise
+from todo_service.store.query.expressions import Node, build_predicate, get_kind, is_id_equality, normalize
 from todo_service.store.query.planner import list_indexes, parse_sort, plan_query
 from todo_service.store.registry import StoreType, register
 
@@ -108,7 +108,7 @@ class DictStore(DocumentStore):
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
-        found = self._find(model, normalise(where), None)
+        found = self._find(model, normalize(where), None)
         return to_result(found[0], model, into) if found else None
 
     async def find(
@@ -123,7 +123,7 @@ class DictStore(DocumentStore):
         """See `DocumentStore.find`."""
         found: list[Any] = []
         size = 0
-        for raw in self._find(model, normalise(where), sort)[: max(0, limit)]:
+        for raw in self._find(model, normalize(where), sort)[: max(0, limit)]:
             found.append(to_result(raw, model, into))
             size += len(raw)
             if max_bytes is not None and size >= max_bytes:
@@ -134,7 +134,7 @@ class DictStore(DocumentStore):
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
     ) -> Any:
         """See `DocumentStore.update`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         if not any(map(is_id_equality, nodes)):
             raise UnsupportedExpression("an update needs equality on the id")
         changed = validate_changes(model, changes)
@@ -154,14 +154,14 @@ class DictStore(DocumentStore):
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`."""
-        found = self._find(model, normalise(where), None)
+        found = self._find(model, normalize(where), None)
         for raw in found:
             del self._get_collection(model)[read_id(raw)]
         return len(found)
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
-        return len(self._find(model, normalise(where), None)[:limit])
+        return len(self._find(model, normalize(where), None)[:limit])
 
     async def resolved_stamp(self) -> Timestamp:
         """See `DocumentStore.resolved_stamp`."""

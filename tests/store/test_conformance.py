@@ -25,7 +25,7 @@ from todo_service.store.errors import (
     StoreUnavailable,
     UnsupportedExpression,
 )
-from todo_service.store.query.expressions import get_kind, normalise
+from todo_service.store.query.expressions import get_kind, normalize
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
@@ -948,7 +948,7 @@ class TestLife:
 def test_conditions_accept_times_with_any_offset() -> None:
     berlin = NOON.astimezone(timezone(timedelta(hours=1)))
 
-    assert normalise([Thing.made_at == berlin]) == normalise([Thing.made_at == NOON])
+    assert normalize([Thing.made_at == berlin]) == normalize([Thing.made_at == NOON])
 
 
 async def test_stamps_increase_with_every_write(store: DocumentStore) -> None:
@@ -1012,11 +1012,11 @@ async def test_reading_up_to_the_resolved_stamp_misses_nothing(store: DocumentSt
         nonlocal floor
         while writing:
             await asyncio.sleep(0)  # the embedded store returns without suspending; give the writers a turn
-            settled = await store.resolved_stamp()
+            resolved = await store.resolved_stamp()
             where = [Note.shelf == "shelf", Note.changed > floor]
             found = await store.find(Note, *where, sort=(asc(Note.changed), asc(Note.id)), limit=1000)
             seen.update(one.id for one in found)
-            floor = max(floor, settled)
+            floor = max(floor, resolved)
 
     reader = asyncio.create_task(read())
     await asyncio.gather(*(write() for _ in range(8)))

@@ -44,7 +44,7 @@ STORES = ["embedded", "mongodb"]
 Documents = dict[str, list[bytes]]
 
 
-class Places:
+class Addresses:
     """Creates unused addresses of each form."""
 
     def __init__(self, folder: Path, mongodb_url: str) -> None:
@@ -63,8 +63,8 @@ class Places:
 
 
 @pytest.fixture
-def places(tmp_path: Path, mongodb_url: str, mongodb_uri: str) -> Iterator[Places]:
-    yield Places(tmp_path, mongodb_url)
+def addresses(tmp_path: Path, mongodb_url: str, mongodb_uri: str) -> Iterator[Addresses]:
+    yield Addresses(tmp_path, mongodb_url)
     name = mongodb_url.partition("?")[0].rsplit("/", 1)[1]
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         for found in client.list_database_names():
@@ -160,23 +160,23 @@ async def read_documents(address: str) -> Documents:
         }
 
 
-async def create_source(form: str, places: Places) -> tuple[str, Documents]:
+async def create_source(form: str, addresses: Addresses) -> tuple[str, Documents]:
     """Return an address of a form, and the documents at it."""
     expected = create_documents()
-    first = places.create("embedded")
+    first = addresses.create("embedded")
     await fill(first, expected)
     if form == "embedded":
         return first, expected
-    address = places.create(form)
+    address = addresses.create(form)
     await copy(first, address, MODELS)
     return address, expected
 
 
 @pytest.mark.parametrize("target_form", FORMS)
 @pytest.mark.parametrize("source_form", FORMS)
-async def test_a_copy_is_exact(source_form: str, target_form: str, places: Places) -> None:
-    source, expected = await create_source(source_form, places)
-    target = places.create(target_form)
+async def test_a_copy_is_exact(source_form: str, target_form: str, addresses: Addresses) -> None:
+    source, expected = await create_source(source_form, addresses)
+    target = addresses.create(target_form)
     steps: list[Step] = []
 
     copied = await copy(source, target, MODELS, report=steps.append)
@@ -186,14 +186,14 @@ async def test_a_copy_is_exact(source_form: str, target_form: str, places: Place
     assert copied.written == sum(len(raws) for raws in expected.values())
     assert copied.point_in_time is (source_form != "mongodb")
     assert sum(step.done for step in steps if step.doing == "copy") == copied.written
-    again = await copy(target, places.create("embedded"), MODELS)
+    again = await copy(target, addresses.create("embedded"), MODELS)
     assert again.hash == copied.hash
 
 
 @pytest.mark.parametrize("target_form", STORES)
-async def test_a_copied_store_can_be_served(target_form: str, places: Places) -> None:
-    source, _ = await create_source("embedded", places)
-    target = places.create(target_form)
+async def test_a_copied_store_can_be_served(target_form: str, addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
+    target = addresses.create(target_form)
     await copy(source, target, MODELS)
 
     async with open_store(target) as store:
@@ -214,8 +214,8 @@ async def test_a_copied_store_can_be_served(target_form: str, places: Places) ->
     assert written.changed > before
 
 
-async def test_loading_advances_the_clock_of_the_embedded_store(places: Places) -> None:
-    address = places.create("embedded")
+async def test_loading_advances_the_clock_of_the_embedded_store(addresses: Addresses) -> None:
+    address = addresses.create("embedded")
     ahead = Timestamp(4_000_000_000, 7)
     async with open_store(address) as store:
         await store.load(Note, [bson.encode(_dump_id_first(Note(id=ObjectId())) | {"changed": ahead})])
@@ -225,8 +225,8 @@ async def test_loading_advances_the_clock_of_the_embedded_store(places: Places) 
     assert [note.name for note in newest] == ["new"]
 
 
-async def test_a_backup_is_private_and_readable_with_zcat(places: Places) -> None:
-    address, expected = await create_source("backup", places)
+async def test_a_backup_is_private_and_readable_with_zcat(addresses: Addresses) -> None:
+    address, expected = await create_source("backup", addresses)
 
     mode = stat.S_IMODE(get_path(address).stat().st_mode)
     lines = gzip.decompress(get_path(address).read_bytes()).decode().split("\n")
@@ -237,14 +237,14 @@ async def test_a_backup_is_private_and_readable_with_zcat(places: Places) -> Non
     assert {name: collection["documents"] for name, collection in trailer["collections"].items()} == {
         name: len(raws) for name, raws in expected.items() if raws
     }
-    assert list(places.folder.glob("*.part")) == []
+    assert list(addresses.folder.glob("*.part")) == []
 
 
-async def test_a_recompressed_backup_is_valid(places: Places) -> None:
-    address, expected = await create_source("backup", places)
+async def test_a_recompressed_backup_is_valid(addresses: Addresses) -> None:
+    address, expected = await create_source("backup", addresses)
     get_path(address).write_bytes(gzip.compress(gzip.decompress(get_path(address).read_bytes()), mtime=0))
 
-    target = places.create("embedded")
+    target = addresses.create("embedded")
     await copy(address, target, MODELS)
 
     assert await read_documents(target) == expected
@@ -254,13 +254,13 @@ async def test_a_recompressed_backup_is_valid(places: Places) -> None:
 
 
 @pytest.fixture
-async def small(places: Places) -> Path:
+async def small(addresses: Addresses) -> Path:
     """A backup of a few documents in several blocks."""
-    address = places.create("embedded")
+    address = addresses.create("embedded")
     async with open_store(address) as store:
         await store.insert(*(Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x") for number in range(3)))
         await store.insert(*(Note(id=ObjectId(), name=str(number)) for number in range(3)))
-    target = places.create("backup")
+    target = addresses.create("backup")
     await copy(address, target, MODELS)
     return get_path(target)
 
@@ -274,8 +274,8 @@ async def test_every_changed_byte_is_detected_or_irrelevant(small: Path) -> None
     good, whole = small.read_bytes(), verify_backup(small)
     unnoticed = 0
     messages = []
-    for place in range(len(good)):
-        small.write_bytes(good[:place] + bytes([good[place] ^ 0x41]) + good[place + 1 :])
+    for position in range(len(good)):
+        small.write_bytes(good[:position] + bytes([good[position] ^ 0x41]) + good[position + 1 :])
         try:
             found = verify_backup(small)
         except StoreUnusable as error:
@@ -297,20 +297,20 @@ async def test_a_truncated_backup_is_refused(small: Path) -> None:
             verify_backup(small)
 
 
-async def test_the_error_of_a_damaged_backup_names_the_line(places: Places) -> None:
-    address, _ = await create_source("backup", places)
+async def test_the_error_of_a_damaged_backup_names_the_line(addresses: Addresses) -> None:
+    address, _ = await create_source("backup", addresses)
     path = get_path(address)
     lines = gzip.decompress(path.read_bytes()).split(b"\n")
     number = next(n for n, line in enumerate(lines, 1) if b'"block":2' in line) + 5
     lines[number - 1] = lines[number - 1].replace(b'"a"', b'"c"')
     path.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
-    target = places.create("embedded")
+    target = addresses.create("embedded")
 
     with pytest.raises(StoreUnusable, match=r"damaged at line \d+, .* the hash of the block does not match") as caught:
         await copy(address, target, MODELS)
 
-    place = int(str(caught.value).split("at line ")[1].split(",")[0])
-    assert number - 5 <= place <= number
+    position = int(str(caught.value).split("at line ")[1].split(",")[0])
+    assert number - 5 <= position <= number
     assert not get_path(target).exists()
 
 
@@ -336,7 +336,7 @@ def rehash(lines: list[bytes]) -> bytes:
     "change",
     ["extra document", "not a document", "no id", "out of order", "missing block", "unknown collection", "twice"],
 )
-async def test_an_inconsistent_backup_is_refused(small: Path, change: str, places: Places) -> None:
+async def test_an_inconsistent_backup_is_refused(small: Path, change: str, addresses: Addresses) -> None:
     lines = gzip.decompress(small.read_bytes()).splitlines(keepends=True)
     at = next(n for n, line in enumerate(lines) if b'"block":1' in line)
     match change:
@@ -356,7 +356,7 @@ async def test_an_inconsistent_backup_is_refused(small: Path, change: str, place
         case "twice":
             lines[-1:-1] = [line.replace(b'"block":1', b'"block":3') for line in lines[at : at + 4]]
     small.write_bytes(rehash(lines))
-    target = places.create("embedded")
+    target = addresses.create("embedded")
 
     with pytest.raises(StoreUnusable, match="is damaged at line"):
         await copy(f"file://{small}", target, MODELS)
@@ -379,8 +379,8 @@ async def test_an_inconsistent_backup_is_refused(small: Path, change: str, place
         gzip.compress(bytes(2**20), mtime=0),
     ],
 )
-async def test_a_foreign_file_is_refused(content: bytes, places: Places) -> None:
-    source, target = places.create("backup"), places.create("embedded")
+async def test_a_foreign_file_is_refused(content: bytes, addresses: Addresses) -> None:
+    source, target = addresses.create("backup"), addresses.create("embedded")
     get_path(source).write_bytes(content)
 
     with pytest.raises(StoreUnusable, match=str(get_path(source))):
@@ -463,14 +463,14 @@ def test_punctuation_in_strings_is_not_counted() -> None:
 # --- the file of a backup
 
 
-async def test_a_backup_in_a_shared_folder_follows_no_link_and_uses_no_existing_file(places: Places) -> None:
-    source, _ = await create_source("embedded", places)
-    target, victim = places.create("backup"), places.folder / "victim"
+async def test_a_backup_in_a_shared_folder_follows_no_link_and_uses_no_existing_file(addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
+    target, victim = addresses.create("backup"), addresses.folder / "victim"
     victim.write_text("precious")
     path = get_path(target)
     for name in (f"{path.name}.part", f"{path.name}.0123456789abcdef.part"):
         path.with_name(name).symlink_to(victim)
-    path.symlink_to(places.folder / "nowhere")
+    path.symlink_to(addresses.folder / "nowhere")
 
     with pytest.raises(TargetInUse):
         await copy(source, target, MODELS)
@@ -481,12 +481,12 @@ async def test_a_backup_in_a_shared_folder_follows_no_link_and_uses_no_existing_
     assert victim.read_text() == "precious"
     assert not path.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert not (places.folder / "nowhere").exists()
+    assert not (addresses.folder / "nowhere").exists()
 
 
-async def test_temporary_files_of_killed_copies_are_removed(places: Places) -> None:
-    source, _ = await create_source("embedded", places)
-    target = places.create("backup")
+async def test_temporary_files_of_killed_copies_are_removed(addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
+    target = addresses.create("backup")
     left = get_path(target).with_name(f"{get_path(target).name}.0123456789abcdef.part")
     left.write_bytes(b"half")
 
@@ -496,9 +496,9 @@ async def test_temporary_files_of_killed_copies_are_removed(places: Places) -> N
     assert Backup(get_path(target), MODELS).verify()
 
 
-async def test_two_processes_cannot_write_the_same_backup(places: Places) -> None:
-    source, _ = await create_source("embedded", places)
-    target = places.create("backup")
+async def test_two_processes_cannot_write_the_same_backup(addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
+    target = addresses.create("backup")
     file = AtomicFile(get_path(target))
 
     with pytest.raises(StoreUnusable, match="being written by another process"):
@@ -508,20 +508,20 @@ async def test_two_processes_cannot_write_the_same_backup(places: Places) -> Non
 
 
 def test_a_file_created_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    file = AtomicFile(place)
+    position = tmp_path / "backup"
+    file = AtomicFile(position)
     file.write(b"new")
-    place.write_text("another's")
+    position.write_text("another's")
 
     with pytest.raises(StoreUnusable, match="already exists"):
         file.publish(replace=False)
     file.close()
 
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("place", "another's")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("backup", "another's")]
 
 
-async def test_a_copy_does_not_contain_the_free_pages_of_its_source(places: Places) -> None:
-    source, target = places.create("embedded"), places.create("embedded")
+async def test_a_copy_does_not_contain_the_free_pages_of_its_source(addresses: Addresses) -> None:
+    source, target = addresses.create("embedded"), addresses.create("embedded")
     async with open_store(source) as store:
         await store.insert(*(Thing(id=ObjectId(), value=number, text="x" * 10_000) for number in range(1000)))
         full = (get_path(source) / "data.mdb").stat().st_size
@@ -550,18 +550,18 @@ async def test_special_characters_in_an_address_are_decoded(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("address", ["lmdb:///a?b", "lmdb:///a#b", "lmdb://a", "lmdb:///", "lmdb:/a", "file:///a?b"])
-async def test_an_ambiguous_address_is_refused(address: str, places: Places) -> None:
+async def test_an_ambiguous_address_is_refused(address: str, addresses: Addresses) -> None:
     with pytest.raises(StoreUnusable):
-        await copy(address, places.create("embedded"), MODELS)
+        await copy(address, addresses.create("embedded"), MODELS)
 
 
 # --- refusals
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_with_other_documents_is_refused_without_overwrite(form: str, places: Places) -> None:
-    source, expected = await create_source("embedded", places)
-    target = places.create(form)
+async def test_a_target_with_other_documents_is_refused_without_overwrite(form: str, addresses: Addresses) -> None:
+    source, expected = await create_source("embedded", addresses)
+    target = addresses.create(form)
     async with open_store(target) as store:
         await store.insert(Badge(id=ObjectId(), number=3, owner=ObjectId(), label="other"))
         generation = store.state.generation
@@ -579,9 +579,9 @@ async def test_a_target_with_other_documents_is_refused_without_overwrite(form: 
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_with_the_same_documents_is_unchanged(form: str, places: Places) -> None:
-    source, _ = await create_source("embedded", places)
-    target = places.create(form)
+async def test_a_target_with_the_same_documents_is_unchanged(form: str, addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
+    target = addresses.create(form)
     first = await copy(source, target, MODELS)
     async with open_store(target) as store:
         generation = store.state.generation
@@ -594,9 +594,9 @@ async def test_a_target_with_the_same_documents_is_unchanged(form: str, places: 
         assert store.state.generation == generation
 
 
-async def test_an_existing_backup_is_refused_without_overwrite(places: Places) -> None:
-    source, expected = await create_source("embedded", places)
-    target = places.create("backup")
+async def test_an_existing_backup_is_refused_without_overwrite(addresses: Addresses) -> None:
+    source, expected = await create_source("embedded", addresses)
+    target = addresses.create("backup")
     get_path(target).write_bytes(b"precious")
 
     with pytest.raises(TargetInUse):
@@ -609,8 +609,8 @@ async def test_an_existing_backup_is_refused_without_overwrite(places: Places) -
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_missing_source_is_refused(form: str, places: Places) -> None:
-    source, target = places.create(form), places.create("embedded")
+async def test_a_missing_source_is_refused(form: str, addresses: Addresses) -> None:
+    source, target = addresses.create(form), addresses.create("embedded")
 
     with pytest.raises(StoreUnusable):
         await copy(source, target, MODELS)
@@ -620,16 +620,16 @@ async def test_a_missing_source_is_refused(form: str, places: Places) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_copy_onto_itself_is_refused(form: str, places: Places) -> None:
-    source, _ = await create_source(form, places)
+async def test_a_copy_onto_itself_is_refused(form: str, addresses: Addresses) -> None:
+    source, _ = await create_source(form, addresses)
 
     with pytest.raises(StoreUnusable, match="the same"):
         await copy(source, source, MODELS, overwrite=True)
 
 
 @pytest.mark.parametrize("address", ["redis://x", "file://x/y", "lmdb://x", "/tmp/x", ""])  # noqa: S108  # a bad address
-async def test_a_bad_address_is_refused(address: str, places: Places) -> None:
-    source, _ = await create_source("embedded", places)
+async def test_a_bad_address_is_refused(address: str, addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
 
     with pytest.raises(StoreUnusable):
         await copy(source, address, MODELS)
@@ -638,9 +638,9 @@ async def test_a_bad_address_is_refused(address: str, places: Places) -> None:
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_target_that_is_served_is_refused(form: str, places: Places) -> None:
-    source, _ = await create_source("embedded", places)
-    target = places.create(form)
+async def test_a_target_that_is_served_is_refused(form: str, addresses: Addresses) -> None:
+    source, _ = await create_source("embedded", addresses)
+    target = addresses.create(form)
 
     async with open_store(target):
         with pytest.raises(StoreUnusable, match="a service uses"):
@@ -651,9 +651,9 @@ async def test_a_target_that_is_served_is_refused(form: str, places: Places) -> 
 
 
 @pytest.mark.parametrize("form", STORES)
-async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form: str, places: Places) -> None:
-    source, expected = await create_source("embedded", places)
-    target = places.create(form)
+async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form: str, addresses: Addresses) -> None:
+    source, expected = await create_source("embedded", addresses)
+    target = addresses.create(form)
     async with open_store(source, Access.READ) as store:
         origin = store.state.generation
     stale = Badge(id=ObjectId(), number=99, owner=ObjectId(), label="not in the source any more")
@@ -665,7 +665,7 @@ async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form:
     for access in (Access.SERVE, Access.READ):
         with pytest.raises(StoreUnusable, match="not finished"):
             await create_store(target).open(*MODELS, access=access)
-    other, _ = await create_source("backup", places)
+    other, _ = await create_source("backup", addresses)
     with pytest.raises(TargetInUse, match="another copy"):
         await copy(other, target, MODELS)
     copied = await copy(source, target, MODELS)
@@ -706,8 +706,8 @@ async def test_documents_in_mongodb_expire_only_after_the_copy_is_complete(tmp_p
 # --- snapshots
 
 
-async def test_a_snapshot_of_an_embedded_store_is_a_point_in_time(places: Places) -> None:
-    source, expected = await create_source("embedded", places)
+async def test_a_snapshot_of_an_embedded_store_is_a_point_in_time(addresses: Addresses) -> None:
+    source, expected = await create_source("embedded", addresses)
 
     async with open_store(source) as writer:
         first = await anext(aiter(writer.scan(Badge)))
@@ -720,9 +720,9 @@ async def test_a_snapshot_of_an_embedded_store_is_a_point_in_time(places: Places
     assert seen == expected["badges"]
 
 
-async def test_an_embedded_store_can_be_copied_while_it_is_served(places: Places) -> None:
-    source, expected = await create_source("embedded", places)
-    target = places.create("backup")
+async def test_an_embedded_store_can_be_copied_while_it_is_served(addresses: Addresses) -> None:
+    source, expected = await create_source("embedded", addresses)
+    target = addresses.create("backup")
 
     async with open_store(source) as serving:
         done = asyncio.Event()
@@ -776,9 +776,9 @@ def running_replica_set(folder: Path, *options: str) -> Iterator[str]:
         yield f"{url}/test?replicaSet=one"
 
 
-async def test_a_snapshot_of_a_replica_set_is_a_point_in_time(tmp_path: Path, places: Places) -> None:
+async def test_a_snapshot_of_a_replica_set_is_a_point_in_time(tmp_path: Path, addresses: Addresses) -> None:
     with running_replica_set(tmp_path / "mongod") as source:
-        first, expected = await create_source("embedded", places)
+        first, expected = await create_source("embedded", addresses)
         await copy(first, source, MODELS)
 
         async with open_store(source) as store, store.snapshot() as view:
@@ -787,7 +787,7 @@ async def test_a_snapshot_of_a_replica_set_is_a_point_in_time(tmp_path: Path, pl
             await store.delete(Thing, Thing.shelf == "shelf", Thing.value < 1000)
             after = [raw async for batch in view.documents(Badge) for raw in batch]
             things = [raw async for batch in view.documents(Thing) for raw in batch]
-        copied = await copy(source, places.create("backup"), MODELS)
+        copied = await copy(source, addresses.create("backup"), MODELS)
 
     assert view.point_in_time
     assert before == after == expected["badges"]
@@ -817,9 +817,11 @@ async def test_a_snapshot_reports_when_mongodb_no_longer_retains_it(tmp_path: Pa
 # --- verification
 
 
-async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(places: Places, mongodb_uri: str) -> None:
-    source, expected = await create_source("embedded", places)
-    target = places.create("mongodb")
+async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(
+    addresses: Addresses, mongodb_uri: str
+) -> None:
+    source, expected = await create_source("embedded", addresses)
+    target = addresses.create("mongodb")
     name = target.partition("?")[0].rsplit("/", 1)[1]
 
     def change_target(step: Step) -> None:
@@ -837,8 +839,8 @@ async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(places
     assert await read_documents(target) == expected
 
 
-async def test_a_copy_has_few_batches_in_memory(places: Places) -> None:
-    source, backed_up, restored = places.create("embedded"), places.create("backup"), places.create("embedded")
+async def test_a_copy_has_few_batches_in_memory(addresses: Addresses) -> None:
+    source, backed_up, restored = addresses.create("embedded"), addresses.create("backup"), addresses.create("embedded")
     size, count = 2**20, 120
     async with open_store(source) as store:
         for number in range(count):

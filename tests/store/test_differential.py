@@ -296,13 +296,13 @@ class Comparison(RuleBasedStateMachine):
         new = identity not in self.notes
 
         async def write(store: DocumentStore) -> bool:
-            settled = await store.resolved_stamp()
+            resolved = await store.resolved_stamp()
             if new:
                 await store.insert(Note(id=identity))
             else:
                 await store.update(Note, Note.id == identity, changes={"name": "changed"})
             note = await store.get(Note, Note.id == identity)
-            return note is not None and note.changed > settled
+            return note is not None and note.changed > resolved
 
         self.all.compare(write)
         self.notes = [*(note for note in self.notes if note != identity), identity]

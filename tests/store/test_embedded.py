@@ -24,7 +24,7 @@ from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.group_commit import GroupCommitWriter
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable
-from todo_service.store.query.expressions import normalise
+from todo_service.store.query.expressions import normalize
 from todo_service.store.query.planner import plan_query
 
 pytestmark = pytest.mark.anyio
@@ -364,9 +364,9 @@ async def test_a_cancelled_write_is_atomic(tmp_path: Path) -> None:
 async def test_the_planner_chooses_the_index_with_the_most_equalities() -> None:
     on_shelf = Thing.shelf == "shelf"
 
-    by_value = plan_query(Thing, normalise([on_shelf, Thing.value > 3]), asc(Thing.value))
-    by_tag = plan_query(Thing, normalise([on_shelf, Thing.tags == "a", Thing.tags == "b"]), asc(Thing.value))
-    by_id = plan_query(Thing, normalise([Thing.id == ObjectId(), on_shelf]))
+    by_value = plan_query(Thing, normalize([on_shelf, Thing.value > 3]), asc(Thing.value))
+    by_tag = plan_query(Thing, normalize([on_shelf, Thing.tags == "a", Thing.tags == "b"]), asc(Thing.value))
+    by_id = plan_query(Thing, normalize([Thing.id == ObjectId(), on_shelf]))
 
     assert (by_value.declared.name, len(by_value.fixed), len(by_value.bounds)) == ("shelf_value", 1, 1)
     assert (by_tag.declared.name, len(by_tag.fixed), len(by_tag.residual)) == ("shelf_tags", 2, 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odmantic import ObjectId
 
 from todo_service.store.embedded.keys import encode_value
-from todo_service.store.query.expressions import get_kind, normalise_value
+from todo_service.store.query.expressions import get_kind, normalize_value
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 VALUES = st.one_of(
@@ -22,7 +22,7 @@ VALUES = st.one_of(
     st.text(),
     st.binary(),
     st.binary(min_size=12, max_size=12).map(ObjectId),
-    st.datetimes(timezones=st.just(UTC)).map(normalise_value),
+    st.datetimes(timezones=st.just(UTC)).map(normalize_value),
 )
 
 

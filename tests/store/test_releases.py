@@ -13,8 +13,8 @@ from pymongo import MongoClient
 from pymongo.uri_parser import parse_uri
 
 from tests.people import Person
-from tests.store.releases.contents import IDEMPOTENCY_KEY, PASSWORD, REPEATABLE, serve
 from tests.store.releases.files import Kept, Release, list_releases
+from tests.store.releases.sample import IDEMPOTENCY_KEY, PASSWORD, REPEATABLE, serve
 from todo_service import __version__
 from todo_service.accounts.dto import UserCreate
 from todo_service.services import MODELS
@@ -50,20 +50,20 @@ def url(release: Release, request: pytest.FixtureRequest, tmp_path: Path) -> str
     return address
 
 
-def assert_contains(found: Any, expected: Any, place: str = "$") -> None:
+def assert_contains(found: Any, expected: Any, path: str = "$") -> None:
     """Assert that JSON has everything that is expected. A later release may add properties."""
     if isinstance(expected, dict):
-        assert isinstance(found, dict), place
+        assert isinstance(found, dict), path
         for name, value in expected.items():
-            assert name in found, f"{place}.{name}"
-            assert_contains(found[name], value, f"{place}.{name}")
+            assert name in found, f"{path}.{name}"
+            assert_contains(found[name], value, f"{path}.{name}")
     elif isinstance(expected, list):
-        assert isinstance(found, list), place
-        assert len(found) == len(expected), place
+        assert isinstance(found, list), path
+        assert len(found) == len(expected), path
         for number, value in enumerate(expected):
-            assert_contains(found[number], value, f"{place}[{number}]")
+            assert_contains(found[number], value, f"{path}[{number}]")
     else:
-        assert found == expected, place
+        assert found == expected, path
 
 
 def test_the_database_of_this_version_is_kept() -> None:

@@ -15,7 +15,7 @@ from todo_service.todos.words import fold
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)
-_AT_ONCE = 5000
+_BATCH_SIZE = 5000
 
 
 def todo(owner: ObjectId, number: int) -> Todo:
@@ -50,8 +50,8 @@ def todo(owner: ObjectId, number: int) -> Todo:
 
 
 def parts(owner: ObjectId, size: int) -> Iterator[list[Todo]]:
-    for start in range(0, size, _AT_ONCE):
-        yield [todo(owner, number) for number in range(start, min(start + _AT_ONCE, size))]
+    for start in range(0, size, _BATCH_SIZE):
+        yield [todo(owner, number) for number in range(start, min(start + _BATCH_SIZE, size))]
 
 
 async def load(store: DocumentStore, size: int) -> ObjectId:

@@ -66,7 +66,7 @@ async def test_every_text_field_accepts_any_text_and_returns_it(ada: Person) -> 
     assert [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]] == sorted(f"x{odd}" for odd in ODD)
 
 
-PLACES: list[tuple[str, str, str, str]] = [
+INPUTS: list[tuple[str, str, str, str]] = [
     ("POST", "/v1/todos", '{"title": "%s"}', "/title"),
     ("POST", "/v1/todos", '{"title": "x", "description": "%s"}', "/description"),
     ("POST", "/v1/todos", '{"title": "x", "tags": ["a", "b%s"]}', "/tags/1"),
@@ -85,10 +85,10 @@ async def test_every_text_field_rejects_nul_as_invalid_and_lone_surrogates_as_ma
     made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
     headers = {"Content-Type": "application/json"}
 
-    for method, path, body, place in PLACES:
+    for method, path, body, pointer in INPUTS:
         content = (body % text).encode()
         response = await ada.ask(method, path.format(id=todo["id"], list=made["id"]), content=content, headers=headers)
-        assert_problem(response, status, *([place] if status == 422 else []))
+        assert_problem(response, status, *([pointer] if status == 422 else []))
     assert (await ada.get("/v1/todos")).json()["items"] == [todo]
     assert (await ada.get("/v1/lists")).json()["items"] == [made]
 

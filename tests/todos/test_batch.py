@@ -72,12 +72,12 @@ async def test_a_failed_operation_does_not_fail_the_others(ada: Person, bob: Per
     )
 
     assert [result["status"] for result in results] == [422, 422, 422, 404, 412, 404, *[422] * 7, 201]
-    places = [
+    pointers = [
         [error.get("pointer", "") for error in result["problem"].get("errors", [])]
         for result in results
         if "problem" in result
     ]
-    assert places == [
+    assert pointers == [
         ["/operations/0/todo/title"],
         ["/operations/1/todo/tags/0"],
         ["/operations/2/todo/owner"],
@@ -109,7 +109,7 @@ async def test_a_batch_has_at_most_a_hundred_operations(ada: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "places"),
+    ("body", "status", "pointers"),
     [
         ({}, 422, ["/operations"]),
         ({"operations": {}}, 422, ["/operations"]),
@@ -117,10 +117,10 @@ async def test_a_batch_has_at_most_a_hundred_operations(ada: Person) -> None:
         ([], 422, [""]),
     ],
 )
-async def test_an_invalid_batch_is_rejected(ada: Person, body: object, status: int, places: list[str]) -> None:
+async def test_an_invalid_batch_is_rejected(ada: Person, body: object, status: int, pointers: list[str]) -> None:
     problem = assert_problem(await ada.post("/v1/todos/batch", json=body), status)
 
-    assert [error.get("pointer", "") for error in problem["errors"]] == places
+    assert [error.get("pointer", "") for error in problem["errors"]] == pointers
 
 
 @pytest.mark.parametrize(

@@ -90,14 +90,14 @@ async def test_a_token_of_another_account_or_kind_is_rejected(ada: Person, bob: 
 async def test_an_expired_token_is_gone(ada: Person, app: Litestar) -> None:
     await ada.todo()
     feed = ChangeFeed(app.state.store, ObjectId((await ada.get("/v1/users/me")).json()["id"]))
-    _, _, since, _ = await feed.page(None, 10, now())
+    _, _, since, _ = await feed.read_changes(None, 10, now())
 
-    changed, _, _, _ = await feed.page(since, 10, now() + SYNC_TOKEN_LIFETIME - timedelta(minutes=1))
+    changed, _, _, _ = await feed.read_changes(since, 10, now() + SYNC_TOKEN_LIFETIME - timedelta(minutes=1))
     with pytest.raises(Gone):
-        await feed.page(since, 10, now() + SYNC_TOKEN_LIFETIME + timedelta(seconds=1))
+        await feed.read_changes(since, 10, now() + SYNC_TOKEN_LIFETIME + timedelta(seconds=1))
 
     assert len(changed) <= 1
-    assert len((await feed.page(None, 10, now() + SYNC_TOKEN_LIFETIME))[0]) == 1
+    assert len((await feed.read_changes(None, 10, now() + SYNC_TOKEN_LIFETIME))[0]) == 1
 
 
 def test_a_token_expires_by_the_age_of_its_watermark_however_long_a_round_takes() -> None:

@@ -125,7 +125,7 @@ async def test_a_body_that_is_not_json_is_malformed(ada: Person, body: bytes) ->
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
+    ("body", "pointer"),
     [
         (b"[]", ""),
         (b"null", ""),
@@ -141,14 +141,14 @@ async def test_a_body_that_is_not_json_is_malformed(ada: Person, body: bytes) ->
     ],
     ids=repr,
 )
-async def test_json_of_another_type_is_invalid(ada: Person, body: bytes, place: str | None) -> None:
+async def test_json_of_another_type_is_invalid(ada: Person, body: bytes, pointer: str | None) -> None:
     response = await ada.post("/v1/todos", content=body, headers={"Content-Type": "application/json"})
 
-    if place is None:
+    if pointer is None:
         assert response.status_code in (400, 422)
     else:
         problem = assert_problem(response, 422)
-        assert [error.get("pointer") for error in problem["errors"]] == [place]
+        assert [error.get("pointer") for error in problem["errors"]] == [pointer]
 
 
 async def test_brackets_in_strings_do_not_count_as_nesting(ada: Person) -> None:

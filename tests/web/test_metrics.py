@@ -157,8 +157,8 @@ def test_workers_serve_the_sum_of_their_metrics(tmp_path: Path, store_url: str) 
     variables = {"WORKERS": "3", "STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     with running_service(tmp_path, variables) as service:
         for _ in range(60):
-            assert httpx.get(f"{service.url}/").status_code == 200
-        first = parse_samples(httpx.get(f"{service.url}/metrics").text)
+            assert service.get("/").status_code == 200
+        first = parse_samples(service.get("/metrics").text)
         workers = list_pids(first)
         assert len(workers) == 3
         assert get_sample(first, "http_requests_total", method="GET", route="/", status="200") == 60

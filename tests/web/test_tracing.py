@@ -142,7 +142,7 @@ def test_the_environment_selects_the_exporter(tmp_path: Path, workers: str) -> N
         }
         with running_service(tmp_path, variables) as service:
             header = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "the-request"}
-            assert httpx.get(f"{service.url}/v1/todos/unread", headers=header).status_code == 401
+            assert service.get("/v1/todos/unread", headers=header).status_code == 401
             assert service.stop() == 0
         collector.shutdown()
 
@@ -160,7 +160,7 @@ def test_the_environment_selects_the_exporter(tmp_path: Path, workers: str) -> N
 def test_an_unavailable_collector_does_not_delay_the_service(tmp_path: Path) -> None:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with running_service(tmp_path, variables) as service:
-        assert httpx.get(f"{service.url}/").status_code == 200
+        assert service.get("/").status_code == 200
         assert service.stop() == 0
 
 

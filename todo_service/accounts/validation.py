@@ -40,7 +40,7 @@ def validate_registration(registration: dto.UserCreate) -> ValidRegistration:
     """Return the values of a registration, normalized.
 
     Raises:
-        Invalid: lists every value that breaks a rule.
+        Invalid: Lists every value that breaks a rule.
     """
     issues: list[ValidationIssue] = []
     username = registration.username.strip(" ")
@@ -59,7 +59,7 @@ def validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
     """Return the changes of a merge patch, as they are stored.
 
     Raises:
-        Invalid: lists every value that breaks a rule.
+        Invalid: Lists every value that breaks a rule.
     """
     changes: dict[str, Any] = {}
     issues: list[ValidationIssue] = []

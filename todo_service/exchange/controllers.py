@@ -21,7 +21,7 @@ from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError
 from todo_service.web.requests import ApiRequest, QueryRequest
-from todo_service.web.route_options import BODIES, CONTENTS, IDEMPOTENT, NO_TIMEOUT
+from todo_service.web.route_options import BODIES, IDEMPOTENT, NO_TIMEOUT, RESPONSE_BODIES
 
 _TABLE: Final = "title,due_at,tags\r\nWater the plants,2027-01-31T09:00:00.000Z,home\r\n"
 _CALENDAR: Final = (
@@ -61,7 +61,7 @@ class ExchangeController(Controller):
         operation_id="exportTodos",
         summary="Export everything",
         opt={
-            CONTENTS: {"application/json": Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+            RESPONSE_BODIES: {"application/json": Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
         },
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Content-Disposition"),

@@ -62,9 +62,9 @@ class Lists:
             identity: Its id, if the request may be repeated. A repeat returns the existing list.
 
         Raises:
-            Invalid: a field breaks a rule.
-            Gone: an earlier attempt of the same request created the list, and it has been deleted since.
-            QuotaExceeded: the account has reached its quota of lists.
+            Invalid: A field breaks a rule.
+            Gone: An earlier attempt of the same request created the list, and it has been deleted since.
+            QuotaExceeded: The account has reached its quota of lists.
         """
         if identity is not None:
             # a write, so that the response shows durable data
@@ -95,7 +95,7 @@ class Lists:
         """Return a list.
 
         Raises:
-            NotFound: the account has no such list.
+            NotFound: The account has no such list.
         """
         return List.from_document(await self._get_document(list_id))
 
@@ -129,9 +129,9 @@ class Lists:
             versions: The versions that the caller accepts; None for any.
 
         Raises:
-            Invalid: a field breaks a rule.
-            Stale: the list has another version.
-            NotFound: the account has no such list.
+            Invalid: A field breaks a rule.
+            Stale: The list has another version.
+            NotFound: The account has no such list.
         """
         return await self._change(list_id, versions, validate_fields(resolve_patch(patch, DEFAULTS)))
 
@@ -243,8 +243,8 @@ class Lists:
             versions: The versions that the caller accepts; None for any.
 
         Raises:
-            Stale: the list has another version.
-            NotFound: the account has no such list.
+            Stale: The list has another version.
+            NotFound: The account has no such list.
         """
         where = self._match(list_id)
         if versions is not None:

@@ -56,7 +56,7 @@ class ReadFlowControl(FlowControl):
             self._paused_seconds += time.monotonic() - self._paused_since
             super().resume_reading()
 
-    def reading_seconds(self) -> float:
+    def measure_reading(self) -> float:
         """Return the time in seconds, by a monotonic clock that stops while reading is paused."""
         now = self._paused_since if self.read_paused else time.monotonic()
         return now - self._paused_seconds

@@ -210,7 +210,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()  # raises if the target is invalid
         self._framing.end_head(length)
         self._body_memory = self._begin_reservation() if length is None or length > _FREE_BODY_BYTES else None
-        self._body_since = self.flow.reading_seconds()
+        self._body_since = self.flow.measure_reading()
         self._body_rate.restart(self._body_since, 0)
         self.headers = []  # the parser adds trailers here
 
@@ -330,7 +330,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if now >= self._since + HEAD_SECONDS:
                 self._reject(RequestRejected("too-slow", "the request headers did not arrive in time"))
         elif self._framing.in_body:
-            reading = self.flow.reading_seconds()  # paused reading is not the client's fault
+            reading = self.flow.measure_reading()  # paused reading is not the client's fault
             if (
                 self._body_rate.is_missed(reading, self._framing.body_bytes)
                 or reading >= self._body_since + BODY_SECONDS

@@ -33,7 +33,7 @@ def observe(store: DocumentStore, observer: Observer) -> None:
 
 
 def _wrap(call: Callable[..., Awaitable[Any]], operation: str, observer: Observer) -> Callable[..., Awaitable[Any]]:
-    async def observed(*arguments: Any, **named: Any) -> Any:
+    async def observe_call(*arguments: Any, **named: Any) -> Any:
         available = True
         started = time.perf_counter()
         try:
@@ -44,4 +44,4 @@ def _wrap(call: Callable[..., Awaitable[Any]], operation: str, observer: Observe
         finally:
             observer(operation, time.perf_counter() - started, available)
 
-    return observed
+    return observe_call

@@ -142,7 +142,7 @@ class ChangeFeed:
         self._store = store
         self._owner = owner
 
-    async def page(
+    async def read_changes(
         self, since: SyncToken | None, limit: int, moment: datetime
     ) -> tuple[list[dto.Todo], list[str], SyncToken, bool]:
         """Return a page of changes. It ends early when its todos reach `PAGE_BYTES`.

@@ -78,7 +78,7 @@ class StateDroppedError(Exception):
 
 
 class CountRun:
-    """Counts an account's todos, starting from a snapshot or from scratch. Call `read`, then `result`.
+    """Counts an account's todos, starting from a snapshot or from scratch. Call `read`, then `build_counts`.
 
     Args:
         store: The store.
@@ -152,7 +152,7 @@ class CountRun:
         self._position = max(self._position, self._resolved)
         return True
 
-    def result(self) -> Counts:
+    def build_counts(self) -> Counts:
         """Return the counts."""
         found = _copy(self._counts)
         found.compact()

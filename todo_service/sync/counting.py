@@ -150,7 +150,7 @@ class TodoCounter:
         except StateDroppedError:
             return None
         await run.save_snapshot(self._min_changes)
-        return run.result()
+        return run.build_counts()
 
     async def _create_run(self, account: ObjectId, moment: datetime, *, from_scratch: bool = False) -> CountRun:
         snapshot = await read_snapshot(self._store, account)
@@ -189,7 +189,7 @@ class TodoCounter:
         except StateDroppedError:
             run = await self._create_run(account, moment, from_scratch=True)
             await run.read()
-        result.set_result(run.result())
+        result.set_result(run.build_counts())
         for delay in _RETRY_DELAYS:
             if delay:
                 await asyncio.sleep(delay)

@@ -206,7 +206,7 @@ class _Upto(msgspec.Struct, frozen=True):
     upto: str
 
 
-async def count_history(store: DocumentStore, todo: Todo, *, counts_change: bool) -> dict[str, Any]:
+async def build_history_changes(store: DocumentStore, todo: Todo, *, counts_change: bool) -> dict[str, Any]:
     """Return the changes that an update must make to the history of a todo.
 
     Args:

@@ -94,4 +94,4 @@ def _errors_below_todo() -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        raise error.below("/todo") from None
+        raise error.prefix_pointers("/todo") from None

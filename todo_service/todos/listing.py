@@ -65,7 +65,7 @@ class Listing:
             The todos, and the position of the next page, or None if this is the last.
 
         Raises:
-            InvalidParameter: a filter is invalid.
+            InvalidParameter: A filter is invalid.
         """
         if query.list_id is not UNSET and query.list_id != "inbox" and not is_id(query.list_id):
             raise InvalidParameter("list_id", "Expected `inbox` or the 24 hex digits of a list")

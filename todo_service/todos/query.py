@@ -228,7 +228,7 @@ def parse_query_words(q: str) -> list[str]:
     """Return the distinct words of a search, longest first, without prefixes of other words.
 
     Raises:
-        InvalidParameter: there are more than `QUERY_WORDS`.
+        InvalidParameter: There are more than `QUERY_WORDS`.
     """
     found: list[str] = []
     # a prefix sorts immediately before the words that it begins

@@ -205,7 +205,7 @@ class Todos:
         self, since: SyncToken | None, limit: int
     ) -> tuple[list[dto.Todo], list[str], SyncToken, bool]:
         """Return a page of changes. See `ChangeFeed.page`; `sync.changes` explains why no change is missed."""
-        return await ChangeFeed(self._store, self._owner).page(since, limit, now())
+        return await ChangeFeed(self._store, self._owner).read_changes(since, limit, now())
 
     async def summarize(self, tz: str | None) -> dto.Summary:
         """Count the todos. See `Summaries.summarize`."""

@@ -44,8 +44,8 @@ class Summaries:
             tz: The IANA time zone that defines today; None for the account's.
 
         Raises:
-            InvalidParameter: the time zone does not exist.
-            Busy: the account is still being counted in the background.
+            InvalidParameter: The time zone does not exist.
+            Busy: The account is still being counted in the background.
         """
         if tz is not None and tz not in list_time_zones():
             raise InvalidParameter("tz", UNKNOWN_TIME_ZONE)
@@ -71,7 +71,7 @@ class Summaries:
         """Return each tag in use with the number of its todos, sorted by name.
 
         Raises:
-            Busy: the account is still being counted in the background.
+            Busy: The account is still being counted in the background.
         """
         return _tag_counts(await self._counter.count(self._owner, now()))
 

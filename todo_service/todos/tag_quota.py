@@ -80,8 +80,8 @@ class TagQuota:
             seconds: The timeout of a count; None for no timeout.
 
         Raises:
-            QuotaExceeded: there is no room for the tags.
-            Busy: the account is still being counted.
+            QuotaExceeded: There is no room for the tags.
+            Busy: The account is still being counted.
         """
         async with self._locks.hold(account):
             if time.monotonic() >= usage.expires or len(usage.known | unknown) > self._limit:
@@ -136,8 +136,8 @@ class TagReservation:
         """Reserve room for the tags that are not in use yet.
 
         Raises:
-            QuotaExceeded: there is no room for them.
-            Busy: the account is still being counted.
+            QuotaExceeded: There is no room for them.
+            Busy: The account is still being counted.
         """
         digests = set(map(digest_tag, tags))
         if unknown := digests - self._usage.known:

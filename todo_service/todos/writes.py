@@ -15,7 +15,7 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
 from todo_service.sync.changes import SYNC_TOKEN_LIFETIME
-from todo_service.sync.counts import count_history
+from todo_service.sync.counts import build_history_changes
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
@@ -124,7 +124,7 @@ class TodoWriter:
                     "purge_at": moment + _TOMBSTONE_LIFETIME,
                     "applied_change_ids": [change_id] if change_id is not None else [],
                 }
-                changes |= await count_history(self._store, todo, counts_change=True)
+                changes |= await build_history_changes(self._store, todo, counts_change=True)
                 if await self._store.update(Todo, *self._match(todo_id), Todo.version == todo.version, changes=changes):
                     return
 
@@ -141,7 +141,7 @@ class TodoWriter:
         changes |= compose_texts(todo, changes)
         if SEARCHED & changes.keys():
             changes["words"] = extract_field_words(merge(todo, changes))
-        changes |= await count_history(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
+        changes |= await build_history_changes(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
             changes["applied_change_ids"] = append_change_id(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}

@@ -150,7 +150,7 @@ def _parse_cell(field: Field, text: str) -> Any:
             try:
                 return decode_json(text.encode(), Any)
             except Invalid as error:
-                raise error.below(f"/{field.name}") from None
+                raise error.prefix_pointers(f"/{field.name}") from None
             except Malformed:
                 raise Invalid([ValidationIssue(f"/{field.name}", f"Expected {field.name} as JSON")]) from None
     return text.strip()

@@ -63,7 +63,7 @@ class Scanner:
             Malformed: The next byte is another one.
         """
         if not self.accept(mark):
-            raise _malformed()
+            raise _create_error()
 
     def expect_end(self) -> None:
         """Check that only whitespace follows.
@@ -72,7 +72,7 @@ class Scanner:
             Malformed: Something else follows.
         """
         if self.peek() != END:
-            raise _malformed()
+            raise _create_error()
 
     def scan_value(self, pointer: str, max_bytes: int) -> tuple[int, int]:
         """Scan a value, and return the offsets of its start and its end.
@@ -87,7 +87,7 @@ class Scanner:
         """
         first, start = self.peek(), self.position
         if first == END:
-            raise _malformed()
+            raise _create_error()
         limit = min(start + max_bytes, len(self._data))
         if first in _OPENING:
             end = self._end_of_container(start, limit)
@@ -95,7 +95,7 @@ class Scanner:
             match = (_STRING if first == _QUOTE else _SCALAR).match(self._data, start, limit)
             end = match.end() if match is not None else limit
             if end == start or (match is None and limit == len(self._data)):
-                raise _malformed()
+                raise _create_error()
         if end >= limit and limit < len(self._data):
             raise Invalid([ValidationIssue(pointer, f"Expected at most {max_bytes} bytes")])
         self.position = end
@@ -143,9 +143,9 @@ class Scanner:
             if position == limit or self._data[position] == _QUOTE:
                 # the value, or a string in it, extends beyond the limit
                 if limit == len(self._data):
-                    raise _malformed()
+                    raise _create_error()
                 return limit
 
 
-def _malformed() -> Malformed:
+def _create_error() -> Malformed:
     return Malformed("the body is not well-formed JSON in UTF-8")

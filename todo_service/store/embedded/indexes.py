@@ -105,7 +105,7 @@ def _compute_key_range(plan: Plan, prefix: bytes) -> KeyRange:
     start, end = prefix, prefix + AFTER
     if plan.bounds:
         kind = get_kind(plan.bounds[0].value)
-        assert kind is not None  # normalised values have one
+        assert kind is not None  # normalized values have one
         start, end = prefix + type_tag(kind), prefix + type_end(kind)
     for bound in plan.bounds:
         limit = prefix + encode_value(bound.value)

@@ -48,7 +48,7 @@ from todo_service.store.embedded.indexes import IndexScan, PrimaryKeyScan
 from todo_service.store.embedded.scan_runner import ScanLimit, ScanSteps, collect_before, collect_in_thread
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import Node, Predicate, build_predicate, is_id_equality, normalise
+from todo_service.store.query.expressions import Node, Predicate, build_predicate, is_id_equality, normalize
 from todo_service.store.query.planner import PRIMARY, plan_query
 from todo_service.store.scans import ScanExecutor
 
@@ -120,7 +120,7 @@ class EmbeddedStore(DocumentStore):
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         document_id = _find_id(nodes)
         if document_id is None:
             scan = self._plan_scan(model, nodes, None)
@@ -140,7 +140,7 @@ class EmbeddedStore(DocumentStore):
         into: type[Any] | None = None,
     ) -> FindResult[Any]:
         """See `DocumentStore.find`."""
-        scan = self._plan_scan(model, normalise(where), sort)
+        scan = self._plan_scan(model, normalize(where), sort)
         raws = await self._run_scan(scan.iter_documents, limit, scan.leading, max_bytes)
         found = await self._scans.convert(raws, make_converter(model, into), scan.leading)
         truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
@@ -150,7 +150,7 @@ class EmbeddedStore(DocumentStore):
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
     ) -> Any:
         """See `DocumentStore.update`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         document_id = _require_id(nodes)
         matches = build_predicate(nodes, model)
         changed = validate_changes(model, changes)
@@ -171,7 +171,7 @@ class EmbeddedStore(DocumentStore):
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`. Splits many documents into several transactions, so that other writes can run."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         matches = build_predicate(nodes, model)
         document_id = _find_id(nodes)
         if document_id is not None:
@@ -187,7 +187,7 @@ class EmbeddedStore(DocumentStore):
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         document_id = _find_id(nodes)
         if document_id is not None:
             return int(await self._get_by_id(model, document_id, nodes) is not None)

@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError
 from todo_service.store.batching import Batcher, Outcome
 from todo_service.store.codec import list_keys, read_id
 from todo_service.store.errors import StoreError, StoreUnavailable
-from todo_service.store.mongodb.connection import Connection, calling
+from todo_service.store.mongodb.connection import Connection, guard_call
 from todo_service.store.mongodb.errors import build_write_error, translate_error
 from todo_service.store.query.planner import PRIMARY
 
@@ -72,7 +72,7 @@ class BatchedCalls:
         self, model: type[Model], projection: dict[str, int] | None, identities: Sequence[ObjectId]
     ) -> list[Outcome]:
         collection = self._connection.collection(model)
-        async with calling():
+        async with guard_call():
             cursor = collection.find_raw_batches({"_id": {"$in": list(identities)}}, projection, hint=PRIMARY)
             found = {read_id(raw): raw async for batch in cursor for raw in split_documents(batch)}
         return [Outcome(found.get(identity.binary), None) for identity in identities]
@@ -80,7 +80,7 @@ class BatchedCalls:
     async def _insert_batch(self, model: type[Model], documents: Sequence[RawBSONDocument]) -> list[Outcome]:
         collection = self._connection.collection(model)
         errors: dict[int, StoreError] = {}
-        async with calling(model):
+        async with guard_call(model):
             try:
                 result = await collection.bulk_write([InsertOne(document) for document in documents], ordered=False)
                 inserted, concerns = result.inserted_count, False

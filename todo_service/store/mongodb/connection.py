@@ -139,13 +139,13 @@ class Connection:
             seconds: The timeout.
         """
         client = self.client
-        async with calling(seconds=seconds):
+        async with guard_call(seconds=seconds):
             hello: dict[str, Any] = await client.admin.command("hello")
         return hello
 
 
 @asynccontextmanager
-async def calling(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
+async def guard_call(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
     """Limit the time of a call to the driver, and translate its errors.
 
     The time includes the wait for a thread of the driver.

@@ -1,4 +1,4 @@
-"""Filters: normalised conditions in MongoDB's language."""
+"""Filters: normalized conditions in MongoDB's language."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEGATED: Final = ("$ne", "$nin")
 
 
 def to_filter(nodes: Iterable[Node], model: type[Model]) -> dict[str, Any]:
-    """Translate normalised conditions into a filter.
+    """Translate normalized conditions into a filter.
 
     To MongoDB a missing key is null. The filter takes it as the default of the field instead.
 

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from todo_service.store.base import Snapshot
 from todo_service.store.codec import move_id_first, read_id
 from todo_service.store.mongodb.batches import split_documents
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, calling
+from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, guard_call
 from todo_service.store.mongodb.errors import SNAPSHOT_GONE
 from todo_service.store.query.planner import PRIMARY
 
@@ -37,7 +37,7 @@ class MongoDBSnapshot(Snapshot):
 
     async def size(self, model: type[Model]) -> int:
         """See `Snapshot.size`. The count is the server's estimate."""
-        async with calling(seconds=COPY_CALL_SECONDS):
+        async with guard_call(seconds=COPY_CALL_SECONDS):
             return int(await self._connection.collection(model).estimated_document_count())
 
     async def documents(self, model: type[Model], after: ObjectId | None = None) -> AsyncGenerator[list[bytes], None]:
@@ -48,7 +48,7 @@ class MongoDBSnapshot(Snapshot):
             beyond = {"_id": {"$gt": ObjectId(read_id(batch[-1]))}}
 
     async def _read_batch(self, model: type[Model], beyond: dict[str, Any]) -> list[bytes]:
-        async with calling(seconds=COPY_CALL_SECONDS):
+        async with guard_call(seconds=COPY_CALL_SECONDS):
             try:
                 # a negative limit requests a single reply, which is 16 MiB at most
                 cursor = self._connection.collection(model).find_raw_batches(

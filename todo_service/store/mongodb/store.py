@@ -36,7 +36,7 @@ from todo_service.store.codec import (
 )
 from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.mongodb.batches import BatchedCalls, build_projection, split_documents
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, calling
+from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, guard_call
 from todo_service.store.mongodb.filters import to_filter
 from todo_service.store.mongodb.preparation import prepare_database, store_state
 from todo_service.store.mongodb.snapshot import MongoDBSnapshot
@@ -45,7 +45,7 @@ from todo_service.store.query.expressions import (
     build_predicate,
     collect_keys,
     is_id_equality,
-    normalise,
+    normalize,
 )
 from todo_service.store.query.planner import PRIMARY, list_indexes, parse_sort, plan_query
 from todo_service.store.scans import ScanExecutor
@@ -90,7 +90,7 @@ class MongoDBStore(DocumentStore):
         self._batched = BatchedCalls(self._connection)
         self._scans = ScanExecutor()
         try:
-            async with calling(seconds=None):
+            async with guard_call(seconds=None):
                 self.state = await prepare_database(self._connection, access)
         except StoreError as error:
             await self.close()
@@ -124,7 +124,7 @@ class MongoDBStore(DocumentStore):
             except StoreError as error:
                 refused = error
                 break
-        async with calling(model):
+        async with guard_call(model):
             if len(raws) > 1:
                 await self._connection.collection(model).insert_many(raws)
             elif raws and len(raws[0].raw) > _BATCHED_INSERT_BYTES:
@@ -136,15 +136,15 @@ class MongoDBStore(DocumentStore):
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         by_id = next((node for node in nodes if is_id_equality(node)), None)
         if by_id is not None and isinstance(by_id.value, ObjectId):
             rest = [node for node in nodes if node is not by_id]
-            async with calling():
+            async with guard_call():
                 raw = await self._batched.read(model, by_id.value, into, collect_keys(rest))
             matches = build_predicate(rest, model)
             return None if raw is None or (matches and not matches(decode_cached(raw))) else to_result(raw, model, into)
-        async with calling():
+        async with guard_call():
             document = await self._connection.collection(model, raw=True).find_one(
                 to_filter(nodes, model), build_projection(into), hint=_hint(model, nodes)
             )
@@ -160,13 +160,13 @@ class MongoDBStore(DocumentStore):
         into: type[Any] | None = None,
     ) -> FindResult[Any]:
         """See `DocumentStore.find`. With `max_bytes` the store reads a single reply, of at most 16 MiB."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         chosen = plan_query(model, nodes, sort)
         if limit < 1:
             return FindResult()
         # a negative limit requests a single reply
         limits = {"limit": limit if max_bytes is None else -limit, "batch_size": limit + 1}
-        async with calling(), nullcontext() if max_bytes is None else self._large_replies:
+        async with guard_call(), nullcontext() if max_bytes is None else self._large_replies:
             cursor = self._connection.collection(model, raw=True).find(
                 to_filter(nodes, model), build_projection(into), hint=chosen.declared.name, **limits
             )
@@ -186,7 +186,7 @@ class MongoDBStore(DocumentStore):
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
     ) -> Any:
         """See `DocumentStore.update`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         if not any(map(is_id_equality, nodes)):
             raise UnsupportedExpression("an update needs equality on the id")
         changed = validate_changes(model, changes)
@@ -201,13 +201,13 @@ class MongoDBStore(DocumentStore):
         document = None
         if size <= DOCUMENT_BYTES:
             fitting = to_filter(nodes, model) if size <= SMALL_CHANGES_BYTES else _filter_by_size(model, nodes, changed)
-            async with calling(model):
+            async with guard_call(model):
                 # not raw BSON, in which the driver does not detect a failed write concern
                 document = await self._connection.collection(model).find_one_and_update(
                     fitting, operators, build_projection(into), return_document=ReturnDocument.AFTER
                 )
         if document is None and size > SMALL_CHANGES_BYTES:
-            async with calling(model):
+            async with guard_call(model):
                 present = await self._connection.collection(model).find_one(to_filter(nodes, model))
             if present is not None:
                 check_size(model, encode({**present, **changed}))
@@ -219,10 +219,10 @@ class MongoDBStore(DocumentStore):
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`. The documents are deleted in batches, each within the timeout of a call."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         total, found = 0, _DELETE_BATCH
         while found == _DELETE_BATCH:
-            async with calling():
+            async with guard_call():
                 found, deleted = await self._delete_some(model, nodes)
             total += deleted
         return total
@@ -242,9 +242,9 @@ class MongoDBStore(DocumentStore):
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
-        nodes = normalise(where)
+        nodes = normalize(where)
         options: dict[str, Any] = {"hint": _hint(model, nodes)} | ({} if limit is None else {"limit": limit})
-        async with calling():
+        async with guard_call():
             return int(await self._connection.collection(model).count_documents(to_filter(nodes, model), **options))
 
     async def resolved_stamp(self) -> Timestamp:
@@ -255,7 +255,7 @@ class MongoDBStore(DocumentStore):
         the primary. A write that was stamped `RESOLVE_AFTER` ago by the primary's clock is therefore visible or
         abandoned.
         """
-        async with calling():
+        async with guard_call():
             time = await self._batched.read_clock()
         return Timestamp(time - self._resolve_after, 0)
 
@@ -263,7 +263,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor can expire between two."""
         beyond: dict[str, Any] = {}
         while True:
-            async with calling():
+            async with guard_call():
                 documents = await (
                     self._connection.collection(model)
                     .find(beyond, limit=_SCAN_BATCH)
@@ -284,7 +284,7 @@ class MongoDBStore(DocumentStore):
         MongoDB holds a snapshot for five minutes by default (`minSnapshotHistoryWindowInSeconds`). When it no longer
         holds this one, the rest is read without a snapshot, and `point_in_time` becomes false.
         """
-        async with calling(seconds=COPY_CALL_SECONDS):
+        async with guard_call(seconds=COPY_CALL_SECONDS):
             hello = await self._connection.hello(COPY_CALL_SECONDS)
             supported = "setName" in hello or hello.get("msg") == "isdbgrid"
             session = await self._connection.client.start_session(snapshot=True) if supported else None
@@ -297,7 +297,7 @@ class MongoDBStore(DocumentStore):
         for raw in raws.values():
             check_indexed(model, decode(raw), validated=False)
         present: dict[bytes, bytes] = {}
-        async with calling(model, COPY_CALL_SECONDS):
+        async with guard_call(model, COPY_CALL_SECONDS):
             collection = self._connection.collection(model)
             sought = {"_id": {"$in": [ObjectId(identity) for identity in raws]}}
             async for batch in collection.find_raw_batches(sought, hint=PRIMARY):
@@ -316,12 +316,12 @@ class MongoDBStore(DocumentStore):
     async def clear(self) -> None:
         """See `DocumentStore.clear`. The collections stay, since they may be sharded."""
         for model in self._connection.models:
-            async with calling(seconds=COPY_CALL_SECONDS):
+            async with guard_call(seconds=COPY_CALL_SECONDS):
                 await self._connection.collection(model).delete_many({})
 
     async def set_state(self, state: State) -> None:
         """See `DocumentStore.set_state`. While a copy into the store is unfinished, no document expires."""
-        async with calling(seconds=COPY_CALL_SECONDS):
+        async with guard_call(seconds=COPY_CALL_SECONDS):
             await store_state(self._connection, state)
         self.state = state
 

@@ -1,6 +1,6 @@
-"""Conditions: ODMantic's expressions, normalised for both stores.
+"""Conditions: ODMantic's expressions, normalized for both stores.
 
-`normalise` checks an expression against the operators of `base` and converts its values to their stored form. The
+`normalize` checks an expression against the operators of `base` and converts its values to their stored form. The
 MongoDB store translates the result into a filter; the embedded store evaluates it, with MongoDB's semantics.
 """
 
@@ -66,7 +66,7 @@ class Comparison(NamedTuple):
     Attributes:
         key: The document's key.
         operator: One of `base.OPERATORS`, or `STARTS_WITH`.
-        value: A normalised value; a tuple of them for `$in` and `$nin`.
+        value: A normalized value; a tuple of them for `$in` and `$nin`.
     """
 
     key: str
@@ -98,7 +98,7 @@ def _find_kind(kind: type) -> Kind | None:
     return next((found for base, found in _KINDS.items() if issubclass(kind, base)), None)
 
 
-def normalise_value(value: object) -> Any:
+def normalize_value(value: object) -> Any:
     """Return a value in the form in which values are compared: times are in UTC, with millisecond precision.
 
     Raises:
@@ -119,8 +119,8 @@ def normalise_value(value: object) -> Any:
     return value
 
 
-def normalise(where: Iterable[Condition]) -> tuple[Node, ...]:
-    """Normalise the conditions of a call. All of the returned conditions must hold.
+def normalize(where: Iterable[Condition]) -> tuple[Node, ...]:
+    """Normalize the conditions of a call. All of the returned conditions must hold.
 
     Raises:
         UnsupportedExpression: A condition is not an expression, or uses an unsupported operator or value.
@@ -137,9 +137,9 @@ def normalise(where: Iterable[Condition]) -> tuple[Node, ...]:
 
 def _parse_junction(operator: str, parts: Any) -> list[Node]:
     if operator == "$and":
-        return list(normalise(parts))
+        return list(normalize(parts))
     if operator == "$or":
-        return [Disjunction(tuple(normalise([part]) for part in parts))]
+        return [Disjunction(tuple(normalize([part]) for part in parts))]
     raise UnsupportedExpression(f"the operator {operator} is not supported")
 
 
@@ -156,7 +156,7 @@ def _parse_comparisons(key: str, operand: Any) -> list[Node]:
         several = operator in ("$in", "$nin")
         found.append(
             Comparison(
-                key, operator, tuple(normalise_value(item) for item in value) if several else normalise_value(value)
+                key, operator, tuple(normalize_value(item) for item in value) if several else normalize_value(value)
             )
         )
     return found
@@ -187,7 +187,7 @@ def build_predicate(nodes: Iterable[Node], model: type[Model]) -> Predicate | No
     The values of the document are as BSON decodes them. Its times have a UTC offset.
 
     Args:
-        nodes: Normalised conditions.
+        nodes: Normalized conditions.
         model: The model of the document, whose defaults stand for missing keys.
     """
     nodes = tuple(nodes)

@@ -131,7 +131,7 @@ def plan_query(model: type[Model], where: Iterable[Node], sort: Sort | None = No
 
     Args:
         model: The model.
-        where: Normalised conditions.
+        where: Normalized conditions.
         sort: The order, or None for any order.
 
     Raises:

@@ -13,7 +13,7 @@ from todo_service.timestamps import Timestamp
 from todo_service.web.openapi.document import NULL, REF_PREFIX, Json
 from todo_service.web.problems import Problem
 from todo_service.web.requests import find_query_struct
-from todo_service.web.route_options import BODIES, COMPONENTS, CONTENTS, FORM
+from todo_service.web.route_options import BODIES, COMPONENTS, FORM, RESPONSE_BODIES
 
 
 def build_components(
@@ -59,7 +59,7 @@ def _list_annotations(handler: HTTPRouteHandler) -> Iterator[Any]:
     yield from handler.opt.get(COMPONENTS, ())
     yield handler.opt.get(FORM)
     yield from handler.opt.get(BODIES, {}).values()
-    yield from handler.opt.get(CONTENTS, {}).values()
+    yield from handler.opt.get(RESPONSE_BODIES, {}).values()
     yield handler.parsed_return_field.annotation
     if handler.parsed_data_field is not None:
         yield handler.parsed_data_field.annotation

@@ -122,7 +122,7 @@ def create_openapi_config() -> OpenAPIConfig:
     )
 
 
-def build_document(app: Litestar) -> dict[str, Any]:
+def build_openapi(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document of an application."""
     handlers = {
         handler.operation_id: handler
@@ -136,7 +136,7 @@ def build_document(app: Litestar) -> dict[str, Any]:
 
 def render_document(app: Litestar, form: str) -> str:
     """Return the OpenAPI document of an application as `json` or `yaml` text."""
-    document = build_document(app)
+    document = build_openapi(app)
     if form == "yaml":
         return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)).rstrip()
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -15,11 +15,11 @@ from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, FieldError, create_p
 from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import (
     BODIES,
-    CONTENTS,
     FORM,
     IDEMPOTENT,
     LIMIT,
     PUBLIC,
+    RESPONSE_BODIES,
     SESSION_ONLY,
 )
 
@@ -53,7 +53,7 @@ def build_responses(
         headers = [*response.get("headers", {}), *everywhere]
         if handler.opt.get(IDEMPOTENT):
             headers.append("Idempotency-Replayed")
-        content = build_content(handler.opt.get(CONTENTS, {})) or {
+        content = build_content(handler.opt.get(RESPONSE_BODIES, {})) or {
             kind: media
             for kind, media in response.get("content", {}).items()
             if media.get("schema") not in (None, NULL)

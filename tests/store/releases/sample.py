@@ -1,4 +1,4 @@
-"""The contents of a kept database: every kind of document, written over HTTP."""
+"""A sample database that is kept: every kind of document, written over HTTP."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FULL: Final[dict[str, Any]] = {
 }
 
 
-async def write_contents(url: str, store: DocumentStore) -> Kept:
+async def write_sample(url: str, store: DocumentStore) -> Kept:
     """Serve an empty store and fill it over HTTP, move every time of expiry by a century, and read everything.
 
     Args:

@@ -1,4 +1,4 @@
-"""Every place in the API that accepts a value from a client, derived from the OpenAPI document."""
+"""Every location in the API that accepts a value from a client, derived from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Request(NamedTuple):
     body: bytes | None
 
 
-class Place(NamedTuple):
-    """A place that accepts a value.
+class Location(NamedTuple):
+    """A location that accepts a value.
 
     Attributes:
         operation: The operationId.
-        name: The name of the place: a JSON pointer, a parameter or a column.
+        name: The name of the location: a JSON pointer, a parameter or a column.
         encoding: The encoding of the value.
         shapes: The hostile values to send.
         method: The HTTP method.
@@ -72,7 +72,7 @@ class Place(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The place in one line, for messages."""
+        """The location in one line, for messages."""
         return f"{self.operation}, {self.media_type or self.encoding}, {self.name or 'whole body'}"
 
     def request(self, shape: AnyShape, size: int) -> Request:
@@ -89,8 +89,8 @@ class Place(NamedTuple):
         return Request(self.method, target, headers, body)
 
 
-def find_places(operation: Operation, document: Json, ids: dict[str, str]) -> Iterator[Place]:
-    """Yield every place of an operation.
+def find_locations(operation: Operation, document: Json, ids: dict[str, str]) -> Iterator[Location]:
+    """Yield every location of an operation.
 
     Args:
         operation: The operation.
@@ -100,26 +100,28 @@ def find_places(operation: Operation, document: Json, ids: dict[str, str]) -> It
     path = operation.path
     for name, value in ids.items():
         path = path.replace("{" + name + "}", value)
-    base = Place(operation.id, "", "json", [], operation.method, path)
+    base = Location(operation.id, "", "json", [], operation.method, path)
     for name, parameter in operation.parameters.items():
-        yield from _parameter_places(base, name, parameter, operation.path, ids)
+        yield from _parameter_locations(base, name, parameter, operation.path, ids)
     content = operation.raw.get("requestBody", {}).get("content", {})
     for media_type, medium in content.items():
         example, schema = medium["example"], medium["schema"]
         within = base._replace(media_type=media_type)
         if media_type == "text/csv":
-            yield from _column_places(within, document)
+            yield from _column_locations(within, document)
         elif media_type == "text/calendar":
-            yield from _calendar_places(within)
+            yield from _calendar_locations(within)
         elif media_type == _FORM:
-            yield from _field_places(within, schema, example, document)
+            yield from _field_locations(within, schema, example, document)
         else:
-            yield from _json_places(within, schema, example, document, ids)
+            yield from _json_locations(within, schema, example, document, ids)
     if not content:  # a body that the operation does not expect
         yield base._replace(media_type="application/json", template=MARK.encode(), shapes=json_shapes())
 
 
-def _parameter_places(base: Place, name: str, parameter: Json, path: str, ids: dict[str, str]) -> Iterator[Place]:
+def _parameter_locations(
+    base: Location, name: str, parameter: Json, path: str, ids: dict[str, str]
+) -> Iterator[Location]:
     match parameter["in"]:
         case "query":
             shapes = text_shapes("query", name)
@@ -135,7 +137,9 @@ def _parameter_places(base: Place, name: str, parameter: Json, path: str, ids: d
             yield base._replace(name=name, encoding="header", shapes=text_shapes("header"), header=name)
 
 
-def _json_places(base: Place, schema: Json, example: Any, document: Json, ids: dict[str, str]) -> Iterator[Place]:
+def _json_locations(
+    base: Location, schema: Json, example: Any, document: Json, ids: dict[str, str]
+) -> Iterator[Location]:
     found: dict[tuple[str, str], None] = {}
     for pointer, kind, element in _walk(schema, "", document):
         if (pointer, kind) in found:
@@ -207,7 +211,7 @@ def make_example(schema: Json, document: Json) -> Any:
     return {"string": "x", "boolean": False, "integer": 1, "number": 1.0, "array": []}.get(schema.get("type", ""))
 
 
-def _field_places(base: Place, schema: Json, example: Json, document: Json) -> Iterator[Place]:
+def _field_locations(base: Location, schema: Json, example: Json, document: Json) -> Iterator[Location]:
     for pointer, _, _ in _walk(schema, "", document):
         name = pointer[1:]
         fields = {key: value for key, value in example.items() if key != name}
@@ -216,7 +220,7 @@ def _field_places(base: Place, schema: Json, example: Json, document: Json) -> I
         yield base._replace(name=name, encoding="form", shapes=shapes, template=template.encode())
 
 
-def _column_places(base: Place, document: Json) -> Iterator[Place]:
+def _column_locations(base: Location, document: Json) -> Iterator[Location]:
     yield base._replace(encoding="csv", shapes=table_shapes(), template=MARK.encode())
     columns = [*document["components"]["schemas"]["Todo"]["properties"], "list"]
     for name in columns:
@@ -225,7 +229,7 @@ def _column_places(base: Place, document: Json) -> Iterator[Place]:
         yield base._replace(name=name, encoding="csv", shapes=text_shapes("csv"), template=template)
 
 
-def _calendar_places(base: Place) -> Iterator[Place]:
+def _calendar_locations(base: Location) -> Iterator[Location]:
     yield base._replace(encoding="calendar", shapes=calendar_shapes(), template=MARK.encode())
     (todo, end), (zone, zone_end) = _CALENDAR
     templates = {name: f"{todo}{name}:{MARK}\r\n{end}" for name in _TODO_PROPERTIES}
