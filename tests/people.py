@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 
 from todo_service.accounts.dto import UserCreate
-from todo_service.todos.dto import StepCreate, TodoCreate
+from todo_service.todos.dto import ReminderCreate, StepCreate, TodoCreate
 
 _numbers = itertools.count()
 
@@ -44,7 +44,7 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     start_on = None
     time_zone = None
     recurrence = None
-    reminders = []
+    reminders: ClassVar[list[ReminderCreate]] = []
     position = 1.0
 
     @classmethod

@@ -354,12 +354,13 @@ async def test_lists_move(ada: Person, bob: Person) -> None:
         assert answer.headers["etag"] == f'"{answer.json()["version"]}"'
         assert await read_names() == expected
     path = f"/v1/lists/{ids['a']}/move"
-    for body, place in (
+    bodies: list[tuple[Json, str]] = [
         ({}, ""),
         ({"before": foreign}, "/before"),
         ({"after": ids["a"]}, "/after"),
         ({"to": "first", "list_id": None}, "/list_id"),
-    ):
+    ]
+    for body, place in bodies:
         problem = assert_problem(await ada.post(path, json=body), 422)
         assert [error.get("pointer", "") for error in problem["errors"]] == [place]
     assert_problem(await ada.post(path, json={"to": "first"}, headers={"If-Match": '"7"'}), 412)
