@@ -30,7 +30,8 @@ class UserCreateFactory(MsgspecFactory[UserCreate]):
 
     @classmethod
     def password(cls) -> str:
-        return cls.__faker__.password(length=20)
+        """Without letters, so that it never contains the username."""
+        return cls.__faker__.password(length=20, upper_case=False, lower_case=False)
 
 
 class TodoCreateFactory(MsgspecFactory[TodoCreate]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -84,3 +85,35 @@ def test_a_request_is_logged_once_with_its_route_and_no_secret(tmp_path: Path, f
     assert "65f1a2b3c4d5e6f708192a3b" not in line
     for secret in (user.password, tokens["access_token"], tokens["refresh_token"], "private", user.email):
         assert secret not in log
+
+
+def test_line_of_a_request_is_written_before_the_next_request(tmp_path: Path) -> None:
+    with running_service(tmp_path, {"LOG_FORMAT": "json"}) as service:
+        httpx.get(f"{service.url}/v1/todos", headers={"X-Request-ID": "the-request"})
+        httpx.get(f"{service.url}/health/live")
+        service.process.kill()
+        service.process.wait()
+
+    (line,) = [line for line in (tmp_path / "service.log").read_text().splitlines() if "the-request" in line]
+    values = json.loads(line)
+    assert datetime.fromisoformat(values.pop("timestamp")).tzinfo is not None
+    assert values.pop("milliseconds") > 0
+    assert list(values.items()) == [
+        ("method", "GET"),
+        ("route", "/v1/todos"),
+        ("status", 401),
+        ("user", None),
+        ("event", "request"),
+        ("request_id", "the-request"),
+        ("logger", "todo_service.requests"),
+        ("level", "info"),
+    ]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_requests_are_not_logged_at_level_warning(tmp_path: Path, form: str) -> None:
+    with running_service(tmp_path, {"LOG_FORMAT": form, "LOG_LEVEL": "warning"}) as service:
+        httpx.get(f"{service.url}/v1/todos", headers={"X-Request-ID": "the-request"})
+        service.stop()
+
+    assert "the-request" not in (tmp_path / "service.log").read_text()

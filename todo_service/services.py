@@ -20,6 +20,7 @@ from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
+from todo_service.accounts.time_zones import TimeZones
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import BackgroundJobs, Job
 from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
@@ -34,6 +35,7 @@ from todo_service.lists.service import Lists
 from todo_service.lists.sweep import sweep_deleted_lists
 from todo_service.observability.controllers import MetricsAccess
 from todo_service.observability.metrics import Metrics
+from todo_service.observability.request_log import RequestLog
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
@@ -79,6 +81,7 @@ MODELS: Final = (
 )
 """The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
+FOLLOW_SECONDS: Final = 10.0
 
 
 class Services:
@@ -123,6 +126,7 @@ class Services:
         self._api_keys = ApiKeys(store)
         self._credentials = Credentials(self._sessions, self._api_keys)
         self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys)
+        self._time_zones = TimeZones(store)
         self._rules = Executor(
             "rules",
             threads=RULE_THREADS,
@@ -210,7 +214,7 @@ class Services:
         return OutermostMiddleware(
             OptionsRateLimitMiddleware(app, self.rate_limits),
             self._in_flight,
-            AccessLog(self._metrics, self._tracing),
+            AccessLog(self._metrics, self._tracing, RequestLog(settings)),
             AllowedHosts(settings.allowed_hosts),
             ResponseHeaders(self._in_flight, extra_headers),
             Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
@@ -221,6 +225,7 @@ class Services:
         return [
             Job("finish deletions of accounts", lambda: self._accounts.finish_deletions(now()), SWEEP_SECONDS),
             Job("sweep deleted lists", self._sweep_deleted_lists, SWEEP_SECONDS),
+            Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
             Job("return free memory", partial(asyncio.to_thread, trim_heap), SWEEP_SECONDS / 3),
         ]
@@ -228,11 +233,21 @@ class Services:
     async def _sweep_deleted_lists(self) -> None:
         await sweep_deleted_lists(self._store, self._create_todos, now())
 
+    async def _follow_time_zones(self) -> None:
+        await self._time_zones.follow_changes(self._create_todos, now())
+
     def _todos(self, request: ApiRequest) -> Todos:
         return self._create_todos(request.user.user_id)
 
     def _create_todos(self, owner: ObjectId) -> Todos:
-        return Todos(self._store, owner, lambda: self._accounts.get_time_zone(owner), self._rules, self._todos_state)
+        return Todos(
+            self._store,
+            owner,
+            partial(self._time_zones.use, owner),
+            self._rules,
+            self._todos_state,
+            partial(self._time_zones.get, owner),
+        )
 
     def _lists(self, request: ApiRequest) -> Lists:
         return Lists(self._store, request.user.user_id, self._todos(request))
@@ -242,7 +257,7 @@ class Services:
         return Transfer(
             self._todos(request),
             self._lists(request),
-            lambda: self._accounts.get_time_zone(owner),
+            partial(self._time_zones.get, owner),
             owner,
             self._transfers,
         )

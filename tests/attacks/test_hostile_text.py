@@ -10,7 +10,9 @@ import pytest
 from tests.cost import FROZEN_SECONDS, Lowest, assert_grows_linearly, cost, probing
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
+from todo_service.bounds.texts import SEARCHED_WORDS
 from todo_service.bounds.todos import QUERY_WORDS
+from todo_service.todos.words import extract_words
 
 LIMIT = 2**20
 SIZES = (LIMIT // 100, LIMIT // 10, LIMIT)
@@ -58,6 +60,8 @@ BODIES = {
     "marks in a description": ('{"title": "x", "description": "', "\u0316\u0300", '"}'),
     "marks in a tag": ('{"title": "x", "tags": ["a', "\u0300\u0316", '"]}'),
     "a ligature": ('{"title": "', "\ufdfa", '"}'),
+    "a text without spaces": ('{"title": "', "\u725b", '"}'),
+    "signs without a letter": ('{"title": "', "\u094d\u0e48", '"}'),
     "empty tags": ('{"title": "x", "tags": [', '"",', '""]}'),
     "steps": ('{"title": "x", "steps": [', '{"title": ""},', '{"title": ""}]}'),
     "a priority": ('{"title": "x", "priority": "', "x", '"}'),
@@ -141,7 +145,7 @@ def test_a_header_costs_linear_time(service: Service, client: httpx.Client, name
 
 
 @pytest.mark.parametrize("parameter", ["q", "tag", "priority", "list_id", "due_after", "cursor", "limit", "sort", "x"])
-@pytest.mark.parametrize("unit", ["x", "9", "%CC%80%CC%96", "%EF%B7%BA", "%00"])
+@pytest.mark.parametrize("unit", ["x", "9", "%CC%80%CC%96", "%EF%B7%BA", "%E7%89%9B", "%E0%A5%8D", "%00"])
 def test_a_query_costs_linear_time(service: Service, client: httpx.Client, parameter: str, unit: str) -> None:
     assert_cheap(
         service,
@@ -150,21 +154,44 @@ def test_a_query_costs_linear_time(service: Service, client: httpx.Client, param
     )
 
 
-def test_a_description_of_marks_is_rejected_and_one_of_ligatures_is_cheap(
-    service: Service, client: httpx.Client
-) -> None:
-    marks = client.post("/v1/todos", json={"title": "x", "description": "\u0316\u0300" * 5000})
-    assert marks.json()["errors"] == [
-        {"detail": "Expected at most 30 combining marks in a row", "pointer": "/description"}
-    ]
+EXPENSIVE_TEXTS = {
+    "ligatures": "\ufdfa" * 10_000,
+    "words": "x " * 5000,
+    "different words": " ".join(f"{number:x}" for number in range(2000)),
+    "one letter of a script without spaces": "\u725b" * 10_000,
+    "different letters of a script without spaces": "".join(map(chr, range(0x4E00, 0x4E00 + 10_000))),
+    "letters outside the basic plane": "".join(map(chr, range(0x20000, 0x20000 + 10_000))),
+    "letters of both kinds": "\u725ba" * 5000,
+    "letters with strokes": "\u0142\u00e6" * 5000,
+    "signs": "\u0915\u093f" * 5000,
+    "signs without a letter": "\u093f" * 10_000,
+    "signs in a script without spaces": "\u0e01\u0e31" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", EXPENSIVE_TEXTS.values(), ids=EXPENSIVE_TEXTS)
+def test_a_todo_full_of_text_delays_no_other_request(service: Service, client: httpx.Client, text: str) -> None:
+    title, description = text[:200], text[:10_000]
+    todo = {"title": title, "description": description, "steps": [{"title": title}] * 100}
 
     frozen = Lowest(FROZEN_SECONDS)
     for _ in frozen:
         with probing(service.url, service.process.pid) as probe:
-            for text in ("\ufdfa" * 10_000, "x " * 5000, " ".join(f"{number:x}" for number in range(2000))):
-                assert client.post("/v1/todos", json={"title": "x", "description": text[:10_000]}).status_code == 201
+            response = client.post("/v1/todos", json=todo)
+            found = client.get("/v1/todos", params={"q": title, "sort": "title"})
         frozen.add(probe.frozen)
+        assert response.status_code == 201, response.text
+        assert found.status_code in ALLOWED_STATUSES, found.text
+    assert len(extract_words(title, description)) <= SEARCHED_WORDS
     assert frozen.value <= FROZEN_SECONDS
+
+
+def test_a_description_of_marks_is_rejected(client: httpx.Client) -> None:
+    marks = client.post("/v1/todos", json={"title": "x", "description": "\u0316\u0300" * 5000})
+
+    assert marks.json()["errors"] == [
+        {"detail": "Expected at most 30 combining marks in a row", "pointer": "/description"}
+    ]
 
 
 def test_a_page_sorted_by_titles_of_ligatures_has_a_next_page(client: httpx.Client) -> None:

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from odmantic import ObjectId
 from schemathesis.generation.meta import TestPhase
 
+from todo_service.text import normalize_lines, normalize_text
+
 Case = schemathesis.Case[Any]
 PASSWORD = "correct horse battery"
 SESSION_ENDING = ["deleteMe", "deleteSession", "deleteSessions", "changePassword"]
@@ -196,6 +198,23 @@ def _fix_query(case: Case) -> None:
                 query |= page | {name: cursor} | ({"limit": limit} if limit is not None else {})
 
 
+def _fix_texts(value: Any) -> Any:
+    """Replace the texts with control characters, without visible characters or with long runs of marks."""
+    match value:
+        case dict():
+            return {name: _fix_texts(item) for name, item in value.items()}
+        case list():
+            return [_fix_texts(item) for item in value]
+        case str():
+            try:
+                normalize_lines(value, len(value))
+                normalize_text(value.replace("\n", " ").replace("\t", " "), 3 * len(value), shortest=0)
+            except ValueError:
+                return "Water the plants"
+            return re.sub(r"[\n\t]", " ", value)
+    return value
+
+
 def _fix_schedule(body: dict[str, Any]) -> None:
     """Give a todo at most one due date, no start after it, and no rule without it."""
     if isinstance(body.get("due_at"), str):
@@ -208,6 +227,10 @@ def _fix_schedule(body: dict[str, Any]) -> None:
 
 
 def _fix_body(case: Case, body: dict[str, Any]) -> None:
+    body |= _fix_texts(body)
+    for name in {"password", "new_password"} & body.keys():
+        if not (body[name].isascii() and body[name].isprintable()):
+            body[name] = f"{PASSWORD} {next(_numbers)}"
     if isinstance(body.get("list_id"), str):
         body["list_id"] = get_or_create_list()
     if isinstance(body.get("recurrence"), str):

@@ -9,9 +9,9 @@ from typing import Any
 from odmantic import ObjectId
 
 from todo_service.store.base import DocumentStore
+from todo_service.todos.collation import sort_key
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import PRIORITIES, extract_field_words, priority_rank
-from todo_service.todos.words import fold
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ def todo(owner: ObjectId, number: int) -> Todo:
     return Todo(
         account=owner,
         owner=owner,
-        title_key=fold(fields["title"]),
+        title_key=sort_key(fields["title"]),
         priority_rank=priority_rank(fields["priority"]),
         completed_at=made_at if fields["completed"] else None,
         due_end=fields["due_at"],

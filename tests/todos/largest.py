@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import Any, Final
 
 from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 
-_EXPANDING: Final = "\u337f\u337b\u337c\u337d\u337e"
-"""Characters of 3 bytes, of which a search sees two to four letters of 3 bytes each."""
-_LONG: Final = "\U00020000"
-"""A letter of 4 bytes."""
-_WORD_LENGTH: Final = 19
+_LETTERS: Final = "\U00010000\U00010001\U00010002\U00010003\U00010005"
+"""Letters of 4 bytes, of a script whose words a search does not take apart."""
+_WORD_LENGTH: Final = 27
 
 
 def build_largest_todo(number: int) -> dict[str, Any]:
@@ -21,19 +20,23 @@ def build_largest_todo(number: int) -> dict[str, Any]:
         number: Distinguishes the todo, so that no two have a word in common.
     """
     words = (_build_word(number * 10_000 + each) for each in count())
-    steps = [" ".join(next(words) for _ in range(TITLE_LENGTH // (_WORD_LENGTH + 1))) for _ in range(STEPS)]
     return {
-        "title": (_LONG * TITLE_LENGTH)[:TITLE_LENGTH],
-        "description": (chr(0x20001 + number) * 60 + " ") * (DESCRIPTION_LENGTH // 61),
-        "steps": [{"title": step} for step in steps],
-        "tags": [f"{_LONG * (TAG_LENGTH - 2)}{tag:02}" for tag in range(TAGS)],
+        "title": _LETTERS[0] * TITLE_LENGTH,
+        "description": _join_words(words, DESCRIPTION_LENGTH),
+        "steps": [{"title": _join_words(words, TITLE_LENGTH)} for _ in range(STEPS)],
+        "tags": [f"{_LETTERS[0] * (TAG_LENGTH - 2)}{tag:02}" for tag in range(TAGS)],
     }
+
+
+def _join_words(words: Iterator[str], length: int) -> str:
+    """Return as many words as a text of a length has room for."""
+    return " ".join(islice(words, (length + 1) // (_WORD_LENGTH + 1)))
 
 
 def _build_word(number: int) -> str:
     """Return a word of `_WORD_LENGTH` characters for a number."""
     digits = ""
     for _ in range(_WORD_LENGTH):
-        number, digit = divmod(number, len(_EXPANDING))
-        digits += _EXPANDING[digit]
+        number, digit = divmod(number, len(_LETTERS))
+        digits += _LETTERS[digit]
     return digits

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.people import Person
+from todo_service.accounts.time_zones import TimeZones
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos.service import Todos
 
 
 class Replica:
@@ -37,6 +43,21 @@ class Replica:
             pass
 
 
+async def follow_time_zones(store: DocumentStore, after: timedelta = timedelta()) -> None:
+    """Run the job that follows the time zones of accounts, as if some time had passed."""
+    time_zones = TimeZones(store)
+    await time_zones.follow_changes(lambda owner: Todos(store, owner, partial(time_zones.get, owner)), now() + after)
+
+
+def find_due_end(todo: dict[str, Any], account_zone: str) -> datetime | None:
+    """Return the moment at which a todo is due. The midnights of its time zone must exist, and occur once."""
+    if todo["due_on"] is None:
+        return datetime.fromisoformat(todo["due_at"]) if todo["due_at"] is not None else None
+    following = date.fromisoformat(todo["due_on"]) + timedelta(days=1)
+    midnight = datetime.combine(following, time(), ZoneInfo(todo["time_zone"] or account_zone))
+    return midnight.astimezone(UTC) - timedelta(milliseconds=1)
+
+
 def due(number: int) -> str:
     """Return a time in the past or the future, at least some minutes from now."""
     return (datetime.now(UTC) + timedelta(hours=5 * (number - 4), minutes=17)).isoformat()
@@ -59,8 +80,9 @@ async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> No
     assert (summary["open"], summary["completed"]) == (len(todos) - completed, completed)
     assert {name: number for name, number in summary["by_priority"].items() if number} == priorities
     assert {one["list_id"]: one["count"] for one in summary["by_list"]} == lists
-    open_ones = [todo["due_at"] for todo in todos.values() if todo["due_at"] and not todo["completed"]]
-    moments = [datetime.fromisoformat(text) for text in open_ones]
+    account_zone = (await person.get("/v1/users/me")).json()["time_zone"]
+    ends = [find_due_end(todo, account_zone) for todo in todos.values() if not todo["completed"]]
+    moments = [end for end in ends if end is not None]
     today = [at for at in moments if at.date() == moment.date()]
     assert (summary["overdue"], summary["due_today"]) == (sum(at < moment for at in moments), len(today))
     counted = Counter(tag for todo in todos.values() for tag in todo["tags"])

@@ -28,7 +28,9 @@ from todo_service.store.query.planner import plan_query
 from todo_service.sync.count_run import MIN_CHANGES
 from todo_service.timestamps import Timestamp
 from todo_service.todos import dto
+from todo_service.todos.collation import sort_key
 from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
+from todo_service.todos.fields import priority_rank
 from todo_service.todos.query import ORDERS, build_position, is_served_by_index
 from todo_service.todos.service import Todos
 
@@ -205,7 +207,12 @@ async def watched(
 
 def list_todo(todo: dto.Todo) -> dto.ListedTodo:
     """Return a todo that is due at a moment as a list reads it."""
-    return dto.ListedTodo(**structs.asdict(todo), due_end=todo.due_at)
+    return dto.ListedTodo(
+        **structs.asdict(todo),
+        due_end=todo.due_at,
+        title_key=sort_key(todo.title),
+        priority_rank=priority_rank(todo.priority),
+    )
 
 
 def queries() -> Iterator[tuple[str, TodoQuery]]:

@@ -11,7 +11,7 @@ import pytest
 from tests.people import Person, assert_problem
 from todo_service.timestamps import EARLIEST, LATEST, end_of_day, format_timestamp, list_time_zones
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 MOMENT: Final = "2027-01-31T09:00:00.000Z"
 EARLIER: Final = "2027-01-30T09:00:00.000Z"
 

@@ -23,9 +23,10 @@ from odmantic import ObjectId
 from tests.application import create_test_store
 from tests.people import Person
 from tests.serving import START_SECONDS, running_service
-from tests.todos.replica import Replica, assert_counted, due, everything
+from tests.todos.replica import Replica, assert_counted, due, everything, follow_time_zones
 from todo_service.accounts.documents import User
 from todo_service.accounts.sessions import Client, Sessions
+from todo_service.accounts.time_zones import AFTER_REQUESTS
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import create_app
 from todo_service.services import MODELS
@@ -68,6 +69,10 @@ class Replicas:
         twin.client = self.there
         return ada, twin
 
+    async def follow_time_zones(self) -> None:
+        """Run the job that follows the time zones of accounts. The other replica runs it too, at its own times."""
+        await follow_time_zones(self._store, AFTER_REQUESTS)
+
 
 @asynccontextmanager
 async def replicas(folder: Path, store_url: str, url: str, resolve_after: timedelta) -> AsyncIterator[Replicas]:
@@ -108,18 +113,10 @@ def running(tmp_path: Path, store_url: str, resolve_after: timedelta) -> Iterato
 
 
 WRITES = [
-    "create",
-    "create",
-    "recurring",
-    "update",
-    "move",
-    "reorder",
-    "complete",
-    "reopen",
-    "delete",
-    "batch",
-    "drop list",
+    *("create", "day", "recurring", "update", "move", "reorder", "complete", "reopen", "delete", "batch", "drop list"),
+    "zone",
 ]
+ZONES = ["UTC", "America/New_York", "Asia/Tokyo", "Pacific/Kiritimati"]
 programs = st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 9)), min_size=1, max_size=8)
 reading = st.lists(st.booleans(), max_size=6)
 
@@ -143,11 +140,21 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
             case "create":
                 todo = await person.todo(title=f"todo {number}", tags=[str(number)], due_at=due(number))
                 account.todos.append(todo["id"])
+            case "day":
+                day = (now() + timedelta(days=number - 4)).date().isoformat()
+                fields = {"due_on": day, "start_on": day, "recurrence": "FREQ=DAILY;COUNT=2" if number % 3 else None}
+                zone = [None, None, *ZONES][number % 6]
+                account.todos.append((await person.todo(title=f"day {number}", time_zone=zone, **fields))["id"])
+            case "zone":
+                response = await person.patch("/v1/users/me", json={"time_zone": ZONES[number % len(ZONES)]})
+                assert response.status_code == 200, response.text
             case "recurring":
                 fields = {"due_at": "2027-01-01T09:00:00Z", "recurrence": "FREQ=DAILY;COUNT=2"}
                 account.todos.append((await person.todo(title=f"todo {number}", **fields))["id"])
             case "update":
-                response = await person.patch(path, json={"priority": "high", "due_at": due(number + 1)})
+                changed = {"due_at": due(number + 1)} if number % 2 else {"due_on": due(number + 1)[:10]}
+                start = {"start_at": None, "start_on": None}
+                response = await person.patch(path, json={"priority": "high"} | start | changed)
                 assert response.status_code in (200, 404), response.text
             case "move":
                 made = await person.post("/v1/lists", json={"name": f"list {number}"})
@@ -195,6 +202,7 @@ def test_a_reader_concurrent_with_two_writers_converges(
         ada, twin = await found.account()
         account, replica = Account(), Replica(ada, limit)
         await asyncio.gather(write(ada, one, account), write(twin, other, account), read(replica, ada, twin, pages))
+        await found.follow_time_zones()
         later = Replica(twin, limit)
         await asyncio.gather(replica.sync(), later.sync())
         expected = await everything(ada)
@@ -203,6 +211,7 @@ def test_a_reader_concurrent_with_two_writers_converges(
         await assert_counted(ada, expected)
         # changes between two rounds are not lost or miscounted
         await write(ada, other[:2], account)
+        await found.follow_time_zones()
         await replica.sync()
         assert replica.todos == await everything(twin)
         await assert_counted(twin, replica.todos)

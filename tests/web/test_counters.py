@@ -4,46 +4,92 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from functools import partial
+from random import Random
 
 import limits
 import pytest
+from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from pymongo import MongoClient
 
 from todo_service.bounds.requests import SHARED_COUNTER_CALLS
-from todo_service.rate_limits.counters import LocalCounter, SharedCounter, SlidingWindowStorage
+from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.store.mongodb.counters import create_counter_storage
 
 ITEM = limits.parse("5/month")
 
 
-def test_filling_the_table_does_not_reset_an_exhausted_window() -> None:
-    windows = SlidingWindowStorage(capacity=100)
-    limiter = SlidingWindowCounterRateLimiter(windows)
+@pytest.mark.anyio
+async def test_filling_the_table_does_not_reset_an_exhausted_window() -> None:
+    counter = LocalCounter(capacity=100)
     for _ in range(5):
-        assert limiter.hit(ITEM, "api", "attacker")
+        assert (await counter.take(ITEM, "api", "attacker", exact=False)).allowed
 
     for number in range(20_000):
-        assert limiter.hit(ITEM, "api", f"address {number}")
-        assert len(windows) <= 100
+        assert (await counter.take(ITEM, "api", f"address {number}", exact=False)).allowed
+        assert len(counter) <= 100
 
-    assert not limiter.hit(ITEM, "api", "attacker")
+    assert not (await counter.take(ITEM, "api", "attacker", exact=False)).allowed
 
 
-def test_expired_windows_are_evicted() -> None:
-    moment = 1_800_000_000.0
-    windows = SlidingWindowStorage(capacity=100, clock=lambda: moment)
-    limiter = SlidingWindowCounterRateLimiter(windows)
+@pytest.mark.anyio
+async def test_expired_windows_are_evicted() -> None:
+    moment = 1_000_000.0
+    counter = LocalCounter(capacity=100, clock=lambda: moment)
     short = limits.parse("5/second")
     for number in range(50):
-        limiter.hit(short, "api", f"short {number}")
+        await counter.take(short, "api", f"short {number}", exact=False)
 
     moment += 2  # a window still counts during the next one
     for number in range(100):
-        limiter.hit(ITEM, "api", f"long {number}")
+        await counter.take(ITEM, "api", f"long {number}", exact=False)
 
-    assert len(windows) == 100
+    assert len(counter) == 100
+
+
+class LibraryWindows(MemoryStorage):
+    """The two windows of one key, counted by the strategy of `limits` at a given time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = 0.0
+        self.counts: Counter[int] = Counter()
+
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        number = int(self.moment / expiry)
+        left = expiry - self.moment % expiry
+        return self.counts[number - 1], left, self.counts[number], left + expiry
+
+    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        before, left, count, _ = self.get_sliding_window(key, expiry)
+        allowed = int(before * left / expiry + count) + amount <= limit
+        if allowed:
+            self.counts[int(self.moment / expiry)] += amount
+        return allowed
+
+
+@pytest.mark.anyio
+async def test_decisions_are_those_of_the_library() -> None:
+    item = limits.parse("20/minute")
+    windows = LibraryWindows()
+    limiter = SlidingWindowCounterRateLimiter(windows)
+    counter = LocalCounter(clock=lambda: windows.moment)
+    pauses = Random(1)  # noqa: S311  # not a secret
+    decisions = Counter[bool]()
+    for _ in range(2000):
+        windows.moment += pauses.choice([0.1, 1.0, 3.0, 20.0]) * pauses.random()
+        allowed = limiter.hit(item, "somebody")
+        now = time.time()
+        stats = limiter.get_window_stats(item, "somebody")
+        decision = await counter.take(item, "api", "somebody", exact=False)
+
+        assert (decision.allowed, decision.remaining) == (allowed, stats.remaining)
+        assert decision.reset_after == pytest.approx(max(1, stats.reset_time - now), abs=1.01)
+        decisions[allowed] += 1
+
+    assert min(decisions.values()) > 100
 
 
 @pytest.mark.anyio

@@ -15,6 +15,9 @@ class User(Model):
 
     `password_generation` is incremented with each new password. A session is alive only if it started under the current
     generation, or if it is `surviving_session`, the one in which the current password was set.
+
+    `time_zone_used` says whether a todo may depend on the time zone. When that changes, a job visits the todos at
+    `next_visit_at`, if that is not None (see `accounts.time_zones`).
     """
 
     username: str
@@ -26,11 +29,17 @@ class User(Model):
     surviving_session: ObjectId | None = None
     display_name: str = ""
     time_zone: str = "UTC"
+    time_zone_used: bool = True
+    time_zone_changed_at: datetime | None = None
+    next_visit_at: datetime | None = None
     version: int = 1
     created_at: datetime
     updated_at: datetime
 
-    model_config = {"collection": "users"}
+    model_config = {
+        "collection": "users",
+        "indexes": lambda: [Index(User.next_visit_at, User.id, name="next_visit_at")],
+    }
 
     def __repr__(self) -> str:
         return redacted_repr(self, "password_hash")

@@ -60,7 +60,10 @@ Email = Annotated[
 Password = Annotated[
     str,
     Meta(
-        description="12 to 128 characters, not containing the username.",
+        description=(
+            "12 to 128 characters, not containing the username. Compared as an OpaqueString (RFC 8265): in NFC, and "
+            "without characters that this profile disallows, such as control characters."
+        ),
         examples=["correct horse battery"],
         max_length=GIVEN_PASSWORD_LENGTH,
         extra_json_schema={SHOWN: {"format": "password", "minLength": 12, "maxLength": PASSWORD_LENGTH}},

@@ -15,13 +15,14 @@ from odmantic.query import asc
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, User
-from todo_service.accounts.passwords import Passwords, find_password_issues
+from todo_service.accounts.passwords import Passwords, prepare_new_password
 from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.accounts.time_zones import TimeZones, schedule_visits
 from todo_service.accounts.validation import validate_patch, validate_registration
 from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale
+from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
@@ -94,6 +95,7 @@ class Accounts:
             password_hash=await self._passwords.hash(valid.password),
             display_name=valid.display_name,
             time_zone=valid.time_zone,
+            time_zone_used=False,
             created_at=moment,
             updated_at=moment,
         )
@@ -133,15 +135,12 @@ class Accounts:
             Busy: Too many passwords are waiting to be verified.
         """
         user = await self._find_by_login(name)
-        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+        valid, new_hash = await self._passwords.verify_and_update(user.password_hash if user else None, password)
+        if not valid or user is None:
             raise InvalidGrant("the name or the password is wrong")
-        if self._passwords.needs_rehash(user.password_hash):
-            await self._store.update(
-                User,
-                User.id == user.id,
-                User.password_hash == user.password_hash,
-                changes={"password_hash": await self._passwords.hash(password)},
-            )
+        if new_hash is not None:
+            unchanged = User.password_hash == user.password_hash
+            await self._store.update(User, User.id == user.id, unchanged, changes={"password_hash": new_hash})
         return await self._sessions.start(user.id, user.password_generation, client)
 
     async def get(self, user_id: ObjectId) -> dto.User:
@@ -151,14 +150,6 @@ class Accounts:
             NotFound: The account has been deleted.
         """
         return dto.User.from_document(await self._get_user(user_id))
-
-    async def get_time_zone(self, user_id: ObjectId) -> str:
-        """Return an account's time zone, an IANA name.
-
-        Raises:
-            NotFound: The account has been deleted.
-        """
-        return (await self._get_user(user_id)).time_zone
 
     async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: frozenset[int] | None) -> dto.User:
         """Update an account with a merge patch. A patch without changes leaves the version unchanged.
@@ -180,7 +171,8 @@ class Accounts:
         def decide(user: User) -> dict[str, Any]:
             if versions is not None and user.version not in versions:
                 raise Stale
-            return {name: value for name, value in changes.items() if getattr(user, name) != value}
+            found = {name: value for name, value in changes.items() if getattr(user, name) != value}
+            return found | schedule_visits(now()) if "time_zone" in found else found
 
         try:
             return dto.User.from_document(await self._change(user_id, decide))
@@ -205,9 +197,11 @@ class Accounts:
         before = await self._get_user(user_id)
         if not await self._passwords.verify(before.password_hash, current):
             raise Forbidden(_MISMATCH)
-        if issues := find_password_issues(new, before.username, "/new_password"):
-            raise Invalid(issues)
-        password_hash = await self._passwords.hash(new)
+        try:
+            prepared = prepare_new_password(new, before.username)
+        except ValueError as error:
+            raise Invalid([ValidationIssue("/new_password", str(error))]) from None
+        password_hash = await self._passwords.hash(prepared)
 
         def decide(user: User) -> dict[str, Any]:
             if user.password_generation != before.password_generation:
@@ -283,7 +277,7 @@ class Accounts:
         # first, so that nobody can write for the account any more
         await self._sessions.end_all(user_id)
         await self._api_keys.delete_all(user_id)
-        todos = Todos(self._store, user_id, lambda: self.get_time_zone(user_id))
+        todos = Todos(self._store, user_id, partial(TimeZones(self._store).get, user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
         await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)

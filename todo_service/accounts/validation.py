@@ -10,7 +10,7 @@ from email_validator import validate_email as parse_email
 from msgspec import UNSET
 
 from todo_service.accounts import dto
-from todo_service.accounts.passwords import find_password_issues
+from todo_service.accounts.passwords import prepare_new_password
 from todo_service.bounds.accounts import DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.fields import redacted_repr
@@ -24,7 +24,7 @@ SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class ValidRegistration(NamedTuple):
-    """The values of a registration, as they are stored, except for the password, whose hash is stored."""
+    """The values of a registration, as they are stored; of the password, the hash is stored."""
 
     username: str
     email: str
@@ -47,12 +47,12 @@ def validate_registration(registration: dto.UserCreate) -> ValidRegistration:
     if not _USERNAME.fullmatch(username):
         issues.append(ValidationIssue("/username", "Expected 3 to 32 of the characters A-Z a-z 0-9 . _ -"))
     email = _normalize_email(registration.email, issues)
-    issues += find_password_issues(registration.password, username, "/password")
+    password = _prepare_password(registration.password, username, issues)
     display_name = _normalize_display_name(registration.display_name, issues)
     time_zone = _check_time_zone(registration.time_zone, issues)
     if issues:
         raise Invalid(issues)
-    return ValidRegistration(username, email, registration.password, display_name, time_zone)
+    return ValidRegistration(username, email, password, display_name, time_zone)
 
 
 def validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
@@ -73,6 +73,14 @@ def validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
     if issues:
         raise Invalid(issues)
     return changes
+
+
+def _prepare_password(text: str, username: str, issues: list[ValidationIssue]) -> str:
+    try:
+        return prepare_new_password(text, username)
+    except ValueError as error:
+        issues.append(ValidationIssue("/password", str(error)))
+        return text
 
 
 def _normalize_email(text: str, issues: list[ValidationIssue]) -> str:

@@ -26,7 +26,8 @@ TIME_ZONE_LENGTH: Final = section.declare(
 )
 SEARCHED_WORDS: Final = section.declare(
     1_000,
-    "Distinct words of a todo that `q` searches: first of the title, then of the description, then of the steps",
+    "Distinct words of a todo that `q` searches: first of the title, then of the description, then of the steps. In "
+    "scripts without spaces, each character begins a word.",
     enforced_in="todos.words",
     response="Further words are stored but not searchable.",
     unit="words",
@@ -36,6 +37,13 @@ SEARCHED_WORD_LENGTH: Final = section.declare(
     "Length of the prefix of a word that `q` compares",
     enforced_in="todos.words",
     response="The rest of the word is ignored.",
+    unit="characters",
+)
+UNSPACED_WORD_LENGTH: Final = section.declare(
+    8,
+    "Length of the piece of a text that `q` compares in scripts without spaces, such as Chinese and Thai",
+    enforced_in="todos.words",
+    response="A longer `q` is compared piece by piece.",
     unit="characters",
 )
 FOLDED_FACTOR: Final = section.declare(

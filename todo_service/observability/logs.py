@@ -49,7 +49,7 @@ def configure_logging(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, *rendering, _encode],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Output,
+        logger_factory=LineWriter,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -66,8 +66,11 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-class _Output:
-    """Writes log lines. A line that cannot be written, as on a full disk, is dropped without an error."""
+class LineWriter:
+    """Writes each log line to standard error at once, in one piece.
+
+    A line that cannot be written, as on a full disk, is dropped without an error.
+    """
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name

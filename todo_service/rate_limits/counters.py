@@ -1,10 +1,10 @@
 """Counters for the rate limits: in this process, or in the shared store for all workers and replicas.
 
-Both use the sliding window of the `limits` library, which counts in one atomic step. In the store that step is a call
-of its own, but a read should cost only one store call. A process therefore takes a *lease* of several requests at a
-time, and spends it in memory. A lease starts small, doubles as long as it is used up, and never exceeds a fortieth of
-the limit. Leased requests count as used, so all processes together never allow more than the limit in a window. A
-process may spend the rest of a lease in the next window. Limits below 80, and exact ones, are never leased.
+Both count in the sliding window of the `limits` library, in one atomic step. In the store that step is a call of its
+own, but a read should cost only one store call. A process therefore takes a *lease* of several requests at a time, and
+spends it in memory. A lease starts small, doubles as long as it is used up, and never exceeds a fortieth of the limit.
+Leased requests count as used, so all processes together never allow more than the limit in a window. A process may
+spend the rest of a lease in the next window. Limits below 80, and exact ones, are never leased.
 
 Clients choose the keys, and a flood from many addresses must not become a flood of calls to the store. A process
 therefore makes a bounded number of calls per second, and counts any further requests locally.
@@ -23,8 +23,6 @@ import structlog
 from limits import RateLimitItem
 from limits.aio.storage import Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter as SharedLimiter
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter as LocalLimiter
 from limits.util import WindowStats
 
 from todo_service.bounded_cache import BoundedCache
@@ -85,10 +83,11 @@ class Counter(Protocol):
         """Close the connections."""
 
 
-class SlidingWindowStorage(MemoryStorage):
-    """An in-memory storage whose sliding windows cost a single lookup. Not thread-safe.
+class LocalCounter:
+    """Counts in this process. Not thread-safe.
 
-    The library's own storage uses two counters for each window, and a thread that scans all counters every 10 ms.
+    It decides as the library does, but looks a key up once, where the library does so four times. The requests of the
+    previous window count in proportion to how much of it lies within the last `item.get_expiry()` seconds.
 
     Clients choose the keys, so the number of windows is bounded. Adding a window evicts expired ones. If the table is
     full and none has expired, it evicts the window with the smallest count among the next few. A client therefore
@@ -96,82 +95,87 @@ class SlidingWindowStorage(MemoryStorage):
 
     Args:
         capacity: The maximum number of windows.
-        clock: Returns the current time, in seconds.
+        clock: Returns the time, in seconds since the epoch.
     """
 
     def __init__(self, capacity: int = COUNTER_WINDOWS, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
         self._capacity = capacity
         self._clock = clock
-        self._windows: dict[str, tuple[int, int, int, float]] = {}
-        self._queue: deque[str] = deque()
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._queue: deque[tuple[str, str]] = deque()
 
     def __len__(self) -> int:
+        """Return the number of windows."""
         return len(self._windows)
 
-    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count a request unless that exceeds the limit, and return whether it was counted."""
+    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> Decision:
+        """See `Counter.take`."""
+        moment, seconds = self._clock(), item.get_expiry()
+        window = self._read((policy, key), moment, seconds)
+        left = seconds - moment % seconds
+        used = int(window.previous * left / seconds) + window.requests
+        allowed = used < item.amount
+        if allowed:
+            used += 1
+            self._store((policy, key), window._replace(requests=window.requests + 1), moment)
+        # until one request less counts: the previous window counts for one less, or this one becomes the previous one
+        resets = left % (seconds / window.previous) if window.previous else left
+        return Decision(allowed, max(0, item.amount - used), max(1, math.ceil(resets)))
+
+    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: Decision) -> None:
+        """See `Counter.refund`."""
         moment = self._clock()
-        before, before_seconds, count, seconds = self._read(key, expiry, moment)
-        if int(before * before_seconds / expiry + count) + amount > limit:
-            return False
+        window = self._read((policy, key), moment, item.get_expiry())
+        self._store((policy, key), window._replace(requests=max(0, window.requests - 1)), moment)
+
+    def close(self) -> None:
+        """See `Counter.close`."""
+
+    def _read(self, key: tuple[str, str], moment: float, seconds: int) -> _Window:
+        """Return the window of a moment, with the counts so far."""
+        number = int(moment / seconds)
+        known = self._windows.get(key)
+        if known is not None and known.number == number:
+            return known
+        previous = known.requests if known is not None and known.number == number - 1 else 0
+        return _Window(number, previous, 0, (number + 2) * seconds)
+
+    def _store(self, key: tuple[str, str], window: _Window, moment: float) -> None:
         if key not in self._windows:
             self._evict(moment)
             self._queue.append(key)
-        self._windows[key] = int(moment / expiry), before, max(0, count + amount), moment + seconds
-        return True
-
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the counts of the previous and the current window, each followed by the seconds until it expires."""
-        return self._read(key, expiry, self._clock())
-
-    def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Delete both windows. The key includes their length."""
-        if self._windows.pop(key, None) is not None:
-            self._queue.remove(key)
+        self._windows[key] = window
 
     def _evict(self, moment: float) -> None:
         """Evict the expired windows among the next few, or the smallest of them if the table is full."""
         kept = []
         for _ in range(min(_SAMPLE_SIZE, len(self._queue))):
             key = self._queue.popleft()
-            if self._windows[key][3] > moment:
+            if self._windows[key].expires > moment:
                 kept.append(key)
             else:
                 del self._windows[key]
         if len(self._windows) >= self._capacity:
-            smallest = min(kept, key=lambda key: self._windows[key][1] + self._windows[key][2])
+            smallest = min(kept, key=lambda key: self._windows[key].previous + self._windows[key].requests)
             kept.remove(smallest)
             del self._windows[smallest]
         self._queue.extend(kept)
 
-    def _read(self, key: str, expiry: int, moment: float) -> tuple[int, float, int, float]:
-        """Return the same as `get_sliding_window`."""
-        window, before, count, _ = self._windows.get(key, (0, 0, 0, 0.0))
-        passed = int(moment / expiry) - window
-        if passed:
-            before, count = count if passed == 1 else 0, 0
-        left = expiry - moment % expiry
-        return before, left if before else 0.0, count, left + expiry
 
+class _Window(NamedTuple):
+    """The requests in one window of time.
 
-class LocalCounter:
-    """Counts in this process."""
+    Attributes:
+        number: The number of the window since the epoch.
+        previous: The number of requests in the previous window.
+        requests: The number of requests in this window.
+        expires: The end of the next window, until which the requests count, in seconds since the epoch.
+    """
 
-    def __init__(self) -> None:
-        self._limiter = LocalLimiter(SlidingWindowStorage())
-
-    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> Decision:
-        """See `Counter.take`."""
-        allowed = self._limiter.hit(item, policy, key)
-        return _to_decision(allowed, self._limiter.get_window_stats(item, policy, key))
-
-    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: Decision) -> None:
-        """See `Counter.refund`."""
-        self._limiter.hit(item, policy, key, cost=-1)
-
-    def close(self) -> None:
-        """See `Counter.close`."""
+    number: int
+    previous: int
+    requests: int
+    expires: float
 
 
 class _Lease:

@@ -210,13 +210,17 @@ class Todo(msgspec.Struct, frozen=True):
 
 
 class ListedTodo(Todo, frozen=True):
-    """A todo with the moment by which lists are filtered and sorted, which no response contains.
+    """A todo with the stored keys by which lists are sorted, which no response contains.
 
     Attributes:
         due_end: See `todos.schedule`.
+        title_key: See `todos.collation`. It may be of an earlier version of the collation.
+        priority_rank: See `todos.fields`.
     """
 
     due_end: str | None
+    title_key: str
+    priority_rank: int
 
     def to_todo(self) -> Todo:
         """Return the fields that the API shows."""
@@ -267,8 +271,10 @@ class TodoQuery(msgspec.Struct, frozen=True):
         Meta(
             description=(
                 "Only todos that match every word. A word matches the start of a word in the title, description or "
-                f"steps, ignoring case and accents. At most {QUERY_WORDS} different words. The search covers the first "
-                f"{SEARCHED_WORDS} different words of a todo, and the first {SEARCHED_WORD_LENGTH} characters of each."
+                "steps, ignoring case, accents, strokes and ligatures: `strasse` finds `Straße`. In scripts without "
+                "spaces, such as Chinese, Japanese and Thai, it matches anywhere. Text without a word matches nothing. "
+                f"At most {QUERY_WORDS} different words. The search covers the first {SEARCHED_WORDS} different words "
+                f"of a todo, and the first {SEARCHED_WORD_LENGTH} characters of each."
             ),
         ),
     ] = UNSET

@@ -42,7 +42,8 @@ Sort = Annotated[
         title="TodoSort",
         description=(
             "The sort order; `-` for descending. Todos without a due date always come last. `due_at` sorts a todo that "
-            "is due on a day by the moment at which the day ends in its time zone."
+            "is due on a day by the moment at which the day ends in its time zone. `title` sorts by the root collation "
+            "of Unicode, with numbers by value: `Łódź` is among the titles with L, and `Task 2` precedes `Task 10`."
         ),
         examples=["-priority"],
     ),

@@ -22,6 +22,7 @@ from todo_service.field_table import (
     validate,
 )
 from todo_service.store.base import Condition
+from todo_service.todos.collation import sort_key
 from todo_service.todos.field_types import Priority
 from todo_service.todos.reminders import validate_reminders
 from todo_service.todos.validation import (
@@ -35,7 +36,7 @@ from todo_service.todos.validation import (
     validate_time_zone,
     validate_title,
 )
-from todo_service.todos.words import extract_words, sort_key
+from todo_service.todos.words import extract_words
 
 PRIORITIES: Final[tuple[str, ...]] = get_args(get_args(Priority)[0])
 """The priorities, the lowest first."""

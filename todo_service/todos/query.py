@@ -39,7 +39,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.dto import ListedTodo, TodoQuery
 from todo_service.todos.dto import Todo as TodoView
 from todo_service.todos.fields import FIELDS, priority_rank
-from todo_service.todos.words import extract_words
+from todo_service.todos.words import extract_prefixes
 
 Value = datetime | str | float | int
 
@@ -84,22 +84,13 @@ _LOWEST: Final[Mapping[Kind, Value]] = {Kind.TIME: EARLIEST, Kind.TEXT: "", Kind
 _INDEX_KEYS: Final = list_index_keys(Todo)
 
 
-def _choose_reader(field: Field) -> tuple[type[TodoView], Callable[[Any], Any]]:
-    """Return a Struct of a todo, and the function that reads the value of a sorted field from it."""
-    read, key = attrgetter(field.name), field.index_key
-    if key is None:
-        return TodoView, read
-    if (compute := key.compute) is None:
-        return ListedTodo, attrgetter(key.name)
-    return TodoView, lambda todo: compute(read(todo))
-
-
 def _build_order(field: Field) -> Order:
     name = field.compared_name
     return Order(
         field.name,
         field.get_compared(Todo),
-        *_choose_reader(field),
+        TodoView if field.index_key is None else ListedTodo,
+        attrgetter(name),
         Timestamp.parse if field.kind is Kind.TIME else lambda value: value,
         _LOWEST[field.kind] if field.default is None else None,
         frozenset(each.parameter for each in field.filters),
@@ -232,7 +223,7 @@ def parse_query_words(q: str) -> list[str]:
     """
     found: list[str] = []
     # a prefix sorts immediately before the words that it begins
-    for word in sorted(extract_words(q)):
+    for word in sorted(extract_prefixes(q)):
         if found and word.startswith(found[-1]):
             found.pop()
         found.append(word)

@@ -90,6 +90,26 @@ def derive_due_end(fields: Mapping[str, Any], zone: tzinfo) -> datetime | None:
     return due_at
 
 
+def derive_in_zone(todo: Any, zone: tzinfo) -> dict[str, Any]:
+    """Return the changes to a todo when its time zone becomes another one, or none if its fields are right already.
+
+    An intended local time that summer time skips (`due_local`) belongs to one time zone.
+
+    Args:
+        todo: A todo, or a Struct with those of its fields that depend on the time zone.
+        zone: The time zone.
+    """
+    changes: dict[str, Any] = {}
+    due_end = derive_due_end({name: getattr(todo, name) for name in _DUE}, zone)
+    if due_end != todo.due_end:
+        changes["due_end"] = due_end
+    for moment, local in ((todo.due_at, "due_local"), (todo.start_at, "start_local")):
+        intended: str | None = getattr(todo, local)
+        if intended is not None and datetime.fromisoformat(intended).replace(tzinfo=zone).astimezone(UTC) != moment:
+            changes[local] = None
+    return changes
+
+
 def follows_account(due_on: str | None, time_zone: str | None) -> bool:
     """Return whether `due_end` depends on the time zone of the account."""
     return due_on is not None and time_zone is None

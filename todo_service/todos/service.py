@@ -44,6 +44,7 @@ from todo_service.todos.schedule import (
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
 from todo_service.todos.writes import Decision, TodoWriter, match_todo, merge, select_changes
+from todo_service.todos.zone_changes import derive_again
 
 ResultT = TypeVar("ResultT")
 _LIST_BATCH: Final = 200
@@ -66,9 +67,10 @@ class Todos:
     Args:
         store: The store.
         owner: The account.
-        time_zone: Returns the account's time zone, an IANA name.
+        time_zone: Returns the account's time zone, an IANA name, for a write that depends on it.
         rules: Evaluates recurrence rules; None if the caller never sets a rule or completes a todo.
         shared: The state that all accounts share in this process; by default a new one.
+        read_time_zone: Returns it for other uses; by default `time_zone`.
 
     Attributes:
         shared: The state that all accounts share in this process.
@@ -81,10 +83,12 @@ class Todos:
         time_zone: Callable[[], Awaitable[str]],
         rules: Executor | None = None,
         shared: SharedState | None = None,
+        read_time_zone: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._store = store
         self._owner = owner
         self._time_zone = time_zone
+        self._read_time_zone = read_time_zone or time_zone
         self._rules = rules
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
@@ -216,7 +220,7 @@ class Todos:
         return await self._summaries().count_tags()
 
     def _summaries(self) -> Summaries:
-        return Summaries(self._store, self._owner, self._time_zone, self.shared.counter)
+        return Summaries(self._store, self._owner, self._read_time_zone, self.shared.counter)
 
     async def update(
         self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, change_id: ObjectId | None = None
@@ -356,6 +360,14 @@ class Todos:
                     continue  # another request has deleted it meanwhile
             if len(found) < _LIST_BATCH and not found.truncated:
                 return
+
+    async def follow_time_zone(self) -> None:
+        """Derive the todos that follow the time zone of the account again. Repeat the call if it fails halfway.
+
+        Raises:
+            NotFound: the account has been deleted.
+        """
+        await derive_again(self._store, self._owner, self._writer, self._read_time_zone)
 
     async def _find_zone(self, fields: Mapping[str, Any]) -> zoneinfo.ZoneInfo:
         """Return the time zone in which the day of a todo ends. Without a day, it may be any."""

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from litestar.types import HTTPScope, Scope
 
     from todo_service.observability.metrics import Metrics
+    from todo_service.observability.request_log import RequestLog
     from todo_service.observability.tracing import RequestSpan, Tracing
 
 _NO_RATE_LIMIT: Final = frozenset({"-", "/health/live", "/health/ready"})
 """Routes without a rate limit, whose log lines are bounded by `LogLimit` instead."""
-logger = structlog.get_logger("todo_service.requests")
 
 
 class AccessLog:
@@ -26,10 +26,12 @@ class AccessLog:
     Args:
         metrics: Counts and times requests.
         tracing: Creates a span for each request; None for no traces.
+        log: Writes the log lines.
     """
 
-    def __init__(self, metrics: Metrics, tracing: Tracing | None) -> None:
+    def __init__(self, metrics: Metrics, tracing: Tracing | None, log: RequestLog) -> None:
         self._metrics = metrics
+        self._log = log
         self._tracing = tracing
         self._limit = LogLimit()
 
@@ -58,14 +60,15 @@ class AccessLog:
         self._metrics.record_request(method, route, status, seconds)
         limited = status == 429 or route in _NO_RATE_LIMIT
         if not limited or self._limit.allows(get_client_network(scope)):
-            logger.info(
-                "request",
-                method=method,
-                route=route,
-                status=status or None,
-                milliseconds=round(seconds * 1000, 2),
-                user=str(caller.user_id) if caller is not None else None,
-            )
+            values = {
+                "method": method,
+                "route": route,
+                "status": status or None,
+                "milliseconds": round(seconds * 1000, 2),
+                "user": str(caller.user_id) if caller is not None else None,
+            }
+            ids = {"request_id": scope["state"]["request_id"]}
+            self._log.write(values, ids if span is None else {**ids, "trace_id": span.trace_id})
         if span is not None:
             span.end(method, route, status)
         structlog.contextvars.unbind_contextvars("request_id", "trace_id")

@@ -45,7 +45,7 @@ async function main(): Promise<void> {
 
   const bodies: TodoCreate[] = [
     { title: "Water the plants", due_at: "2027-01-31T09:00:00Z", recurrence: "FREQ=WEEKLY", tags: ["home"] },
-    { title: "Buy seeds" },
+    { title: "Buy seeds", start_on: "2027-01-30", due_on: "2027-01-31", time_zone: "Europe/Berlin" },
     { title: "Rake the leaves" },
   ];
   for (const body of bodies) {
@@ -55,6 +55,7 @@ async function main(): Promise<void> {
   const query = { sort: "created_at", limit: 2 } as const;
   const first = expectData(await listTodos({ client, query }), 200);
   assert(first.next_cursor !== null);
+  assert.equal(first.items[1]?.due_on, "2027-01-31");
   const second = expectData(await listTodos({ client, query: { ...query, cursor: first.next_cursor } }), 200);
   assert.equal(second.next_cursor, null);
   const titles = [...first.items, ...second.items].map((todo) => todo.title);

@@ -39,7 +39,7 @@ async function main(): Promise<void> {
 
   const bodies: components["schemas"]["TodoCreate"][] = [
     { title: "Water the plants", due_at: "2027-01-31T09:00:00Z", recurrence: "FREQ=WEEKLY", tags: ["home"] },
-    { title: "Buy seeds" },
+    { title: "Buy seeds", start_on: "2027-01-30", due_on: "2027-01-31", time_zone: "Europe/Berlin" },
     { title: "Rake the leaves" },
   ];
   for (const body of bodies) {
@@ -49,6 +49,7 @@ async function main(): Promise<void> {
   const query = { sort: "created_at", limit: 2 } as const;
   const first = expectData(await client.GET("/v1/todos", { params: { query } }), 200);
   assert(first.next_cursor !== null);
+  assert.equal(first.items[1]?.due_on, "2027-01-31");
   const further = { ...query, cursor: first.next_cursor };
   const second = expectData(await client.GET("/v1/todos", { params: { query: further } }), 200);
   assert.equal(second.next_cursor, null);

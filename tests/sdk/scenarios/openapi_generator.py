@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from todo_client import (
@@ -57,11 +57,13 @@ todos = TodosApi(client)
 
 due = datetime(2027, 1, 31, 9, tzinfo=UTC)
 plants = TodoCreate(title="Water the plants", due_at=due, recurrence="FREQ=WEEKLY", tags=["home"])
-bodies = [plants, TodoCreate(title="Buy seeds"), TodoCreate(title="Rake the leaves")]
+seeds = TodoCreate(title="Buy seeds", start_on=date(2027, 1, 30), due_on=date(2027, 1, 31), time_zone="Europe/Berlin")
+bodies = [plants, seeds, TodoCreate(title="Rake the leaves")]
 seen += [todos.create_todo_with_http_info(body).status_code for body in bodies]
 
 first = todos.list_todos(sort=TodoSort.CREATED_AT, limit=2)
 assert first.next_cursor is not None
+assert first.items[1].due_on == date(2027, 1, 31)
 second = todos.list_todos(sort=TodoSort.CREATED_AT, limit=2, cursor=first.next_cursor)
 assert second.next_cursor is None
 assert [todo.title for todo in first.items + second.items] == ["Water the plants", "Buy seeds", "Rake the leaves"]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -48,12 +48,14 @@ client = AuthenticatedClient(URL, token=tokens.access_token)
 
 due = datetime(2027, 1, 31, 9, tzinfo=UTC)
 plants = TodoCreate("Water the plants", due_at=due, recurrence="FREQ=WEEKLY", tags=["home"])
-for body in (plants, TodoCreate("Buy seeds"), TodoCreate("Rake the leaves")):
+seeds = TodoCreate("Buy seeds", start_on=date(2027, 1, 30), due_on=date(2027, 1, 31), time_zone="Europe/Berlin")
+for body in (plants, seeds, TodoCreate("Rake the leaves")):
     expect(Todo, create_todo.sync_detailed(client=client, body=body), HTTPStatus.CREATED)
 
 order = TodoSort.CREATED_AT
 first = expect(TodoPage, list_todos.sync_detailed(client=client, sort=order, limit=2), HTTPStatus.OK)
 assert first.next_cursor is not None
+assert first.items[1].due_on == date(2027, 1, 31)
 further = list_todos.sync_detailed(client=client, sort=order, limit=2, cursor=first.next_cursor)
 second = expect(TodoPage, further, HTTPStatus.OK)
 assert second.next_cursor is None

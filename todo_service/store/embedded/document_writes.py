@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lmdb
@@ -60,7 +60,9 @@ def update_document(
     raw = encode(document)
     if len(raw) > SMALL_CHANGES_BYTES and len(encode({"_id": old["_id"], **changes})) > SMALL_CHANGES_BYTES:
         check_size(model, raw)
-    write_document(transaction, model, collection, old, decode_cached(raw), raw)
+    stamped = find_stamp_key(model)
+    written = [*changes] if stamped is None else [*changes, stamped]
+    write_document(transaction, model, collection, old, decode_cached(raw), raw, written)
     if stamp is not None:
         write_clock(transaction, meta, stamp)
     return raw
@@ -73,10 +75,20 @@ def write_document(
     old: Mapping[str, Any] | None,
     new: Mapping[str, Any],
     raw: bytes,
+    written: Iterable[str] | None = None,
 ) -> None:
     """Write a document and update its index entries. All checks precede the first write.
 
     The caller must have checked the document with `capacity.check_indexed`.
+
+    Args:
+        transaction: A write transaction.
+        model: The model.
+        collection: The databases of the model.
+        old: The stored document, or None if there is none.
+        new: The document to write.
+        raw: The document to write, as BSON.
+        written: The keys whose values may differ between `old` and `new`; None if all may.
 
     Raises:
         DuplicateDocument: Another document has the same values in a unique index. Nothing is written.
@@ -84,7 +96,9 @@ def write_document(
     """
     document_id = read_id(raw)
     entries, old_entries = IndexEntries(model, new), None if old is None else IndexEntries(model, old)
-    changed = {key for key in {**(old or {}), **new} if old is None or not _is_same(old, new, key)}
+    if written is None:
+        written = {**(old or {}), **new}.keys()
+    changed = {key for key in written if old is None or not _is_same(old, new, key)}
     changed |= {key for key, source in find_defaults(model).sources.items() if source in changed}
     updates = []
     for index, database in collection.indexes:

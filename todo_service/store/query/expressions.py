@@ -128,7 +128,7 @@ def normalize(where: Iterable[Condition]) -> tuple[Node, ...]:
     nodes: list[Node] = []
     for condition in where:
         # a mistake in an expression makes it a plain boolean, which ODMantic's `&` and `|` accept
-        if not isinstance(condition, Mapping) or not condition:
+        if not isinstance(condition, dict) or not condition:
             raise UnsupportedExpression(f"{condition!r} is not an expression on a field")
         for key, operand in condition.items():
             nodes += _parse_junction(key, operand) if key.startswith("$") else _parse_comparisons(key, operand)
@@ -144,7 +144,7 @@ def _parse_junction(operator: str, parts: Any) -> list[Node]:
 
 
 def _parse_comparisons(key: str, operand: Any) -> list[Node]:
-    if not isinstance(operand, Mapping) or not operand:
+    if not isinstance(operand, dict) or not operand:
         raise UnsupportedExpression(f"the condition on {key} has no operator")
     found: list[Node] = []
     for operator, value in operand.items():

@@ -1,0 +1,113 @@
+"""The time zones of accounts, and the todos that follow them.
+
+Some fields of a todo without a time zone of its own are derived from that of its account (`todos.schedule`). When the
+account changes its time zone, a background job derives them again.
+
+The write that changes the time zone also schedules the job, in the same document, so that a crash loses neither. A
+concurrent write of a todo may have read the time zone before the change, and store the todo after the job. So the job
+visits the account three times: at once, when the requests that began before the change have ended, and when the imports
+have. A todo whose fields are right is not written, so the job may be repeated, and run on several replicas.
+
+Most accounts have no todo that depends on the time zone. `time_zone_used` says that one may: a write of such a todo
+sets it before it stores the todo, once for each account. The visits of the other accounts read no todo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.accounts.documents import User
+from todo_service.background import process_each
+from todo_service.errors import NotFound
+from todo_service.store.base import DocumentStore
+from todo_service.store.paging import iterate_pages, read_page
+from todo_service.store.structs import derive_struct
+from todo_service.todos.service import Todos
+
+AFTER_REQUESTS: Final = timedelta(seconds=30)
+AFTER_IMPORTS: Final = timedelta(hours=1)
+"""How long after the change of a time zone the account is visited again."""
+_VISITS: Final = (timedelta(), AFTER_REQUESTS, AFTER_IMPORTS)
+_BATCH_SIZE: Final = 100
+
+
+class TimeZones:
+    """The time zones of all accounts.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+
+    async def get(self, user_id: ObjectId) -> str:
+        """Return an account's time zone, an IANA name.
+
+        Raises:
+            NotFound: The account has been deleted.
+        """
+        return (await self._get_user(user_id)).time_zone
+
+    async def use(self, user_id: ObjectId) -> str:
+        """Return an account's time zone for a write of a todo that depends on it. Raises the same error as `get`."""
+        user = await self._get_user(user_id)
+        if not user.time_zone_used:
+            user = await self._store.update(User, User.id == user_id, changes={"time_zone_used": True}) or user
+        return user.time_zone
+
+    async def follow_changes(self, create_todos: Callable[[ObjectId], Todos], moment: datetime) -> None:
+        """Visit the accounts whose time zone has changed and whose next visit is due.
+
+        Args:
+            create_todos: Returns the todos of an account.
+            moment: The current time.
+
+        Raises:
+            StoreUnavailable: Some accounts may not have been visited.
+        """
+        read = partial(
+            read_page,
+            self._store,
+            User,
+            User.next_visit_at <= moment,  # type: ignore[operator]  # an expression
+            sort=(asc(User.next_visit_at), asc(User.id)),
+            limit=_BATCH_SIZE,
+            into=derive_struct(User),
+            position=lambda last: (last.next_visit_at, last.id),
+        )
+
+        async def visit(user: User) -> None:
+            if user.time_zone_used:
+                with contextlib.suppress(NotFound):  # the account has been deleted meanwhile
+                    await create_todos(user.id).follow_time_zone()
+            # unless the time zone has changed again meanwhile
+            where = [User.id == user.id, User.time_zone == user.time_zone, User.next_visit_at == user.next_visit_at]
+            await self._store.update(User, *where, changes={"next_visit_at": _find_next_visit(user)})
+
+        await process_each(iterate_pages(read), visit, "failed to follow the time zone of an account", "account")
+
+    async def _get_user(self, user_id: ObjectId) -> User:
+        user = await self._store.get(User, User.id == user_id)
+        if user is None:
+            raise NotFound("the account has been deleted")
+        return user
+
+
+def schedule_visits(moment: datetime) -> dict[str, Any]:
+    """Return the changes to an account whose time zone changes at a moment."""
+    return {"time_zone_changed_at": moment, "next_visit_at": moment}
+
+
+def _find_next_visit(user: User) -> datetime | None:
+    assert user.time_zone_changed_at is not None  # a visit was scheduled
+    assert user.next_visit_at is not None
+    visits = (user.time_zone_changed_at + delay for delay in _VISITS)
+    return next((visit for visit in visits if visit > user.next_visit_at), None)

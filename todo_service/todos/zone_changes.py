@@ -1,0 +1,92 @@
+"""Derives todos again when their account has changed its time zone (see `accounts.time_zones`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.bounds.todos import PAGE_BYTES
+from todo_service.errors import NotFound
+from todo_service.store.base import DocumentStore
+from todo_service.store.paging import iterate_pages, read_page
+from todo_service.timestamps import EARLIEST
+from todo_service.todos.documents import Todo
+from todo_service.todos.schedule import derive_in_zone
+from todo_service.todos.writes import TodoWriter
+
+_BATCH_SIZE: Final = 1000
+_CONCURRENT_WRITES: Final = 16
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """The fields that depend on the time zone, and those that they are derived from."""
+
+    id: str
+    due_at: datetime | None
+    due_on: str | None
+    due_end: datetime | None
+    due_local: str | None
+    start_at: datetime | None
+    start_local: str | None
+    time_zone: str | None
+
+
+async def derive_again(
+    store: DocumentStore, owner: ObjectId, writer: TodoWriter, time_zone: Callable[[], Awaitable[str]]
+) -> None:
+    """Derive the todos of an account that follow its time zone. Those that are right already are not written.
+
+    Args:
+        store: The store.
+        owner: The account.
+        writer: Changes its todos.
+        time_zone: Returns the account's time zone, an IANA name.
+
+    Raises:
+        NotFound: The account has been deleted.
+    """
+    read = partial(
+        read_page,
+        store,
+        Todo,
+        Todo.owner == owner,
+        Todo.completed.in_([False, True]),  # type: ignore[attr-defined]  # ODMantic's field proxy has it
+        Todo.due_end >= EARLIEST,  # type: ignore[operator]  # an expression, which never matches null
+        sort=(asc(Todo.due_end), asc(Todo.id)),
+        limit=_BATCH_SIZE,
+        max_bytes=PAGE_BYTES,
+        into=_Row,
+        position=lambda last: (last.due_end, ObjectId(last.id)),
+    )
+    # a todo that moves behind the current page is read again, and is right then
+    async for rows in iterate_pages(read):
+        zone = ZoneInfo(await time_zone())
+        wrong = [row.id for row in rows if _derive(row, zone)]
+        for start in range(0, len(wrong), _CONCURRENT_WRITES):
+            changes = (_change(writer, todo_id, time_zone) for todo_id in wrong[start : start + _CONCURRENT_WRITES])
+            for error in await asyncio.gather(*changes, return_exceptions=True):
+                if error is not None:
+                    raise error
+
+
+async def _change(writer: TodoWriter, todo_id: str, time_zone: Callable[[], Awaitable[str]]) -> None:
+    async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
+        # read after the todo, so that of two concurrent jobs the one with the latest time zone wins
+        return _derive(todo, ZoneInfo(await time_zone()))
+
+    try:
+        await writer.change(todo_id, None, decide)
+    except NotFound:
+        return  # it has been deleted meanwhile
+
+
+def _derive(todo: Todo | _Row, zone: ZoneInfo) -> dict[str, Any]:
+    return derive_in_zone(todo, zone) if todo.time_zone is None else {}
