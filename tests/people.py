@@ -10,7 +10,8 @@ import httpx
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 
 from todo_service.accounts.dto import UserCreate
-from todo_service.todos.dto import ReminderCreate, StepCreate, TodoCreate
+from todo_service.todos.dto import StepCreate, TodoCreate
+from todo_service.todos.reminder_types import ReminderCreate
 
 _numbers = itertools.count()
 

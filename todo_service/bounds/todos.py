@@ -24,7 +24,7 @@ TAG_LENGTH: Final = section.declare(
 STEPS: Final = section.declare(100, "Steps of a todo", enforced_in="todos.dto", response="422")
 REMINDERS: Final = section.declare(5, "Reminders of a todo", enforced_in="todos.reminders", response="422")
 REMINDER_MINUTES: Final = section.declare(
-    525_600, "Minutes by which a reminder precedes the due date", enforced_in="todos.dto", response="422"
+    525_600, "Minutes by which a reminder precedes the due date", enforced_in="todos.reminder_types", response="422"
 )
 RECURRENCE_LENGTH: Final = section.declare(
     500, "Length of a recurrence rule", enforced_in="todos.field_types", response="422", unit="characters"

@@ -10,12 +10,12 @@ from msgspec import UNSET
 from todo_service.bounds.todos import REMINDERS
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.timestamps import is_storable
-from todo_service.todos import dto
 from todo_service.todos.documents import Reminder
+from todo_service.todos.reminder_types import ReminderCreate
 from todo_service.todos.validation import TIME_RANGE
 
 
-def validate_reminders(given: Sequence[dto.ReminderCreate]) -> list[Reminder]:
+def validate_reminders(given: Sequence[ReminderCreate]) -> list[Reminder]:
     """Return the distinct reminders, in their order."""
     if len(given) > REMINDERS:
         raise ValueError(f"Expected at most {REMINDERS} reminders")

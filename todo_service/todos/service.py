@@ -292,14 +292,8 @@ class Todos:
     ) -> dto.Todo:
         """Move a todo in the manual order of its list, or to a place in another list.
 
-        If there is no room between its new neighbours, some todos around them get new positions and versions, and keep
-        their order. A todo that is already there does not change.
-
-        Raises:
-            Invalid: the place is not unambiguous, its list has no such neighbour, or there is no such list.
-            Stale: the todo has another version.
-            NotFound: the account has no such todo.
-            Busy: other moves of the account take too long.
+        If there is no room, some todos around the place get new positions and versions, and keep their order. A todo
+        that is already there does not change. Further arguments and errors are those of `update`, and `Busy`.
         """
         place, fields = parse_place(move), validate_fields({"list_id": move.list_id})
         await self._require_list(fields.get("list_id"))
