@@ -21,12 +21,12 @@ _SPREAD_ULPS: Final = 2.0**20
 _LARGEST: Final = sys.float_info.max
 
 
-def advance(position: float, steps: int = 1) -> float:
+def advance(position: float, steps: float = 1) -> float:
     """Return the position a number of steps after another, or the largest float if there is none."""
     return min(position + steps * _step_at(position), _LARGEST)
 
 
-def retreat(position: float, steps: int = 1) -> float:
+def retreat(position: float, steps: float = 1) -> float:
     """Return the position a number of steps before another, or the smallest float if there is none."""
     return -advance(-position, steps)
 

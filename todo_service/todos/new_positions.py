@@ -70,7 +70,8 @@ class NewPositions:
             chosen, read_at = [STEP], moment
         else:
             elapsed, read_at = moment - known.created_at, known.read_at
-            steps = min(max(1, elapsed // _UNIT), _FRESH // _UNIT) if elapsed < _FRESH else 1
+            # not rounded, so that processes that start from different todos arrive at the same positions
+            steps = max(1.0, elapsed / _UNIT) if elapsed < _FRESH else 1.0
             chosen = [advance(known.position, steps)]
         while len(chosen) < number:
             chosen.append(advance(chosen[-1]))
