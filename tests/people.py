@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 
 from todo_service.accounts.dto import UserCreate
 from todo_service.todos.dto import StepCreate, TodoCreate
+from todo_service.todos.reminder_types import ReminderCreate
 
 _numbers = itertools.count()
 
@@ -46,6 +47,7 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     time_zone = None
     recurrence = None
     recurrence_except = ["2027-12-25"]
+    reminders: ClassVar[list[ReminderCreate]] = []
     position = 1.0
 
     @classmethod

@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     INTEGER = "integer"
     TEXTS = "list of free texts"
     STEPS = "checklist"
+    REMINDERS = "list of reminders"
 
 
 class Origin(enum.Enum):

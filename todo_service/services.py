@@ -47,7 +47,7 @@ from todo_service.store.instrumentation import observe
 from todo_service.store.registry import find_store_type
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
-from todo_service.todos.documents import Todo
+from todo_service.todos.documents import OrderLease, Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
@@ -67,7 +67,18 @@ if TYPE_CHECKING:
 
     from todo_service.observability.tracing import Tracing
 
-MODELS: Final = (User, Session, ApiKey, ClosedAccount, Todo, TodoList, DeletedList, CountSnapshot, IdempotentRequest)
+MODELS: Final = (
+    User,
+    Session,
+    ApiKey,
+    ClosedAccount,
+    Todo,
+    OrderLease,
+    TodoList,
+    DeletedList,
+    CountSnapshot,
+    IdempotentRequest,
+)
 """The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
 FOLLOW_SECONDS: Final = 10.0

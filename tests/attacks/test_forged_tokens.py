@@ -43,11 +43,13 @@ PROTECTED = [
     ("DELETE", f"/v1/todos/{SOME_ID}"),
     ("POST", f"/v1/todos/{SOME_ID}/complete"),
     ("POST", f"/v1/todos/{SOME_ID}/reopen"),
+    ("POST", f"/v1/todos/{SOME_ID}/move"),
     ("GET", "/v1/lists"),
     ("POST", "/v1/lists"),
     ("GET", f"/v1/lists/{SOME_ID}"),
     ("PATCH", f"/v1/lists/{SOME_ID}"),
     ("DELETE", f"/v1/lists/{SOME_ID}"),
+    ("POST", f"/v1/lists/{SOME_ID}/move"),
     ("GET", "/v1/tags"),
 ]
 

@@ -21,6 +21,7 @@ NOBODY_S = "65f1a2b3c4d5e6f708192a3b"
         ("DELETE", "", None),
         ("POST", "/complete", None),
         ("POST", "/reopen", None),
+        ("POST", "/move", {"to": "first"}),
     ],
 )
 async def test_todo_of_another_account_in_a_path_is_not_found(

@@ -197,6 +197,7 @@ CALLS = [
     ("DELETE", "/v1/todos/65f1a2b3c4d5e6f708192a3b"),
     ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/complete"),
     ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/reopen"),
+    ("POST", "/v1/todos/65f1a2b3c4d5e6f708192a3b/move"),
     ("POST", "/v1/todos/batch"),
     ("GET", "/v1/todos/changes"),
     ("GET", "/v1/todos/summary"),
@@ -205,6 +206,7 @@ CALLS = [
     ("GET", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
     ("PATCH", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
     ("DELETE", "/v1/lists/65f1a2b3c4d5e6f708192a3b"),
+    ("POST", "/v1/lists/65f1a2b3c4d5e6f708192a3b/move"),
     ("GET", "/v1/tags"),
 ]
 
@@ -220,7 +222,8 @@ async def test_an_invalid_id_is_not_found_by_any_endpoint(ada: Person) -> None:
     for method, path in CALLS:
         for odd in ("nonsense", "65f1a2b3c4d5e6f708192a3", "%00" * 8, "🌱", "65f1a2b3c4d5e6f708192a3b" * 2):
             if "65f1a2b3" in path:
-                body: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
+                sent = {"to": "first"} if path.endswith("/move") else {}
+                body: dict[str, Any] = {"json": sent} if method == "PATCH" or sent else {}
                 assert_problem(await ada.ask(method, path.replace("65f1a2b3c4d5e6f708192a3b", odd), **body), 404)
 
 

@@ -156,7 +156,7 @@ def kinds(kind: inspect.Type) -> set[Kind]:
         case inspect.IntType():
             return {Kind.INTEGER}
         case inspect.ListType(item_type=inner):
-            return {Kind.STEPS} if isinstance(inner, inspect.StructType) else {Kind.TEXTS}
+            return {Kind.STEPS, Kind.REMINDERS} if isinstance(inner, inspect.StructType) else {Kind.TEXTS}
     return set()
 
 
@@ -253,6 +253,7 @@ async def create_full_todo(person: Person, times: dict[str, str] = MOMENTS) -> d
     sent = msgspec.to_builtins(todo) | dict.fromkeys(MOMENTS | DAYS) | times
     sent |= {"time_zone": "Asia/Tokyo", "recurrence": "FREQ=WEEKLY;BYDAY=SU;COUNT=1"}
     sent |= {"recurrence_from": "completion", "recurrence_except": ["2027-02-07", "2027-02-13T22:30:00.456Z"]}
+    sent["reminders"] = [{"minutes_before": 30}, {"at": "2027-01-30T09:00:00.123Z"}]
     for field in list_fields(times):
         if field.origin is Origin.CLIENT:
             assert sent[field.name] != field.default, f"`FullTodoFactory` gives {field.name} its default"

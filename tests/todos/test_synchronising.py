@@ -112,7 +112,10 @@ def running(tmp_path: Path, store_url: str, resolve_after: timedelta) -> Iterato
             runner.run(opened.__aexit__(None, None, None))
 
 
-WRITES = ["create", "day", "recurring", "update", "move", "complete", "reopen", "delete", "batch", "drop list", "zone"]
+WRITES = [
+    *("create", "day", "recurring", "update", "move", "reorder", "complete", "reopen", "delete", "batch", "drop list"),
+    "zone",
+]
 ZONES = ["UTC", "America/New_York", "Asia/Tokyo", "Pacific/Kiritimati"]
 programs = st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 9)), min_size=1, max_size=8)
 reading = st.lists(st.booleans(), max_size=6)
@@ -160,6 +163,9 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 response = await person.patch(path, json={"list_id": made.json()["id"]})
                 assert response.status_code in (200, 404), response.text
                 account.lists.append(made.json()["id"])
+            case "reorder":
+                place = {"after": account.todo(number + 3)} if number % 2 else {"to": "first"}
+                assert (await person.post(f"{path}/move", json=place)).status_code in (200, 404, 422)
             case "complete" | "reopen":
                 assert (await person.post(f"{path}/{step}")).status_code in (200, 404)
             case "delete":

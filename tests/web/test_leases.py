@@ -15,9 +15,9 @@ from odmantic import ObjectId
 
 from tests.waiting import PATIENCE
 from todo_service.idempotency.documents import IdempotentRequest
-from todo_service.idempotency.leases import LeaseLostError, hold_lease
 from todo_service.idempotency.middleware import IdempotencyMiddleware
 from todo_service.idempotency.response_budget import ResponseBudget
+from todo_service.leases import LeaseLostError, hold_lease
 from todo_service.store.base import DocumentStore
 from todo_service.store.instrumentation import observe
 from todo_service.store.registry import create_store

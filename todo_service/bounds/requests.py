@@ -71,9 +71,10 @@ CANONICAL_JSON_BYTES: Final = section.declare(
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "Time for which a request with an `Idempotency-Key` blocks its key after its process has died",
-    enforced_in="idempotency.leases",
-    response="409 with `Retry-After`",
+    "Time for which a request with an `Idempotency-Key` blocks its key, and a move the moves of its account, after its "
+    "process has died",
+    enforced_in="leases",
+    response="409 with `Retry-After`; a move waits",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(

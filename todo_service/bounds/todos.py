@@ -22,6 +22,10 @@ TAG_LENGTH: Final = section.declare(
     50, "Length of a tag", enforced_in="todos.validation", response="422", unit="characters"
 )
 STEPS: Final = section.declare(100, "Steps of a todo", enforced_in="todos.dto", response="422")
+REMINDERS: Final = section.declare(5, "Reminders of a todo", enforced_in="todos.reminders", response="422")
+REMINDER_MINUTES: Final = section.declare(
+    525_600, "Minutes by which a reminder precedes the due date", enforced_in="todos.reminder_types", response="422"
+)
 RECURRENCE_LENGTH: Final = section.declare(
     500, "Length of a recurrence rule", enforced_in="todos.field_types", response="422", unit="characters"
 )
@@ -126,6 +130,13 @@ DOCUMENT_WAITERS: Final = section.declare(
     1000,
     "Waiting changes of a todo or a list, for each process",
     enforced_in="todos.shared",
+    response="503 with `Retry-After`",
+)
+MOVE_WAIT_SECONDS: Final = section.declare(
+    12.0,
+    "Time that a move waits for the moves of other processes in the same account",
+    unit="s",
+    enforced_in="todos.order_lease",
     response="503 with `Retry-After`",
 )
 WRITE_ATTEMPTS: Final = section.declare(

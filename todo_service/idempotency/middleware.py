@@ -30,9 +30,9 @@ from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, LEASE_SECONDS
 from todo_service.idempotency.derivation import ID_BYTES, SCOPE_STATE, Seeds, derive_id_from_seed
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.fingerprints import digest_request
-from todo_service.idempotency.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
 from todo_service.idempotency.response_budget import ResponseBudget
 from todo_service.idempotency.stored_responses import compress_response, decompress_response
+from todo_service.leases import TAKEOVER_SECONDS, LeaseLostError, hold_lease
 from todo_service.security.sealing import KeyRing, compute_mac
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document
 from todo_service.lists.documents import TodoList
-from todo_service.lists.dto import List, ListCreate, ListDelete, ListPage, ListQuery, ListUpdate
+from todo_service.lists.dto import List, ListCreate, ListDelete, ListMove, ListPage, ListQuery, ListUpdate
 from todo_service.lists.service import ListPosition, Lists
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
@@ -81,6 +81,25 @@ class ListsController(Controller):
         """Apply a merge patch to a list. With `If-Match`, returns 412 if the list has changed."""
         changed = await lists.update(list_id, data, parse_if_match(request))
         return Response(changed, headers={"ETag": entity_tag(changed)})
+
+    @post(
+        "/{list_id:str}/move",
+        operation_id="moveList",
+        opt={IDEMPOTENT: True},
+        summary="Move a list",
+        status_code=200,
+        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
+    )
+    async def move_list(
+        self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListMove], lists: NamedDependency[Lists]
+    ) -> Response[List]:
+        """Move a list in the manual order. The others keep their order.
+
+        If there is no room between its new neighbours, some lists around it get new positions.
+        """
+        moved = await lists.move(list_id, data, parse_if_match(request), derive_idempotent_id(request))
+        return Response(moved, headers={"ETag": entity_tag(moved)})
 
     @delete(
         "/{list_id:str}",

@@ -12,6 +12,7 @@ class TodoList(Model):
     """A list of todos.
 
     `closing` is set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
+    `applied_change_ids` are the ids of the last changes that may be repeated (see `idempotency.middleware`).
     """
 
     owner: ObjectId
@@ -23,6 +24,7 @@ class TodoList(Model):
     version: int
     created_at: datetime
     updated_at: datetime
+    applied_change_ids: list[ObjectId] = []
 
     model_config = {
         "collection": "lists",

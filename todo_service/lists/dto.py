@@ -12,6 +12,7 @@ from todo_service.fields import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Ti
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.store.structs import build_struct
 from todo_service.todos.field_types import Position
+from todo_service.todos.moves import Move
 
 ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "The name, which several lists may share.", "Garden")]
 Color = Annotated[
@@ -42,6 +43,10 @@ class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
     color: Color | UnsetType | None = UNSET
     position: Position | UnsetType = UNSET
     archived: Archived | UnsetType = UNSET
+
+
+class ListMove(Move, forbid_unknown_fields=True):
+    """A new place in the manual order: exactly one of `before`, `after` and `to`."""
 
 
 class List(msgspec.Struct, frozen=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 from odmantic import ObjectId
-from odmantic.query import asc
+from odmantic.query import asc, desc
 
 from todo_service.errors import Gone, NotFound, Stale
 from todo_service.field_table import resolve_patch
@@ -15,14 +16,20 @@ from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.dto import List, ListCreate, ListUpdate
 from todo_service.lists.fields import DEFAULTS, validate_fields
 from todo_service.lists.sweep import build_tombstone
+from todo_service.positions import STEP, advance
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import read_page
 from todo_service.text import compose
 from todo_service.timestamps import now
+from todo_service.todos.moves import Move
+from todo_service.todos.order_lease import hold_order
+from todo_service.todos.ordering import ManualOrder, Placed, Write
+from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
 from todo_service.todos.validation import is_id
+from todo_service.todos.writes import append_change_id
 
 
 class ListPosition(msgspec.Struct, array_like=True, frozen=True):
@@ -68,14 +75,17 @@ class Lists:
                 raise Gone("this list was created and has been deleted since")
         moment = now()
         fields = validate_fields(msgspec.structs.asdict(given))
+        if "position" not in fields:
+            # a new list comes last in the manual order
+            last = await self._read_last_position()
+            fields["position"] = STEP if last is None else advance(last)
         document = TodoList(
             id=identity or ObjectId(),
             owner=self._owner,
             version=1,
             created_at=moment,
             updated_at=moment,
-            # by default a new list comes last in the manual order
-            **{"position": moment.timestamp() * 1000} | fields,
+            **fields,
         )
         async with self._shared.quotas.lists.reserve_one(self._owner):
             await self._store.insert(document)
@@ -123,17 +133,97 @@ class Lists:
             Stale: The list has another version.
             NotFound: The account has no such list.
         """
-        fields = validate_fields(resolve_patch(patch, DEFAULTS))
+        return await self._change(list_id, versions, validate_fields(resolve_patch(patch, DEFAULTS)))
+
+    async def move(
+        self, list_id: str, move: Move, versions: frozenset[int] | None, change_id: ObjectId | None = None
+    ) -> List:
+        """Move a list in the manual order.
+
+        If there is no room between its new neighbours, some lists around them get new positions and versions, and keep
+        their order. A list that is already there does not change.
+
+        Args:
+            list_id: The id of the list.
+            move: Its new place.
+            versions: The versions that the caller accepts; None for any.
+            change_id: The id of the change, if the request may be repeated. It is applied at most once.
+
+        Raises:
+            Invalid: the place is not unambiguous, or there is no such neighbour.
+            Stale: the list has another version.
+            NotFound: the account has no such list.
+            Busy: other moves of the account take too long.
+        """
+        place, accepted = parse_place(move), versions
+
+        async def renumber(other_id: str, old: float, new: float) -> bool:
+            nonlocal accepted
+            accepts = accepted if other_id == list_id else None
+            try:
+                changed = await self._change(other_id, accepts, {"position": new}, old_position=old)
+            except NotFound:
+                return False
+            if accepts is not None:
+                accepted = frozenset({changed.version})
+            return changed.position == new
+
+        async with hold_order(self._store, self._shared.locks, self._owner):
+            found = await self._get_document(list_id)
+            if change_id is not None and change_id in found.applied_change_ids:
+                return await self._change(list_id, None, {}, change_id)
+            if versions is not None and found.version not in versions:
+                raise Stale
+            position = await self._create_order(renumber).find_position(place, found.id)
+            fields = {"position": position} if position is not None else {}
+            return await self._change(list_id, accepted, fields, change_id)
+
+    async def _read_last_position(self) -> float | None:
+        last = await self._store.find(
+            TodoList,
+            TodoList.owner == self._owner,
+            sort=(desc(TodoList.position), desc(TodoList.id)),
+            limit=1,
+            into=Placed,
+        )
+        return last[0].position if last else None
+
+    def _create_order(self, write: Write) -> ManualOrder:
+        return ManualOrder(self._store, TodoList, self._owner, write=write)
+
+    async def _change(
+        self,
+        list_id: str,
+        versions: frozenset[int] | None,
+        fields: Mapping[str, Any],
+        change_id: ObjectId | None = None,
+        old_position: float | None = None,
+    ) -> List:
+        """Change a list. The version stays the same if nothing changes.
+
+        Args:
+            list_id: The id of the list.
+            versions: The versions that the caller accepts; None for any.
+            fields: The new values.
+            change_id: The id of the change, if the request may be repeated. It is applied at most once.
+            old_position: If it is given, a list with another position stays as it is.
+        """
         async with self._shared.locks.hold(list_id):
             async for _ in Attempts():
                 found = await self._get_document(list_id)
-                if versions is not None and found.version not in versions:
+                applied = change_id is not None and change_id in found.applied_change_ids
+                if not applied and versions is not None and found.version not in versions:
                     raise Stale
-                changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
+                moment = max(now(), found.updated_at)
+                changes: dict[str, Any] = {}
+                if not applied and old_position in (None, found.position):
+                    changes = {name: value for name, value in fields.items() if getattr(found, name) != value}
                 if changes:
                     # an earlier release stored names as they were sent
                     changes = {"name": compose(found.name)} | changes
-                    changes |= {"version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+                    changes |= {"version": found.version + 1, "updated_at": moment}
+                if change_id is not None and not applied:
+                    changes["applied_change_ids"] = append_change_id(found, moment, change_id)
                 changed = await self._store.update(
                     TodoList, *self._match(list_id), TodoList.version == found.version, changes=changes
                 )

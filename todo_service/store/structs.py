@@ -36,7 +36,7 @@ def derive_struct(model: type[Model]) -> type[Any]:
     return msgspec.defstruct(name, fields, bases=(StoredStruct,), rename=keys, frozen=True, kw_only=True)
 
 
-def build_struct(document: Model, into: type[StructT]) -> StructT:
+def build_struct(document: Model | EmbeddedModel, into: type[StructT]) -> StructT:
     """Return a Struct with the values of a model, as a store converts a document into it.
 
     Args:
@@ -52,7 +52,7 @@ def build_struct(document: Model, into: type[StructT]) -> StructT:
 
 @cache
 def _list_conversions(
-    model: type[Model], into: type[msgspec.Struct]
+    model: type[Model | EmbeddedModel], into: type[msgspec.Struct]
 ) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
     """Return the fields of a Struct, each with the conversion of its values in the model, or None if they stay."""
     found: list[tuple[str, Callable[[Any], Any] | None]] = []
@@ -64,9 +64,20 @@ def _list_conversions(
         elif any(issubclass(kind, ObjectId) for kind in kinds):
             convert = str
         elif any(issubclass(kind, EmbeddedModel) for kind in kinds):
-            convert = partial(msgspec.convert, type=field.type, from_attributes=True)
+            convert = partial(_build_parts, into=_find_struct(field.type))
         found.append((field.name, convert))
     return tuple(found)
+
+
+def _build_parts(parts: list[EmbeddedModel], into: type[msgspec.Struct]) -> list[msgspec.Struct]:
+    return [build_struct(part, into) for part in parts]
+
+
+def _find_struct(annotation: Any) -> type[msgspec.Struct]:
+    """Return the Struct in the annotation of a list."""
+    while not (isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)):
+        annotation = get_args(annotation)[0]
+    return annotation
 
 
 def _list_classes(annotation: Any) -> list[type[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -16,15 +16,18 @@ from todo_service.todos import dto
 from todo_service.todos.service import Todos
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
-_FIELDS: Final = {
+_MOVE: Final = ("before", "after", "to", "list_id")
+_FIELDS: Final[Mapping[str, Collection[str]]] = {
     "create": {"todo"},
     "update": {"id", "todo", "if_match"},
     "delete": {"id", "if_match"},
     "complete": {"id", "if_match", "completed_at"},
     "reopen": {"id", "if_match"},
+    "move": {"id", "if_match", *_MOVE},
 }
-"""The fields of each operation besides `op`. All but `_OPTIONAL` are required."""
-_OPTIONAL: Final = {"if_match", "completed_at"}
+"""The fields of each operation besides `op`."""
+_REQUIRED: Final = ("id", "todo")
+"""The fields that every operation requires which has them."""
 
 
 def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
@@ -36,11 +39,11 @@ def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
     """
     operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
     allowed = _FIELDS[operation.op]
-    for name in ("id", "todo", "if_match", "completed_at"):
+    for name in (*_REQUIRED, "if_match", "completed_at", *_MOVE):
         given = getattr(operation, name) is not UNSET
         if given and name not in allowed:
             raise Invalid([ValidationIssue(f"/{name}", f"Expected no such field for `{operation.op}`")])
-        if not given and name in allowed - _OPTIONAL:
+        if not given and name in allowed and name in _REQUIRED:
             raise Invalid([ValidationIssue(f"/{name}", "this field is required")])
     return operation
 
@@ -73,6 +76,9 @@ async def run_operation(
             return 200, await todos.complete(todo_id, completed_at, versions, change_id)
         case "reopen":
             return 200, await todos.reopen(todo_id, versions, change_id)
+        case "move":
+            move = dto.TodoMove(**{name: getattr(operation, name) for name in _MOVE})
+            return 200, await todos.move(todo_id, move, versions, change_id)
     await todos.delete(todo_id, versions, change_id)
     return 204, None
 

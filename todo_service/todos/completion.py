@@ -70,7 +70,7 @@ class _Undo(_State, frozen=True):
     completed_steps: list[str]
 
 
-def settle_rule(todo: Todo, zone: ZoneInfo, budget: Budget = UNLIMITED) -> str:
+def canonicalize_rule(todo: Todo, zone: ZoneInfo, budget: Budget = UNLIMITED) -> str:
     """Return the rule of a recurring todo in the notation in which it is stored. Takes milliseconds.
 
     Args:

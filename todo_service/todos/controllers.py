@@ -254,6 +254,25 @@ class TodosController(Controller):
         """
         return dto.Completions(await todos.list_completions(todo_id))
 
+    @post(
+        "/{todo_id:str}/move",
+        operation_id="moveTodo",
+        opt={IDEMPOTENT: True},
+        summary="Move a todo",
+        status_code=200,
+        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        response_headers=declare_headers("ETag"),
+    )
+    async def move_todo(
+        self, request: ApiRequest, todo_id: FromPath[str], data: JSONBody[dto.TodoMove], todos: NamedDependency[Todos]
+    ) -> Response[dto.Todo]:
+        """Move a todo in the manual order of its list, or to a place in another list. Others keep their order.
+
+        If there is no room between its new neighbours, some todos around it get new positions.
+        """
+        todo = await todos.move(todo_id, data, parse_if_match(request), derive_idempotent_id(request))
+        return Response(todo, headers={"ETag": entity_tag(todo)})
+
 
 class TagsController(Controller):
     """The tags of the caller."""

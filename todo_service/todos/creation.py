@@ -16,10 +16,11 @@ from todo_service.executors import Budget, Executor
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
-from todo_service.todos.completion import settle_rule
+from todo_service.todos.completion import canonicalize_rule
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
 from todo_service.todos.quotas import Quotas
+from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end
 
 
@@ -29,7 +30,7 @@ def build_document(
     identity: ObjectId,
     moment: datetime,
     account_zone: str | None,
-    index: int = 0,
+    position: float,
 ) -> Todo:
     """Return the document of a new todo.
 
@@ -40,7 +41,7 @@ def build_document(
         moment: When it is created.
         account_zone: The time zone of the account, an IANA name; None if the todo does not depend on it
             (`schedule.needs_account_zone`).
-        index: How many todos created at the same moment precede it in the manual order.
+        position: Its position, unless it states one.
 
     Raises:
         Invalid: a field breaks a rule.
@@ -48,12 +49,12 @@ def build_document(
     given = validate_fields({name: getattr(todo, name, UNSET) for name in SETTABLE})
     if given.get("completed_at") is not None and not todo.completed:
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
-    # by default a new todo comes last in the manual order
-    fields: dict[str, Any] = {"created_at": moment, "position": moment.timestamp() * 1000 + index / 1000} | given
+    fields: dict[str, Any] = {"created_at": moment, "position": position} | given
     fields["created_at"] = min(fields["created_at"], moment)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     fields = clear_alternatives(fields)
     check_schedule(fields, fields)
+    check_reminders(fields, fields)
     zone = ZoneInfo(fields["time_zone"] or account_zone or "UTC")
     return Todo(
         id=identity,
@@ -88,6 +89,7 @@ class BulkCreation:
         identities: Sequence[ObjectId | None],
         moment: datetime,
         account_zone: str | None,
+        positions: Sequence[float],
         executor: Executor,
     ) -> list[Todo | Invalid]:
         """Create todos. See `Todos.create_many`.
@@ -96,7 +98,7 @@ class BulkCreation:
             For each todo its document, or why it was rejected.
         """
         results = await executor.run(
-            lambda budget: list(self._build_documents(todos, identities, moment, account_zone, budget))
+            lambda budget: list(self._build_documents(todos, identities, moment, account_zone, positions, budget))
         )
         return await self._insert_within_quotas(results)
 
@@ -106,20 +108,19 @@ class BulkCreation:
         identities: Sequence[ObjectId | None],
         moment: datetime,
         account_zone: str | None,
+        positions: Sequence[float],
         budget: Budget,
     ) -> Iterator[Todo | Invalid]:
-        index = 0
-        for todo, identity in zip(todos, identities, strict=True):
+        for todo, identity, position in zip(todos, identities, positions, strict=True):
             budget.check()
             try:
-                document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, index)
+                document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
                 if document.recurrence is not None:
                     zone = ZoneInfo(document.time_zone or account_zone or "UTC")
-                    document.recurrence = settle_rule(document, zone, budget)
+                    document.recurrence = canonicalize_rule(document, zone, budget)
             except Invalid as error:
                 yield error
             else:
-                index += 1
                 yield document
 
     async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Todo | Invalid]:

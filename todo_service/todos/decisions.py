@@ -12,6 +12,7 @@ from odmantic import ObjectId
 from todo_service.executors import Budget, Executor
 from todo_service.todos import completion
 from todo_service.todos.documents import Todo
+from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import DUE_END_SOURCES, SCHEDULE, check_schedule, derive_due_end
 from todo_service.todos.writes import apply_changes, merge, select_changes
 
@@ -32,10 +33,10 @@ class Decisions:
         self._time_zone = time_zone
         self._rules = rules
 
-    async def settle_rule(self, todo: Todo) -> str:
-        """Return the rule of a recurring todo as it is stored. See `completion.settle_rule`."""
+    async def canonicalize_rule(self, todo: Todo) -> str:
+        """Return the rule of a recurring todo as it is stored. See `completion.canonicalize_rule`."""
         zone = await self._find_zone(todo)
-        return await self._evaluate_rule(lambda budget: completion.settle_rule(todo, zone, budget))
+        return await self._evaluate_rule(lambda budget: completion.canonicalize_rule(todo, zone, budget))
 
     async def update(self, todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the changes of a merge patch, without those of its completion.
@@ -50,12 +51,13 @@ class Decisions:
         changes = select_changes(todo, fields)
         merged = merge(todo, changes)
         check_schedule(changes, merged)
+        check_reminders(changes, merged)
         changed = apply_changes(todo, changes)
         if changed.recurrence is None:
             if todo.undo is not None:
                 changes["undo"] = None
         elif SCHEDULE & changes.keys():
-            changes["recurrence"] = await self.settle_rule(changed)
+            changes["recurrence"] = await self.canonicalize_rule(changed)
             if changes["recurrence"] == todo.recurrence:
                 del changes["recurrence"]
         if DUE_END_SOURCES & changes.keys():

@@ -18,6 +18,13 @@ class Step(EmbeddedModel):
     completed: bool
 
 
+class Reminder(EmbeddedModel):
+    """A reminder of a todo: at a moment, or some minutes before its due date. One of the two fields has a value."""
+
+    at: datetime | None = None
+    minutes_before: int | None = None
+
+
 class Todo(Model):
     """A todo, or the tombstone of a deleted one.
 
@@ -68,6 +75,7 @@ class Todo(Model):
     last_completed_at: datetime | None = None
     completions: list[str] = []
     undo: str | None = None
+    reminders: list[Reminder] = []
     position: float
     words: list[str]
     past: list[str] = []
@@ -97,4 +105,21 @@ class Todo(Model):
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
+    }
+
+
+class OrderLease(Model):
+    """The lease of a move on the manual order of an account. Its id is the account's.
+
+    Attributes:
+        holder: The move that holds the lease.
+        expires_at: When the document expires; each renewal changes it.
+    """
+
+    holder: ObjectId
+    expires_at: datetime
+
+    model_config = {
+        "collection": "order_leases",
+        "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
     }

@@ -54,6 +54,8 @@ from todo_service.todos.field_types import (
     Tags,
     Title,
 )
+from todo_service.todos.moves import After, Before, End, Move
+from todo_service.todos.reminder_types import NewReminders, Reminder
 
 
 class StepCreate(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,6 +98,7 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     recurrence: Recurrence | None = None
     recurrence_from: RecurrenceFrom = "due"
     recurrence_except: RecurrenceExcept = []
+    reminders: NewReminders = []
     position: Position | UnsetType = UNSET
 
 
@@ -120,6 +123,7 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     recurrence: Recurrence | UnsetType | None = UNSET
     recurrence_from: RecurrenceFrom | UnsetType | None = UNSET
     recurrence_except: RecurrenceExcept | UnsetType | None = UNSET
+    reminders: NewReminders | UnsetType | None = UNSET
     position: Position | UnsetType = UNSET
 
 
@@ -139,6 +143,18 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
     id: OldText = None
     version: OldVersion = None
     updated_at: OldText = None
+
+
+class TodoMove(Move, forbid_unknown_fields=True):
+    """A new place in the manual order of a list: exactly one of `before`, `after` and `to`.
+
+    Completed todos keep their places in the order, and so count as neighbours too.
+    """
+
+    list_id: Annotated[
+        ListId | UnsetType | None,
+        Meta(description="The list with that place, null for the inbox; by default the list of the todo."),
+    ] = UNSET
 
 
 class Todo(msgspec.Struct, frozen=True):
@@ -164,6 +180,7 @@ class Todo(msgspec.Struct, frozen=True):
     last_completed_at: Annotated[
         Time | None, Meta(description="When it was last completed, if it recurs; null for never.", examples=[None])
     ]
+    reminders: Annotated[list[Reminder], Meta(description="When to remind of it.")]
     position: Position
     version: Version
     created_at: Time
@@ -291,10 +308,10 @@ class ChangesQuery(msgspec.Struct, frozen=True):
 
 
 class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
-    """An operation of a batch."""
+    """An operation of a batch. `before`, `after`, `to` and `list_id` are those of `TodoMove`, for `move`."""
 
     op: Annotated[
-        Literal["create", "update", "delete", "complete", "reopen"],
+        Literal["create", "update", "delete", "complete", "reopen", "move"],
         Meta(title="BatchOperationKind", description="The kind of operation.", examples=["create"]),
     ]
     id: Annotated[
@@ -317,6 +334,12 @@ class BatchOperation(msgspec.Struct, forbid_unknown_fields=True):
     completed_at: Annotated[
         CompletedAt | UnsetType | None,
         Meta(description=f"{COMPLETED_AT} Only for `complete`."),
+    ] = UNSET
+    before: Before | UnsetType = UNSET
+    after: After | UnsetType = UNSET
+    to: End | UnsetType = UNSET
+    list_id: Annotated[
+        ListId | UnsetType | None, Meta(description="The list to move the todo to, null for the inbox.")
     ] = UNSET
 
 

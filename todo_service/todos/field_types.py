@@ -77,7 +77,7 @@ Position = Annotated[
     Meta(
         ge=-sys.float_info.max,
         le=sys.float_info.max,
-        description="The manual order: to move an item between two others, set a number between theirs.",
+        description="The place in the manual order, ascending. A move chooses it; a client may set it itself.",
         examples=[1024.0],
         extra_json_schema={SHOWN: {"minimum": None, "maximum": None}},
     ),

@@ -24,6 +24,7 @@ from todo_service.field_table import (
 from todo_service.store.base import Condition
 from todo_service.todos.collation import sort_key
 from todo_service.todos.field_types import Priority
+from todo_service.todos.reminders import validate_reminders
 from todo_service.todos.validation import (
     normalize_recurrence,
     parse_list_id,
@@ -140,6 +141,7 @@ FIELDS: Final = (
     Field("recurrence_from", Kind.CODE, "due", nullable=True),
     Field("recurrence_except", Kind.TEXTS, [], nullable=True, rule=validate_exceptions),
     Field("last_completed_at", Kind.TIME, None, Origin.IMPORT, rule=validate_time),
+    Field("reminders", Kind.REMINDERS, [], nullable=True, rule=validate_reminders),
     Field("position", Kind.NUMBER, GENERATED, sortable=True),
     Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
     Field(

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import PAGE_BYTES
@@ -24,9 +25,11 @@ from todo_service.timestamps import now
 from todo_service.todos import completion, dto
 from todo_service.todos.creation import BulkCreation, build_document
 from todo_service.todos.decisions import Decisions
-from todo_service.todos.documents import Todo
+from todo_service.todos.documents import OrderLease, Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
+from todo_service.todos.mover import TodoMover
+from todo_service.todos.places import parse_place
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.schedule import (
     clear_alternatives,
@@ -83,6 +86,7 @@ class Todos:
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
         self._writer = TodoWriter(store, owner, shared)
+        self._mover = TodoMover(store, owner, shared, self._writer)
 
     async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
         """Create a todo.
@@ -100,14 +104,20 @@ class Todos:
             return created
         needed = needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone)
         account_zone = await self._time_zone() if needed else None
-        document = build_document(todo, self._owner, identity or ObjectId(), now(), account_zone)
+        moment, position = now(), todo.position
+        if position is UNSET:
+            # a new todo comes last in the manual order
+            (position,) = await self.shared.positions.choose(self._owner, moment)
+        document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
         if document.recurrence is not None:
-            document.recurrence = await self._decisions.settle_rule(document)
+            document.recurrence = await self._decisions.canonicalize_rule(document)
         await self._require_list(document.list_id)
         async with self._quotas.todos.reserve_one(self._owner):
             with self._quotas.tags.reserve(self._owner) as tags:
                 await tags.add(document.tags)
                 await self._store.insert(document)
+        if todo.position is not UNSET:
+            self.shared.positions.forget(self._owner)
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
         return await self._leave_deleted_list(dto.Todo.from_document(document))
 
@@ -127,8 +137,10 @@ class Todos:
         moment = now()
         needed = any(needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone) for todo in todos)
         account_zone = await self._time_zone() if needed else None
+        positions = await self.shared.positions.choose(self._owner, moment, len(todos))
         creation = BulkCreation(self._store, self._owner, self._quotas)
-        results = await creation.create(todos, identities, moment, account_zone, executor)
+        results = await creation.create(todos, identities, moment, account_zone, positions, executor)
+        self.shared.positions.forget(self._owner)  # some may state a later position
         documents = [result for result in results if isinstance(result, Todo)]
         for document in documents:
             self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
@@ -270,6 +282,19 @@ class Todos:
             raise NotFound("there is no such todo")
         return completion.list_completions(found)
 
+    async def move(
+        self, todo_id: str, move: dto.TodoMove, versions: frozenset[int] | None, change_id: ObjectId | None = None
+    ) -> dto.Todo:
+        """Move a todo in the manual order of its list, or to a place in another list.
+
+        If there is no room, some todos around the place get new positions and versions, and keep their order. A todo
+        that is already there does not change. Further arguments and errors are those of `update`, and `Busy`.
+        """
+        place, fields = parse_place(move), validate_fields({"list_id": move.list_id})
+        await self._require_list(fields.get("list_id"))
+        list_id = fields.get("list_id", UNSET)
+        return await self._leave_deleted_list(await self._mover.move(todo_id, place, list_id, versions, change_id))
+
     async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None) -> None:
         """Delete a todo, and store a tombstone without its content for the delta sync of the next 30 days.
 
@@ -299,6 +324,7 @@ class Todos:
                 break
             upto = ChangePosition.parse(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
+        await self._store.delete(OrderLease, OrderLease.id == self._owner)
         await counts.delete_snapshot(self._store, self._owner)
 
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:

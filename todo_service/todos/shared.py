@@ -6,11 +6,12 @@ from todo_service.bounds.todos import DOCUMENT_WAITERS
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
+from todo_service.todos.new_positions import NewPositions
 from todo_service.todos.quotas import DEFAULT_LIMITS, QuotaLimits, Quotas
 
 
 class SharedState:
-    """The counts, quotas and locks of all accounts. There is one instance per process; close it before the store.
+    """The state of all accounts. There is one instance per process; close it before the store.
 
     Args:
         store: The store.
@@ -20,7 +21,8 @@ class SharedState:
     Attributes:
         counter: Counts the todos of an account.
         quotas: The quotas of all accounts.
-        locks: Locks on todos and lists, by id. A writer holds the lock of its document.
+        positions: Chooses the positions of new todos.
+        locks: Locks on todos and lists, by id, and on the orders of accounts. A writer holds the lock of its document.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class SharedState:
     ) -> None:
         self.counter = counter or TodoCounter(store)
         self.quotas = Quotas(store, self.counter, limits)
+        self.positions = NewPositions(store)
         self.locks = KeyedLocks(DOCUMENT_WAITERS)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from odmantic import ObjectId
 
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.errors import NotFound, Stale
+from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
@@ -88,7 +89,7 @@ class TodoWriter:
                     changed = await self.confirm(todo)
                 else:
                     # record the id: a repeat must not apply a change that had no effect the first time
-                    changed = await self.confirm(todo, applied_change_ids=_append_change_id(todo, moment, change_id))
+                    changed = await self.confirm(todo, applied_change_ids=append_change_id(todo, moment, change_id))
                 # of several writers that read the same version one succeeds; the others try again
                 if changed is not None:
                     return changed
@@ -146,14 +147,17 @@ class TodoWriter:
             changes["words"] = extract_field_words(merge(todo, changes))
         changes |= await build_history_changes(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
-            changes["applied_change_ids"] = _append_change_id(todo, moment, change_id)
+            changes["applied_change_ids"] = append_change_id(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         new_tags = set(changes.get("tags", ())) - set(todo.tags)
         with self._shared.quotas.tags.reserve(self._owner) as tags:
             await tags.add(new_tags)
-            return await self._store.update(
+            changed: dto.Todo | None = await self._store.update(
                 Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
             )
+        if "position" in changes:
+            self._shared.positions.forget(self._owner)
+        return changed
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)
@@ -194,12 +198,12 @@ def apply_changes(todo: Todo, changes: Mapping[str, Any]) -> Todo:
 
 def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the searched fields and the schedule of a todo, with changes applied."""
-    names = SEARCHED | SCHEDULE
+    names = SEARCHED | SCHEDULE | {"reminders"}
     return {name: getattr(todo, name) for name in names} | dict(changes)
 
 
-def _append_change_id(todo: Todo, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
-    """Return the ids of the changes applied to a todo, including a new one."""
+def append_change_id(document: Todo | TodoList, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
+    """Return the ids of the changes applied to a todo or a list, including a new one."""
     # every earlier change is at least as old as the last one, so all of them expire with it
-    earlier = todo.applied_change_ids if moment - todo.updated_at < _REPEAT_WINDOW else []
+    earlier = document.applied_change_ids if moment - document.updated_at < _REPEAT_WINDOW else []
     return [*earlier, change_id][-APPLIED_CHANGES:]

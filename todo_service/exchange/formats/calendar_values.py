@@ -20,6 +20,7 @@ from todo_service.timestamps import format_timestamp
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 from todo_service.todos.recurrence_rule import Rule
+from todo_service.todos.reminder_types import Reminder
 
 EXTENSION_NAME: Final = "X-TODO-SERVICE"
 LAST_SECOND: Final = time(23, 59, 59)
@@ -46,6 +47,7 @@ _TYPES: Final[Mapping[Kind, Any]] = {
     Kind.INTEGER: int,
     Kind.TEXTS: list[str],
     Kind.STEPS: list[dto.Step],
+    Kind.REMINDERS: list[Reminder],
 }
 _EXACT_TYPES: Final = {field.name: _TYPES.get(field.kind, str) | None for field in EXACT_FIELDS} | {
     LIST_NAME: str | None

@@ -119,7 +119,7 @@ def _encode_cell(kind: Kind, value: Any) -> str:
             return repr(value)
         case Kind.TEXTS:
             return _encode_rows([value]).decode().removesuffix("\r\n")
-        case Kind.STEPS:
+        case Kind.STEPS | Kind.REMINDERS:
             return msgspec.json.encode(value).decode()
     return str(value)
 
@@ -146,7 +146,7 @@ def _parse_cell(field: Field, text: str) -> Any:
             except csv.Error:
                 detail = f"Expected {field.name} separated by commas"
                 raise Invalid([ValidationIssue(f"/{field.name}", detail)]) from None
-        case Kind.STEPS:
+        case Kind.STEPS | Kind.REMINDERS:
             try:
                 return decode_json(text.encode(), Any)
             except Invalid as error:

@@ -1,0 +1,46 @@
+"""The Structs of reminders in requests and responses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from todo_service.bounds.todos import REMINDER_MINUTES, REMINDERS
+from todo_service.timestamps import Timestamp
+
+ReminderAt = Meta(description="The moment of the reminder: RFC 3339, any UTC offset.")
+MinutesBefore = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=REMINDER_MINUTES,
+        description="How many minutes before its due date. The due date of a todo that is due on a day is 09:00.",
+        examples=[30],
+    ),
+]
+
+
+class ReminderCreate(msgspec.Struct, forbid_unknown_fields=True):
+    """A new reminder. It has exactly one of the two fields."""
+
+    at: Annotated[Timestamp | UnsetType, ReminderAt] = UNSET
+    minutes_before: MinutesBefore | UnsetType = UNSET
+
+
+class Reminder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A reminder. It has exactly one of the two fields."""
+
+    # without an example, so that the example of a reminder has one field
+    at: Annotated[Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | None, ReminderAt] = None
+    minutes_before: MinutesBefore | None = None
+
+
+NewReminders = Annotated[
+    list[ReminderCreate],
+    Meta(
+        max_length=REMINDERS,
+        description="When to remind of it. Duplicates are dropped. `minutes_before` requires a due date.",
+    ),
+]
