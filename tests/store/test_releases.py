@@ -75,11 +75,12 @@ def test_the_database_of_this_version_is_kept() -> None:
 
 async def test_every_document_is_read(kept: Kept, url: str) -> None:
     store = create_store(url)
-    await store.open(*MODELS, access=Access.READ)
-    scanned = {model.__collection__: [one async for one in store.scan(model)] for model in MODELS}
+    models = [model for model in MODELS if model.__collection__ in kept.documents]  # later releases may add some
+    await store.open(*models, access=Access.READ)
+    scanned = {model.__collection__: [one async for one in store.scan(model)] for model in models}
     structs = [
         await store.get(model, model.id == one.id, into=derive_struct(model))
-        for model in MODELS
+        for model in models
         for one in scanned[model.__collection__]
     ]
     await store.close()
@@ -157,5 +158,5 @@ def test_the_database_passes_the_check(kept: Kept, url: str) -> None:
 async def test_the_database_is_copied(kept: Kept, url: str, tmp_path: Path) -> None:
     copied = await copy(url, f"lmdb://{tmp_path / 'copy'}", MODELS)
 
-    assert copied.documents == kept.documents
+    assert {name: count for name, count in (copied.documents).items() if count} == kept.documents
     assert is_damaged(tmp_path / "copy") is False
