@@ -29,6 +29,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "username": "mallory",
         "email": "mallory@example.com",
         "password": "correct horse battery",
+        "display_name": "Mallory",
+        "time_zone": "UTC",
     },
     ("PATCH", "/v1/users/me"): {"email": "m@example.com", "display_name": "x", "time_zone": "UTC"},
     ("DELETE", "/v1/users/me"): {"password": "wrong"},
@@ -41,10 +43,16 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "completed": False,
         "priority": "low",
         "due_at": "2027-01-31T09:00:00Z",
+        "due_on": None,
+        "start_at": None,
+        "start_on": None,
+        "time_zone": None,
         "tags": [],
         "list_id": None,
         "steps": [],
         "recurrence": "FREQ=DAILY",
+        "recurrence_from": "due",
+        "recurrence_except": [],
         "position": 1.5,
     },
 }
@@ -62,6 +70,7 @@ async def test_an_operator_in_any_field_is_rejected(ada: Person) -> None:
     made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
     patches = {
         ("PATCH", f"/v1/todos/{todo['id']}"): BODIES["POST", "/v1/todos"],
+        ("POST", f"/v1/todos/{todo['id']}/complete"): {"completed_at": None},
         ("PATCH", f"/v1/lists/{made['id']}"): BODIES["POST", "/v1/lists"],
     }
     for (method, path), body in (BODIES | patches).items():
@@ -89,7 +98,7 @@ async def test_the_bodies_cover_every_field(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.anyio
 async def test_an_operator_in_a_batch_is_rejected(ada: Person) -> None:
-    for field in ("op", "id", "todo", "if_match"):
+    for field in ("op", "id", "todo", "if_match", "completed_at"):
         for operator in OPERATORS:
             operation = {"op": "update", "id": "x", "todo": {"title": "x"}} | {field: operator}
             response = await ada.post("/v1/todos/batch", json={"operations": [operation]})
