@@ -95,6 +95,7 @@ def _moments(first: int) -> st.SearchStrategy[str]:
 
 
 schemathesis.openapi.format("date-time", _moments(2027))
+schemathesis.openapi.format("date", st.dates(date(2027, 1, 1), date(2027, 12, 31)).map(date.isoformat))
 schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]))
 schemathesis.openapi.format(
     "recurrence", st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO", "FREQ=YEARLY;COUNT=2"])

@@ -23,7 +23,7 @@ from todo_service.todos.schedule import derive_in_zone
 from todo_service.todos.writes import TodoWriter
 
 _BATCH_SIZE: Final = 1000
-_CONCURRENT_WRITES: Final = 16
+_CONCURRENT_WRITES: Final = 32
 
 
 class _Row(msgspec.Struct, frozen=True):
