@@ -21,6 +21,7 @@ from todo_service.settings import load_settings
 from todo_service.store.registry import create_store
 from todo_service.timestamps import Timestamp
 from todo_service.todos import dto
+from todo_service.todos.batch_dto import BatchOperation
 from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import BODIES, COMPONENTS, FORM
 
@@ -86,7 +87,7 @@ def test_every_text_list_and_number_of_a_request_is_bounded(application: Litesta
     kinds = input_types(application)
 
     assert len(kinds) > 15
-    assert {dto.TodoQuery, dto.BatchOperation, TokenRequest, ArchiveImport} <= kinds
+    assert {dto.TodoQuery, BatchOperation, TokenRequest, ArchiveImport} <= kinds
     assert {path for kind in kinds for path in find_unbounded(inspect.type_info(kind), str(kind))} == set()
 
 

@@ -188,22 +188,22 @@ async def test_days_and_moments_are_sorted_and_paged_together(ada: Person) -> No
 
 async def test_a_recurring_todo_moves_to_the_next_day_with_its_start(ada: Person) -> None:
     await ada.patch("/v1/users/me", json={"time_zone": "Europe/Berlin"})
-    rule = "FREQ=WEEKLY;BYDAY=FR;COUNT=3"
-    todo = await ada.todo(due_on="2099-03-23", start_on="2099-03-20", recurrence=rule, steps=[{"title": "a"}])
+    rule = "FREQ=WEEKLY;BYDAY=MO;COUNT=3"
+    todo = await ada.todo(due_on="2099-03-26", start_on="2099-03-23", recurrence=rule, steps=[{"title": "a"}])
 
     moved = await ada.post(f"/v1/todos/{todo['id']}/complete")
 
     assert select(moved.json()) == {
-        "due_on": "2099-03-30",
-        "start_on": "2099-03-27",
-        "recurrence": "FREQ=WEEKLY;BYDAY=FR;COUNT=2",
+        "due_on": "2099-04-02",
+        "start_on": "2099-03-30",
+        "recurrence": "FREQ=WEEKLY;BYDAY=MO;COUNT=2",
     }
     # summer time has begun
-    assert await ada.titles(due_before="2099-03-30T22:00:00Z") != []
-    assert await ada.titles(due_before="2099-03-30T21:59:59Z") == []
+    assert await ada.titles(due_before="2099-04-02T22:00:00Z") != []
+    assert await ada.titles(due_before="2099-04-02T21:59:59Z") == []
     await ada.post(f"/v1/todos/{todo['id']}/complete")
     done = await ada.post(f"/v1/todos/{todo['id']}/complete")
-    assert (done.json()["completed"], done.json()["due_on"]) == (True, "2099-04-06")
+    assert (done.json()["completed"], done.json()["due_on"]) == (True, "2099-04-09")
 
 
 async def test_a_start_keeps_its_local_distance(ada: Person) -> None:

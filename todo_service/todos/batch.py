@@ -13,6 +13,7 @@ from odmantic import ObjectId
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.todos import dto
+from todo_service.todos.batch_dto import BatchOperation
 from todo_service.todos.service import Todos
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -30,14 +31,14 @@ _REQUIRED: Final = ("id", "todo")
 """The fields that every operation requires which has them."""
 
 
-def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
+def decode_operation(raw: msgspec.Raw) -> BatchOperation:
     """Decode an operation, and check that it has the fields of its kind.
 
     Raises:
         Malformed: the JSON is malformed.
         Invalid: a field is missing, unknown or invalid.
     """
-    operation: dto.BatchOperation = decode_json(bytes(raw), dto.BatchOperation)
+    operation: BatchOperation = decode_json(bytes(raw), BatchOperation)
     allowed = _FIELDS[operation.op]
     for name in (*_REQUIRED, "if_match", "completed_at", *_MOVE):
         given = getattr(operation, name) is not UNSET
@@ -49,7 +50,7 @@ def decode_operation(raw: msgspec.Raw) -> dto.BatchOperation:
 
 
 async def run_operation(
-    operation: dto.BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
+    operation: BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
 ) -> tuple[int, dto.Todo | None]:
     """Run an operation.
 
@@ -83,7 +84,7 @@ async def run_operation(
     return 204, None
 
 
-def _decode_todo(operation: dto.BatchOperation, kind: type[StructT]) -> StructT:
+def _decode_todo(operation: BatchOperation, kind: type[StructT]) -> StructT:
     assert operation.todo is not UNSET  # `decode_operation` has checked it
     todo: StructT = decode_json(bytes(operation.todo), kind)
     return todo

@@ -18,6 +18,7 @@ from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import SyncToken
 from todo_service.todos import dto
 from todo_service.todos.batch import decode_operation, run_operation
+from todo_service.todos.batch_dto import Batch, BatchOperation
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
@@ -100,13 +101,13 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [dto.BatchOperation]},
+        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [BatchOperation]},
         summary="Run a batch of operations",
         status_code=200,
         responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),
     )
     async def batch_todos(
-        self, request: ApiRequest, data: JSONBody[dto.Batch], todos: NamedDependency[Todos]
+        self, request: ApiRequest, data: JSONBody[Batch], todos: NamedDependency[Todos]
     ) -> BatchResults:
         """Run up to 100 operations in order. Each succeeds or fails independently of the others."""
         results = []

@@ -126,7 +126,7 @@ def validate_steps(given: Sequence[dto.StepCreate]) -> list[Step]:
 
 
 def normalize_recurrence(text: str) -> str:
-    """Return a recurrence rule in canonical notation. `completion.canonicalize_rule` checks whether it fits the todo."""
+    """Return a rule in canonical notation. `completion.canonicalize_rule` checks whether it fits the todo."""
     return str(Rule.parse(text))
 
 
