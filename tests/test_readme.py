@@ -62,8 +62,11 @@ def test_the_tour_works_as_printed(tmp_path: Path, store_url: str) -> None:
         )
 
     responses = [line for line in done.stdout.split("---\n")[1].split("\n") if line]
-    completed, found, changes, summary, tags, batch, by_key, sessions, changed, twice, imported, deleted = responses
+    completed, completions, reopened, moved, *responses = responses
+    found, changes, summary, tags, batch, by_key, sessions, changed, twice, imported, deleted = responses
     assert json.loads(completed)["due_at"] == "2027-03-28T07:00:00.000Z"
+    assert [each["due_at"] for each in json.loads(completions)["items"]] == ["2027-03-27T08:00:00.000Z"]
+    assert json.loads(reopened)["due_at"] == json.loads(moved)["due_at"] == "2027-03-27T08:00:00.000Z"
     assert [todo["title"] for todo in json.loads(found)["items"]] == ["Gärten gießen"]
     assert json.loads(changes)["has_more"] is False
     assert json.loads(summary)["by_tag"] == [{"name": "home", "count": 1}]
