@@ -43,6 +43,7 @@ async def test_a_new_todo_has_every_field_and_a_location(ada: Person) -> None:
         "recurrence_from": "due",
         "recurrence_except": [],
         "last_completed_at": None,
+        "reminders": [],
         "position": todo["position"],
         "version": 1,
         "created_at": todo["created_at"],
