@@ -44,6 +44,7 @@ PROTECTED = [
     ("POST", f"/v1/todos/{SOME_ID}/complete"),
     ("POST", f"/v1/todos/{SOME_ID}/reopen"),
     ("POST", f"/v1/todos/{SOME_ID}/move"),
+    ("GET", f"/v1/todos/{SOME_ID}/completions"),
     ("GET", "/v1/lists"),
     ("POST", "/v1/lists"),
     ("GET", f"/v1/lists/{SOME_ID}"),

@@ -51,6 +51,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "list_id": None,
         "steps": [],
         "recurrence": "FREQ=DAILY",
+        "recurrence_from": "due",
+        "recurrence_except": [],
         "reminders": [],
         "position": 1.5,
     },

@@ -22,6 +22,7 @@ NOBODY_S = "65f1a2b3c4d5e6f708192a3b"
         ("POST", "/complete", None),
         ("POST", "/reopen", None),
         ("POST", "/move", {"to": "first"}),
+        ("GET", "/completions", None),
     ],
 )
 async def test_todo_of_another_account_in_a_path_is_not_found(
