@@ -228,6 +228,13 @@ def _fix_schedule(body: dict[str, Any]) -> None:
         body["recurrence"] = None
 
 
+def _fix_reminders(body: dict[str, Any]) -> None:
+    """Give each reminder exactly one time, which does not depend on a due date."""
+    for reminder in body.get("reminders") or ():
+        reminder.pop("minutes_before", None)
+        reminder["at"] = "2027-01-31T09:00:00Z"
+
+
 def _fix_body(case: Case, body: dict[str, Any]) -> None:
     body |= _fix_texts(body)
     for name in {"password", "new_password"} & body.keys():
@@ -239,6 +246,7 @@ def _fix_body(case: Case, body: dict[str, Any]) -> None:
         body["recurrence"] = "FREQ=WEEKLY"
         body["due_at"] = "2027-01-31T09:00:00Z"
     _fix_schedule(body)
+    _fix_reminders(body)
     given = set()
     for step in body.get("steps") or ():
         if step.get("id") in given:
@@ -254,6 +262,15 @@ def _fix_body(case: Case, body: dict[str, Any]) -> None:
     match case.operation.definition.raw["operationId"]:
         case "createUser" if body["username"].casefold() in body["password"].casefold():
             body["username"] = f"user-{os.getpid()}-{next(_numbers)}"
+        case "moveTodo" | "moveList":
+            # exactly one of the three is given, and a neighbour must be in the same order
+            for name in ("before", "after"):
+                body.pop(name, None)
+            body.setdefault("to", "first")
+        case "importTodos":
+            for item in (*(body.get("lists") or ()), *(body.get("todos") or ()), *(body.get("items") or ())):
+                if isinstance(item.get("version"), float):
+                    item["version"] = int(item["version"])  # for JSON Schema, 1.0 is an integer as well
         case "updateTodo" if "completed_at" in body:
             body["completed"] = True
         case "createToken":
