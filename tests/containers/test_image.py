@@ -15,7 +15,7 @@ from tests.containers.images import Image, files, inspect, podman
 from tests.serving import REPOSITORY
 from todo_service import __version__
 
-LARGEST_BYTES = 75_000_000
+LARGEST_BYTES = 120_000_000
 BUILDING = {
     *("apk", "apt", "apt-get", "aptitude", "dpkg", "rpm", "dnf", "yum", "npm", "pdm", "pip", "pip3", "uv", "poetry"),
     *("as", "cc", "c++", "clang", "cpp", "g++", "gcc", "ld", "make", "strip", "tcc", "git"),
