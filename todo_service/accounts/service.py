@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import structlog
 from odmantic import ObjectId
-from odmantic.query import asc
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
@@ -29,8 +28,7 @@ from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.store.optimistic import Attempts
-from todo_service.store.paging import iterate_pages, read_page
-from todo_service.store.structs import derive_struct
+from todo_service.store.paging import iterate_sorted
 from todo_service.text import compose, fold_login
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
@@ -39,7 +37,6 @@ CLOSING_PERIOD: Final = timedelta(hours=1)
 """How long to wait until nothing can still write for a deleted account: longer than a replica caches a session, and
 longer than any request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
-_BATCH_SIZE: Final = 100
 _MISMATCH: Final = "the current password is wrong"
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
 logger = structlog.get_logger(__name__)
@@ -255,23 +252,14 @@ class Accounts:
         Args:
             moment: The current time.
         """
-        read = partial(
-            read_page,
-            self._store,
-            ClosedAccount,
-            ClosedAccount.swept == False,  # noqa: E712  # an expression
-            ClosedAccount.closed_at < moment - CLOSING_PERIOD,
-            sort=(asc(ClosedAccount.closed_at), asc(ClosedAccount.id)),
-            limit=_BATCH_SIZE,
-            into=derive_struct(ClosedAccount),
-            position=lambda last: (last.closed_at, last.id),
-        )
 
         async def delete(account: ClosedAccount) -> None:
             await self._delete_all(account.id)
             await self._store.update(ClosedAccount, ClosedAccount.id == account.id, changes={"swept": True})
 
-        await process_each(iterate_pages(read), delete, "failed to delete an account", "account")
+        due = (ClosedAccount.swept == False, ClosedAccount.closed_at < moment - CLOSING_PERIOD)  # noqa: E712  # expressions
+        pages = iterate_sorted(self._store, ClosedAccount, *due, by="closed_at")
+        await process_each(pages, delete, "failed to delete an account", "account")
 
     async def _delete_all(self, user_id: ObjectId) -> None:
         # first, so that nobody can write for the account any more

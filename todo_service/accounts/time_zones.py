@@ -17,25 +17,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from odmantic import ObjectId
-from odmantic.query import asc
 
 from todo_service.accounts.documents import User
 from todo_service.background import process_each
 from todo_service.errors import NotFound
 from todo_service.store.base import DocumentStore
-from todo_service.store.paging import iterate_pages, read_page
-from todo_service.store.structs import derive_struct
+from todo_service.store.paging import iterate_sorted
 from todo_service.todos.service import Todos
 
 AFTER_REQUESTS: Final = timedelta(seconds=30)
 AFTER_IMPORTS: Final = timedelta(hours=1)
 """How long after the change of a time zone the account is visited again."""
 _VISITS: Final = (timedelta(), AFTER_REQUESTS, AFTER_IMPORTS)
-_BATCH_SIZE: Final = 100
 
 
 class TimeZones:
@@ -73,16 +69,6 @@ class TimeZones:
         Raises:
             StoreUnavailable: Some accounts may not have been visited.
         """
-        read = partial(
-            read_page,
-            self._store,
-            User,
-            User.next_visit_at <= moment,  # type: ignore[operator]  # an expression
-            sort=(asc(User.next_visit_at), asc(User.id)),
-            limit=_BATCH_SIZE,
-            into=derive_struct(User),
-            position=lambda last: (last.next_visit_at, last.id),
-        )
 
         async def visit(user: User) -> None:
             if user.time_zone_used:
@@ -92,7 +78,9 @@ class TimeZones:
             where = [User.id == user.id, User.time_zone == user.time_zone, User.next_visit_at == user.next_visit_at]
             await self._store.update(User, *where, changes={"next_visit_at": _find_next_visit(user)})
 
-        await process_each(iterate_pages(read), visit, "failed to follow the time zone of an account", "account")
+        due = User.next_visit_at <= moment  # type: ignore[operator]  # an expression
+        pages = iterate_sorted(self._store, User, due, by="next_visit_at")
+        await process_each(pages, visit, "failed to follow the time zone of an account", "account")
 
     async def _get_user(self, user_id: ObjectId) -> User:
         user = await self._store.get(User, User.id == user_id)

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from odmantic import ObjectId
-from odmantic.query import asc
 
 from todo_service.background import process_each
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.lists.documents import DeletedList
 from todo_service.store.base import DocumentStore
-from todo_service.store.paging import iterate_pages, read_page
-from todo_service.store.structs import derive_struct
+from todo_service.store.paging import iterate_sorted
 from todo_service.todos.service import Todos
 
 FIRST_SWEEP: Final = timedelta(minutes=1)
@@ -29,7 +26,6 @@ LAST_SWEEP: Final = timedelta(hours=1)
 _UNSWEPT_LIFETIME: Final = timedelta(days=31)
 _SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 """How long a tombstone lives after the deletion if no process sweeps it, and after its last sweep."""
-_BATCH_SIZE: Final = 100
 
 
 def build_tombstone(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
@@ -50,23 +46,15 @@ async def sweep_deleted_lists(
     Raises:
         StoreUnavailable: Some lists may not have been swept.
     """
-    read = partial(
-        read_page,
-        store,
-        DeletedList,
-        DeletedList.sweep_at <= moment,  # type: ignore[operator]  # an expression
-        sort=(asc(DeletedList.sweep_at), asc(DeletedList.id)),
-        limit=_BATCH_SIZE,
-        into=derive_struct(DeletedList),
-        position=lambda last: (last.sweep_at, last.id),
-    )
 
     async def sweep(deleted: DeletedList) -> None:
         await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
         changes = _schedule_next_sweep(deleted, moment)
         await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
 
-    await process_each(iterate_pages(read), sweep, "failed to sweep a deleted list", "list")
+    due = DeletedList.sweep_at <= moment  # type: ignore[operator]  # an expression
+    pages = iterate_sorted(store, DeletedList, due, by="sweep_at")
+    await process_each(pages, sweep, "failed to sweep a deleted list", "list")
 
 
 def _schedule_next_sweep(deleted: DeletedList, moment: datetime) -> dict[str, datetime | None]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from odmantic import Model
-from odmantic.query import QueryExpression, SortExpression
+from odmantic.query import QueryExpression, SortExpression, asc
 
 from todo_service.store.base import Condition, DocumentStore, DocumentT, FindResult, StructT
+from todo_service.store.structs import derive_struct
 
+_PAGE_SIZE: Final = 100
 PositionT = TypeVar("PositionT")
 RangeT = TypeVar("RangeT")
 
@@ -90,6 +94,34 @@ async def iterate_pages(
     while after is not None:
         page, after = await read(after=after)
         yield page
+
+
+def iterate_sorted(
+    store: DocumentStore, model: type[Model], *where: Condition, by: str
+) -> AsyncGenerator[list[Any], None]:
+    """Yield the matching documents in pages, sorted by a field and then by id.
+
+    Args:
+        store: The store.
+        model: The model.
+        *where: The conditions.
+        by: The name of the field.
+
+    Yields:
+        The documents of a page, as `derive_struct` represents them.
+    """
+    field: Any = getattr(model, by)
+    read = partial(
+        read_page,
+        store,
+        model,
+        *where,
+        sort=(asc(field), asc(model.id)),
+        limit=_PAGE_SIZE,
+        into=derive_struct(model),
+        position=attrgetter(by, "id"),
+    )
+    return iterate_pages(read)
 
 
 def _build_key_ranges(sort: Sequence[SortExpression], after: Sequence[Any]) -> list[list[Condition]]:
