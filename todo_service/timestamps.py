@@ -13,8 +13,6 @@ from todo_service.bounds.texts import TIMESTAMP_LENGTH
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
 """Storable timestamps lie between these two, so that they exist in every time zone."""
-UNKNOWN_TIME_ZONE: Final = "Expected a name of the IANA time zone database, such as Europe/Berlin"
-"""The message for a name that is not in `list_time_zones`."""
 _RFC_3339: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):([0-5]\d))", re.ASCII
 )
@@ -88,6 +86,16 @@ def format_timestamp(moment: datetime) -> str:
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def check_time_zone(name: str) -> None:
+    """Check that a name is in `list_time_zones`.
+
+    Raises:
+        ValueError: It is not. The message is for the client.
+    """
+    if name not in list_time_zones():
+        raise ValueError("Expected a name of the IANA time zone database, such as Europe/Berlin")
 
 
 @cache

@@ -15,7 +15,7 @@ from todo_service.bounds.accounts import DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.fields import redacted_repr
 from todo_service.text import check_marks, normalize_text
-from todo_service.timestamps import UNKNOWN_TIME_ZONE, list_time_zones
+from todo_service.timestamps import check_time_zone
 
 _USERNAME: Final = re.compile(r"[A-Za-z0-9._-]{3,32}")
 
@@ -106,6 +106,8 @@ def _normalize_display_name(text: str, issues: list[ValidationIssue]) -> str:
 
 
 def _check_time_zone(name: str, issues: list[ValidationIssue]) -> str:
-    if name not in list_time_zones():
-        issues.append(ValidationIssue("/time_zone", UNKNOWN_TIME_ZONE))
+    try:
+        check_time_zone(name)
+    except ValueError as error:
+        issues.append(ValidationIssue("/time_zone", str(error)))
     return name

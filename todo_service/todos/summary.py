@@ -13,7 +13,7 @@ from todo_service.errors import InvalidParameter
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
 from todo_service.sync.counting import TodoCounter
-from todo_service.timestamps import UNKNOWN_TIME_ZONE, list_time_zones, now
+from todo_service.timestamps import check_time_zone, now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import PRIORITIES
@@ -47,8 +47,11 @@ class Summaries:
             InvalidParameter: The time zone does not exist.
             Busy: The account is still being counted in the background.
         """
-        if tz is not None and tz not in list_time_zones():
-            raise InvalidParameter("tz", UNKNOWN_TIME_ZONE)
+        if tz is not None:
+            try:
+                check_time_zone(tz)
+            except ValueError as error:
+                raise InvalidParameter("tz", str(error)) from None
         zone = zoneinfo.ZoneInfo(tz if tz is not None else await self._time_zone())
         moment = now()
         today = moment.astimezone(zone).date()
