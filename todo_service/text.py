@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final
+from typing import Final, Literal
 
 from todo_service.bounds.texts import COMBINING_MARKS
 
@@ -88,16 +88,18 @@ def trim(text: str) -> str:
 
 def compose(text: str) -> str:
     """Return text in NFC. Text with a long run of combining marks, which is never stored, is returned unchanged."""
-    if text.isascii() or has_long_run_of_marks(text):
-        return text
-    return unicodedata.normalize("NFC", text)
+    return _convert("NFC", text)
 
 
 def decompose(text: str) -> str:
     """Return text in NFD. Text with a long run of combining marks, which is never stored, is returned unchanged."""
+    return _convert("NFD", text)
+
+
+def _convert(form: Literal["NFC", "NFD"], text: str) -> str:
     if text.isascii() or has_long_run_of_marks(text):
         return text
-    return unicodedata.normalize("NFD", text)
+    return unicodedata.normalize(form, text)
 
 
 def fold_login(name: str) -> str:

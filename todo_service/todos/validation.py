@@ -19,11 +19,10 @@ from todo_service.text import compose, normalize_lines, normalize_text
 from todo_service.timestamps import (
     EARLIEST,
     LATEST,
-    UNKNOWN_TIME_ZONE,
     Timestamp,
+    check_time_zone,
     format_timestamp,
     is_storable,
-    list_time_zones,
     parse_date,
 )
 from todo_service.todos import dto
@@ -65,8 +64,7 @@ def validate_date(text: str) -> str:
 
 def validate_time_zone(name: str) -> str:
     """Return the name of a time zone, unchanged."""
-    if name not in list_time_zones():
-        raise ValueError(UNKNOWN_TIME_ZONE)
+    check_time_zone(name)
     return name
 
 
@@ -92,13 +90,14 @@ def compose_texts(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
         changes: The fields that change.
     """
     title, tags, steps = (changes.get(name, getattr(todo, name)) for name in ("title", "tags", "steps"))
-    composed = {
-        "title": compose(title),
-        "tags": list(dict.fromkeys(map(compose, tags))),
-        "steps": [Step(id=step.id, title=compose(step.title), completed=step.completed) for step in steps],
-    }
-    given = {"title": title, "tags": tags, "steps": steps}
-    return {name: value for name, value in composed.items() if value != given[name]}
+    composed: dict[str, Any] = {}
+    if compose(title) != title:
+        composed["title"] = compose(title)
+    if (distinct := list(dict.fromkeys(map(compose, tags)))) != tags:
+        composed["tags"] = distinct
+    if any(compose(step.title) != step.title for step in steps):
+        composed["steps"] = [Step(id=step.id, title=compose(step.title), completed=step.completed) for step in steps]
+    return composed
 
 
 def parse_list_id(text: str) -> ObjectId:
