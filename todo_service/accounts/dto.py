@@ -21,7 +21,7 @@ from todo_service.bounds.accounts import (
 )
 from todo_service.bounds.requests import FORM_FIELD_LENGTH
 from todo_service.bounds.texts import UNTRIMMED_FACTOR
-from todo_service.fields import (
+from todo_service.api_types import (
     DEFAULT_LIMIT,
     SHOWN,
     Cursor,

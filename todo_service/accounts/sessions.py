@@ -29,7 +29,7 @@ from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshToke
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
-from todo_service.fields import redacted_repr
+from todo_service.api_types import redacted_repr
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.paging import read_page

@@ -14,7 +14,7 @@ COMBINING_MARKS: Final = section.declare(
 UNTRIMMED_FACTOR: Final = section.declare(
     5,
     "Length of a text before it is trimmed and normalized, as a multiple of its limit",
-    enforced_in="fields",
+    enforced_in="api_types",
     response="422",
     unit="times",
 )
@@ -22,7 +22,7 @@ TIMESTAMP_LENGTH: Final = section.declare(
     64, "Length of a timestamp or a date", enforced_in="timestamps", response="422", unit="characters"
 )
 TIME_ZONE_LENGTH: Final = section.declare(
-    64, "Length of a time zone name", enforced_in="fields", response="422", unit="characters"
+    64, "Length of a time zone name", enforced_in="api_types", response="422", unit="characters"
 )
 SEARCHED_WORDS: Final = section.declare(
     1_000,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.fields import Id
+from todo_service.api_types import Id
 from todo_service.lists.dto import List, ListCreate
 from todo_service.todos.dto import OldText, OldVersion, Todo, TodoImport
 

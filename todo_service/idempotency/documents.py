@@ -7,7 +7,7 @@ from datetime import datetime
 from odmantic import Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.fields import redacted_repr
+from todo_service.api_types import redacted_repr
 
 
 class IdempotentRequest(Model):

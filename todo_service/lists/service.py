@@ -150,10 +150,10 @@ class Lists:
             change_id: The id of the change, if the request may be repeated. It is applied at most once.
 
         Raises:
-            Invalid: the place is not unambiguous, or there is no such neighbour.
-            Stale: the list has another version.
-            NotFound: the account has no such list.
-            Busy: other moves of the account take too long.
+            Invalid: The place is not unambiguous, or there is no such neighbour.
+            Stale: The list has another version.
+            NotFound: The account has no such list.
+            Busy: Other moves of the account take too long.
         """
         place, accepted = parse_place(move), versions
 

@@ -1,4 +1,4 @@
-"""Logging: structlog to standard error, as coloured text or as JSON lines.
+"""Logging: structlog to standard error, as colored text or as JSON lines.
 
 Logs of uvicorn, Litestar and the driver, which use the standard library, are rendered in the same format. Our own
 events bypass the standard library, which would be the most expensive part of a log line. Control characters are escaped

@@ -35,8 +35,8 @@ def decode_operation(raw: msgspec.Raw) -> BatchOperation:
     """Decode an operation, and check that it has the fields of its kind.
 
     Raises:
-        Malformed: the JSON is malformed.
-        Invalid: a field is missing, unknown or invalid.
+        Malformed: The JSON is malformed.
+        Invalid: A field is missing, unknown or invalid.
     """
     operation: BatchOperation = decode_json(bytes(raw), BatchOperation)
     allowed = _FIELDS[operation.op]

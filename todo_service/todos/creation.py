@@ -44,7 +44,7 @@ def build_document(
         position: Its position, unless it states one.
 
     Raises:
-        Invalid: a field breaks a rule.
+        Invalid: A field breaks a rule.
     """
     given = validate_fields({name: getattr(todo, name, UNSET) for name in SETTABLE})
     if given.get("completed_at") is not None and not todo.completed:

@@ -46,7 +46,7 @@ class Decisions:
             fields: The fields that the patch sets, as the document stores them.
 
         Raises:
-            Invalid: the fields break a rule together, or together with those of the todo.
+            Invalid: The fields break a rule together, or together with those of the todo.
         """
         changes = select_changes(todo, fields)
         merged = merge(todo, changes)
@@ -70,7 +70,7 @@ class Decisions:
         """Return the changes that complete a todo. For one that is completed, only its time of completion may change.
 
         Raises:
-            Invalid: the time is in the future.
+            Invalid: The time is in the future.
         """
         completion.check_completion_time(completed_at, moment)
         if todo.completed:

@@ -16,7 +16,7 @@ from todo_service.bounds.todos import (
     QUERY_WORDS,
     STEPS,
 )
-from todo_service.fields import (
+from todo_service.api_types import (
     DEFAULT_LIMIT,
     Count,
     Cursor,

@@ -1,4 +1,4 @@
-"""The types of the fields of a todo, with bounds, descriptions and examples (see `todo_service.fields`)."""
+"""The types of the fields of a todo, with bounds, descriptions and examples (see `todo_service.api_types`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from todo_service.bounds.todos import (
     TAGS,
     TITLE_LENGTH,
 )
-from todo_service.fields import SHOWN, TimeZone, constrain_text
+from todo_service.api_types import SHOWN, TimeZone, constrain_text
 from todo_service.timestamps import Timestamp
 
 Priority = Annotated[

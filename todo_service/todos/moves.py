@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.fields import SHOWN
+from todo_service.api_types import SHOWN
 
 _NEIGHBOUR: Final = {"pattern": "^[0-9a-f]{24}$", SHOWN: {"maxLength": None}}
 # without examples, so that the example of a move has one place

@@ -96,9 +96,9 @@ class Todos:
             identity: Its id, if the request may be repeated. A repeat returns the existing todo.
 
         Raises:
-            Invalid: a field breaks a rule.
-            Gone: an earlier attempt of the same request created the todo, and it has been deleted since.
-            QuotaExceeded: the account has reached its quota of todos or tags.
+            Invalid: A field breaks a rule.
+            Gone: An earlier attempt of the same request created the todo, and it has been deleted since.
+            QuotaExceeded: The account has reached its quota of todos or tags.
         """
         if identity is not None and (created := await self._find_created(identity)) is not None:
             return created
@@ -157,7 +157,7 @@ class Todos:
         """Return the todo that an earlier attempt of the same request created, or None.
 
         Raises:
-            Gone: it has been deleted since.
+            Gone: It has been deleted since.
         """
         async for _ in Attempts():
             found = await self._store.get(Todo, Todo.id == identity, Todo.account == self._owner)
@@ -173,7 +173,7 @@ class Todos:
         """Return a todo.
 
         Raises:
-            NotFound: the account has no such todo.
+            NotFound: The account has no such todo.
         """
         found = await self._store.get(Todo, *self._match(todo_id), into=dto.Todo)
         if found is None:
@@ -215,9 +215,9 @@ class Todos:
             change_id: The id of the change, if the request may be repeated. It is applied at most once.
 
         Raises:
-            Invalid: a field breaks a rule.
-            Stale: the todo has another version.
-            NotFound: the account has no such todo.
+            Invalid: A field breaks a rule.
+            Stale: The todo has another version.
+            NotFound: The account has no such todo.
         """
         fields = clear_alternatives(validate_fields(resolve_patch(patch, DEFAULTS)))
         await self._require_list(fields.get("list_id"))
@@ -275,7 +275,7 @@ class Todos:
         """Return the last completions of a todo, the newest first.
 
         Raises:
-            NotFound: the account has no such todo.
+            NotFound: The account has no such todo.
         """
         found = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
         if found is None:
@@ -304,8 +304,8 @@ class Todos:
             change_id: The id of the change, if the request may be repeated. A repeat succeeds.
 
         Raises:
-            Stale: the todo has another version.
-            NotFound: the account has no such todo.
+            Stale: The todo has another version.
+            NotFound: The account has no such todo.
         """
         await self._writer.delete(todo_id, versions, change_id)
 
@@ -354,7 +354,7 @@ class Todos:
         """Derive the todos that follow the time zone of the account again. Repeat the call if it fails halfway.
 
         Raises:
-            NotFound: the account has been deleted.
+            NotFound: The account has been deleted.
         """
         await derive_again(self._store, self._owner, self._writer, self._read_time_zone)
 

@@ -70,8 +70,8 @@ class TodoWriter:
             change_id: The id of the change, if the request may be repeated. It is applied at most once.
 
         Raises:
-            Stale: the todo has another version.
-            NotFound: the account has no such todo.
+            Stale: The todo has another version.
+            NotFound: The account has no such todo.
         """
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():
@@ -167,7 +167,7 @@ def match_todo(todo_id: str, owner: ObjectId) -> list[Condition]:
     """Return the conditions that select a todo of an account.
 
     Raises:
-        NotFound: the text is not an id.
+        NotFound: The text is not an id.
     """
     if not is_id(todo_id):
         raise NotFound("there is no such todo")

@@ -145,7 +145,7 @@ def get_implied_start(due: datetime | date) -> datetime | date:
     return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
 
 
-def normalise_until(rule: str, zone: tzinfo, *, day: bool) -> str:
+def normalize_until(rule: str, zone: tzinfo, *, day: bool) -> str:
     """Return a rule with UNTIL as RFC 5545 requires it: as a time in UTC, or as a date if DTSTART is a date.
 
     Args:
@@ -181,7 +181,7 @@ def is_same_rule(rule: str, written: str, zone: tzinfo, *, day: bool) -> bool:
     if len(written) > 2 * RECURRENCE_LENGTH or len(rule) > RECURRENCE_LENGTH:
         return False
     try:
-        expected = vRecur.from_ical(normalise_until(rule, zone, day=day)).to_ical().decode()
+        expected = vRecur.from_ical(normalize_until(rule, zone, day=day)).to_ical().decode()
         return set(expected.split(";")) == set(written.split(";"))
     except ValueError:
         return False

@@ -17,7 +17,7 @@ from todo_service.exchange.formats.calendar_values import (
     TEXT_PROPERTIES,
     encode_exact_values,
     get_implied_start,
-    normalise_until,
+    normalize_until,
     parse_timestamp,
     strip_control_characters,
 )
@@ -104,7 +104,7 @@ def _add_schedule(component: icalendar.Todo, todo: dto.Todo, zone: tzinfo) -> No
         if isinstance(due, datetime):
             due = due.astimezone(zone)
             start = start.astimezone(zone) if isinstance(start, datetime) else None
-        rule = normalise_until(todo.recurrence, zone, day=not isinstance(due, datetime))
+        rule = normalize_until(todo.recurrence, zone, day=not isinstance(due, datetime))
         component.add("rrule", vRecur.from_ical(rule))
         start = start or get_implied_start(due)
     if start is not None:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
-from todo_service.fields import SHOWN
+from todo_service.api_types import SHOWN
 from todo_service.timestamps import Timestamp
 from todo_service.web.openapi.document import NULL, REF_PREFIX, Json
 from todo_service.web.problems import Problem
