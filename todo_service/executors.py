@@ -20,6 +20,13 @@ ResultT = TypeVar("ResultT")
 
 _CLOSED: Final = "the executor is closed"
 _SWITCH_SECONDS: Final = 0.001
+_SLICE_SECONDS: Final = 0.005
+"""How long a thread computes before it may have to pause."""
+_TOLERATED_WAIT: Final = 0.0005
+"""A thread that waits longer than this in a time slice competes with other threads."""
+_PAUSE_SECONDS: Final = 0.01
+_PAUSE: Final = threading.Event()
+"""Never set; waiting for it is a sleep. `time.sleep` may fail if the system clock changes under libfaketime."""
 
 
 class Overloaded(Exception):
@@ -40,10 +47,12 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
         self._cancelled = False
+        self._slice: _TimeSlice | None = None
 
     def start(self, seconds: float) -> None:
-        """Restart the time limit, from now."""
+        """Restart the time limit, from now. Call it in the thread of the task: `check` then pauses that thread."""
         self._deadline = time.monotonic() + seconds
+        self._slice = _TimeSlice()
 
     @property
     def exceeded(self) -> bool:
@@ -55,13 +64,40 @@ class Budget:
         self._cancelled = True
 
     def check(self) -> None:
-        """Raise if the task should stop.
+        """Raise if the task should stop. Pause first if the task competes with other threads.
 
         Raises:
             BudgetExceededError: The budget is exceeded.
         """
+        if self._slice is not None and self._slice.has_ended():
+            self._slice.make_way()
+            self._slice = _TimeSlice()
         if self.exceeded:
             raise BudgetExceededError("the task has timed out or was cancelled")
+
+
+class _TimeSlice:
+    """A time slice of a thread, at whose end it makes way for the event loop.
+
+    A thread that computes takes the GIL back each time the event loop releases it for a system call. Each of these
+    calls then costs the event loop a switch interval, and a response needs many of them.
+    """
+
+    __slots__ = ("_started", "_used")
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._used = time.thread_time()
+
+    def has_ended(self) -> bool:
+        """Return whether the time slice is over."""
+        return time.perf_counter() - self._started >= _SLICE_SECONDS
+
+    def make_way(self) -> None:
+        """Pause, unless the thread has hardly had to wait for the GIL or a processor during its time slice."""
+        waited = time.perf_counter() - self._started - (time.thread_time() - self._used)
+        if waited > _TOLERATED_WAIT:
+            _PAUSE.wait(_PAUSE_SECONDS)
 
 
 UNLIMITED: Final = Budget(float("inf"))

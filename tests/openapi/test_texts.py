@@ -14,8 +14,8 @@ from odmantic import ObjectId
 
 from tests.openapi.document import Json, iterate_operations, resolve
 from tests.people import Person, assert_problem
-from todo_service.app import render_openapi_document
 from todo_service.api_types import NOT_BLANK
+from todo_service.app import render_openapi_document
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 NOT_JSON = {"importTodos", "createToken", "revokeToken"}

@@ -76,7 +76,7 @@ def assert_same_fields(place: str, found: Iterable[str], expected: Iterable[str]
     assert names <= wanted, f"the table has no field {', '.join(sorted(names - wanted))}, which {place} has"
 
 
-def describe_place(kind: type[Any]) -> str:
+def name_place(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__name__}"
 
 
@@ -85,11 +85,11 @@ def test_the_structs_have_the_fields_of_the_table(resource: Resource) -> None:
     everything = resource.names(*Origin)
     given, changed = resource.names(Origin.CLIENT), resource.names(Origin.CLIENT, Origin.CHANGE)
 
-    assert_same_fields(describe_place(resource.output), resource.output.__struct_fields__, everything)
-    assert_same_fields(describe_place(resource.creation), resource.creation.__struct_fields__, given)
-    assert_same_fields(describe_place(resource.patch), resource.patch.__struct_fields__, changed)
-    assert_same_fields(describe_place(resource.imported), resource.imported.__struct_fields__, everything)
-    assert list(resource.output.__struct_fields__) == everything, f"the order of {describe_place(resource.output)} differs"
+    assert_same_fields(name_place(resource.output), resource.output.__struct_fields__, everything)
+    assert_same_fields(name_place(resource.creation), resource.creation.__struct_fields__, given)
+    assert_same_fields(name_place(resource.patch), resource.patch.__struct_fields__, changed)
+    assert_same_fields(name_place(resource.imported), resource.imported.__struct_fields__, everything)
+    assert list(resource.output.__struct_fields__) == everything, f"the order of {name_place(resource.output)} differs"
 
 
 @both
@@ -103,12 +103,12 @@ def test_the_structs_have_the_defaults_of_the_table(resource: Resource) -> None:
             found = field.default_factory()
         else:
             found = GENERATED if field.default is UNSET else field.default
-        assert found == declared[field.name].default, f"the default of {field.name} in {describe_place(resource.creation)}"
+        assert found == declared[field.name].default, f"the default of {field.name} in {name_place(resource.creation)}"
 
     for field in structs.fields(resource.patch):
         nullable = type(None) in flatten(field.type)
-        assert nullable is declared[field.name].nullable, f"null for {field.name} in {describe_place(resource.patch)}"
-        assert field.default is UNSET, f"the default of {field.name} in {describe_place(resource.patch)}"
+        assert nullable is declared[field.name].nullable, f"null for {field.name} in {name_place(resource.patch)}"
+        assert field.default is UNSET, f"the default of {field.name} in {name_place(resource.patch)}"
 
 
 def flatten(annotation: Any) -> set[Any]:
@@ -126,14 +126,14 @@ def test_the_model_has_the_fields_and_index_keys_of_the_table(resource: Resource
 
     for field in resource.table:
         for name in {field.name, field.compared_name}:
-            assert name in stored, f"{describe_place(resource.model)} has no field {name}, which the table has"
+            assert name in stored, f"{name_place(resource.model)} has no field {name}, which the table has"
         model_field = stored[field.name]
         if not model_field.is_required() and field.name != "id":
             assert model_field.get_default(call_default_factory=True) == field.default, (
-                f"the default of {field.name} in {describe_place(resource.model)}"
+                f"the default of {field.name} in {name_place(resource.model)}"
             )
         nullable = type(None) in flatten(model_field.annotation)
-        assert nullable is (field.default is None), f"null for {field.name} in {describe_place(resource.model)}"
+        assert nullable is (field.default is None), f"null for {field.name} in {name_place(resource.model)}"
 
 
 def kinds(kind: inspect.Type) -> set[Kind]:
@@ -168,7 +168,7 @@ def test_the_structs_have_values_of_the_kinds_of_the_table(resource: Resource) -
     assert isinstance(found, inspect.StructType)
     for field in found.fields:
         kind = declared[field.name]
-        assert kind in kinds(field.type), f"{field.name} in {describe_place(resource.creation)} is not of the kind {kind}"
+        assert kind in kinds(field.type), f"{field.name} in {name_place(resource.creation)} is not of the kind {kind}"
 
 
 def test_the_query_has_the_filters_and_sort_orders_of_the_table() -> None:

@@ -185,7 +185,9 @@ async def test_a_cursor_is_bound_to_the_account_the_filters_and_the_sort_order(a
     assert_problem(await ada.get("/v1/todos", params={"cursor": cursor, "sort": "title"}), 422, "cursor")
     assert_problem(await ada.get("/v1/todos", params={"cursor": cursor, "completed": "false"}), 422, "cursor")
     assert_problem(await ada.get("/v1/todos", params={"cursor": cursor[:-1] + "~"}), 422, "cursor")
-    assert_problem(await ada.get("/v1/todos", params={"cursor": ("A" if cursor[0] != "A" else "B") + cursor[1:]}), 422, "cursor")
+    assert_problem(
+        await ada.get("/v1/todos", params={"cursor": ("A" if cursor[0] != "A" else "B") + cursor[1:]}), 422, "cursor"
+    )
     assert await ada.titles(cursor=cursor, limit=200) == ["todo 1", "todo 2"]
 
 

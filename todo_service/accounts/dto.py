@@ -11,16 +11,6 @@ from odmantic import ObjectId
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
-from todo_service.bounds.accounts import (
-    API_KEY_NAME_LENGTH,
-    DISPLAY_NAME_LENGTH,
-    EMAIL_LENGTH,
-    GIVEN_PASSWORD_LENGTH,
-    PASSWORD_LENGTH,
-    USERNAME_LENGTH,
-)
-from todo_service.bounds.requests import FORM_FIELD_LENGTH
-from todo_service.bounds.texts import UNTRIMMED_FACTOR
 from todo_service.api_types import (
     DEFAULT_LIMIT,
     SHOWN,
@@ -35,6 +25,16 @@ from todo_service.api_types import (
     describe_text_bounds,
     redacted_repr,
 )
+from todo_service.bounds.accounts import (
+    API_KEY_NAME_LENGTH,
+    DISPLAY_NAME_LENGTH,
+    EMAIL_LENGTH,
+    GIVEN_PASSWORD_LENGTH,
+    PASSWORD_LENGTH,
+    USERNAME_LENGTH,
+)
+from todo_service.bounds.requests import FORM_FIELD_LENGTH
+from todo_service.bounds.texts import UNTRIMMED_FACTOR
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp, format_timestamp
 

@@ -26,10 +26,10 @@ from odmantic.query import desc
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshTokens, compute_session_expiry
+from todo_service.api_types import redacted_repr
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
-from todo_service.api_types import redacted_repr
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.paging import read_page

@@ -17,8 +17,8 @@ import jwt
 from bson.errors import InvalidId
 from odmantic import ObjectId
 
-from todo_service.errors import Unauthenticated
 from todo_service.api_types import redacted_repr
+from todo_service.errors import Unauthenticated
 from todo_service.security.caller import Caller
 from todo_service.security.sealing import SEAL_BYTES, KeyRing, compute_mac, seal
 

@@ -11,9 +11,9 @@ from msgspec import UNSET
 
 from todo_service.accounts import dto
 from todo_service.accounts.passwords import prepare_new_password
+from todo_service.api_types import redacted_repr
 from todo_service.bounds.accounts import DISPLAY_NAME_LENGTH, EMAIL_KEY_BYTES
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.api_types import redacted_repr
 from todo_service.text import check_marks, normalize_text
 from todo_service.timestamps import check_time_zone
 

@@ -111,7 +111,9 @@ ENTITY_TAGS: Final = section.declare(
 CURSOR_LENGTH: Final = section.declare(
     4096, "Length of `cursor` and `since`", enforced_in="api_types", response="422", unit="characters"
 )
-PAGE_SIZE: Final = section.declare(200, "Number of items on a page", enforced_in="api_types", response="422", unit="items")
+PAGE_SIZE: Final = section.declare(
+    200, "Number of items on a page", enforced_in="api_types", response="422", unit="items"
+)
 LISTED_ERRORS: Final = section.declare(
     20,
     "Number of errors listed in a problem",

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.api_types import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, constrain_text
+from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.store.structs import build_struct
 from todo_service.todos.field_types import Position

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from todo_service.errors import Unauthenticated
 from todo_service.api_types import redacted_repr
+from todo_service.errors import Unauthenticated
 from todo_service.observability.metrics import Metrics
 from todo_service.rate_limits.policies import RateLimits, address_key, response_headers
 from todo_service.web.bearer import read_bearer_token

@@ -9,7 +9,6 @@ reads in one turn of the event loop share `INLINE_SECONDS`, so many reads block 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
@@ -23,38 +22,9 @@ from todo_service.store.errors import StoreUnavailable
 
 ResultT = TypeVar("ResultT")
 
-_RUN_SECONDS: Final = 0.001
-_PAUSE_SECONDS: Final = 0.0001
-_PAUSE: Final = threading.Event()
-"""Never set; waiting for it is a sleep. `time.sleep` may fail if the system clock changes under libfaketime."""
 _SMALL_DOCUMENTS: Final = 128
 _SMALL_BYTES: Final = 2**17
 """The size of a result that is converted without polling the clock. It takes far less than `INLINE_SECONDS`."""
-
-
-class Scan:
-    """A long read in a thread, which polls `check`.
-
-    Args:
-        budget: The budget of the read.
-    """
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._pause_at = time.perf_counter() + _RUN_SECONDS
-
-    def check(self) -> None:
-        """Check the budget, and sleep briefly every millisecond to release the interpreter to the event loop.
-
-        Otherwise the event loop would wait for up to 5 ms (`sys.getswitchinterval`) to get it back.
-
-        Raises:
-            BudgetExceededError: The read must stop.
-        """
-        self._budget.check()
-        if time.perf_counter() >= self._pause_at:
-            _PAUSE.wait(_PAUSE_SECONDS)
-            self._pause_at = time.perf_counter() + _RUN_SECONDS
 
 
 class ScanExecutor:
@@ -70,11 +40,11 @@ class ScanExecutor:
         )
         self._turns = KeyedLocks(waiting=SCANS_PER_ACCOUNT - 1)
 
-    async def run(self, work: Callable[[Scan], ResultT], key: Hashable = None) -> ResultT:
+    async def run(self, work: Callable[[Budget], ResultT], key: Hashable = None) -> ResultT:
         """Run a read in a thread.
 
         Args:
-            work: The read. It polls `Scan.check` at each document.
+            work: The read. It polls its budget at each document.
             key: The account, or whatever else the read is charged to. Reads with the same key run one at a time. None:
                 no limit.
 
@@ -83,7 +53,7 @@ class ScanExecutor:
         """
         try:
             async with nullcontext() if key is None else self._turns.hold(key):
-                return await self._executor.run(lambda budget: work(Scan(budget)))
+                return await self._executor.run(work)
         except (Busy, Overloaded):
             raise StoreUnavailable("too many long reads are waiting") from None
         except BudgetExceededError:
@@ -131,7 +101,7 @@ class ScanExecutor:
         self.end(started)
         if len(found) < len(raws):
             rest = raws[len(found) :]
-            found += await self.run(lambda scan: _convert_all(rest, convert, scan), key)
+            found += await self.run(lambda budget: _convert_all(rest, convert, budget), key)
         return found
 
     def close(self) -> None:
@@ -139,9 +109,9 @@ class ScanExecutor:
         self._executor.close()
 
 
-def _convert_all(raws: Sequence[bytes], convert: Callable[[bytes], ResultT], scan: Scan) -> list[ResultT]:
+def _convert_all(raws: Sequence[bytes], convert: Callable[[bytes], ResultT], budget: Budget) -> list[ResultT]:
     found = []
     for raw in raws:
-        scan.check()
+        budget.check()
         found.append(convert(raw))
     return found

@@ -10,12 +10,6 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
-from todo_service.bounds.todos import (
-    FILTERED_TAGS,
-    QUERY_WORDS,
-    STEPS,
-)
 from todo_service.api_types import (
     DEFAULT_LIMIT,
     Count,
@@ -26,6 +20,12 @@ from todo_service.api_types import (
     Time,
     TimeZone,
     Version,
+)
+from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
+from todo_service.bounds.todos import (
+    FILTERED_TAGS,
+    QUERY_WORDS,
+    STEPS,
 )
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from todo_service.api_types import SHOWN, TimeZone, constrain_text
 from todo_service.bounds.texts import TIMESTAMP_LENGTH, UNTRIMMED_FACTOR
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
@@ -17,7 +18,6 @@ from todo_service.bounds.todos import (
     TAGS,
     TITLE_LENGTH,
 )
-from todo_service.api_types import SHOWN, TimeZone, constrain_text
 from todo_service.timestamps import Timestamp
 
 Priority = Annotated[

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import lmdb
 
+from todo_service.executors import Budget
 from todo_service.store.embedded.environment import Environment
-from todo_service.store.scans import Scan
 
 ScanSteps = Callable[[lmdb.Transaction], Iterator[bytes | None]]
 """Starts a scan, which yields results, and None for each entry that does not match."""
@@ -46,7 +46,7 @@ def collect_before(deadline: float, steps: Iterator[bytes | None], limit: ScanLi
     return found
 
 
-def collect_in_thread(environment: Environment, start: ScanSteps, limit: ScanLimit, scan: Scan) -> list[bytes]:
+def collect_in_thread(environment: Environment, start: ScanSteps, limit: ScanLimit, budget: Budget) -> list[bytes]:
     """Return the results of a scan. If the map has to be resized, wait for that and start again.
 
     Raises:
@@ -58,7 +58,7 @@ def collect_in_thread(environment: Environment, start: ScanSteps, limit: ScanLim
         left = inf if limit.size is None else limit.size
         with environment.read_transaction() as transaction:
             for step in start(transaction):
-                scan.check()
+                budget.check()
                 if environment.resizing:
                     break
                 if step is not None:
