@@ -167,6 +167,22 @@ async def test_a_time_of_completion_in_the_future_is_rejected(ada: Person) -> No
     assert (await ada.get(path)).json() == todo
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z"])
+async def test_a_time_of_completion_that_cannot_be_stored_is_rejected(ada: Person, moment: str) -> None:
+    fields = {"recurrence_from": "completion", "time_zone": "America/New_York"}
+    todo, given = await ada.todo(**DAILY, **fields), {"completed_at": moment}
+    path = f"/v1/todos/{todo['id']}"
+    operation = {"op": "complete", "id": todo["id"]} | given
+
+    assert_problem(await ada.post(f"{path}/complete", json=given), 422, "/completed_at")
+    assert_problem(await ada.patch(path, json={"completed": True} | given), 422, "/completed_at")
+    [result] = (await ada.post("/v1/todos/batch", json={"operations": [operation]})).json()["results"]
+    assert result["status"] == 422
+    assert (await ada.get(path)).json() == todo
+    earliest = await complete(ada, todo, completed_at="1970-01-01T00:00:00Z")
+    assert earliest["due_at"] == "1970-01-01T09:00:00.000Z"
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [

@@ -18,7 +18,7 @@ from msgspec import UNSET
 from todo_service.bounds.todos import COMPLETIONS
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import UNLIMITED, Budget
-from todo_service.timestamps import Timestamp, format_timestamp, parse_date
+from todo_service.timestamps import Timestamp, format_timestamp, is_storable, parse_date
 from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.recurrence import (
@@ -31,6 +31,7 @@ from todo_service.todos.recurrence import (
 )
 from todo_service.todos.recurrence_rule import Rule
 from todo_service.todos.schedule import derive_due_end
+from todo_service.todos.validation import TIME_RANGE
 
 
 class _Completion(msgspec.Struct, frozen=True, array_like=True):
@@ -93,13 +94,17 @@ def canonicalize_rule(todo: Todo, zone: ZoneInfo, budget: Budget = UNLIMITED) ->
 
 
 def check_completion_time(completed_at: datetime | None, moment: datetime) -> None:
-    """Check that a given time of completion is not in the future.
+    """Check that a given time of completion can be stored, and is not in the future.
 
     Raises:
-        Invalid: It is.
+        Invalid: It cannot, or is.
     """
-    if completed_at is not None and completed_at > moment:
+    if completed_at is None:
+        return
+    if completed_at > moment:
         raise Invalid([ValidationIssue("/completed_at", "Expected a time that is not in the future")])
+    if not is_storable(completed_at):
+        raise Invalid([ValidationIssue("/completed_at", TIME_RANGE)])
 
 
 def complete(
