@@ -248,6 +248,40 @@ async def test_a_todo_that_is_completed_for_good_can_be_reopened(ada: Person) ->
     assert without_version(opened) == without_version(todo)
 
 
+async def test_a_corrected_time_of_completion_is_that_of_the_last_completion(ada: Person) -> None:
+    todo = await ada.todo(due_on="2027-01-31", recurrence="FREQ=DAILY;COUNT=2")
+    path = f"/v1/todos/{todo['id']}"
+    first, _ = await complete(ada, todo), await complete(ada, todo)
+
+    corrected = (await ada.patch(path, json={"completed": True, "completed_at": PAST})).json()
+
+    assert corrected["completed_at"] == corrected["last_completed_at"] == PAST
+    assert await list_completions(ada, todo) == [
+        {"completed_at": first["last_completed_at"], "due_on": "2027-01-31"},
+        {"completed_at": PAST, "due_on": "2027-02-01"},
+    ]
+    assert (await ada.patch(path, json={"completed": True, "completed_at": PAST})).json() == corrected
+    assert without_version(await reopen(ada, todo)) == without_version(first)
+
+
+async def test_the_last_completion_goes_when_a_todo_that_no_longer_recurs_is_reopened(ada: Person) -> None:
+    todo = await ada.todo(due_on="2027-01-31", recurrence="FREQ=DAILY;COUNT=2")
+    path = f"/v1/todos/{todo['id']}"
+    for moment in (PAST, "2026-02-01T10:00:00.000Z"):
+        await complete(ada, todo, completed_at=moment)
+    found = await list_completions(ada, todo)
+
+    await ada.patch(path, json={"recurrence": None})
+
+    assert await list_completions(ada, todo) == found
+    # at the same time, as if the clock had been set back
+    for moment, expected in ((None, found[1:]), (PAST, [found[1] | {"due_on": "2027-02-01"}, found[1]])):
+        await reopen(ada, todo)
+        if moment is not None:
+            await complete(ada, todo, completed_at=moment)
+        assert await list_completions(ada, todo) == expected
+
+
 async def test_without_a_completion_reopening_changes_nothing(ada: Person) -> None:
     todo = await ada.todo(**DAILY)
     assert await reopen(ada, todo) == todo

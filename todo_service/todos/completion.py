@@ -169,10 +169,28 @@ def reopen(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
     }
 
 
+def correct_time(todo: Todo, completed_at: datetime) -> dict[str, Any]:
+    """Return the changes that correct when a completed todo was completed."""
+    changes: dict[str, Any] = {"completed_at": completed_at}
+    if todo.undo is None:
+        return changes
+    *others, last = todo.completions
+    record = msgspec.structs.replace(msgspec.json.decode(last, type=_Completion), completed_at=completed_at)
+    return changes | {"last_completed_at": completed_at, "completions": [*others, _encode(record)]}
+
+
+def drop_undo(todo: Todo) -> dict[str, Any]:
+    """Return the changes that make the last completion of a recurring todo final, because its rule is removed.
+
+    A completed todo then has its last completion like one that never recurred: while it is completed.
+    """
+    return {"undo": None} | ({"completions": todo.completions[:-1]} if todo.completed else {})
+
+
 def list_completions(todo: Todo) -> list[dto.Completion]:
     """Return the last completions of a todo, the newest first. One without a rule has one while it is completed."""
     found = [msgspec.json.decode(record, type=_Completion) for record in reversed(todo.completions)]
-    if todo.completed_at is not None and not (found and found[0].completed_at == todo.completed_at):
+    if todo.completed_at is not None and todo.undo is None:
         found.insert(0, _Completion(todo.completed_at, todo.due_at, todo.due_on))
     found.sort(key=lambda record: record.completed_at, reverse=True)
     return [

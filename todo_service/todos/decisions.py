@@ -55,7 +55,7 @@ class Decisions:
         changed = apply_changes(todo, changes)
         if changed.recurrence is None:
             if todo.undo is not None:
-                changes["undo"] = None
+                changes |= completion.drop_undo(todo)
         elif SCHEDULE & changes.keys():
             changes["recurrence"] = await self.canonicalize_rule(changed)
             if changes["recurrence"] == todo.recurrence:
@@ -74,8 +74,9 @@ class Decisions:
         """
         completion.check_completion_time(completed_at, moment)
         if todo.completed:
-            correct = completed_at is None or completed_at == todo.completed_at or todo.recurrence is not None
-            return {} if correct else {"completed_at": completed_at}
+            if completed_at is None or completed_at == todo.completed_at:
+                return {}
+            return completion.correct_time(todo, completed_at)
         if todo.recurrence is None:
             return completion.complete(todo, completed_at or moment, moment, None)
         zone = await self._find_zone(todo)
