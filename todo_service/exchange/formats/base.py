@@ -31,6 +31,8 @@ class Draft(NamedTuple):
         list: Its list according to the file. It is found by name if the account has no list with the todo's `list_id`.
         lines: The line of each field, if known.
         pointer: JSON pointer to the record, or an empty string if the format is not JSON.
+        uid: The record's own id, if it has one.
+        warnings: What was lost or changed, one sentence each. Each starts with a capital and names the field.
     """
 
     line: int
@@ -38,6 +40,8 @@ class Draft(NamedTuple):
     list: ListCreate | None = None
     lines: Mapping[str, int] = {}
     pointer: str = ""
+    uid: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class RejectedRecord(NamedTuple):
