@@ -31,6 +31,8 @@ class Draft(NamedTuple):
         list: Its list according to the file. It is found by name if the account has no list with the todo's `list_id`.
         lines: The line of each field, if known.
         pointer: JSON pointer to the record, or an empty string if the format is not JSON.
+        uid: The record's own id, if it has one.
+        warnings: What was lost or changed, one sentence each. Each starts with a capital and names the field.
     """
 
     line: int
@@ -38,6 +40,32 @@ class Draft(NamedTuple):
     list: ListCreate | None = None
     lines: Mapping[str, int] = {}
     pointer: str = ""
+    uid: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class FileList(NamedTuple):
+    """A list of a file.
+
+    Attributes:
+        line: Its line, from 1.
+        list: The list.
+        pointer: JSON pointer to it, or an empty string if the format is not JSON.
+    """
+
+    line: int
+    list: ListCreate
+    pointer: str = ""
+
+
+class FileLists(NamedTuple):
+    """All lists of a file, including those without todos. It precedes the todos.
+
+    Attributes:
+        lists: The lists.
+    """
+
+    lists: Sequence[FileList]
 
 
 class RejectedRecord(NamedTuple):
@@ -89,7 +117,7 @@ class Format(abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """Yield the records lazily, with one in memory at a time.
 
         Args:
