@@ -34,4 +34,4 @@ def describe(draft: Draft) -> dict[str, Any]:
     builtins = msgspec.to_builtins(draft.todo, enc_hook=format_timestamp)
     defaults = msgspec.to_builtins(type(draft.todo)(title=""))
     fields = {name: value for name, value in builtins.items() if value != defaults.get(name) and name not in _IGNORED}
-    return fields | ({"list": draft.list.name} if draft.list is not None else {})
+    return {"title": draft.todo.title} | fields | ({"list": draft.list.name} if draft.list is not None else {})

@@ -519,14 +519,15 @@ async def test_an_import_with_an_idempotency_key_has_one_effect(ada: Person) -> 
         ("text/csv", {"format": "csv"}, 200),
         ("Text/CSV; charset=UTF-8; header=present", {}, 200),
         ("text/csv; charset=windows-1252", {}, 415),
-        ("application/json", {"format": "csv"}, 415),
+        ("application/json", {"format": "csv"}, 200),
         ("text/plain", {}, 415),
-        ("multipart/form-data; boundary=x", {"format": "csv"}, 415),
+        ("multipart/form-data; boundary=x", {}, 415),
+        ("application/octet-stream", {"format": "csv"}, 200),
         ("text/csv", {"format": "xml"}, 422),
         ("text/csv", {"sort": "title"}, 422),
     ],
 )
-async def test_the_media_type_determines_the_format(
+async def test_the_parameter_or_the_media_type_determines_the_format(
     ada: Person, content_type: str, parameters: dict[str, str], status: int
 ) -> None:
     response = await ada.post(

@@ -13,7 +13,7 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.todos.test_transfer import FORMATS, export_todos, import_todos
-from todo_service.exchange.service import FORMATS as TRANSFER_FORMATS
+from todo_service.exchange.formats.registry import FORMATS as TRANSFER_FORMATS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.lists.documents import TodoList
 from todo_service.lists.service import Lists

@@ -14,7 +14,7 @@ the account's list with the id that the record names, or else into the list with
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -43,10 +43,7 @@ from todo_service.bounds.exchange import (
 )
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
-from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, find_line
-from todo_service.exchange.formats.calendar import CalendarFormat
-from todo_service.exchange.formats.csv_format import CsvFormat
-from todo_service.exchange.formats.json_format import JsonFormat
+from todo_service.exchange.formats.base import Draft, Format, ImportFormat, RejectedRecord, Writer, find_line
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
@@ -59,7 +56,6 @@ from todo_service.todos import dto
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 
-FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
 _PAGE_SIZE: Final = 200
 _BATCH_RECORDS: Final = 1000
 """The maximum number of records in a batch, including rejected ones."""
@@ -179,7 +175,7 @@ class Transfer:
 
     async def import_file(
         self,
-        file_format: Format,
+        file_format: ImportFormat,
         read_body: Callable[[], Awaitable[bytes | memoryview]],
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None = None,
@@ -203,7 +199,7 @@ class Transfer:
 
     async def _import_source(
         self,
-        file_format: Format,
+        file_format: ImportFormat,
         source: Source,
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None,
@@ -310,7 +306,7 @@ def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> byt
 
 
 def _start_reading(
-    file_format: Format, source: Source, zone: ZoneInfo, budget: Budget
+    file_format: ImportFormat, source: Source, zone: ZoneInfo, budget: Budget
 ) -> Iterator[Draft | RejectedRecord]:
     source.budget = budget
     return file_format.read(source, zone)

@@ -145,6 +145,20 @@ def parse_steps(text: str) -> list[StepCreate]:
     return steps
 
 
+def choose_title(title: str, description: str, warnings: list[str]) -> str:
+    """Return a title, or the first line of the description if it is blank.
+
+    Args:
+        title: The title.
+        description: The description.
+        warnings: Is extended if the title is blank and the description is not.
+    """
+    if title.strip() or not description.strip():
+        return title
+    warnings.append("Title was missing: the first line of the description took its place")
+    return description.strip().splitlines()[0]
+
+
 def build_schedule(start: Moment | None, due: Moment | None, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
     """Return the fields of a start and a due date, which both are moments or both are days.
 
