@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord
+from todo_service.exchange.formats.base import Draft, FileLists, ImportFormat, RejectedRecord
 from todo_service.exchange.formats.source import Source
 from todo_service.timestamps import format_timestamp
 
@@ -17,7 +17,8 @@ _IGNORED = ("id", "version", "updated_at")
 
 def read_file(file_format: ImportFormat, body: str | bytes) -> list[Draft | RejectedRecord]:
     """Return all records of a file, for an account in Berlin."""
-    return list(file_format.read(Source(body.encode() if isinstance(body, str) else body), BERLIN))
+    source = Source(body.encode() if isinstance(body, str) else body)
+    return [record for record in file_format.read(source, BERLIN) if not isinstance(record, FileLists)]
 
 
 def read_drafts(file_format: ImportFormat, body: str | bytes) -> list[Draft]:

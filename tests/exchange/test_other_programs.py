@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from todo_service.errors import Invalid, Malformed
 from todo_service.exchange.formats.base import Draft
 from todo_service.exchange.formats.registry import FOREIGN_FORMATS, FORMATS, IMPORT_FORMATS, MEDIA_TYPES
 from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.todoist import TodoistFormat
+from todo_service.exchange.record_uids import RecordUids
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -63,11 +66,22 @@ async def test_the_files_of_a_program_come_in_over_http(ada: Person, bob: Person
             params={"format": program},
         )
 
+        warnings = [
+            {"line": todo["line"], "detail": detail}
+            for todo in expected["todos"]
+            if todo["title"].strip()
+            for detail in todo.get("warnings", [])
+        ]
         for response in (recognized, named):
             assert response.status_code == 200, response.text
             report = response.json()
             assert report["imported"] == len(titles), report
             assert report["rejected_count"] == len(expected["rejected"]) + len(expected["todos"]) - len(titles)
+            assert report["warnings"] == warnings
+        again = await ada.post(
+            "/v1/todos/import", content=path.read_bytes(), headers={"Content-Type": MEDIA[path.suffix]}
+        )
+        assert (again.json()["imported"], again.json()["unchanged"]) == (0, len(titles))
 
 
 @pytest.mark.anyio
@@ -81,6 +95,16 @@ async def test_our_own_files_are_not_taken_for_those_of_others(ada: Person, file
     own = FORMATS[file_format]
 
     assert read_drafts(MEDIA_TYPES[own.media_type], exported) == read_drafts(own, exported)
+
+
+def test_a_relative_date_does_not_make_another_todo_on_another_day() -> None:
+    body = "TYPE,CONTENT,PRIORITY,INDENT,DATE,DATE_LANG\ntask,Sow,4,1,tomorrow,en\n"
+
+    (first,) = read_drafts(TodoistFormat(lambda: datetime(2027, 1, 1, tzinfo=UTC)), body)
+    (second,) = read_drafts(TodoistFormat(lambda: datetime(2027, 1, 2, tzinfo=UTC)), body)
+
+    assert (first.todo.due_on, second.todo.due_on) == ("2027-01-02", "2027-01-03")
+    assert RecordUids().identify(first).todo.uid == RecordUids().identify(second).todo.uid
 
 
 @pytest.mark.parametrize("program", FOREIGN_FORMATS)

@@ -33,6 +33,7 @@ class Draft(NamedTuple):
         pointer: JSON pointer to the record, or an empty string if the format is not JSON.
         uid: The record's own id, if it has one.
         warnings: What was lost or changed, one sentence each. Each starts with a capital and names the field.
+        content: What the uid is made from if the record has none, or an empty string for the todo itself.
     """
 
     line: int
@@ -42,6 +43,31 @@ class Draft(NamedTuple):
     pointer: str = ""
     uid: str | None = None
     warnings: tuple[str, ...] = ()
+    content: str = ""
+
+
+class FileList(NamedTuple):
+    """A list of a file.
+
+    Attributes:
+        line: Its line, from 1.
+        list: The list.
+        pointer: JSON pointer to it, or an empty string if the format is not JSON.
+    """
+
+    line: int
+    list: ListCreate
+    pointer: str = ""
+
+
+class FileLists(NamedTuple):
+    """All lists of a file, including those without todos. It precedes the todos.
+
+    Attributes:
+        lists: The lists.
+    """
+
+    lists: Sequence[FileList]
 
 
 class RejectedRecord(NamedTuple):
@@ -89,7 +115,7 @@ class ImportFormat(abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """Yield the records lazily, with one in memory at a time.
 
         Args:

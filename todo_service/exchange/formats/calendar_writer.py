@@ -77,7 +77,6 @@ class CalendarWriter(Writer):
 
     def _build_component(self, todo: dto.Todo, zone: tzinfo) -> icalendar.Todo:
         component = icalendar.Todo()
-        component.add("uid", f"{todo.id}@todo_service")
         component.add("dtstamp", parse_timestamp(todo.updated_at))
         component.add("created", parse_timestamp(todo.created_at))
         component.add("last-modified", parse_timestamp(todo.updated_at))

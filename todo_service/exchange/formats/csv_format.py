@@ -164,7 +164,7 @@ class _RowParser:
             self._row.line,
             dto.TodoImport(**fields),
             ListCreate(name) if name.strip() else None,
-            uid=cells.get(_UID, "").strip() or None,
+            uid=cells.get(_UID, "").strip() or cells.get("id", "").strip() or None,
             warnings=tuple(self._warnings),
         )
 

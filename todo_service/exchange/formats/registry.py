@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from todo_service.exchange.formats.base import Draft, Format, ImportFormat, RejectedRecord
+from todo_service.exchange.formats.base import Draft, FileLists, Format, ImportFormat, RejectedRecord
 from todo_service.exchange.formats.calendar import CalendarFormat
 from todo_service.exchange.formats.csv_format import CsvFormat
 from todo_service.exchange.formats.google import GoogleFormat
@@ -43,7 +43,7 @@ class RecognizedFormat(ImportFormat):
         """See `ImportFormat.recognizes`."""
         return True
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """See `ImportFormat.read`."""
         recognized = next(each for each in self._candidates if each.recognizes(source))
         return recognized.read(source, zone)

@@ -150,7 +150,14 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
         steps=steps,
         **fields,
     )
-    return Draft(task.row.line, todo, ListCreate(task.list_name) if task.list_name else None, warnings=tuple(warnings))
+    return Draft(
+        task.row.line,
+        todo,
+        ListCreate(task.list_name) if task.list_name else None,
+        warnings=tuple(warnings),
+        # the words of the file, because a date such as `tomorrow` is another day in the next import
+        content="\n".join([task.list_name, *task.row.cells.values(), *task.notes, *(step.title for step in steps)]),
+    )
 
 
 def _build_due_date(task: _Task, zone: tzinfo, today: date, warnings: list[str]) -> dict[str, Any]:
