@@ -116,6 +116,15 @@ def test_a_body_of_another_kind_is_refused_or_empty(program: str, body: bytes) -
         assert not any(isinstance(each, Draft) for each in read_file(file_format, body))
 
 
+@pytest.mark.parametrize("program", FOREIGN_FORMATS)
+def test_the_page_about_moving_names_the_program(program: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "moving.md"
+
+    headings = [line.lower() for line in page.read_text().splitlines() if line.startswith("## ")]
+
+    assert any(program in heading for heading in headings)
+
+
 def test_a_todo_without_defaults_is_described() -> None:
     (draft,) = read_drafts(FORMATS["csv"], "title,list\nSow,Garden\n")
 

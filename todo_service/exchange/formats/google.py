@@ -142,7 +142,7 @@ def _read_records(
         else:
             if task.deleted or subtasks.is_step(task.id):
                 continue
-            steps = subtasks.get_steps(task.id)
+            steps = subtasks.take_steps(task.id)
             record = read_record(source.line, partial(_build_draft, task, steps, source.line, title, zone))
         if isinstance(record, Draft):
             yield record._replace(pointer=found.pointer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from todo_service.bounds.exchange import IMPORT_SUBTASK_BYTES
@@ -55,22 +54,27 @@ class Subtasks:
             if plain and title.strip() and parent_id != record_id:
                 self._plain.setdefault(parent_id, []).append(_Subtask(record_id, title, completed))
 
-    def get_steps(self, record_id: str) -> list[StepCreate]:
-        """Return the steps of a record."""
-        return [StepCreate(each.title, each.completed) for each in self._find_steps(record_id)]
+    def take_steps(self, record_id: str) -> list[StepCreate]:
+        """Return the steps of a record, once."""
+        self._resolve()
+        return [StepCreate(each.title, each.completed) for each in self._plain.pop(record_id, ())]
 
     def is_step(self, record_id: str) -> bool:
         """Return whether a record is a step of another one."""
+        return record_id in self._resolve()
+
+    def _resolve(self) -> set[str]:
+        """Drop subtasks that do not become steps, and return the ids of the others. Do so once."""
         if self._steps is None:
-            self._steps = {
-                step.id for parent in self._plain if parent in self._ids for step in self._find_steps(parent)
+            self._plain = {
+                parent_id: limit_steps([each for each in subtasks if each.id not in self._parents])
+                for parent_id, subtasks in self._plain.items()
+                if parent_id in self._ids
             }
-        return record_id in self._steps
-
-    def _find_steps(self, parent_id: str) -> Sequence[_Subtask]:
-        return limit_steps([each for each in self._plain.get(parent_id, ()) if each.id not in self._parents])
+            self._steps = {step.id for steps in self._plain.values() for step in steps}
+        return self._steps
 
 
-def limit_steps(subtasks: Sequence[T]) -> Sequence[T]:
+def limit_steps(subtasks: list[T]) -> list[T]:
     """Return the subtasks that become steps: as many as a todo may have."""
     return subtasks[:STEPS]

@@ -137,7 +137,7 @@ class _TaskParser:
             description=description,
             priority=priority or "none",
             tags=parse_tags(task.get("tags")),
-            steps=steps + self._subtasks.get_steps(task.id),
+            steps=steps + self._subtasks.take_steps(task.id),
             **fields,
         )
         name = task.get("list_name")

@@ -36,15 +36,23 @@ _LOST: Final = ("responsible", "duration", "deadline")
 class _Task:
     """A task with the rows below it that belong to it."""
 
-    def __init__(self, row: Record, parent: _Task | None, list_name: str) -> None:
+    def __init__(self, row: Record, list_name: str) -> None:
         self.row = row
-        self.parent = parent
+        self.parent: _Task | None = None
         self.list_name = list_name
         self.children: list[_Task] = []
         self.notes: list[str] = []
+        self.has_lost_notes = False
         text = row.cells.get("content", "")
         self.tags = _LABEL.findall(text)
         self.title = " ".join(_LABEL.sub("", text).split()) or text.strip()
+
+    def add_note(self, text: str, is_kept: bool) -> None:
+        """Add a note, or only remember that there is one."""
+        if is_kept:
+            self.notes.append(text)
+        else:
+            self.has_lost_notes = True
 
     def get(self, column: str) -> str:
         """Return the trimmed text of a cell."""
@@ -62,6 +70,7 @@ class _Task:
         return not (
             self.tags
             or self.notes
+            or self.has_lost_notes
             or self.children
             or _PRIORITIES.get(self.get("priority")) != "none"
             or any(self.get(column) for column in ("description", "date", *_LOST))
@@ -93,7 +102,9 @@ class TodoistFormat(ImportFormat):
         self, rows: Iterator[Record | RejectedRecord], zone: ZoneInfo
     ) -> Iterator[Draft | RejectedRecord]:
         today = self._clock().astimezone(zone).date()
-        list_name, group, size = "", list[_Task](), 0
+        list_name, size = "", 0
+        group: list[_Task] = []
+        ancestors: list[_Task] = []
         for row in rows:
             if isinstance(row, RejectedRecord):
                 yield row
@@ -101,20 +112,23 @@ class TodoistFormat(ImportFormat):
             kind, content = row.cells.get("type", "").strip().lower(), row.cells.get("content", "").strip()
             size += sum(map(len, row.cells.values()))
             if kind == "note" and group:
-                group[-1].notes.append(content)
+                group[-1].add_note(content, is_kept=size <= IMPORT_RECORD_BYTES)
                 continue
             if kind not in ("task", "section"):
                 continue
-            task = _Task(row, None, list_name)
+            task = _Task(row, list_name)
             if kind == "section" or task.indent == 1 or size > IMPORT_RECORD_BYTES:
                 yield from _build_drafts(group, zone, today)
-                group, size = [], 0
+                group, ancestors, size = [], [], 0
             if kind == "section":
                 list_name = content
                 continue
-            task.parent = next((each for each in reversed(group) if each.indent < task.indent), None)
-            if task.parent is not None:
+            while ancestors and ancestors[-1].indent >= task.indent:
+                ancestors.pop()
+            if ancestors:
+                task.parent = ancestors[-1]
                 task.parent.children.append(task)
+            ancestors.append(task)
             group.append(task)
         yield from _build_drafts(group, zone, today)
 
@@ -136,6 +150,8 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
     if priority is None:
         warnings.append("Priority was left out: expected 1 to 4")
     warnings += [f"Column {column.upper()} was left out" for column in _LOST if task.get(column)]
+    if task.has_lost_notes:
+        warnings.append("Notes were left out: the task and its subtasks are too large")
     texts = [task.row.cells.get("description", "").strip(), *task.notes]
     description = "\n\n".join(filter(None, texts))
     if _ATTACHMENT.search(description):

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS, IMPORT_SUBTASK_BYTES
+from todo_service.bounds.todos import STEPS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
@@ -76,7 +77,7 @@ class _Board(NamedTuple):
 
     Attributes:
         lists: The lists by id.
-        checklists: The offsets of the checklists by the id of their card.
+        checklists: The offsets of the checklists by the id of their card. Each is read once.
     """
 
     lists: dict[str, _List]
@@ -176,7 +177,7 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
         title=choose_title(card.name, card.description, warnings),
         description=card.description,
         tags=list(dict.fromkeys(filter(None, ((each.name or each.color or "").strip() for each in card.labels)))),
-        steps=_read_steps(source, board.checklists.get(card.id, []), warnings),
+        steps=_read_steps(source, board.checklists.pop(card.id, []), warnings),
         **fields,
     )
     found_list = board.lists.get(card.list_id)
@@ -198,7 +199,7 @@ def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str,
 
 def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[str]) -> list[StepCreate]:
     """Return the items of a card's checklists. Several checklists are told apart by their names in the titles."""
-    checklists: list[_Checklist] = [decode_json(source.copy(start, end), _Checklist) for start, end in offsets]
+    checklists: list[_Checklist] = [decode_json(source.copy(*each), _Checklist) for each in offsets[:STEPS]]
     checklists.sort(key=lambda each: each.pos)
     steps = []
     for checklist in checklists:
@@ -207,4 +208,6 @@ def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[s
             steps.append(StepCreate(prefix + item.name, item.state == "complete"))
             if item.due:
                 warnings.append("Due of a checklist item was left out")
-    return steps
+    if len(steps) > STEPS or len(offsets) > STEPS:
+        warnings.append(f"Checklist items beyond the first {STEPS} were left out")
+    return steps[:STEPS]
