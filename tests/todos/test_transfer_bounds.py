@@ -58,7 +58,6 @@ def repeated(beginning: bytes, part: bytes, end: bytes = b"") -> Callable[[int],
 
 
 CALENDAR = b"BEGIN:VCALENDAR\n"
-TODOIST = b"TYPE,CONTENT,PRIORITY,INDENT\n"
 TICKTICK = b"List Name,Title,Content,Status,taskId,parentId\n"
 HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "numbers": ("json", repeated(b"[0", b",0", b"]")),
@@ -74,7 +73,6 @@ HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "one quote": ("csv", repeated(b'title\n"', b"x,x,x,x\n")),
     "a quote in each row that is never closed": ("csv", repeated(b"title\n", b'x","\n')),
     "rows of separators": ("csv", repeated(b"title,tags\n", b",\n")),
-    "notes of Todoist": ("csv", repeated(TODOIST + b"task,x,4,1\n", b"note,x,,\n")),
     "subtasks of TickTick": ("csv", repeated(TICKTICK + b"l,x,,0,1,\n", b"l,x,,0,2,1\n")),
     "checklists of Trello": (
         "json",
