@@ -213,5 +213,5 @@ async def test_formulas_are_written_as_texts_and_read_back_exactly(ada: Person, 
         assert not row["tags"].startswith(("=", "+", "-", "@", "\t", "\r")), row
     await bob.post("/v1/todos/import", content=exported, headers={"Content-Type": "text/csv"})
     again = (await bob.get("/v1/todos/export")).json()
-    imported = {todo["title"]: (todo["description"], todo["tags"]) for todo in again["items"]}
+    imported = {todo["title"]: (todo["description"], todo["tags"]) for todo in again["todos"]}
     assert imported == {todo["title"]: (todo["description"], todo["tags"]) for todo in todos}
