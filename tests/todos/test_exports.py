@@ -7,7 +7,8 @@ from litestar import Litestar
 
 from tests.todos.accounts import load
 from todo_service.errors import Unauthenticated
-from todo_service.exchange.service import FORMATS, Transfer, TransferCapacity
+from todo_service.exchange.formats.registry import FORMATS
+from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.lists.service import Lists
 from todo_service.store.base import DocumentStore
 from todo_service.todos.service import Todos

@@ -58,6 +58,7 @@ def repeated(beginning: bytes, part: bytes, end: bytes = b"") -> Callable[[int],
 
 
 CALENDAR = b"BEGIN:VCALENDAR\n"
+TICKTICK = b"List Name,Title,Content,Status,taskId,parentId\n"
 HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "numbers": ("json", repeated(b"[0", b",0", b"]")),
     "white space": ("json", repeated(b"[", b" \n", b"]")),
@@ -71,6 +72,12 @@ HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "cells": ("csv", repeated(b"title\n", b",")),
     "one quote": ("csv", repeated(b'title\n"', b"x,x,x,x\n")),
     "a quote in each row that is never closed": ("csv", repeated(b"title\n", b'x","\n')),
+    "rows of separators": ("csv", repeated(b"title,tags\n", b",\n")),
+    "subtasks of TickTick": ("csv", repeated(TICKTICK + b"l,x,,0,1,\n", b"l,x,,0,2,1\n")),
+    "checklists of Trello": (
+        "json",
+        repeated(b'{"cards":[{"id":"a","name":"x"}],"checklists":[', b'{"idCard":"a","checkItems":[]},', b"{}]}"),
+    ),
     "blank lines": ("ics", repeated(CALENDAR, b"\n")),
     "folded lines": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY:x", b"\n x")),
     "one long line": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY:", b"x")),

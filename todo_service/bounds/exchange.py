@@ -110,6 +110,13 @@ ZONE_TRANSITIONS: Final = section.declare(
     enforced_in="exchange.formats.timezones",
     response="It is ignored; records that need it are rejected.",
 )
+IMPORT_SUBTASK_BYTES: Final = section.declare(
+    16 * 2**20,
+    "Ids of tasks and titles of subtasks in files of other programs",
+    enforced_in="exchange.formats.subtasks",
+    response="Further subtasks are imported as todos.",
+    unit="bytes",
+)
 REPORTED_RECORDS: Final = section.declare(
     1000,
     "Rejected records in the response to an import",

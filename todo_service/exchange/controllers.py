@@ -16,8 +16,9 @@ from msgspec import UNSET, Meta
 
 from todo_service.bounds.requests import REQUEST_BYTES
 from todo_service.exchange.dto import Archive, ArchiveImport, ExportQuery, ImportQuery
+from todo_service.exchange.formats.registry import FORMATS, IMPORT_FORMATS, MEDIA_TYPES
 from todo_service.exchange.report import Report
-from todo_service.exchange.service import FORMATS, Transfer
+from todo_service.exchange.service import Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.todos.bulk_import import Mode
 from todo_service.web.openapi.config import declare_headers, declare_problems
@@ -139,11 +140,13 @@ class ExchangeController(Controller):
         lines, and imports all others. It also lists what they have lost.
         """
         query = request.parameters()
-        names = FORMATS if query.format is UNSET else (query.format,)
-        formats = {FORMATS[name].media_type: FORMATS[name] for name in names}
-        media_type = request.require_media_type(frozenset(formats))
+        if query.format is UNSET:
+            file_format = MEDIA_TYPES[request.require_media_type(frozenset(MEDIA_TYPES))]
+        else:
+            request.require_uncompressed()
+            file_format = IMPORT_FORMATS[query.format]
         report = await transfer.import_file(
-            formats[media_type],
+            file_format,
             partial(_read_large_body, request),
             partial(derive_idempotent_id, request),
             request.require_live_caller,

@@ -12,6 +12,7 @@ from todo_service.lists.dto import List, ListCreate
 from todo_service.todos.dto import OldText, OldVersion, Todo, TodoImport
 
 FormatName = Literal["json", "csv", "ics"]
+ImportFormatName = Literal["json", "csv", "ics", "todoist", "ticktick", "microsoft", "google", "trello"]
 
 
 class ExportQuery(msgspec.Struct, frozen=True):
@@ -24,7 +25,15 @@ class ImportQuery(msgspec.Struct, frozen=True):
     """The query of an import."""
 
     format: Annotated[
-        FormatName | UnsetType, Meta(description="By default, the media type of the body determines the format.")
+        ImportFormatName | UnsetType,
+        Meta(
+            description=(
+                "JSON, CSV, iCalendar, or the file of another program: the CSV template of Todoist, the CSV backup of "
+                "TickTick, the CSV file of tasks of Microsoft Outlook, Tasks.json of Google Takeout, or the JSON file "
+                "of a Trello board. By default, the media type of the body determines the format, and files of these "
+                "programs are recognized. With a format, the body may have any media type."
+            )
+        ),
     ] = UNSET
     existing: Annotated[
         Literal["skip", "update", "copy"],

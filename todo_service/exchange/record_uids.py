@@ -35,7 +35,7 @@ class RecordUids:
             return _set_uid(draft, hash_uid(given))._replace(warnings=(*draft.warnings, warning))
 
     def _derive(self, draft: Draft) -> str:
-        content = msgspec.json.encode((draft.todo, draft.list and draft.list.name), enc_hook=str)
+        content = msgspec.json.encode(draft.content or (draft.todo, draft.list and draft.list.name), enc_hook=str)
         digest = hashlib.sha256(content).digest()
         key = int.from_bytes(digest[:8])
         number = self._equal[key] = self._equal.get(key, 0) + 1

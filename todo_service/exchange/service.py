@@ -16,7 +16,7 @@ if needed (`list_resolver`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import Final
@@ -39,10 +39,7 @@ from todo_service.bounds.exchange import (
     IMPORTS_OF_ACCOUNT,
 )
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.exchange.formats.base import Draft, FileLists, Format, RejectedRecord, Writer
-from todo_service.exchange.formats.calendar import CalendarFormat
-from todo_service.exchange.formats.csv_format import CsvFormat
-from todo_service.exchange.formats.json_format import JsonFormat
+from todo_service.exchange.formats.base import Draft, FileLists, Format, ImportFormat, RejectedRecord, Writer
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.list_resolver import IdFactory, ListResolver
 from todo_service.exchange.record_uids import RecordUids
@@ -58,7 +55,6 @@ from todo_service.todos.bulk_import import Mode
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 
-FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
 _PAGE_SIZE: Final = 200
 _SKIP: Final = Mode()
 _Numbered = tuple[int, Draft | RejectedRecord | FileLists]
@@ -145,7 +141,7 @@ class Transfer:
 
     async def import_file(
         self,
-        file_format: Format,
+        file_format: ImportFormat,
         read_body: Callable[[], Awaitable[bytes | memoryview]],
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None = None,
@@ -171,7 +167,7 @@ class Transfer:
 
     async def _import_source(
         self,
-        file_format: Format,
+        file_format: ImportFormat,
         source: Source,
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None,
@@ -219,7 +215,7 @@ def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> byt
     return writer.write_todos(check_budget())
 
 
-def _start_reading(file_format: Format, source: Source, zone: ZoneInfo, budget: Budget) -> Iterator[_Numbered]:
+def _start_reading(file_format: ImportFormat, source: Source, zone: ZoneInfo, budget: Budget) -> Iterator[_Numbered]:
     source.budget = budget
     return _prepare_records(file_format.read(source, zone))
 

@@ -105,15 +105,23 @@ class ApiRequest(Request[Caller, None, State]):
         Raises:
             ProblemError: 415, the media type is not supported, the charset is not UTF-8, or the body is compressed.
         """
+        self.require_uncompressed()
+        media_type, options = self.content_type
+        if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+            raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
+        return media_type.lower()
+
+    def require_uncompressed(self) -> None:
+        """Check that the body is not compressed.
+
+        Raises:
+            ProblemError: 415, it is.
+        """
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             # RFC 9110, section 12.5.3
             raise ProblemError(
                 "unsupported-media-type", "the body must not be compressed", headers={"Accept-Encoding": "identity"}
             )
-        media_type, options = self.content_type
-        if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
-        return media_type.lower()
 
     async def form_fields(self) -> dict[str, str]:
         """Parse a form body (application/x-www-form-urlencoded). Repeated fields are errors (RFC 6749, section 3.2).

@@ -33,6 +33,7 @@ class Draft(NamedTuple):
         pointer: JSON pointer to the record, or an empty string if the format is not JSON.
         uid: The record's own id, if it has one.
         warnings: What was lost or changed, one sentence each. Each starts with a capital and names the field.
+        content: What the uid is made from if the record has none, or an empty string for the todo itself.
     """
 
     line: int
@@ -42,6 +43,7 @@ class Draft(NamedTuple):
     pointer: str = ""
     uid: str | None = None
     warnings: tuple[str, ...] = ()
+    content: str = ""
 
 
 class FileList(NamedTuple):
@@ -96,24 +98,20 @@ class Writer(abc.ABC):
         """Return the bytes after the last todo."""
 
 
-class Format(abc.ABC):
-    """A file format.
+class ImportFormat(abc.ABC):
+    """A file format that can be imported.
 
     Attributes:
         media_type: The media type, without parameters.
-        content_type: The `Content-Type` of an export.
     """
 
     media_type: ClassVar[str]
-    content_type: ClassVar[str]
 
     @abc.abstractmethod
-    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
-        """Return a writer for an account's todos.
+    def recognizes(self, source: Source) -> bool:
+        """Return whether a body of the media type is in this format, without moving.
 
-        Args:
-            lists: All lists of the account.
-            zone: The account's time zone.
+        The answer depends on a bounded part of the body, or takes linear time and checks the budget.
         """
 
     @abc.abstractmethod
@@ -127,6 +125,29 @@ class Format(abc.ABC):
         Raises:
             Malformed, Invalid: The body as a whole is not in this format; raised before the first record.
             BudgetExceededError: The task has exceeded its budget.
+        """
+
+
+class Format(ImportFormat):
+    """A file format that can be imported and exported.
+
+    Attributes:
+        content_type: The `Content-Type` of an export.
+    """
+
+    content_type: ClassVar[str]
+
+    def recognizes(self, source: Source) -> bool:
+        """Return True: a body that no other program has written is in the format of its media type."""
+        return True
+
+    @abc.abstractmethod
+    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+        """Return a writer for an account's todos.
+
+        Args:
+            lists: All lists of the account.
+            zone: The account's time zone.
         """
 
 

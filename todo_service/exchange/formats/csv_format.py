@@ -2,41 +2,62 @@
 
 One cell holds all tags, separated by commas, and one holds all steps, as JSON. If a spreadsheet would evaluate a text
 as a formula, the writer prefixes it with an apostrophe, which the reader removes.
+
+The reader accepts tables that people or spreadsheets have written (see `tables` and `values`). A cell that it does not
+understand is left out with a warning. Only a row without a title, or with more cells than the header, is rejected.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, time, tzinfo
+from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
-from todo_service.decoding import convert, decode_json
+from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.source import Source
-from todo_service.field_table import REQUIRED, Field, Kind
+from todo_service.exchange.formats.tables import Record, Table, find_day_first, open_table
+from todo_service.exchange.formats.values import (
+    Moment,
+    build_schedule,
+    combine,
+    parse_flag,
+    parse_moment,
+    parse_number,
+    parse_priority,
+    parse_steps,
+    parse_tags,
+    to_timestamp,
+)
+from todo_service.field_table import Kind
 from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
+from todo_service.todos.field_types import RecurrenceFrom, StepId
 from todo_service.todos.fields import FIELDS
+from todo_service.todos.reminder_types import ReminderCreate
 
 _LIST: Final = "list"
 """The column with the name of a todo's list."""
+_UID: Final = "uid"
 COLUMNS: Final = tuple(
     column for field in FIELDS for column in ((field.name, _LIST) if field.name == "list_id" else (field.name,))
 )
 _FIELDS: Final = {field.name: field for field in FIELDS}
 _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (Kind.TEXT, Kind.TEXTS))})
 """The columns that may contain any text."""
+_IGNORED: Final = frozenset({"id", "version", "updated_at"})
+_SCHEDULE: Final = ("start_on", "start_at", "due_on", "due_at")
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_ORDERS: Final[tuple[str, ...]] = get_args(get_args(RecurrenceFrom)[0])
+_LISTED_COLUMNS: Final = 10
 
 
 class _CsvWriter(Writer):
@@ -73,40 +94,151 @@ class CsvFormat(Format):
 
     def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
         """See `Format.read`."""
-        source.check_encoding()
-        rows = _RowReader(source).read()
-        line, header = next(rows, (1, []))
-        if isinstance(header, str):
-            raise Invalid([ValidationIssue("", f"Expected a header in line {line}: {header}")])
-        columns = [name.strip().lower() for name in header]
-        if unknown := [name for name in columns if name not in COLUMNS]:
-            raise Invalid([ValidationIssue("", f"Unknown column {unknown[0][:100]!r}: expected {', '.join(COLUMNS)}")])
-        if "title" not in columns or len(set(columns)) < len(columns):
-            raise Invalid([ValidationIssue("", "Expected a header with a column title and no duplicate columns")])
-        return _read_records(rows, columns)
+        table = open_table(source, ["title"])
+        known = [name for name in table.columns if name in COLUMNS or name == _UID]
+        if len(set(known)) < len(known):
+            raise Invalid([ValidationIssue("", "Expected a header without duplicate columns")])
+        return _read_drafts(table, zone)
 
 
-def _read_records(rows: Iterator[tuple[int, list[str] | str]], columns: list[str]) -> Iterator[Draft | RejectedRecord]:
-    for line, row in rows:
-        if isinstance(row, str):
-            yield RejectedRecord(line, [ValidationIssue("", row)])
-        elif len(row) != len(columns):
-            yield RejectedRecord(line, [ValidationIssue("", f"Expected {len(columns)} cells, not {len(row)}")])
-        else:
-            cells = dict(zip(columns, row, strict=True))
-            yield read_record(line, partial(_parse_draft, line, cells))
+def _read_drafts(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
+    day_first = find_day_first(table, [name for name in table.columns if name in (*_SCHEDULE, "completed_at")])
+    warnings = _describe_unknown_columns(table)
+    for row in table.read():
+        if isinstance(row, RejectedRecord):
+            yield row
+            continue
+        record = read_record(row.line, _RowParser(row, zone, day_first).parse)
+        if isinstance(record, Draft) and warnings:
+            record, warnings = record._replace(warnings=warnings + record.warnings), ()
+        yield record
 
 
-def _parse_draft(line: int, cells: Mapping[str, str]) -> Draft:
-    fields: dict[str, Any] = {}
-    named: ListCreate | None = None
-    for name, cell in cells.items():
-        text = cell[1:] if name in _TEXTS and cell.startswith("'") and _FORMULA.match(cell) else cell
-        if name == _LIST:
-            named = convert({"name": text}, ListCreate) if text else None
-        elif text or _FIELDS[name].default is REQUIRED:
-            fields[name] = _parse_cell(_FIELDS[name], text)
-    return Draft(line, convert(fields, dto.TodoImport), named)
+def _describe_unknown_columns(table: Table) -> tuple[str, ...]:
+    """Return a warning that names the columns that are not imported, or nothing."""
+    names = [
+        f'"{table.header[index][:50]}"' if name else f"{index + 1} (without a name)"
+        for index, name in enumerate(table.columns)
+        if name not in COLUMNS and name != _UID
+    ]
+    if not names:
+        return ()
+    more = f" and {len(names) - _LISTED_COLUMNS} more" if len(names) > _LISTED_COLUMNS else ""
+    return (f"Columns were not imported: {', '.join(names[:_LISTED_COLUMNS])}{more}",)
+
+
+class _StepCell(msgspec.Struct, frozen=True):
+    """A step in a cell. Unlike `dto.StepCreate`, its title may have any length."""
+
+    title: str
+    completed: bool = False
+    id: StepId | UnsetType = UNSET
+
+
+class _RowParser:
+    """Parses a row, and collects warnings about cells that are left out."""
+
+    def __init__(self, row: Record, zone: tzinfo, day_first: bool) -> None:
+        self._row = row
+        self._zone = zone
+        self._day_first = day_first
+        self._warnings: list[str] = []
+
+    def parse(self) -> Draft:
+        cells = self._row.cells
+        fields: dict[str, Any] = {}
+        for name, field in _FIELDS.items():
+            text = _restore_text(cells.get(name, "")) if name in _TEXTS else cells.get(name, "").strip()
+            if text and name not in (*_IGNORED, *_SCHEDULE, _UID):
+                value = self._parse_cell(name, field.kind, text)
+                if value is not None:
+                    fields[name] = value
+        if not fields.get("title", "").strip():
+            raise Invalid([ValidationIssue("/title", "this field is required")])
+        if fields.get("completed_at") and not fields.setdefault("completed", True):
+            self._warnings.append("completed_at was left out: the todo is not completed")
+            del fields["completed_at"]
+        fields |= build_schedule(self._parse_either("start"), self._parse_either("due"), self._zone, self._warnings)
+        name = _restore_text(cells.get(_LIST, ""))
+        return Draft(
+            self._row.line,
+            dto.TodoImport(**fields),
+            ListCreate(name) if name.strip() else None,
+            uid=cells.get(_UID, "").strip() or cells.get("id", "").strip() or None,
+            warnings=tuple(self._warnings),
+        )
+
+    def _parse_either(self, name: str) -> Moment | None:
+        """Parse a start or a due date. Its two columns may each contain a day or a moment."""
+        moments = [self._parse_moment(column) for column in (f"{name}_on", f"{name}_at")]
+        found = [each for each in moments if each is not None]
+        if len(found) == 2:
+            self._warnings.append(f"{name}_on was left out: {name}_at is more precise")
+        return found[-1] if found else None
+
+    def _parse_moment(self, name: str) -> Moment | None:
+        text = self._row.cells.get(name, "").strip()
+        if not text:
+            return None
+        moment = parse_moment(text, self._zone, day_first=self._day_first)
+        if moment is None:
+            self._leave_out(name, "a date or a time, such as 2027-01-31 or 2027-01-31T09:00")
+            return None
+        if name.endswith("_on") and isinstance(moment, datetime):
+            local = moment.astimezone(self._zone)
+            return local.date() if local.time() == time() else moment  # a spreadsheet has appended 00:00
+        return moment
+
+    def _parse_cell(self, name: str, kind: Kind, text: str) -> Any:
+        match kind:
+            case Kind.FLAG:
+                return self._check(name, parse_flag(text), "true or false")
+            case Kind.NUMBER | Kind.INTEGER:
+                return self._check(name, parse_number(text), "a number")
+            case Kind.TIME:
+                moment = self._parse_moment(name)
+                if moment is None or isinstance(moment, datetime):
+                    return to_timestamp(moment) if moment is not None else None
+                return to_timestamp(combine(moment, time(), self._zone))
+            case Kind.TEXTS:
+                return parse_tags(text)
+            case Kind.STEPS:
+                return self._parse_steps(text)
+            case Kind.REMINDERS:
+                return self._decode(name, text, list[ReminderCreate])
+        if name == "priority":
+            return self._check(name, parse_priority(text), "none, low, medium, high or urgent, or 0 to 9")
+        if name == "recurrence_from":
+            return self._check(name, text.lower() if text.lower() in _ORDERS else None, " or ".join(_ORDERS))
+        return text
+
+    def _parse_steps(self, text: str) -> list[dto.StepCreate] | None:
+        if not re.match(r'\s*\[\s*[\[{"\]]', text):
+            return parse_steps(text)
+        cells = self._decode("steps", text, list[_StepCell | str])
+        if cells is None:
+            return None
+        return [
+            dto.StepCreate(each) if isinstance(each, str) else dto.StepCreate(each.title, each.completed, each.id)
+            for each in cells
+        ]
+
+    def _decode(self, name: str, text: str, kind: Any) -> Any:
+        try:
+            return decode_json(text.encode(), kind)
+        except (Invalid, Malformed):
+            return self._leave_out(name, f"{name} as JSON")
+
+    def _check(self, name: str, value: Any, expected: str) -> Any:
+        return self._leave_out(name, expected) if value is None else value
+
+    def _leave_out(self, name: str, expected: str) -> None:
+        self._warnings.append(f"{name} was left out: expected {expected}")
+
+
+def _restore_text(cell: str) -> str:
+    """Remove the apostrophe that the writer adds to a text that a spreadsheet would evaluate."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _encode_cell(kind: Kind, value: Any) -> str:
@@ -116,7 +248,8 @@ def _encode_cell(kind: Kind, value: Any) -> str:
         case Kind.FLAG:
             return "true" if value else "false"
         case Kind.NUMBER | Kind.INTEGER:
-            return repr(value)
+            # spreadsheets with a decimal comma leave integers alone
+            return repr(value).removesuffix(".0")
         case Kind.TEXTS:
             return _encode_rows([value]).decode().removesuffix("\r\n")
         case Kind.STEPS | Kind.REMINDERS:
@@ -124,88 +257,7 @@ def _encode_cell(kind: Kind, value: Any) -> str:
     return str(value)
 
 
-def _parse_cell(field: Field, text: str) -> Any:
-    match field.kind:
-        case Kind.TEXT:
-            return text
-        case Kind.FLAG:
-            if (boolean := _BOOLEANS.get(text.strip().lower())) is None:
-                raise Invalid([ValidationIssue(f"/{field.name}", "Expected true or false")])
-            return boolean
-        case Kind.NUMBER | Kind.INTEGER:
-            try:
-                number = float(text)
-            except ValueError:
-                number = math.nan
-            if not math.isfinite(number):
-                raise Invalid([ValidationIssue(f"/{field.name}", "Expected a number")])
-            return number if field.kind is Kind.NUMBER else int(number)
-        case Kind.TEXTS:
-            try:
-                return next(csv.reader([text], strict=True, skipinitialspace=True), [])
-            except csv.Error:
-                detail = f"Expected {field.name} separated by commas"
-                raise Invalid([ValidationIssue(f"/{field.name}", detail)]) from None
-        case Kind.STEPS | Kind.REMINDERS:
-            try:
-                return decode_json(text.encode(), Any)
-            except Invalid as error:
-                raise error.prefix_pointers(f"/{field.name}") from None
-            except Malformed:
-                raise Invalid([ValidationIssue(f"/{field.name}", f"Expected {field.name} as JSON")]) from None
-    return text.strip()
-
-
 def _encode_rows(rows: Iterable[Iterable[str]]) -> bytes:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\r\n").writerows(rows)
     return buffer.getvalue().encode()
-
-
-class _TooLongError(Exception):
-    """A row exceeds `IMPORT_RECORD_BYTES`."""
-
-
-class _RowReader:
-    """Splits a body into rows.
-
-    After an unclosed quote, only its own line is rejected, and the lines that follow are read again. All repeated
-    reading together is limited to the size of the body, which keeps the work linear.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._repeated_bytes = 0
-        self._second_line = (0, 0)
-
-    def read(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Yield the first line of each row that is not empty, and its cells or an error message."""
-        source = self._source
-        while source.skip_blank_lines():
-            line = source.line
-            try:
-                yield line, next(csv.reader(self._lines(), strict=True))
-                continue
-            except csv.Error as error:
-                reason = f"Expected comma-separated values: {error}"
-            except _TooLongError:
-                reason = f"Expected rows of at most {IMPORT_RECORD_BYTES} bytes"
-            yield line, reason
-            position, line_number = self._second_line
-            self._repeated_bytes += source.position - position
-            source.position, source.line = position, line_number
-            if self._repeated_bytes > len(source.data):
-                yield source.line, "Expected closed quotes: this line and all lines after it were not imported"
-                return
-
-    def _lines(self) -> Iterator[str]:
-        """Yield the lines from the current one on, up to the size limit of a row."""
-        source, row_start = self._source, self._source.position
-        while source.position < len(source.data):
-            start, end = source.position, source.find_line_end()
-            source.position, source.line = end, source.line + 1
-            if start == row_start:
-                self._second_line = (end, source.line)
-            if end - row_start > IMPORT_RECORD_BYTES:
-                raise _TooLongError
-            yield source.copy(start, end).decode()

@@ -1,0 +1,131 @@
+"""Files of other programs come in as the expectations beside them say.
+
+A file in `corpus/` is named after what is special about it. Its expectations are in the file of the same name with
+`.expected.json` at the end: each todo without defaults, with its line and its warnings, and the rejected lines.
+`python -m tests.exchange.expectations` writes them anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.exchange.expectations import EXPECTED, FILES, MEDIA, find_outcome
+from tests.exchange.reading import describe, read_drafts, read_file
+from tests.people import Person
+from todo_service.errors import Invalid, Malformed
+from todo_service.exchange.formats.base import Draft
+from todo_service.exchange.formats.registry import FOREIGN_FORMATS, FORMATS, IMPORT_FORMATS, MEDIA_TYPES
+from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.todoist import TodoistFormat
+from todo_service.exchange.record_uids import RecordUids
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_file_is_recognized_and_read(path: Path) -> None:
+    expected = json.loads(path.with_suffix(EXPECTED).read_text())
+
+    recognized = read_file(MEDIA_TYPES[MEDIA[path.suffix]], path.read_bytes())
+
+    assert find_outcome(recognized) == expected
+    assert find_outcome(read_file(IMPORT_FORMATS[path.parent.name], path.read_bytes())) == expected
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_only_its_own_format_recognizes_a_file(path: Path) -> None:
+    source = Source(path.read_bytes())
+
+    recognizing = [
+        name
+        for name, each in FOREIGN_FORMATS.items()
+        if each.media_type == MEDIA[path.suffix] and each.recognizes(source)
+    ]
+
+    assert recognizing == [path.parent.name]
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+@pytest.mark.parametrize("program", FOREIGN_FORMATS)
+async def test_the_files_of_a_program_come_in_over_http(ada: Person, bob: Person, program: str) -> None:
+    for path in (each for each in FILES if each.parent.name == program):
+        expected = json.loads(path.with_suffix(EXPECTED).read_text())
+        titles = [todo["title"] for todo in expected["todos"] if todo["title"].strip()]
+
+        recognized = await ada.post(
+            "/v1/todos/import", content=path.read_bytes(), headers={"Content-Type": MEDIA[path.suffix]}
+        )
+        named = await bob.post(
+            "/v1/todos/import",
+            content=path.read_bytes(),
+            headers={"Content-Type": "application/octet-stream"},
+            params={"format": program},
+        )
+
+        warnings = [
+            {"line": todo["line"], "detail": detail}
+            for todo in expected["todos"]
+            if todo["title"].strip()
+            for detail in todo.get("warnings", [])
+        ]
+        for response in (recognized, named):
+            assert response.status_code == 200, response.text
+            report = response.json()
+            assert report["imported"] == len(titles), report
+            assert report["rejected_count"] == len(expected["rejected"]) + len(expected["todos"]) - len(titles)
+            assert report["warnings"] == warnings
+        again = await ada.post(
+            "/v1/todos/import", content=path.read_bytes(), headers={"Content-Type": MEDIA[path.suffix]}
+        )
+        assert (again.json()["imported"], again.json()["unchanged"]) == (0, len(titles))
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+@pytest.mark.parametrize("file_format", ["json", "csv"])
+async def test_our_own_files_are_not_taken_for_those_of_others(ada: Person, file_format: str) -> None:
+    await ada.post("/v1/lists", json={"name": "cards"})
+    await ada.todo(title='"kind": "tasks#task"', description='{"cards": []}', tags=["TYPE", "CONTENT"])
+    exported = (await ada.get("/v1/todos/export", params={"format": file_format})).content
+
+    own = FORMATS[file_format]
+
+    assert read_drafts(MEDIA_TYPES[own.media_type], exported) == read_drafts(own, exported)
+
+
+def test_a_relative_date_does_not_make_another_todo_on_another_day() -> None:
+    body = "TYPE,CONTENT,PRIORITY,INDENT,DATE,DATE_LANG\ntask,Sow,4,1,tomorrow,en\n"
+
+    (first,) = read_drafts(TodoistFormat(lambda: datetime(2027, 1, 1, tzinfo=UTC)), body)
+    (second,) = read_drafts(TodoistFormat(lambda: datetime(2027, 1, 2, tzinfo=UTC)), body)
+
+    assert (first.todo.due_on, second.todo.due_on) == ("2027-01-02", "2027-01-03")
+    assert RecordUids().identify(first).todo.uid == RecordUids().identify(second).todo.uid
+
+
+@pytest.mark.parametrize("program", FOREIGN_FORMATS)
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"{", b"[" * 70, b'{"items": [1]}', b"title\nx\n", b"\xff\xfe"])
+def test_a_body_of_another_kind_is_refused_or_empty(program: str, body: bytes) -> None:
+    file_format = IMPORT_FORMATS[program]
+    assert not file_format.recognizes(Source(body))
+    with contextlib.suppress(Invalid, Malformed):
+        assert not any(isinstance(each, Draft) for each in read_file(file_format, body))
+
+
+@pytest.mark.parametrize("program", FOREIGN_FORMATS)
+def test_the_page_about_moving_names_the_program(program: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "moving.md"
+
+    headings = [line.lower() for line in page.read_text().splitlines() if line.startswith("## ")]
+
+    assert any(program in heading for heading in headings)
+
+
+def test_a_todo_without_defaults_is_described() -> None:
+    (draft,) = read_drafts(FORMATS["csv"], "title,list\nSow,Garden\n")
+
+    assert describe(draft) == {"title": "Sow", "list": "Garden"}

@@ -1,0 +1,191 @@
+"""Google Tasks: the file Tasks.json of Google Takeout, which has all lists with their tasks.
+
+A subtask names its parent. Due dates are days, written as midnight in UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, tzinfo
+from functools import partial
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS
+from todo_service.decoding import decode_json
+from todo_service.errors import Invalid, ValidationIssue
+from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
+from todo_service.exchange.formats.json_walk import Walker
+from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
+from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, parse_moment, to_timestamp
+from todo_service.lists.dto import ListCreate
+from todo_service.todos.dto import StepCreate, TodoImport
+
+_SIGNATURE: Final = re.compile(rb'"kind"\s*+:\s*+"tasks#task')
+_SIGNATURE_BYTES: Final = 64 * 1024
+_DEFAULT_LISTS: Final = frozenset({"My Tasks", "Tasks"})
+
+
+class _Link(msgspec.Struct, frozen=True):
+    link: str = ""
+    description: str = ""
+
+
+class _ScheduledTime(msgspec.Struct, frozen=True):
+    start: str | None = None
+    current: bool = True
+
+
+class _Task(msgspec.Struct, frozen=True):
+    id: str = ""
+    title: str = ""
+    notes: str | None = ""
+    status: str = "needsAction"
+    due: str | None = None
+    completed: str | None = None
+    created: str | None = None
+    parent: str | None = None
+    deleted: bool = False
+    starred: bool = False
+    task_recurrence_id: str | None = None
+    scheduled_time: list[_ScheduledTime] = []
+    links: list[_Link] = []
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the task has nothing but a title and a state."""
+        return not (self.notes or self.due or self.scheduled_time or self.links or self.task_recurrence_id)
+
+
+class GoogleFormat(ImportFormat):
+    """The file Tasks.json of Google Takeout."""
+
+    media_type = "application/json"
+
+    def recognizes(self, source: Source) -> bool:
+        """See `ImportFormat.recognizes`."""
+        return _SIGNATURE.search(source.copy(source.position, source.position + _SIGNATURE_BYTES)) is not None
+
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+        """See `ImportFormat.read`. The whole body is checked before the first record is read."""
+        subtasks, titles = Subtasks(), dict[int, str]()
+        for found in _scan_tasks(source, titles):
+            try:
+                task: _Task = decode_json(source.copy(found.start, found.end), _Task)
+            except Invalid:
+                continue  # it is rejected when it is read
+            if not task.deleted:
+                subtasks.add(task.id, task.parent or "", task.title, task.status == "completed", task.is_plain)
+        return _read_records(source, subtasks, titles, zone)
+
+
+class _FoundTask(NamedTuple):
+    """A task in the body.
+
+    Attributes:
+        pointer: JSON pointer to the task.
+        list_index: The index of its list.
+        start: The offset of its start.
+        end: The offset of its end.
+    """
+
+    pointer: str
+    list_index: int
+    start: int
+    end: int
+
+
+def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
+    """Yield all tasks.
+
+    Args:
+        source: The body.
+        titles: Is filled with the titles of the lists by index.
+    """
+    walker, count = Walker(source), 0
+    for name in walker.enter_object():
+        if name != "items" or not walker.starts(b"["):
+            walker.skip()
+            continue
+        for list_index in walker.enter_array():
+            if list_index >= IMPORT_LISTS:
+                raise Invalid([ValidationIssue("/items", f"Expected at most {IMPORT_LISTS} lists")])
+            for member in walker.enter_object():
+                if member == "title":
+                    titles[list_index] = walker.decode(str)
+                elif member == "items" and walker.starts(b"["):
+                    for index in walker.enter_array():
+                        count += 1
+                        if count > IMPORT_RECORDS:
+                            raise Invalid([ValidationIssue("/items", f"Expected at most {IMPORT_RECORDS} tasks")])
+                        yield _FoundTask(f"/items/{list_index}/items/{index}", list_index, *walker.scan())
+                else:
+                    walker.skip()
+    walker.scanner.expect_end()
+
+
+def _read_records(
+    source: Source, subtasks: Subtasks, titles: dict[int, str], zone: tzinfo
+) -> Iterator[Draft | RejectedRecord]:
+    for found in _scan_tasks(source, {}):
+        source.advance(found.start)
+        title = titles.get(found.list_index, "")
+        record: Draft | RejectedRecord
+        try:
+            task: _Task = decode_json(source.copy(found.start, found.end), _Task)
+        except Invalid as error:
+            record = RejectedRecord(source.line, error.issues)
+        else:
+            if task.deleted or subtasks.is_step(task.id):
+                continue
+            steps = subtasks.take_steps(task.id)
+            record = read_record(source.line, partial(_build_draft, task, steps, source.line, title, zone))
+        if isinstance(record, Draft):
+            yield record._replace(pointer=found.pointer)
+        else:
+            issues = [ValidationIssue(found.pointer + issue.pointer, issue.detail) for issue in record.issues]
+            yield RejectedRecord(record.line, issues)
+        source.advance(found.end)
+
+
+def _build_draft(task: _Task, steps: list[StepCreate], line: int, list_title: str, zone: tzinfo) -> Draft:
+    warnings = [PARENT_LOST] if task.parent else []
+    if task.task_recurrence_id:
+        warnings.append("Recurrence was left out: the file does not contain the rule")
+    if task.starred:
+        warnings.append("Starred was left out")
+    notes = "\n".join(filter(None, [task.notes, *(link.link for link in task.links)]))
+    todo = TodoImport(
+        title=choose_title(task.title, notes, warnings),
+        description=notes,
+        steps=steps,
+        **_build_dates(task, zone, warnings),
+    )
+    named = ListCreate(list_title) if list_title and list_title not in _DEFAULT_LISTS else None
+    return Draft(line, todo, named, uid=task.id or None, warnings=tuple(warnings))
+
+
+def _build_dates(task: _Task, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
+    def parse(name: str, text: str | None) -> datetime | None:
+        moment = parse_moment(text or "", UTC)
+        if text and not isinstance(moment, datetime):
+            warnings.append(f"{name} was left out: expected a time")
+        return moment if isinstance(moment, datetime) else None
+
+    scheduled = [each.start for each in task.scheduled_time if each.current and each.start]
+    moment = parse("Due", scheduled[0] if scheduled else task.due)
+    due: Moment | None = moment
+    if moment is not None and (not scheduled or moment.time() == time()):
+        due = moment.date()  # a day is written as midnight in UTC
+    fields = build_schedule(None, due, zone, warnings)
+    if task.status == "completed":
+        fields["completed"] = True
+        if (completed := parse("Completed", task.completed)) is not None:
+            fields["completed_at"] = to_timestamp(completed)
+    if (created := parse("Created", task.created)) is not None:
+        fields["created_at"] = to_timestamp(created)
+    return fields

@@ -1,0 +1,96 @@
+"""Walks through JSON value by value, for files whose records are inside of other values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.decoding import decode_json
+from todo_service.errors import Malformed
+from todo_service.exchange.formats.scanner import Scanner
+from todo_service.exchange.formats.source import Source
+
+_NAME_BYTES: Final = 1000
+
+
+class Walker:
+    """A scanner that enters objects and arrays. The caller consumes each value before it asks for the next one.
+
+    Args:
+        source: The body. Walking starts at its position, and does not move it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.scanner = Scanner(source)
+
+    def starts(self, mark: bytes) -> bool:
+        """Return whether the next value starts with a character."""
+        return self.scanner.peek() == mark[0]
+
+    def enter_object(self) -> Iterator[str]:
+        """Yield the names of an object's members.
+
+        Raises:
+            Malformed: There is no JSON object.
+        """
+        self._open(b"{")
+        more = not self.scanner.accept(b"}")
+        while more:
+            name = decode_json(self._source.copy(*self.scanner.scan_value("", _NAME_BYTES)), str)
+            self.scanner.expect(b":")
+            yield name
+            more = self.scanner.accept(b",")
+            if not more:
+                self.scanner.expect(b"}")
+        self.scanner.depth -= 1
+
+    def enter_array(self) -> Iterator[int]:
+        """Yield the indexes of an array's elements.
+
+        Raises:
+            Malformed: There is no JSON array.
+        """
+        self._open(b"[")
+        more = not self.scanner.accept(b"]")
+        index = 0
+        while more:
+            yield index
+            index += 1
+            more = self.scanner.accept(b",")
+            if not more:
+                self.scanner.expect(b"]")
+        self.scanner.depth -= 1
+
+    def scan(self) -> tuple[int, int]:
+        """Consume a value of at most `IMPORT_RECORD_BYTES`, and return the offsets of its start and its end.
+
+        Raises:
+            Invalid: It is larger.
+            Malformed: There is no JSON value.
+        """
+        self._source.budget.check()
+        return self.scanner.scan_value("", IMPORT_RECORD_BYTES)
+
+    def decode(self, kind: Any) -> Any:
+        """Consume a value of at most `IMPORT_RECORD_BYTES`, and decode it.
+
+        Raises:
+            Invalid: It is larger, or of another type.
+            Malformed: There is no JSON value.
+        """
+        return decode_json(self._source.copy(*self.scan()), kind)
+
+    def skip(self) -> None:
+        """Consume a value of any size, if no element of it is larger than `IMPORT_RECORD_BYTES`."""
+        if self.starts(b"["):
+            for _ in self.enter_array():
+                self.scan()
+        else:
+            self.scan()
+
+    def _open(self, mark: bytes) -> None:
+        if not self.scanner.accept(mark):
+            raise Malformed("the body is not well-formed JSON of the expected structure")
+        self.scanner.depth += 1

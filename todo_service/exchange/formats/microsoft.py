@@ -1,0 +1,152 @@
+"""Microsoft Outlook and To Do: the CSV file of tasks that Outlook exports in English.
+
+Dates are in the order of the computer that wrote the file. The reader finds it out, and otherwise assumes the month
+first. Times are in the account's zone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, time, tzinfo
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
+from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.tables import Record, Table, find_day_first, has_header, open_table
+from todo_service.exchange.formats.values import (
+    Moment,
+    build_schedule,
+    choose_title,
+    combine,
+    parse_clock,
+    parse_flag,
+    parse_moment,
+    parse_number,
+    to_timestamp,
+)
+from todo_service.lists.dto import ListCreate
+from todo_service.todos.dto import TodoImport
+from todo_service.todos.field_types import Priority
+from todo_service.todos.reminder_types import ReminderCreate
+
+_DATES: Final = ("start_date", "due_date", "reminder_date", "date_completed")
+_PRIORITIES: Final[Mapping[str, Priority]] = {
+    "": "none",
+    "low": "low",
+    "normal": "none",
+    "high": "high",
+    "0": "low",
+    "1": "none",
+    "2": "high",
+}
+_OPEN: Final = frozenset({"", "not started", "in progress"})
+_NO_VALUES: Final = frozenset({"", "0", "0:00", "none", "normal", "false", "off"})
+_LOST: Final = {
+    "total_work": "Total Work",
+    "actual_work": "Actual Work",
+    "billing_information": "Billing Information",
+    "companies": "Companies",
+    "contacts": "Contacts",
+    "mileage": "Mileage",
+    "role": "Role",
+}
+"""The columns that a todo has no place for, with the names in warnings."""
+
+
+class MicrosoftFormat(ImportFormat):
+    """The CSV file of tasks of Microsoft Outlook."""
+
+    media_type = "text/csv"
+
+    def recognizes(self, source: Source) -> bool:
+        """See `ImportFormat.recognizes`."""
+        return has_header(source, ["subject", "due_date", "status"])
+
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+        """See `ImportFormat.read`."""
+        return _read_records(open_table(source, ["subject"]), zone)
+
+
+def _read_records(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
+    day_first = find_day_first(table, _DATES)
+    for row in table.read():
+        if isinstance(row, RejectedRecord):
+            yield row
+        else:
+            yield read_record(row.line, _TaskParser(row, zone, day_first).parse)
+
+
+class _TaskParser:
+    """Parses a task, and collects warnings."""
+
+    def __init__(self, row: Record, zone: tzinfo, day_first: bool) -> None:
+        self._row = row
+        self._zone = zone
+        self._day_first = day_first
+        self._warnings: list[str] = []
+
+    def parse(self) -> Draft:
+        priority = _PRIORITIES.get(self._get("priority").lower())
+        if priority is None:
+            self._warnings.append("Priority was left out: expected Low, Normal or High")
+        due = self._parse_moment("due_date")
+        fields = build_schedule(self._parse_moment("start_date"), due, self._zone, self._warnings)
+        fields |= self._parse_status()
+        if (reminder := self._parse_reminder()) is not None:
+            fields["reminders"] = [ReminderCreate(at=to_timestamp(reminder))]
+        for column, name in _LOST.items():
+            if self._get(column).lower() not in _NO_VALUES:
+                self._warnings.append(f"Column {name} was left out")
+        notes = self._get("notes")
+        todo = TodoImport(
+            title=choose_title(self._get("subject"), notes, self._warnings),
+            description=notes,
+            priority=priority or "none",
+            tags=[tag for tag in re.split(r"\s*[;,]\s*", self._get("categories")) if tag],
+            **fields,
+        )
+        name = self._get("folder") or self._get("list")
+        return Draft(self._row.line, todo, ListCreate(name) if name else None, warnings=tuple(self._warnings))
+
+    def _get(self, column: str) -> str:
+        return self._row.cells.get(column, "").strip()
+
+    def _parse_status(self) -> dict[str, Any]:
+        status = self._get("status")
+        percent = parse_number(self._get("%_complete").rstrip("%")) or 0
+        completed_at = self._parse_moment("date_completed")
+        # a spreadsheet shows 100 % as 1
+        if status.lower() != "completed" and completed_at is None and percent not in (1, 100):
+            if status.lower() not in _OPEN:
+                self._warnings.append(f'Status "{status[:50]}" was left out: the todo is open')
+            return {}
+        fields: dict[str, Any] = {"completed": True}
+        if completed_at is not None:
+            fields["completed_at"] = to_timestamp(self._to_moment(completed_at))
+        return fields
+
+    def _parse_reminder(self) -> datetime | None:
+        if not parse_flag(self._get("reminder_on/off")):
+            return None
+        day, clock = self._parse_moment("reminder_date"), parse_clock(self._get("reminder_time"))
+        if day is None:
+            return None
+        if clock is None or isinstance(day, datetime):
+            return self._to_moment(day)
+        return combine(day, clock, self._zone)
+
+    def _parse_moment(self, column: str) -> Moment | None:
+        text = self._get(column)
+        if text.lower() in ("", "none", "0/0/00"):
+            return None
+        moment = parse_moment(text, self._zone, day_first=self._day_first)
+        if moment is None:
+            self._warnings.append(f"{column.replace('_', ' ').capitalize()} was left out: expected a date")
+        elif isinstance(moment, datetime) and column in ("start_date", "due_date"):
+            return moment.astimezone(self._zone).date()  # tasks of Outlook start and end on days
+        return moment
+
+    def _to_moment(self, moment: Moment) -> datetime:
+        return moment if isinstance(moment, datetime) else combine(moment, time(), self._zone)

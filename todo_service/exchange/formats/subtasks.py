@@ -1,0 +1,80 @@
+"""Subtasks of other programs. A subtask that has only a title becomes a step of its parent, another one a todo."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeVar
+
+from todo_service.bounds.exchange import IMPORT_SUBTASK_BYTES
+from todo_service.bounds.todos import STEPS
+from todo_service.todos.dto import StepCreate
+
+T = TypeVar("T")
+
+PARENT_LOST: Final = "Parent was left out: the subtask became a todo"
+_ENTRY_BYTES: Final = 200
+"""The memory that an entry takes beside its texts."""
+
+
+class _Subtask(NamedTuple):
+    id: str
+    title: str
+    completed: bool
+
+
+class Subtasks:
+    """Finds the subtasks of records that name their parents by id, in any order.
+
+    Add all records of a file first, then ask for each. The memory is bounded: records beyond the bound have no
+    subtasks.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._parents: set[str] = set()
+        self._plain: dict[str, list[_Subtask]] = {}
+        self._bytes = 0
+        self._steps: set[str] | None = None
+
+    def add(self, record_id: str, parent_id: str, title: str, completed: bool, plain: bool) -> None:
+        """Add a record.
+
+        Args:
+            record_id: Its id.
+            parent_id: The id of its parent, or an empty string.
+            title: Its title.
+            completed: Whether it is completed.
+            plain: Whether it has nothing but a title and a state.
+        """
+        self._bytes += len(record_id) + len(parent_id) + (len(title) if parent_id else 0) + _ENTRY_BYTES
+        if not record_id or self._bytes > IMPORT_SUBTASK_BYTES:
+            return
+        self._ids.add(record_id)
+        if parent_id:
+            self._parents.add(parent_id)
+            if plain and title.strip() and parent_id != record_id:
+                self._plain.setdefault(parent_id, []).append(_Subtask(record_id, title, completed))
+
+    def take_steps(self, record_id: str) -> list[StepCreate]:
+        """Return the steps of a record, once."""
+        self._resolve()
+        return [StepCreate(each.title, each.completed) for each in self._plain.pop(record_id, ())]
+
+    def is_step(self, record_id: str) -> bool:
+        """Return whether a record is a step of another one."""
+        return record_id in self._resolve()
+
+    def _resolve(self) -> set[str]:
+        """Drop subtasks that do not become steps, and return the ids of the others. Do so once."""
+        if self._steps is None:
+            self._plain = {
+                parent_id: limit_steps([each for each in subtasks if each.id not in self._parents])
+                for parent_id, subtasks in self._plain.items()
+                if parent_id in self._ids
+            }
+            self._steps = {step.id for steps in self._plain.values() for step in steps}
+        return self._steps
+
+
+def limit_steps(subtasks: list[T]) -> list[T]:
+    """Return the subtasks that become steps: as many as a todo may have."""
+    return subtasks[:STEPS]

@@ -1,0 +1,213 @@
+"""Trello: the JSON file of a board, as in "Print, export and share".
+
+Lists, cards and checklists are members of the board, and name each other by id. Labels become tags, checklists steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from functools import partial
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS, IMPORT_SUBTASK_BYTES
+from todo_service.bounds.todos import STEPS
+from todo_service.decoding import decode_json
+from todo_service.errors import Invalid, Malformed, ValidationIssue
+from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
+from todo_service.exchange.formats.json_walk import Walker
+from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.values import build_schedule, choose_title, parse_moment, to_timestamp
+from todo_service.lists.dto import ListCreate
+from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.reminder_types import ReminderCreate
+
+_ENTRY_BYTES: Final = 200
+"""The memory that an entry takes beside its texts."""
+
+
+class _Label(msgspec.Struct, frozen=True):
+    name: str | None = ""
+    color: str | None = None
+
+
+class _CheckItem(msgspec.Struct, frozen=True):
+    name: str = ""
+    state: str = "incomplete"
+    pos: float = 0.0
+    due: str | None = None
+
+
+class _Checklist(msgspec.Struct, frozen=True):
+    id: str = ""
+    name: str = ""
+    card_id: str = msgspec.field(default="", name="idCard")
+    pos: float = 0.0
+    items: list[_CheckItem] = msgspec.field(default_factory=list, name="checkItems")
+
+
+class _List(msgspec.Struct, frozen=True):
+    id: str = ""
+    name: str = ""
+    closed: bool = False
+
+
+class _Card(msgspec.Struct, frozen=True):
+    id: str = ""
+    name: str = ""
+    description: str = msgspec.field(default="", name="desc")
+    closed: bool = False
+    list_id: str = msgspec.field(default="", name="idList")
+    labels: list[_Label] = []
+    start: str | None = None
+    due: str | None = None
+    due_complete: bool | None = msgspec.field(default=False, name="dueComplete")
+    due_reminder: float | None = msgspec.field(default=None, name="dueReminder")
+    last_activity: str | None = msgspec.field(default=None, name="dateLastActivity")
+    members: list[str] = msgspec.field(default_factory=list, name="idMembers")
+    attachments: list[msgspec.Raw] = []
+    is_template: bool | None = msgspec.field(default=False, name="isTemplate")
+
+
+class _Board(NamedTuple):
+    """What the cards refer to.
+
+    Attributes:
+        lists: The lists by id.
+        checklists: The offsets of the checklists by the id of their card. Each is read once.
+    """
+
+    lists: dict[str, _List]
+    checklists: dict[str, list[tuple[int, int]]]
+
+
+class TrelloFormat(ImportFormat):
+    """The JSON file of a Trello board."""
+
+    media_type = "application/json"
+
+    def recognizes(self, source: Source) -> bool:
+        """See `ImportFormat.recognizes`."""
+        walker = Walker(source)
+        if not walker.starts(b"{"):
+            return False
+        try:
+            for name in walker.enter_object():
+                if name in ("cards", "todos", "items"):
+                    return name == "cards" and walker.starts(b"[")
+                walker.skip()
+        except (Invalid, Malformed):
+            pass
+        return False
+
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+        """See `ImportFormat.read`. The whole body is checked before the first record is read."""
+        board = _read_board(source)
+        return _read_records(source, board, zone)
+
+
+def _read_board(source: Source) -> _Board:
+    board, size, cards = _Board({}, {}), 0, 0
+    walker = Walker(source)
+    for name in walker.enter_object():
+        if name not in ("lists", "checklists", "cards") or not walker.starts(b"["):
+            walker.skip()
+            continue
+        for _ in walker.enter_array():
+            if name == "cards":
+                walker.scan()
+                cards += 1
+                if cards > IMPORT_RECORDS:
+                    raise Invalid([ValidationIssue("/cards", f"Expected at most {IMPORT_RECORDS} cards")])
+            elif name == "lists":
+                found: _List = walker.decode(_List)
+                board.lists[found.id] = found
+                if len(board.lists) > IMPORT_LISTS:
+                    raise Invalid([ValidationIssue("/lists", f"Expected at most {IMPORT_LISTS} lists")])
+            else:
+                start, end = walker.scan()
+                checklist: _Checklist = decode_json(source.copy(start, end), _Checklist)
+                size += len(checklist.card_id) + _ENTRY_BYTES
+                if size > IMPORT_SUBTASK_BYTES:
+                    raise Invalid([ValidationIssue("/checklists", "Expected fewer checklists")])
+                board.checklists.setdefault(checklist.card_id, []).append((start, end))
+    walker.scanner.expect_end()
+    return board
+
+
+def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
+    walker = Walker(source)
+    for name in walker.enter_object():
+        if name != "cards" or not walker.starts(b"["):
+            walker.skip()
+            continue
+        for index in walker.enter_array():
+            start, end = walker.scan()
+            source.advance(start)
+            pointer = f"/cards/{index}"
+            record = read_record(source.line, partial(_read_card, source, start, end, board, zone))
+            if isinstance(record, Draft):
+                yield record._replace(pointer=pointer)
+            else:
+                issues = [ValidationIssue(pointer + issue.pointer, issue.detail) for issue in record.issues]
+                yield RejectedRecord(record.line, issues)
+            source.advance(end)
+
+
+def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo) -> Draft:
+    card: _Card = decode_json(source.copy(start, end), _Card)
+    warnings: list[str] = []
+    fields = _build_due_date(card, zone, warnings)
+    if card.due_complete or card.closed:
+        fields["completed"] = True
+        moment = parse_moment(card.last_activity or "", UTC)
+        if isinstance(moment, datetime):
+            fields["completed_at"] = to_timestamp(moment)
+    if card.closed and not card.due_complete:
+        warnings.append("Closed was changed: the archived card is completed")
+    for name, found in (("Members", card.members), ("Attachments", card.attachments)):
+        if found:
+            warnings.append(f"{name} were left out")
+    if card.is_template:
+        warnings.append("Template was changed: the template became a todo")
+    todo = TodoImport(
+        title=choose_title(card.name, card.description, warnings),
+        description=card.description,
+        tags=list(dict.fromkeys(filter(None, ((each.name or each.color or "").strip() for each in card.labels)))),
+        steps=_read_steps(source, board.checklists.pop(card.id, []), warnings),
+        **fields,
+    )
+    found_list = board.lists.get(card.list_id)
+    named = ListCreate(found_list.name, archived=found_list.closed) if found_list is not None else None
+    return Draft(source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
+    due, start = (parse_moment(text or "", UTC) for text in (card.due, card.start))
+    for name, text, moment in (("Due", card.due, due), ("Start", card.start, start)):
+        if text and moment is None:
+            warnings.append(f"{name} was left out: expected a time")
+    fields = build_schedule(start, due, zone, warnings)
+    minutes = card.due_reminder
+    if due is not None and minutes is not None and minutes >= 0:
+        fields["reminders"] = [ReminderCreate(minutes_before=int(minutes))]
+    return fields
+
+
+def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[str]) -> list[StepCreate]:
+    """Return the items of a card's checklists. Several checklists are told apart by their names in the titles."""
+    checklists: list[_Checklist] = [decode_json(source.copy(*each), _Checklist) for each in offsets[:STEPS]]
+    checklists.sort(key=lambda each: each.pos)
+    steps = []
+    for checklist in checklists:
+        prefix = f"{checklist.name}: " if len(checklists) > 1 and checklist.name else ""
+        for item in sorted(checklist.items, key=lambda each: each.pos):
+            steps.append(StepCreate(prefix + item.name, item.state == "complete"))
+            if item.due:
+                warnings.append("Due of a checklist item was left out")
+    if len(steps) > STEPS or len(offsets) > STEPS:
+        warnings.append(f"Checklist items beyond the first {STEPS} were left out")
+    return steps[:STEPS]

@@ -1,0 +1,225 @@
+"""Values as people, spreadsheets and other programs write them: dates, numbers, flags, priorities and checklists.
+
+The functions return None, or raise `ValueError`, for a text that they do not understand.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any, Final
+
+from todo_service.timestamps import Timestamp, format_timestamp
+from todo_service.todos.dto import StepCreate
+
+Moment = datetime | date
+"""A moment, which has a time zone, or a day."""
+
+CALENDAR_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
+"""The priorities for 0 to 9 in iCalendar (RFC 5545, section 3.8.1.9)."""
+_PRIORITIES: Final = (
+    {"none": "none", "no": "none", "low": "low", "medium": "medium", "normal": "medium", "high": "high"}
+    | {"urgent": "urgent", "highest": "urgent", "critical": "urgent", "lowest": "low"}
+    | {str(number): name for number, name in enumerate(CALENDAR_PRIORITIES)}
+)
+_TRUE: Final = frozenset(
+    {"true", "1", "yes", "y", "x", "on", "done", "✓", "✔", "☑", "wahr", "ja", "vrai", "oui", "verdadero"}
+)
+_FALSE: Final = frozenset({"false", "0", "no", "n", "off", "falsch", "nein", "faux", "non", "falso"})
+_DATE: Final = (
+    r"(?:(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
+    r"|(?P<german_day>\d{1,2})\.\s?(?P<german_month>\d{1,2})\.\s?(?P<german_year>\d{4}|\d{2})"
+    r"|(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-](?P<last_year>\d{4}|\d{2}))"
+)
+_TIME: Final = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second_of_minute>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r"\s?(?P<half>[AaPp]\.?[Mm]\.?)?\s?(?P<zone>[Zz]|[+-]\d{2}:?\d{2})?"
+)
+_MOMENT: Final = re.compile(rf"{_DATE}(?:(?:[Tt]|,?\s)\s?{_TIME})?", re.ASCII)
+_CLOCK: Final = re.compile(_TIME, re.ASCII)
+_LONGEST_MOMENT: Final = 64
+_STEP: Final = re.compile(r"\s*(?:[-*•]\s+)?(?:\[(?P<mark>[ xX✓]?)\]\s*|(?P<box>[☐☑✓✔▫▪])\s*)?(?P<title>.*)")
+_STEP_LINES: Final = re.compile(r"\r\n|\r|\n")
+
+
+def parse_moment(text: str, zone: tzinfo, *, day_first: bool = False) -> Moment | None:
+    """Parse a day, or a day and a time.
+
+    Args:
+        text: The text, such as `2027-01-31`, `31.01.2027 9:00`, `1/31/2027 9:00 AM` or an RFC 3339 timestamp.
+        zone: The time zone of a time without an offset.
+        day_first: Whether the day precedes the month in `1/2/2027`. If it cannot, the month does, and vice versa.
+    """
+    text = text.strip()
+    match = _MOMENT.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
+    if match is None:
+        return None
+    try:
+        day = _build_date(match, day_first)
+        return day if match["hour"] is None else _build_moment(day, match, zone)
+    except (ValueError, OverflowError):
+        return None
+
+
+def is_day_first(text: str) -> bool | None:
+    """Return whether the day precedes the month in a text such as `31/1/2027`, or None if the text does not tell."""
+    match = _MOMENT.fullmatch(text.strip()) if len(text) <= _LONGEST_MOMENT else None
+    if match is None or match["first"] is None or (int(match["first"]) <= 12 and int(match["second"]) <= 12):
+        return None
+    return int(match["first"]) > 12
+
+
+def parse_clock(text: str) -> time | None:
+    """Parse a time of day without an offset, such as `9:00 AM`."""
+    text = text.strip()
+    match = _CLOCK.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
+    if match is None or match["zone"] is not None:
+        return None
+    try:
+        return _build_time(match)
+    except ValueError:
+        return None
+
+
+def combine(day: date, clock: time, zone: tzinfo) -> datetime:
+    """Return the moment of a day at which clocks in a time zone show a time; in a gap, the moment after it."""
+    return datetime.combine(day, clock, zone).astimezone(UTC)
+
+
+def to_timestamp(moment: datetime) -> Timestamp:
+    """Convert a moment to the type of the todos' fields.
+
+    Raises:
+        ValueError: It is outside the years 1 to 9999 in UTC.
+    """
+    try:
+        return Timestamp.parse(format_timestamp(moment))
+    except OverflowError:
+        raise ValueError("Expected a time in the years 1 to 9999 in UTC") from None
+
+
+def parse_flag(text: str) -> bool | None:
+    """Parse a yes or no, in the words of English, German, French and Spanish spreadsheets."""
+    word = text.strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def parse_number(text: str) -> float | None:
+    """Parse a finite number with a decimal point or a decimal comma, such as `1.5`, `1,5` or `1.024,5`."""
+    text = text.strip().replace("\u00a0", "").replace(" ", "")
+    if text.rfind(",") > text.rfind("."):
+        text = text.replace(".", "").replace(",", ".")
+    elif "." in text:
+        text = text.replace(",", "")
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def parse_priority(text: str) -> str | None:
+    """Parse the name of a priority, or a number from 0 to 9 as in iCalendar."""
+    return _PRIORITIES.get(text.strip().lower())
+
+
+def parse_tags(text: str) -> list[str]:
+    """Parse tags separated by commas. A tag with a comma is in double quotes."""
+    try:
+        tags = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error:
+        tags = text.split(",")
+    return [tag for tag in tags if tag.strip()]
+
+
+def parse_steps(text: str) -> list[StepCreate]:
+    """Parse a checklist with one step on each line, such as `Buy seeds`, `- Buy seeds` or `[x] Buy seeds`."""
+    steps = []
+    for line in _STEP_LINES.split(text):
+        match = _STEP.fullmatch(line)
+        if match is not None and match["title"].strip():
+            completed = (match["mark"] or "").strip() != "" or (match["box"] or "☐") not in "☐▫"
+            steps.append(StepCreate(title=match["title"].strip(), completed=completed))
+    return steps
+
+
+def choose_title(title: str, description: str, warnings: list[str]) -> str:
+    """Return a title, or the first line of the description if it is blank.
+
+    Args:
+        title: The title.
+        description: The description.
+        warnings: Is extended if the title is blank and the description is not.
+    """
+    if title.strip() or not description.strip():
+        return title
+    warnings.append("Title was missing: the first line of the description took its place")
+    return description.strip().splitlines()[0]
+
+
+def build_schedule(start: Moment | None, due: Moment | None, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
+    """Return the fields of a start and a due date, which both are moments or both are days.
+
+    Args:
+        start: When it starts.
+        due: When it is due.
+        zone: The time zone in which a day begins.
+        warnings: Is extended if the start does not fit the due date.
+    """
+    if start is not None and due is not None:
+        if isinstance(start, datetime) and not isinstance(due, datetime):
+            start = start.astimezone(zone).date()
+        elif isinstance(due, datetime) and not isinstance(start, datetime):
+            start = combine(start, time(), zone)
+        if start > due:
+            warnings.append("Start was left out: it is after the due date")
+            start = None
+    fields: dict[str, Any] = {}
+    for name, value in (("start", start), ("due", due)):
+        if isinstance(value, datetime):
+            fields[f"{name}_at"] = to_timestamp(value)
+        elif value is not None:
+            fields[f"{name}_on"] = value.isoformat()
+    return fields
+
+
+def _build_date(match: re.Match[str], day_first: bool) -> date:
+    if match["year"] is not None:
+        return date(int(match["year"]), int(match["month"]), int(match["day"]))
+    if match["german_year"] is not None:
+        return date(_expand_year(match["german_year"]), int(match["german_month"]), int(match["german_day"]))
+    first, second = int(match["first"]), int(match["second"])
+    if first > 12 or (day_first and second <= 12):
+        first, second = second, first
+    return date(_expand_year(match["last_year"]), first, second)
+
+
+def _expand_year(text: str) -> int:
+    year = int(text)
+    return year if len(text) == 4 else 2000 + year if year < 70 else 1900 + year
+
+
+def _build_time(match: re.Match[str]) -> time:
+    hour = int(match["hour"])
+    if match["half"] is not None:
+        if not 1 <= hour <= 12:
+            raise ValueError("Expected an hour from 1 to 12")
+        hour = hour % 12 + 12 * (match["half"][0] in "Pp")
+    milliseconds = int((match["fraction"] or "0")[:3].ljust(3, "0"))
+    return time(hour, int(match["minute"]), int(match["second_of_minute"] or 0), milliseconds * 1000)
+
+
+def _build_moment(day: date, match: re.Match[str], zone: tzinfo) -> datetime:
+    clock, offset = _build_time(match), match["zone"]
+    if offset is None:
+        return combine(day, clock, zone)
+    moment = datetime.combine(day, clock, UTC)
+    if offset in "Zz":
+        return moment
+    hours, minutes = int(offset[1:3]), int(offset[-2:])
+    if hours > 23 or minutes > 59:
+        raise ValueError("Expected an existing offset")
+    distance = timedelta(hours=hours, minutes=minutes)
+    return moment + distance if offset[0] == "-" else moment - distance
