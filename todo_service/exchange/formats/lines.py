@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from icalendar.parser import Contentline, Parameters, unescape_backslash
 
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
 from todo_service.exchange.formats.source import Source
+
+_NAME: Final = re.compile(rb"([\w. \t-]{1,100})[:;]", re.ASCII)
+_NAME_BYTES: Final = 101
+
+
+class RawLine(NamedTuple):
+    """An unfolded content line before it is decoded.
+
+    Attributes:
+        number: The number of its first line in the body, from 1.
+        offset: The offset of its first byte in the body.
+        name: The name of the property, in upper case; empty if the line has none.
+        data: The line, or only its name if it is longer than `IMPORT_RECORD_BYTES`.
+        is_complete: Whether `data` is the whole line.
+    """
+
+    number: int
+    offset: int
+    name: str
+    data: bytes
+    is_complete: bool
+
+    @property
+    def kind(self) -> str:
+        """The name of the component that this line begins or ends, in upper case and at most 50 characters."""
+        return self.data.partition(b":")[2].strip().upper()[:50].decode("ascii", "replace")
 
 
 class ContentLine(NamedTuple):
@@ -32,20 +59,20 @@ class ContentLine(NamedTuple):
         return str(unescape_backslash(self.value))
 
 
-def read_lines(source: Source) -> Iterator[tuple[int, str | None]]:
-    """Yield the number and the unfolded text of each content line, or None instead of the text if it is too long."""
+def read_lines(source: Source) -> Iterator[RawLine]:
+    """Yield the content lines. Lines are unfolded before they are decoded, since a fold may split a character."""
     while source.skip_blank_lines():
         number, start = source.line, source.position
         end = source.find_content_line_end()
-        text = None
-        if end - start <= IMPORT_RECORD_BYTES:
-            line = source.copy(start, end).rstrip(b"\r\n")
-            if b"\n" in line:
-                for fold in (b"\r\n ", b"\r\n\t", b"\n ", b"\n\t"):
-                    line = line.replace(fold, b"")
-            text = line.decode()
+        is_complete = end - start <= IMPORT_RECORD_BYTES
+        line = source.copy(start, end if is_complete else start + _NAME_BYTES).rstrip(b"\r\n")
+        if b"\n" in line:
+            for fold in (b"\r\n ", b"\r\n\t", b"\n ", b"\n\t"):
+                line = line.replace(fold, b"")
+        match = _NAME.match(line)
+        name = re.sub(r"[ \t]", "", match[1].decode("ascii")).upper() if match is not None else ""
         source.advance(end)
-        yield number, text
+        yield RawLine(number, start, name, line, is_complete)
 
 
 def parse_line(number: int, text: str) -> ContentLine:

@@ -36,6 +36,17 @@ class Source:
         self.line = 1
         self.budget = Budget(float("inf"))
 
+    def fork(self, position: int, line: int) -> Source:
+        """Return another cursor over the same body, with the same budget.
+
+        Args:
+            position: Its offset.
+            line: The number of the line at that offset.
+        """
+        forked = Source(self.data)
+        forked.position, forked.line, forked.budget = position, line, self.budget
+        return forked
+
     def copy(self, start: int, end: int) -> bytes:
         """Return a copy of a part of the body."""
         return bytes(self.data[start:end])
