@@ -290,10 +290,10 @@ def test_children_are_steps_of_their_parent_in_any_order() -> None:
 
 
 def test_a_child_that_a_step_cannot_represent_is_a_todo() -> None:
-    parent = [("parent", [], [])]
+    parent: tuple[str, list[tuple[str, bool]], list[str]] = ("parent", [], [])
     for line in ("DUE;VALUE=DATE:20270130", "DESCRIPTION:more", "CATEGORIES:tag", "PRIORITY:1", "LOCATION:Berlin"):
         lost = ["LOCATION"] if line.startswith("LOCATION") else []
-        assert describe(*PARENT, *child("one", line)) == [*parent, ("one", [], [*lost, "RELATED-TO"])]
+        assert describe(*PARENT, *child("one", line)) == [parent, ("one", [], [*lost, "RELATED-TO"])]
 
 
 def test_a_child_with_children_is_a_todo() -> None:

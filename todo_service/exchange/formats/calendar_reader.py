@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from todo_service.errors import Invalid, ValidationIssue
@@ -16,6 +16,9 @@ from todo_service.exchange.formats.calendar_todo import TodoBuilder, build_step
 from todo_service.exchange.formats.lines import read_lines
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.timezones import FileZones
+
+_TODO_BYTES: Final = 1024
+"""The usual size of a todo."""
 
 
 class CalendarReader:
@@ -103,7 +106,9 @@ class CalendarReader:
 
     def _read_at(self, place: Place) -> Component:
         """Read a todo again."""
-        return next(ComponentReader(self._source.fork(place.offset, place.line)).read())
+        source = self._source.fork(place.offset, place.line)
+        source.window_bytes = _TODO_BYTES
+        return next(ComponentReader(source).read())
 
 
 def _read_zone_name(calendar: Component) -> str:
