@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -94,3 +95,23 @@ async def test_the_switch_interval_is_short_only_while_tasks_run(executor: Execu
 
     assert during <= 0.001 < usual
     assert sys.getswitchinterval() == usual
+
+
+async def test_a_task_leaves_most_of_the_interpreter_to_the_event_loop(executor: Executor) -> None:
+    """Without pauses, both would compute for half of the time."""
+    started, stop = threading.Event(), threading.Event()
+
+    def compute(budget: Budget) -> float:
+        begun = time.thread_time()
+        while not stop.is_set():
+            budget.check()
+            started.set()
+        return time.thread_time() - begun
+
+    running = asyncio.create_task(executor.run(compute))
+    await asyncio.to_thread(started.wait)
+    begun = time.thread_time()
+    while (used := time.thread_time() - begun) < 0.3:
+        sum(range(100))
+    stop.set()
+    assert await running < 0.6 * used

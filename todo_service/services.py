@@ -39,7 +39,7 @@ from todo_service.observability.request_log import RequestLog
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
-from todo_service.server.process import trim_heap
+from todo_service.server.process import release_memory
 from todo_service.settings import Settings
 from todo_service.startup import open_store_with_retries
 from todo_service.store.base import DocumentStore
@@ -227,7 +227,7 @@ class Services:
             Job("sweep deleted lists", self._sweep_deleted_lists, SWEEP_SECONDS),
             Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
-            Job("return free memory", partial(asyncio.to_thread, trim_heap), SWEEP_SECONDS / 3),
+            Job("return free memory", partial(asyncio.to_thread, release_memory), SWEEP_SECONDS / 3),
         ]
 
     async def _sweep_deleted_lists(self) -> None:

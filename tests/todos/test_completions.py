@@ -167,6 +167,22 @@ async def test_a_time_of_completion_in_the_future_is_rejected(ada: Person) -> No
     assert (await ada.get(path)).json() == todo
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z"])
+async def test_a_time_of_completion_that_cannot_be_stored_is_rejected(ada: Person, moment: str) -> None:
+    fields = {"recurrence_from": "completion", "time_zone": "America/New_York"}
+    todo, given = await ada.todo(**DAILY, **fields), {"completed_at": moment}
+    path = f"/v1/todos/{todo['id']}"
+    operation = {"op": "complete", "id": todo["id"]} | given
+
+    assert_problem(await ada.post(f"{path}/complete", json=given), 422, "/completed_at")
+    assert_problem(await ada.patch(path, json={"completed": True} | given), 422, "/completed_at")
+    [result] = (await ada.post("/v1/todos/batch", json={"operations": [operation]})).json()["results"]
+    assert result["status"] == 422
+    assert (await ada.get(path)).json() == todo
+    earliest = await complete(ada, todo, completed_at="1970-01-01T00:00:00Z")
+    assert earliest["due_at"] == "1970-01-01T09:00:00.000Z"
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -230,6 +246,38 @@ async def test_a_todo_that_is_completed_for_good_can_be_reopened(ada: Person) ->
     opened = (await ada.patch(f"/v1/todos/{todo['id']}", json={"completed": False})).json()
     assert done["completed"]
     assert without_version(opened) == without_version(todo)
+
+
+async def test_a_corrected_time_of_completion_is_that_of_the_last_completion(ada: Person) -> None:
+    todo = await ada.todo(due_on="2027-01-31", recurrence="FREQ=DAILY;COUNT=2")
+    path = f"/v1/todos/{todo['id']}"
+    first, _ = await complete(ada, todo), await complete(ada, todo)
+
+    corrected = (await ada.patch(path, json={"completed": True, "completed_at": PAST})).json()
+
+    assert corrected["completed_at"] == corrected["last_completed_at"] == PAST
+    assert await list_completions(ada, todo) == [
+        {"completed_at": first["last_completed_at"], "due_on": "2027-01-31"},
+        {"completed_at": PAST, "due_on": "2027-02-01"},
+    ]
+    assert (await ada.patch(path, json={"completed": True, "completed_at": PAST})).json() == corrected
+    assert without_version(await reopen(ada, todo)) == without_version(first)
+
+
+async def test_the_last_completion_goes_when_a_todo_that_no_longer_recurs_is_reopened(ada: Person) -> None:
+    todo = await ada.todo(due_on="2027-01-31", recurrence="FREQ=DAILY;COUNT=2")
+    path = f"/v1/todos/{todo['id']}"
+    for moment in (PAST, "2026-02-01T10:00:00.000Z"):
+        await complete(ada, todo, completed_at=moment)
+    found = await list_completions(ada, todo)
+
+    await ada.patch(path, json={"recurrence": None})
+
+    assert await list_completions(ada, todo) == found
+    await reopen(ada, todo)
+    assert await list_completions(ada, todo) == found[1:]
+    await complete(ada, todo, completed_at=PAST)
+    assert await list_completions(ada, todo) == [found[1] | {"due_on": "2027-02-01"}, found[1]]
 
 
 async def test_without_a_completion_reopening_changes_nothing(ada: Person) -> None:

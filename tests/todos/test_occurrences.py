@@ -181,6 +181,23 @@ def test_a_rule_counts_from_the_start_and_the_due_date_keeps_its_distance() -> N
     assert (found.schedule.start, found.schedule.due, found.rule.count) == (date(2027, 1, 15), date(2027, 1, 20), 26)
 
 
+@pytest.mark.parametrize(
+    ("start", "due", "following"),
+    [
+        ("1970-01-01", "9000-01-01", "9000-01-02"),
+        ("1970-01-01T00:00", "9000-01-01T09:00", "9000-01-02T09:00:00"),
+        ("1970-01-01", "9999-12-30", ""),
+    ],
+)
+def test_the_distance_between_start_and_due_date_may_be_thousands_of_years(
+    start: str, due: str, following: str
+) -> None:
+    now = datetime(2027, 1, 20, 8, tzinfo=UTC)
+    expected = f"{following} FREQ=DAILY" if following else ""
+
+    assert find_next("FREQ=DAILY", due, start=start, now=now) == expected
+
+
 def test_exceptions_are_skipped_and_use_up_the_count() -> None:
     moments = [date(2027, 1, 5), datetime(2027, 1, 6, 8, tzinfo=UTC), datetime(2027, 1, 7, 9, tzinfo=UTC)]
     assert find_next("FREQ=DAILY;COUNT=9", "2027-01-04T09:00", exceptions=moments) == (

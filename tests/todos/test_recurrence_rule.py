@@ -39,7 +39,10 @@ def test_a_rule_is_read_leniently_and_written_in_one_form(text: str, canonical: 
     [
         ("", "parts"),
         ("weekly", "parts"),
-        ("FREQ=", "parts"),
+        ("FREQ=", "FREQ to be"),
+        ("FREQ=WEEKLY;BYDAY=", "BYDAY to be"),
+        ("FREQ=DAILY;UNTIL=;COUNT=2", "UNTIL to be"),
+        ("FREQ=DAILY;=2", "unknown part"),
         ("FREQ=DAILY;;COUNT=2", "parts"),
         ("COUNT=2", "FREQ"),
         ("FREQ=HOURLY", "FREQ"),

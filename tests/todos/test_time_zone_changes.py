@@ -81,6 +81,16 @@ async def test_days_follow_the_time_zone(ada: Person, app: Litestar) -> None:
     assert await ada.titles(updated_after=before[done["id"]]["updated_at"], completed="true") == ["done"]
 
 
+async def test_days_follow_at_once_when_the_clock_has_been_set_back(ada: Person, app: Litestar) -> None:
+    await ada.todo(title="followed", due_on="2027-01-31")
+    for time_zone in (BERLIN, TOKYO, BERLIN):
+        await move(ada, time_zone)
+
+        await follow(app, timedelta(days=-1))
+
+        assert await find_due(ada, ENDS[time_zone]) == {"followed"}
+
+
 async def test_overdue_todos_and_the_summary_follow_the_time_zone(ada: Person, app: Litestar) -> None:
     west, east = "Etc/GMT+12", "Pacific/Kiritimati"  # never on the same day
     await move(ada, west)

@@ -26,12 +26,13 @@ from todo_service.background import process_each
 from todo_service.errors import NotFound
 from todo_service.store.base import DocumentStore
 from todo_service.store.paging import iterate_sorted
+from todo_service.timestamps import EARLIEST
 from todo_service.todos.service import Todos
 
 AFTER_REQUESTS: Final = timedelta(seconds=30)
 AFTER_IMPORTS: Final = timedelta(hours=1)
 """How long after the change of a time zone the account is visited again."""
-_VISITS: Final = (timedelta(), AFTER_REQUESTS, AFTER_IMPORTS)
+_VISITS: Final = (AFTER_REQUESTS, AFTER_IMPORTS)
 
 
 class TimeZones:
@@ -75,8 +76,13 @@ class TimeZones:
                 with contextlib.suppress(NotFound):  # the account has been deleted meanwhile
                     await create_todos(user.id).follow_time_zone()
             # unless the time zone has changed again meanwhile
-            where = [User.id == user.id, User.time_zone == user.time_zone, User.next_visit_at == user.next_visit_at]
-            await self._store.update(User, *where, changes={"next_visit_at": _find_next_visit(user)})
+            unchanged = (
+                User.time_zone == user.time_zone,
+                User.time_zone_changed_at == user.time_zone_changed_at,
+                User.next_visit_at == user.next_visit_at,
+            )
+            following = {"next_visit_at": _find_next_visit(user)}
+            await self._store.update(User, User.id == user.id, *unchanged, changes=following)
 
         due = User.next_visit_at <= moment  # type: ignore[operator]  # an expression
         pages = iterate_sorted(self._store, User, due, by="next_visit_at")
@@ -91,7 +97,8 @@ class TimeZones:
 
 def schedule_visits(moment: datetime) -> dict[str, Any]:
     """Return the changes to an account whose time zone changes at a moment."""
-    return {"time_zone_changed_at": moment, "next_visit_at": moment}
+    # the first visit is due at once, even if the clock is set back meanwhile
+    return {"time_zone_changed_at": moment, "next_visit_at": EARLIEST}
 
 
 def _find_next_visit(user: User) -> datetime | None:

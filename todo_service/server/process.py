@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import resource
 from contextlib import suppress
 from typing import Final
 
 _M_MMAP_THRESHOLD: Final = -3
 _MMAP_THRESHOLD_BYTES: Final = 128 * 1024
+_YOUNG_GENERATIONS: Final = 1
+"""All but the oldest one, whose collection takes long."""
 
 
 def fix_mmap_threshold() -> None:
@@ -21,8 +24,13 @@ def fix_mmap_threshold() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
-def trim_heap() -> None:
-    """Return free memory on the heap to the system. Needs glibc."""
+def release_memory() -> None:
+    """Free the reference cycles of recent errors, and return free memory on the heap to the system. Needs glibc.
+
+    A rejected request may leave a cycle of an exception and its traceback, which refers to the body. An idle process
+    allocates too little for the garbage collector to start by itself.
+    """
+    gc.collect(_YOUNG_GENERATIONS)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

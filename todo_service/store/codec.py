@@ -67,9 +67,9 @@ _ID_SLICE: Final = slice(9, 21)
 _ENCODED: Final = (datetime, ObjectId, Timestamp)
 """Types whose subclasses have the same encoding."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})
-_CACHED_DOCUMENTS: Final = 2048
+_CACHED_DOCUMENTS: Final = 1024
 _CACHED_DOCUMENT_BYTES: Final = 2048
-"""The size of the caches of decoded documents, and the longest document in them: about 25 MB at most."""
+"""The size of the caches of decoded documents, and the longest document in them: about 12 MB at most."""
 
 
 class _NeedsODManticError(Exception):

@@ -18,7 +18,7 @@ from msgspec import UNSET
 from todo_service.bounds.todos import COMPLETIONS
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import UNLIMITED, Budget
-from todo_service.timestamps import Timestamp, format_timestamp, parse_date
+from todo_service.timestamps import Timestamp, format_timestamp, is_storable, parse_date
 from todo_service.todos import dto
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.recurrence import (
@@ -31,6 +31,7 @@ from todo_service.todos.recurrence import (
 )
 from todo_service.todos.recurrence_rule import Rule
 from todo_service.todos.schedule import derive_due_end
+from todo_service.todos.validation import TIME_RANGE
 
 
 class _Completion(msgspec.Struct, frozen=True, array_like=True):
@@ -93,13 +94,17 @@ def canonicalize_rule(todo: Todo, zone: ZoneInfo, budget: Budget = UNLIMITED) ->
 
 
 def check_completion_time(completed_at: datetime | None, moment: datetime) -> None:
-    """Check that a given time of completion is not in the future.
+    """Check that a given time of completion can be stored, and is not in the future.
 
     Raises:
-        Invalid: It is.
+        Invalid: It cannot, or is.
     """
-    if completed_at is not None and completed_at > moment:
+    if completed_at is None:
+        return
+    if completed_at > moment:
         raise Invalid([ValidationIssue("/completed_at", "Expected a time that is not in the future")])
+    if not is_storable(completed_at):
+        raise Invalid([ValidationIssue("/completed_at", TIME_RANGE)])
 
 
 def complete(
@@ -164,10 +169,28 @@ def reopen(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
     }
 
 
+def correct_time(todo: Todo, completed_at: datetime) -> dict[str, Any]:
+    """Return the changes that correct when a completed todo was completed."""
+    changes: dict[str, Any] = {"completed_at": completed_at}
+    if todo.undo is None:
+        return changes
+    *others, last = todo.completions
+    record = msgspec.structs.replace(msgspec.json.decode(last, type=_Completion), completed_at=completed_at)
+    return changes | {"last_completed_at": completed_at, "completions": [*others, _encode(record)]}
+
+
+def drop_undo(todo: Todo) -> dict[str, Any]:
+    """Return the changes that make the last completion of a recurring todo final, because its rule is removed.
+
+    A completed todo then has its last completion like one that never recurred: while it is completed.
+    """
+    return {"undo": None} | ({"completions": todo.completions[:-1]} if todo.completed else {})
+
+
 def list_completions(todo: Todo) -> list[dto.Completion]:
     """Return the last completions of a todo, the newest first. One without a rule has one while it is completed."""
     found = [msgspec.json.decode(record, type=_Completion) for record in reversed(todo.completions)]
-    if todo.completed_at is not None and not (found and found[0].completed_at == todo.completed_at):
+    if todo.completed_at is not None and todo.undo is None:
         found.insert(0, _Completion(todo.completed_at, todo.due_at, todo.due_on))
     found.sort(key=lambda record: record.completed_at, reverse=True)
     return [

@@ -55,7 +55,7 @@ class Decisions:
         changed = apply_changes(todo, changes)
         if changed.recurrence is None:
             if todo.undo is not None:
-                changes["undo"] = None
+                changes |= completion.drop_undo(todo)
         elif SCHEDULE & changes.keys():
             changes["recurrence"] = await self.canonicalize_rule(changed)
             if changes["recurrence"] == todo.recurrence:
@@ -69,13 +69,15 @@ class Decisions:
     async def complete(self, todo: Todo, completed_at: datetime | None, moment: datetime) -> dict[str, Any]:
         """Return the changes that complete a todo. For one that is completed, only its time of completion may change.
 
-        Raises:
-            Invalid: The time is in the future.
+        Args:
+            todo: The todo.
+            completed_at: When it was completed, as `completion.check_completion_time` accepts it; None for now.
+            moment: The current time. The last change may be later if the clock has been set back.
         """
-        completion.check_completion_time(completed_at, moment)
         if todo.completed:
-            correct = completed_at is None or completed_at == todo.completed_at or todo.recurrence is not None
-            return {} if correct else {"completed_at": completed_at}
+            if completed_at is None or completed_at == todo.completed_at:
+                return {}
+            return completion.correct_time(todo, completed_at)
         if todo.recurrence is None:
             return completion.complete(todo, completed_at or moment, moment, None)
         zone = await self._find_zone(todo)

@@ -1,6 +1,6 @@
 """The requests and responses of the todo endpoints.
 
-Bounds that apply after normalization appear only in the schema (`fields.SHOWN`); `todos.validation` enforces them.
+Bounds that apply after normalization appear only in the schema (`api_types.SHOWN`); `todos.validation` enforces them.
 """
 
 from __future__ import annotations

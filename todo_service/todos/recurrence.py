@@ -191,8 +191,9 @@ class Recurrence:
         """
         anchor_day = _get_day(self._current.anchor)
         distance = _get_day(self._current.due) - anchor_day
-        # on earlier days an occurrence is in the past
-        first = max(anchor_day, now.astimezone(self._zone).date() - distance - _DAY)
+        # on earlier days an occurrence is in the past; as numbers, because there may be no such day
+        earliest = now.astimezone(self._zone).toordinal() - distance.days - 1
+        first = date.fromordinal(max(anchor_day.toordinal(), earliest))
         excluded = _Exclusions(exceptions, self._zone)
         for rest, schedule in self._iterate(self._rule, anchor_day, first):
             if self._is_after(schedule, now) and not self._is_excluded(schedule, excluded):

@@ -91,7 +91,7 @@ class Rule:
         fields: dict[str, Any] = {}
         for part in "".join(text.upper().split()).removeprefix("RRULE:").rstrip(";").split(";"):
             name, separator, value = part.partition("=")
-            if not separator or not value:
+            if not separator:
                 raise ValueError("Expected parts such as FREQ=WEEKLY, separated by semicolons")
             known = _PARTS.get(name)
             if known is None:
