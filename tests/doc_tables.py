@@ -49,6 +49,7 @@ def metrics_table() -> str:
 
 _SET_BY: Final = {
     Origin.CLIENT: "clients",
+    Origin.CREATION: "clients, once",
     Origin.CHANGE: "the service, merge patches, imports",
     Origin.IMPORT: "the service, imports",
     Origin.SERVICE: "the service",

@@ -51,6 +51,10 @@ class TodoCreateFactory(MsgspecFactory[TodoCreate]):
     position = 1.0
 
     @classmethod
+    def uid(cls) -> str:
+        return f"todo-{next(_numbers)}@example.com"
+
+    @classmethod
     def steps(cls) -> list[StepCreate]:
         return [StepCreate(title=word, id=f"{index:024x}") for index, word in enumerate(cls.__faker__.words(2))]
 
@@ -141,6 +145,19 @@ class Person:
         response = await self.get("/v1/todos", params=parameters)
         assert response.status_code == 200, response.text
         return [todo["title"] for todo in response.json()["items"]]
+
+
+def build_report(**numbers: Any) -> dict[str, Any]:
+    """Return the report of an import. What is not given is 0 or empty."""
+    nothing = {
+        "imported": 0,
+        "updated": 0,
+        "unchanged": 0,
+        "lists_created": 0,
+        "rejected_count": 0,
+        "warnings_count": 0,
+    }
+    return nothing | {"rejected": [], "warnings": []} | numbers
 
 
 def assert_problem(response: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.todos.documents import Todo
+from todo_service.todos.uids import identify
 
 TODOS = 5000
 SECRET = "a secret of the tests, 32 bytes long"
@@ -53,8 +54,9 @@ def create_address(form: str, folder: Path, mongodb_url: str) -> str:
 def encode_todo(number: int) -> bytes:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     owner = ObjectId(b"o" * 12)
+    identity = ObjectId()
     todo = Todo(
-        id=ObjectId(),
+        id=identity,
         account=owner,
         owner=owner,
         title=f"todo {number}",
@@ -75,6 +77,7 @@ def encode_todo(number: int) -> bytes:
         version=1,
         created_at=moment,
         updated_at=moment,
+        **identify(None, identity),
     )
     return bson.encode({"_id": todo.id, **todo.model_dump_doc()} | {"changed": bson.Timestamp(1_700_000_000, number)})
 

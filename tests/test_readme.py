@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.people import build_report
 from tests.serving import START_SECONDS, environment, running_service
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +77,7 @@ def test_the_tour_works_as_printed(tmp_path: Path, store_url: str) -> None:
     assert [session["current"] for session in json.loads(sessions)["items"]] == [True]
     assert changed == "204"
     assert twice[: len(twice) // 2] == twice[len(twice) // 2 :]
-    assert json.loads(imported) == {"imported": 3, "rejected": [], "rejected_count": 0}
+    assert json.loads(imported) == build_report(unchanged=3)
     assert deleted == "204"
 
 

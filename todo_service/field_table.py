@@ -39,6 +39,7 @@ class Origin(enum.Enum):
     """Where the value of a field comes from."""
 
     CLIENT = "requests and imports"
+    CREATION = "requests that create a document, and imports"
     CHANGE = "the service, a merge patch or an import"
     IMPORT = "the service, or an import"
     SERVICE = "the service"

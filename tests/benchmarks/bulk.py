@@ -18,11 +18,13 @@ from tests.benchmarks.todos import todos
 from todo_service.accounts.documents import User
 from todo_service.accounts.passwords import Passwords
 from todo_service.decoding import decode_hook
+from todo_service.errors import Invalid
 from todo_service.executors import Executor
 from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
+from todo_service.todos.bulk_import import Mode
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
@@ -124,11 +126,12 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
     # the measured accounts exceed the default quota
     shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
-        results = await Todos(store, owner, time_zone, shared=shared).create_many(made, [None] * len(made), executor)
+        todos = Todos(store, owner, time_zone, shared=shared).start_import(executor, Mode())
+        results = await todos.write(made, [None] * len(made))
     finally:
         executor.close()
         await shared.close()
-    refused = [error for error in results if error]
+    refused = [result for result in results if isinstance(result, Invalid)]
     assert not refused, refused[0]
 
 

@@ -54,6 +54,7 @@ class Text(NamedTuple):
     def fill(self, value: str) -> Json:
         """Return the body with another value of the text."""
         body = copy.deepcopy(self.body)
+        body.pop("uid", None)  # only one document may have it
         part: Any = body
         *steps, last = self.pointer[1:].split("/")
         for step in steps:

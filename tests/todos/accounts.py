@@ -12,6 +12,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.todos.collation import sort_key
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import PRIORITIES, extract_field_words, priority_rank
+from todo_service.todos.uids import identify
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,7 +34,9 @@ def todo(owner: ObjectId, number: int) -> Todo:
         "recurrence": None,
         "position": float(number * 104_729 % 1_000_003),
     }
+    identity = ObjectId()
     return Todo(
+        id=identity,
         account=owner,
         owner=owner,
         title_key=sort_key(fields["title"]),
@@ -45,6 +48,7 @@ def todo(owner: ObjectId, number: int) -> Todo:
         created_at=made_at,
         updated_at=made_at,
         words=extract_field_words(fields),
+        **identify(None, identity),
         **fields,
     )
 

@@ -45,6 +45,7 @@ async def test_a_new_todo_has_every_field_and_a_location(ada: Person) -> None:
         "last_completed_at": None,
         "reminders": [],
         "position": todo["position"],
+        "uid": todo["id"],
         "version": 1,
         "created_at": todo["created_at"],
         "updated_at": todo["created_at"],

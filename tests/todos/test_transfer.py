@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.people import Person, TodoCreateFactory, assert_problem
+from tests.people import Person, TodoCreateFactory, assert_problem, build_report
 from todo_service.text import normalize_text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
@@ -46,10 +46,13 @@ async def export_todos(person: Person, file_format: str) -> httpx.Response:
 
 
 async def import_todos(
-    person: Person, file_format: str, body: bytes | str, headers: dict[str, str] | None = None
+    person: Person, file_format: str, body: bytes | str, headers: dict[str, str] | None = None, **parameters: str
 ) -> Any:
     response = await person.post(
-        "/v1/todos/import", content=body, headers={"Content-Type": FORMATS[file_format]} | (headers or {})
+        "/v1/todos/import",
+        content=body,
+        headers={"Content-Type": FORMATS[file_format]} | (headers or {}),
+        params=parameters,
     )
     assert response.status_code == 200, response.text
     return response.json()
@@ -102,18 +105,16 @@ async def test_import_of_an_export_is_lossless(ada: Person, bob: Person, file_fo
     assert response.headers["content-disposition"] == f'attachment; filename="todos.{file_format}"'
     assert response.headers["cache-control"] == "no-store"
     before = await list_todos(ada)
-    assert result == {"imported": len(before), "rejected": [], "rejected_count": 0}
+    assert result == build_report(imported=len(before), lists_created=1)
     assert await list_todos(bob) == before
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-async def test_an_import_into_the_same_account_uses_its_lists_and_creates_new_todos(
-    ada: Person, file_format: str
-) -> None:
+async def test_copies_of_todos_are_in_the_lists_of_the_account(ada: Person, file_format: str) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     first = await ada.todo(list_id=garden)
 
-    await import_todos(ada, file_format, (await export_todos(ada, file_format)).content)
+    await import_todos(ada, file_format, (await export_todos(ada, file_format)).content, existing="copy")
 
     todos = (await ada.get("/v1/todos")).json()["items"]
     assert [todo["list_id"] for todo in todos] == [garden, garden]
@@ -178,11 +179,7 @@ async def test_the_json_export_contains_every_list_and_todo_as_the_api_shows_the
 async def test_an_account_without_todos_is_exported_and_imported(ada: Person, bob: Person, file_format: str) -> None:
     response = await export_todos(ada, file_format)
 
-    assert await import_todos(bob, file_format, response.content) == {
-        "imported": 0,
-        "rejected": [],
-        "rejected_count": 0,
-    }
+    assert await import_todos(bob, file_format, response.content) == build_report(imported=0)
 
 
 async def test_more_todos_than_a_page_are_exported_once_each_in_order(ada: Person) -> None:
@@ -281,7 +278,7 @@ async def test_a_calendar_of_another_program_is_read(ada: Person) -> None:
     await ada.patch("/v1/users/me", json={"time_zone": "America/New_York"})
     result = await import_todos(ada, "ics", ANOTHER_PROGRAM_S.replace("\n", "\r\n"))
 
-    assert result == {"imported": 3, "rejected": [], "rejected_count": 0}
+    assert result == build_report(imported=3)
     folded, all_day, by_start = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
     assert folded["title"] == "Folded text, escaped; and more"
     assert folded["description"] == "one\ntwo \\n"

@@ -63,7 +63,7 @@ IMPORT_RECORD_BYTES: Final = section.declare(
 IMPORT_LISTS: Final = section.declare(
     1000,
     "Distinct list names in an import",
-    enforced_in="exchange.service",
+    enforced_in="exchange.list_resolver",
     response="Records with further names are rejected.",
 )
 IMPORT_LISTS_BYTES: Final = section.declare(
@@ -125,24 +125,30 @@ ZONE_TRANSITIONS: Final = section.declare(
 REPORTED_RECORDS: Final = section.declare(
     1000,
     "Rejected records in the response to an import",
-    enforced_in="exchange.service",
+    enforced_in="exchange.report",
     response="`rejected_count` counts all of them.",
 )
+REPORTED_WARNINGS: Final = section.declare(
+    1000,
+    "Warnings in the response to an import",
+    enforced_in="exchange.report",
+    response="`warnings_count` counts all of them.",
+)
 REPORTED_ERRORS: Final = section.declare(
-    20, "Errors of a rejected record", enforced_in="exchange.service", response="Further errors are omitted."
+    20, "Errors of a rejected record", enforced_in="exchange.report", response="Further errors are omitted."
 )
 REPORTED_LENGTH: Final = section.declare(
     200,
-    "Length of a rejected record's error message, and of its pointer",
-    enforced_in="exchange.service",
+    "Length of an error message or a warning of a record, and of its pointer",
+    enforced_in="exchange.report",
     response="They are truncated.",
     unit="characters",
 )
 REPORTED_BYTES: Final = section.declare(
     2**20,
-    "Total size of the errors in the response to an import",
-    enforced_in="exchange.service",
-    response="`rejected_count` counts all of them.",
+    "Total size of the errors and warnings in the response to an import",
+    enforced_in="exchange.report",
+    response="`rejected_count` and `warnings_count` count all of them.",
     unit="bytes",
 )
 EXPORTS_OF_ACCOUNT: Final = section.declare(

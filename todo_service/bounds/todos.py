@@ -32,6 +32,9 @@ RECURRENCE_LENGTH: Final = section.declare(
 LIST_NAME_LENGTH: Final = section.declare(
     100, "Length of the name of a list", enforced_in="lists.fields", response="422", unit="characters"
 )
+UID_LENGTH: Final = section.declare(
+    255, "Length of the uid of a todo or a list", enforced_in="todos.uids", response="422", unit="characters"
+)
 BATCH_OPERATIONS: Final = section.declare(100, "Operations of a batch", enforced_in="todos.batch_dto", response="422")
 RECURRENCE_INTERVAL: Final = section.declare(
     999, "`INTERVAL` of a recurrence rule", enforced_in="todos.recurrence_rule", response="422"

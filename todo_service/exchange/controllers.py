@@ -16,8 +16,10 @@ from msgspec import UNSET, Meta
 
 from todo_service.bounds.requests import REQUEST_BYTES
 from todo_service.exchange.dto import Archive, ArchiveImport, ExportQuery, ImportQuery
+from todo_service.exchange.report import Report
 from todo_service.exchange.service import FORMATS, Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
+from todo_service.todos.bulk_import import Mode
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError
 from todo_service.web.requests import ApiRequest, QueryRequest
@@ -42,12 +44,48 @@ class Rejection(msgspec.Struct, frozen=True):
     errors: Annotated[list[FieldError], Meta(description="The errors, in the order of the record.")]
 
 
+class RecordWarning(msgspec.Struct, frozen=True):
+    """What a record has lost on its way, or what was changed in it."""
+
+    line: Annotated[int, Meta(ge=1, description="The line on which the record starts.", examples=[3])]
+    detail: Annotated[
+        str, Meta(description="One sentence.", examples=["Title is longer than 200 characters; the rest follows."])
+    ]
+
+
 class ImportResult(msgspec.Struct, frozen=True):
     """The result of an import."""
 
-    imported: Annotated[int, Meta(ge=0, description="The number of imported todos.", examples=[41])]
+    imported: Annotated[int, Meta(ge=0, description="The number of todos that were created.", examples=[41])]
+    updated: Annotated[int, Meta(ge=0, description="The number of existing todos that were changed.", examples=[0])]
+    unchanged: Annotated[
+        int,
+        Meta(ge=0, description="The number of records whose todo exists already and stayed as it is.", examples=[2]),
+    ]
+    lists_created: Annotated[int, Meta(ge=0, description="The number of lists that were created.", examples=[1])]
     rejected: Annotated[list[Rejection], Meta(description="The first 1 000 rejected records, by line.")]
     rejected_count: Annotated[int, Meta(ge=0, description="The number of all rejected records.", examples=[1])]
+    warnings: Annotated[list[RecordWarning], Meta(description="The first 1 000 warnings, by line.")]
+    warnings_count: Annotated[int, Meta(ge=0, description="The number of all warnings.", examples=[1])]
+
+    @classmethod
+    def from_report(cls, report: Report) -> ImportResult:
+        """Return the response for a report."""
+        rejected = [
+            Rejection(line, [FieldError(issue.detail, issue.pointer or None) for issue in issues])
+            for line, issues in report.rejected
+        ]
+        warnings = [RecordWarning(line, detail) for line, detail in report.warnings]
+        return cls(
+            imported=report.imported,
+            updated=report.updated,
+            unchanged=report.unchanged,
+            lists_created=report.lists_created,
+            rejected=rejected,
+            rejected_count=report.rejected_count,
+            warnings=warnings,
+            warnings_count=report.warnings_count,
+        )
 
 
 class ExchangeController(Controller):
@@ -95,9 +133,10 @@ class ExchangeController(Controller):
     async def import_todos(
         self, request: QueryRequest[ImportQuery], transfer: NamedDependency[Transfer]
     ) -> ImportResult:
-        """Create a new todo for each record of a file. The file may come from this service or from another program.
+        """Import todos from a file of this service or of another program.
 
-        The response lists invalid records with their lines. All other records are imported.
+        A record whose uid no todo of the account has creates a new todo. The response lists invalid records with their
+        lines, and imports all others. It also lists what they have lost.
         """
         query = request.parameters()
         names = FORMATS if query.format is UNSET else (query.format,)
@@ -108,12 +147,9 @@ class ExchangeController(Controller):
             partial(_read_large_body, request),
             partial(derive_idempotent_id, request),
             request.require_live_caller,
+            Mode(query.existing, query.dry_run),
         )
-        rejected = [
-            Rejection(line, [FieldError(issue.detail, issue.pointer or None) for issue in issues])
-            for line, issues in report.rejected
-        ]
-        return ImportResult(report.imported, rejected, report.rejected_count)
+        return ImportResult.from_report(report)
 
 
 async def _chain(first: bytes, chunks: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:

@@ -26,6 +26,18 @@ class ImportQuery(msgspec.Struct, frozen=True):
     format: Annotated[
         FormatName | UnsetType, Meta(description="By default, the media type of the body determines the format.")
     ] = UNSET
+    existing: Annotated[
+        Literal["skip", "update", "copy"],
+        Meta(
+            title="Existing",
+            description=(
+                "What happens to a record whose uid a todo of the account has. `skip` leaves the todo as it is. "
+                "`update` gives it all fields of the record; a record without a list leaves it in its list. `copy` "
+                "creates another todo with another uid."
+            ),
+        ),
+    ] = "skip"
+    dry_run: Annotated[bool, Meta(description="Whether to return the report and write nothing.")] = False
 
 
 class Archive(msgspec.Struct, frozen=True):

@@ -8,8 +8,10 @@ Dedicated threads encode exports and parse imports, in batches. An import batch 
 records, so that writes of other accounts are interleaved.
 
 An import creates a new todo for each record, by the rules of all new todos, with the record's times of creation and
-completion. A record that breaks a rule is reported with its line, and the import continues. A todo goes into
-the account's list with the id that the record names, or else into the list with that name, which is created if needed.
+completion. If the account has a todo with the uid of the record, the request decides what happens
+(`todos.bulk_import`). A record that breaks a rule is reported with its line, and the import continues. The report also
+says what the records that were imported have lost. A todo goes into the list that the record names, which is created
+if needed (`list_resolver`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import msgspec
 from odmantic import ObjectId
 
 from todo_service.bounds.exchange import (
@@ -27,7 +28,6 @@ from todo_service.bounds.exchange import (
     EXPORT_QUEUE,
     EXPORT_THREADS,
     EXPORTS_OF_ACCOUNT,
-    IMPORT_LISTS,
     IMPORT_PART_BYTES,
     IMPORT_PART_RECORDS,
     IMPORT_PART_SECONDS,
@@ -36,69 +36,32 @@ from todo_service.bounds.exchange import (
     IMPORT_WAIT_SECONDS,
     IMPORTS,
     IMPORTS_OF_ACCOUNT,
-    REPORTED_BYTES,
-    REPORTED_ERRORS,
-    REPORTED_LENGTH,
-    REPORTED_RECORDS,
 )
-from todo_service.bounds.todos import LIST_NAME_LENGTH
-from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
-from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, find_line
+from todo_service.errors import Invalid, ValidationIssue
+from todo_service.exchange.formats.base import Draft, FileLists, Format, RejectedRecord, Writer
 from todo_service.exchange.formats.calendar import CalendarFormat
 from todo_service.exchange.formats.csv_format import CsvFormat
 from todo_service.exchange.formats.json_format import JsonFormat
 from todo_service.exchange.formats.source import Source
+from todo_service.exchange.list_resolver import IdFactory, ListResolver
+from todo_service.exchange.record_uids import RecordUids
+from todo_service.exchange.report import Report
+from todo_service.exchange.text_rules import fit_texts
 from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
-from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.dto import List
 from todo_service.lists.service import Lists
-from todo_service.store.errors import DuplicateDocument
 from todo_service.store.paging import iterate_pages
-from todo_service.text import compose, trim
 from todo_service.todos import dto
+from todo_service.todos.bulk_import import Mode
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 
 FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
 _PAGE_SIZE: Final = 200
+_SKIP: Final = Mode()
 _BATCH_RECORDS: Final = 1000
 """The maximum number of records in a batch, including rejected ones."""
-_FIRST_LIST: Final = 2**31
-"""The number of the first list that an import creates; lower numbers are todos."""
-
-IdFactory = Callable[[int], ObjectId | None]
-"""Returns the id of the n-th document that an import creates, so that a retry finds it, or None without retries."""
-
-
-class Report:
-    """The outcome of an import. Its size is bounded.
-
-    Attributes:
-        imported: The number of todos that were created.
-        rejected: The first rejected records, as many as `REPORTED_RECORDS` and `REPORTED_BYTES` allow.
-        rejected_count: The number of all rejected records.
-    """
-
-    def __init__(self) -> None:
-        self.imported = 0
-        self.rejected: list[RejectedRecord] = []
-        self.rejected_count = 0
-        self._bytes = 0
-
-    def reject(self, line: int, issues: Sequence[ValidationIssue]) -> None:
-        """Add a record that cannot be read."""
-        self.rejected_count += 1
-        if len(self.rejected) >= REPORTED_RECORDS or self._bytes >= REPORTED_BYTES:
-            return
-        length = REPORTED_LENGTH
-        reported = [ValidationIssue(each.pointer[:length], each.detail[:length]) for each in issues[:REPORTED_ERRORS]]
-        self._bytes += sum(len(each.pointer) + len(each.detail) + 40 for each in reported)
-        self.rejected.append(RejectedRecord(line, reported))
-
-    def reject_draft(self, draft: Draft, error: Invalid) -> None:
-        """Add a record that breaks a rule."""
-        line = find_line(error.issues, draft.lines, draft.line)
-        self.reject(line, [ValidationIssue(draft.pointer + issue.pointer, issue.detail) for issue in error.issues])
 
 
 class TransferCapacity:
@@ -183,14 +146,16 @@ class Transfer:
         read_body: Callable[[], Awaitable[bytes | memoryview]],
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None = None,
+        mode: Mode = _SKIP,
     ) -> Report:
-        """Create a todo for each record of a file.
+        """Import each record of a file.
 
         Args:
             file_format: The format of the body.
             read_body: Reads the body. It is not called if the account has too many imports in progress.
             make_id: Returns the ids of the documents that the import creates.
             check_caller: Called before each batch. If it raises, the import ends there.
+            mode: How it writes.
 
         Raises:
             Malformed, Invalid: The body as a whole is not in this format. Nothing was imported.
@@ -199,7 +164,7 @@ class Transfer:
         with self._capacity.imports.admit(self._owner):
             source = Source(await read_body())
             async with self._capacity.imports.acquire():
-                return await self._import_source(file_format, source, make_id, check_caller)
+                return await self._import_source(file_format, source, make_id, check_caller, mode)
 
     async def _import_source(
         self,
@@ -207,95 +172,37 @@ class Transfer:
         source: Source,
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None,
+        mode: Mode,
     ) -> Report:
         zone, executor = ZoneInfo(await self._time_zone()), self._capacity.import_executor
-        lists = _ListResolver(self._lists, await self._read_all_lists(), make_id)
-        report = Report()
+        lists = ListResolver(self._lists, await self._read_all_lists(), make_id, dry_run=mode.dry_run)
+        todos, report = self._todos.start_import(executor, mode), Report()
         records = enumerate(await executor.run(partial(_start_reading, file_format, source, zone)))
         while batch := await executor.run(partial(_read_batch, records, source)):
             if check_caller is not None:
                 await check_caller()
             drafts, ids = [], []
             for number, record in batch:
-                if isinstance(record, RejectedRecord):
+                if isinstance(record, FileLists):
+                    for rejected in await lists.add(record):
+                        report.reject(rejected.line, rejected.issues)
+                elif isinstance(record, RejectedRecord):
                     report.reject(record.line, record.issues)
-                    continue
-                try:
-                    drafts.append(record._replace(todo=await lists.resolve(record)))
-                    ids.append(make_id(number))
-                except Invalid as error:
-                    report.reject_draft(record, error)
-            if not drafts:
-                continue
-            errors = await self._todos.create_many([draft.todo for draft in drafts], ids, executor)
-            for draft, refusal in zip(drafts, errors, strict=True):
-                if refusal is None:
-                    report.imported += 1
                 else:
-                    report.reject_draft(draft, refusal)
-        report.rejected.sort(key=lambda rejected: rejected.line)
+                    try:
+                        drafts.append(record._replace(todo=await lists.resolve(record)))
+                        ids.append(make_id(number))
+                    except Invalid as error:
+                        report.reject_draft(record, error)
+            for draft, outcome in zip(drafts, await todos.write([draft.todo for draft in drafts], ids), strict=True):
+                report.add(draft, outcome)
+        report.lists_created = lists.created
+        report.sort()
         return report
 
     async def _read_all_lists(self) -> list[List]:
         read = partial(self._lists.read_page, _PAGE_SIZE)
         return [each async for page in iterate_pages(read) for each in page]
-
-
-class _ListResolver:
-    """Finds the lists that records name, and creates those that do not exist.
-
-    An import numbers the lists in the order in which their names first occur in the body, and derives the id of a new
-    list from its number. A retry of the import therefore finds the list, even while the first attempt is still running.
-    """
-
-    def __init__(self, lists: Lists, known: Sequence[List], make_id: IdFactory) -> None:
-        self._lists = lists
-        self._make_id = make_id
-        self._ids = {each.id for each in known}
-        self._by_name = {compose(each.name): each.id for each in reversed(known)}
-        self._numbers: dict[str, int] = {}
-
-    async def resolve(self, draft: Draft) -> dto.TodoImport:
-        """Return the todo with the id of one of the account's lists.
-
-        Raises:
-            Invalid: The todo names a list that does not exist, or whose name breaks a rule.
-        """
-        todo, named = draft.todo, draft.list
-        number = self._get_number(named) if named is not None else 0
-        if todo.list_id in self._ids or (todo.list_id is None and named is None):
-            return todo
-        if named is None:
-            raise Invalid([ValidationIssue("/list_id", "There is no such list")])
-        name = compose(trim(named.name))
-        if name not in self._by_name:
-            created = await self._create(named, number)
-            self._ids.add(created.id)
-            self._by_name[name] = created.id
-        return msgspec.structs.replace(todo, list_id=self._by_name[name])
-
-    def _get_number(self, named: ListCreate) -> int:
-        """Return the number of a list: the number of names that occurred before its own."""
-        name = compose(trim(named.name))
-        if len(name) > LIST_NAME_LENGTH:
-            raise Invalid([ValidationIssue("/list_id", f"Expected a name of at most {LIST_NAME_LENGTH} characters")])
-        if name not in self._numbers:
-            if len(self._numbers) >= IMPORT_LISTS:
-                raise Invalid([ValidationIssue("/list_id", f"Expected at most {IMPORT_LISTS} different lists")])
-            self._numbers[name] = len(self._numbers)
-        return self._numbers[name]
-
-    async def _create(self, named: ListCreate, number: int) -> List:
-        list_id = self._make_id(_FIRST_LIST + number)
-        try:
-            return await self._lists.create(named, list_id)
-        except DuplicateDocument:
-            # a concurrent retry has just created it
-            return await self._lists.create(named, list_id)
-        except Invalid as error:
-            raise Invalid([ValidationIssue("/list_id", issue.detail) for issue in error.issues]) from None
-        except QuotaExceeded as error:
-            raise Invalid([ValidationIssue("/list_id", str(error))]) from None
 
 
 def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> bytes:
@@ -311,24 +218,34 @@ def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> byt
 
 def _start_reading(
     file_format: Format, source: Source, zone: ZoneInfo, budget: Budget
-) -> Iterator[Draft | RejectedRecord]:
+) -> Iterator[Draft | RejectedRecord | FileLists]:
     source.budget = budget
-    return file_format.read(source, zone)
+    return _prepare_records(file_format.read(source, zone))
+
+
+def _prepare_records(
+    records: Iterator[Draft | RejectedRecord | FileLists],
+) -> Iterator[Draft | RejectedRecord | FileLists]:
+    """Yield records, with a uid and with texts that the service can keep."""
+    uids = RecordUids()
+    for record in records:
+        yield fit_texts(uids.identify(record)) if isinstance(record, Draft) else record
 
 
 def _read_batch(
-    records: Iterator[tuple[int, Draft | RejectedRecord]], source: Source, budget: Budget
-) -> list[tuple[int, Draft | RejectedRecord]]:
+    records: Iterator[tuple[int, Draft | RejectedRecord | FileLists]], source: Source, budget: Budget
+) -> list[tuple[int, Draft | RejectedRecord | FileLists]]:
     """Return the next batch of records, or an empty list at the end."""
     source.budget = budget
-    batch: list[tuple[int, Draft | RejectedRecord]] = []
+    batch: list[tuple[int, Draft | RejectedRecord | FileLists]] = []
     start, drafts = source.position, 0
     for number, record in records:
         budget.check()
         if number > IMPORT_RECORDS:
             break
         if number == IMPORT_RECORDS:
-            record = RejectedRecord(record.line, [ValidationIssue("", f"Expected at most {IMPORT_RECORDS} records")])
+            line = 1 if isinstance(record, FileLists) else record.line
+            record = RejectedRecord(line, [ValidationIssue("", f"Expected at most {IMPORT_RECORDS} records")])
         batch.append((number, record))
         drafts += isinstance(record, Draft)
         if (

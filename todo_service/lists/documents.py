@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from odmantic import Index, Model, ObjectId
+from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
+
+from todo_service.store.base import DEFAULT_FROM
 
 
 class TodoList(Model):
@@ -13,6 +15,7 @@ class TodoList(Model):
 
     `closing` is set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
     `applied_change_ids` are the ids of the last changes that may be repeated (see `idempotency.middleware`).
+    `uid` and `uid_key` are what other programs know it by (see `todos.uids`).
     """
 
     owner: ObjectId
@@ -20,6 +23,9 @@ class TodoList(Model):
     color: str | None
     position: float
     archived: bool
+    # an earlier release had no uids
+    uid: str = Field(default="", json_schema_extra={DEFAULT_FROM: "id"})
+    uid_key: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "id"})
     closing: str | None = None
     version: int
     created_at: datetime
@@ -28,7 +34,10 @@ class TodoList(Model):
 
     model_config = {
         "collection": "lists",
-        "indexes": lambda: [Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position")],
+        "indexes": lambda: [
+            Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position"),
+            Index(TodoList.owner, TodoList.uid_key, name="owner_uid", unique=True),
+        ],
     }
 
 

@@ -11,7 +11,7 @@ from todo_service.api_types import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor,
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.store.structs import build_struct
-from todo_service.todos.field_types import Position
+from todo_service.todos.field_types import Position, Uid
 from todo_service.todos.moves import Move
 
 ListName = Annotated[str, constrain_text(LIST_NAME_LENGTH, "The name, which several lists may share.", "Garden")]
@@ -34,6 +34,7 @@ class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
     color: Color | None = None
     position: Position | UnsetType = UNSET
     archived: Archived = False
+    uid: Uid | UnsetType = UNSET
 
 
 class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +58,7 @@ class List(msgspec.Struct, frozen=True):
     color: Color | None
     position: Position
     archived: Archived
+    uid: Uid
     version: Version
     created_at: Time
     updated_at: Time

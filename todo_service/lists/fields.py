@@ -8,6 +8,7 @@ from typing import Any, Final
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.field_table import GENERATED, REQUIRED, Field, Kind, Origin, list_defaults, validate
 from todo_service.text import normalize_text
+from todo_service.todos.uids import validate_uid
 
 
 def _validate_name(text: str) -> str:
@@ -20,6 +21,7 @@ FIELDS: Final = (
     Field("color", Kind.CODE, None, nullable=True),
     Field("position", Kind.NUMBER, GENERATED),
     Field("archived", Kind.FLAG, False),
+    Field("uid", Kind.TEXT, GENERATED, Origin.CREATION, rule=validate_uid),
     Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
     Field("created_at", Kind.TIME, GENERATED, Origin.SERVICE),
     Field("updated_at", Kind.TIME, GENERATED, Origin.SERVICE),
@@ -27,7 +29,7 @@ FIELDS: Final = (
 
 DEFAULTS: Final = list_defaults(FIELDS)
 """The defaults of the fields that null resets in a merge patch."""
-_CLIENT_FIELDS: Final = tuple(field for field in FIELDS if field.origin is Origin.CLIENT)
+_CLIENT_FIELDS: Final = tuple(field for field in FIELDS if field.origin in (Origin.CLIENT, Origin.CREATION))
 
 
 def validate_fields(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from odmantic import ObjectId
 from odmantic.query import asc, desc
 
-from todo_service.errors import Gone, NotFound, Stale
+from todo_service.errors import Gone, NotFound, QuotaExceeded, Stale
 from todo_service.field_table import resolve_patch
 from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.lists.dto import List, ListCreate, ListUpdate
@@ -28,6 +28,7 @@ from todo_service.todos.order_lease import hold_order
 from todo_service.todos.ordering import ManualOrder, Placed, Write
 from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
+from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
 from todo_service.todos.validation import is_id
 from todo_service.todos.writes import append_change_id
 
@@ -63,6 +64,7 @@ class Lists:
 
         Raises:
             Invalid: A field breaks a rule.
+            Duplicate: Another list has the uid.
             Gone: An earlier attempt of the same request created the list, and it has been deleted since.
             QuotaExceeded: The account has reached its quota of lists.
         """
@@ -79,8 +81,10 @@ class Lists:
             # a new list comes last in the manual order
             last = await self._read_last_position()
             fields["position"] = STEP if last is None else advance(last)
+        list_id = identity or ObjectId()
+        fields |= identify(fields.get("uid"), list_id)
         document = TodoList(
-            id=identity or ObjectId(),
+            id=list_id,
             owner=self._owner,
             version=1,
             created_at=moment,
@@ -88,8 +92,37 @@ class Lists:
             **fields,
         )
         async with self._shared.quotas.lists.reserve_one(self._owner):
-            await self._store.insert(document)
+            try:
+                await self._store.insert(document)
+            except DuplicateDocument as error:
+                raise translate_duplicate(error) from None
         return List.from_document(document)
+
+    def check_new(self, given: ListCreate, count: int) -> None:
+        """Check whether `create` would accept a list, without creating it.
+
+        Args:
+            given: The new list.
+            count: How many lists the account has.
+
+        Raises:
+            Invalid: A field breaks a rule.
+            QuotaExceeded: The account has reached its quota of lists.
+        """
+        validate_fields(msgspec.structs.asdict(given))
+        if count >= self._shared.quotas.lists.limit:
+            raise QuotaExceeded("lists", self._shared.quotas.lists.limit)
+
+    async def get_by_uid(self, uid: str) -> List:
+        """Return the list with a uid.
+
+        Raises:
+            NotFound: The account has no such list.
+        """
+        found = await self._store.get(TodoList, TodoList.owner == self._owner, TodoList.uid_key == derive_uid_key(uid))
+        if found is None:
+            raise NotFound("there is no such list")
+        return List.from_document(found)
 
     async def get(self, list_id: str) -> List:
         """Return a list.

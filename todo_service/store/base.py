@@ -96,7 +96,7 @@ class Stamp(Timestamp):
 
 
 DEFAULT_FROM: Final = "default_from"
-"""A key of a field's `json_schema_extra`: another field whose value is the default; the field must be indexed."""
+"""A key of a field's `json_schema_extra`: a field with its default (the id as text). Conditions on it need an index."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 

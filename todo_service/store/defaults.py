@@ -30,18 +30,25 @@ class Defaults(NamedTuple):
         keys: The keys that have a default.
         values: Their values, as BSON.
         sources: The keys whose default is the value of another key, with that key.
+        texts: The keys among them that hold text although the other key is the id.
         embedded: The embedded models that have defaults.
     """
 
     keys: frozenset[str]
     values: bytes
     sources: Mapping[str, str]
+    texts: frozenset[str]
     embedded: tuple[Embedded, ...]
+
+    def get_source_value(self, document: Mapping[str, Any], key: str) -> Any:
+        """Return the default of a key in `sources` for a document."""
+        value = document.get(self.sources[key])
+        return str(value) if key in self.texts and value is not None else value
 
     def restrict(self, keys: Collection[str]) -> Defaults:
         """Return the defaults for some keys only."""
         embedded = tuple(part for part in self.embedded if part.key in keys)
-        return Defaults(self.keys.intersection(keys), self.values, self.sources, embedded)
+        return Defaults(self.keys.intersection(keys), self.values, self.sources, self.texts, embedded)
 
 
 class Embedded(NamedTuple):
@@ -69,6 +76,7 @@ def find_defaults(model: type[Model | EmbeddedModel]) -> Defaults:
     """Return the defaults of a model and of the models embedded in it."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    texts = set()
     embedded = []
     for name, field in model.__odm_fields__.items():
         part = getattr(field, "model", None)
@@ -80,9 +88,12 @@ def find_defaults(model: type[Model | EmbeddedModel]) -> Defaults:
             factory: Any = declared.default_factory
             values[name] = declared.default if factory is None else factory()
             if isinstance(extra := declared.json_schema_extra, dict) and DEFAULT_FROM in extra:
-                sources[field.key_name] = model.__odm_fields__[str(extra[DEFAULT_FROM])].key_name
+                source = sources[field.key_name] = model.__odm_fields__[str(extra[DEFAULT_FROM])].key_name
+                if source == "_id" and declared.annotation is str:
+                    texts.add(field.key_name)
     document = model.model_construct(**values).model_dump_doc(include=set(values)) if values else {}
-    return Defaults(frozenset(document), bson.encode(document) if document else b"", sources, tuple(embedded))
+    encoded = bson.encode(document) if document else b""
+    return Defaults(frozenset(document), encoded, sources, frozenset(texts), tuple(embedded))
 
 
 @cache
@@ -94,10 +105,10 @@ def list_default_values(model: type[Model]) -> Mapping[str, Any]:
 
 def make_getter(model: type[Model], key: str) -> Callable[[Mapping[str, Any]], Any]:
     """Return a function that returns the value by which conditions and indexes take a key of a decoded document."""
-    default, source = list_default_values(model).get(key), find_defaults(model).sources.get(key)
-    if source is None:
+    default, defaults = list_default_values(model).get(key), find_defaults(model)
+    if key not in defaults.sources:
         return lambda document: document.get(key, default)
-    return lambda document: document[key] if key in document else document.get(source)
+    return lambda document: document[key] if key in document else defaults.get_source_value(document, key)
 
 
 def fill_in(
@@ -115,7 +126,8 @@ def fill_in(
         values = _decode(defaults, options)
         missing = defaults.keys - document.keys()
         document.update((key, values[key]) for key in missing)
-        document.update((key, document.get(source)) for key, source in defaults.sources.items() if key in missing)
+        found = [key for key in defaults.sources if key in missing]
+        document.update((key, defaults.get_source_value(document, key)) for key in found)
     for embedded in defaults.embedded:
         for part in embedded.list_parts(document.get(embedded.key)):
             fill_in(part, embedded.defaults, options)

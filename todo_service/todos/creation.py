@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,7 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
-from todo_service.executors import Budget, Executor
+from todo_service.executors import Budget
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
@@ -22,6 +21,7 @@ from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fi
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end
+from todo_service.todos.uids import UID_KEY, identify
 
 
 def build_document(
@@ -50,6 +50,7 @@ def build_document(
     if given.get("completed_at") is not None and not todo.completed:
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
     fields: dict[str, Any] = {"created_at": moment, "position": position} | given
+    fields |= identify(given.get("uid"), identity)
     fields["created_at"] = min(fields["created_at"], moment)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     fields = clear_alternatives(fields)
@@ -69,8 +70,41 @@ def build_document(
     )
 
 
+def build_documents(
+    todos: Sequence[dto.TodoImport],
+    owner: ObjectId,
+    identities: Sequence[ObjectId | None],
+    moment: datetime,
+    account_zone: str | None,
+    positions: Sequence[float],
+    budget: Budget,
+) -> Iterator[Todo | Invalid]:
+    """Yield the documents of todos to import, each with its rule in canonical notation, or why it is invalid.
+
+    Args:
+        todos: The todos.
+        owner: Their account.
+        identities: Their ids; None for a new one.
+        moment: See `build_document`.
+        account_zone: See `build_document`.
+        positions: Their positions, unless they state them.
+        budget: The budget of the task.
+    """
+    for todo, identity, position in zip(todos, identities, positions, strict=True):
+        budget.check()
+        try:
+            document = build_document(todo, owner, identity or ObjectId(), moment, account_zone, position)
+            if document.recurrence is not None:
+                zone = ZoneInfo(document.time_zone or account_zone or "UTC")
+                document.recurrence = canonicalize_rule(document, zone, budget)
+        except Invalid as error:
+            yield error
+        else:
+            yield document
+
+
 class BulkCreation:
-    """Creates many todos of one account at once.
+    """Inserts many new todos of one account at once.
 
     Args:
         store: The store.
@@ -83,90 +117,59 @@ class BulkCreation:
         self._owner = owner
         self._quotas = quotas
 
-    async def create(
-        self,
-        todos: Sequence[dto.TodoImport],
-        identities: Sequence[ObjectId | None],
-        moment: datetime,
-        account_zone: str | None,
-        positions: Sequence[float],
-        executor: Executor,
-    ) -> list[Todo | Invalid]:
-        """Create todos. See `Todos.create_many`.
+    async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
+        """Insert the documents that the quotas allow.
 
         Returns:
-            For each todo its document, or why it was rejected.
+            For each document itself, or why it was rejected, or None if another todo has its uid. A document that an
+            earlier attempt of the same request has inserted counts as inserted.
         """
-        results = await executor.run(
-            lambda budget: list(self._build_documents(todos, identities, moment, account_zone, positions, budget))
-        )
-        return await self._insert_within_quotas(results)
-
-    def _build_documents(
-        self,
-        todos: Sequence[dto.TodoImport],
-        identities: Sequence[ObjectId | None],
-        moment: datetime,
-        account_zone: str | None,
-        positions: Sequence[float],
-        budget: Budget,
-    ) -> Iterator[Todo | Invalid]:
-        for todo, identity, position in zip(todos, identities, positions, strict=True):
-            budget.check()
-            try:
-                document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
-                if document.recurrence is not None:
-                    zone = ZoneInfo(document.time_zone or account_zone or "UTC")
-                    document.recurrence = canonicalize_rule(document, zone, budget)
-            except Invalid as error:
-                yield error
-            else:
-                yield document
-
-    async def _insert_within_quotas(self, results: Sequence[Todo | Invalid]) -> list[Todo | Invalid]:
-        """Insert the documents that the quotas allow, and replace each of the others by an error."""
-        admitted: list[Todo | Invalid] = []
-        while left := results[len(admitted) :]:
-            wanted = sum(isinstance(result, Todo) for result in left)
-            async with self._quotas.todos.reserve_up_to(self._owner, wanted) as room:
+        admitted: list[Todo | Invalid | None] = []
+        while left := documents[len(admitted) :]:
+            async with self._quotas.todos.reserve_up_to(self._owner, len(left)) as room:
                 # if some fit, insert those and ask again; if none fits, refuse all
                 admitted += await self._insert_first(left, room, refuse=not room)
         return admitted
 
     async def _insert_first(
-        self, results: Sequence[Todo | Invalid], room: int, *, refuse: bool
-    ) -> list[Todo | Invalid]:
+        self, candidates: Sequence[Todo], room: int, *, refuse: bool
+    ) -> list[Todo | Invalid | None]:
         """Insert the first `room` documents, and return the results up to there.
 
         Args:
-            results: The documents, and the errors of those that could not be built.
+            candidates: The documents.
             room: How many documents the quota of todos allows.
             refuse: Whether to replace all further documents by an error instead of leaving them out.
         """
         admitted: list[Todo | Invalid] = []
         documents: list[Todo] = []
         with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
-            for result in results:
-                if isinstance(result, Todo):
-                    if len(documents) == room and not refuse:
-                        break
-                    try:
-                        if len(documents) == room:
-                            raise QuotaExceeded("todos", self._quotas.todos.limit)
-                        await tags.add(result.tags)
-                    except QuotaExceeded as error:
-                        admitted.append(Invalid([ValidationIssue("", str(error))]))
-                        continue
-                    documents.append(result)
-                admitted.append(result)
-            await self._insert(documents)
-        return admitted
+            for candidate in candidates:
+                if len(documents) == room and not refuse:
+                    break
+                try:
+                    if len(documents) == room:
+                        raise QuotaExceeded("todos", self._quotas.todos.limit)
+                    await tags.add(candidate.tags)
+                except QuotaExceeded as error:
+                    admitted.append(Invalid([ValidationIssue("", str(error))]))
+                    continue
+                documents.append(candidate)
+                admitted.append(candidate)
+            taken = await self._insert(documents)
+        return [None if isinstance(result, Todo) and result.id in taken else result for result in admitted]
 
-    async def _insert(self, documents: Sequence[Todo]) -> None:
+    async def _insert(self, documents: Sequence[Todo]) -> set[ObjectId]:
+        """Insert documents, and return the ids of those that were not inserted because another todo has their uid."""
+        taken: set[ObjectId] = set()
         try:
             await self._store.insert(*documents)
         except DuplicateDocument:
-            # an earlier attempt of the same request has created some of them
+            # an earlier attempt of the same request, or another import, has created some of them
             for document in documents:
-                with contextlib.suppress(DuplicateDocument):
+                try:
                     await self._store.insert(document)
+                except DuplicateDocument as error:
+                    if error.field == UID_KEY:
+                        taken.add(document.id)
+        return taken

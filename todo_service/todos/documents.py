@@ -45,6 +45,8 @@ class Todo(Model):
         start_at, start_on, start_local: When it starts, likewise.
         time_zone: An IANA name; None if the todo follows the time zone of its account.
         completions: The last completions of a recurring todo, the newest last, encoded (see `todos.completion`).
+        uid, uid_key: What other programs know it by (see `todos.uids`). A tombstone has the uid of its id, so that
+            another todo may take its own.
         undo: The state before the last completion, encoded; None if there is nothing to take back.
     """
 
@@ -77,6 +79,9 @@ class Todo(Model):
     undo: str | None = None
     reminders: list[Reminder] = []
     position: float
+    # an earlier release had no uids
+    uid: str = Field(default="", json_schema_extra={DEFAULT_FROM: "id"})
+    uid_key: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "id"})
     words: list[str]
     past: list[str] = []
     counted_since: str | None = None
@@ -102,6 +107,7 @@ class Todo(Model):
             Index(Todo.owner, Todo.list_id, Todo.completed, Todo.position, Todo.id, name="owner_list_position"),
             Index(Todo.owner, Todo.completed, Todo.priority_rank, Todo.id, name="owner_completed_priority"),
             Index(Todo.owner, Todo.words, name="owner_words"),
+            Index(Todo.owner, Todo.uid_key, name="owner_uid", unique=True),
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],

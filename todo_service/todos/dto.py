@@ -12,6 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.api_types import (
     DEFAULT_LIMIT,
+    NOT_BLANK,
+    SHOWN,
     Count,
     Cursor,
     Id,
@@ -23,9 +25,11 @@ from todo_service.api_types import (
 )
 from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.bounds.todos import (
+    DESCRIPTION_LENGTH,
     FILTERED_TAGS,
     QUERY_WORDS,
     STEPS,
+    TITLE_LENGTH,
 )
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp
@@ -52,6 +56,7 @@ from todo_service.todos.field_types import (
     Tag,
     Tags,
     Title,
+    Uid,
 )
 from todo_service.todos.moves import Move
 from todo_service.todos.reminder_types import NewReminders, Reminder
@@ -99,6 +104,7 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     recurrence_except: RecurrenceExcept = []
     reminders: NewReminders = []
     position: Position | UnsetType = UNSET
+    uid: Uid | UnsetType = UNSET
 
 
 class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,6 +140,15 @@ OldVersion = Annotated[Annotated[int, Meta(ge=0, le=2**53 - 1)] | None, Meta(des
 class TodoImport(TodoCreate, forbid_unknown_fields=True):
     """A todo to import. Accepts every field of `Todo`, but ignores those that the service sets itself."""
 
+    title: Annotated[
+        str,
+        Meta(
+            max_length=DESCRIPTION_LENGTH,
+            description=f"The title. What is longer than {TITLE_LENGTH} characters goes on in the description.",
+            examples=["Water the plants"],
+            extra_json_schema={SHOWN: {"minLength": 1, "pattern": NOT_BLANK}},
+        ),
+    ]
     completed_at: Annotated[Timestamp | None, Meta(description="When it was completed; null if open.")] = None
     last_completed_at: Annotated[
         Timestamp | None, Meta(description="When it was last completed, if it recurs; null for never.")
@@ -181,6 +196,7 @@ class Todo(msgspec.Struct, frozen=True):
     ]
     reminders: Annotated[list[Reminder], Meta(description="When to remind of it.")]
     position: Position
+    uid: Uid
     version: Version
     created_at: Time
     updated_at: Time

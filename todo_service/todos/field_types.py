@@ -17,6 +17,7 @@ from todo_service.bounds.todos import (
     TAG_LENGTH,
     TAGS,
     TITLE_LENGTH,
+    UID_LENGTH,
 )
 from todo_service.timestamps import Timestamp
 
@@ -139,6 +140,15 @@ OwnTimeZone = Annotated[
     ),
 ]
 
+Uid = Annotated[
+    str,
+    constrain_text(
+        UID_LENGTH,
+        "What other programs know it by, such as the UID of iCalendar. It is unique among the todos of an account, and "
+        "among its lists. It never changes. By default it is the id.",
+        "20270131T090000Z-1@example.com",
+    ),
+]
 StepId = Annotated[
     str,
     Meta(

@@ -25,6 +25,7 @@ from todo_service.store.base import Condition
 from todo_service.todos.collation import sort_key
 from todo_service.todos.field_types import Priority
 from todo_service.todos.reminders import validate_reminders
+from todo_service.todos.uids import validate_uid
 from todo_service.todos.validation import (
     normalize_recurrence,
     parse_list_id,
@@ -72,7 +73,7 @@ def _match_priorities(rank: Any, priorities: Sequence[str]) -> list[Condition]:
 
 
 FIELDS: Final = (
-    Field("id", Kind.CODE, GENERATED, Origin.SERVICE, calendar_property="UID"),
+    Field("id", Kind.CODE, GENERATED, Origin.SERVICE),
     Field(
         "title",
         Kind.TEXT,
@@ -150,6 +151,7 @@ FIELDS: Final = (
     Field("last_completed_at", Kind.TIME, None, Origin.IMPORT, rule=validate_time),
     Field("reminders", Kind.REMINDERS, [], nullable=True, rule=validate_reminders, calendar_property="VALARM"),
     Field("position", Kind.NUMBER, GENERATED, sortable=True),
+    Field("uid", Kind.TEXT, GENERATED, Origin.CREATION, rule=validate_uid, calendar_property="UID"),
     Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
     Field(
         "created_at",

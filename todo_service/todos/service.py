@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,16 +14,18 @@ from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, ValidationIssue
 from todo_service.executors import Executor
 from todo_service.field_table import resolve_patch
-from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
 from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, SyncToken
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
-from todo_service.todos.creation import BulkCreation, build_document
+from todo_service.todos.bulk_import import BulkImport, Mode
+from todo_service.todos.creation import build_document
 from todo_service.todos.decisions import Decisions
+from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import OrderLease, Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
@@ -37,7 +38,8 @@ from todo_service.todos.schedule import (
 )
 from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
-from todo_service.todos.writes import Decision, TodoWriter, apply_changes, match_todo
+from todo_service.todos.uids import translate_duplicate
+from todo_service.todos.writes import TodoWriter, apply_changes, match_todo
 from todo_service.todos.zone_changes import derive_again
 
 _LIST_BATCH: Final = 200
@@ -97,6 +99,7 @@ class Todos:
 
         Raises:
             Invalid: A field breaks a rule.
+            Duplicate: Another todo has the uid.
             Gone: An earlier attempt of the same request created the todo, and it has been deleted since.
             QuotaExceeded: The account has reached its quota of todos or tags.
         """
@@ -115,43 +118,23 @@ class Todos:
         async with self._quotas.todos.reserve_one(self._owner):
             with self._quotas.tags.reserve(self._owner) as tags:
                 await tags.add(document.tags)
-                await self._store.insert(document)
+                try:
+                    await self._store.insert(document)
+                except DuplicateDocument as error:
+                    raise translate_duplicate(error) from None
         if todo.position is not UNSET:
             self.shared.positions.forget(self._owner)
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
         return await self._leave_deleted_list(dto.Todo.from_document(document))
 
-    async def create_many(
-        self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None], executor: Executor
-    ) -> list[Invalid | None]:
-        """Create many todos, in order. By default each comes last in the manual order.
+    def start_import(self, executor: Executor, mode: Mode) -> BulkImport:
+        """Return an import of todos.
 
         Args:
-            todos: The new todos; the account owns the lists that they name.
-            identities: Their ids, if the request may be repeated. A todo that exists is not created again.
             executor: Validates the todos in a thread, because each of the largest takes milliseconds.
-
-        Returns:
-            For each todo why it was rejected, or None if it exists now.
+            mode: How it writes.
         """
-        moment = now()
-        needed = any(needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone) for todo in todos)
-        account_zone = await self._time_zone() if needed else None
-        positions = await self.shared.positions.choose(self._owner, moment, len(todos))
-        creation = BulkCreation(self._store, self._owner, self._quotas)
-        results = await creation.create(todos, identities, moment, account_zone, positions, executor)
-        self.shared.positions.forget(self._owner)  # some may state a later position
-        documents = [result for result in results if isinstance(result, Todo)]
-        for document in documents:
-            self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
-        list_ids = {document.list_id for document in documents if document.list_id is not None}
-        # a list may have been deleted meanwhile, after its deletion emptied it
-        deleted = {list_id for list_id in list_ids if not await self._has_list(list_id)}
-        for document in documents:
-            if document.list_id in deleted:
-                with contextlib.suppress(NotFound):  # the deletion of the list has deleted the todo
-                    await self._writer.change(str(document.id), None, _move_to_inbox(document.list_id))
-        return [result if isinstance(result, Invalid) else None for result in results]
+        return BulkImport(self._store, self._owner, self.shared, self._writer, self._time_zone, executor, mode)
 
     async def _find_created(self, identity: ObjectId) -> dto.Todo | None:
         """Return the todo that an earlier attempt of the same request created, or None.
@@ -345,7 +328,7 @@ class Todos:
                     if delete:
                         await self.delete(todo.id, None)
                     else:
-                        await self._writer.change(todo.id, None, _move_to_inbox(list_id))
+                        await self._writer.change(todo.id, None, move_to_inbox(list_id))
                 except NotFound:
                     continue  # another request has deleted it meanwhile
             if len(found) < _LIST_BATCH and not found.truncated:
@@ -362,12 +345,8 @@ class Todos:
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)
 
-    async def _has_list(self, list_id: ObjectId) -> bool:
-        found = await self._store.get(TodoList, TodoList.id == list_id, TodoList.owner == self._owner)
-        return found is not None and found.closing is None
-
     async def _require_list(self, list_id: ObjectId | None) -> None:
-        if list_id is not None and not await self._has_list(list_id):
+        if list_id is not None and not await has_list(self._store, self._owner, list_id):
             raise Invalid([ValidationIssue("/list_id", "There is no such list")])
 
     async def _leave_deleted_list(self, todo: dto.Todo) -> dto.Todo:
@@ -375,15 +354,6 @@ class Todos:
 
         The deletion of the list may have emptied it before this write.
         """
-        if todo.list_id is None or await self._has_list(list_id := ObjectId(todo.list_id)):
+        if todo.list_id is None or await has_list(self._store, self._owner, list_id := ObjectId(todo.list_id)):
             return todo
-        return await self._writer.change(todo.id, None, _move_to_inbox(list_id))
-
-
-def _move_to_inbox(list_id: ObjectId) -> Decision:
-    """Return a decision that moves a todo of a list to the inbox, unless it has left the list."""
-
-    async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-        return {"list_id": None} if todo.list_id == list_id else {}
-
-    return decide
+        return await self._writer.change(todo.id, None, move_to_inbox(list_id))

@@ -23,6 +23,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.schedule import SCHEDULE
 from todo_service.todos.shared import SharedState
+from todo_service.todos.uids import identify
 from todo_service.todos.validation import compose_texts, is_id
 
 _REPEAT_WINDOW: Final = timedelta(hours=25)
@@ -123,11 +124,15 @@ class TodoWriter:
                 if versions is not None and todo.version not in versions:
                     raise Stale
                 moment = now()
-                changes = _TOMBSTONE | {
-                    "updated_at": moment,
-                    "purge_at": moment + _TOMBSTONE_LIFETIME,
-                    "applied_change_ids": [change_id] if change_id is not None else [],
-                }
+                changes = (
+                    _TOMBSTONE
+                    | identify(None, todo.id)
+                    | {
+                        "updated_at": moment,
+                        "purge_at": moment + _TOMBSTONE_LIFETIME,
+                        "applied_change_ids": [change_id] if change_id is not None else [],
+                    }
+                )
                 changes |= await build_history_changes(self._store, todo, counts_change=True)
                 if await self._store.update(Todo, *self._match(todo_id), Todo.version == todo.version, changes=changes):
                     return

@@ -44,6 +44,30 @@ class Draft(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+class FileList(NamedTuple):
+    """A list of a file.
+
+    Attributes:
+        line: Its line, from 1.
+        list: The list.
+        pointer: JSON pointer to it, or an empty string if the format is not JSON.
+    """
+
+    line: int
+    list: ListCreate
+    pointer: str = ""
+
+
+class FileLists(NamedTuple):
+    """All lists of a file, including those without todos. It precedes the todos.
+
+    Attributes:
+        lists: The lists.
+    """
+
+    lists: Sequence[FileList]
+
+
 class RejectedRecord(NamedTuple):
     """A record that cannot be imported.
 
@@ -93,7 +117,7 @@ class Format(abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """Yield the records lazily, with one in memory at a time.
 
         Args:

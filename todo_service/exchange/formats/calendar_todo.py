@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from icalendar.parser import split_on_unescaped_comma
 
-from todo_service.bounds.todos import TITLE_LENGTH
+from todo_service.bounds.todos import TITLE_LENGTH, UID_LENGTH
 from todo_service.decoding import convert
 from todo_service.errors import Invalid, Malformed
 from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line
@@ -36,7 +36,6 @@ from todo_service.todos.fields import FIELDS
 
 _PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
 _UNTITLED: Final = "Untitled"
-_UID_LENGTH: Final = 255
 _BREAKS: Final = re.compile(r"[\t-\r]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_EXCEPT_TAB_AND_NEWLINE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -171,6 +170,9 @@ class TodoBuilder:
 
     def _read_own_uid(self) -> str | None:
         uid = read_uid(self._todo)
+        exact: str | None = self._exact.get("uid")
+        if exact is not None and round_trip(exact).strip() == uid:
+            return exact
         if "RECURRENCE-ID" in self._todo.properties:
             # without its series, it is a todo of its own, and the UID is that of the series
             self._todo.warn("RECURRENCE-ID was left out, because the file does not have the series")
@@ -180,8 +182,8 @@ class TodoBuilder:
             self._todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
         if not all(map(is_parent, related)):
             self._todo.warn("RELATED-TO was left out, because it does not name the parent")
-        if len(uid) > _UID_LENGTH or _CONTROL.search(uid):
-            self._todo.warn(f"UID was left out: expected 1 to {_UID_LENGTH} characters")
+        if len(uid) > UID_LENGTH or _CONTROL.search(uid):
+            self._todo.warn(f"UID was left out: expected 1 to {UID_LENGTH} characters")
             return None
         return uid or None
 

@@ -84,7 +84,6 @@ class CalendarWriter(Writer):
 
     def _build_component(self, todo: dto.Todo, zone: tzinfo) -> icalendar.Todo:
         component = icalendar.Todo()
-        component.add("uid", _get_uid(todo))
         component.add("dtstamp", parse_timestamp(todo.updated_at))
         component.add("created", parse_timestamp(todo.created_at))
         component.add("last-modified", parse_timestamp(todo.updated_at))
@@ -109,7 +108,7 @@ class CalendarWriter(Writer):
 
 
 def _get_uid(todo: dto.Todo) -> str:
-    return f"{todo.id}@todo_service"
+    return strip_control_characters(todo.uid)
 
 
 def _build_child(todo: dto.Todo, step: dto.Step) -> icalendar.Todo:

@@ -74,10 +74,12 @@ async def _fill(connection: Connection, model: type[Model], keys: Iterable[str])
         # to conditions and sorts, a missing list is an empty one (`filters`)
         if key in keys and value != []:
             await collection.update_many({key: {"$exists": False}}, {"$set": {key: value}})
-    for key, source in find_defaults(model).sources.items():
+    defaults = find_defaults(model)
+    for key, source in defaults.sources.items():
         if key in keys:
             missing = {key: {"$exists": False}, source: {"$exists": True}}
-            await collection.update_many(missing, [{"$set": {key: f"${source}"}}])
+            copied = {"$toString": f"${source}"} if key in defaults.texts else f"${source}"
+            await collection.update_many(missing, [{"$set": {key: copied}}])
 
 
 async def _build(connection: Connection, model: type[Model]) -> None:

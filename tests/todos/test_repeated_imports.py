@@ -1,0 +1,249 @@
+"""Imports of todos that the account has already, and what a report says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.people import Person, assert_problem, build_report
+from tests.todos.test_transfer import FORMATS, export_todos, import_todos
+
+pytestmark = pytest.mark.anyio
+TABLE = "title,tags,list\nRake the leaves,home,Garden\nRake the leaves,home,Garden\nWater the plants,,\n"
+
+
+async def read_todos(person: Person) -> list[dict[str, Any]]:
+    """Return all todos, in the manual order."""
+    items: list[dict[str, Any]] = (await person.get("/v1/todos", params={"sort": "position", "limit": "200"})).json()[
+        "items"
+    ]
+    return items
+
+
+async def read_lists(person: Person) -> list[dict[str, Any]]:
+    """Return all lists, in the manual order."""
+    items: list[dict[str, Any]] = (await person.get("/v1/lists", params={"limit": "200"})).json()["items"]
+    return items
+
+
+@pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
+async def test_a_uid_is_given_at_creation_or_made_from_the_id(ada: Person, path: str) -> None:
+    texts = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
+    given = (await ada.post(path, json=texts | {"uid": " café@example.com "})).json()
+    made = (await ada.post(path, json=texts)).json()
+
+    assert given["uid"] == "café@example.com"
+    assert made["uid"] == made["id"]
+    assert (await ada.get(f"{path}/{given['id']}")).json() == given
+
+
+@pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
+async def test_a_uid_is_unique_in_an_account_and_never_changes(ada: Person, bob: Person, path: str) -> None:
+    texts = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
+    first = (await ada.post(path, json=texts | {"uid": "1"})).json()
+    made = (await ada.post(path, json=texts)).json()
+
+    problem = assert_problem(await ada.post(path, json=texts | {"uid": "1"}), 409)
+    assert problem["type"] == "urn:todo-service:problem:duplicate"
+    assert_problem(await ada.post(path, json=texts | {"uid": made["id"]}), 409)
+    assert_problem(await ada.patch(f"{path}/{first['id']}", json={"uid": "2"}), 422, "/uid")
+    assert_problem(await ada.post(path, json=texts | {"uid": " "}), 422, "/uid")
+    assert_problem(await ada.post(path, json=texts | {"uid": "x" * 256}), 422, "/uid")
+    assert (await bob.post(path, json=texts | {"uid": "1"})).status_code == 201
+    # a deleted one frees its uid
+    assert (await ada.delete(f"{path}/{first['id']}")).status_code == 204
+    assert (await ada.post(path, json=texts | {"uid": "1"})).status_code == 201
+
+
+async def test_the_longest_uid_is_stored(ada: Person) -> None:
+    uid = "🌱" * 255
+
+    assert (await ada.todo(uid=uid))["uid"] == uid
+    assert_problem(await ada.post("/v1/todos", json={"title": "x", "uid": uid}), 409)
+
+
+async def test_a_taken_uid_in_a_batch_fails_alone(ada: Person) -> None:
+    operations = [{"op": "create", "todo": {"title": "x", "uid": "1"}} for _ in range(2)]
+
+    results = (await ada.post("/v1/todos/batch", json={"operations": operations})).json()["results"]
+
+    assert [result["status"] for result in results] == [201, 409]
+
+
+async def test_a_repeated_create_with_a_key_and_a_uid_has_one_effect(ada: Person) -> None:
+    sent: dict[str, Any] = {"json": {"title": "x", "uid": "1"}, "headers": {"Idempotency-Key": "1"}}
+    first, again = await ada.post("/v1/todos", **sent), await ada.post("/v1/todos", **sent)
+
+    assert (first.status_code, again.json()) == (201, first.json())
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_an_export_changes_nothing_in_its_own_account(ada: Person, file_format: str) -> None:
+    garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
+    await ada.todo(list_id=garden, uid="given", steps=[{"title": "fill the can"}], tags=["home"])
+    await ada.todo(due_at="2027-01-31T09:00:00Z", recurrence="FREQ=DAILY")
+    before = await read_todos(ada)
+    body = (await export_todos(ada, file_format)).content
+
+    for existing in ("skip", "update"):
+        assert await import_todos(ada, file_format, body, existing=existing) == build_report(unchanged=2)
+
+    assert await read_todos(ada) == before
+    assert len(await read_lists(ada)) == 1
+
+
+async def test_a_file_without_ids_is_recognized_by_its_content(ada: Person) -> None:
+    assert await import_todos(ada, "csv", TABLE) == build_report(imported=3, lists_created=1)
+    before = await read_todos(ada)
+    assert await import_todos(ada, "csv", TABLE) == build_report(unchanged=3)
+    assert await import_todos(ada, "csv", TABLE + "Rake the leaves,home,Garden\n") == build_report(
+        imported=1, unchanged=3
+    )
+
+    assert (await read_todos(ada))[:3] == before
+    (garden,) = await read_lists(ada)
+    await ada.patch(f"/v1/lists/{garden['id']}", json={"name": "Garten"})
+    assert await import_todos(ada, "csv", TABLE) == build_report(unchanged=3)
+    assert len(await read_lists(ada)) == 1
+
+
+async def test_an_import_that_broke_off_is_completed_by_its_repetition(ada: Person) -> None:
+    records = [{"title": f"todo {number % 7}"} for number in range(250)]
+    await ada.post("/v1/todos/import", json=records[:120])
+
+    report = (await ada.post("/v1/todos/import", json=records)).json()
+
+    assert report == build_report(imported=130, unchanged=120)
+    assert len({todo["uid"] for page in (0, 1) for todo in await read_page(ada, page)}) == 250
+
+
+async def read_page(person: Person, number: int) -> list[dict[str, Any]]:
+    """Return a page of up to 200 todos."""
+    cursor: dict[str, str] = {}
+    for _ in range(number + 1):
+        page = (await person.get("/v1/todos", params={"limit": "200"} | cursor)).json()
+        cursor = {"cursor": page["next_cursor"]}
+    found: list[dict[str, Any]] = page["items"]
+    return found
+
+
+async def test_update_gives_a_todo_the_fields_of_the_record(ada: Person) -> None:
+    garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
+    old = await ada.todo(
+        uid="1", description="old", list_id=garden, tags=["old"], steps=[{"title": "one"}, {"title": "two"}]
+    )
+    record = {"uid": "1", "title": "new", "due_on": "2027-01-31", "steps": [{"title": "two", "completed": True}]}
+
+    report = await import_todos(ada, "json", json.dumps([record]), existing="update")
+    again = await import_todos(ada, "json", json.dumps([record]), existing="update")
+
+    assert (report, again) == (build_report(updated=1), build_report(unchanged=1))
+    (todo,) = await read_todos(ada)
+    assert (todo["id"], todo["version"], todo["list_id"]) == (old["id"], old["version"] + 1, garden)
+    assert (todo["title"], todo["description"], todo["due_on"], todo["tags"]) == ("new", "", "2027-01-31", [])
+    assert todo["steps"] == [{"id": old["steps"][1]["id"], "title": "two", "completed": True}]
+    assert (todo["position"], todo["created_at"]) == (old["position"], old["created_at"])
+    assert await ada.titles(q="new") == ["new"]
+    assert await ada.titles(due_before="2027-02-02T00:00:00Z") == ["new"]
+    completed = json.dumps([record | {"completed": True, "completed_at": "2026-01-01T00:00:00Z"}])
+    assert await import_todos(ada, "json", completed, existing="update") == build_report(updated=1)
+    assert await import_todos(ada, "json", completed, existing="update") == build_report(unchanged=1)
+    assert (await ada.get("/v1/todos/summary")).json()["completed"] == 1
+
+
+async def test_an_invalid_update_is_rejected_and_stops_no_other(ada: Person) -> None:
+    await ada.todo(uid="1")
+    records = [{"uid": "1", "title": "new", "recurrence": "FREQ=DAILY"}, {"uid": "2", "title": "two"}]
+
+    report = await import_todos(ada, "json", json.dumps(records), existing="update")
+
+    assert (report["imported"], report["updated"], report["rejected_count"]) == (1, 0, 1)
+    assert await ada.titles() == ["Water the plants", "two"]
+
+
+async def test_copy_creates_another_todo_with_another_uid(ada: Person) -> None:
+    await ada.todo(uid="1")
+    records = json.dumps([{"uid": "1", "title": "one"}, {"uid": "2", "title": "two"}, {"uid": "2", "title": "three"}])
+
+    assert await import_todos(ada, "json", records, existing="copy") == build_report(imported=3)
+
+    todos = await read_todos(ada)
+    assert [todo["title"] for todo in todos] == ["Water the plants", "one", "two", "three"]
+    assert [todo["uid"] for todo in todos] == ["1", todos[1]["id"], "2", todos[3]["id"]]
+
+
+@pytest.mark.parametrize(
+    ("existing", "expected"),
+    [("skip", build_report(imported=1, unchanged=2)), ("update", build_report(imported=1, updated=2))],
+)
+async def test_two_records_with_one_uid_are_one_todo(ada: Person, existing: str, expected: dict[str, Any]) -> None:
+    records = json.dumps([{"uid": "1", "title": title} for title in ("one", "two", "three")])
+
+    assert await import_todos(ada, "json", records, existing=existing, dry_run="true") == expected
+    assert await import_todos(ada, "json", records, existing=existing) == expected
+
+    assert await ada.titles() == ["one" if existing == "skip" else "three"]
+
+
+@pytest.mark.parametrize("existing", ["skip", "update", "copy"])
+async def test_a_dry_run_has_the_same_report_and_writes_nothing(ada: Person, existing: str) -> None:
+    garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
+    await ada.todo(uid="1", list_id=garden)
+    records = [
+        *({"uid": "1", "title": "one"}, {"title": "t" * 250}, {"title": " "}, {"title": "x", "list_id": "0" * 24}),
+        *({"title": f"todo {number}"} for number in range(120)),
+    ]
+    body = json.dumps({"lists": [{"id": "1" * 24, "name": "House"}], "items": records})
+    before = (await read_todos(ada), await read_lists(ada))
+
+    rehearsed = await import_todos(ada, "json", body, existing=existing, dry_run="true")
+
+    assert (await read_todos(ada), await read_lists(ada)) == before
+    assert await import_todos(ada, "json", body, existing=existing) == rehearsed
+    assert rehearsed["rejected_count"] == 2
+    assert rehearsed["warnings_count"] == 1
+
+
+async def test_a_repeated_import_with_a_key_has_one_effect_and_one_report(ada: Person) -> None:
+    await ada.todo(uid="1")
+    body = json.dumps([{"uid": "1", "title": "one"}, {"title": "two"}, {"title": "three"}])
+    headers = {"Idempotency-Key": "import"}
+
+    first = await import_todos(ada, "json", body, headers, existing="update")
+    again = await import_todos(ada, "json", body, headers, existing="update")
+
+    assert first == again == build_report(imported=2, updated=1)
+
+
+async def test_texts_that_are_too_long_are_shortened_with_a_warning(ada: Person) -> None:
+    words = ("leaf " * 50).strip()
+    records = [
+        {"title": words, "description": "Rake them."},
+        {"title": "x" * 201},
+        {"title": " two\r\n\tlines "},
+        {"title": "tags", "tags": [f"tag {number}" for number in range(25)] + ["", "y" * 60]},
+        {"title": "steps", "steps": [{"title": "s" * 201}, {"title": "a\nb"}]},
+        {"title": "description", "description": "d" * 10_001},
+        {"title": "uid", "uid": "u" * 300},
+    ]
+    lines = "[" + ",\n".join(map(json.dumps, records)) + "]"
+
+    report = await import_todos(ada, "json", lines)
+
+    assert report["imported"] == len(records)
+    assert [warning["line"] for warning in report["warnings"]] == [1, 2, 4, 4, 5, 6, 7]
+    assert [warning["detail"].split()[0] for warning in report["warnings"]] == (
+        ["Title", "Title", "Tags", "Tags", "Steps", "Description", "Uid"]
+    )
+    assert "tag 20, tag 21, tag 22, tag 23, tag 24" in report["warnings"][3]["detail"]
+    long, unbroken, folded, tagged, stepped, described, _ = await read_todos(ada)
+    assert long["title"] + " " + long["description"] == words + "\n\nRake them."
+    assert 150 <= len(long["title"]) <= 200
+    assert (unbroken["title"], unbroken["description"]) == ("x" * 200, "x")
+    assert folded["title"] == "two lines"
+    assert tagged["tags"] == [f"tag {number}" for number in range(20)]
+    assert [step["title"] for step in stepped["steps"]] == ["s" * 200, "a b"]
+    assert described["description"] == "d" * 10_000
+    assert await import_todos(ada, "json", lines) == build_report(unchanged=len(records))

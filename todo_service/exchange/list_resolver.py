@@ -1,0 +1,161 @@
+"""The lists of imported todos."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+from odmantic import ObjectId
+
+from todo_service.bounds.exchange import IMPORT_LISTS
+from todo_service.bounds.todos import LIST_NAME_LENGTH
+from todo_service.errors import Duplicate, Invalid, QuotaExceeded, ValidationIssue
+from todo_service.exchange.formats.base import Draft, FileLists, RejectedRecord
+from todo_service.exchange.record_uids import hash_uid
+from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.service import Lists
+from todo_service.store.errors import DuplicateDocument
+from todo_service.text import compose, trim
+from todo_service.todos import dto
+from todo_service.todos.uids import validate_uid
+
+_FIRST_LIST: Final = 2**31
+"""The number of the first list that an import creates; lower numbers are todos."""
+
+IdFactory = Callable[[int], ObjectId | None]
+"""Returns the id of the n-th document that an import creates, so that a retry finds it, or None without retries."""
+
+
+class ListResolver:
+    """Finds the lists that records name, and creates those that do not exist.
+
+    A list of a file is the account's list with its uid, or else the account's only list with its name, or else a new
+    list. If the file gives it no uid, it has one made from its name. So a list that an import has created is found
+    again, even after it was renamed.
+
+    An import numbers the lists in the order in which they first occur in the body, and derives the id of a new list
+    from its number. A retry of the import therefore finds the list, even while the first attempt is still running.
+
+    Args:
+        lists: The account's lists.
+        known: All lists of the account.
+        make_id: Returns the ids of new lists.
+        dry_run: Whether to write nothing.
+
+    Attributes:
+        created: The number of lists that were created.
+    """
+
+    def __init__(self, lists: Lists, known: Sequence[List], make_id: IdFactory, *, dry_run: bool = False) -> None:
+        self._lists = lists
+        self._make_id = make_id
+        self._dry_run = dry_run
+        self.created = 0
+        self._ids = {each.id for each in known}
+        self._by_uid = {each.uid: each.id for each in known}
+        self._known = known
+        self._unambiguous = _find_unambiguous(known)
+        self._numbers: dict[str, int] = {}
+        self._found: dict[str, str] = {}
+
+    async def add(self, found: FileLists) -> list[RejectedRecord]:
+        """Find or create all lists of a file. Call it before `resolve`.
+
+        Returns:
+            The lists that could not be created.
+        """
+        uids = {each.list.uid for each in found.lists}
+        # the file may have another list of the same name
+        self._unambiguous = _find_unambiguous([each for each in self._known if each.uid not in uids])
+        rejected = []
+        for each in found.lists:
+            try:
+                await self._find_or_create(each.list)
+            except Invalid as error:
+                issues = [ValidationIssue(f"{each.pointer}/name", issue.detail) for issue in error.issues]
+                rejected.append(RejectedRecord(each.line, issues))
+        return rejected
+
+    async def resolve(self, draft: Draft) -> dto.TodoImport:
+        """Return the todo with the id of one of the account's lists.
+
+        Raises:
+            Invalid: The todo names a list that does not exist, or whose name breaks a rule.
+        """
+        todo, named = draft.todo, draft.list
+        if todo.list_id in self._ids or (todo.list_id is None and named is None):
+            if named is not None:
+                self._get_number(_get_key(named))
+            return todo
+        if named is None:
+            raise Invalid([ValidationIssue("/list_id", "There is no such list")])
+        return msgspec.structs.replace(todo, list_id=await self._find_or_create(named))
+
+    async def _find_or_create(self, named: ListCreate) -> str:
+        """Return the id of a list.
+
+        Raises:
+            Invalid: It breaks a rule.
+        """
+        name = compose(trim(named.name))
+        if len(name) > LIST_NAME_LENGTH:
+            raise Invalid([ValidationIssue("/list_id", f"Expected a name of at most {LIST_NAME_LENGTH} characters")])
+        uid = _get_key(named)
+        number = self._get_number(uid)
+        if uid not in self._found:
+            identity = self._make_id(_FIRST_LIST + number)
+            found = self._by_uid.get(uid) or self._unambiguous.pop(name, None)
+            if found is None:
+                found = await self._create(msgspec.structs.replace(named, uid=uid), identity)
+                self.created += 1
+            elif found == str(identity):
+                self.created += 1  # by an earlier attempt of the same request
+            self._found[uid] = found
+        return self._found[uid]
+
+    def _get_number(self, uid: str) -> int:
+        """Return the number of a list: the number of lists that occurred before it."""
+        if uid not in self._numbers:
+            if len(self._numbers) >= IMPORT_LISTS:
+                raise Invalid([ValidationIssue("/list_id", f"Expected at most {IMPORT_LISTS} different lists")])
+            self._numbers[uid] = len(self._numbers)
+        return self._numbers[uid]
+
+    async def _create(self, new: ListCreate, identity: ObjectId | None) -> str:
+        try:
+            if self._dry_run:
+                self._lists.check_new(new, len(self._known) + self.created)
+                return str(identity or ObjectId())
+            try:
+                created = await self._lists.create(new, identity)
+            except DuplicateDocument:
+                # a concurrent retry has just created it
+                created = await self._lists.create(new, identity)
+            return created.id
+        except Duplicate:
+            # a concurrent import has just created it
+            assert new.uid is not UNSET
+            return (await self._lists.get_by_uid(new.uid)).id
+        except Invalid as error:
+            raise Invalid([ValidationIssue("/list_id", issue.detail) for issue in error.issues]) from None
+        except QuotaExceeded as error:
+            raise Invalid([ValidationIssue("/list_id", str(error))]) from None
+
+
+def _get_key(named: ListCreate) -> str:
+    """Return the uid of a list: that of the file, or else one made from its name."""
+    if named.uid is not UNSET:
+        with contextlib.suppress(ValueError):
+            return validate_uid(named.uid)
+    return hash_uid(f"list {trim(named.name)}" if named.uid is UNSET else named.uid)
+
+
+def _find_unambiguous(lists: Iterable[List]) -> dict[str, str]:
+    """Return the ids of lists whose name no other list has, by name."""
+    ids: dict[str, list[str]] = {}
+    for each in lists:
+        ids.setdefault(compose(each.name), []).append(each.id)
+    return {name: found[0] for name, found in ids.items() if len(found) == 1}
