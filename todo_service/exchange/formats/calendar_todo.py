@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from icalendar.parser import split_on_unescaped_comma
 
-from todo_service.bounds.todos import TITLE_LENGTH, UID_LENGTH
+from todo_service.bounds.todos import TITLE_LENGTH
 from todo_service.decoding import convert
 from todo_service.errors import Invalid, Malformed
 from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line
@@ -182,9 +182,6 @@ class TodoBuilder:
             self._todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
         if not all(map(is_parent, related)):
             self._todo.warn("RELATED-TO was left out, because it does not name the parent")
-        if len(uid) > UID_LENGTH or _CONTROL.search(uid):
-            self._todo.warn(f"UID was left out: expected 1 to {UID_LENGTH} characters")
-            return None
         return uid or None
 
 
