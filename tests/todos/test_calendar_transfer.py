@@ -51,7 +51,8 @@ async def test_other_programs_see_steps_lists_reminders_and_exceptions(ada: Pers
 
     text = (await ada.get("/v1/todos/export", params={"format": "ics"})).content
 
-    parent, *children = icalendar.Calendar.from_ical(text).walk("VTODO")
+    exported: Any = icalendar.Calendar.from_ical(text)
+    parent, *children = exported.walk("VTODO")
     assert str(parent["UID"]) == todo["uid"]
     assert [str(category) for category in parent["CATEGORIES"].cats] == ["home", "Garden"]
     assert parent["EXDATE"].to_ical() == b"20270118"
