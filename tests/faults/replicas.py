@@ -17,10 +17,13 @@ from tests.mongod import START_SECONDS, Mongod
 NAME: Final = "faults"
 REJOIN_SECONDS: Final = 120
 """The time for a member to roll back and catch up. A member looks for a sync source only now and then."""
+ROLLBACK_SECONDS: Final = 30
+"""The time for a rollback. mongod sometimes hangs while its storage engine rolls back, until it is restarted."""
 OPLOG_MEBIBYTES: Final = 1024
 """The size of a member's oplog. A member whose last entry has left the oplog of all others can never catch up."""
 _PRIMARY: Final = 1
 _SECONDARY: Final = 2
+_ROLLBACK: Final = 9
 
 
 class ReplicaSet:
@@ -47,13 +50,15 @@ class ReplicaSet:
 
     def await_secondaries(self) -> None:
         """Wait until each member has everything that the primary has now. Before that, the set may not survive another
-        failure.
+        failure. Restart members that hang in a rollback.
         """
         deadline = time.monotonic() + REJOIN_SECONDS
         wanted, members = None, []
+        rolling_back: dict[int, float] = {}
         while time.monotonic() < deadline:
             status = self._ask(self.primary(), "replSetGetStatus")
             members = status.get("members", [])
+            self._restart_hanging(members, rolling_back)
             if wanted is None and members:
                 wanted = next((_read_position(member) for member in members if member["state"] == _PRIMARY), None)
             if wanted is not None and [
@@ -62,6 +67,21 @@ class ReplicaSet:
                 return
         states = [(member["stateStr"], member["optime"], member.get("infoMessage")) for member in members]
         raise AssertionError(f"a member does not come back: {wanted} is wanted, and there are {states}")
+
+    def _restart_hanging(self, members: list[dict[str, Any]], rolling_back: dict[int, float]) -> None:
+        """Restart members that have been rolling back for too long.
+
+        Args:
+            members: The status of each member.
+            rolling_back: Since when each member has been rolling back, by its number. It is updated.
+        """
+        for number, member in enumerate(members):
+            if member["state"] != _ROLLBACK:
+                rolling_back.pop(number, None)
+            elif time.monotonic() - rolling_back.setdefault(number, time.monotonic()) > ROLLBACK_SECONDS:
+                del rolling_back[number]
+                self.members[number].kill()
+                self.members[number].start()
 
     def _state(self, member: Mongod) -> dict[str, Any]:
         return self._ask(member, "hello")

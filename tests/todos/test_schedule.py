@@ -221,6 +221,33 @@ async def test_a_start_keeps_its_local_distance(ada: Person) -> None:
     assert moved.json()["start_at"] == "2099-03-28T19:00:00.000Z"
 
 
+@pytest.mark.parametrize(
+    ("changes", "due_at"),
+    [
+        # the same clock, or the same time zone again
+        ([{"time_zone": "Europe/Paris"}], "2099-03-30T00:30:00.000Z"),
+        ([{"time_zone": "Asia/Tokyo"}, {"time_zone": "Europe/Berlin"}], "2099-03-30T00:30:00.000Z"),
+        # the moment is 02:30 in Lagos, and 10:30 in Tokyo
+        ([{"time_zone": "Africa/Lagos"}], "2099-03-30T01:30:00.000Z"),
+        ([{"time_zone": "Asia/Tokyo"}], "2099-03-30T01:30:00.000Z"),
+        ([{"due_at": "2099-03-29T01:31:00Z"}, {"due_at": "2099-03-29T01:30:00Z"}], "2099-03-30T01:30:00.000Z"),
+    ],
+)
+async def test_an_intended_local_time_has_an_effect_in_time_zones_that_skip_it(
+    ada: Person, changes: list[dict[str, str]], due_at: str
+) -> None:
+    todo = await ada.todo(due_at="2099-03-28T02:30:00+01:00", time_zone="Europe/Berlin", recurrence="FREQ=DAILY")
+    path = f"/v1/todos/{todo['id']}"
+    skipped = (await ada.post(f"{path}/complete")).json()
+
+    for change in changes:
+        assert (await ada.patch(path, json=change)).status_code == 200
+    moved = (await ada.post(f"{path}/complete")).json()
+
+    assert skipped["due_at"] == "2099-03-29T01:30:00.000Z"
+    assert moved["due_at"] == due_at
+
+
 def test_a_day_ends_before_the_next_one_begins() -> None:
     ends = {
         ("Europe/Berlin", "2027-01-31"): "2027-01-31T22:59:59.999Z",

@@ -305,3 +305,36 @@ async def test_a_deleted_todo_is_not_found(ada: Person) -> None:
     assert_problem(await ada.delete(path), 404)
     assert_problem(await ada.patch(path, json={"title": "back again"}), 404)
     assert await ada.titles() == []
+
+
+READ_ONLY = {"id", "version", "created_at", "updated_at", "last_completed_at"}
+
+
+@pytest.mark.parametrize("fields", [{"due_on": "2027-01-31"}, {"due_on": "2027-01-31", "recurrence": "FREQ=DAILY"}])
+async def test_a_client_may_send_all_fields_back(ada: Person, fields: dict[str, str]) -> None:
+    todo = await ada.todo(**fields)
+    path = f"/v1/todos/{todo['id']}"
+
+    for completed in (False, True, True, False):
+        body = {name: value for name, value in todo.items() if name not in READ_ONLY} | {"completed": completed}
+        if not completed:
+            body["completed_at"] = None
+        response = await ada.patch(path, json=body)
+        assert response.status_code == 200, response.text
+        changed = response.json()
+        if "recurrence" not in fields:
+            assert changed["completed"] is completed
+            assert (changed["completed_at"] is not None) is completed
+            assert changed["version"] == todo["version"] + (completed is not todo["completed"])
+        todo = changed
+
+
+async def test_null_does_not_clear_the_time_of_completion_of_a_completed_todo(ada: Person) -> None:
+    todo = await ada.todo(completed=True)
+    path, cleared = f"/v1/todos/{todo['id']}", {"completed_at": None}
+
+    assert_problem(await ada.patch(path, json=cleared), 422, "/completed_at")
+    assert (await ada.patch(path, json=cleared | {"completed": True})).json() == todo
+    opened = (await ada.patch(path, json=cleared | {"completed": False})).json()
+    assert (opened["completed"], opened["completed_at"]) == (False, None)
+    assert (await ada.patch(path, json=cleared)).json() == opened

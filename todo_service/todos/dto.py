@@ -113,9 +113,15 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     title: Title | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
     completed: Completed | UnsetType = UNSET
-    completed_at: (
-        Annotated[CompletedAt, Meta(description=f"{COMPLETED_AT} Only together with `completed: true`.")] | UnsetType
-    ) = UNSET
+    completed_at: Annotated[
+        CompletedAt | UnsetType | None,
+        Meta(
+            description=(
+                f"{COMPLETED_AT} A value requires `completed: true`. Null has no effect, and is rejected for a todo "
+                "that stays completed."
+            )
+        ),
+    ] = UNSET
     priority: Priority | UnsetType | None = UNSET
     due_at: DueAt | UnsetType = UNSET
     due_on: DueOn | UnsetType = UNSET

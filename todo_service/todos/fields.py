@@ -94,7 +94,15 @@ FIELDS: Final = (
         calendar_property="DESCRIPTION",
     ),
     Field("completed", Kind.FLAG, False, filters=(Filter("completed"),), calendar_property="STATUS"),
-    Field("completed_at", Kind.TIME, None, Origin.CHANGE, rule=validate_time, calendar_property="COMPLETED"),
+    Field(
+        "completed_at",
+        Kind.TIME,
+        None,
+        Origin.CHANGE,
+        nullable=True,
+        rule=validate_time,
+        calendar_property="COMPLETED",
+    ),
     Field(
         "priority",
         Kind.CODE,

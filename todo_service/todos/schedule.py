@@ -9,7 +9,7 @@ Filters, sort orders, counts and the summary use `due_end` alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any, Final
 
 from todo_service.errors import Invalid, ValidationIssue
@@ -93,21 +93,12 @@ def derive_due_end(fields: Mapping[str, Any], zone: tzinfo) -> datetime | None:
 def derive_in_zone(todo: Any, zone: tzinfo) -> dict[str, Any]:
     """Return the changes to a todo when its time zone becomes another one, or none if its fields are right already.
 
-    An intended local time that summer time skips (`due_local`) belongs to one time zone.
-
     Args:
         todo: A todo, or a Struct with those of its fields that depend on the time zone.
         zone: The time zone.
     """
-    changes: dict[str, Any] = {}
     due_end = derive_due_end({name: getattr(todo, name) for name in _DUE}, zone)
-    if due_end != todo.due_end:
-        changes["due_end"] = due_end
-    for moment, local in ((todo.due_at, "due_local"), (todo.start_at, "start_local")):
-        intended: str | None = getattr(todo, local)
-        if intended is not None and datetime.fromisoformat(intended).replace(tzinfo=zone).astimezone(UTC) != moment:
-            changes[local] = None
-    return changes
+    return {} if due_end == todo.due_end else {"due_end": due_end}
 
 
 def needs_account_zone(due_on: str | None, recurrence: str | None, time_zone: str | None) -> bool:

@@ -209,6 +209,8 @@ class Todos:
             raise Invalid([ValidationIssue("/completed_at", "Expected a value only together with `completed: true`")])
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
+            if patch.completed_at is None and completed is None and todo.completed:
+                raise Invalid([ValidationIssue("/completed_at", "Expected a value while the todo is completed")])
             opened = await self._decisions.reopen(todo) if completed is False and todo.completed else {}
             changes = opened | await self._decisions.update(apply_changes(todo, opened), fields)
             if completed:

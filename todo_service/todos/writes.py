@@ -182,9 +182,9 @@ def match_todo(todo_id: str, owner: ObjectId) -> list[Condition]:
 def select_changes(todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields whose values differ from those of a todo."""
     changes = {name: value for name, value in fields.items() if getattr(todo, name) != value}
-    # an intended local time belongs to the moment and to the time zone for which it was computed
+    # an intended local time belongs to the moment for which it was computed; in another time zone it has no effect
     for name, local in (("due_at", "due_local"), ("start_at", "start_local")):
-        if getattr(todo, local) is not None and {name, "time_zone"} & changes.keys():
+        if getattr(todo, local) is not None and name in changes:
             changes[local] = None
     return changes
 

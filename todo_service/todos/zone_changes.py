@@ -33,9 +33,6 @@ class _Row(msgspec.Struct, frozen=True):
     due_at: datetime | None
     due_on: str | None
     due_end: datetime | None
-    due_local: str | None
-    start_at: datetime | None
-    start_local: str | None
     time_zone: str | None
 
 
