@@ -36,6 +36,7 @@ async def test_a_new_list_has_every_field_and_a_location(ada: Person) -> None:
         "color": "#1e90ff",
         "position": made["position"],
         "archived": False,
+        "uid": made["id"],
         "version": 1,
         "created_at": made["created_at"],
         "updated_at": made["created_at"],

@@ -171,7 +171,7 @@ async def test_the_json_export_contains_every_list_and_todo_as_the_api_shows_the
 
     archive = (await export_todos(ada, "json")).json()
 
-    assert archive["items"] == (await ada.get("/v1/todos")).json()["items"]
+    assert archive["todos"] == (await ada.get("/v1/todos")).json()["items"]
     assert archive["lists"] == (await ada.get("/v1/lists")).json()["items"]
 
 

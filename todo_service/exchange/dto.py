@@ -44,11 +44,15 @@ class Archive(msgspec.Struct, frozen=True):
     """All lists and todos of an account."""
 
     lists: Annotated[list[List], Meta(description="In manual order.")]
-    items: Annotated[list[Todo], Meta(description="In order of creation.")]
+    todos: Annotated[list[Todo], Meta(description="In order of creation.")]
 
 
 class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
-    """A list of imported todos. It is created if the account has no list with this id or name."""
+    """A list of imported todos.
+
+    It is the account's list with its uid, or else the account's only list with its name, or else a new list. Without a
+    uid, its id is the uid.
+    """
 
     id: Id
     version: OldVersion = None
@@ -57,7 +61,9 @@ class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
 
 
 class ArchiveImport(msgspec.Struct, forbid_unknown_fields=True):
-    """The content of an export. A plain array of todos is accepted, too."""
+    """The content of an export. A plain array of todos is accepted, too, and `items` in place of `todos`."""
 
-    items: Annotated[list[TodoImport], Meta(description="The todos. Each creates a new todo.")]
-    lists: Annotated[list[ListImport], Meta(description="The lists that the todos refer to.")] = []
+    todos: Annotated[list[TodoImport], Meta(description="The todos.")]
+    lists: Annotated[
+        list[ListImport], Meta(description="The lists, including those without todos. The todos refer to them by id.")
+    ] = []

@@ -75,7 +75,7 @@ class ListResolver:
             try:
                 await self._find_or_create(each.list)
             except Invalid as error:
-                issues = [ValidationIssue(f"{each.pointer}/name", issue.detail) for issue in error.issues]
+                issues = [ValidationIssue(each.pointer, issue.detail) for issue in error.issues]
                 rejected.append(RejectedRecord(each.line, issues))
         return rejected
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -60,6 +61,8 @@ from todo_service.todos.service import Todos
 FORMATS: Final[Mapping[str, Format]] = {"json": JsonFormat(), "csv": CsvFormat(), "ics": CalendarFormat()}
 _PAGE_SIZE: Final = 200
 _SKIP: Final = Mode()
+_Numbered = tuple[int, Draft | RejectedRecord | FileLists]
+"""A record and its number in the file, from 0."""
 _BATCH_RECORDS: Final = 1000
 """The maximum number of records in a batch, including rejected ones."""
 
@@ -177,7 +180,7 @@ class Transfer:
         zone, executor = ZoneInfo(await self._time_zone()), self._capacity.import_executor
         lists = ListResolver(self._lists, await self._read_all_lists(), make_id, dry_run=mode.dry_run)
         todos, report = self._todos.start_import(executor, mode), Report()
-        records = enumerate(await executor.run(partial(_start_reading, file_format, source, zone)))
+        records = await executor.run(partial(_start_reading, file_format, source, zone))
         while batch := await executor.run(partial(_read_batch, records, source)):
             if check_caller is not None:
                 await check_caller()
@@ -216,36 +219,33 @@ def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> byt
     return writer.write_todos(check_budget())
 
 
-def _start_reading(
-    file_format: Format, source: Source, zone: ZoneInfo, budget: Budget
-) -> Iterator[Draft | RejectedRecord | FileLists]:
+def _start_reading(file_format: Format, source: Source, zone: ZoneInfo, budget: Budget) -> Iterator[_Numbered]:
     source.budget = budget
     return _prepare_records(file_format.read(source, zone))
 
 
-def _prepare_records(
-    records: Iterator[Draft | RejectedRecord | FileLists],
-) -> Iterator[Draft | RejectedRecord | FileLists]:
-    """Yield records, with a uid and with texts that the service can keep."""
-    uids = RecordUids()
+def _prepare_records(records: Iterator[Draft | RejectedRecord | FileLists]) -> Iterator[_Numbered]:
+    """Yield numbered records, with a uid and with texts that the service can keep."""
+    uids, numbers = RecordUids(), count()
     for record in records:
-        yield fit_texts(uids.identify(record)) if isinstance(record, Draft) else record
+        if isinstance(record, FileLists):
+            yield 0, record  # no todo
+        else:
+            yield next(numbers), fit_texts(uids.identify(record)) if isinstance(record, Draft) else record
 
 
-def _read_batch(
-    records: Iterator[tuple[int, Draft | RejectedRecord | FileLists]], source: Source, budget: Budget
-) -> list[tuple[int, Draft | RejectedRecord | FileLists]]:
+def _read_batch(records: Iterator[_Numbered], source: Source, budget: Budget) -> list[_Numbered]:
     """Return the next batch of records, or an empty list at the end."""
     source.budget = budget
-    batch: list[tuple[int, Draft | RejectedRecord | FileLists]] = []
+    batch: list[_Numbered] = []
     start, drafts = source.position, 0
     for number, record in records:
         budget.check()
         if number > IMPORT_RECORDS:
             break
         if number == IMPORT_RECORDS:
-            line = 1 if isinstance(record, FileLists) else record.line
-            record = RejectedRecord(line, [ValidationIssue("", f"Expected at most {IMPORT_RECORDS} records")])
+            assert not isinstance(record, FileLists)  # it has no number of its own
+            record = RejectedRecord(record.line, [ValidationIssue("", f"Expected at most {IMPORT_RECORDS} records")])
         batch.append((number, record))
         drafts += isinstance(record, Draft)
         if (

@@ -8,12 +8,13 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from todo_service.bounds.exchange import IMPORT_LISTS_BYTES, IMPORT_RECORDS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.dto import ListImport
-from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
+from todo_service.exchange.formats.base import Draft, FileList, FileLists, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.scanner import Scanner
 from todo_service.exchange.formats.source import Source
 from todo_service.lists.dto import List, ListCreate
@@ -24,8 +25,13 @@ _EXCERPT_BYTES: Final = 1000
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    items: msgspec.Raw
+    todos: msgspec.Raw | UnsetType = UNSET
+    items: msgspec.Raw | UnsetType = UNSET
     lists: list[ListImport] = []
+
+
+_ARRAYS: Final = ("todos", "items")
+"""The names that the array of todos may have."""
 
 
 class _Layout(NamedTuple):
@@ -34,12 +40,12 @@ class _Layout(NamedTuple):
     Attributes:
         start: The offset of the array of todos.
         pointer: JSON pointer to the array.
-        lists: The lists in the body, by id.
+        lists: The lists in the body.
     """
 
     start: int
     pointer: str
-    lists: Mapping[str, ListImport]
+    lists: Sequence[ListImport]
 
 
 class _JsonWriter(Writer):
@@ -48,7 +54,7 @@ class _JsonWriter(Writer):
         self._separator = b""
 
     def write_opening(self) -> bytes:
-        return b'{"lists":' + msgspec.json.encode(self._lists) + b',"items":[\n'
+        return b'{"lists":' + msgspec.json.encode(self._lists) + b',"todos":[\n'
 
     def write_todos(self, todos: Iterable[dto.Todo]) -> bytes:
         text = b",\n".join(map(msgspec.json.encode, todos))
@@ -62,7 +68,7 @@ class _JsonWriter(Writer):
 
 
 class JsonFormat(Format):
-    """JSON as in `dto.Archive`. It also reads a plain array of todos."""
+    """JSON as in `dto.Archive`. It also reads `items` in place of `todos`, and a plain array of todos."""
 
     media_type = "application/json"
     content_type = "application/json"
@@ -71,7 +77,7 @@ class JsonFormat(Format):
         """See `Format.create_writer`."""
         return _JsonWriter(lists)
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """See `Format.read`. The whole body is checked before the first record is read."""
         scanner = Scanner(source)
         layout = _check_body(source, scanner)
@@ -84,7 +90,7 @@ def _check_body(source: Source, scanner: Scanner) -> _Layout:
     if first == ord("["):
         start = scanner.position
         _check_elements(source, scanner, "")
-        return _Layout(start, "", {})
+        return _Layout(start, "", [])
     if first == ord("{"):
         return _check_envelope(source, scanner)
     # raise the error for another type, or for malformed JSON
@@ -95,7 +101,7 @@ def _check_body(source: Source, scanner: Scanner) -> _Layout:
 def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
     """Check the object and its todos. Its members may be in any order."""
     members: dict[str, bytes] = {}
-    start = None
+    start, array = None, ""
     scanner.expect(b"{")
     scanner.depth += 1
     more = not scanner.accept(b"}")
@@ -104,9 +110,13 @@ def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
         if name in members:
             raise Invalid([ValidationIssue(f"/{name}", "Expected this field once")])
         scanner.expect(b":")
-        if name == "items" and scanner.peek() == ord("["):
+        if name in _ARRAYS and array:
+            raise Invalid([ValidationIssue(f"/{name}", f"Expected either {array} or {name}")])
+        if name in _ARRAYS:
+            array = name
+        if name in _ARRAYS and scanner.peek() == ord("["):
             start = scanner.position
-            _check_elements(source, scanner, "/items")
+            _check_elements(source, scanner, f"/{name}")
             members[name] = b"[]"
         else:
             members[name] = source.copy(*scanner.scan_value("", IMPORT_LISTS_BYTES))
@@ -117,13 +127,15 @@ def _check_envelope(source: Source, scanner: Scanner) -> _Layout:
             scanner.expect(b"}")
     text = b",".join(msgspec.json.encode(name) + b":" + value for name, value in members.items())
     envelope: _Envelope = decode_json(b"{" + text + b"}", _Envelope)
+    if not array:
+        raise Invalid([ValidationIssue("/todos", "this field is required")])
     if start is None:
         try:
-            decode_json(bytes(envelope.items), list[msgspec.Raw], parts_later=True)
+            decode_json(members[array], list[msgspec.Raw], parts_later=True)
         except Invalid as error:
-            raise Invalid([ValidationIssue("/items" + issue.pointer, issue.detail) for issue in error.issues]) from None
+            raise error.prefix_pointers(f"/{array}") from None
         raise AssertionError("decode_json accepts only an array")
-    return _Layout(start, "/items", {each.id: each for each in envelope.lists})
+    return _Layout(start, f"/{array}", envelope.lists)
 
 
 def _check_elements(source: Source, scanner: Scanner, pointer: str) -> None:
@@ -134,13 +146,16 @@ def _check_elements(source: Source, scanner: Scanner, pointer: str) -> None:
         decode_json(source.copy(start, end), msgspec.Raw, parts_later=True)
 
 
-def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedRecord]:
+def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedRecord | FileLists]:
+    lists = {each.id: _to_list(each) for each in layout.lists}
+    if lists:
+        yield FileLists([FileList(1, each, f"/lists/{index}") for index, each in enumerate(lists.values())])
     source.advance(layout.start)
     scanner = Scanner(source)
     for index, (start, end) in enumerate(scanner.scan_elements(layout.pointer)):
         source.advance(start)
         raw, pointer = source.copy(start, end), f"{layout.pointer}/{index}"
-        record = read_record(source.line, partial(_decode_draft, source.line, raw, pointer, layout))
+        record = read_record(source.line, partial(_decode_draft, source.line, raw, pointer, lists))
         if isinstance(record, RejectedRecord):
             issues = [ValidationIssue(pointer + issue.pointer, issue.detail) for issue in record.issues]
             record = RejectedRecord(record.line, issues)
@@ -148,8 +163,12 @@ def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedR
         source.advance(end)
 
 
-def _decode_draft(line: int, raw: bytes, pointer: str, layout: _Layout) -> Draft:
+def _decode_draft(line: int, raw: bytes, pointer: str, lists: Mapping[str, ListCreate]) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
-    known = layout.lists.get(todo.list_id or "")
-    named = ListCreate(*(getattr(known, name) for name in ListCreate.__struct_fields__)) if known is not None else None
-    return Draft(line, todo, named, pointer=pointer)
+    return Draft(line, todo, lists.get(todo.list_id or ""), pointer=pointer)
+
+
+def _to_list(given: ListImport) -> ListCreate:
+    """Return a list of the body. Without a uid, its id is the uid."""
+    uid = given.id if given.uid is UNSET else given.uid
+    return ListCreate(given.name, given.color, given.position, given.archived, uid)
