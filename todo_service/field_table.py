@@ -97,7 +97,8 @@ class Field(NamedTuple):
         filters: The filters of lists by this field.
         sortable: Whether lists can be sorted by it, which takes an index.
         searched: Whether `q` searches its texts, in the order of the table.
-        calendar_property: The iCalendar property that represents it; None if only the non-standard property does.
+        calendar_property: The iCalendar property or component that represents it; None if only the non-standard
+            property does.
     """
 
     name: str

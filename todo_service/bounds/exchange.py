@@ -76,39 +76,51 @@ IMPORT_LISTS_BYTES: Final = section.declare(
 IMPORT_PROPERTIES: Final = section.declare(
     1000,
     "Properties of a VTODO",
-    enforced_in="exchange.formats.calendar_reader",
+    enforced_in="exchange.formats.calendar_components",
     response="The record is rejected.",
+)
+IMPORT_RELATED: Final = section.declare(
+    50_000,
+    "VTODO components of an import with a parent or a RECURRENCE-ID",
+    enforced_in="exchange.formats.calendar_relations",
+    response="Further ones are imported as todos of their own.",
+)
+IMPORT_EXCEPTIONS: Final = section.declare(
+    5000,
+    "Dates in EXDATE of a VTODO",
+    enforced_in="exchange.formats.calendar_schedule",
+    response="Further ones are ignored, with a warning.",
 )
 IMPORT_NESTING: Final = section.declare(
     32,
     "Nesting depth of iCalendar components",
-    enforced_in="exchange.formats.calendar_reader",
+    enforced_in="exchange.formats.calendar_components",
     response="The record is rejected.",
 )
 IMPORT_ZONES: Final = section.declare(
     100,
     "VTIMEZONE components of an import",
     enforced_in="exchange.formats.timezones",
-    response="Records that need further ones are rejected.",
+    response="Times that need further ones are read as if they had no time zone, with a warning.",
 )
 ZONE_BYTES: Final = section.declare(
     64 * 1024,
     "Size of a VTIMEZONE component",
     enforced_in="exchange.formats.timezones",
-    response="It is ignored; records that need it are rejected.",
+    response="It is ignored; times that need it are read as if they had no time zone, with a warning.",
     unit="bytes",
 )
 ZONE_OBSERVANCES: Final = section.declare(
     200,
     "STANDARD and DAYLIGHT components of a VTIMEZONE",
     enforced_in="exchange.formats.timezones",
-    response="It is ignored; records that need it are rejected.",
+    response="It is ignored; times that need it are read as if they had no time zone, with a warning.",
 )
 ZONE_TRANSITIONS: Final = section.declare(
     2000,
     "Transitions of a VTIMEZONE from 1970 to 2100",
     enforced_in="exchange.formats.timezones",
-    response="It is ignored; records that need it are rejected.",
+    response="It is ignored; times that need it are read as if they had no time zone, with a warning.",
 )
 IMPORT_SUBTASK_BYTES: Final = section.declare(
     16 * 2**20,

@@ -108,6 +108,21 @@ def read_local_time(moment: datetime, intended: str | None, zone: ZoneInfo) -> d
     return moment.astimezone(zone).replace(tzinfo=None)
 
 
+class _Exclusions:
+    """The days and times at which a todo does not occur.
+
+    Args:
+        exceptions: The days, and times with an offset.
+        zone: The time zone of the todo.
+    """
+
+    def __init__(self, exceptions: Collection[date | datetime], zone: ZoneInfo) -> None:
+        moments = [each for each in exceptions if isinstance(each, datetime)]
+        self.days = {each for each in exceptions if not isinstance(each, datetime)}
+        self.moments = {each.replace(microsecond=0) for each in moments}
+        self.days_of_moments = {each.astimezone(zone).date() for each in moments}
+
+
 class Recurrence:
     """The occurrences of a todo.
 
@@ -137,6 +152,27 @@ class Recurrence:
             return
         raise Invalid([ValidationIssue("/recurrence", "Expected a rule that occurs on or after the due date")])
 
+    def find_first(self, exceptions: Collection[date | datetime]) -> Occurrence | None:
+        """Return the current occurrence unless it is excluded, or else the first later one, in the past or not.
+
+        Args:
+            exceptions: The days and times at which the todo does not occur (see `find_next`).
+
+        Returns:
+            The occurrence, or None if none is left.
+
+        Raises:
+            BudgetExceededError: The budget is exceeded.
+        """
+        excluded = _Exclusions(exceptions, self._zone)
+        if not self._is_excluded(self._current, excluded):
+            return Occurrence(self._current, self._rule)
+        anchor_day = _get_day(self._current.anchor)
+        for rest, schedule in self._iterate(self._rule, anchor_day, anchor_day):
+            if schedule.due > self._current.due and not self._is_excluded(schedule, excluded):
+                return Occurrence(schedule, rest)
+        return None
+
     def find_next(self, now: datetime, exceptions: Collection[date | datetime] = ()) -> Occurrence | None:
         """Return the first occurrence that is due later than the current one and not in the past.
 
@@ -158,8 +194,9 @@ class Recurrence:
         # on earlier days an occurrence is in the past; as numbers, because there may be no such day
         earliest = now.astimezone(self._zone).toordinal() - distance.days - 1
         first = date.fromordinal(max(anchor_day.toordinal(), earliest))
+        excluded = _Exclusions(exceptions, self._zone)
         for rest, schedule in self._iterate(self._rule, anchor_day, first):
-            if self._is_after(schedule, now) and not self._is_excluded(schedule, exceptions):
+            if self._is_after(schedule, now) and not self._is_excluded(schedule, excluded):
                 return Occurrence(schedule, rest)
         return None
 
@@ -183,8 +220,9 @@ class Recurrence:
             return None
         rule = self._rule if count is None else replace(self._rule, count=count - 1)
         following = completed_on + _DAY
+        excluded = _Exclusions(exceptions, self._zone)
         for rest, schedule in self._iterate(rule, completed_on, following, count_from=following):
-            if schedule != self._current and not self._is_excluded(schedule, exceptions):
+            if schedule != self._current and not self._is_excluded(schedule, excluded):
                 return Occurrence(schedule, rest)
         return None
 
@@ -241,16 +279,13 @@ class Recurrence:
             return moment > self._resolve(current) and moment >= now
         return due > current and due >= now.astimezone(self._zone).date()
 
-    def _is_excluded(self, schedule: Schedule, exceptions: Collection[date | datetime]) -> bool:
-        if not exceptions:
-            return False
+    def _is_excluded(self, schedule: Schedule, excluded: _Exclusions) -> bool:
         anchor = schedule.anchor
         if isinstance(anchor, datetime):
-            moment = self._resolve(anchor).replace(microsecond=0)
-            times = (each.replace(microsecond=0) for each in exceptions if isinstance(each, datetime))
-            return anchor.date() in exceptions or any(each == moment for each in times)
-        days = (each.astimezone(self._zone).date() if isinstance(each, datetime) else each for each in exceptions)
-        return anchor in days
+            if anchor.date() in excluded.days:
+                return True
+            return bool(excluded.moments) and self._resolve(anchor).replace(microsecond=0) in excluded.moments
+        return anchor in excluded.days or anchor in excluded.days_of_moments
 
     def _resolve(self, local: datetime) -> datetime:
         return resolve_local_time(local, self._zone).moment

@@ -1,10 +1,10 @@
-"""iCalendar (RFC 5545), with a VTODO for each todo.
+"""iCalendar (RFC 5545), with a VTODO for each todo, and one for each of its steps as its child (RELATED-TO).
 
-Fields without a standard property (steps, list, position), and values that a property cannot represent exactly
+Fields without a standard property (position, the exact list), and values that a property cannot represent exactly
 (milliseconds, control characters, the order of the parts of a rule), are stored as JSON in a non-standard property, so
 that an import of an export is lossless. If another program has changed a standard property, that property wins.
 
-Recurring todos are written in the account's time zone, in which their rules are evaluated.
+Recurring todos are written in the time zone in which their rules are evaluated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from todo_service.lists.dto import List
 
 
 class CalendarFormat(Format):
-    """iCalendar. Events and other components are rejected."""
+    """iCalendar. Events and other components are passed over."""
 
     media_type = "text/calendar"
     content_type = "text/calendar; charset=utf-8; component=VTODO"
@@ -31,7 +31,7 @@ class CalendarFormat(Format):
 
     def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
         """See `Format.read`."""
-        source.check_encoding()
         reader = CalendarReader(source, zone)
         reader.read_header()
+        reader.collect()
         return reader.read_records()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any, Final
@@ -91,10 +91,12 @@ def _is_represented(field: Field, value: Any) -> bool:
     if field.calendar_property is None:
         return False
     match field.kind:
+        case Kind.STEPS:
+            return all(round_trip(step.title).strip() == step.title for step in value)
         case Kind.TEXT:
             return round_trip(value) == str(value)
         case Kind.TEXTS:
-            return round_trip_tags(value) == list(value)
+            return field.calendar_property == "CATEGORIES" and round_trip_tags(value) == list(value)
         case Kind.DATE:
             # DTSTART may be an implied one
             return field.calendar_property != "DTSTART"
@@ -143,6 +145,30 @@ def get_implied_start(due: datetime | date) -> datetime | date:
     It is on the day of DUE and before it; if DUE is midnight or a date, both are equal.
     """
     return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
+
+
+def build_exceptions(
+    exceptions: Iterable[str], start: date | datetime, zone: tzinfo, *, implied: bool
+) -> list[date | datetime]:
+    """Return the EXDATE of a todo: the occurrences of DTSTART that are excluded.
+
+    Args:
+        exceptions: The excluded days and times, in the format of the API.
+        start: DTSTART.
+        zone: The time zone of the todo.
+        implied: Whether DTSTART is not the start of the todo, but an implied one (`get_implied_start`).
+    """
+    values: list[date | datetime] = []
+    for text in exceptions:
+        local = parse_timestamp(text).replace(microsecond=0).astimezone(zone) if "T" in text else None
+        day = date.fromisoformat(text) if local is None else local.date()
+        if not isinstance(start, datetime):
+            values.append(day)
+        elif local is None or implied:
+            values.append(datetime.combine(day, start.time(), start.tzinfo))
+        else:
+            values.append(local.astimezone(start.tzinfo))
+    return values
 
 
 def normalize_until(rule: str, zone: tzinfo, *, day: bool) -> str:

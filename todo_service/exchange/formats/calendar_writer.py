@@ -12,9 +12,11 @@ import structlog
 from icalendar.prop import vRecur, vText
 
 from todo_service.exchange.formats.base import Writer
+from todo_service.exchange.formats.calendar_alarms import build_alarm
 from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
     TEXT_PROPERTIES,
+    build_exceptions,
     encode_exact_values,
     get_implied_start,
     normalize_until,
@@ -63,10 +65,15 @@ class CalendarWriter(Writer):
         try:
             zone = ZoneInfo(todo.time_zone) if todo.time_zone is not None else self._zone
             encoded = bytes(self._build_component(todo, zone).to_ical(sorted=False))
-            return self._define(zone) + encoded if todo.recurrence is not None else encoded
+            definition = self._define(zone) if todo.recurrence is not None else b""
+            return definition + encoded + self._encode_steps(todo)
         except Exception as error:  # one todo must not break every export of the account
             logger.debug("a todo is exported in UTC", todo=todo.id, error=type(error).__name__)
-            return bytes(self._build_component(todo, UTC).to_ical(sorted=False))
+            return bytes(self._build_component(todo, UTC).to_ical(sorted=False)) + self._encode_steps(todo)
+
+    def _encode_steps(self, todo: dto.Todo) -> bytes:
+        """Encode the steps of a todo as its children."""
+        return b"".join(bytes(_build_child(todo, step).to_ical(sorted=False)) for step in todo.steps)
 
     def _define(self, zone: ZoneInfo) -> bytes:
         """Return the definition of a time zone, unless the file has it already. UTC needs none."""
@@ -85,16 +92,42 @@ class CalendarWriter(Writer):
                 component.add(property_name, strip_control_characters(text))
         if todo.priority != "none":
             component.add("priority", _PRIORITIES[todo.priority])
-        if todo.tags:
-            component.add("categories", [strip_control_characters(tag) for tag in todo.tags])
-        component.add("status", "COMPLETED" if todo.completed else "NEEDS-ACTION")
+        list_name = self._names.get(todo.list_id or "")
+        if categories := [*todo.tags, *([] if list_name is None else [list_name])]:
+            component.add("categories", [strip_control_characters(category) for category in categories])
+        _add_status(component, completed=todo.completed)
         if todo.completed_at is not None:
             component.add("completed", parse_timestamp(todo.completed_at))
-            component.add("percent-complete", 100)
         _add_schedule(component, todo, zone)
-        list_name = self._names.get(todo.list_id or "")
+        for reminder in todo.reminders:
+            component.add_component(
+                build_alarm(reminder, strip_control_characters(todo.title), day=todo.due_on is not None)
+            )
         component.add(EXTENSION_NAME, vText(encode_exact_values(todo, list_name)))
         return component
+
+
+def _get_uid(todo: dto.Todo) -> str:
+    return strip_control_characters(todo.uid)
+
+
+def _build_child(todo: dto.Todo, step: dto.Step) -> icalendar.Todo:
+    """Return the component of a step. Its UID contains its id and the UID of the todo."""
+    child = icalendar.Todo()
+    child.add("uid", f"{step.id}.{_get_uid(todo)}")
+    child.add("dtstamp", parse_timestamp(todo.updated_at))
+    child.add("created", parse_timestamp(todo.created_at))
+    child.add("last-modified", parse_timestamp(todo.updated_at))
+    child.add("summary", strip_control_characters(step.title))
+    child.add("related-to", _get_uid(todo))
+    _add_status(child, completed=step.completed)
+    return child
+
+
+def _add_status(component: icalendar.Todo, *, completed: bool) -> None:
+    component.add("status", "COMPLETED" if completed else "NEEDS-ACTION")
+    if completed:
+        component.add("percent-complete", 100)
 
 
 def _add_schedule(component: icalendar.Todo, todo: dto.Todo, zone: tzinfo) -> None:
@@ -105,7 +138,10 @@ def _add_schedule(component: icalendar.Todo, todo: dto.Todo, zone: tzinfo) -> No
             start = start.astimezone(zone) if isinstance(start, datetime) else None
         rule = normalize_until(todo.recurrence, zone, day=not isinstance(due, datetime))
         component.add("rrule", vRecur.from_ical(rule))
+        implied = start is None
         start = start or get_implied_start(due)
+        for excluded in build_exceptions(todo.recurrence_except, start, zone, implied=implied):
+            component.add("exdate", excluded)
     if start is not None:
         component.add("dtstart", start)
     if due is not None:

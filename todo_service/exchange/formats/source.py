@@ -11,8 +11,11 @@ from todo_service.executors import Budget
 
 CHUNK_BYTES: Final = 256 * 1024
 """The maximum number of bytes that a C function processes in one call, while it holds the GIL."""
+_WINDOW_BYTES: Final = 64 * 1024
+"""The size of the windows in which several lines are found at once."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_CONTENT_LINES: Final = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*")
 _CONTENT_LINE_END: Final = re.compile(rb"\n(?![ \t])")
 _BLANK: Final = re.compile(rb"[\r\n]*")
 
@@ -28,6 +31,7 @@ class Source:
         position: The offset up to which the body has been read.
         line: The number of the line at that offset, from 1.
         budget: The budget of the task that is reading. Each step checks it.
+        window_bytes: How far `find_content_lines` looks ahead.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -35,6 +39,18 @@ class Source:
         self.position = len(_BYTE_ORDER_MARK) if self.copy(0, 3) == _BYTE_ORDER_MARK else 0
         self.line = 1
         self.budget = Budget(float("inf"))
+        self.window_bytes = _WINDOW_BYTES
+
+    def fork(self, position: int, line: int) -> Source:
+        """Return another cursor over the same body, with the same budget, to read a record or the rest.
+
+        Args:
+            position: Its offset.
+            line: The number of the line at that offset.
+        """
+        forked = Source(self.data)
+        forked.position, forked.line, forked.budget = position, line, self.budget
+        return forked
 
     def copy(self, start: int, end: int) -> bytes:
         """Return a copy of a part of the body."""
@@ -85,6 +101,24 @@ class Source:
     def find_content_line_end(self) -> int:
         """Return the offset after the current content line of iCalendar, folds included."""
         return self._find_end(_CONTENT_LINE_END)
+
+    def find_content_lines(self) -> list[bytes]:
+        """Return the next content lines of iCalendar that end within a window, with their folds and line breaks.
+
+        The list is empty if the next one does not.
+        """
+        end = min(self.position + self.window_bytes, len(self.data))
+        window = self.copy(self.position, end)
+        # up to the last line feed, so that the pattern never fails and takes linear time
+        cut = window.rfind(b"\n") + 1
+        lines: list[bytes] = _CONTENT_LINES.findall(window[:cut])
+        # a fold may continue the last line
+        return lines if cut == len(window) and end == len(self.data) else lines[:-1]
+
+    def move(self, size: int, line_feeds: int) -> None:
+        """Move forward by a number of bytes that contain this number of line feeds."""
+        self.position += size
+        self.line += line_feeds
 
     def _find_end(self, pattern: re.Pattern[bytes]) -> int:
         start, size = self.position, len(self.data)

@@ -12,13 +12,14 @@ from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from icalendar.prop import vDDDTypes, vRecur, vUTCOffset
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from todo_service.bounds.exchange import IMPORT_ZONES, ZONE_BYTES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
 from todo_service.exchange.formats.lines import ContentLine
+from todo_service.timestamps import list_time_zones
 
 _YEARS: Final = range(1970, 2101)
 _DAY: Final = timedelta(days=1)
@@ -86,7 +87,6 @@ class FileZones:
         self._definitions = 0
         self._defined: dict[str, tzinfo | None] = {}
         self._known: dict[str, tzinfo | None] = {}
-        self._guessed: dict[str, tzinfo | None] = {}
 
     def add_definition(self, lines: list[ContentLine]) -> None:
         """Add a time zone. An invalid definition makes its name unknown.
@@ -97,8 +97,14 @@ class FileZones:
         self._definitions += 1
         if self._definitions > IMPORT_ZONES:
             return
-        name = next((line.text.strip() for line in lines if line.name == "TZID"), "")
+        name, location = (
+            next((line.text.strip() for line in lines if line.name == wanted), "")
+            for wanted in ("TZID", "X-LIC-LOCATION")
+        )
         if not 1 <= len(name) <= _NAME_LENGTH:
+            return
+        if 1 <= len(location) <= _NAME_LENGTH and (zone := _find_iana_zone(location)) is not None:
+            self._defined[name] = zone
             return
         try:
             transitions = list(_parse_transitions(lines))
@@ -109,15 +115,12 @@ class FileZones:
     def get(self, name: Any) -> tzinfo | None:
         """Return the time zone with a TZID, or None if it is unknown.
 
-        IANA names take precedence over definitions, because many files define them for a few years only.
+        IANA, Windows and prefixed names take precedence over definitions, because many files define them for a few
+        years only, and because a recurring todo needs the name of its time zone.
         """
         if not isinstance(name, str) or not 1 <= len(name) <= _NAME_LENGTH:
             return None
-        return (
-            _find_cached(self._known, name, _find_iana_zone)
-            or self._defined.get(name)
-            or _find_cached(self._guessed, name, _find_similar_zone)
-        )
+        return _find_cached(self._known, name, _find_named_zone) or self._defined.get(name)
 
 
 def _find_cached(zones: dict[str, tzinfo | None], name: str, find: Callable[[str], tzinfo | None]) -> tzinfo | None:
@@ -127,21 +130,18 @@ def _find_cached(zones: dict[str, tzinfo | None], name: str, find: Callable[[str
     return zones.get(name)
 
 
-def _find_similar_zone(name: str) -> tzinfo | None:
-    """Return the zone with a Windows name, or with a prefixed name such as `/example.org/Europe/Berlin`."""
+def _find_named_zone(name: str) -> tzinfo | None:
+    """Return the zone with an IANA or Windows name, or with a prefixed one such as `/example.org/Europe/Berlin`."""
     if name in WINDOWS_TO_OLSON:
         return _find_iana_zone(WINDOWS_TO_OLSON[name])
     if not name.startswith("/"):
-        return None
+        return _find_iana_zone(name)
     parts = name.strip("/").split("/")[-3:]
     return next((zone for start in range(len(parts)) if (zone := _find_iana_zone("/".join(parts[start:])))), None)
 
 
 def _find_iana_zone(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+    return ZoneInfo(name) if name in list_time_zones() else None
 
 
 def _parse_transitions(lines: list[ContentLine]) -> Iterator[_Transition]:

@@ -1,0 +1,338 @@
+"""Starts, due dates, series, time zones and alarms that other programs write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.todos.test_calendar_import import calendar, fields, names, read, read_drafts, read_todo, vtodo
+from todo_service.exchange.formats.base import Draft
+
+BERLIN_9 = {"due_at": "2027-01-31T08:00:00.000Z"}
+NEW_YORK_9 = {"due_at": "2027-01-31T14:00:00.000Z", "time_zone": "America/New_York"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected", "warnings"),
+    [
+        (["DUE;VALUE=DATE:20270131"], {"due_on": "2027-01-31"}, []),
+        (["DUE;VALUE=DATE-TIME:20270131T090000Z"], {"due_at": "2027-01-31T09:00:00.000Z"}, []),
+        (["DUE:20270131"], {"due_on": "2027-01-31"}, []),
+        (["DTSTART;VALUE=DATE:20270131"], {"start_on": "2027-01-31"}, []),
+        (
+            ["DTSTART:20270130T080000Z", "DURATION:P1DT1H"],
+            {"start_at": "2027-01-30T08:00:00.000Z", "due_at": "2027-01-31T09:00:00.000Z"},
+            [],
+        ),
+        # a day has 23 hours
+        (
+            ["DTSTART;TZID=Europe/Berlin:20270327T090000", "DURATION:P1D"],
+            {"start_at": "2027-03-27T08:00:00.000Z", "due_at": "2027-03-28T07:00:00.000Z"},
+            [],
+        ),
+        (
+            ["DTSTART;TZID=Europe/Berlin:20270327T090000", "DURATION:PT25H"],
+            {"start_at": "2027-03-27T08:00:00.000Z", "due_at": "2027-03-28T09:00:00.000Z"},
+            [],
+        ),
+        (["DTSTART:20270130T080000Z", "DURATION:-PT1H"], {"start_at": "2027-01-30T08:00:00.000Z"}, ["DURATION"]),
+        (["DTSTART;VALUE=DATE:20270131", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
+        (["DTSTART:20270201T080000Z", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
+        (["DTSTART:20270130T080000Z", "DUE:soon"], {"start_at": "2027-01-30T08:00:00.000Z"}, ["DUE"]),
+    ],
+)
+def test_start_and_due(lines: list[str], expected: dict[str, Any], warnings: list[str]) -> None:
+    draft = read_todo("SUMMARY:x", *lines)
+
+    assert fields(draft) == expected
+    assert names(draft.warnings) == warnings
+
+
+WEEKLY = ["DTSTART;VALUE=DATE:20270104", "DUE;VALUE=DATE:20270108", "RRULE:FREQ=WEEKLY;BYDAY=MO"]
+FIRST = {"start_on": "2027-01-04", "due_on": "2027-01-08", "recurrence": "FREQ=WEEKLY;BYDAY=MO"}
+SECOND = FIRST | {"start_on": "2027-01-11", "due_on": "2027-01-15"}
+DAILY = ["DUE;TZID=Europe/Berlin:20270104T090000", "RRULE:FREQ=DAILY;COUNT=5"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected", "warnings"),
+    [
+        (WEEKLY, FIRST, []),
+        ([*WEEKLY, "EXDATE;VALUE=DATE:20270104"], SECOND, []),
+        ([*WEEKLY, "EXDATE;VALUE=DATE:20270118,20270104", "EXDATE;VALUE=DATE:20270125"],
+         SECOND | {"recurrence_except": ["2027-01-18", "2027-01-25"]}, []),
+        ([*WEEKLY, "EXDATE:20270104T000000Z"], SECOND, []),
+        ([*WEEKLY, "EXDATE:never"], FIRST, ["EXDATE"]),
+        (
+            [*DAILY, "EXDATE;TZID=Europe/Berlin:20270104T090000,20270105T090000,20270107T090000"],
+            {
+                "due_at": "2027-01-06T08:00:00.000Z",
+                "recurrence": "FREQ=DAILY;COUNT=3",
+                "recurrence_except": ["2027-01-07T08:00:00.000Z"],
+            },
+            [],
+        ),
+        # another time of that day is not the occurrence
+        (
+            [*DAILY, "EXDATE:20270104T000000Z"],
+            {
+                "due_at": "2027-01-04T08:00:00.000Z",
+                "recurrence": "FREQ=DAILY;COUNT=5",
+                "recurrence_except": ["2027-01-04T00:00:00.000Z"],
+            },
+            [],
+        ),
+        ([*DAILY, "EXDATE;VALUE=DATE:20270104,20270105,20270106,20270107,20270108"],
+         {"due_at": "2027-01-04T08:00:00.000Z", "recurrence": "FREQ=DAILY;COUNT=5"}, ["EXDATE"]),
+        (["DTSTART:20270104T080000Z", "RRULE:FREQ=DAILY"],
+         {"due_at": "2027-01-04T08:00:00.000Z", "recurrence": "FREQ=DAILY"}, []),
+        (["DUE;VALUE=DATE:20270131", "RRULE:FREQ=HOURLY"], {"due_on": "2027-01-31"}, ["RRULE"]),
+        (["DUE;VALUE=DATE:20270131", "RRULE:FREQ=DAILY;UNTIL=20260101"], {"due_on": "2027-01-31"}, ["RRULE"]),
+        (["DUE;VALUE=DATE:20270131", "RRULE:FREQ=DAILY;BYHOUR=7"], {"due_on": "2027-01-31"}, ["RRULE"]),
+        (["RRULE:FREQ=DAILY"], {}, ["RRULE"]),
+    ],
+)  # fmt: skip
+def test_series(lines: list[str], expected: dict[str, Any], warnings: list[str]) -> None:
+    draft = read_todo("SUMMARY:x", *lines)
+
+    assert fields(draft) == expected
+    assert names(draft.warnings) == warnings
+
+
+def test_more_exceptions_than_a_todo_may_have() -> None:
+    days = [f"{2028 + number // 28}{1 + number % 12:02}{1 + number % 28:02}" for number in range(200)]
+
+    draft = read_todo("SUMMARY:x", *WEEKLY, f"EXDATE;VALUE=DATE:{','.join(days)}")
+
+    assert len(draft.todo.recurrence_except) == 100
+    assert names(draft.warnings) == ["EXDATE"]
+
+
+def occurrence(day: str, *lines: str) -> list[str]:
+    return vtodo("UID:series", "SUMMARY:x", f"RECURRENCE-ID;VALUE=DATE:{day}", *lines)
+
+
+SERIES = vtodo("UID:series", "SUMMARY:x", *WEEKLY)
+DONE = ["STATUS:COMPLETED", "PERCENT-COMPLETE:100", "COMPLETED:20270109T120000Z"]
+
+
+@pytest.mark.parametrize(
+    ("components", "expected", "warnings"),
+    [
+        ([SERIES, occurrence("20270104", *DONE)], SECOND | {"last_completed_at": "2027-01-09T12:00:00.000Z"}, []),
+        ([occurrence("20270104", *DONE), SERIES], SECOND | {"last_completed_at": "2027-01-09T12:00:00.000Z"}, []),
+        (
+            [SERIES, occurrence("20270111", "PERCENT-COMPLETE:100")],
+            FIRST | {"recurrence_except": ["2027-01-11"]},
+            [],
+        ),
+        ([SERIES, occurrence("20270104", "STATUS:CANCELLED")], SECOND, []),
+        ([SERIES, occurrence("20270111", "DUE;VALUE=DATE:20270116")], FIRST, ["RECURRENCE-ID"]),
+        (
+            [SERIES, vtodo("UID:series", "RECURRENCE-ID;RANGE=THISANDFUTURE;VALUE=DATE:20270104", *DONE)],
+            FIRST,
+            ["RECURRENCE-ID"],
+        ),
+    ],
+)
+def test_occurrences_of_a_series(components: list[list[str]], expected: dict[str, Any], warnings: list[str]) -> None:
+    (draft,) = read_drafts(*(line for component in components for line in component))
+
+    assert fields(draft) == expected
+    assert names(draft.warnings) == warnings
+    assert draft.uid == "series"
+
+
+def test_a_series_is_completed_with_its_last_occurrence() -> None:
+    series = vtodo("UID:series", "SUMMARY:x", *WEEKLY[:2], "RRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=2")
+
+    (draft,) = read_drafts(*series, *occurrence("20270104", "STATUS:COMPLETED"), *occurrence("20270111", *DONE))
+
+    assert draft.todo.completed
+    assert fields(draft)["completed_at"] == "2027-01-09T12:00:00.000Z"
+
+
+def test_an_occurrence_without_its_series_is_a_todo() -> None:
+    (draft,) = read_drafts(*occurrence("20270104", *DONE))
+
+    assert draft.todo.completed
+    assert draft.uid is None
+    assert names(draft.warnings) == ["RECURRENCE-ID"]
+
+
+def zone(name: str, offset: str, *lines: str) -> list[str]:
+    own = ["DTSTART:19700101T000000", f"TZOFFSETFROM:{offset}", f"TZOFFSETTO:{offset}"]
+    return ["BEGIN:VTIMEZONE", f"TZID:{name}", *lines, "BEGIN:STANDARD", *own, "END:STANDARD", "END:VTIMEZONE"]
+
+
+@pytest.mark.parametrize(
+    ("due", "components", "expected", "warnings"),
+    [
+        ("DUE:20270131T090000", [], BERLIN_9, []),
+        ("DUE;TZID=Europe/Berlin:20270131T090000", [], BERLIN_9, []),
+        ("DUE;TZID=W. Europe Standard Time:20270131T090000", [], BERLIN_9, []),
+        ('DUE;TZID="W. Europe Standard Time":20270131T090000', [], BERLIN_9, []),
+        ("DUE;TZID=/mozilla.org/20050126_1/Europe/Berlin:20270131T090000", [], BERLIN_9, []),
+        ("DUE;TZID=/freeassociation.sourceforge.net/Europe/Berlin:20270131T090000", [], BERLIN_9, []),
+        ("DUE;TZID=Eastern Standard Time:20270131T090000", [], NEW_YORK_9, []),
+        ("DUE;TZID=/citadel.org/20210210_1/America/New_York:20270131T090000", [], NEW_YORK_9, []),
+        ("DUE:20270131T090000", ["X-WR-TIMEZONE:America/New_York"], NEW_YORK_9, []),
+        ("DUE:20270131T090000", ["X-WR-TIMEZONE:nowhere"], BERLIN_9, []),
+        ("DUE;TZID=Europe/Berlin:20270131T090000", ["X-WR-TIMEZONE:America/New_York"], BERLIN_9, []),
+        ("DUE;TZID=Mine:20270131T090000", zone("Mine", "+0300"), {"due_at": "2027-01-31T06:00:00.000Z"}, []),
+        ("DUE;TZID=Mine:20270131T090000", zone("Mine", "-0500"), {"due_at": "2027-01-31T14:00:00.000Z"}, []),
+        ("DUE;TZID=Mine:20270131T090000", zone("Mine", "-0400", "X-LIC-LOCATION:America/New_York"), NEW_YORK_9, []),
+        ("DUE:20270131T090000", [*zone("Mine", "+0300"), "X-WR-TIMEZONE:Mine"],
+         {"due_at": "2027-01-31T06:00:00.000Z"}, []),
+        ("DUE;TZID=Mars:20270131T090000", [], BERLIN_9, ["DUE"]),
+        ("DUE;TZID=Mars:20270131T090000", ["X-WR-TIMEZONE:America/New_York"], NEW_YORK_9, ["DUE"]),
+    ],
+)  # fmt: skip
+def test_time_zones(due: str, components: list[str], expected: dict[str, Any], warnings: list[str]) -> None:
+    before, after = (
+        read_drafts(*lines)
+        for lines in ([*components, *vtodo("SUMMARY:x", due)], [*vtodo("SUMMARY:x", due), *components])
+    )
+
+    assert before[0].todo == after[0].todo
+    assert fields(before[0]) == expected
+    assert names(before[0].warnings) == warnings
+
+
+def test_a_series_recurs_in_its_own_time_zone() -> None:
+    lines = ["DUE;TZID=America/New_York:20270101T230000", "RRULE:FREQ=WEEKLY;BYDAY=FR"]
+
+    draft = read_todo("SUMMARY:x", *lines, "EXDATE;TZID=America/New_York:20270101T230000")
+
+    assert fields(draft) == {
+        "due_at": "2027-01-09T04:00:00.000Z",
+        "time_zone": "America/New_York",
+        "recurrence": "FREQ=WEEKLY;BYDAY=FR",
+    }
+
+
+def test_a_series_in_a_time_zone_of_the_file_recurs_in_that_of_the_account() -> None:
+    lines = vtodo("SUMMARY:x", "DUE;TZID=Mine:20270101T090000", "RRULE:FREQ=DAILY")
+
+    (draft,) = read_drafts(*lines, *zone("Mine", "+0300"))
+
+    assert fields(draft) == {"due_at": "2027-01-01T06:00:00.000Z", "recurrence": "FREQ=DAILY"}
+    assert names(draft.warnings) == ["RRULE"]
+
+
+MOMENT = ["DUE:20270131T090000Z"]
+DAY = ["DUE;VALUE=DATE:20270131"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "triggers", "reminders", "warnings"),
+    [
+        (MOMENT, ["TRIGGER:-PT15M"], [{"minutes_before": 15}], []),
+        (MOMENT, ["TRIGGER;RELATED=END:-P1DT1H"], [{"minutes_before": 1500}], []),
+        (MOMENT, ["TRIGGER:PT0S"], [{"minutes_before": 0}], []),
+        ([*MOMENT, "DTSTART:20270131T080000Z"], ["TRIGGER:-PT15M"], [{"minutes_before": 75}], []),
+        ([*MOMENT, "DTSTART:20270131T080000Z"], ["TRIGGER;RELATED=END:-PT15M"], [{"minutes_before": 15}], []),
+        (["DTSTART:20270131T080000Z"], ["TRIGGER:-PT15M"], [{"at": "2027-01-31T07:45:00.000Z"}], []),
+        (["DTSTART:20270131T080000Z"], ["TRIGGER;RELATED=END:-PT15M"], [], ["VALARM"]),
+        (MOMENT, ["TRIGGER:PT15M"], [{"at": "2027-01-31T09:15:00.000Z"}], []),
+        ([*MOMENT, "RRULE:FREQ=DAILY"], ["TRIGGER:PT15M"], [], ["VALARM"]),
+        ([*MOMENT, "RRULE:FREQ=DAILY"], ["TRIGGER:-PT15M"], [{"minutes_before": 15}], []),
+        (MOMENT, ["TRIGGER;VALUE=DATE-TIME:20270130T120000Z"], [{"at": "2027-01-30T12:00:00.000Z"}], []),
+        ([], ["TRIGGER;VALUE=DATE-TIME:20270130T120000Z"], [{"at": "2027-01-30T12:00:00.000Z"}], []),
+        # a trigger counts from midnight, a reminder from 09:00
+        (DAY, ["TRIGGER:-PT15M"], [{"minutes_before": 555}], []),
+        (DAY, ["TRIGGER:PT9H"], [{"minutes_before": 0}], []),
+        (DAY, ["TRIGGER:PT10H"], [{"at": "2027-01-31T09:00:00.000Z"}], []),
+        ([], ["TRIGGER:-PT15M"], [], ["VALARM"]),
+        (MOMENT, ["TRIGGER:soon"], [], ["VALARM"]),
+        (MOMENT, ["X-NOTHING:"], [], ["VALARM"]),
+        (MOMENT, ["TRIGGER:-PT15M", "TRIGGER;RELATED=END:-PT15M"], [{"minutes_before": 15}], []),
+        (MOMENT, [f"TRIGGER:-PT{n}M" for n in range(7)], [{"minutes_before": n} for n in range(5)], ["VALARM"]),
+    ],
+)  # fmt: skip
+def test_alarms(lines: list[str], triggers: list[str], reminders: list[dict[str, Any]], warnings: list[str]) -> None:
+    alarms = [line for each in triggers for line in ("BEGIN:VALARM", "ACTION:DISPLAY", each, "END:VALARM")]
+
+    draft = read_todo("SUMMARY:x", *lines, *alarms)
+
+    assert fields(draft).get("reminders", []) == reminders
+    assert names(draft.warnings) == warnings
+
+
+def test_an_alarm_without_an_action_is_not_a_reminder() -> None:
+    alarm = ["BEGIN:VALARM", "ACTION:NONE", "TRIGGER;VALUE=DATE-TIME:19760401T005545Z", "END:VALARM"]
+
+    assert read_todo("SUMMARY:x", *MOMENT, *alarm).warnings == ()
+
+
+def child(title: str, *lines: str, parent: str = "parent", uid: str | None = None) -> list[str]:
+    return vtodo(f"UID:{uid or title}", f"SUMMARY:{title}", f"RELATED-TO;RELTYPE=PARENT:{parent}", *lines)
+
+
+PARENT = vtodo("UID:parent", "SUMMARY:parent", "DUE;VALUE=DATE:20270131")
+
+
+def describe(*lines: str) -> list[tuple[str, list[tuple[str, bool]], list[str]]]:
+    """Return the title, the steps and the warnings of each todo."""
+    return [
+        (draft.todo.title, [(step.title, step.completed) for step in draft.todo.steps], names(draft.warnings))
+        for draft in read_drafts(*lines)
+    ]
+
+
+def test_children_are_steps_of_their_parent_in_any_order() -> None:
+    one, two = child("one", "STATUS:COMPLETED", "COMPLETED:20270101T000000Z"), child("two", "PRIORITY:0")
+    three = vtodo("UID:3", "SUMMARY:three", "RELATED-TO:parent")
+
+    steps = [("one", True), ("two", False), ("three", False)]
+    assert describe(*one, *PARENT, *two, *three) == [("parent", steps, [])]
+
+
+def test_a_child_that_a_step_cannot_represent_is_a_todo() -> None:
+    parent: tuple[str, list[tuple[str, bool]], list[str]] = ("parent", [], [])
+    for line in ("DUE;VALUE=DATE:20270130", "DESCRIPTION:more", "CATEGORIES:tag", "PRIORITY:1", "LOCATION:Berlin"):
+        lost = ["LOCATION"] if line.startswith("LOCATION") else []
+        assert describe(*PARENT, *child("one", line)) == [parent, ("one", [], [*lost, "RELATED-TO"])]
+
+
+def test_a_child_with_children_is_a_todo() -> None:
+    grandchild = child("grandchild", parent="one")
+
+    assert describe(*PARENT, *grandchild, *child("one")) == [
+        ("parent", [], []),
+        ("one", [("grandchild", False)], ["RELATED-TO"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        child("one", parent="nobody"),
+        child("one", parent="one"),
+        vtodo("UID:one", "SUMMARY:one", "RELATED-TO;RELTYPE=SIBLING:parent"),
+        [*child("one", parent="two"), *child("two", parent="one")],
+    ],
+)
+def test_a_child_without_a_parent_is_a_todo(lines: list[str]) -> None:
+    first, *_ = describe(*lines)
+
+    assert first[2] == ["RELATED-TO"]
+
+
+def test_children_beyond_the_steps_of_a_todo_are_todos() -> None:
+    children = [line for number in range(105) for line in child(str(number))]
+
+    parent, *others = describe(*children, *PARENT)[::-1]
+
+    assert len(parent[1]) == 100
+    assert [title for title, _, _ in others[::-1]] == ["100", "101", "102", "103", "104"]
+
+
+def test_children_of_a_rejected_parent_are_todos() -> None:
+    lines = calendar(*child("one"), *vtodo("UID:parent", "SUMMARY:Straße"))
+
+    child_draft, rejected = read(lines.encode("cp1252"))
+
+    assert isinstance(child_draft, Draft)
+    assert not isinstance(rejected, Draft)

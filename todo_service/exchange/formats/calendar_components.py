@@ -1,0 +1,244 @@
+"""The components of a calendar file (RFC 5545, section 3.6), one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from todo_service.bounds.exchange import (
+    IMPORT_NESTING,
+    IMPORT_PROPERTIES,
+    IMPORT_RECORD_BYTES,
+    REPORTED_ERRORS,
+    ZONE_BYTES,
+)
+from todo_service.errors import ValidationIssue
+from todo_service.exchange.formats.base import RejectedRecord
+from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
+from todo_service.exchange.formats.lines import ContentLine, RawLine, parse_line, read_lines
+from todo_service.exchange.formats.source import Source
+
+_READ: Final = {
+    "VCALENDAR": frozenset({"X-WR-TIMEZONE"}),
+    "VALARM": frozenset({"ACTION", "DURATION", "REPEAT", "TRIGGER"}),
+    "VTODO": frozenset(
+        [
+            "CATEGORIES",
+            "COMPLETED",
+            "CREATED",
+            "DESCRIPTION",
+            "DTSTART",
+            "DUE",
+            "DURATION",
+            "EXDATE",
+            "LAST-MODIFIED",
+            "PERCENT-COMPLETE",
+            "PRIORITY",
+            "RECURRENCE-ID",
+            "RELATED-TO",
+            "RRULE",
+            "STATUS",
+            "SUMMARY",
+            "UID",
+        ]
+    )
+    | {EXTENSION_NAME},
+}
+"""The properties that are read of each component."""
+_IGNORED: Final = frozenset({"CLASS", "DTSTAMP", "SEQUENCE", "TRANSP"})
+"""Properties of a todo that say nothing that this service could lose, and are ignored like non-standard ones."""
+
+
+class Component:
+    """A component, without the properties and components that are not read.
+
+    Args:
+        kind: Its name, such as VTODO.
+        line: The number of its first line, from 1.
+        offset: The offset of its first byte in the body.
+
+    Attributes:
+        properties: The lines of each property that is read.
+        alarms: The VALARM components of a VTODO.
+        zone_lines: All lines of a VTIMEZONE; empty if it is too large.
+        rejected: Why it cannot be imported, or None.
+        warnings: What was lost, without duplicates. One property causes one warning of a kind.
+    """
+
+    def __init__(self, kind: str, line: int, offset: int) -> None:
+        self.kind = kind
+        self.line = line
+        self.offset = offset
+        self.properties: dict[str, list[RawLine]] = {}
+        self.alarms: list[Component] = []
+        self.zone_lines: list[ContentLine] = []
+        self.rejected: RejectedRecord | None = None
+        self._warnings: dict[str, None] = {}
+        self._parsed: dict[int, ContentLine | None] = {}
+        self._count = self._bytes = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was lost or changed, without duplicates."""
+        return tuple(self._warnings)
+
+    def warn(self, detail: str) -> None:
+        """Add a warning, without its full stop, unless there are too many."""
+        if len(self._warnings) < REPORTED_ERRORS:
+            self._warnings[f"{detail}."] = None
+
+    def reject(self, line: int, detail: str) -> None:
+        """Mark the component as one that cannot be imported. Only the first reason is kept."""
+        self.rejected = self.rejected or RejectedRecord(line, [ValidationIssue("", detail)])
+        self.properties.clear()
+        self.alarms.clear()
+
+    def check(self, line: RawLine) -> None:
+        """Count a line towards the bounds of a record, and check that it is UTF-8."""
+        self._count += 1
+        self._bytes += len(line.data)
+        if not line.is_complete:
+            self.reject(line.number, f"Expected at most {IMPORT_RECORD_BYTES} bytes")
+        elif not _is_utf_8(line.data):
+            self.reject(line.number, "Expected UTF-8")
+        elif self._count > IMPORT_PROPERTIES or self._bytes > IMPORT_RECORD_BYTES:
+            self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
+
+    def add(self, line: RawLine) -> None:
+        """Add a property, if it is read. Otherwise a todo has a warning, unless nothing is lost."""
+        if line.name in _READ[self.kind]:
+            self.properties.setdefault(line.name, []).append(line)
+        elif self.kind == "VTODO" and not line.name:
+            self.warn("A line that is not a property was left out")
+        elif self.kind == "VTODO" and line.name not in _IGNORED and not line.name.startswith("X-"):
+            self.warn(f"{line.name[:50]} has no place in a todo and was left out")
+
+    def add_zone_line(self, line: RawLine) -> None:
+        """Add a line to a VTIMEZONE, if it can be read."""
+        self._bytes += len(line.data) if line.is_complete else ZONE_BYTES + 1
+        if self._bytes > ZONE_BYTES:
+            self.zone_lines.clear()
+            return
+        with contextlib.suppress(ValueError):  # the definition may be complete without it
+            self.zone_lines.append(parse_line(line.number, line.data.decode()))
+
+    def get(self, name: str) -> ContentLine | None:
+        """Return a property, the first of several, or None."""
+        found = self.properties.get(name, ())
+        if len(found) > 1:
+            self.warn(f"{name} occurs more than once, and only the first one was read")
+        return self._parse(found[0]) if found else None
+
+    def get_all(self, name: str) -> list[ContentLine]:
+        """Return the properties with a name."""
+        return [line for each in self.properties.get(name, ()) if (line := self._parse(each)) is not None]
+
+    def _parse(self, line: RawLine) -> ContentLine | None:
+        if line.offset not in self._parsed:
+            try:
+                self._parsed[line.offset] = parse_line(line.number, line.data.decode())
+            except ValueError:
+                self.warn(f"{line.name} could not be read and was left out")
+                self._parsed[line.offset] = None
+        return self._parsed[line.offset]
+
+
+class ComponentReader:
+    """Reads the components of a file.
+
+    Args:
+        source: The body, at any line outside of a component.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._calendar = Component("VCALENDAR", source.line, source.position)
+        self._current: Component | None = None
+        self._nested: list[str] = []
+        """The components that are open within the current one, or within the calendar."""
+
+    def read(self) -> Iterator[Component]:
+        """Yield each VTODO, VTIMEZONE and VCALENDAR at its end, and reject a VTODO or VCALENDAR that is not closed."""
+        is_closed, last = False, self._calendar.line
+        for line in read_lines(self._source):
+            last = line.number
+            if line.name == "BEGIN":
+                is_closed = False
+                yield from self._begin(line)
+            elif line.name != "END":
+                self._add(line)
+            elif self._current is None and line.kind == "VCALENDAR":
+                is_closed = True
+                yield self._calendar
+                self._calendar, self._nested = Component("VCALENDAR", line.number, line.offset), []
+            elif self._nested:
+                self._end_nested(line)
+            elif self._current is not None:
+                yield from self._end_current(line)
+        if self._current is not None and self._current.kind == "VTODO":
+            self._current.reject(self._current.line, "Expected END:VTODO")
+            yield self._current
+        elif not is_closed:
+            self._calendar.reject(last, "Expected END:VCALENDAR: the file may be truncated")
+            yield self._calendar
+
+    def _begin(self, line: RawLine) -> Iterator[Component]:
+        kind, current = line.kind, self._current
+        if kind == "VTODO":
+            if current is not None and current.kind == "VTODO":
+                current.reject(current.line, "Expected END:VTODO")
+                yield current
+            self._current, self._nested = Component(kind, line.number, line.offset), []
+        elif current is not None and current.kind == "VTIMEZONE":
+            current.add_zone_line(line)
+        elif kind == "VTIMEZONE" and current is None and not self._nested:
+            self._current = Component(kind, line.number, line.offset)
+        elif len(self._nested) >= IMPORT_NESTING:
+            if current is not None:
+                current.reject(line.number, f"Expected at most {IMPORT_NESTING} levels of components")
+        elif current is not None or kind != "VCALENDAR":
+            if current is not None and kind == "VALARM" and not self._nested and current.rejected is None:
+                current.alarms.append(Component(kind, line.number, line.offset))
+                current.check(line)
+            self._nested.append(kind)
+
+    def _add(self, line: RawLine) -> None:
+        current = self._current
+        if current is None:
+            if not self._nested:
+                self._calendar.add(line)
+        elif current.kind == "VTIMEZONE":
+            current.add_zone_line(line)
+        elif current.rejected is None:
+            if not self._nested:
+                target = current
+            elif self._nested == ["VALARM"]:
+                target = current.alarms[-1]
+            else:
+                return
+            if line.name in _READ[target.kind]:
+                current.check(line)
+            if current.rejected is None:
+                target.add(line)
+
+    def _end_nested(self, line: RawLine) -> None:
+        if line.kind in self._nested:
+            del self._nested[self._nested.index(line.kind) :]
+
+    def _end_current(self, line: RawLine) -> Iterator[Component]:
+        current = self._current
+        assert current is not None
+        if line.kind == current.kind:
+            self._current = None
+            yield current
+        elif current.kind == "VTIMEZONE":
+            current.add_zone_line(line)
+
+
+def _is_utf_8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

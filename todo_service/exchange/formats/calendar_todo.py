@@ -1,0 +1,218 @@
+"""Builds a todo from a VTODO."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from icalendar.parser import split_on_unescaped_comma
+
+from todo_service.bounds.todos import TITLE_LENGTH
+from todo_service.decoding import convert
+from todo_service.errors import Invalid, Malformed
+from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line
+from todo_service.exchange.formats.calendar_alarms import AlarmReader, is_same_reminders
+from todo_service.exchange.formats.calendar_completion import read_completion, read_integer
+from todo_service.exchange.formats.calendar_components import Component
+from todo_service.exchange.formats.calendar_relations import is_parent, read_uid
+from todo_service.exchange.formats.calendar_schedule import ChangedOccurrence, ScheduleReader
+from todo_service.exchange.formats.calendar_times import TimeReader
+from todo_service.exchange.formats.calendar_values import (
+    EXACT_FIELDS,
+    EXTENSION_NAME,
+    LIST_NAME,
+    choose_exact,
+    decode_exact_values,
+    round_trip,
+    round_trip_tags,
+)
+from todo_service.executors import Budget
+from todo_service.field_table import Origin
+from todo_service.lists.dto import ListCreate
+from todo_service.text import normalize_text
+from todo_service.todos import dto
+from todo_service.todos.fields import FIELDS
+
+_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
+_UNTITLED: Final = "Untitled"
+_BREAKS: Final = re.compile(r"[\t-\r]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_EXCEPT_TAB_AND_NEWLINE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_STEP_UID: Final = re.compile(r"([0-9a-f]{24})\.", re.ASCII)
+_PROPERTIES: Final = {
+    field.name: field.calendar_property
+    for field in FIELDS
+    if field.calendar_property is not None and field.origin is not Origin.SERVICE
+}
+"""The property of each field."""
+_EXTENSION_FIELDS: Final = [field.name for field in EXACT_FIELDS if field.name not in _PROPERTIES]
+"""The fields that only the non-standard property represents."""
+
+
+class TodoBuilder:
+    """Builds the draft of a todo.
+
+    Args:
+        todo: The todo.
+        times: Reads its times.
+        budget: The budget of the task. It is polled.
+    """
+
+    def __init__(self, todo: Component, times: TimeReader, budget: Budget) -> None:
+        self._todo = todo
+        self._times = times
+        self._budget = budget
+        self._exact = self._decode_exact_values()
+
+    def build(
+        self, steps: Sequence[dict[str, Any]], occurrences: Sequence[ChangedOccurrence]
+    ) -> Draft | RejectedRecord:
+        """Return the draft.
+
+        Args:
+            steps: The steps, in the format of the API.
+            occurrences: The changed occurrences, if it is a series.
+
+        Raises:
+            BudgetExceededError: The budget is exceeded.
+        """
+        todo, exact = self._todo, self._exact
+        fields: dict[str, Any] = {name: exact[name] for name in _EXTENSION_FIELDS if name in exact}
+        fields |= self._read_texts()
+        fields["tags"] = self._read_tags()
+        fields["priority"] = _PRIORITIES[read_integer(todo, "PRIORITY", 9)]
+        state = read_completion(todo, self._times)
+        fields["completed"] = state.completed
+        if state.completed_at is not None:
+            fields["completed_at"] = choose_exact(state.completed_at, exact.get("completed_at"))
+        if state.cancelled:
+            todo.warn("STATUS is CANCELLED, and the todo was completed")
+        if (created := self._times.read_time(todo, "CREATED")) is not None:
+            fields["created_at"] = choose_exact(created, exact.get("created_at"))
+        schedule = ScheduleReader(todo, exact, self._times, self._budget)
+        fields |= schedule.read(occurrences)
+        reminders = AlarmReader(todo, schedule.due, schedule.start, self._times).read()
+        exact_reminders = exact.get("reminders", [])
+        fields["reminders"] = exact_reminders if is_same_reminders(exact_reminders, reminders) else reminders
+        fields["steps"] = self._restore_steps(steps)
+        uid = self._read_own_uid()
+        lines = {
+            field: found[0].number
+            for field, name in _PROPERTIES.items()
+            if (found := todo.properties.get(name)) is not None
+        }
+        try:
+            named = convert({"name": exact[LIST_NAME]}, ListCreate) if LIST_NAME in exact else None
+            return Draft(todo.line, convert(fields, dto.TodoImport), named, lines, uid=uid, warnings=todo.warnings)
+        except Invalid as error:
+            return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
+
+    def _decode_exact_values(self) -> Mapping[str, Any]:
+        found = self._todo.get(EXTENSION_NAME)
+        if found is None:
+            return {}
+        try:
+            return decode_exact_values(found.text)
+        except (Invalid, Malformed):
+            self._todo.warn(f"{EXTENSION_NAME} was left out: expected it as written by this service")
+            return {}
+
+    def _read_texts(self) -> dict[str, str]:
+        """Return the title and the description."""
+        title, description = self._read_text("title", "SUMMARY"), self._read_text("description", "DESCRIPTION")
+        if title is not None and is_visible(title):
+            return {"title": title} | ({} if description is None else {"description": description})
+        lines = (line.strip() for line in (description or "").splitlines())
+        title = next((line for line in lines if is_visible(line)), None)
+        self._todo.warn(
+            f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else _UNTITLED}"
+        )
+        return {"title": clean_line(title or _UNTITLED)[:TITLE_LENGTH], "description": description or ""}
+
+    def _read_text(self, name: str, property_name: str) -> str | None:
+        found = self._todo.get(property_name)
+        if found is None:
+            return None
+        exact = self._exact.get(name)
+        if exact is not None and round_trip(exact) == found.text:
+            return str(exact)
+        if name == "title":
+            text = _BREAKS.sub(" ", found.text)
+            cleaned = _CONTROL.sub("", text)
+        else:
+            text = found.text.replace("\r\n", "\n").replace("\r", "\n")
+            cleaned = _CONTROL_EXCEPT_TAB_AND_NEWLINE.sub("", text)
+        if cleaned != text:
+            self._todo.warn(f"{property_name} has control characters, which were left out")
+        return cleaned
+
+    def _read_tags(self) -> list[str]:
+        lines = self._todo.get_all("CATEGORIES")
+        tags = [tag for line in lines for tag in split_on_unescaped_comma(line.value)]
+        exact, list_name = self._exact.get("tags"), self._exact.get(LIST_NAME)
+        if exact is not None and round_trip_tags(exact + ([] if list_name is None else [list_name])) == tags:
+            return list(exact)
+        if list_name is not None and tags and tags[-1:] == round_trip_tags([list_name]):
+            # the export writes the list as the last category
+            tags.pop()
+        return [tag for tag in map(clean_line, dict.fromkeys(tags)) if is_visible(tag)]
+
+    def _restore_steps(self, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the steps with their exact titles, unless another program has changed them."""
+        exact = {step["id"]: step["title"] for step in self._exact.get("steps", [])}
+        return [
+            step | {"title": title}
+            if (title := exact.get(step.get("id"))) is not None and clean_line(round_trip(title)) == step["title"]
+            else step
+            for step in steps
+        ]
+
+    def _read_own_uid(self) -> str | None:
+        uid = read_uid(self._todo)
+        exact: str | None = self._exact.get("uid")
+        if exact is not None and round_trip(exact).strip() == uid:
+            return exact
+        if "RECURRENCE-ID" in self._todo.properties:
+            # without its series, it is a todo of its own, and the UID is that of the series
+            self._todo.warn("RECURRENCE-ID was left out, because the file does not have the series")
+            return None
+        related = self._todo.get_all("RELATED-TO")
+        if any(map(is_parent, related)):
+            self._todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
+        if not all(map(is_parent, related)):
+            self._todo.warn("RELATED-TO was left out, because it does not name the parent")
+        return uid or None
+
+
+def build_step(child: Component, parent: str, times: TimeReader) -> dict[str, Any]:
+    """Return the step that represents a child, in the format of the API.
+
+    Args:
+        child: The child.
+        parent: The UID of its parent.
+        times: Reads its times.
+    """
+    summary, uid = child.get("SUMMARY"), read_uid(child)
+    title = clean_line(summary.text) if summary is not None else ""
+    step = {
+        "title": title[:TITLE_LENGTH] if is_visible(title) else _UNTITLED,
+        "completed": read_completion(child, times).completed,
+    }
+    if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :] == parent:
+        step["id"] = match[1]
+    return step
+
+
+def clean_line(text: str) -> str:
+    """Return a text as one line without control characters, and without white space around it."""
+    return _CONTROL.sub("", _BREAKS.sub(" ", text)).strip()
+
+
+def is_visible(text: str) -> bool:
+    """Return whether a text can be a title or a tag, apart from its length."""
+    try:
+        normalize_text(text, len(text))
+    except ValueError:
+        return False
+    return True
