@@ -50,7 +50,11 @@ class RecordWarning(msgspec.Struct, frozen=True):
 
     line: Annotated[int, Meta(ge=1, description="The line on which the record starts.", examples=[3])]
     detail: Annotated[
-        str, Meta(description="One sentence.", examples=["Title is longer than 200 characters; the rest follows."])
+        str,
+        Meta(
+            description="One sentence.",
+            examples=["Title is longer than 200 characters: the rest is in the description"],
+        ),
     ]
 
 

@@ -27,13 +27,13 @@ def fit_texts(draft: Draft) -> Draft:
     title, rest = _divide(_fold(todo.title))
     description = todo.description
     if rest:
-        warnings.append(f"Title is longer than {TITLE_LENGTH} characters: the rest is in the description.")
+        warnings.append(f"Title is longer than {TITLE_LENGTH} characters: the rest is in the description")
         description = f"{rest}\n\n{description}".rstrip()
     if len(description) > DESCRIPTION_LENGTH:
         description = description.replace("\r\n", "\n")
         if len(description) > DESCRIPTION_LENGTH:
             description = description[:DESCRIPTION_LENGTH]
-            warnings.append(f"Description is longer than {DESCRIPTION_LENGTH} characters: the rest was left out.")
+            warnings.append(f"Description is longer than {DESCRIPTION_LENGTH} characters: the rest was left out")
     fitted = {
         "title": title,
         "description": description,
@@ -77,5 +77,5 @@ def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
 def _fit_steps(steps: Sequence[StepCreate], warnings: list[str]) -> list[StepCreate]:
     fitted = [msgspec.structs.replace(step, title=_fold(step.title)) for step in steps]
     if any(len(step.title) > TITLE_LENGTH for step in fitted):
-        warnings.append(f"Steps have titles of more than {TITLE_LENGTH} characters: the rest was left out.")
+        warnings.append(f"Steps have titles of more than {TITLE_LENGTH} characters: the rest was left out")
     return [msgspec.structs.replace(step, title=trim(step.title[:TITLE_LENGTH])) for step in fitted]

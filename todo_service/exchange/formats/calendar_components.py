@@ -86,7 +86,7 @@ class Component:
     def warn(self, detail: str) -> None:
         """Add a warning, without its full stop, unless there are too many."""
         if len(self._warnings) < REPORTED_ERRORS:
-            self._warnings[f"{detail}."] = None
+            self._warnings[detail] = None
 
     def reject(self, line: int, detail: str) -> None:
         """Mark the component as one that cannot be imported. Only the first reason is kept."""

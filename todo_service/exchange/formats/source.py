@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Final
 
-from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import Budget
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -55,24 +53,6 @@ class Source:
     def copy(self, start: int, end: int) -> bytes:
         """Return a copy of a part of the body."""
         return bytes(self.data[start:end])
-
-    def check_encoding(self) -> None:
-        """Check that the rest of the body is UTF-8.
-
-        Raises:
-            Invalid: It is not. The message contains the line.
-        """
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        for start in range(self.position, len(self.data) + 1, CHUNK_BYTES):
-            self.budget.check()
-            end = min(start + CHUNK_BYTES, len(self.data))
-            try:
-                decoder.decode(self.copy(start, end), final=end == len(self.data))
-            except UnicodeDecodeError as error:
-                # the decoder's buffer starts with up to three bytes of the previous chunk
-                wrong = end - len(error.object) + error.start
-                line = 1 + self._count_line_feeds(0, wrong)
-                raise Invalid([ValidationIssue("", f"Expected UTF-8: line {line} has other bytes")]) from None
 
     def advance(self, end: int) -> None:
         """Move forward to an offset, counting line feeds."""
