@@ -25,7 +25,7 @@ from todo_service.todos.batch_dto import BatchOperation
 from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import BODIES, COMPONENTS, FORM
 
-BOUNDED_BY_THE_BODY = {"ArchiveImport.items", "ArchiveImport.lists"}
+BOUNDED_BY_THE_BODY = {"ArchiveImport.todos", "ArchiveImport.lists"}
 """Lists of any length in an import. The body is bounded, and each record is read separately."""
 
 

@@ -150,7 +150,7 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=DESCRIPTION_LENGTH,
-            description=f"The title. What is longer than {TITLE_LENGTH} characters goes on in the description.",
+            description=f"The title. The part beyond {TITLE_LENGTH} characters is moved to the description.",
             examples=["Water the plants"],
             extra_json_schema={SHOWN: {"minLength": 1, "pattern": NOT_BLANK}},
         ),
