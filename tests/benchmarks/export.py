@@ -16,7 +16,7 @@ _PATH: Final = "/v1/todos/export?format=json"
 
 
 class _Archive(msgspec.Struct):
-    items: list[msgspec.Raw]
+    todos: list[msgspec.Raw]
 
 
 class Exporter:
@@ -32,7 +32,7 @@ class Exporter:
         owner = self._account.ask("GET", "/v1/users/me", 200).json()["id"]
         load_todos(running.store_url, owner, count, f"{running.contestant.title}: {count} todos to export")
         response = self._account.ask("GET", _PATH, 200)
-        exported = len(msgspec.json.decode(response.content, type=_Archive).items)
+        exported = len(msgspec.json.decode(response.content, type=_Archive).todos)
         if exported != count:
             raise UnexpectedResponse(f"{exported} todos were exported of {count}")
         self.export = Export(count, len(response.content) / 1e6)

@@ -83,7 +83,7 @@ async def test_pages_of_the_largest_todos_are_bounded_in_bytes_and_block_no_othe
             exported = await ada.get("/v1/todos/export", params={"format": "json"})
         frozen.add(probe.frozen)
         assert replica.todos == {todo["id"]: todo for todo in todos}
-        assert exported.json()["items"] == todos
+        assert exported.json()["todos"] == todos
 
     figure(f"frozen {frozen.value:.3f} s")
     assert frozen.value <= FROZEN_SECONDS

@@ -307,7 +307,7 @@ async def test_a_deleted_todo_is_not_found(ada: Person) -> None:
     assert await ada.titles() == []
 
 
-READ_ONLY = {"id", "version", "created_at", "updated_at", "last_completed_at"}
+READ_ONLY = {"id", "uid", "version", "created_at", "updated_at", "last_completed_at"}
 
 
 @pytest.mark.parametrize("fields", [{"due_on": "2027-01-31"}, {"due_on": "2027-01-31", "recurrence": "FREQ=DAILY"}])
