@@ -34,6 +34,13 @@ IMPORT_PART_SECONDS: Final = section.declare(
     response="503 with `Retry-After`; previous batches are imported",
     unit="s",
 )
+IMPORT_PASS_SECONDS: Final = section.declare(
+    300.0,
+    "Time to look through the body of an import before the first batch",
+    enforced_in="exchange.service",
+    response="503 with `Retry-After`; nothing is imported",
+    unit="s",
+)
 IMPORT_PART_RECORDS: Final = section.declare(
     100,
     "Records in a batch of an import",

@@ -19,11 +19,13 @@ class Walker:
 
     Args:
         source: The body. Walking starts at its position, and does not move it.
+        most: After how many bytes walking ends with `Malformed`; None for no limit.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, most: int | None = None) -> None:
         self._source = source
         self.scanner = Scanner(source)
+        self._end = len(source.data) if most is None else source.position + most
 
     def starts(self, mark: bytes) -> bool:
         """Return whether the next value starts with a character."""
@@ -68,9 +70,11 @@ class Walker:
 
         Raises:
             Invalid: It is larger.
-            Malformed: There is no JSON value.
+            Malformed: There is no JSON value, or it is too far away.
         """
         self._source.budget.check()
+        if self.scanner.position > self._end:
+            raise Malformed("the body does not have the expected structure")
         return self.scanner.scan_value("", IMPORT_RECORD_BYTES)
 
     def decode(self, kind: Any) -> Any:

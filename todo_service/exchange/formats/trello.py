@@ -25,6 +25,8 @@ from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.reminder_types import ReminderCreate
 
+_RECOGNIZED_BYTES: Final = 8 * 2**20
+"""How far the cards may be from the start of a board that is recognized. At most 1 000 actions precede them."""
 _ENTRY_BYTES: Final = 200
 """The memory that an entry takes beside its texts."""
 
@@ -91,7 +93,7 @@ class TrelloFormat(ImportFormat):
 
     def recognizes(self, source: Source) -> bool:
         """See `ImportFormat.recognizes`."""
-        walker = Walker(source)
+        walker = Walker(source, _RECOGNIZED_BYTES)
         if not walker.starts(b"{"):
             return False
         try:
