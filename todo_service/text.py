@@ -122,6 +122,16 @@ def check_controls(text: str, *, multiline: bool = False) -> None:
         raise ValueError(f"Expected text without the control character {format_code_point(found[0])}")
 
 
+def drop_controls(text: str, *, multiline: bool = False) -> str:
+    """Return text without the control characters that `check_controls` finds.
+
+    Args:
+        text: The text.
+        multiline: Whether tabs and line feeds are kept.
+    """
+    return (_CONTROL_EXCEPT_TAB_AND_NEWLINE if multiline else _CONTROL).sub("", text)
+
+
 def check_marks(text: str) -> None:
     """Check that text has no run of more than 30 combining marks. Takes linear time.
 

@@ -19,6 +19,7 @@ from tests.people import UserCreateFactory
 from tests.serving import Service, running_service
 
 GIVE_UP_SECONDS: Final = 300
+"""An import of 64 MiB may take minutes next to other work."""
 STOP_SECONDS: Final = 15.0
 """The CPU time above which a request fails, like one that freezes the service. It is then not sent at ten times the
 size, which might cost a hundred times as much."""

@@ -1,7 +1,7 @@
 """Imports of todos, in batches.
 
-A record whose uid no todo of the account has becomes a new todo. What happens to another one depends on the mode of the
-import. So an import that breaks off can be repeated, and both together have the effect of one.
+A record becomes a new todo, unless the account already has a todo with its uid. What happens then depends on the mode
+of the import. An interrupted import can therefore be repeated without creating anything twice.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Outcome(enum.Enum):
 
     IMPORTED = "a new todo"
     UPDATED = "the todo with its uid was changed"
-    UNCHANGED = "the todo with its uid stayed as it is"
+    UNCHANGED = "the todo with its uid was left unchanged"
 
 
 class Mode(NamedTuple):
     """How an import writes.
 
     Attributes:
-        existing: What happens to a record whose uid a todo of the account has: `skip` leaves the todo as it is,
-            `update` gives it the fields of the record, and `copy` creates another todo with another uid.
+        existing: What happens if the account already has a todo with the uid of a record: `skip` leaves the todo
+            unchanged, `update` replaces its fields, and `copy` creates a second todo with a new uid.
         dry_run: Whether to write nothing.
     """
 
@@ -124,9 +124,7 @@ class BulkImport:
             todos = [msgspec.structs.replace(todo, uid=UNSET) if todo.uid in known else todo for todo in todos]
         results: list[Outcome | Invalid | Todo] = list(
             await self._executor.run(
-                lambda budget: list(
-                    build_documents(todos, self._owner, identities, moment, account_zone, [0.0] * len(todos), budget)
-                )
+                lambda budget: list(build_documents(todos, self._owner, identities, moment, account_zone, budget))
             )
         )
         new: list[int] = []

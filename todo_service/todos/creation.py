@@ -76,10 +76,11 @@ def build_documents(
     identities: Sequence[ObjectId | None],
     moment: datetime,
     account_zone: str | None,
-    positions: Sequence[float],
     budget: Budget,
 ) -> Iterator[Todo | Invalid]:
     """Yield the documents of todos to import, each with its rule in canonical notation, or why it is invalid.
+
+    A document has the position 0 unless its todo states one.
 
     Args:
         todos: The todos.
@@ -87,13 +88,12 @@ def build_documents(
         identities: Their ids; None for a new one.
         moment: See `build_document`.
         account_zone: See `build_document`.
-        positions: Their positions, unless they state them.
         budget: The budget of the task.
     """
-    for todo, identity, position in zip(todos, identities, positions, strict=True):
+    for todo, identity in zip(todos, identities, strict=True):
         budget.check()
         try:
-            document = build_document(todo, owner, identity or ObjectId(), moment, account_zone, position)
+            document = build_document(todo, owner, identity or ObjectId(), moment, account_zone, 0.0)
             if document.recurrence is not None:
                 zone = ZoneInfo(document.time_zone or account_zone or "UTC")
                 document.recurrence = canonicalize_rule(document, zone, budget)

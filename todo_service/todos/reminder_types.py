@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -10,6 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 from todo_service.bounds.todos import REMINDER_MINUTES, REMINDERS
 from todo_service.timestamps import Timestamp
 
+MORNING: Final = timedelta(hours=9)
+"""The time of day from which the reminders of a todo that is due on a day count."""
 ReminderAt = Meta(description="The moment of the reminder: RFC 3339, any UTC offset.")
 MinutesBefore = Annotated[
     int,

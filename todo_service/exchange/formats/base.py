@@ -158,21 +158,23 @@ def find_line(issues: Sequence[ValidationIssue], lines: Mapping[str, int], first
     return lines.get(segments[1] if len(segments) > 1 else "", first_line)
 
 
-def read_record(line: int, read: Callable[[], Draft | RejectedRecord]) -> Draft | RejectedRecord:
+def read_record(line: int, read: Callable[[], Draft | RejectedRecord], pointer: str = "") -> Draft | RejectedRecord:
     """Read one record. Any exception of a parser rejects the record.
 
     Args:
         line: The line on which the record starts.
         read: Reads the record.
+        pointer: JSON pointer to the record, or an empty string if the format is not JSON.
     """
     try:
-        return read()
+        record = read()
+        return record._replace(pointer=pointer) if isinstance(record, Draft) else record
     except BudgetExceededError:
         raise
     except Invalid as error:
-        return RejectedRecord(line, error.issues)
+        return RejectedRecord(line, error.prefix_pointers(pointer).issues)
     except Malformed as error:
-        return RejectedRecord(line, [ValidationIssue("", str(error))])
+        return RejectedRecord(line, [ValidationIssue(pointer, str(error))])
     except Exception as error:  # third-party parsers raise undocumented exceptions
         logger.debug("a record cannot be read", line=line, error=type(error).__name__)
-        return RejectedRecord(line, [ValidationIssue("", "Expected a readable record")])
+        return RejectedRecord(line, [ValidationIssue(pointer, "Expected a readable record")])

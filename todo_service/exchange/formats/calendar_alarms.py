@@ -17,11 +17,9 @@ from todo_service.exchange.formats.calendar_components import Component
 from todo_service.exchange.formats.calendar_times import TimeReader
 from todo_service.exchange.formats.lines import ContentLine
 from todo_service.timestamps import format_timestamp, is_storable
-from todo_service.todos.reminder_types import Reminder
+from todo_service.todos.reminder_types import MORNING, Reminder
 
 _MINUTE: Final = timedelta(minutes=1)
-_MORNING: Final = timedelta(hours=9)
-"""The time of day that the reminders of a todo count from that is due on a day."""
 
 
 class AlarmReader:
@@ -85,7 +83,7 @@ class AlarmReader:
         if self._due is not None:
             before = self._to_moment(self._due) - self._to_moment(base) - offset
             if not isinstance(self._due, datetime):
-                before += _MORNING
+                before += MORNING
             minutes = before // _MINUTE
             if 0 <= minutes <= REMINDER_MINUTES:
                 return {"minutes_before": minutes}
@@ -127,6 +125,6 @@ def build_alarm(reminder: Reminder, title: str, *, day: bool) -> icalendar.Alarm
     if reminder.at is not None:
         alarm.add("trigger", datetime.fromisoformat(reminder.at).replace(microsecond=0))
     else:
-        offset = (_MORNING if day else timedelta()) - (reminder.minutes_before or 0) * _MINUTE
+        offset = (MORNING if day else timedelta()) - (reminder.minutes_before or 0) * _MINUTE
         alarm.add("trigger", offset, parameters={"RELATED": "END"})
     return alarm

@@ -27,18 +27,16 @@ from todo_service.exchange.formats.calendar_values import (
     round_trip,
     round_trip_tags,
 )
+from todo_service.exchange.formats.values import CALENDAR_PRIORITIES
 from todo_service.executors import Budget
 from todo_service.field_table import Origin
 from todo_service.lists.dto import ListCreate
-from todo_service.text import normalize_text
+from todo_service.text import drop_controls, normalize_text
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 
-_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
 _UNTITLED: Final = "Untitled"
 _BREAKS: Final = re.compile(r"[\t-\r]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_CONTROL_EXCEPT_TAB_AND_NEWLINE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STEP_UID: Final = re.compile(r"([0-9a-f]{24})\.", re.ASCII)
 _PROPERTIES: Final = {
     field.name: field.calendar_property
@@ -81,7 +79,7 @@ class TodoBuilder:
         fields: dict[str, Any] = {name: exact[name] for name in _EXTENSION_FIELDS if name in exact}
         fields |= self._read_texts()
         fields["tags"] = self._read_tags()
-        fields["priority"] = _PRIORITIES[read_integer(todo, "PRIORITY", 9)]
+        fields["priority"] = CALENDAR_PRIORITIES[read_integer(todo, "PRIORITY", 9)]
         state = read_completion(todo, self._times)
         fields["completed"] = state.completed
         if state.completed_at is not None:
@@ -139,10 +137,10 @@ class TodoBuilder:
             return str(exact)
         if name == "title":
             text = _BREAKS.sub(" ", found.text)
-            cleaned = _CONTROL.sub("", text)
+            cleaned = drop_controls(text)
         else:
             text = found.text.replace("\r\n", "\n").replace("\r", "\n")
-            cleaned = _CONTROL_EXCEPT_TAB_AND_NEWLINE.sub("", text)
+            cleaned = drop_controls(text, multiline=True)
         if cleaned != text:
             self._todo.warn(f"{property_name} has control characters, which were left out")
         return cleaned
@@ -206,7 +204,7 @@ def build_step(child: Component, parent: str, times: TimeReader) -> dict[str, An
 
 def clean_line(text: str) -> str:
     """Return a text as one line without control characters, and without white space around it."""
-    return _CONTROL.sub("", _BREAKS.sub(" ", text)).strip()
+    return drop_controls(_BREAKS.sub(" ", text)).strip()
 
 
 def is_visible(text: str) -> bool:

@@ -46,14 +46,13 @@ from todo_service.todos.reminder_types import ReminderCreate
 
 _LIST: Final = "list"
 """The column with the name of a todo's list."""
-_UID: Final = "uid"
 COLUMNS: Final = tuple(
     column for field in FIELDS for column in ((field.name, _LIST) if field.name == "list_id" else (field.name,))
 )
 _FIELDS: Final = {field.name: field for field in FIELDS}
 _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (Kind.TEXT, Kind.TEXTS))})
 """The columns that may contain any text."""
-_IGNORED: Final = frozenset({"id", "version", "updated_at"})
+_IGNORED: Final = frozenset({"version", "updated_at"})
 _SCHEDULE: Final = ("start_on", "start_at", "due_on", "due_at")
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _ORDERS: Final[tuple[str, ...]] = get_args(get_args(RecurrenceFrom)[0])
@@ -95,7 +94,7 @@ class CsvFormat(Format):
     def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
         """See `Format.read`."""
         table = open_table(source, ["title"])
-        known = [name for name in table.columns if name in COLUMNS or name == _UID]
+        known = [name for name in table.columns if name in COLUMNS]
         if len(set(known)) < len(known):
             raise Invalid([ValidationIssue("", "Expected a header without duplicate columns")])
         return _read_drafts(table, zone)
@@ -119,7 +118,7 @@ def _describe_unknown_columns(table: Table) -> tuple[str, ...]:
     names = [
         f'"{table.header[index][:50]}"' if name else f"{index + 1} (without a name)"
         for index, name in enumerate(table.columns)
-        if name not in COLUMNS and name != _UID
+        if name not in COLUMNS
     ]
     if not names:
         return ()
@@ -149,7 +148,7 @@ class _RowParser:
         fields: dict[str, Any] = {}
         for name, field in _FIELDS.items():
             text = _restore_text(cells.get(name, "")) if name in _TEXTS else cells.get(name, "").strip()
-            if text and name not in (*_IGNORED, *_SCHEDULE, _UID):
+            if text and name not in (*_IGNORED, *_SCHEDULE):
                 value = self._parse_cell(name, field.kind, text)
                 if value is not None:
                     fields[name] = value
@@ -160,11 +159,13 @@ class _RowParser:
             del fields["completed_at"]
         fields |= build_schedule(self._parse_either("start"), self._parse_either("due"), self._zone, self._warnings)
         name = _restore_text(cells.get(_LIST, ""))
+        identity = fields.pop("id", None)
+        uid = fields.pop("uid", identity)
         return Draft(
             self._row.line,
             dto.TodoImport(**fields),
             ListCreate(name) if name.strip() else None,
-            uid=cells.get(_UID, "").strip() or cells.get("id", "").strip() or None,
+            uid=uid,
             warnings=tuple(self._warnings),
         )
 

@@ -133,23 +133,16 @@ def _read_records(
 ) -> Iterator[Draft | RejectedRecord]:
     for found in _scan_tasks(source, {}):
         source.advance(found.start)
-        title = titles.get(found.list_index, "")
-        record: Draft | RejectedRecord
         try:
             task: _Task = decode_json(source.copy(found.start, found.end), _Task)
         except Invalid as error:
-            record = RejectedRecord(source.line, error.issues)
-        else:
-            if task.deleted or subtasks.is_step(task.id):
-                continue
-            steps = subtasks.take_steps(task.id)
-            record = read_record(source.line, partial(_build_draft, task, steps, source.line, title, zone))
-        if isinstance(record, Draft):
-            yield record._replace(pointer=found.pointer)
-        else:
-            issues = [ValidationIssue(found.pointer + issue.pointer, issue.detail) for issue in record.issues]
-            yield RejectedRecord(record.line, issues)
-        source.advance(found.end)
+            yield RejectedRecord(source.line, error.prefix_pointers(found.pointer).issues)
+            continue
+        if task.deleted or subtasks.is_step(task.id):
+            continue
+        title, steps = titles.get(found.list_index, ""), subtasks.take_steps(task.id)
+        build = partial(_build_draft, task, steps, source.line, title, zone)
+        yield read_record(source.line, build, found.pointer)
 
 
 def _build_draft(task: _Task, steps: list[StepCreate], line: int, list_title: str, zone: tzinfo) -> Draft:

@@ -154,18 +154,14 @@ def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedR
     scanner = Scanner(source)
     for index, (start, end) in enumerate(scanner.scan_elements(layout.pointer)):
         source.advance(start)
-        raw, pointer = source.copy(start, end), f"{layout.pointer}/{index}"
-        record = read_record(source.line, partial(_decode_draft, source.line, raw, pointer, lists))
-        if isinstance(record, RejectedRecord):
-            issues = [ValidationIssue(pointer + issue.pointer, issue.detail) for issue in record.issues]
-            record = RejectedRecord(record.line, issues)
-        yield record
+        decode = partial(_decode_draft, source.line, source.copy(start, end), lists)
+        yield read_record(source.line, decode, f"{layout.pointer}/{index}")
         source.advance(end)
 
 
-def _decode_draft(line: int, raw: bytes, pointer: str, lists: Mapping[str, ListCreate]) -> Draft:
+def _decode_draft(line: int, raw: bytes, lists: Mapping[str, ListCreate]) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
-    return Draft(line, todo, lists.get(todo.list_id or ""), pointer=pointer)
+    return Draft(line, todo, lists.get(todo.list_id or ""))
 
 
 def _to_list(given: ListImport) -> ListCreate:

@@ -11,8 +11,8 @@ from todo_service.todos.dto import StepCreate
 T = TypeVar("T")
 
 PARENT_LOST: Final = "Parent was left out: the subtask became a todo"
-_ENTRY_BYTES: Final = 200
-"""The memory that an entry takes beside its texts."""
+ENTRY_BYTES: Final = 200
+"""The memory that an entry takes in addition to its texts."""
 
 
 class _Subtask(NamedTuple):
@@ -45,7 +45,7 @@ class Subtasks:
             completed: Whether it is completed.
             plain: Whether it has nothing but a title and a state.
         """
-        self._bytes += len(record_id) + len(parent_id) + (len(title) if parent_id else 0) + _ENTRY_BYTES
+        self._bytes += len(record_id) + len(parent_id) + (len(title) if parent_id else 0) + ENTRY_BYTES
         if not record_id or self._bytes > IMPORT_SUBTASK_BYTES:
             return
         self._ids.add(record_id)

@@ -89,14 +89,13 @@ def open_table(source: Source, required: Collection[str], preamble: bool = False
     """Read up to the header of a table.
 
     Args:
-        source: The body. It is positioned after the header, or left where it is if there is none.
+        source: The body. It is positioned after the header.
         required: The names of columns that the header has.
         preamble: Whether some rows may precede the header.
 
     Raises:
         Invalid: There is no such header.
     """
-    position, line = source.position, source.line
     delimiter = _read_delimiter(source)
     rows = _RowReader(source, delimiter).read()
     for _, row in zip(range(_PREAMBLE_ROWS if preamble else 1), rows, strict=False):
@@ -108,18 +107,15 @@ def open_table(source: Source, required: Collection[str], preamble: bool = False
             return table
     else:
         detail = f"Expected a header with {', '.join(sorted(required))}"
-    source.position, source.line = position, line
     raise Invalid([ValidationIssue("", detail)])
 
 
 def has_header(source: Source, required: Collection[str], preamble: bool = False) -> bool:
     """Return whether a body starts with the header of a table, without moving. See `open_table`."""
-    position, line = source.position, source.line
     try:
-        open_table(source, required, preamble)
+        open_table(source.fork(source.position, source.line), required, preamble)
     except Invalid:
         return False
-    source.position, source.line = position, line
     return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from itertools import islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -33,7 +33,7 @@ from todo_service.lists.dto import ListCreate
 from todo_service.timestamps import list_time_zones
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.field_types import Priority
-from todo_service.todos.reminder_types import ReminderCreate
+from todo_service.todos.reminder_types import MORNING, ReminderCreate
 
 _COLUMNS: Final = ("list_name", "title", "content", "status")
 _PRIORITIES: Final[Mapping[str, Priority]] = {"": "none", "0": "none", "1": "low", "3": "medium", "5": "high"}
@@ -45,8 +45,7 @@ _REMINDER: Final = re.compile(
     r"(?:TRIGGER:)?(?P<sign>-?)P(?:(?P<days>\d{1,3})D)?"
     r"(?:T(?:(?P<hours>\d{1,4})H)?(?:(?P<minutes>\d{1,5})M)?(?:\d{1,2}S)?)?"
 )
-_MORNING: Final = 9 * 60
-"""The minutes from the beginning of a day to the moment from which the reminders of an all-day todo count."""
+_MORNING_MINUTES: Final = MORNING // timedelta(minutes=1)
 _FOREIGN_RULE_PART: Final = re.compile(r"TT_[A-Z]+=[^;]*")
 
 
@@ -203,7 +202,7 @@ class _TaskParser:
             if (match := _REMINDER.fullmatch(text)) is not None:
                 days, hours, rest = (int(match[name] or 0) for name in ("days", "hours", "minutes"))
                 distance = days * 1440 + hours * 60 + rest
-                minutes = (distance if match["sign"] else -distance) + (_MORNING if is_all_day else 0)
+                minutes = (distance if match["sign"] else -distance) + (_MORNING_MINUTES if is_all_day else 0)
             if 0 <= minutes <= REMINDER_MINUTES:
                 reminders.append(ReminderCreate(minutes_before=minutes))
             else:

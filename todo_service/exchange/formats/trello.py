@@ -1,6 +1,7 @@
 """Trello: the JSON file of a board, as in "Print, export and share".
 
-Lists, cards and checklists are members of the board, and name each other by id. Labels become tags, checklists steps.
+The board has arrays of lists, cards and checklists, which refer to each other by id. Labels become tags, and checklists
+become steps.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.subtasks import ENTRY_BYTES
 from todo_service.exchange.formats.values import build_schedule, choose_title, parse_moment, to_timestamp
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
@@ -27,8 +29,6 @@ from todo_service.todos.reminder_types import ReminderCreate
 
 _RECOGNIZED_BYTES: Final = 8 * 2**20
 """How far the cards may be from the start of a board that is recognized. At most 1 000 actions precede them."""
-_ENTRY_BYTES: Final = 200
-"""The memory that an entry takes beside its texts."""
 
 
 class _Label(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ def _read_board(source: Source) -> _Board:
             else:
                 start, end = walker.scan()
                 checklist: _Checklist = decode_json(source.copy(start, end), _Checklist)
-                size += len(checklist.card_id) + _ENTRY_BYTES
+                size += len(checklist.card_id) + ENTRY_BYTES
                 if size > IMPORT_SUBTASK_BYTES:
                     raise Invalid([ValidationIssue("/checklists", "Expected fewer checklists")])
                 board.checklists.setdefault(checklist.card_id, []).append((start, end))
@@ -149,13 +149,8 @@ def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft
         for index in walker.enter_array():
             start, end = walker.scan()
             source.advance(start)
-            pointer = f"/cards/{index}"
-            record = read_record(source.line, partial(_read_card, source, start, end, board, zone))
-            if isinstance(record, Draft):
-                yield record._replace(pointer=pointer)
-            else:
-                issues = [ValidationIssue(pointer + issue.pointer, issue.detail) for issue in record.issues]
-                yield RejectedRecord(record.line, issues)
+            read = partial(_read_card, source, start, end, board, zone)
+            yield read_record(source.line, read, f"/cards/{index}")
             source.advance(end)
 
 
