@@ -77,7 +77,7 @@ class Budget:
 
 
 class _TimeSlice:
-    """A time slice of a thread, at whose end it makes way for the event loop.
+    """A time slice of a thread. When it ends, the thread makes way for the event loop.
 
     A thread that computes takes the GIL back each time the event loop releases it for a system call. Each of these
     calls then costs the event loop a switch interval, and a response needs many of them.
@@ -94,7 +94,7 @@ class _TimeSlice:
         return time.perf_counter() - self._started >= _SLICE_SECONDS
 
     def make_way(self) -> None:
-        """Pause, unless the thread has hardly had to wait for the GIL or a processor during its time slice."""
+        """Pause, if the thread has had to wait for the GIL or for a processor during its time slice."""
         waited = time.perf_counter() - self._started - (time.thread_time() - self._used)
         if waited > _TOLERATED_WAIT:
             _PAUSE.wait(_PAUSE_SECONDS)

@@ -36,7 +36,7 @@ IMPORT_PART_SECONDS: Final = section.declare(
 )
 IMPORT_PASS_SECONDS: Final = section.declare(
     300.0,
-    "Time to look through the body of an import before the first batch",
+    "Time for the first pass over the body of an import, before its first batch",
     enforced_in="exchange.service",
     response="503 with `Retry-After`; nothing is imported",
     unit="s",

@@ -46,7 +46,7 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class RecordWarning(msgspec.Struct, frozen=True):
-    """What a record has lost on its way, or what was changed in it."""
+    """What was lost or changed when a record was imported."""
 
     line: Annotated[int, Meta(ge=1, description="The line on which the record starts.", examples=[3])]
     detail: Annotated[
@@ -65,7 +65,9 @@ class ImportResult(msgspec.Struct, frozen=True):
     updated: Annotated[int, Meta(ge=0, description="The number of existing todos that were changed.", examples=[0])]
     unchanged: Annotated[
         int,
-        Meta(ge=0, description="The number of records whose todo exists already and stayed as it is.", examples=[2]),
+        Meta(
+            ge=0, description="The number of records whose todo already existed and was left unchanged.", examples=[2]
+        ),
     ]
     lists_created: Annotated[int, Meta(ge=0, description="The number of lists that were created.", examples=[1])]
     rejected: Annotated[list[Rejection], Meta(description="The first 1 000 rejected records, by line.")]
@@ -140,8 +142,8 @@ class ExchangeController(Controller):
     ) -> ImportResult:
         """Import todos from a file of this service or of another program.
 
-        A record whose uid no todo of the account has creates a new todo. The response lists invalid records with their
-        lines, and imports all others. It also lists what they have lost.
+        A record creates a todo, unless the account already has a todo with its uid. Invalid records are rejected and
+        listed with their lines; all others are imported. Warnings describe what was lost or changed.
         """
         query = request.parameters()
         if query.format is UNSET:

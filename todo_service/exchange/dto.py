@@ -40,9 +40,9 @@ class ImportQuery(msgspec.Struct, frozen=True):
         Meta(
             title="Existing",
             description=(
-                "What happens to a record whose uid a todo of the account has. `skip` leaves the todo as it is. "
-                "`update` gives it all fields of the record; a record without a list leaves it in its list. `copy` "
-                "creates another todo with another uid."
+                "What happens if the account already has a todo with the uid of a record. `skip` leaves the todo "
+                "unchanged. `update` replaces its fields; if the record names no list, the todo stays in its list. "
+                "`copy` creates a second todo with a new uid."
             ),
         ),
     ] = "skip"

@@ -35,7 +35,7 @@ class Report:
     Attributes:
         imported: The number of todos that were created.
         updated: The number of existing todos that were changed.
-        unchanged: The number of records that an existing todo stands for, which stayed as it is.
+        unchanged: The number of records whose todo already existed and was left unchanged.
         lists_created: The number of lists that were created.
         rejected: The first rejected records, as many as `REPORTED_RECORDS` and `REPORTED_BYTES` allow.
         rejected_count: The number of all rejected records.

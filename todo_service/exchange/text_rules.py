@@ -1,7 +1,7 @@
 """Texts of imported todos that the service cannot keep as they are.
 
-The readers of all formats yield texts as they find them. This module shortens those that are too long, so that the todo
-is imported, and says in a warning what it has lost.
+Readers yield texts unchanged. This module shortens texts that are too long, so that the todo can be imported, and adds
+a warning that describes the loss.
 """
 
 from __future__ import annotations

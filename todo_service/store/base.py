@@ -96,7 +96,7 @@ class Stamp(Timestamp):
 
 
 DEFAULT_FROM: Final = "default_from"
-"""A key of a field's `json_schema_extra`: a field with its default (the id as text). Conditions on it need an index."""
+"""A key of `json_schema_extra`: the field that supplies the default (an id as text). Conditions need an index on it."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 

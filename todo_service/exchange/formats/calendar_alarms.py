@@ -102,7 +102,7 @@ def _remind_at(moment: datetime) -> dict[str, Any] | None:
 
 
 def is_same_reminders(exact: Sequence[dict[str, Any]], reminders: Sequence[dict[str, Any]]) -> bool:
-    """Return whether these reminders are read from the alarms that are written for the exact ones."""
+    """Return whether the alarms of the exact reminders would be read as these reminders."""
     return [_drop_milliseconds(each) for each in exact] == [_drop_milliseconds(each) for each in reminders]
 
 

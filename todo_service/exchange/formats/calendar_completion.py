@@ -34,7 +34,7 @@ class CompletionState(NamedTuple):
 
 
 def read_completion(todo: Component, times: TimeReader) -> CompletionState:
-    """Return whether a todo is completed. If STATUS does not say it, COMPLETED or PERCENT-COMPLETE does."""
+    """Return whether a todo is completed. Without a known STATUS, COMPLETED or PERCENT-COMPLETE decides."""
     completed_at = times.read_time(todo, "COMPLETED")
     percent, status = read_integer(todo, "PERCENT-COMPLETE", 100), todo.get("STATUS")
     name = re.sub(r"[ _-]+", "-", status.value.strip().upper()) if status is not None else ""
@@ -51,7 +51,7 @@ def read_completion(todo: Component, times: TimeReader) -> CompletionState:
 
 
 def read_integer(todo: Component, name: str, most: int) -> int:
-    """Return the number of a property. If it has none, or with a warning if it is invalid, return 0."""
+    """Return the number of a property: 0 if it is missing or, with a warning, if it is invalid."""
     found = todo.get(name)
     text = found.value.strip() if found is not None else ""
     if not text:

@@ -47,7 +47,7 @@ _READ: Final = {
 }
 """The properties that are read of each component."""
 _IGNORED: Final = frozenset({"CLASS", "DTSTAMP", "SEQUENCE", "TRANSP"})
-"""Properties of a todo that say nothing that this service could lose, and are ignored like non-standard ones."""
+"""Properties that carry no information about a todo. They are ignored without a warning, like non-standard ones."""
 
 
 class Component:
@@ -84,7 +84,7 @@ class Component:
         return tuple(self._warnings)
 
     def warn(self, detail: str) -> None:
-        """Add a warning, without its full stop, unless there are too many."""
+        """Add a warning, unless there are too many."""
         if len(self._warnings) < REPORTED_ERRORS:
             self._warnings[detail] = None
 
@@ -106,7 +106,7 @@ class Component:
             self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
 
     def add(self, line: RawLine) -> None:
-        """Add a property, if it is read. Otherwise a todo has a warning, unless nothing is lost."""
+        """Add a property that is read. Any other property of a todo causes a warning, unless it is ignored."""
         if line.name in _READ[self.kind]:
             self.properties.setdefault(line.name, []).append(line)
         elif self.kind == "VTODO" and not line.name:

@@ -84,7 +84,7 @@ class CalendarReader:
         return ComponentReader(self._source.fork(self._source.position, self._source.line)).read()
 
     def _read_todo(self, todo: Component) -> Iterator[Draft | RejectedRecord]:
-        """Yield a todo. If it cannot be imported, yield those that belong to it, too."""
+        """Yield a todo. If it is rejected, also yield the todos that belong to it."""
         uid = read_uid(todo)
         children = self._relations.take_steps(uid) if uid else ()
         occurrences = self._relations.take_occurrences(uid) if uid else ()

@@ -1,7 +1,8 @@
 """The relations between the todos of a calendar file: children (RELATED-TO) and occurrences (RECURRENCE-ID).
 
-A child may stand before its parent, and a completed occurrence before the recurring todo. So a file is read in passes:
-`Relations` first collects where related todos are, and they are read again together with the todo that they belong to.
+Children may precede their parent, and completed occurrences may precede their recurring todo. A file is therefore read
+in several passes: `Relations` first records the positions of related todos, which are then read again together with the
+todo that they belong to.
 Only related todos take memory, and their number is bounded.
 """
 

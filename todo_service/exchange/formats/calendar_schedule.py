@@ -202,7 +202,7 @@ class ScheduleReader:
         return completed, last
 
     def _select(self, exceptions: Iterable[date | datetime], first: Occurrence, zone: ZoneInfo) -> list[str]:
-        """Return the exceptions from an occurrence on, as the API shows them, as many as a todo may have."""
+        """Return the exceptions from an occurrence on, in the format of the API, up to the limit of a todo."""
         anchor = first.schedule.anchor
         day = anchor.date() if isinstance(anchor, datetime) else anchor
         later = [(local, each) for each in exceptions if (local := _get_day(each, zone)) >= day]

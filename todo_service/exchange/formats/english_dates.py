@@ -152,7 +152,7 @@ def _parse_rule(words: str) -> str | None:
 
 
 def _parse_day(words: str, today: date) -> date | None:
-    """Return the day that some words without a time of day name."""
+    """Return the day that words name. They contain no time of day."""
     words = words.strip(" ,")
     named = {"today": 0, "tod": 0, "tomorrow": 1, "tom": 1, "tmr": 1, "yesterday": -1}
     if words in named:

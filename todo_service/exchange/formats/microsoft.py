@@ -1,7 +1,7 @@
 """Microsoft Outlook and To Do: the CSV file of tasks that Outlook exports in English.
 
-Dates are in the order of the computer that wrote the file. The reader finds it out, and otherwise assumes the month
-first. Times are in the account's zone.
+The order of day and month depends on the computer that wrote the file. The reader infers it, and assumes that the month
+comes first if no date reveals it. Times are in the account's zone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _LOST: Final = {
     "mileage": "Mileage",
     "role": "Role",
 }
-"""The columns that a todo has no place for, with the names in warnings."""
+"""Columns without an equivalent in a todo, with their names in warnings."""
 
 
 class MicrosoftFormat(ImportFormat):

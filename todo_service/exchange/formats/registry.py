@@ -1,4 +1,4 @@
-"""All file formats, by the names that the API gives them."""
+"""All file formats, by their names in the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subtasks of other programs. A subtask that has only a title becomes a step of its parent, another one a todo."""
+"""Subtasks of other programs. One that has only a title becomes a step of its parent; any other becomes a todo."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Subtasks:
         return record_id in self._resolve()
 
     def _resolve(self) -> set[str]:
-        """Drop subtasks that do not become steps, and return the ids of the others. Do so once."""
+        """Keep only the subtasks that become steps, and return their ids. The result is computed once."""
         if self._steps is None:
             self._plain = {
                 parent_id: limit_steps([each for each in subtasks if each.id not in self._parents])

@@ -30,7 +30,7 @@ _PRIORITIES: Final[Mapping[str, Priority]] = {"1": "urgent", "2": "high", "3": "
 _LABEL: Final = re.compile(r"(?<!\S)@([^\s@]+)")
 _ATTACHMENT: Final = re.compile(r"\[\[file \{[^\n]*\}\]\]")
 _LOST: Final = ("responsible", "duration", "deadline")
-"""The columns that a todo has no place for."""
+"""Columns without an equivalent in a todo."""
 
 
 class _Task:

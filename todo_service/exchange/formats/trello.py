@@ -195,7 +195,7 @@ def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str,
 
 
 def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[str]) -> list[StepCreate]:
-    """Return the items of a card's checklists. Several checklists are told apart by their names in the titles."""
+    """Return the items of a card's checklists. With several checklists, each title starts with a checklist's name."""
     checklists: list[_Checklist] = [decode_json(source.copy(*each), _Checklist) for each in offsets[:STEPS]]
     checklists.sort(key=lambda each: each.pos)
     steps = []
