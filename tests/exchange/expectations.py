@@ -163,4 +163,5 @@ async def _write_expectations(paths: Sequence[Path]) -> None:
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    asyncio.run(_write_expectations(list(find_files(*map(Path, sys.argv[1:] or [CORPUS])))))
+    roots = [Path(name) for name in sys.argv[1:]] or [CORPUS]
+    asyncio.run(_write_expectations(list(find_files(*roots))))
