@@ -154,6 +154,7 @@ def test_a_byte_that_is_not_utf_8_outside_of_todos_has_no_effect() -> None:
         (["PERCENT-COMPLETE:100", "STATUS:NEEDS-ACTION"], False, None, ["PERCENT-COMPLETE"]),
         (["PERCENT-COMPLETE:50", "STATUS:IN-PROCESS"], False, None, ["PERCENT-COMPLETE"]),
         (["PERCENT-COMPLETE:0"], False, None, []),
+        (["STATUS:NEEDS-ACTION", "COMPLETED:20270130T120000Z"], False, None, ["COMPLETED"]),
         (["PERCENT-COMPLETE:half"], False, None, ["PERCENT-COMPLETE"]),
         (["STATUS:CANCELLED", "LAST-MODIFIED:20270102T030405Z"], True, "2027-01-02T03:04:05.000Z", ["STATUS"]),
         (["STATUS:COMPLETED", "COMPLETED:yesterday"], True, None, ["COMPLETED"]),
