@@ -430,6 +430,29 @@ def test_each_calendar_of_a_file_has_its_own_time_zone() -> None:
     assert [fields(each) for each in (berlin, new_york, after)] == [BERLIN_9, NEW_YORK_9, BERLIN_9]
 
 
+@pytest.mark.parametrize(
+    ("lines", "name", "color"),
+    [
+        (["X-WR-CALNAME:Garden"], "Garden", None),
+        (["X-APPLE-CALENDAR-COLOR:#1E90FFFF", "X-WR-CALNAME: Garden\\, house "], "Garden, house", "#1E90FF"),
+        (["NAME:Garden", "X-APPLE-CALENDAR-COLOR:blue"], "Garden", None),
+        (["NAME:House", "X-WR-CALNAME:Garden"], "Garden", None),
+        ([f"X-WR-CALNAME:{'x' * 99}  {'x' * 99}"], "x" * 99, None),
+        (["X-WR-CALNAME:", "X-APPLE-CALENDAR-COLOR:#1E90FF"], None, None),
+        (["X-WR-CALNAME:\u200b"], None, None),
+        ([], None, None),
+    ],
+)
+def test_a_calendar_is_a_list(lines: list[str], name: str | None, color: str | None) -> None:
+    other = ["END:VCALENDAR", "BEGIN:VCALENDAR", "X-WR-CALNAME:Other", *vtodo("SUMMARY:y")]
+
+    first, second = read_drafts(*lines, *vtodo("SUMMARY:x"), *other)
+
+    assert (first.list.name, first.list.color) == (name, color) if first.list is not None else name is None
+    assert second.list is not None
+    assert second.list.name == "Other"
+
+
 def test_children_beyond_the_steps_of_a_todo_are_todos() -> None:
     children = [line for number in range(105) for line in child(str(number))]
 

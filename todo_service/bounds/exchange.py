@@ -110,11 +110,11 @@ IMPORT_ZONES: Final = section.declare(
     enforced_in="exchange.formats.timezones",
     response="Times that need further ones are read as if they had no time zone, with a warning.",
 )
-IMPORT_CALENDAR_ZONES: Final = section.declare(
+IMPORT_CALENDARS: Final = section.declare(
     1000,
-    "VCALENDAR components of an import with another X-WR-TIMEZONE than the one before",
-    enforced_in="exchange.formats.calendar_reader",
-    response="Further ones have the time zone of the last.",
+    "VCALENDAR components of an import with another name or time zone than the one before",
+    enforced_in="exchange.formats.calendar_header",
+    response="Further ones have the name and the time zone of the last.",
 )
 ZONE_BYTES: Final = section.declare(
     64 * 1024,

@@ -19,6 +19,9 @@ from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
 from todo_service.exchange.formats.lines import ContentLine, RawLine, join_soft_breaks, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
 
+CALENDAR_NAMES: Final = ("X-WR-CALNAME", "NAME")
+"""The properties that name a calendar: that of most programs, and that of RFC 7986."""
+CALENDAR_COLOR: Final = "X-APPLE-CALENDAR-COLOR"
 SORT_ORDER: Final = "X-APPLE-SORT-ORDER"
 """Where a todo is in the manual order, as programs for CalDAV write it."""
 CURRENT_OCCURRENCE: Final = "X-KDE-LIBKCAL-DTRECURRENCE"
@@ -28,7 +31,7 @@ PROXIMITY: Final = ("PROXIMITY", "X-APPLE-PROXIMITY")
 ALARM_ENABLED: Final = "X-KDE-KCALCORE-ENABLED"
 """Whether an alarm is switched on, as KDE's programs write it."""
 _READ: Final = {
-    "VCALENDAR": frozenset({"X-WR-TIMEZONE"}),
+    "VCALENDAR": frozenset({"X-WR-TIMEZONE", CALENDAR_COLOR, *CALENDAR_NAMES}),
     "VALARM": frozenset({"ACTION", "REPEAT", "TRIGGER", *PROXIMITY, ALARM_ENABLED}),
     "VTODO": frozenset(
         [

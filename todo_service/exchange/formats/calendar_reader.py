@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from todo_service.bounds.exchange import IMPORT_CALENDAR_ZONES
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import Draft, RejectedRecord, read_record
 from todo_service.exchange.formats.calendar_components import Component, ComponentReader
+from todo_service.exchange.formats.calendar_header import CalendarHeaders
 from todo_service.exchange.formats.calendar_order import has_sort_order, read_sort_order
 from todo_service.exchange.formats.calendar_relations import Place, Relations, read_uid
 from todo_service.exchange.formats.calendar_schedule import ChangedOccurrence, read_occurrence
@@ -37,7 +37,8 @@ class CalendarReader:
     def __init__(self, source: Source, zone: ZoneInfo) -> None:
         self._source = source
         self._zones = FileZones()
-        self._times = TimeReader(self._zones, zone)
+        self._headers = CalendarHeaders()
+        self._times = TimeReader(self._zones, self._headers, zone)
         self._relations = Relations()
         self._is_sorted = False
         """Whether a todo of the file states its place in the manual order."""
@@ -58,18 +59,14 @@ class CalendarReader:
         Raises:
             BudgetExceededError: The budget is exceeded.
         """
-        zone_names: list[tuple[int, str]] = []
         for component in self._read_components():
             if component.kind == "VTIMEZONE":
                 self._zones.add_definition(component.zone_lines)
             elif component.kind == "VTODO" and component.rejected is None:
                 self._relations.add(component)
                 self._is_sorted = self._is_sorted or has_sort_order(component)
-            elif component.kind == "VCALENDAR" and len(zone_names) < IMPORT_CALENDAR_ZONES:
-                name = _read_zone_name(component)
-                if name != (zone_names[-1][1] if zone_names else ""):
-                    zone_names.append((component.offset, name))
-        self._times.set_calendar_zones(zone_names)
+            elif component.kind == "VCALENDAR":
+                self._headers.add(component)
         if not self._relations.is_empty:
             for component in self._read_components():
                 if component.kind == "VTODO" and component.rejected is None:
@@ -117,7 +114,8 @@ class CalendarReader:
         def build() -> Draft | RejectedRecord:
             self._relations.warn(todo)
             order = read_sort_order(todo) if self._is_sorted else None
-            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order)
+            named = self._headers.find(todo).list
+            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, named)
 
         return read_record(todo.line, build)
 
@@ -126,8 +124,3 @@ class CalendarReader:
         source = self._source.fork(place.offset, place.line)
         source.window_bytes = _TODO_BYTES
         return next(ComponentReader(source).read())
-
-
-def _read_zone_name(calendar: Component) -> str:
-    found = calendar.get("X-WR-TIMEZONE")
-    return found.text.strip() if found is not None else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -11,6 +9,7 @@ from zoneinfo import ZoneInfo
 from icalendar.prop import vDDDTypes, vDuration
 
 from todo_service.exchange.formats.calendar_components import Component
+from todo_service.exchange.formats.calendar_header import CalendarHeaders
 from todo_service.exchange.formats.calendar_values import LAST_SECOND
 from todo_service.exchange.formats.lines import ContentLine
 from todo_service.exchange.formats.timezones import FileZones
@@ -24,32 +23,22 @@ class TimeReader:
 
     Args:
         zones: The time zones that the times of the file may name.
+        headers: The calendars of the file, which may have a time zone for times without one.
         zone: The account's time zone.
 
     Attributes:
         zone: The account's time zone.
     """
 
-    def __init__(self, zones: FileZones, zone: ZoneInfo) -> None:
+    def __init__(self, zones: FileZones, headers: CalendarHeaders, zone: ZoneInfo) -> None:
         self._zones = zones
+        self._headers = headers
         self.zone = zone
-        self._offsets: list[int] = []
-        self._calendar_zones: list[tzinfo] = []
-
-    def set_calendar_zones(self, names: Sequence[tuple[int, str]]) -> None:
-        """Set the zones of times without one.
-
-        Args:
-            names: The offset of the first byte of each calendar, ascending, and the name of its zone. If a name is
-                unknown, it is the account's zone.
-        """
-        self._offsets = [offset for offset, _ in names]
-        self._calendar_zones = [self._zones.get(name) or self.zone for _, name in names]
 
     def _find_calendar_zone(self, component: Component) -> tzinfo:
         """Return the zone of times without one: that of the component's calendar, or else the account's."""
-        number = bisect_right(self._offsets, component.offset)
-        return self._calendar_zones[number - 1] if number else self.zone
+        name = self._headers.find(component).zone_name
+        return (self._zones.get(name) if name else None) or self.zone
 
     def get_zone_name(self, value: date | datetime | None) -> str | None:
         """Return the IANA name of a time's zone, or None if it is UTC, unknown or the account's."""

@@ -23,7 +23,10 @@ from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
     LIST_NAME,
     choose_exact,
+    clean_line,
     decode_exact_values,
+    is_visible,
+    join_lines,
     round_trip,
     round_trip_tags,
 )
@@ -31,12 +34,11 @@ from todo_service.exchange.formats.values import CALENDAR_PRIORITIES
 from todo_service.executors import Budget
 from todo_service.field_table import Origin
 from todo_service.lists.dto import ListCreate
-from todo_service.text import drop_controls, normalize_text
+from todo_service.text import drop_controls
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 
 _UNTITLED: Final = "Untitled"
-_BREAKS: Final = re.compile(r"[\t-\r]+")
 _STEP_UID: Final = re.compile(r"([0-9a-f]{24})\.", re.ASCII)
 _PROPERTIES: Final = {
     field.name: field.calendar_property
@@ -64,7 +66,11 @@ class TodoBuilder:
         self._exact = self._decode_exact_values()
 
     def build(
-        self, steps: Sequence[dict[str, Any]], occurrences: Sequence[ChangedOccurrence], order: float | None
+        self,
+        steps: Sequence[dict[str, Any]],
+        occurrences: Sequence[ChangedOccurrence],
+        order: float | None,
+        named: ListCreate | None,
     ) -> Draft | RejectedRecord:
         """Return the draft.
 
@@ -72,6 +78,7 @@ class TodoBuilder:
             steps: The steps, in the format of the API.
             occurrences: The changed occurrences, if it is a series.
             order: Its place in the manual order; None for the last one.
+            named: The list of its calendar, if it has one.
 
         Raises:
             BudgetExceededError: The budget is exceeded.
@@ -104,7 +111,8 @@ class TodoBuilder:
             if (found := todo.properties.get(name)) is not None
         }
         try:
-            named = convert({"name": exact[LIST_NAME]}, ListCreate) if LIST_NAME in exact else None
+            if LIST_NAME in exact:
+                named = convert({"name": exact[LIST_NAME]}, ListCreate)
             return Draft(todo.line, convert(fields, dto.TodoImport), named, lines, uid=uid, warnings=todo.warnings)
         except Invalid as error:
             return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
@@ -139,7 +147,7 @@ class TodoBuilder:
         if exact is not None and round_trip(exact) == found.text:
             return str(exact)
         if name == "title":
-            text = _BREAKS.sub(" ", found.text)
+            text = join_lines(found.text)
             cleaned = drop_controls(text)
         else:
             text = found.text.replace("\r\n", "\n").replace("\r", "\n")
@@ -201,17 +209,3 @@ def build_step(child: Component, parent: str, times: TimeReader) -> dict[str, An
     if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :] == parent:
         step["id"] = match[1]
     return step
-
-
-def clean_line(text: str) -> str:
-    """Return a text as one line without control characters, and without white space around it."""
-    return drop_controls(_BREAKS.sub(" ", text)).strip()
-
-
-def is_visible(text: str) -> bool:
-    """Return whether a text can be a title or a tag, apart from its length."""
-    try:
-        normalize_text(text, len(text))
-    except ValueError:
-        return False
-    return True
