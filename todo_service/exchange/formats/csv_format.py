@@ -42,6 +42,7 @@ from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
 from todo_service.todos.field_types import RecurrenceFrom, StepId
 from todo_service.todos.fields import FIELDS
+from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
 _LIST: Final = "list"
@@ -103,13 +104,14 @@ class CsvFormat(Format):
 def _read_drafts(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
     day_first = find_day_first(table, [name for name in table.columns if name in (*_SCHEDULE, "completed_at")])
     warnings = _describe_unknown_columns(table)
+    missing = list_missing(table.columns)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
             continue
         record = read_record(row.line, _RowParser(row, zone, day_first).parse)
-        if isinstance(record, Draft) and warnings:
-            record, warnings = record._replace(warnings=warnings + record.warnings), ()
+        if isinstance(record, Draft):
+            record, warnings = record._replace(warnings=warnings + record.warnings, missing=missing), ()
         yield record
 
 

@@ -24,6 +24,7 @@ from todo_service.lists.dto import ListCreate
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.field_types import Priority
+from todo_service.todos.import_records import list_missing
 
 _COLUMNS: Final = ("type", "content", "priority", "indent")
 _PRIORITIES: Final[Mapping[str, Priority]] = {"1": "urgent", "2": "high", "3": "medium", "4": "none", "": "none"}
@@ -31,6 +32,9 @@ _LABEL: Final = re.compile(r"(?<!\S)@([^\s@]+)")
 _ATTACHMENT: Final = re.compile(r"\[\[file \{[^\n]*\}\]\]")
 _LOST: Final = ("responsible", "duration", "deadline")
 """Columns without an equivalent in a todo."""
+_MISSING: Final = list_missing(
+    ("title", "description", "priority", "tags", "steps", "due_on", "recurrence", "recurrence_from", "time_zone")
+)
 
 
 class _Task:
@@ -173,6 +177,7 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
         warnings=tuple(warnings),
         # the words of the file, because a date such as `tomorrow` is another day in the next import
         content="\n".join([task.list_name, *task.row.cells.values(), *task.notes, *(step.title for step in steps)]),
+        missing=_MISSING,
     )
 
 
