@@ -52,6 +52,10 @@ def test_a_table_is_read_whatever_separates_its_cells(body: str) -> None:
         ("31/01/2027 21:05", {"due_at": "2027-01-31T20:05:00.000Z"}),
         ("12/31/27 12:00 a.m.", {"due_at": "2027-12-30T23:00:00.000Z"}),
         ("2027/1/31", {"due_on": "2027-01-31"}),
+        ("31-Jan-27", {"due_on": "2027-01-31"}),
+        ("1 Sept. 2027", {"due_on": "2027-09-01"}),
+        ("January 31, 2027", {"due_on": "2027-01-31"}),
+        ("Jan. 31 2027 9:00 am", {"due_at": "2027-01-31T08:00:00.000Z"}),
         ("1/2/2027", {"due_on": "2027-01-02"}),
     ],
 )
@@ -117,6 +121,7 @@ def test_steps_are_json_or_one_a_line() -> None:
         ("due_at", "2027-02-30"),
         ("due_at", "2027-01-01T00:00:00+99:99"),
         ("due_on", "1.13.2027"),
+        ("due_on", "31 Foo 2027"),
         ("position", "1e999"),
         ("position", "first"),
         ("priority", "10"),
@@ -186,6 +191,13 @@ def test_a_completion_time_alone_completes() -> None:
     assert describe(alone) == {"title": "Sow", "completed": True, "completed_at": "2027-01-30T23:00:00.000Z"}
     assert describe(reopened) == {"title": "Mow"}
     assert len(reopened.warnings) == 1
+
+
+def test_a_table_in_utf_16_is_refused() -> None:
+    with pytest.raises(Invalid) as raised:
+        read_file(CSV, "\ufefftitle\tdue_on\n".encode("utf-16-le"))
+
+    assert raised.value.issues[0].detail == "Expected a file in UTF-8, not in UTF-16"
 
 
 @pytest.mark.parametrize("body", ["", "\n\n", "name\nx\n", "sep=;\n", "title,title\nx,y\n", '"title\n', "title\0\n"])
