@@ -309,8 +309,8 @@ async def test_a_field_that_no_longer_fits_is_left_out_of_an_update(ada: Person)
 
     assert (report["updated"], report["rejected_count"]) == (1, 0)
     assert [warning["detail"] for warning in report["warnings"]] == [
-        "Recurrence was left out: expected a due date for a recurring todo",
-        "Reminder 1 was left out: expected a due date",
+        "recurrence was left out: expected a due date for a recurring todo",
+        "reminder 1 was left out: expected a due date",
     ]
     (todo,) = await read_todos(ada)
     assert (todo["title"], todo["due_on"], todo["recurrence"], todo["reminders"]) == ("Sow", None, None, [])

@@ -12,7 +12,15 @@ from typing import Final
 
 import msgspec
 
-from todo_service.bounds.todos import DESCRIPTION_LENGTH, LIST_NAME_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
+from todo_service.bounds.todos import (
+    DESCRIPTION_LENGTH,
+    LIST_NAME_LENGTH,
+    REMINDERS,
+    STEPS,
+    TAG_LENGTH,
+    TAGS,
+    TITLE_LENGTH,
+)
 from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft
 from todo_service.lists.dto import ListCreate
@@ -46,7 +54,10 @@ def fit_texts(draft: Draft) -> Draft:
         "description": description,
         "tags": _fit_tags(todo.tags, warnings),
         "steps": _fit_steps(todo.steps, warnings),
+        "reminders": todo.reminders[:REMINDERS],
     }
+    if len(todo.reminders) > REMINDERS:
+        warnings.append(f"Reminders beyond the first {REMINDERS} were left out")
     named = draft.list if draft.list is None or draft.strict else _fit_list(draft.list, warnings)
     return draft._replace(todo=msgspec.structs.replace(todo, **fitted), list=named, warnings=tuple(warnings))
 
@@ -55,12 +66,12 @@ def add_warnings(draft: Draft, issues: Sequence[ValidationIssue]) -> Draft:
     """Return a draft with a warning for each field, or item of a field, that was left out because of an issue."""
     warnings = []
     for pointer, detail in issues:
-        name, *path = pointer.removeprefix("/").replace("_", " ").split("/")
+        name, *path = pointer.removeprefix("/").split("/")
         if path and path[0].isdecimal():
             subject = f"{name.removesuffix('s')} {int(path[0]) + 1} was"
         else:
             subject = f"{name} were" if name.endswith("s") else f"{name} was"
-        warnings.append(f"{subject.capitalize()} left out: {detail[:1].lower()}{detail[1:]}")
+        warnings.append(f"{subject} left out: {detail[:1].lower()}{detail[1:]}")
     return draft._replace(warnings=(*draft.warnings, *warnings)) if warnings else draft
 
 

@@ -53,6 +53,7 @@ COLUMNS: Final = tuple(
 _FIELDS: Final = {field.name: field for field in FIELDS}
 _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (Kind.TEXT, Kind.TEXTS))})
 """The columns that may contain any text."""
+_LISTS: Final = frozenset({"steps", "reminders"})
 _IGNORED: Final = frozenset({"version", "updated_at"})
 _SCHEDULE: Final = ("start_on", "start_at", "due_on", "due_at")
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
@@ -236,7 +237,8 @@ class _RowParser:
         return self._leave_out(name, expected) if value is None else value
 
     def _leave_out(self, name: str, expected: str) -> None:
-        self._warnings.append(f"{name} was left out: expected {expected}")
+        verb = "were" if name in _LISTS else "was"
+        self._warnings.append(f"{name} {verb} left out: expected {expected}")
 
 
 def _restore_text(cell: str) -> str:

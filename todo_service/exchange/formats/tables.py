@@ -117,7 +117,7 @@ def open_table(
     """
     if source.copy(0, 2) in _UTF_16:
         raise Invalid([ValidationIssue("", "Expected a file in UTF-8, not in UTF-16")])
-    layout = _Layout(_read_delimiter(source), encoding)
+    layout = _Layout(_read_delimiter(source, _PREAMBLE_ROWS if preamble else 1), encoding)
     rows = _RowReader(source, layout).read()
     for _, row in zip(range(_PREAMBLE_ROWS if preamble else 1), rows, strict=False):
         if isinstance(row, RejectedRecord):
@@ -159,16 +159,23 @@ def find_day_first(table: Table, columns: Sequence[str], default: bool = False) 
     return default
 
 
-def _read_delimiter(source: Source) -> bytes:
-    """Consume a line such as `sep=;`, and return the character between cells."""
+def _read_delimiter(source: Source, rows: int) -> bytes:
+    """Consume a line such as `sep=;`, and return the character between cells.
+
+    Without such a line, it is the most frequent one in the first row that has any.
+
+    Args:
+        source: The body.
+        rows: How many rows the header may be in.
+    """
     source.skip_blank_lines()
     beginning = source.copy(source.position, source.position + _SNIFFED_BYTES)
     if (separator := _SEPARATOR_LINE.match(beginning)) is not None:
         source.position += separator.end()
         source.line += 1
         return separator[1]
-    header = _QUOTED.sub(b"", beginning)
-    header = re.split(rb"[\r\n]", header, maxsplit=1)[0]
+    lines = re.split(rb"[\r\n]+", _QUOTED.sub(b"", beginning), maxsplit=rows)[:rows]
+    header = next((line for line in lines if any(each in line for each in _DELIMITERS)), b"")
     return max(_DELIMITERS, key=header.count)
 
 

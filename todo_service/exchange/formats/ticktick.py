@@ -176,6 +176,9 @@ class _TaskParser:
             start = None
         fields = build_schedule(start, due, self._zone, self._warnings)
         if due is None:
+            for column in ("repeat", "reminder"):
+                if self._task.get(column):
+                    self._warnings.append(f"{column.capitalize()} was left out: the task has no date")
             return fields
         if self._own_zone and self._own_zone != self._account_zone:
             fields["time_zone"] = self._own_zone

@@ -14,6 +14,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.english_dates import parse_schedule
 from todo_service.exchange.formats.source import Source
@@ -28,6 +29,8 @@ from todo_service.todos.import_records import list_missing
 
 _COLUMNS: Final = ("type", "content", "priority", "indent")
 _PRIORITIES: Final[Mapping[str, Priority]] = {"1": "urgent", "2": "high", "3": "medium", "4": "none", "": "none"}
+_PASSED_OVER: Final = ("", "meta", "note")
+"""Types of rows that are no todos: settings of the project, and comments on it."""
 _LABEL: Final = re.compile(r"(?<!\S)@([^\s@]+)")
 _ATTACHMENT: Final = re.compile(r"\[\[file \{[^\n]*\}\]\]")
 _LOST: Final = ("responsible", "duration", "deadline")
@@ -119,6 +122,8 @@ class TodoistFormat(ImportFormat):
                 group[-1].add_note(content, is_kept=size <= IMPORT_RECORD_BYTES)
                 continue
             if kind not in ("task", "section"):
+                if kind not in _PASSED_OVER:
+                    yield RejectedRecord(row.line, [ValidationIssue("", "Expected the type task, section or note")])
                 continue
             task = _Task(row, list_name)
             if kind == "section" or task.indent == 1 or size > IMPORT_RECORD_BYTES:

@@ -208,6 +208,8 @@ def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[s
     for checklist in checklists:
         prefix = f"{checklist.name}: " if len(checklists) > 1 and checklist.name else ""
         for item in sorted(checklist.items, key=lambda each: each.pos):
+            if not item.name.strip():
+                continue
             steps.append(StepCreate(prefix + item.name, item.state == "complete"))
             if item.due:
                 warnings.append("Due of a checklist item was left out")

@@ -22,6 +22,9 @@ CALENDAR_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium"
 _PRIORITIES: Final = (
     {"none": "none", "no": "none", "low": "low", "medium": "medium", "normal": "medium", "high": "high"}
     | {"urgent": "urgent", "highest": "urgent", "critical": "urgent", "lowest": "low"}
+    | {"keine": "none", "niedrig": "low", "mittel": "medium", "hoch": "high", "dringend": "urgent"}
+    | {"aucune": "none", "basse": "low", "faible": "low", "moyenne": "medium", "haute": "high", "urgente": "urgent"}
+    | {"ninguna": "none", "baja": "low", "media": "medium", "alta": "high"}
     | {str(number): name for number, name in enumerate(CALENDAR_PRIORITIES)}
 )
 _TRUE: Final = frozenset(
@@ -129,8 +132,8 @@ def parse_number(text: str) -> float | None:
 
 
 def parse_priority(text: str) -> str | None:
-    """Parse the name of a priority, or a number from 0 to 9 as in iCalendar."""
-    return _PRIORITIES.get(text.strip().lower())
+    """Parse the name of a priority, in the languages of `parse_flag`, or a number from 0 to 9 as in iCalendar."""
+    return _PRIORITIES.get(text.strip().lower().removesuffix(".0"))
 
 
 def parse_tags(text: str) -> list[str]:
