@@ -14,6 +14,7 @@ from tests.people import Person
 from todo_service.errors import Invalid
 from todo_service.exchange.formats.base import RejectedRecord
 from todo_service.exchange.formats.csv_format import CsvFormat
+from todo_service.exchange.formats.spreadsheets import protect, restore
 
 CSV = CsvFormat()
 
@@ -207,6 +208,26 @@ def test_a_table_in_utf_16_is_refused() -> None:
 def test_a_file_without_a_header_is_refused(body: str) -> None:
     with pytest.raises(Invalid):
         read_file(CSV, body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("=1+1", "-5", "'-5", "'5", "007", "123456789012", "67400000e000000000000012", "1.5", "1,024.5", "5 %", "$5"),
+        *("2027-01-31", "31.1.", "1/2", "12:30", "9 PM", "Jan 5", "5. Januar 2027", "true", "WAHR", "5\n6"),
+    ],
+)
+def test_a_text_that_a_spreadsheet_converts_is_protected(text: str) -> None:
+    assert protect(text) == f"'{text}"
+    assert restore(protect(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "'", "2027", "12345678901", "3 apples", "Room 5", "'90s music", "a-b", "5 in May"]
+)
+def test_any_other_text_is_written_as_it_is(text: str) -> None:
+    assert protect(text) == text
+    assert restore(text) == text
 
 
 @pytest.mark.anyio

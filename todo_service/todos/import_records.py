@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -26,7 +27,8 @@ _ESSENTIAL: Final = frozenset({"title", "uid", "list_id"})
 _DEFAULTS: Final = dto.TodoImport(title="")
 
 
-class ImportRecord(msgspec.Struct):
+@dataclass(slots=True)
+class ImportRecord:
     """A todo to import.
 
     Attributes:
@@ -39,7 +41,7 @@ class ImportRecord(msgspec.Struct):
     todo: dto.TodoImport
     strict: bool = True
     missing: frozenset[str] = frozenset()
-    left_out: list[ValidationIssue] = []
+    left_out: list[ValidationIssue] = field(default_factory=list)
 
 
 def build_documents(
