@@ -52,7 +52,8 @@ class Mode(NamedTuple):
 
     Attributes:
         existing: What happens if the account already has a todo with the uid of a record: `skip` leaves the todo
-            unchanged, `update` replaces its fields, and `copy` creates a second todo with a new uid.
+            unchanged, `update` replaces its fields except those that the file has no place for, and `copy` creates a
+            second todo with a new uid.
         dry_run: Whether to write nothing.
     """
 

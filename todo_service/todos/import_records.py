@@ -25,6 +25,7 @@ from todo_service.todos.reminder_types import ReminderCreate
 _ESSENTIAL: Final = frozenset({"title", "uid", "list_id"})
 """A record is invalid if one of these fields is."""
 _DEFAULTS: Final = dto.TodoImport(title="")
+_ALTERNATIVES: Final = {"due_at": "due_on", "due_on": "due_at", "start_at": "start_on", "start_on": "start_at"}
 
 
 @dataclass(slots=True)
@@ -80,8 +81,15 @@ def build_documents(
 
 
 def fill_missing(record: ImportRecord, todo: Todo) -> ImportRecord:
-    """Return a record with the fields that it lacks taken from a todo, as the store returns it."""
-    fields: dict[str, Any] = {name: getattr(todo, name) for name in record.missing}
+    """Return a record with the fields that it lacks taken from a todo, as the store returns it.
+
+    A day that the record states replaces the moment of the todo, and the other way round.
+    """
+    given = {name for name in SETTABLE if getattr(record.todo, name) != getattr(_DEFAULTS, name)}
+    replaced = {_ALTERNATIVES[name] for name in given & _ALTERNATIVES.keys()}
+    if "completed" not in record.missing and not record.todo.completed:
+        replaced.add("completed_at")
+    fields: dict[str, Any] = {name: getattr(todo, name) for name in record.missing - given - replaced}
     if "steps" in fields:
         fields["steps"] = [dto.StepCreate(step.title, step.completed, step.id) for step in todo.steps]
     if "reminders" in fields:
@@ -93,15 +101,10 @@ def list_missing(present: Iterable[str]) -> frozenset[str]:
     """Return the fields that a file has no place for.
 
     Args:
-        present: The fields that it has a place for. A moment stands for a day too, and vice versa, and so do the two
-            fields of a completion.
+        present: The fields that it has a place for.
     """
-    given = set(present)
-    for together in (("due_at", "due_on"), ("start_at", "start_on"), ("completed", "completed_at")):
-        if not given.isdisjoint(together):
-            given.update(together)
     # the position, the time of creation and the list of a todo are kept anyway
-    return frozenset(SETTABLE) - given - {"uid", "position", "created_at", "list_id"}
+    return frozenset(SETTABLE).difference(present, ("uid", "position", "created_at", "list_id"))
 
 
 def leave_out(todo: dto.TodoImport, issues: Iterable[ValidationIssue]) -> dto.TodoImport | None:

@@ -28,7 +28,7 @@ from todo_service.todos.import_records import list_missing
 
 _SIGNATURE: Final = re.compile(rb'"kind"\s*+:\s*+"tasks#task')
 _SIGNATURE_BYTES: Final = 64 * 1024
-_MISSING: Final = list_missing(("title", "description", "steps", "due_on", "completed"))
+_MISSING: Final = list_missing(("title", "description", "steps", "due_at", "due_on", "completed", "completed_at"))
 _DEFAULT_LISTS: Final = frozenset({"My Tasks", "Tasks", "Meine Aufgaben", "Mes tâches", "Mis tareas"})
 """The title of the list that every account has, in the languages that are known."""
 

@@ -108,7 +108,7 @@ _COMPLETED: Final = frozenset({"completed", "erledigt", "terminé", "terminée",
 _NO_DATES: Final = frozenset({"", "none", "0/0/00", "keine", "ohne", "aucun", "aucune"})
 _NO_VALUE: Final = re.compile(r"|0(:00)?( [^\W\d]+)?|none|normal|false|off")
 _MISSING: Final = list_missing(
-    ("title", "description", "completed", "priority", "start_on", "due_on", "tags", "reminders")
+    ("title", "description", "completed", "completed_at", "priority", "start_on", "due_on", "tags", "reminders")
 )
 _LOST: Final = {
     "total_work": "Total Work",

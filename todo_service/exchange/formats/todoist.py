@@ -36,7 +36,10 @@ _ATTACHMENT: Final = re.compile(r"\[\[file \{[^\n]*\}\]\]")
 _LOST: Final = ("responsible", "duration", "deadline")
 """Columns without an equivalent in a todo."""
 _MISSING: Final = list_missing(
-    ("title", "description", "priority", "tags", "steps", "due_on", "recurrence", "recurrence_from", "time_zone")
+    (
+        *("title", "description", "priority", "tags", "steps"),
+        *("due_at", "due_on", "time_zone", "recurrence", "recurrence_from"),
+    )
 )
 
 

@@ -29,7 +29,7 @@ from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
 _MISSING: Final = list_missing(
-    ("title", "description", "tags", "steps", "start_at", "due_at", "completed", "reminders")
+    ("title", "description", "tags", "steps", "start_at", "due_at", "completed", "completed_at", "reminders")
 )
 _RECOGNIZED_BYTES: Final = 8 * 2**20
 """How far the cards may be from the start of a board that is recognized. At most 1 000 actions precede them."""
