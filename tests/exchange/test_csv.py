@@ -251,3 +251,34 @@ async def test_formulas_are_written_as_texts_and_read_back_exactly(ada: Person, 
     again = (await bob.get("/v1/todos/export")).json()
     imported = {todo["title"]: (todo["description"], todo["tags"]) for todo in again["todos"]}
     assert imported == {todo["title"]: (todo["description"], todo["tags"]) for todo in todos}
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+async def test_what_a_cell_has_too_many_of_is_cut(ada: Person) -> None:
+    days = [f"{year}-01-{day:02}" for year in range(2028, 2033) for day in range(1, 29)]
+    cells = [
+        ",".join(days),
+        ",".join(f"tag {number}" for number in range(30)),
+        "\n".join(f"step {number}" for number in range(120)),
+        ",".join(["x"] * 1000),
+    ]
+    body = io.StringIO()
+    rows = csv.writer(body)
+    rows.writerow(["title", "due_on", "recurrence", "recurrence_except", "tags", "steps"])
+    rows.writerow(["Sow", "2027-01-01", "FREQ=DAILY", *cells[:3]])
+    rows.writerow(["Mow", "2027-01-01", "FREQ=DAILY", cells[3], "", ""])
+
+    response = await ada.post("/v1/todos/import", content=body.getvalue(), headers={"Content-Type": "text/csv"})
+
+    report = response.json()
+    assert (report["imported"], report["rejected_count"]) == (2, 0)
+    details = [warning["detail"] for warning in report["warnings"] if warning["line"] == 2]
+    assert [detail.partition(" left out")[0] for detail in details] == [
+        "Tags beyond the first 20 were",
+        "Steps beyond the first 100 were",
+        "Exceptions beyond the first 100 were",
+    ]
+    sow, mow = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
+    assert (len(sow["tags"]), len(sow["steps"]), len(sow["recurrence_except"])) == (20, 100, 100)
+    assert mow["recurrence_except"] == []

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
     LIST_NAME_LENGTH,
+    RECURRENCE_EXCEPTIONS,
     REMINDERS,
     STEPS,
     TAG_LENGTH,
@@ -26,6 +27,8 @@ from todo_service.exchange.formats.base import Draft
 from todo_service.lists.dto import ListCreate
 from todo_service.text import compose, drop_controls, trim
 from todo_service.todos.dto import StepCreate, TodoImport
+
+ItemT = TypeVar("ItemT")
 
 _SHORTEST_TITLE: Final = TITLE_LENGTH * 3 // 4
 """Where a long title may be divided, at the earliest."""
@@ -54,10 +57,9 @@ def fit_texts(draft: Draft) -> Draft:
         "description": description,
         "tags": _fit_tags(todo.tags, warnings),
         "steps": _fit_steps(todo.steps, warnings),
-        "reminders": todo.reminders[:REMINDERS],
+        "reminders": _limit("Reminders", todo.reminders, REMINDERS, warnings),
+        "recurrence_except": _limit("Exceptions", todo.recurrence_except, RECURRENCE_EXCEPTIONS, warnings),
     }
-    if len(todo.reminders) > REMINDERS:
-        warnings.append(f"Reminders beyond the first {REMINDERS} were left out")
     named = draft.list if draft.list is None or draft.strict else _fit_list(draft.list, warnings)
     return draft._replace(todo=msgspec.structs.replace(todo, **fitted), list=named, warnings=tuple(warnings))
 
@@ -111,6 +113,12 @@ def _divide(title: str) -> tuple[str, str]:
     end = title.rfind(" ", _SHORTEST_TITLE, TITLE_LENGTH + 1)
     end = TITLE_LENGTH if end < 0 else end
     return trim(title[:end]), trim(title[end:])
+
+
+def _limit(name: str, items: list[ItemT], most: int, warnings: list[str]) -> list[ItemT]:
+    if len(items) > most:
+        warnings.append(f"{name} beyond the first {most} were left out")
+    return items[:most]
 
 
 def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
