@@ -16,12 +16,23 @@ from todo_service.bounds.exchange import (
 from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import RejectedRecord
 from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
-from todo_service.exchange.formats.lines import ContentLine, RawLine, parse_line, read_lines
+from todo_service.exchange.formats.lines import ContentLine, RawLine, join_soft_breaks, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
 
+CALENDAR_NAMES: Final = ("X-WR-CALNAME", "NAME")
+"""The properties that name a calendar: that of most programs, and that of RFC 7986."""
+CALENDAR_COLOR: Final = "X-APPLE-CALENDAR-COLOR"
+SORT_ORDER: Final = "X-APPLE-SORT-ORDER"
+"""Where a todo is in the manual order, as programs for CalDAV write it."""
+CURRENT_OCCURRENCE: Final = "X-KDE-LIBKCAL-DTRECURRENCE"
+"""When the current occurrence of a series is due, as KDE's programs write it: its DUE is that of the first one."""
+PROXIMITY: Final = ("PROXIMITY", "X-APPLE-PROXIMITY")
+"""The properties of an alarm at a place (RFC 9074, section 8)."""
+ALARM_ENABLED: Final = "X-KDE-KCALCORE-ENABLED"
+"""Whether an alarm is switched on, as KDE's programs write it."""
 _READ: Final = {
-    "VCALENDAR": frozenset({"X-WR-TIMEZONE"}),
-    "VALARM": frozenset({"ACTION", "DURATION", "REPEAT", "TRIGGER"}),
+    "VCALENDAR": frozenset({"X-WR-TIMEZONE", CALENDAR_COLOR, *CALENDAR_NAMES}),
+    "VALARM": frozenset({"ACTION", "REPEAT", "TRIGGER", *PROXIMITY, ALARM_ENABLED}),
     "VTODO": frozenset(
         [
             "CATEGORIES",
@@ -43,7 +54,7 @@ _READ: Final = {
             "UID",
         ]
     )
-    | {EXTENSION_NAME},
+    | {EXTENSION_NAME, SORT_ORDER, CURRENT_OCCURRENCE},
 }
 """The properties that are read of each component."""
 _IGNORED: Final = frozenset({"CLASS", "DTSTAMP", "SEQUENCE", "TRANSP"})
@@ -106,12 +117,12 @@ class Component:
             self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
 
     def add(self, line: RawLine) -> None:
-        """Add a property that is read. Any other property of a todo causes a warning, unless it is ignored."""
+        """Add a property that is read. Any other one of a todo causes a warning, unless it is ignored or empty."""
         if line.name in _READ[self.kind]:
             self.properties.setdefault(line.name, []).append(line)
         elif self.kind == "VTODO" and not line.name:
             self.warn("A line that is not a property was left out")
-        elif self.kind == "VTODO" and line.name not in _IGNORED and not line.name.startswith("X-"):
+        elif self.kind == "VTODO" and not (line.name in _IGNORED or line.name.startswith("X-") or line.is_empty):
             self.warn(f"{line.name[:50]} has no place in a todo and was left out")
 
     def add_zone_line(self, line: RawLine) -> None:
@@ -161,7 +172,7 @@ class ComponentReader:
     def read(self) -> Iterator[Component]:
         """Yield each VTODO, VTIMEZONE and VCALENDAR at its end, and reject a VTODO or VCALENDAR that is not closed."""
         is_closed, last = False, self._calendar.line
-        for line in read_lines(self._source):
+        for line in join_soft_breaks(read_lines(self._source)):
             last = line.number
             if line.name == "BEGIN":
                 is_closed = False

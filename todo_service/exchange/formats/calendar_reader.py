@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import Draft, RejectedRecord, read_record
 from todo_service.exchange.formats.calendar_components import Component, ComponentReader
+from todo_service.exchange.formats.calendar_header import CalendarHeaders
+from todo_service.exchange.formats.calendar_order import has_sort_order, read_sort_order
 from todo_service.exchange.formats.calendar_relations import Place, Relations, read_uid
 from todo_service.exchange.formats.calendar_schedule import ChangedOccurrence, read_occurrence
 from todo_service.exchange.formats.calendar_times import TimeReader
@@ -35,8 +37,11 @@ class CalendarReader:
     def __init__(self, source: Source, zone: ZoneInfo) -> None:
         self._source = source
         self._zones = FileZones()
-        self._times = TimeReader(self._zones, zone)
+        self._headers = CalendarHeaders()
+        self._times = TimeReader(self._zones, self._headers, zone)
         self._relations = Relations()
+        self._is_sorted = False
+        """Whether a todo of the file states its place in the manual order."""
 
     def read_header(self) -> None:
         """Read the first line.
@@ -54,15 +59,14 @@ class CalendarReader:
         Raises:
             BudgetExceededError: The budget is exceeded.
         """
-        zone_name = ""
         for component in self._read_components():
             if component.kind == "VTIMEZONE":
                 self._zones.add_definition(component.zone_lines)
             elif component.kind == "VTODO" and component.rejected is None:
                 self._relations.add(component)
-            elif component.kind == "VCALENDAR" and not zone_name:
-                zone_name = _read_zone_name(component)
-        self._times.set_calendar_zone(zone_name)
+                self._is_sorted = self._is_sorted or has_sort_order(component)
+            elif component.kind == "VCALENDAR":
+                self._headers.add(component)
         if not self._relations.is_empty:
             for component in self._read_components():
                 if component.kind == "VTODO" and component.rejected is None:
@@ -88,7 +92,7 @@ class CalendarReader:
         uid = read_uid(todo)
         children = self._relations.take_steps(uid) if uid else ()
         occurrences = self._relations.take_occurrences(uid) if uid else ()
-        steps = [build_step(self._read_at(place), uid, self._times) for place in children]
+        steps = [self._read_step(todo, place, uid) for place in children]
         changed = [read_occurrence(self._read_at(place), self._times) for place in occurrences]
         record = self._read_draft(todo, steps, changed)
         yield record
@@ -96,11 +100,22 @@ class CalendarReader:
             for place in (*children, *occurrences):
                 yield self._read_draft(self._read_at(place), (), ())
 
+    def _read_step(self, todo: Component, place: Place, uid: str) -> dict[str, Any]:
+        """Read a child as a step. What is lost of it is a warning of the todo."""
+        child = self._read_at(place)
+        step = build_step(child, uid, self._times)
+        for warning in child.warnings:
+            todo.warn(f'Step "{step["title"][:40]}": {warning}')
+        return step
+
     def _read_draft(
         self, todo: Component, steps: Sequence[dict[str, Any]], occurrences: Sequence[ChangedOccurrence]
     ) -> Draft | RejectedRecord:
         def build() -> Draft | RejectedRecord:
-            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences)
+            self._relations.warn(todo)
+            order = read_sort_order(todo) if self._is_sorted else None
+            named = self._headers.find(todo).list
+            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, named)
 
         return read_record(todo.line, build)
 
@@ -109,8 +124,3 @@ class CalendarReader:
         source = self._source.fork(place.offset, place.line)
         source.window_bytes = _TODO_BYTES
         return next(ComponentReader(source).read())
-
-
-def _read_zone_name(calendar: Component) -> str:
-    found = calendar.get("X-WR-TIMEZONE")
-    return found.text if found is not None else ""

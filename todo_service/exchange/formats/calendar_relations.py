@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from todo_service.bounds.exchange import IMPORT_RELATED
-from todo_service.bounds.todos import STEPS
-from todo_service.exchange.formats.calendar_components import Component
+from todo_service.bounds.todos import STEPS, TITLE_LENGTH
+from todo_service.exchange.formats.calendar_components import SORT_ORDER, Component
+from todo_service.exchange.formats.calendar_order import has_sort_order, read_sort_order
 from todo_service.exchange.formats.lines import ContentLine
 
 _STEP_PROPERTIES: Final = frozenset(
     {"COMPLETED", "CREATED", "LAST-MODIFIED", "PERCENT-COMPLETE", "PRIORITY", "RELATED-TO", "STATUS", "SUMMARY", "UID"}
+    | {SORT_ORDER}
 )
 """The properties that a child has if a step can represent it."""
 
@@ -31,12 +33,23 @@ class Place(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """A child: where it is, the hashes of its UID and of its parent's, and whether a step could represent it."""
+    """A child.
+
+    Attributes:
+        place: Where it is.
+        uid: The hash of its UID.
+        parent: The hash of the UID of its parent.
+        is_simple: Whether a step could represent it.
+        is_sorted: Whether it states its place among the children.
+        order: That place, or one that follows from its time of creation.
+    """
 
     place: Place
     uid: int
     parent: int
     is_simple: bool
+    is_sorted: bool
+    order: float
 
 
 class Relations:
@@ -52,6 +65,10 @@ class Relations:
         self._wanted: set[int] = set()
         self._found: set[int] = set()
         self._owned: set[int] = set()
+        self._parents: dict[int, int] = {}
+        """The parents that name their children, by child."""
+        self._lost: set[int] = set()
+        """The children that a parent names, and that are no steps."""
         self._count = 0
 
     @property
@@ -63,28 +80,44 @@ class Relations:
         """Add a todo if it is related to another one. Todos beyond the bound stand alone."""
         if self._count >= IMPORT_RELATED:
             return
-        uid, parent, priority = read_uid(todo), read_parent(todo), todo.get("PRIORITY")
-        place = Place(todo.line, todo.offset)
+        uid, parent, place = read_uid(todo), read_parent(todo), Place(todo.line, todo.offset)
         if uid and "RECURRENCE-ID" in todo.properties:
             self._occurrences.setdefault(hash(uid), []).append(place)
             self._wanted.add(hash(uid))
-        elif parent and parent != uid:
-            is_simple = (
-                todo.properties.keys() <= _STEP_PROPERTIES
-                and not (todo.alarms or todo.warnings)
-                and (priority is None or priority.value.strip() in ("", "0"))
-            )
-            self._children.append(_Child(place, hash(uid), hash(parent), is_simple))
-            self._wanted.add(hash(parent))
-        else:
+            self._count += 1
             return
+        if parent and parent != uid:
+            self._add_child(todo, hash(uid), hash(parent))
+        for child in read_children(todo)[: IMPORT_RELATED - self._count]:
+            if uid and child != uid:
+                self._parents.setdefault(hash(child), hash(uid))
+                self._wanted.add(hash(uid))
+                self._count += 1
+
+    def _add_child(self, todo: Component, uid: int, parent: int) -> None:
+        order = read_sort_order(todo)
+        self._children.append(
+            _Child(
+                Place(todo.line, todo.offset),
+                uid,
+                parent,
+                _is_simple(todo),
+                has_sort_order(todo),
+                float("inf") if order is None else order,
+            )
+        )
+        self._wanted.add(parent)
         self._count += 1
 
     def find(self, todo: Component) -> None:
-        """Note that the file has a todo."""
-        uid = read_uid(todo)
-        if uid and "RECURRENCE-ID" not in todo.properties and hash(uid) in self._wanted:
-            self._found.add(hash(uid))
+        """Note that the file has a todo, and who its parent is if only the parent says so."""
+        uid = hash(read_uid(todo))
+        if not read_uid(todo) or "RECURRENCE-ID" in todo.properties:
+            return
+        if uid in self._wanted:
+            self._found.add(uid)
+        if uid in self._parents and not read_parent(todo):
+            self._add_child(todo, uid, self._parents[uid])
 
     def resolve(self) -> None:
         """Decide which todos belong to others: occurrences to a recurring todo, and simple children to their parent.
@@ -93,6 +126,11 @@ class Relations:
         """
         self._occurrences = {uid: places for uid, places in self._occurrences.items() if uid in self._found}
         parents = {child.parent for child in self._children}
+        sorted_parents = {child.parent for child in self._children if child.is_sorted}
+        self._children.sort(
+            key=lambda child: (child.order if child.parent in sorted_parents else 0, child.place.offset)
+        )
+        self._lost = set(self._parents)
         room: Counter[int] = Counter()
         for child in self._children:
             if (
@@ -103,9 +141,11 @@ class Relations:
             ):
                 room[child.parent] += 1
                 self._steps.setdefault(child.parent, []).append(child.place)
+                self._lost.discard(child.uid)
         for places in (*self._occurrences.values(), *self._steps.values()):
             self._owned.update(place.offset for place in places)
         self._children.clear()
+        self._parents.clear()
 
     def is_owned(self, todo: Component) -> bool:
         """Return whether a todo belongs to another one."""
@@ -118,6 +158,28 @@ class Relations:
     def take_occurrences(self, uid: str) -> Sequence[Place]:
         """Return the changed occurrences of a recurring todo. See `take_steps`."""
         return self._occurrences.pop(hash(uid), ())
+
+    def warn(self, todo: Component) -> None:
+        """Add a warning for each kind of relation of a todo that its draft does not represent."""
+        related = todo.get_all("RELATED-TO")
+        if any(map(is_parent, related)):
+            todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
+        if any(hash(child) in self._lost for child in read_children(todo)):
+            todo.warn("RELATED-TO was left out, because the child is no step: it has more than a title, or is missing")
+        if any(_get_type(line) not in ("PARENT", "CHILD") for line in related):
+            todo.warn("RELATED-TO was left out, because it does not name the parent")
+
+
+def _is_simple(todo: Component) -> bool:
+    """Return whether a step could represent a child."""
+    priority, title, related = todo.get("PRIORITY"), todo.get("SUMMARY"), todo.get_all("RELATED-TO")
+    return (
+        todo.properties.keys() <= _STEP_PROPERTIES
+        and not (todo.alarms or todo.warnings)
+        and (priority is None or priority.value.strip() in ("", "0"))
+        and (title is None or len(title.text) <= TITLE_LENGTH)
+        and len(related) <= 1
+    )
 
 
 def read_uid(todo: Component) -> str:
@@ -132,6 +194,15 @@ def read_parent(todo: Component) -> str:
     return next((line.text.strip() for line in parents), "")
 
 
+def read_children(todo: Component) -> list[str]:
+    """Return the UIDs of the children that a todo names."""
+    return [line.text.strip() for line in todo.get_all("RELATED-TO") if _get_type(line) == "CHILD"]
+
+
 def is_parent(related: ContentLine) -> bool:
     """Return whether a RELATED-TO names the parent, which is the default."""
-    return str(related.parameters.get("RELTYPE", "PARENT")).upper() == "PARENT"
+    return _get_type(related) == "PARENT"
+
+
+def _get_type(related: ContentLine) -> str:
+    return str(related.parameters.get("RELTYPE", "PARENT")).upper()
