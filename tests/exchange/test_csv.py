@@ -282,3 +282,15 @@ async def test_what_a_cell_has_too_many_of_is_cut(ada: Person) -> None:
     sow, mow = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
     assert (len(sow["tags"]), len(sow["steps"]), len(sow["recurrence_except"])) == (20, 100, 100)
     assert mow["recurrence_except"] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+async def test_a_day_whose_time_zone_is_left_out_ends_in_that_of_the_account(ada: Person) -> None:
+    await ada.patch("/v1/users/me", json={"time_zone": "America/New_York"})
+    table = "title,due_on,time_zone\nSow,2027-01-31,Mars/Phobos\n"
+
+    response = await ada.post("/v1/todos/import", content=table, headers={"Content-Type": "text/csv"})
+
+    assert response.json()["warnings_count"] == 1
+    assert await ada.titles(due_after="2027-02-01T04:00:00Z", due_before="2027-02-01T05:00:00Z") == ["Sow"]

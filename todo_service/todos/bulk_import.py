@@ -126,7 +126,7 @@ class BulkImport:
                 if record.todo.uid in known:
                     record.todo = msgspec.structs.replace(record.todo, uid=UNSET)
         targets = [known.get(record.todo.uid) if record.todo.uid is not UNSET else None for record in records]
-        # a record that updates only some fields is built with the others, when they are read
+        # a record that lacks fields of the todo that it updates is built when that todo is read
         whole = [
             index
             for index, (record, target) in enumerate(zip(records, targets, strict=True))
@@ -159,8 +159,10 @@ class BulkImport:
         self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None], moment: datetime
     ) -> list[Todo | Invalid]:
         """Return the documents of records, or why they are invalid."""
+        # the time zone of a record that is not strict may be left out
         needed = any(
-            needs_account_zone(each.todo.due_on, each.todo.recurrence, each.todo.time_zone) for each in records
+            needs_account_zone(each.todo.due_on, each.todo.recurrence, each.todo.time_zone if each.strict else None)
+            for each in records
         )
         account_zone = await self._time_zone() if needed else None
         return await self._executor.run(
