@@ -10,7 +10,7 @@ import pytest
 from tests.people import Person, assert_problem, build_report
 from tests.todos.test_transfer import FORMATS, export_todos, import_todos
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 TABLE = "title,tags,list\nRake the leaves,home,Garden\nRake the leaves,home,Garden\nWater the plants,,\n"
 
 
