@@ -243,6 +243,13 @@ async def test_a_patch_accepts_only_merge_patch_and_plain_json(ada: Person) -> N
     }.items():
         response = await ada.patch(path, content=b'{"priority": "low"}', headers={"Content-Type": media_type})
         assert response.status_code == status, media_type
+        accepted = "application/json, application/merge-patch+json" if status == 415 else None
+        assert response.headers.get("accept-patch") == accepted
+    compressed = await ada.patch(path, content=b"x", headers={"Content-Encoding": "gzip"})
+    assert assert_problem(compressed, 415)
+    assert (compressed.headers["accept-patch"], compressed.headers["accept-encoding"]) == (accepted, "identity")
+    posted = await ada.post("/v1/todos", content=b"x", headers={"Content-Type": "text/plain"})
+    assert "accept-patch" not in posted.headers
 
 
 async def test_a_stale_entity_tag_changes_nothing(ada: Person) -> None:

@@ -7,7 +7,9 @@ responds to invalid UTF-8 with a 500. `ApiRequest` replaces all of this.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -28,6 +30,8 @@ from todo_service.web.problems import ProblemError, create_parameter_problem
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+ACCEPT_PATCH: Final = ", ".join(sorted(_PATCH_TYPES))
+"""The value of `Accept-Patch` (RFC 5789, section 3.1)."""
 _OFFSET_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)")
 """The space before the offset of a time whose `+` was not encoded in the query."""
 
@@ -112,7 +116,7 @@ class ApiRequest(Request[Caller, None, State]):
         self.require_uncompressed()
         media_type, options = self.content_type
         if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
+            raise self._create_body_problem(f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
         return media_type.lower()
 
     def require_uncompressed(self) -> None:
@@ -123,9 +127,12 @@ class ApiRequest(Request[Caller, None, State]):
         """
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             # RFC 9110, section 12.5.3
-            raise ProblemError(
-                "unsupported-media-type", "the body must not be compressed", headers={"Accept-Encoding": "identity"}
-            )
+            raise self._create_body_problem("the body must not be compressed", {"Accept-Encoding": "identity"})
+
+    def _create_body_problem(self, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> ProblemError:
+        """Return a 415. That of a PATCH names the supported media types (RFC 5789, section 2.2)."""
+        patch_headers = {"Accept-Patch": ACCEPT_PATCH} if self.method == "PATCH" else {}
+        return ProblemError("unsupported-media-type", detail, headers={**headers, **patch_headers})
 
     async def form_fields(self) -> dict[str, str]:
         """Parse a form body (application/x-www-form-urlencoded). Repeated fields are errors (RFC 6749, section 3.2).

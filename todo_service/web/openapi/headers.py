@@ -49,6 +49,10 @@ HEADERS: Final[Mapping[str, Json]] = {
         "required": True,
         "schema": {"type": "string", "examples": ["GET, HEAD, OPTIONS"]},
     },
+    "Accept-Patch": {
+        "description": "The media types that a PATCH accepts, in the response to a PATCH.",
+        "schema": {"type": "string", "examples": ["application/json, application/merge-patch+json"]},
+    },
     "X-Request-ID": {
         "description": "The id of the request: the one that the client sent, or a generated one.",
         "required": True,
