@@ -294,6 +294,7 @@ def test_alarms(lines: list[str], triggers: list[str], reminders: list[dict[str,
 @pytest.mark.parametrize(
     ("line", "warnings"),
     [
+        ("ACTION:DISPLAY", []),
         ("ACTION:NONE", []),
         ("X-KDE-KCALCORE-ENABLED:FALSE", []),
         ("X-APPLE-PROXIMITY:ARRIVE", ["VALARM"]),
