@@ -25,8 +25,12 @@ from todo_service.exchange.formats.subtasks import ENTRY_BYTES
 from todo_service.exchange.formats.values import build_schedule, choose_title, parse_moment, to_timestamp
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
+_MISSING: Final = list_missing(
+    ("title", "description", "tags", "steps", "start_at", "due_at", "completed", "completed_at", "reminders")
+)
 _RECOGNIZED_BYTES: Final = 8 * 2**20
 """How far the cards may be from the start of a board that is recognized. At most 1 000 actions precede them."""
 
@@ -179,7 +183,9 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
     )
     found_list = board.lists.get(card.list_id)
     named = ListCreate(found_list.name, archived=found_list.closed) if found_list is not None else None
-    return Draft(source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)))
+    return Draft(
+        source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)), missing=_MISSING
+    )
 
 
 def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
@@ -202,6 +208,8 @@ def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[s
     for checklist in checklists:
         prefix = f"{checklist.name}: " if len(checklists) > 1 and checklist.name else ""
         for item in sorted(checklist.items, key=lambda each: each.pos):
+            if not item.name.strip():
+                continue
             steps.append(StepCreate(prefix + item.name, item.state == "complete"))
             if item.due:
                 warnings.append("Due of a checklist item was left out")
