@@ -441,6 +441,7 @@ def test_each_calendar_of_a_file_has_its_own_time_zone() -> None:
         ([f"X-WR-CALNAME:{'x' * 1000}"], "x" * 256, None),
         (["X-WR-CALNAME:", "X-APPLE-CALENDAR-COLOR:#1E90FF"], None, None),
         (["X-WR-CALNAME:\u200b"], None, None),
+        (["X-WR-CALNAME:Inbox"], None, None),
         ([], None, None),
     ],
 )

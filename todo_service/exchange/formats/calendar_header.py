@@ -13,6 +13,8 @@ from todo_service.lists.dto import ListCreate
 
 _TEXT_LENGTH: Final = 256
 """How much of a property is kept: more than the name of a list, or of a time zone, may have."""
+_INBOX: Final = "inbox"
+"""The name of a calendar for todos without a list."""
 _COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}", re.ASCII)
 
 
@@ -55,7 +57,7 @@ def _read_header(calendar: Component) -> CalendarHeader:
     }
     name = next((text for name in CALENDAR_NAMES if is_visible(text := texts.get(name, ""))), None)
     named = None
-    if name is not None:
+    if name is not None and name.casefold() != _INBOX:
         color = _COLOR.match(texts.get(CALENDAR_COLOR, ""))
         named = ListCreate(name=name, color=color[0] if color is not None else None)
     return CalendarHeader(texts.get("X-WR-TIMEZONE", ""), named)
