@@ -44,6 +44,7 @@ NEW_YORK_9 = {"due_at": "2027-01-31T14:00:00.000Z", "time_zone": "America/New_Yo
         (["DTSTART;TZID=Asia/Tokyo:20270131T010000", "DUE;VALUE=DATE:20270201"],
          {"start_on": "2027-01-31", "due_on": "2027-02-01"}, []),
         (["DTSTART;VALUE=DATE:20270201", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
+        (["DTSTART;TZID=Europe/Paris:20040101T120000", "DUE;VALUE=DATE:20270131"], {"due_on": "2027-01-31"}, []),
         (["DUE;VALUE=DATE:20270131T000000"], {"due_on": "2027-01-31"}, []),
         (["DUE;VALUE=DATE:20270131T090000"], BERLIN_9, []),
         (["DURATION:PT1H"], {}, ["DURATION"]),
