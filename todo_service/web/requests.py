@@ -6,6 +6,7 @@ responds to invalid UTF-8 with a 500. `ApiRequest` replaces all of this.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -21,11 +22,14 @@ from litestar.handlers import HTTPRouteHandler
 from todo_service.bounds.requests import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, to_issue
 from todo_service.security.caller import Caller, CredentialVerifier
+from todo_service.timestamps import Timestamp
 from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, create_parameter_problem
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+_OFFSET_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)")
+"""The space before the offset of a time whose `+` was not encoded in the query."""
 
 QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
@@ -175,7 +179,7 @@ class QueryRequest(ApiRequest, Generic[QueryT]):
             else:
                 values[name] = value
         try:
-            return msgspec.convert(values, kind, strict=False, dec_hook=decode_hook)
+            return msgspec.convert(values, kind, strict=False, dec_hook=_decode_parameter)
         except msgspec.ValidationError as error:
             issue = to_issue(error)
             raise create_parameter_problem((issue.pointer or "/").split("/")[1], issue.detail) from None
@@ -185,6 +189,12 @@ def find_query_struct(handler: HTTPRouteHandler) -> type[Any] | None:
     """Return the Struct of a handler's query parameters, or None if its request is not a `QueryRequest`."""
     request = handler.parsed_fn_signature.parameters.get("request")
     return request.args[0] if request is not None and request.origin is QueryRequest else None
+
+
+def _decode_parameter(kind: type[Any], value: Any) -> Any:
+    if kind is Timestamp and isinstance(value, str):
+        value = _OFFSET_SPACE.sub("+", value)
+    return decode_hook(kind, value)
 
 
 @cache
