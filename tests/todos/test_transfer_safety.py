@@ -13,6 +13,8 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.todos.test_transfer import FORMATS, export_todos, import_todos
+from todo_service.bounds.exchange import IMPORT_LISTS
+from todo_service.bounds.todos import MAX_LISTS
 from todo_service.exchange.formats.registry import FORMATS as TRANSFER_FORMATS
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.lists.documents import TodoList
@@ -258,9 +260,12 @@ async def test_concurrent_attempts_of_an_import_with_a_key_create_each_list_and_
 
 
 async def test_more_lists_than_an_import_may_name_are_rejected(ada: Person) -> None:
-    result = await import_todos(ada, "csv", "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3)))
+    rows = "".join(f"x,list {number}\n" for number in range(IMPORT_LISTS + 3))
 
-    assert result["rejected_count"] == 3
+    result = await import_todos(ada, "csv", f"title,list\n{rows}", dry_run="true")
+
+    assert (result["lists_created"], result["rejected_count"]) == (MAX_LISTS, IMPORT_LISTS + 3 - MAX_LISTS)
+    assert result["rejected"][-1]["errors"][0]["detail"] == f"Expected at most {IMPORT_LISTS} different lists"
 
 
 async def test_a_rule_that_never_occurs_is_refused(ada: Person) -> None:
