@@ -257,10 +257,16 @@ async def test_concurrent_attempts_of_an_import_with_a_key_create_each_list_and_
         await store.close()
 
 
-async def test_more_lists_than_an_import_may_name_are_rejected(ada: Person) -> None:
-    result = await import_todos(ada, "csv", "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3)))
+async def test_lists_whose_names_are_cut_stay_apart(ada: Person) -> None:
+    table = "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3))
 
-    assert result["rejected_count"] == 3
+    result = await import_todos(ada, "csv", table)
+    again = await import_todos(ada, "csv", table)
+
+    assert (result["imported"], result["lists_created"], result["warnings_count"]) == (3, 3, 3)
+    assert (again["unchanged"], again["lists_created"]) == (3, 0)
+    lists = (await ada.get("/v1/lists")).json()["items"]
+    assert [each["name"] for each in lists] == ["l" * 100] * 3
 
 
 async def test_a_rule_that_never_occurs_is_refused(ada: Person) -> None:
