@@ -208,7 +208,7 @@ def test_a_property_that_has_no_place_is_named_once() -> None:
         "LOCATION:Berlin",
         "URL:https://example.com",
         "GEO:1;2",
-        "COMMENT:a",
+        "COMMENT:a:",
         "COMMENT:b",
         "ATTACH:x",
         "ORGANIZER:x",

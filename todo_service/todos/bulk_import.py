@@ -292,6 +292,8 @@ def _split_by_uid(todos: Sequence[dto.TodoImport]) -> Iterator[tuple[int, int]]:
 def _compute_changes(todo: Todo, given: dto.TodoImport, document: Todo) -> dict[str, Any]:
     """Return the changes that give a todo the fields of a record. See `BulkImport._update`."""
     kept = {name for name in ("position", "created_at") if getattr(given, name) is UNSET}
+    if given.created_at is not UNSET and given.created_at > document.created_at:
+        kept.add("created_at")  # it is in the future, so the document has the current time
     if given.list_id is None:
         kept.add("list_id")
     if given.completed and todo.completed and given.completed_at is None:

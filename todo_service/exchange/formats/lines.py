@@ -47,8 +47,8 @@ class RawLine(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the property has no value."""
-        return self.is_complete and self.data.rstrip().endswith(b":")
+        """Whether the property has no value, unless a colon in its parameters precedes it."""
+        return self.is_complete and not self.data.partition(b":")[2].strip()
 
 
 class ContentLine(NamedTuple):

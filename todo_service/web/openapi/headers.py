@@ -76,7 +76,10 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "IfNoneMatch": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "Return the document only if it has none of these entity tags, and 304 otherwise.",
+        "description": (
+            "Perform the request only if the document has none of these entity tags. `*` matches any. Otherwise a GET "
+            "gets 304, and other methods get 412."
+        ),
         "required": False,
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },
