@@ -161,7 +161,8 @@ class TodoBuilder:
         exact = {step["id"]: step["title"] for step in self._exact.get("steps", [])}
         return [
             step | {"title": title}
-            if (title := exact.get(step.get("id"))) is not None and clean_line(round_trip(title)) == step["title"]
+            if (title := exact.get(step.get("id"))) is not None
+            and _clean_step_title(round_trip(title)) == step["title"]
             else step
             for step in steps
         ]
@@ -192,14 +193,18 @@ def build_step(child: Component, parent: str, times: TimeReader) -> dict[str, An
         times: Reads its times.
     """
     summary, uid = child.get("SUMMARY"), read_uid(child)
-    title = clean_line(summary.text) if summary is not None else ""
     step = {
-        "title": title[:TITLE_LENGTH] if is_visible(title) else _UNTITLED,
+        "title": _clean_step_title(summary.text if summary is not None else ""),
         "completed": read_completion(child, times).completed,
     }
-    if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :] == parent:
+    if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :].strip() == parent:
         step["id"] = match[1]
     return step
+
+
+def _clean_step_title(text: str) -> str:
+    title = clean_line(text)
+    return title[:TITLE_LENGTH] if is_visible(title) else _UNTITLED
 
 
 def clean_line(text: str) -> str:
