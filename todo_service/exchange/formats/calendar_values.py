@@ -16,7 +16,7 @@ from todo_service.bounds.todos import RECURRENCE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.field_table import Field, Kind, Origin
-from todo_service.timestamps import format_timestamp
+from todo_service.timestamps import format_timestamp, is_storable
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 from todo_service.todos.recurrence_rule import Rule
@@ -142,9 +142,13 @@ def choose_exact(moment: datetime, exact: str | None) -> str:
 def get_implied_start(due: datetime | date) -> datetime | date:
     """Return the DTSTART that is written for a recurring todo without a start, because RRULE needs one.
 
-    It is on the day of DUE and before it; if DUE is midnight or a date, both are equal.
+    It is on the day of DUE and before it; if DUE is midnight or a date, or its day begins before 1970 in UTC, both are
+    equal.
     """
-    return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
+    if not isinstance(due, datetime):
+        return due
+    midnight = due.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if is_storable(midnight) else due
 
 
 def build_exceptions(
