@@ -88,7 +88,7 @@ IMPORT_PROPERTIES: Final = section.declare(
 )
 IMPORT_RELATED: Final = section.declare(
     50_000,
-    "VTODO components of an import with a parent or a RECURRENCE-ID",
+    "VTODO components of an import with RELATED-TO or RECURRENCE-ID",
     enforced_in="exchange.formats.calendar_relations",
     response="Further ones are imported as todos of their own.",
 )
@@ -113,7 +113,7 @@ IMPORT_ZONES: Final = section.declare(
 ZONE_BYTES: Final = section.declare(
     64 * 1024,
     "Size of a VTIMEZONE component",
-    enforced_in="exchange.formats.timezones",
+    enforced_in="exchange.formats.calendar_search",
     response="It is ignored; times that need it are read as if they had no time zone, with a warning.",
     unit="bytes",
 )

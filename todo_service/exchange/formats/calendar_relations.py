@@ -1,15 +1,14 @@
 """The relations between the todos of a calendar file: children (RELATED-TO) and occurrences (RECURRENCE-ID).
 
-Children may precede their parent, and completed occurrences may precede their recurring todo. A file is therefore read
-in several passes: `Relations` first records the positions of related todos, which are then read again together with the
-todo that they belong to.
+Children may precede their parent, and completed occurrences may precede their recurring todo. `Relations` therefore
+records the positions of related todos first, which are then read again together with the todo that they belong to.
 Only related todos take memory, and their number is bounded.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from todo_service.bounds.exchange import IMPORT_RELATED
@@ -42,7 +41,8 @@ class _Child(NamedTuple):
 class Relations:
     """The related todos of a file.
 
-    Call `add` for each todo. Unless `is_empty`, call `find` for each todo again, and then `resolve`.
+    Call `add` for each todo that may be related to another one. Unless `is_empty`, call `find` for the UID of each todo
+    that is not an occurrence, and then `resolve`.
     """
 
     def __init__(self) -> None:
@@ -59,9 +59,15 @@ class Relations:
         """Whether no todo is related to another."""
         return self._count == 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further todos stand alone."""
+        return self._count >= IMPORT_RELATED
+
     def add(self, todo: Component) -> None:
-        """Add a todo if it is related to another one. Todos beyond the bound stand alone."""
-        if self._count >= IMPORT_RELATED:
+        """Add a todo if it can be read and is related to another one."""
+        self._count += 1
+        if todo.rejected is not None:
             return
         uid, parent, priority = read_uid(todo), read_parent(todo), todo.get("PRIORITY")
         place = Place(todo.line, todo.offset)
@@ -76,14 +82,10 @@ class Relations:
             )
             self._children.append(_Child(place, hash(uid), hash(parent), is_simple))
             self._wanted.add(hash(parent))
-        else:
-            return
-        self._count += 1
 
-    def find(self, todo: Component) -> None:
-        """Note that the file has a todo."""
-        uid = read_uid(todo)
-        if uid and "RECURRENCE-ID" not in todo.properties and hash(uid) in self._wanted:
+    def find(self, uid: str) -> None:
+        """Note that the file has a todo with a UID."""
+        if uid and hash(uid) in self._wanted:
             self._found.add(hash(uid))
 
     def resolve(self) -> None:
@@ -118,6 +120,13 @@ class Relations:
     def take_occurrences(self, uid: str) -> Sequence[Place]:
         """Return the changed occurrences of a recurring todo. See `take_steps`."""
         return self._occurrences.pop(hash(uid), ())
+
+    def take_rest(self) -> Iterator[Place]:
+        """Yield the todos that belong to others that were not read, in the order of the file."""
+        rest = [place for places in (*self._steps.values(), *self._occurrences.values()) for place in places]
+        self._steps.clear()
+        self._occurrences.clear()
+        return iter(sorted(rest))
 
 
 def read_uid(todo: Component) -> str:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from icalendar.prop import vDDDTypes, vRecur, vUTCOffset
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from todo_service.bounds.exchange import IMPORT_ZONES, ZONE_BYTES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
+from todo_service.bounds.exchange import IMPORT_ZONES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
 from todo_service.exchange.formats.lines import ContentLine
 from todo_service.timestamps import list_time_zones
 
@@ -88,15 +88,20 @@ class FileZones:
         self._defined: dict[str, tzinfo | None] = {}
         self._known: dict[str, tzinfo | None] = {}
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further definitions are ignored."""
+        return self._definitions >= IMPORT_ZONES
+
     def add_definition(self, lines: list[ContentLine]) -> None:
         """Add a time zone. An invalid definition makes its name unknown.
 
         Args:
             lines: The lines between `BEGIN:VTIMEZONE` and `END:VTIMEZONE`.
         """
-        self._definitions += 1
-        if self._definitions > IMPORT_ZONES:
+        if self.is_full:
             return
+        self._definitions += 1
         name, location = (
             next((line.text.strip() for line in lines if line.name == wanted), "")
             for wanted in ("TZID", "X-LIC-LOCATION")
@@ -150,8 +155,6 @@ def _parse_transitions(lines: list[ContentLine]) -> Iterator[_Transition]:
     Raises:
         ValueError: The definition is invalid or exceeds a bound. Other exceptions are possible.
     """
-    if sum(len(line.value) for line in lines) > ZONE_BYTES:
-        raise ValueError("the definition is too large")
     observances = list(_split_observances(lines))
     if len(observances) > ZONE_OBSERVANCES:
         raise ValueError("the definition has too many parts")
