@@ -28,17 +28,10 @@ IMPORT_WAIT_SECONDS: Final = section.declare(
     unit="s",
 )
 IMPORT_PART_SECONDS: Final = section.declare(
-    30.0,
-    "Time to parse a batch of an import",
+    120.0,
+    "Time to look through the body of an import before its first batch, and to parse each batch",
     enforced_in="exchange.service",
     response="503 with `Retry-After`; previous batches are imported",
-    unit="s",
-)
-IMPORT_PASS_SECONDS: Final = section.declare(
-    300.0,
-    "Time for the first pass over the body of an import, before its first batch",
-    enforced_in="exchange.service",
-    response="503 with `Retry-After`; nothing is imported",
     unit="s",
 )
 IMPORT_PART_RECORDS: Final = section.declare(
