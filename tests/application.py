@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 from litestar import Litestar
+from pymongo import MongoClient
 
 from tests.mongod import fresh_database
 from tests.people import Person
@@ -81,9 +83,11 @@ async def shared_embedded_app(tmp_path_factory: pytest.TempPathFactory) -> Async
 
 
 @pytest.fixture(scope="session")
-async def shared_mongodb_app(tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str) -> AsyncIterator[Litestar]:
+async def shared_mongodb_app(
+    tmp_path_factory: pytest.TempPathFactory, mongodb_uri: str, mongodb_client: MongoClient[dict[str, Any]]
+) -> AsyncIterator[Litestar]:
     """The application that tests share on MongoDB."""
-    with fresh_database(mongodb_uri) as url:
+    with fresh_database(mongodb_uri, mongodb_client) as url:
         settings = load_settings(build_variables(tmp_path_factory.mktemp("shared"), url))
         async with running_app(settings, CHEAP_COST, RESOLVE_AFTER) as application:
             yield application

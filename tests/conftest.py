@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from pymongo import MongoClient
 
 from tests.mongod import fresh_database, given_uri, running_mongod
 
@@ -48,10 +50,17 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mongodb_client(mongodb_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client of the real MongoDB."""
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        yield client
+
+
 @pytest.fixture
-def mongodb_url(mongodb_uri: str) -> Iterator[str]:
+def mongodb_url(mongodb_uri: str, mongodb_client: MongoClient[dict[str, Any]]) -> Iterator[str]:
     """The address of a fresh database on a real MongoDB."""
-    with fresh_database(mongodb_uri) as url:
+    with fresh_database(mongodb_uri, mongodb_client) as url:
         yield url
 
 

@@ -145,14 +145,14 @@ def given_uri() -> str | None:
 
 
 @contextmanager
-def fresh_database(uri: str) -> Iterator[str]:
+def fresh_database(uri: str, client: MongoClient[dict[str, Any]]) -> Iterator[str]:
     """Yield the address of a database that does not exist yet, and drop it at the end.
 
     Args:
         uri: The address of a server, without a database.
+        client: A client of the server.
     """
     name = f"test_{uuid.uuid4().hex}"
     address, _, options = uri.partition("?")
     yield f"{address.rstrip('/')}/{name}" + (f"?{options}" if options else "")
-    with MongoClient[dict[str, object]](uri) as client:
-        client.drop_database(name)
+    client.drop_database(name)

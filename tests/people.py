@@ -95,9 +95,9 @@ class Person:
 
     @classmethod
     async def register(cls, client: httpx.AsyncClient, **fields: str) -> Person:
-        """Register a new user and sign in."""
+        """Register a new user, with these fields of the registration, and sign in."""
         person = cls(client, UserCreateFactory.build(**fields))
-        body = {"username": person.username, "email": person.email, "password": person.password}
+        body = {"username": person.username, "email": person.email, "password": person.password} | fields
         response = await client.post("/v1/users", json=body)
         assert response.status_code == 201, response.text
         await person.sign_in()

@@ -20,7 +20,7 @@ import pytest
 from odmantic import ObjectId
 
 from tests.people import UserCreateFactory, assert_problem
-from tests.serving import START_SECONDS, environment, running_service
+from tests.serving import PLAIN_HTTP, START_SECONDS, environment, running_service
 from todo_service.services import MODELS
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
@@ -235,7 +235,8 @@ class Account:
         self.refresh_token = response.json()["refresh_token"]
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, headers=self.headers | (headers or {}), timeout=10, **request)
+        every_header = self.headers | (headers or {})
+        return httpx.request(method, self.url + path, headers=every_header, timeout=10, verify=PLAIN_HTTP, **request)
 
     def create(self, title: str, **headers: str) -> httpx.Response:
         return self.ask("POST", "/v1/todos", json={"title": title}, headers=headers)

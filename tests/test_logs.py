@@ -8,7 +8,6 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.people import UserCreateFactory
@@ -70,13 +69,11 @@ def test_values_cannot_forge_console_lines(tmp_path: Path) -> None:
 def test_a_request_is_logged_once_with_its_route_and_no_secret(tmp_path: Path, form: str) -> None:
     user = UserCreateFactory.build()
     with running_service(tmp_path, {"LOG_FORMAT": form}) as service:
-        httpx.post(
-            f"{service.url}/v1/users", json={"username": user.username, "email": user.email, "password": user.password}
-        )
+        service.post("/v1/users", json={"username": user.username, "email": user.email, "password": user.password})
         form_fields = {"grant_type": "password", "username": user.username, "password": user.password}
-        tokens = httpx.post(f"{service.url}/v1/auth/token", data=form_fields).json()
+        tokens = service.post("/v1/auth/token", data=form_fields).json()
         header = {"Authorization": f"Bearer {tokens['access_token']}", "X-Request-ID": "the-request"}
-        httpx.get(f"{service.url}/v1/todos/65f1a2b3c4d5e6f708192a3b?q=private", headers=header)
+        service.get("/v1/todos/65f1a2b3c4d5e6f708192a3b?q=private", headers=header)
         service.stop()
 
     log = (tmp_path / "service.log").read_text()
@@ -89,8 +86,8 @@ def test_a_request_is_logged_once_with_its_route_and_no_secret(tmp_path: Path, f
 
 def test_line_of_a_request_is_written_before_the_next_request(tmp_path: Path) -> None:
     with running_service(tmp_path, {"LOG_FORMAT": "json"}) as service:
-        httpx.get(f"{service.url}/v1/todos", headers={"X-Request-ID": "the-request"})
-        httpx.get(f"{service.url}/health/live")
+        service.get("/v1/todos", headers={"X-Request-ID": "the-request"})
+        service.get("/health/live")
         service.process.kill()
         service.process.wait()
 
@@ -113,7 +110,7 @@ def test_line_of_a_request_is_written_before_the_next_request(tmp_path: Path) ->
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_requests_are_not_logged_at_level_warning(tmp_path: Path, form: str) -> None:
     with running_service(tmp_path, {"LOG_FORMAT": form, "LOG_LEVEL": "warning"}) as service:
-        httpx.get(f"{service.url}/v1/todos", headers={"X-Request-ID": "the-request"})
+        service.get("/v1/todos", headers={"X-Request-ID": "the-request"})
         service.stop()
 
     assert "the-request" not in (tmp_path / "service.log").read_text()

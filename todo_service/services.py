@@ -227,11 +227,14 @@ class Services:
             Job("sweep deleted lists", self._sweep_deleted_lists, SWEEP_SECONDS),
             Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
-            Job("return free memory", partial(asyncio.to_thread, release_memory), SWEEP_SECONDS / 3),
+            Job("return free memory", self._release_memory, SWEEP_SECONDS / 3),
         ]
 
     async def _sweep_deleted_lists(self) -> None:
         await sweep_deleted_lists(self._store, self._create_todos, now())
+
+    async def _release_memory(self) -> None:
+        await asyncio.to_thread(release_memory, idle=self._in_flight.is_idle)
 
     async def _follow_time_zones(self) -> None:
         await self._time_zones.follow_changes(self._create_todos, now())

@@ -83,9 +83,9 @@ def now() -> datetime:
 
 def format_timestamp(moment: datetime) -> str:
     """Return a timestamp in the format of the API, `2026-01-31T09:00:00.000Z`. A naive one is assumed to be UTC."""
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="milliseconds") + "Z"
+    if moment.tzinfo is not None and moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def check_time_zone(name: str) -> None:

@@ -25,7 +25,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 PASSWORD = "correct horse battery"
 NO_TIME_ZONES = [
     "localtime",
@@ -104,6 +104,7 @@ async def test_invalid_registration_names_the_field(
     assert_problem(await client.post("/v1/users", json=body), 422, place)
 
 
+@pytest.mark.own_app
 async def test_registration_takes_a_display_name_and_a_time_zone(client: httpx.AsyncClient) -> None:
     body = {"username": " ada ", "email": "ada@example.com", "password": PASSWORD}
     optional = {"display_name": " Zoe\u0308 ", "time_zone": "Europe/Berlin"}
@@ -120,6 +121,7 @@ async def test_registration_takes_a_display_name_and_a_time_zone(client: httpx.A
     assert (await client.get("/v1/users/me", headers=headers)).json() == user
 
 
+@pytest.mark.own_app
 async def test_repeated_registration_returns_the_first_display_name(client: httpx.AsyncClient) -> None:
     body = {"username": "ada", "email": "ada@example.com", "password": PASSWORD, "display_name": "Ada"}
     headers = {"Idempotency-Key": "registration"}
@@ -169,6 +171,7 @@ async def test_local_email_domains_are_accepted(client: httpx.AsyncClient, email
     assert (await person.get("/v1/users/me")).json()["email"] == email
 
 
+@pytest.mark.own_app
 async def test_name_and_email_are_unique_ignoring_case(client: httpx.AsyncClient) -> None:
     ada = await Person.register(client, username="ada", email="ada@example.com")
 
@@ -180,6 +183,7 @@ async def test_name_and_email_are_unique_ignoring_case(client: httpx.AsyncClient
     await ada.sign_in()
 
 
+@pytest.mark.own_app
 async def test_exactly_one_of_many_concurrent_registrations_succeeds(client: httpx.AsyncClient) -> None:
     bodies = [{"username": "ada", "email": f"ada{n}@example.com", "password": PASSWORD} for n in range(12)]
 
@@ -281,6 +285,7 @@ def create_accounts(store: DocumentStore, settings: Settings) -> Accounts:
     return Accounts(store, Passwords(), sessions, ApiKeys(store))
 
 
+@pytest.mark.own_app
 async def test_late_writes_by_another_replica_are_deleted_with_the_account(
     ada: Person, app: Litestar, settings: Settings
 ) -> None:
@@ -305,6 +310,7 @@ async def test_late_writes_by_another_replica_are_deleted_with_the_account(
     assert [account.swept async for account in store.scan(ClosedAccount)] == [True]
 
 
+@pytest.mark.own_app
 async def test_interrupted_deletion_is_finished(ada: Person, bob: Person, app: Litestar, settings: Settings) -> None:
     store: DocumentStore = app.state.store
     await ada.todo()

@@ -18,7 +18,7 @@ import pytest
 from tests.people import Person, assert_problem
 from todo_service.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 SOME_ID = "65f1a2b3c4d5e6f708192a3b"
 PROTECTED = [
     ("GET", "/v1/users/me"),
@@ -139,6 +139,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 }
 
 
+@pytest.mark.own_app
 async def test_forged_token_is_rejected(ada: Person, settings: Settings) -> None:
     forger = Forger(ada.access_token, settings)
     for way, forge in FORGERIES.items():
@@ -170,6 +171,7 @@ async def test_list_of_protected_operations_is_complete(client: httpx.AsyncClien
     assert found == set(PROTECTED)
 
 
+@pytest.mark.own_app
 async def test_token_is_valid_only_for_its_account(ada: Person, bob: Person, settings: Settings) -> None:
     forger = Forger(ada.access_token, settings)
     mine = (await ada.get("/v1/users/me")).json()["id"]
@@ -233,6 +235,7 @@ async def test_read_key_cannot_write(ada: Person) -> None:
     assert (await ada.get(f"/v1/todos/{todo['id']}")).json() == todo
 
 
+@pytest.mark.own_app
 async def test_key_id_does_not_reveal_the_secret_key(ada: Person, settings: Settings) -> None:
     shown = jwt.get_unverified_header(ada.access_token)["kid"]
 

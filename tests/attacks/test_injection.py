@@ -15,6 +15,7 @@ import pytest
 from tests.people import Person, UserCreateFactory, assert_problem
 from tests.serving import START_SECONDS, Service, running_service
 
+pytestmark = pytest.mark.shared_app
 OPERATORS: list[Any] = [
     {"$gt": ""},
     {"$ne": None},

@@ -26,6 +26,7 @@ from todo_service.store.registry import create_store
 from todo_service.timestamps import now
 from todo_service.todos.bulk_import import Mode
 from todo_service.todos.dto import TodoImport
+from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
@@ -127,7 +128,7 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
     shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
         todos = Todos(store, owner, time_zone, shared=shared).start_import(executor, Mode())
-        results = await todos.write(made, [None] * len(made))
+        results = await todos.write(list(map(ImportRecord, made)), [None] * len(made))
     finally:
         executor.close()
         await shared.close()

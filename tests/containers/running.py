@@ -14,7 +14,7 @@ import httpx
 
 from tests.containers.images import podman
 from tests.mongod import free_port
-from tests.serving import START_SECONDS
+from tests.serving import PLAIN_HTTP, START_SECONDS
 
 HARDENED: Final = (
     "--read-only",
@@ -47,12 +47,20 @@ class Container:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                if self.get("/health/ready").status_code == 200:
                     return
             except httpx.TransportError:
                 pass
             assert self.state["Running"], self.logs()
             assert time.monotonic() < deadline, self.logs()
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Send a GET request with the given options of httpx."""
+        return httpx.get(self.url + path, verify=PLAIN_HTTP, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Send a POST request with the given options of httpx."""
+        return httpx.post(self.url + path, verify=PLAIN_HTTP, **options)
 
     def python(self, code: str) -> str:
         """Run Python in the container, as the user of the service, and return its output."""

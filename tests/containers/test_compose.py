@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.containers.images import Image, podman
 from tests.containers.running import Container
 from tests.containers.test_running import SECRET_KEY, register, sign_in, titles
@@ -80,7 +78,7 @@ def test_the_service_on_mongodb_starts_and_keeps_its_data(
         service = made.container("todo", port)
         service.await_ready()
         header = register(service)
-        assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+        assert service.post("/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
         assert service.healthy()
         assert made.container("mongodb").healthy()
         for name in ("todo", "mongodb"):

@@ -10,7 +10,6 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.containers.conftest import Figures
@@ -26,28 +25,28 @@ IN_FLIGHT = 50
 def sign_in(service: Container) -> dict[str, str]:
     """Sign in and return the Authorization header."""
     form = {"grant_type": "password", "username": ACCOUNT["username"], "password": ACCOUNT["password"]}
-    response = httpx.post(f"{service.url}/v1/auth/token", data=form)
+    response = service.post("/v1/auth/token", data=form)
     assert response.status_code == 200, response.text
     return {"Authorization": f"Bearer {response.json()['access_token']}"}
 
 
 def register(service: Container) -> dict[str, str]:
     """Register, sign in, and return the Authorization header."""
-    response = httpx.post(f"{service.url}/v1/users", json=ACCOUNT)
+    response = service.post("/v1/users", json=ACCOUNT)
     assert response.status_code == 201, response.text
     return sign_in(service)
 
 
 def titles(service: Container, header: dict[str, str]) -> list[str]:
     """Return the titles of all todos."""
-    return [todo["title"] for todo in httpx.get(f"{service.url}/v1/todos", headers=header).json()["items"]]
+    return [todo["title"] for todo in service.get("/v1/todos", headers=header).json()["items"]]
 
 
 def test_todos_and_sessions_survive_a_stop_and_a_new_container(image: Image) -> None:
     with volume() as data:
         with container(image.name, "--volume", f"{data}:/data") as service:
             header = register(service)
-            assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+            assert service.post("/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
             assert service.stop() == 0
             podman("start", service.name)
             service.await_ready()
@@ -60,9 +59,9 @@ def test_todos_and_sessions_survive_a_stop_and_a_new_container(image: Image) -> 
 def test_the_service_works_without_a_volume(image: Image) -> None:
     with container(image.name) as service:
         header = register(service)
-        assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
-        assert httpx.get(f"{service.url}/docs").status_code == 200
-        assert httpx.get(f"{service.url}/schema/openapi.json").json()["openapi"].startswith("3.1")
+        assert service.post("/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+        assert service.get("/docs").status_code == 200
+        assert service.get("/schema/openapi.json").json()["openapi"].startswith("3.1")
 
 
 def test_the_service_is_process_1_of_user_1000_without_privileges(image: Image) -> None:
@@ -135,7 +134,7 @@ def test_the_health_check_reports_readiness_on_mongodb(image: Image, mongod_imag
             service.url = mongod.url
             service.await_ready()
             header = register(service)
-            assert httpx.post(f"{service.url}/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
+            assert service.post("/v1/todos", json={"title": "Water"}, headers=header).status_code == 201
             assert service.healthy()
 
             podman("kill", "--signal", "STOP", mongod.name)
@@ -178,13 +177,13 @@ def test_50_requests_in_flight_complete_after_a_stop(image: Image) -> None:
         for connection in connections:
             connection.sendall(head.encode() + body[:10])
         # the service has read the heads once it responds to a later request
-        httpx.get(f"{service.url}/health/live")
+        service.get("/health/live")
 
         statuses: list[int] = []
         # after these 5 seconds it would be killed, with another exit status
         stopping = threading.Thread(target=lambda: statuses.append(service.stop(grace_seconds=5)))
         stopping.start()
-        while httpx.get(f"{service.url}/health/ready").status_code == 200:
+        while service.get("/health/ready").status_code == 200:
             pass
         responses = []
         for connection in connections:

@@ -14,6 +14,7 @@ from tests.people import Person
 from todo_service.errors import Invalid
 from todo_service.exchange.formats.base import RejectedRecord
 from todo_service.exchange.formats.csv_format import CsvFormat
+from todo_service.exchange.formats.spreadsheets import protect, restore
 
 CSV = CsvFormat()
 
@@ -52,6 +53,10 @@ def test_a_table_is_read_whatever_separates_its_cells(body: str) -> None:
         ("31/01/2027 21:05", {"due_at": "2027-01-31T20:05:00.000Z"}),
         ("12/31/27 12:00 a.m.", {"due_at": "2027-12-30T23:00:00.000Z"}),
         ("2027/1/31", {"due_on": "2027-01-31"}),
+        ("31-Jan-27", {"due_on": "2027-01-31"}),
+        ("1 Sept. 2027", {"due_on": "2027-09-01"}),
+        ("January 31, 2027", {"due_on": "2027-01-31"}),
+        ("Jan. 31 2027 9:00 am", {"due_at": "2027-01-31T08:00:00.000Z"}),
         ("1/2/2027", {"due_on": "2027-01-02"}),
     ],
 )
@@ -72,6 +77,8 @@ def test_one_date_tells_the_order_of_all() -> None:
     ("name", "text", "value"),
     [
         ("priority", "Urgent", "urgent"),
+        ("priority", "Hoch", "high"),
+        ("priority", "5.0", "medium"),
         ("priority", "1", "urgent"),
         ("priority", "4", "high"),
         ("priority", "5", "medium"),
@@ -117,6 +124,7 @@ def test_steps_are_json_or_one_a_line() -> None:
         ("due_at", "2027-02-30"),
         ("due_at", "2027-01-01T00:00:00+99:99"),
         ("due_on", "1.13.2027"),
+        ("due_on", "31 Foo 2027"),
         ("position", "1e999"),
         ("position", "first"),
         ("priority", "10"),
@@ -129,7 +137,8 @@ def test_a_cell_that_is_not_understood_is_left_out_with_a_warning(name: str, tex
     (draft,) = read_drafts(CSV, f"title,{name},tags\nSow,{text},garden\n")
 
     assert describe(draft) == {"title": "Sow", "tags": ["garden"]}
-    assert [warning.partition(": ")[0] for warning in draft.warnings] == [f"{name} was left out"]
+    (warning,) = draft.warnings
+    assert warning.startswith((f"{name} was left out: ", f"{name} were left out: "))
 
 
 def test_columns_without_a_meaning_are_named_once() -> None:
@@ -196,10 +205,37 @@ def test_a_completion_time_alone_completes() -> None:
     assert len(reopened.warnings) == 1
 
 
+def test_a_table_in_utf_16_is_refused() -> None:
+    with pytest.raises(Invalid) as raised:
+        read_file(CSV, "\ufefftitle\tdue_on\n".encode("utf-16-le"))
+
+    assert raised.value.issues[0].detail == "Expected a file in UTF-8, not in UTF-16"
+
+
 @pytest.mark.parametrize("body", ["", "\n\n", "name\nx\n", "sep=;\n", "title,title\nx,y\n", '"title\n', "title\0\n"])
 def test_a_file_without_a_header_is_refused(body: str) -> None:
     with pytest.raises(Invalid):
         read_file(CSV, body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("=1+1", "-5", "'-5", "'5", "007", "123456789012", "67400000e000000000000012", "1.5", "1,024.5", "5 %", "$5"),
+        *("2027-01-31", "31.1.", "1/2", "12:30", "9 PM", "Jan 5", "5. Januar 2027", "true", "WAHR", "5\n6"),
+    ],
+)
+def test_a_text_that_a_spreadsheet_converts_is_protected(text: str) -> None:
+    assert protect(text) == f"'{text}"
+    assert restore(protect(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "'", "2027", "12345678901", "3 apples", "Room 5", "'90s music", "a-b", "5 in May"]
+)
+def test_any_other_text_is_written_as_it_is(text: str) -> None:
+    assert protect(text) == text
+    assert restore(text) == text
 
 
 @pytest.mark.anyio
@@ -223,3 +259,46 @@ async def test_formulas_are_written_as_texts_and_read_back_exactly(ada: Person, 
     again = (await bob.get("/v1/todos/export")).json()
     imported = {todo["title"]: (todo["description"], todo["tags"]) for todo in again["todos"]}
     assert imported == {todo["title"]: (todo["description"], todo["tags"]) for todo in todos}
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+async def test_what_a_cell_has_too_many_of_is_cut(ada: Person) -> None:
+    days = [f"{year}-01-{day:02}" for year in range(2028, 2033) for day in range(1, 29)]
+    cells = [
+        ",".join(days),
+        ",".join(f"tag {number}" for number in range(30)),
+        "\n".join(f"step {number}" for number in range(120)),
+        ",".join(["x"] * 1000),
+    ]
+    body = io.StringIO()
+    rows = csv.writer(body)
+    rows.writerow(["title", "due_on", "recurrence", "recurrence_except", "tags", "steps"])
+    rows.writerow(["Sow", "2027-01-01", "FREQ=DAILY", *cells[:3]])
+    rows.writerow(["Mow", "2027-01-01", "FREQ=DAILY", cells[3], "", ""])
+
+    response = await ada.post("/v1/todos/import", content=body.getvalue(), headers={"Content-Type": "text/csv"})
+
+    report = response.json()
+    assert (report["imported"], report["rejected_count"]) == (2, 0)
+    details = [warning["detail"] for warning in report["warnings"] if warning["line"] == 2]
+    assert [detail.partition(" left out")[0] for detail in details] == [
+        "Tags beyond the first 20 were",
+        "Steps beyond the first 100 were",
+        "Exceptions beyond the first 100 were",
+    ]
+    sow, mow = (await ada.get("/v1/todos", params={"sort": "position"})).json()["items"]
+    assert (len(sow["tags"]), len(sow["steps"]), len(sow["recurrence_except"])) == (20, 100, 100)
+    assert mow["recurrence_except"] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+async def test_a_day_whose_time_zone_is_left_out_ends_in_that_of_the_account(ada: Person) -> None:
+    await ada.patch("/v1/users/me", json={"time_zone": "America/New_York"})
+    table = "title,due_on,time_zone\nSow,2027-01-31,Mars/Phobos\n"
+
+    response = await ada.post("/v1/todos/import", content=table, headers={"Content-Type": "text/csv"})
+
+    assert response.json()["warnings_count"] == 1
+    assert await ada.titles(due_after="2027-02-01T04:00:00Z", due_before="2027-02-01T05:00:00Z") == ["Sow"]

@@ -1,41 +1,43 @@
-"""Files of other programs come in as the expectations beside them say.
-
-A file in `corpus/` is named after what is special about it. Its expectations are in the file of the same name with
-`.expected.json` at the end: each todo without defaults, with its line and its warnings, and the rejected lines.
-`python -m tests.exchange.expectations` writes them anew.
-"""
+"""Files of other programs come in as the expectations beside them say. `corpus/README.md` describes both."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.exchange.expectations import EXPECTED, FILES, MEDIA, find_outcome
+from tests.exchange.expectations import (
+    FILES,
+    MEDIA,
+    get_format,
+    import_file,
+    name_file,
+    read_expectation,
+    read_header,
+    register_in_berlin,
+)
 from tests.exchange.reading import describe, read_drafts, read_file
-from tests.people import Person
+from tests.people import Person, build_report
 from todo_service.errors import Invalid, Malformed
-from todo_service.exchange.formats.base import Draft
+from todo_service.exchange.formats.base import Draft, ImportFormat
 from todo_service.exchange.formats.registry import FOREIGN_FORMATS, FORMATS, IMPORT_FORMATS, MEDIA_TYPES
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.todoist import TodoistFormat
 from todo_service.exchange.record_uids import RecordUids
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_a_file_is_recognized_and_read(path: Path) -> None:
-    expected = json.loads(path.with_suffix(EXPECTED).read_text())
+@pytest.mark.parametrize("path", FILES, ids=name_file)
+def test_the_header_of_a_file_names_the_program_and_the_trait(path: Path) -> None:
+    header = read_header(path)
 
-    recognized = read_file(MEDIA_TYPES[MEDIA[path.suffix]], path.read_bytes())
-
-    assert find_outcome(recognized) == expected
-    assert find_outcome(read_file(IMPORT_FORMATS[path.parent.name], path.read_bytes())) == expected
+    assert set(header) == {"program", "trait"}
+    assert all(header.values())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", FILES, ids=name_file)
 def test_only_its_own_format_recognizes_a_file(path: Path) -> None:
     source = Source(path.read_bytes())
 
@@ -45,43 +47,44 @@ def test_only_its_own_format_recognizes_a_file(path: Path) -> None:
         if each.media_type == MEDIA[path.suffix] and each.recognizes(source)
     ]
 
-    assert recognizing == [path.parent.name]
+    assert recognizing == [name for name in [get_format(path)] if name in FOREIGN_FORMATS]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_file)
+def test_a_recognized_file_is_read_as_its_format_reads_it(path: Path) -> None:
+    def read(file_format: ImportFormat) -> object:
+        try:
+            return read_file(file_format, path.read_bytes())
+        except (Invalid, Malformed) as error:
+            return str(error)
+
+    assert read(MEDIA_TYPES[MEDIA[path.suffix]]) == read(IMPORT_FORMATS[get_format(path)])
 
 
 @pytest.mark.anyio
 @pytest.mark.shared_app
-@pytest.mark.parametrize("program", FOREIGN_FORMATS)
-async def test_the_files_of_a_program_come_in_over_http(ada: Person, bob: Person, program: str) -> None:
-    for path in (each for each in FILES if each.parent.name == program):
-        expected = json.loads(path.with_suffix(EXPECTED).read_text())
-        titles = [todo["title"] for todo in expected["todos"] if todo["title"].strip()]
+@pytest.mark.parametrize("path", FILES, ids=name_file)
+async def test_a_file_comes_in_as_expected(client: httpx.AsyncClient, path: Path) -> None:
+    person = await register_in_berlin(client)
 
-        recognized = await ada.post(
-            "/v1/todos/import", content=path.read_bytes(), headers={"Content-Type": MEDIA[path.suffix]}
-        )
-        named = await bob.post(
-            "/v1/todos/import",
-            content=path.read_bytes(),
-            headers={"Content-Type": "application/octet-stream"},
-            params={"format": program},
-        )
+    outcome = await import_file(person, path)
+    again = await person.post(
+        "/v1/todos/import",
+        content=path.read_bytes(),
+        headers={"Content-Type": "application/octet-stream"},
+        params={"format": get_format(path)},
+    )
 
-        warnings = [
-            {"line": todo["line"], "detail": detail}
-            for todo in expected["todos"]
-            if todo["title"].strip()
-            for detail in todo.get("warnings", [])
-        ]
-        for response in (recognized, named):
-            assert response.status_code == 200, response.text
-            report = response.json()
-            assert report["imported"] == len(titles), report
-            assert report["rejected_count"] == len(expected["rejected"]) + len(expected["todos"]) - len(titles)
-            assert report["warnings"] == warnings
-        again = await ada.post(
-            "/v1/todos/import", content=path.read_bytes(), headers={"Content-Type": MEDIA[path.suffix]}
-        )
-        assert (again.json()["imported"], again.json()["unchanged"]) == (0, len(titles))
+    assert outcome == read_expectation(path)
+    if "problem" in outcome:
+        assert again.status_code == outcome["problem"]["status"]
+        return
+    report, repeated = build_report(**outcome["report"]), again.json()
+    assert repeated == build_report(
+        unchanged=report["imported"] + report["unchanged"],
+        rejected=report["rejected"],
+        rejected_count=report["rejected_count"],
+    )
 
 
 @pytest.mark.anyio

@@ -24,6 +24,7 @@ from tests.openapi.document import (
 from tests.people import Person
 from todo_service.app import render_openapi_document
 
+pytestmark = pytest.mark.shared_app
 PROBLEM = {"application/problem+json"}
 
 

@@ -11,7 +11,7 @@ from tests.people import Person, assert_problem, build_report
 from tests.todos.test_repeated_imports import read_lists, read_todos
 from tests.todos.test_transfer import export_todos, import_todos
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 OWN = ("id", "version", "updated_at")
 LISTS = (
     {"name": "Garden", "color": "#2e8b57", "position": 5.5},

@@ -154,6 +154,7 @@ def test_a_byte_that_is_not_utf_8_outside_of_todos_has_no_effect() -> None:
         (["PERCENT-COMPLETE:100", "STATUS:NEEDS-ACTION"], False, None, ["PERCENT-COMPLETE"]),
         (["PERCENT-COMPLETE:50", "STATUS:IN-PROCESS"], False, None, ["PERCENT-COMPLETE"]),
         (["PERCENT-COMPLETE:0"], False, None, []),
+        (["STATUS:NEEDS-ACTION", "COMPLETED:20270130T120000Z"], False, None, ["COMPLETED"]),
         (["PERCENT-COMPLETE:half"], False, None, ["PERCENT-COMPLETE"]),
         (["STATUS:CANCELLED", "LAST-MODIFIED:20270102T030405Z"], True, "2027-01-02T03:04:05.000Z", ["STATUS"]),
         (["STATUS:COMPLETED", "COMPLETED:yesterday"], True, None, ["COMPLETED"]),
@@ -207,13 +208,13 @@ def test_a_property_that_has_no_place_is_named_once() -> None:
         "LOCATION:Berlin",
         "URL:https://example.com",
         "GEO:1;2",
-        "COMMENT:a",
+        "COMMENT:a:",
         "COMMENT:b",
         "ATTACH:x",
         "ORGANIZER:x",
     ]
 
-    draft = read_todo("SUMMARY:x", *lost, "X-APPLE-SORT-ORDER:1", "CLASS:PUBLIC", "SEQUENCE:2", "DTSTAMP:x")
+    draft = read_todo("SUMMARY:x", *lost, "X-COLOR:1", "CLASS:PUBLIC", "SEQUENCE:2", "DTSTAMP:x", "CONTACT: ")
 
     assert names(draft.warnings) == ["LOCATION", "URL", "GEO", "COMMENT", "ATTACH", "ORGANIZER"]
 
@@ -248,3 +249,40 @@ def test_a_property_that_is_wrong_is_left_out(line: str) -> None:
 
     assert fields(draft) == {}
     assert names(draft.warnings) in ([line.partition(":")[0].partition(";")[0]], [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "title", "description"),
+    [
+        (["SUMMARY;ENCODING=QUOTED-PRINTABLE:Caf=C3=A9"], "Café", ""),
+        (["SUMMARY;CHARSET=ISO-8859-1;ENCODING=quoted-printable:Caf=E9"], "Café", ""),
+        (["SUMMARY:a", "DESCRIPTION;ENCODING=QUOTED-PRINTABLE:one=0D=0Atwo: =", "three; =", "four"], "a",
+         "one\ntwo: three; four"),
+        (["SUMMARY:a", "DESCRIPTION;ENCODING=QUOTED-PRINTABLE:one="], "a", "one"),
+        (["SUMMARY:1+1="], "1+1=", ""),
+    ],
+)  # fmt: skip
+def test_quoted_printable_text_of_vcalendar(lines: list[str], title: str, description: str) -> None:
+    first, second = read_drafts(*vtodo(*lines), *vtodo("SUMMARY:next"))
+
+    assert (first.todo.title, first.todo.description, first.warnings) == (title, description, ())
+    assert second.todo.title == "next"
+
+
+@pytest.mark.parametrize("charset", ["UTF-7", "zlib_codec", "ISO-8859-7"])
+def test_quoted_printable_text_in_an_unknown_charset_is_left_out(charset: str) -> None:
+    draft = read_todo("SUMMARY:a", f"DESCRIPTION;ENCODING=QUOTED-PRINTABLE;CHARSET={charset}:=E9")
+
+    assert draft.todo.description == ""
+    assert names(draft.warnings) == ["DESCRIPTION"]
+
+
+def test_quoted_printable_text_is_bounded() -> None:
+    part = "x" * 1000 + "="
+    lines = ["DESCRIPTION;ENCODING=QUOTED-PRINTABLE:" + part, *[part] * (IMPORT_RECORD_BYTES // 1000 + 1), "end"]
+
+    rejected, draft = read(calendar(*vtodo("SUMMARY:x", *lines), *vtodo("SUMMARY:y")))
+
+    assert isinstance(rejected, RejectedRecord)
+    assert isinstance(draft, Draft)
+    assert draft.todo.title == "y"

@@ -37,11 +37,22 @@ NEW_YORK_9 = {"due_at": "2027-01-31T14:00:00.000Z", "time_zone": "America/New_Yo
             [],
         ),
         (["DTSTART:20270130T080000Z", "DURATION:-PT1H"], {"start_at": "2027-01-30T08:00:00.000Z"}, ["DURATION"]),
-        (["DTSTART;VALUE=DATE:20270131", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
+        (["DTSTART;VALUE=DATE:20270131", "DUE:20270131T080000Z"],
+         BERLIN_9 | {"start_at": "2027-01-30T23:00:00.000Z"}, []),
+        (["DTSTART:20270130T233000Z", "DUE;VALUE=DATE:20270201"],
+         {"start_on": "2027-01-31", "due_on": "2027-02-01"}, []),
+        (["DTSTART;TZID=Asia/Tokyo:20270131T010000", "DUE;VALUE=DATE:20270201"],
+         {"start_on": "2027-01-31", "due_on": "2027-02-01"}, []),
+        (["DTSTART;VALUE=DATE:20270201", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
+        (["DUE;VALUE=DATE:20270131T000000"], {"due_on": "2027-01-31"}, []),
+        (["DUE;VALUE=DATE:20270131T090000"], BERLIN_9, []),
+        (["DURATION:PT1H"], {}, ["DURATION"]),
+        (["DTSTART:20270130T080000Z", "DUE:20270131T080000Z", "DURATION:PT1H"],
+         BERLIN_9 | {"start_at": "2027-01-30T08:00:00.000Z"}, ["DURATION"]),
         (["DTSTART:20270201T080000Z", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
         (["DTSTART:20270130T080000Z", "DUE:soon"], {"start_at": "2027-01-30T08:00:00.000Z"}, ["DUE"]),
     ],
-)
+)  # fmt: skip
 def test_start_and_due(lines: list[str], expected: dict[str, Any], warnings: list[str]) -> None:
     draft = read_todo("SUMMARY:x", *lines)
 
@@ -91,6 +102,21 @@ DAILY = ["DUE;TZID=Europe/Berlin:20270104T090000", "RRULE:FREQ=DAILY;COUNT=5"]
         (["DUE;VALUE=DATE:20270131", "RRULE:FREQ=DAILY;UNTIL=20260101"], {"due_on": "2027-01-31"}, ["RRULE"]),
         (["DUE;VALUE=DATE:20270131", "RRULE:FREQ=DAILY;BYHOUR=7"], {"due_on": "2027-01-31"}, ["RRULE"]),
         (["RRULE:FREQ=DAILY"], {}, ["RRULE"]),
+        (["DTSTART;VALUE=DATE:20270104", "DUE;TZID=Europe/Berlin:20270104T090000", "RRULE:FREQ=DAILY"],
+         {"start_at": "2027-01-03T23:00:00.000Z", "due_at": "2027-01-04T08:00:00.000Z", "recurrence": "FREQ=DAILY"},
+         []),
+        (["DTSTART;VALUE=DATE:20270104", "DUE;TZID=Europe/Berlin:20270105T090000", "RRULE:FREQ=WEEKLY;COUNT=3",
+          "EXDATE;VALUE=DATE:20270104,20270118"],
+         {"start_at": "2027-01-10T23:00:00.000Z", "due_at": "2027-01-12T08:00:00.000Z",
+          "recurrence": "FREQ=WEEKLY;COUNT=2", "recurrence_except": ["2027-01-18"]}, []),
+        (["DUE;VALUE=DATE:20270131", "EXDATE;VALUE=DATE:20270131"], {"due_on": "2027-01-31"}, ["EXDATE"]),
+        ([*WEEKLY, "RDATE;VALUE=DATE:20270106"], FIRST, ["RDATE"]),
+        ([*WEEKLY, "X-KDE-LIBKCAL-DTRECURRENCE;VALUE=DATE:20270115"], SECOND, []),
+        ([*WEEKLY, "X-KDE-LIBKCAL-DTRECURRENCE;VALUE=DATE:20270108"], FIRST, []),
+        ([*WEEKLY, "X-KDE-LIBKCAL-DTRECURRENCE;VALUE=DATE:20270109", "EXDATE;VALUE=DATE:20270111"],
+         FIRST | {"start_on": "2027-01-18", "due_on": "2027-01-22"}, []),
+        ([*DAILY, "X-KDE-LIBKCAL-DTRECURRENCE:20270106T080000Z"],
+         {"due_at": "2027-01-06T08:00:00.000Z", "recurrence": "FREQ=DAILY;COUNT=3"}, []),
     ],
 )  # fmt: skip
 def test_series(lines: list[str], expected: dict[str, Any], warnings: list[str]) -> None:
@@ -239,6 +265,11 @@ DAY = ["DUE;VALUE=DATE:20270131"]
         ([*MOMENT, "RRULE:FREQ=DAILY"], ["TRIGGER:PT15M"], [], ["VALARM"]),
         ([*MOMENT, "RRULE:FREQ=DAILY"], ["TRIGGER:-PT15M"], [{"minutes_before": 15}], []),
         (MOMENT, ["TRIGGER;VALUE=DATE-TIME:20270130T120000Z"], [{"at": "2027-01-30T12:00:00.000Z"}], []),
+        # programs move the alarm of a series together with its due date
+        ([*MOMENT, "RRULE:FREQ=DAILY"], ["TRIGGER;VALUE=DATE-TIME:20270131T083000Z"], [{"minutes_before": 30}], []),
+        ([*DAY, "RRULE:FREQ=DAILY"], ["TRIGGER;VALUE=DATE-TIME:20270131T070000Z"], [{"minutes_before": 60}], []),
+        ([*MOMENT, "RRULE:FREQ=DAILY"], ["TRIGGER;VALUE=DATE-TIME:20270131T093000Z"],
+         [{"at": "2027-01-31T09:30:00.000Z"}], []),
         ([], ["TRIGGER;VALUE=DATE-TIME:20270130T120000Z"], [{"at": "2027-01-30T12:00:00.000Z"}], []),
         # a trigger counts from midnight, a reminder from 09:00
         (DAY, ["TRIGGER:-PT15M"], [{"minutes_before": 555}], []),
@@ -260,10 +291,22 @@ def test_alarms(lines: list[str], triggers: list[str], reminders: list[dict[str,
     assert names(draft.warnings) == warnings
 
 
-def test_an_alarm_without_an_action_is_not_a_reminder() -> None:
-    alarm = ["BEGIN:VALARM", "ACTION:NONE", "TRIGGER;VALUE=DATE-TIME:19760401T005545Z", "END:VALARM"]
+@pytest.mark.parametrize(
+    ("line", "warnings"),
+    [
+        ("ACTION:NONE", []),
+        ("X-KDE-KCALCORE-ENABLED:FALSE", []),
+        ("X-APPLE-PROXIMITY:ARRIVE", ["VALARM"]),
+        ("PROXIMITY:DEPART", ["VALARM"]),
+    ],
+)
+def test_an_alarm_that_is_off_or_at_a_place_is_not_a_reminder(line: str, warnings: list[str]) -> None:
+    alarm = ["BEGIN:VALARM", line, "TRIGGER;VALUE=DATE-TIME:19760401T005545Z", "END:VALARM"]
 
-    assert read_todo("SUMMARY:x", *MOMENT, *alarm).warnings == ()
+    draft = read_todo("SUMMARY:x", *MOMENT, *alarm)
+
+    assert draft.todo.reminders == []
+    assert names(draft.warnings) == warnings
 
 
 def child(title: str, *lines: str, parent: str = "parent", uid: str | None = None) -> list[str]:
@@ -318,6 +361,96 @@ def test_a_child_without_a_parent_is_a_todo(lines: list[str]) -> None:
     first, *_ = describe(*lines)
 
     assert first[2] == ["RELATED-TO"]
+
+
+def test_a_parent_may_name_its_children() -> None:
+    parent = vtodo("UID:parent", "SUMMARY:parent", *(f"RELATED-TO;RELTYPE=CHILD:{uid}" for uid in ("one", "two")))
+    two, more = vtodo("UID:two", "SUMMARY:two"), vtodo("UID:two", "SUMMARY:two", "LOCATION:Berlin")
+
+    assert describe(*child("one"), *parent, *two) == [("parent", [("one", False), ("two", False)], [])]
+    assert describe(*child("one"), *parent) == [("parent", [("one", False)], ["RELATED-TO"])]
+    assert describe(*more, *parent, *child("one")) == [
+        ("two", [], ["LOCATION"]),
+        ("parent", [("one", False)], ["RELATED-TO"]),
+    ]
+
+
+def test_what_a_step_loses_is_a_warning_of_its_todo() -> None:
+    children = [
+        *child("half", "PERCENT-COMPLETE:50"),
+        *child("off", "STATUS:CANCELLED"),
+        *vtodo("UID:3", "RELATED-TO:parent"),
+    ]
+
+    (draft,) = read_drafts(*PARENT, *children)
+
+    assert [(step.title, step.completed) for step in draft.todo.steps] == [
+        ("half", False),
+        ("off", True),
+        ("Untitled", False),
+    ]
+    assert [warning.partition(": ")[::2] for warning in draft.warnings] == [
+        ('Step "half"', "PERCENT-COMPLETE has no place in an open todo and was left out"),
+        ('Step "off"', "STATUS is CANCELLED, and the step was completed"),
+        ('Step "Untitled"', "SUMMARY has no text, so the title is Untitled"),
+    ]
+
+
+def test_a_child_whose_title_is_too_long_for_a_step_is_a_todo() -> None:
+    assert describe(*PARENT, *child("x" * 201)) == [("parent", [], []), ("x" * 201, [], ["RELATED-TO"])]
+
+
+def test_steps_have_the_order_of_the_file_or_the_order_that_it_states() -> None:
+    first, second = child("first", "CREATED:20270102T000000Z"), child("second", "CREATED:20270101T000000Z")
+    moved = child("moved", "X-APPLE-SORT-ORDER:1")
+
+    (unsorted,), (ordered,) = describe(*PARENT, *first, *second), describe(*PARENT, *first, *second, *moved)
+
+    assert [title for title, _ in unsorted[1]] == ["first", "second"]
+    assert [title for title, _ in ordered[1]] == ["moved", "second", "first"]
+
+
+def test_todos_have_a_position_if_the_file_states_one() -> None:
+    one, two = vtodo("SUMMARY:one", "CREATED:20010101T000100Z"), vtodo("SUMMARY:two")
+    three, four = vtodo("SUMMARY:three", "X-APPLE-SORT-ORDER:-27"), vtodo("SUMMARY:four", "X-APPLE-SORT-ORDER:last")
+
+    def read_positions(*lines: str) -> list[float | None]:
+        return [fields(draft).get("position") for draft in read_drafts(*lines)]
+
+    assert read_positions(*one, *two) == [None, None]
+    assert read_positions(*one, *two, *three, *four) == [60, None, -27, None]
+
+
+def test_each_calendar_of_a_file_has_its_own_time_zone() -> None:
+    due = vtodo("SUMMARY:x", "DUE:20270131T090000")
+    lines = [*due, "END:VCALENDAR", "BEGIN:VCALENDAR", *due, "X-WR-TIMEZONE:America/New_York", "END:VCALENDAR"]
+
+    berlin, new_york, after = read_drafts(*lines, "BEGIN:VCALENDAR", *due)
+
+    assert [fields(each) for each in (berlin, new_york, after)] == [BERLIN_9, NEW_YORK_9, BERLIN_9]
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "color"),
+    [
+        (["X-WR-CALNAME:Garden"], "Garden", None),
+        (["X-APPLE-CALENDAR-COLOR:#1E90FFFF", "X-WR-CALNAME: Garden\\, house "], "Garden, house", "#1E90FF"),
+        (["NAME:Garden", "X-APPLE-CALENDAR-COLOR:blue"], "Garden", None),
+        (["NAME:House", "X-WR-CALNAME:Garden"], "Garden", None),
+        ([f"X-WR-CALNAME:{'x' * 99}  {'x' * 99}"], "x" * 99, None),
+        (["X-WR-CALNAME:", "X-APPLE-CALENDAR-COLOR:#1E90FF"], None, None),
+        (["X-WR-CALNAME:\u200b"], None, None),
+        ([], None, None),
+    ],
+)
+def test_a_calendar_is_a_list(lines: list[str], name: str | None, color: str | None) -> None:
+    other = ["END:VCALENDAR", "BEGIN:VCALENDAR", "X-WR-CALNAME:Other", *vtodo("SUMMARY:y")]
+
+    first, second = read_drafts(*lines, *vtodo("SUMMARY:x"), *other)
+
+    assert (first.list.name, first.list.color) == (name, color) if first.list is not None else name is None
+    assert second.list is not None
+    assert second.list.name == "Other"
 
 
 def test_children_beyond_the_steps_of_a_todo_are_todos() -> None:

@@ -35,6 +35,16 @@ async def test_a_repeated_import_changes_nothing_and_names_what_was_lost(ada: Pe
     assert [(step["title"], step["completed"]) for step in todo["steps"]] == [("Pack", True)]
 
 
+async def test_a_series_that_was_imported_moves_on_by_its_rule(ada: Person) -> None:
+    lines = ["DTSTART;VALUE=DATE:21270106", "DUE;VALUE=DATE:21270110", "RRULE:FREQ=WEEKLY;BYDAY=MO"]
+    await import_calendar(ada, calendar(*vtodo("UID:series", "SUMMARY:Water", *lines)))
+    [todo] = (await ada.get("/v1/todos")).json()["items"]
+
+    completed = (await ada.post(f"/v1/todos/{todo['id']}/complete")).json()
+
+    assert (completed["start_on"], completed["due_on"]) == ("2127-01-13", "2127-01-17")
+
+
 async def test_other_programs_see_steps_lists_reminders_and_exceptions(ada: Person) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     steps = [{"title": "one", "completed": True}, {"title": "two"}]

@@ -16,7 +16,7 @@ from todo_service.sync.changes import SYNC_TOKEN_LIFETIME, ChangeFeed, ChangePos
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def test_the_first_round_returns_every_todo_and_no_deletions(ada: Person, bob: Person) -> None:
@@ -65,6 +65,7 @@ async def test_a_todo_that_changes_between_two_pages_is_returned_again(ada: Pers
     assert replica.todos == await everything(ada)
 
 
+@pytest.mark.own_app
 async def test_a_tombstone_contains_no_text_of_the_todo(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     texts = {"title": "a secret", "description": "more of it", "tags": ["secret"], "steps": [{"title": "secret"}]}

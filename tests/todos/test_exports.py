@@ -13,7 +13,7 @@ from todo_service.lists.service import Lists
 from todo_service.store.base import DocumentStore
 from todo_service.todos.service import Todos
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
 async def get_utc() -> str:

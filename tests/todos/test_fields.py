@@ -32,7 +32,7 @@ from todo_service.todos import documents, dto
 from todo_service.todos.field_types import Sort
 from todo_service.todos.fields import FIELDS as TODO_FIELDS
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 DOCS: Final = Path(__file__).parent.parent.parent / "docs" / "fields.md"
 
 

@@ -107,6 +107,24 @@ async def test_a_batch_operation_beyond_a_quota_does_not_fail_the_others(ada: Pe
     assert response.json()["results"][0]["problem"]["type"] == EXCEEDED
 
 
+@pytest.mark.parametrize("existing", ["skip", "update", "copy"])
+async def test_a_dry_run_applies_the_quotas(ada: Person, existing: str) -> None:
+    await ada.todo(uid="0", tags=["tag 0", "tag 1"])
+    deleted = await ada.todo()
+    await ada.delete(f"/v1/todos/{deleted['id']}")
+    todos = [{"title": str(number), "uid": str(number), "tags": [f"tag {number}"]} for number in range(MAX_TAGS + 3)]
+    todos += [{"title": str(number)} for number in range(MAX_TODOS)]
+
+    async def import_todos(**parameters: str) -> Any:
+        return (await ada.post("/v1/todos/import", json=todos, params={"existing": existing} | parameters)).json()
+
+    rehearsed = await import_todos(dry_run="true")
+
+    assert rehearsed == await import_todos()
+    details = Counter(each["errors"][0]["detail"].split()[-1] for each in rehearsed["rejected"])
+    assert len(details) == 2, rehearsed["rejected"]
+
+
 async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> None:
     todos: list[dict[str, Any]] = [{"title": str(number), "tags": [f"tag {number}"]} for number in range(MAX_TAGS + 2)]
     todos += [{"title": str(number)} for number in range(MAX_TODOS)]

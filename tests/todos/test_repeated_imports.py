@@ -10,7 +10,7 @@ import pytest
 from tests.people import Person, assert_problem, build_report
 from tests.todos.test_transfer import FORMATS, export_todos, import_todos
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 TABLE = "title,tags,list\nRake the leaves,home,Garden\nRake the leaves,home,Garden\nWater the plants,,\n"
 
 
@@ -55,6 +55,16 @@ async def test_a_uid_is_unique_in_an_account_and_never_changes(ada: Person, bob:
     # a deleted one frees its uid
     assert (await ada.delete(f"{path}/{first['id']}")).status_code == 204
     assert (await ada.post(path, json=texts | {"uid": "1"})).status_code == 201
+
+
+async def test_a_time_of_creation_in_the_future_is_that_of_the_first_import(ada: Person) -> None:
+    record = json.dumps([{"title": "x", "uid": "1", "created_at": "9998-01-01T00:00:00Z"}])
+
+    await import_todos(ada, "json", record)
+    [todo] = await read_todos(ada)
+
+    assert await import_todos(ada, "json", record, existing="update") == build_report(unchanged=1)
+    assert await read_todos(ada) == [todo]
 
 
 async def test_the_longest_uid_is_stored(ada: Person) -> None:
@@ -247,3 +257,103 @@ async def test_texts_that_are_too_long_are_shortened_with_a_warning(ada: Person)
     assert [step["title"] for step in stepped["steps"]] == ["s" * 200, "a b"]
     assert described["description"] == "d" * 10_000
     assert await import_todos(ada, "json", lines) == build_report(unchanged=len(records))
+
+
+async def test_an_update_leaves_fields_alone_that_a_table_has_no_column_for(ada: Person) -> None:
+    garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
+    kept = {
+        "description": "in rows",
+        "priority": "high",
+        "due_on": "2027-01-31",
+        "start_on": "2027-01-30",
+        "time_zone": "Asia/Tokyo",
+        "tags": ["garden"],
+        "list_id": garden,
+        "recurrence": "FREQ=YEARLY",
+        "recurrence_from": "completion",
+        "reminders": [{"minutes_before": 30}],
+    }
+    old = await ada.todo(uid="1", title="Sow", steps=[{"title": "Dig", "completed": True}], **kept)
+
+    report = await import_todos(ada, "csv", "uid,title\n1,Mow\n", existing="update")
+    again = await import_todos(ada, "csv", "uid,title\n1,Mow\n", existing="update")
+
+    assert (report, again) == (build_report(updated=1), build_report(unchanged=1))
+    (todo,) = await read_todos(ada)
+    changed = {"title": "Mow", "version": old["version"] + 1, "updated_at": todo["updated_at"]}
+    assert todo == old | changed
+
+
+@pytest.mark.parametrize(
+    ("table", "changed"),
+    [
+        ("uid,title,due_on\n1,Sow,2027-03-01\n", {"due_on": "2027-03-01", "due_at": None}),
+        ("uid,title,due_on\n1,Sow,2027-03-01 09:00\n", {"due_at": "2027-03-01T09:00:00.000Z"}),
+        ("uid,title,due_on,start_on,completed\n1,Sow,,,\n", {}),
+        ("uid,title,due_on,due_at\n1,Sow,,\n", {"due_at": None}),
+        ("uid,title,completed_at\n1,Sow,2026-11-20T09:00:00Z\n", {"completed": True}),
+        ("uid,title,recurrence\n1,Sow,FREQ=DAILY\n", {"recurrence": "FREQ=DAILY"}),
+        ("uid,title,completed\n1,Sow,true\n", {"completed": True}),
+        ("uid,title,tags,priority\n1,Sow,,\n", {"tags": [], "priority": "none"}),
+        ("uid,title,description\n1,Sow\n", {"description": ""}),
+    ],
+)
+async def test_an_update_sets_the_fields_that_a_table_has_columns_for(
+    ada: Person, table: str, changed: dict[str, Any]
+) -> None:
+    old = await ada.todo(
+        uid="1", title="Sow", description="x", tags=["x"], priority="low", due_at="2027-01-31T09:00:00Z"
+    )
+
+    for _ in range(2):
+        await import_todos(ada, "csv", table, existing="update")
+
+    (todo,) = await read_todos(ada)
+    service = ("version", "updated_at", "completed_at")
+    assert {name: value for name, value in todo.items() if name not in service} == {
+        name: value for name, value in (old | changed).items() if name not in service
+    }
+    assert todo["version"] == old["version"] + bool(changed)
+
+
+async def test_a_table_reopens_a_todo_without_a_column_for_the_time_of_completion(ada: Person) -> None:
+    await ada.todo(uid="1", completed=True)
+
+    report = await import_todos(ada, "csv", "uid,title,completed\n1,Sow,false\n", existing="update")
+
+    assert report == build_report(updated=1)
+    (todo,) = await read_todos(ada)
+    assert (todo["completed"], todo["completed_at"]) == (False, None)
+
+
+async def test_the_file_of_another_program_leaves_fields_alone_that_it_has_no_place_for(ada: Person) -> None:
+    board = {"lists": [], "cards": [{"id": "1", "name": "Sow", "due": "2027-01-31T09:00:00.000Z"}]}
+    await ada.post("/v1/todos/import", json=board)
+    (todo,) = await read_todos(ada)
+    await ada.patch(f"/v1/todos/{todo['id']}", json={"priority": "high", "recurrence": "FREQ=DAILY", "tags": ["x"]})
+    board["cards"][0]["name"] = "Sow beans"
+
+    report = await import_todos(ada, "json", json.dumps(board), existing="update")
+
+    assert report == build_report(updated=1)
+    (todo,) = await read_todos(ada)
+    assert (todo["title"], todo["priority"], todo["recurrence"], todo["tags"]) == (
+        "Sow beans",
+        "high",
+        "FREQ=DAILY",
+        [],
+    )
+
+
+async def test_a_field_that_no_longer_fits_is_left_out_of_an_update(ada: Person) -> None:
+    await ada.todo(uid="1", due_on="2027-01-31", recurrence="FREQ=DAILY", reminders=[{"minutes_before": 30}])
+
+    report = await import_todos(ada, "csv", "uid,title,due_on\n1,Sow,\n", existing="update")
+
+    assert (report["updated"], report["rejected_count"]) == (1, 0)
+    assert [warning["detail"] for warning in report["warnings"]] == [
+        "recurrence was left out: expected a due date for a recurring todo",
+        "reminder 1 was left out: expected a due date",
+    ]
+    (todo,) = await read_todos(ada)
+    assert (todo["title"], todo["due_on"], todo["recurrence"], todo["reminders"]) == ("Sow", None, None, [])

@@ -382,7 +382,7 @@ async def test_an_unclosed_quote_rejects_only_its_own_line(ada: Person) -> None:
 @pytest.mark.parametrize(
     ("file_format", "body", "status", "word"),
     [
-        ("csv", "title\nok\n".encode("utf-16"), 422, "line 1"),
+        ("csv", "title\nok\n".encode("utf-16"), 422, "UTF-16"),
         ("csv", b"", 422, "title"),
         ("csv", b"name\nx\n", 422, "title"),
         ("csv", b"title,title\nx,y\n", 422, "duplicate"),

@@ -86,6 +86,17 @@ HOSTILE: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "categories": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nCATEGORIES:a", b",b")),
     "parameters": ("ics", repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY", b';A="b;c"')),
     "time zones": ("ics", repeated(CALENDAR, b"BEGIN:VTIMEZONE\nTZID:a\nEND:VTIMEZONE\n")),
+    "soft line breaks": (
+        "ics",
+        repeated(CALENDAR + b"BEGIN:VTODO\nSUMMARY;ENCODING=QUOTED-PRINTABLE:", b"=3D=\n", b"\nEND:VTODO\n"),
+    ),
+    "occurrences of one series": (
+        "ics",
+        repeated(
+            CALENDAR + b"BEGIN:VTODO\nUID:a\nDUE:20270101\nRRULE:FREQ=DAILY\nEND:VTODO\n",
+            b"BEGIN:VTODO\nUID:a\nRECURRENCE-ID:20270101\nCOMPLETED:20270101T000000Z\nEND:VTODO\n",
+        ),
+    ),
 }
 
 

@@ -58,8 +58,11 @@ async def import_calendar(person: Person, *lines: str) -> dict[str, Any]:
             ["DTSTART;VALUE=DATE:20270130", "DUE;VALUE=DATE:20270131", "RRULE:FREQ=WEEKLY"],
             {"due_on": "2027-01-31", "start_on": "2027-01-30", "recurrence": "FREQ=WEEKLY"},
         ),
+        (
+            ["DTSTART;VALUE=DATE:20270130", "DUE:20270131T090000Z"],
+            {"due_at": "2027-01-31T09:00:00.000Z", "start_at": "2027-01-30T00:00:00.000Z"},
+        ),
         # a start that does not fit the due date is dropped
-        (["DTSTART;VALUE=DATE:20270130", "DUE:20270131T090000Z"], {"due_at": "2027-01-31T09:00:00.000Z"}),
         (["DTSTART;VALUE=DATE:20270201", "DUE;VALUE=DATE:20270131"], {"due_on": "2027-01-31"}),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from tests.people import Person, assert_problem
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 RECORDS = 3000
 MORE_RECORDS = 20_000

@@ -6,8 +6,6 @@ import contextlib
 import socket
 from pathlib import Path
 
-import httpx
-
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
 from todo_service.bounds.connections import UNSENT_BYTES
@@ -36,8 +34,8 @@ def test_clients_that_do_not_read_do_not_affect_the_responses_of_others(tmp_path
         header = sign_in(service)
         todo = {"title": "x", "description": WIDE * 10_000, "steps": [{"title": WIDE * 200}] * 100}
         for _ in range(TODOS):
-            httpx.post(f"{service.url}/v1/todos", json=todo, headers=header, timeout=PATIENCE).raise_for_status()
-        length = len(httpx.get(f"{service.url}/v1/todos?limit=200", headers=header, timeout=PATIENCE).content)
+            service.post("/v1/todos", json=todo, headers=header).raise_for_status()
+        length = len(service.get("/v1/todos?limit=200", headers=header).content)
         reader = opened.enter_context(ask_and_read_little(service, header, "127.0.0.1"))
         for _ in range(2 * UNSENT_BYTES // length):
             opened.enter_context(ask_and_read_little(service, header, "127.0.0.2"))

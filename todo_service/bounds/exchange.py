@@ -103,6 +103,12 @@ IMPORT_ZONES: Final = section.declare(
     enforced_in="exchange.formats.timezones",
     response="Times that need further ones are read as if they had no time zone, with a warning.",
 )
+IMPORT_CALENDARS: Final = section.declare(
+    1000,
+    "VCALENDAR components of an import with another name or time zone than the one before",
+    enforced_in="exchange.formats.calendar_header",
+    response="Further ones have the name and the time zone of the last.",
+)
 ZONE_BYTES: Final = section.declare(
     64 * 1024,
     "Size of a VTIMEZONE component",

@@ -41,7 +41,8 @@ class ImportQuery(msgspec.Struct, frozen=True):
             title="Existing",
             description=(
                 "What happens if the account already has a todo with the uid of a record. `skip` leaves the todo "
-                "unchanged. `update` replaces its fields; if the record names no list, the todo stays in its list. "
+                "unchanged. `update` replaces its fields, except those that the file has no place for, such as a CSV "
+                "file without their column; if the record names no list, the todo stays in its list. "
                 "`copy` creates a second todo with a new uid."
             ),
         ),

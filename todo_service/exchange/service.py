@@ -44,7 +44,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.list_resolver import IdFactory, ListResolver
 from todo_service.exchange.record_uids import RecordUids
 from todo_service.exchange.report import Report
-from todo_service.exchange.text_rules import fit_texts
+from todo_service.exchange.text_rules import add_warnings, fit_texts
 from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import List
@@ -52,6 +52,7 @@ from todo_service.lists.service import Lists
 from todo_service.store.paging import iterate_pages
 from todo_service.todos import dto
 from todo_service.todos.bulk_import import Mode
+from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 
@@ -193,8 +194,9 @@ class Transfer:
                         ids.append(make_id(number))
                     except Invalid as error:
                         report.reject_draft(record, error)
-            for draft, outcome in zip(drafts, await todos.write([draft.todo for draft in drafts], ids), strict=True):
-                report.add(draft, outcome)
+            imported = [ImportRecord(draft.todo, draft.strict, draft.missing) for draft in drafts]
+            for draft, each, outcome in zip(drafts, imported, await todos.write(imported, ids), strict=True):
+                report.add(add_warnings(draft, each.left_out), outcome)
         report.lists_created = lists.created
         report.sort()
         return report

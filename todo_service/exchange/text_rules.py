@@ -1,29 +1,47 @@
 """Texts of imported todos that the service cannot keep as they are.
 
-Readers yield texts unchanged. This module shortens texts that are too long, so that the todo can be imported, and adds
-a warning that describes the loss.
+Readers yield texts unchanged. This module shortens texts that are too long and drops control characters, so that the
+todo can be imported, and adds a warning that describes the loss.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from todo_service.bounds.todos import DESCRIPTION_LENGTH, TAG_LENGTH, TAGS, TITLE_LENGTH
+from todo_service.bounds.todos import (
+    DESCRIPTION_LENGTH,
+    LIST_NAME_LENGTH,
+    RECURRENCE_EXCEPTIONS,
+    REMINDERS,
+    STEPS,
+    TAG_LENGTH,
+    TAGS,
+    TITLE_LENGTH,
+)
+from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft
-from todo_service.text import compose, trim
-from todo_service.todos.dto import StepCreate
+from todo_service.lists.dto import ListCreate
+from todo_service.text import compose, drop_controls, trim
+from todo_service.todos.dto import StepCreate, TodoImport
+
+ItemT = TypeVar("ItemT")
 
 _SHORTEST_TITLE: Final = TITLE_LENGTH * 3 // 4
 """Where a long title may be divided, at the earliest."""
+_LINE_BREAKS: Final = re.compile(r"\r\n|[\r\v\f]")
 
 
 def fit_texts(draft: Draft) -> Draft:
-    """Return a draft whose title, description, tags and steps are no longer than the service allows."""
-    todo, warnings = draft.todo, list(draft.warnings)
+    """Return a draft whose texts are no longer than the service allows, and without control characters.
+
+    A strict one keeps its control characters and the name of its list.
+    """
+    warnings = list(draft.warnings)
+    todo = draft.todo if draft.strict else _clean_todo(draft.todo, warnings)
     title, rest = _divide(_fold(todo.title))
     description = todo.description
     if rest:
@@ -39,8 +57,47 @@ def fit_texts(draft: Draft) -> Draft:
         "description": description,
         "tags": _fit_tags(todo.tags, warnings),
         "steps": _fit_steps(todo.steps, warnings),
+        "reminders": _limit("Reminders", todo.reminders, REMINDERS, warnings),
+        "recurrence_except": _limit("Exceptions", todo.recurrence_except, RECURRENCE_EXCEPTIONS, warnings),
     }
-    return draft._replace(todo=msgspec.structs.replace(todo, **fitted), warnings=tuple(warnings))
+    named = draft.list if draft.list is None or draft.strict else _fit_list(draft.list, warnings)
+    return draft._replace(todo=msgspec.structs.replace(todo, **fitted), list=named, warnings=tuple(warnings))
+
+
+def add_warnings(draft: Draft, issues: Sequence[ValidationIssue]) -> Draft:
+    """Return a draft with a warning for each field, or item of a field, that was left out because of an issue."""
+    warnings = []
+    for pointer, detail in issues:
+        name, *path = pointer.removeprefix("/").split("/")
+        if path and path[0].isdecimal():
+            subject = f"{name.removesuffix('s')} {int(path[0]) + 1} was"
+        else:
+            subject = f"{name} were" if name.endswith("s") else f"{name} was"
+        warnings.append(f"{subject} left out: {detail[:1].lower()}{detail[1:]}")
+    return draft._replace(warnings=(*draft.warnings, *warnings)) if warnings else draft
+
+
+def _clean_todo(todo: TodoImport, warnings: list[str]) -> TodoImport:
+    """Return a todo without control characters. Line breaks of every kind become line feeds."""
+    texts = [todo.title, todo.description, *todo.tags, *(step.title for step in todo.steps)]
+    lines = [_LINE_BREAKS.sub("\n", text) for text in texts]
+    cleaned = [drop_controls(text, multiline=True) for text in lines]
+    if cleaned == texts:
+        return todo
+    if cleaned != lines:
+        warnings.append("Control characters were left out")
+    title, description, *others = cleaned
+    tags, titles = others[: len(todo.tags)], others[len(todo.tags) :]
+    steps = [msgspec.structs.replace(step, title=text) for step, text in zip(todo.steps, titles, strict=True)]
+    return msgspec.structs.replace(todo, title=title, description=description, tags=tags, steps=steps)
+
+
+def _fit_list(named: ListCreate, warnings: list[str]) -> ListCreate:
+    name = drop_controls(_fold(_LINE_BREAKS.sub("\n", named.name)))
+    if len(name) > LIST_NAME_LENGTH:
+        warnings.append(f"List name was cut to {LIST_NAME_LENGTH} characters: {name}")
+        name = trim(name[:LIST_NAME_LENGTH])
+    return msgspec.structs.replace(named, name=name)
 
 
 def _fold(text: str) -> str:
@@ -56,6 +113,12 @@ def _divide(title: str) -> tuple[str, str]:
     end = title.rfind(" ", _SHORTEST_TITLE, TITLE_LENGTH + 1)
     end = TITLE_LENGTH if end < 0 else end
     return trim(title[:end]), trim(title[end:])
+
+
+def _limit(name: str, items: list[ItemT], most: int, warnings: list[str]) -> list[ItemT]:
+    if len(items) > most:
+        warnings.append(f"{name} beyond the first {most} were left out")
+    return items[:most]
 
 
 def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
@@ -76,6 +139,10 @@ def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
 
 def _fit_steps(steps: Sequence[StepCreate], warnings: list[str]) -> list[StepCreate]:
     fitted = [msgspec.structs.replace(step, title=_fold(step.title)) for step in steps]
+    if len(fitted) > STEPS:
+        names = ", ".join(step.title for step in fitted[STEPS:])
+        warnings.append(f"Steps beyond the first {STEPS} were left out: {names}")
+        fitted = fitted[:STEPS]
     if any(len(step.title) > TITLE_LENGTH for step in fitted):
         warnings.append(f"Steps have titles of more than {TITLE_LENGTH} characters: the rest was left out")
     return [msgspec.structs.replace(step, title=trim(step.title[:TITLE_LENGTH])) for step in fitted]

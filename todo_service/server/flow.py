@@ -237,8 +237,9 @@ class Reservation:
 
     def release(self) -> None:
         """Return all reserved bytes to the budget."""
-        self._budget._add(self._client, -self._size)
-        self._size = 0
+        if self._size:
+            self._budget._add(self._client, -self._size)
+            self._size = 0
 
 
 class LaggingConnections:

@@ -21,10 +21,12 @@ from todo_service.executors import Executor
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos import dto
-from todo_service.todos.creation import BulkCreation, build_documents
+from todo_service.todos.creation import BulkCreation
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.fields import SETTABLE
+from todo_service.todos.import_records import ImportRecord, build_documents, fill_missing
+from todo_service.todos.rehearsal import Rehearsal
 from todo_service.todos.schedule import SCHEDULE, needs_account_zone
 from todo_service.todos.shared import SharedState
 from todo_service.todos.uids import derive_uid_key
@@ -50,7 +52,8 @@ class Mode(NamedTuple):
 
     Attributes:
         existing: What happens if the account already has a todo with the uid of a record: `skip` leaves the todo
-            unchanged, `update` replaces its fields, and `copy` creates a second todo with a new uid.
+            unchanged, `update` replaces its fields except those that the file has no place for, and `copy` creates a
+            second todo with a new uid.
         dry_run: Whether to write nothing.
     """
 
@@ -93,62 +96,83 @@ class BulkImport:
         self._time_zone = time_zone
         self._executor = executor
         self._mode = mode
-        self._rehearsal = _Rehearsal(store, owner, shared.quotas.todos.limit) if mode.dry_run else None
+        self._rehearsal = Rehearsal(store, owner, shared.quotas) if mode.dry_run else None
 
     async def write(
-        self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None]
+        self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
     ) -> list[Outcome | Invalid]:
-        """Import todos, in order. By default each new one comes last in the manual order.
+        """Import records, in order. By default each new todo comes last in the manual order.
 
         Args:
-            todos: The todos. Each has a uid, and the account owns the lists that they name.
+            records: The records. Each todo has a uid, and the account owns the lists that they name.
             identities: The ids of new todos, if the request may be repeated. A todo that exists is not created again.
 
         Returns:
-            For each todo what became of it, or why it was rejected.
+            For each record what became of it, or why it was rejected.
         """
         outcomes: list[Outcome | Invalid] = []
-        for start, end in _split_by_uid(todos):
-            outcomes += await self._write_distinct(todos[start:end], identities[start:end])
+        for start, end in _split_by_uid([record.todo for record in records]):
+            outcomes += await self._write_distinct(records[start:end], identities[start:end])
         return outcomes
 
     async def _write_distinct(
-        self, todos: Sequence[dto.TodoImport], identities: Sequence[ObjectId | None]
+        self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
     ) -> list[Outcome | Invalid]:
-        """Import todos of different uids."""
-        known = await self._find_known(todos)
+        """Import records of different uids."""
+        known = await self._find_known([record.todo for record in records])
         moment = now()
-        needed = any(needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone) for todo in todos)
-        account_zone = await self._time_zone() if needed else None
         if self._mode.existing == "copy":
-            todos = [msgspec.structs.replace(todo, uid=UNSET) if todo.uid in known else todo for todo in todos]
-        results: list[Outcome | Invalid | Todo] = list(
-            await self._executor.run(
-                lambda budget: list(build_documents(todos, self._owner, identities, moment, account_zone, budget))
-            )
-        )
+            for record in records:
+                if record.todo.uid in known:
+                    record.todo = msgspec.structs.replace(record.todo, uid=UNSET)
+        targets = [known.get(record.todo.uid) if record.todo.uid is not UNSET else None for record in records]
+        # a record that lacks fields of the todo that it updates is built when that todo is read
+        whole = [
+            index
+            for index, (record, target) in enumerate(zip(records, targets, strict=True))
+            if self._mode.existing != "update" or not record.missing or target in (None, _REHEARSED)
+        ]
+        built = await self._build([records[index] for index in whole], [identities[index] for index in whole], moment)
+        results: dict[int, Outcome | Invalid | Todo] = dict(zip(whole, built, strict=True))
         new: list[int] = []
-        for index, (todo, document) in enumerate(zip(todos, list(results), strict=True)):
-            if not isinstance(document, Todo):
+        for index, target in enumerate(targets):
+            if isinstance(document := results.get(index), Invalid):
                 continue
-            existing = known.get(todo.uid) if todo.uid is not UNSET else None
-            if existing is None:
+            if target is None:
                 new.append(index)
-            elif existing == _REHEARSED:
+            elif target == _REHEARSED:
                 results[index] = Outcome.UNCHANGED if self._mode.existing == "skip" else Outcome.UPDATED
-            elif existing == str(identities[index]):
+            elif target == str(identities[index]):
                 results[index] = Outcome.IMPORTED  # by an earlier attempt of the same request
             elif self._mode.existing == "skip":
                 results[index] = Outcome.UNCHANGED
             else:
-                results[index] = await self._update(existing, todo, document, identities[index])
-        await self._create(todos, results, new, moment)
-        return [Outcome.IMPORTED if isinstance(result, Todo) else result for result in results]
+                assert not isinstance(document, Outcome)  # it is built, or not yet decided
+                results[index] = await self._update(target, records[index], document, identities[index], moment)
+        await self._create([record.todo for record in records], results, new, moment)
+        return [
+            Outcome.IMPORTED if isinstance(result, Todo) else result
+            for result in (results[index] for index in range(len(records)))
+        ]
+
+    async def _build(
+        self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None], moment: datetime
+    ) -> list[Todo | Invalid]:
+        """Return the documents of records, or why they are invalid."""
+        # the time zone of a record that is not strict may be left out
+        needed = any(
+            needs_account_zone(each.todo.due_on, each.todo.recurrence, each.todo.time_zone if each.strict else None)
+            for each in records
+        )
+        account_zone = await self._time_zone() if needed else None
+        return await self._executor.run(
+            lambda budget: list(build_documents(records, self._owner, identities, moment, account_zone, budget))
+        )
 
     async def _create(
         self,
         todos: Sequence[dto.TodoImport],
-        results: list[Outcome | Invalid | Todo],
+        results: dict[int, Outcome | Invalid | Todo],
         new: Sequence[int],
         moment: datetime,
     ) -> None:
@@ -173,7 +197,12 @@ class BulkImport:
             results[index] = Outcome.UNCHANGED if outcome is None else outcome
 
     async def _update(
-        self, todo_id: str, given: dto.TodoImport, document: Todo, change_id: ObjectId | None
+        self,
+        todo_id: str,
+        record: ImportRecord,
+        document: Todo | None,
+        change_id: ObjectId | None,
+        moment: datetime,
     ) -> Outcome | Invalid:
         """Give a todo the fields of a record.
 
@@ -182,26 +211,42 @@ class BulkImport:
 
         Args:
             todo_id: The id of the todo.
-            given: The record.
-            document: The document that the record would become.
+            record: The record.
+            document: The document that the record would become, or None if that depends on the todo.
             change_id: See `TodoWriter.change`.
+            moment: When the import changes it.
         """
         outcome = Outcome.UPDATED  # if an earlier attempt of the same request has changed it
+        list_id: ObjectId | None = None
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-            nonlocal outcome
-            changes = _compute_changes(todo, given, document)
+            nonlocal outcome, list_id
+            filled, built = record, document
+            if built is None:
+                filled = fill_missing(record, todo)
+                (result,) = await self._build([filled], [todo.id], moment)
+                if isinstance(result, Invalid):
+                    raise result
+                built = result
+                record.left_out = filled.left_out
+            list_id = built.list_id
+            changes = _compute_changes(todo, filled.todo, built)
             outcome = Outcome.UPDATED if changes else Outcome.UNCHANGED
-            return {} if self._rehearsal is not None else changes
+            if self._rehearsal is None:
+                return changes
+            await self._rehearsal.add_tags(changes.get("tags", []))
+            return {}
 
         try:
             await self._writer.change(todo_id, None, decide, change_id if self._rehearsal is None else None)
+        except Invalid as error:
+            return error
         except NotFound:
             return Invalid([ValidationIssue("", "The todo with this uid has been deleted meanwhile")])
         except QuotaExceeded as error:
             return Invalid([ValidationIssue("", str(error))])
-        if document.list_id is not None and self._rehearsal is None:
-            await self._leave_deleted_lists([(todo_id, document.list_id)])
+        if list_id is not None and self._rehearsal is None:
+            await self._leave_deleted_lists([(todo_id, list_id)])
         return outcome
 
     async def _find_known(self, todos: Sequence[dto.TodoImport]) -> dict[str, str]:
@@ -229,37 +274,6 @@ class BulkImport:
                     await self._writer.change(todo_id, None, move_to_inbox(list_id))
 
 
-class _Rehearsal:
-    """Stands in for the insertions of an import that writes nothing.
-
-    Args:
-        store: The store.
-        owner: The account.
-        limit: The quota of todos.
-    """
-
-    def __init__(self, store: DocumentStore, owner: ObjectId, limit: int) -> None:
-        self._store = store
-        self._owner = owner
-        self._limit = limit
-        self._left: int | None = None
-        self._keys: set[bytes] = set()
-
-    def has(self, uid: str) -> bool:
-        """Return whether a todo with this uid would have been inserted."""
-        return derive_uid_key(uid).binary in self._keys
-
-    async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
-        """Return what `BulkCreation.insert` would, except that it does not count tags."""
-        if self._left is None:
-            self._left = self._limit - await self._store.count(Todo, Todo.owner == self._owner, limit=self._limit)
-        admitted, refused = documents[: self._left], documents[self._left :]
-        self._left -= len(admitted)
-        self._keys.update(document.uid_key.binary for document in admitted if document.uid_key is not None)
-        error = Invalid([ValidationIssue("", str(QuotaExceeded("todos", self._limit)))])
-        return [*admitted, *[error] * len(refused)]
-
-
 def _split_by_uid(todos: Sequence[dto.TodoImport]) -> Iterator[tuple[int, int]]:
     """Yield the bounds of parts in which no uid occurs twice, so that each part sees the effect of those before it."""
     seen: set[str] = set()
@@ -278,6 +292,8 @@ def _split_by_uid(todos: Sequence[dto.TodoImport]) -> Iterator[tuple[int, int]]:
 def _compute_changes(todo: Todo, given: dto.TodoImport, document: Todo) -> dict[str, Any]:
     """Return the changes that give a todo the fields of a record. See `BulkImport._update`."""
     kept = {name for name in ("position", "created_at") if getattr(given, name) is UNSET}
+    if given.created_at is not UNSET and given.created_at > document.created_at:
+        kept.add("created_at")  # it is in the future, so the document has the current time
     if given.list_id is None:
         kept.add("list_id")
     if given.completed and todo.completed and given.completed_at is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,11 +11,9 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
-from todo_service.executors import Budget
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
-from todo_service.todos.completion import canonicalize_rule
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
 from todo_service.todos.quotas import Quotas
@@ -68,39 +66,6 @@ def build_document(
         updated_at=moment,
         **fields,
     )
-
-
-def build_documents(
-    todos: Sequence[dto.TodoImport],
-    owner: ObjectId,
-    identities: Sequence[ObjectId | None],
-    moment: datetime,
-    account_zone: str | None,
-    budget: Budget,
-) -> Iterator[Todo | Invalid]:
-    """Yield the documents of todos to import, each with its rule in canonical notation, or why it is invalid.
-
-    A document has the position 0 unless its todo states one.
-
-    Args:
-        todos: The todos.
-        owner: Their account.
-        identities: Their ids; None for a new one.
-        moment: See `build_document`.
-        account_zone: See `build_document`.
-        budget: The budget of the task.
-    """
-    for todo, identity in zip(todos, identities, strict=True):
-        budget.check()
-        try:
-            document = build_document(todo, owner, identity or ObjectId(), moment, account_zone, 0.0)
-            if document.recurrence is not None:
-                zone = ZoneInfo(document.time_zone or account_zone or "UTC")
-                document.recurrence = canonicalize_rule(document, zone, budget)
-        except Invalid as error:
-            yield error
-        else:
-            yield document
 
 
 class BulkCreation:

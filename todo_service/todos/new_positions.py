@@ -1,13 +1,14 @@
 """The default positions of new todos: each comes last in the manual order of its account.
 
 The position follows from that of the last todo. A process reads it once and then keeps it for `_FRESH`, so a burst of
-new todos costs few reads. Another process may create todos in the same moment. Both therefore let positions grow with
-the time since the last todo, so that todos that several processes create one after the other are in order, unless they
-are less than `_UNIT` apart.
+new todos costs few reads, and concurrent ones share a read. Another process may create todos in the same moment. Both
+therefore let positions grow with the time since the last todo, so that todos that several processes create one after
+the other are in order, unless they are less than `_UNIT` apart.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -21,7 +22,7 @@ from todo_service.positions import STEP, advance
 from todo_service.store.base import DocumentStore
 from todo_service.todos.documents import Todo
 
-_FRESH: Final = timedelta(milliseconds=32)
+_FRESH: Final = timedelta(milliseconds=100)
 """How long a process keeps the position of the last todo."""
 _UNIT: Final = timedelta(milliseconds=4)
 """The time for which positions grow by one step."""
@@ -54,6 +55,7 @@ class NewPositions:
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
         self._known: BoundedCache[bytes, _Known] = BoundedCache(_MAX_ACCOUNTS)
+        self._reading: dict[bytes, asyncio.Event] = {}
 
     async def choose(self, account: ObjectId, moment: datetime, number: int = 1) -> Sequence[float]:
         """Return positions after the last todo of an account, in ascending order.
@@ -63,8 +65,11 @@ class NewPositions:
             moment: The current time.
             number: How many todos are created.
         """
-        known = self._known.get(account.binary)
-        if known is None or not known.is_fresh(moment):
+        known = self._find_fresh(account, moment)
+        while known is None and (reading := self._reading.get(account.binary)) is not None:
+            await reading.wait()
+            known = self._find_fresh(account, moment)
+        if known is None:
             known = await self._read(account, moment)
         if known is None:
             chosen, read_at = [STEP], moment
@@ -82,18 +87,28 @@ class NewPositions:
         """Read the last todo again, because a todo may have become the last one."""
         self._known.pop(account.binary, None)
 
+    def _find_fresh(self, account: ObjectId, moment: datetime) -> _Known | None:
+        known = self._known.get(account.binary)
+        return known if known is not None and known.is_fresh(moment) else None
+
     async def _read(self, account: ObjectId, moment: datetime) -> _Known | None:
-        found = await self._store.find(
-            Todo,
-            Todo.owner == account,
-            Todo.completed.in_([False, True]),  # type: ignore[attr-defined]  # ODMantic's field proxy has it
-            sort=(desc(Todo.position), desc(Todo.id)),
-            limit=1,
-            into=_Last,
-        )
+        ended = self._reading[account.binary] = asyncio.Event()
+        try:
+            found = await self._store.find(
+                Todo,
+                Todo.owner == account,
+                Todo.completed.in_([False, True]),  # type: ignore[attr-defined]  # ODMantic's field proxy has it
+                sort=(desc(Todo.position), desc(Todo.id)),
+                limit=1,
+                into=_Last,
+            )
+        finally:
+            # those who wait resume after the caller has chosen its position
+            del self._reading[account.binary]
+            ended.set()
         known = [_Known(last.position, last.created_at, moment) for last in found]
-        # another request may have chosen a position meanwhile
-        other = self._known.get(account.binary)
-        if other is not None and other.is_fresh(moment):
+        # a request with an earlier moment may have chosen a position meanwhile
+        other = self._find_fresh(account, moment)
+        if other is not None:
             known.append(other)
         return max(known, default=None)

@@ -52,10 +52,13 @@ class TagQuota:
     Args:
         limit: The quota.
         counter: Counts the tags of an account.
+
+    Attributes:
+        limit: The quota.
     """
 
     def __init__(self, limit: int, counter: TodoCounter) -> None:
-        self._limit = limit
+        self.limit = limit
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
@@ -69,6 +72,10 @@ class TagQuota:
             wait_for_count: Whether to wait without a timeout if the account has to be counted.
         """
         return TagReservation(self, account, self._usages.get(account), None if wait_for_count else _COUNT_SECONDS)
+
+    async def find_used(self, account: ObjectId) -> set[str]:
+        """Return the digests of the tags that an account uses. It waits without a timeout for the account's count."""
+        return set((await self._counter.count(account, now(), None)).tags)
 
     async def admit(self, account: ObjectId, usage: TagUsage, unknown: set[str], seconds: float | None) -> None:
         """Add tags to the known ones.
@@ -84,15 +91,15 @@ class TagQuota:
             Busy: The account is still being counted.
         """
         async with self._locks.hold(account):
-            if time.monotonic() >= usage.expires or len(usage.known | unknown) > self._limit:
+            if time.monotonic() >= usage.expires or len(usage.known | unknown) > self.limit:
                 try:
                     await self._recount(account, usage, seconds)
                 except Busy:
                     usage.unchecked += len(unknown)
-                    if usage.unchecked > max(1, self._limit // 100):
+                    if usage.unchecked > max(1, self.limit // 100):
                         raise
-            if len(usage.known | unknown) > self._limit:
-                raise QuotaExceeded("tags", self._limit)
+            if len(usage.known | unknown) > self.limit:
+                raise QuotaExceeded("tags", self.limit)
             self._set_known(account, usage, usage.known | unknown)
 
     async def _recount(self, account: ObjectId, usage: TagUsage, seconds: float | None) -> None:
@@ -101,7 +108,7 @@ class TagQuota:
         known = {*counts.tags, *writing}
         self._set_known(account, usage, known)
         usage.unchecked = 0
-        few = len(known) < self._limit / 2
+        few = len(known) < self.limit / 2
         usage.expires = time.monotonic() + (LONG_SECONDS if few else SHORT_SECONDS)
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:

@@ -112,16 +112,16 @@ def validate_steps(given: Sequence[dto.StepCreate]) -> list[Step]:
     if len(given) > STEPS:
         raise ValueError(f"Expected at most {STEPS} steps")
     issues: list[ValidationIssue] = []
-    steps: list[Step] = []
+    steps: dict[str, Step] = {}
     for index, step in enumerate(given):
         title = _normalize_part(step.title, TITLE_LENGTH, f"/{index}/title", issues)
         identity = step.id if step.id is not UNSET else str(ObjectId())
-        if any(identity == other.id for other in steps):
+        if identity in steps:
             issues.append(ValidationIssue(f"/{index}/id", "Expected a unique id"))
-        steps.append(Step(id=identity, title=title, completed=step.completed))
+        steps[identity] = Step(id=identity, title=title, completed=step.completed)
     if issues:
         raise Invalid(issues)
-    return steps
+    return list(steps.values())
 
 
 def normalize_recurrence(text: str) -> str:

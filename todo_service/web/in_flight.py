@@ -19,6 +19,11 @@ class InFlightRequests:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight."""
+        return self._count == 0
+
     def add(self) -> None:
         """Count a request that begins."""
         self._count += 1

@@ -32,9 +32,12 @@ class Draft(NamedTuple):
         lines: The line of each field, if known.
         pointer: JSON pointer to the record, or an empty string if the format is not JSON.
         uid: The record's own id, if it has one.
-        warnings: What was lost or changed, one sentence each, without a full stop. Each starts with
-            a capital and names the field.
+        warnings: What was lost or changed, one sentence each, without a full stop. Each starts with the name of the
+            field.
         content: What the uid is made from if the record has none, or an empty string for the todo itself.
+        strict: Whether a field that breaks a rule makes the record invalid. Otherwise only the field is left out, with
+            a warning.
+        missing: The fields that the file has no place for. An update leaves them as they are.
     """
 
     line: int
@@ -45,6 +48,8 @@ class Draft(NamedTuple):
     uid: str | None = None
     warnings: tuple[str, ...] = ()
     content: str = ""
+    strict: bool = False
+    missing: frozenset[str] = frozenset()
 
 
 class FileList(NamedTuple):

@@ -13,8 +13,9 @@ import icalendar
 from icalendar.prop import vDDDTypes
 
 from todo_service.bounds.todos import REMINDER_MINUTES, REMINDERS
-from todo_service.exchange.formats.calendar_components import Component
+from todo_service.exchange.formats.calendar_components import ALARM_ENABLED, PROXIMITY, Component
 from todo_service.exchange.formats.calendar_times import TimeReader
+from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
 from todo_service.exchange.formats.lines import ContentLine
 from todo_service.timestamps import format_timestamp, is_storable
 from todo_service.todos.reminder_types import MORNING, Reminder
@@ -44,8 +45,14 @@ class AlarmReader:
         """Return the reminders, in the format of the API."""
         reminders: list[dict[str, Any]] = []
         for alarm in self._todo.alarms:
-            action, trigger = alarm.get("ACTION"), alarm.get("TRIGGER")
+            action, trigger, enabled = alarm.get("ACTION"), alarm.get("TRIGGER"), alarm.get(ALARM_ENABLED)
             if action is not None and action.value.strip().upper() == "NONE":
+                continue
+            if enabled is not None and enabled.value.strip().upper() == "FALSE":
+                continue
+            if any(name in alarm.properties for name in PROXIMITY):
+                # its trigger is a time in the past that stands for none
+                self._todo.warn("VALARM was left out: expected a reminder at a time, not at a place")
                 continue
             if "REPEAT" in alarm.properties:
                 self._todo.warn("VALARM: REPEAT has no place in a reminder and was left out")
@@ -63,13 +70,24 @@ class AlarmReader:
             value = vDDDTypes.from_ical(trigger.value.strip())  # type: ignore[no-untyped-call]  # icalendar is untyped
             if isinstance(value, datetime):
                 moment = self._times.parse(self._todo, trigger, trigger.value)
-                return _remind_at(moment) if isinstance(moment, datetime) else None
+                return self._convert_moment(moment) if isinstance(moment, datetime) else None
             if not isinstance(value, timedelta):
                 return None
             is_end = str(trigger.parameters.get("RELATED", "START")).upper() == "END"
             return self._convert(self._due if is_end or self._start is None else self._start, value)
         except (ValueError, OverflowError):
             return None
+
+    def _convert_moment(self, moment: datetime) -> dict[str, Any] | None:
+        """Return a reminder at a moment, or relative to the due date if a series of another program has it.
+
+        Such programs, for example Apple Reminders, move it together with the due date.
+        """
+        if self._due is not None and "RRULE" in self._todo.properties and EXTENSION_NAME not in self._todo.properties:
+            minutes = self._count_minutes(moment)
+            if 0 <= minutes <= REMINDER_MINUTES:
+                return {"minutes_before": minutes}
+        return _remind_at(moment)
 
     def _convert(self, base: date | datetime | None, offset: timedelta) -> dict[str, Any] | None:
         """Return a reminder relative to the due date, or else at a moment.
@@ -81,15 +99,18 @@ class AlarmReader:
         if base is None:
             return None
         if self._due is not None:
-            before = self._to_moment(self._due) - self._to_moment(base) - offset
-            if not isinstance(self._due, datetime):
-                before += MORNING
-            minutes = before // _MINUTE
+            minutes = self._count_minutes(self._to_moment(base) + offset)
             if 0 <= minutes <= REMINDER_MINUTES:
                 return {"minutes_before": minutes}
             if "RRULE" in self._todo.properties:
                 return None
         return _remind_at(self._to_moment(base) + offset)
+
+    def _count_minutes(self, moment: datetime) -> int:
+        """Return how many minutes a moment is before the due date; 09:00 if that is a day."""
+        assert self._due is not None
+        before = self._to_moment(self._due) - moment
+        return (before if isinstance(self._due, datetime) else before + MORNING) // _MINUTE
 
     def _to_moment(self, value: date | datetime) -> datetime:
         if isinstance(value, datetime):

@@ -44,6 +44,8 @@ def read_completion(todo: Component, times: TimeReader) -> CompletionState:
     if not completed:
         if percent:
             todo.warn("PERCENT-COMPLETE has no place in an open todo and was left out")
+        if completed_at is not None:
+            todo.warn("COMPLETED was left out, because STATUS says that the todo is open")
         return CompletionState(False)
     if completed_at is None:
         completed_at = times.read_time(todo, "LAST-MODIFIED")

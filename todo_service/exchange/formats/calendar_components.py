@@ -10,11 +10,23 @@ from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import RejectedRecord
 from todo_service.exchange.formats.calendar_search import compile_beginnings, search
 from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
-from todo_service.exchange.formats.lines import ContentLine, RawLine, parse_line, read_lines
+from todo_service.exchange.formats.lines import ContentLine, RawLine, join_soft_breaks, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
 
+CALENDAR_NAMES: Final = ("X-WR-CALNAME", "NAME")
+"""The properties that name a calendar: that of most programs, and that of RFC 7986."""
+CALENDAR_COLOR: Final = "X-APPLE-CALENDAR-COLOR"
+SORT_ORDER: Final = "X-APPLE-SORT-ORDER"
+"""Where a todo is in the manual order, as programs for CalDAV write it."""
+CURRENT_OCCURRENCE: Final = "X-KDE-LIBKCAL-DTRECURRENCE"
+"""When the current occurrence of a series is due, as KDE's programs write it: its DUE is that of the first one."""
+PROXIMITY: Final = ("PROXIMITY", "X-APPLE-PROXIMITY")
+"""The properties of an alarm at a place (RFC 9074, section 8)."""
+ALARM_ENABLED: Final = "X-KDE-KCALCORE-ENABLED"
+"""Whether an alarm is switched on, as KDE's programs write it."""
 _READ: Final = {
-    "VALARM": frozenset({"ACTION", "DURATION", "REPEAT", "TRIGGER"}),
+    "VCALENDAR": frozenset({"X-WR-TIMEZONE", CALENDAR_COLOR, *CALENDAR_NAMES}),
+    "VALARM": frozenset({"ACTION", "REPEAT", "TRIGGER", *PROXIMITY, ALARM_ENABLED}),
     "VTODO": frozenset(
         [
             "CATEGORIES",
@@ -36,11 +48,13 @@ _READ: Final = {
             "UID",
         ]
     )
-    | {EXTENSION_NAME},
+    | {EXTENSION_NAME, SORT_ORDER, CURRENT_OCCURRENCE},
 }
 """The properties that are read of each component."""
 _IGNORED: Final = frozenset({"CLASS", "DTSTAMP", "SEQUENCE", "TRANSP"})
 """Properties that carry no information about a todo. They are ignored without a warning, like non-standard ones."""
+_TODO_BYTES: Final = 1024
+"""The usual size of a todo."""
 _OUTER: Final = compile_beginnings("BEGIN:VTODO", "BEGIN:VCALENDAR", "END:VCALENDAR")
 """The lines that matter outside of todos."""
 _FAR_BYTES: Final = 16 * 1024
@@ -51,7 +65,7 @@ class Component:
     """A component, without the properties and components that are not read.
 
     Args:
-        kind: Its name: VTODO or VALARM.
+        kind: Its name: VTODO, VALARM or VCALENDAR.
         line: The number of its first line, from 1.
         offset: The offset of its first byte in the body.
 
@@ -101,12 +115,12 @@ class Component:
             self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
 
     def add(self, line: RawLine) -> None:
-        """Add a property that is read. Any other property of a todo causes a warning, unless it is ignored."""
+        """Add a property that is read. Any other one of a todo causes a warning, unless it is ignored or empty."""
         if line.name in _READ[self.kind]:
             self.properties.setdefault(line.name, []).append(line)
         elif self.kind == "VTODO" and not line.name:
             self.warn("A line that is not a property was left out")
-        elif self.kind == "VTODO" and line.name not in _IGNORED and not line.name.startswith("X-"):
+        elif self.kind == "VTODO" and not (line.name in _IGNORED or line.name.startswith("X-") or line.is_empty):
             self.warn(f"{line.name[:50]} has no place in a todo and was left out")
 
     def get(self, name: str) -> ContentLine | None:
@@ -130,6 +144,21 @@ class Component:
         return self._parsed[line.offset]
 
 
+def read_todo(source: Source, line: int, offset: int) -> Component:
+    """Read the VTODO that begins at a line.
+
+    Args:
+        source: The body.
+        line: The number of the line, from 1.
+        offset: The offset of the line.
+    """
+    part = source.fork(offset, line)
+    part.window_bytes = _TODO_BYTES
+    todo = next(ComponentReader(part).read())
+    assert isinstance(todo, Component)
+    return todo
+
+
 class ComponentReader:
     """Reads the todos of a file.
 
@@ -148,7 +177,7 @@ class ComponentReader:
     def read(self) -> Iterator[Component | RejectedRecord]:
         """Yield each VTODO at its end, and why a VCALENDAR that is not closed is rejected."""
         is_closed, last = False, self._source.line
-        for line in read_lines(self._source):
+        for line in join_soft_breaks(read_lines(self._source)):
             last = line.number
             if line.name == "BEGIN":
                 is_closed = False
@@ -162,7 +191,7 @@ class ComponentReader:
             elif line.kind == "VTODO":
                 yield self._current
                 self._current = None
-            if self._current is None and self._skip():
+            if self._current is None and line.name in ("BEGIN", "END") and self._skip():
                 last = self._source.line
         if self._current is not None:
             self._current.reject(self._current.line, "Expected END:VTODO")

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from todo_service.bounds.exchange import IMPORT_RELATED
-from todo_service.bounds.todos import STEPS
-from todo_service.exchange.formats.calendar_components import Component
+from todo_service.bounds.todos import STEPS, TITLE_LENGTH
+from todo_service.exchange.formats.calendar_components import SORT_ORDER, Component
+from todo_service.exchange.formats.calendar_order import has_sort_order, read_sort_order
 from todo_service.exchange.formats.lines import ContentLine
 
 _STEP_PROPERTIES: Final = frozenset(
     {"COMPLETED", "CREATED", "LAST-MODIFIED", "PERCENT-COMPLETE", "PRIORITY", "RELATED-TO", "STATUS", "SUMMARY", "UID"}
+    | {SORT_ORDER}
 )
 """The properties that a child has if a step can represent it."""
 
@@ -30,19 +32,30 @@ class Place(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """A child: where it is, the hashes of its UID and of its parent's, and whether a step could represent it."""
+    """A child.
+
+    Attributes:
+        place: Where it is.
+        uid: The hash of its UID.
+        parent: The hash of the UID of its parent.
+        is_simple: Whether a step could represent it.
+        is_sorted: Whether it states its place among the children.
+        order: That place, or one that follows from its time of creation.
+    """
 
     place: Place
     uid: int
     parent: int
     is_simple: bool
+    is_sorted: bool
+    order: float
 
 
 class Relations:
     """The related todos of a file.
 
-    Call `add` for each todo that may be related to another one. Unless `is_empty`, call `find` for the UID of each todo
-    that is not an occurrence, and then `resolve`.
+    Call `add` for each todo that may be related to another one, until `is_full`. Unless `is_empty`, call `find` for the
+    UID of each todo that is not an occurrence, and `add_named` if that asks for it; then call `resolve`.
     """
 
     def __init__(self) -> None:
@@ -52,7 +65,13 @@ class Relations:
         self._wanted: set[int] = set()
         self._found: set[int] = set()
         self._owned: set[int] = set()
-        self._count = 0
+        self._parents: dict[int, int] = {}
+        """The parents that name their children, by child."""
+        self._unread: set[int] = set()
+        """Those of the children that have not been found yet."""
+        self._lost: set[int] = set()
+        """The children that a parent names, and that are no steps."""
+        self._count = self._added = 0
 
     @property
     def is_empty(self) -> bool:
@@ -62,31 +81,59 @@ class Relations:
     @property
     def is_full(self) -> bool:
         """Whether further todos stand alone."""
-        return self._count >= IMPORT_RELATED
+        return max(self._count, self._added) >= IMPORT_RELATED
 
     def add(self, todo: Component) -> None:
         """Add a todo if it can be read and is related to another one."""
-        self._count += 1
+        self._added += 1
         if todo.rejected is not None:
             return
-        uid, parent, priority = read_uid(todo), read_parent(todo), todo.get("PRIORITY")
-        place = Place(todo.line, todo.offset)
+        uid, parent, place = read_uid(todo), read_parent(todo), Place(todo.line, todo.offset)
         if uid and "RECURRENCE-ID" in todo.properties:
             self._occurrences.setdefault(hash(uid), []).append(place)
             self._wanted.add(hash(uid))
-        elif parent and parent != uid:
-            is_simple = (
-                todo.properties.keys() <= _STEP_PROPERTIES
-                and not (todo.alarms or todo.warnings)
-                and (priority is None or priority.value.strip() in ("", "0"))
-            )
-            self._children.append(_Child(place, hash(uid), hash(parent), is_simple))
-            self._wanted.add(hash(parent))
+            self._count += 1
+            return
+        if parent and parent != uid:
+            self._add_child(todo, hash(uid), hash(parent))
+        for child in read_children(todo)[: IMPORT_RELATED - self._count]:
+            if uid and child != uid:
+                self._parents.setdefault(hash(child), hash(uid))
+                self._wanted.add(hash(uid))
+                self._unread.add(hash(child))
+                self._count += 1
 
-    def find(self, uid: str) -> None:
-        """Note that the file has a todo with a UID."""
-        if uid and hash(uid) in self._wanted:
-            self._found.add(hash(uid))
+    def _add_child(self, todo: Component, uid: int, parent: int) -> None:
+        order = read_sort_order(todo)
+        self._children.append(
+            _Child(
+                Place(todo.line, todo.offset),
+                uid,
+                parent,
+                _is_simple(todo),
+                has_sort_order(todo),
+                float("inf") if order is None else order,
+            )
+        )
+        self._wanted.add(parent)
+        self._count += 1
+
+    def find(self, text: str) -> bool:
+        """Note that the file has a todo with a UID. Return whether `add_named` needs the todo itself."""
+        uid = hash(text)
+        if not text:
+            return False
+        if uid in self._wanted:
+            self._found.add(uid)
+        is_named = uid in self._unread
+        self._unread.discard(uid)
+        return is_named
+
+    def add_named(self, todo: Component) -> None:
+        """Add a todo that another one names as its child."""
+        uid = hash(read_uid(todo))
+        if todo.rejected is None and uid in self._parents and not read_parent(todo):
+            self._add_child(todo, uid, self._parents[uid])
 
     def resolve(self) -> None:
         """Decide which todos belong to others: occurrences to a recurring todo, and simple children to their parent.
@@ -95,6 +142,11 @@ class Relations:
         """
         self._occurrences = {uid: places for uid, places in self._occurrences.items() if uid in self._found}
         parents = {child.parent for child in self._children}
+        sorted_parents = {child.parent for child in self._children if child.is_sorted}
+        self._children.sort(
+            key=lambda child: (child.order if child.parent in sorted_parents else 0, child.place.offset)
+        )
+        self._lost = set(self._parents)
         room: Counter[int] = Counter()
         for child in self._children:
             if (
@@ -105,9 +157,11 @@ class Relations:
             ):
                 room[child.parent] += 1
                 self._steps.setdefault(child.parent, []).append(child.place)
+                self._lost.discard(child.uid)
         for places in (*self._occurrences.values(), *self._steps.values()):
             self._owned.update(place.offset for place in places)
         self._children.clear()
+        self._parents.clear()
 
     def is_owned(self, todo: Component) -> bool:
         """Return whether a todo belongs to another one."""
@@ -128,6 +182,28 @@ class Relations:
         self._occurrences.clear()
         return iter(sorted(rest))
 
+    def warn(self, todo: Component) -> None:
+        """Add a warning for each kind of relation of a todo that its draft does not represent."""
+        related = todo.get_all("RELATED-TO")
+        if any(map(is_parent, related)):
+            todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
+        if any(hash(child) in self._lost for child in read_children(todo)):
+            todo.warn("RELATED-TO was left out, because the child is no step: it has more than a title, or is missing")
+        if any(_get_type(line) not in ("PARENT", "CHILD") for line in related):
+            todo.warn("RELATED-TO was left out, because it does not name the parent")
+
+
+def _is_simple(todo: Component) -> bool:
+    """Return whether a step could represent a child."""
+    priority, title, related = todo.get("PRIORITY"), todo.get("SUMMARY"), todo.get_all("RELATED-TO")
+    return (
+        todo.properties.keys() <= _STEP_PROPERTIES
+        and not (todo.alarms or todo.warnings)
+        and (priority is None or priority.value.strip() in ("", "0"))
+        and (title is None or len(title.text) <= TITLE_LENGTH)
+        and len(related) <= 1
+    )
+
 
 def read_uid(todo: Component) -> str:
     """Return the UID of a todo, or an empty string."""
@@ -141,6 +217,15 @@ def read_parent(todo: Component) -> str:
     return next((line.text.strip() for line in parents), "")
 
 
+def read_children(todo: Component) -> list[str]:
+    """Return the UIDs of the children that a todo names."""
+    return [line.text.strip() for line in todo.get_all("RELATED-TO") if _get_type(line) == "CHILD"]
+
+
 def is_parent(related: ContentLine) -> bool:
     """Return whether a RELATED-TO names the parent, which is the default."""
-    return str(related.parameters.get("RELTYPE", "PARENT")).upper() == "PARENT"
+    return _get_type(related) == "PARENT"
+
+
+def _get_type(related: ContentLine) -> str:
+    return str(related.parameters.get("RELTYPE", "PARENT")).upper()

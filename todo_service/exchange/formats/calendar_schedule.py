@@ -7,7 +7,7 @@ complete an occurrence by a VTODO with its RECURRENCE-ID. Both refer to DTSTART,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from todo_service.bounds.exchange import IMPORT_EXCEPTIONS
 from todo_service.bounds.todos import RECURRENCE_EXCEPTIONS
 from todo_service.errors import Invalid
 from todo_service.exchange.formats.calendar_completion import CompletionState, read_completion
-from todo_service.exchange.formats.calendar_components import Component
+from todo_service.exchange.formats.calendar_components import CURRENT_OCCURRENCE, Component
 from todo_service.exchange.formats.calendar_times import TimeReader, add_duration
 from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
@@ -95,14 +95,18 @@ class ScheduleReader:
             return fields | self._read_series(fields["time_zone"], occurrences)
         if occurrences:
             self._warn_of_change()
+        if "EXDATE" in self._todo.properties and EXTENSION_NAME not in self._todo.properties:
+            self._todo.warn("EXDATE was left out, because the todo does not recur")
         return fields | {name: self._exact[name] for name in ("recurrence_except",) if name in self._exact}
 
     def _read_due(self) -> date | datetime | None:
         """Return DUE, or else DTSTART plus DURATION, or else DTSTART of a recurring todo."""
-        due, start = self._times.read(self._todo, "DUE"), self._dtstart
+        due, start, duration = self._times.read(self._todo, "DUE"), self._dtstart, self._todo.get("DURATION")
         if due is not None or start is None:
+            if duration is not None:
+                self._todo.warn("DURATION was left out: expected it with DTSTART and without DUE")
             return due
-        if (duration := self._todo.get("DURATION")) is not None:
+        if duration is not None:
             try:
                 end = add_duration(start, duration.value)
                 if end >= start:
@@ -118,8 +122,7 @@ class ScheduleReader:
         if due is None or start is None:
             return start
         if isinstance(start, datetime) is not isinstance(due, datetime):
-            self._todo.warn("DTSTART was left out: expected a date or a time as in DUE")
-            return None
+            start = self._convert_start(start, due)
         if start > due:
             self._todo.warn("DTSTART was left out: expected a start that is not after DUE")
             return None
@@ -128,6 +131,13 @@ class ScheduleReader:
         if EXTENSION_NAME in self._todo.properties:
             return start if start != get_implied_start(due) else None
         return start if "DUE" in self._todo.properties or "DURATION" in self._todo.properties else None
+
+    def _convert_start(self, start: date | datetime, due: date | datetime) -> date | datetime:
+        """Return the day of a start, if the due date is a day, or else the time at which its day begins."""
+        if isinstance(start, datetime):
+            return start.date() if start.tzinfo is not UTC else start.astimezone(self._times.zone).date()
+        zone = due.tzinfo if isinstance(due, datetime) else None
+        return datetime.combine(start, time(), self._times.zone if zone in (None, UTC) else zone)
 
     def _read_series(self, zone_name: str | None, occurrences: Sequence[ChangedOccurrence]) -> dict[str, Any]:
         line = self._todo.get("RRULE")
@@ -147,13 +157,29 @@ class ScheduleReader:
             times = [get_time(schedule.due)] + ([] if schedule.start is None else [get_time(schedule.start)])
             recurrence = Recurrence(Rule.parse(text).drop_time(*times), schedule, zone, self._budget)
             recurrence.require_occurrence()
+            current = self._find_current(recurrence)
         except ValueError as error:
             self._todo.warn(f"RRULE was left out: {error}")
             return {}
         except Invalid as error:
             self._todo.warn(f"RRULE was left out: {error.issues[0].detail}")
             return {}
-        return {"recurrence": text} | self._read_exceptions(recurrence, zone, occurrences)
+        fields: dict[str, Any] = {"recurrence": text}
+        if current is not None:
+            recurrence = Recurrence(current.rule, current.schedule, zone, self._budget)
+            fields |= _write_schedule(current, zone)
+        return fields | self._read_exceptions(recurrence, zone, occurrences)
+
+    def _find_current(self, recurrence: Recurrence) -> Occurrence | None:
+        """Return the occurrence at which the series stands, if the file says so and it is not the first one."""
+        due = self._times.read(self._todo, CURRENT_OCCURRENCE)
+        if due is None or self.due is None:
+            return None
+        first, current = (
+            each if isinstance(each, datetime) else datetime.combine(each, time(), self._times.zone)
+            for each in (self.due, due)
+        )
+        return recurrence.find_next(current) if current > first else None
 
     def _read_exceptions(
         self, recurrence: Recurrence, zone: ZoneInfo, occurrences: Sequence[ChangedOccurrence]

@@ -21,6 +21,7 @@ _GAP: Final = rb"[ \t\r\n]{0,9}+"
 """Folds and white space, which readers ignore in names."""
 _LINE_BYTES: Final = 256
 """The usual size of a line."""
+_ZONE_NAME: Final = re.compile(rb"\nTZID[:;]")
 _PLAIN_LINE: Final = re.compile(rb'[\w-]*+:([^\n"\\]*+)\n(?![ \t])', re.ASCII)
 """A line without parameters, escapes and folds."""
 
@@ -79,6 +80,17 @@ def read_text(source: Source, offset: int) -> str:
         return parse_line(line.number, line.data.decode()).text.strip() if line is not None else ""
     except ValueError:
         return ""
+
+
+def read_zone_name(source: Source, offset: int) -> str:
+    """Return the TZID of a time zone, or an empty string if it is not one of the first lines.
+
+    Args:
+        source: The body.
+        offset: The offset of `BEGIN:VTIMEZONE`.
+    """
+    match = _ZONE_NAME.search(source.data, offset, offset + _LINE_BYTES)
+    return read_text(source, match.start() + 1) if match is not None else ""
 
 
 def read_zone(source: Source, offset: int) -> list[ContentLine]:

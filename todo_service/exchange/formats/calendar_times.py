@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from icalendar.prop import vDDDTypes, vDuration
 
 from todo_service.exchange.formats.calendar_components import Component
+from todo_service.exchange.formats.calendar_header import CalendarHeaders
 from todo_service.exchange.formats.calendar_values import LAST_SECOND
 from todo_service.exchange.formats.lines import ContentLine
 from todo_service.exchange.formats.timezones import FileZones
@@ -22,21 +23,22 @@ class TimeReader:
 
     Args:
         zones: The time zones that the times of the file may name.
+        headers: The calendars of the file, which may have a time zone for times without one.
         zone: The account's time zone.
 
     Attributes:
         zone: The account's time zone.
-        calendar_zone: The zone of times without one: that of the calendar (X-WR-TIMEZONE), or else the account's.
     """
 
-    def __init__(self, zones: FileZones, zone: ZoneInfo) -> None:
+    def __init__(self, zones: FileZones, headers: CalendarHeaders, zone: ZoneInfo) -> None:
         self._zones = zones
+        self._headers = headers
         self.zone = zone
-        self.calendar_zone: tzinfo = zone
 
-    def set_calendar_zone(self, name: str) -> None:
-        """Set the zone of times without one, if the name is known."""
-        self.calendar_zone = self._zones.get(name.strip()) or self.calendar_zone
+    def _find_calendar_zone(self, component: Component) -> tzinfo:
+        """Return the zone of times without one: that of the component's calendar, or else the account's."""
+        name = self._headers.find(component).zone_name
+        return (self._zones.get(name) if name else None) or self.zone
 
     def get_zone_name(self, value: date | datetime | None) -> str | None:
         """Return the IANA name of a time's zone, or None if it is UTC, unknown or the account's."""
@@ -78,7 +80,10 @@ class TimeReader:
         try:
             value = vDDDTypes.from_ical(text.strip())  # type: ignore[no-untyped-call]  # icalendar is untyped
             if isinstance(value, datetime):
-                value = value.astimezone(UTC) if value.tzinfo else self._localize(component, line, value)
+                if value.time() == time() and str(line.parameters.get("VALUE")).upper() == "DATE":
+                    value = value.date()  # some programs write midnight for a day
+                else:
+                    value = value.astimezone(UTC) if value.tzinfo else self._localize(component, line, value)
             moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
             if is_storable(moment):
                 result: date | datetime = value
@@ -91,10 +96,11 @@ class TimeReader:
     def _localize(self, component: Component, line: ContentLine, local: datetime) -> datetime:
         """Return a local time with its time zone, or with the calendar's if its own is unknown."""
         name = line.parameters.get("TZID")
-        zone = self.calendar_zone if name is None else self._zones.get(name)
+        zone = self._zones.get(name) if name is not None else None
         if zone is None:
-            component.warn(f"{line.name} has an unknown TZID, so its time was read in the calendar's time zone")
-            zone = self.calendar_zone
+            if name is not None:
+                component.warn(f"{line.name} has an unknown TZID, so its time was read in the calendar's time zone")
+            zone = self._find_calendar_zone(component)
         return local.replace(tzinfo=zone)
 
 

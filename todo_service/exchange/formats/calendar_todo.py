@@ -15,28 +15,31 @@ from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line
 from todo_service.exchange.formats.calendar_alarms import AlarmReader, is_same_reminders
 from todo_service.exchange.formats.calendar_completion import read_completion, read_integer
 from todo_service.exchange.formats.calendar_components import Component
-from todo_service.exchange.formats.calendar_relations import is_parent, read_uid
+from todo_service.exchange.formats.calendar_relations import read_uid
 from todo_service.exchange.formats.calendar_schedule import ChangedOccurrence, ScheduleReader
 from todo_service.exchange.formats.calendar_times import TimeReader
 from todo_service.exchange.formats.calendar_values import (
     EXACT_FIELDS,
     EXTENSION_NAME,
     LIST_NAME,
+    UNTITLED,
     choose_exact,
+    clean_line,
     decode_exact_values,
+    is_visible,
+    join_lines,
     round_trip,
     round_trip_tags,
+    show_step_title,
 )
 from todo_service.exchange.formats.values import CALENDAR_PRIORITIES
 from todo_service.executors import Budget
 from todo_service.field_table import Origin
 from todo_service.lists.dto import ListCreate
-from todo_service.text import drop_controls, normalize_text
+from todo_service.text import drop_controls
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 
-_UNTITLED: Final = "Untitled"
-_BREAKS: Final = re.compile(r"[\t-\r]+")
 _STEP_UID: Final = re.compile(r"([0-9a-f]{24})\.", re.ASCII)
 _PROPERTIES: Final = {
     field.name: field.calendar_property
@@ -64,19 +67,27 @@ class TodoBuilder:
         self._exact = self._decode_exact_values()
 
     def build(
-        self, steps: Sequence[dict[str, Any]], occurrences: Sequence[ChangedOccurrence]
+        self,
+        steps: Sequence[dict[str, Any]],
+        occurrences: Sequence[ChangedOccurrence],
+        order: float | None,
+        named: ListCreate | None,
     ) -> Draft | RejectedRecord:
         """Return the draft.
 
         Args:
             steps: The steps, in the format of the API.
             occurrences: The changed occurrences, if it is a series.
+            order: Its place in the manual order; None for the last one.
+            named: The list of its calendar, if it has one.
 
         Raises:
             BudgetExceededError: The budget is exceeded.
         """
         todo, exact = self._todo, self._exact
         fields: dict[str, Any] = {name: exact[name] for name in _EXTENSION_FIELDS if name in exact}
+        if order is not None:
+            fields.setdefault("position", order)
         fields |= self._read_texts()
         fields["tags"] = self._read_tags()
         fields["priority"] = CALENDAR_PRIORITIES[read_integer(todo, "PRIORITY", 9)]
@@ -101,7 +112,8 @@ class TodoBuilder:
             if (found := todo.properties.get(name)) is not None
         }
         try:
-            named = convert({"name": exact[LIST_NAME]}, ListCreate) if LIST_NAME in exact else None
+            if LIST_NAME in exact:
+                named = convert({"name": exact[LIST_NAME]}, ListCreate)
             return Draft(todo.line, convert(fields, dto.TodoImport), named, lines, uid=uid, warnings=todo.warnings)
         except Invalid as error:
             return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
@@ -124,9 +136,9 @@ class TodoBuilder:
         lines = (line.strip() for line in (description or "").splitlines())
         title = next((line for line in lines if is_visible(line)), None)
         self._todo.warn(
-            f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else _UNTITLED}"
+            f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else UNTITLED}"
         )
-        return {"title": clean_line(title or _UNTITLED)[:TITLE_LENGTH], "description": description or ""}
+        return {"title": clean_line(title or UNTITLED)[:TITLE_LENGTH], "description": description or ""}
 
     def _read_text(self, name: str, property_name: str) -> str | None:
         found = self._todo.get(property_name)
@@ -136,7 +148,7 @@ class TodoBuilder:
         if exact is not None and round_trip(exact) == found.text:
             return str(exact)
         if name == "title":
-            text = _BREAKS.sub(" ", found.text)
+            text = join_lines(found.text)
             cleaned = drop_controls(text)
         else:
             text = found.text.replace("\r\n", "\n").replace("\r", "\n")
@@ -161,8 +173,7 @@ class TodoBuilder:
         exact = {step["id"]: step["title"] for step in self._exact.get("steps", [])}
         return [
             step | {"title": title}
-            if (title := exact.get(step.get("id"))) is not None
-            and _clean_step_title(round_trip(title)) == step["title"]
+            if (title := exact.get(step.get("id"))) is not None and show_step_title(title) == step["title"]
             else step
             for step in steps
         ]
@@ -176,11 +187,6 @@ class TodoBuilder:
             # without its series, it is a todo of its own, and the UID is that of the series
             self._todo.warn("RECURRENCE-ID was left out, because the file does not have the series")
             return None
-        related = self._todo.get_all("RELATED-TO")
-        if any(map(is_parent, related)):
-            self._todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
-        if not all(map(is_parent, related)):
-            self._todo.warn("RELATED-TO was left out, because it does not name the parent")
         return uid or None
 
 
@@ -188,34 +194,19 @@ def build_step(child: Component, parent: str, times: TimeReader) -> dict[str, An
     """Return the step that represents a child, in the format of the API.
 
     Args:
-        child: The child.
+        child: The child. Its title is not too long.
         parent: The UID of its parent.
         times: Reads its times.
     """
     summary, uid = child.get("SUMMARY"), read_uid(child)
-    step = {
-        "title": _clean_step_title(summary.text if summary is not None else ""),
-        "completed": read_completion(child, times).completed,
-    }
+    title = clean_line(summary.text) if summary is not None else ""
+    state = read_completion(child, times)
+    if state.cancelled:
+        child.warn("STATUS is CANCELLED, and the step was completed")
+    if not is_visible(title):
+        child.warn(f"SUMMARY has no text, so the title is {UNTITLED}")
+        title = UNTITLED
+    step = {"title": title, "completed": state.completed}
     if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :].strip() == parent:
         step["id"] = match[1]
     return step
-
-
-def _clean_step_title(text: str) -> str:
-    title = clean_line(text)
-    return title[:TITLE_LENGTH] if is_visible(title) else _UNTITLED
-
-
-def clean_line(text: str) -> str:
-    """Return a text as one line without control characters, and without white space around it."""
-    return drop_controls(_BREAKS.sub(" ", text)).strip()
-
-
-def is_visible(text: str) -> bool:
-    """Return whether a text can be a title or a tag, apart from its length."""
-    try:
-        normalize_text(text, len(text))
-    except ValueError:
-        return False
-    return True

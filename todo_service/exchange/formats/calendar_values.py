@@ -16,6 +16,7 @@ from todo_service.bounds.todos import RECURRENCE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.field_table import Field, Kind, Origin
+from todo_service.text import drop_controls, normalize_text
 from todo_service.timestamps import format_timestamp, is_storable
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
@@ -23,9 +24,11 @@ from todo_service.todos.recurrence_rule import Rule
 from todo_service.todos.reminder_types import Reminder
 
 EXTENSION_NAME: Final = "X-TODO-SERVICE"
+UNTITLED: Final = "Untitled"
 LAST_SECOND: Final = time(23, 59, 59)
 _ENCODING: Final = "utf-8-sig"
 """The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
+_BREAKS: Final = re.compile(r"[\t-\r]+")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 LIST_NAME: Final = "list_name"
 """The key of the name of a todo's list among the exact values."""
@@ -116,6 +119,12 @@ def strip_control_characters(text: str) -> str:
 def round_trip(text: str) -> str:
     """Return a text as it is read back from a property."""
     return str(unescape_backslash(vText(strip_control_characters(text)).to_ical().decode(_ENCODING)))
+
+
+def show_step_title(title: str) -> str:
+    """Return the title of a step as it is read back from a property, or `UNTITLED` if that has no text."""
+    shown = clean_line(round_trip(title))
+    return shown if is_visible(shown) else UNTITLED
 
 
 def round_trip_tags(tags: list[str]) -> list[str]:
@@ -215,3 +224,22 @@ def is_same_rule(rule: str, written: str, zone: tzinfo, *, day: bool) -> bool:
         return set(expected.split(";")) == set(written.split(";"))
     except ValueError:
         return False
+
+
+def join_lines(text: str) -> str:
+    """Return a text with spaces for its line breaks and tabs."""
+    return _BREAKS.sub(" ", text)
+
+
+def clean_line(text: str) -> str:
+    """Return a text as one line without control characters, and without white space around it."""
+    return drop_controls(join_lines(text)).strip()
+
+
+def is_visible(text: str) -> bool:
+    """Return whether a text can be a title or a tag, apart from its length."""
+    try:
+        normalize_text(text, len(text))
+    except ValueError:
+        return False
+    return True

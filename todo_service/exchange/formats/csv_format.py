@@ -1,7 +1,7 @@
 """CSV (RFC 4180): a header, then a row for each todo.
 
-One cell holds all tags, separated by commas, and one holds all steps, as JSON. If a spreadsheet would evaluate a text
-as a formula, the writer prefixes it with an apostrophe, which the reader removes.
+One cell holds all tags, separated by commas, and one holds all steps, as JSON. If a spreadsheet would convert a text,
+the writer prefixes it with an apostrophe, which the reader removes (see `spreadsheets`).
 
 The reader accepts tables that people or spreadsheets have written (see `tables` and `values`). A cell that it does not
 understand is left out with a warning. Only a row without a title, or with more cells than the header, is rejected.
@@ -24,6 +24,7 @@ from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.source import Source
+from todo_service.exchange.formats.spreadsheets import protect, restore
 from todo_service.exchange.formats.tables import Record, Table, find_day_first, open_table
 from todo_service.exchange.formats.values import (
     Moment,
@@ -42,6 +43,7 @@ from todo_service.lists.dto import List, ListCreate
 from todo_service.todos import dto
 from todo_service.todos.field_types import RecurrenceFrom, StepId
 from todo_service.todos.fields import FIELDS
+from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
 _LIST: Final = "list"
@@ -52,9 +54,13 @@ COLUMNS: Final = tuple(
 _FIELDS: Final = {field.name: field for field in FIELDS}
 _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (Kind.TEXT, Kind.TEXTS))})
 """The columns that may contain any text."""
+_PROTECTED: Final = _TEXTS | {"id", "list_id"}
+"""The columns with texts that a spreadsheet may convert: an id of digits is a number to it."""
+_LARGE: Final = 10**11
+"""Where spreadsheets begin to leave out digits of integers."""
+_LISTS: Final = frozenset({"steps", "reminders"})
 _IGNORED: Final = frozenset({"version", "updated_at"})
 _SCHEDULE: Final = ("start_on", "start_at", "due_on", "due_at")
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _ORDERS: Final[tuple[str, ...]] = get_args(get_args(RecurrenceFrom)[0])
 _LISTED_COLUMNS: Final = 10
 
@@ -78,7 +84,7 @@ class _CsvWriter(Writer):
                 cell = self._names.get(todo.list_id or "", "")
             else:
                 cell = _encode_cell(_FIELDS[name].kind, getattr(todo, name))
-            yield "'" + cell if name in _TEXTS and _FORMULA.match(cell) else cell
+            yield protect(cell) if name in _PROTECTED else cell
 
 
 class CsvFormat(Format):
@@ -103,13 +109,14 @@ class CsvFormat(Format):
 def _read_drafts(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
     day_first = find_day_first(table, [name for name in table.columns if name in (*_SCHEDULE, "completed_at")])
     warnings = _describe_unknown_columns(table)
+    missing = list_missing(table.columns)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
             continue
         record = read_record(row.line, _RowParser(row, zone, day_first).parse)
-        if isinstance(record, Draft) and warnings:
-            record, warnings = record._replace(warnings=warnings + record.warnings), ()
+        if isinstance(record, Draft):
+            record, warnings = record._replace(warnings=warnings + record.warnings, missing=missing), ()
         yield record
 
 
@@ -147,7 +154,8 @@ class _RowParser:
         cells = self._row.cells
         fields: dict[str, Any] = {}
         for name, field in _FIELDS.items():
-            text = _restore_text(cells.get(name, "")) if name in _TEXTS else cells.get(name, "").strip()
+            cell = cells.get(name, "") if name in _TEXTS else cells.get(name, "").strip()
+            text = restore(cell) if name in _PROTECTED or field.kind is Kind.NUMBER else cell
             if text and name not in (*_IGNORED, *_SCHEDULE):
                 value = self._parse_cell(name, field.kind, text)
                 if value is not None:
@@ -158,7 +166,7 @@ class _RowParser:
             self._warnings.append("completed_at was left out: the todo is not completed")
             del fields["completed_at"]
         fields |= build_schedule(self._parse_either("start"), self._parse_either("due"), self._zone, self._warnings)
-        name = _restore_text(cells.get(_LIST, ""))
+        name = restore(cells.get(_LIST, ""))
         identity = fields.pop("id", None)
         uid = fields.pop("uid", identity)
         return Draft(
@@ -234,12 +242,8 @@ class _RowParser:
         return self._leave_out(name, expected) if value is None else value
 
     def _leave_out(self, name: str, expected: str) -> None:
-        self._warnings.append(f"{name} was left out: expected {expected}")
-
-
-def _restore_text(cell: str) -> str:
-    """Remove the apostrophe that the writer adds to a text that a spreadsheet would evaluate."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+        verb = "were" if name in _LISTS else "was"
+        self._warnings.append(f"{name} {verb} left out: expected {expected}")
 
 
 def _encode_cell(kind: Kind, value: Any) -> str:
@@ -248,9 +252,9 @@ def _encode_cell(kind: Kind, value: Any) -> str:
     match kind:
         case Kind.FLAG:
             return "true" if value else "false"
-        case Kind.NUMBER | Kind.INTEGER:
-            # spreadsheets with a decimal comma leave integers alone
-            return repr(value).removesuffix(".0")
+        case Kind.NUMBER:
+            # an integer is one in every language; 1536.125 is a greater one where full stops separate thousands
+            return str(int(value)) if value == int(value) and abs(value) < _LARGE else protect(repr(value))
         case Kind.TEXTS:
             return _encode_rows([value]).decode().removesuffix("\r\n")
         case Kind.STEPS | Kind.REMINDERS:

@@ -25,10 +25,13 @@ from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
 from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, cut, parse_moment, to_timestamp
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.import_records import list_missing
 
 _SIGNATURE: Final = re.compile(rb'"kind"\s*+:\s*+"tasks#task')
 _SIGNATURE_BYTES: Final = 64 * 1024
-_DEFAULT_LISTS: Final = frozenset({"My Tasks", "Tasks"})
+_MISSING: Final = list_missing(("title", "description", "steps", "due_at", "due_on", "completed", "completed_at"))
+_DEFAULT_LISTS: Final = frozenset({"My Tasks", "Tasks", "Meine Aufgaben", "Mes tâches", "Mis tareas"})
+"""The title of the list that every account has, in the languages that are known."""
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -160,7 +163,7 @@ def _build_draft(task: _Task, steps: list[StepCreate], line: int, list_title: st
         **_build_dates(task, zone, warnings),
     )
     named = ListCreate(list_title) if list_title and list_title not in _DEFAULT_LISTS else None
-    return Draft(line, todo, named, uid=task.id or None, warnings=tuple(warnings))
+    return Draft(line, todo, named, uid=task.id or None, warnings=tuple(warnings), missing=_MISSING)
 
 
 def _build_dates(task: _Task, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:

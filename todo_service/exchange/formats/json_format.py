@@ -161,7 +161,7 @@ def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedR
 
 def _decode_draft(line: int, raw: bytes, lists: Mapping[str, ListCreate]) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
-    return Draft(line, todo, lists.get(todo.list_id or ""))
+    return Draft(line, todo, lists.get(todo.list_id or ""), strict=True)
 
 
 def _to_list(given: ListImport) -> ListCreate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import quopri
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -15,6 +16,9 @@ _NAME: Final = re.compile(rb"([\w. \t-]{1,100})[:;]", re.ASCII)
 _NAME_BYTES: Final = 101
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _CACHED_NAMES: Final = 1000
+_QUOTED_PRINTABLE: Final = "QUOTED-PRINTABLE"
+_CHARSETS: Final = frozenset({"us-ascii", "utf-8", "iso-8859-1", "iso-8859-15", "windows-1252"})
+"""The charsets of quoted-printable text that are decoded."""
 _LINES_OF_SLICE: Final = 64
 """How many lines are read before the budget is checked again."""
 
@@ -40,6 +44,11 @@ class RawLine(NamedTuple):
     def kind(self) -> str:
         """The name of the component that this line begins or ends, in upper case and at most 50 characters."""
         return self.data.partition(b":")[2].strip().upper()[:50].decode("ascii", "replace")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the property has no value, unless a colon in its parameters precedes it."""
+        return self.is_complete and not self.data.partition(b":")[2].strip()
 
 
 class ContentLine(NamedTuple):
@@ -119,15 +128,47 @@ def _unfold(number: int, start: int, line: bytes, names: dict[bytes, str], *, is
     return RawLine(number, start, name, line, is_complete)
 
 
+def join_soft_breaks(lines: Iterator[RawLine]) -> Iterator[RawLine]:
+    """Yield content lines, joined where a soft line break of quoted-printable text divides them (vCalendar 1.0)."""
+    for line in lines:
+        if line.data.endswith(b"=") and _QUOTED_PRINTABLE in _get_head(line).upper():
+            yield from _join(line, lines)
+        else:
+            yield line
+
+
+def _get_head(line: RawLine) -> str:
+    """Return the name and the parameters of a line, unless one of them has a colon."""
+    return line.data.partition(b":")[0].decode("ascii", "replace")
+
+
+def _join(first: RawLine, lines: Iterator[RawLine]) -> Iterator[RawLine]:
+    """Yield a line with those that continue it, and a component's line if that is in their place."""
+    parts, size, following = [first.data[:-1]], len(first.data), None
+    for line in lines:
+        if line.name in ("BEGIN", "END"):
+            following = line
+            break
+        size += len(line.data)
+        is_last = not line.data.endswith(b"=")
+        if size <= IMPORT_RECORD_BYTES:
+            parts.append(line.data if is_last else line.data[:-1])
+        if is_last:
+            break
+    yield first._replace(data=b"".join(parts), is_complete=first.is_complete and size <= IMPORT_RECORD_BYTES)
+    if following is not None:
+        yield following
+
+
 def parse_line(number: int, text: str) -> ContentLine:
-    """Split a content line.
+    """Split a content line. Quoted-printable text (vCalendar 1.0) is decoded.
 
     Args:
         number: Its number.
         text: The unfolded line.
 
     Raises:
-        ValueError: The line has no name, no colon or invalid parameters.
+        ValueError: The line has no name, no colon, invalid parameters or an unknown charset.
     """
     head, colon, value = text.partition(":")
     if not colon:
@@ -141,4 +182,12 @@ def parse_line(number: int, text: str) -> ContentLine:
     else:
         # the library scans a line character by character, so leave out the value
         name, parameters, _ = Contentline(head + ":").raw_parts()  # type: ignore[no-untyped-call]  # icalendar is untyped
+    if str(parameters.get("ENCODING", "")).upper() == _QUOTED_PRINTABLE:
+        value = _decode_quoted_printable(value, str(parameters.get("CHARSET", "utf-8")))
     return ContentLine(number, name.upper(), parameters, value)
+
+
+def _decode_quoted_printable(value: str, charset: str) -> str:
+    if charset.lower() not in _CHARSETS:
+        raise ValueError("unknown charset")
+    return quopri.decodestring(value.encode()).decode(charset).replace("\r\n", "\n")

@@ -1,7 +1,8 @@
-"""Microsoft Outlook and To Do: the CSV file of tasks that Outlook exports in English.
+"""Microsoft Outlook and To Do: the CSV file of tasks that Outlook exports in English, German or French.
 
-The order of day and month depends on the computer that wrote the file. The reader infers it, and assumes that the month
-comes first if no date reveals it. Times are in the account's zone.
+The order of day and month depends on the computer that wrote the file. The reader infers it from the dates. If no date
+reveals it, the month comes first in a file with English headers. Times are in the account's zone. Outlook writes the
+file in the encoding of Windows, which is Windows-1252 for these languages, or in UTF-8.
 """
 
 from __future__ import annotations
@@ -29,8 +30,59 @@ from todo_service.exchange.formats.values import (
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.field_types import Priority
+from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
+_REQUIRED: Final = ("subject", "due_date", "status")
+_ENCODING: Final = "cp1252"
+_TRANSLATIONS: Final[Mapping[str, str]] = {
+    "betreff": "subject",
+    "beginnt_am": "start_date",
+    "fällig_am": "due_date",
+    "fälligkeitsdatum": "due_date",
+    "erinnerung_ein/aus": "reminder_on/off",
+    "erinnerung_am": "reminder_date",
+    "erinnerung_um": "reminder_time",
+    "erledigt_am": "date_completed",
+    "%_erledigt": "%_complete",
+    "gesamtaufwand": "total_work",
+    "istaufwand": "actual_work",
+    "ist_aufwand": "actual_work",
+    "abrechnungsinformationen": "billing_information",
+    "kategorien": "categories",
+    "firma": "companies",
+    "firmen": "companies",
+    "kontakte": "contacts",
+    "reisekilometer": "mileage",
+    "notizen": "notes",
+    "priorität": "priority",
+    "rolle": "role",
+    "ordner": "folder",
+    "objet": "subject",
+    "date_de_début": "start_date",
+    "début": "start_date",
+    "date_d'échéance": "due_date",
+    "échéance": "due_date",
+    "rappel_actif/inactif": "reminder_on/off",
+    "date_de_rappel": "reminder_date",
+    "date_du_rappel": "reminder_date",
+    "heure_de_rappel": "reminder_time",
+    "heure_du_rappel": "reminder_time",
+    "date_d'achèvement": "date_completed",
+    "%_achevé": "%_complete",
+    "travail_total": "total_work",
+    "travail_réel": "actual_work",
+    "informations_facturation": "billing_information",
+    "catégories": "categories",
+    "sociétés": "companies",
+    "kilométrage": "mileage",
+    "priorité": "priority",
+    "rôle": "role",
+    "état": "status",
+    "statut": "status",
+    "dossier": "folder",
+}
+"""The columns by their German and French names."""
 _DATES: Final = ("start_date", "due_date", "reminder_date", "date_completed")
 _PRIORITIES: Final[Mapping[str, Priority]] = {
     "": "none",
@@ -40,9 +92,24 @@ _PRIORITIES: Final[Mapping[str, Priority]] = {
     "0": "low",
     "1": "none",
     "2": "high",
+    "niedrig": "low",
+    "hoch": "high",
+    "faible": "low",
+    "basse": "low",
+    "normale": "none",
+    "élevée": "high",
+    "haute": "high",
 }
-_OPEN: Final = frozenset({"", "not started", "in progress"})
-_NO_VALUES: Final = frozenset({"", "0", "0:00", "none", "normal", "false", "off"})
+_OPEN: Final = frozenset(
+    {"", "not started", "in progress", "nicht begonnen", "in bearbeitung"}
+    | {"non commencé", "non commencée", "pas commencé", "pas commencée", "en cours"}
+)
+_COMPLETED: Final = frozenset({"completed", "erledigt", "terminé", "terminée", "achevé", "achevée"})
+_NO_DATES: Final = frozenset({"", "none", "0/0/00", "keine", "ohne", "aucun", "aucune"})
+_NO_VALUE: Final = re.compile(r"|0(:00)?( [^\W\d]+)?|none|normal|false|off")
+_MISSING: Final = list_missing(
+    ("title", "description", "completed", "completed_at", "priority", "start_on", "due_on", "tags", "reminders")
+)
 _LOST: Final = {
     "total_work": "Total Work",
     "actual_work": "Actual Work",
@@ -62,15 +129,16 @@ class MicrosoftFormat(ImportFormat):
 
     def recognizes(self, source: Source) -> bool:
         """See `ImportFormat.recognizes`."""
-        return has_header(source, ["subject", "due_date", "status"])
+        return has_header(source, _REQUIRED, encoding=_ENCODING, translations=_TRANSLATIONS)
 
     def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
         """See `ImportFormat.read`."""
-        return _read_records(open_table(source, ["subject"]), zone)
+        table = open_table(source, ["subject"], encoding=_ENCODING, translations=_TRANSLATIONS)
+        return _read_records(table, zone)
 
 
 def _read_records(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
-    day_first = find_day_first(table, _DATES)
+    day_first = find_day_first(table, _DATES, default=table.is_translated)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
@@ -86,6 +154,8 @@ class _TaskParser:
         self._zone = zone
         self._day_first = day_first
         self._warnings: list[str] = []
+        if not row.is_utf8:
+            self._warnings.append("Text is not in UTF-8: it was read as Windows-1252")
 
     def parse(self) -> Draft:
         priority = _PRIORITIES.get(self._get("priority").lower())
@@ -97,7 +167,7 @@ class _TaskParser:
         if (reminder := self._parse_reminder()) is not None:
             fields["reminders"] = [ReminderCreate(at=to_timestamp(reminder))]
         for column, name in _LOST.items():
-            if self._get(column).lower() not in _NO_VALUES:
+            if not _NO_VALUE.fullmatch(self._get(column).lower()):
                 self._warnings.append(f"Column {name} was left out")
         notes = self._get("notes")
         todo = TodoImport(
@@ -108,7 +178,8 @@ class _TaskParser:
             **fields,
         )
         name = self._get("folder") or self._get("list")
-        return Draft(self._row.line, todo, ListCreate(name) if name else None, warnings=tuple(self._warnings))
+        named = ListCreate(name) if name else None
+        return Draft(self._row.line, todo, named, warnings=tuple(self._warnings), missing=_MISSING)
 
     def _get(self, column: str) -> str:
         return self._row.cells.get(column, "").strip()
@@ -118,7 +189,7 @@ class _TaskParser:
         percent = parse_number(self._get("%_complete").rstrip("%")) or 0
         completed_at = self._parse_moment("date_completed")
         # a spreadsheet shows 100 % as 1
-        if status.lower() != "completed" and completed_at is None and percent not in (1, 100):
+        if status.lower() not in _COMPLETED and completed_at is None and percent not in (1, 100):
             if status.lower() not in _OPEN:
                 self._warnings.append(f'Status "{status[:50]}" was left out: the todo is open')
             return {}
@@ -139,7 +210,7 @@ class _TaskParser:
 
     def _parse_moment(self, column: str) -> Moment | None:
         text = self._get(column)
-        if text.lower() in ("", "none", "0/0/00"):
+        if text.lower() in _NO_DATES:
             return None
         moment = parse_moment(text, self._zone, day_first=self._day_first)
         if moment is None:

@@ -11,13 +11,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import RejectedRecord
 from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 from todo_service.exchange.formats.values import is_day_first
+from todo_service.text import compose
 
 csv.field_size_limit(IMPORT_RECORD_BYTES)  # of all tables in the process; a longer cell would be read as several rows
 _DELIMITERS: Final = (b",", b";", b"\t")
@@ -30,6 +32,7 @@ _PREAMBLE_ROWS: Final = 10
 _DATE_ROWS: Final = 10_000
 """How many rows are searched for a date that tells whether the day precedes the month."""
 _SPACE: Final = re.compile(r"[\s_-]+")
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Record(NamedTuple):
@@ -38,10 +41,12 @@ class Record(NamedTuple):
     Attributes:
         line: The line on which it starts, from 1.
         cells: The texts of the cells by column. Cells that a short row lacks are absent.
+        is_utf8: Whether it is in UTF-8, and not in the other encoding of the table.
     """
 
     line: int
     cells: Mapping[str, str]
+    is_utf8: bool = True
 
 
 class Table:
@@ -49,32 +54,36 @@ class Table:
 
     Args:
         source: The body, positioned after the header.
-        delimiter: The character between cells.
+        layout: How the body is divided into rows and cells.
         header: The cells of the header.
+        translations: The names of columns by their names in the header.
 
     Attributes:
         header: The cells of the header, trimmed.
-        columns: The names of the columns: the header in lower case, with underscores for spaces and hyphens.
+        columns: The translated names of the columns, in lower case and with underscores for spaces and hyphens.
+        is_translated: Whether a column has been translated.
     """
 
-    def __init__(self, source: Source, delimiter: bytes, header: list[str]) -> None:
+    def __init__(self, source: Source, layout: _Layout, header: list[str], translations: Mapping[str, str]) -> None:
         self._source = source
-        self._delimiter = delimiter
+        self._layout = layout
         self.header = [name.strip() for name in header]
-        self.columns = [_SPACE.sub("_", name.lower()) for name in self.header]
+        names = [_SPACE.sub("_", compose(name.lower())) for name in self.header]
+        self.columns = [translations.get(name, name) for name in names]
+        self.is_translated = self.columns != names
 
     def read(self) -> Iterator[Record | RejectedRecord]:
         """Yield the rows that follow, one at a time."""
-        for row in _RowReader(self._source, self._delimiter).read():
+        for row in _RowReader(self._source, self._layout).read():
             if isinstance(row, RejectedRecord):
                 yield row
                 continue
-            line, cells = row
+            line, cells, is_utf8 = row
             if any(cells[len(self.columns) :]):
                 detail = f"Expected at most {len(self.columns)} cells, not {len(cells)}"
                 yield RejectedRecord(line, [ValidationIssue("", detail)])
             elif any(cells):
-                yield Record(line, dict(zip(self.columns, cells, strict=False)))
+                yield Record(line, dict(zip(self.columns, cells, strict=False)), is_utf8)
 
     @contextmanager
     def keep_place(self) -> Iterator[None]:
@@ -86,24 +95,36 @@ class Table:
             self._source.position, self._source.line = position, line
 
 
-def open_table(source: Source, required: Collection[str], preamble: bool = False) -> Table:
+def open_table(
+    source: Source,
+    required: Collection[str],
+    *,
+    preamble: bool = False,
+    encoding: str | None = None,
+    translations: Mapping[str, str] = MappingProxyType({}),
+) -> Table:
     """Read up to the header of a table.
 
     Args:
         source: The body. It is positioned after the header.
         required: The names of columns that the header has.
         preamble: Whether some rows may precede the header.
+        encoding: The encoding of rows that are not in UTF-8. By default they are rejected.
+        translations: The names of columns by their names in the header, in lower case and with underscores for spaces
+            and hyphens.
 
     Raises:
         Invalid: There is no such header.
     """
-    delimiter = _read_delimiter(source)
-    rows = _RowReader(source, delimiter).read()
+    if source.copy(0, 2) in _UTF_16:
+        raise Invalid([ValidationIssue("", "Expected a file in UTF-8, not in UTF-16")])
+    layout = _Layout(_read_delimiter(source, _PREAMBLE_ROWS if preamble else 1), encoding)
+    rows = _RowReader(source, layout).read()
     for _, row in zip(range(_PREAMBLE_ROWS if preamble else 1), rows, strict=False):
         if isinstance(row, RejectedRecord):
             detail = f"Expected a header in line {row.line}: {row.issues[0].detail}"
             break
-        table = Table(source, delimiter, row[1])
+        table = Table(source, layout, row[1], translations)
         if set(required) <= set(table.columns):
             return table
     else:
@@ -111,44 +132,64 @@ def open_table(source: Source, required: Collection[str], preamble: bool = False
     raise Invalid([ValidationIssue("", detail)])
 
 
-def has_header(source: Source, required: Collection[str], preamble: bool = False) -> bool:
-    """Return whether a body starts with the header of a table, without moving. See `open_table`."""
+def has_header(source: Source, required: Collection[str], **options: Any) -> bool:
+    """Return whether a body starts with the header of a table, without moving. The arguments are as of `open_table`."""
     try:
-        open_table(source.fork(source.position, source.line), required, preamble)
+        open_table(source.fork(source.position, source.line), required, **options)
     except Invalid:
         return False
     return True
 
 
-def find_day_first(table: Table, columns: Sequence[str]) -> bool:
+def find_day_first(table: Table, columns: Sequence[str], default: bool = False) -> bool:
     """Return whether the day precedes the month in the dates of a table, without moving.
 
     Args:
         table: The table. Only its first 10 000 rows are searched.
         columns: The columns with dates.
+        default: The result if no date tells.
     """
     if not columns:
-        return False
+        return default
     with table.keep_place():
         for row in islice(table.read(), _DATE_ROWS):
             if isinstance(row, Record):
                 for name in columns:
                     if (answer := is_day_first(row.cells.get(name, ""))) is not None:
                         return answer
-    return False
+    return default
 
 
-def _read_delimiter(source: Source) -> bytes:
-    """Consume a line such as `sep=;`, and return the character between cells."""
+def _read_delimiter(source: Source, rows: int) -> bytes:
+    """Consume a line such as `sep=;`, and return the character between cells.
+
+    Without such a line, it is the most frequent one in the first row that has any.
+
+    Args:
+        source: The body.
+        rows: How many rows the header may be in.
+    """
     source.skip_blank_lines()
     beginning = source.copy(source.position, source.position + _SNIFFED_BYTES)
     if (separator := _SEPARATOR_LINE.match(beginning)) is not None:
         source.position += separator.end()
         source.line += 1
         return separator[1]
-    header = _QUOTED.sub(b"", beginning)
-    header = re.split(rb"[\r\n]", header, maxsplit=1)[0]
+    lines = re.split(rb"[\r\n]+", _QUOTED.sub(b"", beginning), maxsplit=rows)[:rows]
+    header = next((line for line in lines if any(each in line for each in _DELIMITERS)), b"")
     return max(_DELIMITERS, key=header.count)
+
+
+class _Layout(NamedTuple):
+    """How a body is divided into rows and cells.
+
+    Attributes:
+        delimiter: The character between cells.
+        encoding: The encoding of rows that are not in UTF-8; None if they are rejected.
+    """
+
+    delimiter: bytes
+    encoding: str | None
 
 
 class _TooLongError(Exception):
@@ -162,24 +203,29 @@ class _RowReader:
     reading together is limited to the size of the body, which keeps the work linear.
     """
 
-    def __init__(self, source: Source, delimiter: bytes) -> None:
+    def __init__(self, source: Source, layout: _Layout) -> None:
+        delimiter = layout.delimiter
         self._source = source
         self._delimiter = delimiter.decode()
+        self._encoding = layout.encoding
         cell = rb'(?:"")?+'
         self._empty_rows = re.compile(rb"(?:%b(?:%b%b)*+(?:\r\n|\r|\n))*+" % (cell, re.escape(delimiter), cell))
         self._repeated_bytes = 0
         self._second_line = (0, 0)
         self._is_utf8 = True
 
-    def read(self) -> Iterator[tuple[int, list[str]] | RejectedRecord]:
-        """Yield the line and the cells of each row that is not empty."""
+    def read(self) -> Iterator[tuple[int, list[str], bool] | RejectedRecord]:
+        """Yield each row that is not empty: its line, its cells, and whether it is in UTF-8."""
         source = self._source
         while self._skip_empty_rows():
             line = source.line
             self._is_utf8 = True
             try:
                 cells = next(csv.reader(self._lines(), strict=True, delimiter=self._delimiter))
-                yield (line, cells) if self._is_utf8 else RejectedRecord(line, [ValidationIssue("", "Expected UTF-8")])
+                if self._is_utf8 or self._encoding is not None:
+                    yield line, cells, self._is_utf8
+                else:
+                    yield RejectedRecord(line, [ValidationIssue("", "Expected UTF-8")])
                 continue
             except csv.Error as error:
                 reason = f"Expected separated values: {error}"
@@ -226,4 +272,4 @@ class _RowReader:
                 yield text.decode()
             except UnicodeDecodeError:
                 self._is_utf8 = False
-                yield text.decode(errors="replace")
+                yield text.decode(self._encoding or "utf-8", errors="replace")

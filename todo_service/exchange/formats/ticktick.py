@@ -25,8 +25,8 @@ from todo_service.exchange.formats.values import (
     choose_title,
     parse_flag,
     parse_moment,
-    parse_steps,
     parse_tags,
+    split_checklist,
     to_timestamp,
 )
 from todo_service.lists.dto import ListCreate
@@ -48,6 +48,7 @@ _REMINDER: Final = re.compile(
 _MORNING_MINUTES: Final = MORNING // timedelta(minutes=1)
 _MOST_REMINDERS: Final = 20
 """The number of reminders after which the rest is left out as a whole."""
+_MISSING: Final = frozenset({"recurrence_except", "last_completed_at"})
 _FOREIGN_RULE_PART: Final = re.compile(r"TT_[A-Z]+=[^;]*")
 
 
@@ -121,10 +122,9 @@ class _TaskParser:
 
     def parse(self) -> Draft:
         task = self._task
-        content = task.row.cells.get("content", "")
+        content = task.row.cells.get("content", "").replace("\r\n", "\n").replace("\r", "\n")
         is_checklist = parse_flag(task.get("is_check_list")) or task.get("kind").upper() == "CHECKLIST"
-        steps = parse_steps(content) if is_checklist else []
-        description = "" if is_checklist else content.replace("\r\n", "\n").replace("\r", "\n")
+        description, steps = split_checklist(content) if is_checklist else (content, [])
         if task.parent_id:
             self._warnings.append(PARENT_LOST)
         if task.get("kind").upper() == "NOTE":
@@ -149,6 +149,7 @@ class _TaskParser:
             # older backups number the tasks anew
             uid=task.id if _OBJECT_ID.fullmatch(task.id) else None,
             warnings=tuple(self._warnings),
+            missing=_MISSING,
         )
 
     def _parse_status(self) -> dict[str, Any]:
@@ -177,6 +178,9 @@ class _TaskParser:
             start = None
         fields = build_schedule(start, due, self._zone, self._warnings)
         if due is None:
+            for column in ("repeat", "reminder"):
+                if self._task.get(column):
+                    self._warnings.append(f"{column.capitalize()} was left out: the task has no date")
             return fields
         if self._own_zone and self._own_zone != self._account_zone:
             fields["time_zone"] = self._own_zone

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import MINYEAR, UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -26,7 +26,7 @@ _DAY: Final = timedelta(days=1)
 _NAME_LENGTH: Final = 255
 _MAX_CACHED_NAMES: Final = 1000
 _WEEKDAYS: Final = {"MO": 0, "TU": 1, "WE": 2, "TH": 3, "FR": 4, "SA": 5, "SU": 6}
-_RULE_PARTS: Final = {"FREQ", "INTERVAL", "BYMONTH", "BYDAY", "BYMONTHDAY", "UNTIL", "WKST"}
+_RULE_PARTS: Final = {"FREQ", "INTERVAL", "BYMONTH", "BYDAY", "BYMONTHDAY", "BYSETPOS", "UNTIL", "WKST"}
 
 
 class _Transition(NamedTuple):
@@ -93,19 +93,23 @@ class FileZones:
         """Whether further definitions are ignored."""
         return self._definitions >= IMPORT_ZONES
 
+    def has_definition(self, name: str) -> bool:
+        """Return whether a valid definition of a name was added. Files that were joined repeat each one."""
+        return self._defined.get(name) is not None
+
     def add_definition(self, lines: list[ContentLine]) -> None:
-        """Add a time zone. An invalid definition makes its name unknown.
+        """Add a time zone. The first valid definition of a name counts, and a name without one is unknown.
 
         Args:
             lines: The lines between `BEGIN:VTIMEZONE` and `END:VTIMEZONE`.
         """
-        if self.is_full:
-            return
-        self._definitions += 1
         name, location = (
             next((line.text.strip() for line in lines if line.name == wanted), "")
             for wanted in ("TZID", "X-LIC-LOCATION")
         )
+        if self.is_full or self.has_definition(name):
+            return
+        self._definitions += 1
         if not 1 <= len(name) <= _NAME_LENGTH:
             return
         if 1 <= len(location) <= _NAME_LENGTH and (zone := _find_iana_zone(location)) is not None:
@@ -165,6 +169,9 @@ def _parse_transitions(lines: list[ContentLine]) -> Iterator[_Transition]:
             count += 1
             if count > ZONE_TRANSITIONS:
                 raise ValueError("the definition has too many transitions")
+            if onset.year == MINYEAR:
+                # .NET programs write that a rule applies since the year 1, which in UTC may be the year before
+                onset = onset.replace(year=MINYEAR + 1)
             yield _Transition(onset - before, before, after)
 
 
@@ -218,22 +225,33 @@ def _expand_yearly_rule(rule: Mapping[str, list[Any]], start: datetime, before: 
         ValueError: The rule is of another kind.
     """
     parts = {name.upper(): values for name, values in rule.items()}
+    clock = _pop_time(parts, start)
     if parts["FREQ"] != ["YEARLY"] or parts.get("INTERVAL", [1]) != [1] or not parts.keys() <= _RULE_PARTS:
         raise ValueError("not a yearly rule")
     (month,) = (int(month) for month in parts.get("BYMONTH", [start.month]))
     weekdays = parts.get("BYDAY", [])
     if len(weekdays) > 1:
         raise ValueError("more than one day a year")
+    (position,) = (int(position) for position in parts.get("BYSETPOS", [1]))
     days = {int(day) for day in parts.get("BYMONTHDAY", [] if weekdays else [start.day])}
     until = parts["UNTIL"][0] if "UNTIL" in parts else None
     last = datetime.max if until is None else _to_local_end(until, before)  # noqa: DTZ901  # local times have no offset
     for year in range(max(start.year, _YEARS.start), _YEARS.stop):
-        day = _find_day(year, month, days, weekdays[0] if weekdays else None)
-        onset = datetime.combine(day, start.time()) if day is not None else start
+        day = _find_day(year, month, days, weekdays[0] if weekdays else None, position)
+        onset = datetime.combine(day, clock) if day is not None else start
         if onset > last:
             return
         if onset > start:
             yield onset
+
+
+def _pop_time(parts: dict[str, list[Any]], start: datetime) -> time:
+    """Remove the time of day from the parts of a rule, and return it."""
+    (hour,), (minute,), (second,) = (
+        parts.pop(name, [default])
+        for name, default in (("BYHOUR", start.hour), ("BYMINUTE", start.minute), ("BYSECOND", start.second))
+    )
+    return time(int(hour), int(minute), int(second))
 
 
 def _to_local_end(until: Any, before: timedelta) -> datetime:
@@ -245,14 +263,15 @@ def _to_local_end(until: Any, before: timedelta) -> datetime:
     return datetime(until.year, until.month, until.day) + _DAY  # noqa: DTZ001  # local times have no offset
 
 
-def _find_day(year: int, month: int, days: set[int], weekday: Any) -> date | None:
-    """Return the first day of a month that matches a rule, or None.
+def _find_day(year: int, month: int, days: set[int], weekday: Any, position: int) -> date | None:
+    """Return the day of a month that matches a rule, or None.
 
     Args:
         year: The year.
         month: The month.
         days: Days of the month, negative ones counted from its end; empty for any day.
         weekday: An item of BYDAY, such as `-1SU`, or None for any weekday.
+        position: Which of the days that match (BYSETPOS): from 1, or from -1 for the last.
     """
     length = monthrange(year, month)[1]
     found: Iterable[int] = sorted({day if day > 0 else day + length + 1 for day in days} or range(1, length + 1))
@@ -263,5 +282,7 @@ def _find_day(year: int, month: int, days: set[int], weekday: Any) -> date | Non
             index = weekday.relative - 1 if weekday.relative > 0 else weekday.relative
             candidates = candidates[index : index + 1 or None]
         found = [day for day in candidates if day in found]
-    number = next((day for day in found if 1 <= day <= length), None)
-    return date(year, month, number) if number is not None else None
+    matching = [day for day in found if 1 <= day <= length]
+    if position == 0 or abs(position) > len(matching):
+        return None
+    return date(year, month, matching[position - 1 if position > 0 else position])

@@ -14,6 +14,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.english_dates import parse_schedule
 from todo_service.exchange.formats.source import Source
@@ -24,15 +25,24 @@ from todo_service.lists.dto import ListCreate
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.field_types import Priority
+from todo_service.todos.import_records import list_missing
 
 _COLUMNS: Final = ("type", "content", "priority", "indent")
 _PRIORITIES: Final[Mapping[str, Priority]] = {"1": "urgent", "2": "high", "3": "medium", "4": "none", "": "none"}
+_PASSED_OVER: Final = ("", "meta", "note")
+"""Types of rows that are no todos: settings of the project, and comments on it."""
 _LABEL: Final = re.compile(r"(?<!\S)@([^\s@]+)")
 _ATTACHMENT: Final = ("[[file {", "}]]")
 _ROW_BYTES: Final = 500
 """The memory that a row takes in addition to its texts."""
 _LOST: Final = ("responsible", "duration", "deadline")
 """Columns without an equivalent in a todo."""
+_MISSING: Final = list_missing(
+    (
+        *("title", "description", "priority", "tags", "steps"),
+        *("due_at", "due_on", "time_zone", "recurrence", "recurrence_from"),
+    )
+)
 
 
 class _Task:
@@ -117,6 +127,8 @@ class TodoistFormat(ImportFormat):
                 group[-1].add_note(content, is_kept=size <= IMPORT_RECORD_BYTES)
                 continue
             if kind not in ("task", "section"):
+                if kind not in _PASSED_OVER:
+                    yield RejectedRecord(row.line, [ValidationIssue("", "Expected the type task, section or note")])
                 continue
             task = _Task(row, list_name)
             if kind == "section" or task.indent == 1 or size > IMPORT_RECORD_BYTES:
@@ -176,6 +188,7 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
         warnings=tuple(warnings),
         # the words of the file, because a date such as `tomorrow` is another day in the next import
         content="\n".join([task.list_name, *task.row.cells.values(), *task.notes, *(step.title for step in steps)]),
+        missing=_MISSING,
     )
 
 

@@ -26,8 +26,12 @@ from todo_service.exchange.formats.subtasks import ENTRY_BYTES
 from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_moment, to_timestamp
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
+_MISSING: Final = list_missing(
+    ("title", "description", "tags", "steps", "start_at", "due_at", "completed", "completed_at", "reminders")
+)
 _RECOGNIZED_BYTES: Final = 8 * 2**20
 """How far the cards may be from the start of a board that is recognized. At most 1 000 actions precede them."""
 
@@ -181,7 +185,9 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
     )
     found_list = board.lists.get(card.list_id)
     named = ListCreate(found_list.name, archived=found_list.closed) if found_list is not None else None
-    return Draft(source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)))
+    return Draft(
+        source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)), missing=_MISSING
+    )
 
 
 def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
@@ -228,7 +234,9 @@ def _read_items(source: Source, start: int) -> list[_CheckItem]:
     for name in walker.enter_object():
         if name == "checkItems" and walker.starts(b"["):
             items = (walker.decode(_CheckItem) for _ in walker.enter_array())
-            short = (msgspec.structs.replace(item, name=cut(item.name, TITLE_LENGTH)) for item in items)
+            short = (
+                msgspec.structs.replace(item, name=cut(item.name, TITLE_LENGTH)) for item in items if item.name.strip()
+            )
             return nsmallest(STEPS + 1, short, key=lambda item: item.pos)
         walker.skip()
     return []

@@ -23,16 +23,25 @@ CALENDAR_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium"
 _PRIORITIES: Final = (
     {"none": "none", "no": "none", "low": "low", "medium": "medium", "normal": "medium", "high": "high"}
     | {"urgent": "urgent", "highest": "urgent", "critical": "urgent", "lowest": "low"}
+    | {"keine": "none", "niedrig": "low", "mittel": "medium", "hoch": "high", "dringend": "urgent"}
+    | {"aucune": "none", "basse": "low", "faible": "low", "moyenne": "medium", "haute": "high", "urgente": "urgent"}
+    | {"ninguna": "none", "baja": "low", "media": "medium", "alta": "high"}
     | {str(number): name for number, name in enumerate(CALENDAR_PRIORITIES)}
 )
 _TRUE: Final = frozenset(
-    {"true", "1", "yes", "y", "x", "on", "done", "✓", "✔", "☑", "wahr", "ja", "vrai", "oui", "verdadero"}
+    {"true", "1", "yes", "y", "x", "on", "done", "✓", "✔", "☑", "wahr", "ja", "ein", "vrai", "oui", "verdadero"}
 )
-_FALSE: Final = frozenset({"false", "0", "no", "n", "off", "falsch", "nein", "faux", "non", "falso"})
+_FALSE: Final = frozenset({"false", "0", "no", "n", "off", "falsch", "nein", "aus", "faux", "non", "falso"})
 _DATE: Final = (
     r"(?:(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
     r"|(?P<german_day>\d{1,2})\.\s?(?P<german_month>\d{1,2})\.\s?(?P<german_year>\d{4}|\d{2})"
-    r"|(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-](?P<last_year>\d{4}|\d{2}))"
+    r"|(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-](?P<last_year>\d{4}|\d{2})"
+    r"|(?P<named_day>\d{1,2})[ -](?P<name>[A-Za-z]{3,9})\.?,?[ -](?P<named_year>\d{4}|\d{2})"
+    r"|(?P<first_name>[A-Za-z]{3,9})\.? (?P<second_day>\d{1,2}),? (?P<second_year>\d{4}))"
+)
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
 )
 _TIME: Final = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second_of_minute>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
@@ -42,6 +51,7 @@ _MOMENT: Final = re.compile(rf"{_DATE}(?:(?:[Tt]|,?\s)\s?{_TIME})?", re.ASCII)
 _CLOCK: Final = re.compile(_TIME, re.ASCII)
 _LONGEST_MOMENT: Final = 64
 _STEP: Final = re.compile(r"\s*(?:[-*•]\s+)?(?:\[(?P<mark>[ xX✓]?)\]\s*|(?P<box>[☐☑✓✔▫▪])\s*)?(?P<title>.*)")
+_BOX: Final = re.compile(r"\s*[☐☑✓✔▫▪]")
 _STEP_LINES: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -49,7 +59,8 @@ def parse_moment(text: str, zone: tzinfo, *, day_first: bool = False) -> Moment 
     """Parse a day, or a day and a time.
 
     Args:
-        text: The text, such as `2027-01-31`, `31.01.2027 9:00`, `1/31/2027 9:00 AM` or an RFC 3339 timestamp.
+        text: The text, such as `2027-01-31`, `31.01.2027 9:00`, `1/31/2027 9:00 AM`, `31-Jan-27` or an RFC 3339
+            timestamp.
         zone: The time zone of a time without an offset.
         day_first: Whether the day precedes the month in `1/2/2027`. If it cannot, the month does, and vice versa.
     """
@@ -122,8 +133,8 @@ def parse_number(text: str) -> float | None:
 
 
 def parse_priority(text: str) -> str | None:
-    """Parse the name of a priority, or a number from 0 to 9 as in iCalendar."""
-    return _PRIORITIES.get(text.strip().lower())
+    """Parse the name of a priority, in the languages of `parse_flag`, or a number from 0 to 9 as in iCalendar."""
+    return _PRIORITIES.get(text.strip().lower().removesuffix(".0"))
 
 
 def parse_tags(text: str) -> list[str]:
@@ -156,6 +167,18 @@ def cut(text: str, longest: int) -> str:
         longest: The maximum length.
     """
     return trim(text)[: 4 * longest]
+
+
+def split_checklist(text: str) -> tuple[str, list[StepCreate]]:
+    """Return the text of a task with a checklist, and the steps.
+
+    If some lines are marked by a box, as in `▫Buy seeds`, the others are the text. Otherwise each line is a step.
+    """
+    lines = _STEP_LINES.split(text)
+    marked = [line for line in lines if _BOX.match(line)]
+    if not marked:
+        return "", parse_steps(text)
+    return "\n".join(line for line in lines if not _BOX.match(line)).strip(), parse_steps("\n".join(marked))
 
 
 def choose_title(title: str, description: str, warnings: list[str]) -> str:
@@ -203,10 +226,19 @@ def _build_date(match: re.Match[str], day_first: bool) -> date:
         return date(int(match["year"]), int(match["month"]), int(match["day"]))
     if match["german_year"] is not None:
         return date(_expand_year(match["german_year"]), int(match["german_month"]), int(match["german_day"]))
+    if match["named_year"] is not None:
+        return date(_expand_year(match["named_year"]), _parse_month(match["name"]), int(match["named_day"]))
+    if match["second_year"] is not None:
+        return date(int(match["second_year"]), _parse_month(match["first_name"]), int(match["second_day"]))
     first, second = int(match["first"]), int(match["second"])
     if first > 12 or (day_first and second <= 12):
         first, second = second, first
     return date(_expand_year(match["last_year"]), first, second)
+
+
+def _parse_month(name: str) -> int:
+    """Return the number of a month by its English name, or the first three or more letters of it."""
+    return next((number for number, month in enumerate(_MONTHS, 1) if month.startswith(name.lower())), 0)
 
 
 def _expand_year(text: str) -> int:

@@ -96,13 +96,10 @@ def write_document(
     """
     document_id = read_id(raw)
     entries, old_entries = IndexEntries(model, new), None if old is None else IndexEntries(model, old)
-    if written is None:
-        written = {**(old or {}), **new}.keys()
-    changed = {key for key in written if old is None or not _is_same(old, new, key)}
-    changed |= {key for key, source in find_defaults(model).sources.items() if source in changed}
+    changed = None if old is None else _find_changed(model, old, new, written)
     updates = []
     for index, database in collection.indexes:
-        if old is not None and changed.isdisjoint(index.keys):
+        if changed is not None and changed.isdisjoint(index.keys):
             continue
         if index.unique and violates_unique(transaction, index, database, entries, document_id):
             raise DuplicateDocument(model.__name__, _find_field(model, index.keys[-1]))
@@ -147,6 +144,16 @@ def _stamp(
         return None
     stamp = document[stamped] = next_stamp(read_clock(transaction, meta))
     return stamp
+
+
+def _find_changed(
+    model: type[Model], old: Mapping[str, Any], new: Mapping[str, Any], written: Iterable[str] | None
+) -> set[str]:
+    """Return the keys whose values differ. See `write_document`."""
+    if written is None:
+        written = {**old, **new}.keys()
+    changed = {key for key in written if not _is_same(old, new, key)}
+    return changed | {key for key, source in find_defaults(model).sources.items() if source in changed}
 
 
 def _is_same(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> bool:

@@ -1,0 +1,72 @@
+"""Stands in for the insertions of an import that writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from odmantic import ObjectId
+
+from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
+from todo_service.store.base import DocumentStore
+from todo_service.sync.counts import digest_tag
+from todo_service.todos.documents import Todo
+from todo_service.todos.quotas import Quotas
+from todo_service.todos.uids import derive_uid_key
+
+
+class Rehearsal:
+    """Remembers what a dry run would have inserted, and applies the quotas to it.
+
+    Tags that its updates would have freed still count.
+
+    Args:
+        store: The store.
+        owner: The account.
+        quotas: The quotas of all accounts.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId, quotas: Quotas) -> None:
+        self._store = store
+        self._owner = owner
+        self._quotas = quotas
+        self._left: int | None = None
+        self._tags: set[str] | None = None
+        self._keys: set[bytes] = set()
+
+    def has(self, uid: str) -> bool:
+        """Return whether a todo with this uid would have been inserted."""
+        return derive_uid_key(uid).binary in self._keys
+
+    async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
+        """Return what `BulkCreation.insert` would."""
+        if self._left is None:
+            limit = self._quotas.todos.limit
+            # deleted todos that are remembered count too
+            self._left = limit - await self._store.count(Todo, Todo.account == self._owner, limit=limit)
+        results: list[Todo | Invalid | None] = []
+        for document in documents:
+            try:
+                if self._left <= 0:
+                    raise QuotaExceeded("todos", self._quotas.todos.limit)
+                await self.add_tags(document.tags)
+            except QuotaExceeded as error:
+                results.append(Invalid([ValidationIssue("", str(error))]))
+                continue
+            self._left -= 1
+            if document.uid_key is not None:
+                self._keys.add(document.uid_key.binary)
+            results.append(document)
+        return results
+
+    async def add_tags(self, tags: Iterable[str]) -> None:
+        """Count the tags of a todo that would be written.
+
+        Raises:
+            QuotaExceeded: There is no room for them.
+        """
+        if self._tags is None:
+            self._tags = await self._quotas.tags.find_used(self._owner)
+        unknown = set(map(digest_tag, tags)) - self._tags
+        if unknown and len(self._tags) + len(unknown) > self._quotas.tags.limit:
+            raise QuotaExceeded("tags", self._quotas.tags.limit)
+        self._tags |= unknown
