@@ -158,6 +158,14 @@ def test_only_rows_that_cannot_be_read_are_rejected() -> None:
     assert len(records) == 7
 
 
+def test_a_long_cell_is_one_cell() -> None:
+    lines = "- Water\n" * 20_000
+
+    (draft,) = read_drafts(CSV, f'title,description\nSow,"{lines}"\n')
+
+    assert draft.todo.description == lines
+
+
 def test_a_start_fits_the_due_date() -> None:
     header = "title,start_at,due_at\n"
 

@@ -110,6 +110,31 @@ def test_a_relative_date_does_not_make_another_todo_on_another_day() -> None:
     assert RecordUids().identify(first).todo.uid == RecordUids().identify(second).todo.uid
 
 
+def test_a_board_has_values_of_any_size() -> None:
+    nested = '{"text": "]}' + "\\\\" * 3 + '", "numbers": [[1, 2], {"a": []}]}'
+    actions = "[" + ", ".join([nested, "0", '"x"'] * 50_000) + "]"
+    body = f'{{"actions": {actions}, "prefs": {{"all": {actions}}}, "cards": [{{"id": "1", "name": "Sow"}}]}}'
+
+    (draft,) = read_drafts(FOREIGN_FORMATS["trello"], body)
+
+    assert describe(draft) == {"title": "Sow"}
+    for broken in (body[:-40], body.replace("]}, ", "], ", 1), body.replace('"x"', '"x', 1)):
+        with pytest.raises((Invalid, Malformed)):
+            read_drafts(FOREIGN_FORMATS["trello"], broken)
+
+
+def test_the_first_items_of_a_checklist_become_steps() -> None:
+    items = ", ".join(f'{{"name": "{number}", "pos": {1000 - number}}}' for number in range(300))
+    card = '{"cards": [{"id": "a", "name": "Sow"}]'
+
+    (draft,) = read_drafts(
+        FOREIGN_FORMATS["trello"], f'{card}, "checklists": [{{"idCard": "a", "checkItems": [{items}]}}]}}'
+    )
+
+    assert [step.title for step in draft.todo.steps] == [str(number) for number in range(299, 199, -1)]
+    assert draft.warnings == ("Checklist items beyond the first 100 were left out",)
+
+
 @pytest.mark.parametrize("program", FOREIGN_FORMATS)
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"{", b"[" * 70, b'{"items": [1]}', b"title\nx\n", b"\xff\xfe"])
 def test_a_body_of_another_kind_is_refused_or_empty(program: str, body: bytes) -> None:

@@ -58,9 +58,9 @@ def parts(owner: ObjectId, size: int) -> Iterator[list[Todo]]:
         yield [todo(owner, number) for number in range(start, min(start + _BATCH_SIZE, size))]
 
 
-async def load(store: DocumentStore, size: int) -> ObjectId:
-    """Create the todos of an account, and return the id of the account."""
-    owner = ObjectId()
+async def load(store: DocumentStore, size: int, owner: ObjectId | None = None) -> ObjectId:
+    """Create the todos of an account, a new one by default, and return the id of the account."""
+    owner = owner or ObjectId()
     for part in parts(owner, size):
         await store.insert(*part)
     return owner

@@ -468,7 +468,7 @@ def test_children_beyond_the_steps_of_a_todo_are_todos() -> None:
 def test_children_of_a_rejected_parent_are_todos() -> None:
     lines = calendar(*child("one"), *vtodo("UID:parent", "SUMMARY:Straße"))
 
-    child_draft, rejected = read(lines.encode("cp1252"))
+    rejected, child_draft = read(lines.encode("cp1252"))
 
     assert isinstance(child_draft, Draft)
     assert not isinstance(rejected, Draft)

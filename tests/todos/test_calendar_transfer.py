@@ -7,7 +7,7 @@ from typing import Any
 import icalendar
 import pytest
 
-from tests.people import Person
+from tests.people import Person, build_report
 from tests.todos.test_calendar_import import calendar, vtodo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
@@ -90,3 +90,30 @@ async def test_changes_of_another_program_to_steps_and_reminders_win(ada: Person
     assert imported["reminders"] == [{"minutes_before": 120}]
     assert [step["title"] for step in imported["steps"]] == ["kept", "new"]
     assert [step["id"] for step in imported["steps"]] == [step["id"] for step in todo["steps"]]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        # icalendar reads a backslash before an N as a line break
+        {"steps": [{"title": "\\N"}]},
+        {"uid": "\\N1", "steps": [{"title": "one"}]},
+        # midnight of that day is before 1970
+        {"due_at": "1970-01-01T00:00:00.000Z", "time_zone": "America/New_York", "recurrence": "FREQ=DAILY"},
+        # in the time zone of the account, the rule ends on another day
+        {
+            "due_on": "2039-01-09",
+            "time_zone": "Australia/Lord_Howe",
+            "recurrence": "FREQ=MONTHLY;UNTIL=20420929T170000Z",
+        },
+    ],
+)
+async def test_values_that_no_property_represents_survive(ada: Person, bob: Person, fields: dict[str, Any]) -> None:
+    names = [*fields, "title"]
+    todo = await ada.todo(**fields)
+
+    report = await import_calendar(bob, (await ada.get("/v1/todos/export", params={"format": "ics"})).content)
+
+    assert report == build_report(imported=1)
+    [imported] = (await bob.get("/v1/todos")).json()["items"]
+    assert {name: imported[name] for name in names} == {name: todo[name] for name in names}

@@ -28,17 +28,10 @@ IMPORT_WAIT_SECONDS: Final = section.declare(
     unit="s",
 )
 IMPORT_PART_SECONDS: Final = section.declare(
-    30.0,
-    "Time to parse a batch of an import",
+    120.0,
+    "Time to look through the body of an import before its first batch, and to parse each batch",
     enforced_in="exchange.service",
     response="503 with `Retry-After`; previous batches are imported",
-    unit="s",
-)
-IMPORT_PASS_SECONDS: Final = section.declare(
-    300.0,
-    "Time for the first pass over the body of an import, before its first batch",
-    enforced_in="exchange.service",
-    response="503 with `Retry-After`; nothing is imported",
     unit="s",
 )
 IMPORT_PART_RECORDS: Final = section.declare(
@@ -88,7 +81,7 @@ IMPORT_PROPERTIES: Final = section.declare(
 )
 IMPORT_RELATED: Final = section.declare(
     50_000,
-    "VTODO components of an import with a parent or a RECURRENCE-ID",
+    "VTODO components of an import with RELATED-TO or RECURRENCE-ID",
     enforced_in="exchange.formats.calendar_relations",
     response="Further ones are imported as todos of their own.",
 )
@@ -119,7 +112,7 @@ IMPORT_CALENDARS: Final = section.declare(
 ZONE_BYTES: Final = section.declare(
     64 * 1024,
     "Size of a VTIMEZONE component",
-    enforced_in="exchange.formats.timezones",
+    enforced_in="exchange.formats.calendar_search",
     response="It is ignored; times that need it are read as if they had no time zone, with a warning.",
     unit="bytes",
 )

@@ -32,7 +32,6 @@ from todo_service.bounds.exchange import (
     IMPORT_PART_BYTES,
     IMPORT_PART_RECORDS,
     IMPORT_PART_SECONDS,
-    IMPORT_PASS_SECONDS,
     IMPORT_RECORDS,
     IMPORT_THREADS,
     IMPORT_WAIT_SECONDS,
@@ -220,7 +219,6 @@ def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> byt
 
 def _start_reading(file_format: ImportFormat, source: Source, zone: ZoneInfo, budget: Budget) -> Iterator[_Numbered]:
     source.budget = budget
-    budget.start(IMPORT_PASS_SECONDS)  # some formats look through the whole body first
     return _prepare_records(file_format.read(source, zone))
 
 

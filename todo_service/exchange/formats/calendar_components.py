@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from todo_service.bounds.exchange import (
-    IMPORT_NESTING,
-    IMPORT_PROPERTIES,
-    IMPORT_RECORD_BYTES,
-    REPORTED_ERRORS,
-    ZONE_BYTES,
-)
+from todo_service.bounds.exchange import IMPORT_NESTING, IMPORT_PROPERTIES, IMPORT_RECORD_BYTES, REPORTED_ERRORS
 from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import RejectedRecord
+from todo_service.exchange.formats.calendar_search import compile_beginnings, search
 from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
 from todo_service.exchange.formats.lines import ContentLine, RawLine, join_soft_breaks, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
@@ -59,20 +53,25 @@ _READ: Final = {
 """The properties that are read of each component."""
 _IGNORED: Final = frozenset({"CLASS", "DTSTAMP", "SEQUENCE", "TRANSP"})
 """Properties that carry no information about a todo. They are ignored without a warning, like non-standard ones."""
+_TODO_BYTES: Final = 1024
+"""The usual size of a todo."""
+_OUTER: Final = compile_beginnings("BEGIN:VTODO", "BEGIN:VCALENDAR", "END:VCALENDAR")
+"""The lines that matter outside of todos."""
+_FAR_BYTES: Final = 16 * 1024
+"""From which distance on it is faster to search for the next line that matters than to read the lines before it."""
 
 
 class Component:
     """A component, without the properties and components that are not read.
 
     Args:
-        kind: Its name, such as VTODO.
+        kind: Its name: VTODO, VALARM or VCALENDAR.
         line: The number of its first line, from 1.
         offset: The offset of its first byte in the body.
 
     Attributes:
         properties: The lines of each property that is read.
         alarms: The VALARM components of a VTODO.
-        zone_lines: All lines of a VTIMEZONE; empty if it is too large.
         rejected: Why it cannot be imported, or None.
         warnings: What was lost, without duplicates. One property causes one warning of a kind.
     """
@@ -83,7 +82,6 @@ class Component:
         self.offset = offset
         self.properties: dict[str, list[RawLine]] = {}
         self.alarms: list[Component] = []
-        self.zone_lines: list[ContentLine] = []
         self.rejected: RejectedRecord | None = None
         self._warnings: dict[str, None] = {}
         self._parsed: dict[int, ContentLine | None] = {}
@@ -125,15 +123,6 @@ class Component:
         elif self.kind == "VTODO" and not (line.name in _IGNORED or line.name.startswith("X-") or line.is_empty):
             self.warn(f"{line.name[:50]} has no place in a todo and was left out")
 
-    def add_zone_line(self, line: RawLine) -> None:
-        """Add a line to a VTIMEZONE, if it can be read."""
-        self._bytes += len(line.data) if line.is_complete else ZONE_BYTES + 1
-        if self._bytes > ZONE_BYTES:
-            self.zone_lines.clear()
-            return
-        with contextlib.suppress(ValueError):  # the definition may be complete without it
-            self.zone_lines.append(parse_line(line.number, line.data.decode()))
-
     def get(self, name: str) -> ContentLine | None:
         """Return a property, the first of several, or None."""
         found = self.properties.get(name, ())
@@ -155,96 +144,106 @@ class Component:
         return self._parsed[line.offset]
 
 
-class ComponentReader:
-    """Reads the components of a file.
+def read_todo(source: Source, line: int, offset: int) -> Component:
+    """Read the VTODO that begins at a line.
 
     Args:
-        source: The body, at any line outside of a component.
+        source: The body.
+        line: The number of the line, from 1.
+        offset: The offset of the line.
+    """
+    part = source.fork(offset, line)
+    part.window_bytes = _TODO_BYTES
+    todo = next(ComponentReader(part).read())
+    assert isinstance(todo, Component)
+    return todo
+
+
+class ComponentReader:
+    """Reads the todos of a file.
+
+    Args:
+        source: The body, at any line outside of a todo.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._calendar = Component("VCALENDAR", source.line, source.position)
         self._current: Component | None = None
         self._nested: list[str] = []
-        """The components that are open within the current one, or within the calendar."""
+        """The components that are open within the current one."""
+        self._next = -1
+        """The offset of the next line that matters outside of todos."""
 
-    def read(self) -> Iterator[Component]:
-        """Yield each VTODO, VTIMEZONE and VCALENDAR at its end, and reject a VTODO or VCALENDAR that is not closed."""
-        is_closed, last = False, self._calendar.line
+    def read(self) -> Iterator[Component | RejectedRecord]:
+        """Yield each VTODO at its end, and why a VCALENDAR that is not closed is rejected."""
+        is_closed, last = False, self._source.line
         for line in join_soft_breaks(read_lines(self._source)):
             last = line.number
             if line.name == "BEGIN":
                 is_closed = False
                 yield from self._begin(line)
+            elif self._current is None:
+                is_closed = is_closed or (line.name == "END" and line.kind == "VCALENDAR")
             elif line.name != "END":
-                self._add(line)
-            elif self._current is None and line.kind == "VCALENDAR":
-                is_closed = True
-                yield self._calendar
-                self._calendar, self._nested = Component("VCALENDAR", line.number, line.offset), []
+                self._add(self._current, line)
             elif self._nested:
                 self._end_nested(line)
-            elif self._current is not None:
-                yield from self._end_current(line)
-        if self._current is not None and self._current.kind == "VTODO":
+            elif line.kind == "VTODO":
+                yield self._current
+                self._current = None
+            if self._current is None and line.name in ("BEGIN", "END") and self._skip():
+                last = self._source.line
+        if self._current is not None:
             self._current.reject(self._current.line, "Expected END:VTODO")
             yield self._current
         elif not is_closed:
-            self._calendar.reject(last, "Expected END:VCALENDAR: the file may be truncated")
-            yield self._calendar
+            detail = "Expected END:VCALENDAR: the file may be truncated"
+            yield RejectedRecord(last, [ValidationIssue("", detail)])
 
     def _begin(self, line: RawLine) -> Iterator[Component]:
         kind, current = line.kind, self._current
         if kind == "VTODO":
-            if current is not None and current.kind == "VTODO":
+            if current is not None:
                 current.reject(current.line, "Expected END:VTODO")
                 yield current
             self._current, self._nested = Component(kind, line.number, line.offset), []
-        elif current is not None and current.kind == "VTIMEZONE":
-            current.add_zone_line(line)
-        elif kind == "VTIMEZONE" and current is None and not self._nested:
-            self._current = Component(kind, line.number, line.offset)
+        elif current is None:
+            return
         elif len(self._nested) >= IMPORT_NESTING:
-            if current is not None:
-                current.reject(line.number, f"Expected at most {IMPORT_NESTING} levels of components")
-        elif current is not None or kind != "VCALENDAR":
-            if current is not None and kind == "VALARM" and not self._nested and current.rejected is None:
+            current.reject(line.number, f"Expected at most {IMPORT_NESTING} levels of components")
+        else:
+            if kind == "VALARM" and not self._nested and current.rejected is None:
                 current.alarms.append(Component(kind, line.number, line.offset))
                 current.check(line)
             self._nested.append(kind)
 
-    def _add(self, line: RawLine) -> None:
-        current = self._current
-        if current is None:
-            if not self._nested:
-                self._calendar.add(line)
-        elif current.kind == "VTIMEZONE":
-            current.add_zone_line(line)
-        elif current.rejected is None:
-            if not self._nested:
-                target = current
-            elif self._nested == ["VALARM"]:
-                target = current.alarms[-1]
-            else:
-                return
-            if line.name in _READ[target.kind]:
-                current.check(line)
-            if current.rejected is None:
-                target.add(line)
+    def _add(self, current: Component, line: RawLine) -> None:
+        if current.rejected is not None:
+            return
+        if not self._nested:
+            target = current
+        elif self._nested == ["VALARM"]:
+            target = current.alarms[-1]
+        else:
+            return
+        if line.name in _READ[target.kind]:
+            current.check(line)
+        if current.rejected is None:
+            target.add(line)
 
     def _end_nested(self, line: RawLine) -> None:
         if line.kind in self._nested:
             del self._nested[self._nested.index(line.kind) :]
 
-    def _end_current(self, line: RawLine) -> Iterator[Component]:
-        current = self._current
-        assert current is not None
-        if line.kind == current.kind:
-            self._current = None
-            yield current
-        elif current.kind == "VTIMEZONE":
-            current.add_zone_line(line)
+    def _skip(self) -> bool:
+        """Move to the next line that matters, if it is far. Return whether the source was moved."""
+        source = self._source
+        if self._next < source.position:
+            self._next = next((offset for offset, _ in search(source, _OUTER)), len(source.data))
+        if self._next - source.position < _FAR_BYTES:
+            return False
+        source.advance(self._next)
+        return True
 
 
 def _is_utf_8(data: bytes) -> bool:

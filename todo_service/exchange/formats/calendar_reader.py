@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import Draft, RejectedRecord, read_record
-from todo_service.exchange.formats.calendar_components import Component, ComponentReader
-from todo_service.exchange.formats.calendar_header import CalendarHeaders
-from todo_service.exchange.formats.calendar_order import has_sort_order, read_sort_order
-from todo_service.exchange.formats.calendar_relations import Place, Relations, read_uid
+from todo_service.exchange.formats.calendar_components import Component, ComponentReader, read_todo
+from todo_service.exchange.formats.calendar_index import CalendarIndex
+from todo_service.exchange.formats.calendar_order import read_sort_order
+from todo_service.exchange.formats.calendar_relations import Place, read_uid
 from todo_service.exchange.formats.calendar_schedule import ChangedOccurrence, read_occurrence
 from todo_service.exchange.formats.calendar_times import TimeReader
 from todo_service.exchange.formats.calendar_todo import TodoBuilder, build_step
 from todo_service.exchange.formats.lines import read_lines
 from todo_service.exchange.formats.source import Source
-from todo_service.exchange.formats.timezones import FileZones
-
-_TODO_BYTES: Final = 1024
-"""The usual size of a todo."""
 
 
 class CalendarReader:
     """Reads a calendar. Call `read_header`, then `collect`, then `read_records`.
-
-    The order of the components has no meaning, so `collect` finds the time zones, and the todos that belong to others,
-    before any todo is read.
 
     Args:
         source: The body.
@@ -36,12 +29,9 @@ class CalendarReader:
 
     def __init__(self, source: Source, zone: ZoneInfo) -> None:
         self._source = source
-        self._zones = FileZones()
-        self._headers = CalendarHeaders()
-        self._times = TimeReader(self._zones, self._headers, zone)
-        self._relations = Relations()
-        self._is_sorted = False
-        """Whether a todo of the file states its place in the manual order."""
+        self._index = CalendarIndex(source)
+        self._relations = self._index.relations
+        self._times = TimeReader(self._index.zones, self._index.headers, zone)
 
     def read_header(self) -> None:
         """Read the first line.
@@ -54,38 +44,25 @@ class CalendarReader:
             raise Invalid([ValidationIssue("", "Expected an iCalendar object: the first line to be BEGIN:VCALENDAR")])
 
     def collect(self) -> None:
-        """Read the whole file once, or twice if todos are related. It remains at the same line.
+        """Find what the todos depend on. The source remains at the same line.
 
         Raises:
             BudgetExceededError: The budget is exceeded.
         """
-        for component in self._read_components():
-            if component.kind == "VTIMEZONE":
-                self._zones.add_definition(component.zone_lines)
-            elif component.kind == "VTODO" and component.rejected is None:
-                self._relations.add(component)
-                self._is_sorted = self._is_sorted or has_sort_order(component)
-            elif component.kind == "VCALENDAR":
-                self._headers.add(component)
-        if not self._relations.is_empty:
-            for component in self._read_components():
-                if component.kind == "VTODO" and component.rejected is None:
-                    self._relations.find(component)
-            self._relations.resolve()
+        self._index.collect()
 
     def read_records(self) -> Iterator[Draft | RejectedRecord]:
         """Yield the todos. Other components are passed over."""
         for component in ComponentReader(self._source).read():
-            if component.kind == "VTODO":
-                if component.rejected is not None:
-                    yield component.rejected
-                elif not self._relations.is_owned(component):
-                    yield from self._read_todo(component)
-            elif component.kind == "VCALENDAR" and component.rejected is not None:
+            if isinstance(component, RejectedRecord):
+                yield component
+            elif component.rejected is not None:
                 yield component.rejected
-
-    def _read_components(self) -> Iterator[Component]:
-        return ComponentReader(self._source.fork(self._source.position, self._source.line)).read()
+            elif not self._relations.is_owned(component):
+                yield from self._read_todo(component)
+        # those that belong to a todo that could not be read
+        for place in self._relations.take_rest():
+            yield self._read_draft(self._read_at(place), (), ())
 
     def _read_todo(self, todo: Component) -> Iterator[Draft | RejectedRecord]:
         """Yield a todo. If it is rejected, also yield the todos that belong to it."""
@@ -113,14 +90,12 @@ class CalendarReader:
     ) -> Draft | RejectedRecord:
         def build() -> Draft | RejectedRecord:
             self._relations.warn(todo)
-            order = read_sort_order(todo) if self._is_sorted else None
-            named = self._headers.find(todo).list
+            order = read_sort_order(todo) if self._index.is_sorted else None
+            named = self._index.headers.find(todo).list
             return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, named)
 
         return read_record(todo.line, build)
 
     def _read_at(self, place: Place) -> Component:
         """Read a todo again."""
-        source = self._source.fork(place.offset, place.line)
-        source.window_bytes = _TODO_BYTES
-        return next(ComponentReader(source).read())
+        return read_todo(self._source, *place)

@@ -1,15 +1,14 @@
 """The relations between the todos of a calendar file: children (RELATED-TO) and occurrences (RECURRENCE-ID).
 
-Children may precede their parent, and completed occurrences may precede their recurring todo. A file is therefore read
-in several passes: `Relations` first records the positions of related todos, which are then read again together with the
-todo that they belong to.
+Children may precede their parent, and completed occurrences may precede their recurring todo. `Relations` therefore
+records the positions of related todos first, which are then read again together with the todo that they belong to.
 Only related todos take memory, and their number is bounded.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from todo_service.bounds.exchange import IMPORT_RELATED
@@ -55,7 +54,8 @@ class _Child(NamedTuple):
 class Relations:
     """The related todos of a file.
 
-    Call `add` for each todo. Unless `is_empty`, call `find` for each todo again, and then `resolve`.
+    Call `add` for each todo that may be related to another one, until `is_full`. Unless `is_empty`, call `find` for the
+    UID of each todo that is not an occurrence, and `add_named` if that asks for it; then call `resolve`.
     """
 
     def __init__(self) -> None:
@@ -67,18 +67,26 @@ class Relations:
         self._owned: set[int] = set()
         self._parents: dict[int, int] = {}
         """The parents that name their children, by child."""
+        self._unread: set[int] = set()
+        """Those of the children that have not been found yet."""
         self._lost: set[int] = set()
         """The children that a parent names, and that are no steps."""
-        self._count = 0
+        self._count = self._added = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether no todo is related to another."""
         return self._count == 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further todos stand alone."""
+        return max(self._count, self._added) >= IMPORT_RELATED
+
     def add(self, todo: Component) -> None:
-        """Add a todo if it is related to another one. Todos beyond the bound stand alone."""
-        if self._count >= IMPORT_RELATED:
+        """Add a todo if it can be read and is related to another one."""
+        self._added += 1
+        if todo.rejected is not None:
             return
         uid, parent, place = read_uid(todo), read_parent(todo), Place(todo.line, todo.offset)
         if uid and "RECURRENCE-ID" in todo.properties:
@@ -92,6 +100,7 @@ class Relations:
             if uid and child != uid:
                 self._parents.setdefault(hash(child), hash(uid))
                 self._wanted.add(hash(uid))
+                self._unread.add(hash(child))
                 self._count += 1
 
     def _add_child(self, todo: Component, uid: int, parent: int) -> None:
@@ -109,14 +118,21 @@ class Relations:
         self._wanted.add(parent)
         self._count += 1
 
-    def find(self, todo: Component) -> None:
-        """Note that the file has a todo, and who its parent is if only the parent says so."""
-        uid = hash(read_uid(todo))
-        if not read_uid(todo) or "RECURRENCE-ID" in todo.properties:
-            return
+    def find(self, text: str) -> bool:
+        """Note that the file has a todo with a UID. Return whether `add_named` needs the todo itself."""
+        uid = hash(text)
+        if not text:
+            return False
         if uid in self._wanted:
             self._found.add(uid)
-        if uid in self._parents and not read_parent(todo):
+        is_named = uid in self._unread
+        self._unread.discard(uid)
+        return is_named
+
+    def add_named(self, todo: Component) -> None:
+        """Add a todo that another one names as its child."""
+        uid = hash(read_uid(todo))
+        if todo.rejected is None and uid in self._parents and not read_parent(todo):
             self._add_child(todo, uid, self._parents[uid])
 
     def resolve(self) -> None:
@@ -158,6 +174,13 @@ class Relations:
     def take_occurrences(self, uid: str) -> Sequence[Place]:
         """Return the changed occurrences of a recurring todo. See `take_steps`."""
         return self._occurrences.pop(hash(uid), ())
+
+    def take_rest(self) -> Iterator[Place]:
+        """Yield the todos that belong to others that were not read, in the order of the file."""
+        rest = [place for places in (*self._steps.values(), *self._occurrences.values()) for place in places]
+        self._steps.clear()
+        self._occurrences.clear()
+        return iter(sorted(rest))
 
     def warn(self, todo: Component) -> None:
         """Add a warning for each kind of relation of a todo that its draft does not represent."""

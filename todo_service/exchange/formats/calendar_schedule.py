@@ -151,7 +151,7 @@ class ScheduleReader:
         written_zone = self.due.tzinfo if isinstance(self.due, datetime) else None
         exact_rule: Any = self._exact.get("recurrence")
         same = exact_rule is not None and is_same_rule(
-            exact_rule, line.value, written_zone or self._times.zone, day=not isinstance(self.due, datetime)
+            exact_rule, line.value, written_zone or zone, day=not isinstance(self.due, datetime)
         )
         text: str = exact_rule if same else line.value
         schedule = Schedule(_to_local(self.due, zone), None if self.start is None else _to_local(self.start, zone))

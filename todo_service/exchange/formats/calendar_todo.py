@@ -22,6 +22,7 @@ from todo_service.exchange.formats.calendar_values import (
     EXACT_FIELDS,
     EXTENSION_NAME,
     LIST_NAME,
+    UNTITLED,
     choose_exact,
     clean_line,
     decode_exact_values,
@@ -29,6 +30,7 @@ from todo_service.exchange.formats.calendar_values import (
     join_lines,
     round_trip,
     round_trip_tags,
+    show_step_title,
 )
 from todo_service.exchange.formats.values import CALENDAR_PRIORITIES
 from todo_service.executors import Budget
@@ -38,7 +40,6 @@ from todo_service.text import drop_controls
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 
-_UNTITLED: Final = "Untitled"
 _STEP_UID: Final = re.compile(r"([0-9a-f]{24})\.", re.ASCII)
 _PROPERTIES: Final = {
     field.name: field.calendar_property
@@ -135,9 +136,9 @@ class TodoBuilder:
         lines = (line.strip() for line in (description or "").splitlines())
         title = next((line for line in lines if is_visible(line)), None)
         self._todo.warn(
-            f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else _UNTITLED}"
+            f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else UNTITLED}"
         )
-        return {"title": clean_line(title or _UNTITLED)[:TITLE_LENGTH], "description": description or ""}
+        return {"title": clean_line(title or UNTITLED)[:TITLE_LENGTH], "description": description or ""}
 
     def _read_text(self, name: str, property_name: str) -> str | None:
         found = self._todo.get(property_name)
@@ -172,7 +173,7 @@ class TodoBuilder:
         exact = {step["id"]: step["title"] for step in self._exact.get("steps", [])}
         return [
             step | {"title": title}
-            if (title := exact.get(step.get("id"))) is not None and clean_line(round_trip(title)) == step["title"]
+            if (title := exact.get(step.get("id"))) is not None and show_step_title(title) == step["title"]
             else step
             for step in steps
         ]
@@ -203,9 +204,9 @@ def build_step(child: Component, parent: str, times: TimeReader) -> dict[str, An
     if state.cancelled:
         child.warn("STATUS is CANCELLED, and the step was completed")
     if not is_visible(title):
-        child.warn(f"SUMMARY has no text, so the title is {_UNTITLED}")
-        title = _UNTITLED
+        child.warn(f"SUMMARY has no text, so the title is {UNTITLED}")
+        title = UNTITLED
     step = {"title": title, "completed": state.completed}
-    if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :] == parent:
+    if (match := _STEP_UID.match(uid)) is not None and uid[match.end() :].strip() == parent:
         step["id"] = match[1]
     return step

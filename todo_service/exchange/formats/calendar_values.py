@@ -17,13 +17,14 @@ from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.field_table import Field, Kind, Origin
 from todo_service.text import drop_controls, normalize_text
-from todo_service.timestamps import format_timestamp
+from todo_service.timestamps import format_timestamp, is_storable
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
 from todo_service.todos.recurrence_rule import Rule
 from todo_service.todos.reminder_types import Reminder
 
 EXTENSION_NAME: Final = "X-TODO-SERVICE"
+UNTITLED: Final = "Untitled"
 LAST_SECOND: Final = time(23, 59, 59)
 _ENCODING: Final = "utf-8-sig"
 """The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
@@ -120,6 +121,12 @@ def round_trip(text: str) -> str:
     return str(unescape_backslash(vText(strip_control_characters(text)).to_ical().decode(_ENCODING)))
 
 
+def show_step_title(title: str) -> str:
+    """Return the title of a step as it is read back from a property, or `UNTITLED` if that has no text."""
+    shown = clean_line(round_trip(title))
+    return shown if is_visible(shown) else UNTITLED
+
+
 def round_trip_tags(tags: list[str]) -> list[str]:
     """Return tags as they are read back from a property."""
     if not tags:
@@ -144,9 +151,13 @@ def choose_exact(moment: datetime, exact: str | None) -> str:
 def get_implied_start(due: datetime | date) -> datetime | date:
     """Return the DTSTART that is written for a recurring todo without a start, because RRULE needs one.
 
-    It is on the day of DUE and before it; if DUE is midnight or a date, both are equal.
+    It is on the day of DUE and before it; if DUE is midnight or a date, or its day begins before 1970 in UTC, both are
+    equal.
     """
-    return due.replace(hour=0, minute=0, second=0, microsecond=0) if isinstance(due, datetime) else due
+    if not isinstance(due, datetime):
+        return due
+    midnight = due.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if is_storable(midnight) else due
 
 
 def build_exceptions(

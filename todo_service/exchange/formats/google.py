@@ -15,13 +15,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS
+from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
-from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, parse_moment, to_timestamp
+from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, cut, parse_moment, to_timestamp
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.import_records import list_missing
@@ -119,7 +120,7 @@ def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
                 raise Invalid([ValidationIssue("/items", f"Expected at most {IMPORT_LISTS} lists")])
             for member in walker.enter_object():
                 if member == "title":
-                    titles[list_index] = walker.decode(str)
+                    titles[list_index] = cut(walker.decode(str), LIST_NAME_LENGTH)
                 elif member == "items" and walker.starts(b"["):
                     for index in walker.enter_array():
                         count += 1

@@ -73,7 +73,10 @@ class ContentLine(NamedTuple):
 
 
 def read_lines(source: Source) -> Iterator[RawLine]:
-    """Yield the content lines. Lines are unfolded before they are decoded, since a fold may split a character."""
+    """Yield the content lines. Lines are unfolded before they are decoded, since a fold may split a character.
+
+    The caller may move the source forward to another line; reading continues there.
+    """
     names: dict[bytes, str] = {}
     while source.skip_blank_lines():
         lines = source.find_content_lines()
@@ -81,9 +84,12 @@ def read_lines(source: Source) -> Iterator[RawLine]:
             if index % _LINES_OF_SLICE == 0:
                 source.budget.check()
             number, start = source.line, source.position
+            end = start + len(line)
             source.move(len(line), line.count(b"\n"))
             if text := line.strip(b"\r\n"):
                 yield _unfold(number, start, text, names)
+            if source.position != end:
+                break
         if not lines:
             yield _read_long_line(source, names)
 

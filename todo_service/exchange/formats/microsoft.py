@@ -174,7 +174,7 @@ class _TaskParser:
             title=choose_title(self._get("subject"), notes, self._warnings),
             description=notes,
             priority=priority or "none",
-            tags=[tag for tag in re.split(r"\s*[;,]\s*", self._get("categories")) if tag],
+            tags=[tag for tag in map(str.strip, re.split("[;,]", self._get("categories"))) if tag],
             **fields,
         )
         name = self._get("folder") or self._get("list")

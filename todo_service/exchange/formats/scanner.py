@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
@@ -14,9 +16,18 @@ from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 # possessive quantifiers and no alternation, so that no pattern backtracks
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BETWEEN_BRACKETS: Final = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
+_WHOLE_STRINGS: Final = re.compile(rb'[^"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"]*+)*+', re.DOTALL)
 _SCALAR: Final = re.compile(rb'[^",:\[\]{}\s]*+')
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_LAST_SPACE: Final = ord(" ")
 _OPENING, _CLOSING, _QUOTE = b"[{", b"]}", ord('"')
+_NO_BRACKETS: Final = bytes(set(range(256)) - {*_OPENING, *_CLOSING})
+_LEVELS: Final = bytes(1 if each in _OPENING else 255 for each in range(256))
+"""Brackets as signed bytes: the change of the depth."""
+_SHORT_BYTES: Final = 4 * 1024
+"""The size up to which a value is skipped bracket by bracket."""
+_SKIPPED_BYTES: Final = 64 * 1024
+"""How much of a larger value is skipped at once."""
 END: Final = -1
 """The result of `peek` at the end of the body."""
 
@@ -40,6 +51,8 @@ class Scanner:
 
     def peek(self) -> int:
         """Skip whitespace, and return the next byte without consuming it, or `END`."""
+        if self.position < len(self._data) and (mark := self._data[self.position]) > _LAST_SPACE:
+            return mark
         while self.position < len(self._data):
             self._source.budget.check()
             window = self.position + CHUNK_BYTES
@@ -101,6 +114,21 @@ class Scanner:
         self.position = end
         return start, end
 
+    def skip_value(self) -> None:
+        """Consume a value. A container may have any size. Only its brackets and the ends of its strings are checked.
+
+        Raises:
+            Invalid: A string or a number is larger than `IMPORT_RECORD_BYTES`.
+            Malformed: There is no JSON value, or it is nested too deep.
+        """
+        first, start = self.peek(), self.position
+        if first == END or first not in _OPENING:
+            self.scan_value("", IMPORT_RECORD_BYTES)
+            return
+        short = start + _SHORT_BYTES
+        end = self._end_of_container(start, min(short, len(self._data)))
+        self.position = end if end < short else self._end_of_large_container(start)
+
     def scan_elements(self, pointer: str) -> Iterator[tuple[int, int]]:
         """Scan an array, and yield the offsets of the start and the end of each element.
 
@@ -124,19 +152,16 @@ class Scanner:
                 self.depth -= 1
                 return
 
-    def _end_of_container(self, start: int, limit: int) -> int:
-        position, depth = start, 0
+    def _end_of_container(self, start: int, limit: int, depth: int = 0) -> int:
+        """Return the offset after a container, or the limit if the container extends beyond it.
+
+        Args:
+            start: The offset of the container, or one within it, but outside of strings.
+            limit: The limit.
+            depth: How many containers are open at the start, this one included.
+        """
+        position = start
         while True:
-            mark = self._data[position]
-            if mark in _OPENING:
-                depth += 1
-                if self.depth + depth > JSON_DEPTH:
-                    raise Malformed(f"the body is nested more than {JSON_DEPTH} levels deep")
-            elif mark in _CLOSING:
-                depth -= 1
-            position += 1
-            if depth == 0:
-                return position
             match = _BETWEEN_BRACKETS.match(self._data, position, limit)
             assert match is not None  # the pattern matches the empty string
             position = match.end()
@@ -145,6 +170,42 @@ class Scanner:
                 if limit == len(self._data):
                     raise _create_error()
                 return limit
+            depth += 1 if self._data[position] in _OPENING else -1
+            self._check_depth(depth)
+            position += 1
+            if depth == 0:
+                return position
+
+    def _end_of_large_container(self, start: int) -> int:
+        """Return the offset after a container of any size, by looking at many brackets at once."""
+        position, depth = start, 0
+        while True:
+            self._source.budget.check()
+            window = min(position + _SKIPPED_BYTES, len(self._data))
+            match = _WHOLE_STRINGS.match(self._data, position, window)
+            assert match is not None  # the pattern matches the empty string
+            if match.end() == position:
+                position = self._end_of_long_string(position)
+                continue
+            brackets = _STRING.sub(b"", match[0]).translate(None, _NO_BRACKETS)
+            depths = list(accumulate(array("b", brackets.translate(_LEVELS)), initial=depth))
+            self._check_depth(max(depths))
+            if 0 in depths[1:]:
+                return self._end_of_container(position, match.end(), depth)
+            position, depth = match.end(), depths[-1]
+
+    def _end_of_long_string(self, start: int) -> int:
+        limit = min(start + IMPORT_RECORD_BYTES, len(self._data))
+        match = _STRING.match(self._data, start, limit)
+        if match is None and limit < len(self._data):
+            raise Invalid([ValidationIssue("", f"Expected at most {IMPORT_RECORD_BYTES} bytes")])
+        if match is None:
+            raise _create_error()
+        return match.end()
+
+    def _check_depth(self, depth: int) -> None:
+        if self.depth + depth > JSON_DEPTH:
+            raise Malformed(f"the body is nested more than {JSON_DEPTH} levels deep")
 
 
 def _create_error() -> Malformed:

@@ -21,6 +21,7 @@ from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 from todo_service.exchange.formats.values import is_day_first
 from todo_service.text import compose
 
+csv.field_size_limit(IMPORT_RECORD_BYTES)  # of all tables in the process; a longer cell would be read as several rows
 _DELIMITERS: Final = (b",", b";", b"\t")
 _SNIFFED_BYTES: Final = 64 * 1024
 """The part of the header that determines the delimiter."""

@@ -46,6 +46,8 @@ _REMINDER: Final = re.compile(
     r"(?:T(?:(?P<hours>\d{1,4})H)?(?:(?P<minutes>\d{1,5})M)?(?:\d{1,2}S)?)?"
 )
 _MORNING_MINUTES: Final = MORNING // timedelta(minutes=1)
+_MOST_REMINDERS: Final = 20
+"""The number of reminders after which the rest is left out as a whole."""
 _MISSING: Final = frozenset({"recurrence_except", "last_completed_at"})
 _FOREIGN_RULE_PART: Final = re.compile(r"TT_[A-Z]+=[^;]*")
 
@@ -201,7 +203,7 @@ class _TaskParser:
 
     def _parse_reminders(self, is_all_day: bool) -> list[ReminderCreate]:
         reminders = []
-        for text in filter(None, re.split(r"[,;\s]+", self._task.get("reminder"))):
+        for text in filter(None, re.split(r"[,;\s]+", self._task.get("reminder"), maxsplit=_MOST_REMINDERS)):
             minutes = -1
             if (match := _REMINDER.fullmatch(text)) is not None:
                 days, hours, rest = (int(match[name] or 0) for name in ("days", "hours", "minutes"))

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from icalendar.prop import vDDDTypes, vRecur, vUTCOffset
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from todo_service.bounds.exchange import IMPORT_ZONES, ZONE_BYTES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
+from todo_service.bounds.exchange import IMPORT_ZONES, ZONE_OBSERVANCES, ZONE_TRANSITIONS
 from todo_service.exchange.formats.lines import ContentLine
 from todo_service.timestamps import list_time_zones
 
@@ -88,6 +88,15 @@ class FileZones:
         self._defined: dict[str, tzinfo | None] = {}
         self._known: dict[str, tzinfo | None] = {}
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further definitions are ignored."""
+        return self._definitions >= IMPORT_ZONES
+
+    def has_definition(self, name: str) -> bool:
+        """Return whether a valid definition of a name was added. Files that were joined repeat each one."""
+        return self._defined.get(name) is not None
+
     def add_definition(self, lines: list[ContentLine]) -> None:
         """Add a time zone. The first valid definition of a name counts, and a name without one is unknown.
 
@@ -98,11 +107,10 @@ class FileZones:
             next((line.text.strip() for line in lines if line.name == wanted), "")
             for wanted in ("TZID", "X-LIC-LOCATION")
         )
-        # files that were joined define the same zone again and again
-        if not 1 <= len(name) <= _NAME_LENGTH or self._defined.get(name) is not None:
+        if self.is_full or self.has_definition(name):
             return
         self._definitions += 1
-        if self._definitions > IMPORT_ZONES:
+        if not 1 <= len(name) <= _NAME_LENGTH:
             return
         if 1 <= len(location) <= _NAME_LENGTH and (zone := _find_iana_zone(location)) is not None:
             self._defined[name] = zone
@@ -151,8 +159,6 @@ def _parse_transitions(lines: list[ContentLine]) -> Iterator[_Transition]:
     Raises:
         ValueError: The definition is invalid or exceeds a bound. Other exceptions are possible.
     """
-    if sum(len(line.value) for line in lines) > ZONE_BYTES:
-        raise ValueError("the definition is too large")
     observances = list(_split_observances(lines))
     if len(observances) > ZONE_OBSERVANCES:
         raise ValueError("the definition has too many parts")

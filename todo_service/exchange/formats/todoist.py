@@ -32,7 +32,9 @@ _PRIORITIES: Final[Mapping[str, Priority]] = {"1": "urgent", "2": "high", "3": "
 _PASSED_OVER: Final = ("", "meta", "note")
 """Types of rows that are no todos: settings of the project, and comments on it."""
 _LABEL: Final = re.compile(r"(?<!\S)@([^\s@]+)")
-_ATTACHMENT: Final = re.compile(r"\[\[file \{[^\n]*\}\]\]")
+_ATTACHMENT: Final = ("[[file {", "}]]")
+_ROW_BYTES: Final = 500
+"""The memory that a row takes in addition to its texts."""
 _LOST: Final = ("responsible", "duration", "deadline")
 """Columns without an equivalent in a todo."""
 _MISSING: Final = list_missing(
@@ -120,7 +122,7 @@ class TodoistFormat(ImportFormat):
                 yield row
                 continue
             kind, content = row.cells.get("type", "").strip().lower(), row.cells.get("content", "").strip()
-            size += sum(map(len, row.cells.values()))
+            size += sum(map(len, row.cells.values())) + _ROW_BYTES
             if kind == "note" and group:
                 group[-1].add_note(content, is_kept=size <= IMPORT_RECORD_BYTES)
                 continue
@@ -165,9 +167,10 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
     if task.has_lost_notes:
         warnings.append("Notes were left out: the task and its subtasks are too large")
     texts = [task.row.cells.get("description", "").strip(), *task.notes]
-    description = "\n\n".join(filter(None, texts))
-    if _ATTACHMENT.search(description):
-        description = _ATTACHMENT.sub("", description).strip()
+    text = "\n\n".join(filter(None, texts))
+    description = "\n".join(map(_drop_attachments, text.split("\n")))
+    if description != text:
+        description = description.strip()
         warnings.append("Attachment was left out")
     fields = _build_due_date(task, zone, today, warnings)
     todo = TodoImport(
@@ -187,6 +190,13 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
         content="\n".join([task.list_name, *task.row.cells.values(), *task.notes, *(step.title for step in steps)]),
         missing=_MISSING,
     )
+
+
+def _drop_attachments(line: str) -> str:
+    """Return a line of a description without its attachments, which are written as `[[file {...}]]`."""
+    opening, closing = _ATTACHMENT
+    start, end = line.find(opening), line.rfind(closing)
+    return line[:start] + line[end + len(closing) :] if 0 <= start <= end - len(opening) else line
 
 
 def _build_due_date(task: _Task, zone: tzinfo, today: date, warnings: list[str]) -> dict[str, Any]:

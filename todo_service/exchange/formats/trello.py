@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from functools import partial
+from heapq import nsmallest
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS, IMPORT_SUBTASK_BYTES
-from todo_service.bounds.todos import STEPS
+from todo_service.bounds.todos import LIST_NAME_LENGTH, STEPS, TITLE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
-from todo_service.exchange.formats.values import build_schedule, choose_title, parse_moment, to_timestamp
+from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_moment, to_timestamp
 from todo_service.lists.dto import ListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.import_records import list_missing
@@ -48,11 +49,11 @@ class _CheckItem(msgspec.Struct, frozen=True):
 
 
 class _Checklist(msgspec.Struct, frozen=True):
-    id: str = ""
+    """A checklist without its items, which are read one at a time."""
+
     name: str = ""
     card_id: str = msgspec.field(default="", name="idCard")
     pos: float = 0.0
-    items: list[_CheckItem] = msgspec.field(default_factory=list, name="checkItems")
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -130,8 +131,9 @@ def _read_board(source: Source) -> _Board:
                     raise Invalid([ValidationIssue("/cards", f"Expected at most {IMPORT_RECORDS} cards")])
             elif name == "lists":
                 found: _List = walker.decode(_List)
-                board.lists[found.id] = found
-                if len(board.lists) > IMPORT_LISTS:
+                size += len(found.id)
+                board.lists[found.id] = msgspec.structs.replace(found, name=cut(found.name, LIST_NAME_LENGTH))
+                if len(board.lists) > IMPORT_LISTS or size > IMPORT_SUBTASK_BYTES:
                     raise Invalid([ValidationIssue("/lists", f"Expected at most {IMPORT_LISTS} lists")])
             else:
                 start, end = walker.scan()
@@ -202,17 +204,39 @@ def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str,
 
 def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[str]) -> list[StepCreate]:
     """Return the items of a card's checklists. With several checklists, each title starts with a checklist's name."""
-    checklists: list[_Checklist] = [decode_json(source.copy(*each), _Checklist) for each in offsets[:STEPS]]
-    checklists.sort(key=lambda each: each.pos)
-    steps = []
-    for checklist in checklists:
+    checklists = [(_read_checklist(source, start, end), start) for start, end in offsets[:STEPS]]
+    checklists.sort(key=lambda each: each[0].pos)
+    steps: list[StepCreate] = []
+    for checklist, start in checklists:
         prefix = f"{checklist.name}: " if len(checklists) > 1 and checklist.name else ""
-        for item in sorted(checklist.items, key=lambda each: each.pos):
-            if not item.name.strip():
-                continue
+        for item in _read_items(source, start):
             steps.append(StepCreate(prefix + item.name, item.state == "complete"))
             if item.due:
                 warnings.append("Due of a checklist item was left out")
     if len(steps) > STEPS or len(offsets) > STEPS:
         warnings.append(f"Checklist items beyond the first {STEPS} were left out")
     return steps[:STEPS]
+
+
+def _read_checklist(source: Source, start: int, end: int) -> _Checklist:
+    checklist: _Checklist = decode_json(source.copy(start, end), _Checklist)
+    return msgspec.structs.replace(checklist, name=cut(checklist.name, TITLE_LENGTH))
+
+
+def _read_items(source: Source, start: int) -> list[_CheckItem]:
+    """Return the first items of a checklist in their order, one more than a todo may have steps.
+
+    Args:
+        source: The body.
+        start: The offset of the checklist.
+    """
+    walker = Walker(source.fork(start, source.line))
+    for name in walker.enter_object():
+        if name == "checkItems" and walker.starts(b"["):
+            items = (walker.decode(_CheckItem) for _ in walker.enter_array())
+            short = (
+                msgspec.structs.replace(item, name=cut(item.name, TITLE_LENGTH)) for item in items if item.name.strip()
+            )
+            return nsmallest(STEPS + 1, short, key=lambda item: item.pos)
+        walker.skip()
+    return []

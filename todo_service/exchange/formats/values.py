@@ -11,6 +11,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final
 
+from todo_service.text import trim
 from todo_service.timestamps import Timestamp, format_timestamp
 from todo_service.todos.dto import StepCreate
 
@@ -154,6 +155,18 @@ def parse_steps(text: str) -> list[StepCreate]:
             completed = (match["mark"] or "").strip() != "" or (match["box"] or "☐") not in "☐▫"
             steps.append(StepCreate(title=match["title"].strip(), completed=completed))
     return steps
+
+
+def cut(text: str, longest: int) -> str:
+    """Return a text that is trimmed, and cut if it is several times as long as it may be.
+
+    The rules of todos and lists then shorten or reject it as they would the whole text, but it takes little memory.
+
+    Args:
+        text: The text.
+        longest: The maximum length.
+    """
+    return trim(text)[: 4 * longest]
 
 
 def split_checklist(text: str) -> tuple[str, list[StepCreate]]:
