@@ -341,6 +341,13 @@ def test_a_child_that_a_step_cannot_represent_is_a_todo() -> None:
         assert describe(*PARENT, *child("one", line)) == [parent, ("one", [], [*lost, "RELATED-TO"])]
 
 
+def test_a_child_may_have_properties_without_a_value() -> None:
+    empty = ["CATEGORIES:", "DESCRIPTION: ", "DUE;VALUE=DATE:", "LOCATION:", "RRULE:", "PRIORITY:"]
+
+    assert describe(*PARENT, *child("one", *empty)) == [("parent", [("one", False)], [])]
+    assert describe(*vtodo("SUMMARY:x", "DTSTART:", "COMPLETED:", "EXDATE:", *empty)) == [("x", [], [])]
+
+
 def test_a_child_with_children_is_a_todo() -> None:
     grandchild = child("grandchild", parent="one")
 
