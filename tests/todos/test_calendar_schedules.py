@@ -155,6 +155,16 @@ DONE = ["STATUS:COMPLETED", "PERCENT-COMPLETE:100", "COMPLETED:20270109T120000Z"
             [],
         ),
         ([SERIES, occurrence("20270104", "STATUS:CANCELLED")], SECOND, []),
+        (
+            [SERIES, vtodo("UID:series", "RECURRENCE-ID;VALUE=DATE:20270104", "SUMMARY:y", "STATUS:CANCELLED")],
+            SECOND,
+            ["RECURRENCE-ID"],
+        ),
+        (
+            [SERIES, occurrence("20270104", "STATUS:CANCELLED", "DESCRIPTION:a note", "PRIORITY:1", "CATEGORIES:tag")],
+            SECOND,
+            ["RECURRENCE-ID", "RECURRENCE-ID", "RECURRENCE-ID"],
+        ),
         ([SERIES, occurrence("20270111", "DUE;VALUE=DATE:20270116")], FIRST, ["RECURRENCE-ID"]),
         (
             [SERIES, vtodo("UID:series", "RECURRENCE-ID;RANGE=THISANDFUTURE;VALUE=DATE:20270104", *DONE)],
