@@ -105,8 +105,10 @@ class CalendarReader:
         def build() -> Draft | RejectedRecord:
             self._relations.warn(todo)
             order = read_sort_order(todo) if self._index.is_sorted else None
-            named = self._index.headers.find(todo).list
-            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, named)
+            header = self._index.headers.find(todo)
+            for warning in header.warnings:
+                todo.warn(warning)
+            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, header.list)
 
         return read_record(todo.line, build)
 
