@@ -127,6 +127,12 @@ def test_series(lines: list[str], expected: dict[str, Any], warnings: list[str])
     assert names(draft.warnings) == warnings
 
 
+def test_a_rule_that_is_wrong_is_left_out_with_the_reason() -> None:
+    draft = read_todo("SUMMARY:x", "DUE;VALUE=DATE:20270131", "RRULE:W2 MO #0")
+
+    assert draft.warnings == ("RRULE was left out: expected parts such as FREQ=WEEKLY, separated by semicolons",)
+
+
 def test_more_exceptions_than_a_todo_may_have() -> None:
     days = [f"{2028 + number // 28}{1 + number % 12:02}{1 + number % 28:02}" for number in range(200)]
 
