@@ -21,7 +21,7 @@ import pytest
 
 from tests.mongod import free_port
 from tests.people import Person, UserCreateFactory
-from tests.serving import START_SECONDS, Service, caught_signals, environment, running_service
+from tests.serving import PLAIN_HTTP, START_SECONDS, Service, caught_signals, environment, running_service
 
 KILLS = 20
 CREATES = 1000
@@ -100,7 +100,7 @@ def create_until_killed(service: Service, header: dict[str, str], deaths: int) -
     kill_after = chance.randrange(10, 120)
 
     def create() -> None:
-        with httpx.Client(base_url=service.url, headers=header, timeout=START_SECONDS) as client:
+        with httpx.Client(base_url=service.url, headers=header, timeout=START_SECONDS, verify=PLAIN_HTTP) as client:
             for number in remaining:
                 try:
                     response = client.post("/v1/todos", json={"title": f"todo {number}"})

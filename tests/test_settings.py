@@ -59,7 +59,11 @@ def test_defaults_follow_the_contract(tmp_path: Path) -> None:
             ["localhost", "10.0.0.0/99", "0.0.0.0/0", "10.0.0.1, ::/0"],
         ),
         ("ALLOWED_HOSTS", ["todo.example.com, *.example.com"], ["http://example.com", "a b"]),
-        ("CORS_ORIGINS", ["https://a.example", "http://localhost:3000, https://b.example"], ["*", "https://a/b", "a"]),
+        (
+            "CORS_ORIGINS",
+            ["https://a.example", "http://localhost:3000, https://b.example", "tauri://localhost"],
+            ["*", "https://a/b", "a", "null", "https://a:65536", "https://a:0", "://a", "https://"],
+        ),
         ("MAX_BODY_BYTES", ["1024", "67108864"], ["1023", "67108865", "1 MiB"]),
         ("METRICS_TOKEN", ["t" * 16], ["t" * 15, "tökén" * 4, "t t " * 5]),
         ("LOG_LEVEL", ["debug", "ERROR"], ["loud"]),

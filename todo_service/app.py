@@ -159,6 +159,10 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "If-None-Match",
             "Idempotency-Key",
             "X-Request-ID",
+            "Last-Event-ID",
+            "traceparent",
+            "tracestate",
+            "baggage",
         ],
         expose_headers=[
             "ETag",
@@ -169,5 +173,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "RateLimit-Policy",
             "X-Request-ID",
             "Idempotency-Replayed",
+            "Content-Disposition",
         ],
     )

@@ -86,7 +86,7 @@ class Duplicate(ServiceError):
 
 
 class Stale(ServiceError):
-    """The version of the document does not match the client's `If-Match`."""
+    """The version of the document does not meet the condition of the request, such as `If-Match`."""
 
 
 class Gone(ServiceError):

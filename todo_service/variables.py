@@ -24,7 +24,9 @@ _RATE: Final = re.compile(
     r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
 )
 _HOST_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\*|\[[0-9A-Fa-f:.]+\]")
-_ORIGIN: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+_ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
+_MAX_PORT: Final = 65535
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Variable(NamedTuple):
@@ -92,6 +94,20 @@ def _pattern_parser(pattern: re.Pattern[str]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _parse_origin(text: str) -> str:
+    """Return an origin as browsers send it: the scheme, and with HTTP the host, in lower case; no default port."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        raise ValueError
+    scheme, host, port = match[1].lower(), match[2], int(match[3] or 0)
+    if port > _MAX_PORT or (match[3] is not None and port == 0):
+        raise ValueError
+    if scheme in _DEFAULT_PORTS:
+        host = host.lower()
+        port = 0 if port == _DEFAULT_PORTS[scheme] else port
+    return f"{scheme}://{host}" + (f":{port}" if port else "")
 
 
 def _parse_rate(text: str) -> str:
@@ -164,7 +180,7 @@ VARIABLES: Final = (
         "an address or a host name",
         "The address to listen on. The container image sets `0.0.0.0`.",
     ),
-    Variable("PORT", "8000", _integer_parser(1, 65535), "1 to 65535", "The port to listen on."),
+    Variable("PORT", "8000", _integer_parser(1, _MAX_PORT), f"1 to {_MAX_PORT}", "The port to listen on."),
     Variable("WORKERS", "1", _integer_parser(1, 64), "1 to 64", "The number of worker processes."),
     Variable(
         "ENVIRONMENT",
@@ -236,8 +252,8 @@ VARIABLES: Final = (
     Variable(
         "CORS_ORIGINS",
         "",
-        _list_parser(_pattern_parser(_ORIGIN)),
-        "exact origins such as `https://app.example.com`, separated by commas",
+        _list_parser(_parse_origin),
+        "exact origins such as `https://app.example.com` or `capacitor://localhost`, separated by commas",
         "The origins that may make cross-origin requests.",
     ),
     Variable(

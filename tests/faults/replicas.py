@@ -21,6 +21,7 @@ ROLLBACK_SECONDS: Final = 30
 """The time for a rollback. mongod sometimes hangs while its storage engine rolls back, until it is restarted."""
 OPLOG_MEBIBYTES: Final = 1024
 """The size of a member's oplog. A member whose last entry has left the oplog of all others can never catch up."""
+_POLL_SECONDS: Final = 0.05
 _PRIMARY: Final = 1
 _SECONDARY: Final = 2
 _ROLLBACK: Final = 9
@@ -46,6 +47,7 @@ class ReplicaSet:
             for member in self.members:
                 if self._state(member).get("isWritablePrimary"):
                     return member
+            time.sleep(_POLL_SECONDS)
         raise AssertionError("the replica set has no primary")
 
     def await_secondaries(self) -> None:
@@ -65,6 +67,7 @@ class ReplicaSet:
                 member["state"] in (_PRIMARY, _SECONDARY) and _read_position(member) >= wanted for member in members
             ] == [True] * len(self.members):
                 return
+            time.sleep(_POLL_SECONDS)
         states = [(member["stateStr"], member["optime"], member.get("infoMessage")) for member in members]
         raise AssertionError(f"a member does not come back: {wanted} is wanted, and there are {states}")
 

@@ -22,6 +22,7 @@ KILLS: Final = int(os.environ.get("FAULTS_KILLS", "200"))
 _LANES: Final = 2
 
 
+@pytest.mark.slow
 async def test_acknowledged_writes_survive_a_kill_of_the_service_on_the_embedded_store(
     tmp_path: Path, figures: Figures
 ) -> None:
@@ -52,6 +53,7 @@ async def test_acknowledged_writes_survive_a_kill_of_the_service_on_the_embedded
     await asyncio.gather(*(lane(number) for number in range(_LANES)))
 
 
+@pytest.mark.slow
 async def test_acknowledged_writes_survive_a_kill_of_mongod_or_the_service(tmp_path: Path, figures: Figures) -> None:
     async def lane(number: int) -> None:
         folder = tmp_path / f"lane-{number}"

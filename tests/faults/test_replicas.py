@@ -36,6 +36,7 @@ async def served(folder: Path, replicas: ReplicaSet, figures: Figures) -> AsyncI
             assert service.stop() == 0
 
 
+@pytest.mark.slow
 async def test_acknowledged_writes_survive_a_kill_of_the_primary(
     tmp_path: Path, folder: Path, figures: Figures
 ) -> None:

@@ -25,6 +25,7 @@ _SECRETS: Final = ("one secret key of the tests: 32 bytes", "another secret key 
 _RECORDS: Final = 10_000
 
 
+@pytest.mark.slow
 async def test_a_kill_between_two_documents_violates_no_guarantee(
     folder: Path, store_url: str, figures: Figures
 ) -> None:

@@ -44,6 +44,7 @@ NEW_YORK_9 = {"due_at": "2027-01-31T14:00:00.000Z", "time_zone": "America/New_Yo
         (["DTSTART;TZID=Asia/Tokyo:20270131T010000", "DUE;VALUE=DATE:20270201"],
          {"start_on": "2027-01-31", "due_on": "2027-02-01"}, []),
         (["DTSTART;VALUE=DATE:20270201", "DUE:20270131T080000Z"], BERLIN_9, ["DTSTART"]),
+        (["DTSTART;TZID=Europe/Paris:20040101T120000", "DUE;VALUE=DATE:20270131"], {"due_on": "2027-01-31"}, []),
         (["DUE;VALUE=DATE:20270131T000000"], {"due_on": "2027-01-31"}, []),
         (["DUE;VALUE=DATE:20270131T090000"], BERLIN_9, []),
         (["DURATION:PT1H"], {}, ["DURATION"]),
@@ -294,6 +295,7 @@ def test_alarms(lines: list[str], triggers: list[str], reminders: list[dict[str,
 @pytest.mark.parametrize(
     ("line", "warnings"),
     [
+        ("ACTION:DISPLAY", []),
         ("ACTION:NONE", []),
         ("X-KDE-KCALCORE-ENABLED:FALSE", []),
         ("X-APPLE-PROXIMITY:ARRIVE", ["VALARM"]),
@@ -437,9 +439,10 @@ def test_each_calendar_of_a_file_has_its_own_time_zone() -> None:
         (["X-APPLE-CALENDAR-COLOR:#1E90FFFF", "X-WR-CALNAME: Garden\\, house "], "Garden, house", "#1E90FF"),
         (["NAME:Garden", "X-APPLE-CALENDAR-COLOR:blue"], "Garden", None),
         (["NAME:House", "X-WR-CALNAME:Garden"], "Garden", None),
-        ([f"X-WR-CALNAME:{'x' * 99}  {'x' * 99}"], "x" * 99, None),
+        ([f"X-WR-CALNAME:{'x' * 1000}"], "x" * 256, None),
         (["X-WR-CALNAME:", "X-APPLE-CALENDAR-COLOR:#1E90FF"], None, None),
         (["X-WR-CALNAME:\u200b"], None, None),
+        (["X-WR-CALNAME:Inbox"], None, None),
         ([], None, None),
     ],
 )

@@ -202,6 +202,20 @@ async def test_long_titles_are_sorted_by_their_first_400_bytes_and_then_by_creat
     assert [todo["title"] for todo in await everything(ada, sort="-title", limit=3)] == expected[::-1]
 
 
+async def test_a_plus_that_was_not_encoded_is_read_as_one(ada: Person) -> None:
+    """A query decodes it to a space."""
+    await ada.todo(title="due", due_at="2027-01-31T09:00:00+01:00")
+
+    for query in (
+        "due_after=2027-01-31T08:59:59+01:00&due_before=2027-01-31T09:00:01+01:00",
+        "due_after=2027-01-31T08:59:59.5%2B01:00&due_before=2027-01-31T09:00:01%2001:00",
+    ):
+        found = await ada.get(f"/v1/todos?{query}")
+        assert [todo["title"] for todo in found.json()["items"]] == ["due"]
+    for wrong in ("2027-01-31+09:00", "2027-01-31T09:00:00+1:00", "2027-01-31T09:00:00++01:00"):
+        assert_problem(await ada.get(f"/v1/todos?due_after={wrong}"), 422, "due_after")
+
+
 @pytest.mark.parametrize("sort", ["created_at", "-title"])
 async def test_pagination_during_writes_neither_repeats_nor_skips_todos(ada: Person, sort: str) -> None:
     lasting = {(await ada.todo(title=f"lasting {number % 7}"))["id"] for number in range(150)}

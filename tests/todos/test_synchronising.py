@@ -193,6 +193,7 @@ async def read(replica: Replica, ada: Person, twin: Person, pages: list[bool]) -
         await replica.page()
 
 
+@pytest.mark.slow
 def test_a_reader_concurrent_with_two_writers_converges(
     running: tuple[asyncio.Runner, Replicas], figure: Callable[[str], None]
 ) -> None:

@@ -157,7 +157,7 @@ async def test_another_account_s_todo_is_not_found(ada: Person, bob: Person, met
 async def test_if_none_match_returns_304_for_an_unchanged_todo(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}"
 
-    for condition in ('"1"', 'W/"1"', '"7", "1"', "*"):
+    for condition in ('"1"', 'W/"1"', '"7", "1"', "*", '"1-gzip"', '"1;gzip"', 'W/"1-br"', '"1--gzip"', ', "1",,'):
         response = await ada.get(path, headers={"If-None-Match": condition})
         assert response.status_code == 304
         assert response.content == b""
@@ -243,13 +243,20 @@ async def test_a_patch_accepts_only_merge_patch_and_plain_json(ada: Person) -> N
     }.items():
         response = await ada.patch(path, content=b'{"priority": "low"}', headers={"Content-Type": media_type})
         assert response.status_code == status, media_type
+        accepted = "application/json, application/merge-patch+json" if status == 415 else None
+        assert response.headers.get("accept-patch") == accepted
+    compressed = await ada.patch(path, content=b"x", headers={"Content-Encoding": "gzip"})
+    assert assert_problem(compressed, 415)
+    assert (compressed.headers["accept-patch"], compressed.headers["accept-encoding"]) == (accepted, "identity")
+    posted = await ada.post("/v1/todos", content=b"x", headers={"Content-Type": "text/plain"})
+    assert "accept-patch" not in posted.headers
 
 
 async def test_a_stale_entity_tag_changes_nothing(ada: Person) -> None:
     todo = await ada.todo()
     path = f"/v1/todos/{todo['id']}"
 
-    for condition in ('"2"', 'W/"1"', '"0", "17"', '"abc"', '""'):
+    for condition in ('"2"', 'W/"2"', '"0", "17"', '"abc"', '""', '"2-gzip"', '"1-x"', '"1-"', ' , "2"'):
         assert_problem(await ada.patch(path, json={"title": "x"}, headers={"If-Match": condition}), 412)
         assert_problem(await ada.delete(path, headers={"If-Match": condition}), 412)
     assert (await ada.get(path)).json() == todo
@@ -258,7 +265,8 @@ async def test_a_stale_entity_tag_changes_nothing(ada: Person) -> None:
 async def test_an_invalid_if_match_is_rejected(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}"
 
-    assert_problem(await ada.patch(path, json={"title": "x"}, headers={"If-Match": "1"}), 422, "If-Match")
+    for condition in ("1", '"1" "2"', "", ",", '"1', '*, "1"'):
+        assert_problem(await ada.patch(path, json={"title": "x"}, headers={"If-Match": condition}), 422, "If-Match")
 
 
 async def test_a_matching_entity_tag_permits_the_change(ada: Person) -> None:
@@ -270,6 +278,58 @@ async def test_a_matching_entity_tag_permits_the_change(ada: Person) -> None:
     assert changed.headers["etag"] == '"2"'
     assert deleted.status_code == 204
     assert_problem(await ada.get(path), 404)
+
+
+async def test_an_entity_tag_that_a_proxy_rewrote_permits_the_change(ada: Person) -> None:
+    """nginx makes tags weak, and others append the content coding."""
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    for version, form in enumerate(
+        ('W/"{}"', '"{}-gzip"', '"{};gzip"', '"{}-br"', 'W/"{}-zstd"', ',, "{}--gzip" ,'), 1
+    ):
+        condition = {"If-Match": form.format(version)}
+        assert (await ada.get(path, headers=condition)).status_code == 200
+        response = await ada.patch(path, json={"title": f"change {version}"}, headers=condition)
+        assert response.headers["etag"] == f'"{version + 1}"', form
+
+
+async def test_a_read_with_a_stale_if_match_is_rejected(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    assert_problem(await ada.get(path, headers={"If-Match": '"2"'}), 412)
+    # If-Match comes first (RFC 9110, section 13.2.2)
+    assert_problem(await ada.get(path, headers={"If-Match": '"2"', "If-None-Match": '"1"'}), 412)
+    assert (await ada.get(path, headers={"If-Match": '"1"', "If-None-Match": '"1"'})).status_code == 304
+    assert (await ada.get(path, headers={"If-Match": "*"})).status_code == 200
+
+
+async def test_if_none_match_rejects_the_change_of_a_document_with_the_tag(ada: Person) -> None:
+    todo, other = await ada.todo(), (await ada.post("/v1/lists", json={"name": "Home"})).json()
+    password = {"password": ada.password}
+    paths = {f"/v1/todos/{todo['id']}": None, f"/v1/lists/{other['id']}": None, "/v1/users/me": password}
+    before = [(await ada.get(path)).json() for path in paths]
+
+    for path, deletion in paths.items():
+        for tags in ('"1"', 'W/"1-gzip"', '"7", "1"', "*"):
+            condition = {"If-None-Match": tags}
+            assert_problem(await ada.patch(path, json={}, headers=condition), 412)
+            assert_problem(await ada.ask("DELETE", path, json=deletion, headers=condition), 412)
+        assert_problem(await ada.patch(path, json={}, headers={"If-None-Match": "x"}), 422, "If-None-Match")
+        stale = {"If-Match": '"2"', "If-None-Match": '"3"'}
+        assert_problem(await ada.patch(path, json={}, headers=stale), 412)
+    assert [(await ada.get(path)).json() for path in paths] == before
+
+    for path in paths:
+        assert (await ada.patch(path, json={}, headers={"If-None-Match": '"2"'})).status_code == 200
+    missing = f"/v1/todos/{other['id']}"
+    assert_problem(await ada.patch(missing, json={}, headers={"If-None-Match": "*"}), 404)
+
+
+async def test_actions_ignore_if_none_match(ada: Person) -> None:
+    path = f"/v1/todos/{(await ada.todo())['id']}"
+
+    for action in ("complete", "reopen"):
+        assert (await ada.post(f"{path}/{action}", headers={"If-None-Match": "*"})).status_code == 200
 
 
 async def test_one_of_many_writers_with_the_same_entity_tag_succeeds(ada: Person) -> None:

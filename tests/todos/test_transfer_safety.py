@@ -268,6 +268,18 @@ async def test_more_lists_than_an_import_may_name_are_rejected(ada: Person) -> N
     assert result["rejected"][-1]["errors"][0]["detail"] == f"Expected at most {IMPORT_LISTS} different lists"
 
 
+async def test_lists_whose_names_are_cut_stay_apart(ada: Person) -> None:
+    table = "title,list\n" + "".join(f"x,{'l' * 200}{number}\n" for number in range(3))
+
+    result = await import_todos(ada, "csv", table)
+    again = await import_todos(ada, "csv", table)
+
+    assert (result["imported"], result["lists_created"], result["warnings_count"]) == (3, 3, 3)
+    assert (again["unchanged"], again["lists_created"]) == (3, 0)
+    lists = (await ada.get("/v1/lists")).json()["items"]
+    assert [each["name"] for each in lists] == ["l" * 100] * 3
+
+
 async def test_a_rule_that_never_occurs_is_refused(ada: Person) -> None:
     fields: dict[str, Any] = {"title": "x", "due_at": "2027-01-31T09:00:00Z"}
     for rule in ("FREQ=MONTHLY;BYDAY=-53SA", "FREQ=MONTHLY;INTERVAL=2;BYDAY=53SA", "FREQ=YEARLY;BYMONTH=2;BYDAY=6MO"):

@@ -166,6 +166,7 @@ def stall_import(service: Service) -> bytes:
     return send_and_read(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
 
 
+@pytest.mark.slow
 def test_slow_requests_and_slowly_read_responses_time_out(service: Service) -> None:
     post = b"POST /v1/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     refused = GET + b"Content-Length: 1000000\r\n\r\n"
@@ -202,6 +203,7 @@ def test_slow_requests_and_slowly_read_responses_time_out(service: Service) -> N
     assert "unexpected error" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("idle", "files"), [(10_000, None), (3_000, 1024)])
 def test_idle_connections_leave_the_service_serving(
     tmp_path: Path, idle: int, files: int | None, figure: Callable[[str], None]

@@ -20,7 +20,10 @@ def settings(tmp_path: Path) -> Settings:
         {
             "DATA_DIR": str(tmp_path),
             "ALLOWED_HOSTS": "testserver, *.example.com, [::1]",
-            "CORS_ORIGINS": f"{ORIGIN}, http://localhost:3000",
+            "CORS_ORIGINS": (
+                "HTTPS://App.Example.com:443, http://localhost:3000, Capacitor://localhost, tauri://localhost, "
+                "chrome-extension://abcdefghijklmnopabcdefghijklmnop, http://[2001:DB8::1]:80"
+            ),
         }
     )
 
@@ -50,12 +53,25 @@ async def test_only_allowed_hosts_are_served(client: httpx.AsyncClient, host: st
     assert (await client.get("/health/live", headers={"Host": host})).status_code == 200
 
 
-@pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        ORIGIN,
+        "http://localhost:3000",
+        "capacitor://localhost",
+        "tauri://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "http://[2001:db8::1]",
+    ],
+)
 async def test_an_allowed_origin_passes_the_preflight_and_reads(client: httpx.AsyncClient, origin: str) -> None:
     asking = {
         "Origin": origin,
         "Access-Control-Request-Method": "PATCH",
-        "Access-Control-Request-Headers": "authorization, content-type, if-match, idempotency-key, x-request-id",
+        "Access-Control-Request-Headers": (
+            "authorization, content-type, if-match, if-none-match, idempotency-key, x-request-id, last-event-id, "
+            "traceparent, tracestate, baggage"
+        ),
     }
     asked = await client.options("/v1/todos/65f1a2b3c4d5e6f708192a3b", headers=asking)
     response = await client.get("/v1/todos", headers={"Origin": origin})
@@ -66,7 +82,17 @@ async def test_an_allowed_origin_passes_the_preflight_and_reads(client: httpx.As
     assert response.status_code == 401
     assert response.headers["access-control-allow-origin"] == origin
     exposed = {name.strip().lower() for name in response.headers["access-control-expose-headers"].split(",")}
-    assert {"etag", "link", "location", "retry-after", "ratelimit", "x-request-id", "idempotency-replayed"} <= exposed
+    assert exposed == {
+        "etag",
+        "link",
+        "location",
+        "retry-after",
+        "ratelimit",
+        "ratelimit-policy",
+        "x-request-id",
+        "idempotency-replayed",
+        "content-disposition",
+    }
 
 
 @pytest.mark.parametrize(

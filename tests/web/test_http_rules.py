@@ -78,6 +78,8 @@ async def test_an_unsupported_method_gets_the_allowed_ones(client: httpx.AsyncCl
     assert options.status_code == 204
     assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
     assert options.headers["allow"] == response.headers["allow"]
+    assert options.headers["accept-patch"] == "application/json, application/merge-patch+json"
+    assert "accept-patch" not in (await client.options("/v1/todos")).headers
 
 
 async def test_head_responds_like_get_without_a_body(ada: Person) -> None:

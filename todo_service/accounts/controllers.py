@@ -21,7 +21,7 @@ from todo_service.rate_limits.password_attempts import account_key, limit_passwo
 from todo_service.rate_limits.policies import RateLimits
 from todo_service.web.client_address import get_client_address
 from todo_service.web.cursors import respond_with_page
-from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
+from todo_service.web.entity_tags import entity_tag, parse_conditions, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import ProblemError
 from todo_service.web.requests import ApiRequest, QueryRequest
@@ -67,7 +67,7 @@ class UsersController(Controller):
         "/me",
         operation_id="getMe",
         summary="Get your account",
-        responses=declare_problems(401, 404, 422, 429, 503),
+        responses=declare_problems(401, 404, 412, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def get_me(self, request: ApiRequest, accounts: NamedDependency[Accounts]) -> Response[dto.User]:
@@ -87,7 +87,7 @@ class UsersController(Controller):
         """Apply a merge patch to email, display name and time zone. Changing the email requires a session."""
         if data.email is not UNSET:
             require_session(request.user, "changing the email")
-        user = await accounts.update(request.user.user_id, data, parse_if_match(request))
+        user = await accounts.update(request.user.user_id, data, parse_conditions(request))
         return Response(user, headers={"ETag": entity_tag(user)})
 
     @delete(
@@ -108,7 +108,7 @@ class UsersController(Controller):
         """Delete the account and everything it owns. Requires the password."""
         account = account_key(request.user.user_id)
         async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
-            await accounts.delete(request.user.user_id, data.password, parse_if_match(request))
+            await accounts.delete(request.user.user_id, data.password, parse_conditions(request))
 
     @post(
         "/me/password",

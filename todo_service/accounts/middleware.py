@@ -17,6 +17,7 @@ from todo_service.web.bearer import create_scope_problem, read_bearer_token
 from todo_service.web.body_memory import charge_body
 from todo_service.web.client_address import get_client_network
 from todo_service.web.problems import build_allow_header
+from todo_service.web.requests import ACCEPT_PATCH
 from todo_service.web.route_options import BUCKET, LIMIT, PUBLIC, SESSION_ONLY
 
 if TYPE_CHECKING:
@@ -149,5 +150,7 @@ async def _send_allowed_methods(scope: Scope, send: Send) -> None:
         for method in route.methods
     }
     headers = [(b"allow", build_allow_header(methods).encode())]
+    if HttpMethod.PATCH in methods:
+        headers.append((b"accept-patch", ACCEPT_PATCH.encode()))
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

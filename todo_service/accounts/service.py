@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -148,7 +148,7 @@ class Accounts:
         """
         return dto.User.from_document(await self._get_user(user_id))
 
-    async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: frozenset[int] | None) -> dto.User:
+    async def update(self, user_id: ObjectId, patch: dto.UserUpdate, versions: Container[int] | None) -> dto.User:
         """Update an account with a merge patch. A patch without changes leaves the version unchanged.
 
         Args:
@@ -220,7 +220,7 @@ class Accounts:
             # they are no longer valid, and will expire
             logger.warning("failed to delete ended sessions", reason=str(error))
 
-    async def delete(self, user_id: ObjectId, password: str, versions: frozenset[int] | None) -> None:
+    async def delete(self, user_id: ObjectId, password: str, versions: Container[int] | None) -> None:
         """Delete an account and everything it owns.
 
         Sessions and API keys go first, so that nobody can write for the account any more. The account itself goes last,

@@ -14,7 +14,7 @@ from todo_service.bounds.exchange import IMPORT_LISTS
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Duplicate, Invalid, QuotaExceeded, ValidationIssue
 from todo_service.exchange.formats.base import Draft, FileLists, RejectedRecord
-from todo_service.exchange.record_uids import hash_uid
+from todo_service.exchange.record_uids import hash_list_name, hash_uid
 from todo_service.lists.dto import List, ListCreate
 from todo_service.lists.service import Lists
 from todo_service.store.errors import DuplicateDocument
@@ -150,7 +150,7 @@ def _get_key(named: ListCreate) -> str:
     if named.uid is not UNSET:
         with contextlib.suppress(ValueError):
             return validate_uid(named.uid)
-    return hash_uid(f"list {trim(named.name)}" if named.uid is UNSET else named.uid)
+    return hash_list_name(named.name) if named.uid is UNSET else hash_uid(named.uid)
 
 
 def _find_unambiguous(lists: Iterable[List]) -> dict[str, str]:

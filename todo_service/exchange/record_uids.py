@@ -47,5 +47,10 @@ def hash_uid(text: str) -> str:
     return f"hash-{hashlib.sha256(compose(trim(text)).encode()).hexdigest()[:32]}"
 
 
+def hash_list_name(name: str) -> str:
+    """Return the uid of a list to which the file gives only a name."""
+    return hash_uid(f"list {trim(name)}")
+
+
 def _set_uid(draft: Draft, uid: str) -> Draft:
     return draft._replace(todo=msgspec.structs.replace(draft.todo, uid=uid))

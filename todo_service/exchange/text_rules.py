@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
@@ -24,6 +25,7 @@ from todo_service.bounds.todos import (
 )
 from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft
+from todo_service.exchange.record_uids import hash_list_name
 from todo_service.lists.dto import ListCreate
 from todo_service.text import compose, drop_controls, trim
 from todo_service.todos.dto import StepCreate, TodoImport
@@ -93,11 +95,13 @@ def _clean_todo(todo: TodoImport, warnings: list[str]) -> TodoImport:
 
 
 def _fit_list(named: ListCreate, warnings: list[str]) -> ListCreate:
+    """Return a list with a name that it may have. Lists whose names differ only in what is cut stay apart."""
     name = drop_controls(_fold(_LINE_BREAKS.sub("\n", named.name)))
-    if len(name) > LIST_NAME_LENGTH:
-        warnings.append(f"List name was cut to {LIST_NAME_LENGTH} characters: {name}")
-        name = trim(name[:LIST_NAME_LENGTH])
-    return msgspec.structs.replace(named, name=name)
+    if len(name) <= LIST_NAME_LENGTH:
+        return msgspec.structs.replace(named, name=name)
+    warnings.append(f"List name was cut to {LIST_NAME_LENGTH} characters: {name}")
+    uid = hash_list_name(name) if named.uid is UNSET else named.uid
+    return msgspec.structs.replace(named, name=trim(name[:LIST_NAME_LENGTH]), uid=uid)
 
 
 def _fold(text: str) -> str:

@@ -13,7 +13,7 @@ from todo_service.lists.documents import TodoList
 from todo_service.lists.dto import List, ListCreate, ListDelete, ListMove, ListPage, ListQuery, ListUpdate
 from todo_service.lists.service import ListPosition, Lists
 from todo_service.web.cursors import respond_with_page
-from todo_service.web.entity_tags import entity_tag, parse_if_match, respond_with_tag
+from todo_service.web.entity_tags import entity_tag, parse_conditions, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import IDEMPOTENT, NO_TIMEOUT, ON_REPLAY
@@ -59,7 +59,7 @@ class ListsController(Controller):
         "/{list_id:str}",
         operation_id="getList",
         summary="Get a list",
-        responses=declare_problems(401, 404, 422, 429, 503),
+        responses=declare_problems(401, 404, 412, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def get_list(
@@ -79,7 +79,7 @@ class ListsController(Controller):
         self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListUpdate], lists: NamedDependency[Lists]
     ) -> Response[List]:
         """Apply a merge patch to a list. With `If-Match`, returns 412 if the list has changed."""
-        changed = await lists.update(list_id, data, parse_if_match(request))
+        changed = await lists.update(list_id, data, parse_conditions(request))
         return Response(changed, headers={"ETag": entity_tag(changed)})
 
     @post(
@@ -112,4 +112,4 @@ class ListsController(Controller):
         self, request: QueryRequest[ListDelete], list_id: FromPath[str], lists: NamedDependency[Lists]
     ) -> None:
         """Delete a list. Its todos move to the inbox or are deleted with it."""
-        await lists.delete(list_id, request.parameters().todos, parse_if_match(request))
+        await lists.delete(list_id, request.parameters().todos, parse_conditions(request))

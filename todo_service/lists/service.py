@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -153,7 +153,7 @@ class Lists:
             position=lambda last: ListPosition(last.position, last.id),
         )
 
-    async def update(self, list_id: str, patch: ListUpdate, versions: frozenset[int] | None) -> List:
+    async def update(self, list_id: str, patch: ListUpdate, versions: Container[int] | None) -> List:
         """Apply a merge patch to a list. The version stays the same if nothing changes.
 
         Args:
@@ -169,7 +169,7 @@ class Lists:
         return await self._change(list_id, versions, validate_fields(resolve_patch(patch, DEFAULTS)))
 
     async def move(
-        self, list_id: str, move: Move, versions: frozenset[int] | None, change_id: ObjectId | None = None
+        self, list_id: str, move: Move, versions: Container[int] | None, change_id: ObjectId | None = None
     ) -> List:
         """Move a list in the manual order.
 
@@ -227,7 +227,7 @@ class Lists:
     async def _change(
         self,
         list_id: str,
-        versions: frozenset[int] | None,
+        versions: Container[int] | None,
         fields: Mapping[str, Any],
         change_id: ObjectId | None = None,
         old_position: float | None = None,
@@ -264,7 +264,7 @@ class Lists:
                     return List.from_document(changed)
         raise AssertionError  # `Attempts` raises before it ends
 
-    async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: frozenset[int] | None) -> None:
+    async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them.
 
         The list is first closed to new todos, then emptied, then deleted. If a step fails, repeating the call resumes
@@ -279,12 +279,13 @@ class Lists:
             Stale: The list has another version.
             NotFound: The account has no such list.
         """
-        where = self._match(list_id)
-        if versions is not None:
-            where.append(TodoList.version.in_(sorted(versions)))  # type: ignore[attr-defined]  # ODMantic's proxy has it
-        if await self._store.update(TodoList, *where, changes={"closing": todos}) is None:
-            await self._get_document(list_id)
-            raise Stale
+        async for _ in Attempts():
+            found = await self._get_document(list_id)
+            if versions is not None and found.version not in versions:
+                raise Stale
+            where = [*self._match(list_id), TodoList.version == found.version]
+            if await self._store.update(TodoList, *where, changes={"closing": todos}) is not None:
+                break
         await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
         with contextlib.suppress(DuplicateDocument):
             await self._store.insert(build_tombstone(ObjectId(list_id), self._owner, now()))

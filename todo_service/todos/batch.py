@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -50,7 +50,7 @@ def decode_operation(raw: msgspec.Raw) -> BatchOperation:
 
 
 async def run_operation(
-    operation: BatchOperation, todos: Todos, versions: frozenset[int] | None, change_id: ObjectId | None
+    operation: BatchOperation, todos: Todos, versions: Container[int] | None, change_id: ObjectId | None
 ) -> tuple[int, dto.Todo | None]:
     """Run an operation.
 

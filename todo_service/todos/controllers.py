@@ -23,7 +23,13 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 from todo_service.web.cursors import respond_with_page
-from todo_service.web.entity_tags import entity_tag, parse_entity_tags, parse_if_match, respond_with_tag
+from todo_service.web.entity_tags import (
+    entity_tag,
+    parse_conditions,
+    parse_entity_tags,
+    parse_if_match,
+    respond_with_tag,
+)
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import Problem, describe_problem, to_problem
 from todo_service.web.requests import ApiRequest, QueryRequest
@@ -164,7 +170,7 @@ class TodosController(Controller):
         "/{todo_id:str}",
         operation_id="getTodo",
         summary="Get a todo",
-        responses={**declare_problems(401, 404, 422, 429, 503)},
+        responses=declare_problems(401, 404, 412, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def get_todo(
@@ -184,7 +190,7 @@ class TodosController(Controller):
         self, request: ApiRequest, todo_id: FromPath[str], data: JSONBody[dto.TodoUpdate], todos: NamedDependency[Todos]
     ) -> Response[dto.Todo]:
         """Apply a merge patch to a todo. With `If-Match`, returns 412 if the todo has changed."""
-        todo = await todos.update(todo_id, data, parse_if_match(request))
+        todo = await todos.update(todo_id, data, parse_conditions(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})
 
     @delete(
@@ -195,7 +201,7 @@ class TodosController(Controller):
     )
     async def delete_todo(self, request: ApiRequest, todo_id: FromPath[str], todos: NamedDependency[Todos]) -> None:
         """Delete a todo. With `If-Match`, returns 412 if the todo has changed."""
-        await todos.delete(todo_id, parse_if_match(request))
+        await todos.delete(todo_id, parse_conditions(request))
 
     @post(
         "/{todo_id:str}/complete",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ class TodoMover:
         todo_id: str,
         place: Place,
         list_id: ObjectId | UnsetType | None,
-        versions: frozenset[int] | None,
+        versions: Container[int] | None,
         change_id: ObjectId | None,
     ) -> dto.Todo:
         """Move a todo. See `Todos.move`.
@@ -78,7 +79,7 @@ class TodoMover:
         todo: Todo,
         place: Place,
         list_id: ObjectId | UnsetType | None,
-        versions: frozenset[int] | None,
+        versions: Container[int] | None,
         change_id: ObjectId | None,
     ) -> dto.Todo:
         target = todo.list_id if list_id is UNSET else list_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from datetime import datetime
 from typing import Any, Final
 
@@ -187,7 +187,7 @@ class Todos:
         return Summaries(self._store, self._owner, self._read_time_zone, self.shared.counter)
 
     async def update(
-        self, todo_id: str, patch: dto.TodoUpdate, versions: frozenset[int] | None, change_id: ObjectId | None = None
+        self, todo_id: str, patch: dto.TodoUpdate, versions: Container[int] | None, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Apply a merge patch to a todo. The version stays the same if nothing changes.
 
@@ -224,7 +224,7 @@ class Todos:
         self,
         todo_id: str,
         completed_at: datetime | None,
-        versions: frozenset[int] | None,
+        versions: Container[int] | None,
         change_id: ObjectId | None = None,
     ) -> dto.Todo:
         """Complete a todo. A recurring todo moves to its next occurrence instead, and its steps become open.
@@ -245,7 +245,7 @@ class Todos:
         return await self._writer.change(todo_id, versions, decide, change_id)
 
     async def reopen(
-        self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None
+        self, todo_id: str, versions: Container[int] | None, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Reopen a completed todo, or take the last completion of a recurring todo back.
 
@@ -269,7 +269,7 @@ class Todos:
         return completion.list_completions(found)
 
     async def move(
-        self, todo_id: str, move: dto.TodoMove, versions: frozenset[int] | None, change_id: ObjectId | None = None
+        self, todo_id: str, move: dto.TodoMove, versions: Container[int] | None, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Move a todo in the manual order of its list, or to a place in another list.
 
@@ -281,7 +281,7 @@ class Todos:
         list_id = fields.get("list_id", UNSET)
         return await self._leave_deleted_list(await self._mover.move(todo_id, place, list_id, versions, change_id))
 
-    async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None = None) -> None:
+    async def delete(self, todo_id: str, versions: Container[int] | None, change_id: ObjectId | None = None) -> None:
         """Delete a todo, and store a tombstone without its content for the delta sync of the next 30 days.
 
         Args:

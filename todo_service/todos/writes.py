@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ class TodoWriter:
         self._shared = shared
 
     async def change(
-        self, todo_id: str, versions: frozenset[int] | None, decide: Decision, change_id: ObjectId | None = None
+        self, todo_id: str, versions: Container[int] | None, decide: Decision, change_id: ObjectId | None = None
     ) -> dto.Todo:
         """Change a todo. The version stays the same if nothing changes.
 
@@ -112,7 +112,7 @@ class TodoWriter:
             Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
         )
 
-    async def delete(self, todo_id: str, versions: frozenset[int] | None, change_id: ObjectId | None) -> None:
+    async def delete(self, todo_id: str, versions: Container[int] | None, change_id: ObjectId | None) -> None:
         """Replace a todo by a tombstone. See `Todos.delete`."""
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():

@@ -1,23 +1,32 @@
 """Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1).
 
 A document's entity tag is its version, which every change increments, so it is a strong tag. This module parses the
-conditions. The store evaluates `If-Match` atomically, as a condition on the version (optimistic locking).
+conditions. The services evaluate those of writes atomically, as conditions on the version (optimistic locking).
+
+Proxies that compress a response change its tag: nginx makes it weak, Apache and others append the content coding. Such
+a tag stands for the same version, since the version determines every representation.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from litestar import Response
 
 from todo_service.bounds.requests import ENTITY_TAGS
+from todo_service.errors import Stale
+from todo_service.versions import AcceptedVersions
 from todo_service.web.problems import create_parameter_problem
 
 if TYPE_CHECKING:
     from litestar import Request
 
-_TAG: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
+_ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|$)')
+"""An element of a list of entity tags, or an empty element (RFC 9110, section 5.6.1)."""
+_VERSION: Final = re.compile(r"(\d{1,18})(?:[-;]{1,2}(?:gzip|br|deflate|zstd))?", re.ASCII)
+"""A version, perhaps with the content coding that a proxy has appended: `3-gzip`, `3;gzip`, `3--gzip`."""
 
 
 class Versioned(Protocol):
@@ -47,6 +56,23 @@ def parse_if_match(request: Request[Any, Any, Any]) -> frozenset[int] | None:
     return None if header is None else parse_entity_tags(header, "If-Match")
 
 
+def parse_conditions(request: Request[Any, Any, Any]) -> Container[int] | None:
+    """Parse `If-Match` and `If-None-Match` of a request that changes or deletes an existing document.
+
+    Returns:
+        The versions of the document for which both conditions hold, or None for any.
+
+    Raises:
+        ProblemError: 422, a header is not a list of entity tags.
+    """
+    matching = parse_if_match(request)
+    header = _header(request, "if-none-match")
+    if header is None:
+        return matching
+    excluded = parse_entity_tags(header, "If-None-Match")
+    return frozenset() if excluded is None else AcceptedVersions(matching, excluded)
+
+
 def parse_entity_tags(header: str, name: str) -> frozenset[int] | None:
     """Return the versions in a list of entity tags, or None for `*`.
 
@@ -59,23 +85,27 @@ def parse_entity_tags(header: str, name: str) -> frozenset[int] | None:
     """
     if header.strip() == "*":
         return None
-    # a weak tag never matches strongly (RFC 9110, 8.8.3.2)
-    return frozenset(
-        int(opaque)
-        for weak, opaque in _tags(header, name)
-        if not weak and opaque.isascii() and opaque.isdecimal() and len(opaque) < 19
-    )
+    matches = map(_VERSION.fullmatch, _split_tags(header, name))
+    return frozenset(int(match[1]) for match in matches if match is not None)
 
 
 def respond_with_tag(request: Request[Any, Any, Any], document: Versioned) -> Response[Any]:
-    """Return a document with its entity tag, or 304 if `If-None-Match` has that tag."""
-    tag = entity_tag(document)
+    """Return a document with its entity tag, or 304 if `If-None-Match` has that tag.
+
+    Raises:
+        Stale: `If-Match` does not have the tag.
+        ProblemError: 422, a header is not a list of entity tags.
+    """
+    matching = parse_if_match(request)
+    if matching is not None and document.version not in matching:
+        raise Stale
+    headers = {"ETag": entity_tag(document)}
     header = _header(request, "if-none-match")
-    if header is not None and (
-        header.strip() == "*" or any(f'"{opaque}"' == tag for _, opaque in _tags(header, "If-None-Match"))
-    ):
-        return Response(None, status_code=304, headers={"ETag": tag})
-    return Response(document, headers={"ETag": tag})
+    if header is not None:
+        known = parse_entity_tags(header, "If-None-Match")
+        if known is None or document.version in known:
+            return Response(None, status_code=304, headers=headers)
+    return Response(document, headers=headers)
 
 
 def _header(request: Request[Any, Any, Any], name: str) -> str | None:
@@ -84,16 +114,18 @@ def _header(request: Request[Any, Any, Any], name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
-def _tags(header: str, name: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _split_tags(header: str, name: str) -> list[str]:
+    """Return the opaque parts of the entity tags in a list."""
+    found: list[str] = []
     position = 0
     while position < len(header):
-        if len(found) == ENTITY_TAGS:
-            raise create_parameter_problem(name, f"Expected at most {ENTITY_TAGS} entity tags")
-        match = _TAG.match(header, position)
+        match = _ELEMENT.match(header, position)
         if match is None:
             raise create_parameter_problem(name, 'Expected entity tags, such as "3"')
-        found.append((match[1] or "", match[2]))
+        if match[1] is not None:
+            found.append(match[1])
+        if len(found) > ENTITY_TAGS:
+            raise create_parameter_problem(name, f"Expected at most {ENTITY_TAGS} entity tags")
         position = match.end()
     if not found:
         raise create_parameter_problem(name, 'Expected entity tags, such as "3"')

@@ -157,7 +157,10 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
         case errors.QuotaExceeded():
             return ProblemError("quota-exceeded", str(error))
         case errors.Stale():
-            return ProblemError("stale", str(error) or "the document has changed since the version in If-Match")
+            return ProblemError(
+                "stale",
+                str(error) or "the version of the document does not meet the condition of If-Match or If-None-Match",
+            )
         case errors.Gone():
             return ProblemError("gone", str(error))
         case errors.Forbidden():

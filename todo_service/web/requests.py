@@ -6,7 +6,10 @@ responds to invalid UTF-8 with a 500. `ApiRequest` replaces all of this.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -21,11 +24,16 @@ from litestar.handlers import HTTPRouteHandler
 from todo_service.bounds.requests import FORM_FIELD_LENGTH, LARGE_BODY_BYTES, PARAMETERS
 from todo_service.decoding import decode_hook, decode_json, to_issue
 from todo_service.security.caller import Caller, CredentialVerifier
+from todo_service.timestamps import Timestamp
 from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, create_parameter_problem
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+ACCEPT_PATCH: Final = ", ".join(sorted(_PATCH_TYPES))
+"""The value of `Accept-Patch` (RFC 5789, section 3.1)."""
+_OFFSET_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)")
+"""The space before the offset of a time whose `+` was not encoded in the query."""
 
 QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
@@ -108,7 +116,7 @@ class ApiRequest(Request[Caller, None, State]):
         self.require_uncompressed()
         media_type, options = self.content_type
         if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise ProblemError("unsupported-media-type", f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
+            raise self._create_body_problem(f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
         return media_type.lower()
 
     def require_uncompressed(self) -> None:
@@ -119,9 +127,12 @@ class ApiRequest(Request[Caller, None, State]):
         """
         if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
             # RFC 9110, section 12.5.3
-            raise ProblemError(
-                "unsupported-media-type", "the body must not be compressed", headers={"Accept-Encoding": "identity"}
-            )
+            raise self._create_body_problem("the body must not be compressed", {"Accept-Encoding": "identity"})
+
+    def _create_body_problem(self, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> ProblemError:
+        """Return a 415. That of a PATCH names the supported media types (RFC 5789, section 2.2)."""
+        patch_headers = {"Accept-Patch": ACCEPT_PATCH} if self.method == "PATCH" else {}
+        return ProblemError("unsupported-media-type", detail, headers={**headers, **patch_headers})
 
     async def form_fields(self) -> dict[str, str]:
         """Parse a form body (application/x-www-form-urlencoded). Repeated fields are errors (RFC 6749, section 3.2).
@@ -175,7 +186,7 @@ class QueryRequest(ApiRequest, Generic[QueryT]):
             else:
                 values[name] = value
         try:
-            return msgspec.convert(values, kind, strict=False, dec_hook=decode_hook)
+            return msgspec.convert(values, kind, strict=False, dec_hook=_decode_parameter)
         except msgspec.ValidationError as error:
             issue = to_issue(error)
             raise create_parameter_problem((issue.pointer or "/").split("/")[1], issue.detail) from None
@@ -185,6 +196,12 @@ def find_query_struct(handler: HTTPRouteHandler) -> type[Any] | None:
     """Return the Struct of a handler's query parameters, or None if its request is not a `QueryRequest`."""
     request = handler.parsed_fn_signature.parameters.get("request")
     return request.args[0] if request is not None and request.origin is QueryRequest else None
+
+
+def _decode_parameter(kind: type[Any], value: Any) -> Any:
+    if kind is Timestamp and isinstance(value, str):
+        value = _OFFSET_SPACE.sub("+", value)
+    return decode_hook(kind, value)
 
 
 @cache

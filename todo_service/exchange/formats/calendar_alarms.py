@@ -21,6 +21,8 @@ from todo_service.timestamps import format_timestamp, is_storable
 from todo_service.todos.reminder_types import MORNING, Reminder
 
 _MINUTE: Final = timedelta(minutes=1)
+_NO_TRIGGER: Final = "19760401T005545Z"
+"""The trigger that Apple's programs write for an alarm without a time."""
 
 
 class AlarmReader:
@@ -45,14 +47,11 @@ class AlarmReader:
         """Return the reminders, in the format of the API."""
         reminders: list[dict[str, Any]] = []
         for alarm in self._todo.alarms:
-            action, trigger, enabled = alarm.get("ACTION"), alarm.get("TRIGGER"), alarm.get(ALARM_ENABLED)
-            if action is not None and action.value.strip().upper() == "NONE":
-                continue
-            if enabled is not None and enabled.value.strip().upper() == "FALSE":
-                continue
+            trigger = alarm.get("TRIGGER")
             if any(name in alarm.properties for name in PROXIMITY):
-                # its trigger is a time in the past that stands for none
                 self._todo.warn("VALARM was left out: expected a reminder at a time, not at a place")
+                continue
+            if _is_off(alarm):
                 continue
             if "REPEAT" in alarm.properties:
                 self._todo.warn("VALARM: REPEAT has no place in a reminder and was left out")
@@ -116,6 +115,14 @@ class AlarmReader:
         if isinstance(value, datetime):
             return value.astimezone(UTC)
         return datetime.combine(value, time(), self._times.zone).astimezone(UTC)
+
+
+def _is_off(alarm: Component) -> bool:
+    """Return whether an alarm is switched off, or stands for none."""
+    values = {name: found.value.strip().upper() for name in alarm.properties if (found := alarm.get(name)) is not None}
+    return (
+        values.get("ACTION") == "NONE" or values.get(ALARM_ENABLED) == "FALSE" or values.get("TRIGGER") == _NO_TRIGGER
+    )
 
 
 def _remind_at(moment: datetime) -> dict[str, Any] | None:

@@ -7,11 +7,14 @@ from bisect import bisect_right
 from typing import Final, NamedTuple
 
 from todo_service.bounds.exchange import IMPORT_CALENDARS
-from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.exchange.formats.calendar_components import CALENDAR_COLOR, CALENDAR_NAMES, Component
 from todo_service.exchange.formats.calendar_values import clean_line, is_visible
 from todo_service.lists.dto import ListCreate
 
+_TEXT_LENGTH: Final = 256
+"""How much of a property is kept: more than the name of a list, or of a time zone, may have."""
+_INBOX: Final = "inbox"
+"""The name of a calendar for todos without a list."""
 _COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}", re.ASCII)
 
 
@@ -48,13 +51,13 @@ class CalendarHeaders:
 
 def _read_header(calendar: Component) -> CalendarHeader:
     texts = {
-        name: clean_line(found.text)
+        name: clean_line(found.text[:_TEXT_LENGTH])
         for name in ("X-WR-TIMEZONE", CALENDAR_COLOR, *CALENDAR_NAMES)
         if (found := calendar.get(name)) is not None
     }
     name = next((text for name in CALENDAR_NAMES if is_visible(text := texts.get(name, ""))), None)
     named = None
-    if name is not None:
+    if name is not None and name.casefold() != _INBOX:
         color = _COLOR.match(texts.get(CALENDAR_COLOR, ""))
-        named = ListCreate(name=name[:LIST_NAME_LENGTH].strip(), color=color[0] if color is not None else None)
+        named = ListCreate(name=name, color=color[0] if color is not None else None)
     return CalendarHeader(texts.get("X-WR-TIMEZONE", ""), named)

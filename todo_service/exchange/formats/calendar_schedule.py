@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from todo_service.bounds.exchange import IMPORT_EXCEPTIONS
@@ -28,6 +28,8 @@ from todo_service.executors import Budget
 from todo_service.timestamps import format_timestamp, list_time_zones
 from todo_service.todos.recurrence import Occurrence, Recurrence, Schedule, get_time, resolve_local_time
 from todo_service.todos.recurrence_rule import Rule
+
+_NO_START: Final = "20040101T120000"
 
 
 class ChangedOccurrence(NamedTuple):
@@ -68,7 +70,7 @@ class ScheduleReader:
         self._exact = exact
         self._times = times
         self._budget = budget
-        self._dtstart = times.read(todo, "DTSTART")
+        self._dtstart = None if _has_no_start(todo) else times.read(todo, "DTSTART")
         self.due = self._read_due()
         self.start = self._read_start()
 
@@ -255,6 +257,12 @@ class ScheduleReader:
 
     def _warn_of_change(self) -> None:
         self._todo.warn("RECURRENCE-ID: the change of a single occurrence was left out")
+
+
+def _has_no_start(todo: Component) -> bool:
+    """Return whether a todo has the DTSTART that iCal on Mac OS X wrote for a todo with a due date only."""
+    start = todo.get("DTSTART")
+    return start is not None and start.value.strip() == _NO_START and "DUE" in todo.properties
 
 
 def _to_local(value: date | datetime, zone: ZoneInfo) -> date | datetime:

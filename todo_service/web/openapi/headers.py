@@ -49,6 +49,10 @@ HEADERS: Final[Mapping[str, Json]] = {
         "required": True,
         "schema": {"type": "string", "examples": ["GET, HEAD, OPTIONS"]},
     },
+    "Accept-Patch": {
+        "description": "The media types that a PATCH accepts, in the response to a PATCH.",
+        "schema": {"type": "string", "examples": ["application/json, application/merge-patch+json"]},
+    },
     "X-Request-ID": {
         "description": "The id of the request: the one that the client sent, or a generated one.",
         "required": True,
@@ -76,7 +80,10 @@ PARAMETERS: Final[Mapping[str, Json]] = {
     "IfNoneMatch": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "Return the document only if it has none of these entity tags, and 304 otherwise.",
+        "description": (
+            "Perform the request only if the document has none of these entity tags. `*` matches any. Otherwise a GET "
+            "gets 304, and other methods get 412."
+        ),
         "required": False,
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },

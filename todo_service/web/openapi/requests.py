@@ -45,8 +45,8 @@ def build_parameters(
         found.append(parameter)
     if "412" in operation["responses"]:
         found.append({"$ref": "#/components/parameters/IfMatch"})
-    if "304" in operation["responses"]:
-        found.append({"$ref": "#/components/parameters/IfNoneMatch"})
+        if HttpMethod.POST not in handler.http_methods:
+            found.append({"$ref": "#/components/parameters/IfNoneMatch"})
     if handler.opt.get(IDEMPOTENT):
         found.append({"$ref": "#/components/parameters/IdempotencyKey"})
     return found

@@ -116,6 +116,7 @@ def _build_failure(status: int) -> Json:
     headers += {
         401: ["WWW-Authenticate"],
         405: ["Allow"],
+        415: ["Accept-Patch"],
         429: ["Retry-After"],
         503: ["Retry-After"],
     }.get(status, [])
