@@ -197,6 +197,25 @@ async def test_two_records_with_one_uid_are_one_todo(ada: Person, existing: str,
     assert await ada.titles() == ["one" if existing == "skip" else "three"]
 
 
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        ("uid,title,priority\n1,Sow,hihg\n", "priority"),
+        ("uid,title,due_on,due_at\n1,Sow,2027-03-01,2027-01-31T09:00:00Z\n", "due_on"),
+    ],
+)
+async def test_an_update_says_which_edit_it_has_left_out(ada: Person, table: str, word: str) -> None:
+    await ada.todo(uid="1", title="Sow", due_at="2027-01-31T09:00:00Z")
+
+    skipped = await import_todos(ada, "csv", table)
+    for dry_run in ("true", "false"):
+        report = await import_todos(ada, "csv", table, existing="update", dry_run=dry_run)
+        assert (report["unchanged"], report["warnings_count"]) == (1, 1)
+        assert report["warnings"][0]["detail"].startswith(f"{word} was left out")
+
+    assert skipped == build_report(unchanged=1)
+
+
 @pytest.mark.parametrize("existing", ["skip", "update", "copy"])
 async def test_a_dry_run_has_the_same_report_and_writes_nothing(ada: Person, existing: str) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]

@@ -10,7 +10,7 @@ records, so that writes of other accounts are interleaved.
 An import creates a new todo for each record, by the rules of all new todos, with the record's times of creation and
 completion. If the account has a todo with the uid of the record, the request decides what happens
 (`todos.bulk_import`). A record that breaks a rule is reported with its line, and the import continues. The report also
-says what the records that were imported have lost. A todo goes into the list that the record names, which is created
+says what the records that were not skipped have lost. A todo goes into the list that the record names, which is created
 if needed (`list_resolver`).
 """
 
@@ -176,7 +176,8 @@ class Transfer:
     ) -> Report:
         zone, executor = ZoneInfo(await self._time_zone()), self._capacity.import_executor
         lists = ListResolver(self._lists, await self._read_all_lists(), make_id, dry_run=mode.dry_run)
-        todos, report = self._todos.start_import(executor, mode), Report()
+        todos = self._todos.start_import(executor, mode)
+        report = Report(warn_unchanged=mode.existing == "update")
         records = await executor.run(partial(_start_reading, file_format, source, zone))
         while batch := await executor.run(partial(_read_batch, records, source)):
             if check_caller is not None:
