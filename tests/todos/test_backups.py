@@ -102,6 +102,17 @@ async def test_the_array_of_todos_has_one_of_two_names(ada: Person, name: str) -
     assert await import_todos(ada, "json", json.dumps({name: [{"title": "x"}]})) == build_report(imported=1)
 
 
+async def test_a_page_of_todos_is_imported(ada: Person, bob: Person) -> None:
+    for title in ("a", "b"):
+        await ada.todo(title=title)
+
+    for parameters in ({"limit": "1"}, {}):
+        page = await ada.get("/v1/todos", params=parameters)
+        await import_todos(bob, "json", page.content)
+
+    assert await bob.titles() == ["a", "b"]
+
+
 @pytest.mark.parametrize("body", [{"todos": [], "items": []}, {"lists": []}, {"todos": {}}, {"items": 1}])
 async def test_a_body_without_one_array_of_todos_is_refused(ada: Person, body: dict[str, Any]) -> None:
     assert_problem(await ada.post("/v1/todos/import", json=body), 422)
