@@ -57,16 +57,6 @@ async def test_a_uid_is_unique_in_an_account_and_never_changes(ada: Person, bob:
     assert (await ada.post(path, json=texts | {"uid": "1"})).status_code == 201
 
 
-async def test_a_time_of_creation_in_the_future_is_that_of_the_first_import(ada: Person) -> None:
-    record = json.dumps([{"title": "x", "uid": "1", "created_at": "9998-01-01T00:00:00Z"}])
-
-    await import_todos(ada, "json", record)
-    [todo] = await read_todos(ada)
-
-    assert await import_todos(ada, "json", record, existing="update") == build_report(unchanged=1)
-    assert await read_todos(ada) == [todo]
-
-
 async def test_the_longest_uid_is_stored(ada: Person) -> None:
     uid = "🌱" * 255
 

@@ -197,7 +197,7 @@ class Transfer:
                         report.reject_draft(record, error)
             imported = [ImportRecord(draft.todo, draft.strict, draft.missing) for draft in drafts]
             for draft, each, outcome in zip(drafts, imported, await todos.write(imported, ids), strict=True):
-                report.add(add_warnings(draft, each.left_out), outcome)
+                report.add(add_warnings(draft, each.left_out, each.replaced), outcome)
         report.lists_created = lists.created
         report.sort()
         return report

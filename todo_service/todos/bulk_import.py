@@ -25,7 +25,7 @@ from todo_service.todos.creation import BulkCreation
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.fields import SETTABLE
-from todo_service.todos.import_records import ImportRecord, build_documents, fill_missing
+from todo_service.todos.import_records import ImportRecord, build_documents, fill_missing, replace_future_times
 from todo_service.todos.rehearsal import Rehearsal
 from todo_service.todos.schedule import SCHEDULE, needs_account_zone
 from todo_service.todos.shared import SharedState
@@ -121,6 +121,8 @@ class BulkImport:
         """Import records of different uids."""
         known = await self._find_known([record.todo for record in records])
         moment = now()
+        for record in records:
+            replace_future_times(record, moment)
         if self._mode.existing == "copy":
             for record in records:
                 if record.todo.uid in known:
@@ -230,7 +232,7 @@ class BulkImport:
                 built = result
                 record.left_out = filled.left_out
             list_id = built.list_id
-            changes = _compute_changes(todo, filled.todo, built)
+            changes = _compute_changes(todo, filled, built)
             outcome = Outcome.UPDATED if changes else Outcome.UNCHANGED
             if self._rehearsal is None:
                 return changes
@@ -289,11 +291,12 @@ def _split_by_uid(todos: Sequence[dto.TodoImport]) -> Iterator[tuple[int, int]]:
         yield start, len(todos)
 
 
-def _compute_changes(todo: Todo, given: dto.TodoImport, document: Todo) -> dict[str, Any]:
+def _compute_changes(todo: Todo, record: ImportRecord, document: Todo) -> dict[str, Any]:
     """Return the changes that give a todo the fields of a record. See `BulkImport._update`."""
+    given = record.todo
     kept = {name for name in ("position", "created_at") if getattr(given, name) is UNSET}
-    if given.created_at is not UNSET and given.created_at > document.created_at:
-        kept.add("created_at")  # it is in the future, so the document has the current time
+    if "last_completed_at" in record.replaced and todo.last_completed_at is not None:
+        kept.add("last_completed_at")  # an earlier import of the file has replaced it
     if given.list_id is None:
         kept.add("list_id")
     if given.completed and todo.completed and given.completed_at is None:

@@ -49,7 +49,6 @@ def build_document(
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
     fields: dict[str, Any] = {"created_at": moment, "position": position} | given
     fields |= identify(given.get("uid"), identity)
-    fields["created_at"] = min(fields["created_at"], moment)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     fields = clear_alternatives(fields)
     check_schedule(fields, fields)
