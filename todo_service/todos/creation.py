@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -74,12 +74,17 @@ class BulkCreation:
         store: The store.
         owner: The account.
         quotas: The quotas of all accounts.
+        place: Called with each document that the quotas allow. It may give it another list. It raises `Invalid` if it
+            cannot create the list.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId, quotas: Quotas) -> None:
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, place: Callable[[Todo], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._owner = owner
         self._quotas = quotas
+        self._place = place
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Insert the documents that the quotas allow.
@@ -115,8 +120,12 @@ class BulkCreation:
                     if len(documents) == room:
                         raise QuotaExceeded("todos", self._quotas.todos.limit)
                     await tags.add(candidate.tags)
+                    await self._place(candidate)
                 except QuotaExceeded as error:
                     admitted.append(Invalid([ValidationIssue("", str(error))]))
+                    continue
+                except Invalid as error:
+                    admitted.append(error)
                     continue
                 documents.append(candidate)
                 admitted.append(candidate)
