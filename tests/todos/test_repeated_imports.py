@@ -57,16 +57,6 @@ async def test_a_uid_is_unique_in_an_account_and_never_changes(ada: Person, bob:
     assert (await ada.post(path, json=texts | {"uid": "1"})).status_code == 201
 
 
-async def test_a_time_of_creation_in_the_future_is_that_of_the_first_import(ada: Person) -> None:
-    record = json.dumps([{"title": "x", "uid": "1", "created_at": "9998-01-01T00:00:00Z"}])
-
-    await import_todos(ada, "json", record)
-    [todo] = await read_todos(ada)
-
-    assert await import_todos(ada, "json", record, existing="update") == build_report(unchanged=1)
-    assert await read_todos(ada) == [todo]
-
-
 async def test_the_longest_uid_is_stored(ada: Person) -> None:
     uid = "🌱" * 255
 
@@ -195,6 +185,25 @@ async def test_two_records_with_one_uid_are_one_todo(ada: Person, existing: str,
     assert await import_todos(ada, "json", records, existing=existing) == expected
 
     assert await ada.titles() == ["one" if existing == "skip" else "three"]
+
+
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        ("uid,title,priority\n1,Sow,hihg\n", "priority"),
+        ("uid,title,due_on,due_at\n1,Sow,2027-03-01,2027-01-31T09:00:00Z\n", "due_on"),
+    ],
+)
+async def test_an_update_says_which_edit_it_has_left_out(ada: Person, table: str, word: str) -> None:
+    await ada.todo(uid="1", title="Sow", due_at="2027-01-31T09:00:00Z")
+
+    skipped = await import_todos(ada, "csv", table)
+    for dry_run in ("true", "false"):
+        report = await import_todos(ada, "csv", table, existing="update", dry_run=dry_run)
+        assert (report["unchanged"], report["warnings_count"]) == (1, 1)
+        assert report["warnings"][0]["detail"].startswith(f"{word} was left out")
+
+    assert skipped == build_report(unchanged=1)
 
 
 @pytest.mark.parametrize("existing", ["skip", "update", "copy"])

@@ -205,7 +205,7 @@ SEEDS = {
         *zone(SUMMER, WINTER),
         *["BEGIN:VTODO", "SUMMARY:x", "DTSTART;TZID=Custom Zone:20270131T090000", "DURATION:PT1H"],
         *["RRULE:FREQ=MONTHLY;BYDAY=-1FR;UNTIL=20301231", "CATEGORIES:a,b", "PRIORITY:2", "STATUS:COMPLETED"],
-        *["COMPLETED:20270130T120000Z", 'X-TODO-SERVICE:{"position":1\\,"list_name":"Garden"}', "END:VTODO"],
+        *["COMPLETED:20250130T120000Z", 'X-TODO-SERVICE:{"position":1\\,"list_name":"Garden"}', "END:VTODO"],
     ),
 }
 PIECES = [*'"\\,;:\n\r \t[]{}=-0é🌱\x00', "9" * 30, "BEGIN:VTODO\n", "END:VTODO\n", "BEGIN:VTIMEZONE\n", "TZID=a,b"]

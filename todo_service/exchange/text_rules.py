@@ -67,9 +67,15 @@ def fit_texts(draft: Draft) -> Draft:
     return draft._replace(todo=msgspec.structs.replace(todo, **fitted), list=named, warnings=tuple(warnings))
 
 
-def add_warnings(draft: Draft, issues: Sequence[ValidationIssue]) -> Draft:
-    """Return a draft with a warning for each field, or item of a field, that was left out because of an issue."""
-    warnings = []
+def add_warnings(draft: Draft, issues: Sequence[ValidationIssue], replaced: Iterable[str]) -> Draft:
+    """Return a draft with a warning for each field that was left out or replaced.
+
+    Args:
+        draft: The draft.
+        issues: Why fields, or items of fields, were left out.
+        replaced: The times that were in the future.
+    """
+    warnings = [f"{name} was replaced: it is in the future" for name in sorted(replaced)]
     for pointer, detail in issues:
         name, *path = pointer.removeprefix("/").split("/")
         if path and path[0].isdecimal():
