@@ -86,6 +86,64 @@ async def test_lists_of_one_name_stay_apart_when_an_import_is_repeated(ada: Pers
     assert await describe(bob) == await describe(ada)
 
 
+@pytest.mark.parametrize("existing", ["skip", "update"])
+async def test_a_list_is_created_for_a_todo_that_is_written(ada: Person, existing: str) -> None:
+    made = (await ada.post("/v1/lists", json={"name": "Garden"})).json()
+    await ada.todo(title="Sow", list_id=made["id"], uid="1")
+    archive = (await export_todos(ada, "json")).json()
+    table = (await export_todos(ada, "csv")).content
+    await ada.delete(f"/v1/lists/{made['id']}")
+
+    if existing == "skip":
+        for file_format, body in (("json", json.dumps(archive)), ("csv", table)):
+            assert await import_todos(ada, file_format, body) == build_report(unchanged=1)
+            assert await read_lists(ada) == []
+    else:
+        body = json.dumps(archive)
+        for dry_run in ("true", "false"):
+            report = await import_todos(ada, "json", body, existing=existing, dry_run=dry_run)
+            assert report == build_report(updated=1, lists_created=1)
+        (garden,), (todo,) = await read_lists(ada), await read_todos(ada)
+        assert (garden["name"], garden["uid"], todo["list_id"]) == ("Garden", made["uid"], garden["id"])
+
+
+async def test_rejected_records_and_unchanged_todos_create_no_list(ada: Person) -> None:
+    await ada.todo(uid="1", title="Sow")
+    table = "uid,title,list\n1,Sow,Garden\n2,\u200b,House\n3,Mow,Meadow\n"
+    archive = {
+        "lists": [{"id": "1" * 24, "name": "Work"}, {"id": "2" * 24, "name": "Empty"}],
+        "todos": [{"title": "x", "list_id": "1" * 24, "recurrence": "FREQ=DAILY"}],
+    }
+
+    for dry_run in ("true", "false"):
+        report = await import_todos(ada, "csv", table, dry_run=dry_run)
+        assert (report["imported"], report["unchanged"], report["rejected_count"]) == (1, 1, 1)
+        assert report["lists_created"] == 1
+    assert [each["name"] for each in await read_lists(ada)] == ["Meadow"]
+    report = await import_todos(ada, "json", json.dumps(archive))
+    assert (report["rejected_count"], report["lists_created"]) == (1, 1)
+    assert [each["name"] for each in await read_lists(ada)] == ["Meadow", "Empty"]
+
+
+async def test_an_edited_list_of_an_exported_table_moves_the_todo(ada: Person) -> None:
+    garden, house = [(await ada.post("/v1/lists", json={"name": name})).json()["id"] for name in ("Garden", "House")]
+    for number in range(3):
+        await ada.todo(uid=str(number), list_id=garden)
+    table = (await export_todos(ada, "csv")).text
+    lines = table.splitlines()
+    assert lines[1].count(",Garden,") == 1
+    edited = [lines[0], lines[1].replace(",Garden,", ",House,"), lines[2].replace(",Garden,", ",Meadow,"), lines[3]]
+
+    for dry_run in ("true", "false"):
+        report = await import_todos(ada, "csv", "\r\n".join(edited), existing="update", dry_run=dry_run)
+        assert report == build_report(updated=2, unchanged=1, lists_created=1)
+
+    meadow = (await read_lists(ada))[-1]
+    assert meadow["name"] == "Meadow"
+    assert [todo["list_id"] for todo in await read_todos(ada)] == [house, meadow["id"], garden]
+    assert await import_todos(ada, "csv", "\r\n".join(edited), existing="update") == build_report(unchanged=3)
+
+
 async def test_a_list_that_breaks_a_rule_is_rejected_with_its_todos(ada: Person) -> None:
     lists = [{"id": "1" * 24, "name": " "}, {"id": "2" * 24, "name": "Garden"}]
     todos = [{"title": "x", "list_id": each["id"]} for each in lists]
@@ -100,6 +158,17 @@ async def test_a_list_that_breaks_a_rule_is_rejected_with_its_todos(ada: Person)
 @pytest.mark.parametrize("name", ["todos", "items"])
 async def test_the_array_of_todos_has_one_of_two_names(ada: Person, name: str) -> None:
     assert await import_todos(ada, "json", json.dumps({name: [{"title": "x"}]})) == build_report(imported=1)
+
+
+async def test_a_page_of_todos_is_imported(ada: Person, bob: Person) -> None:
+    for title in ("a", "b"):
+        await ada.todo(title=title)
+
+    for parameters in ({"limit": "1"}, {}):
+        page = await ada.get("/v1/todos", params=parameters)
+        await import_todos(bob, "json", page.content)
+
+    assert await bob.titles() == ["a", "b"]
 
 
 @pytest.mark.parametrize("body", [{"todos": [], "items": []}, {"lists": []}, {"todos": {}}, {"items": 1}])

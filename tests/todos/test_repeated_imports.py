@@ -57,16 +57,6 @@ async def test_a_uid_is_unique_in_an_account_and_never_changes(ada: Person, bob:
     assert (await ada.post(path, json=texts | {"uid": "1"})).status_code == 201
 
 
-async def test_a_time_of_creation_in_the_future_is_that_of_the_first_import(ada: Person) -> None:
-    record = json.dumps([{"title": "x", "uid": "1", "created_at": "9998-01-01T00:00:00Z"}])
-
-    await import_todos(ada, "json", record)
-    [todo] = await read_todos(ada)
-
-    assert await import_todos(ada, "json", record, existing="update") == build_report(unchanged=1)
-    assert await read_todos(ada) == [todo]
-
-
 async def test_the_longest_uid_is_stored(ada: Person) -> None:
     uid = "🌱" * 255
 
@@ -197,6 +187,25 @@ async def test_two_records_with_one_uid_are_one_todo(ada: Person, existing: str,
     assert await ada.titles() == ["one" if existing == "skip" else "three"]
 
 
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        ("uid,title,priority\n1,Sow,hihg\n", "priority"),
+        ("uid,title,due_on,due_at\n1,Sow,2027-03-01,2027-01-31T09:00:00Z\n", "due_on"),
+    ],
+)
+async def test_an_update_says_which_edit_it_has_left_out(ada: Person, table: str, word: str) -> None:
+    await ada.todo(uid="1", title="Sow", due_at="2027-01-31T09:00:00Z")
+
+    skipped = await import_todos(ada, "csv", table)
+    for dry_run in ("true", "false"):
+        report = await import_todos(ada, "csv", table, existing="update", dry_run=dry_run)
+        assert (report["unchanged"], report["warnings_count"]) == (1, 1)
+        assert report["warnings"][0]["detail"].startswith(f"{word} was left out")
+
+    assert skipped == build_report(unchanged=1)
+
+
 @pytest.mark.parametrize("existing", ["skip", "update", "copy"])
 async def test_a_dry_run_has_the_same_report_and_writes_nothing(ada: Person, existing: str) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
@@ -257,6 +266,21 @@ async def test_texts_that_are_too_long_are_shortened_with_a_warning(ada: Person)
     assert [step["title"] for step in stepped["steps"]] == ["s" * 200, "a b"]
     assert described["description"] == "d" * 10_000
     assert await import_todos(ada, "json", lines) == build_report(unchanged=len(records))
+
+
+async def test_warnings_name_all_that_was_left_out(ada: Person) -> None:
+    tags = [f"a tag with the number {number}" for number in range(60)]
+    row = f'x,"{",".join([*tags, "y" * 450])}"'
+
+    report = await import_todos(ada, "csv", f"title,tags\n{row}\n", dry_run="true")
+
+    details = [warning["detail"] for warning in report["warnings"]]
+    assert max(map(len, details)) <= 200
+    named = {
+        kind: [d.partition(": ")[2] for d in details if d.startswith(kind)] for kind in ("Tags beyond", "Tags were")
+    }
+    assert ", ".join(named["Tags beyond"]) == ", ".join([*tags[20:], "y" * 50])
+    assert "".join(named["Tags were"]) == "y" * 450
 
 
 async def test_an_update_leaves_fields_alone_that_a_table_has_no_column_for(ada: Person) -> None:

@@ -262,7 +262,7 @@ END:VTODO
 begin:vtodo
 summary:All day
 due;value=date:20270131
-completed:20270130T120000Z
+completed:20260130T120000Z
 end:vtodo
 BEGIN:VTODO
 SUMMARY:By its start
@@ -286,7 +286,7 @@ async def test_a_calendar_of_another_program_is_read(ada: Person) -> None:
     assert folded["priority"] == "high"
     assert folded["tags"] == ["home", "a,b", "garden"]
     assert (all_day["due_at"], all_day["due_on"]) == (None, "2027-01-31")
-    assert all_day["completed_at"] == "2027-01-30T12:00:00.000Z"
+    assert all_day["completed_at"] == "2026-01-30T12:00:00.000Z"
     assert by_start["due_at"] == "2027-01-31T15:00:00.000Z"
     assert by_start["recurrence"] == "FREQ=WEEKLY;BYDAY=SU"
 
@@ -447,11 +447,36 @@ async def test_ids_and_owners_of_others_cannot_be_taken_by_an_import(ada: Person
     assert (await bob.get(f"/v1/todos/{theirs['id']}")).json() == theirs
 
 
-async def test_a_creation_time_in_the_future_is_replaced_by_the_current_time(ada: Person) -> None:
-    await import_todos(ada, "json", '[{"title": "x", "created_at": "2999-01-01T00:00:00Z"}]')
+@pytest.mark.parametrize("future", ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("name", ["created_at", "completed_at", "last_completed_at"])
+async def test_a_time_in_the_future_is_replaced_by_that_of_the_import(ada: Person, name: str, future: str) -> None:
+    record = {"title": "x", "uid": "1", "completed": True, name: future}
+    if name == "last_completed_at":
+        record |= {"completed": False, "due_on": "2027-01-31", "recurrence": "FREQ=DAILY"}
+    body = json.dumps([record])
+
+    rehearsed = await import_todos(ada, "json", body, dry_run="true")
+    report = await import_todos(ada, "json", body)
+    (todo,) = (await ada.get("/v1/todos")).json()["items"]
+    again = await import_todos(ada, "json", body, existing="update")
+
+    warning = {"line": 1, "detail": f"{name} was replaced: it is in the future"}
+    assert rehearsed == report == build_report(imported=1, warnings=[warning], warnings_count=1)
+    assert todo[name] == todo["updated_at"]
+    assert again == build_report(unchanged=1, warnings=[warning], warnings_count=1)
+    assert (await ada.get("/v1/todos")).json()["items"] == [todo]
+
+
+async def test_an_update_replaces_a_time_in_the_future_of_a_table(ada: Person) -> None:
+    old = await ada.todo(uid="1", due_on="2027-01-31", recurrence="FREQ=DAILY")
+    table = "uid,title,last_completed_at\n1,x,2999-01-01T00:00:00Z\n"
+
+    for expected in ("updated", "unchanged"):
+        report = await import_todos(ada, "csv", table, existing="update")
+        assert (report[expected], report["warnings_count"]) == (1, 1)
 
     (todo,) = (await ada.get("/v1/todos")).json()["items"]
-    assert todo["created_at"] == todo["updated_at"]
+    assert old["created_at"] <= todo["last_completed_at"] <= todo["updated_at"]
 
 
 async def test_an_import_with_an_idempotency_key_has_one_effect(ada: Person) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -13,9 +14,10 @@ from odmantic import ObjectId
 from todo_service.bounds.exchange import IMPORT_LISTS
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Duplicate, Invalid, QuotaExceeded, ValidationIssue
-from todo_service.exchange.formats.base import Draft, FileLists, RejectedRecord
+from todo_service.exchange.formats.base import Draft, FileList, FileLists, RejectedRecord
 from todo_service.exchange.record_uids import hash_list_name, hash_uid
 from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.fields import validate_fields
 from todo_service.lists.service import Lists
 from todo_service.store.errors import DuplicateDocument
 from todo_service.text import compose, trim
@@ -29,12 +31,28 @@ IdFactory = Callable[[int], ObjectId | None]
 """Returns the id of the n-th document that an import creates, so that a retry finds it, or None without retries."""
 
 
+@dataclass(slots=True)
+class _Planned:
+    """A list that the account does not have.
+
+    Attributes:
+        list: The list.
+        created: Its id, once it has been created. It has another one than planned if a concurrent import created it.
+    """
+
+    list: ListCreate
+    created: ObjectId | None = None
+
+
 class ListResolver:
     """Finds the lists that records name, and creates those that do not exist.
 
     A list of a file is the account's list with its uid, or else the account's only list with its name, or else a new
     list. If the file gives it no uid, it has one made from its name. So a list that an import has created is found
     again, even after it was renamed.
+
+    A new list is only planned until a todo is written into it (`create`). So an import that changes no todo creates no
+    list, other than lists without todos (`create_empty`).
 
     An import numbers the lists in the order in which they first occur in the body, and derives the id of a new list
     from its number. A retry of the import therefore finds the list, even while the first attempt is still running.
@@ -54,18 +72,21 @@ class ListResolver:
         self._make_id = make_id
         self._dry_run = dry_run
         self.created = 0
-        self._ids = {each.id for each in known}
+        self._names = {each.id: compose(each.name) for each in known}
         self._by_uid = {each.uid: each.id for each in known}
         self._known = known
         self._unambiguous = _find_unambiguous(known)
         self._numbers: dict[str, int] = {}
         self._found: dict[str, str] = {}
+        self._planned: dict[ObjectId, _Planned] = {}
+        self._file_lists: dict[str, FileList] = {}
+        """The lists of the file that no todo has named yet."""
 
-    async def add(self, found: FileLists) -> list[RejectedRecord]:
-        """Find or create all lists of a file. Call it before `resolve`.
+    def add(self, found: FileLists) -> list[RejectedRecord]:
+        """Find or plan all lists of a file. Call it before `resolve`.
 
         Returns:
-            The lists that could not be created.
+            The lists that break a rule.
         """
         uids = {each.list.uid for each in found.lists}
         # the file may have another list of the same name
@@ -73,28 +94,67 @@ class ListResolver:
         rejected = []
         for each in found.lists:
             try:
-                await self._find_or_create(each.list)
+                self._find_or_plan(each.list)
+                self._file_lists[_get_key(each.list)] = each
             except Invalid as error:
-                issues = [ValidationIssue(each.pointer, issue.detail) for issue in error.issues]
-                rejected.append(RejectedRecord(each.line, issues))
+                rejected.append(_reject(each, error))
         return rejected
 
-    async def resolve(self, draft: Draft) -> dto.TodoImport:
-        """Return the todo with the id of one of the account's lists.
+    def resolve(self, draft: Draft) -> dto.TodoImport:
+        """Return the todo with the id of a list, which may be planned.
+
+        If the file gives the list of `list_id` another name than the account, and no uid, the name counts: in a table
+        that has both columns, a person edits the name.
 
         Raises:
             Invalid: The todo names a list that does not exist, or whose name breaks a rule.
         """
         todo, named = draft.todo, draft.list
-        if todo.list_id in self._ids or (todo.list_id is None and named is None):
-            if named is not None:
-                self._get_number(_get_key(named))
-            return todo
         if named is None:
-            raise Invalid([ValidationIssue("/list_id", "There is no such list")])
-        return msgspec.structs.replace(todo, list_id=await self._find_or_create(named))
+            if todo.list_id is not None and todo.list_id not in self._names:
+                raise Invalid([ValidationIssue("/list_id", "There is no such list")])
+            return todo
+        key = _get_key(named)
+        self._file_lists.pop(key, None)
+        if (name := self._names.get(todo.list_id or "")) is not None and (
+            named.uid is not UNSET or compose(trim(named.name)) == name
+        ):
+            self._get_number(key)
+            return todo
+        return msgspec.structs.replace(todo, list_id=self._find_or_plan(named))
 
-    async def _find_or_create(self, named: ListCreate) -> str:
+    async def create(self, list_id: ObjectId) -> ObjectId:
+        """Create the list with this id if it is planned, and return its id.
+
+        Args:
+            list_id: The id in a todo that `resolve` has returned.
+
+        Raises:
+            Invalid: The quota of lists is exhausted.
+        """
+        planned = self._planned.get(list_id)
+        if planned is None:
+            return list_id
+        if planned.created is None:
+            planned.created = await self._create(planned.list, list_id)
+            self.created += 1
+        return planned.created
+
+    async def create_empty(self) -> list[RejectedRecord]:
+        """Create the lists of the file that no todo has named. Call it after the last record.
+
+        Returns:
+            The lists that could not be created.
+        """
+        rejected = []
+        for key, each in self._file_lists.items():
+            try:
+                await self.create(ObjectId(self._found[key]))
+            except Invalid as error:
+                rejected.append(_reject(each, error))
+        return rejected
+
+    def _find_or_plan(self, named: ListCreate) -> str:
         """Return the id of a list.
 
         Raises:
@@ -109,8 +169,7 @@ class ListResolver:
             identity = self._make_id(_FIRST_LIST + number)
             found = self._by_uid.get(uid) or self._unambiguous.pop(name, None)
             if found is None:
-                found = await self._create(msgspec.structs.replace(named, uid=uid), identity)
-                self.created += 1
+                found = self._plan(msgspec.structs.replace(named, uid=uid), identity or ObjectId())
             elif found == str(identity):
                 self.created += 1  # by an earlier attempt of the same request
             self._found[uid] = found
@@ -124,25 +183,36 @@ class ListResolver:
             self._numbers[uid] = len(self._numbers)
         return self._numbers[uid]
 
-    async def _create(self, new: ListCreate, identity: ObjectId | None) -> str:
+    def _plan(self, new: ListCreate, identity: ObjectId) -> str:
+        try:
+            validate_fields(msgspec.structs.asdict(new))
+        except Invalid as error:
+            raise Invalid([ValidationIssue("/list_id", issue.detail) for issue in error.issues]) from None
+        self._planned[identity] = _Planned(new)
+        return str(identity)
+
+    async def _create(self, new: ListCreate, identity: ObjectId) -> ObjectId:
         try:
             if self._dry_run:
-                self._lists.check_new(new, len(self._known) + self.created)
-                return str(identity or ObjectId())
+                self._lists.check_quota(len(self._known) + self.created)
+                return identity
             try:
                 created = await self._lists.create(new, identity)
             except DuplicateDocument:
                 # a concurrent retry has just created it
                 created = await self._lists.create(new, identity)
-            return created.id
         except Duplicate:
             # a concurrent import has just created it
             assert new.uid is not UNSET
-            return (await self._lists.get_by_uid(new.uid)).id
-        except Invalid as error:
-            raise Invalid([ValidationIssue("/list_id", issue.detail) for issue in error.issues]) from None
+            created = await self._lists.get_by_uid(new.uid)
         except QuotaExceeded as error:
             raise Invalid([ValidationIssue("/list_id", str(error))]) from None
+        return ObjectId(created.id)
+
+
+def _reject(file_list: FileList, error: Invalid) -> RejectedRecord:
+    issues = [ValidationIssue(file_list.pointer, issue.detail) for issue in error.issues]
+    return RejectedRecord(file_list.line, issues)
 
 
 def _get_key(named: ListCreate) -> str:

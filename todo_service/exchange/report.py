@@ -32,6 +32,10 @@ class ReportedWarning(NamedTuple):
 class Report:
     """The outcome of an import. Its size is bounded.
 
+    Args:
+        warn_unchanged: Whether to include the warnings of records whose todo was left unchanged. An import that
+            updates todos does: what it left out of such a record may be all that the caller had edited.
+
     Attributes:
         imported: The number of todos that were created.
         updated: The number of existing todos that were changed.
@@ -43,7 +47,8 @@ class Report:
         warnings_count: The number of all warnings.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, warn_unchanged: bool = False) -> None:
+        self._warn_unchanged = warn_unchanged
         self.imported = 0
         self.updated = 0
         self.unchanged = 0
@@ -70,14 +75,14 @@ class Report:
         self.reject(line, [ValidationIssue(draft.pointer + issue.pointer, issue.detail) for issue in error.issues])
 
     def add(self, draft: Draft, outcome: Outcome | Invalid) -> None:
-        """Add a record, and its warnings if it has changed anything."""
+        """Add a record, and its warnings unless it was skipped."""
         if isinstance(outcome, Invalid):
             self.reject_draft(draft, outcome)
             return
         self.imported += outcome is Outcome.IMPORTED
         self.updated += outcome is Outcome.UPDATED
         self.unchanged += outcome is Outcome.UNCHANGED
-        if outcome is not Outcome.UNCHANGED:
+        if outcome is not Outcome.UNCHANGED or self._warn_unchanged:
             self._warn(draft)
 
     def _warn(self, draft: Draft) -> None:

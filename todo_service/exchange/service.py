@@ -10,8 +10,8 @@ records, so that writes of other accounts are interleaved.
 An import creates a new todo for each record, by the rules of all new todos, with the record's times of creation and
 completion. If the account has a todo with the uid of the record, the request decides what happens
 (`todos.bulk_import`). A record that breaks a rule is reported with its line, and the import continues. The report also
-says what the records that were imported have lost. A todo goes into the list that the record names, which is created
-if needed (`list_resolver`).
+says what the records that were not skipped have lost. A todo goes into the list that the record names, which is created
+with the first todo that is written into it (`list_resolver`).
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ class Transfer:
     ) -> Report:
         zone, executor = ZoneInfo(await self._time_zone()), self._capacity.import_executor
         lists = ListResolver(self._lists, await self._read_all_lists(), make_id, dry_run=mode.dry_run)
-        todos, report = self._todos.start_import(executor, mode), Report()
+        todos = self._todos.start_import(executor, mode, lists.create)
+        report = Report(warn_unchanged=mode.existing == "update")
         records = await executor.run(partial(_start_reading, file_format, source, zone))
         while batch := await executor.run(partial(_read_batch, records, source)):
             if check_caller is not None:
@@ -184,19 +185,21 @@ class Transfer:
             drafts, ids = [], []
             for number, record in batch:
                 if isinstance(record, FileLists):
-                    for rejected in await lists.add(record):
+                    for rejected in lists.add(record):
                         report.reject(rejected.line, rejected.issues)
                 elif isinstance(record, RejectedRecord):
                     report.reject(record.line, record.issues)
                 else:
                     try:
-                        drafts.append(record._replace(todo=await lists.resolve(record)))
+                        drafts.append(record._replace(todo=lists.resolve(record)))
                         ids.append(make_id(number))
                     except Invalid as error:
                         report.reject_draft(record, error)
             imported = [ImportRecord(draft.todo, draft.strict, draft.missing) for draft in drafts]
             for draft, each, outcome in zip(drafts, imported, await todos.write(imported, ids), strict=True):
-                report.add(add_warnings(draft, each.left_out), outcome)
+                report.add(add_warnings(draft, each.left_out, each.replaced), outcome)
+        for rejected in await lists.create_empty():
+            report.reject(rejected.line, rejected.issues)
         report.lists_created = lists.created
         report.sort()
         return report

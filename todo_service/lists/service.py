@@ -98,18 +98,15 @@ class Lists:
                 raise translate_duplicate(error) from None
         return List.from_document(document)
 
-    def check_new(self, given: ListCreate, count: int) -> None:
-        """Check whether `create` would accept a list, without creating it.
+    def check_quota(self, count: int) -> None:
+        """Check whether `create` would find room for a list, without creating one.
 
         Args:
-            given: The new list.
             count: How many lists the account has.
 
         Raises:
-            Invalid: A field breaks a rule.
             QuotaExceeded: The account has reached its quota of lists.
         """
-        validate_fields(msgspec.structs.asdict(given))
         if count >= self._shared.quotas.lists.limit:
             raise QuotaExceeded("lists", self._shared.quotas.lists.limit)
 

@@ -25,7 +25,7 @@ from todo_service.todos.creation import BulkCreation
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.fields import SETTABLE
-from todo_service.todos.import_records import ImportRecord, build_documents, fill_missing
+from todo_service.todos.import_records import ImportRecord, build_documents, fill_missing, replace_future_times
 from todo_service.todos.rehearsal import Rehearsal
 from todo_service.todos.schedule import SCHEDULE, needs_account_zone
 from todo_service.todos.shared import SharedState
@@ -77,6 +77,8 @@ class BulkImport:
         time_zone: Returns the account's time zone, an IANA name.
         executor: Validates the todos in a thread, because each of the largest takes milliseconds.
         mode: How it writes.
+        create_list: Returns the id of the list with an id, and creates it first if the import has only planned it. It
+            raises `Invalid` if it cannot. It is called once a todo is certain to be written into the list.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class BulkImport:
         time_zone: Callable[[], Awaitable[str]],
         executor: Executor,
         mode: Mode,
+        create_list: Callable[[ObjectId], Awaitable[ObjectId]],
     ) -> None:
         self._store = store
         self._owner = owner
@@ -96,7 +99,8 @@ class BulkImport:
         self._time_zone = time_zone
         self._executor = executor
         self._mode = mode
-        self._rehearsal = Rehearsal(store, owner, shared.quotas) if mode.dry_run else None
+        self._create_list = create_list
+        self._rehearsal = Rehearsal(store, owner, shared.quotas, self._place) if mode.dry_run else None
 
     async def write(
         self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
@@ -104,7 +108,8 @@ class BulkImport:
         """Import records, in order. By default each new todo comes last in the manual order.
 
         Args:
-            records: The records. Each todo has a uid, and the account owns the lists that they name.
+            records: The records. Each todo has a uid, and the account owns the lists that they name, or `create_list`
+                creates them.
             identities: The ids of new todos, if the request may be repeated. A todo that exists is not created again.
 
         Returns:
@@ -121,6 +126,8 @@ class BulkImport:
         """Import records of different uids."""
         known = await self._find_known([record.todo for record in records])
         moment = now()
+        for record in records:
+            replace_future_times(record, moment)
         if self._mode.existing == "copy":
             for record in records:
                 if record.todo.uid in known:
@@ -185,7 +192,7 @@ class BulkImport:
             for index, document, position in zip(new, documents, positions, strict=True):
                 if todos[index].position is UNSET:
                     document.position = position
-            outcomes = await BulkCreation(self._store, self._owner, self._shared.quotas).insert(documents)
+            outcomes = await BulkCreation(self._store, self._owner, self._shared.quotas, self._place).insert(documents)
             self._shared.positions.forget(self._owner)  # some may state a later position
             inserted = [outcome for outcome in outcomes if isinstance(outcome, Todo)]
             for document in inserted:
@@ -229,8 +236,9 @@ class BulkImport:
                     raise result
                 built = result
                 record.left_out = filled.left_out
+            await self._place(built)
             list_id = built.list_id
-            changes = _compute_changes(todo, filled.todo, built)
+            changes = _compute_changes(todo, filled, built)
             outcome = Outcome.UPDATED if changes else Outcome.UNCHANGED
             if self._rehearsal is None:
                 return changes
@@ -248,6 +256,11 @@ class BulkImport:
         if list_id is not None and self._rehearsal is None:
             await self._leave_deleted_lists([(todo_id, list_id)])
         return outcome
+
+    async def _place(self, document: Todo) -> None:
+        """Create the list of a document if it is planned."""
+        if document.list_id is not None:
+            document.list_id = await self._create_list(document.list_id)
 
     async def _find_known(self, todos: Sequence[dto.TodoImport]) -> dict[str, str]:
         """Return the ids of the todos that have the uids of some records, by uid."""
@@ -289,11 +302,12 @@ def _split_by_uid(todos: Sequence[dto.TodoImport]) -> Iterator[tuple[int, int]]:
         yield start, len(todos)
 
 
-def _compute_changes(todo: Todo, given: dto.TodoImport, document: Todo) -> dict[str, Any]:
+def _compute_changes(todo: Todo, record: ImportRecord, document: Todo) -> dict[str, Any]:
     """Return the changes that give a todo the fields of a record. See `BulkImport._update`."""
+    given = record.todo
     kept = {name for name in ("position", "created_at") if getattr(given, name) is UNSET}
-    if given.created_at is not UNSET and given.created_at > document.created_at:
-        kept.add("created_at")  # it is in the future, so the document has the current time
+    if "last_completed_at" in record.replaced and todo.last_completed_at is not None:
+        kept.add("last_completed_at")  # an earlier import of the file has replaced it
     if given.list_id is None:
         kept.add("list_id")
     if given.completed and todo.completed and given.completed_at is None:

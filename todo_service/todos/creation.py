@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,7 +49,6 @@ def build_document(
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
     fields: dict[str, Any] = {"created_at": moment, "position": position} | given
     fields |= identify(given.get("uid"), identity)
-    fields["created_at"] = min(fields["created_at"], moment)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     fields = clear_alternatives(fields)
     check_schedule(fields, fields)
@@ -75,12 +74,17 @@ class BulkCreation:
         store: The store.
         owner: The account.
         quotas: The quotas of all accounts.
+        place: Called with each document that the quotas allow. It may give it another list. It raises `Invalid` if it
+            cannot create the list.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId, quotas: Quotas) -> None:
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, place: Callable[[Todo], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._owner = owner
         self._quotas = quotas
+        self._place = place
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Insert the documents that the quotas allow.
@@ -116,8 +120,12 @@ class BulkCreation:
                     if len(documents) == room:
                         raise QuotaExceeded("todos", self._quotas.todos.limit)
                     await tags.add(candidate.tags)
+                    await self._place(candidate)
                 except QuotaExceeded as error:
                     admitted.append(Invalid([ValidationIssue("", str(error))]))
+                    continue
+                except Invalid as error:
+                    admitted.append(error)
                     continue
                 documents.append(candidate)
                 admitted.append(candidate)

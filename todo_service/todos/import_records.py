@@ -37,12 +37,33 @@ class ImportRecord:
         strict: Whether a field that breaks a rule makes the record invalid.
         missing: The fields that the file has no place for. An update leaves them as they are.
         left_out: Why fields were left out.
+        replaced: The times that were in the future. See `replace_future_times`.
     """
 
     todo: dto.TodoImport
     strict: bool = True
     missing: frozenset[str] = frozenset()
     left_out: list[ValidationIssue] = field(default_factory=list)
+    replaced: frozenset[str] = frozenset()
+
+
+def replace_future_times(record: ImportRecord, moment: datetime) -> None:
+    """Replace the times of creation and completion that are in the future by the time of the import.
+
+    Args:
+        record: The record.
+        moment: The time of the import.
+    """
+    todo = record.todo
+    # a document has the time of the import by default
+    defaults: dict[str, Any] = {"created_at": UNSET, "last_completed_at": Timestamp.parse(format_timestamp(moment))}
+    if todo.completed:
+        defaults["completed_at"] = None
+    given = {name: getattr(todo, name) for name in defaults}
+    future = {name for name, value in given.items() if isinstance(value, datetime) and value > moment}
+    if future:
+        record.todo = msgspec.structs.replace(todo, **{name: defaults[name] for name in future})
+        record.replaced = frozenset(future)
 
 
 def build_documents(
@@ -94,7 +115,8 @@ def fill_missing(record: ImportRecord, todo: Todo) -> ImportRecord:
         fields["steps"] = [dto.StepCreate(step.title, step.completed, step.id) for step in todo.steps]
     if "reminders" in fields:
         fields["reminders"] = [_to_given(each) for each in todo.reminders]
-    return ImportRecord(msgspec.structs.replace(record.todo, **fields), record.strict, record.missing)
+    todo_filled = msgspec.structs.replace(record.todo, **fields)
+    return ImportRecord(todo_filled, record.strict, record.missing, replaced=record.replaced)
 
 
 def list_missing(present: Iterable[str]) -> frozenset[str]:

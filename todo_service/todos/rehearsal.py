@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from odmantic import ObjectId
 
@@ -23,12 +23,16 @@ class Rehearsal:
         store: The store.
         owner: The account.
         quotas: The quotas of all accounts.
+        place: See `BulkCreation`.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId, quotas: Quotas) -> None:
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, place: Callable[[Todo], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._owner = owner
         self._quotas = quotas
+        self._place = place
         self._left: int | None = None
         self._tags: set[str] | None = None
         self._keys: set[bytes] = set()
@@ -49,8 +53,12 @@ class Rehearsal:
                 if self._left <= 0:
                     raise QuotaExceeded("todos", self._quotas.todos.limit)
                 await self.add_tags(document.tags)
+                await self._place(document)
             except QuotaExceeded as error:
                 results.append(Invalid([ValidationIssue("", str(error))]))
+                continue
+            except Invalid as error:
+                results.append(error)
                 continue
             self._left -= 1
             if document.uid_key is not None:

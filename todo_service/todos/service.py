@@ -127,14 +127,19 @@ class Todos:
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
         return await self._leave_deleted_list(dto.Todo.from_document(document))
 
-    def start_import(self, executor: Executor, mode: Mode) -> BulkImport:
+    def start_import(
+        self, executor: Executor, mode: Mode, create_list: Callable[[ObjectId], Awaitable[ObjectId]]
+    ) -> BulkImport:
         """Return an import of todos.
 
         Args:
-            executor: Validates the todos in a thread, because each of the largest takes milliseconds.
-            mode: How it writes.
+            executor: See `BulkImport`.
+            mode: See `BulkImport`.
+            create_list: See `BulkImport`.
         """
-        return BulkImport(self._store, self._owner, self.shared, self._writer, self._time_zone, executor, mode)
+        return BulkImport(
+            self._store, self._owner, self.shared, self._writer, self._time_zone, executor, mode, create_list
+        )
 
     async def _find_created(self, identity: ObjectId) -> dto.Todo | None:
         """Return the todo that an earlier attempt of the same request created, or None.

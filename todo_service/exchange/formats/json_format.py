@@ -28,6 +28,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     todos: msgspec.Raw | UnsetType = UNSET
     items: msgspec.Raw | UnsetType = UNSET
     lists: list[ListImport] = []
+    next_cursor: str | None = None
 
 
 _ARRAYS: Final = ("todos", "items")
@@ -68,7 +69,7 @@ class _JsonWriter(Writer):
 
 
 class JsonFormat(Format):
-    """JSON as in `dto.Archive`. It also reads `items` in place of `todos`, and a plain array of todos."""
+    """JSON as in `dto.Archive`. It also reads a page of `GET /v1/todos`, and a plain array of todos."""
 
     media_type = "application/json"
     content_type = "application/json"
