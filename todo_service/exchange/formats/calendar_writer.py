@@ -25,6 +25,7 @@ from todo_service.exchange.formats.calendar_values import (
     show_step_title,
     strip_control_characters,
 )
+from todo_service.exchange.formats.zone_writer import build_zone
 from todo_service.lists.dto import List
 from todo_service.todos import dto
 
@@ -82,7 +83,7 @@ class CalendarWriter(Writer):
         if zone.key in self._defined:
             return b""
         self._defined.add(zone.key)
-        return bytes(icalendar.Timezone.from_tzinfo(zone, zone.key).to_ical(sorted=False))
+        return bytes(build_zone(zone).to_ical(sorted=False))
 
     def _build_component(self, todo: dto.Todo, zone: tzinfo) -> icalendar.Todo:
         component = icalendar.Todo()
