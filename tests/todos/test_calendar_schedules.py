@@ -127,6 +127,12 @@ def test_series(lines: list[str], expected: dict[str, Any], warnings: list[str])
     assert names(draft.warnings) == warnings
 
 
+def test_a_rule_that_is_wrong_is_left_out_with_the_reason() -> None:
+    draft = read_todo("SUMMARY:x", "DUE;VALUE=DATE:20270131", "RRULE:W2 MO #0")
+
+    assert draft.warnings == ("RRULE was left out: expected parts such as FREQ=WEEKLY, separated by semicolons",)
+
+
 def test_more_exceptions_than_a_todo_may_have() -> None:
     days = [f"{2028 + number // 28}{1 + number % 12:02}{1 + number % 28:02}" for number in range(200)]
 
@@ -155,6 +161,16 @@ DONE = ["STATUS:COMPLETED", "PERCENT-COMPLETE:100", "COMPLETED:20250109T120000Z"
             [],
         ),
         ([SERIES, occurrence("20270104", "STATUS:CANCELLED")], SECOND, []),
+        (
+            [SERIES, vtodo("UID:series", "RECURRENCE-ID;VALUE=DATE:20270104", "SUMMARY:y", "STATUS:CANCELLED")],
+            SECOND,
+            ["RECURRENCE-ID"],
+        ),
+        (
+            [SERIES, occurrence("20270104", "STATUS:CANCELLED", "DESCRIPTION:a note", "PRIORITY:1", "CATEGORIES:tag")],
+            SECOND,
+            ["RECURRENCE-ID", "RECURRENCE-ID", "RECURRENCE-ID"],
+        ),
         ([SERIES, occurrence("20270111", "DUE;VALUE=DATE:20270116")], FIRST, ["RECURRENCE-ID"]),
         (
             [SERIES, vtodo("UID:series", "RECURRENCE-ID;RANGE=THISANDFUTURE;VALUE=DATE:20270104", *DONE)],
@@ -205,7 +221,8 @@ def zone(name: str, offset: str, *lines: str) -> list[str]:
         ("DUE;TZID=Eastern Standard Time:20270131T090000", [], NEW_YORK_9, []),
         ("DUE;TZID=/citadel.org/20210210_1/America/New_York:20270131T090000", [], NEW_YORK_9, []),
         ("DUE:20270131T090000", ["X-WR-TIMEZONE:America/New_York"], NEW_YORK_9, []),
-        ("DUE:20270131T090000", ["X-WR-TIMEZONE:nowhere"], BERLIN_9, []),
+        ("DUE:20270131T090000", ["X-WR-TIMEZONE:nowhere"], BERLIN_9, ["X-WR-TIMEZONE"]),
+        ("DUE:20270131T090000Z", ["X-WR-TIMEZONE:nowhere"], {"due_at": "2027-01-31T09:00:00.000Z"}, []),
         ("DUE;TZID=Europe/Berlin:20270131T090000", ["X-WR-TIMEZONE:America/New_York"], BERLIN_9, []),
         ("DUE;TZID=Mine:20270131T090000", zone("Mine", "+0300"), {"due_at": "2027-01-31T06:00:00.000Z"}, []),
         ("DUE;TZID=Mine:20270131T090000", zone("Mine", "-0500"), {"due_at": "2027-01-31T14:00:00.000Z"}, []),
@@ -339,6 +356,13 @@ def test_a_child_that_a_step_cannot_represent_is_a_todo() -> None:
     for line in ("DUE;VALUE=DATE:20270130", "DESCRIPTION:more", "CATEGORIES:tag", "PRIORITY:1", "LOCATION:Berlin"):
         lost = ["LOCATION"] if line.startswith("LOCATION") else []
         assert describe(*PARENT, *child("one", line)) == [parent, ("one", [], [*lost, "RELATED-TO"])]
+
+
+def test_a_child_may_have_properties_without_a_value() -> None:
+    empty = ["CATEGORIES:", "DESCRIPTION: ", "DUE;VALUE=DATE:", "LOCATION:", "RRULE:", "PRIORITY:"]
+
+    assert describe(*PARENT, *child("one", *empty)) == [("parent", [("one", False)], [])]
+    assert describe(*vtodo("SUMMARY:x", "DTSTART:", "COMPLETED:", "EXDATE:", *empty)) == [("x", [], [])]
 
 
 def test_a_child_with_children_is_a_todo() -> None:
