@@ -123,11 +123,14 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
     async def time_zone() -> str:
         return "UTC"
 
+    async def create_list(list_id: ObjectId) -> ObjectId:
+        return list_id
+
     executor = Executor("bulk", threads=1, queue=1, seconds=60)
     # the measured accounts exceed the default quota
     shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
-        todos = Todos(store, owner, time_zone, shared=shared).start_import(executor, Mode())
+        todos = Todos(store, owner, time_zone, shared=shared).start_import(executor, Mode(), create_list)
         results = await todos.write(list(map(ImportRecord, made)), [None] * len(made))
     finally:
         executor.close()
