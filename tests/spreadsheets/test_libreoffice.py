@@ -169,6 +169,8 @@ async def furnish(person: Person) -> None:
     todos.append(
         {"title": "done", "completed": True, "completed_at": "2026-11-20T09:00:00Z", "due_at": "2026-11-19T09:00:00Z"}
     )
+    # no cell of an export exceeds the 65 535 characters that LibreOffice keeps
+    todos.append({"title": "long", "description": "x" * 10_000, "steps": [{"title": '"' * 200}] * 100})
     lists = [{"id": f"67400000000000000000{number:04}", "name": text[:100]} for number, text in enumerate(TEXTS)]
     todos += [{"title": "list", "list_id": each["id"]} for each in lists]
     response = await person.post("/v1/todos/import", json={"lists": lists, "todos": todos})

@@ -122,7 +122,7 @@ def test_a_byte_that_is_not_utf_8_rejects_its_record_alone(name: str) -> None:
     assert (rejected.line, rejected.issues[0].detail) == (7, "Expected UTF-8")
 
 
-def test_a_byte_that_is_not_utf_8_outside_of_todos_has_no_effect() -> None:
+def test_a_byte_that_is_not_utf_8_outside_of_todos_rejects_none() -> None:
     text = calendar(
         "X-WR-CALNAME:Straße",
         *["BEGIN:VEVENT", "SUMMARY:Straße", "END:VEVENT", "BEGIN:VTIMEZONE", "COMMENT:Straße", "END:VTIMEZONE"],
@@ -132,7 +132,8 @@ def test_a_byte_that_is_not_utf_8_outside_of_todos_has_no_effect() -> None:
     (record,) = read(text.encode("cp1252"))
 
     assert isinstance(record, Draft)
-    assert record.warnings == ()
+    assert record.list is None
+    assert names(record.warnings) == ["X-WR-CALNAME"]
 
 
 @pytest.mark.parametrize(

@@ -42,17 +42,24 @@ async def many(ada: Person) -> list[dict[str, Any]]:
     """Forty todos that differ in every sorted field, with ties in each."""
     chance = random.Random(7)  # noqa: S311  # no secret
     start = datetime(2027, 1, 1, tzinfo=UTC)
-    return [
-        await ada.todo(
-            title=chance.choice(["apple", "Banana", "Äpfel", "cherry", "apple pie"]),
-            priority=chance.choice(PRIORITIES),
-            due_at=chance.choice([None, format_timestamp(start + timedelta(days=chance.randrange(5)))]),
-            position=float(chance.randrange(6)),
-            completed=chance.random() < 0.4,
-            tags=chance.sample(["home", "work", "garden"], chance.randrange(4)),
-        )
+    todos = [
+        {
+            "title": chance.choice(["apple", "Banana", "Äpfel", "cherry", "apple pie"]),
+            "priority": chance.choice(PRIORITIES),
+            "due_at": chance.choice([None, format_timestamp(start + timedelta(days=chance.randrange(5)))]),
+            "position": float(chance.randrange(6)),
+            "completed": chance.random() < 0.4,
+            "tags": chance.sample(["home", "work", "garden"], chance.randrange(4)),
+        }
         for _ in range(40)
     ]
+    created: list[dict[str, Any]] = []
+    for first in range(0, len(todos), 5):
+        operations = [{"op": "create", "todo": todo} for todo in todos[first : first + 5]]
+        response = await ada.post("/v1/todos/batch", json={"operations": operations})
+        created += [result["todo"] for result in response.json()["results"]]
+    assert len({todo["created_at"] for todo in created}) > 1
+    return created
 
 
 SORT_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {

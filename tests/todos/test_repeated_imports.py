@@ -286,6 +286,21 @@ async def test_texts_that_are_too_long_are_shortened_with_a_warning(ada: Person)
     assert await import_todos(ada, "json", lines) == build_report(unchanged=len(records))
 
 
+async def test_warnings_name_all_that_was_left_out(ada: Person) -> None:
+    tags = [f"a tag with the number {number}" for number in range(60)]
+    row = f'x,"{",".join([*tags, "y" * 450])}"'
+
+    report = await import_todos(ada, "csv", f"title,tags\n{row}\n", dry_run="true")
+
+    details = [warning["detail"] for warning in report["warnings"]]
+    assert max(map(len, details)) <= 200
+    named = {
+        kind: [d.partition(": ")[2] for d in details if d.startswith(kind)] for kind in ("Tags beyond", "Tags were")
+    }
+    assert ", ".join(named["Tags beyond"]) == ", ".join([*tags[20:], "y" * 50])
+    assert "".join(named["Tags were"]) == "y" * 450
+
+
 async def test_an_update_leaves_fields_alone_that_a_table_has_no_column_for(ada: Person) -> None:
     garden = (await ada.post("/v1/lists", json={"name": "Garden"})).json()["id"]
     kept = {

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from odmantic import ObjectId
@@ -102,7 +103,7 @@ def running(tmp_path: Path, store_url: str, resolve_after: timedelta) -> Iterato
     """Both replicas, and the event loop of their clients."""
     with (
         running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET}) as service,
-        asyncio.Runner() as runner,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         opened = replicas(tmp_path, store_url, service.url, resolve_after)
         found = runner.run(opened.__aenter__())

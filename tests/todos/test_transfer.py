@@ -518,6 +518,33 @@ async def test_the_parameter_or_the_media_type_determines_the_format(
     assert response.status_code == status, response.text
 
 
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("text/csv", "text/csv; header=present; charset=utf-8"),
+        ("text/csv; charset=utf-8", "text/csv; header=present; charset=utf-8"),
+        ("text/calendar", "text/calendar; component=VTODO; charset=utf-8"),
+        ("text/calendar;q=0.5, text/csv;q=0.8", "text/csv; header=present; charset=utf-8"),
+        ("text/*", "text/csv; header=present; charset=utf-8"),
+        ("image/png", "application/json"),
+    ],
+)
+async def test_accept_determines_the_format_of_an_export(ada: Person, accept: str | None, content_type: str) -> None:
+    response = await ada.get("/v1/todos/export", headers={"Accept": accept} if accept else {"Accept": ""})
+
+    assert response.headers["content-type"] == content_type
+    assert response.headers["vary"] == "Accept"
+
+
+async def test_the_parameter_for_the_format_of_an_export_wins_over_accept(ada: Person) -> None:
+    response = await ada.get("/v1/todos/export", params={"format": "ics"}, headers={"Accept": "text/csv"})
+
+    assert response.headers["content-type"] == "text/calendar; component=VTODO; charset=utf-8"
+    assert "vary" not in response.headers
+
+
 async def test_an_export_in_an_unknown_format_is_refused(ada: Person) -> None:
     assert_problem(await ada.get("/v1/todos/export", params={"format": "xml"}), 422, "format")
     assert_problem(await ada.get("/v1/todos/export", params={"limit": "1"}), 422, "limit")

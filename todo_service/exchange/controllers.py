@@ -113,7 +113,8 @@ class ExchangeController(Controller):
     )
     async def export_todos(self, request: QueryRequest[ExportQuery], transfer: NamedDependency[Transfer]) -> Stream:
         """Return a file with all todos. A JSON file also has all lists."""
-        name = request.parameters().format
+        chosen = request.parameters().format
+        name = _negotiate_format(request) if chosen is UNSET else chosen
         file_format = FORMATS[name]
         chunks = transfer.export(file_format, request.require_live_caller)
         # an error before the first chunk still becomes a problem response
@@ -121,7 +122,8 @@ class ExchangeController(Controller):
         return Stream(
             _chain(first, chunks),
             media_type=file_format.content_type,
-            headers={"Content-Disposition": f'attachment; filename="todos.{name}"'},
+            headers={"Content-Disposition": f'attachment; filename="todos.{name}"'}
+            | ({"Vary": "Accept"} if chosen is UNSET else {}),
         )
 
     @post(
@@ -159,6 +161,12 @@ class ExchangeController(Controller):
             Mode(query.existing, query.dry_run),
         )
         return ImportResult.from_report(report)
+
+
+def _negotiate_format(request: ApiRequest) -> str:
+    """Return the name of the format that `Accept` prefers (RFC 9110, section 12.5.1), or JSON if it accepts none."""
+    names = {file_format.media_type: name for name, file_format in FORMATS.items()}
+    return names[request.accept.best_match([*names], default=FORMATS["json"].media_type)]
 
 
 async def _chain(first: bytes, chunks: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:

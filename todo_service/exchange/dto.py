@@ -18,7 +18,10 @@ ImportFormatName = Literal["json", "csv", "ics", "todoist", "ticktick", "microso
 class ExportQuery(msgspec.Struct, frozen=True):
     """The query of an export."""
 
-    format: Annotated[FormatName, Meta(description="JSON, CSV or iCalendar.")] = "json"
+    format: Annotated[
+        FormatName | UnsetType,
+        Meta(description="JSON, CSV or iCalendar. By default, `Accept` determines the format; without it, JSON."),
+    ] = UNSET
 
 
 class ImportQuery(msgspec.Struct, frozen=True):

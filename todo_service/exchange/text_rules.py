@@ -7,12 +7,13 @@ todo can be imported, and adds a warning that describes the loss.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
+from todo_service.bounds.exchange import REPORTED_LENGTH
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
     LIST_NAME_LENGTH,
@@ -105,7 +106,7 @@ def _fit_list(named: ListCreate, warnings: list[str]) -> ListCreate:
     name = drop_controls(_fold(_LINE_BREAKS.sub("\n", named.name)))
     if len(name) <= LIST_NAME_LENGTH:
         return msgspec.structs.replace(named, name=name)
-    warnings.append(f"List name was cut to {LIST_NAME_LENGTH} characters: {name}")
+    warnings += _name_all(f"List name was cut to {LIST_NAME_LENGTH} characters", [name])
     uid = hash_list_name(name) if named.uid is UNSET else named.uid
     return msgspec.structs.replace(named, name=trim(name[:LIST_NAME_LENGTH]), uid=uid)
 
@@ -131,6 +132,26 @@ def _limit(name: str, items: list[ItemT], most: int, warnings: list[str]) -> lis
     return items[:most]
 
 
+def _name_all(subject: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield warnings that together contain all names, none of which a report has to cut.
+
+    Args:
+        subject: What the warnings begin with.
+        names: The names.
+    """
+    room = REPORTED_LENGTH - len(subject) - 2
+    text = ""
+    for name in names:
+        for start in range(0, len(name), room):
+            part = name[start : start + room]
+            if text and len(text) + 2 + len(part) > room:
+                yield f"{subject}: {text}"
+                text = ""
+            text += f", {part}" if text else part
+    if text:
+        yield f"{subject}: {text}"
+
+
 def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
     fitted: dict[str, None] = {}
     long = []
@@ -140,18 +161,17 @@ def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
         if tag:
             fitted[trim(tag[:TAG_LENGTH])] = None
     if long:
-        warnings.append(f"Tags were cut to {TAG_LENGTH} characters: {', '.join(long)}")
+        warnings += _name_all(f"Tags were cut to {TAG_LENGTH} characters", long)
     distinct = list(fitted)
     if len(distinct) > TAGS:
-        warnings.append(f"Tags beyond the first {TAGS} were left out: {', '.join(distinct[TAGS:])}")
+        warnings += _name_all(f"Tags beyond the first {TAGS} were left out", distinct[TAGS:])
     return distinct[:TAGS]
 
 
 def _fit_steps(steps: Sequence[StepCreate], warnings: list[str]) -> list[StepCreate]:
     fitted = [msgspec.structs.replace(step, title=_fold(step.title)) for step in steps]
     if len(fitted) > STEPS:
-        names = ", ".join(step.title for step in fitted[STEPS:])
-        warnings.append(f"Steps beyond the first {STEPS} were left out: {names}")
+        warnings += _name_all(f"Steps beyond the first {STEPS} were left out", [step.title for step in fitted[STEPS:]])
         fitted = fitted[:STEPS]
     if any(len(step.title) > TITLE_LENGTH for step in fitted):
         warnings.append(f"Steps have titles of more than {TITLE_LENGTH} characters: the rest was left out")

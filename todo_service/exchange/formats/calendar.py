@@ -23,7 +23,7 @@ class CalendarFormat(Format):
     """iCalendar. Events and other components are passed over."""
 
     media_type = "text/calendar"
-    content_type = "text/calendar; charset=utf-8; component=VTODO"
+    content_type = "text/calendar; component=VTODO"
 
     def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
         """See `Format.create_writer`."""

@@ -115,12 +115,17 @@ class Component:
             self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
 
     def add(self, line: RawLine) -> None:
-        """Add a property that is read. Any other one of a todo causes a warning, unless it is ignored or empty."""
+        """Add a property that is read. Any other one of a todo causes a warning, unless it is ignored.
+
+        A property without a value is like none.
+        """
+        if line.is_empty:
+            return
         if line.name in _READ[self.kind]:
             self.properties.setdefault(line.name, []).append(line)
         elif self.kind == "VTODO" and not line.name:
             self.warn("A line that is not a property was left out")
-        elif self.kind == "VTODO" and not (line.name in _IGNORED or line.name.startswith("X-") or line.is_empty):
+        elif self.kind == "VTODO" and line.name not in _IGNORED and not line.name.startswith("X-"):
             self.warn(f"{line.name[:50]} has no place in a todo and was left out")
 
     def get(self, name: str) -> ContentLine | None:

@@ -24,10 +24,12 @@ class CalendarHeader(NamedTuple):
     Attributes:
         zone_name: The zone of times without one (`X-WR-TIMEZONE`); empty if it has none.
         list: The list that is named after it (`X-WR-CALNAME`, or NAME of RFC 7986), or None.
+        warnings: What of it could not be read.
     """
 
     zone_name: str = ""
     list: ListCreate | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class CalendarHeaders:
@@ -60,4 +62,4 @@ def _read_header(calendar: Component) -> CalendarHeader:
     if name is not None and name.casefold() != _INBOX:
         color = _COLOR.match(texts.get(CALENDAR_COLOR, ""))
         named = ListCreate(name=name, color=color[0] if color is not None else None)
-    return CalendarHeader(texts.get("X-WR-TIMEZONE", ""), named)
+    return CalendarHeader(texts.get("X-WR-TIMEZONE", ""), named, calendar.warnings)

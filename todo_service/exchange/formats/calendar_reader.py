@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from todo_service.errors import Invalid, ValidationIssue
@@ -17,6 +17,9 @@ from todo_service.exchange.formats.calendar_times import TimeReader
 from todo_service.exchange.formats.calendar_todo import TodoBuilder, build_step
 from todo_service.exchange.formats.lines import read_lines
 from todo_service.exchange.formats.source import Source
+
+_KEPT_PROPERTIES: Final = ("SUMMARY", "DESCRIPTION", "CATEGORIES", "PRIORITY")
+"""The properties of a completed occurrence that are lost if the series has other values."""
 
 
 class CalendarReader:
@@ -70,7 +73,7 @@ class CalendarReader:
         children = self._relations.take_steps(uid) if uid else ()
         occurrences = self._relations.take_occurrences(uid) if uid else ()
         steps = [self._read_step(todo, place, uid) for place in children]
-        changed = [read_occurrence(self._read_at(place), self._times) for place in occurrences]
+        changed = [self._read_occurrence(todo, place) for place in occurrences]
         record = self._read_draft(todo, steps, changed)
         yield record
         if isinstance(record, RejectedRecord):
@@ -85,17 +88,34 @@ class CalendarReader:
             todo.warn(f'Step "{step["title"][:40]}": {warning}')
         return step
 
+    def _read_occurrence(self, todo: Component, place: Place) -> ChangedOccurrence:
+        """Read a changed occurrence of a todo. What is lost of a completed one is a warning of the todo."""
+        occurrence = self._read_at(place)
+        changed = read_occurrence(occurrence, self._times)
+        if changed.state.completed:
+            for name in _KEPT_PROPERTIES:
+                text = _join_values(occurrence, name)
+                if text and text != _join_values(todo, name):
+                    todo.warn(f"RECURRENCE-ID: another {name} of a completed occurrence was left out")
+        return changed
+
     def _read_draft(
         self, todo: Component, steps: Sequence[dict[str, Any]], occurrences: Sequence[ChangedOccurrence]
     ) -> Draft | RejectedRecord:
         def build() -> Draft | RejectedRecord:
             self._relations.warn(todo)
             order = read_sort_order(todo) if self._index.is_sorted else None
-            named = self._index.headers.find(todo).list
-            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, named)
+            header = self._index.headers.find(todo)
+            for warning in header.warnings:
+                todo.warn(warning)
+            return TodoBuilder(todo, self._times, self._source.budget).build(steps, occurrences, order, header.list)
 
         return read_record(todo.line, build)
 
     def _read_at(self, place: Place) -> Component:
         """Read a todo again."""
         return read_todo(self._source, *place)
+
+
+def _join_values(todo: Component, name: str) -> str:
+    return ",".join(line.text.strip() for line in todo.get_all(name))

@@ -186,9 +186,11 @@ class Relations:
         """Add a warning for each kind of relation of a todo that its draft does not represent."""
         related = todo.get_all("RELATED-TO")
         if any(map(is_parent, related)):
-            todo.warn("RELATED-TO was left out: a step has a title only, and its parent is in the file")
+            todo.warn(
+                "RELATED-TO was left out: the todo has more than a title, or its parent is missing, so it is no step"
+            )
         if any(hash(child) in self._lost for child in read_children(todo)):
-            todo.warn("RELATED-TO was left out, because the child is no step: it has more than a title, or is missing")
+            todo.warn("RELATED-TO was left out: the child has more than a title, or is missing, so it is no step")
         if any(_get_type(line) not in ("PARENT", "CHILD") for line in related):
             todo.warn("RELATED-TO was left out, because it does not name the parent")
 

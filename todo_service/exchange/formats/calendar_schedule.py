@@ -161,10 +161,10 @@ class ScheduleReader:
             recurrence.require_occurrence()
             current = self._find_current(recurrence)
         except ValueError as error:
-            self._todo.warn(f"RRULE was left out: {error}")
+            self._todo.warn(f"RRULE was left out: {_continue_sentence(str(error))}")
             return {}
         except Invalid as error:
-            self._todo.warn(f"RRULE was left out: {error.issues[0].detail}")
+            self._todo.warn(f"RRULE was left out: {_continue_sentence(error.issues[0].detail)}")
             return {}
         fields: dict[str, Any] = {"recurrence": text}
         if current is not None:
@@ -257,6 +257,11 @@ class ScheduleReader:
 
     def _warn_of_change(self) -> None:
         self._todo.warn("RECURRENCE-ID: the change of a single occurrence was left out")
+
+
+def _continue_sentence(detail: str) -> str:
+    """Return a message to follow a colon, in lower case unless it begins with the name of a part."""
+    return detail[:1].lower() + detail[1:] if detail[1:2].islower() else detail
 
 
 def _has_no_start(todo: Component) -> bool:

@@ -38,7 +38,10 @@ class TimeReader:
     def _find_calendar_zone(self, component: Component) -> tzinfo:
         """Return the zone of times without one: that of the component's calendar, or else the account's."""
         name = self._headers.find(component).zone_name
-        return (self._zones.get(name) if name else None) or self.zone
+        zone = self._zones.get(name) if name else None
+        if name and zone is None:
+            component.warn("X-WR-TIMEZONE is unknown, so times without a time zone were read in that of the account")
+        return zone or self.zone
 
     def get_zone_name(self, value: date | datetime | None) -> str | None:
         """Return the IANA name of a time's zone, or None if it is UTC, unknown or the account's."""

@@ -91,7 +91,7 @@ class CsvFormat(Format):
     """CSV with a header. Only the column `title` is required."""
 
     media_type = "text/csv"
-    content_type = "text/csv; charset=utf-8; header=present"
+    content_type = "text/csv; header=present"
 
     def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
         """See `Format.create_writer`."""

@@ -48,7 +48,9 @@ class RawLine(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Whether the property has no value, unless a colon in its parameters precedes it."""
-        return self.is_complete and not self.data.partition(b":")[2].strip()
+        if not (self.is_complete and self.name and self.data.rstrip().endswith(b":")):
+            return False
+        return not self.data.partition(b":")[2].strip()
 
 
 class ContentLine(NamedTuple):
