@@ -187,6 +187,24 @@ async def test_two_records_with_one_uid_are_one_todo(ada: Person, existing: str,
     assert await ada.titles() == ["one" if existing == "skip" else "three"]
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(
+    ("titles", "updated", "unchanged"), [(["T2", "T9", "T9"], 1, 1), (["T2", "T9", "T2", "T2"], 2, 1)]
+)
+async def test_a_dry_run_knows_what_earlier_records_have_written(
+    ada: Person, known: bool, titles: list[str], updated: int, unchanged: int
+) -> None:
+    if known:
+        await ada.todo(uid="1", title="Sow")
+    table = "title,uid,list\n" + "".join(f"{title},1,{title}\n" for title in titles)
+    expected = build_report(updated=updated, unchanged=unchanged, lists_created=2) | (
+        {"updated": updated + 1} if known else {"imported": 1}
+    )
+
+    assert await import_todos(ada, "csv", table, existing="update", dry_run="true") == expected
+    assert await import_todos(ada, "csv", table, existing="update") == expected
+
+
 @pytest.mark.parametrize(
     ("table", "word"),
     [
