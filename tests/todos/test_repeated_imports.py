@@ -399,3 +399,16 @@ async def test_a_field_that_no_longer_fits_is_left_out_of_an_update(ada: Person)
     ]
     (todo,) = await read_todos(ada)
     assert (todo["title"], todo["due_on"], todo["recurrence"], todo["reminders"]) == ("Sow", None, None, [])
+
+
+@pytest.mark.parametrize(
+    "cell", ["priority\n1,Sow,hgih", "due_on\n1,Sow,32.1.2027", 'steps\n1,Sow,"[{bad"', "completed\n1,Sow,?"]
+)
+async def test_a_cell_that_cannot_be_read_leaves_the_field_alone_in_an_update(ada: Person, cell: str) -> None:
+    fields = {"priority": "high", "due_at": "2027-01-31T09:00:00.000Z", "steps": [{"title": "Dig"}], "completed": True}
+    old = await ada.todo(uid="1", title="Sow", **fields)
+
+    report = await import_todos(ada, "csv", f"uid,title,{cell}\n", existing="update")
+
+    assert (report["unchanged"], report["rejected_count"]) == (1, 0)
+    assert await read_todos(ada) == [old]
