@@ -6,12 +6,13 @@ import functools
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.containers.images import PYTHON_BASE, STAND_INS, Image, build, of, podman, working_copy
+from tests.containers.images import BUILDERS, PYTHON_BASE, STAND_INS, Image, build, of, podman, working_copy
 from tests.mongod import binary
 
 Figures = dict[str, dict[str, str]]
@@ -44,11 +45,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service_image(clone: Path, figures: Figures) -> Iterator[Callable[[str], Image]]:
-    """Builds the image of the service from scratch with a given builder, once."""
+    """Returns the image of the service that a given builder has built from scratch. Both builds start at once."""
     mark = f"test={uuid.uuid4().hex}"
 
-    @functools.cache
-    def built(builder: str) -> Image:
+    def build_from_scratch(builder: str) -> Image:
         # a new base, so that no layer of an earlier build is reused
         base = f"localhost/todo-service-base-{builder}"
         options = ("--build-arg", f"PYTHON_BASE={PYTHON_BASE}", "--label", mark, "--label", f"builder={builder}")
@@ -57,7 +57,9 @@ def service_image(clone: Path, figures: Figures) -> Iterator[Callable[[str], Ima
         figures.setdefault("seconds, first build", {})[builder] = f"{image.seconds:.1f}"
         return image
 
-    yield built
+    with ThreadPoolExecutor() as threads:
+        builds = {builder: threads.submit(build_from_scratch, builder) for builder in BUILDERS}
+        yield lambda builder: builds[builder].result()
     podman("image", "prune", "--force", "--filter", f"label={mark}")
 
 

@@ -18,6 +18,7 @@ PYTHON_BASE: Final = os.environ.get("PYTHON_BASE", "docker.io/library/python:3.1
 CONTAINERFILE: Final = "containers/Containerfile"
 STAND_INS: Final = Path(__file__).parent / "stand_ins"
 _COMMANDS: Final = {"podman": ["podman", "build"], "buildah": ["buildah", "build", "--layers"]}
+BUILDERS: Final = tuple(_COMMANDS)
 
 
 class Image(NamedTuple):

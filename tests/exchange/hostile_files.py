@@ -54,7 +54,7 @@ FILES: Final[dict[str, list[Shape]]] = {
     "todoist": [
         Shape("notes", _TODOIST + b"task,x,4,1,\n", b"note,x,,,\n", b""),
         Shape("attachments", _TODOIST + b'task,x,4,1,\nnote,"', b"[[file {", b'",,,\n'),
-        Shape("subtasks", _TODOIST + b"task,x,4,1,\n", b"task,x,4,2,\n", b""),
+        Shape("subtasks", _TODOIST + b"task,x,4,1,\n", b"task,x,1,2,\n", b""),
         Shape("labels", _TODOIST + b'task,"x', b" @a", b'",4,1,\n'),
         Shape("sections", _TODOIST, b"section,%07d,,,\n", b""),
         Shape("a date", _TODOIST + b'task,x,4,1,"every', b" mon", b'"\n'),
@@ -63,7 +63,7 @@ FILES: Final[dict[str, list[Shape]]] = {
         Shape("one line", _TODOIST + b'task,"', b"x", b'",4,1,\n'),
     ],
     "ticktick": [
-        Shape("subtasks", _TICKTICK + b"l,x,,,0,a\n", b"l,x,,,0,b%07d,a\n", b""),
+        Shape("subtasks", _TICKTICK + b"l,x,,,0,a\n", b"l,x,y,,0,b%07d,a\n", b""),
         Shape("a checklist", _TICKTICK + b'l,x,"', b"\xe2\x96\xabx\n", b'",Y,0\n'),
         Shape("reminders", _TICKTICK + b'l,x,,,0,,,"', b"P,", b'"\n'),
         Shape("a rule", _TICKTICK + b'l,x,,,0,,,,"', b"TT_SKIP=x;", b'"\n'),
@@ -82,7 +82,12 @@ FILES: Final[dict[str, list[Shape]]] = {
     "google": [
         Shape("lists", b'{"items":[', b'{"title":"%07d","items":[]},', b"{}]}"),
         Shape("lists in lists", b'{"items":[{"items":[', b"[[[]]],", b"0]}]}"),
-        Shape("subtasks", b'{"items":[{"items":[{"id":"a"},', b'{"id":"%07d","parent":"a","title":"x"},', b"{}]}]}"),
+        Shape(
+            "subtasks",
+            b'{"items":[{"items":[{"id":"a"},',
+            b'{"id":"%07d","parent":"a","title":"x","notes":"y"},',
+            b"{}]}]}",
+        ),
         Shape("deleted tasks", b'{"items":[{"items":[', b'{"deleted":true},', b'{"deleted":true}]}]}'),
         Shape("links", b'{"items":[{"items":[{"title":"x","links":[', b"{},", b"{}]}]}]}"),
         Shape("one number", b'{"items":[{"items":[{"title":"x","updated":', b"7", b"}]}]}"),

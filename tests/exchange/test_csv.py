@@ -282,7 +282,7 @@ async def test_what_a_cell_has_too_many_of_is_cut(ada: Person) -> None:
     report = response.json()
     assert (report["imported"], report["rejected_count"]) == (2, 0)
     details = [warning["detail"] for warning in report["warnings"] if warning["line"] == 2]
-    assert [detail.partition(" left out")[0] for detail in details] == [
+    assert list(dict.fromkeys(detail.partition(" left out")[0] for detail in details)) == [
         "Tags beyond the first 20 were",
         "Steps beyond the first 100 were",
         "Exceptions beyond the first 100 were",

@@ -24,7 +24,7 @@ SIZES = (10_000, 100_000, 1_000_000) if ALL else (2_000, 20_000, 200_000)
 GROWTH_MIB = 48
 """How much memory an import may take beside the body. A record of 1 MiB with the smallest values takes most of it."""
 SHAPES = [pytest.param(name, shape, id=f"{name}: {shape.name}") for name, shapes in FILES.items() for shape in shapes]
-SOME = {"todoist: subtasks", "microsoft: empty rows", "google: links", "trello: items"}
+SOME = {"ics: events", "microsoft: empty rows", "google: links", "trello: actions"}
 LARGEST = [each for each in SHAPES if ALL or each.id in SOME]
 
 

@@ -157,3 +157,11 @@ def test_a_todo_without_defaults_is_described() -> None:
     (draft,) = read_drafts(FORMATS["csv"], "title,list\nSow,Garden\n")
 
     assert describe(draft) == {"title": "Sow", "list": "Garden"}
+
+
+@pytest.mark.parametrize(("program", "pointer"), [("google", "/items"), ("trello", "/cards")])
+def test_an_object_that_is_not_of_the_format_is_refused(program: str, pointer: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        read_file(IMPORT_FORMATS[program], '{"a": 1}')
+
+    assert raised.value.issues[0].pointer == pointer

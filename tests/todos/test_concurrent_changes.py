@@ -12,6 +12,7 @@ import pytest
 
 from tests.people import Person
 from tests.serving import running_service
+from todo_service.bounds.requests import CONCURRENT_REQUESTS
 from todo_service.errors import Busy
 from todo_service.store.optimistic import Attempts
 
@@ -58,7 +59,12 @@ async def test_concurrent_changes_of_one_todo_by_two_processes_all_succeed(store
     with ExitStack() as services:
         urls = [services.enter_context(running_service(tmp_path, variables)).url for _ in range(2)]
         async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
+            # as many requests as the service serves at a time; further ones would have to wait there, for three seconds
+            limits = httpx.Limits(max_connections=CONCURRENT_REQUESTS)
+            clients = [
+                await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60, limits=limits))
+                for url in urls
+            ]
             ada = await Person.register(clients[0])
             path = f"/v1/todos/{(await ada.todo())['id']}"
             headers = {"Authorization": f"Bearer {ada.access_token}"}

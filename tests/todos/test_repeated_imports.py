@@ -187,6 +187,24 @@ async def test_two_records_with_one_uid_are_one_todo(ada: Person, existing: str,
     assert await ada.titles() == ["one" if existing == "skip" else "three"]
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(
+    ("titles", "updated", "unchanged"), [(["T2", "T9", "T9"], 1, 1), (["T2", "T9", "T2", "T2"], 2, 1)]
+)
+async def test_a_dry_run_knows_what_earlier_records_have_written(
+    ada: Person, known: bool, titles: list[str], updated: int, unchanged: int
+) -> None:
+    if known:
+        await ada.todo(uid="1", title="Sow")
+    table = "title,uid,list\n" + "".join(f"{title},1,{title}\n" for title in titles)
+    expected = build_report(updated=updated, unchanged=unchanged, lists_created=2) | (
+        {"updated": updated + 1} if known else {"imported": 1}
+    )
+
+    assert await import_todos(ada, "csv", table, existing="update", dry_run="true") == expected
+    assert await import_todos(ada, "csv", table, existing="update") == expected
+
+
 @pytest.mark.parametrize(
     ("table", "word"),
     [
@@ -381,3 +399,16 @@ async def test_a_field_that_no_longer_fits_is_left_out_of_an_update(ada: Person)
     ]
     (todo,) = await read_todos(ada)
     assert (todo["title"], todo["due_on"], todo["recurrence"], todo["reminders"]) == ("Sow", None, None, [])
+
+
+@pytest.mark.parametrize(
+    "cell", ["priority\n1,Sow,hgih", "due_on\n1,Sow,32.1.2027", 'steps\n1,Sow,"[{bad"', "completed\n1,Sow,?"]
+)
+async def test_a_cell_that_cannot_be_read_leaves_the_field_alone_in_an_update(ada: Person, cell: str) -> None:
+    fields = {"priority": "high", "due_at": "2027-01-31T09:00:00.000Z", "steps": [{"title": "Dig"}], "completed": True}
+    old = await ada.todo(uid="1", title="Sow", **fields)
+
+    report = await import_todos(ada, "csv", f"uid,title,{cell}\n", existing="update")
+
+    assert (report["unchanged"], report["rejected_count"]) == (1, 0)
+    assert await read_todos(ada) == [old]

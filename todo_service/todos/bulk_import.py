@@ -147,16 +147,17 @@ class BulkImport:
                 continue
             if target is None:
                 new.append(index)
-            elif target == _REHEARSED:
-                results[index] = Outcome.UNCHANGED if self._mode.existing == "skip" else Outcome.UPDATED
             elif target == str(identities[index]):
                 results[index] = Outcome.IMPORTED  # by an earlier attempt of the same request
-            elif self._mode.existing == "skip":
+            elif self._mode.existing == "skip" or (self._rehearsal and self._rehearsal.repeats(records[index])):
                 results[index] = Outcome.UNCHANGED
+            elif target == _REHEARSED:
+                assert isinstance(document, Todo)  # such a record is built
+                results[index] = await self._rehearse_update(records[index], document)
             else:
                 assert not isinstance(document, Outcome)  # it is built, or not yet decided
                 results[index] = await self._update(target, records[index], document, identities[index], moment)
-        await self._create([record.todo for record in records], results, new, moment)
+        await self._create(records, results, new, moment)
         return [
             Outcome.IMPORTED if isinstance(result, Todo) else result
             for result in (results[index] for index in range(len(records)))
@@ -178,7 +179,7 @@ class BulkImport:
 
     async def _create(
         self,
-        todos: Sequence[dto.TodoImport],
+        records: Sequence[ImportRecord],
         results: dict[int, Outcome | Invalid | Todo],
         new: Sequence[int],
         moment: datetime,
@@ -190,7 +191,7 @@ class BulkImport:
         elif documents:
             positions = await self._shared.positions.choose(self._owner, moment, len(documents))
             for index, document, position in zip(new, documents, positions, strict=True):
-                if todos[index].position is UNSET:
+                if records[index].todo.position is UNSET:
                     document.position = position
             outcomes = await BulkCreation(self._store, self._owner, self._shared.quotas, self._place).insert(documents)
             self._shared.positions.forget(self._owner)  # some may state a later position
@@ -202,6 +203,21 @@ class BulkImport:
             return
         for index, outcome in zip(new, outcomes, strict=True):
             results[index] = Outcome.UNCHANGED if outcome is None else outcome
+            if self._rehearsal is not None and isinstance(outcome, Todo):
+                self._rehearsal.remember(records[index])
+
+    async def _rehearse_update(self, record: ImportRecord, document: Todo) -> Outcome | Invalid:
+        """Return what would become of a record that updates a todo which this dry run would have inserted."""
+        assert self._rehearsal is not None
+        try:
+            await self._rehearsal.add_tags(document.tags)
+            await self._place(document)
+        except Invalid as error:
+            return error
+        except QuotaExceeded as error:
+            return Invalid([ValidationIssue("", str(error))])
+        self._rehearsal.remember(record)
+        return Outcome.UPDATED
 
     async def _update(
         self,
@@ -255,6 +271,8 @@ class BulkImport:
             return Invalid([ValidationIssue("", str(error))])
         if list_id is not None and self._rehearsal is None:
             await self._leave_deleted_lists([(todo_id, list_id)])
+        if outcome is Outcome.UPDATED and self._rehearsal is not None:
+            self._rehearsal.remember(record)
         return outcome
 
     async def _place(self, document: Todo) -> None:

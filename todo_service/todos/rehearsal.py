@@ -1,21 +1,25 @@
-"""Stands in for the insertions of an import that writes nothing."""
+"""Stands in for the writes of an import that writes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
+import msgspec
+from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counts import digest_tag
 from todo_service.todos.documents import Todo
+from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.uids import derive_uid_key
 
 
 class Rehearsal:
-    """Remembers what a dry run would have inserted, and applies the quotas to it.
+    """Remembers what a dry run would have written, and applies the quotas to it.
 
     Tags that its updates would have freed still count.
 
@@ -35,11 +39,21 @@ class Rehearsal:
         self._place = place
         self._left: int | None = None
         self._tags: set[str] | None = None
-        self._keys: set[bytes] = set()
+        self._written: dict[bytes, int] = {}
 
     def has(self, uid: str) -> bool:
-        """Return whether a todo with this uid would have been inserted."""
-        return derive_uid_key(uid).binary in self._keys
+        """Return whether a todo with this uid would have been written."""
+        return derive_uid_key(uid).binary in self._written
+
+    def remember(self, record: ImportRecord) -> None:
+        """Remember that a record would have been written."""
+        if record.todo.uid is not UNSET:
+            self._written[derive_uid_key(record.todo.uid).binary] = _hash(record)
+
+    def repeats(self, record: ImportRecord) -> bool:
+        """Return whether a record equals the last one with its uid that would have been written."""
+        uid = record.todo.uid
+        return uid is not UNSET and self._written.get(derive_uid_key(uid).binary) == _hash(record)
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Return what `BulkCreation.insert` would."""
@@ -61,8 +75,6 @@ class Rehearsal:
                 results.append(error)
                 continue
             self._left -= 1
-            if document.uid_key is not None:
-                self._keys.add(document.uid_key.binary)
             results.append(document)
         return results
 
@@ -78,3 +90,9 @@ class Rehearsal:
         if unknown and len(self._tags) + len(unknown) > self._quotas.tags.limit:
             raise QuotaExceeded("tags", self._quotas.tags.limit)
         self._tags |= unknown
+
+
+def _hash(record: ImportRecord) -> int:
+    """Return a hash of the fields that a record sets."""
+    ignored: dict[str, Any] = dict.fromkeys((*record.replaced, "id", "version", "updated_at"))
+    return hash(msgspec.json.encode(msgspec.structs.replace(record.todo, **ignored), enc_hook=str))

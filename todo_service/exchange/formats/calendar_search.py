@@ -94,7 +94,7 @@ def read_zone_name(source: Source, offset: int) -> str:
 
 
 def read_zone(source: Source, offset: int) -> list[ContentLine]:
-    """Return the lines of a time zone, or nothing if it is not closed within `ZONE_BYTES`.
+    """Return the lines of a time zone, or nothing if it is not closed within `ZONE_BYTES` and before the next one.
 
     Args:
         source: The body.
@@ -106,7 +106,7 @@ def read_zone(source: Source, offset: int) -> list[ContentLine]:
     for line in read_lines(definition):
         if line.name == "END" and line.kind == "VTIMEZONE":
             return lines
-        if line.name == "BEGIN" and line.kind == "VTODO":
+        if lines and line.name == "BEGIN" and line.kind in ("VTIMEZONE", "VTODO"):
             break
         try:
             lines.append(parse_line(line.number, line.data.decode()))

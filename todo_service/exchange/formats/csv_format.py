@@ -56,6 +56,14 @@ _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind
 """The columns that may contain any text."""
 _PROTECTED: Final = _TEXTS | {"id", "list_id"}
 """The columns with texts that a spreadsheet may convert: an id of digits is a number to it."""
+_TOGETHER: Final = {
+    **dict.fromkeys(("due_on", "due_at"), ("due_on", "due_at")),
+    **dict.fromkeys(("start_on", "start_at"), ("start_on", "start_at")),
+    **dict.fromkeys(("completed", "completed_at"), ("completed", "completed_at")),
+    "position": (),
+    "created_at": (),
+}
+"""The fields of the todo that an update leaves alone if the cell of a column cannot be read; others stand alone."""
 _LARGE: Final = 10**11
 """Where spreadsheets begin to leave out digits of integers."""
 _LISTS: Final = frozenset({"steps", "reminders"})
@@ -116,7 +124,8 @@ def _read_drafts(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]
             continue
         record = read_record(row.line, _RowParser(row, zone, day_first).parse)
         if isinstance(record, Draft):
-            record, warnings = record._replace(warnings=warnings + record.warnings, missing=missing), ()
+            record = record._replace(warnings=warnings + record.warnings, missing=record.missing | missing)
+            warnings = ()
         yield record
 
 
@@ -149,6 +158,7 @@ class _RowParser:
         self._zone = zone
         self._day_first = day_first
         self._warnings: list[str] = []
+        self._unread = set[str]()
 
     def parse(self) -> Draft:
         cells = self._row.cells
@@ -175,6 +185,7 @@ class _RowParser:
             ListCreate(name) if name.strip() else None,
             uid=uid,
             warnings=tuple(self._warnings),
+            missing=frozenset(self._unread),
         )
 
     def _parse_either(self, name: str) -> Moment | None:
@@ -242,6 +253,7 @@ class _RowParser:
         return self._leave_out(name, expected) if value is None else value
 
     def _leave_out(self, name: str, expected: str) -> None:
+        self._unread.update(_TOGETHER.get(name, (name,)))
         verb = "were" if name in _LISTS else "was"
         self._warnings.append(f"{name} {verb} left out: expected {expected}")
 

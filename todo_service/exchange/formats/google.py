@@ -111,10 +111,12 @@ def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
         titles: Is filled with the titles of the lists by index.
     """
     walker, count = Walker(source), 0
+    has_lists = False
     for name in walker.enter_object():
         if name != "items" or not walker.starts(b"["):
             walker.skip()
             continue
+        has_lists = True
         for list_index in walker.enter_array():
             if list_index >= IMPORT_LISTS:
                 raise Invalid([ValidationIssue("/items", f"Expected at most {IMPORT_LISTS} lists")])
@@ -130,6 +132,8 @@ def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
                 else:
                     walker.skip()
     walker.scanner.expect_end()
+    if not has_lists:
+        raise Invalid([ValidationIssue("/items", "Expected the lists of Google Takeout")])
 
 
 def _read_records(

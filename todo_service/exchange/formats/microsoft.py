@@ -24,7 +24,6 @@ from todo_service.exchange.formats.values import (
     parse_clock,
     parse_flag,
     parse_moment,
-    parse_number,
     to_timestamp,
 )
 from todo_service.lists.dto import ListCreate
@@ -186,10 +185,13 @@ class _TaskParser:
 
     def _parse_status(self) -> dict[str, Any]:
         status = self._get("status")
-        percent = parse_number(self._get("%_complete").rstrip("%")) or 0
         completed_at = self._parse_moment("date_completed")
-        # a spreadsheet shows 100 % as 1
-        if status.lower() not in _COMPLETED and completed_at is None and percent not in (1, 100):
+        if status.lower() in _OPEN and status:
+            is_done = False  # whatever the percentage is
+        else:
+            # a spreadsheet shows 100 % as 1
+            is_done = self._get("%_complete").replace(" ", "") in ("100%", "100", "1")
+        if status.lower() not in _COMPLETED and completed_at is None and not is_done:
             if status.lower() not in _OPEN:
                 self._warnings.append(f'Status "{status[:50]}" was left out: the todo is open')
             return {}

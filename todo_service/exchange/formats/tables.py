@@ -82,7 +82,7 @@ class Table:
             if any(cells[len(self.columns) :]):
                 detail = f"Expected at most {len(self.columns)} cells, not {len(cells)}"
                 yield RejectedRecord(line, [ValidationIssue("", detail)])
-            elif any(cells):
+            elif any(map(str.strip, cells)):
                 yield Record(line, dict(zip(self.columns, cells, strict=False)), is_utf8)
 
     @contextmanager
@@ -208,7 +208,7 @@ class _RowReader:
         self._source = source
         self._delimiter = delimiter.decode()
         self._encoding = layout.encoding
-        cell = rb'(?:"")?+'
+        cell = rb' *+(?:"")?+ *+'
         self._empty_rows = re.compile(rb"(?:%b(?:%b%b)*+(?:\r\n|\r|\n))*+" % (cell, re.escape(delimiter), cell))
         self._repeated_bytes = 0
         self._second_line = (0, 0)

@@ -119,10 +119,12 @@ class TrelloFormat(ImportFormat):
 def _read_board(source: Source) -> _Board:
     board, size, cards = _Board({}, {}), 0, 0
     walker = Walker(source)
+    has_cards = False
     for name in walker.enter_object():
         if name not in ("lists", "checklists", "cards") or not walker.starts(b"["):
             walker.skip()
             continue
+        has_cards = has_cards or name == "cards"
         for _ in walker.enter_array():
             if name == "cards":
                 walker.scan()
@@ -143,6 +145,8 @@ def _read_board(source: Source) -> _Board:
                     raise Invalid([ValidationIssue("/checklists", "Expected fewer checklists")])
                 board.checklists.setdefault(checklist.card_id, []).append((start, end))
     walker.scanner.expect_end()
+    if not has_cards:
+        raise Invalid([ValidationIssue("/cards", "Expected the cards of a Trello board")])
     return board
 
 

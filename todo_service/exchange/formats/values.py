@@ -182,15 +182,18 @@ def split_checklist(text: str) -> tuple[str, list[StepCreate]]:
 
 
 def choose_title(title: str, description: str, warnings: list[str]) -> str:
-    """Return a title, or the first line of the description if it is blank.
+    """Return a title, or the first line of the description if it is blank, or `Untitled`.
 
     Args:
         title: The title.
         description: The description.
-        warnings: Is extended if the title is blank and the description is not.
+        warnings: Is extended if the title is blank.
     """
-    if title.strip() or not description.strip():
+    if title.strip():
         return title
+    if not description.strip():
+        warnings.append("Title was missing: the todo is Untitled")
+        return "Untitled"
     warnings.append("Title was missing: the first line of the description took its place")
     return description.strip().splitlines()[0]
 
