@@ -552,7 +552,7 @@ async def test_an_export_in_an_unknown_format_is_refused(ada: Person) -> None:
 
 
 async def test_all_rejected_records_are_counted_and_the_first_ones_listed(ada: Person) -> None:
-    result = await import_todos(ada, "csv", "title\n" + " \n" * 1_005)
+    result = await import_todos(ada, "csv", "title,priority\n" + ",low\n" * 1_005)
 
     assert result["imported"] == 0
     assert result["rejected_count"] == 1_005

@@ -65,14 +65,7 @@ class Environment:
             self._folder_lock = _lock_folder(folder, access)
             if access is not Access.READ:
                 _preallocate(folder / "lock.mdb", _LOCK_BYTES)
-            self._lmdb = lmdb.open(
-                str(folder),
-                map_size=map_bytes,
-                max_dbs=_MAX_DATABASES,
-                max_readers=_MAX_READERS,
-                mode=0o600,
-                readonly=access is Access.READ,
-            )
+            self._lmdb = _open_environment(folder, map_bytes, access)
             self._lmdb.reader_check()
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
             self._unlock_folder()
@@ -243,6 +236,22 @@ class Environment:
             with self._gate:
                 self._resizing = False
                 self._gate.notify_all()
+
+
+def _open_environment(folder: Path, map_bytes: int, access: Access) -> lmdb.Environment:
+    while True:
+        try:
+            return lmdb.open(
+                str(folder),
+                map_size=map_bytes,
+                max_dbs=_MAX_DATABASES,
+                max_readers=_MAX_READERS,
+                mode=0o600,
+                readonly=access is Access.READ,
+            )
+        except lmdb.MapResizedError:
+            # another process has grown the map between the two steps of opening; the next attempt uses its size
+            continue
 
 
 def _lock_folder(folder: Path, access: Access) -> int | None:
