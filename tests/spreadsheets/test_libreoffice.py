@@ -158,8 +158,8 @@ async def furnish(person: Person) -> None:
             "recurrence": "FREQ=MONTHLY;BYMONTHDAY=-1",
             "recurrence_from": "completion",
             "recurrence_except": ["2027-02-28"],
-            "last_completed_at": "2026-11-30T09:00:00.123Z",
-            "created_at": "2026-11-01T08:00:00Z",
+            "last_completed_at": "2025-11-30T09:00:00.123Z",
+            "created_at": "2025-11-01T08:00:00Z",
             "reminders": [{"minutes_before": 30}, {"at": "2027-01-30T08:00:00Z"}],
             "tags": ["2027", "1,5", 'a "b"'],
             "steps": [{"title": "one", "completed": True}, {"title": "2"}],
@@ -167,7 +167,7 @@ async def furnish(person: Person) -> None:
         }
     )
     todos.append(
-        {"title": "done", "completed": True, "completed_at": "2026-11-20T09:00:00Z", "due_at": "2026-11-19T09:00:00Z"}
+        {"title": "done", "completed": True, "completed_at": "2025-11-20T09:00:00Z", "due_at": "2025-11-19T09:00:00Z"}
     )
     # no cell of an export exceeds the 65 535 characters that LibreOffice keeps
     todos.append({"title": "long", "description": "x" * 10_000, "steps": [{"title": '"' * 200}] * 100})
