@@ -169,7 +169,8 @@ async def test_a_cancelled_scan_ends_and_releases_old_pages(tmp_path: Path) -> N
 async def test_closing_the_store_stops_its_scans(tmp_path: Path) -> None:
     scans_after_closing = Lowest(1)
     for attempt in scans_after_closing:
-        async with filled(tmp_path / str(attempt), 500) as store:
+        # so many that no scan ends before the store is closed
+        async with filled(tmp_path / str(attempt), 3000) as store:
             begun = time.process_time()
             await store.count(Thing, ON_SHELF, NOWHERE)
             whole = time.process_time() - begun
