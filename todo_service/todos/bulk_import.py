@@ -21,7 +21,7 @@ from todo_service.executors import Executor
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos import dto
-from todo_service.todos.creation import BulkCreation
+from todo_service.todos.creation import BulkCreation, admit
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.fields import SETTABLE
@@ -209,13 +209,9 @@ class BulkImport:
     async def _rehearse_update(self, record: ImportRecord, document: Todo) -> Outcome | Invalid:
         """Return what would become of a record that updates a todo which this dry run would have inserted."""
         assert self._rehearsal is not None
-        try:
-            await self._rehearsal.add_tags(document.tags)
-            await self._place(document)
-        except Invalid as error:
-            return error
-        except QuotaExceeded as error:
-            return Invalid([ValidationIssue("", str(error))])
+        result = await admit(document, self._rehearsal.check_update)
+        if isinstance(result, Invalid):
+            return result
         self._rehearsal.remember(record)
         return Outcome.UPDATED
 

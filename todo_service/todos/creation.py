@@ -67,6 +67,22 @@ def build_document(
     )
 
 
+async def admit(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Todo | Invalid:
+    """Return a document, or why it is rejected.
+
+    Args:
+        document: The document.
+        check: Reserves what the document needs. It raises `QuotaExceeded` or `Invalid` if it cannot.
+    """
+    try:
+        await check(document)
+    except QuotaExceeded as error:
+        return Invalid([ValidationIssue("", str(error))])
+    except Invalid as error:
+        return error
+    return document
+
+
 class BulkCreation:
     """Inserts many new todos of one account at once.
 
@@ -113,22 +129,19 @@ class BulkCreation:
         admitted: list[Todo | Invalid] = []
         documents: list[Todo] = []
         with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
+
+            async def check(candidate: Todo) -> None:
+                if len(documents) == room:
+                    raise QuotaExceeded("todos", self._quotas.todos.limit)
+                await tags.add(candidate.tags)
+                await self._place(candidate)
+
             for candidate in candidates:
                 if len(documents) == room and not refuse:
                     break
-                try:
-                    if len(documents) == room:
-                        raise QuotaExceeded("todos", self._quotas.todos.limit)
-                    await tags.add(candidate.tags)
-                    await self._place(candidate)
-                except QuotaExceeded as error:
-                    admitted.append(Invalid([ValidationIssue("", str(error))]))
-                    continue
-                except Invalid as error:
-                    admitted.append(error)
-                    continue
-                documents.append(candidate)
-                admitted.append(candidate)
+                admitted.append(result := await admit(candidate, check))
+                if isinstance(result, Todo):
+                    documents.append(result)
             taken = await self._insert(documents)
         return [None if isinstance(result, Todo) and result.id in taken else result for result in admitted]
 

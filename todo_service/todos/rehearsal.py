@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.errors import Invalid, QuotaExceeded, ValidationIssue
+from todo_service.errors import Invalid, QuotaExceeded
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counts import digest_tag
+from todo_service.todos.creation import admit
 from todo_service.todos.documents import Todo
 from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import Quotas
@@ -61,22 +62,24 @@ class Rehearsal:
             limit = self._quotas.todos.limit
             # deleted todos that are remembered count too
             self._left = limit - await self._store.count(Todo, Todo.account == self._owner, limit=limit)
-        results: list[Todo | Invalid | None] = []
-        for document in documents:
-            try:
-                if self._left <= 0:
-                    raise QuotaExceeded("todos", self._quotas.todos.limit)
-                await self.add_tags(document.tags)
-                await self._place(document)
-            except QuotaExceeded as error:
-                results.append(Invalid([ValidationIssue("", str(error))]))
-                continue
-            except Invalid as error:
-                results.append(error)
-                continue
-            self._left -= 1
-            results.append(document)
-        return results
+        return [await admit(document, self._check_new) for document in documents]
+
+    async def check_update(self, document: Todo) -> None:
+        """Count the tags of a changed todo, and plan its list.
+
+        Raises:
+            QuotaExceeded: There is no room for the tags.
+            Invalid: The list cannot be created.
+        """
+        await self.add_tags(document.tags)
+        await self._place(document)
+
+    async def _check_new(self, document: Todo) -> None:
+        assert self._left is not None  # `insert` has counted the todos
+        if self._left <= 0:
+            raise QuotaExceeded("todos", self._quotas.todos.limit)
+        await self.check_update(document)
+        self._left -= 1
 
     async def add_tags(self, tags: Iterable[str]) -> None:
         """Count the tags of a todo that would be written.
