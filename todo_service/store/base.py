@@ -96,7 +96,8 @@ class Stamp(Timestamp):
 
 
 DEFAULT_FROM: Final = "default_from"
-"""A key of `json_schema_extra`: the field that supplies the default (an id as text). Conditions need an index on it."""
+"""The key of `json_schema_extra` that names the field whose value is the default. If the field with the default holds
+text, an id is converted to text. Conditions on the field with the default need an index on it."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 

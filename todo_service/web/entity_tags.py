@@ -3,8 +3,8 @@
 A document's entity tag is its version, which every change increments, so it is a strong tag. This module parses the
 conditions. The services evaluate those of writes atomically, as conditions on the version (optimistic locking).
 
-Proxies that compress a response change its tag: nginx makes it weak, Apache and others append the content coding. Such
-a tag stands for the same version, since the version determines every representation.
+A proxy that compresses a response changes its tag: nginx makes the tag weak, and Apache and others append the content
+coding. The changed tag is accepted for the same version, because it still identifies the version.
 """
 
 from __future__ import annotations

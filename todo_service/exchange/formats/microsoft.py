@@ -1,8 +1,9 @@
 """Microsoft Outlook and To Do: the CSV file of tasks that Outlook exports in English, German or French.
 
-The order of day and month depends on the computer that wrote the file. The reader infers it from the dates. If no date
-reveals it, the month comes first in a file with English headers. Times are in the account's zone. Outlook writes the
-file in the encoding of Windows, which is Windows-1252 for these languages, or in UTF-8.
+Whether the day or the month comes first depends on the regional settings of the computer that wrote the file. The
+reader infers it from the dates. If no date settles it, the month comes first in a file with English headers, and the
+day in others. Times are in the account's zone. The file is in UTF-8, or in the ANSI code page of Windows, which is
+Windows-1252 for these languages.
 """
 
 from __future__ import annotations
