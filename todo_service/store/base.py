@@ -96,8 +96,7 @@ class Stamp(Timestamp):
 
 
 DEFAULT_FROM: Final = "default_from"
-"""The key of `json_schema_extra` that names the field whose value is the default. If the field with the default holds
-text, an id is converted to text. Conditions on the field with the default need an index on it."""
+"""In `json_schema_extra`, names the field that supplies the default. An id becomes text. Conditions need an index."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 
