@@ -11,7 +11,10 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 
-from tests.mongod import fresh_database, given_uri, running_mongod
+# failed assertions of helper modules show the compared values too
+pytest.register_assert_rewrite("tests")
+
+from tests.mongod import fresh_database, given_uri, running_mongod  # noqa: E402  # after the registration
 
 pytest_plugins = ["tests.application"]
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
