@@ -106,7 +106,8 @@ class ExchangeController(Controller):
         operation_id="exportTodos",
         summary="Export everything",
         opt={
-            RESPONSE_BODIES: {"application/json": Archive, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+            # clients with one type for all media types take the first: a file
+            RESPONSE_BODIES: {"text/csv": _TABLE, "text/calendar": _CALENDAR, "application/json": Archive},
         },
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Content-Disposition"),
@@ -132,7 +133,7 @@ class ExchangeController(Controller):
         opt={
             IDEMPOTENT: True,
             NO_TIMEOUT: True,
-            BODIES: {"application/json": ArchiveImport, "text/csv": _TABLE, "text/calendar": _CALENDAR},
+            BODIES: {"text/csv": _TABLE, "text/calendar": _CALENDAR, "application/json": ArchiveImport},
         },
         summary="Import todos",
         status_code=200,

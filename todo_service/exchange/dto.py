@@ -41,7 +41,6 @@ class ImportQuery(msgspec.Struct, frozen=True):
     existing: Annotated[
         Literal["skip", "update", "copy"],
         Meta(
-            title="Existing",
             description=(
                 "What happens if the account already has a todo with the uid of a record. `skip` leaves the todo "
                 "unchanged. `update` replaces its fields, except those that the file has no place for, such as a CSV "

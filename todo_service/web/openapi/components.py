@@ -129,7 +129,10 @@ def _show_trimmed_bounds(schema: Json) -> None:
 
 
 def _simplify(schema: Json) -> None:
-    """Collapse an enum or `anyOf` with one choice, and replace an `anyOf` of a type and null by a nullable type."""
+    """Collapse an enum or `anyOf` with one choice, replace an `anyOf` of a type and null by a nullable type, and give a
+    number its precision."""
+    if schema.get("type") == "number":
+        schema["format"] = "double"  # otherwise Go and Swift round it to 24 bits, and Java reads a decimal
     values = schema.get("enum", [])
     if values and all(isinstance(value, str) for value in values):
         schema.setdefault("type", "string")

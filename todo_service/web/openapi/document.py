@@ -22,9 +22,12 @@ def iterate_operations(paths: Json) -> Iterator[tuple[str, Json]]:
 
 
 def build_content(kinds: Mapping[str, type | str]) -> Json:
-    """Return the content of a body by media type: a Struct as JSON, or text with an example."""
+    """Return the content of a body by media type: a Struct as JSON, or the example of a file.
+
+    A file is binary, although it is text: generators for most languages would decode a string from JSON.
+    """
     return {
-        media_type: {"schema": {"type": "string"}, "example": kind}
+        media_type: {"schema": {"type": "string", "format": "binary"}, "example": kind}
         if isinstance(kind, str)
         else {"schema": {"$ref": REF_PREFIX + kind.__name__}}
         for media_type, kind in kinds.items()
