@@ -6,8 +6,10 @@ import {
   createToken,
   createUser,
   deleteTodo,
+  exportTodos,
   getMe,
   getTodo,
+  importTodos,
   listTodos,
   updateTodo,
   type Problem,
@@ -87,6 +89,13 @@ async function main(): Promise<void> {
   expectProblem(await createUser({ client: anonymous, body: registration }), 409);
   const invalid = expectProblem(await createTodo({ client, body: { title: "Never", recurrence: "FREQ=NEVER" } }), 422);
   assert.equal(invalid.errors?.[0]?.pointer, "/recurrence");
+
+  const exported = await exportTodos({ client, query: { format: "csv" }, parseAs: "blob" });
+  const table = expectData(exported, 200);
+  assert(table instanceof Blob);
+  assert((await table.text()).startsWith("id,title,"));
+  const report = await importTodos({ client, query: { format: "csv" }, body: table, bodySerializer: null });
+  assert.equal(expectData(report, 200).unchanged, 3);
 
   const gone = await deleteTodo({ client, path });
   assert.equal(gone.response?.status, 204);

@@ -85,6 +85,16 @@ async function main(): Promise<void> {
   const invalid = expectProblem(await client.POST("/v1/todos", { body: never }), 422);
   assert.equal(invalid.errors?.[0]?.pointer, "/recurrence");
 
+  const exported = await client.GET("/v1/todos/export", { params: { query: { format: "csv" } }, parseAs: "text" });
+  const table = expectData(exported, 200);
+  assert(typeof table === "string" && table.startsWith("id,title,"));
+  const report = await client.POST("/v1/todos/import", {
+    headers: { "Content-Type": "text/csv" },
+    body: table,
+    bodySerializer: (text) => text,
+  });
+  assert.equal(expectData(report, 200).unchanged, 3);
+
   const gone = await client.DELETE("/v1/todos/{todo_id}", { params: { path } });
   assert.equal(gone.response.status, 204);
   seen.push(204);

@@ -4,14 +4,27 @@ import os
 import sys
 from datetime import UTC, date, datetime
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any, TypeVar
 
 from todo_client import AuthenticatedClient, Client
 from todo_client.api.sessions import create_token
-from todo_client.api.todos import complete_todo, create_todo, delete_todo, get_todo, list_todos, update_todo
+from todo_client.api.todos import (
+    complete_todo,
+    create_todo,
+    delete_todo,
+    export_todos,
+    get_todo,
+    import_todos,
+    list_todos,
+    update_todo,
+)
 from todo_client.api.users import create_user, get_me
 from todo_client.models import (
+    ExportTodosFormat,
     GrantType,
+    ImportResult,
+    ImportTodosFormat,
     Problem,
     Todo,
     TodoCreate,
@@ -23,7 +36,7 @@ from todo_client.models import (
     User,
     UserCreate,
 )
-from todo_client.types import Response
+from todo_client.types import File, Response
 
 URL = os.environ["SERVICE_URL"]
 PASSWORD = "correct horse battery"
@@ -88,6 +101,14 @@ blank = create_todo.sync_detailed(client=client, body=TodoCreate("Never", recurr
 problem = expect(Problem, blank, HTTPStatus.UNPROCESSABLE_ENTITY)
 assert problem.errors
 assert problem.errors[0].pointer == "/recurrence"
+
+exported = expect(File, export_todos.sync_detailed(client=client, format_=ExportTodosFormat.CSV), HTTPStatus.OK)
+table = exported.payload.read()
+assert table.startswith(b"id,title,")
+table_format = ImportTodosFormat.CSV
+imported = import_todos.sync_detailed(client=client, body=File(BytesIO(table)), format_=table_format)
+report = expect(ImportResult, imported, HTTPStatus.OK)
+assert (report.imported, report.unchanged) == (0, 3)
 
 gone = delete_todo.sync_detailed(todo.id, client=client)
 assert gone.status_code == HTTPStatus.NO_CONTENT

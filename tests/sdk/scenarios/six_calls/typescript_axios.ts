@@ -1,0 +1,53 @@
+// Six calls with the axios client of openapi-generator.
+import { isAxiosError } from "axios";
+import { Configuration, GrantType, SessionsApi, TodosApi, TodoSort, type Problem } from "./client";
+
+async function main(): Promise<void> {
+  const basePath = process.env.SERVICE_URL;
+  const sessions = new SessionsApi(new Configuration({ basePath }));
+  const password = process.env.SERVICE_PASSWORD;
+  const tokens = (await sessions.createToken(GrantType.Password, process.env.SERVICE_USER, password)).data;
+  const todos = new TodosApi(new Configuration({ basePath, accessToken: tokens.access_token }));
+
+  const created: string[] = [];
+  for (const title of ["Water the plants", "Buy seeds", "Rake the leaves"]) {
+    created.push((await todos.createTodo({ title, due_at: "2027-01-31T09:00:00Z" })).data.title);
+  }
+
+  const list = async (cursor?: string) => {
+    const none = undefined;
+    const sort = TodoSort.CREATED_AT;
+    return (await todos.listTodos(none, none, none, none, none, none, none, none, none, none, none, sort, 2, cursor)).data;
+  };
+  const first = await list();
+  const second = await list(first.next_cursor ?? undefined);
+
+  const id = first.items[0]?.id ?? "";
+  let stale: unknown[] = [];
+  try {
+    await todos.updateTodo(id, { title: "Water all the plants" }, '"99"');
+  } catch (error) {
+    if (!isAxiosError<Problem>(error)) throw error;
+    stale = [error.response?.status, error.response?.data.type];
+  }
+
+  const cleared = (await todos.updateTodo(id, { due_at: null })).data;
+
+  // in browsers, `{ responseType: "blob" }` is enough
+  const csv = await (await todos.exportTodos("csv", { adapter: "fetch", responseType: "blob" })).data.text();
+  const report = (await todos.importTodos(new File([csv], "todos.csv"), "csv")).data;
+
+  console.log(
+    JSON.stringify({
+      "signed in": tokens.token_type,
+      created,
+      pages: [first.items.length, second.items.length],
+      stale,
+      cleared: [cleared.title, cleared.due_at === null],
+      csv,
+      unchanged: report.unchanged,
+    }),
+  );
+}
+
+void main();
