@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import httpx
 import pytest
 
 from tests.sdk.languages import CLIENTS, compile_scenario, generate, run_shell
+from tests.sdk.tools import FOLDER
 from tests.serving import Service, running_service
 
 PASSWORD = "correct horse battery"
 TITLES = ["Water the plants", "Buy seeds", "Rake the leaves"]
+PAGE = FOLDER.parent.parent / "docs" / "sdks.md"
 USED = [name for name, client in CLIENTS.items() if client.scenario]
 
 
@@ -24,6 +27,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service without rate limits."""
     with running_service(tmp_path_factory.mktemp("service")) as service:
         yield service
+
+
+def test_the_page_lists_the_clients() -> None:
+    rows = re.findall(r"^\| (?:openapi-generator `)?([\w-]+).*\| (yes|no) \|$", PAGE.read_text(), re.MULTILINE)
+
+    elsewhere = {"openapi-python-client", "openapi-typescript", "python"}  # and @hey-api: test_clients.py
+    assert dict(rows) == dict.fromkeys(elsewhere, "yes") | {
+        name: "yes" if client.scenario else "no" for name, client in CLIENTS.items() if name not in elsewhere
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in CLIENTS if name not in USED])
