@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +26,7 @@ class Client(NamedTuple):
 
     Attributes:
         generate: The shell command that generates it from `document.json` into `client`.
-        scenario: The program that uses it, a file of `scenarios/six_calls`; None if it is generated only.
+        scenario: The program that uses it, a file or folder of `scenarios/six_calls`; None if it is generated only.
         compile: The shell command that compiles the client and the program.
         use: The shell command that runs the program.
         packages: The Debian packages of the compiler and of the libraries.
@@ -77,6 +78,25 @@ CLIENTS: Final = {
         use="php -d error_reporting=-1 -d display_errors=stderr six_calls.php",
         packages=("php-cli", "php-curl", "php-mbstring", "php-guzzlehttp-guzzle"),
     ),
+    "rust": Client(
+        _openapi_generator("rust"),
+        "rust",
+        # with the versions that Debian has: reqwest 0.11 instead of 0.13, and no serde_with
+        "sed -i -e 's|^serde_with = .*|serde_with = { path = \"../serde_with\" }|' -e 's|\\^0.13|^0.11|'"
+        " -e 's|, \"query\", \"form\"||' -e 's|\\^2.5|2|' -e 's|\\^1.46.0|1|' client/Cargo.toml"
+        " && PATH=/usr/bin:$PATH cargo build --offline --quiet",
+        "target/debug/six_calls",
+        (
+            "cargo-web",
+            "librust-chrono-dev",
+            "librust-reqwest-dev",
+            "librust-serde-json-dev",
+            "librust-serde-repr-dev",
+            "librust-tokio-dev",
+            "librust-tokio-util-dev",
+            "librust-url-dev",
+        ),
+    ),
     "typescript-axios": Client(
         _openapi_generator("typescript-axios"),
         "typescript_axios.ts",
@@ -105,7 +125,6 @@ CLIENTS: Final = {
     "csharp": Client(_openapi_generator("csharp")),
     "dart": Client(_openapi_generator("dart")),
     "kotlin": Client(_openapi_generator("kotlin")),
-    "rust": Client(_openapi_generator("rust")),
     "swift6": Client(_openapi_generator("swift6")),
 }
 """The clients by the names of their generators."""
@@ -139,7 +158,11 @@ def compile_scenario(client: Client, folder: Path) -> None:
     assert client.scenario is not None
     module = "module" if client.use.startswith("tsx") else "commonjs"
     (folder / "package.json").write_text(f'{{"type": "{module}"}}')
-    (folder / client.scenario).write_text((SCENARIOS / client.scenario).read_text())
+    scenario = SCENARIOS / client.scenario
+    if scenario.is_dir():
+        shutil.copytree(scenario, folder, dirs_exist_ok=True)
+    else:
+        shutil.copy(scenario, folder)
     run_shell(client.compile, folder)
 
 

@@ -284,7 +284,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
 
     grant_type: Annotated[
         Literal["password", "refresh_token"],
-        Meta(title="GrantType", description="The credential to exchange for tokens.", examples=["password"]),
+        Meta(description="The credential to exchange for tokens.", examples=["password"]),
     ]
     username: Annotated[
         FormField | UnsetType, Meta(description="The username or the email; for `password`.", examples=["ada"])

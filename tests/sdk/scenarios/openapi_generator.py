@@ -9,7 +9,6 @@ from typing import Any
 from todo_client import (
     ApiClient,
     Configuration,
-    GrantType,
     Problem,
     SessionsApi,
     TodoCreate,
@@ -48,9 +47,7 @@ anonymous = create_client(None)
 registration = UserCreate(username="generator", email="generator@example.com", password=PASSWORD)
 user = UsersApi(anonymous).create_user_with_http_info(registration)
 seen.append(user.status_code)
-tokens = SessionsApi(anonymous).create_token_with_http_info(
-    GrantType.PASSWORD, username=user.data.username, password=PASSWORD
-)
+tokens = SessionsApi(anonymous).create_token_with_http_info("password", username=user.data.username, password=PASSWORD)
 seen.append(tokens.status_code)
 client = create_client(tokens.data.access_token)
 todos = TodosApi(client)

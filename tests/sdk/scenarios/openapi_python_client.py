@@ -22,7 +22,6 @@ from todo_client.api.todos import (
 from todo_client.api.users import create_user, get_me
 from todo_client.models import (
     ExportTodosFormat,
-    GrantType,
     ImportResult,
     ImportTodosFormat,
     Problem,
@@ -33,6 +32,7 @@ from todo_client.models import (
     TodoUpdate,
     TokenPair,
     TokenRequest,
+    TokenRequestGrantType,
     User,
     UserCreate,
 )
@@ -55,7 +55,7 @@ def expect(kind: type[KindT], response: Response[Any], status: HTTPStatus) -> Ki
 anonymous = Client(URL)
 registration = UserCreate("python-client", "python-client@example.com", PASSWORD)
 user = expect(User, create_user.sync_detailed(client=anonymous, body=registration), HTTPStatus.CREATED)
-form = TokenRequest(GrantType.PASSWORD, user.username, PASSWORD)
+form = TokenRequest(TokenRequestGrantType.PASSWORD, user.username, PASSWORD)
 tokens = expect(TokenPair, create_token.sync_detailed(client=anonymous, body=form), HTTPStatus.OK)
 client = AuthenticatedClient(URL, token=tokens.access_token)
 

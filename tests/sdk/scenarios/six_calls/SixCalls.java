@@ -17,7 +17,6 @@ import org.openapitools.client.ApiClient;
 import org.openapitools.client.ApiException;
 import org.openapitools.client.api.SessionsApi;
 import org.openapitools.client.api.TodosApi;
-import org.openapitools.client.model.GrantType;
 import org.openapitools.client.model.Problem;
 import org.openapitools.client.model.Todo;
 import org.openapitools.client.model.TodoCreate;
@@ -59,7 +58,7 @@ public class SixCalls {
 
   public static void main(String[] arguments) throws Exception {
     TokenPair tokens = new SessionsApi(createClient(null))
-        .createToken(GrantType.PASSWORD, System.getenv("SERVICE_USER"), System.getenv("SERVICE_PASSWORD"), null);
+        .createToken("password", System.getenv("SERVICE_USER"), System.getenv("SERVICE_PASSWORD"), null);
     ApiClient client = createClient(tokens.getAccessToken());
     ObjectMapper mapper = ApiClient.createDefaultObjectMapper()
         .registerModule(new SimpleModule().addSerializer(File.class, new FileContent()));

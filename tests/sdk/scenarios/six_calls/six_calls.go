@@ -19,7 +19,7 @@ func main() {
 	client := openapi.NewAPIClient(settings)
 	ctx := context.Background()
 
-	tokens, _, err := client.SessionsAPI.CreateToken(ctx).GrantType(openapi.PASSWORD).
+	tokens, _, err := client.SessionsAPI.CreateToken(ctx).GrantType("password").
 		Username(os.Getenv("SERVICE_USER")).Password(os.Getenv("SERVICE_PASSWORD")).Execute()
 	check(err)
 	ctx = context.WithValue(ctx, openapi.ContextAccessToken, tokens.AccessToken)

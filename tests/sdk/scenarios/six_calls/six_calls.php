@@ -9,14 +9,13 @@ use OpenAPI\Client\Api\SessionsApi;
 use OpenAPI\Client\Api\TodosApi;
 use OpenAPI\Client\ApiException;
 use OpenAPI\Client\Configuration;
-use OpenAPI\Client\Model\GrantType;
 use OpenAPI\Client\Model\TodoCreate;
 use OpenAPI\Client\Model\TodoUpdate;
 
 $settings = (new Configuration())->setHost(getenv('SERVICE_URL'));
 $http = new GuzzleHttp\Client();
 $tokens = (new SessionsApi($http, $settings))->createToken(
-    GrantType::PASSWORD, getenv('SERVICE_USER'), getenv('SERVICE_PASSWORD'));
+    'password', getenv('SERVICE_USER'), getenv('SERVICE_PASSWORD'));
 $settings->setAccessToken($tokens->getAccessToken());
 $todos = new TodosApi($http, $settings);
 

@@ -1,12 +1,12 @@
 // Six calls with the axios client of openapi-generator.
 import { isAxiosError } from "axios";
-import { Configuration, GrantType, SessionsApi, TodosApi, TodoSort, type Problem } from "./client";
+import { Configuration, SessionsApi, TodosApi, TodoSort, type Problem } from "./client";
 
 async function main(): Promise<void> {
   const basePath = process.env.SERVICE_URL;
   const sessions = new SessionsApi(new Configuration({ basePath }));
   const password = process.env.SERVICE_PASSWORD;
-  const tokens = (await sessions.createToken(GrantType.Password, process.env.SERVICE_USER, password)).data;
+  const tokens = (await sessions.createToken("password", process.env.SERVICE_USER, password)).data;
   const todos = new TodosApi(new Configuration({ basePath, accessToken: tokens.access_token }));
 
   const created: string[] = [];

@@ -1,10 +1,10 @@
 // Six calls with the fetch client of openapi-generator.
-import { Configuration, GrantType, ResponseError, SessionsApi, TodosApi, TodoSort, type Problem } from "./client";
+import { Configuration, ResponseError, SessionsApi, TodosApi, TodoSort, type Problem } from "./client";
 
 async function main(): Promise<void> {
   const basePath = process.env.SERVICE_URL;
   const tokens = await new SessionsApi(new Configuration({ basePath })).createToken({
-    grantType: GrantType.Password,
+    grantType: "password",
     username: process.env.SERVICE_USER,
     password: process.env.SERVICE_PASSWORD,
   });
