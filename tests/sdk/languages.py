@@ -53,9 +53,9 @@ CLIENTS: Final = {
             "go", "--additional-properties=withGoMod=false,disallowAdditionalPropertiesIfNotPresent=false"
         ),
         "six_calls.go",
-        "mkdir src && mv client src/todo_client && GO111MODULE=off GOPATH=$PWD go build six_calls.go",
+        "mkdir src && mv client src/todo_client && GO111MODULE=off GOPATH=$PWD:/usr/share/gocode go build six_calls.go",
         "./six_calls",
-        ("golang-go",),
+        ("golang-go", "golang-golang-x-oauth2-dev"),
     ),
     "java": Client(
         _openapi_generator("java", "--library native --additional-properties=openApiNullable=false"),
