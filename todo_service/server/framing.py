@@ -190,9 +190,9 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
     if hosts > 1 or (version == "1.1" and not hosts):
         raise RequestRejected("malformed-request", "a request must have exactly one Host header")
     if codings:
-        if any(coding != b"chunked" for coding in codings):
+        if any(coding not in (b"", b"chunked") for coding in codings):
             raise RequestRejected("transfer-coding-unknown", "the only supported transfer coding is chunked")
-        if len(codings) > 1 or version == "1.0":
+        if codings != [b"chunked"] or version == "1.0":
             raise RequestRejected("malformed-request", "the Transfer-Encoding header is invalid")
         length = None
     if upgrades and length != 0:

@@ -120,12 +120,13 @@ class ApiRequest(Request[Caller, None, State]):
         return media_type.lower()
 
     def require_uncompressed(self) -> None:
-        """Check that the body is not compressed.
+        """Check that the body is not compressed (RFC 9110, section 8.4).
 
         Raises:
             ProblemError: 415, it is.
         """
-        if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        codings = ",".join(self.headers.getall("content-encoding", [])).split(",")
+        if any(coding.strip().lower() not in ("", "identity") for coding in codings):
             # RFC 9110, section 12.5.3
             raise self._create_body_problem("the body must not be compressed", {"Accept-Encoding": "identity"})
 
