@@ -221,16 +221,20 @@ def read_responses(browser: Chrome) -> dict[str, int]:
     }
 
 
-def test_the_docs_page_loads_and_sends_a_request(published: Published, browser: Chrome) -> None:
+def test_the_docs_page_loads_and_creates_a_todo(published: Published, client: httpx.Client, browser: Chrome) -> None:
     page = Page(browser, published.url)
     read_responses(browser)
+    token = client.headers["Authorization"].removeprefix("Bearer ")
+    operation = "#operations-Todos-createTodo"
 
-    page.open("#/Operations/getLiveness")
-    page.click("#operations-Operations-getLiveness .try-out__btn")
-    page.click("#operations-Operations-getLiveness .execute")
-    status = page.see("#operations-Operations-getLiveness .live-responses-table .response .response-col_status").text
+    page.open("#/Todos/createTodo")
+    browser.execute_script("window.ui.preauthorizeApiKey('bearer', arguments[0])", token)
+    page.click(f"{operation} .try-out__btn")
+    page.click(f"{operation} .execute")
+    response = page.see(f"{operation} .live-responses-table .response").text
 
-    assert status.split()[0] == "200"
+    assert response.split()[0] == "201"
+    assert "location: /todo/v1/todos/" in response
     assert read_responses(browser) == {
         "/todo/docs": 200,
         "/todo/docs/favicon-32x32.png": 200,
@@ -238,6 +242,6 @@ def test_the_docs_page_loads_and_sends_a_request(published: Published, browser: 
         "/todo/docs/swagger-ui-bundle.js": 200,
         "/todo/docs/swagger-ui.css": 200,
         "/todo/schema/openapi.json": 200,
-        "/todo/health/live": 200,
+        "/todo/v1/todos": 201,
     }
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # as above
