@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from tests.proxies.programs import PROGRAMS, Program, running_proxy
 from tests.sdk.test_docs_page import Page
 from tests.serving import PLAIN_HTTP, START_SECONDS, Service, running_service
 from tests.test_readme import README, read_commands
+from tests.waiting import wait_until
 
 CLIENT: Final = "127.0.0.2"
 LARGE: Final = 3_000
@@ -180,9 +182,16 @@ def test_large_files_are_imported_and_streamed_back(published: Published, client
     with client.stream("GET", "/v1/todos/export") as response:
         compressed = response.read()
         encoding = response.headers["content-encoding"]
+    complete = count_exports(published)
+    with client.stream("GET", "/v1/todos/export", headers={"Accept-Encoding": "identity"}) as response:
+        next(response.iter_raw())
 
+    async def ended() -> bool:
+        return count_exports(published) == complete + 1
+
+    asyncio.run(wait_until(ended))  # the proxy disconnects from the service when its client has gone
     assert imported.json()["imported"] == LARGE
-    assert (before, during, count_exports(published)) == (0, 0, 2)
+    assert (before, during, complete) == (0, 0, 2)
     assert encoding == "gzip"
     assert json.loads(plain)["todos"] == json.loads(compressed)["todos"]
     assert len(json.loads(plain)["todos"]) == LARGE
