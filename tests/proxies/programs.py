@@ -34,7 +34,7 @@ class Program(NamedTuple):
         keep: The part of the printed configuration that removes the prefix, and what the page says to write instead.
         wrap: Returns the complete configuration for a directory, a port and the printed part.
         arguments: The arguments of the executable: `{folder}` is the directory of `configuration`.
-        etag: The entity tag of version 1 that a client gets with a compressed response.
+        etags: The entity tags of version 1 that a client may get with a compressed response.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Program(NamedTuple):
     keep: tuple[str, str]
     wrap: Callable[[Path, int, str], str]
     arguments: tuple[str, ...]
-    etag: str
+    etags: tuple[str, ...]
 
 
 def _wrap_nginx(folder: Path, port: int, configuration: str) -> str:
@@ -76,7 +76,7 @@ PROGRAMS: Final = (
         (":8000/;", ":8000;"),
         _wrap_nginx,
         ("-p", "{folder}", "-e", "stderr", "-c", "{folder}/configuration"),
-        'W/"1"',
+        ('W/"1"',),
     ),
     Program(
         "apache",
@@ -85,7 +85,7 @@ PROGRAMS: Final = (
         (':8000/"', ':8000/todo/"'),
         _wrap_apache,
         ("-f", "{folder}/configuration", "-DFOREGROUND"),
-        '"1-gzip"',
+        ('"1-gzip"',),
     ),
     Program(
         "caddyfile",
@@ -94,7 +94,7 @@ PROGRAMS: Final = (
         ("handle_path /todo/*", "handle /todo/*"),
         _wrap_caddy,
         ("run", "--adapter", "caddyfile", "--config", "{folder}/configuration"),
-        '"1"',
+        ('"1"', '"1-gzip"'),  # later versions append the coding
     ),
 )
 

@@ -115,7 +115,7 @@ def test_an_entity_tag_from_a_compressed_response_is_accepted(published: Publish
     stale = client.patch(path, json={"title": "d"}, headers={"If-Match": tag})
 
     assert read.headers["content-encoding"] == "gzip"
-    assert tag == published.program.etag
+    assert tag in published.program.etags
     assert [response.status_code for response in (unchanged, changed, stale)] == [304, 200, 412]
     assert changed.json()["title"] == "c"
 
