@@ -14,7 +14,7 @@ from todo_service.web.openapi.prefixed_urls import fill_urls, mark_urls
 def test_the_server_and_the_urls_of_oauth_flows_are_below_the_prefix(prefix: str, server: str) -> None:
     flows = {
         "password": {"tokenUrl": "/v1/auth/token", "scopes": {}},
-        "clientCredentials": {"tokenUrl": "https://example.com/token", "refreshUrl": "/v1/auth/token"},
+        "clientCredentials": {"tokenUrl": "https://example.com/token", "refreshUrl": "v1/auth/token"},
     }
     document: dict[str, Any] = {
         "servers": [{"url": "/"}],

@@ -16,12 +16,16 @@ _FLOW_URLS: Final = ("authorizationUrl", "tokenUrl", "refreshUrl")
 
 
 def mark_urls(document: Json) -> Json:
-    """Put placeholders into a document: as the URL of its server, and before the paths of its OAuth 2 flows."""
+    """Put placeholders into a document: as the URL of its server, and before the paths of its OAuth 2 flows.
+
+    The paths become absolute. Clients resolve relative ones in different ways, against the server or the document.
+    """
     for server in document["servers"]:
         server["url"] = _SERVER
     for scheme in document["components"]["securitySchemes"].values():
         for flow in scheme.get("flows", {}).values():
-            flow.update({name: _PREFIX + flow[name] for name in _FLOW_URLS if flow.get(name, "").startswith("/")})
+            paths = {name: flow[name] for name in _FLOW_URLS if "://" not in flow.get(name, "://")}
+            flow.update({name: f"{_PREFIX}/{path.removeprefix('/')}" for name, path in paths.items()})
     return document
 
 
