@@ -67,6 +67,7 @@ def test_only_uncompressed_bodies_are_accepted(
         ("POST", "/v1/todos/import", "text/csv", b"title\nx\n"),
         ("POST", "/v1/todos/import?format=csv", "application/octet-stream", b"title\nx\n"),
         ("POST", "/v1/auth/revoke", "application/x-www-form-urlencoded", b"token=x"),
+        ("GET", "/v1/todos", "application/json", b"a body that the service does not read"),
     ]
     for method, path, media_type, body in requests:
         status, headers, content = send(
@@ -82,6 +83,12 @@ def test_only_uncompressed_bodies_are_accepted(
         problem = json.loads(content)
         assert get_values(headers, "x-request-id") == [problem["request_id"]]
         assert problem["instance"] == path.partition("?")[0]
+
+
+def test_a_coding_without_a_body_is_ignored(service: Service, token: str) -> None:
+    status, _, _ = send(service, "GET", "/v1/todos", f"Authorization: {token}", "Content-Encoding: gzip")
+
+    assert status == 200
 
 
 def test_options_and_a_rejected_patch_name_the_media_types_of_patches(service: Service, token: str) -> None:
