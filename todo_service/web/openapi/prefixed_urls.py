@@ -12,21 +12,16 @@ from todo_service.web.openapi.document import Json
 
 _SERVER: Final = "@server@"
 _PREFIX: Final = "@prefix@"
-_FOLDER: Final = "@folder@"
 _FLOW_URLS: Final = ("authorizationUrl", "tokenUrl", "refreshUrl")
 
 
 def mark_urls(document: Json) -> Json:
-    """Put placeholders into a document: as the URL of its server, and before the paths of its OAuth 2 flows.
-
-    Below a prefix, relative paths become absolute: clients resolve them against the server or the document.
-    """
+    """Put placeholders into a document: as the URL of its server, and before the paths of its OAuth 2 flows."""
     for server in document["servers"]:
         server["url"] = _SERVER
     for scheme in document["components"]["securitySchemes"].values():
         for flow in scheme.get("flows", {}).values():
-            paths = {name: flow[name] for name in _FLOW_URLS if "://" not in flow.get(name, "://")}
-            flow.update({name: (_PREFIX if path.startswith("/") else _FOLDER) + path for name, path in paths.items()})
+            flow.update({name: _PREFIX + flow[name] for name in _FLOW_URLS if flow.get(name, "").startswith("/")})
     return document
 
 
@@ -37,7 +32,4 @@ def fill_urls(rendered: bytes, prefix: str) -> bytes:
         rendered: The result of rendering what `mark_urls` returned.
         prefix: The prefix in normal form (see `url_prefix`), or "".
     """
-    urls = {_SERVER: prefix or "/", _PREFIX: prefix, _FOLDER: f"{prefix}/" if prefix else ""}
-    for placeholder, url in urls.items():
-        rendered = rendered.replace(placeholder.encode(), url.encode())
-    return rendered
+    return rendered.replace(_SERVER.encode(), prefix.encode() or b"/").replace(_PREFIX.encode(), prefix.encode())
