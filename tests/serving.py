@@ -68,9 +68,10 @@ class Service:
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """Return the environment of a service with its data in a folder."""
+    """Return the environment of a service with its data in a folder, or in the store of `STORE_URL`."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return kept | {"DATA_DIR": str(folder), "RATE_LIMIT_ENABLED": "false", "PYTHONPATH": str(REPOSITORY)} | variables
+    data = {} if variables.get("STORE_URL", "").startswith("lmdb:") else {"DATA_DIR": str(folder)}
+    return kept | data | {"RATE_LIMIT_ENABLED": "false", "PYTHONPATH": str(REPOSITORY)} | variables
 
 
 @contextmanager

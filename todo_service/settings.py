@@ -11,6 +11,7 @@ import msgspec
 import platformdirs
 from decouple import RepositoryEnv
 
+from todo_service.permissions import describe_denial
 from todo_service.secret_key import generate_secret_key, load_or_create_secret_key
 from todo_service.store.addresses import is_backup
 from todo_service.store.registry import find_local_folder, format_embedded_address
@@ -29,11 +30,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     workers: int
+    shutdown_delay: int
     environment: Literal["development", "production"]
     secret_key: bytes
     previous_secret_keys: tuple[bytes, ...]
     access_token_seconds: int
     refresh_token_days: int
+    registration: Literal["open", "invite", "closed"]
     rate_limit_enabled: bool
     rate_limit_api: str
     rate_limit_auth: str
@@ -90,7 +93,8 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
         **overrides: Values by attribute that take precedence, such as command-line options. None means no value.
 
     Raises:
-        SettingsError: A value is invalid. The message has a line for each such variable.
+        SettingsError: A value is invalid, or two values contradict each other. The message has a line for each such
+            variable.
     """
     if environ is None:
         environ, dotenv = os.environ, dotenv or Path(".env")
@@ -112,7 +116,10 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
             issues.append(f"{variable.name}: {value} is invalid; expected {variable.allowed}")
     if issues:
         raise SettingsError("\n".join(issues))
-    return _resolve_defaults(found)
+    _check_store_folder(found["store_url"], found["data_dir"])
+    settings = _resolve_defaults(found)
+    _check_secrets(settings)
+    return settings
 
 
 def _read_dotenv(dotenv: Path | None) -> Mapping[str, str]:
@@ -126,6 +133,33 @@ def _read_dotenv(dotenv: Path | None) -> Mapping[str, str]:
     return data
 
 
+def _check_store_folder(store_url: str | None, data_dir: Path | None) -> None:
+    """Check that the store of `STORE_URL` is in `DATA_DIR`, if both are set and the store is a folder."""
+    folder = find_local_folder(store_url) if store_url is not None else None
+    if folder is None or data_dir is None or folder.resolve().is_relative_to(data_dir.resolve()):
+        return
+    raise SettingsError(
+        f"DATA_DIR: {data_dir} does not contain the store of STORE_URL, {folder}; set only one of the two, or move the "
+        "store"
+    )
+
+
+def _check_secrets(settings: Settings) -> None:
+    """Check that no secret has two purposes."""
+    issues = []
+    if settings.secret_key in settings.previous_secret_keys:
+        issues.append("PREVIOUS_SECRET_KEYS: contains the current secret key; expected only earlier ones")
+    if len(set(settings.previous_secret_keys)) < len(settings.previous_secret_keys):
+        issues.append("PREVIOUS_SECRET_KEYS: contains a key twice")
+    if settings.metrics_token is not None and settings.metrics_token.encode() in (
+        settings.secret_key,
+        *settings.previous_secret_keys,
+    ):
+        issues.append("METRICS_TOKEN: is also a secret key; expected a token of its own")
+    if issues:
+        raise SettingsError("\n".join(issues))
+
+
 def _resolve_defaults(found: dict[str, Any]) -> Settings:
     """Set the defaults that depend on other settings, and return the settings."""
     found["data_dir"] = found["data_dir"] or Path(platformdirs.user_data_dir("todo-service", appauthor=False))
@@ -137,6 +171,8 @@ def _resolve_defaults(found: dict[str, Any]) -> Settings:
             folder = store_folder.parent
             try:
                 found["secret_key"] = load_or_create_secret_key(folder)
+            except PermissionError as error:
+                raise SettingsError(f"DATA_DIR: {describe_denial(Path(error.filename or folder), folder)}") from None
             except (OSError, ValueError) as error:
                 raise SettingsError(f"SECRET_KEY: not set, and no key can be stored in {folder}: {error}") from None
         elif found["environment"] == "production":

@@ -41,7 +41,7 @@ async def check_store_or_exit(settings: Settings, seconds: float = 0) -> None:
     """
     from todo_service.services import MODELS  # imported late, see the package's docstring
     from todo_service.startup import open_store_with_retries  # as above
-    from todo_service.store.errors import StoreError  # as above
+    from todo_service.store.errors import StoreError, StoreUnavailable  # as above
     from todo_service.store.registry import create_store  # as above
 
     try:
@@ -51,5 +51,8 @@ async def check_store_or_exit(settings: Settings, seconds: float = 0) -> None:
             await store.ping()
         finally:
             await store.close()
+    except StoreUnavailable as error:
+        waited = f" within {seconds:.0f} seconds" if seconds else ""
+        fail(f"store: no response from {settings.redacted_store_address}{waited}: {error}")
     except StoreError as error:
         fail(f"store: {error}")
