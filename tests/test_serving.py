@@ -262,7 +262,7 @@ def test_an_unusable_store_is_reported_in_one_line(tmp_path: Path) -> None:
             assert "secret" not in done.stderr
             waited = command == "serve" and url.startswith("mongodb")
             assert ("mongodb://127.0.0.1:1/todo within 15 seconds" in done.stderr) is waited
-            assert done.stderr.count("the store is unavailable, retrying") >= (4 if waited else 0)
+            assert done.stderr.count("the store is unavailable, retrying") >= (2 if waited else 0)
             assert waited or len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -278,11 +278,15 @@ def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
 )
 def test_a_data_folder_of_another_user_is_reported_with_the_user(variables: dict[str, str], setting: str) -> None:
     user = 65534 if os.geteuid() == 0 else os.geteuid()
+    # it may not read the interpreter's own files
+    code = (
+        "import os, todo_service.services, todo_service.store.embedded.store; from todo_service.cli import main;"
+        f"os.setuid({user}); main(['check'])"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "todo_service", "check"],
+        [sys.executable, "-c", code],
         env=environment(Path("/"), **variables),
         cwd="/",
-        user=user,
         capture_output=True,
         text=True,
         timeout=START_SECONDS,

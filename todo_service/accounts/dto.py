@@ -115,6 +115,7 @@ class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
             ),
             examples=["kq3Lw1nBz0Xr7TfYv5HdJc8Gs2Mp9Ea4"],
             max_length=INVITATION_LENGTH,
+            extra_json_schema={"format": "password"},  # it is a secret
         ),
     ] = ""
 
