@@ -274,7 +274,10 @@ def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("variables", "setting"),
-    [({"DATA_DIR": "/etc"}, "DATA_DIR"), ({"STORE_URL": "lmdb:///etc/store", "SECRET_KEY": "s" * 32}, "store")],
+    [
+        ({"DATA_DIR": "/etc"}, "DATA_DIR"),
+        ({"STORE_URL": "lmdb:///etc/store", "SECRET_KEY": "s" * 32}, "store (STORE_URL)"),
+    ],
 )
 def test_a_data_folder_of_another_user_is_reported_with_the_user(variables: dict[str, str], setting: str) -> None:
     user = 65534 if os.geteuid() == 0 else os.geteuid()

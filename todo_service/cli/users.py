@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from todo_service.cli.password_input import read_new_password
-from todo_service.cli.preparation import fail, load_settings_or_exit
+from todo_service.cli.preparation import fail, load_settings_or_exit, name_store
 
 if TYPE_CHECKING:
     from todo_service.accounts.administration import AccountAdministration, AdministeredUser
@@ -212,7 +212,7 @@ def _run(work: Callable[[AccountAdministration], Awaitable[ResultT]]) -> ResultT
     except ServiceError as error:
         fail(str(error))
     except StoreError as error:
-        fail(f"store: {error}")
+        fail(f"{name_store(settings)}: {error}")
 
 
 @asynccontextmanager
