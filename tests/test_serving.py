@@ -176,29 +176,6 @@ def test_pid_1_exits_with_status_0_when_stopped_during_startup(tmp_path: Path, w
     assert (process.returncode, said) == (0, "")
 
 
-def test_an_in_flight_request_completes_while_readiness_fails(tmp_path: Path) -> None:
-    user = UserCreateFactory.build()
-    body = f'{{"username": "{user.username}", "email": "{user.email}", "password": "correct horse battery"}}'.encode()
-    head = b"POST /v1/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    with running_service(tmp_path) as service:
-        port = int(service.url.rsplit(":", 1)[1])
-        with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
-            connection.sendall(head % len(body) + body[:10])
-            # the service has read the head once it responds to a later request
-            service.get("/health/live")
-            service.process.terminate()
-            statuses = set()
-            while 503 not in statuses:
-                statuses.add(service.get("/health/ready").status_code)
-            connection.sendall(body[10:])
-            response = connection.recv(65536)
-        assert service.process.wait(timeout=START_SECONDS) == 0
-
-    assert statuses <= {200, 503}
-    assert response.startswith(b"HTTP/1.1 201 ")
-    assert b"connection: close" in response.lower()
-
-
 @pytest.mark.parametrize(
     "sent",
     [
@@ -284,6 +261,8 @@ def test_an_unusable_store_is_reported_in_one_line(tmp_path: Path) -> None:
             assert_last_line(done, "store")
             assert "secret" not in done.stderr
             waited = command == "serve" and url.startswith("mongodb")
+            assert ("mongodb://127.0.0.1:1/todo within 15 seconds" in done.stderr) is waited
+            assert done.stderr.count("the store is unavailable, retrying") >= (2 if waited else 0)
             assert waited or len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -291,6 +270,33 @@ def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file, where a folder is needed")
 
     assert_one_line(run(tmp_path, "serve", DATA_DIR=str(tmp_path / "file" / "data")), "SECRET_KEY")
+
+
+@pytest.mark.parametrize(
+    ("variables", "setting"),
+    [
+        ({"DATA_DIR": "/etc"}, "DATA_DIR"),
+        ({"STORE_URL": "lmdb:///etc/store", "SECRET_KEY": "s" * 32}, "store (STORE_URL)"),
+    ],
+)
+def test_a_data_folder_of_another_user_is_reported_with_the_user(variables: dict[str, str], setting: str) -> None:
+    user = 65534 if os.geteuid() == 0 else os.geteuid()
+    # it may not read the interpreter's own files
+    code = (
+        "import os, todo_service.services, todo_service.store.embedded.store; from todo_service.cli import main;"
+        f"os.setuid({user}); main(['check'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(Path("/"), **variables),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+
+    assert_one_line(done, f"{setting}: ", "/etc belongs to user root (0)", f"({user})", "run it as the owner")
 
 
 def test_an_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
@@ -327,8 +333,12 @@ def test_an_ipv6_host_may_have_brackets(tmp_path: Path) -> None:
     assert f"on http://[::1]:{service.url.rsplit(':', 1)[1]} " in (tmp_path / "service.log").read_text()
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["health"], ["openapi"]], ids=str)
-def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
+USERS_COMMANDS = ("list", "create", "password", "disable", "enable", "delete", "invite", "sessions")
+COMMANDS = ((), *((name,) for name in ("serve", "check", "health", "openapi", "copy", "users")))
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(("users", name) for name in USERS_COMMANDS)], ids=str)
+def test_every_command_has_help(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run(tmp_path, *command, "--help")
 
     assert done.returncode == 0

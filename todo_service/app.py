@@ -62,7 +62,7 @@ def create_app(
 
     Returns:
         The application. Its `state` holds the store, the cursors, the budget of stored responses, and the requests
-        in flight, which drain at shutdown.
+        in flight.
     """
     services = Services(settings, store, tracing, password_cost, shared_state)
 
@@ -118,7 +118,7 @@ def create_app_from_environment() -> ASGIApp:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    return GracefulShutdown(app, app.state.in_flight)
+    return GracefulShutdown(app, app.state.in_flight, settings.shutdown_delay)
 
 
 def _create_tracing() -> Tracing | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +13,11 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from odmantic import ObjectId
 
+from todo_service.accounts.administration import AccountAdministration
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.credentials import Credentials
-from todo_service.accounts.documents import ApiKey, ClosedAccount, Session, User
+from todo_service.accounts.documents import ApiKey, ClosedAccount, Invitation, Session, User
+from todo_service.accounts.invitations import Invitations
 from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import Cost, Passwords
 from todo_service.accounts.service import Accounts
@@ -72,6 +74,7 @@ MODELS: Final = (
     User,
     Session,
     ApiKey,
+    Invitation,
     ClosedAccount,
     Todo,
     OrderLease,
@@ -126,14 +129,11 @@ class Services:
         )
         self._api_keys = ApiKeys(store)
         self._credentials = Credentials(self._sessions, self._api_keys)
-        self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys)
+        invitations = Invitations(store, settings.registration)
+        self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys, invitations)
         self._time_zones = TimeZones(store)
         self._rules = Executor(
-            "rules",
-            threads=RULE_THREADS,
-            queue=RULE_QUEUE,
-            seconds=RULE_SECONDS,
-            per_key=RULE_QUEUE_OF_ACCOUNT,
+            "rules", threads=RULE_THREADS, queue=RULE_QUEUE, seconds=RULE_SECONDS, per_key=RULE_QUEUE_OF_ACCOUNT
         )
         quotas = QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
         self._todos_state = todos_state or SharedState(store, quotas)
@@ -270,6 +270,24 @@ class Services:
             owner,
             self._transfers,
         )
+
+
+@contextmanager
+def create_administration(settings: Settings, store: DocumentStore) -> Iterator[AccountAdministration]:
+    """Return a context manager that provides the administration of the accounts in a store.
+
+    Args:
+        settings: Validated settings.
+        store: The store, open for `MODELS`.
+    """
+    keys = [settings.secret_key, *settings.previous_secret_keys]
+    access_tokens = AccessTokens(keys, settings.access_token_seconds)
+    sessions = Sessions(store, access_tokens, RefreshTokens(keys), settings.refresh_token_days)
+    api_keys = ApiKeys(store)
+    invitations = Invitations(store, settings.registration)
+    with closing(Passwords()) as passwords:
+        accounts = Accounts(store, passwords, sessions, api_keys, invitations)
+        yield AccountAdministration(store, accounts, passwords, sessions, api_keys, invitations)
 
 
 def _provide_value(value: Any) -> Provide:

@@ -11,6 +11,7 @@ import msgspec
 import platformdirs
 from decouple import RepositoryEnv
 
+from todo_service.permissions import describe_denial
 from todo_service.secret_key import generate_secret_key, load_or_create_secret_key
 from todo_service.store.addresses import is_backup
 from todo_service.store.registry import find_local_folder, format_embedded_address
@@ -29,11 +30,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     workers: int
+    shutdown_delay: int
     environment: Literal["development", "production"]
     secret_key: bytes
     previous_secret_keys: tuple[bytes, ...]
     access_token_seconds: int
     refresh_token_days: int
+    registration: Literal["open", "invite", "closed"]
     rate_limit_enabled: bool
     rate_limit_api: str
     rate_limit_auth: str
@@ -91,7 +94,8 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
         **overrides: Values by attribute that take precedence, such as command-line options. None means no value.
 
     Raises:
-        SettingsError: A value is invalid. The message has a line for each such variable.
+        SettingsError: A value is invalid, or two values contradict each other. The message has a line for each such
+            variable.
     """
     if environ is None:
         environ, dotenv = os.environ, dotenv or Path(".env")
@@ -113,7 +117,9 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
             issues.append(f"{variable.name}: {value} is invalid; expected {variable.allowed}")
     if issues:
         raise SettingsError("\n".join(issues))
-    return _resolve_defaults(found)
+    settings = _resolve_defaults(found)
+    _check_secrets(settings)
+    return settings
 
 
 def _read_dotenv(dotenv: Path | None) -> Mapping[str, str]:
@@ -127,6 +133,22 @@ def _read_dotenv(dotenv: Path | None) -> Mapping[str, str]:
     return data
 
 
+def _check_secrets(settings: Settings) -> None:
+    """Check that no secret has two purposes."""
+    issues = []
+    if settings.secret_key in settings.previous_secret_keys:
+        issues.append("PREVIOUS_SECRET_KEYS: contains the current secret key; expected only earlier ones")
+    if len(set(settings.previous_secret_keys)) < len(settings.previous_secret_keys):
+        issues.append("PREVIOUS_SECRET_KEYS: contains a key twice")
+    if settings.metrics_token is not None and settings.metrics_token.encode() in (
+        settings.secret_key,
+        *settings.previous_secret_keys,
+    ):
+        issues.append("METRICS_TOKEN: is also a secret key; expected a token of its own")
+    if issues:
+        raise SettingsError("\n".join(issues))
+
+
 def _resolve_defaults(found: dict[str, Any]) -> Settings:
     """Set the defaults that depend on other settings, and return the settings."""
     found["data_dir"] = found["data_dir"] or Path(platformdirs.user_data_dir("todo-service", appauthor=False))
@@ -138,6 +160,8 @@ def _resolve_defaults(found: dict[str, Any]) -> Settings:
             folder = store_folder.parent
             try:
                 found["secret_key"] = load_or_create_secret_key(folder)
+            except PermissionError as error:
+                raise SettingsError(f"DATA_DIR: {describe_denial(Path(error.filename or folder), folder)}") from None
             except (OSError, ValueError) as error:
                 raise SettingsError(f"SECRET_KEY: not set, and no key can be stored in {folder}: {error}") from None
         elif found["environment"] == "production":

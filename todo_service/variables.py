@@ -24,7 +24,7 @@ _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
 _RATE: Final = re.compile(
     r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
 )
-_HOST_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\*|\[[0-9A-Fa-f:.]+\]")
+_LABELS: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 _MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -97,12 +97,26 @@ def _pattern_parser(pattern: re.Pattern[str]) -> Callable[[str], str]:
     return parse
 
 
+def _check_host_name(name: str) -> None:
+    if name.startswith("["):
+        ipaddress.IPv6Address(name[1:-1])
+    elif not _LABELS.fullmatch(name):
+        raise ValueError
+
+
+def _parse_allowed_host(text: str) -> str:
+    if text != "*":
+        _check_host_name(text.removeprefix("*."))
+    return text
+
+
 def _parse_origin(text: str) -> str:
     """Return an origin as browsers send it: the scheme, and with HTTP the host, in lower case; no default port."""
     match = _ORIGIN.fullmatch(text)
     if match is None:
         raise ValueError
     scheme, host, port = match[1].lower(), match[2], int(match[3] or 0)
+    _check_host_name(host)
     if port > _MAX_PORT or (match[3] is not None and port == 0):
         raise ValueError
     if scheme in _DEFAULT_PORTS:
@@ -192,6 +206,14 @@ VARIABLES: Final = (
     Variable("PORT", "8000", _integer_parser(1, _MAX_PORT), f"1 to {_MAX_PORT}", "The port to listen on."),
     Variable("WORKERS", "1", _integer_parser(1, 64), "1 to 64", "The number of worker processes."),
     Variable(
+        "SHUTDOWN_DELAY",
+        "0",
+        _integer_parser(0, 300),
+        "0 to 300",
+        "How long the service still accepts requests after readiness has begun to fail at shutdown, in seconds. The "
+        "container image sets `5`.",
+    ),
+    Variable(
         "ENVIRONMENT",
         "development",
         _choice_parser("development", "production"),
@@ -229,6 +251,13 @@ VARIABLES: Final = (
         "1 to 365",
         "The lifetime of a session that is not refreshed, in days.",
     ),
+    Variable(
+        "REGISTRATION",
+        "open",
+        _choice_parser("open", "invite", "closed"),
+        "`open`, `invite` or `closed`",
+        "Who may register: everybody, users with an invitation, or nobody.",
+    ),
     Variable("RATE_LIMIT_ENABLED", "true", _parse_boolean, "`true` or `false`", "Whether rate limits apply."),
     Variable(
         "RATE_LIMIT_API",
@@ -254,7 +283,7 @@ VARIABLES: Final = (
     Variable(
         "ALLOWED_HOSTS",
         "",
-        _list_parser(_pattern_parser(_HOST_NAME)),
+        _list_parser(_parse_allowed_host),
         "names such as `todo.example.com` or `*.example.com`, separated by commas",
         "The accepted values of the `Host` header; any if none are listed.",
     ),

@@ -14,6 +14,7 @@ from odmantic import ObjectId
 from tests.people import Person, assert_problem
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, Session, User
+from todo_service.accounts.invitations import Invitations
 from todo_service.accounts.passwords import Passwords
 from todo_service.accounts.service import CLOSING_PERIOD, Accounts
 from todo_service.accounts.sessions import Sessions
@@ -282,7 +283,7 @@ async def test_deleting_an_account_deletes_everything_it_owns(ada: Person, bob: 
 def create_accounts(store: DocumentStore, settings: Settings) -> Accounts:
     keys = [settings.secret_key]
     sessions = Sessions(store, AccessTokens(keys, 600), RefreshTokens(keys), 30)
-    return Accounts(store, Passwords(), sessions, ApiKeys(store))
+    return Accounts(store, Passwords(), sessions, ApiKeys(store), Invitations(store, "open"))
 
 
 @pytest.mark.own_app

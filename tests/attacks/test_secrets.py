@@ -17,6 +17,7 @@ from tests.people import Person, UserCreateFactory
 from tests.serving import START_SECONDS, running_service
 from todo_service.accounts import dto
 from todo_service.accounts.documents import User
+from todo_service.accounts.invitations import NewInvitation
 from todo_service.accounts.passwords import PRODUCTION_COST, Passwords
 from todo_service.accounts.sessions import Sessions, Tokens
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
@@ -110,7 +111,8 @@ def test_repr_contains_no_secrets(tmp_path: Path) -> None:
         Passwords(),
         tokens,
         MetricsAccess(METRICS_TOKEN, open_to_all=False),
-        dto.UserCreate("ada", "ada@example.com", "the-password"),
+        dto.UserCreate("ada", "ada@example.com", "the-password", invitation="the-invitation"),
+        NewInvitation("the-invitation", now()),
         dto.UserDelete("the-password"),
         dto.PasswordChange("the-password", "the-password"),
         dto.TokenPair("the-access-token", "Bearer", 600, "the-refresh-token"),
@@ -135,6 +137,7 @@ def test_repr_contains_no_secrets(tmp_path: Path) -> None:
             "the-access-token",
             "the-refresh-token",
             "the-password",
+            "the-invitation",
         ):
             assert secret not in text
 

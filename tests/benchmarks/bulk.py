@@ -140,9 +140,10 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
 
 
 def _user(number: int, password_hash: str) -> User:
-    name, moment = f"somebody-{number}", now()
+    name, moment, user_id = f"somebody-{number}", now(), ObjectId()
     return User(
-        id=ObjectId(),
+        id=user_id,
+        invitation=user_id,
         username=name,
         username_key=name,
         email=f"{name}@example.com",

@@ -117,6 +117,7 @@ def test_the_image_declares_user_port_volume_and_health_check(image: Image) -> N
     assert declared["WorkingDir"]
     assert environment.items() >= {"DATA_DIR": "/data", "ENVIRONMENT": "production", "HOST": "0.0.0.0"}.items()  # noqa: S104  # in a container
     assert environment.items() >= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}.items()
+    assert environment["SHUTDOWN_DELAY"] == "5"
     assert "PORT" not in environment
     assert declared["Labels"]["org.opencontainers.image.version"] == __version__
     assert {"title", "description", "licenses"} <= {name.rsplit(".", 1)[-1] for name in declared["Labels"]}

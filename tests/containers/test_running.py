@@ -156,12 +156,19 @@ def test_a_stop_during_startup_exits_with_status_0(image: Image) -> None:
         assert service.stop() == 0
 
 
-def test_an_idle_service_stops_immediately(image: Image, figures: Figures, request: pytest.FixtureRequest) -> None:
-    with container(image.name) as service:
+@pytest.mark.parametrize(("delay", "grace_seconds"), [(0, 5), (5, 10)])
+def test_an_idle_service_stops_after_its_delay(
+    image: Image, figures: Figures, request: pytest.FixtureRequest, delay: int, grace_seconds: int
+) -> None:
+    # 5 s are the default of the image, and 10 s the default grace period of podman and docker
+    options = () if delay == 5 else ("--env", f"SHUTDOWN_DELAY={delay}")
+    with container(image.name, *options) as service:
         started = time.monotonic()
-        assert service.stop(grace_seconds=5) == 0
+        assert service.stop(grace_seconds) == 0
         seconds = time.monotonic() - started
-    figures.setdefault("seconds, idle stop", {})[request.node.callspec.params["image"]] = f"{seconds:.2f}"
+    assert seconds >= delay
+    figure = f"seconds, idle stop, SHUTDOWN_DELAY={delay}"
+    figures.setdefault(figure, {})[request.node.callspec.params["image"]] = f"{seconds:.2f}"
 
 
 def test_50_requests_in_flight_complete_after_a_stop(image: Image) -> None:
@@ -180,8 +187,8 @@ def test_50_requests_in_flight_complete_after_a_stop(image: Image) -> None:
         service.get("/health/live")
 
         statuses: list[int] = []
-        # after these 5 seconds it would be killed, with another exit status
-        stopping = threading.Thread(target=lambda: statuses.append(service.stop(grace_seconds=5)))
+        # after these 10 seconds it would be killed, with another exit status
+        stopping = threading.Thread(target=lambda: statuses.append(service.stop(grace_seconds=10)))
         stopping.start()
         while service.get("/health/ready").status_code == 200:
             pass

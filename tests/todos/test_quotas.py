@@ -159,10 +159,39 @@ async def test_several_processes_exceed_a_quota_by_at_most_one_percent(
     assert most <= made <= most * 1.01
 
 
-async def create_until_refused(person: Person) -> int:
-    """Create todos until the quota is reached, and return how many."""
+@pytest.mark.parametrize("kind", ["tags", "lists"])
+async def test_several_processes_exceed_the_quota_of_tags_or_lists_by_at_most_one_percent(
+    store_url: str, tmp_path: Path, kind: str
+) -> None:
+    most = 200
+    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    numbers = count()
+
+    def build_todo() -> dict[str, Any]:
+        return {"title": "x", "tags": [f"tag {next(numbers)}"]}
+
+    def build_list() -> dict[str, Any]:
+        return {"name": f"list {next(numbers)}"}
+
+    path, build = ("/v1/todos", build_todo) if kind == "tags" else ("/v1/lists", build_list)
+    with ExitStack() as services:
+        quota = {f"MAX_{kind.upper()}": str(most)}
+        urls = [services.enter_context(running_service(tmp_path, variables | quota)).url for _ in range(2)]
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
+            ada = await Person.register(clients[0])
+            people = [ada.through(client) for client in clients for _ in range(WRITERS // 2)]
+            made = sum(await asyncio.gather(*(create_until_refused(person, path, build) for person in people)))
+
+    assert most <= made <= most * 1.01
+
+
+async def create_until_refused(
+    person: Person, path: str = "/v1/todos", build: Callable[[], dict[str, Any]] = lambda: {"title": "x"}
+) -> int:
+    """Create documents until the quota is reached, and return how many."""
     for made in count():
-        response = await person.post("/v1/todos", json={"title": "x"})
+        response = await person.post(path, json=build())
         if response.status_code != 201:
             assert assert_problem(response, 409)["type"] == EXCEEDED
             return made

@@ -62,7 +62,8 @@ class Replicas:
         """Create an account without hashing a password, and return its user on each replica."""
         moment, user_id = now(), ObjectId()
         names: dict[str, Any] = dict.fromkeys(("username", "username_key", "email", "email_key"), str(user_id))
-        await self._store.insert(User(id=user_id, **names, password_hash="", created_at=moment, updated_at=moment))
+        user = User(id=user_id, invitation=user_id, **names, password_hash="", created_at=moment, updated_at=moment)
+        await self._store.insert(user)
         ada = Person.__new__(Person)
         ada.client = self.here
         ada.access_token = (await self._sessions.start(user_id, 1, Client("", ""))).access

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -52,8 +53,12 @@ class _Slot(msgspec.Struct, frozen=True):
     slot: int
 
 
-class _UserId(msgspec.Struct, frozen=True):
+class _Key(msgspec.Struct, frozen=True):
     id: str
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    disabled: bool = False
 
 
 class ApiKeys:
@@ -174,6 +179,12 @@ class ApiKeys:
             raise NotFound("there is no such API key")
         self._evict({ObjectId(key_id)})
 
+    async def revoke_all(self, user_id: ObjectId) -> None:
+        """Delete all keys of an account. Each leaves a tombstone."""
+        for found in await self._store.find(ApiKey, ApiKey.owner == user_id, sort=None, limit=MAX_API_KEYS, into=_Key):
+            with contextlib.suppress(NotFound):  # deleted meanwhile
+                await self.delete(user_id, found.id)
+
     async def delete_all(self, user_id: ObjectId) -> None:
         """Delete all keys and tombstones of an account."""
         await self._store.delete(ApiKey, ApiKey.account == user_id)
@@ -215,8 +226,11 @@ class ApiKeys:
         if found is None or found.owner is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
             self._verified.pop(text, None)
             raise Unauthenticated("the API key is not valid", "invalid_token")
-        if await self._store.get(User, User.id == found.owner, into=_UserId) is None:
+        owner = await self._store.get(User, User.id == found.owner, into=_Owner)
+        if owner is None:
             raise Unauthenticated("the account of the API key has been deleted", "invalid_token")
+        if owner.disabled:
+            raise Unauthenticated("the account of the API key is disabled", "invalid_token")
         expires = int(found.expires_at.timestamp()) if found.expires_at is not None else _NEVER
         caller = Caller(found.owner, found.id, expires, "read" if found.scope == "read" else "write")
         if revocations == self._revocations:  # otherwise this key may have been deleted during the call

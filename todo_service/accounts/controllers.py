@@ -48,7 +48,7 @@ class UsersController(Controller):
         operation_id="createUser",
         summary="Register",
         opt={PUBLIC: True, IDEMPOTENT: True, ON_REPLAY: require_document(User)},
-        responses=declare_problems(400, 409, 410, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 403, 409, 410, 413, 415, 422, 429, 503),
         response_headers=declare_headers("ETag", "Location"),
     )
     async def create_user(
@@ -58,7 +58,7 @@ class UsersController(Controller):
         accounts: NamedDependency[Accounts],
         password_limiter: NamedDependency[ConcurrencyLimiter],
     ) -> Response[dto.User]:
-        """Create an account. Username and email are unique, ignoring case."""
+        """Create an account. Username and email are unique, ignoring case. The service may require an invitation."""
         async with limit_password_hashing(password_limiter, request.scope):
             user = await accounts.register(data, derive_idempotent_id(request))
         return Response(user, headers={"Location": "/v1/users/me", "ETag": entity_tag(user)})

@@ -8,6 +8,7 @@ from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
 from todo_service.api_types import redacted_repr
+from todo_service.store.base import DEFAULT_FROM
 
 
 class User(Model):
@@ -15,6 +16,11 @@ class User(Model):
 
     `password_generation` is incremented with each new password. A session is alive only if it started under the current
     generation, or if it is `surviving_session`, the one in which the current password was set.
+
+    Nobody can sign in to a `disabled` account, and its API keys do not work.
+
+    `invitation` is the id of the invitation that the account was registered with, or else its own id. It is unique, so
+    that an invitation is used once (see `accounts.invitations`).
 
     `time_zone_used` says whether a todo may depend on the time zone. When that changes, a job visits the todos at
     `next_visit_at`, if that is not None (see `accounts.time_zones`).
@@ -27,6 +33,8 @@ class User(Model):
     password_hash: str
     password_generation: int = 1
     surviving_session: ObjectId | None = None
+    disabled: bool = False
+    invitation: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "id"})
     display_name: str = ""
     time_zone: str = "UTC"
     time_zone_used: bool = True
@@ -38,7 +46,10 @@ class User(Model):
 
     model_config = {
         "collection": "users",
-        "indexes": lambda: [Index(User.next_visit_at, User.id, name="next_visit_at")],
+        "indexes": lambda: [
+            Index(User.next_visit_at, User.id, name="next_visit_at"),
+            Index(User.invitation, name="invitation", unique=True),
+        ],
     }
 
     def __repr__(self) -> str:
@@ -106,6 +117,27 @@ class ApiKey(Model):
             Index(ApiKey.account, ApiKey.id, name="account"),
             IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
+    }
+
+    def __repr__(self) -> str:
+        return redacted_repr(self, "secret_hash")
+
+    __str__ = __repr__
+
+
+class Invitation(Model):
+    """An invitation for one registration. Only its hash is stored, and its id is derived from that.
+
+    It is deleted when an account has been registered with it (see `accounts.invitations`).
+    """
+
+    secret_hash: bytes
+    created_at: datetime
+    expires_at: datetime
+
+    model_config = {
+        "collection": "invitations",
+        "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
     }
 
     def __repr__(self) -> str:

@@ -13,7 +13,8 @@ from odmantic import ObjectId
 
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
-from todo_service.accounts.documents import ClosedAccount, User
+from todo_service.accounts.documents import ClosedAccount, Invitation, User
+from todo_service.accounts.invitations import Invitations, create_invitation_error
 from todo_service.accounts.passwords import Passwords, prepare_new_password
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.accounts.time_zones import TimeZones, schedule_visits
@@ -50,31 +51,66 @@ class Accounts:
         passwords: Hashes and verifies passwords.
         sessions: The sessions of all accounts.
         api_keys: The API keys of all accounts.
+        invitations: Admits registrations.
     """
 
-    def __init__(self, store: DocumentStore, passwords: Passwords, sessions: Sessions, api_keys: ApiKeys) -> None:
+    def __init__(
+        self,
+        store: DocumentStore,
+        passwords: Passwords,
+        sessions: Sessions,
+        api_keys: ApiKeys,
+        invitations: Invitations,
+    ) -> None:
         self._api_keys = api_keys
+        self._invitations = invitations
         self._locks = KeyedLocks(waiting=ACCOUNT_CHANGES_WAITING)
         self._store = store
         self._passwords = passwords
         self._sessions = sessions
 
     async def register(self, registration: dto.UserCreate, idempotent_id: ObjectId | None = None) -> dto.User:
-        """Create an account.
+        """Create an account for somebody who may register.
 
         Args:
-            registration: The username, the email and the password; the display name and the time zone.
+            registration: The username, the email and the password; the display name, the time zone and the invitation.
             idempotent_id: The id of the account if the call may be repeated. A repeat returns the existing account.
 
         Raises:
+            Forbidden: Registration is closed, or requires a valid invitation.
             Invalid: A value is invalid.
             Duplicate: Another account has the username or the email.
             Gone: An earlier attempt created the account, which has been deleted since.
             Busy: Too many passwords are waiting to be hashed.
         """
-        valid = validate_registration(registration)
         if idempotent_id is not None and (created := await self._find_created(idempotent_id)) is not None:
             return dto.User.from_document(created)
+        invitation_id = await self._invitations.admit(registration.invitation)
+        user = await self.create(registration, idempotent_id, invitation_id)
+        if invitation_id is not None:
+            await self._invitations.discard(invitation_id)
+        return dto.User.from_document(user)
+
+    async def create(
+        self,
+        registration: dto.UserCreate,
+        idempotent_id: ObjectId | None = None,
+        invitation_id: ObjectId | None = None,
+    ) -> User:
+        """Create an account, whoever may register.
+
+        Args:
+            registration: As for `register`; the invitation is ignored.
+            idempotent_id: As for `register`.
+            invitation_id: The invitation that the account uses up.
+
+        Raises:
+            Forbidden: Another account has used the invitation.
+            Invalid: A value is invalid.
+            Duplicate: Another account has the username or the email.
+            Busy: Too many passwords are waiting to be hashed.
+        """
+        valid = validate_registration(registration)
         # the unique indexes decide; checking first saves a hash, and reports the username before the email
         for field, condition in (
             ("username", User.username_key == valid.username.casefold()),
@@ -83,8 +119,10 @@ class Accounts:
             if await self._store.get(User, condition) is not None:
                 raise Duplicate(field)
         moment = now()
+        user_id = idempotent_id or ObjectId()
         user = User(
-            id=idempotent_id or ObjectId(),
+            id=user_id,
+            invitation=invitation_id or user_id,
             username=valid.username,
             username_key=valid.username.casefold(),
             email=valid.email,
@@ -99,8 +137,10 @@ class Accounts:
         try:
             await self._store.insert(user)
         except DuplicateDocument as error:
+            if error.field == "invitation":
+                raise create_invitation_error() from None
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
-        return dto.User.from_document(user)
+        return user
 
     async def _find_created(self, idempotent_id: ObjectId) -> User | None:
         """Return the account that an earlier attempt of a registration created.
@@ -128,10 +168,13 @@ class Accounts:
             client: The client that signs in.
 
         Raises:
-            InvalidGrant: The name or the password is wrong. Neither the error nor the time it takes tells which.
+            InvalidGrant: The name or the password is wrong, or the account is disabled. Neither the error nor the time
+                it takes tells which.
             Busy: Too many passwords are waiting to be verified.
         """
         user = await self._find_by_login(name)
+        if user is not None and user.disabled:
+            user = None
         valid, new_hash = await self._passwords.verify_and_update(user.password_hash if user else None, password)
         if not valid or user is None:
             raise InvalidGrant("the name or the password is wrong")
@@ -172,7 +215,7 @@ class Accounts:
             return found | schedule_visits(now()) if "time_zone" in found else found
 
         try:
-            return dto.User.from_document(await self._change(user_id, decide))
+            return dto.User.from_document(await self.change(user_id, decide))
         except DuplicateDocument as error:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
 
@@ -210,7 +253,7 @@ class Accounts:
             }
 
         try:
-            await self._change(user_id, decide)
+            await self.change(user_id, decide)
         finally:
             # a write that failed without a response may have succeeded
             self._sessions.evict_all(user_id, except_id=session_id)
@@ -221,13 +264,12 @@ class Accounts:
             logger.warning("failed to delete ended sessions", reason=str(error))
 
     async def delete(self, user_id: ObjectId, password: str, versions: Container[int] | None) -> None:
-        """Delete an account and everything it owns.
+        """Delete an account and everything it owns, if the password is right.
 
-        Sessions and API keys go first, so that nobody can write for the account any more. The account itself goes last,
-        so that its owner can sign in and retry an interrupted call. Another replica may still accept the cached
-        sessions for a few seconds, and let them write documents without an owner. The deletion is therefore recorded
-        before anything else, and `finish_deletions` sweeps again after that time. It also finishes calls that were
-        interrupted and not retried.
+        Args:
+            user_id: The account.
+            password: Its password.
+            versions: The versions that the caller accepts, or None for any.
 
         Raises:
             Forbidden: The password is wrong.
@@ -239,6 +281,17 @@ class Accounts:
             raise Forbidden("the password is wrong")
         if versions is not None and user.version not in versions:
             raise Stale
+        await self.delete_without_password(user_id)
+
+    async def delete_without_password(self, user_id: ObjectId) -> None:
+        """Delete an account and everything it owns.
+
+        Sessions and API keys go first, so that nobody can write for the account any more. The account itself goes last,
+        so that its owner can sign in and retry an interrupted call. Another replica may still accept the cached
+        sessions for a few seconds, and let them write documents without an owner. The deletion is therefore recorded
+        before anything else, and `finish_deletions` sweeps again after that time. It also finishes calls that were
+        interrupted and not retried.
+        """
         with contextlib.suppress(DuplicateDocument):
             moment = now()
             await self._store.insert(
@@ -269,9 +322,13 @@ class Accounts:
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
         await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)
+        user = await self._store.get(User, User.id == user_id)
+        if user is not None:
+            # the account would no longer block it
+            await self._store.delete(Invitation, Invitation.id == user.invitation)
         await self._store.delete(User, User.id == user_id)
 
-    async def _change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:
+    async def change(self, user_id: ObjectId, decide: Callable[[User], dict[str, Any]]) -> User:
         """Update an account with optimistic locking. Without changes, the version stays the same.
 
         Changes to one account are serialized in this process, so only other replicas can conflict.

@@ -27,6 +27,9 @@ GIVEN_PASSWORD_LENGTH: Final = section.declare(
 DISPLAY_NAME_LENGTH: Final = section.declare(
     100, "Length of a display name", enforced_in="accounts.validation", response="422", unit="characters"
 )
+INVITATION_LENGTH: Final = section.declare(
+    100, "Length of an invitation", enforced_in="accounts.dto", response="422", unit="characters"
+)
 API_KEY_NAME_LENGTH: Final = section.declare(
     100, "Length of the name of an API key", enforced_in="accounts.api_keys", response="422", unit="characters"
 )

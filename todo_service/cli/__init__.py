@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from todo_service import __version__
-from todo_service.cli import check, copy, health, openapi, serve
+from todo_service.cli import check, copy, health, openapi, serve, users
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -20,5 +20,5 @@ def main() -> None:
     """
 
 
-for _command in (serve.serve, check.check, copy.copy, health.health, openapi.openapi):
+for _command in (serve.serve, check.check, copy.copy, health.health, openapi.openapi, users.users):
     main.add_command(_command)

@@ -32,6 +32,11 @@ def load_settings_or_exit(**overrides: Any) -> Settings:
         fail(*str(error).splitlines())
 
 
+def name_store(settings: Settings) -> str:
+    """Return what an error message calls the store: it names the setting that the store follows from."""
+    return f"store ({'DATA_DIR' if settings.store_url is None else 'STORE_URL'})"
+
+
 async def check_store_or_exit(settings: Settings, seconds: float = 0) -> None:
     """Open, ping and close the store, or exit with the reason in one line.
 
@@ -41,7 +46,7 @@ async def check_store_or_exit(settings: Settings, seconds: float = 0) -> None:
     """
     from todo_service.services import MODELS  # imported late, see the package's docstring
     from todo_service.startup import open_store_with_retries  # as above
-    from todo_service.store.errors import StoreError  # as above
+    from todo_service.store.errors import StoreError, StoreUnavailable  # as above
     from todo_service.store.registry import create_store  # as above
 
     try:
@@ -51,5 +56,8 @@ async def check_store_or_exit(settings: Settings, seconds: float = 0) -> None:
             await store.ping()
         finally:
             await store.close()
+    except StoreUnavailable as error:
+        waited = f" within {seconds:.0f} seconds" if seconds else ""
+        fail(f"{name_store(settings)}: no response from {settings.redacted_store_address}{waited}: {error}")
     except StoreError as error:
-        fail(f"store: {error}")
+        fail(f"{name_store(settings)}: {error}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+from contextlib import suppress
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -20,15 +23,39 @@ from todo_service.server.protocol import LimitedHttpProtocol
 from todo_service.settings import Settings
 
 _APPLICATION: Final = "todo_service.app:create_app_from_environment"
+_DRAIN_SECONDS: Final = 20
+"""How long requests in flight may take to complete after the listener has closed."""
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  # only as the parent of a TemporaryDirectory
 
 
 class Workers(Multiprocess):
-    """The supervisor of several workers, which drops the gauges of workers that have died."""
+    """The supervisor of several workers.
+
+    It drops the gauges of workers that have died. It forwards every stop signal to the workers at once, so that a
+    second one ends the delay of their shutdown. Ctrl-C in a terminal does so at the first time, because the terminal
+    sends the signal to the workers too.
+    """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], metrics_folder: str) -> None:
         super().__init__(config, sockets)
         self._metrics_folder = metrics_folder
+        self._stopped: set[int | None] = set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._forward)
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self.signal_queue.append(number)
+        for process in self.processes:
+            if process.pid is not None and process.exitcode is None:
+                self._stopped.add(process.pid)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+    def terminate_all(self) -> None:
+        """Stop the workers that have not been stopped yet."""
+        for process in self.processes:
+            if process.pid not in self._stopped:
+                process.terminate()
 
     def keep_subprocess_alive(self) -> None:
         """Replace each worker that has died."""
@@ -62,7 +89,7 @@ def run(settings: Settings, listener: socket.socket) -> int:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
         backlog=BACKLOG,
     )
     raise_open_file_limit()

@@ -1,4 +1,4 @@
-"""Graceful shutdown: in-flight requests complete before the server stops."""
+"""Graceful shutdown: load balancers see readiness fail before the listener closes, and requests in flight complete."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from todo_service.web.in_flight import InFlightRequests
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-DRAIN_SECONDS: Final = 20.0
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+logger = structlog.get_logger(__name__)
 
 
 class GracefulShutdown:
-    """ASGI middleware that drains the application before its server stops.
+    """ASGI middleware that delays the shutdown of its server.
 
-    Uvicorn closes its listener as soon as it handles a stop signal. This middleware delays the signal until all
-    in-flight requests are complete, so that load balancers can see readiness fail. A second signal is forwarded at
+    Readiness fails as soon as a stop signal arrives. Uvicorn gets the signal after the delay: it then closes its
+    listener and waits for the requests in flight. A second signal ends the delay, and further ones are forwarded at
     once.
 
     Args:
         app: The application.
-        in_flight: The count of its in-flight requests.
+        in_flight: Tells the application that the shutdown has begun.
+        delay: The delay, in seconds.
     """
 
-    def __init__(self, app: ASGIApp, in_flight: InFlightRequests) -> None:
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, delay: float) -> None:
         self._app = app
         self._in_flight = in_flight
-        self._draining: asyncio.Task[None] | None = None
+        self._delay = delay
+        self._pending: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # type: ignore[comparison-overlap]  # Litestar types requests only
@@ -47,11 +51,12 @@ class GracefulShutdown:
         server_handlers: dict[int, Any] = {number: signal.signal(number, intercept) for number in _STOP_SIGNALS}
 
     def _stop(self, number: int, server_handler: Any) -> None:
-        async def drain() -> None:
-            await self._in_flight.drain(DRAIN_SECONDS)
+        if self._in_flight.draining:
+            if self._pending is not None:
+                self._pending.cancel()
             server_handler(number, None)
-
-        if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(drain())
-        else:
-            server_handler(number, None)
+            return
+        self._in_flight.draining = True
+        if self._delay:
+            logger.info("shutting down", delay=self._delay)
+        self._pending = asyncio.get_running_loop().call_later(self._delay, server_handler, number, None)

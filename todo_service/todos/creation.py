@@ -139,6 +139,8 @@ class BulkCreation:
             for candidate in candidates:
                 if len(documents) == room and not refuse:
                     break
+                if documents and tags.is_exhausted:
+                    break  # store these first, so that other processes count them
                 admitted.append(result := await admit(candidate, check))
                 if isinstance(result, Todo):
                     documents.append(result)

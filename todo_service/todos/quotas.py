@@ -7,6 +7,7 @@ write waits for the one before it and counts again.
 
 Within one process a quota is exact: the process never exceeds it, and refuses nothing before it is reached. With
 several processes, each further one may exceed the quota by one document or 0.3 % of the quota, whichever is greater.
+The quota of tags counts the tags of one todo as one document.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from tests.people import Person
 from tests.store.releases.files import Kept
 from todo_service.accounts.passwords import Cost
 from todo_service.app import create_app
-from todo_service.services import MODELS
-from todo_service.settings import load_settings
+from todo_service.services import MODELS, create_administration
+from todo_service.settings import Settings, load_settings
 from todo_service.store.base import Access, DocumentStore
 from todo_service.store.codec import EXACT, decode
 from todo_service.store.query.planner import list_indexes
@@ -78,6 +78,7 @@ async def write_sample(url: str, store: DocumentStore) -> Kept:
         ada = await Person.register(client, username="ada", email="ada@example.com", password="an earlier password")
         api_key = await _write_account(ada)
         await _write_others(client)
+        await _administer(store, load_settings({"STORE_URL": url, "SECRET_KEY": key}))
         await _write_todos(ada)
     documents = await _postpone_expiry(store)
     async with serve(url, store, key) as client:
@@ -164,6 +165,13 @@ async def _write_others(client: httpx.AsyncClient) -> None:
     await carol.ask("DELETE", "/v1/users/me", json={"password": PASSWORD})
     dave = {"username": "dave", "email": "dave@example.com", "password": PASSWORD}
     await client.post("/v1/users", json=dave, headers={"Idempotency-Key": "kept-registration"})
+
+
+async def _administer(store: DocumentStore, settings: Settings) -> None:
+    """Write an invitation, and disable an account."""
+    with create_administration(settings, store) as administration:
+        await administration.invite(timedelta(days=7))
+        await administration.disable(await administration.find("dave"))
 
 
 async def _postpone_expiry(store: DocumentStore) -> dict[str, int]:

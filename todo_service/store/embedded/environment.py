@@ -8,6 +8,7 @@ early. The size of the map does not affect the size of the file on disk.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -18,6 +19,7 @@ from typing import Final, TypeVar
 
 import lmdb
 
+from todo_service.permissions import describe_denial
 from todo_service.store.base import Access
 from todo_service.store.errors import StoreUnavailable, StoreUnusable
 
@@ -58,9 +60,9 @@ class Environment:
         self._data = folder / "data.mdb"
         self._folder_lock: int | None = None
         self.failed = False
-        if access is Access.READ and not self._data.is_file():
-            raise StoreUnusable(f"{folder} contains no store")
         try:
+            if access is Access.READ and not self._data.is_file():
+                raise StoreUnusable(f"{folder} contains no store")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder_lock = _lock_folder(folder, access)
             if access is not Access.READ:
@@ -72,7 +74,7 @@ class Environment:
             raise StoreUnusable(f"{folder} is not an LMDB environment, or is damaged") from None
         except (lmdb.Error, OSError) as error:
             self._unlock_folder()
-            raise StoreUnusable(f"{folder} cannot be used: {_describe(error)}") from None
+            raise StoreUnusable(_describe_unusable(folder, error)) from None
 
     def count_missing_bytes(self) -> int:
         """Return how many bytes the file is short of its last page, or 0 if it is complete.
@@ -283,6 +285,16 @@ def _preallocate(path: Path, length: int) -> None:
         os.posix_fallocate(file, 0, length)
     finally:
         os.close(file)
+
+
+def _describe_unusable(folder: Path, error: Exception) -> str:
+    """Return why a folder cannot be used, for the operator."""
+    # LMDB has no error of its own for it
+    if not isinstance(error, PermissionError) and os.strerror(errno.EACCES) not in str(error):
+        return f"{folder} cannot be used: {_describe(error)}"
+    files = [folder / "data.mdb", folder / "lock.mdb"]
+    denied = (file for file in files if os.access(file, os.F_OK) and not os.access(file, os.R_OK | os.W_OK))
+    return describe_denial(next(denied, folder), folder)
 
 
 def _describe(error: Exception) -> str:
