@@ -112,7 +112,7 @@ def test_components_have_plain_names(document: Json) -> None:
     names = set(document["components"]["schemas"])
 
     assert all(re.fullmatch(r"([A-Z][a-z]+)+", name) for name in names)
-    assert {"User", "Todo", "TodoPage", "List", "ListPage", "Session", "ApiKey", "Problem"} <= names
+    assert {"User", "Todo", "TodoPage", "TodoList", "TodoListPage", "Session", "ApiKey", "Problem"} <= names
 
 
 def test_components_have_no_defaults_and_every_field_a_description(document: Json) -> None:

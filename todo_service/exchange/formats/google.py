@@ -23,7 +23,7 @@ from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
 from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, cut, parse_moment, to_timestamp
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.import_records import list_missing
 
@@ -166,7 +166,7 @@ def _build_draft(task: _Task, steps: list[StepCreate], line: int, list_title: st
         steps=steps,
         **_build_dates(task, zone, warnings),
     )
-    named = ListCreate(list_title) if list_title and list_title not in _DEFAULT_LISTS else None
+    named = TodoListCreate(list_title) if list_title and list_title not in _DEFAULT_LISTS else None
     return Draft(line, todo, named, uid=task.id or None, warnings=tuple(warnings), missing=_MISSING)
 
 

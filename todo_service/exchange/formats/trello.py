@@ -24,7 +24,7 @@ from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
 from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_moment, to_timestamp
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
@@ -188,7 +188,7 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
         **fields,
     )
     found_list = board.lists.get(card.list_id)
-    named = ListCreate(found_list.name, archived=found_list.closed) if found_list is not None else None
+    named = TodoListCreate(found_list.name, archived=found_list.closed) if found_list is not None else None
     return Draft(
         source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)), missing=_MISSING
     )
