@@ -11,7 +11,12 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 
-from tests.mongod import fresh_database, given_uri, running_mongod
+# failed assertions of these modules show the compared values too
+pytest.register_assert_rewrite(
+    "tests.people", "tests.serving", "tests.exchange", "tests.faults", "tests.openapi", "tests.todos"
+)
+
+from tests.mongod import fresh_database, given_uri, running_mongod  # noqa: E402  # after the registration
 
 pytest_plugins = ["tests.application"]
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)

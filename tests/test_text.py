@@ -135,6 +135,11 @@ def test_text_without_a_visible_character_is_rejected() -> None:
                 if shortest or not character.isspace():
                     with pytest.raises(ValueError, match=r"visible character|1 to 9 characters"):
                         normalize_text(character * 3, 9, shortest=shortest)
+            if character.isspace():
+                assert normalize_lines(character * 3, 9) == character * 3
+            else:
+                with pytest.raises(ValueError, match="visible character"):
+                    normalize_lines(f" {character}\n{character}", 9)
         elif unicodedata.category(character)[0] in "LNPS":
             assert normalize_text(character, 9)
 

@@ -35,7 +35,22 @@ _MISSING: Final = "Object missing required field `"
 _NO_SUCH_VALUE: Final = "Invalid enum value "
 _NUL: Final = "\x00"
 _NUL_DETAIL: Final = "Expected text without NUL"
+_UNKNOWN_DETAIL: Final = "unknown field"
+_READ_ONLY_DETAIL: Final = "this field is read-only"
 _MALFORMED: Final = "the body is not well-formed JSON in UTF-8"
+_read_only_fields: dict[Any, frozenset[str]] = {}
+"""The read-only fields of a resource by the type of the request body."""
+
+
+def declare_read_only(resource: type[msgspec.Struct], *bodies: type[msgspec.Struct]) -> None:
+    """Declare the fields of a resource that request bodies do not have as read-only, so that errors call them so.
+
+    Args:
+        resource: The type of the resource in responses.
+        bodies: The types of request bodies that create or update it.
+    """
+    for body in bodies:
+        _read_only_fields[body] = frozenset(resource.__struct_fields__).difference(body.__struct_fields__)
 
 
 def decode_hook(kind: type, value: object) -> object:
@@ -75,7 +90,7 @@ def decode_json(
         # msgspec stops at the first error, which may precede malformed text
         _check_well_formed(body)
         _reject_escaped_nul(body)
-        raise Invalid([to_issue(error)]) from None
+        raise Invalid([_name_read_only(to_issue(error), kind)]) from None
     except (ValueError, RecursionError):
         raise Malformed(_MALFORMED) from None
     if not parts_later:
@@ -133,13 +148,20 @@ def to_issue(error: msgspec.ValidationError) -> ValidationIssue:
     if not at:
         detail, path = message, ""
     pointer = _pointer(name or index for name, index in _PATH_STEP.findall(path[:POINTER_LENGTH].removesuffix("`")))
-    for prefix, text in ((_UNKNOWN, "unknown field"), (_MISSING, "this field is required")):
+    for prefix, text in ((_UNKNOWN, _UNKNOWN_DETAIL), (_MISSING, "this field is required")):
         if detail.startswith(prefix):
             name = detail.removeprefix(prefix).removesuffix("`")
             return ValidationIssue(pointer + _pointer([name[:REPEATED_NAME_LENGTH]]), text)
     if detail.startswith(_NO_SUCH_VALUE):
         detail = _shorten(detail, len(_NO_SUCH_VALUE) + 1 + REPEATED_VALUE_LENGTH)
     return ValidationIssue(pointer, detail)
+
+
+def _name_read_only(issue: ValidationIssue, kind: Any) -> ValidationIssue:
+    """Return an issue whose detail tells read-only fields from unknown ones."""
+    if issue.detail == _UNKNOWN_DETAIL and issue.pointer[1:] in _read_only_fields.get(kind, ()):
+        return ValidationIssue(issue.pointer, _READ_ONLY_DETAIL)
+    return issue
 
 
 def _shorten(detail: str, longest: int) -> str:

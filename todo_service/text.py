@@ -51,8 +51,7 @@ def normalize_text(text: str, longest: int, *, shortest: int = 1) -> str:
         check_controls(normalized)
         check_marks(normalized)
         normalized = unicodedata.normalize("NFC", normalized)
-    if text.strip(_WHITE_SPACE) and _VISIBLE.search(normalized) is None:
-        raise ValueError("Expected at least one visible character")
+    _check_visible(text)
     if not shortest <= len(normalized) <= longest:
         expected = f"{shortest} to {longest} characters" if shortest else f"at most {longest} characters"
         raise ValueError(f"Expected {expected} after trimming")
@@ -67,15 +66,22 @@ def normalize_lines(text: str, longest: int) -> str:
         longest: The maximum number of characters of the result.
 
     Raises:
-        ValueError: The result is too long, or has control characters other than tabs and line feeds, or a long run of
-            combining marks. The message is for the client.
+        ValueError: The result is too long, or has control characters other than tabs and line feeds, a long run of
+            combining marks, or only invisible characters. Only white space is allowed. The message is for the client.
     """
     normalized = text.replace("\r\n", "\n")
     if len(normalized) > longest:
         raise ValueError(f"Expected at most {longest} characters")
     check_controls(normalized, multiline=True)
     check_marks(normalized)
+    _check_visible(normalized)
     return normalized
+
+
+def _check_visible(text: str) -> None:
+    """Check that text has a visible character, unless it is empty or white space."""
+    if _VISIBLE.search(text) is None and text.strip(_WHITE_SPACE):
+        raise ValueError("Expected at least one visible character")
 
 
 def trim(text: str) -> str:

@@ -78,6 +78,7 @@ def test_one_date_tells_the_order_of_all() -> None:
     [
         ("priority", "Urgent", "urgent"),
         ("priority", "Hoch", "high"),
+        ("priority", "élevée", "high"),
         ("priority", "5.0", "medium"),
         ("priority", "1", "urgent"),
         ("priority", "4", "high"),
@@ -86,6 +87,7 @@ def test_one_date_tells_the_order_of_all() -> None:
         ("priority", "0", "none"),
         ("completed", "WAHR", True),
         ("completed", "x", True),
+        ("completed", "Sí", True),
         ("completed", "No", False),
         ("position", '"-1,5"', -1.5),
         ("position", '"1.024,5"', 1024.5),

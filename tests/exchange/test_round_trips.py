@@ -108,6 +108,14 @@ async def test_random_accounts_survive_export_and_import(
     figure(f"{ACCOUNTS} accounts with {counts['todos']} todos")
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+async def test_descriptions_of_white_space_survive(ada: Person, client: httpx.AsyncClient, file_format: str) -> None:
+    for description in ("\t", " ", "\n", "\t\n", "\u3000", " x "):
+        await ada.todo(description=description)
+
+    await assert_round_trip(ada, client, file_format)
+
+
 def read_losses() -> dict[str, list[str]]:
     """Return what docs/moving.md says that an import loses, by format."""
     page = (Path(__file__).parents[2] / "docs" / "moving.md").read_text()

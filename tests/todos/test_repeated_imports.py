@@ -412,3 +412,18 @@ async def test_a_cell_that_cannot_be_read_leaves_the_field_alone_in_an_update(ad
 
     assert (report["unchanged"], report["rejected_count"]) == (1, 0)
     assert await read_todos(ada) == [old]
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+async def test_a_value_that_breaks_a_rule_leaves_the_field_alone_in_an_update(ada: Person, dry_run: str) -> None:
+    fields = {"due_on": "2027-01-31", "recurrence": "FREQ=WEEKLY", "time_zone": "Asia/Tokyo", "description": "Deep"}
+    old = await ada.todo(uid="1", title="Sow", **fields)
+    table = "uid,title,recurrence,time_zone,description\n1,Sow,FREQ=HOURLY,Mars/Olympus_Mons,\u200b\n"
+
+    report = await import_todos(ada, "csv", table, existing="update", dry_run=dry_run)
+
+    assert (report["unchanged"], report["updated"], report["rejected_count"]) == (1, 0, 0)
+    assert [warning["detail"].partition(" was left out")[0] for warning in report["warnings"]] == [
+        *("description", "time_zone", "recurrence"),
+    ]
+    assert await read_todos(ada) == [old]

@@ -35,6 +35,7 @@ from todo_service.bounds.accounts import (
 )
 from todo_service.bounds.requests import FORM_FIELD_LENGTH
 from todo_service.bounds.texts import UNTRIMMED_FACTOR
+from todo_service.decoding import declare_read_only
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp, format_timestamp
 
@@ -312,3 +313,7 @@ class TokenRevocation(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return redacted_repr(self, "token")
+
+
+declare_read_only(User, UserCreate, UserUpdate)
+declare_read_only(ApiKeyCreated, ApiKeyCreate)

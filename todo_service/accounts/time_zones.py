@@ -19,6 +19,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 from odmantic import ObjectId
 
 from todo_service.accounts.documents import User
@@ -33,6 +34,11 @@ AFTER_REQUESTS: Final = timedelta(seconds=30)
 AFTER_IMPORTS: Final = timedelta(hours=1)
 """How long after the change of a time zone the account is visited again."""
 _VISITS: Final = (AFTER_REQUESTS, AFTER_IMPORTS)
+
+
+class _AccountZone(msgspec.Struct, frozen=True):
+    time_zone: str
+    time_zone_used: bool = True
 
 
 class TimeZones:
@@ -51,14 +57,15 @@ class TimeZones:
         Raises:
             NotFound: The account has been deleted.
         """
-        return (await self._get_user(user_id)).time_zone
+        return (await self._read(user_id)).time_zone
 
     async def use(self, user_id: ObjectId) -> str:
         """Return an account's time zone for a write of a todo that depends on it. Raises the same error as `get`."""
-        user = await self._get_user(user_id)
-        if not user.time_zone_used:
-            user = await self._store.update(User, User.id == user_id, changes={"time_zone_used": True}) or user
-        return user.time_zone
+        found = await self._read(user_id)
+        if not found.time_zone_used:
+            changes = {"time_zone_used": True}
+            found = await self._store.update(User, User.id == user_id, changes=changes, into=_AccountZone) or found
+        return found.time_zone
 
     async def follow_changes(self, create_todos: Callable[[ObjectId], Todos], moment: datetime) -> None:
         """Visit the accounts whose time zone has changed and whose next visit is due.
@@ -88,11 +95,11 @@ class TimeZones:
         pages = iterate_sorted(self._store, User, due, by="next_visit_at")
         await process_each(pages, visit, "failed to follow the time zone of an account", "account")
 
-    async def _get_user(self, user_id: ObjectId) -> User:
-        user = await self._store.get(User, User.id == user_id)
-        if user is None:
+    async def _read(self, user_id: ObjectId) -> _AccountZone:
+        found: _AccountZone | None = await self._store.get(User, User.id == user_id, into=_AccountZone)
+        if found is None:
             raise NotFound("the account has been deleted")
-        return user
+        return found
 
 
 def schedule_visits(moment: datetime) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from odmantic import ObjectId
 
 from todo_service.bounds.exchange import IMPORT_LISTS
@@ -19,6 +19,7 @@ from todo_service.exchange.record_uids import hash_list_name, hash_uid
 from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.lists.fields import validate_fields
 from todo_service.lists.service import Lists
+from todo_service.positions import advance
 from todo_service.store.errors import DuplicateDocument
 from todo_service.text import compose, trim
 from todo_service.todos import dto
@@ -83,7 +84,7 @@ class ListResolver:
         """The lists of the file that no todo has named yet."""
 
     def add(self, found: FileLists) -> list[RejectedRecord]:
-        """Find or plan all lists of a file. Call it before `resolve`.
+        """Find or plan all lists of a file, in their order. Call it before `resolve`.
 
         Returns:
             The lists that break a rule.
@@ -91,10 +92,12 @@ class ListResolver:
         uids = {each.list.uid for each in found.lists}
         # the file may have another list of the same name
         self._unambiguous = _find_unambiguous([each for each in self._known if each.uid not in uids])
+        position = max((each.position for each in self._known), default=0.0)
         rejected = []
         for each in found.lists:
+            position = advance(position)
             try:
-                self._find_or_plan(each.list)
+                self._find_or_plan(each.list, position)
                 self._file_lists[_get_key(each.list)] = each
             except Invalid as error:
                 rejected.append(_reject(each, error))
@@ -154,8 +157,12 @@ class ListResolver:
                 rejected.append(_reject(each, error))
         return rejected
 
-    def _find_or_plan(self, named: TodoListCreate) -> str:
+    def _find_or_plan(self, named: TodoListCreate, position: float | UnsetType = UNSET) -> str:
         """Return the id of a list.
+
+        Args:
+            named: The list.
+            position: Its position if it is new and the file states none; by default it is created as the last one.
 
         Raises:
             Invalid: It breaks a rule.
@@ -169,7 +176,8 @@ class ListResolver:
             identity = self._make_id(_FIRST_LIST + number)
             found = self._by_uid.get(uid) or self._unambiguous.pop(name, None)
             if found is None:
-                found = self._plan(msgspec.structs.replace(named, uid=uid), identity or ObjectId())
+                placed = position if named.position is UNSET else named.position
+                found = self._plan(msgspec.structs.replace(named, uid=uid, position=placed), identity or ObjectId())
             elif found == str(identity):
                 self.created += 1  # by an earlier attempt of the same request
             self._found[uid] = found

@@ -44,7 +44,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.list_resolver import IdFactory, ListResolver
 from todo_service.exchange.record_uids import RecordUids
 from todo_service.exchange.report import Report
-from todo_service.exchange.text_rules import add_warnings, fit_texts
+from todo_service.exchange.text_rules import add_warnings, fit_lists, fit_texts
 from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
 from todo_service.lists.dto import TodoList
@@ -230,7 +230,7 @@ def _prepare_records(records: Iterator[Draft | RejectedRecord | FileLists]) -> I
     uids, numbers = RecordUids(), count()
     for record in records:
         if isinstance(record, FileLists):
-            yield 0, record  # no todo
+            yield 0, fit_lists(record)  # no todo
         else:
             yield next(numbers), fit_texts(uids.identify(record)) if isinstance(record, Draft) else record
 

@@ -25,7 +25,7 @@ from todo_service.bounds.todos import (
     TITLE_LENGTH,
 )
 from todo_service.errors import ValidationIssue
-from todo_service.exchange.formats.base import Draft
+from todo_service.exchange.formats.base import Draft, FileLists
 from todo_service.exchange.record_uids import hash_list_name
 from todo_service.lists.dto import TodoListCreate
 from todo_service.text import compose, drop_controls, trim
@@ -65,6 +65,14 @@ def fit_texts(draft: Draft) -> Draft:
     }
     named = draft.list if draft.list is None or draft.strict else _fit_list(draft.list, warnings)
     return draft._replace(todo=msgspec.structs.replace(todo, **fitted), list=named, warnings=tuple(warnings))
+
+
+def fit_lists(found: FileLists) -> FileLists:
+    """Return the lists of a file with names that they may have, as `fit_texts` does."""
+    if found.strict:
+        return found
+    fitted = [each._replace(list=_fit_list(each.list, [])) for each in found.lists]
+    return found._replace(lists=[each for each in fitted if each.list.name])
 
 
 def add_warnings(draft: Draft, issues: Sequence[ValidationIssue], replaced: Iterable[str]) -> Draft:

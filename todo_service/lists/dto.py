@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.api_types import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, constrain_text
 from todo_service.bounds.todos import LIST_NAME_LENGTH
+from todo_service.decoding import declare_read_only
 from todo_service.lists.documents import TodoList as ListDocument
 from todo_service.store.structs import build_struct
 from todo_service.todos.field_types import Position, Uid
@@ -90,3 +91,6 @@ class ListDelete(msgspec.Struct, frozen=True):
         Literal["move", "delete"],
         Meta(description="`move` moves the todos to the inbox, `delete` deletes them with the list."),
     ] = "move"
+
+
+declare_read_only(TodoList, TodoListCreate, TodoListUpdate)

@@ -25,7 +25,13 @@ from todo_service.todos.creation import BulkCreation, admit
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.fields import SETTABLE
-from todo_service.todos.import_records import ImportRecord, build_documents, fill_missing, replace_future_times
+from todo_service.todos.import_records import (
+    ImportRecord,
+    build_documents,
+    drop_fields,
+    fill_missing,
+    replace_future_times,
+)
 from todo_service.todos.rehearsal import Rehearsal
 from todo_service.todos.schedule import SCHEDULE, needs_account_zone
 from todo_service.todos.shared import SharedState
@@ -156,7 +162,8 @@ class BulkImport:
                 results[index] = await self._rehearse_update(records[index], document)
             else:
                 assert not isinstance(document, Outcome)  # it is built, or not yet decided
-                results[index] = await self._update(target, records[index], document, identities[index], moment)
+                whole_document = None if records[index].missing else document
+                results[index] = await self._update(target, records[index], whole_document, identities[index], moment)
         await self._create(records, results, new, moment)
         return [
             Outcome.IMPORTED if isinstance(result, Todo) else result
@@ -237,17 +244,22 @@ class BulkImport:
         """
         outcome = Outcome.UPDATED  # if an earlier attempt of the same request has changed it
         list_id: ObjectId | None = None
+        left_out = record.left_out
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-            nonlocal outcome, list_id
+            nonlocal outcome, list_id, left_out
             filled, built = record, document
-            if built is None:
+            while built is None:
                 filled = fill_missing(record, todo)
                 (result,) = await self._build([filled], [todo.id], moment)
                 if isinstance(result, Invalid):
                     raise result
-                built = result
-                record.left_out = filled.left_out
+                if wrong := filled.missing - record.missing:
+                    # fields of the record itself, not those of the todo that do not fit with it
+                    left_out = [*left_out, *drop_fields(record, filled.left_out, wrong)]
+                else:
+                    built = result
+                    record.left_out = [*left_out, *filled.left_out]
             await self._place(built)
             list_id = built.list_id
             changes = _compute_changes(todo, filled, built)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from odmantic import ObjectId
 
-from todo_service.executors import Budget, Executor
+from todo_service.executors import Budget, BudgetExceededError, Executor
 from todo_service.todos import completion
 from todo_service.todos.documents import Todo
 from todo_service.todos.reminders import check_reminders
@@ -17,6 +17,9 @@ from todo_service.todos.schedule import DUE_END_SOURCES, SCHEDULE, check_schedul
 from todo_service.todos.writes import apply_changes, merge, select_changes
 
 ResultT = TypeVar("ResultT")
+
+_INLINE_SECONDS: Final = 0.001
+"""How long a rule may be evaluated in the event loop. Most rules take less."""
 
 
 class Decisions:
@@ -33,9 +36,14 @@ class Decisions:
         self._time_zone = time_zone
         self._rules = rules
 
-    async def canonicalize_rule(self, todo: Todo) -> str:
-        """Return the rule of a recurring todo as it is stored. See `completion.canonicalize_rule`."""
-        zone = await self._find_zone(todo)
+    async def canonicalize_rule(self, todo: Todo, account_zone: str | None = None) -> str:
+        """Return the rule of a recurring todo as it is stored. See `completion.canonicalize_rule`.
+
+        Args:
+            todo: The todo.
+            account_zone: The account's time zone, if it is known.
+        """
+        zone = ZoneInfo(todo.time_zone or account_zone or await self._time_zone())
         return await self._evaluate_rule(lambda budget: completion.canonicalize_rule(todo, zone, budget))
 
     async def update(self, todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +102,9 @@ class Decisions:
         return ZoneInfo(todo.time_zone or await self._time_zone())
 
     async def _evaluate_rule(self, evaluate: Callable[[Budget], ResultT]) -> ResultT:
-        """Evaluate a recurrence rule in a thread, because it takes milliseconds."""
-        assert self._rules is not None  # a caller that sets rules or completes todos passes an executor
-        return await self._rules.run(evaluate, self._owner)
+        """Evaluate a recurrence rule, in a thread if it takes milliseconds."""
+        try:
+            return evaluate(Budget(_INLINE_SECONDS))
+        except BudgetExceededError:
+            assert self._rules is not None  # a caller that sets rules or completes todos passes an executor
+            return await self._rules.run(evaluate, self._owner)

@@ -31,6 +31,7 @@ from todo_service.bounds.todos import (
     STEPS,
     TITLE_LENGTH,
 )
+from todo_service.decoding import declare_read_only
 from todo_service.store.structs import build_struct
 from todo_service.timestamps import Timestamp
 from todo_service.todos.documents import Todo as TodoDocument
@@ -385,3 +386,6 @@ class SummaryQuery(msgspec.Struct, frozen=True):
         TimeZone | UnsetType,
         Meta(description="The IANA time zone that defines today; by default the account's."),
     ] = UNSET
+
+
+declare_read_only(Todo, TodoCreate, TodoUpdate)

@@ -35,7 +35,8 @@ class ImportRecord:
     Attributes:
         todo: The todo. Fields that break a rule are left out unless the record is strict.
         strict: Whether a field that breaks a rule makes the record invalid.
-        missing: The fields that the file has no place for. An update leaves them as they are.
+        missing: The fields that the file has no place for, and those that were left out as a whole. An update leaves
+            them as they are.
         left_out: Why fields were left out.
         replaced: The times that were in the future. See `replace_future_times`.
     """
@@ -94,6 +95,7 @@ def build_documents(
             except Invalid as error:
                 reduced = None if record.strict else leave_out(record.todo, error.issues)
                 if reduced is not None:
+                    record.missing |= _list_differing(record.todo, reduced)
                     record.todo = reduced
                     record.left_out = [*record.left_out, *error.issues]
                     continue
@@ -117,6 +119,24 @@ def fill_missing(record: ImportRecord, todo: Todo) -> ImportRecord:
         fields["reminders"] = [_to_given(each) for each in todo.reminders]
     todo_filled = msgspec.structs.replace(record.todo, **fields)
     return ImportRecord(todo_filled, record.strict, record.missing, replaced=record.replaced)
+
+
+def drop_fields(
+    record: ImportRecord, issues: Iterable[ValidationIssue], names: frozenset[str]
+) -> list[ValidationIssue]:
+    """Drop fields from a record, so that an update leaves them as they are.
+
+    Args:
+        record: The record.
+        issues: Why fields were left out of it.
+        names: The fields.
+
+    Returns:
+        The issues of these fields.
+    """
+    record.missing |= names
+    record.todo = msgspec.structs.replace(record.todo, **{name: getattr(_DEFAULTS, name) for name in names})
+    return [issue for issue in issues if issue.pointer.split("/")[1] in names]
 
 
 def list_missing(present: Iterable[str]) -> frozenset[str]:
@@ -145,6 +165,15 @@ def leave_out(todo: dto.TodoImport, issues: Iterable[ValidationIssue]) -> dto.To
     for name, indexes in items.items():
         fields.setdefault(name, [each for index, each in enumerate(getattr(todo, name)) if index not in indexes])
     return msgspec.structs.replace(todo, **fields)
+
+
+def _list_differing(todo: dto.TodoImport, reduced: dto.TodoImport) -> frozenset[str]:
+    """Return the fields that `leave_out` has set to their defaults."""
+    return frozenset(
+        name
+        for name in SETTABLE
+        if (value := getattr(reduced, name)) != getattr(todo, name) and value == getattr(_DEFAULTS, name)
+    )
 
 
 def _build(

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.executors import UNLIMITED, Budget
 from todo_service.timestamps import LATEST
-from todo_service.todos.recurrence_days import RuleDays
+from todo_service.todos.recurrence_days import iterate_days
 from todo_service.todos.recurrence_rule import Rule
 
 LocalT = TypeVar("LocalT", date, datetime)
@@ -241,7 +241,7 @@ class Recurrence:
             The rule for the occurrence and those after it, and the schedule of the occurrence.
         """
         start = first if rule.count is None else count_from or anchor_day
-        for place, day in enumerate(RuleDays(rule, anchor_day).iterate(start, self._budget)):
+        for place, day in enumerate(iterate_days(rule, anchor_day, start, self._budget)):
             if rule.count is not None and place >= rule.count:
                 return
             if day < first:

@@ -4,7 +4,8 @@ python-dateutil finds the days of a year that the BY parts of a rule allow. Its 
 cannot be used for input from clients: it does not end before the year 9999 if the BY parts never match, which takes
 seconds. In the Gregorian calendar there are only 28 kinds of years that differ for a rule (by the weekday of 1 January,
 and by which of the year and its neighbours are leap years). So dateutil evaluates at most one year of each kind, and
-all other years are table lookups: a search up to the year 9999 takes milliseconds.
+all other years are table lookups: a search up to the year 9999 takes milliseconds. Most todos share a few rules, so
+the tables of recent rules are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import MAXYEAR, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from dateutil import rrule
@@ -29,6 +30,8 @@ _CYCLE: Final = 400
 _LAST_ORDINAL: Final = date.max.toordinal()
 _WEEKDAYS_OF_MONTH: Final = 5
 """How often a weekday occurs in a month, at most."""
+_CACHED_RULES: Final = 32
+"""The number of rules whose tables are kept. Those of one take a few kilobytes, and a third of a megabyte at most."""
 
 
 class _YearKind(NamedTuple):
@@ -40,33 +43,38 @@ class _YearKind(NamedTuple):
     precedes_leap_year: bool
 
 
-class RuleDays:
-    """The days on which a rule occurs.
+def iterate_days(rule: Rule, anchor: date, first: date, budget: Budget = UNLIMITED) -> Iterator[date]:
+    """Yield the days on which a rule occurs, in order, up to the end of the year 9999. Poll the budget for each year.
 
     Args:
         rule: The rule. Its COUNT and UNTIL are not applied.
         anchor: The first day of the recurrence. It determines the phase of INTERVAL, and the days of a rule without BY
             parts. It need not match the rule.
+        first: The day to start from; days before the anchor are never returned.
+        budget: The budget of the task.
+
+    Raises:
+        BudgetExceededError: The budget is exceeded.
+    """
+    complete_rule = _complete(replace(rule, count=None, until=None), anchor)
+    return _get_days(complete_rule).iterate(anchor, max(first, anchor), budget)
+
+
+class _RuleDays:
+    """The days on which a rule occurs, without its COUNT and UNTIL. Several threads may use it.
+
+    Args:
+        rule: The rule. Its BY parts select its days whatever the anchor.
     """
 
-    def __init__(self, rule: Rule, anchor: date) -> None:
-        self._rule = _complete(rule, anchor)
-        self._anchor = anchor
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
         self._allowed: dict[_YearKind, Sequence[int]] = {}
         self._tables: dict[_YearKind, Mapping[int, Sequence[int]]] = {}
 
-    def iterate(self, first: date, budget: Budget = UNLIMITED) -> Iterator[date]:
-        """Yield the days from a day to the end of the year 9999, in order. Poll the budget for each year.
-
-        Args:
-            first: The day to start from; days before the anchor are never returned.
-            budget: The budget of the task.
-
-        Raises:
-            BudgetExceededError: The budget is exceeded.
-        """
-        first = max(first, self._anchor)
-        anchor_index = self._index_period(self._anchor)
+    def iterate(self, anchor: date, first: date, budget: Budget) -> Iterator[date]:
+        """Yield the days from a day on. See `iterate_days`."""
+        anchor_index = self._index_period(anchor)
         # days at the beginning of a year may belong to the last week of the year before
         first_year = first.year - self._by_week
         for year in range(first_year, MAXYEAR + 1):
@@ -213,6 +221,9 @@ class RuleDays:
             )
             allowed = self._allowed[kind] = [(moment - start).days for moment in found]
         return allowed
+
+
+_get_days: Final = lru_cache(_CACHED_RULES)(_RuleDays)
 
 
 def _classify(beginning: date) -> _YearKind:

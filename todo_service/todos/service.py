@@ -113,7 +113,7 @@ class Todos:
             (position,) = await self.shared.positions.choose(self._owner, moment)
         document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
         if document.recurrence is not None:
-            document.recurrence = await self._decisions.canonicalize_rule(document)
+            document.recurrence = await self._decisions.canonicalize_rule(document, account_zone)
         await self._require_list(document.list_id)
         async with self._quotas.todos.reserve_one(self._owner):
             with self._quotas.tags.reserve(self._owner) as tags:

@@ -71,9 +71,12 @@ class FileLists(NamedTuple):
 
     Attributes:
         lists: The lists.
+        strict: Whether a list whose name breaks a rule is rejected. Otherwise the name is changed as that of a todo's
+            list is, and a list without one is left out.
     """
 
     lists: Sequence[FileList]
+    strict: bool = False
 
 
 class RejectedRecord(NamedTuple):

@@ -141,10 +141,9 @@ class TodoBuilder:
         return {"title": clean_line(title or UNTITLED)[:TITLE_LENGTH], "description": description or ""}
 
     def _read_text(self, name: str, property_name: str) -> str | None:
-        found = self._todo.get(property_name)
+        found, exact = self._todo.get(property_name), self._exact.get(name)
         if found is None:
-            return None
-        exact = self._exact.get(name)
+            return str(exact) if exact is not None and not exact.strip() else None
         if exact is not None and round_trip(exact) == found.text:
             return str(exact)
         if name == "title":

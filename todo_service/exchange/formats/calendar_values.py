@@ -97,7 +97,8 @@ def _is_represented(field: Field, value: Any) -> bool:
         case Kind.STEPS:
             return all(round_trip(step.title).strip() == step.title for step in value)
         case Kind.TEXT:
-            return round_trip(value) == str(value)
+            # a property of white space counts as absent
+            return bool(value.strip()) and round_trip(value) == str(value)
         case Kind.TEXTS:
             return field.calendar_property == "CATEGORIES" and round_trip_tags(value) == list(value)
         case Kind.DATE:

@@ -13,12 +13,13 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import UNSET
 
 from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS
-from todo_service.bounds.todos import LIST_NAME_LENGTH
+from todo_service.bounds.todos import LIST_NAME_LENGTH, UID_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
+from todo_service.exchange.formats.base import Draft, FileList, FileLists, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
@@ -62,7 +63,8 @@ class _Task(msgspec.Struct, frozen=True):
     @property
     def is_plain(self) -> bool:
         """Whether the task has nothing but a title and a state."""
-        return not (self.notes or self.due or self.scheduled_time or self.links or self.task_recurrence_id)
+        parts = (self.notes, self.due, self.scheduled_time, self.links, self.task_recurrence_id, self.starred)
+        return not any(parts)
 
 
 class GoogleFormat(ImportFormat):
@@ -74,17 +76,31 @@ class GoogleFormat(ImportFormat):
         """See `ImportFormat.recognizes`."""
         return _SIGNATURE.search(source.copy(source.position, source.position + _SIGNATURE_BYTES)) is not None
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """See `ImportFormat.read`. The whole body is checked before the first record is read."""
-        subtasks, titles = Subtasks(), dict[int, str]()
-        for found in _scan_tasks(source, titles):
+        subtasks, lists = Subtasks(), dict[int, _List]()
+        for found in _scan_tasks(source, lists):
             try:
                 task: _Task = decode_json(source.copy(found.start, found.end), _Task)
             except Invalid:
                 continue  # it is rejected when it is read
             if not task.deleted:
                 subtasks.add(task.id, task.parent or "", task.title, task.status == "completed", task.is_plain)
-        return _read_records(source, subtasks, titles, zone)
+        return _read_records(source, subtasks, lists, zone)
+
+
+class _List(NamedTuple):
+    """A list of tasks."""
+
+    id: str = ""
+    title: str = ""
+
+    @property
+    def named(self) -> TodoListCreate | None:
+        """The list of its todos; None for the inbox, which the default list becomes."""
+        if not self.title or self.title in _DEFAULT_LISTS:
+            return None
+        return TodoListCreate(self.title, uid=self.id or UNSET)
 
 
 class _FoundTask(NamedTuple):
@@ -103,12 +119,12 @@ class _FoundTask(NamedTuple):
     end: int
 
 
-def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
+def _scan_tasks(source: Source, lists: dict[int, _List]) -> Iterator[_FoundTask]:
     """Yield all tasks.
 
     Args:
         source: The body.
-        titles: Is filled with the titles of the lists by index.
+        lists: Is filled with the lists by index.
     """
     walker, count = Walker(source), 0
     has_lists = False
@@ -121,8 +137,11 @@ def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
             if list_index >= IMPORT_LISTS:
                 raise Invalid([ValidationIssue("/items", f"Expected at most {IMPORT_LISTS} lists")])
             for member in walker.enter_object():
+                known = lists.get(list_index, _List())
                 if member == "title":
-                    titles[list_index] = cut(walker.decode(str), LIST_NAME_LENGTH)
+                    lists[list_index] = known._replace(title=cut(walker.decode(str), LIST_NAME_LENGTH))
+                elif member == "id":
+                    lists[list_index] = known._replace(id=cut(walker.decode(str), UID_LENGTH))
                 elif member == "items" and walker.starts(b"["):
                     for index in walker.enter_array():
                         count += 1
@@ -137,8 +156,10 @@ def _scan_tasks(source: Source, titles: dict[int, str]) -> Iterator[_FoundTask]:
 
 
 def _read_records(
-    source: Source, subtasks: Subtasks, titles: dict[int, str], zone: tzinfo
-) -> Iterator[Draft | RejectedRecord]:
+    source: Source, subtasks: Subtasks, lists: dict[int, _List], zone: tzinfo
+) -> Iterator[Draft | RejectedRecord | FileLists]:
+    found_lists = [(index, named) for index, each in sorted(lists.items()) if (named := each.named) is not None]
+    yield FileLists([FileList(1, named, f"/items/{index}") for index, named in found_lists])
     for found in _scan_tasks(source, {}):
         source.advance(found.start)
         try:
@@ -148,12 +169,12 @@ def _read_records(
             continue
         if task.deleted or subtasks.is_step(task.id):
             continue
-        title, steps = titles.get(found.list_index, ""), subtasks.take_steps(task.id)
-        build = partial(_build_draft, task, steps, source.line, title, zone)
+        named, steps = lists.get(found.list_index, _List()).named, subtasks.take_steps(task.id)
+        build = partial(_build_draft, task, steps, source.line, named, zone)
         yield read_record(source.line, build, found.pointer)
 
 
-def _build_draft(task: _Task, steps: list[StepCreate], line: int, list_title: str, zone: tzinfo) -> Draft:
+def _build_draft(task: _Task, steps: list[StepCreate], line: int, named: TodoListCreate | None, zone: tzinfo) -> Draft:
     warnings = [PARENT_LOST] if task.parent else []
     if task.task_recurrence_id:
         warnings.append("Recurrence was left out: the file does not contain the rule")
@@ -166,7 +187,6 @@ def _build_draft(task: _Task, steps: list[StepCreate], line: int, list_title: st
         steps=steps,
         **_build_dates(task, zone, warnings),
     )
-    named = TodoListCreate(list_title) if list_title and list_title not in _DEFAULT_LISTS else None
     return Draft(line, todo, named, uid=task.id or None, warnings=tuple(warnings), missing=_MISSING)
 
 

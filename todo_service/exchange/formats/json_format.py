@@ -150,7 +150,8 @@ def _check_elements(source: Source, scanner: Scanner, pointer: str) -> None:
 def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedRecord | FileLists]:
     lists = {each.id: _to_list(each) for each in layout.lists}
     if lists:
-        yield FileLists([FileList(1, each, f"/lists/{index}") for index, each in enumerate(lists.values())])
+        found = [FileList(1, each, f"/lists/{index}") for index, each in enumerate(lists.values())]
+        yield FileLists(found, strict=True)
     source.advance(layout.start)
     scanner = Scanner(source)
     for index, (start, end) in enumerate(scanner.scan_elements(layout.pointer)):

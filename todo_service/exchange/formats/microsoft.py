@@ -16,7 +16,14 @@ from zoneinfo import ZoneInfo
 
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.source import Source
-from todo_service.exchange.formats.tables import Record, Table, find_day_first, has_header, open_table
+from todo_service.exchange.formats.tables import (
+    Record,
+    Table,
+    find_day_first,
+    has_header,
+    open_table,
+    warn_of_unread,
+)
 from todo_service.exchange.formats.values import (
     Moment,
     build_schedule,
@@ -45,18 +52,9 @@ _TRANSLATIONS: Final[Mapping[str, str]] = {
     "erinnerung_um": "reminder_time",
     "erledigt_am": "date_completed",
     "%_erledigt": "%_complete",
-    "gesamtaufwand": "total_work",
-    "istaufwand": "actual_work",
-    "ist_aufwand": "actual_work",
-    "abrechnungsinformationen": "billing_information",
     "kategorien": "categories",
-    "firma": "companies",
-    "firmen": "companies",
-    "kontakte": "contacts",
-    "reisekilometer": "mileage",
     "notizen": "notes",
     "priorität": "priority",
-    "rolle": "role",
     "ordner": "folder",
     "objet": "subject",
     "date_de_début": "start_date",
@@ -70,19 +68,13 @@ _TRANSLATIONS: Final[Mapping[str, str]] = {
     "heure_du_rappel": "reminder_time",
     "date_d'achèvement": "date_completed",
     "%_achevé": "%_complete",
-    "travail_total": "total_work",
-    "travail_réel": "actual_work",
-    "informations_facturation": "billing_information",
     "catégories": "categories",
-    "sociétés": "companies",
-    "kilométrage": "mileage",
     "priorité": "priority",
-    "rôle": "role",
     "état": "status",
     "statut": "status",
     "dossier": "folder",
 }
-"""The columns by their German and French names."""
+"""The columns that are read, by their German and French names."""
 _DATES: Final = ("start_date", "due_date", "reminder_date", "date_completed")
 _PRIORITIES: Final[Mapping[str, Priority]] = {
     "": "none",
@@ -105,21 +97,29 @@ _OPEN: Final = frozenset(
     | {"non commencé", "non commencée", "pas commencé", "pas commencée", "en cours"}
 )
 _COMPLETED: Final = frozenset({"completed", "erledigt", "terminé", "terminée", "achevé", "achevée"})
+_ALL_DONE: Final = ("100%", "100", "1")
+_NOT_BEGUN: Final = ("", "0%", "0")
 _NO_DATES: Final = frozenset({"", "none", "0/0/00", "keine", "ohne", "aucun", "aucune"})
-_NO_VALUE: Final = re.compile(r"|0(:00)?( [^\W\d]+)?|none|normal|false|off")
+_NO_VALUE: Final = re.compile(
+    r"|0(:00)?( [^\W\d]+)?|none|normale?|false|off|no|falsch|aus|nein|ohne|keine|faux|non|désactivé|aucune?"
+)
+"""The values of cells without information, in lower case."""
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "notes": ("notes", "body"),
+    "priority": ("priority", "importance"),
+    "folder": ("folder", "list", "list_name"),
+}
+"""The columns with several names."""
+_READ: Final = frozenset(
+    [
+        *("subject", "start_date", "due_date", "status", "complete", "%_complete", "date_completed", "categories"),
+        *("reminder_on/off", "reminder_date", "reminder_time"),
+        *(name for names in _NAMES.values() for name in names),
+    ]
+)
 _MISSING: Final = list_missing(
     ("title", "description", "completed", "completed_at", "priority", "start_on", "due_on", "tags", "reminders")
 )
-_LOST: Final = {
-    "total_work": "Total Work",
-    "actual_work": "Actual Work",
-    "billing_information": "Billing Information",
-    "companies": "Companies",
-    "contacts": "Contacts",
-    "mileage": "Mileage",
-    "role": "Role",
-}
-"""Columns without an equivalent in a todo, with their names in warnings."""
 
 
 class MicrosoftFormat(ImportFormat):
@@ -139,18 +139,20 @@ class MicrosoftFormat(ImportFormat):
 
 def _read_records(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
     day_first = find_day_first(table, _DATES, default=table.is_translated)
+    unread = table.list_unread(_READ)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
         else:
-            yield read_record(row.line, _TaskParser(row, zone, day_first).parse)
+            yield read_record(row.line, _TaskParser(row, unread, zone, day_first).parse)
 
 
 class _TaskParser:
     """Parses a task, and collects warnings."""
 
-    def __init__(self, row: Record, zone: tzinfo, day_first: bool) -> None:
+    def __init__(self, row: Record, unread: Mapping[str, str], zone: tzinfo, day_first: bool) -> None:
         self._row = row
+        self._unread = unread
         self._zone = zone
         self._day_first = day_first
         self._warnings: list[str] = []
@@ -166,9 +168,7 @@ class _TaskParser:
         fields |= self._parse_status()
         if (reminder := self._parse_reminder()) is not None:
             fields["reminders"] = [ReminderCreate(at=to_timestamp(reminder))]
-        for column, name in _LOST.items():
-            if not _NO_VALUE.fullmatch(self._get(column).lower()):
-                self._warnings.append(f"Column {name} was left out")
+        self._warnings += warn_of_unread(self._row, self._unread, _NO_VALUE)
         notes = self._get("notes")
         todo = TodoImport(
             title=choose_title(self._get("subject"), notes, self._warnings),
@@ -177,24 +177,27 @@ class _TaskParser:
             tags=[tag for tag in map(str.strip, re.split("[;,]", self._get("categories"))) if tag],
             **fields,
         )
-        name = self._get("folder") or self._get("list")
+        name = self._get("folder")
         named = TodoListCreate(name) if name else None
         return Draft(self._row.line, todo, named, warnings=tuple(self._warnings), missing=_MISSING)
 
     def _get(self, column: str) -> str:
-        return self._row.cells.get(column, "").strip()
+        """Return the trimmed text of a cell, the first one with a text if the column has several names."""
+        texts = (self._row.cells.get(name, "").strip() for name in _NAMES.get(column, (column,)))
+        return next(filter(None, texts), "")
 
     def _parse_status(self) -> dict[str, Any]:
         status = self._get("status")
         completed_at = self._parse_moment("date_completed")
-        if status.lower() in _OPEN and status:
-            is_done = False  # whatever the percentage is
-        else:
-            # a spreadsheet shows 100 % as 1
-            is_done = self._get("%_complete").replace(" ", "") in ("100%", "100", "1")
+        percentage = self._get("%_complete").replace(" ", "")
+        # the status precedes the other columns; a spreadsheet shows 100 % as 1
+        is_open = status and status.lower() in _OPEN
+        is_done = not is_open and (percentage in _ALL_DONE or self._get("complete").lower() == "true")
         if status.lower() not in _COMPLETED and completed_at is None and not is_done:
             if status.lower() not in _OPEN:
                 self._warnings.append(f'Status "{status[:50]}" was left out: the todo is open')
+            if percentage not in _NOT_BEGUN:
+                self._warnings.append("% Complete was left out: the todo is open")
             return {}
         fields: dict[str, Any] = {"completed": True}
         if completed_at is not None:
@@ -206,6 +209,7 @@ class _TaskParser:
             return None
         day, clock = self._parse_moment("reminder_date"), parse_clock(self._get("reminder_time"))
         if day is None:
+            self._warnings.append("Reminder was left out: it has no date")
             return None
         if clock is None or isinstance(day, datetime):
             return self._to_moment(day)

@@ -32,6 +32,7 @@ _PREAMBLE_ROWS: Final = 10
 _DATE_ROWS: Final = 10_000
 """How many rows are searched for a date that tells whether the day precedes the month."""
 _SPACE: Final = re.compile(r"[\s_-]+")
+_EMPTY: Final = re.compile("")
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -71,6 +72,15 @@ class Table:
         names = [_SPACE.sub("_", compose(name.lower())) for name in self.header]
         self.columns = [translations.get(name, name) for name in names]
         self.is_translated = self.columns != names
+
+    def list_unread(self, read: Collection[str]) -> Mapping[str, str]:
+        """Return the other columns than those that a reader reads, with their names in the header.
+
+        Args:
+            read: The columns that it reads, or leaves out without a warning.
+        """
+        names = zip(self.columns, self.header, strict=True)
+        return {column: name for column, name in names if column and column not in read}
 
     def read(self) -> Iterator[Record | RejectedRecord]:
         """Yield the rows that follow, one at a time."""
@@ -158,6 +168,18 @@ def find_day_first(table: Table, columns: Sequence[str], default: bool = False) 
                     if (answer := is_day_first(row.cells.get(name, ""))) is not None:
                         return answer
     return default
+
+
+def warn_of_unread(row: Record, unread: Mapping[str, str], meaningless: re.Pattern[str] = _EMPTY) -> list[str]:
+    """Return a warning for each cell that is left out because its column is not read.
+
+    Args:
+        row: The row.
+        unread: See `Table.list_unread`.
+        meaningless: Matches cells, in lower case, whose loss is no loss.
+    """
+    cells = ((name, row.cells.get(column, "").strip().lower()) for column, name in unread.items())
+    return [f"Column {name[:50]} was left out" for name, cell in cells if not meaningless.fullmatch(cell)]
 
 
 def _read_delimiter(source: Source, rows: int) -> bytes:

@@ -18,7 +18,7 @@ from todo_service.bounds.todos import REMINDER_MINUTES
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
-from todo_service.exchange.formats.tables import Record, Table, has_header, open_table
+from todo_service.exchange.formats.tables import Record, Table, has_header, open_table, warn_of_unread
 from todo_service.exchange.formats.values import (
     Moment,
     build_schedule,
@@ -36,6 +36,17 @@ from todo_service.todos.field_types import Priority
 from todo_service.todos.reminder_types import MORNING, ReminderCreate
 
 _COLUMNS: Final = ("list_name", "title", "content", "status")
+_READ: Final = frozenset(
+    [
+        *("list_name", "title", "content", "kind", "tags", "is_check_list", "priority", "status", "order"),
+        *("start_date", "due_date", "is_all_day", "timezone", "reminder", "repeat", "repeat_from"),
+        *("created_time", "completed_time", "taskid", "parentid"),
+        # what kind of list it is, and how the program shows it
+        *("projectkind", "view_mode", "column_order"),
+    ]
+)
+_NO_VALUE: Final = re.compile("|false")
+_ORDER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _PRIORITIES: Final[Mapping[str, Priority]] = {"": "none", "0": "none", "1": "low", "3": "medium", "5": "high"}
 _OPEN: Final = ("", "0")
 _COMPLETED: Final = ("1", "2")
@@ -82,11 +93,13 @@ def _find_subtasks(table: Table) -> Subtasks:
 
 
 def _read_records(table: Table, subtasks: Subtasks, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
+    unread = table.list_unread(_READ)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
         elif not subtasks.is_step((task := _Task(row)).id):
-            yield read_record(row.line, _TaskParser(task, subtasks, zone).parse)
+            lost = warn_of_unread(row, unread, _NO_VALUE)
+            yield read_record(row.line, _TaskParser(task, subtasks, zone, lost).parse)
 
 
 class _Task:
@@ -109,16 +122,16 @@ class _Task:
 
 
 class _TaskParser:
-    """Parses a task, and collects warnings."""
+    """Parses a task, and collects warnings in addition to the given ones."""
 
-    def __init__(self, task: _Task, subtasks: Subtasks, zone: tzinfo) -> None:
+    def __init__(self, task: _Task, subtasks: Subtasks, zone: tzinfo, warnings: list[str]) -> None:
         name = task.get("timezone")
         self._task = task
         self._subtasks = subtasks
         self._own_zone = name if name in list_time_zones() else None
         self._account_zone = str(zone)
         self._zone = ZoneInfo(name) if self._own_zone else zone
-        self._warnings: list[str] = []
+        self._warnings = warnings
 
     def parse(self) -> Draft:
         task = self._task
@@ -133,6 +146,8 @@ class _TaskParser:
         if priority is None:
             self._warnings.append("Priority was left out: expected 0, 1, 3 or 5")
         fields = self._parse_dates() | self._parse_status()
+        if _ORDER.fullmatch(order := task.get("order")):
+            fields["position"] = float(order)
         todo = TodoImport(
             title=choose_title(task.get("title"), description, self._warnings),
             description=description,

@@ -10,17 +10,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, tzinfo
 from functools import partial
+from itertools import chain, islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORD_BYTES, IMPORT_RECORDS
+from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import ValidationIssue
-from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
+from todo_service.exchange.formats.base import Draft, FileList, FileLists, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.english_dates import parse_schedule
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, limit_steps
-from todo_service.exchange.formats.tables import Record, has_header, open_table
-from todo_service.exchange.formats.values import build_schedule, choose_title
+from todo_service.exchange.formats.tables import Record, Table, has_header, open_table
+from todo_service.exchange.formats.values import build_schedule, choose_title, cut
 from todo_service.lists.dto import TodoListCreate
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.dto import StepCreate, TodoImport
@@ -105,10 +107,11 @@ class TodoistFormat(ImportFormat):
         """See `ImportFormat.recognizes`."""
         return has_header(source, _COLUMNS)
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """See `ImportFormat.read`."""
         table = open_table(source, _COLUMNS[:2])
-        return self._read_records(table.read(), zone)
+        sections = _find_sections(table)
+        return chain([sections], self._read_records(table.read(), zone))
 
     def _read_records(
         self, rows: Iterator[Record | RejectedRecord], zone: ZoneInfo
@@ -145,6 +148,18 @@ class TodoistFormat(ImportFormat):
             ancestors.append(task)
             group.append(task)
         yield from _build_drafts(group, zone, today)
+
+
+def _find_sections(table: Table) -> FileLists:
+    """Return the first sections of a table, without moving. Further ones become lists if they have tasks."""
+    sections: dict[str, int] = {}
+    with table.keep_place():
+        for row in islice(table.read(), IMPORT_RECORDS):
+            if isinstance(row, Record) and row.cells.get("type", "").strip().lower() == "section":
+                name = cut(row.cells.get("content", "").strip(), LIST_NAME_LENGTH)
+                if name and len(sections) < IMPORT_LISTS:
+                    sections.setdefault(name, row.line)
+    return FileLists([FileList(line, TodoListCreate(name)) for name, line in sections.items()])
 
 
 def _build_drafts(group: list[_Task], zone: tzinfo, today: date) -> Iterator[Draft | RejectedRecord]:
@@ -205,6 +220,8 @@ def _build_due_date(task: _Task, zone: tzinfo, today: date, warnings: list[str])
         return {}
     name = task.get("timezone")
     own_zone = ZoneInfo(name) if name in list_time_zones() else None
+    if name and own_zone is None:
+        warnings.append(f'Time zone "{name[:50]}" is unknown: the date was read in that of the account')
     schedule = parse_schedule(text, own_zone or zone, today)
     if schedule is None:
         reason = "it is not in English" if language not in ("", "en") else "its words are unknown"

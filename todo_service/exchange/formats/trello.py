@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import UNSET
 
 from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS, IMPORT_SUBTASK_BYTES
 from todo_service.bounds.todos import LIST_NAME_LENGTH, STEPS, TITLE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
-from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
+from todo_service.exchange.formats.base import Draft, FileList, FileLists, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
@@ -61,6 +62,11 @@ class _List(msgspec.Struct, frozen=True):
     name: str = ""
     closed: bool = False
 
+    @property
+    def named(self) -> TodoListCreate:
+        """The list of its todos."""
+        return TodoListCreate(self.name, archived=self.closed, uid=self.id or UNSET)
+
 
 class _Card(msgspec.Struct, frozen=True):
     id: str = ""
@@ -76,6 +82,7 @@ class _Card(msgspec.Struct, frozen=True):
     last_activity: str | None = msgspec.field(default=None, name="dateLastActivity")
     members: list[str] = msgspec.field(default_factory=list, name="idMembers")
     attachments: list[msgspec.Raw] = []
+    pos: float | str | None = None
     is_template: bool | None = msgspec.field(default=False, name="isTemplate")
 
 
@@ -110,7 +117,7 @@ class TrelloFormat(ImportFormat):
             pass
         return False
 
-    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord]:
+    def read(self, source: Source, zone: ZoneInfo) -> Iterator[Draft | RejectedRecord | FileLists]:
         """See `ImportFormat.read`. The whole body is checked before the first record is read."""
         board = _read_board(source)
         return _read_records(source, board, zone)
@@ -150,7 +157,8 @@ def _read_board(source: Source) -> _Board:
     return board
 
 
-def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
+def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft | RejectedRecord | FileLists]:
+    yield FileLists([FileList(1, each.named, f"/lists/{index}") for index, each in enumerate(board.lists.values())])
     walker = Walker(source)
     for name in walker.enter_object():
         if name != "cards" or not walker.starts(b"["):
@@ -178,6 +186,8 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
     for name, found in (("Members", card.members), ("Attachments", card.attachments)):
         if found:
             warnings.append(f"{name} were left out")
+    if isinstance(card.pos, float):
+        fields["position"] = card.pos
     if card.is_template:
         warnings.append("Template was changed: the template became a todo")
     todo = TodoImport(
@@ -188,7 +198,7 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
         **fields,
     )
     found_list = board.lists.get(card.list_id)
-    named = TodoListCreate(found_list.name, archived=found_list.closed) if found_list is not None else None
+    named = found_list.named if found_list is not None else None
     return Draft(
         source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)), missing=_MISSING
     )

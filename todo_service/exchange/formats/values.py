@@ -24,12 +24,14 @@ _PRIORITIES: Final = (
     {"none": "none", "no": "none", "low": "low", "medium": "medium", "normal": "medium", "high": "high"}
     | {"urgent": "urgent", "highest": "urgent", "critical": "urgent", "lowest": "low"}
     | {"keine": "none", "niedrig": "low", "mittel": "medium", "hoch": "high", "dringend": "urgent"}
-    | {"aucune": "none", "basse": "low", "faible": "low", "moyenne": "medium", "haute": "high", "urgente": "urgent"}
+    | {"aucune": "none", "basse": "low", "faible": "low", "moyenne": "medium", "normale": "medium"}
+    | {"haute": "high", "élevée": "high", "urgente": "urgent"}
     | {"ninguna": "none", "baja": "low", "media": "medium", "alta": "high"}
     | {str(number): name for number, name in enumerate(CALENDAR_PRIORITIES)}
 )
 _TRUE: Final = frozenset(
     {"true", "1", "yes", "y", "x", "on", "done", "✓", "✔", "☑", "wahr", "ja", "ein", "vrai", "oui", "verdadero"}
+    | {"sí", "si"}
 )
 _FALSE: Final = frozenset({"false", "0", "no", "n", "off", "falsch", "nein", "aus", "faux", "non", "falso"})
 _DATE: Final = (
