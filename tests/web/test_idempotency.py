@@ -218,6 +218,19 @@ async def test_whitespace_and_member_order_do_not_change_the_fingerprint(ada: Pe
     assert await ada.titles() == ["é"]
 
 
+async def test_order_of_members_of_a_large_body_does_not_change_the_fingerprint(ada: Person) -> None:
+    def build_batch(*names: str) -> dict[str, Any]:
+        todo = {"title": "x", "description": "y" * 9_000}
+        return {"operations": [{"op": "create", "todo": {name: todo[name] for name in names}} for _ in range(100)]}
+
+    first = await ada.post("/v1/todos/batch", json=build_batch("title", "description"), headers=KEY)
+    again = await ada.post("/v1/todos/batch", json=build_batch("description", "title"), headers=KEY)
+
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == first.json()
+    assert len(await ada.titles(limit=200)) == 100
+
+
 async def test_if_match_changes_the_fingerprint(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}/complete"
     first = await ada.post(path, headers=KEY | {"If-Match": '"1"'})
