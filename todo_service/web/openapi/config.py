@@ -55,10 +55,7 @@ _SECURITY_SCHEMES: Final[dict[str, SecurityScheme | Reference]] = {
     ),
     "password": SecurityScheme(
         type="oauth2",
-        flows=OAuthFlows(
-            # relative to the URL of the server, which ends with a slash
-            password=OAuthFlow(token_url=TOKEN_PATH[1:], refresh_url=TOKEN_PATH[1:], scopes={})
-        ),
+        flows=OAuthFlows(password=OAuthFlow(token_url=TOKEN_PATH, refresh_url=TOKEN_PATH, scopes={})),
         description="The username or the email, and the password. A client id and a client secret are not needed.",
     ),
 }
