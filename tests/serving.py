@@ -81,7 +81,7 @@ def running_service(
 
     Args:
         folder: The directory of its data and its log.
-        variables: Environment variables in addition to the defaults of the tests.
+        variables: Environment variables in addition to the defaults of the tests. An IPv6 `HOST` has brackets.
         port: The port to listen on; None for any free port.
         files: The limit of open files; None for that of the tests.
     """
@@ -92,7 +92,8 @@ def running_service(
         process = subprocess.Popen(
             command, env=environment(folder, **(variables or {})), stderr=log, stdout=log, cwd=folder, text=True
         )
-    service = Service(f"http://127.0.0.1:{port}", process, folder)
+    host = (variables or {}).get("HOST", "127.0.0.1")
+    service = Service(f"http://{host}:{port}", process, folder)
     try:
         service.await_ready()
         yield service

@@ -317,6 +317,16 @@ def test_health_reports_readiness(tmp_path: Path) -> None:
     assert_one_line(gone)
 
 
+def test_an_ipv6_host_may_have_brackets(tmp_path: Path) -> None:
+    with running_service(tmp_path, {"HOST": "[::1]"}) as service:
+        responses = [service.get("/health/live").status_code, service.get("/docs").status_code]
+        healthy = [run(tmp_path, "health", HOST=host, PORT=service.url.rsplit(":", 1)[1]) for host in ("[::1]", "::1")]
+
+    assert responses == [200, 200]
+    assert [done.returncode for done in healthy] == [0, 0]
+    assert f"on http://[::1]:{service.url.rsplit(':', 1)[1]} " in (tmp_path / "service.log").read_text()
+
+
 @pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["health"], ["openapi"]], ids=str)
 def test_every_command_has_help(tmp_path: Path, command: list[str]) -> None:
     done = run(tmp_path, *command, "--help")

@@ -59,6 +59,7 @@ def test_defaults_follow_the_contract(tmp_path: Path) -> None:
             ["localhost", "10.0.0.0/99", "0.0.0.0/0", "10.0.0.1, ::/0"],
         ),
         ("ALLOWED_HOSTS", ["todo.example.com, *.example.com"], ["http://example.com", "a b"]),
+        ("ROOT_PATH", ["/", "/todo", "/a/b/"], ["todo", "//todo", "/a/../b", "/a?b", "/a b", "/v1", "https://a/b"]),
         (
             "CORS_ORIGINS",
             ["https://a.example", "http://localhost:3000, https://b.example", "tauri://localhost"],

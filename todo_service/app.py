@@ -31,7 +31,7 @@ from todo_service.web.docs import DocsController
 from todo_service.web.health import OperationsController
 from todo_service.web.openapi.config import create_openapi_config, render_document
 from todo_service.web.problems import create_exception_handlers
-from todo_service.web.requests import QueryRequest, reject_unknown_parameters
+from todo_service.web.requests import QueryRequest, check_request
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, ControllerRouterHandler, Scope
@@ -75,7 +75,7 @@ def create_app(
         dependencies=services.dependencies(),
         middleware=services.middleware(),
         request_class=QueryRequest,
-        before_request=reject_unknown_parameters,
+        before_request=check_request,
         exception_handlers=create_exception_handlers(),
         after_exception=[after_exception],
         request_max_body_size=settings.max_body_bytes,

@@ -57,6 +57,7 @@ from todo_service.web.health import Readiness
 from todo_service.web.hosts import AllowedHosts
 from todo_service.web.in_flight import InFlightRequests
 from todo_service.web.middleware import OutermostMiddleware
+from todo_service.web.prefixes import Prefixes
 from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest
 from todo_service.web.response_headers import ResponseHeaders
@@ -210,14 +211,19 @@ class Services:
         """Wrap an application in the middleware that runs before Litestar."""
         settings = self._settings
         # with CORS, every response depends on the origin, even if the request has none
-        extra_headers = ((b"vary", b"Origin"),) if settings.cors_origins else ()
+        extra_headers = [(b"vary", b"Origin")] if settings.cors_origins else []
+        proxies = Proxies(settings.trusted_proxies) if settings.trusted_proxies else None
+        prefixes = Prefixes(settings.root_path, proxies)
+        if prefixes.vary:
+            extra_headers.append((b"vary", b"X-Forwarded-Prefix"))
         return OutermostMiddleware(
             OptionsRateLimitMiddleware(app, self.rate_limits),
             self._in_flight,
             AccessLog(self._metrics, self._tracing, RequestLog(settings)),
             AllowedHosts(settings.allowed_hosts),
             ResponseHeaders(self._in_flight, extra_headers),
-            Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+            prefixes,
+            proxies,
         )
 
     def _jobs(self) -> list[Job]:

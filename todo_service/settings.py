@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_auth: str
     trusted_proxies: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
+    root_path: str
     cors_origins: tuple[str, ...]
     max_body_bytes: int
     max_todos: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.secret_key import MINIMUM_BYTES
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import find_local_folder, list_address_forms
+from todo_service.url_prefix import RESERVED_SEGMENTS, parse_prefix
 
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
 _RATE: Final = re.compile(
@@ -144,7 +145,15 @@ def _parse_store_url(text: str) -> str:
 
 
 def _describe_addresses() -> str:
-    *first, last = [f"`{form}`" for form in list_address_forms()]
+    return _join_words(list_address_forms())
+
+
+def _describe_reserved_paths() -> str:
+    return _join_words(f"/{segment}" for segment in RESERVED_SEGMENTS)
+
+
+def _join_words(words: Iterable[str]) -> str:
+    *first, last = [f"`{word}`" for word in words]
     return f"{', '.join(first)} or {last}"
 
 
@@ -240,7 +249,7 @@ VARIABLES: Final = (
         "",
         _list_parser(_parse_network),
         "addresses or networks other than `/0`, separated by commas",
-        "The proxies whose `Forwarded` and `X-Forwarded-For` headers are trusted.",
+        "The proxies whose `Forwarded`, `X-Forwarded-For` and `X-Forwarded-Prefix` headers are trusted.",
     ),
     Variable(
         "ALLOWED_HOSTS",
@@ -248,6 +257,13 @@ VARIABLES: Final = (
         _list_parser(_pattern_parser(_HOST_NAME)),
         "names such as `todo.example.com` or `*.example.com`, separated by commas",
         "The accepted values of the `Host` header; any if none are listed.",
+    ),
+    Variable(
+        "ROOT_PATH",
+        "",
+        parse_prefix,
+        f"a path such as `/todo`, not below {_describe_reserved_paths()}",
+        "The path below which a proxy publishes the service. It takes precedence over `X-Forwarded-Prefix`.",
     ),
     Variable(
         "CORS_ORIGINS",

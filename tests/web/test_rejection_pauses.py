@@ -31,8 +31,8 @@ def connect(service: Service, address: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(url.hostname, url.port, timeout=60, source_address=(address, 0))
 
 
-def request(connection: http.client.HTTPConnection, path: str, **headers: str) -> int:
-    connection.request("GET", path, headers=headers)
+def request(connection: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str) -> int:
+    connection.request(method, path, headers=headers)
     with connection.getresponse() as response:
         response.read()
         return response.status
@@ -78,6 +78,17 @@ def test_another_request_ends_the_row_of_rejections(service: Service) -> None:
         begun = time.monotonic()
         for _ in range(REJECTIONS):
             assert request(connection, "/health/live") == 200
+
+        assert time.monotonic() - begun < PAUSED_SECONDS
+
+
+@pytest.mark.parametrize(("method", "address"), [("GET", "192.0.2.3"), ("HEAD", "192.0.2.4")])
+def test_a_client_of_a_proxy_does_not_delay_the_proxy(service: Service, method: str, address: str) -> None:
+    with closing(connect(service, "127.0.0.2")) as connection:
+        client = {"X-Forwarded-For": address}
+        spend_limit(connection, **client)
+        begun = time.monotonic()
+        assert {request(connection, "/v1/todos", method, **client) for _ in range(REJECTIONS)} == {429}
 
         assert time.monotonic() - begun < PAUSED_SECONDS
 

@@ -55,6 +55,13 @@ FORWARDED_HOPS: Final = section.declare(
     enforced_in="web.proxies",
     response="The last address that was read counts as the client's.",
 )
+PREFIX_LENGTH: Final = section.declare(
+    256,
+    "Length of `ROOT_PATH`, and of `X-Forwarded-Prefix` from a trusted proxy",
+    unit="characters",
+    enforced_in="url_prefix",
+    response="The service does not start; the header is ignored.",
+)
 RESPONSE_SECONDS: Final = section.declare(
     4.0,
     "Time until a response starts, not counting the upload of the body",

@@ -19,7 +19,7 @@ def health() -> None:
     """
     from http.client import HTTPConnection, HTTPException  # imported late, see the package's docstring
 
-    host = os.environ.get("HOST") or "127.0.0.1"
+    host = (os.environ.get("HOST") or "127.0.0.1").strip("[]")  # an IPv6 address may have brackets
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a wildcard address includes loopback
     port = os.environ.get("PORT") or "8000"
     try:

@@ -151,7 +151,6 @@ class ExchangeController(Controller):
         if query.format is UNSET:
             file_format = MEDIA_TYPES[request.require_media_type(frozenset(MEDIA_TYPES))]
         else:
-            request.require_uncompressed()
             file_format = IMPORT_FORMATS[query.format]
         report = await transfer.import_file(
             file_format,

@@ -7,6 +7,7 @@ outside the body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,6 +23,8 @@ from todo_service.bounds.requests import (
 _PART_BYTES: Final = 16 * 1024
 _BLANK_LINE: Final = b"\r\n\r\n"
 _OVERLAP: Final = len(_BLANK_LINE) - 1
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[0-9A-Za-z._~%!$&'()*+;=-]*)(?::[0-9]{0,5})?")
+"""A host and port (RFC 3986, section 3.2) without commas, which separate the hosts of combined headers."""
 
 
 class RequestRejected(Exception):
@@ -175,24 +178,28 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
     Raises:
         RequestRejected: The request is malformed, or uses a transfer coding other than chunked.
     """
-    hosts = 0
+    hosts: list[bytes] = []
     length: int | None = 0
     codings: list[bytes] = []
     for name, value in headers:
         if name == b"host":
-            hosts += 1
+            hosts.append(value)
         elif name == b"content-length":
             length = int(value)
         elif name == b"transfer-encoding":
             codings += [coding.strip().lower() for coding in value.split(b",")]
     if version not in ("1.0", "1.1"):
         raise RequestRejected("malformed-request", "only HTTP/1.0 and HTTP/1.1 are supported")
-    if hosts > 1 or (version == "1.1" and not hosts):
+    if len(hosts) > 1 or (version == "1.1" and not hosts):
         raise RequestRejected("malformed-request", "a request must have exactly one Host header")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise RequestRejected(
+            "malformed-request", "the Host header is not a host name or address with an optional port"
+        )
     if codings:
-        if any(coding != b"chunked" for coding in codings):
+        if any(coding not in (b"", b"chunked") for coding in codings):
             raise RequestRejected("transfer-coding-unknown", "the only supported transfer coding is chunked")
-        if len(codings) > 1 or version == "1.0":
+        if codings != [b"chunked"] or version == "1.0":
             raise RequestRejected("malformed-request", "the Transfer-Encoding header is invalid")
         length = None
     if upgrades and length != 0:

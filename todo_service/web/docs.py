@@ -15,6 +15,8 @@ from litestar import Controller, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
+from todo_service.web.prefixes import get_prefix
+from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import PUBLIC
 
 _POLICY: Final = (
@@ -33,13 +35,13 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>todo_service</title>
-<link rel="icon" href="/docs/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" href="{prefix}/docs/favicon-32x32.png">
+<link rel="stylesheet" href="{prefix}/docs/swagger-ui.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/init.js"></script>
+<script src="{prefix}/docs/swagger-ui-bundle.js"></script>
+<script src="{prefix}/docs/init.js"></script>
 </body>
 </html>
 """
@@ -53,9 +55,10 @@ class DocsController(Controller):
     include_in_schema = False
 
     @get("/", media_type="text/html")
-    async def page(self) -> Response[str]:
+    async def page(self, request: ApiRequest) -> Response[str]:
         """Return the page that shows the OpenAPI document with Swagger UI."""
-        return Response(_PAGE, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
+        page = _PAGE.format(prefix=get_prefix(request.scope))
+        return Response(page, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
 
     @get("/{name:str}")
     async def file(self, name: FromPath[str]) -> Response[bytes]:

@@ -17,7 +17,9 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreError
 from todo_service.web.in_flight import InFlightRequests
 from todo_service.web.openapi.config import declare_problems
+from todo_service.web.prefixes import get_prefix
 from todo_service.web.problems import ProblemError
+from todo_service.web.requests import ApiRequest
 from todo_service.web.route_options import LIMIT, PUBLIC
 
 READY_SECONDS: Final = 2.0
@@ -78,9 +80,10 @@ class OperationsController(Controller):
     opt = {PUBLIC: True}
 
     @get("/", operation_id="getService", summary="Get the service")
-    async def service(self) -> Service:
+    async def service(self, request: ApiRequest) -> Service:
         """Return the name, the version and the documentation of the service."""
-        return Service("todo_service", __version__, "/docs", "/schema/openapi.json")
+        prefix = get_prefix(request.scope)
+        return Service("todo_service", __version__, f"{prefix}/docs", f"{prefix}/schema/openapi.json")
 
     # /health has no rate limit: load balancers depend on it, and it is cheap
     @get("/health/live", operation_id="getLiveness", summary="Check liveness", opt={LIMIT: None})

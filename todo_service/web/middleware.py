@@ -1,7 +1,8 @@
 """The outermost middleware: one pure ASGI pass that applies the rules of every request.
 
-Each rule has a module of its own: `request_id`, `proxies`, `hosts`, `in_flight`, `access_log`, `response_headers`,
-`response_sender` and `error_fallback`. They share one pass to save a coroutine per rule and request.
+Each rule has a module of its own: `request_id`, `prefixes`, `proxies`, `hosts`, `in_flight`, `access_log`,
+`response_headers`, `response_sender` and `error_fallback`. They share one pass to save a coroutine per rule and
+request.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from todo_service.web.access_log import AccessLog
     from todo_service.web.hosts import AllowedHosts
     from todo_service.web.in_flight import InFlightRequests
+    from todo_service.web.prefixes import Prefixes
     from todo_service.web.proxies import Proxies
     from todo_service.web.response_headers import ResponseHeaders
 
@@ -35,6 +37,7 @@ class OutermostMiddleware:
         access_log: Records every request.
         hosts: The allowed hosts.
         headers: The headers of every response.
+        prefixes: Resolves the prefix of the service's URLs.
         proxies: The trusted proxies, if any.
     """
 
@@ -45,6 +48,7 @@ class OutermostMiddleware:
         access_log: AccessLog,
         hosts: AllowedHosts,
         headers: ResponseHeaders,
+        prefixes: Prefixes,
         proxies: Proxies | None,
     ) -> None:
         self._app = app
@@ -52,6 +56,7 @@ class OutermostMiddleware:
         self._access_log = access_log
         self._hosts = hosts
         self._headers = headers
+        self._prefixes = prefixes
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,12 +67,13 @@ class OutermostMiddleware:
         method: str = scope["method"]
         request_id = resolve_request_id(scope)
         scope.setdefault("state", {}).update(request_id=request_id, headers={})
+        self._prefixes.apply(scope)
+        if self._proxies is not None and (client := self._proxies.resolve_client(scope)) is not None:
+            scope["client"] = (client, 0)
         sender = ResponseSender(scope, send, self._headers, without_body=method == "HEAD")
         if method == "HEAD":
             # a copy: the server reads its own scope to know that the response has no body
             scope = {**scope, "method": HttpMethod.GET}
-        if self._proxies is not None and (client := self._proxies.resolve_client(scope)) is not None:
-            scope["client"] = (client, 0)
         self._in_flight.add()
         span = self._access_log.begin(scope, request_id)
         try:

@@ -1,4 +1,4 @@
-"""Trusted proxies: the client's address from `Forwarded` (RFC 7239) and `X-Forwarded-For`.
+"""Trusted proxies, and the client's address from `Forwarded` (RFC 7239) and `X-Forwarded-For`.
 
 Each proxy appends the address of its peer. The list is read from the end, past the addresses of trusted proxies; the
 first address that is not trusted is the client. An entry that is not an IP address (an obfuscated name, garbage) ends
@@ -38,15 +38,18 @@ class Proxies:
     def __init__(self, trusted: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(text) for text in trusted]
 
+    def trust_peer(self, scope: Scope) -> bool:
+        """Return whether the peer of a request's connection is a trusted proxy."""
+        return self._find_proxy(scope) is not None
+
     def resolve_client(self, scope: Scope) -> str | None:
         """Return the address of the client behind trusted proxies, or None if the peer is the client.
 
         If both headers are present and disagree, both are ignored: a proxy that sets one of them may pass on the other,
         which the client may have forged.
         """
-        client = scope.get("client")
-        peer = _parse_address(client[0]) if client else None
-        if peer is None or not self._trusts(peer):
+        peer = self._find_proxy(scope)
+        if peer is None:
             return None
         sent: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
@@ -57,6 +60,12 @@ class Proxies:
             for name, text in ((name, _truncate(b",".join(values)).decode("latin-1")) for name, values in sent.items())
         }
         return found.pop() if len(found) == 1 else None
+
+    def _find_proxy(self, scope: Scope) -> Address | None:
+        """Return the address of the peer if it is a trusted proxy, otherwise None."""
+        client = scope.get("client")
+        peer = _parse_address(client[0]) if client else None
+        return peer if peer is not None and self._trusts(peer) else None
 
     def _find_client(self, peer: Address, hops: Iterator[str]) -> Address:
         """Return the peer of the last trusted proxy, or the proxy itself if its peer is not an IP address."""

@@ -111,21 +111,23 @@ class ApiRequest(Request[Caller, None, State]):
             allowed: The supported media types, in lower case.
 
         Raises:
-            ProblemError: 415, the media type is not supported, the charset is not UTF-8, or the body is compressed.
+            ProblemError: 415, the media type is not supported, or the charset is not UTF-8.
         """
-        self.require_uncompressed()
         media_type, options = self.content_type
         if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             raise self._create_body_problem(f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
         return media_type.lower()
 
     def require_uncompressed(self) -> None:
-        """Check that the body is not compressed.
+        """Check that the body is not compressed (RFC 9110, section 8.4), if there is one.
 
         Raises:
             ProblemError: 415, it is.
         """
-        if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        codings = b",".join(value for name, value in self.scope["headers"] if name == b"content-encoding").split(b",")
+        if all(coding.strip().lower() in (b"", b"identity") for coding in codings):
+            return
+        if self.content_length or "transfer-encoding" in self.headers:
             # RFC 9110, section 12.5.3
             raise self._create_body_problem("the body must not be compressed", {"Accept-Encoding": "identity"})
 
@@ -223,8 +225,10 @@ def _parse_query(query: bytes) -> list[tuple[str, str]]:
         raise ProblemError("malformed-request", "the query is malformed") from None
 
 
-async def reject_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """Reject query parameters on a handler without any. For Litestar's `before_request`."""
+async def check_request(request: Request[Any, Any, Any]) -> None:
+    """Reject a compressed body, and query parameters on a handler without any. For Litestar's `before_request`."""
+    assert isinstance(request, ApiRequest)  # the application's `request_class`
+    request.require_uncompressed()
     query = request.scope["query_string"]
     if query and find_query_struct(request.route_handler) is None:
         for name, _ in _parse_query(query):

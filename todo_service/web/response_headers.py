@@ -33,6 +33,8 @@ class ResponseHeaders:
     def complete(self, scope: Scope, headers: Collection[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Return the headers of a response, followed by those that every response has."""
         state = scope["state"]
+        if prefix := state["prefix"]:
+            headers = [(name, _add_prefix(name, value, prefix.encode())) for name, value in headers]
         names = {name.lower() for name, _ in headers}
         found = [*headers, (b"x-request-id", state["request_id"].encode()), *SECURITY_HEADERS]
         found += [(name.lower().encode(), text.encode()) for name, text in state["headers"].items()]
@@ -45,3 +47,13 @@ class ResponseHeaders:
         if self._in_flight.draining:
             found.append((b"connection", b"close"))
         return found
+
+
+def _add_prefix(name: bytes, value: bytes, prefix: bytes) -> bytes:
+    """Return the value of a header with the prefix before its absolute paths."""
+    match name.lower():
+        case b"location" if value.startswith(b"/"):
+            return prefix + value
+        case b"link":
+            return value.replace(b"</", b"<" + prefix + b"/")
+    return value

@@ -33,9 +33,12 @@ from litestar.types import ControllerRouterHandler
 
 from todo_service import __version__
 from todo_service.web.oauth import TOKEN_PATH
+from todo_service.web.openapi.document import Json
 from todo_service.web.openapi.headers import HEADERS
 from todo_service.web.openapi.postprocessing import postprocess
+from todo_service.web.openapi.prefixed_urls import fill_urls, mark_urls
 from todo_service.web.openapi.responses import describe_status
+from todo_service.web.prefixes import get_prefix
 from todo_service.web.problems import Problem
 from todo_service.web.route_options import PUBLIC
 
@@ -98,7 +101,7 @@ class _SchemaRouter(Router):
 
 
 class _CachedRenderPlugin(OpenAPIRenderPlugin):
-    """Serves the document in one format, rendered once."""
+    """Serves the document in one format, rendered once for all prefixes."""
 
     def __init__(self, form: str, media_type: MediaType | str) -> None:
         super().__init__(path=f"/openapi.{form}", media_type=media_type)  # type: ignore[arg-type]  # any media type works
@@ -107,8 +110,8 @@ class _CachedRenderPlugin(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         if self._content is None:
-            self._content = render_document(request.app, self._form).encode()
-        return self._content
+            self._content = _render(mark_urls(build_openapi(request.app)), self._form).encode()
+        return fill_urls(self._content, get_prefix(request.scope))
 
 
 def create_openapi_config() -> OpenAPIConfig:
@@ -152,7 +155,10 @@ def build_openapi(app: Litestar) -> dict[str, Any]:
 
 def render_document(app: Litestar, form: str) -> str:
     """Return the OpenAPI document of an application as `json` or `yaml` text."""
-    document = build_openapi(app)
+    return _render(build_openapi(app), form)
+
+
+def _render(document: Json, form: str) -> str:
     if form == "yaml":
         return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)).rstrip()
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
