@@ -141,22 +141,25 @@ def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Servi
     assert page.hosts() == {urlsplit(service.url).netloc}
 
 
-def test_authorize_takes_a_name_and_a_password(page: Page, service: Service) -> None:
-    register(service, "painter")
+@pytest.mark.parametrize("prefix", ["", "/todo"])
+def test_authorize_takes_a_name_and_a_password(page: Page, tmp_path: Path, prefix: str) -> None:
     dialog = ".auth-container + .auth-container"
 
-    page.open()
-    page.click(".auth-wrapper .authorize")
-    page.see("#oauth_username").send_keys("painter")
-    page.see("#oauth_password").send_keys("not the password")
-    page.click(f"{dialog} .auth-btn-wrapper .authorize")
-    refused = page.see(f"{dialog} .errors").text
-    page.see("#oauth_password").clear()
-    page.see("#oauth_password").send_keys(PASSWORD)
-    page.click(f"{dialog} .auth-btn-wrapper .authorize")
-    page.see(f"{dialog} h6")  # Authorized
-    page.click(f"{dialog} .auth-btn-wrapper .btn-done")
-    status, response = page.create_todo()
+    with running_service(tmp_path, {"ROOT_PATH": prefix}) as service:
+        register(service, "painter")
+        page.url = service.url + prefix
+        page.open()
+        page.click(".auth-wrapper .authorize")
+        page.see("#oauth_username").send_keys("painter")
+        page.see("#oauth_password").send_keys("not the password")
+        page.click(f"{dialog} .auth-btn-wrapper .authorize")
+        refused = page.see(f"{dialog} .errors").text
+        page.see("#oauth_password").clear()
+        page.see("#oauth_password").send_keys(PASSWORD)
+        page.click(f"{dialog} .auth-btn-wrapper .authorize")
+        page.see(f"{dialog} h6")  # Authorized
+        page.click(f"{dialog} .auth-btn-wrapper .btn-done")
+        status, response = page.create_todo()
 
     assert "the name or the password is wrong" in refused
     assert status == "201"
