@@ -12,6 +12,7 @@ from polyfactory.factories.msgspec_factory import MsgspecFactory
 from todo_service.accounts.dto import UserCreate
 from todo_service.todos.dto import StepCreate, TodoCreate
 from todo_service.todos.reminder_types import ReminderCreate
+from todo_service.web.oauth import is_oauth_endpoint
 
 _numbers = itertools.count()
 
@@ -163,8 +164,11 @@ def build_report(**numbers: Any) -> dict[str, Any]:
 def assert_problem(response: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:
     """Assert that a response is a problem with this status, and with errors at these pointers or parameters."""
     assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
+    oauth = is_oauth_endpoint(response.request.url.path)
+    assert response.headers["content-type"] == f"application/{'json' if oauth else 'problem+json'}"
     problem: dict[str, Any] = response.json()
+    assert problem.get("error_description") == (problem["detail"] if oauth else None)
+    assert ("error" in problem) is oauth
     assert problem["status"] == status
     assert problem["type"]
     assert problem["title"]

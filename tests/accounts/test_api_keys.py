@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from litestar import Litestar
 from odmantic import ObjectId
 
+from tests.openapi.document import iterate_operations
 from tests.people import Person, assert_problem
 from todo_service.accounts.documents import ApiKey, Session, User
 from todo_service.store.base import DocumentStore
@@ -81,6 +83,30 @@ async def test_read_key_cannot_write(ada: Person) -> None:
         assert_problem(response, 403)
         assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
     assert (await ada.get(path)).json() == todo
+
+
+async def test_read_key_cannot_call_any_operation_that_writes(ada: Person) -> None:
+    script = use_key(ada, await create_key(ada, scope="read"))
+    document = (await ada.client.get("/schema/openapi.json")).json()
+    refused = set()
+
+    for operation in iterate_operations(document):
+        if operation.method != "GET" and operation.raw.get("security") != []:
+            path = re.sub(r"\{\w+\}", "0" * 24, operation.path)
+            response = await script.ask(operation.method, path)
+            assert_problem(response, 403)
+            assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+            refused.add(operation.id)
+
+    assert refused >= {
+        "createTodo",
+        "updateTodo",
+        "deleteTodo",
+        "batchTodos",
+        "importTodos",
+        "createApiKey",
+        "updateMe",
+    }
 
 
 async def test_key_cannot_create_keys_or_end_sessions(ada: Person) -> None:

@@ -19,8 +19,8 @@ import httpx
 
 from tests.faults.figures import RESPONSE_SECONDS, Figures
 from tests.people import UserCreateFactory
+from todo_service.web.problems import find_problem_type
 
-PROBLEM: Final = "application/problem+json"
 _PATIENCE: Final = 30.0
 _TIMEOUT_SECONDS: Final = 12.0
 """The timeout of a request, short enough to report it before the patience with all requests ends."""
@@ -91,7 +91,9 @@ class Client:
             self.faults.append(f"{method} {path}: {response.status_code} after {seconds:.1f} s")
         kind = response.headers.get("content-type", "")
         if response.status_code >= 500 and (
-            response.status_code != 503 or kind != PROBLEM or not int(response.headers.get("retry-after", "0"))
+            response.status_code != 503
+            or kind != find_problem_type(path).media_type
+            or not int(response.headers.get("retry-after", "0"))
         ):
             self.faults.append(f"{method} {path}: {response.status_code} {kind} {response.text}")
         return Response(response.status_code, response.json() if response.content else None, response.headers)

@@ -25,7 +25,8 @@ from tests.people import Person
 from todo_service.app import render_openapi_document
 
 pytestmark = pytest.mark.shared_app
-PROBLEM = {"application/problem+json"}
+PROBLEM = ("application/problem+json", "Problem")
+TOKEN_PROBLEM = ("application/json", "TokenProblem")
 
 
 def find_schema_errors(schema: Json, value: object, document: Json) -> list[str]:
@@ -80,10 +81,11 @@ def test_every_error_is_a_problem_and_every_response_has_its_headers(document: J
             headers = set(response["headers"])
             assert "X-Request-ID" in headers
             if status[0] in "45":
-                assert set(response["content"]) == PROBLEM, operation.id
-                for media in response["content"].values():
-                    assert media["schema"] == {"$ref": "#/components/schemas/Problem"}
-                    assert media["examples"]
+                media_type, component = TOKEN_PROBLEM if operation.path.startswith("/v1/auth/") else PROBLEM
+                assert set(response["content"]) == {media_type}, operation.id
+                media = response["content"][media_type]
+                assert media["schema"] == {"$ref": f"#/components/schemas/{component}"}
+                assert media["examples"]
             if status in ("429", "503"):
                 assert "Retry-After" in headers
             if status == "401":
@@ -112,7 +114,7 @@ def test_components_have_plain_names(document: Json) -> None:
     names = set(document["components"]["schemas"])
 
     assert all(re.fullmatch(r"([A-Z][a-z]+)+", name) for name in names)
-    assert {"User", "Todo", "TodoPage", "List", "ListPage", "Session", "ApiKey", "Problem"} <= names
+    assert {"User", "Todo", "TodoPage", "TodoList", "TodoListPage", "Session", "ApiKey", "Problem"} <= names
 
 
 def test_components_have_no_defaults_and_every_field_a_description(document: Json) -> None:

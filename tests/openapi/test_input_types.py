@@ -16,7 +16,7 @@ from msgspec import inspect
 from todo_service.accounts.dto import TokenRequest
 from todo_service.app import create_app
 from todo_service.bounds.texts import TIMESTAMP_LENGTH
-from todo_service.exchange.dto import ArchiveImport, ListImport
+from todo_service.exchange.dto import ArchiveImport, TodoListImport
 from todo_service.settings import load_settings
 from todo_service.store.registry import create_store
 from todo_service.timestamps import Timestamp
@@ -37,7 +37,7 @@ def application(tmp_path: Path) -> Litestar:
 
 def input_types(application: Litestar) -> set[Any]:
     """Return the types of every body, form and query, and of parts of a body that are decoded later."""
-    found: set[Any] = {dto.TodoCreate, dto.TodoUpdate, dto.TodoImport, ListImport}
+    found: set[Any] = {dto.TodoCreate, dto.TodoUpdate, dto.TodoImport, TodoListImport}
     for route in application.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:

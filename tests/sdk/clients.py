@@ -18,15 +18,7 @@ def openapi_python_client(document: Path, folder: Path) -> None:
 
 
 def openapi_generator(document: Path, folder: Path) -> None:
-    # a model named List would shadow typing.List, which the generated models use
-    options = (
-        "--package-name",
-        "todo_client",
-        "--model-name-mappings",
-        "List=TodoList",
-        "--type-mappings",
-        "List=TodoList",
-    )
+    options = ("--package-name", "todo_client")
     run("openapi-generator-cli", "generate", "-i", document, "-g", "python", "-o", ".", *options, cwd=folder)
 
 

@@ -40,11 +40,7 @@ class Client(NamedTuple):
 
 
 def _openapi_generator(generator: str, options: str = "") -> str:
-    # in the generated Python code, a model named List would shadow typing.List
-    renaming = "--model-name-mappings List=TodoList" + (
-        " --type-mappings List=TodoList" if generator == "python" else ""
-    )
-    return f"openapi-generator-cli generate -g {generator} -i document.json -o client {renaming} {options}"
+    return f"openapi-generator-cli generate -g {generator} -i document.json -o client {options}"
 
 
 CLIENTS: Final = {

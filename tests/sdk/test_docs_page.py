@@ -56,10 +56,25 @@ class Page:
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
         found.click()
 
+    def create_todo(self) -> tuple[str, str]:
+        """Send the example of `createTodo` with "Try it out", and return the status and the body of the response."""
+        block = "#operations-Todos-createTodo"
+        self.click(f"{block} .opblock-summary-control")
+        self.click(f"{block} .try-out__btn")
+        self.click(f"{block} .execute")
+        response = f"{block} .live-responses-table .response"
+        status = self.see(f"{response} .response-col_status").text
+        return status.split()[0], self.see(f"{response} .highlight-code").text
+
     def operations(self) -> set[str]:
         """Return the operationIds on the page."""
         blocks = self.browser.find_elements(By.CSS_SELECTOR, ".opblock")
         return {str(block.get_attribute("id")).rpartition("-")[2] for block in blocks if block.is_displayed()}
+
+    def complaints(self) -> list[str]:
+        """Return the warnings and errors of the browser. It also has recommendations, about Swagger UI's forms."""
+        log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no annotation
+        return [entry["message"] for entry in log if entry["level"] != "DEBUG"]
 
     def hosts(self) -> set[str]:
         """Return the host of every request that the browser has sent."""
@@ -94,10 +109,14 @@ def page(service: Service) -> Iterator[Page]:
         browser.quit()
 
 
+def register(service: Service, name: str) -> None:
+    body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    service.post("/v1/users", json=body).raise_for_status()
+
+
 def create_token(service: Service, name: str) -> str:
+    register(service, name)
     with httpx.Client(base_url=service.url) as client:
-        body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
-        client.post("/v1/users", json=body).raise_for_status()
         form = {"grant_type": "password", "username": name, "password": PASSWORD}
         token: str = client.post("/v1/auth/token", data=form).raise_for_status().json()["access_token"]
         return token
@@ -113,16 +132,38 @@ def test_the_page_shows_every_operation_and_tries_one(page: Page, service: Servi
     page.see(".auth-container input").send_keys(token)
     page.click(".auth-btn-wrapper .authorize")
     page.click(".auth-btn-wrapper .btn-done")
-    page.click("#operations-Todos-createTodo .opblock-summary-control")
-    page.click("#operations-Todos-createTodo .try-out__btn")
-    page.click("#operations-Todos-createTodo .execute")
-    status = page.see("#operations-Todos-createTodo .live-responses-table .response .response-col_status").text
-    response = page.see("#operations-Todos-createTodo .live-responses-table .response .highlight-code").text
+    status, response = page.create_todo()
 
     assert shown == expected
-    assert status.split()[0] == "201"
+    assert status == "201"
     assert '"title": "Water the plants"' in response
-    assert page.browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # as above
+    assert page.complaints() == []
+    assert page.hosts() == {urlsplit(service.url).netloc}
+
+
+@pytest.mark.parametrize("prefix", ["", "/todo"])
+def test_authorize_takes_a_name_and_a_password(page: Page, tmp_path: Path, prefix: str) -> None:
+    dialog = ".auth-container + .auth-container"
+
+    with running_service(tmp_path, {"ROOT_PATH": prefix}) as service:
+        register(service, "painter")
+        page.url = service.url + prefix
+        page.open()
+        page.click(".auth-wrapper .authorize")
+        page.see("#oauth_username").send_keys("painter")
+        page.see("#oauth_password").send_keys("not the password")
+        page.click(f"{dialog} .auth-btn-wrapper .authorize")
+        refused = page.see(f"{dialog} .errors").text
+        page.see("#oauth_password").clear()
+        page.see("#oauth_password").send_keys(PASSWORD)
+        page.click(f"{dialog} .auth-btn-wrapper .authorize")
+        page.see(f"{dialog} h6")  # Authorized
+        page.click(f"{dialog} .auth-btn-wrapper .btn-done")
+        status, response = page.create_todo()
+
+    assert "the name or the password is wrong" in refused
+    assert status == "201"
+    assert '"title": "Water the plants"' in response
     assert page.hosts() == {urlsplit(service.url).netloc}
 
 

@@ -37,7 +37,7 @@ class Recipe(NamedTuple):
 def read_recipes() -> dict[str, Recipe]:
     """Return the recipes of the page by their titles."""
     found = {}
-    for part in PAGE.split("\n## ")[1:]:
+    for part in PAGE.split("\n### ")[1:]:
         blocks = re.findall(r"```(\w+)\n(.*?)```", part, re.DOTALL)
         (shell, commands), (language, use) = blocks
         assert shell == "sh"

@@ -20,7 +20,7 @@ from odmantic import Model
 from tests.openapi.document import resolve
 from tests.people import Person, TodoCreateFactory, assert_problem, build_report
 from todo_service.app import render_openapi_document
-from todo_service.exchange.dto import ListImport
+from todo_service.exchange.dto import TodoListImport
 from todo_service.exchange.formats.csv_format import COLUMNS
 from todo_service.field_table import GENERATED, REQUIRED, Field, Kind, Origin
 from todo_service.lists import dto as list_dto
@@ -65,10 +65,10 @@ LIST: Final = Resource(
     LIST_FIELDS,
     "/v1/lists",
     TodoList,
-    list_dto.List,
-    list_dto.ListCreate,
-    list_dto.ListUpdate,
-    ListImport,
+    list_dto.TodoList,
+    list_dto.TodoListCreate,
+    list_dto.TodoListUpdate,
+    TodoListImport,
 )
 both = pytest.mark.parametrize("resource", [TODO, LIST], ids=lambda resource: resource.name)
 
@@ -237,7 +237,7 @@ class FullTodoFactory(TodoCreateFactory):
     __allow_none_optionals__ = False
 
 
-FULL_LIST: Final = list_dto.ListCreate(name="Garden", color="#1e90ff", position=-2.5, archived=True)
+FULL_LIST: Final = list_dto.TodoListCreate(name="Garden", color="#1e90ff", position=-2.5, archived=True)
 
 
 MOMENTS: Final = {"due_at": "2027-01-31T09:00:00.123Z", "start_at": "2027-01-30T22:30:00.456Z"}

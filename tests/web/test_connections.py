@@ -16,6 +16,7 @@ import pytest
 from tests.cost import resident_bytes
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
+from todo_service.web.oauth import is_oauth_endpoint
 
 PATIENCE = 120
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -72,8 +73,11 @@ def send_slowly(service: Service, start: bytes, drop: bytes) -> bytes:
 def assert_bare_problem(response: bytes, status: int) -> None:
     head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), response
+    problem = json.loads(body)
+    oauth = is_oauth_endpoint(problem["instance"])
+    assert ("error" in problem) is oauth
     for header in (
-        b"content-type: application/problem+json",
+        b"content-type: application/json" if oauth else b"content-type: application/problem+json",
         b"x-content-type-options: nosniff",
         b"referrer-policy: no-referrer",
         b"content-security-policy: default-src 'none'; frame-ancestors 'none'",
@@ -81,7 +85,6 @@ def assert_bare_problem(response: bytes, status: int) -> None:
     ):
         assert header in head
     assert b"server:" not in head.lower()
-    problem = json.loads(body)
     assert problem["status"] == status
     assert f"x-request-id: {problem['request_id']}".encode() in head
 

@@ -8,42 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from todo_service.accounts.dto import UserCreate
-from todo_service.app import create_app
+from tests.web.attempts import CREATING, KEY, REGISTRATION, crash_before_the_response
 from todo_service.idempotency.documents import IdempotentRequest
-from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
+from todo_service.store.instrumentation import observe
 from todo_service.timestamps import now
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
-KEY = {"Idempotency-Key": "a-key-of-the-tests"}
-UNFINISHED: dict[str, Any] = {"status": None, "headers": [], "body": b""}
-REGISTRATION = {"username": "eve", "email": "eve@example.com", "password": "correct horse battery"}
-
-
-async def crash_before_the_response(app: Litestar, **changes: Any) -> None:
-    """Put the store into its state after a crash between the effect and storing the response."""
-    store: DocumentStore = app.state.store
-    for record in [found async for found in store.scan(IdempotentRequest)]:
-        await store.update(
-            IdempotentRequest,
-            IdempotentRequest.id == record.id,
-            changes=UNFINISHED | {"holder": ObjectId(), "renewed_at": now() - timedelta(minutes=2)} | changes,
-        )
-
-
-CREATING = [
-    ("/v1/todos", {"title": "Water the plants"}),
-    ("/v1/lists", {"name": "Garden"}),
-    ("/v1/api-keys", {"name": "script", "scope": "read"}),
-    ("/v1/todos/batch", {"operations": [{"op": "create", "todo": {"title": str(number)}} for number in range(3)]}),
-]
 
 
 @pytest.mark.parametrize(("path", "body"), CREATING)
@@ -75,6 +51,35 @@ async def test_retry_after_a_crash_has_no_second_effect(
     assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
     assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
     assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
+
+
+@pytest.mark.own_app
+async def test_interrupted_batch_is_completed_by_a_retry(ada: Person, app: Litestar) -> None:
+    titles = [f"{number:02}" for number in range(100)]
+    body = {"operations": [{"op": "create", "todo": {"title": title}} for title in titles]}
+
+    inserts = 0
+
+    def cancel_half_way(operation: str, seconds: float, available: bool) -> None:
+        nonlocal inserts
+        inserts += operation == "insert"
+        if inserts == 50:
+            first.cancel()
+
+    observe(app.state.store, cancel_half_way)
+    first = asyncio.create_task(ada.post("/v1/todos/batch", json=body, headers=KEY))
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    interrupted = await ada.titles(limit=200)
+    await crash_before_the_response(app)
+    again = await ada.post("/v1/todos/batch", json=body, headers=KEY)
+    replayed = await ada.post("/v1/todos/batch", json=body, headers=KEY)
+
+    assert 45 <= len(interrupted) <= 55
+    assert [result["status"] for result in again.json()["results"]] == [201] * 100
+    assert sorted(await ada.titles(limit=200)) == titles
+    assert replayed.json() == again.json()
+    assert replayed.headers["idempotency-replayed"] == "true"
 
 
 async def test_retry_advances_a_recurring_todo_once(ada: Person, app: Litestar) -> None:
@@ -213,6 +218,19 @@ async def test_whitespace_and_member_order_do_not_change_the_fingerprint(ada: Pe
     assert await ada.titles() == ["é"]
 
 
+async def test_order_of_members_of_a_large_body_does_not_change_the_fingerprint(ada: Person) -> None:
+    def build_batch(*names: str) -> dict[str, Any]:
+        todo = {"title": "x", "description": "y" * 9_000}
+        return {"operations": [{"op": "create", "todo": {name: todo[name] for name in names}} for _ in range(100)]}
+
+    first = await ada.post("/v1/todos/batch", json=build_batch("title", "description"), headers=KEY)
+    again = await ada.post("/v1/todos/batch", json=build_batch("description", "title"), headers=KEY)
+
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == first.json()
+    assert len(await ada.titles(limit=200)) == 100
+
+
 async def test_if_match_changes_the_fingerprint(ada: Person) -> None:
     path = f"/v1/todos/{(await ada.todo())['id']}/complete"
     first = await ada.post(path, headers=KEY | {"If-Match": '"1"'})
@@ -220,74 +238,6 @@ async def test_if_match_changes_the_fingerprint(ada: Person) -> None:
     assert_problem(await ada.post(path, headers=KEY | {"If-Match": '"2"'}), 422, "Idempotency-Key")
     assert_problem(await ada.post(path, headers=KEY), 422, "Idempotency-Key")
     assert (await ada.post(path, headers=KEY | {"If-Match": '"1"'})).content == first.content
-
-
-@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
-async def test_retry_is_gone_after_the_api_key_was_deleted(ada: Person, app: Litestar, crashed: bool) -> None:
-    body = {"name": "script", "scope": "write"}
-    created = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
-    if crashed:
-        await crash_before_the_response(app)
-    assert (await ada.delete(f"/v1/api-keys/{created['id']}")).status_code == 204
-
-    for _ in range(2):
-        again = await ada.post("/v1/api-keys", json=body, headers=KEY)
-        assert_problem(again, 410)
-        assert "secret" not in again.text
-
-    ada.access_token, session = created["secret"], ada.access_token
-    assert_problem(await ada.get("/v1/todos"), 401)
-    ada.access_token = session
-    assert (await ada.get("/v1/api-keys")).json()["items"] == []
-
-
-@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
-@pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
-async def test_retry_is_gone_after_the_document_was_deleted(
-    ada: Person, app: Litestar, path: str, crashed: bool
-) -> None:
-    body = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
-    created = (await ada.post(path, json=body, headers=KEY)).json()
-    if crashed:
-        await crash_before_the_response(app)
-    assert (await ada.delete(f"{path}/{created['id']}")).status_code == 204
-
-    for _ in range(2):
-        assert_problem(await ada.post(path, json=body, headers=KEY), 410)
-
-    assert (await ada.get(path)).json()["items"] == []
-
-
-async def test_retry_of_a_batch_reports_the_deleted_todos(ada: Person) -> None:
-    kept = await ada.todo(title="kept")
-    operations: list[dict[str, Any]] = [{"op": "create", "todo": {"title": str(number)}} for number in range(3)]
-    body = {"operations": [*operations, {"op": "complete", "id": kept["id"]}]}
-    first = (await ada.post("/v1/todos/batch", json=body, headers=KEY)).json()["results"]
-    for todo_id in (first[1]["todo"]["id"], kept["id"]):
-        assert (await ada.delete(f"/v1/todos/{todo_id}")).status_code == 204
-
-    again = (await ada.post("/v1/todos/batch", json=body, headers=KEY)).json()["results"]
-
-    assert again[1]["status"] == again[1]["problem"]["status"] == 410
-    assert [again[0], *again[2:]] == [first[0], *first[2:]]
-
-
-@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
-@pytest.mark.own_app
-async def test_retry_is_gone_after_the_account_was_deleted(
-    client: httpx.AsyncClient, app: Litestar, crashed: bool
-) -> None:
-    eve = await Person.register(client)
-    body = {"username": "mallory", "email": "mallory@example.com", "password": eve.password}
-    assert (await client.post("/v1/users", json=body, headers=KEY)).status_code == 201
-    if crashed:
-        await crash_before_the_response(app)
-    mallory = Person(client, UserCreate(**body))
-    await mallory.sign_in()
-    assert (await mallory.ask("DELETE", "/v1/users/me", json={"password": eve.password})).status_code == 204
-
-    for _ in range(2):
-        assert_problem(await client.post("/v1/users", json=body, headers=KEY), 410)
 
 
 @pytest.mark.own_app
@@ -354,65 +304,6 @@ async def test_records_of_a_deleted_account_are_deleted(ada: Person, app: Litest
     assert (await ada.ask("DELETE", "/v1/users/me", json={"password": ada.password})).status_code == 204
 
     assert [found async for found in store.scan(IdempotentRequest)] == []
-
-
-def create_app_with_rotated_key(app: Litestar, settings: Settings) -> Litestar:
-    """Return an application with the same store and a new SECRET_KEY."""
-    replaced = msgspec.structs.replace(
-        settings, secret_key=b"another secret key of the tests, long", previous_secret_keys=(settings.secret_key,)
-    )
-    return create_app(replaced, app.state.store)
-
-
-def connect(app: Litestar) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
-    return httpx.AsyncClient(transport=transport, base_url="http://testserver")
-
-
-@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
-@pytest.mark.parametrize(("path", "body"), CREATING)
-@pytest.mark.own_app
-async def test_retry_after_a_secret_key_rotation_has_no_second_effect(
-    ada: Person, app: Litestar, settings: Settings, path: str, body: dict[str, Any], crashed: bool
-) -> None:
-    first = await ada.post(path, json=body, headers=KEY)
-    if crashed:
-        await crash_before_the_response(app)
-    async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
-        again = await ada.post(path, json=body, headers=KEY)
-
-        assert (again.status_code, again.json()) == (first.status_code, first.json())
-        assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
-        assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
-        assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
-
-
-@pytest.mark.own_app
-async def test_registration_can_be_retried_after_a_secret_key_rotation(
-    client: httpx.AsyncClient, app: Litestar, settings: Settings
-) -> None:
-    first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
-    async with connect(create_app_with_rotated_key(app, settings)) as later:
-        again = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
-        await crash_before_the_response(app)
-        after_a_crash = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
-
-    assert (again.status_code, after_a_crash.status_code) == (201, 201)
-    assert first.json() == again.json() == after_a_crash.json()
-
-
-@pytest.mark.own_app
-async def test_replica_without_the_secret_key_does_not_create_another_secret(
-    ada: Person, app: Litestar, settings: Settings
-) -> None:
-    body = {"name": "script", "scope": "read"}
-    here = ada.client
-    async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
-        created = await ada.post("/v1/api-keys", json=body, headers=KEY)
-    ada.client = here
-
-    assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
-    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [created.json()["id"]]
 
 
 async def test_operation_without_effect_in_a_batch_has_none_in_a_retry(ada: Person, app: Litestar) -> None:

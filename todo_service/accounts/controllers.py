@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.enums import MediaType
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
@@ -22,8 +25,9 @@ from todo_service.rate_limits.policies import RateLimits
 from todo_service.web.client_address import get_client_address
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_conditions, respond_with_tag
+from todo_service.web.oauth import REVOCATION_PATH, TOKEN_PATH
 from todo_service.web.openapi.config import declare_headers, declare_problems
-from todo_service.web.problems import ProblemError
+from todo_service.web.problems import FieldError, ProblemError
 from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import (
     BUCKET,
@@ -135,15 +139,18 @@ class UsersController(Controller):
 
 
 class TokensController(Controller):
-    """The token and revocation endpoints of OAuth 2 (RFC 6749, RFC 7009)."""
+    """The token and revocation endpoints of OAuth 2 (RFC 6749, RFC 7009).
 
-    path = "/v1/auth"
+    Every client is a public client, so there are none to register. The id and the secret that OAuth libraries send, in
+    the form or with HTTP Basic, are ignored, and so is the scope: a session may do everything.
+    """
+
     tags = ["Sessions"]
     # a bucket of its own, so that other requests from the address do not block signing in or refreshing
     opt = {PUBLIC: True, BUCKET: "token"}
 
     @post(
-        "/token",
+        TOKEN_PATH,
         operation_id="createToken",
         summary="Sign in or refresh tokens",
         opt={FORM: dto.TokenRequest},
@@ -157,8 +164,12 @@ class TokensController(Controller):
         sessions: NamedDependency[Sessions],
         limits: NamedDependency[RateLimits],
         password_limiter: NamedDependency[ConcurrencyLimiter],
-    ) -> dto.TokenPair:
-        """Issue tokens for a username and password, or for a refresh token, which can be used only once."""
+    ) -> Response[dto.TokenPair]:
+        """Issue tokens for a username and password, or for a refresh token (RFC 6749).
+
+        A refresh token can be used once. A client that lost the response may send it again for a minute, unless its
+        successor has been used. There are no clients to register: a client id, a client secret and a scope are ignored.
+        """
         form = await request.form_fields()
         client = Client(get_client_address(request.scope), request.headers.get("user-agent", ""))
         match form.get("grant_type"):
@@ -168,14 +179,11 @@ class TokensController(Controller):
             case "refresh_token":
                 tokens = await sessions.refresh(_require_field(form, "refresh_token"), client)
             case None | "":
-                raise ProblemError("malformed-request", "grant_type is missing", error="invalid_request")
+                raise _create_missing_field_problem("grant_type")
             case _:
-                raise ProblemError(
-                    "malformed-request",
-                    "grant_type must be password or refresh_token",
-                    error="unsupported_grant_type",
-                )
-        return dto.TokenPair(tokens.access, "Bearer", tokens.expires_in, tokens.refresh)
+                raise ProblemError("unsupported-grant-type", "grant_type must be password or refresh_token")
+        pair = dto.TokenPair(tokens.access, "Bearer", tokens.expires_in, tokens.refresh)
+        return Response(pair, headers={"Pragma": "no-cache"})  # RFC 6749, section 5.1
 
     async def _sign_in(
         self,
@@ -193,7 +201,7 @@ class TokensController(Controller):
             return await accounts.sign_in(name, password, client)
 
     @post(
-        "/revoke",
+        REVOCATION_PATH,
         operation_id="revokeToken",
         summary="Sign out",
         opt={FORM: dto.TokenRevocation},
@@ -203,7 +211,8 @@ class TokensController(Controller):
     async def revoke_token(self, request: ApiRequest, sessions: NamedDependency[Sessions]) -> Response[None]:
         """End the session of a refresh token or an access token. An invalid token is not an error."""
         await sessions.revoke(_require_field(await request.form_fields(), "token"))
-        return Response(None, status_code=200)
+        # an empty body (RFC 7009, section 2.2); some clients reject other media types even then
+        return Response[Any](b"", status_code=200, media_type=MediaType.JSON)
 
 
 class SessionsController(Controller):
@@ -321,5 +330,10 @@ class ApiKeysController(Controller):
 
 def _require_field(form: dict[str, str], name: str) -> str:
     if not form.get(name):
-        raise ProblemError("malformed-request", f"{name} is missing", error="invalid_request")
+        raise _create_missing_field_problem(name)
     return form[name]
+
+
+def _create_missing_field_problem(name: str) -> ProblemError:
+    missing = FieldError(pointer=f"/{name}", detail="this field is required")
+    return ProblemError("malformed-request", f"{name} is missing", errors=[missing])

@@ -282,7 +282,7 @@ class TokenPair(msgspec.Struct, frozen=True):
     token_type: Annotated[Literal["Bearer"], Meta(description="Always `Bearer`.")]
     expires_in: Annotated[int, Meta(ge=1, description="Seconds until the access token expires.", examples=[600])]
     refresh_token: Annotated[
-        str, Meta(description="Exchanged for the next pair of tokens. It can be used only once.", examples=["9s8Yt2Vb"])
+        str, Meta(description="Exchanged for the next pair of tokens. It can be used once.", examples=["9s8Yt2Vb"])
     ]
 
     def __repr__(self) -> str:
@@ -293,7 +293,10 @@ FormField = Annotated[str, Meta(max_length=FORM_FIELD_LENGTH)]
 
 
 class TokenRequest(msgspec.Struct, frozen=True):
-    """The form of the token endpoint: a username and password, or a refresh token (RFC 6749, sections 4.3.2 and 6)."""
+    """The form of the token endpoint: a username and password, or a refresh token (RFC 6749, sections 4.3.2 and 6).
+
+    Further fields, such as `client_id`, `client_secret` and `scope`, are ignored.
+    """
 
     grant_type: Annotated[
         Literal["password", "refresh_token"],
@@ -315,7 +318,7 @@ class TokenRequest(msgspec.Struct, frozen=True):
 
 
 class TokenRevocation(msgspec.Struct, frozen=True):
-    """The form of the revocation endpoint (RFC 7009)."""
+    """The form of the revocation endpoint (RFC 7009). Further fields, such as `token_type_hint`, are ignored."""
 
     token: Annotated[
         FormField, Meta(min_length=1, description="A refresh token or an access token.", examples=["9s8Yt2Vb"])

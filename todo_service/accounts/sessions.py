@@ -35,7 +35,8 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.paging import read_page
 from todo_service.timestamps import now
 
-GRACE_PERIOD: Final = timedelta(seconds=10)
+GRACE_PERIOD: Final = timedelta(seconds=60)
+"""How long a client that lost the response to a refresh may repeat it."""
 _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _SALT_BYTES: Final = 32
@@ -204,7 +205,8 @@ class Sessions:
         Raises:
             InvalidGrant: The token was used before, which ends its session, or the session has ended.
         """
-        session = await self._store.get(Session, Session.id == token.session_id)
+        # a write, because an isolated MongoDB member can return a rotation that is rolled back later
+        session = await self._store.update(Session, Session.id == token.session_id, changes={})
         if session is not None and session.expires_at > moment:
             if (
                 session.previous_hash == token.hash

@@ -70,11 +70,17 @@ RESPONSE_SECONDS: Final = section.declare(
     response="503 with `Retry-After`",
 )
 CANONICAL_JSON_BYTES: Final = section.declare(
-    256 * 1024,
+    1024 * 1024,
     "JSON bodies that are compared by value with an `Idempotency-Key`; larger ones are compared byte by byte",
     enforced_in="idempotency.fingerprints",
     response="A repeat with different bytes counts as another request: 422.",
     unit="bytes",
+)
+CANONICAL_JSON_VALUES: Final = section.declare(
+    100_000,
+    "Commas and opening brackets in such a body",
+    enforced_in="idempotency.fingerprints",
+    response="As in the previous row.",
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,

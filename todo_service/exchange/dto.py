@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.api_types import Id
-from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.todos.dto import OldText, OldVersion, Todo, TodoImport
 
 FormatName = Literal["json", "csv", "ics"]
@@ -55,11 +55,11 @@ class ImportQuery(msgspec.Struct, frozen=True):
 class Archive(msgspec.Struct, frozen=True):
     """All lists and todos of an account."""
 
-    lists: Annotated[list[List], Meta(description="In manual order.")]
+    lists: Annotated[list[TodoList], Meta(description="In manual order.")]
     todos: Annotated[list[Todo], Meta(description="In order of creation.")]
 
 
-class ListImport(ListCreate, forbid_unknown_fields=True, kw_only=True):
+class TodoListImport(TodoListCreate, forbid_unknown_fields=True, kw_only=True):
     """A list of imported todos.
 
     It is the account's list with its uid, or else the account's only list with its name, or else a new list. Without a
@@ -77,5 +77,6 @@ class ArchiveImport(msgspec.Struct, forbid_unknown_fields=True):
 
     todos: Annotated[list[TodoImport], Meta(description="The todos.")]
     lists: Annotated[
-        list[ListImport], Meta(description="The lists, including those without todos. The todos refer to them by id.")
+        list[TodoListImport],
+        Meta(description="The lists, including those without todos. The todos refer to them by id."),
     ] = []

@@ -16,7 +16,7 @@ from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import Duplicate, Invalid, QuotaExceeded, ValidationIssue
 from todo_service.exchange.formats.base import Draft, FileList, FileLists, RejectedRecord
 from todo_service.exchange.record_uids import hash_list_name, hash_uid
-from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.lists.fields import validate_fields
 from todo_service.lists.service import Lists
 from todo_service.positions import advance
@@ -41,7 +41,7 @@ class _Planned:
         created: Its id, once it has been created. It has another one than planned if a concurrent import created it.
     """
 
-    list: ListCreate
+    list: TodoListCreate
     created: ObjectId | None = None
 
 
@@ -68,7 +68,7 @@ class ListResolver:
         created: The number of lists that were created.
     """
 
-    def __init__(self, lists: Lists, known: Sequence[List], make_id: IdFactory, *, dry_run: bool = False) -> None:
+    def __init__(self, lists: Lists, known: Sequence[TodoList], make_id: IdFactory, *, dry_run: bool = False) -> None:
         self._lists = lists
         self._make_id = make_id
         self._dry_run = dry_run
@@ -157,7 +157,7 @@ class ListResolver:
                 rejected.append(_reject(each, error))
         return rejected
 
-    def _find_or_plan(self, named: ListCreate, position: float | UnsetType = UNSET) -> str:
+    def _find_or_plan(self, named: TodoListCreate, position: float | UnsetType = UNSET) -> str:
         """Return the id of a list.
 
         Args:
@@ -191,7 +191,7 @@ class ListResolver:
             self._numbers[uid] = len(self._numbers)
         return self._numbers[uid]
 
-    def _plan(self, new: ListCreate, identity: ObjectId) -> str:
+    def _plan(self, new: TodoListCreate, identity: ObjectId) -> str:
         try:
             validate_fields(msgspec.structs.asdict(new))
         except Invalid as error:
@@ -199,7 +199,7 @@ class ListResolver:
         self._planned[identity] = _Planned(new)
         return str(identity)
 
-    async def _create(self, new: ListCreate, identity: ObjectId) -> ObjectId:
+    async def _create(self, new: TodoListCreate, identity: ObjectId) -> ObjectId:
         try:
             if self._dry_run:
                 self._lists.check_quota(len(self._known) + self.created)
@@ -223,7 +223,7 @@ def _reject(file_list: FileList, error: Invalid) -> RejectedRecord:
     return RejectedRecord(file_list.line, issues)
 
 
-def _get_key(named: ListCreate) -> str:
+def _get_key(named: TodoListCreate) -> str:
     """Return the uid of a list: that of the file, or else one made from its name."""
     if named.uid is not UNSET:
         with contextlib.suppress(ValueError):
@@ -231,7 +231,7 @@ def _get_key(named: ListCreate) -> str:
     return hash_list_name(named.name) if named.uid is UNSET else hash_uid(named.uid)
 
 
-def _find_unambiguous(lists: Iterable[List]) -> dict[str, str]:
+def _find_unambiguous(lists: Iterable[TodoList]) -> dict[str, str]:
     """Return the ids of lists whose name no other list has, by name."""
     ids: dict[str, list[str]] = {}
     for each in lists:

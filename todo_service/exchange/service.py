@@ -47,7 +47,7 @@ from todo_service.exchange.report import Report
 from todo_service.exchange.text_rules import add_warnings, fit_lists, fit_texts
 from todo_service.exchange.transfer_limit import TransferLimit
 from todo_service.executors import Budget, Executor
-from todo_service.lists.dto import List
+from todo_service.lists.dto import TodoList
 from todo_service.lists.service import Lists
 from todo_service.store.paging import iterate_pages
 from todo_service.todos import dto
@@ -204,7 +204,7 @@ class Transfer:
         report.sort()
         return report
 
-    async def _read_all_lists(self) -> list[List]:
+    async def _read_all_lists(self) -> list[TodoList]:
         read = partial(self._lists.read_page, _PAGE_SIZE)
         return [each async for page in iterate_pages(read) for each in page]
 

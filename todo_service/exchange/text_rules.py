@@ -27,7 +27,7 @@ from todo_service.bounds.todos import (
 from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft, FileLists
 from todo_service.exchange.record_uids import hash_list_name
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.text import compose, drop_controls, trim
 from todo_service.todos.dto import StepCreate, TodoImport
 
@@ -109,7 +109,7 @@ def _clean_todo(todo: TodoImport, warnings: list[str]) -> TodoImport:
     return msgspec.structs.replace(todo, title=title, description=description, tags=tags, steps=steps)
 
 
-def _fit_list(named: ListCreate, warnings: list[str]) -> ListCreate:
+def _fit_list(named: TodoListCreate, warnings: list[str]) -> TodoListCreate:
     """Return a list with a name that it may have. Lists whose names differ only in what is cut stay apart."""
     name = drop_controls(_fold(_LINE_BREAKS.sub("\n", named.name)))
     if len(name) <= LIST_NAME_LENGTH:

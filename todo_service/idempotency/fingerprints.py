@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from todo_service.bounds.requests import CANONICAL_JSON_BYTES
+from todo_service.bounds.requests import CANONICAL_JSON_BYTES, CANONICAL_JSON_VALUES
 
 if TYPE_CHECKING:
     from litestar.types import Scope
@@ -41,8 +41,8 @@ async def digest_request(scope: Scope, body: bytes) -> bytes:
 
 def _canonicalize(body: bytes) -> bytes:
     """Return JSON with sorted keys and no whitespace. Other bodies, and large ones, are returned unchanged."""
-    if len(body) > CANONICAL_JSON_BYTES:
-        return body
+    if len(body) > CANONICAL_JSON_BYTES or sum(map(body.count, b",[{")) > CANONICAL_JSON_VALUES:
+        return body  # decoding it would take too long
     try:
         return msgspec.json.encode(msgspec.json.decode(body), order="deterministic")
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):

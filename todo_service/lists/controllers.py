@@ -9,8 +9,8 @@ from msgspec import UNSET
 
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document
+from todo_service.lists import dto
 from todo_service.lists.documents import TodoList
-from todo_service.lists.dto import List, ListCreate, ListDelete, ListMove, ListPage, ListQuery, ListUpdate
 from todo_service.lists.service import ListPosition, Lists
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_conditions, parse_if_match, respond_with_tag
@@ -34,8 +34,8 @@ class ListsController(Controller):
         response_headers=declare_headers("ETag", "Location"),
     )
     async def create_list(
-        self, request: ApiRequest, data: JSONBody[ListCreate], lists: NamedDependency[Lists]
-    ) -> Response[List]:
+        self, request: ApiRequest, data: JSONBody[dto.TodoListCreate], lists: NamedDependency[Lists]
+    ) -> Response[dto.TodoList]:
         """Create a list. By default it comes last in the manual order."""
         created = await lists.create(data, derive_idempotent_id(request))
         return Response(created, headers={"Location": f"/v1/lists/{created.id}", "ETag": entity_tag(created)})
@@ -47,13 +47,15 @@ class ListsController(Controller):
         responses=declare_problems(401, 422, 429, 503),
         response_headers=declare_headers("Link"),
     )
-    async def list_lists(self, request: QueryRequest[ListQuery], lists: NamedDependency[Lists]) -> Response[ListPage]:
+    async def list_lists(
+        self, request: QueryRequest[dto.ListQuery], lists: NamedDependency[Lists]
+    ) -> Response[dto.TodoListPage]:
         """List the lists page by page, in their manual order."""
         query = request.parameters()
         context = b"lists" + request.user.user_id.binary
         after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
         items, position = await lists.read_page(query.limit, after)
-        return respond_with_page(request, ListPage(items, request.cursors.seal_next(position, context)))
+        return respond_with_page(request, dto.TodoListPage(items, request.cursors.seal_next(position, context)))
 
     @get(
         "/{list_id:str}",
@@ -64,7 +66,7 @@ class ListsController(Controller):
     )
     async def get_list(
         self, request: ApiRequest, list_id: FromPath[str], lists: NamedDependency[Lists]
-    ) -> Response[List]:
+    ) -> Response[dto.TodoList]:
         """Get a list. With `If-None-Match`, returns 304 if it has not changed."""
         return respond_with_tag(request, await lists.get(list_id))
 
@@ -76,8 +78,12 @@ class ListsController(Controller):
         response_headers=declare_headers("ETag"),
     )
     async def update_list(
-        self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListUpdate], lists: NamedDependency[Lists]
-    ) -> Response[List]:
+        self,
+        request: ApiRequest,
+        list_id: FromPath[str],
+        data: JSONBody[dto.TodoListUpdate],
+        lists: NamedDependency[Lists],
+    ) -> Response[dto.TodoList]:
         """Apply a merge patch to a list. With `If-Match`, returns 412 if the list has changed."""
         changed = await lists.update(list_id, data, parse_conditions(request))
         return Response(changed, headers={"ETag": entity_tag(changed)})
@@ -92,8 +98,12 @@ class ListsController(Controller):
         response_headers=declare_headers("ETag"),
     )
     async def move_list(
-        self, request: ApiRequest, list_id: FromPath[str], data: JSONBody[ListMove], lists: NamedDependency[Lists]
-    ) -> Response[List]:
+        self,
+        request: ApiRequest,
+        list_id: FromPath[str],
+        data: JSONBody[dto.TodoListMove],
+        lists: NamedDependency[Lists],
+    ) -> Response[dto.TodoList]:
         """Move a list in the manual order. The others keep their order.
 
         If there is no room between its new neighbours, some lists around it get new positions.
@@ -109,7 +119,7 @@ class ListsController(Controller):
         responses=declare_problems(401, 404, 412, 422, 429, 503),
     )
     async def delete_list(
-        self, request: QueryRequest[ListDelete], list_id: FromPath[str], lists: NamedDependency[Lists]
+        self, request: QueryRequest[dto.ListDelete], list_id: FromPath[str], lists: NamedDependency[Lists]
     ) -> None:
         """Delete a list. Its todos move to the inbox or are deleted with it."""
         await lists.delete(list_id, request.parameters().todos, parse_conditions(request))

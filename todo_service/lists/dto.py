@@ -28,7 +28,7 @@ Color = Annotated[
 Archived = Annotated[bool, Meta(description="Whether the list is archived.", examples=[False])]
 
 
-class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
+class TodoListCreate(msgspec.Struct, forbid_unknown_fields=True):
     """A new list."""
 
     name: ListName
@@ -38,7 +38,7 @@ class ListCreate(msgspec.Struct, forbid_unknown_fields=True):
     uid: Uid | UnsetType = UNSET
 
 
-class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
+class TodoListUpdate(msgspec.Struct, forbid_unknown_fields=True):
     """A merge patch (RFC 7396) of a list."""
 
     name: ListName | UnsetType = UNSET
@@ -47,11 +47,11 @@ class ListUpdate(msgspec.Struct, forbid_unknown_fields=True):
     archived: Archived | UnsetType = UNSET
 
 
-class ListMove(Move, forbid_unknown_fields=True):
+class TodoListMove(Move, forbid_unknown_fields=True):
     """A new place in the manual order: exactly one of `before`, `after` and `to`."""
 
 
-class List(msgspec.Struct, frozen=True):
+class TodoList(msgspec.Struct, frozen=True):
     """A list of todos."""
 
     id: Id
@@ -65,15 +65,15 @@ class List(msgspec.Struct, frozen=True):
     updated_at: Time
 
     @classmethod
-    def from_document(cls, document: ListDocument) -> List:
+    def from_document(cls, document: ListDocument) -> TodoList:
         """Return the API representation of a list."""
         return build_struct(document, cls)
 
 
-class ListPage(msgspec.Struct, frozen=True):
+class TodoListPage(msgspec.Struct, frozen=True):
     """A page of lists, in their manual order."""
 
-    items: Annotated[list[List], Meta(description="The lists of this page.")]
+    items: Annotated[list[TodoList], Meta(description="The lists of this page.")]
     next_cursor: NextCursor
 
 
@@ -93,4 +93,4 @@ class ListDelete(msgspec.Struct, frozen=True):
     ] = "move"
 
 
-declare_read_only(List, ListCreate, ListUpdate)
+declare_read_only(TodoList, TodoListCreate, TodoListUpdate)

@@ -12,8 +12,8 @@ from odmantic.query import asc, desc
 
 from todo_service.errors import Gone, NotFound, QuotaExceeded, Stale
 from todo_service.field_table import resolve_patch
+from todo_service.lists import dto
 from todo_service.lists.documents import DeletedList, TodoList
-from todo_service.lists.dto import List, ListCreate, ListUpdate
 from todo_service.lists.fields import DEFAULTS, validate_fields
 from todo_service.lists.sweep import build_tombstone
 from todo_service.positions import STEP, advance
@@ -55,7 +55,7 @@ class Lists:
         self._todos = todos
         self._shared = todos.shared
 
-    async def create(self, given: ListCreate, identity: ObjectId | None = None) -> List:
+    async def create(self, given: dto.TodoListCreate, identity: ObjectId | None = None) -> dto.TodoList:
         """Create a list.
 
         Args:
@@ -72,7 +72,7 @@ class Lists:
             # a write, so that the response shows durable data
             created = await self._store.update(TodoList, *self._match(str(identity)), changes={})
             if created is not None:
-                return List.from_document(created)
+                return dto.TodoList.from_document(created)
             if await self._store.get(DeletedList, DeletedList.id == identity, DeletedList.owner == self._owner):
                 raise Gone("this list was created and has been deleted since")
         moment = now()
@@ -96,7 +96,7 @@ class Lists:
                 await self._store.insert(document)
             except DuplicateDocument as error:
                 raise translate_duplicate(error) from None
-        return List.from_document(document)
+        return dto.TodoList.from_document(document)
 
     def check_quota(self, count: int) -> None:
         """Check whether `create` would find room for a list, without creating one.
@@ -110,7 +110,7 @@ class Lists:
         if count >= self._shared.quotas.lists.limit:
             raise QuotaExceeded("lists", self._shared.quotas.lists.limit)
 
-    async def get_by_uid(self, uid: str) -> List:
+    async def get_by_uid(self, uid: str) -> dto.TodoList:
         """Return the list with a uid.
 
         Raises:
@@ -119,17 +119,17 @@ class Lists:
         found = await self._store.get(TodoList, TodoList.owner == self._owner, TodoList.uid_key == derive_uid_key(uid))
         if found is None:
             raise NotFound("there is no such list")
-        return List.from_document(found)
+        return dto.TodoList.from_document(found)
 
-    async def get(self, list_id: str) -> List:
+    async def get(self, list_id: str) -> dto.TodoList:
         """Return a list.
 
         Raises:
             NotFound: The account has no such list.
         """
-        return List.from_document(await self._get_document(list_id))
+        return dto.TodoList.from_document(await self._get_document(list_id))
 
-    async def read_page(self, limit: int, after: ListPosition | None) -> tuple[list[List], ListPosition | None]:
+    async def read_page(self, limit: int, after: ListPosition | None) -> tuple[list[dto.TodoList], ListPosition | None]:
         """Return a page of lists in their manual order, and the position of the next page.
 
         Args:
@@ -146,11 +146,11 @@ class Lists:
             sort=(asc(TodoList.position), asc(TodoList.id)),
             after=(after.position, ObjectId(after.id)) if after is not None else None,
             limit=limit,
-            into=List,
+            into=dto.TodoList,
             position=lambda last: ListPosition(last.position, last.id),
         )
 
-    async def update(self, list_id: str, patch: ListUpdate, versions: Container[int] | None) -> List:
+    async def update(self, list_id: str, patch: dto.TodoListUpdate, versions: Container[int] | None) -> dto.TodoList:
         """Apply a merge patch to a list. The version stays the same if nothing changes.
 
         Args:
@@ -167,7 +167,7 @@ class Lists:
 
     async def move(
         self, list_id: str, move: Move, versions: Container[int] | None, change_id: ObjectId | None = None
-    ) -> List:
+    ) -> dto.TodoList:
         """Move a list in the manual order.
 
         If there is no room between its new neighbours, some lists around them get new positions and versions, and keep
@@ -228,7 +228,7 @@ class Lists:
         fields: Mapping[str, Any],
         change_id: ObjectId | None = None,
         old_position: float | None = None,
-    ) -> List:
+    ) -> dto.TodoList:
         """Change a list. The version stays the same if nothing changes.
 
         Args:
@@ -258,7 +258,7 @@ class Lists:
                     TodoList, *self._match(list_id), TodoList.version == found.version, changes=changes
                 )
                 if changed is not None:
-                    return List.from_document(changed)
+                    return dto.TodoList.from_document(changed)
         raise AssertionError  # `Attempts` raises before it ends
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> None:

@@ -60,6 +60,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.url = b""
         self.flow: ReadFlowControl
         self._writer: ResponseWriter
         self._framing = RequestFraming()
@@ -376,7 +377,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._linger()
 
     def _write_problem(self, rejection: RequestRejected) -> None:
-        status, headers, body = render_problem(rejection.problem, rejection.detail)
+        target = b"" if self._framing.between_requests else self.url
+        status, headers, body = render_problem(rejection.problem, rejection.detail, target)
         if rejection.retry_seconds is not None:
             headers.append((b"retry-after", b"%d" % rejection.retry_seconds))
         lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)

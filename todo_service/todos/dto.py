@@ -342,7 +342,7 @@ class TagCounts(msgspec.Struct, frozen=True):
     items: Annotated[list[TagCount], Meta(description="The tags, sorted by name.")]
 
 
-class ListCount(msgspec.Struct, frozen=True):
+class TodoListCount(msgspec.Struct, frozen=True):
     """A list and the number of its todos."""
 
     list_id: Annotated[ListId | None, Meta(description="The id of the list; null for the inbox.")]
@@ -375,7 +375,7 @@ class Summary(msgspec.Struct, frozen=True):
         ),
     ]
     by_priority: PriorityCounts
-    by_list: Annotated[list[ListCount], Meta(description="The lists that have todos.")]
+    by_list: Annotated[list[TodoListCount], Meta(description="The lists that have todos.")]
     by_tag: Annotated[list[TagCount], Meta(description="The tags in use.")]
 
 

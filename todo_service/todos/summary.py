@@ -66,7 +66,7 @@ class Summaries:
             overdue=overdue,
             due_today=until_tomorrow - before_today,
             by_priority=dto.PriorityCounts(**{name: found.priorities.get(name, 0) for name in PRIORITIES}),
-            by_list=[dto.ListCount(name or None, number) for name, number in sorted(found.lists.items())],
+            by_list=[dto.TodoListCount(name or None, number) for name, number in sorted(found.lists.items())],
             by_tag=_tag_counts(found),
         )
 

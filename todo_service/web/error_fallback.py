@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from litestar.exceptions import LitestarException
 
-from todo_service.web.problems import MEDIA_TYPE, ProblemError, create_problem, to_problem
+from todo_service.web.oauth import is_oauth_endpoint
+from todo_service.web.problems import ProblemError, create_problem, to_problem
 from todo_service.web.request_id import create_request_id
 from todo_service.web.response_headers import API_POLICY, SECURITY_HEADERS
-
-PROBLEM_TYPE: Final = MEDIA_TYPE.encode()
 
 
 def unwrap_problem(error: Exception) -> ProblemError:
@@ -23,16 +20,22 @@ def unwrap_problem(error: Exception) -> ProblemError:
     return to_problem(cause if isinstance(cause, Exception) else error)
 
 
-def render_problem(name: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def render_problem(name: str, detail: str, target: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return the status, the headers and the body for a request that never reaches the application.
 
     The response asks to close the connection.
+
+    Args:
+        name: The key in `PROBLEMS`.
+        detail: A description of this occurrence, for the client.
+        target: The request target, or as much of it as has arrived.
     """
     request_id = create_request_id()
-    problem = create_problem(name, detail, "", request_id)
+    path = target.partition(b"?")[0].decode("ascii", "replace")
+    problem = create_problem(name, detail, path if is_oauth_endpoint(path) else "", request_id)
     body = msgspec.json.encode(problem)
     headers = [
-        (b"content-type", PROBLEM_TYPE),
+        (b"content-type", problem.media_type.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
         (b"content-security-policy", API_POLICY),

@@ -1,14 +1,14 @@
 """Problem details for HTTP APIs (RFC 9457).
 
 `PROBLEMS` declares every problem. This module is the only place that maps errors of services, the store, Litestar and
-the web layer to problems.
+the web layer to problems, and `create_problem` the only place that decides how a problem is sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -20,11 +20,11 @@ from todo_service import errors
 from todo_service.bounds.requests import ERROR_LENGTH, LISTED_ERRORS, REPEATED_NAME_LENGTH
 from todo_service.executors import BudgetExceededError, Overloaded
 from todo_service.store.errors import StoreUnavailable
+from todo_service.web.oauth import is_oauth_endpoint
 
 if TYPE_CHECKING:
     from litestar.types import ExceptionHandlersMap
 
-MEDIA_TYPE: Final = "application/problem+json"
 STORE_RETRY_SECONDS: Final = 2
 logger = structlog.get_logger(__name__)
 
@@ -35,15 +35,18 @@ class ProblemKind(NamedTuple):
     Attributes:
         status: The HTTP status code.
         title: A short summary, the same for every occurrence.
+        oauth_error: The error code of an OAuth 2 endpoint (RFC 6749, sections 4.1.2.1 and 5.2).
     """
 
     status: int
     title: str
+    oauth_error: str = "invalid_request"
 
 
 PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "malformed-request": ProblemKind(400, "The request is malformed"),
-    "invalid-grant": ProblemKind(400, "The grant is invalid"),
+    "invalid-grant": ProblemKind(400, "The grant is invalid", "invalid_grant"),
+    "unsupported-grant-type": ProblemKind(400, "The grant type is not supported", "unsupported_grant_type"),
     "unauthenticated": ProblemKind(401, "Authentication is required"),
     "forbidden": ProblemKind(403, "Permission denied"),
     "not-found": ProblemKind(404, "Not found"),
@@ -58,12 +61,14 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "target-too-long": ProblemKind(414, "The URL is too long"),
     "unsupported-media-type": ProblemKind(415, "Unsupported media type"),
     "invalid": ProblemKind(422, "The input is invalid"),
-    "rate-limited": ProblemKind(429, "Too many requests"),
+    "rate-limited": ProblemKind(429, "Too many requests", "temporarily_unavailable"),
     "headers-too-large": ProblemKind(431, "The headers are too large"),
-    "internal-error": ProblemKind(500, "Internal error"),
+    "internal-error": ProblemKind(500, "Internal error", "server_error"),
     "transfer-coding-unknown": ProblemKind(501, "Unknown transfer coding"),
-    "unavailable": ProblemKind(503, "The service is temporarily unavailable"),
+    "unavailable": ProblemKind(503, "The service is temporarily unavailable", "temporarily_unavailable"),
 }
+OAUTH_PROBLEMS: Final = frozenset({"invalid-grant", "unsupported-grant-type"})
+"""The problems of OAuth 2 endpoints only."""
 _BY_STATUS: Final = {kind.status: name for name, kind in reversed(list(PROBLEMS.items()))}
 
 
@@ -82,6 +87,8 @@ class FieldError(msgspec.Struct, omit_defaults=True, frozen=True):
 class Problem(msgspec.Struct, omit_defaults=True):
     """Problem details (RFC 9457)."""
 
+    media_type: ClassVar[str] = "application/problem+json"
+
     type: Annotated[
         str,
         Meta(description="A stable identifier of the problem.", examples=["urn:todo-service:problem:not-found"]),
@@ -98,9 +105,17 @@ class Problem(msgspec.Struct, omit_defaults=True):
         str, Meta(description="The request's id, as in X-Request-ID and in the log.", examples=["f3b1c9d2e4a5"])
     ]
     errors: Annotated[list[FieldError] | None, Meta(description="The errors in the input, in order.")] = None
-    error: Annotated[
-        str | None, Meta(description="The OAuth 2 error code (RFC 6749, section 5.2).", examples=["invalid_grant"])
-    ] = None
+
+
+class TokenProblem(Problem, kw_only=True):
+    """An error of an OAuth 2 endpoint (RFC 6749, section 5.2), with the members of a problem."""
+
+    media_type: ClassVar[str] = "application/json"
+
+    error: Annotated[str, Meta(description="The error code.", examples=["invalid_grant"])]
+    error_description: Annotated[
+        str, Meta(description="The same as `detail`.", examples=["the name or the password is wrong"])
+    ]
 
 
 class ClientDisconnected(Exception):
@@ -115,7 +130,6 @@ class ProblemError(Exception):
         detail: A description of this occurrence, for the client.
         errors: The errors in the input, if any.
         headers: Additional response headers.
-        error: An OAuth 2 error code.
     """
 
     def __init__(
@@ -125,14 +139,12 @@ class ProblemError(Exception):
         *,
         errors: list[FieldError] | None = None,
         headers: Mapping[str, str] | None = None,
-        error: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.name = name
         self.detail = detail
         self.errors = errors
         self.headers = headers or {}
-        self.error = error
 
 
 def create_parameter_problem(name: str, detail: str) -> ProblemError:
@@ -166,7 +178,7 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
         case errors.Forbidden():
             return ProblemError("forbidden", str(error))
         case errors.InvalidGrant():
-            return ProblemError("invalid-grant", str(error), error="invalid_grant")
+            return ProblemError("invalid-grant", str(error))
         case errors.Unauthenticated(reason=reason):
             challenge = "Bearer" if reason is None else f'Bearer error="{reason}"'
             return ProblemError("unauthenticated", str(error), headers={"WWW-Authenticate": challenge})
@@ -218,7 +230,7 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
     """Return the problem response for an exception."""
     problem = to_problem(error)
     body = describe_problem(request, problem)
-    return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=dict(problem.headers))
+    return Response(body, status_code=body.status, media_type=body.media_type, headers=dict(problem.headers))
 
 
 def to_problem(error: Exception) -> ProblemError:
@@ -263,7 +275,7 @@ def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, pre
     """
     path, request_id = request.scope["path"], request.scope["state"].get("request_id", "")
     body = create_problem(problem.name, problem.detail, path, request_id)
-    body.errors, body.error = problem.errors, problem.error
+    body.errors = problem.errors
     if prefix and problem.errors is not None:
         body.errors = [
             FieldError(found.detail, prefix + (f"/{found.parameter}" if found.parameter else found.pointer or ""))
@@ -275,14 +287,27 @@ def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, pre
 def create_problem(name: str, detail: str, instance: str, request_id: str) -> Problem:
     """Return the problem details for one of `PROBLEMS`.
 
+    OAuth 2 endpoints respond to every invalid parameter with 400 (RFC 6749, section 5.2).
+
     Args:
         name: The key in `PROBLEMS`.
         detail: A description of this occurrence, for the client.
         instance: The request's path.
         request_id: The request's id.
     """
+    found = find_problem_type(instance)
+    if found is TokenProblem and name == "invalid":
+        name = "malformed-request"
     kind = PROBLEMS[name]
-    return Problem(f"urn:todo-service:problem:{name}", kind.title, kind.status, detail, instance, request_id)
+    members = (f"urn:todo-service:problem:{name}", kind.title, kind.status, detail, instance, request_id)
+    if found is TokenProblem:
+        return TokenProblem(*members, error=kind.oauth_error, error_description=detail)
+    return Problem(*members)
+
+
+def find_problem_type(path: str) -> type[Problem]:
+    """Return the type of the problems of a path, whose `media_type` is that of the response."""
+    return TokenProblem if is_oauth_endpoint(path) else Problem
 
 
 _Handler = Callable[[Request[Any, Any, Any], Exception], Response[Problem]]

@@ -154,12 +154,12 @@ class ApiRequest(Request[Caller, None, State]):
                 max_num_fields=PARAMETERS,
             )
         except ValueError:
-            raise ProblemError("malformed-request", "the form is malformed", error="invalid_request") from None
+            raise ProblemError("malformed-request", "the form is malformed") from None
         if any(len(value) > FORM_FIELD_LENGTH for _, value in pairs):
-            raise ProblemError("malformed-request", "a form field is too long", error="invalid_request")
+            raise ProblemError("malformed-request", "a form field is too long")
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            raise ProblemError("malformed-request", "a form field is repeated", error="invalid_request")
+            raise ProblemError("malformed-request", "a form field is repeated")
         return fields
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from todo_service.web.error_fallback import PROBLEM_TYPE
-from todo_service.web.problems import create_problem, find_problem_name
+from todo_service.web.problems import create_problem, find_problem_name, find_problem_type
 
 if TYPE_CHECKING:
     from litestar.types import Message, Scope, Send
@@ -40,7 +39,7 @@ class ResponseSender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
-            if message["status"] >= 400 and dict(headers).get(b"content-type") != PROBLEM_TYPE:
+            if message["status"] >= 400 and not self._is_problem(headers):
                 # an error response of Litestar itself, for example from its CORS middleware
                 self._replaced = True
                 kept = [pair for pair in headers if pair[0] not in (b"content-type", b"content-length")]
@@ -55,12 +54,16 @@ class ResponseSender:
                 message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
         await self._send(message)
 
+    def _is_problem(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        media_type = find_problem_type(self._scope["path"]).media_type
+        return dict(headers).get(b"content-type") == media_type.encode()
+
     async def send_problem(self, name: str, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Send a problem as the response."""
         problem = create_problem(name, detail, self._scope["path"], self._scope["state"]["request_id"])
         body = msgspec.json.encode(problem)
         self.status = problem.status
-        own = [*headers, (b"content-type", PROBLEM_TYPE), (b"content-length", str(len(body)).encode())]
+        own = [*headers, (b"content-type", problem.media_type.encode()), (b"content-length", str(len(body)).encode())]
         complete = self._headers.complete(self._scope, own)
         await self._send({"type": "http.response.start", "status": problem.status, "headers": complete})
         sent = b"" if self._without_body else body

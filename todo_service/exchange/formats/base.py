@@ -16,7 +16,7 @@ import structlog
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.source import Source
 from todo_service.executors import BudgetExceededError
-from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.todos import dto
 
 logger = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class Draft(NamedTuple):
 
     line: int
     todo: dto.TodoImport
-    list: ListCreate | None = None
+    list: TodoListCreate | None = None
     lines: Mapping[str, int] = {}
     pointer: str = ""
     uid: str | None = None
@@ -62,7 +62,7 @@ class FileList(NamedTuple):
     """
 
     line: int
-    list: ListCreate
+    list: TodoListCreate
     pointer: str = ""
 
 
@@ -151,7 +151,7 @@ class Format(ImportFormat):
         return True
 
     @abc.abstractmethod
-    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+    def create_writer(self, lists: Sequence[TodoList], zone: ZoneInfo) -> Writer:
         """Return a writer for an account's todos.
 
         Args:

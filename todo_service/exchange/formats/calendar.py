@@ -16,7 +16,7 @@ from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Wr
 from todo_service.exchange.formats.calendar_reader import CalendarReader
 from todo_service.exchange.formats.calendar_writer import CalendarWriter
 from todo_service.exchange.formats.source import Source
-from todo_service.lists.dto import List
+from todo_service.lists.dto import TodoList
 
 
 class CalendarFormat(Format):
@@ -25,7 +25,7 @@ class CalendarFormat(Format):
     media_type = "text/calendar"
     content_type = "text/calendar; component=VTODO"
 
-    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+    def create_writer(self, lists: Sequence[TodoList], zone: ZoneInfo) -> Writer:
         """See `Format.create_writer`."""
         return CalendarWriter(lists, zone)
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from todo_service.bounds.exchange import IMPORT_CALENDARS
 from todo_service.exchange.formats.calendar_components import CALENDAR_COLOR, CALENDAR_NAMES, Component
 from todo_service.exchange.formats.calendar_values import clean_line, is_visible
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 
 _TEXT_LENGTH: Final = 256
 """How much of a property is kept: more than the name of a list, or of a time zone, may have."""
@@ -28,7 +28,7 @@ class CalendarHeader(NamedTuple):
     """
 
     zone_name: str = ""
-    list: ListCreate | None = None
+    list: TodoListCreate | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -61,5 +61,5 @@ def _read_header(calendar: Component) -> CalendarHeader:
     named = None
     if name is not None and name.casefold() != _INBOX:
         color = _COLOR.match(texts.get(CALENDAR_COLOR, ""))
-        named = ListCreate(name=name, color=color[0] if color is not None else None)
+        named = TodoListCreate(name=name, color=color[0] if color is not None else None)
     return CalendarHeader(texts.get("X-WR-TIMEZONE", ""), named, calendar.warnings)

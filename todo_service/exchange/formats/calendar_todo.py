@@ -35,7 +35,7 @@ from todo_service.exchange.formats.calendar_values import (
 from todo_service.exchange.formats.values import CALENDAR_PRIORITIES
 from todo_service.executors import Budget
 from todo_service.field_table import Origin
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.text import drop_controls
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
@@ -71,7 +71,7 @@ class TodoBuilder:
         steps: Sequence[dict[str, Any]],
         occurrences: Sequence[ChangedOccurrence],
         order: float | None,
-        named: ListCreate | None,
+        named: TodoListCreate | None,
     ) -> Draft | RejectedRecord:
         """Return the draft.
 
@@ -113,7 +113,7 @@ class TodoBuilder:
         }
         try:
             if LIST_NAME in exact:
-                named = convert({"name": exact[LIST_NAME]}, ListCreate)
+                named = convert({"name": exact[LIST_NAME]}, TodoListCreate)
             return Draft(todo.line, convert(fields, dto.TodoImport), named, lines, uid=uid, warnings=todo.warnings)
         except Invalid as error:
             return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)

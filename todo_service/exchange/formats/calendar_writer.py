@@ -26,7 +26,7 @@ from todo_service.exchange.formats.calendar_values import (
     strip_control_characters,
 )
 from todo_service.exchange.formats.zone_writer import build_zone
-from todo_service.lists.dto import List
+from todo_service.lists.dto import TodoList
 from todo_service.todos import dto
 
 PRODUCT: Final = "-//todo_service//todo_service//EN"
@@ -42,7 +42,7 @@ class CalendarWriter(Writer):
         zone: The account's time zone.
     """
 
-    def __init__(self, lists: Sequence[List], zone: ZoneInfo) -> None:
+    def __init__(self, lists: Sequence[TodoList], zone: ZoneInfo) -> None:
         self._names = {each.id: each.name for each in lists}
         self._zone = zone
         self._defined = {"UTC"}

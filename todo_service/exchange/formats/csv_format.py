@@ -39,7 +39,7 @@ from todo_service.exchange.formats.values import (
     to_timestamp,
 )
 from todo_service.field_table import Kind
-from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.todos import dto
 from todo_service.todos.field_types import RecurrenceFrom, StepId
 from todo_service.todos.fields import FIELDS
@@ -74,7 +74,7 @@ _LISTED_COLUMNS: Final = 10
 
 
 class _CsvWriter(Writer):
-    def __init__(self, lists: Sequence[List]) -> None:
+    def __init__(self, lists: Sequence[TodoList]) -> None:
         self._names = {each.id: each.name for each in lists}
 
     def write_opening(self) -> bytes:
@@ -101,7 +101,7 @@ class CsvFormat(Format):
     media_type = "text/csv"
     content_type = "text/csv; header=present"
 
-    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+    def create_writer(self, lists: Sequence[TodoList], zone: ZoneInfo) -> Writer:
         """See `Format.create_writer`."""
         return _CsvWriter(lists)
 
@@ -182,7 +182,7 @@ class _RowParser:
         return Draft(
             self._row.line,
             dto.TodoImport(**fields),
-            ListCreate(name) if name.strip() else None,
+            TodoListCreate(name) if name.strip() else None,
             uid=uid,
             warnings=tuple(self._warnings),
             missing=frozenset(self._unread),

@@ -13,11 +13,11 @@ from msgspec import UNSET, UnsetType
 from todo_service.bounds.exchange import IMPORT_LISTS_BYTES, IMPORT_RECORDS
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.exchange.dto import ListImport
+from todo_service.exchange.dto import TodoListImport
 from todo_service.exchange.formats.base import Draft, FileList, FileLists, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.scanner import Scanner
 from todo_service.exchange.formats.source import Source
-from todo_service.lists.dto import List, ListCreate
+from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.todos import dto
 
 _NAME_BYTES: Final = 1000
@@ -27,7 +27,7 @@ _EXCERPT_BYTES: Final = 1000
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     todos: msgspec.Raw | UnsetType = UNSET
     items: msgspec.Raw | UnsetType = UNSET
-    lists: list[ListImport] = []
+    lists: list[TodoListImport] = []
     next_cursor: str | None = None
 
 
@@ -46,11 +46,11 @@ class _Layout(NamedTuple):
 
     start: int
     pointer: str
-    lists: Sequence[ListImport]
+    lists: Sequence[TodoListImport]
 
 
 class _JsonWriter(Writer):
-    def __init__(self, lists: Sequence[List]) -> None:
+    def __init__(self, lists: Sequence[TodoList]) -> None:
         self._lists = lists
         self._separator = b""
 
@@ -74,7 +74,7 @@ class JsonFormat(Format):
     media_type = "application/json"
     content_type = "application/json"
 
-    def create_writer(self, lists: Sequence[List], zone: ZoneInfo) -> Writer:
+    def create_writer(self, lists: Sequence[TodoList], zone: ZoneInfo) -> Writer:
         """See `Format.create_writer`."""
         return _JsonWriter(lists)
 
@@ -161,12 +161,12 @@ def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedR
         source.advance(end)
 
 
-def _decode_draft(line: int, raw: bytes, lists: Mapping[str, ListCreate]) -> Draft:
+def _decode_draft(line: int, raw: bytes, lists: Mapping[str, TodoListCreate]) -> Draft:
     todo: dto.TodoImport = decode_json(raw, dto.TodoImport)
     return Draft(line, todo, lists.get(todo.list_id or ""), strict=True)
 
 
-def _to_list(given: ListImport) -> ListCreate:
+def _to_list(given: TodoListImport) -> TodoListCreate:
     """Return a list of the body. Without a uid, its id is the uid."""
     uid = given.id if given.uid is UNSET else given.uid
-    return ListCreate(given.name, given.color, given.position, given.archived, uid)
+    return TodoListCreate(given.name, given.color, given.position, given.archived, uid)

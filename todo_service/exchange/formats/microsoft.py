@@ -34,7 +34,7 @@ from todo_service.exchange.formats.values import (
     parse_moment,
     to_timestamp,
 )
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.field_types import Priority
 from todo_service.todos.import_records import list_missing
@@ -178,7 +178,7 @@ class _TaskParser:
             **fields,
         )
         name = self._get("folder")
-        named = ListCreate(name) if name else None
+        named = TodoListCreate(name) if name else None
         return Draft(self._row.line, todo, named, warnings=tuple(self._warnings), missing=_MISSING)
 
     def _get(self, column: str) -> str:

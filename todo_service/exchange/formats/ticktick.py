@@ -29,7 +29,7 @@ from todo_service.exchange.formats.values import (
     split_checklist,
     to_timestamp,
 )
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.timestamps import list_time_zones
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.field_types import Priority
@@ -160,7 +160,7 @@ class _TaskParser:
         return Draft(
             task.row.line,
             todo,
-            ListCreate(name) if name and name != "Inbox" else None,
+            TodoListCreate(name) if name and name != "Inbox" else None,
             # older backups number the tasks anew
             uid=task.id if _OBJECT_ID.fullmatch(task.id) else None,
             warnings=tuple(self._warnings),

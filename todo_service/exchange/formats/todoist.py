@@ -23,7 +23,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, limit_steps
 from todo_service.exchange.formats.tables import Record, Table, has_header, open_table
 from todo_service.exchange.formats.values import build_schedule, choose_title, cut
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.field_types import Priority
@@ -159,7 +159,7 @@ def _find_sections(table: Table) -> FileLists:
                 name = cut(row.cells.get("content", "").strip(), LIST_NAME_LENGTH)
                 if name and len(sections) < IMPORT_LISTS:
                     sections.setdefault(name, row.line)
-    return FileLists([FileList(line, ListCreate(name)) for name, line in sections.items()])
+    return FileLists([FileList(line, TodoListCreate(name)) for name, line in sections.items()])
 
 
 def _build_drafts(group: list[_Task], zone: tzinfo, today: date) -> Iterator[Draft | RejectedRecord]:
@@ -199,7 +199,7 @@ def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date
     return Draft(
         task.row.line,
         todo,
-        ListCreate(task.list_name) if task.list_name else None,
+        TodoListCreate(task.list_name) if task.list_name else None,
         warnings=tuple(warnings),
         # the words of the file, because a date such as `tomorrow` is another day in the next import
         content="\n".join([task.list_name, *task.row.cells.values(), *task.notes, *(step.title for step in steps)]),

@@ -25,7 +25,7 @@ from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
 from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_moment, to_timestamp
-from todo_service.lists.dto import ListCreate
+from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepCreate, TodoImport
 from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
@@ -63,9 +63,9 @@ class _List(msgspec.Struct, frozen=True):
     closed: bool = False
 
     @property
-    def named(self) -> ListCreate:
+    def named(self) -> TodoListCreate:
         """The list of its todos."""
-        return ListCreate(self.name, archived=self.closed, uid=self.id or UNSET)
+        return TodoListCreate(self.name, archived=self.closed, uid=self.id or UNSET)
 
 
 class _Card(msgspec.Struct, frozen=True):

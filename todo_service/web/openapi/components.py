@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from inspect import cleandoc
 from typing import Any, get_args
 
 import msgspec
@@ -11,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from todo_service.api_types import SHOWN
 from todo_service.timestamps import Timestamp
 from todo_service.web.openapi.document import NULL, REF_PREFIX, Json
-from todo_service.web.problems import Problem
+from todo_service.web.problems import Problem, TokenProblem
 from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import BODIES, COMPONENTS, FORM, RESPONSE_BODIES
 
@@ -28,7 +29,9 @@ def build_components(
     Returns:
         The component schemas, and the schemas of query parameter Structs, both by name.
     """
-    kinds = _collect_structs([Problem, *(kind for handler in handlers for kind in _list_annotations(handler))])
+    kinds = _collect_structs(
+        [Problem, TokenProblem, *(kind for handler in handlers for kind in _list_annotations(handler))]
+    )
     queries = {kind for handler in handlers if (kind := find_query_struct(handler)) is not None}
     found = _build_schemas(kinds | queries)
     for kind in kinds:
@@ -38,6 +41,8 @@ def build_components(
     hoisted: dict[str, Json] = {}
     for schema in list(components.values()):
         schema.pop("title", None)
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])
         if not schema.get("required"):
             schema.pop("required", None)
         for part in _iterate_parts(schema):

@@ -17,18 +17,29 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Server, Tag
+from litestar.openapi.spec import (
+    Components,
+    Contact,
+    License,
+    OAuthFlow,
+    OAuthFlows,
+    Reference,
+    SecurityScheme,
+    Server,
+    Tag,
+)
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 from todo_service import __version__
+from todo_service.web.oauth import TOKEN_PATH
 from todo_service.web.openapi.document import Json
 from todo_service.web.openapi.headers import HEADERS
 from todo_service.web.openapi.postprocessing import postprocess
 from todo_service.web.openapi.prefixed_urls import fill_urls, mark_urls
 from todo_service.web.openapi.responses import describe_status
 from todo_service.web.prefixes import get_prefix
-from todo_service.web.problems import MEDIA_TYPE, Problem
+from todo_service.web.problems import Problem
 from todo_service.web.route_options import PUBLIC
 
 _DESCRIPTION: Final = """\
@@ -38,6 +49,19 @@ Every error is a problem (RFC 9457) with a `request_id`. Clients may set the id 
 document has an `ETag`: send it as `If-Match` to change the document only if it has not changed since. Collections are
 paginated: to get the next page, pass the `next_cursor` of the current one as `cursor`. Unknown fields and parameters
 are rejected."""
+
+_SECURITY_SCHEMES: Final[dict[str, SecurityScheme | Reference]] = {
+    "bearer": SecurityScheme(
+        type="http",
+        scheme="bearer",
+        description="An access token from `createToken`, or the secret of an API key.",
+    ),
+    "password": SecurityScheme(
+        type="oauth2",
+        flows=OAuthFlows(password=OAuthFlow(token_url=TOKEN_PATH, refresh_url=TOKEN_PATH, scopes={})),
+        description="The username or the email, and the password. A client id and a client secret are not needed.",
+    ),
+}
 
 
 def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
@@ -50,7 +74,7 @@ def declare_problems(*statuses: int) -> dict[int, ResponseSpec]:
     """
     return {
         status: ResponseSpec(
-            Problem, media_type=MEDIA_TYPE, generate_examples=False, description=describe_status(status)
+            Problem, media_type=Problem.media_type, generate_examples=False, description=describe_status(status)
         )
         for status in statuses
     }
@@ -109,16 +133,8 @@ def create_openapi_config() -> OpenAPIConfig:
             Tag(name="Tags", description="The tags of todos."),
             Tag(name="Operations", description="Service information and health checks."),
         ],
-        security=[{"bearer": []}],
-        components=Components(
-            security_schemes={
-                "bearer": SecurityScheme(
-                    type="http",
-                    scheme="bearer",
-                    description="An access token from `createToken`, or the secret of an API key.",
-                )
-            }
-        ),
+        security=[{"bearer": []}, {"password": []}],
+        components=Components(security_schemes=_SECURITY_SCHEMES),
         openapi_router=_SchemaRouter(path="/schema", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
         render_plugins=[_CachedRenderPlugin("json", MediaType.JSON), _CachedRenderPlugin("yaml", "application/yaml")],
         use_handler_docstrings=True,

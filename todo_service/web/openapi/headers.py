@@ -42,7 +42,7 @@ HEADERS: Final[Mapping[str, Json]] = {
     "WWW-Authenticate": {
         "description": "How to authenticate (RFC 6750).",
         "required": True,
-        "schema": {"type": "string", "pattern": "^Bearer", "examples": ["Bearer"]},
+        "schema": {"type": "string", "pattern": "^Bearer[ -~]*$", "examples": ["Bearer"]},
     },
     "Allow": {
         "description": "The methods that the path supports.",

@@ -30,7 +30,7 @@ from todo_service.web.openapi.examples import add_examples
 from todo_service.web.openapi.headers import HEADERS, PARAMETERS
 from todo_service.web.openapi.links import add_links
 from todo_service.web.openapi.requests import build_parameters, set_body, set_security
-from todo_service.web.openapi.responses import build_responses, infer_failures, list_problem_names
+from todo_service.web.openapi.responses import build_responses, infer_failures, name_failure
 
 
 def postprocess(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Json:
@@ -45,14 +45,14 @@ def postprocess(document: Json, handlers: Mapping[str, HTTPRouteHandler]) -> Jso
     for path, operation in iterate_operations(document["paths"]):
         handler = handlers[operation["operationId"]]
         operation["responses"] = build_responses(
-            operation, handler, schemas, infer_failures(path, handler, document["paths"])
+            path, operation, handler, schemas, infer_failures(path, handler, document["paths"])
         )
         operation["parameters"] = build_parameters(operation, handler, queries, schemas)
         set_body(operation, handler)
         set_security(operation, handler)
         for status, response in operation["responses"].items():
             if status[0] in "45":
-                name = "Or".join(list_problem_names(int(status)))
+                name = name_failure(int(status), path)
                 responses[name] = response
                 operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
     tags = [tag["name"] for tag in document["tags"]]

@@ -9,9 +9,10 @@ import msgspec
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
+from todo_service.web.oauth import is_oauth_endpoint
 from todo_service.web.openapi.document import EXAMPLE_ID, NULL, REF_PREFIX, Json, build_content
 from todo_service.web.openapi.headers import HEADERS
-from todo_service.web.problems import MEDIA_TYPE, PROBLEMS, FieldError, create_problem
+from todo_service.web.problems import OAUTH_PROBLEMS, PROBLEMS, FieldError, Problem, create_problem
 from todo_service.web.requests import find_query_struct
 from todo_service.web.route_options import (
     BODIES,
@@ -24,22 +25,30 @@ from todo_service.web.route_options import (
 )
 
 
-def describe_status(status: int) -> str:
-    """Return the titles of all problems with a status."""
-    return "; ".join(kind.title for kind in PROBLEMS.values() if kind.status == status)
+def describe_status(status: int, path: str = "") -> str:
+    """Return the titles of all problems with a status, of the operations of a path."""
+    return "; ".join(PROBLEMS[name].title for name in _list_problems(status, path))
 
 
-def list_problem_names(status: int) -> list[str]:
-    """Return the names of all problems with a status, such as `NotFound`."""
-    return [name.title().replace("-", "") for name, kind in PROBLEMS.items() if kind.status == status]
+def name_failure(status: int, path: str) -> str:
+    """Return the name of the response for all problems with a status, such as `NotFound`."""
+    name = "Or".join(name.title().replace("-", "") for name in _list_problems(status, path))
+    return f"Token{name}" if is_oauth_endpoint(path) else name
+
+
+def _list_problems(status: int, path: str) -> list[str]:
+    """Return the names of all problems with a status, of the operations of a path."""
+    oauth = is_oauth_endpoint(path)
+    return [name for name, kind in PROBLEMS.items() if kind.status == status and (oauth or name not in OAUTH_PROBLEMS)]
 
 
 def build_responses(
-    operation: Json, handler: HTTPRouteHandler, schemas: dict[str, Json], failures: set[int]
+    path: str, operation: Json, handler: HTTPRouteHandler, schemas: dict[str, Json], failures: set[int]
 ) -> dict[str, Json]:
     """Return the responses of an operation, by status.
 
     Args:
+        path: Its path.
         operation: The operation, as Litestar built it.
         handler: Its handler.
         schemas: The component schemas, by name.
@@ -67,10 +76,12 @@ def build_responses(
                 "headers": _refer_to_headers(["ETag", *everywhere]),
             }
     declared = {
-        int(status) for status, response in operation["responses"].items() if MEDIA_TYPE in response.get("content", {})
+        int(status)
+        for status, response in operation["responses"].items()
+        if Problem.media_type in response.get("content", {})
     }
     for status in sorted(declared | failures):
-        found[str(status)] = _build_failure(status)
+        found[str(status)] = _build_failure(status, path)
     return found
 
 
@@ -89,7 +100,7 @@ def _refer_to_headers(names: Iterable[str]) -> Json:
 
 def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -> set[int]:
     """Return the statuses of errors that follow from the route: its authentication, its rate limit and its input."""
-    found = {400, 422}  # a malformed query, an unknown parameter
+    found = {400} if is_oauth_endpoint(path) else {400, 422}  # a malformed query, an unknown parameter
     if not handler.opt.get(PUBLIC):
         found |= {401, 431, 503}
         if handler.opt.get(SESSION_ONLY) or not handler.http_methods <= {HttpMethod.GET}:
@@ -110,8 +121,8 @@ def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -
     return found
 
 
-def _build_failure(status: int) -> Json:
-    """Return the response for all problems with a status."""
+def _build_failure(status: int, path: str) -> Json:
+    """Return the response for all problems with a status, of the operations of a path."""
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
     headers += {
         401: ["WWW-Authenticate"],
@@ -121,20 +132,20 @@ def _build_failure(status: int) -> Json:
         503: ["Retry-After"],
     }.get(status, [])
     examples = {}
-    for name, kind in PROBLEMS.items():
-        if kind.status == status:
-            problem = create_problem(name, f"{kind.title}.", f"/v1/todos/{EXAMPLE_ID}", "f3b1c9d2e4a5")
-            if name == "invalid":
-                problem.errors = [FieldError("this field is required", "/title")]
-            if name == "invalid-grant":
-                problem.error = "invalid_grant"
-            examples[name] = {"summary": kind.title, "value": msgspec.to_builtins(problem)}
+    instance = path if is_oauth_endpoint(path) else f"/v1/todos/{EXAMPLE_ID}"
+    for name in _list_problems(status, path):
+        problem = create_problem(name, f"{PROBLEMS[name].title}.", instance, "f3b1c9d2e4a5")
+        if name == "invalid":
+            problem.errors = [FieldError("this field is required", "/title")]
+        examples[name] = {"summary": problem.title, "value": msgspec.to_builtins(problem)}
     references = _refer_to_headers(headers)
     if status == 403:
         # sent only if an API key lacks a permission
         references["WWW-Authenticate"] = HEADERS["WWW-Authenticate"] | {"required": False}
     return {
-        "description": describe_status(status) + ".",
+        "description": describe_status(status, path) + ".",
         "headers": references,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": REF_PREFIX + "Problem"}, "examples": examples}},
+        "content": {
+            problem.media_type: {"schema": {"$ref": REF_PREFIX + type(problem).__name__}, "examples": examples}
+        },
     }

@@ -1,0 +1,145 @@
+"""`Idempotency-Key`: retries after a deletion, and after a rotation of SECRET_KEY."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar
+
+from tests.people import Person, assert_problem
+from tests.web.attempts import CREATING, KEY, REGISTRATION, crash_before_the_response
+from todo_service.accounts.dto import UserCreate
+from todo_service.app import create_app
+from todo_service.settings import Settings
+
+pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+async def test_retry_is_gone_after_the_api_key_was_deleted(ada: Person, app: Litestar, crashed: bool) -> None:
+    body = {"name": "script", "scope": "write"}
+    created = (await ada.post("/v1/api-keys", json=body, headers=KEY)).json()
+    if crashed:
+        await crash_before_the_response(app)
+    assert (await ada.delete(f"/v1/api-keys/{created['id']}")).status_code == 204
+
+    for _ in range(2):
+        again = await ada.post("/v1/api-keys", json=body, headers=KEY)
+        assert_problem(again, 410)
+        assert "secret" not in again.text
+
+    ada.access_token, session = created["secret"], ada.access_token
+    assert_problem(await ada.get("/v1/todos"), 401)
+    ada.access_token = session
+    assert (await ada.get("/v1/api-keys")).json()["items"] == []
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+@pytest.mark.parametrize("path", ["/v1/todos", "/v1/lists"])
+async def test_retry_is_gone_after_the_document_was_deleted(
+    ada: Person, app: Litestar, path: str, crashed: bool
+) -> None:
+    body = {"title": "x"} if path == "/v1/todos" else {"name": "x"}
+    created = (await ada.post(path, json=body, headers=KEY)).json()
+    if crashed:
+        await crash_before_the_response(app)
+    assert (await ada.delete(f"{path}/{created['id']}")).status_code == 204
+
+    for _ in range(2):
+        assert_problem(await ada.post(path, json=body, headers=KEY), 410)
+
+    assert (await ada.get(path)).json()["items"] == []
+
+
+async def test_retry_of_a_batch_reports_the_deleted_todos(ada: Person) -> None:
+    kept = await ada.todo(title="kept")
+    operations: list[dict[str, Any]] = [{"op": "create", "todo": {"title": str(number)}} for number in range(3)]
+    body = {"operations": [*operations, {"op": "complete", "id": kept["id"]}]}
+    first = (await ada.post("/v1/todos/batch", json=body, headers=KEY)).json()["results"]
+    for todo_id in (first[1]["todo"]["id"], kept["id"]):
+        assert (await ada.delete(f"/v1/todos/{todo_id}")).status_code == 204
+
+    again = (await ada.post("/v1/todos/batch", json=body, headers=KEY)).json()["results"]
+
+    assert again[1]["status"] == again[1]["problem"]["status"] == 410
+    assert [again[0], *again[2:]] == [first[0], *first[2:]]
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+@pytest.mark.own_app
+async def test_retry_is_gone_after_the_account_was_deleted(
+    client: httpx.AsyncClient, app: Litestar, crashed: bool
+) -> None:
+    eve = await Person.register(client)
+    body = {"username": "mallory", "email": "mallory@example.com", "password": eve.password}
+    assert (await client.post("/v1/users", json=body, headers=KEY)).status_code == 201
+    if crashed:
+        await crash_before_the_response(app)
+    mallory = Person(client, UserCreate(**body))
+    await mallory.sign_in()
+    assert (await mallory.ask("DELETE", "/v1/users/me", json={"password": eve.password})).status_code == 204
+
+    for _ in range(2):
+        assert_problem(await client.post("/v1/users", json=body, headers=KEY), 410)
+
+
+def create_app_with_rotated_key(app: Litestar, settings: Settings) -> Litestar:
+    """Return an application with the same store and a new SECRET_KEY."""
+    replaced = msgspec.structs.replace(
+        settings, secret_key=b"another secret key of the tests, long", previous_secret_keys=(settings.secret_key,)
+    )
+    return create_app(replaced, app.state.store)
+
+
+def connect(app: Litestar) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
+    return httpx.AsyncClient(transport=transport, base_url="http://testserver")
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+@pytest.mark.parametrize(("path", "body"), CREATING)
+@pytest.mark.own_app
+async def test_retry_after_a_secret_key_rotation_has_no_second_effect(
+    ada: Person, app: Litestar, settings: Settings, path: str, body: dict[str, Any], crashed: bool
+) -> None:
+    first = await ada.post(path, json=body, headers=KEY)
+    if crashed:
+        await crash_before_the_response(app)
+    async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
+        again = await ada.post(path, json=body, headers=KEY)
+
+        assert (again.status_code, again.json()) == (first.status_code, first.json())
+        assert len(await ada.titles()) == {"/v1/todos": 1, "/v1/todos/batch": 3}.get(path, 0)
+        assert len((await ada.get("/v1/lists")).json()["items"]) == (path == "/v1/lists")
+        assert len((await ada.get("/v1/api-keys")).json()["items"]) == (path == "/v1/api-keys")
+
+
+@pytest.mark.own_app
+async def test_registration_can_be_retried_after_a_secret_key_rotation(
+    client: httpx.AsyncClient, app: Litestar, settings: Settings
+) -> None:
+    first = await client.post("/v1/users", json=REGISTRATION, headers=KEY)
+    async with connect(create_app_with_rotated_key(app, settings)) as later:
+        again = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
+        await crash_before_the_response(app)
+        after_a_crash = await later.post("/v1/users", json=REGISTRATION, headers=KEY)
+
+    assert (again.status_code, after_a_crash.status_code) == (201, 201)
+    assert first.json() == again.json() == after_a_crash.json()
+
+
+@pytest.mark.own_app
+async def test_replica_without_the_secret_key_does_not_create_another_secret(
+    ada: Person, app: Litestar, settings: Settings
+) -> None:
+    body = {"name": "script", "scope": "read"}
+    here = ada.client
+    async with connect(create_app_with_rotated_key(app, settings)) as ada.client:
+        created = await ada.post("/v1/api-keys", json=body, headers=KEY)
+    ada.client = here
+
+    assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
+    assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [created.json()["id"]]
