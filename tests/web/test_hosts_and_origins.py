@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.people import assert_problem
+from tests.people import Person, assert_problem
 from todo_service.settings import Settings, load_settings
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +124,6 @@ async def test_every_response_varies_by_origin_with_cors(client: httpx.AsyncClie
 
     for response in responses:
         assert response.headers.get_list("vary") == ["Origin"], response.request
+    ada = await Person.register(client)
+    exported = await ada.get("/v1/todos/export", headers={"Origin": ORIGIN})
+    assert sorted(exported.headers.get_list("vary")) == ["Accept", "Origin"]

@@ -115,7 +115,12 @@ class ExchangeController(Controller):
     async def export_todos(self, request: QueryRequest[ExportQuery], transfer: NamedDependency[Transfer]) -> Stream:
         """Return a file with all todos. A JSON file also has all lists."""
         chosen = request.parameters().format
-        name = _negotiate_format(request) if chosen is UNSET else chosen
+        if chosen is UNSET:
+            name = _negotiate_format(request)
+            # not a header of the response itself, where CORS would replace it
+            request.scope["state"]["headers"]["Vary"] = "Accept"
+        else:
+            name = chosen
         file_format = FORMATS[name]
         chunks = transfer.export(file_format, request.require_live_caller)
         # an error before the first chunk still becomes a problem response
@@ -123,8 +128,7 @@ class ExchangeController(Controller):
         return Stream(
             _chain(first, chunks),
             media_type=file_format.content_type,
-            headers={"Content-Disposition": f'attachment; filename="todos.{name}"'}
-            | ({"Vary": "Accept"} if chosen is UNSET else {}),
+            headers={"Content-Disposition": f'attachment; filename="todos.{name}"'},
         )
 
     @post(
