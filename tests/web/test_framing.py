@@ -217,7 +217,7 @@ def test_many_pipelined_requests_take_no_memory(service: Service) -> None:
         (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n", 400),
         (POST + b"Content-Length: 3, 4\r\n\r\n", 400),
         (POST + b"Content-Length: -3\r\n\r\n", 400),
-        (POST + b"Content-Length: 3\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", 400),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n z\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\nHost: x\n\n", 400),
@@ -256,6 +256,22 @@ def test_unusual_but_unambiguous_requests_are_served(service: Service, head: byt
 )
 def test_an_invalid_target_gets_a_problem(service: Service, target: bytes) -> None:
     assert_bare_problem(send_and_read(service, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 400)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 10\r\n", b"Transfer-Encoding: chunked\r\n"], ids=str)
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_an_offer_of_http_2_is_ignored(service: Service, framing: bytes, piece: int) -> None:
+    """Java's client and `curl --http2` offer it with every request, also with a body."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    form = b"token=abcd" if framing.startswith(b"Content") else b"a\r\ntoken=abcd\r\n0\r\n\r\n"
+    kind = b"Content-Type: application/x-www-form-urlencoded\r\n"
+    request = b"POST /v1/auth/revoke HTTP/1.1\r\nHost: x\r\n" + offer + kind + framing + b"\r\n" + form
+    last = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    sent = request + last
+    response = send_and_read(service, *(sent[start : start + piece] for start in range(0, len(sent), piece)))
+
+    assert response.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_a_connect_request_gets_a_problem(service: Service) -> None:

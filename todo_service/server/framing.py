@@ -8,7 +8,7 @@ outside the body.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from todo_service.bounds.requests import (
@@ -161,7 +161,7 @@ class RequestFraming:
         self._last = b""
 
 
-def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades: bool) -> int | None:
+def check_head(version: str, headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     """Validate a request's HTTP version, host and body framing (RFC 9112, 3.2, 6.1 and 6.3).
 
     The parser has already validated the syntax, and rejected repeated Content-Length headers and a Content-Length
@@ -170,7 +170,6 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
     Args:
         version: The HTTP version, such as `1.1`.
         headers: The names, in lower case, and the values.
-        upgrades: Whether the request asks to upgrade to another protocol.
 
     Returns:
         The length of the body in bytes, or None for a chunked body.
@@ -202,6 +201,22 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrades
         if codings != [b"chunked"] or version == "1.0":
             raise RequestRejected("malformed-request", "the Transfer-Encoding header is invalid")
         length = None
-    if upgrades and length != 0:
-        raise RequestRejected("malformed-request", "a request to upgrade the protocol must not have a body")
     return length
+
+
+def write_head_without_upgrade(
+    method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """Return a head without the offer to change the protocol, which a server may ignore (RFC 9110, section 7.8).
+
+    Java's client and curl offer HTTP/2 with every request. The parser takes the body of such a request for the other
+    protocol.
+
+    Raises:
+        RequestRejected: There is no such offer, but the method, CONNECT, changes the protocol too.
+    """
+    kept = [(name, value) for name, value in headers if name not in (b"upgrade", b"http2-settings")]
+    if len(kept) == len(headers):
+        raise RequestRejected("malformed-request", "a CONNECT request must not have a body")
+    lines = [b"%s %s HTTP/%s" % (method, target, version.encode()), *(b"%s: %s" % pair for pair in kept)]
+    return b"\r\n".join(lines) + _BLANK_LINE

@@ -31,7 +31,7 @@ from todo_service.bounds.connections import (
 from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.server.capacity import SharedCapacity, max_connections
 from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter, Shortage
-from todo_service.server.framing import RequestFraming, RequestRejected, check_head
+from todo_service.server.framing import RequestFraming, RequestRejected, check_head, write_head_without_upgrade
 from todo_service.web.body_memory import BODY_MEMORY
 from todo_service.web.client_address import UNKNOWN, to_network
 from todo_service.web.error_fallback import render_problem
@@ -64,6 +64,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.flow: ReadFlowControl
         self._writer: ResponseWriter
         self._framing = RequestFraming()
+        self._head = b""
         self._unparsed = b""
         self._position = 0
         self._network = UNKNOWN
@@ -166,6 +167,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             pass  # no upgrade is supported, and the part ends with the head
         except httptools.HttpParserError:
+            if self._head:
+                head, self._head = self._head, b""
+                self.parser = httptools.HttpRequestParser(self)
+                return self._feed(head)
             # clear it: its traceback refers to this connection
             rejection, self._rejection = self._rejection, None
             malformed = RequestRejected("malformed-request", "the request is not valid HTTP")
@@ -205,7 +210,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if len(self.headers) > HEADERS:
             self._fail(RequestRejected("headers-too-large", _TOO_MANY_HEADERS))
         try:
-            length = check_head(self.parser.get_http_version(), self.headers, upgrades=self.parser.should_upgrade())
+            version = self.parser.get_http_version()
+            length = check_head(version, self.headers)
+            if length != 0 and self.parser.should_upgrade():
+                self._head = write_head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+                raise httptools.HttpParserUpgrade
         except RequestRejected as rejection:
             self._fail(rejection)
         super().on_headers_complete()  # raises if the target is invalid
@@ -257,9 +266,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             case Shortage.SHARE:
                 raise RequestRejected("rate-limited", "too many large requests at the same time", retry_seconds=10)
             case Shortage.BUDGET:
-                raise RequestRejected(
-                    "unavailable", "the server is receiving too many large requests", retry_seconds=10
-                )
+                raise RequestRejected("unavailable", "the server receives too many large requests", retry_seconds=10)
 
     # Requests
 
@@ -332,10 +339,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self._reject(RequestRejected("too-slow", "the request headers did not arrive in time"))
         elif self._framing.in_body:
             reading = self.flow.measure_reading()  # paused reading is not the client's fault
-            if (
-                self._body_rate.is_missed(reading, self._framing.body_bytes)
-                or reading >= self._body_since + BODY_SECONDS
-            ):
+            is_late = reading >= self._body_since + BODY_SECONDS
+            if is_late or self._body_rate.is_missed(reading, self._framing.body_bytes):
                 self._reject(RequestRejected("too-slow", "the request body did not arrive in time"))
 
     # Rejections
@@ -378,9 +383,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _write_problem(self, rejection: RequestRejected) -> None:
         target = b"" if self._framing.between_requests else self.url
-        status, headers, body = render_problem(rejection.problem, rejection.detail, target)
-        if rejection.retry_seconds is not None:
-            headers.append((b"retry-after", b"%d" % rejection.retry_seconds))
+        status, headers, body = render_problem(rejection.problem, rejection.detail, target, rejection.retry_seconds)
         lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
         self._writer.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self._writer.flush()

@@ -20,7 +20,9 @@ def unwrap_problem(error: Exception) -> ProblemError:
     return to_problem(cause if isinstance(cause, Exception) else error)
 
 
-def render_problem(name: str, detail: str, target: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def render_problem(
+    name: str, detail: str, target: bytes, retry_seconds: int | None
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return the status, the headers and the body for a request that never reaches the application.
 
     The response asks to close the connection.
@@ -29,6 +31,7 @@ def render_problem(name: str, detail: str, target: bytes) -> tuple[int, list[tup
         name: The key in `PROBLEMS`.
         detail: A description of this occurrence, for the client.
         target: The request target, or as much of it as has arrived.
+        retry_seconds: When the client may retry, if retrying can help.
     """
     request_id = create_request_id()
     path = target.partition(b"?")[0].decode("ascii", "replace")
@@ -42,4 +45,6 @@ def render_problem(name: str, detail: str, target: bytes) -> tuple[int, list[tup
         *SECURITY_HEADERS,
         (b"connection", b"close"),
     ]
+    if retry_seconds is not None:
+        headers.append((b"retry-after", b"%d" % retry_seconds))
     return problem.status, headers, body

@@ -7,7 +7,6 @@ import com.fasterxml.jackson.databind.SerializerProvider;
 import com.fasterxml.jackson.databind.module.SimpleModule;
 import java.io.File;
 import java.io.IOException;
-import java.net.http.HttpClient;
 import java.nio.file.Files;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
@@ -42,8 +41,6 @@ public class SixCalls {
 
   static ApiClient createClient(String token) {
     ApiClient client = new ApiClient();
-    // over plain HTTP, Java asks to upgrade to HTTP/2 otherwise, and the service rejects such a request with a body
-    client.setHttpClientBuilder(HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1));
     client.updateBaseUri(System.getenv("SERVICE_URL"));
     if (token != null) {
       client.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + token));
