@@ -139,5 +139,5 @@ def test_check_tries_a_store_once(tmp_path: Path) -> None:
     )
 
     assert checked.returncode == 1
-    assert "todo-service: store:" in checked.stderr
+    assert "todo-service: store (STORE_URL): " in checked.stderr
     assert "retrying" not in checked.stderr

@@ -26,7 +26,7 @@ def find_port(service: Service) -> int:
 def is_listening(service: Service) -> bool:
     try:
         socket.create_connection(("127.0.0.1", find_port(service)), timeout=START_SECONDS).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # it closes while the connection is in its queue
         return False
     return True
 

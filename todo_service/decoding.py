@@ -43,7 +43,7 @@ _read_only_fields: dict[Any, frozenset[str]] = {}
 
 
 def declare_read_only(resource: type[msgspec.Struct], *bodies: type[msgspec.Struct]) -> None:
-    """Declare the fields of a resource that request bodies do not have as read-only, so that errors call them so.
+    """Declare as read-only the fields of a resource that its request bodies lack, so that errors can say so.
 
     Args:
         resource: The type of the resource in responses.

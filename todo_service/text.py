@@ -66,8 +66,9 @@ def normalize_lines(text: str, longest: int) -> str:
         longest: The maximum number of characters of the result.
 
     Raises:
-        ValueError: The result is too long, or has control characters other than tabs and line feeds, a long run of
-            combining marks, or only invisible characters. Only white space is allowed. The message is for the client.
+        ValueError: The result is too long, has control characters other than tabs and line feeds or a long run of
+            combining marks, or has no visible character although it is not just white space. The message is for the
+            client.
     """
     normalized = text.replace("\r\n", "\n")
     if len(normalized) > longest:

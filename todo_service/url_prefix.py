@@ -39,5 +39,5 @@ def parse_prefix(text: str) -> str:
     if any(name in (".", "..") or "/" in name or not name.isprintable() for name in names):
         raise ValueError("the prefix contains a segment that is not a name")
     if names[0] in RESERVED_SEGMENTS:
-        raise ValueError("the prefix begins like a path of the service")
+        raise ValueError("the prefix begins with a segment of the service's own paths")
     return "".join(f"/{quote(name, safe='')}" for name in names)

@@ -210,8 +210,8 @@ VARIABLES: Final = (
         "0",
         _integer_parser(0, 300),
         "0 to 300",
-        "How long the service still accepts requests after readiness has begun to fail at shutdown, in seconds. The "
-        "container image sets `5`.",
+        "How long the service keeps accepting requests at shutdown after readiness fails, in seconds. The container "
+        "image sets `5`.",
     ),
     Variable(
         "ENVIRONMENT",

@@ -32,6 +32,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "password": "correct horse battery",
         "display_name": "x",
         "time_zone": "UTC",
+        "invitation": "x",
     },
     ("PATCH", "/v1/users/me"): {"email": "m@example.com", "display_name": "x", "time_zone": "UTC"},
     ("DELETE", "/v1/users/me"): {"password": "wrong"},

@@ -130,7 +130,7 @@ def try_to_start(folder: Path, store: Path) -> subprocess.CompletedProcess[str]:
 
 def assert_rejected(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 1, done
-    assert done.stderr.startswith("todo-service: store: "), done.stderr
+    assert done.stderr.startswith("todo-service: store (STORE_URL): "), done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 

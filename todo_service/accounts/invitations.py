@@ -103,7 +103,7 @@ class Invitations:
         found = await self._store.get(Invitation, Invitation.id == invitation_id, Invitation.expires_at > now())
         if found is None or not hmac.compare_digest(found.secret_hash, digest):
             raise create_invitation_error()
-        # an account is registered, but its invitation could not be deleted
+        # an account has used the invitation, but deleting it failed
         if await self._store.get(User, User.invitation == invitation_id, into=_UserId) is not None:
             raise create_invitation_error()
         return invitation_id

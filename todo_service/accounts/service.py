@@ -70,7 +70,7 @@ class Accounts:
         self._sessions = sessions
 
     async def register(self, registration: dto.UserCreate, idempotent_id: ObjectId | None = None) -> dto.User:
-        """Create an account for somebody who may register.
+        """Create an account if `REGISTRATION` permits it.
 
         Args:
             registration: The username, the email and the password; the display name, the time zone and the invitation.
@@ -97,7 +97,7 @@ class Accounts:
         idempotent_id: ObjectId | None = None,
         invitation_id: ObjectId | None = None,
     ) -> User:
-        """Create an account, whoever may register.
+        """Create an account, regardless of `REGISTRATION`.
 
         Args:
             registration: As for `register`; the invitation is ignored.
@@ -324,7 +324,7 @@ class Accounts:
         await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)
         user = await self._store.get(User, User.id == user_id)
         if user is not None:
-            # the account would no longer block it
+            # without the account, nothing would prevent a second use of the invitation
             await self._store.delete(Invitation, Invitation.id == user.invitation)
         await self._store.delete(User, User.id == user_id)
 

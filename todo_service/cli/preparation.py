@@ -33,7 +33,7 @@ def load_settings_or_exit(**overrides: Any) -> Settings:
 
 
 def name_store(settings: Settings) -> str:
-    """Return what an error message calls the store: it names the setting that the store follows from."""
+    """Return the name of the store for error messages, with the setting that determines it."""
     return f"store ({'DATA_DIR' if settings.store_url is None else 'STORE_URL'})"
 
 

@@ -42,7 +42,7 @@ _json_option: Final = click.option("--json", "as_json", is_flag=True, help="Prin
 def users() -> None:
     """Manage accounts, also while the service runs.
 
-    The commands work on the store of the settings. NAME is a username or an email address. A running service notices
+    The commands use the store that the settings name. NAME is a username or an email address. A running service notices
     changes within 10 seconds.
     """
 
@@ -76,7 +76,7 @@ def list_users(as_json: bool) -> None:
 @click.option("--time-zone", default="UTC", show_default=True, callback=_check_text, help="An IANA time zone.")
 @_json_option
 def create(as_json: bool, **values: str) -> None:
-    """Create an account, whatever REGISTRATION says.
+    """Create an account, regardless of REGISTRATION.
 
     The password is typed at a prompt, or is the first line of standard input.
     """
@@ -248,7 +248,7 @@ def _to_dict(struct: AdministeredUser | Session) -> dict[str, Any]:
     import msgspec  # imported late, see the package's docstring
 
     found: dict[str, Any] = msgspec.to_builtins(struct)
-    found.pop("current", None)  # no session is that of the command
+    found.pop("current", None)  # the command has no session of its own
     return found
 
 

@@ -204,16 +204,16 @@ def check_head(version: str, headers: Iterable[tuple[bytes, bytes]]) -> int | No
     return length
 
 
-def write_head_without_upgrade(
+def build_head_without_upgrade(
     method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """Return a head without the offer to change the protocol, which a server may ignore (RFC 9110, section 7.8).
+    """Return a head without its offer to upgrade the protocol, which a server may ignore (RFC 9110, section 7.8).
 
-    Java's client and curl offer HTTP/2 with every request. The parser takes the body of such a request for the other
-    protocol.
+    Java's client and curl offer HTTP/2 with every request. With the offer, the parser would not read the body, because
+    it expects the other protocol to follow the head.
 
     Raises:
-        RequestRejected: There is no such offer, but the method, CONNECT, changes the protocol too.
+        RequestRejected: The head has no such offer: its method is CONNECT, which changes the protocol too.
     """
     kept = [(name, value) for name, value in headers if name not in (b"upgrade", b"http2-settings")]
     if len(kept) == len(headers):

@@ -31,7 +31,7 @@ from todo_service.bounds.connections import (
 from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.server.capacity import SharedCapacity, max_connections
 from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter, Shortage
-from todo_service.server.framing import RequestFraming, RequestRejected, check_head, write_head_without_upgrade
+from todo_service.server.framing import RequestFraming, RequestRejected, build_head_without_upgrade, check_head
 from todo_service.web.body_memory import BODY_MEMORY
 from todo_service.web.client_address import UNKNOWN, to_network
 from todo_service.web.error_fallback import render_problem
@@ -213,7 +213,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             version = self.parser.get_http_version()
             length = check_head(version, self.headers)
             if length != 0 and self.parser.should_upgrade():
-                self._head = write_head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+                self._head = build_head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
                 raise httptools.HttpParserUpgrade
         except RequestRejected as rejection:
             self._fail(rejection)

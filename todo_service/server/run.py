@@ -32,8 +32,8 @@ class Workers(Multiprocess):
     """The supervisor of several workers.
 
     It drops the gauges of workers that have died. It forwards every stop signal to the workers at once, so that a
-    second one ends the delay of their shutdown. Ctrl-C in a terminal does so at the first time, because the terminal
-    sends the signal to the workers too.
+    second one ends the delay of their shutdown. The first Ctrl-C in a terminal ends the delay too, because each worker
+    gets the signal twice: from the terminal and from the supervisor.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], metrics_folder: str) -> None:

@@ -255,7 +255,7 @@ class BulkImport:
                 if isinstance(result, Invalid):
                     raise result
                 if wrong := filled.missing - record.missing:
-                    # fields of the record itself, not those of the todo that do not fit with it
+                    # these fields of the record break a rule: build it again with those of the todo
                     left_out = [*left_out, *drop_fields(record, filled.left_out, wrong)]
                 else:
                     built = result

@@ -64,7 +64,7 @@ class _RuleDays:
     """The days on which a rule occurs, without its COUNT and UNTIL. Several threads may use it.
 
     Args:
-        rule: The rule. Its BY parts select its days whatever the anchor.
+        rule: The rule. Its BY parts select its days regardless of the anchor.
     """
 
     def __init__(self, rule: Rule) -> None:

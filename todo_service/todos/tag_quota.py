@@ -23,7 +23,7 @@ _ALLOWANCE_SHARE_OF_ROOM: Final = 64
 _TURN_SHARE_OF_ROOM: Final = 16
 """A write with the turn may add this fraction (1/n) of the room left without counting again."""
 _MIN_TURN_SHARE_OF_QUOTA: Final = 500
-"""It may always add this fraction (1/n) of the quota, and always one tag."""
+"""It may always add this fraction (1/n) of the quota, and at least one tag."""
 _COUNT_SECONDS: Final = 1.0
 """How long a write with new tags waits for the account to be counted."""
 
@@ -67,7 +67,7 @@ class TagQuota:
 
     Attributes:
         limit: The quota.
-        turns: The turn of each account.
+        turns: A lock for each account: its holder has the turn.
     """
 
     def __init__(self, limit: int, counter: TodoCounter) -> None:

@@ -50,7 +50,7 @@ class Prefixes:
         A header that is malformed or repeated is ignored: the client may have sent it.
         """
         values = [value for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
-        if len(values) != 1 or not proxies.trust_peer(scope):
+        if len(values) != 1 or not proxies.is_peer_trusted(scope):
             return ""
         try:
             return parse_prefix(values[0].decode("ascii").strip())

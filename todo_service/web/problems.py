@@ -306,7 +306,7 @@ def create_problem(name: str, detail: str, instance: str, request_id: str) -> Pr
 
 
 def find_problem_type(path: str) -> type[Problem]:
-    """Return the type of the problems of a path, whose `media_type` is that of the response."""
+    """Return the type of the problems of a path. Its `media_type` is that of their responses."""
     return TokenProblem if is_oauth_endpoint(path) else Problem
 
 

@@ -38,7 +38,7 @@ class Proxies:
     def __init__(self, trusted: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(text) for text in trusted]
 
-    def trust_peer(self, scope: Scope) -> bool:
+    def is_peer_trusted(self, scope: Scope) -> bool:
         """Return whether the peer of a request's connection is a trusted proxy."""
         return self._find_proxy(scope) is not None
 

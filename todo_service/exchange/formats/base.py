@@ -71,8 +71,8 @@ class FileLists(NamedTuple):
 
     Attributes:
         lists: The lists.
-        strict: Whether a list whose name breaks a rule is rejected. Otherwise the name is changed as that of a todo's
-            list is, and a list without one is left out.
+        strict: Whether a list whose name breaks a rule is rejected. Otherwise the name is cleaned and shortened, and a
+            list without a name is left out.
     """
 
     lists: Sequence[FileList]

@@ -96,8 +96,8 @@ class _List(NamedTuple):
     title: str = ""
 
     @property
-    def named(self) -> TodoListCreate | None:
-        """The list of its todos; None for the inbox, which the default list becomes."""
+    def todo_list(self) -> TodoListCreate | None:
+        """The list for its todos, or None for the inbox, if it is the default list or has no title."""
         if not self.title or self.title in _DEFAULT_LISTS:
             return None
         return TodoListCreate(self.title, uid=self.id or UNSET)
@@ -158,7 +158,7 @@ def _scan_tasks(source: Source, lists: dict[int, _List]) -> Iterator[_FoundTask]
 def _read_records(
     source: Source, subtasks: Subtasks, lists: dict[int, _List], zone: tzinfo
 ) -> Iterator[Draft | RejectedRecord | FileLists]:
-    found_lists = [(index, named) for index, each in sorted(lists.items()) if (named := each.named) is not None]
+    found_lists = [(index, named) for index, each in sorted(lists.items()) if (named := each.todo_list) is not None]
     yield FileLists([FileList(1, named, f"/items/{index}") for index, named in found_lists])
     for found in _scan_tasks(source, {}):
         source.advance(found.start)
@@ -169,7 +169,7 @@ def _read_records(
             continue
         if task.deleted or subtasks.is_step(task.id):
             continue
-        named, steps = lists.get(found.list_index, _List()).named, subtasks.take_steps(task.id)
+        named, steps = lists.get(found.list_index, _List()).todo_list, subtasks.take_steps(task.id)
         build = partial(_build_draft, task, steps, source.line, named, zone)
         yield read_record(source.line, build, found.pointer)
 

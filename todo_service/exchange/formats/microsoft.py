@@ -21,8 +21,8 @@ from todo_service.exchange.formats.tables import (
     Table,
     find_day_first,
     has_header,
+    list_unread_warnings,
     open_table,
-    warn_of_unread,
 )
 from todo_service.exchange.formats.values import (
     Moment,
@@ -168,7 +168,7 @@ class _TaskParser:
         fields |= self._parse_status()
         if (reminder := self._parse_reminder()) is not None:
             fields["reminders"] = [ReminderCreate(at=to_timestamp(reminder))]
-        self._warnings += warn_of_unread(self._row, self._unread, _NO_VALUE)
+        self._warnings += list_unread_warnings(self._row, self._unread, _NO_VALUE)
         notes = self._get("notes")
         todo = TodoImport(
             title=choose_title(self._get("subject"), notes, self._warnings),
@@ -190,7 +190,7 @@ class _TaskParser:
         status = self._get("status")
         completed_at = self._parse_moment("date_completed")
         percentage = self._get("%_complete").replace(" ", "")
-        # the status precedes the other columns; a spreadsheet shows 100 % as 1
+        # the status takes precedence over the other columns; a spreadsheet shows 100 % as 1
         is_open = status and status.lower() in _OPEN
         is_done = not is_open and (percentage in _ALL_DONE or self._get("complete").lower() == "true")
         if status.lower() not in _COMPLETED and completed_at is None and not is_done:

@@ -74,7 +74,7 @@ class Table:
         self.is_translated = self.columns != names
 
     def list_unread(self, read: Collection[str]) -> Mapping[str, str]:
-        """Return the other columns than those that a reader reads, with their names in the header.
+        """Return the columns that a format does not read, with their names in the header.
 
         Args:
             read: The columns that it reads, or leaves out without a warning.
@@ -170,13 +170,13 @@ def find_day_first(table: Table, columns: Sequence[str], default: bool = False) 
     return default
 
 
-def warn_of_unread(row: Record, unread: Mapping[str, str], meaningless: re.Pattern[str] = _EMPTY) -> list[str]:
+def list_unread_warnings(row: Record, unread: Mapping[str, str], meaningless: re.Pattern[str] = _EMPTY) -> list[str]:
     """Return a warning for each cell that is left out because its column is not read.
 
     Args:
         row: The row.
         unread: See `Table.list_unread`.
-        meaningless: Matches cells, in lower case, whose loss is no loss.
+        meaningless: Matches cells, in lower case, that are left out without a warning.
     """
     cells = ((name, row.cells.get(column, "").strip().lower()) for column, name in unread.items())
     return [f"Column {name[:50]} was left out" for name, cell in cells if not meaningless.fullmatch(cell)]

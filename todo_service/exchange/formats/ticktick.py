@@ -18,7 +18,7 @@ from todo_service.bounds.todos import REMINDER_MINUTES
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
-from todo_service.exchange.formats.tables import Record, Table, has_header, open_table, warn_of_unread
+from todo_service.exchange.formats.tables import Record, Table, has_header, list_unread_warnings, open_table
 from todo_service.exchange.formats.values import (
     Moment,
     build_schedule,
@@ -98,7 +98,7 @@ def _read_records(table: Table, subtasks: Subtasks, zone: tzinfo) -> Iterator[Dr
         if isinstance(row, RejectedRecord):
             yield row
         elif not subtasks.is_step((task := _Task(row)).id):
-            lost = warn_of_unread(row, unread, _NO_VALUE)
+            lost = list_unread_warnings(row, unread, _NO_VALUE)
             yield read_record(row.line, _TaskParser(task, subtasks, zone, lost).parse)
 
 

@@ -63,7 +63,7 @@ class _List(msgspec.Struct, frozen=True):
     closed: bool = False
 
     @property
-    def named(self) -> TodoListCreate:
+    def todo_list(self) -> TodoListCreate:
         """The list of its todos."""
         return TodoListCreate(self.name, archived=self.closed, uid=self.id or UNSET)
 
@@ -158,7 +158,7 @@ def _read_board(source: Source) -> _Board:
 
 
 def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft | RejectedRecord | FileLists]:
-    yield FileLists([FileList(1, each.named, f"/lists/{index}") for index, each in enumerate(board.lists.values())])
+    yield FileLists([FileList(1, each.todo_list, f"/lists/{index}") for index, each in enumerate(board.lists.values())])
     walker = Walker(source)
     for name in walker.enter_object():
         if name != "cards" or not walker.starts(b"["):
@@ -198,7 +198,7 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
         **fields,
     )
     found_list = board.lists.get(card.list_id)
-    named = found_list.named if found_list is not None else None
+    named = found_list.todo_list if found_list is not None else None
     return Draft(
         source.line, todo, named, uid=card.id or None, warnings=tuple(dict.fromkeys(warnings)), missing=_MISSING
     )

@@ -289,7 +289,7 @@ def _preallocate(path: Path, length: int) -> None:
 
 def _describe_unusable(folder: Path, error: Exception) -> str:
     """Return why a folder cannot be used, for the operator."""
-    # LMDB has no error of its own for it
+    # LMDB has no exception class for a denied permission
     if not isinstance(error, PermissionError) and os.strerror(errno.EACCES) not in str(error):
         return f"{folder} cannot be used: {_describe(error)}"
     files = [folder / "data.mdb", folder / "lock.mdb"]

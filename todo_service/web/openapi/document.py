@@ -24,7 +24,7 @@ def iterate_operations(paths: Json) -> Iterator[tuple[str, Json]]:
 def build_content(kinds: Mapping[str, type | str]) -> Json:
     """Return the content of a body by media type: a Struct as JSON, or the example of a file.
 
-    A file is binary, although it is text: generators for most languages would decode a string from JSON.
+    The schema of a file is binary, although files are text: most generated clients would decode a string as JSON.
     """
     return {
         media_type: {"schema": {"type": "string", "format": "binary"}, "example": kind}

@@ -26,7 +26,7 @@ from todo_service.web.route_options import (
 
 
 def describe_status(status: int, path: str = "") -> str:
-    """Return the titles of all problems with a status, of the operations of a path."""
+    """Return the titles of all problems with a status on a path."""
     return "; ".join(PROBLEMS[name].title for name in _list_problems(status, path))
 
 
@@ -37,7 +37,7 @@ def name_failure(status: int, path: str) -> str:
 
 
 def _list_problems(status: int, path: str) -> list[str]:
-    """Return the names of all problems with a status, of the operations of a path."""
+    """Return the names of all problems with a status on a path."""
     oauth = is_oauth_endpoint(path)
     return [name for name, kind in PROBLEMS.items() if kind.status == status and (oauth or name not in OAUTH_PROBLEMS)]
 
@@ -122,7 +122,7 @@ def infer_failures(path: str, handler: HTTPRouteHandler, paths: Iterable[str]) -
 
 
 def _build_failure(status: int, path: str) -> Json:
-    """Return the response for all problems with a status, of the operations of a path."""
+    """Return the response for all problems with a status on a path."""
     headers = ["X-Request-ID", "RateLimit-Policy", "RateLimit"]
     headers += {
         401: ["WWW-Authenticate"],
