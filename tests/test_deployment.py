@@ -122,6 +122,16 @@ def test_compose_uses_only_existing_settings_and_contains_no_secrets() -> None:
         assert all(str(environment[name]).startswith("${") for name in environment if name != "STORE_URL")
 
 
+def test_compose_passes_every_setting_on() -> None:
+    """The addresses and folders within the container are those of the image."""
+    services = read("compose.yaml")["services"]
+    fixed = {"STORE_URL", "DATA_DIR", "HOST", "PORT", "ENVIRONMENT"}
+
+    for service in services.values():
+        if "environment" in service:
+            assert service["environment"].keys() | fixed == NAMES | fixed
+
+
 def test_every_service_of_compose_is_hardened_and_waits_for_health() -> None:
     services = read("compose.yaml")["services"]
 

@@ -64,7 +64,20 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "ALLOWED_HOSTS": (
         ["todo.example.com, *.example.com", "localhost", "[::1]", "192.0.2.1", "*"],
-        ["http://example.com", "example.com/", "example.com:8000", "a b", "a..b", "*example.com", "*.*", "-", "[::g]"],
+        [
+            "http://example.com",
+            "example.com/",
+            "example.com:8000",
+            "a b",
+            "a..b",
+            "*example.com",
+            "*.*",
+            "-",
+            "[::g]",
+            "[::1",
+            "[::1)",
+            "*.[::1]",
+        ],
     ),
     "ROOT_PATH": (
         ["/", "/todo", "/a/b/"],

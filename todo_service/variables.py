@@ -98,7 +98,7 @@ def _pattern_parser(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
 
 def _check_host_name(name: str) -> None:
-    if name.startswith("["):
+    if name.startswith("[") and name.endswith("]"):
         ipaddress.IPv6Address(name[1:-1])
     elif not _LABELS.fullmatch(name):
         raise ValueError
@@ -106,7 +106,10 @@ def _check_host_name(name: str) -> None:
 
 def _parse_allowed_host(text: str) -> str:
     if text != "*":
-        _check_host_name(text.removeprefix("*."))
+        name = text.removeprefix("*.")
+        if name != text and name.startswith("["):
+            raise ValueError  # an address has no subdomains
+        _check_host_name(name)
     return text
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -230,6 +231,7 @@ def test_a_request_with_an_ambiguous_end_or_host_is_rejected(service: Service, h
     response = send_and_read(service, head + b"0\r\n\r\n" + smuggled)
 
     assert_bare_problem(response, status)
+    assert b"\r\ncache-control: no-store\r\n" in response
     assert (b'"error":' in response) is head.startswith(b"POST /v1/auth/token ")
 
 
@@ -288,3 +290,10 @@ def test_rejected_connections_do_not_fill_the_log(service: Service) -> None:
             assert_bare_problem(read_all(connection), 400)
 
     assert len(log.read_text().splitlines()) - lines < 5
+
+
+def test_a_rejected_request_to_a_token_endpoint_does_not_repeat_the_prefix(tmp_path: Path) -> None:
+    with running_service(tmp_path, {"ROOT_PATH": "/todo"}) as service:
+        response = send_and_read(service, b"POST /todo/v1/auth/token HTTP/1.1\r\n\r\n")
+
+    assert b'"instance":"/v1/auth/token"' in response

@@ -14,7 +14,7 @@ from todo_service.locks import KeyedLocks
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
-from todo_service.todos.usage_cache import LONG_SECONDS, SHORT_SECONDS, UsageCache
+from todo_service.todos.usage_cache import SHORT_SECONDS, UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
@@ -34,7 +34,7 @@ class TagUsage:
     Attributes:
         known: The digests of all tags in use, and possibly of some that no longer are.
         allowance: How many tags may be added without counting.
-        expires: When the allowance expires, by the monotonic clock, because other processes may have added tags.
+        expires: When both expire, by the monotonic clock, because other processes may have added and removed tags.
         unchecked: How many tags were added while the account could not be counted.
         writing: The tags of each write in flight.
     """
@@ -52,6 +52,11 @@ class TagUsage:
     def idle(self) -> bool:
         """Whether the account has no write in flight."""
         return not self.writing
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the account must be counted before the next write with tags."""
+        return time.monotonic() >= self.expires
 
 
 class TagQuota:
@@ -93,7 +98,7 @@ class TagQuota:
     def take(self, account: ObjectId, usage: TagUsage, tags: set[str]) -> bool:
         """Add tags within the allowance of an account. Return whether it was large enough."""
         number = len(tags - usage.known)
-        if number > usage.allowance or time.monotonic() >= usage.expires:
+        if number > usage.allowance or usage.is_expired:
             return False
         usage.allowance -= number
         self._set_known(account, usage, usage.known | tags)
@@ -119,12 +124,12 @@ class TagQuota:
             Busy: The account is still being counted.
         """
         number = len(tags - usage.known)
-        if number > room or len(usage.known | tags) > self.limit:
+        if usage.is_expired or number > room or len(usage.known | tags) > self.limit:
             try:
                 room = await self._recount(account, usage, seconds)
             except Busy:
                 usage.unchecked += number
-                if usage.unchecked > max(1, self.limit // 100):
+                if usage.unchecked > max(1, self.limit // 100) or len(usage.known | tags) > self.limit:
                     raise
             number = len(tags - usage.known)
         if len(usage.known | tags) > self.limit:
@@ -143,7 +148,7 @@ class TagQuota:
         usage.unchecked = 0
         left = max(0, self.limit - len(known))
         usage.allowance = left // _ALLOWANCE_SHARE_OF_ROOM
-        usage.expires = time.monotonic() + (LONG_SECONDS if left > self.limit / 2 else SHORT_SECONDS)
+        usage.expires = time.monotonic() + SHORT_SECONDS
         return max(left // _TURN_SHARE_OF_ROOM, self.limit // _MIN_TURN_SHARE_OF_QUOTA, 1)
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
@@ -191,7 +196,7 @@ class TagReservation:
             Busy: The account is still being counted, or too many writes of new tags are waiting.
         """
         digests = set(map(digest_tag, tags))
-        if digests - self._usage.known and not self._quota.take(self._account, self._usage, digests):
+        if digests and not self._quota.take(self._account, self._usage, digests):
             if not self._has_turn:
                 await self._quota.turns.acquire(self._account)
                 self._has_turn = True

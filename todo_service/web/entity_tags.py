@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|$)')
 """An element of a list of entity tags, or an empty element (RFC 9110, section 5.6.1)."""
-_VERSION: Final = re.compile(r"(\d{1,18})(?:[-;]{1,2}(?:gzip|br|deflate|zstd))?", re.ASCII)
+_VERSION: Final = re.compile(r"(0|[1-9]\d{0,17})(?:[-;]{1,2}(?:gzip|br|deflate|zstd))?", re.ASCII)
 """A version, perhaps with the content coding that a proxy has appended: `3-gzip`, `3;gzip`, `3--gzip`."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from litestar.exceptions import LitestarException
 
-from todo_service.web.oauth import is_oauth_endpoint
+from todo_service.web.oauth import find_oauth_endpoint
 from todo_service.web.problems import ProblemError, create_problem, to_problem
 from todo_service.web.request_id import create_request_id
 from todo_service.web.response_headers import API_POLICY, SECURITY_HEADERS
@@ -35,13 +35,14 @@ def render_problem(
     """
     request_id = create_request_id()
     path = target.partition(b"?")[0].decode("ascii", "replace")
-    problem = create_problem(name, detail, path if is_oauth_endpoint(path) else "", request_id)
+    problem = create_problem(name, detail, find_oauth_endpoint(path) or "", request_id)
     body = msgspec.json.encode(problem)
     headers = [
         (b"content-type", problem.media_type.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
         (b"content-security-policy", API_POLICY),
+        (b"cache-control", b"no-store"),
         *SECURITY_HEADERS,
         (b"connection", b"close"),
     ]

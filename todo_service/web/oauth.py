@@ -14,6 +14,12 @@ REVOCATION_PATH: Final = "/v1/auth/revoke"
 """The revocation endpoint (RFC 7009)."""
 
 
+def find_oauth_endpoint(target: str) -> str | None:
+    """Return the path of the OAuth 2 endpoint that a path leads to, with or without a prefix and a trailing slash."""
+    path = target.removesuffix("/")
+    return next((endpoint for endpoint in (TOKEN_PATH, REVOCATION_PATH) if path.endswith(endpoint)), None)
+
+
 def is_oauth_endpoint(path: str) -> bool:
-    """Return whether a path is that of an OAuth 2 endpoint, with or without a prefix and a trailing slash."""
-    return path.removesuffix("/").endswith((TOKEN_PATH, REVOCATION_PATH))
+    """Return whether `find_oauth_endpoint` finds one."""
+    return find_oauth_endpoint(path) is not None
