@@ -17,14 +17,13 @@ from tests.mongod import START_SECONDS, Mongod
 NAME: Final = "faults"
 REJOIN_SECONDS: Final = 120
 """The time for a member to roll back and catch up. A member looks for a sync source only now and then."""
-ROLLBACK_SECONDS: Final = 30
-"""The time for a rollback. mongod sometimes hangs while its storage engine rolls back, until it is restarted."""
+HANGING_SECONDS: Final = 30
+"""How long a member may make no progress. mongod sometimes hangs in a rollback or after it, until it is restarted."""
 OPLOG_MEBIBYTES: Final = 1024
 """The size of a member's oplog. A member whose last entry has left the oplog of all others can never catch up."""
 _POLL_SECONDS: Final = 0.05
 _PRIMARY: Final = 1
 _SECONDARY: Final = 2
-_ROLLBACK: Final = 9
 
 
 class ReplicaSet:
@@ -52,37 +51,42 @@ class ReplicaSet:
 
     def await_secondaries(self) -> None:
         """Wait until each member has everything that the primary has now. Before that, the set may not survive another
-        failure. Restart members that hang in a rollback.
+        failure. Restart members that hang in a rollback, or do not begin to replicate after one.
         """
         deadline = time.monotonic() + REJOIN_SECONDS
         wanted, members = None, []
-        rolling_back: dict[int, float] = {}
+        unchanged: dict[int, tuple[Any, float]] = {}
         while time.monotonic() < deadline:
             status = self._ask(self.primary(), "replSetGetStatus")
             members = status.get("members", [])
-            self._restart_hanging(members, rolling_back)
             if wanted is None and members:
                 wanted = next((_read_position(member) for member in members if member["state"] == _PRIMARY), None)
-            if wanted is not None and [
-                member["state"] in (_PRIMARY, _SECONDARY) and _read_position(member) >= wanted for member in members
-            ] == [True] * len(self.members):
+            late = [
+                number
+                for number, member in enumerate(members)
+                if member["state"] not in (_PRIMARY, _SECONDARY) or wanted is None or _read_position(member) < wanted
+            ]
+            if len(members) == len(self.members) and not late:
                 return
+            self._restart_hanging({number: members[number] for number in late}, unchanged)
             time.sleep(_POLL_SECONDS)
         states = [(member["stateStr"], member["optime"], member.get("infoMessage")) for member in members]
         raise AssertionError(f"a member does not come back: {wanted} is wanted, and there are {states}")
 
-    def _restart_hanging(self, members: list[dict[str, Any]], rolling_back: dict[int, float]) -> None:
-        """Restart members that have been rolling back for too long.
+    def _restart_hanging(self, late: dict[int, dict[str, Any]], unchanged: dict[int, tuple[Any, float]]) -> None:
+        """Restart members that have made no progress for too long.
 
         Args:
-            members: The status of each member.
-            rolling_back: Since when each member has been rolling back, by its number. It is updated.
+            late: The status of each member that lags behind, by its number.
+            unchanged: The last progress of each member, and since when there was none. It is updated.
         """
-        for number, member in enumerate(members):
-            if member["state"] != _ROLLBACK:
-                rolling_back.pop(number, None)
-            elif time.monotonic() - rolling_back.setdefault(number, time.monotonic()) > ROLLBACK_SECONDS:
-                del rolling_back[number]
+        for number, member in late.items():
+            progress = (member["state"], member.get("optime"))
+            last, since = unchanged.get(number, (None, 0.0))
+            if progress != last:
+                unchanged[number] = (progress, time.monotonic())
+            elif member["state"] != _PRIMARY and time.monotonic() - since > HANGING_SECONDS:
+                del unchanged[number]
                 self.members[number].kill()
                 self.members[number].start()
 
