@@ -255,7 +255,7 @@ async def test_the_header_of_an_untrusted_peer_is_ignored(app: Litestar) -> None
 async def test_a_prefix_never_begins_like_a_path_of_the_service(app: Litestar) -> None:
     assert {route.path.split("/")[1] for route in app.routes} - {""} == set(RESERVED_SEGMENTS)
     for segment in RESERVED_SEGMENTS:
-        with pytest.raises(ValueError, match="begins like a path of the service"):
+        with pytest.raises(ValueError, match="begins with a segment of the service's own paths"):
             parse_prefix(f"/{segment}/todo")
 
 
