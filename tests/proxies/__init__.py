@@ -1,5 +1,4 @@
 """The service behind real proxies, with the configurations that docs/operations.md prints.
 
-The tests need nginx, Apache, Caddy and Chromium, from Debian's packages `nginx`, `apache2-bin`, `caddy`, `chromium` and
-`chromium-driver`.
+The tests need these Debian packages: `nginx`, `apache2-bin`, `caddy`, `chromium` and `chromium-driver`.
 """

@@ -1,7 +1,7 @@
 """Trello: the JSON file of a board, as in "Print, export and share".
 
-A board contains arrays of lists, cards and checklists that refer to each other by id. Labels become tags, and the items
-of checklists become steps.
+A board contains arrays of lists, cards and checklists, which refer to each other by id. Labels become tags, and
+checklist items become steps.
 """
 
 from __future__ import annotations
