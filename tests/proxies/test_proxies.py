@@ -1,11 +1,13 @@
-"""Each proxy, with and without removing the prefix: README's calls, entity tags, links, transfers and the docs page."""
+"""Tests of the service behind each proxy, once with the prefix stripped and once with it kept.
+
+They try README's calls, entity tags, links, transfers and the docs page.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -14,8 +16,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 
+from tests.chromium import running_chromium
 from tests.people import UserCreateFactory
 from tests.proxies.programs import PROGRAMS, Program, running_proxy
 from tests.sdk.test_docs_page import Page
@@ -199,18 +202,8 @@ def test_large_files_are_imported_and_streamed_back(published: Published, client
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        pytest.fail("no chromedriver: install Debian's chromium and chromium-driver", pytrace=False)
-    options = ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,2000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = Chrome(options=options, service=ChromeService(driver))
-    try:
-        yield started
-    finally:
-        started.quit()
+    with running_chromium() as browser:
+        yield browser
 
 
 def read_responses(browser: Chrome) -> dict[str, int]:

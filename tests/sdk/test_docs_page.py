@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.chromium import running_chromium
 from tests.openapi.document import iterate_operations
 from tests.sdk.swagger_ui import FILES, SOURCE, TARGET
 from tests.serving import Service, running_service
@@ -95,18 +95,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def page(service: Service) -> Iterator[Page]:
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        pytest.fail("no chromedriver: install Debian's chromium and chromium-driver", pytrace=False)
-    options = ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,2000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = Chrome(options=options, service=ChromeService(driver))
-    try:
+    with running_chromium() as browser:
         yield Page(browser, service.url)
-    finally:
-        browser.quit()
 
 
 def register(service: Service, name: str) -> None:
