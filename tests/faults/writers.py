@@ -250,8 +250,8 @@ class Writers:
         """Retry all requests without a response until they have one."""
         async with asyncio.timeout(_PATIENCE):
             while any(writer.pending for writer in self._writers):
-                # concurrently: the retry of an interrupted request first watches its lease for more than a second
-                await asyncio.gather(*(writer.repeat() for writer in self._writers))
+                # concurrently: each retry of an interrupted request first watches its lease for more than a second
+                await asyncio.gather(*(writer.repeat() for writer in self._writers for _ in writer.pending))
                 await asyncio.sleep(0.1)
 
     async def compare(self, store: str, figures: Figures) -> None:
