@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
-from todo_service.store.base import UNSTAMPED, DocumentStore, starts_with
+from todo_service.store.base import UNSTAMPED, DocumentStore, Stamp, starts_with
 from todo_service.store.capacity import compute_text_limits
 from todo_service.store.codec import dump, encode, parse_stamp
 from todo_service.store.errors import (
@@ -982,6 +982,15 @@ async def test_a_stamp_in_conditions_and_as_text(store: DocumentStore) -> None:
     assert later.name == "second"
     assert view is not None
     assert parse_stamp(view.changed) == first.changed
+
+
+async def test_a_new_document_has_the_stamp_of_the_store_whatever_stamp_it_was_given(store: DocumentStore) -> None:
+    await store.insert(note(name="first"))
+    await store.insert(note(name="second", changed=Stamp(0, 1)))
+    await store.insert(note(name="third", changed=Stamp(2**31, 1)), note(name="fourth", changed=Stamp(1, 0)))
+
+    found = await store.find(Note, Note.shelf == "shelf", sort=(asc(Note.changed), asc(Note.id)), limit=9)
+    assert [each.name for each in found] == ["first", "second", "third", "fourth"]
 
 
 async def test_update_without_effect_does_not_stamp(store: DocumentStore) -> None:

@@ -16,12 +16,13 @@ from todo_service.todos.service import Todos
 
 
 class Replica:
-    """A replica of an account's todos, built from its changes."""
+    """A replica of an account's todos and lists, built from its changes."""
 
     def __init__(self, person: Person, limit: int = 3) -> None:
         self.person = person
         self.limit = limit
         self.todos: dict[str, dict[str, Any]] = {}
+        self.lists: dict[str, dict[str, Any]] = {}
         self.since: str | None = None
 
     async def page(self) -> bool:
@@ -34,6 +35,9 @@ class Replica:
             self.todos[todo["id"]] = todo
         for todo_id in body["deleted"]:
             self.todos.pop(todo_id, None)
+        self.lists |= {each["id"]: each for each in body["lists_changed"]}
+        for list_id in body["lists_deleted"]:
+            self.lists.pop(list_id, None)
         self.since = body["next"]
         more: bool = body["has_more"]
         return more
@@ -67,6 +71,12 @@ async def everything(person: Person) -> dict[str, dict[str, Any]]:
     response = await person.get("/v1/todos", params={"limit": 200})
     assert response.json()["next_cursor"] is None
     return {todo["id"]: todo for todo in response.json()["items"]}
+
+
+async def every_list(person: Person) -> dict[str, dict[str, Any]]:
+    response = await person.get("/v1/lists", params={"limit": 200})
+    assert response.json()["next_cursor"] is None
+    return {each["id"]: each for each in response.json()["items"]}
 
 
 async def assert_counted(person: Person, todos: dict[str, dict[str, Any]]) -> None:

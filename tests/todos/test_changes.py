@@ -1,4 +1,4 @@
-"""Delta sync: a client that applies every page to an empty map ends up with exactly the account's todos."""
+"""Delta sync: a client that applies every page to an empty map ends up with exactly the account's todos and lists."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from tests.todos.replica import Replica, everything
+from tests.todos.replica import Replica, every_list, everything
 from todo_service.errors import Gone
+from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
 from todo_service.sync.changes import SYNC_TOKEN_LIFETIME, ChangeFeed, ChangePosition, SyncToken
 from todo_service.timestamps import now
@@ -65,6 +66,75 @@ async def test_a_todo_that_changes_between_two_pages_is_returned_again(ada: Pers
     assert replica.todos == await everything(ada)
 
 
+async def test_todos_and_lists_are_one_feed_in_the_order_of_their_changes(ada: Person) -> None:
+    garden, home = [(await ada.post("/v1/lists", json={"name": name})).json() for name in ("garden", "home")]
+    for _ in range(3):
+        await ada.todo()
+        await ada.post("/v1/lists", json={"name": "x"})
+    replica = Replica(ada, limit=2)
+    await replica.page()
+    assert (replica.todos, list(replica.lists)) == ({}, [garden["id"], home["id"]])
+
+    while await replica.page():
+        assert abs(len(replica.todos) + 2 - len(replica.lists)) <= 1
+
+    assert replica.todos == await everything(ada)
+    assert replica.lists == await every_list(ada)
+
+
+@pytest.mark.parametrize("todos", ["move", "delete"])
+async def test_changed_and_deleted_lists_are_in_the_changes(ada: Person, bob: Person, todos: str) -> None:
+    kept, renamed, deleted = [
+        (await ada.post("/v1/lists", json={"name": name})).json() for name in ("kept", "renamed", "deleted")
+    ]
+    await bob.post("/v1/lists", json={"name": "of another account"})
+    inside = await ada.todo(list_id=deleted["id"])
+    replica = Replica(ada)
+    await replica.sync()
+    assert replica.lists == await every_list(ada)
+    await ada.patch(f"/v1/lists/{renamed['id']}", json={"name": "renamed again", "color": "#1e90ff"})
+    await ada.delete(f"/v1/lists/{deleted['id']}", params={"todos": todos})
+
+    response = (await ada.get("/v1/todos/changes", params={"since": replica.since})).json()
+    await replica.sync()
+
+    assert response["lists_deleted"] == [deleted["id"]]
+    assert {each["name"] for each in response["lists_changed"]} - {"kept"} == {"renamed again"}
+    assert set(replica.lists) == {kept["id"], renamed["id"]}
+    assert replica.lists == await every_list(ada)
+    assert replica.todos == await everything(ada)
+    assert (inside["id"] in replica.todos) == (todos == "move")
+
+
+async def test_a_list_that_moves_is_returned_again_with_those_that_made_room(ada: Person) -> None:
+    lists = [(await ada.post("/v1/lists", json={"name": str(number)})).json() for number in range(4)]
+    replica = Replica(ada)
+    await replica.sync()
+
+    await ada.post(f"/v1/lists/{lists[3]['id']}/move", json={"to": "first"})
+    await replica.sync()
+
+    assert replica.lists == await every_list(ada)
+    assert min(replica.lists.values(), key=lambda each: each["position"])["id"] == lists[3]["id"]
+
+
+@pytest.mark.own_app
+async def test_the_tombstone_of_a_list_contains_none_of_its_text(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    fields = {"name": "a secret", "color": "#5ec4e7", "uid": "secret@example.com"}
+    added = (await ada.post("/v1/lists", json=fields)).json()
+    await ada.patch(f"/v1/lists/{added['id']}", json={"name": "another secret"})
+    await ada.delete(f"/v1/lists/{added['id']}")
+
+    [remembered] = [found async for found in store.scan(TodoList)]
+
+    content = repr(remembered.model_dump())
+    assert not [text for text in ("secret", "5ec4e7") if text in content], content
+    assert remembered.purge_at is not None
+    # the uid may be used again
+    assert (await ada.post("/v1/lists", json=fields)).status_code == 201
+
+
 @pytest.mark.own_app
 async def test_a_tombstone_contains_no_text_of_the_todo(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
@@ -94,14 +164,14 @@ async def test_a_token_of_another_account_or_kind_is_rejected(ada: Person, bob: 
 async def test_an_expired_token_is_gone(ada: Person, app: Litestar) -> None:
     await ada.todo()
     feed = ChangeFeed(app.state.store, ObjectId((await ada.get("/v1/users/me")).json()["id"]))
-    _, _, since, _ = await feed.read_changes(None, 10, now())
+    since = (await feed.read_changes(None, 10, now())).next
 
-    changed, _, _, _ = await feed.read_changes(since, 10, now() + SYNC_TOKEN_LIFETIME - timedelta(minutes=1))
+    page = await feed.read_changes(since, 10, now() + SYNC_TOKEN_LIFETIME - timedelta(minutes=1))
     with pytest.raises(Gone):
         await feed.read_changes(since, 10, now() + SYNC_TOKEN_LIFETIME + timedelta(seconds=1))
 
-    assert len(changed) <= 1
-    assert len((await feed.read_changes(None, 10, now() + SYNC_TOKEN_LIFETIME))[0]) == 1
+    assert len(page.changes) <= 1
+    assert len((await feed.read_changes(None, 10, now() + SYNC_TOKEN_LIFETIME)).changes) == 1
 
 
 def test_a_token_expires_by_the_age_of_its_watermark_however_long_a_round_takes() -> None:

@@ -24,7 +24,7 @@ from odmantic import ObjectId
 from tests.application import create_test_store
 from tests.people import Person
 from tests.serving import START_SECONDS, running_service
-from tests.todos.replica import Replica, assert_counted, due, everything, follow_time_zones
+from tests.todos.replica import Replica, assert_counted, due, every_list, everything, follow_time_zones
 from todo_service.accounts.documents import User
 from todo_service.accounts.sessions import Client, Sessions
 from todo_service.accounts.time_zones import AFTER_REQUESTS
@@ -116,7 +116,7 @@ def running(tmp_path: Path, store_url: str, resolve_after: timedelta) -> Iterato
 
 WRITES = [
     *("create", "day", "recurring", "update", "move", "reorder", "complete", "reopen", "delete", "batch", "drop list"),
-    "zone",
+    *("rename list", "zone"),
 ]
 ZONES = ["UTC", "America/New_York", "Asia/Tokyo", "Pacific/Kiritimati"]
 programs = st.lists(st.tuples(st.sampled_from(WRITES), st.integers(0, 9)), min_size=1, max_size=8)
@@ -172,6 +172,9 @@ async def write(person: Person, program: list[Step], account: Account) -> None:
                 assert (await person.post(f"{path}/{step}")).status_code in (200, 404)
             case "delete":
                 assert (await person.delete(path)).status_code in (204, 404)
+            case "rename list" if account.lists:
+                response = await person.patch(f"/v1/lists/{account.lists[-1]}", json={"name": f"renamed {number}"})
+                assert response.status_code in (200, 404), response.text
             case "drop list" if account.lists:
                 parameters = {"todos": "move" if number % 2 else "delete"}
                 response = await person.delete(f"/v1/lists/{account.lists.pop()}", params=parameters)
@@ -212,12 +215,14 @@ def test_a_reader_concurrent_with_two_writers_converges(
         expected = await everything(ada)
         assert replica.todos == expected
         assert later.todos == expected
+        assert replica.lists == later.lists == await every_list(ada)
         await assert_counted(ada, expected)
         # changes between two rounds are not lost or miscounted
         await write(ada, other[:2], account)
         await found.follow_time_zones()
         await replica.sync()
         assert replica.todos == await everything(twin)
+        assert replica.lists == await every_list(twin)
         await assert_counted(twin, replica.todos)
 
     # concurrent writers do not fail in the same way twice, so shrinking is pointless

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.store.base import DEFAULT_FROM
+from todo_service.store.base import DEFAULT_FROM, Stamp
+
+_BEFORE_ALL_STAMPS: Final = Stamp(0, 1)
 
 
 class TodoList(Model):
-    """A list of todos.
+    """A list of todos, or the tombstone of a deleted one.
 
-    `closing` is set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
-    `applied_change_ids` are the ids of the last changes that may be repeated (see `idempotency.middleware`).
-    `uid` and `uid_key` are what other programs know it by (see `todos.uids`).
+    A tombstone has no content, and no `owner`. It keeps its `account`, and with it its position among the account's
+    changes, until `purge_at`.
+
+    Attributes:
+        closing: Set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
+        applied_change_ids: The ids of the last changes that may be repeated (see `idempotency.middleware`).
+        uid, uid_key: What other programs know it by (see `todos.uids`).
     """
 
-    owner: ObjectId
+    # an earlier release had neither tombstones nor stamps of lists
+    account: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "owner"})
+    owner: ObjectId | None
     name: str
     color: str | None
     position: float
@@ -30,6 +39,8 @@ class TodoList(Model):
     version: int
     created_at: datetime
     updated_at: datetime
+    changed: Stamp = _BEFORE_ALL_STAMPS
+    purge_at: datetime | None = None
     applied_change_ids: list[ObjectId] = []
 
     model_config = {
@@ -37,12 +48,14 @@ class TodoList(Model):
         "indexes": lambda: [
             Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position"),
             Index(TodoList.owner, TodoList.uid_key, name="owner_uid", unique=True),
+            Index(TodoList.account, TodoList.changed, TodoList.id, name="account_changed"),
+            IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
     }
 
 
 class DeletedList(Model):
-    """A tombstone of a list, with the same id.
+    """The deletion of a list, with the id of the list. Unlike the tombstone of the list, it is not in the change feed.
 
     It lives at least as long as the request that created the list may be repeated, so that a repeat does not create it
     again.

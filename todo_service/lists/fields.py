@@ -29,6 +29,8 @@ FIELDS: Final = (
 
 DEFAULTS: Final = list_defaults(FIELDS)
 """The defaults of the fields that null resets in a merge patch."""
+ERASED: Final = DEFAULTS | {field.name: "" for field in FIELDS if field.default is REQUIRED}
+"""The values that blank the content of a tombstone."""
 _CLIENT_FIELDS: Final = tuple(field for field in FIELDS if field.origin in (Origin.CLIENT, Origin.CREATION))
 
 

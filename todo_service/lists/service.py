@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Container, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -14,8 +15,8 @@ from todo_service.errors import Gone, NotFound, QuotaExceeded, Stale
 from todo_service.field_table import resolve_patch
 from todo_service.lists import dto
 from todo_service.lists.documents import DeletedList, TodoList
-from todo_service.lists.fields import DEFAULTS, validate_fields
-from todo_service.lists.sweep import build_tombstone
+from todo_service.lists.fields import DEFAULTS, ERASED, validate_fields
+from todo_service.lists.sweep import schedule_sweeps
 from todo_service.positions import STEP, advance
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
@@ -30,7 +31,7 @@ from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
 from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
 from todo_service.todos.validation import is_id
-from todo_service.todos.writes import append_change_id
+from todo_service.todos.writes import TOMBSTONE_LIFETIME, append_change_id
 
 
 class ListPosition(msgspec.Struct, array_like=True, frozen=True):
@@ -85,6 +86,7 @@ class Lists:
         fields |= identify(fields.get("uid"), list_id)
         document = TodoList(
             id=list_id,
+            account=self._owner,
             owner=self._owner,
             version=1,
             created_at=moment,
@@ -264,8 +266,8 @@ class Lists:
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them.
 
-        The list is first closed to new todos, then emptied, then deleted. If a step fails, repeating the call resumes
-        the deletion.
+        The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
+        30 days. If a step fails, repeating the call resumes the deletion.
 
         Args:
             list_id: The id of the list.
@@ -284,13 +286,14 @@ class Lists:
             if await self._store.update(TodoList, *where, changes={"closing": todos}) is not None:
                 break
         await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
+        moment = now()
         with contextlib.suppress(DuplicateDocument):
-            await self._store.insert(build_tombstone(ObjectId(list_id), self._owner, now()))
-        await self._store.delete(TodoList, *self._match(list_id))
+            await self._store.insert(schedule_sweeps(ObjectId(list_id), self._owner, moment))
+        await self._store.update(TodoList, *self._match(list_id), changes=_build_tombstone(found.id, moment))
 
     async def delete_all(self) -> None:
-        """Delete every list of the account, but not the todos in them."""
-        await self._store.delete(TodoList, TodoList.owner == self._owner)
+        """Delete every list and tombstone of the account, but not the todos in the lists."""
+        await self._store.delete(TodoList, TodoList.account == self._owner)
         await self._store.delete(DeletedList, DeletedList.owner == self._owner)
 
     async def _get_document(self, list_id: str) -> TodoList:
@@ -303,3 +306,18 @@ class Lists:
         if not is_id(list_id):
             raise NotFound("there is no such list")
         return [TodoList.id == ObjectId(list_id), TodoList.owner == self._owner]
+
+
+def _build_tombstone(list_id: ObjectId, moment: datetime) -> dict[str, Any]:
+    """Return the changes that replace a list by its tombstone."""
+    return (
+        ERASED
+        | identify(None, list_id)
+        | {
+            "owner": None,
+            "position": 0.0,
+            "updated_at": moment,
+            "purge_at": moment + TOMBSTONE_LIFETIME,
+            "applied_change_ids": [],
+        }
+    )

@@ -25,11 +25,11 @@ LAST_SWEEP: Final = timedelta(hours=1)
 """How long after the deletion of a list it is swept."""
 _UNSWEPT_LIFETIME: Final = timedelta(days=31)
 _SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
-"""How long a tombstone lives after the deletion if no process sweeps it, and after its last sweep."""
+"""How long the document lives after the deletion if no process sweeps the list, and after the last sweep."""
 
 
-def build_tombstone(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
-    """Return the tombstone of a list that is deleted at a moment."""
+def schedule_sweeps(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
+    """Return the document that schedules the sweeps of a list that is deleted at a moment."""
     return DeletedList(id=list_id, owner=owner, expires_at=moment + _UNSWEPT_LIFETIME, sweep_at=moment + FIRST_SWEEP)
 
 
@@ -58,7 +58,7 @@ async def sweep_deleted_lists(
 
 
 def _schedule_next_sweep(deleted: DeletedList, moment: datetime) -> dict[str, datetime | None]:
-    """Return the changes to a tombstone after a sweep."""
+    """Return the changes to the document after a sweep."""
     last = deleted.expires_at - _UNSWEPT_LIFETIME + LAST_SWEEP
     if deleted.sweep_at is not None and deleted.sweep_at < last:
         return {"sweep_at": last}

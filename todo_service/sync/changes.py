@@ -1,9 +1,9 @@
 """Delta sync: a feed of changes that misses none.
 
-The store stamps every write of a todo, deletions included (`store.base`, "Stamps"), and an index orders an account's
-todos by their last change. A client reads this index in rounds. A round starts at a low watermark, below which the
-client has everything, and ends at the end of the index. A todo that changes during a round moves to the end, and is
-returned again.
+The store stamps every write of a todo or a list, deletions included (`store.base`, "Stamps"), and an index orders an
+account's todos by their last change; another one its lists. A client reads both indexes in rounds, as one feed. A round
+starts at a low watermark, below which the client has everything, and ends at the end of the feed. A document that
+changes during a round moves to the end, and is returned again.
 
 Writes of several replicas may become visible out of order. A round therefore does not start at the last stamp of the
 round before, but at the resolved stamp that the store reported when that round started. Every write up to the resolved
@@ -13,13 +13,14 @@ last few seconds may be returned twice.
 A sync token is valid for one generation of the store. After a copy or a restore, the client may have changes that the
 store does not have, so it has to start over.
 
-Deleted todos leave tombstones, which outlive the sync tokens. So no deletion is missed either.
+Deleted documents leave tombstones, which outlive the sync tokens. So no deletion is missed either.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 from bson import Timestamp
@@ -28,18 +29,20 @@ from odmantic.query import asc
 
 from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone
+from todo_service.lists.documents import TodoList
+from todo_service.lists.dto import TodoList as ListStruct
 from todo_service.store.base import DocumentStore
 from todo_service.store.paging import read_page
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 
 BY_CHANGE: Final = (asc(Todo.changed), asc(Todo.id))
-"""The order of an account's changes."""
+"""The order of the changes of an account's todos."""
 SYNC_TOKEN_LIFETIME: Final = timedelta(days=30)
 """How long a sync token is valid. Tombstones are stored for longer."""
 
 
-class Change(dto.Todo, frozen=True):
+class TodoChange(dto.Todo, frozen=True):
     """A todo or a tombstone in the change feed.
 
     Attributes:
@@ -50,9 +53,23 @@ class Change(dto.Todo, frozen=True):
     owner: str | None
     changed: str
 
-    def to_todo(self) -> dto.Todo:
+    def to_api(self) -> dto.Todo:
         """Return the fields that the API shows."""
         return dto.Todo(*(getattr(self, name) for name in dto.Todo.__struct_fields__))
+
+
+class ListChange(ListStruct, frozen=True):
+    """A list or a tombstone in the change feed. It has the same additional attributes as `TodoChange`."""
+
+    owner: str | None
+    changed: str
+
+    def to_api(self) -> ListStruct:
+        """Return the fields that the API shows."""
+        return ListStruct(*(getattr(self, name) for name in ListStruct.__struct_fields__))
+
+
+Change = TodoChange | ListChange
 
 
 class ChangePosition(msgspec.Struct, array_like=True, frozen=True, order=True):
@@ -85,7 +102,7 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
             epoch. Tombstones are purged some time later, so the token expires before that.
         floor: The low watermark: the client has every change up to here.
         resolved: The resolved stamp when the round started, or None between two rounds.
-        last: The last change that the client received in this round, and the id of its todo.
+        last: The last change that the client received in this round, and the id of its document.
         first: Whether this is the first round. The client does not need tombstones older than the round.
         generation: The generation of the store (`store.base`, "Generations").
     """
@@ -109,14 +126,14 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         return msgspec.structs.replace(self, issued=issued, resolved=started)
 
     def key(self) -> tuple[Timestamp] | tuple[Timestamp, ObjectId]:
-        """Return the values of the fields in `BY_CHANGE` after which the rest of the round begins."""
+        """Return the stamp, or the stamp and the id, after which the rest of the round begins."""
         if self.last is None:
             return (self.floor.stamp,)
-        position, todo_id = self.last
-        return position.stamp, ObjectId(todo_id)
+        position, identity = self.last
+        return position.stamp, ObjectId(identity)
 
     def is_unknown_to_client(self, tombstone: Change) -> bool:
-        """Return whether the client never received the deleted todo."""
+        """Return whether the client never received the deleted document."""
         return self.first and self.resolved is not None and ChangePosition.parse(tombstone.changed) <= self.resolved
 
     def advance(self, change: Change) -> SyncToken:
@@ -130,8 +147,24 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         return msgspec.structs.replace(self, issued=issued, floor=self.resolved, resolved=None, last=None, first=False)
 
 
+class FeedPage(NamedTuple):
+    """A page of changes, in the order of the feed.
+
+    Attributes:
+        changes: The changes. Those that the client does not need are left out.
+        start: The token of this page. `start.advance(change)` is the token after a change.
+        next: The token of the next page.
+        has_more: Whether the round continues.
+    """
+
+    changes: list[Change]
+    start: SyncToken
+    next: SyncToken
+    has_more: bool
+
+
 class ChangeFeed:
-    """Reads the changes of one account's todos.
+    """Reads the changes of one account's todos and lists.
 
     Args:
         store: The store.
@@ -142,18 +175,13 @@ class ChangeFeed:
         self._store = store
         self._owner = owner
 
-    async def read_changes(
-        self, since: SyncToken | None, limit: int, moment: datetime
-    ) -> tuple[list[dto.Todo], list[str], SyncToken, bool]:
-        """Return a page of changes. It ends early when its todos reach `PAGE_BYTES`.
+    async def read_changes(self, since: SyncToken | None, limit: int, moment: datetime) -> FeedPage:
+        """Return a page of changes. It ends early when its documents reach about `PAGE_BYTES`.
 
         Args:
             since: Where the page starts; None for the beginning of the feed.
             limit: The maximum number of changes.
             moment: The current time.
-
-        Returns:
-            The changed todos, the ids of deleted ones, the token of the next page, and whether the round continues.
 
         Raises:
             Gone: The token has expired, or the documents were copied or restored since it was issued.
@@ -166,17 +194,50 @@ class ChangeFeed:
         token = (since or SyncToken.initial(generation)).enter_round(
             ChangePosition.from_stamp(await self._store.resolved_stamp()), moment
         )
-        page, following = await read_page(
+        todos, lists = await asyncio.gather(
+            self._read(Todo, TodoChange, token, limit), self._read(TodoList, ListChange, token, limit)
+        )
+        return _merge([todos, lists], token, limit)
+
+    async def _read(
+        self,
+        model: type[Todo] | type[TodoList],
+        into: type[TodoChange] | type[ListChange],
+        token: SyncToken,
+        limit: int,
+    ) -> _Part:
+        changes, following = await read_page(
             self._store,
-            Todo,
-            Todo.account == self._owner,
-            sort=BY_CHANGE,
+            model,
+            model.account == self._owner,
+            sort=(asc(model.changed), asc(model.id)),
             after=token.key(),
             limit=limit,
             max_bytes=PAGE_BYTES,
-            into=Change,
-            position=token.advance,
+            into=into,
+            position=_get_key,
         )
-        changed = [change.to_todo() for change in page if change.owner is not None]
-        deleted = [change.id for change in page if change.owner is None and not token.is_unknown_to_client(change)]
-        return changed, deleted, following or token.finish_round(), following is not None
+        return _Part(list(changes), following)
+
+
+class _Part(NamedTuple):
+    """A page of the changes of one model. `last` is the key of its last change if there are more, or else None."""
+
+    changes: list[Change]
+    last: tuple[str, str] | None
+
+
+def _get_key(change: Change) -> tuple[str, str]:
+    """Return the place of a change in the feed."""
+    return change.changed, change.id
+
+
+def _merge(parts: list[_Part], token: SyncToken, limit: int) -> FeedPage:
+    """Return the page that begins at a token."""
+    changes = sorted((change for part in parts for change in part.changes), key=_get_key)
+    # a part that has more may continue right after its last change
+    ends = [part.last for part in parts if part.last is not None]
+    page = [change for change in changes if not ends or _get_key(change) <= min(ends)][:limit]
+    has_more = bool(ends) or len(page) < len(changes)
+    needed = [change for change in page if change.owner is not None or not token.is_unknown_to_client(change)]
+    return FeedPage(needed, token, token.advance(page[-1]) if has_more else token.finish_round(), has_more)

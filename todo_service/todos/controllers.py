@@ -16,6 +16,7 @@ from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document, require_documents
 from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import SyncToken
+from todo_service.sync.dto import Changes, ChangesQuery, build_response
 from todo_service.todos import dto
 from todo_service.todos.batch import decode_operation, run_operation
 from todo_service.todos.batch_dto import Batch, BatchOperation
@@ -143,17 +144,17 @@ class TodosController(Controller):
         summary="List changes",
         responses=declare_problems(401, 410, 422, 429, 503),
     )
-    async def list_changes(self, request: QueryRequest[dto.ChangesQuery], todos: NamedDependency[Todos]) -> dto.Changes:
-        """List the todos that were changed or deleted since the last call. The first call returns every todo.
+    async def list_changes(self, request: QueryRequest[ChangesQuery], todos: NamedDependency[Todos]) -> Changes:
+        """List the todos and lists that were changed or deleted since the last call. The first call returns all.
 
-        No change is ever missed, but a todo may be returned twice. Deletions are reported for 30 days. An older token,
-        or one issued before the data was copied or restored, gets a 410: start over without `since`.
+        No change is ever missed, but a document may be returned twice. Deletions are reported for 30 days. An older
+        token, or one issued before the data was copied or restored, gets a 410: start over without `since`.
         """
         query = request.parameters()
         context = b"changes" + request.user.user_id.binary
         since = request.cursors.open(query.since, SyncToken, context, "since") if query.since is not UNSET else None
-        changed, deleted, token, more = await todos.read_changes(since, query.limit)
-        return dto.Changes(changed, deleted, request.cursors.seal(token, context), more)
+        page = await todos.read_changes(since, query.limit)
+        return build_response(page, request.cursors.seal(page.next, context))
 
     @get(
         "/summary",

@@ -310,25 +310,6 @@ class TodoQuery(msgspec.Struct, frozen=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-class Changes(msgspec.Struct, frozen=True):
-    """A page of changes."""
-
-    changed: Annotated[list[Todo], Meta(description="The changed todos, in their current state.")]
-    deleted: Annotated[list[Id], Meta(description="The ids of the deleted todos.")]
-    next: Annotated[str, Meta(description="The sync token: `since` of the next call.", examples=["3q2-7wAAAAE"])]
-    has_more: Annotated[bool, Meta(description="Whether more changes are already available.", examples=[False])]
-
-
-class ChangesQuery(msgspec.Struct, frozen=True):
-    """The sync token and page of a list of changes."""
-
-    since: Annotated[
-        Annotated[str, Meta(max_length=4096, extra_json_schema={"format": "cursor"})] | UnsetType,
-        Meta(description="`next` of the previous response; omit it to get every todo."),
-    ] = UNSET
-    limit: Limit = DEFAULT_LIMIT
-
-
 class TagCount(msgspec.Struct, frozen=True):
     """A tag and the number of its todos."""
 

@@ -19,7 +19,7 @@ from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
 from todo_service.sync import counts
-from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, SyncToken
+from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, FeedPage, SyncToken
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
 from todo_service.todos.bulk_import import BulkImport, Mode
@@ -174,10 +174,8 @@ class Todos:
         """Return a page of a list or a search. See `Listing.read_page`."""
         return await Listing(self._store, self._owner).read_page(query, after)
 
-    async def read_changes(
-        self, since: SyncToken | None, limit: int
-    ) -> tuple[list[dto.Todo], list[str], SyncToken, bool]:
-        """Return a page of changes. See `ChangeFeed.page`; `sync.changes` explains why no change is missed."""
+    async def read_changes(self, since: SyncToken | None, limit: int) -> FeedPage:
+        """Return a page of changes. See `ChangeFeed.read_changes`; `sync.changes` explains why no change is missed."""
         return await ChangeFeed(self._store, self._owner).read_changes(since, limit, now())
 
     async def summarize(self, tz: str | None) -> dto.Summary:

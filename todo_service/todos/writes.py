@@ -28,7 +28,8 @@ from todo_service.todos.validation import compose_texts, is_id
 
 _REPEAT_WINDOW: Final = timedelta(hours=25)
 """How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
-_TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
+TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
+"""How long tombstones of todos and lists are stored."""
 _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_end"})
 _TOMBSTONE: Final = ERASED | {
     "owner": None,
@@ -129,7 +130,7 @@ class TodoWriter:
                     | identify(None, todo.id)
                     | {
                         "updated_at": moment,
-                        "purge_at": moment + _TOMBSTONE_LIFETIME,
+                        "purge_at": moment + TOMBSTONE_LIFETIME,
                         "applied_change_ids": [change_id] if change_id is not None else [],
                     }
                 )

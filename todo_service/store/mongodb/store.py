@@ -19,7 +19,17 @@ from odmantic import Model
 from pymongo import InsertOne, ReplaceOne, ReturnDocument
 
 from todo_service.bounds.store import DOCUMENT_BYTES
-from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
+from todo_service.store.base import (
+    UNSTAMPED,
+    Access,
+    Condition,
+    DocumentStore,
+    FindResult,
+    ModelT,
+    Snapshot,
+    Sort,
+    State,
+)
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
     build_model,
@@ -119,7 +129,6 @@ class MongoDBStore(DocumentStore):
         refused: StoreError | None = None
         for document in documents:
             try:
-                # the server replaces an empty timestamp by its clock
                 raws.append(RawBSONDocument(_encode_new(model, dump(document))))
             except StoreError as error:
                 refused = error
@@ -341,6 +350,8 @@ def _truncate(raws: list[bytes], max_bytes: int) -> bool:
 
 def _encode_new(model: type[Model], document: dict[str, Any]) -> bytes:
     """Check a new document and return it as BSON. Raises the errors of `DocumentStore.insert`."""
+    if stamped := find_stamp_key(model):
+        document[stamped] = UNSTAMPED  # the server replaces an empty timestamp by its clock
     raw = check_size(model, encode(document))
     check_indexed(model, document)
     return raw
