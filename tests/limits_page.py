@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 
 import limits
 
-from todo_service.bounds import accounts, connections, exchange, requests, store, texts, todos
+from todo_service.bounds import accounts, connections, events, exchange, requests, store, texts, todos
 from todo_service.variables import VARIABLES
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 START, END = "<!-- limits -->\n", "<!-- /limits -->"
-SECTIONS = [module.section for module in (connections, requests, texts, accounts, todos, exchange, store)]
+SECTIONS = [module.section for module in (connections, requests, texts, accounts, todos, events, exchange, store)]
 """All sections, in the order of the page."""
 DISK_START, DISK_END = "<!-- disk space -->\n", "<!-- /disk space -->"
 TODO_BYTES: Final = 2**20
@@ -20,7 +20,7 @@ TODO_BYTES: Final = 2**20
 _OTHER_BYTES: Final = 4096
 _TOMBSTONE_BYTES: Final = 1024
 _TOMBSTONE_SECONDS: Final = 25 * 3600
-"""The size of each document of another kind, and how long tombstones of lists and API keys are kept."""
+"""The size of each document of another kind, and how long sweeps of lists and tombstones of API keys are kept."""
 
 
 class DiskSpace(NamedTuple):
@@ -51,7 +51,8 @@ def list_disk_space() -> list[DiskSpace]:
     return [
         DiskSpace("Todos, including tombstones", todos.MAX_TODOS, TODO_BYTES),
         DiskSpace("Lists, sessions and API keys", others, _OTHER_BYTES),
-        DiskSpace("Tombstones of lists and API keys, of 25 hours", deletions, _TOMBSTONE_BYTES),
+        DiskSpace("Tombstones of lists", todos.DELETED_LISTS, _TOMBSTONE_BYTES),
+        DiskSpace("Sweeps of deleted lists, and tombstones of API keys, of 25 hours", deletions, _TOMBSTONE_BYTES),
         DiskSpace(
             "Records and stored responses of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
         ),

@@ -14,6 +14,7 @@ from litestar.config.cors import CORSConfig
 from todo_service.accounts.controllers import ApiKeysController, SessionsController, TokensController, UsersController
 from todo_service.accounts.passwords import PRODUCTION_COST, Cost
 from todo_service.bounds.requests import SMALL_BODY_BYTES
+from todo_service.events.controllers import EventsController
 from todo_service.exchange.controllers import ExchangeController
 from todo_service.lists.controllers import ListsController
 from todo_service.observability.controllers import MetricsController
@@ -61,8 +62,8 @@ def create_app(
             closed at shutdown.
 
     Returns:
-        The application. Its `state` holds the store, the cursors, the budget of stored responses, and the requests
-        in flight.
+        The application. Its `state` holds the store, the cursors, the budget of stored responses, the requests in
+        flight, and the event hub.
     """
     services = Services(settings, store, tracing, password_cost, shared_state)
 
@@ -104,6 +105,7 @@ def _list_controllers(settings: Settings) -> list[ControllerRouterHandler]:
         ExchangeController,
         ListsController,
         TagsController,
+        EventsController,
     ]
 
 
@@ -118,7 +120,7 @@ def create_app_from_environment() -> ASGIApp:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    return GracefulShutdown(app, app.state.in_flight, settings.shutdown_delay)
+    return GracefulShutdown(app, app.state.in_flight, app.state.events.stop, settings.shutdown_delay)
 
 
 def _create_tracing() -> Tracing | None:

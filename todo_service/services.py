@@ -16,17 +16,19 @@ from odmantic import ObjectId
 from todo_service.accounts.administration import AccountAdministration
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.credentials import Credentials
-from todo_service.accounts.documents import ApiKey, ClosedAccount, Invitation, Session, User
+from todo_service.accounts.documents import ApiKey, ClosedAccount, Invitation, Session, UsedTicket, User
 from todo_service.accounts.invitations import Invitations
 from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
+from todo_service.accounts.tickets import Tickets
 from todo_service.accounts.time_zones import TimeZones
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
-from todo_service.background import BackgroundJobs, Job
+from todo_service.background import FIRST_RETRY_SECONDS, BackgroundJobs, Job
 from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
+from todo_service.events.hub import EventHub
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
 from todo_service.idempotency.documents import IdempotentRequest
@@ -46,7 +48,7 @@ from todo_service.settings import Settings
 from todo_service.startup import open_store_with_retries
 from todo_service.store.base import DocumentStore
 from todo_service.store.instrumentation import observe
-from todo_service.store.registry import find_store_type
+from todo_service.store.registry import find_local_folder, find_store_type
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
 from todo_service.todos.documents import OrderLease, Todo
@@ -76,6 +78,7 @@ MODELS: Final = (
     ApiKey,
     Invitation,
     ClosedAccount,
+    UsedTicket,
     Todo,
     OrderLease,
     TodoList,
@@ -86,6 +89,8 @@ MODELS: Final = (
 """The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
 FOLLOW_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = (0.04, 0.3)
+"""The time between two looks for changes, in an embedded store and in one behind a network."""
 
 
 class Services:
@@ -100,6 +105,7 @@ class Services:
 
     Attributes:
         rate_limits: The rate limits.
+        events: Wakes event streams.
     """
 
     def __init__(
@@ -119,6 +125,8 @@ class Services:
         observe(store, self._metrics.record_store_call)
         if tracing is not None:
             observe(store, tracing.record_store_call)
+        self.events = EventHub(store, _choose_interval(settings))
+        self._tickets = Tickets(store, self._keys)
         self._passwords = Passwords(self._metrics.record_password_queue, password_cost)
         self._sessions = Sessions(
             store,
@@ -126,8 +134,9 @@ class Services:
             RefreshTokens(self._keys),
             settings.refresh_token_days,
             self._metrics.record_sessions,
+            self.events.recheck,
         )
-        self._api_keys = ApiKeys(store)
+        self._api_keys = ApiKeys(store, self.events.recheck)
         self._credentials = Credentials(self._sessions, self._api_keys)
         invitations = Invitations(store, settings.registration)
         self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys, invitations)
@@ -176,6 +185,8 @@ class Services:
             "password_limiter": _provide_value(ConcurrencyLimiter(PASSWORDS_OF_ADDRESS, seconds=PASSWORD_WAIT_SECONDS)),
             "readiness": _provide_value(Readiness(self._store)),
             "metrics": _provide_value(self._metrics),
+            "hub": _provide_value(self.events),
+            "tickets": _provide_value(self._tickets),
             "metrics_access": _provide_value(metrics_access),
             "in_flight": _provide_value(self._in_flight),
             "todos": Provide(self._todos, sync_to_thread=False),
@@ -190,6 +201,7 @@ class Services:
             DefineMiddleware(
                 AuthenticationMiddleware,
                 credentials=self._credentials,
+                tickets=self._tickets,
                 limits=self.rate_limits,
                 concurrency=ConcurrencyLimiter(),
             ),
@@ -205,6 +217,7 @@ class Services:
             "large_body_lock": asyncio.Lock(),
             "response_budget": self._response_budget,
             "in_flight": self._in_flight,
+            "events": self.events,
         }
 
     def wrap(self, app: ASGIApp) -> OutermostMiddleware:
@@ -233,6 +246,7 @@ class Services:
             Job("sweep deleted lists", self._sweep_deleted_lists, SWEEP_SECONDS),
             Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
+            Job("watch for changes", self.events.watch, FIRST_RETRY_SECONDS),
             Job("return free memory", self._release_memory, SWEEP_SECONDS / 3),
         ]
 
@@ -288,6 +302,12 @@ def create_administration(settings: Settings, store: DocumentStore) -> Iterator[
     with closing(Passwords()) as passwords:
         accounts = Accounts(store, passwords, sessions, api_keys, invitations)
         yield AccountAdministration(store, accounts, passwords, sessions, api_keys, invitations)
+
+
+def _choose_interval(settings: Settings) -> float:
+    """Return the time between two looks for changes: a look at an embedded store costs least."""
+    embedded, networked = _LOOK_SECONDS
+    return networked if find_local_folder(settings.store_address) is None else embedded
 
 
 def _provide_value(value: Any) -> Provide:

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -69,10 +70,12 @@ class ApiKeys:
 
     Args:
         store: The document store.
+        on_evict: Called with the ids of keys that may have ended in this process.
     """
 
-    def __init__(self, store: DocumentStore) -> None:
+    def __init__(self, store: DocumentStore, on_evict: Callable[[set[ObjectId]], None] = lambda _: None) -> None:
         self._store = store
+        self._on_evict = on_evict
         self._verified: BoundedCache[str, tuple[Caller, float]] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
 
@@ -241,6 +244,7 @@ class ApiKeys:
         self._revocations += 1
         for text in [text for text, (caller, _) in self._verified.items() if caller.session_id in key_ids]:
             del self._verified[text]
+        self._on_evict(key_ids)
 
 
 def _generate(seed: bytes | None) -> tuple[ObjectId, str]:

@@ -164,3 +164,14 @@ class ClosedAccount(Model):
             IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
         ],
     }
+
+
+class UsedTicket(Model):
+    """An event ticket that has been used, by its id."""
+
+    expires_at: datetime
+
+    model_config = {
+        "collection": "used_tickets",
+        "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
+    }

@@ -9,16 +9,17 @@ from litestar.enums import HttpMethod, ScopeType
 from litestar.routes import HTTPRoute
 
 from todo_service.accounts.credentials import Credentials
+from todo_service.accounts.tickets import Tickets
 from todo_service.errors import Unauthenticated
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.policies import RateLimitReservation, RateLimits, address_key, response_headers
 from todo_service.security.caller import Caller
-from todo_service.web.bearer import create_scope_problem, read_bearer_token
+from todo_service.web.bearer import create_scope_problem, read_bearer_token, read_ticket
 from todo_service.web.body_memory import charge_body
 from todo_service.web.client_address import get_client_network
 from todo_service.web.problems import build_allow_header
 from todo_service.web.requests import ACCEPT_PATCH
-from todo_service.web.route_options import BUCKET, LIMIT, PUBLIC, SESSION_ONLY
+from todo_service.web.route_options import BUCKET, LIMIT, LONG_LIVED, PUBLIC, SESSION_ONLY, TICKET
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -34,15 +35,22 @@ class AuthenticationMiddleware:
     Args:
         app: The next ASGI application.
         credentials: Verifies the tokens.
+        tickets: Redeems event tickets.
         limits: The rate limits.
         concurrency: The limit on the concurrent requests of each client.
     """
 
     def __init__(
-        self, app: ASGIApp, credentials: Credentials, limits: RateLimits, concurrency: ConcurrencyLimiter
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        tickets: Tickets,
+        limits: RateLimits,
+        concurrency: ConcurrencyLimiter,
     ) -> None:
         self._app = app
         self._credentials = credentials
+        self._tickets = tickets
         self._limits = limits
         self._concurrency = concurrency
 
@@ -74,25 +82,55 @@ class AuthenticationMiddleware:
     async def _serve_authenticated(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         options = scope["route_handler"].opt
         headers = response_headers(scope)
-        token, caller = await self._identify(scope, headers)
+        ticket = read_ticket(scope) if options.get(TICKET) else None
+        if ticket is None:
+            token, caller = await self._identify(scope, headers)
+        else:
+            token, caller = "", await self._redeem(ticket, scope, headers)
         key = f"user:{caller.user_id}"
         charge_body(scope, key)
         reservation = RateLimitReservation(self._limits, headers)
         await reservation.take(options.get(LIMIT, "api"), key)
+        if options.get(LONG_LIVED):
+            await self._serve_alive(scope, receive, send, token, caller, reservation)
+            return
         await self._concurrency.acquire(key)
         try:
-            try:
-                await self._credentials.require_alive(caller, token)
-            except Unauthenticated:
-                # the token of an ended session must not use up the rate limit of its account
-                await reservation.refund()
-                await self._limits.hit("api", address_key(scope), headers)
-                raise
-            scope["user"], scope["auth"] = caller, token
-            _require_scope(caller, scope["method"], options)
-            await self._app(scope, receive, send)
+            await self._serve_alive(scope, receive, send, token, caller, reservation)
         finally:
             self._concurrency.release(key)
+
+    async def _serve_alive(
+        self,
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+        token: str,
+        caller: Caller,
+        reservation: RateLimitReservation,
+    ) -> None:
+        """Serve a request unless the session or API key of its caller has ended."""
+        try:
+            await self._credentials.require_alive(caller, token)
+        except Unauthenticated:
+            # the token of an ended session must not use up the rate limit of its account
+            await reservation.refund()
+            await self._limits.hit("api", address_key(scope), response_headers(scope))
+            raise
+        scope["user"], scope["auth"] = caller, token
+        _require_scope(caller, scope["method"], scope["route_handler"].opt)
+        await self._app(scope, receive, send)
+
+    async def _redeem(self, ticket: str, scope: Scope, headers: dict[str, str]) -> Caller:
+        """Return the caller that a ticket was issued to. An invalid one counts against the address.
+
+        Raises:
+            Unauthenticated: The ticket is invalid.
+            ProblemError: 429, the address sent too many invalid ones.
+        """
+        async with self._limits.reserve(headers, Unauthenticated) as reservation:
+            await reservation.take("api", address_key(scope))
+            return await self._tickets.redeem(ticket)
 
     async def _identify(self, scope: Scope, headers: dict[str, str]) -> tuple[str, Caller]:
         """Return the token of a request, and the caller it was issued to. An invalid one counts against the address.

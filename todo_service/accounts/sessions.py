@@ -100,6 +100,7 @@ class Sessions:
         refresh_tokens: Issues and verifies refresh tokens.
         refresh_days: The lifetime of a session that is not refreshed, in days.
         on_change: Called with `created`, `refreshed` or `ended`, and the number of sessions.
+        on_evict: Called with the ids of sessions that may have ended in this process.
     """
 
     def __init__(
@@ -109,9 +110,11 @@ class Sessions:
         refresh_tokens: RefreshTokens,
         refresh_days: int,
         on_change: Callable[[str, int], None] = lambda _, __: None,
+        on_evict: Callable[[set[ObjectId]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._on_change = on_change
+        self._on_evict = on_evict
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
         self._refresh_days = refresh_days
@@ -357,6 +360,7 @@ class Sessions:
         self._revocations += 1
         for session_id in session_ids:
             self._alive.pop(session_id, None)
+        self._on_evict(session_ids)
 
     def _issue_tokens(self, user_id: ObjectId, session_id: ObjectId, token: RefreshToken, moment: datetime) -> Tokens:
         return Tokens(self._access_tokens.issue(user_id, session_id, moment), token.text, self._access_tokens.lifetime)

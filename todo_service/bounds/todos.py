@@ -96,6 +96,12 @@ MAX_LISTS: Final = section.declare(
     response="409 `quota-exceeded`",
     setting="MAX_LISTS",
 )
+DELETED_LISTS: Final = section.declare(
+    10_000,
+    "Tombstones of lists of an account, in addition to its quota of lists",
+    enforced_in="todos.quotas",
+    response="409 `quota-exceeded` for a new list",
+)
 PAGE_BYTES: Final = section.declare(
     2**20,
     "Stored size of the todos on a page, also of `changes`",

@@ -49,6 +49,7 @@ class TodoList(Model):
             Index(TodoList.owner, TodoList.position, TodoList.id, name="owner_position"),
             Index(TodoList.owner, TodoList.uid_key, name="owner_uid", unique=True),
             Index(TodoList.account, TodoList.changed, TodoList.id, name="account_changed"),
+            Index(TodoList.changed, TodoList.id, name="changed"),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
     }

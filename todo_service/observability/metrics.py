@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -74,6 +75,8 @@ METRICS: Final = {
         ),
         Metric(Counter, "sessions", "Sessions created, refreshed and ended.", ("event",)),
         Metric(Counter, "rate_limited", "Requests rejected by a rate limit.", ("policy",)),
+        Metric(Counter, "events", "Events sent to event streams.", ("type",)),
+        Metric(Gauge, "event_streams", "Open event streams.", options={"multiprocess_mode": "livesum"}),
         Metric(
             Gauge,
             "argon2_queue_length",
@@ -107,6 +110,8 @@ class Metrics:
         self._store_failures: Counter = metrics["store_failures"]
         self._sessions: Counter = metrics["sessions"]
         self._rate_limited: Counter = metrics["rate_limited"]
+        self._events: Counter = metrics["events"]
+        self._event_streams: Gauge = metrics["event_streams"]
         self._argon2_queue: Gauge = metrics["argon2_queue_length"]
         # prometheus_client looks up children under a lock; cached ones cost a dictionary look-up
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -148,6 +153,19 @@ class Metrics:
     def record_rejection(self, policy: str) -> None:
         """Count a request rejected by a rate limit."""
         self._rate_limited.labels(policy).inc()
+
+    def record_event(self, event: str) -> None:
+        """Count an event that is sent, by its type."""
+        self._events.labels(event).inc()
+
+    @contextmanager
+    def count_stream(self) -> Iterator[None]:
+        """Count an event stream as open until the block ends."""
+        self._event_streams.inc()
+        try:
+            yield
+        finally:
+            self._event_streams.dec()
 
     def record_password_queue(self, count: int) -> None:
         """Set the number of passwords that wait to be hashed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,18 +23,22 @@ class GracefulShutdown:
     """ASGI middleware that delays the shutdown of its server.
 
     Readiness fails as soon as a stop signal arrives. Uvicorn gets the signal after the delay: it then closes its
-    listener and waits for the requests in flight. A second signal ends the delay, and further ones are forwarded at
-    once.
+    listener and waits for the requests in flight. Event streams are told to end. A second signal ends the delay, and
+    further ones are forwarded at once.
 
     Args:
         app: The application.
         in_flight: Tells the application that the shutdown has begun.
+        end_streams: Ends the event streams.
         delay: The delay, in seconds.
     """
 
-    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, delay: float) -> None:
+    def __init__(
+        self, app: ASGIApp, in_flight: InFlightRequests, end_streams: Callable[[], None], delay: float
+    ) -> None:
         self._app = app
         self._in_flight = in_flight
+        self._end_streams = end_streams
         self._delay = delay
         self._pending: asyncio.TimerHandle | None = None
 
@@ -54,9 +59,13 @@ class GracefulShutdown:
         if self._in_flight.draining:
             if self._pending is not None:
                 self._pending.cancel()
-            server_handler(number, None)
+            self._finish(number, server_handler)
             return
         self._in_flight.draining = True
         if self._delay:
             logger.info("shutting down", delay=self._delay)
-        self._pending = asyncio.get_running_loop().call_later(self._delay, server_handler, number, None)
+        self._pending = asyncio.get_running_loop().call_later(self._delay, self._finish, number, server_handler)
+
+    def _finish(self, number: int, server_handler: Any) -> None:
+        server_handler(number, None)  # first, so that clients of ended streams reconnect elsewhere
+        self._end_streams()

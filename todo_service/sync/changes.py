@@ -119,6 +119,11 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         """Return the token of a client that has nothing yet."""
         return cls(0.0, ChangePosition(0, 0), None, None, first=True, generation=generation)
 
+    @classmethod
+    def at(cls, position: ChangePosition, generation: str, moment: datetime) -> Self:
+        """Return the token of a client that has everything up to a position, and needs nothing of it."""
+        return cls(moment.timestamp(), position, None, None, first=False, generation=generation)
+
     def enter_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
         """Return this token within a round: the current round, or else a new one that starts at `resolved`."""
         started = self.resolved if self.resolved is not None else max(resolved, self.floor)
@@ -174,6 +179,11 @@ class ChangeFeed:
     def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
         self._store = store
         self._owner = owner
+
+    async def read_present(self, moment: datetime) -> SyncToken:
+        """Return a token after which come only later changes, and those of the last seconds on MongoDB."""
+        resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
+        return SyncToken.at(resolved, self._store.state.generation, moment)
 
     async def read_changes(self, since: SyncToken | None, limit: int, moment: datetime) -> FeedPage:
         """Return a page of changes. It ends early when its documents reach about `PAGE_BYTES`.

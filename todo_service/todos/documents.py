@@ -109,6 +109,7 @@ class Todo(Model):
             Index(Todo.owner, Todo.words, name="owner_words"),
             Index(Todo.owner, Todo.uid_key, name="owner_uid", unique=True),
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
+            Index(Todo.changed, Todo.id, name="changed"),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
     }

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 from bson import Timestamp
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
+from todo_service.bounds.todos import DELETED_LISTS, MAX_LISTS, MAX_TAGS, MAX_TODOS
+from todo_service.errors import QuotaExceeded
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
@@ -65,6 +66,9 @@ class Quotas:
             return await store.count(Todo, Todo.account == account, Todo.changed > stamp, limit=limit)
 
         async def count_lists(account: ObjectId) -> int:
+            stored = limits.lists + DELETED_LISTS
+            if await store.count(TodoList, TodoList.account == account, limit=stored) == stored:
+                raise QuotaExceeded("lists, including those deleted in the last 31 days", stored)
             return await store.count(TodoList, TodoList.owner == account, limit=limits.lists)
 
         # looks the method up on each call, because instrumentation may replace it later

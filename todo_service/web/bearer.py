@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from todo_service.errors import Unauthenticated
 from todo_service.web.problems import ProblemError
@@ -25,6 +26,14 @@ def read_bearer_token(scope: Scope) -> str:
     if scheme.lower() != b"bearer" or not token or not token.isascii():
         raise Unauthenticated
     return token.decode("ascii")
+
+
+def read_ticket(scope: Scope) -> str | None:
+    """Return the event ticket in the query, or None if there is none or the request has an `Authorization` header."""
+    if any(name == b"authorization" for name, _ in scope["headers"]):
+        return None
+    tickets = [value for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name == "ticket"]
+    return tickets[0] if len(tickets) == 1 else None
 
 
 def create_scope_problem(detail: str) -> ProblemError:

@@ -74,6 +74,7 @@ class OutermostMiddleware:
         if method == "HEAD":
             # a copy: the server reads its own scope to know that the response has no body
             scope = {**scope, "method": HttpMethod.GET}
+            scope["state"]["is_head"] = True
         self._in_flight.add()
         span = self._access_log.begin(scope, request_id)
         try:

@@ -49,6 +49,11 @@ class ApiRequest(Request[Caller, None, State]):
         cursors: Cursors = self.app.state.cursors
         return cursors
 
+    @property
+    def is_head(self) -> bool:
+        """Whether the client sent HEAD, which is served as GET without the body."""
+        return bool(self.scope["state"].get("is_head"))
+
     async def require_live_caller(self) -> None:
         """Check again that the caller's session or API key is valid, for example after a slow upload.
 

@@ -87,6 +87,13 @@ PARAMETERS: Final[Mapping[str, Json]] = {
         "required": False,
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },
+    "LastEventId": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The `id` of the last event that was received: the stream resumes after it.",
+        "required": False,
+        "schema": {"type": "string", "maxLength": 4096},
+    },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",

@@ -23,7 +23,8 @@ def add_links(paths: Json) -> None:
                 "description": f"{target['summary']}, by its id.",
                 "parameters": {f"path.{name}": "$response.body#/id"},
             }
-        names = {parameter.get("name") for parameter in operation["parameters"]}
+        is_page = "application/json" in operation["responses"].get("200", {}).get("content", {})
+        names = {parameter.get("name") for parameter in operation["parameters"]} if is_page else set()
         for parameter, field in (("cursor", "next_cursor"), ("since", "next")):
             if parameter in names:
                 links["next"] = {

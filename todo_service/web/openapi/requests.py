@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from todo_service.web.openapi.components import get_component_description, move_default_to_description
 from todo_service.web.openapi.document import EXAMPLE_ID, REF_PREFIX, Json, build_content
 from todo_service.web.requests import find_query_struct
-from todo_service.web.route_options import BODIES, FORM, IDEMPOTENT, PUBLIC
+from todo_service.web.route_options import BODIES, FORM, IDEMPOTENT, LAST_EVENT_ID, PUBLIC
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MERGE_PATCH: Final = "application/merge-patch+json"
@@ -47,6 +47,8 @@ def build_parameters(
         found.append({"$ref": "#/components/parameters/IfMatch"})
         if HttpMethod.POST not in handler.http_methods:
             found.append({"$ref": "#/components/parameters/IfNoneMatch"})
+    if handler.opt.get(LAST_EVENT_ID):
+        found.append({"$ref": "#/components/parameters/LastEventId"})
     if handler.opt.get(IDEMPOTENT):
         found.append({"$ref": "#/components/parameters/IdempotencyKey"})
     return found

@@ -1,0 +1,261 @@
+"""Event streams: every change arrives, a stream resumes where the last one ended, and it ends when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.events.clients import EVENTS, LiveReplica, streaming
+from tests.people import Person, assert_problem
+from tests.serving import PLAIN_HTTP, START_SECONDS, Service, environment, running_service
+from tests.todos.replica import every_list, everything
+from todo_service.bounds.events import STREAMS
+from todo_service.timestamps import now
+
+pytestmark = pytest.mark.anyio
+SECRET = "a secret of the tests, 32 bytes long"
+
+
+@pytest.fixture
+def variables(store_url: str) -> dict[str, str]:
+    return {"STORE_URL": store_url, "SECRET_KEY": SECRET}
+
+
+@pytest.fixture
+def service(tmp_path: Path, variables: dict[str, str]) -> Iterator[Service]:
+    with running_service(tmp_path, variables) as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=START_SECONDS, verify=PLAIN_HTTP) as client:
+        yield client
+
+
+@pytest.fixture
+async def ada(client: httpx.AsyncClient) -> Person:
+    return await Person.register(client)
+
+
+async def test_changes_arrive_as_they_happen(ada: Person) -> None:
+    bob = await Person.register(ada.client)
+    await bob.todo()
+    async with streaming(ada) as reader:
+        assert reader.response.headers["content-type"] == "text/event-stream"
+        assert reader.response.headers["cache-control"] == "no-store"
+        assert reader.response.headers["x-accel-buffering"] == "no"
+        assert await reader.read_until("ready") == []
+        assert reader.last_id
+
+        todo = await ada.todo(title="x")
+        assert await reader.read_until("todo") == []
+        garden = (await ada.post("/v1/lists", json={"name": "garden"})).json()
+        assert await reader.read_until("list") == []
+        moved = (await ada.patch(f"/v1/todos/{todo['id']}", json={"list_id": garden["id"]})).json()
+        event = await reader.read()
+        while event.json().get("version") != 2:  # MongoDB may repeat the changes of the last seconds
+            event = await reader.read()
+        assert (event.event, event.json()) == ("todo", moved)
+        await bob.todo(title="of another account")
+        await ada.delete(f"/v1/lists/{garden['id']}", params={"todos": "delete"})
+        seen = await reader.read_until("list-deleted")
+
+        assert ("todo-deleted", {"id": todo["id"]}) in seen
+        assert {name for name, _ in seen} <= {"todo", "todo-deleted", "list"}
+
+
+async def test_a_stream_resumes_after_the_last_event_or_a_sync_token(ada: Person) -> None:
+    first = await ada.todo(title="first")
+    since = (await ada.get("/v1/todos/changes")).json()["next"]
+    second = await ada.todo(title="second")
+    async with streaming(ada, since=since) as reader:
+        missed = await reader.read_until("ready")
+        assert [data for _, data in missed if data["id"] != first["id"]] == [second]
+        last_id = reader.last_id
+    third = await ada.todo(title="third")
+    await ada.delete(f"/v1/todos/{second['id']}")
+
+    # the header takes precedence
+    async with streaming(ada, last_id, since="x") as reader:
+        missed_later = await reader.read_until("ready")
+
+    assert ("todo", third) in missed_later
+    assert ("todo-deleted", {"id": second["id"]}) in missed_later
+    changes = (await ada.get("/v1/todos/changes", params={"since": reader.last_id})).json()
+    assert {todo["id"] for todo in changes["changed"]} <= {first["id"], third["id"]}
+
+
+async def test_an_event_of_any_other_process_arrives(ada: Person, tmp_path: Path, variables: dict[str, str]) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with running_service(other, variables) as service:
+        async with (
+            httpx.AsyncClient(base_url=service.url, timeout=START_SECONDS, verify=PLAIN_HTTP) as client,
+            streaming(ada) as reader,
+        ):
+            await reader.read_until("ready")
+            twin = copy.copy(ada)
+            twin.client = client
+            for number in range(20):
+                todo = await twin.todo(title=str(number))
+                while (event := await reader.read()).json()["id"] != todo["id"]:
+                    pass
+                assert event.json() == todo
+
+
+async def test_tokens_of_others_and_broken_tokens_are_rejected(ada: Person) -> None:
+    bob = await Person.register(ada.client)
+    token = (await bob.get("/v1/todos/changes")).json()["next"]
+    for given in (token, "x"):
+        assert_problem(await ada.get(EVENTS, params={"since": given}), 422, "since")
+        assert_problem(await ada.get(EVENTS, headers={"Last-Event-ID": given}), 422, "Last-Event-ID")
+    assert_problem(await ada.get(EVENTS, params={"tag": "x"}), 422, "tag")
+    assert_problem(await ada.client.get(EVENTS), 401)
+
+
+async def test_head_returns_the_headers_alone(ada: Person) -> None:
+    response = await ada.client.head(EVENTS, headers={"Authorization": f"Bearer {ada.access_token}"})
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/event-stream"
+    assert response.content == b""
+
+
+async def test_an_account_may_have_ten_streams_beside_its_other_requests(ada: Person) -> None:
+    async with httpx.AsyncClient(
+        base_url=ada.client.base_url, timeout=START_SECONDS, verify=PLAIN_HTTP, limits=httpx.Limits(max_connections=20)
+    ) as client:
+        opened = [
+            await client.send(
+                client.build_request("GET", EVENTS, headers={"Authorization": f"Bearer {ada.access_token}"}),
+                stream=True,
+            )
+            for _ in range(STREAMS)
+        ]
+        assert [response.status_code for response in opened] == [200] * STREAMS
+        rejected = await ada.get(EVENTS)
+        served = await asyncio.gather(*(ada.get("/v1/todos") for _ in range(10)))
+        await opened[0].aclose()
+        deadline = time.monotonic() + START_SECONDS
+        while (head := await ada.client.head(EVENTS, headers=rejected.request.headers)).status_code == 429:
+            assert time.monotonic() < deadline
+        for response in opened[1:]:
+            await response.aclose()
+
+    assert_problem(rejected, 429)
+    assert int(rejected.headers["retry-after"]) > 0
+    assert {response.status_code for response in served} == {200}
+    assert head.status_code == 200
+
+
+async def test_a_ticket_opens_one_stream_that_ends_with_the_session(ada: Person) -> None:
+    issued = await ada.post("/v1/events/ticket")
+    ticket = issued.json()["ticket"]
+    key = (await ada.post("/v1/api-keys", json={"name": "x", "scope": "write"})).json()["secret"]
+    [session] = (await ada.get("/v1/sessions")).json()["items"]
+
+    async with streaming(ada, ticket=ticket) as reader:
+        await reader.read_until("ready")
+        again = await ada.client.get(EVENTS, params={"ticket": ticket})
+        forged = await ada.client.get(EVENTS, params={"ticket": ticket[:-2]})
+        by_key = await ada.client.post("/v1/events/ticket", headers={"Authorization": f"Bearer {key}"})
+        elsewhere = await ada.client.get("/v1/todos", params={"ticket": ticket})
+        assert (await ada.delete(f"/v1/sessions/{session['id']}")).status_code == 204
+        assert await reader.read_to_end() == []
+
+    assert (issued.status_code, issued.json()["expires_in"]) == (201, 60)
+    for response in (again, forged, elsewhere):
+        assert_problem(response, 401)
+    assert_problem(by_key, 403)
+
+
+async def test_a_stream_ends_with_its_api_key(ada: Person) -> None:
+    added = (await ada.post("/v1/api-keys", json={"name": "x", "scope": "read"})).json()
+    reader_of_key = copy.copy(ada)
+    reader_of_key.access_token = added["secret"]
+    async with streaming(reader_of_key) as reader:
+        await reader.read_until("ready")
+        assert (await ada.delete(f"/v1/api-keys/{added['id']}")).status_code == 204
+        assert await reader.read_to_end() == []
+
+
+async def test_a_stream_ends_soon_after_another_process_has_disabled_its_account(
+    ada: Person, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    async with streaming(ada) as reader:
+        await reader.read_until("ready")
+        command = [sys.executable, "-m", "todo_service", "users", "disable", ada.username]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=environment(tmp_path, **variables), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert await reader.read_to_end() == []
+
+
+async def test_a_stream_ends_when_its_token_expires(ada: Person) -> None:
+    expiring = copy.copy(ada)
+    expires_at = (now() + timedelta(seconds=4)).isoformat()
+    added = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read", "expires_at": expires_at})
+    expiring.access_token = added.json()["secret"]
+    async with streaming(expiring) as reader:
+        assert set(await reader.read_to_end()) <= {"ready"}
+
+    assert_problem(await expiring.get(EVENTS), 401)
+
+
+async def test_streams_end_when_the_service_stops(ada: Person, service: Service) -> None:
+    async with streaming(ada) as reader:
+        await reader.read_until("ready")
+        service.process.terminate()
+        assert await reader.read_to_end() == []
+    assert await asyncio.to_thread(service.process.wait, START_SECONDS) == 0
+
+
+async def test_streams_that_are_cut_at_random_miss_nothing(ada: Person) -> None:
+    """Two writers, and three replicas whose streams end after a few events and resume."""
+    since = (await ada.get("/v1/todos/changes")).json()["next"]
+    chance = random.Random(1)  # noqa: S311  # the same in every run
+    replicas = [LiveReplica(since) for _ in range(3)]
+    writing = True
+
+    async def write() -> None:
+        todos: list[str] = []
+        lists: list[str] = []
+        for number in range(60):
+            todos.append((await ada.todo(title=str(number)))["id"])
+            if number % 3 == 0:
+                lists.append((await ada.post("/v1/lists", json={"name": str(number)})).json()["id"])
+            await ada.patch(f"/v1/todos/{chance.choice(todos)}", json={"title": f"changed {number}"})
+            if number % 4 == 0:
+                await ada.delete(f"/v1/todos/{todos.pop(chance.randrange(len(todos)))}")
+            if number % 9 == 0:
+                await ada.delete(f"/v1/lists/{lists.pop()}")
+
+    async def follow(replica: LiveReplica) -> None:
+        while writing:
+            async with streaming(ada, replica.last_id) as reader:
+                for _ in range(chance.randrange(1, 12)):
+                    await replica.follow(reader)
+
+    following = [asyncio.create_task(follow(replica)) for replica in replicas]
+    await asyncio.gather(write(), write())
+    writing = False
+    await ada.todo(title="the last one")  # wakes the streams
+    await asyncio.gather(*following)
+    for replica in replicas:
+        async with streaming(ada, replica.last_id) as reader:
+            while await replica.follow(reader) != "ready":
+                pass
+        assert replica.todos == await everything(ada)
+        assert replica.lists == await every_list(ada)

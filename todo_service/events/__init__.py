@@ -1,0 +1,1 @@
+"""Server-sent events: the changes of an account, as they happen."""
