@@ -323,6 +323,32 @@ def test_health_reports_readiness(tmp_path: Path) -> None:
     assert_one_line(gone)
 
 
+def test_health_reads_the_dotenv_file_as_serve_does(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / ".env").write_text(f"HOST=[::1]\nPORT={port}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "todo_service", "serve"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    service = Service(f"http://[::1]:{port}", process, tmp_path)
+    try:
+        service.await_ready()
+        ready = run(tmp_path, "health")
+        overridden = run(tmp_path, "health", PORT=str(free_port()))
+    finally:
+        service.stop()
+    (tmp_path / ".env").write_bytes(b"\xff")
+    unreadable = run(tmp_path, "health")
+
+    assert (ready.returncode, ready.stdout) == (0, "ready\n")
+    assert_one_line(overridden)
+    assert_one_line(unreadable, ".env", "cannot be read")
+
+
 def test_an_ipv6_host_may_have_brackets(tmp_path: Path) -> None:
     with running_service(tmp_path, {"HOST": "[::1]"}) as service:
         responses = [service.get("/health/live").status_code, service.get("/docs").status_code]

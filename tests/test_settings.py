@@ -37,7 +37,7 @@ def test_defaults_follow_the_contract(tmp_path: Path) -> None:
 NUMBERS = ["-1", "+5", "1.5", "1e3", "0x10", "five", "9" * 13, "\u0665"]
 """Values that are valid for no setting."""
 RATES = ["0/minute", "-1/minute", "10 per 0 minutes", "10", "many", "5 per", "10/fortnight"]
-RATES += ["99999999/second", "10/minute, 5/second"]
+RATES += ["99999999/second", "10/minute, 5/second", "1/9999years", "1/2 years", "1/367 days"]
 WRONG_ORIGINS = ["https://a:65536", "https://a:0", "https://a..b", "https://[:::]", "https://user@a.example"]
 CASES: dict[str, tuple[list[str], list[str]]] = {
     "STORE_URL": (
@@ -56,7 +56,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "REFRESH_TOKEN_DAYS": (["1", "365"], ["0", "366", *NUMBERS]),
     "REGISTRATION": (["open", "Invite", "closed"], ["invited", "true"]),
     "RATE_LIMIT_ENABLED": (["true", "0", "No"], ["perhaps"]),
-    "RATE_LIMIT_API": (["5/second", "100/hour"], RATES),
+    "RATE_LIMIT_API": (["5/second", "100/hour", "1/year", "1/12 months", "1/366 days"], RATES),
     "RATE_LIMIT_AUTH": (["5/second"], RATES),
     "TRUSTED_PROXIES": (
         ["127.0.0.1", "10.0.0.0/8, ::1"],

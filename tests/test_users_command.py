@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,25 @@ from pymongo import MongoClient
 
 from tests.mongod import fresh_database
 from tests.serving import START_SECONDS, Service, environment, running_service
+from todo_service.accounts.documents import Invitation
+from todo_service.services import MODELS
+from todo_service.store.registry import create_store
 
 PASSWORD = "correct horse battery"
 ENDED_SECONDS = 10
 """Within this time, the end of a session is known to every process."""
+
+
+class StartedSession(NamedTuple):
+    """A session over HTTP.
+
+    Attributes:
+        header: Its Authorization header.
+        refresh_token: Its refresh token.
+    """
+
+    header: dict[str, str]
+    refresh_token: str
 
 
 class Operator(NamedTuple):
@@ -69,11 +85,35 @@ class Operator(NamedTuple):
         form = {"grant_type": "password", "username": name, "password": password}
         return self.service.post("/v1/auth/token", data=form)
 
-    def authorize(self, name: str) -> dict[str, str]:
+    def authorize(self, name: str, password: str = PASSWORD) -> dict[str, str]:
         """Sign in, and return the Authorization header."""
-        response = self.sign_in(name)
+        return self.start_session(name, password).header
+
+    def start_session(self, name: str, password: str = PASSWORD) -> StartedSession:
+        """Sign in, and use the session, so that the service caches that it is valid."""
+        response = self.sign_in(name, password)
         assert response.status_code == 200, response.text
-        return {"Authorization": f"Bearer {response.json()['access_token']}"}
+        tokens = response.json()
+        started = StartedSession({"Authorization": f"Bearer {tokens['access_token']}"}, tokens["refresh_token"])
+        self.assert_served(started.header)
+        return started
+
+    def create_key(self, header: dict[str, str]) -> dict[str, str]:
+        """Create an API key and use it, so that the service caches it. Return its Authorization header."""
+        created = self.service.post("/v1/api-keys", json={"name": "x", "scope": "write"}, headers=header)
+        assert created.status_code == 201, created.text
+        key = {"Authorization": f"Bearer {created.json()['secret']}"}
+        self.assert_served(key)
+        return key
+
+    def assert_served(self, *headers: dict[str, str]) -> None:
+        """Assert that requests with these headers succeed."""
+        for header in headers:
+            assert self.service.get("/v1/todos", headers=header).status_code == 200
+
+    def refresh(self, token: str) -> httpx.Response:
+        """Use a refresh token."""
+        return self.service.post("/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": token})
 
 
 @contextmanager
@@ -205,59 +245,64 @@ def test_every_account_is_listed(operator: Operator) -> None:
 
 def test_a_disabled_account_is_locked_until_it_is_enabled(operator: Operator) -> None:
     user = operator.create("mary")
-    session = operator.authorize("mary")
-    created = operator.service.post("/v1/api-keys", json={"name": "x", "scope": "write"}, headers=session)
-    key = {"Authorization": f"Bearer {created.json()['secret']}"}
-    refresh_token = operator.sign_in("mary").json()["refresh_token"]
-    for header in (session, key):
-        assert operator.service.get("/v1/todos", headers=header).status_code == 200
+    session = operator.start_session("mary")
+    key = operator.create_key(session.header)
 
     assert operator.ask("disable", "mary@example.com")["disabled"]
 
+    wait_until_refused(operator.service, [session.header, key])
     wrong = operator.sign_in("mary", "not the password")
     locked = operator.sign_in("mary")
-    refreshed = operator.service.post(
-        "/v1/auth/token", data={"grant_type": "refresh_token", "refresh_token": refresh_token}
-    )
-    assert (locked.status_code, refreshed.status_code) == (400, 400)
+    assert (locked.status_code, operator.refresh(session.refresh_token).status_code) == (400, 400)
     assert [locked.json()[name] for name in ("type", "detail")] == [wrong.json()[name] for name in ("type", "detail")]
     assert operator.ask("sessions", "mary") == []
-    wait_until_refused(operator.service, [session, key])
 
     enabled = operator.ask("enable", "mary")
     assert (enabled["id"], enabled["disabled"]) == (user["id"], False)
-    assert operator.service.get("/v1/todos", headers=operator.authorize("mary")).status_code == 200
-    wait_until_refused(operator.service, [session, key])
+    operator.start_session("mary")
+    wait_until_refused(operator.service, [session.header, key])
+    assert operator.refresh(session.refresh_token).status_code == 400
 
 
 def test_a_new_password_ends_all_sessions(operator: Operator) -> None:
     operator.create("rosa")
-    session = operator.authorize("rosa")
+    sessions = [operator.start_session("rosa") for _ in range(2)]
+    key = operator.create_key(sessions[0].header)
 
     operator.ask("password", "rosa", password="another horse battery")
 
+    wait_until_refused(operator.service, [session.header for session in sessions])
+    assert [operator.refresh(session.refresh_token).status_code for session in sessions] == [400, 400]
+    assert operator.ask("sessions", "rosa") == []
     assert operator.sign_in("rosa").status_code == 400
-    assert operator.sign_in("rosa", "another horse battery").status_code == 200
-    assert operator.service.get("/v1/todos", headers=session).status_code == 401
+    operator.start_session("rosa", "another horse battery")
+    operator.assert_served(key)
 
 
 def test_sessions_are_listed_and_ended(operator: Operator) -> None:
     operator.create("vera")
-    header = operator.authorize("vera")
-    shown = operator.service.get("/v1/sessions", headers=header).json()["items"]
+    sessions = [operator.start_session("vera") for _ in range(2)]
+    key = operator.create_key(sessions[0].header)
+    shown = operator.service.get("/v1/sessions", headers=sessions[0].header).json()["items"]
 
     listed = operator.ask("sessions", "vera")
+    operator.assert_served(*(session.header for session in sessions))
     ended = operator.run("sessions", "vera", "--end")
 
     assert listed == [{name: value for name, value in session.items() if name != "current"} for session in shown]
-    assert (ended.returncode, ended.stderr) == (0, "sessions ended: 1\n")
-    assert ended.stdout.startswith(f"{listed[0]['id']}  ")
+    assert (ended.returncode, ended.stderr) == (0, "sessions ended: 2\n")
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == [session["id"] for session in listed]
+    wait_until_refused(operator.service, [session.header for session in sessions])
+    assert [operator.refresh(session.refresh_token).status_code for session in sessions] == [400, 400]
     assert operator.ask("sessions", "vera") == []
+    operator.start_session("vera")
+    operator.assert_served(key)
 
 
 def test_a_deletion_is_confirmed_and_leaves_nothing(operator: Operator) -> None:
     operator.create("olga")
-    header = operator.authorize("olga")
+    session = operator.start_session("olga")
+    key = operator.create_key(session.header)
 
     refused = operator.run("delete", "olga", password="n")
     assert refused.returncode == 1
@@ -265,8 +310,8 @@ def test_a_deletion_is_confirmed_and_leaves_nothing(operator: Operator) -> None:
     confirmed = operator.run("delete", "olga", password="y")
 
     assert (confirmed.returncode, confirmed.stdout) == (0, "deleted olga (olga@example.com)\n")
-    assert operator.sign_in("olga").status_code == 400
-    assert operator.service.get("/v1/todos", headers=header).status_code == 401
+    wait_until_refused(operator.service, [session.header, key])
+    assert operator.sign_in("olga").status_code == operator.refresh(session.refresh_token).status_code == 400
     operator.create("olga")
     assert operator.ask("delete", "olga", "--yes")["username"] == "olga"
 
@@ -281,6 +326,36 @@ def test_an_invitation_admits_one_registration(tmp_path: Path, store_url: str) -
             assert operator.register(name, invitation=text).status_code == 201
             assert operator.register(f"not-{name}", invitation=text).status_code == 403
     assert printed.stderr.startswith("valid for one registration until ")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("arguments", "days"), [((), 7), (("--days", "1"), 1), (("--days", "365"), 365)])
+async def test_an_invitation_expires(tmp_path: Path, store_url: str, arguments: tuple[str, ...], days: int) -> None:
+    variables = {"REGISTRATION": "invite", "STORE_URL": store_url, "SECRET_KEY": "s" * 32}
+    with running_operator(tmp_path, **variables) as operator:
+        before = datetime.now(UTC) - timedelta(milliseconds=1)
+        invited = operator.ask("invite", *arguments)
+        expires_at = datetime.fromisoformat(invited["expires_at"])
+        assert before <= expires_at - timedelta(days=days) <= datetime.now(UTC)
+
+        assert operator.register("early", invitation=invited["invitation"]).status_code == 201
+
+        late = operator.ask("invite", *arguments)["invitation"]
+        store = create_store(store_url)
+        await store.open(*MODELS)
+        (invitation,) = [each async for each in store.scan(Invitation)]
+        changes = {"expires_at": invitation.expires_at - timedelta(days=days)}
+        await store.update(Invitation, Invitation.id == invitation.id, changes=changes)
+        await store.close()
+        assert operator.register("late", invitation=late).status_code == 403
+
+
+@pytest.mark.parametrize("days", ["0", "366", "-1", "soon"])
+def test_the_lifetime_of_an_invitation_is_bounded(embedded_operator: Operator, days: str) -> None:
+    done = embedded_operator.run("invite", "--days", days)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--days" in done.stderr
 
 
 def test_an_unavailable_store_is_reported_in_one_line(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from todo_service.todos.shared import SharedState
 from todo_service.web.docs import DocsController
 from todo_service.web.health import OperationsController
 from todo_service.web.openapi.config import create_openapi_config, render_document
+from todo_service.web.options import OptionsMiddleware
 from todo_service.web.problems import create_exception_handlers
 from todo_service.web.requests import QueryRequest, check_request
 
@@ -85,7 +86,7 @@ def create_app(
         logging_config=None,
     )
     app.state.update(services.state())
-    app.asgi_handler = services.wrap(app.asgi_handler)
+    app.asgi_handler = services.wrap(OptionsMiddleware(app.asgi_handler, app.cors_config))
     return app
 
 

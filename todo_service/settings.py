@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 import platformdirs
-from decouple import RepositoryEnv
 
+from todo_service.dotenv import DotenvError, read_dotenv
 from todo_service.permissions import describe_denial
 from todo_service.secret_key import generate_secret_key, load_or_create_secret_key
 from todo_service.store.addresses import is_backup
@@ -99,7 +99,10 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     """
     if environ is None:
         environ, dotenv = os.environ, dotenv or Path(".env")
-    file_values = _read_dotenv(dotenv)
+    try:
+        file_values = {} if dotenv is None else read_dotenv(dotenv)
+    except DotenvError as error:
+        raise SettingsError(str(error)) from None
     found: dict[str, Any] = {}
     issues: list[str] = []
     for variable in VARIABLES:
@@ -120,17 +123,6 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     settings = _resolve_defaults(found)
     _check_secrets(settings)
     return settings
-
-
-def _read_dotenv(dotenv: Path | None) -> Mapping[str, str]:
-    if dotenv is None or not dotenv.is_file():
-        return {}
-    try:
-        repository = RepositoryEnv(str(dotenv))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise SettingsError(f"{dotenv}: the file cannot be read ({type(error).__name__})") from None
-    data: Mapping[str, str] = repository.data
-    return data
 
 
 def _check_secrets(settings: Settings) -> None:

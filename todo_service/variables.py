@@ -24,6 +24,7 @@ _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]{16,}")
 _RATE: Final = re.compile(
     r"[1-9]\d{0,6}\s*(/|per)\s*([1-9]\d{0,3}\s*)?(second|minute|hour|day|month|year)s?", re.IGNORECASE | re.ASCII
 )
+_MAX_RATE_SECONDS: Final = 366 * 24 * 3600
 _LABELS: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 _MAX_PORT: Final = 65535
@@ -131,7 +132,8 @@ def _parse_origin(text: str) -> str:
 def _parse_rate(text: str) -> str:
     if not _RATE.fullmatch(text):
         raise ValueError
-    limits.parse(text)
+    if limits.parse(text).get_expiry() > _MAX_RATE_SECONDS:
+        raise ValueError
     return text
 
 
@@ -266,14 +268,14 @@ VARIABLES: Final = (
         "RATE_LIMIT_API",
         "600/minute",
         _parse_rate,
-        "a rate such as `600/minute`",
+        "a rate such as `600/minute`, for a period of at most a year",
         "The rate limit of requests, for each account or address.",
     ),
     Variable(
         "RATE_LIMIT_AUTH",
         "10/minute",
         _parse_rate,
-        "a rate such as `10/minute`",
+        "a rate such as `10/minute`, for a period of at most a year",
         "The rate limit of failed logins, for each account and address. See below for the limits derived from it.",
     ),
     Variable(

@@ -51,9 +51,13 @@ async def count_invitations(store: DocumentStore) -> int:
     return len([each async for each in store.scan(Invitation)])
 
 
-@pytest.mark.parametrize("given", [{}, {"invitation": ""}, {"invitation": "x"}, {"invitation": "A" * 32}], ids=str)
-async def test_registration_requires_a_valid_invitation(client: httpx.AsyncClient, given: dict[str, str]) -> None:
-    problem = assert_problem(await client.post("/v1/users", json=build_body(**given)), 403)
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"invitation": None}, {"invitation": ""}, {"invitation": "x"}, {"invitation": "A" * 32}],
+    ids=str,
+)
+async def test_registration_requires_a_valid_invitation(client: httpx.AsyncClient, given: dict[str, Any]) -> None:
+    problem = assert_problem(await client.post("/v1/users", json=build_body() | given), 403)
 
     assert problem["type"] == "urn:todo-service:problem:forbidden"
     assert "invitation" in problem["detail"]

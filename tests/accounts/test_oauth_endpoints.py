@@ -84,6 +84,19 @@ async def test_missing_field_is_named(ada: Person, field: str) -> None:
     assert assert_problem(response, 400, f"/{field}")["error"] == "invalid_request"
 
 
+@pytest.mark.parametrize("form", [{}, {"token": ""}, {"token_type_hint": "refresh_token"}], ids=str)
+async def test_a_revocation_without_a_token_is_an_invalid_request(
+    client: httpx.AsyncClient, form: dict[str, str]
+) -> None:
+    """As RFC 7009 and RFC 6749, section 5.2, have it."""
+    response = await client.post("/v1/auth/revoke", data=form or None, headers={"Content-Type": FORM})
+
+    assert assert_problem(response, 400, "/token")["error"] == "invalid_request"
+    assert response.json()["error_description"]
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize("call", ["token", "revoke"])
 async def test_errors_outside_the_handler_are_oauth_errors_too(client: httpx.AsyncClient, call: str) -> None:
     path = f"/v1/auth/{call}"

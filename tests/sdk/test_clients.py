@@ -11,9 +11,9 @@ from tests.sdk.clients import SCENARIOS, compile_strictly
 from tests.sdk.tools import run
 from tests.serving import Service
 
-# register, sign in, three todos, two pages, a change, a stale one, complete, clear; four problems; export and import a
-# CSV file, delete, get again, exceed the rate limit
-STORY = "201 200 201 201 201 200 200 200 412 200 200 401 404 409 422 200 200 204 404 429"
+# register, sign in, three todos, two pages, a change, a stale one, complete, clear; four problems; export and import
+# a CSV, a JSON and an iCalendar file, delete, get again, exceed the rate limit
+STORY = "201 200 201 201 201 200 200 200 412 200 200 401 404 409 422 200 200 200 200 200 200 204 404 429"
 
 
 @pytest.mark.parametrize("name", ["openapi_python_client", "openapi_generator"])

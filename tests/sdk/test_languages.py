@@ -57,13 +57,17 @@ def test_a_client_is_generated_compiled_and_used(name: str, document: Path, tmp_
     said = run_shell(client.use, tmp_path, **account)
 
     (told,) = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    rows = list(csv.DictReader(io.StringIO(told.pop("csv"), newline="")))
+    files = told.pop("files")
+    rows = list(csv.DictReader(io.StringIO(files.pop("csv"), newline="")))
     assert [(row["title"], bool(row["due_at"])) for row in rows] == list(zip(TITLES, (False, True, True), strict=True))
+    assert [todo["title"] for todo in json.loads(files.pop("json"))["todos"]] == TITLES
+    assert re.findall(r"^SUMMARY:(.+)\r$", files.pop("ics"), re.MULTILINE) == TITLES
+    assert files == {}
     assert told == {
         "signed in": "Bearer",
         "created": TITLES,
         "pages": [2, 1],
         "stale": [412, "urn:todo-service:problem:stale"],
         "cleared": [TITLES[0], True],
-        "unchanged": 3,  # of the import of the exported file
+        "unchanged": dict.fromkeys(("csv", "json", "ics"), 3),  # of the import of the exported files
     }

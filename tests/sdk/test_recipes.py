@@ -13,9 +13,45 @@ from tests.sdk.clients import STRICT
 from tests.sdk.tools import FOLDER, MODULES, run
 from tests.serving import Service
 
-PAGE = (FOLDER.parent.parent / "docs" / "sdks.md").read_text().partition("\n## Other languages\n")[0]
+PAGE, _, OTHER_LANGUAGES = (FOLDER.parent.parent / "docs" / "sdks.md").read_text().partition("\n## Other languages\n")
+SIX_CALLS = FOLDER / "scenarios" / "six_calls"
 LOCKED = (FOLDER.parent.parent / "pdm.lock").read_text()
 PASSWORD = "correct horse battery"
+
+
+class Snippet(NamedTuple):
+    """A block of code in the section of a language.
+
+    Attributes:
+        section: The heading of the section.
+        language: The language of the block, such as `sh`.
+        code: The code.
+    """
+
+    section: str
+    language: str
+    code: str
+
+
+def read_snippets() -> list[Snippet]:
+    """Return the blocks of code below "Other languages"."""
+    return [
+        Snippet(part.partition("\n")[0], language, code)
+        for part in OTHER_LANGUAGES.split("\n### ")[1:]
+        for language, code in re.findall(r"```(\w+)\n(.*?)```", part, re.DOTALL)
+    ]
+
+
+SNIPPETS = read_snippets()
+PROGRAMS = {
+    "go": ["six_calls.go"],
+    "java": ["SixCalls.java"],
+    "ruby": ["six_calls.rb"],
+    "php": ["six_calls.php"],
+    "rust": ["rust/src/main.rs"],
+    "ts": ["typescript_fetch.ts", "typescript_axios.ts", "orval.ts", "ng_openapi_gen.ts"],
+}
+"""The programs that test_languages.py runs, by the language of the snippets."""
 
 
 class Recipe(NamedTuple):
@@ -98,3 +134,44 @@ def test_recipes_install_only_locked_packages(name: str) -> None:
     for package in packages:
         plain = re.sub(r"(?<=.)@\d+$|\[.*$", "", package.strip('"'))
         assert (f'name = "{plain}"' if command == "pip" else f'"{plain}": ') in locked, package
+
+
+def test_the_snippets_of_other_languages_are_known() -> None:
+    """Each is a command, code of a program, or a configuration: the tests below run all of them."""
+    assert {snippet.language for snippet in SNIPPETS} == {"sh", "yaml", *PROGRAMS}
+
+
+COMMANDS = [
+    command
+    for snippet in SNIPPETS
+    if snippet.language == "sh"
+    for command in snippet.code.replace("\\\n", " ").splitlines()
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: re.sub(r" -i .*| --input .*", "", command))
+def test_a_command_for_another_language_generates_a_client(
+    command: str, tmp_path: Path, limited_service: Service
+) -> None:
+    (tmp_path / "node_modules").symlink_to(MODULES)
+
+    run("bash", "-euo", "pipefail", "-c", at(limited_service, command), cwd=tmp_path)
+
+    (made,) = [path for path in tmp_path.iterdir() if path.name != "node_modules" and path.suffix != ".json"]
+    assert made.is_file() or any(made.iterdir())
+
+
+@pytest.mark.parametrize("snippet", [each for each in SNIPPETS if each.language in PROGRAMS], ids=lambda each: each[0])
+def test_the_code_for_another_language_is_run(snippet: Snippet) -> None:
+    """Every line is one of the programs that test_languages.py compiles and runs."""
+    programs = PROGRAMS[snippet.language]
+    run_lines = {line.strip() for name in programs for line in (SIX_CALLS / name).read_text().splitlines()}
+
+    assert [line for line in snippet.code.splitlines() if line.strip() not in run_lines] == []
+
+
+def test_the_configuration_of_openapi_python_client_is_the_one_that_is_used() -> None:
+    (snippet,) = [each for each in SNIPPETS if each.language == "yaml"]
+
+    used = (FOLDER / "openapi_python_client.yaml").read_text()
+    assert [line for line in snippet.code.splitlines() if line not in used.splitlines()] == []

@@ -150,6 +150,21 @@ async def test_an_invalid_address_is_one_line_without_the_password(url: str) -> 
     assert "secret" not in str(raised.value)
 
 
+async def test_an_unknown_host_of_an_srv_address_makes_the_store_unavailable_and_nothing_worse() -> None:
+    """DNS may know the host a moment later."""
+    store = create_store("mongodb+srv://user:secret@todo.example.invalid/todo")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.open(Thing)
+        assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "host:27017", "one.example.invalid,two.example.invalid"])
+async def test_an_srv_address_that_is_no_host_makes_the_store_unusable(host: str) -> None:
+    with pytest.raises(StoreUnusable):
+        await create_store(f"mongodb+srv://{host}/todo").open(Thing)
+
+
 async def test_a_conflicting_index_makes_the_store_unusable(mongodb_url: str) -> None:
     database = parse_uri(mongodb_url)["database"]
     with MongoClient[dict[str, Any]](mongodb_url) as client:

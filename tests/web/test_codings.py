@@ -103,6 +103,15 @@ def test_options_and_a_rejected_patch_name_the_media_types_of_patches(service: S
     assert get_values(headers, "accept-patch") == []
 
 
+def test_options_of_the_server_name_all_methods(service: Service) -> None:
+    status, headers, content = send(service, "OPTIONS", "*")
+
+    assert (status, content) == (204, b"")
+    assert get_values(headers, "allow") == ["DELETE, GET, HEAD, OPTIONS, PATCH, POST"]
+    status, _, _ = send(service, "GET", "*")
+    assert status == 404
+
+
 @pytest.mark.parametrize(
     ("path", "media_type"),
     [

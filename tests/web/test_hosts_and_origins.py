@@ -95,6 +95,21 @@ async def test_an_allowed_origin_passes_the_preflight_and_reads(client: httpx.As
     }
 
 
+@pytest.mark.parametrize(("origin", "allowed"), [(ORIGIN, True), ("https://evil.example.com", False)])
+@pytest.mark.parametrize("path", ["/v1/todos", "/v1/todos/65f1a2b3c4d5e6f708192a3b", "/nowhere", "/"])
+async def test_options_that_are_no_preflight_answer_as_without_an_origin(
+    client: httpx.AsyncClient, path: str, origin: str, allowed: bool
+) -> None:
+    without = await client.options(path)
+    response = await client.options(path, headers={"Origin": origin})
+
+    assert response.status_code == without.status_code
+    added = set(response.headers.multi_items()) - set(without.headers.multi_items())
+    names = {name for name, _ in added} - {"x-request-id", "ratelimit"}
+    assert names == {"access-control-expose-headers", *(["access-control-allow-origin"] if allowed else [])}
+    assert without.headers.keys() <= response.headers.keys()
+
+
 @pytest.mark.parametrize(
     "origin", ["https://evil.example.com", f"{ORIGIN}.evil.com", "http://app.example.com", f"{ORIGIN}:8443", "null"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import httpx
@@ -13,7 +14,11 @@ from tests.people import Person, assert_problem
 from tests.web.attempts import CREATING, KEY, REGISTRATION, crash_before_the_response
 from todo_service.accounts.dto import UserCreate
 from todo_service.app import create_app
+from todo_service.idempotency.documents import IdempotentRequest
+from todo_service.idempotency.fingerprints import digest_request
+from todo_service.security.sealing import compute_mac
 from todo_service.settings import Settings
+from todo_service.store.base import DocumentStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
@@ -143,3 +148,60 @@ async def test_replica_without_the_secret_key_does_not_create_another_secret(
 
     assert_problem(await ada.post("/v1/api-keys", json=body, headers=KEY), 503)
     assert [key["id"] for key in (await ada.get("/v1/api-keys")).json()["items"]] == [created.json()["id"]]
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["same key", "rotated key"])
+@pytest.mark.parametrize("crashed", [False, True], ids=["completed", "crashed"])
+@pytest.mark.own_app
+async def test_a_change_of_the_password_can_be_retried(
+    ada: Person, app: Litestar, settings: Settings, crashed: bool, rotated: bool
+) -> None:
+    body = {"current_password": ada.password, "new_password": "another horse battery"}
+    path = "/v1/users/me/password"
+    first = await ada.post(path, json=body, headers=KEY)
+    if crashed:
+        await crash_before_the_response(app)
+    async with connect(create_app_with_rotated_key(app, settings)) as later:
+        person = ada.through(later) if rotated else ada
+        again = await person.post(path, json=body, headers=KEY)
+        other = await person.post(path, json=body | {"new_password": "a third horse battery"}, headers=KEY)
+        without_key = await person.post(path, json=body)
+
+    assert (first.status_code, again.status_code) == (204, 204)
+    assert again.headers.get("idempotency-replayed") == (None if crashed else "true")
+    assert "content-length" not in again.headers
+    assert_problem(other, 422, "Idempotency-Key")
+    assert_problem(without_key, 403)
+    ada.password = "another horse battery"
+    await ada.sign_in()
+
+
+@pytest.mark.own_app
+async def test_a_wrong_password_can_be_corrected_with_the_same_key(ada: Person, app: Litestar) -> None:
+    path, wrong = "/v1/users/me/password", {"current_password": "not the password", "new_password": ada.password}
+
+    for _ in range(2):
+        assert_problem(await ada.post(path, json=wrong, headers=KEY), 403)
+    right = {"current_password": ada.password, "new_password": "another horse battery"}
+    assert (await ada.post(path, json=right, headers=KEY)).status_code == 204
+
+
+@pytest.mark.own_app
+async def test_the_record_of_a_change_of_the_password_does_not_help_to_guess_it(ada: Person, app: Litestar) -> None:
+    body = {"current_password": ada.password, "new_password": "another horse battery"}
+    headers = KEY | {"Content-Type": "application/json"}
+    content = msgspec.json.encode(body)
+    await ada.post("/v1/users/me/password", content=content, headers=headers)
+    store: DocumentStore = app.state.store
+
+    [record] = [found async for found in store.scan(IdempotentRequest)]
+
+    scope: Any = {
+        "path": "/v1/users/me/password",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    digest = await digest_request(scope, content)
+    assert record.fingerprint
+    assert record.fingerprint not in (digest, compute_mac(record.seed, digest))
+    assert zlib.decompress(record.body) == b""

@@ -17,7 +17,7 @@ from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
-from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
+from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret, is_retry
 from todo_service.idempotency.replays import require_document
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts, limit_password_hashing
@@ -31,6 +31,7 @@ from todo_service.web.problems import FieldError, ProblemError
 from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import (
     BUCKET,
+    CONFIDENTIAL_BODY,
     FORM,
     IDEMPOTENT,
     NO_TIMEOUT,
@@ -117,7 +118,7 @@ class UsersController(Controller):
     @post(
         "/me/password",
         operation_id="changePassword",
-        opt={SESSION_ONLY: True},
+        opt={SESSION_ONLY: True, IDEMPOTENT: True, CONFIDENTIAL_BODY: True},
         summary="Change your password",
         status_code=204,
         responses=declare_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
@@ -134,7 +135,11 @@ class UsersController(Controller):
         account = account_key(request.user.user_id)
         async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
             await accounts.change_password(
-                request.user.user_id, data.current_password, data.new_password, request.user.session_id
+                request.user.user_id,
+                data.current_password,
+                data.new_password,
+                request.user.session_id,
+                is_retry=is_retry(request),
             )
 
 

@@ -107,18 +107,21 @@ class UserCreate(msgspec.Struct, forbid_unknown_fields=True):
             )
         ),
     ] = DEFAULT_TIME_ZONE
-    invitation: Annotated[
-        str,
-        Meta(
-            description=(
-                "The invitation from the operator of the service. It is required if the service accepts only invited "
-                "users, and ignored if everybody may register."
+    invitation: (
+        Annotated[
+            str,
+            Meta(
+                description=(
+                    "The invitation from the operator of the service; null for none. It is required if the service "
+                    "accepts only invited users, and ignored if everybody may register."
+                ),
+                examples=["kq3Lw1nBz0Xr7TfYv5HdJc8Gs2Mp9Ea4"],
+                max_length=INVITATION_LENGTH,
+                extra_json_schema={"format": "password"},  # it is a secret
             ),
-            examples=["kq3Lw1nBz0Xr7TfYv5HdJc8Gs2Mp9Ea4"],
-            max_length=INVITATION_LENGTH,
-            extra_json_schema={"format": "password"},  # it is a secret
-        ),
-    ] = ""
+        ]
+        | None
+    ) = None
 
     def __repr__(self) -> str:
         return redacted_repr(self, "password", "invitation")

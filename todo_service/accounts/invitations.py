@@ -77,11 +77,11 @@ class Invitations:
         await self._store.insert(invitation)
         return NewInvitation(text, invitation.expires_at)
 
-    async def admit(self, text: str) -> ObjectId | None:
+    async def admit(self, text: str | None) -> ObjectId | None:
         """Admit a registration. At most two calls to the store, and none unless `REGISTRATION` is `invite`.
 
         Args:
-            text: The invitation; empty if there is none. It is ignored while registration is open.
+            text: The invitation; None or empty if there is none. It is ignored while registration is open.
 
         Returns:
             The id of the invitation to store in the account, or None if registration is open.
@@ -94,7 +94,7 @@ class Invitations:
                 return None
             case "closed":
                 raise Forbidden("registration is closed")
-        if not (text := text.strip()):
+        if not (text := (text or "").strip()):
             raise Forbidden("registration requires an invitation")
         if not _TEXT.fullmatch(text):
             raise create_invitation_error()

@@ -219,7 +219,9 @@ class Accounts:
         except DuplicateDocument as error:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
 
-    async def change_password(self, user_id: ObjectId, current: str, new: str, session_id: ObjectId) -> None:
+    async def change_password(
+        self, user_id: ObjectId, current: str, new: str, session_id: ObjectId, *, is_retry: bool = False
+    ) -> None:
         """Set a new password, and end all sessions except one, in a single atomic write.
 
         Args:
@@ -227,6 +229,8 @@ class Accounts:
             current: The current password.
             new: The new password.
             session_id: The session that survives.
+            is_retry: Whether an earlier attempt of the same request may have changed the password. If it has, this call
+                only repeats the cleanup.
 
         Raises:
             Forbidden: The current password is wrong.
@@ -236,7 +240,10 @@ class Accounts:
         """
         before = await self._get_user(user_id)
         if not await self._passwords.verify(before.password_hash, current):
-            raise Forbidden(_MISMATCH)
+            if not (is_retry and await self._passwords.verify(before.password_hash, new)):
+                raise Forbidden(_MISMATCH)
+            await self._end_other_sessions(user_id, session_id)
+            return
         try:
             prepared = prepare_new_password(new, before.username)
         except ValueError as error:
@@ -257,6 +264,9 @@ class Accounts:
         finally:
             # a write that failed without a response may have succeeded
             self._sessions.evict_all(user_id, except_id=session_id)
+        await self._end_other_sessions(user_id, session_id)
+
+    async def _end_other_sessions(self, user_id: ObjectId, session_id: ObjectId) -> None:
         try:
             await self._sessions.end_all(user_id, except_id=session_id)
         except StoreUnavailable as error:

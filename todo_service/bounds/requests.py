@@ -84,10 +84,10 @@ CANONICAL_JSON_VALUES: Final = section.declare(
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "Time for which a request with an `Idempotency-Key` blocks its key, and a move the moves of its account, after its "
-    "process has died",
+    "Time for which a request with an `Idempotency-Key` blocks its key, a move the moves of its account, and a write "
+    "near a quota the others near it, after its process has died",
     enforced_in="leases",
-    response="409 with `Retry-After`; a move waits",
+    response="409 with `Retry-After`; moves and writes wait",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(
@@ -216,19 +216,13 @@ ALL_REFUSALS_LOGGED: Final = section.declare(
     enforced_in="observability.log_limit",
     response="One line states how many were omitted.",
 )
-STORED_RESPONSE_BYTES: Final = section.declare(
-    2 * 1024 * 1024,
-    "Size of a response that is stored for repeats with an `Idempotency-Key`",
-    enforced_in="idempotency.stored_responses",
-    response="A repeat gets a 410 and has no second effect.",
-    unit="bytes",
-)
 COMPRESSED_RESPONSE_BYTES: Final = section.declare(
-    128 * 1024,
-    "The same, compressed (zlib)",
+    4 * 2**20,
+    "Size of a response that is stored for repeats with an `Idempotency-Key`, compressed (zlib); more than the largest "
+    "batch or import has",
+    unit="bytes",
     enforced_in="idempotency.stored_responses",
     response="A repeat gets a 410 and has no second effect.",
-    unit="bytes",
 )
 STORED_RESPONSES_BYTES: Final = section.declare(
     128 * 2**20,

@@ -21,10 +21,12 @@ class Seeds(NamedTuple):
     Attributes:
         ids: The seed of its ids.
         secrets: The seed of its secrets; None if this process does not have the secret key.
+        is_retry: Whether an earlier attempt may have taken effect.
     """
 
     ids: bytes
     secrets: bytes | None
+    is_retry: bool
 
 
 def derive_secret(request: ApiRequest) -> bytes | None:
@@ -37,12 +39,23 @@ def derive_secret(request: ApiRequest) -> bytes | None:
     if seeds is None:
         return None
     if seeds.secrets is None:
-        raise ProblemError(
-            "unavailable",
-            "the first attempt of this request used a secret key that this server does not have",
-            headers={"Retry-After": "1"},
-        )
+        raise create_unknown_key_problem()
     return seeds.secrets
+
+
+def is_retry(request: ApiRequest) -> bool:
+    """Return whether an earlier attempt of the request may have taken effect."""
+    seeds: Seeds | None = request.scope["state"].get(SCOPE_STATE)
+    return seeds is not None and seeds.is_retry
+
+
+def create_unknown_key_problem() -> ProblemError:
+    """Return the error if the first attempt of a request used a secret key that this process does not have."""
+    return ProblemError(
+        "unavailable",
+        "the first attempt of this request used a secret key that this server does not have",
+        headers={"Retry-After": "1"},
+    )
 
 
 def derive_idempotent_id(request: ApiRequest, index: int = 0) -> ObjectId | None:

@@ -7,8 +7,9 @@ response, the retry derives the same ids and finds the effect instead of repeati
 
 Anonymous requests, such as registrations, share one namespace of keys. The id of their record therefore depends on the
 request as well: a request with a different body has another record. That id is keyed with SECRET_KEY, because the body
-may contain a password. After a rotation, the record is found under the previous key. Otherwise only the secrets that a
-request creates (`derive_secret`) depend on SECRET_KEY, and the record names the key that they are derived from.
+may contain a password. After a rotation, the record is found under the previous key. Otherwise only the fingerprints of
+bodies with secrets and the secrets that a request creates (`derive_secret`) depend on SECRET_KEY, and the record names
+the key that they are derived from.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from litestar.enums import ScopeType
 from odmantic import ObjectId
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS, LEASE_SECONDS
-from todo_service.idempotency.derivation import ID_BYTES, SCOPE_STATE, Seeds, derive_id_from_seed
+from todo_service.idempotency.derivation import (
+    ID_BYTES,
+    SCOPE_STATE,
+    Seeds,
+    create_unknown_key_problem,
+    derive_id_from_seed,
+)
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.fingerprints import digest_request
 from todo_service.idempotency.response_budget import ResponseBudget
@@ -39,7 +46,7 @@ from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.web.problems import ProblemError, create_parameter_problem
 from todo_service.web.requests import ApiRequest
-from todo_service.web.route_options import IDEMPOTENT, ON_REPLAY, RERUN
+from todo_service.web.route_options import CONFIDENTIAL_BODY, IDEMPOTENT, ON_REPLAY, RERUN
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,8 +56,25 @@ _LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS)
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 _STORED_HEADERS: Final = (b"content-type", b"location", b"etag")
 _ADMISSION_ATTEMPTS: Final = 5
+_NO_CONTENT: Final = 204
 _REVOKED: Final = 401
 """The status if the caller's session ended during the request. Part of the request may have taken effect."""
+
+
+class _Identity(NamedTuple):
+    """What identifies a request.
+
+    Attributes:
+        owner: The account; None for an anonymous request.
+        key: The `Idempotency-Key`.
+        digest: The digest of the request.
+        has_secrets: Whether its body contains secrets.
+    """
+
+    owner: ObjectId | None
+    key: bytes
+    digest: bytes
+    has_secrets: bool
 
 
 class _Attempt(NamedTuple):
@@ -86,7 +110,8 @@ class IdempotencyMiddleware:
         self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        mode = scope["route_handler"].opt.get(IDEMPOTENT) if scope["type"] == ScopeType.HTTP else None
+        options = scope["route_handler"].opt if scope["type"] == ScopeType.HTTP else {}
+        mode = options.get(IDEMPOTENT)
         key = _read_key(scope) if mode else None
         if key is None:
             await self._app(scope, receive, send)
@@ -95,10 +120,13 @@ class IdempotencyMiddleware:
         # Litestar caches the body for the handler
         digest = await digest_request(scope, await request.body())
         caller = scope.get("user")
-        attempt = await self._admit(caller.user_id if caller is not None else None, key, digest)
+        owner = caller.user_id if caller is not None else None
+        attempt = await self._admit(_Identity(owner, key, digest, bool(options.get(CONFIDENTIAL_BODY))))
         if caller is not None and attempt.first:
             await self._count_record(attempt.record, caller.user_id)
-        scope["state"][SCOPE_STATE] = Seeds(attempt.record.seed, self._derive_seed(attempt.record, key))
+        scope["state"][SCOPE_STATE] = Seeds(
+            attempt.record.seed, self._derive_seed(attempt.record, key), not attempt.first
+        )
         if not attempt.completed:
             await self._execute(attempt, scope, receive, send, stored=mode != RERUN)
         elif mode == RERUN:
@@ -106,16 +134,16 @@ class IdempotencyMiddleware:
         else:
             await self._replay(attempt.record, request, send)
 
-    async def _admit(self, owner: ObjectId | None, key: bytes, digest: bytes) -> _Attempt:
+    async def _admit(self, identity: _Identity) -> _Attempt:
         """Return an attempt that may be executed, or that was completed before.
 
         Raises:
             ProblemError: 409, another attempt is in progress; 422, the key was used for another request.
         """
-        record_id = await self._find_record_id(owner, key, digest)
+        record_id = await self._find_record_id(identity)
         watched = False
         for _ in range(_ADMISSION_ATTEMPTS):
-            record = self._build_record(record_id, owner, digest)
+            record = self._build_record(record_id, identity)
             try:
                 await self._store.insert(record)
             except DuplicateDocument:
@@ -125,7 +153,8 @@ class IdempotencyMiddleware:
             moment = record.renewed_at
             if found is None or await self._delete_expired(found, moment):
                 continue
-            if not hmac.compare_digest(found.fingerprint, _compute_fingerprint(found.seed, owner, digest)):
+            fingerprint = self._compute_fingerprint(found.seed, found.secret_key_id, identity)
+            if not hmac.compare_digest(found.fingerprint, fingerprint):
                 raise create_parameter_problem("Idempotency-Key", "this key was used for another request")
             if found.status is not None:
                 if (confirmed := await self._confirm(found)) is not None:
@@ -152,7 +181,8 @@ class IdempotencyMiddleware:
             await self._store.delete(IdempotentRequest, *_build_lease_condition(record))
             raise
 
-    async def _find_record_id(self, owner: ObjectId | None, key: bytes, digest: bytes) -> ObjectId:
+    async def _find_record_id(self, identity: _Identity) -> ObjectId:
+        owner, key, digest, _ = identity
         if owner is not None:
             return ObjectId(hashlib.sha256(b"todo-service idempotency" + owner.binary + key).digest()[:ID_BYTES])
         ids = [ObjectId(compute_mac(secret_key, digest + key)[:ID_BYTES]) for secret_key in self._keys]
@@ -161,19 +191,30 @@ class IdempotencyMiddleware:
                 return previous_id
         return ids[0]
 
-    def _build_record(self, record_id: ObjectId, owner: ObjectId | None, digest: bytes) -> IdempotentRequest:
+    def _build_record(self, record_id: ObjectId, identity: _Identity) -> IdempotentRequest:
         moment = now()
         seed = secrets.token_bytes(32)
         return IdempotentRequest(
             id=record_id,
-            owner=owner,
-            fingerprint=_compute_fingerprint(seed, owner, digest),
+            owner=identity.owner,
+            fingerprint=self._compute_fingerprint(seed, self._keys.current_id, identity),
             seed=seed,
             secret_key_id=self._keys.current_id,
             holder=ObjectId(),
             renewed_at=moment,
             expires_at=moment + _LIFETIME,
         )
+
+    def _compute_fingerprint(self, seed: bytes, secret_key_id: bytes, identity: _Identity) -> bytes:
+        if identity.owner is None:
+            # the body may contain a password, so the store holds no digest of it; the id already depends on the body
+            return b""
+        if not identity.has_secrets:
+            return compute_mac(seed, identity.digest)
+        secret_key = self._keys.by_id.get(secret_key_id)
+        if secret_key is None:
+            raise create_unknown_key_problem()
+        return compute_mac(secret_key, seed + identity.digest)
 
     async def _delete_expired(self, found: IdempotentRequest, moment: datetime) -> bool:
         """Delete a record if it has expired, and return whether it had."""
@@ -274,7 +315,8 @@ class IdempotencyMiddleware:
             (name.encode(), value.encode("latin-1"))
             for name, _, value in (header.partition(": ") for header in record.headers)
         ]
-        headers.append((b"content-length", str(len(body)).encode()))
+        if record.status != _NO_CONTENT:
+            headers.append((b"content-length", str(len(body)).encode()))
         start: Any = {"type": "http.response.start", "status": record.status, "headers": headers}
         await _send_replayed(send, start)
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -326,8 +368,3 @@ def _read_key(scope: Scope) -> bytes | None:
     if len(values) > 1 or not _KEY.fullmatch(values[0]):
         raise create_parameter_problem("Idempotency-Key", "Expected 1 to 255 visible ASCII characters, once")
     return values[0]
-
-
-def _compute_fingerprint(seed: bytes, owner: ObjectId | None, digest: bytes) -> bytes:
-    # an anonymous body may contain a password, so the store holds no digest of it; the id already depends on the body
-    return compute_mac(seed, digest) if owner is not None else b""

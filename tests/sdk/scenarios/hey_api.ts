@@ -37,6 +37,12 @@ function expectProblem(result: Result<unknown>, status: number): Problem {
   return result.error;
 }
 
+const FILES = [
+  ["csv", "id,title,"],
+  ["json", '{"lists":'],
+  ["ics", "BEGIN:VCALENDAR"],
+] as const;
+
 async function main(): Promise<void> {
   const anonymous = createClient(createConfig({ baseUrl }));
   const registration = { username: "hey-api", email: "hey-api@example.com", password };
@@ -90,12 +96,14 @@ async function main(): Promise<void> {
   const invalid = expectProblem(await createTodo({ client, body: { title: "Never", recurrence: "FREQ=NEVER" } }), 422);
   assert.equal(invalid.errors?.[0]?.pointer, "/recurrence");
 
-  const exported = await exportTodos({ client, query: { format: "csv" }, parseAs: "blob" });
-  const table = expectData(exported, 200);
-  assert(table instanceof Blob);
-  assert((await table.text()).startsWith("id,title,"));
-  const report = await importTodos({ client, query: { format: "csv" }, body: table, bodySerializer: null });
-  assert.equal(expectData(report, 200).unchanged, 3);
+  for (const [format, beginning] of FILES) {
+    const exported = await exportTodos({ client, query: { format }, parseAs: "blob" });
+    const file = expectData(exported, 200);
+    assert(file instanceof Blob);
+    assert((await file.text()).startsWith(beginning));
+    const report = await importTodos({ client, query: { format }, body: file, bodySerializer: null });
+    assert.equal(expectData(report, 200).unchanged, 3);
+  }
 
   const gone = await deleteTodo({ client, path });
   assert.equal(gone.response?.status, 204);

@@ -24,6 +24,12 @@ function expectProblem(result: Result<unknown>, status: number): Problem {
   return result.error;
 }
 
+const FILES = [
+  ["csv", "text/csv", "id,title,"],
+  ["json", "application/json", '{"lists":'],
+  ["ics", "text/calendar", "BEGIN:VCALENDAR"],
+] as const;
+
 async function main(): Promise<void> {
   const anonymous = createClient<paths>({ baseUrl });
   const registration = { username: "fetch", email: "fetch@example.com", password };
@@ -85,15 +91,17 @@ async function main(): Promise<void> {
   const invalid = expectProblem(await client.POST("/v1/todos", { body: never }), 422);
   assert.equal(invalid.errors?.[0]?.pointer, "/recurrence");
 
-  const exported = await client.GET("/v1/todos/export", { params: { query: { format: "csv" } }, parseAs: "text" });
-  const table = expectData(exported, 200);
-  assert(typeof table === "string" && table.startsWith("id,title,"));
-  const report = await client.POST("/v1/todos/import", {
-    headers: { "Content-Type": "text/csv" },
-    body: table,
-    bodySerializer: (text) => text,
-  });
-  assert.equal(expectData(report, 200).unchanged, 3);
+  for (const [format, type, beginning] of FILES) {
+    const exported = await client.GET("/v1/todos/export", { params: { query: { format } }, parseAs: "text" });
+    const file = expectData(exported, 200);
+    assert(typeof file === "string" && file.startsWith(beginning));
+    const report = await client.POST("/v1/todos/import", {
+      headers: { "Content-Type": type },
+      body: file,
+      bodySerializer: (text) => text,
+    });
+    assert.equal(expectData(report, 200).unchanged, 3);
+  }
 
   const gone = await client.DELETE("/v1/todos/{todo_id}", { params: { path } });
   assert.equal(gone.response.status, 204);

@@ -95,12 +95,14 @@ problem = expect_problem(422, lambda: todos.create_todo(TodoCreate(title="Never"
 assert problem.errors
 assert problem.errors[0].pointer == "/recurrence"
 
-exported = todos.export_todos_with_http_info(format="csv")
-seen.append(exported.status_code)
-assert exported.data.startswith(b"id,title,")
-imported = todos.import_todos_with_http_info(bytes(exported.data), _content_type="text/csv")
-seen.append(imported.status_code)
-assert (imported.data.imported, imported.data.unchanged) == (0, 3)
+for name, beginning in (("csv", b"id,title,"), ("json", b'{"lists":'), ("ics", b"BEGIN:VCALENDAR")):
+    exported = todos.export_todos_with_http_info(format=name)
+    seen.append(exported.status_code)
+    assert exported.data.startswith(beginning)
+    # the client encodes JSON again, and with a format any other media type will do
+    imported = todos.import_todos_with_http_info(bytes(exported.data), format=name, _content_type="text/csv")
+    seen.append(imported.status_code)
+    assert (imported.data.imported, imported.data.unchanged) == (0, 3)
 
 seen.append(todos.delete_todo_with_http_info(todo.id).status_code)
 expect_problem(404, lambda: todos.get_todo(todo.id))

@@ -102,13 +102,14 @@ problem = expect(Problem, blank, HTTPStatus.UNPROCESSABLE_ENTITY)
 assert problem.errors
 assert problem.errors[0].pointer == "/recurrence"
 
-exported = expect(File, export_todos.sync_detailed(client=client, format_=ExportTodosFormat.CSV), HTTPStatus.OK)
-table = exported.payload.read()
-assert table.startswith(b"id,title,")
-table_format = ImportTodosFormat.CSV
-imported = import_todos.sync_detailed(client=client, body=File(BytesIO(table)), format_=table_format)
-report = expect(ImportResult, imported, HTTPStatus.OK)
-assert (report.imported, report.unchanged) == (0, 3)
+for name, beginning in (("csv", b"id,title,"), ("json", b'{"lists":'), ("ics", b"BEGIN:VCALENDAR")):
+    exporting = export_todos.sync_detailed(client=client, format_=ExportTodosFormat(name))
+    content = expect(File, exporting, HTTPStatus.OK).payload.read()
+    assert content.startswith(beginning)
+    file = File(BytesIO(content))
+    imported = import_todos.sync_detailed(client=client, body=file, format_=ImportTodosFormat(name))
+    report = expect(ImportResult, imported, HTTPStatus.OK)
+    assert (report.imported, report.unchanged) == (0, 3)
 
 gone = delete_todo.sync_detailed(todo.id, client=client)
 assert gone.status_code == HTTPStatus.NO_CONTENT

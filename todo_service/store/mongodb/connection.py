@@ -10,9 +10,8 @@ from typing import Any, Final
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from odmantic import AIOEngine, Model
-from pymongo.uri_parser import parse_uri
 
-from todo_service.store.addresses import DEFAULT_DATABASE
+from todo_service.store.addresses import parse_database_name
 from todo_service.store.base import Access
 from todo_service.store.codec import PLAIN, RAW
 from todo_service.store.errors import (
@@ -58,7 +57,7 @@ class Connection:
             StoreUnusable: The address is invalid.
         """
         try:
-            database = parse_uri(self._url)["database"] or DEFAULT_DATABASE
+            database = parse_database_name(self._url)
             self._client = AsyncIOMotorClient(
                 self._url,
                 appname=build_app_name(database) if access is Access.SERVE else "todo_service copy",

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dns.exception import Timeout
+from dns.resolver import NXDOMAIN, NoAnswer, NoNameservers, NoResolverConfiguration
 from odmantic import Model
 from pymongo.errors import (
     BulkWriteError,
+    ConfigurationError,
     ConnectionFailure,
     DuplicateKeyError,
     ExecutionTimeout,
@@ -26,6 +29,7 @@ SNAPSHOT_GONE: Final = (239, 246)
 """Error codes of a snapshot that the server no longer holds. By default it holds one for five minutes."""
 NOT_FOUND: Final = (26, 27)
 """Error codes of a missing collection or index."""
+_DNS_ERRORS: Final = (NXDOMAIN, NoAnswer, NoNameservers, NoResolverConfiguration, Timeout)
 _DUPLICATE_KEY: Final = 11000
 _UNAUTHORIZED: Final = (13, 18, 8000)
 """Error codes of a wrong password or a missing role. Retrying does not help."""
@@ -59,6 +63,11 @@ def translate_error(error: Exception, model: type[Model] | None) -> StoreError:
             if error.timeout or error.code in _TRANSIENT:
                 return StoreUnavailable("MongoDB does not respond in time")
             return StoreError(f"MongoDB refused the call: {name}")
+        case ConfigurationError() if isinstance(error.__cause__, _DNS_ERRORS):
+            # the network may start after the service
+            return StoreUnavailable(f"DNS does not know the host of the address: {type(error.__cause__).__name__}")
+        case ConfigurationError():
+            return StoreUnusable(f"the address of MongoDB cannot be used: {redact_address_error(error)}")
         case PyMongoError():
             return StoreUnavailable(f"MongoDB cannot be used: {type(error).__name__}")
         case _:

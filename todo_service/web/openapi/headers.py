@@ -75,7 +75,7 @@ PARAMETERS: Final[Mapping[str, Json]] = {
         "in": "header",
         "description": "Perform the request only if the document has one of these entity tags. `*` matches any.",
         "required": False,
-        "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
+        "schema": {"type": "string", "pattern": rf"^([*]|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
@@ -85,7 +85,7 @@ PARAMETERS: Final[Mapping[str, Json]] = {
             "gets 304, and other methods get 412."
         ),
         "required": False,
-        "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
+        "schema": {"type": "string", "pattern": rf"^([*]|{_TAG}( *, *{_TAG})*)$", "examples": ['"1"']},
     },
     "LastEventId": {
         "name": "Last-Event-ID",

@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.openapitools.client.ApiClient;
@@ -84,8 +85,13 @@ public class SixCalls {
     clearing.setObjectMapper(ApiClient.createDefaultObjectMapper().addMixIn(TodoUpdate.class, ClearDue.class));
     Todo cleared = new TodosApi(clearing).updateTodo(id, new TodoUpdate(), null, null);
 
-    File file = todos.exportTodos("csv");
-    int unchanged = todos.importTodos(file, "csv", null, null, null).getUnchanged();
+    Map<String, String> files = new HashMap<>();
+    Map<String, Integer> unchanged = new HashMap<>();
+    for (String format : List.of("csv", "json", "ics")) {
+      File file = todos.exportTodos(format);
+      files.put(format, Files.readString(file.toPath()));
+      unchanged.put(format, todos.importTodos(file, format, null, null, null).getUnchanged());
+    }
 
     System.out.println(mapper.writeValueAsString(Map.of(
         "signed in", tokens.getTokenType(),
@@ -93,7 +99,7 @@ public class SixCalls {
         "pages", List.of(first.getItems().size(), second.getItems().size()),
         "stale", stale,
         "cleared", List.of(cleared.getTitle(), cleared.getDueAt() == null),
-        "csv", Files.readString(file.toPath()),
+        "files", files,
         "unchanged", unchanged)));
   }
 }

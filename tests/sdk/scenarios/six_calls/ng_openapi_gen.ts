@@ -12,8 +12,12 @@ import { firstValueFrom } from "rxjs";
 import {
   createTodo,
   createToken,
+  exportTodos$Calendar,
   exportTodos$Csv,
+  exportTodos$Json,
+  importTodos$Calendar,
   importTodos$Csv,
+  importTodos$Json,
   listTodos,
   updateTodo,
 } from "./client/functions";
@@ -63,8 +67,14 @@ async function main(): Promise<void> {
 
   const cleared = (await firstValueFrom(updateTodo(http, url, { todo_id, body: { due_at: null } }))).body;
 
-  const file = (await firstValueFrom(exportTodos$Csv(http, url, { format: "csv" }))).body;
-  const report = (await firstValueFrom(importTodos$Csv(http, url, { format: "csv", body: file }))).body;
+  const csv = (await firstValueFrom(exportTodos$Csv(http, url))).body;
+  const calendar = (await firstValueFrom(exportTodos$Calendar(http, url))).body;
+  const archive = (await firstValueFrom(exportTodos$Json(http, url))).body;
+  const reports = {
+    csv: (await firstValueFrom(importTodos$Csv(http, url, { body: csv }))).body,
+    json: (await firstValueFrom(importTodos$Json(http, url, { body: archive }))).body,
+    ics: (await firstValueFrom(importTodos$Calendar(http, url, { body: calendar }))).body,
+  };
 
   console.log(
     JSON.stringify({
@@ -73,8 +83,8 @@ async function main(): Promise<void> {
       pages: [first.items.length, second.items.length],
       stale,
       cleared: [cleared.title, cleared.due_at === null],
-      csv: await file.text(),
-      unchanged: report.unchanged,
+      files: { csv: await csv.text(), json: JSON.stringify(archive), ics: await calendar.text() },
+      unchanged: { csv: reports.csv.unchanged, json: reports.json.unchanged, ics: reports.ics.unchanged },
     }),
   );
 }

@@ -33,8 +33,13 @@ async function main(): Promise<void> {
 
   const cleared = (await updateTodo(id, { due_at: null })).data;
 
-  const file = (await exportTodos({ format: "csv" })).data as Blob;
-  const report = (await importTodos(file, { format: "csv" })).data;
+  const files: Record<string, string> = {};
+  const unchanged: Record<string, number> = {};
+  for (const format of ["csv", "json", "ics"] as const) {
+    const file = (await exportTodos({ format }, { responseType: "blob" })).data as Blob;
+    files[format] = await file.text();
+    unchanged[format] = (await importTodos(file, { format })).data.unchanged;
+  }
 
   console.log(
     JSON.stringify({
@@ -43,8 +48,8 @@ async function main(): Promise<void> {
       pages: [first.items.length, second.items.length],
       stale,
       cleared: [cleared.title, cleared.due_at === null],
-      csv: await file.text(),
-      unchanged: report.unchanged,
+      files,
+      unchanged,
     }),
   );
 }

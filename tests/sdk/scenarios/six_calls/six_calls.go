@@ -48,14 +48,19 @@ func main() {
 	cleared, _, err := client.TodosAPI.UpdateTodo(ctx, first.Items[0].Id).TodoUpdate(*patch).Execute()
 	check(err)
 
-	file, _, err := client.TodosAPI.ExportTodos(ctx).Format("csv").Execute()
-	check(err)
-	csv, err := io.ReadAll(file)
-	check(err)
-	_, err = file.Seek(0, io.SeekStart)
-	check(err)
-	report, _, err := client.TodosAPI.ImportTodos(ctx).Format("csv").Body(file).Execute()
-	check(err)
+	files, unchanged := map[string]string{}, map[string]int64{}
+	for _, format := range []string{"csv", "json", "ics"} {
+		file, _, err := client.TodosAPI.ExportTodos(ctx).Format(format).Execute()
+		check(err)
+		content, err := io.ReadAll(file)
+		check(err)
+		files[format] = string(content)
+		_, err = file.Seek(0, io.SeekStart)
+		check(err)
+		report, _, err := client.TodosAPI.ImportTodos(ctx).Format(format).Body(file).Execute()
+		check(err)
+		unchanged[format] = int64(report.Unchanged)
+	}
 
 	told, err := json.Marshal(map[string]any{
 		"signed in": tokens.TokenType,
@@ -63,8 +68,8 @@ func main() {
 		"pages":     []int{len(first.Items), len(second.Items)},
 		"stale":     []any{stale.StatusCode, problem.Type},
 		"cleared":   []any{cleared.Title, cleared.DueAt.IsSet() && cleared.DueAt.Get() == nil},
-		"csv":       string(csv),
-		"unchanged": report.Unchanged,
+		"files":     files,
+		"unchanged": unchanged,
 	})
 	check(err)
 	fmt.Println(string(told))

@@ -37,9 +37,13 @@ try {
 
 $cleared = $todos->updateTodo($id, (new TodoUpdate())->setDueAt(null));
 
-$file = $todos->exportTodos('csv');
-$csv = file_get_contents($file->getPathname());
-$report = $todos->importTodos($csv, contentType: 'text/csv');
+$files = [];
+$unchanged = [];
+foreach (['csv', 'json', 'ics'] as $format) {
+    $files[$format] = file_get_contents($todos->exportTodos($format)->getPathname());
+    $report = $todos->importTodos($files[$format], $format, contentType: 'text/csv');
+    $unchanged[$format] = $report->getUnchanged();
+}
 
 echo json_encode([
     'signed in' => $tokens->getTokenType(),
@@ -47,6 +51,6 @@ echo json_encode([
     'pages' => [count($first->getItems()), count($second->getItems())],
     'stale' => $stale,
     'cleared' => [$cleared->getTitle(), $cleared->getDueAt() === null],
-    'csv' => $csv,
-    'unchanged' => $report->getUnchanged(),
+    'files' => $files,
+    'unchanged' => $unchanged,
 ]), "\n";

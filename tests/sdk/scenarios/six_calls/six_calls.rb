@@ -32,8 +32,8 @@ end
 
 cleared = todos.update_todo(id, OpenapiClient::TodoUpdate.new(due_at: nil))
 
-csv = File.read(todos.export_todos(format: 'csv'))
-report = todos.import_todos(csv, format: 'csv')
+files = %w[csv json ics].to_h { |format| [format, File.read(todos.export_todos(format: format))] }
+unchanged = files.to_h { |format, content| [format, todos.import_todos(content, format: format).unchanged] }
 
 puts JSON.generate(
   'signed in' => tokens.token_type,
@@ -41,6 +41,6 @@ puts JSON.generate(
   'pages' => [first.items.length, second.items.length],
   'stale' => stale,
   'cleared' => [cleared.title, cleared.due_at.nil?],
-  'csv' => csv,
-  'unchanged' => report.unchanged
+  'files' => files,
+  'unchanged' => unchanged
 )

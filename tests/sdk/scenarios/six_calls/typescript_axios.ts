@@ -33,9 +33,14 @@ async function main(): Promise<void> {
 
   const cleared = (await todos.updateTodo(id, { due_at: null })).data;
 
-  // in browsers, `{ responseType: "blob" }` is enough
-  const csv = await (await todos.exportTodos("csv", { adapter: "fetch", responseType: "blob" })).data.text();
-  const report = (await todos.importTodos(new File([csv], "todos.csv"), "csv")).data;
+  const files: Record<string, string> = {};
+  const unchanged: Record<string, number> = {};
+  for (const format of ["csv", "json", "ics"] as const) {
+    // in browsers, `{ responseType: "blob" }` is enough
+    const file = await (await todos.exportTodos(format, { adapter: "fetch", responseType: "blob" })).data.text();
+    files[format] = file;
+    unchanged[format] = (await todos.importTodos(new File([file], "todos"), format)).data.unchanged;
+  }
 
   console.log(
     JSON.stringify({
@@ -44,8 +49,8 @@ async function main(): Promise<void> {
       pages: [first.items.length, second.items.length],
       stale,
       cleared: [cleared.title, cleared.due_at === null],
-      csv,
-      unchanged: report.unchanged,
+      files,
+      unchanged,
     }),
   );
 }

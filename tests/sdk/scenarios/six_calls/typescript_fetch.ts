@@ -31,8 +31,13 @@ async function main(): Promise<void> {
 
   const cleared = await todos.updateTodo({ todoId, todoUpdate: { dueAt: null } });
 
-  const file = await todos.exportTodos({ format: "csv" });
-  const report = await todos.importTodos({ format: "csv", body: file });
+  const files: Record<string, string> = {};
+  const unchanged: Record<string, number> = {};
+  for (const format of ["csv", "json", "ics"] as const) {
+    const file = await todos.exportTodos({ format });
+    files[format] = await file.text();
+    unchanged[format] = (await todos.importTodos({ format, body: file })).unchanged;
+  }
 
   console.log(
     JSON.stringify({
@@ -41,8 +46,8 @@ async function main(): Promise<void> {
       pages: [first.items.length, second.items.length],
       stale,
       cleared: [cleared.title, cleared.dueAt === null],
-      csv: await file.text(),
-      unchanged: report.unchanged,
+      files,
+      unchanged,
     }),
   );
 }

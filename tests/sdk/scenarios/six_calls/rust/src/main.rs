@@ -42,9 +42,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clearing = TodoUpdate { due_at: Some(None), ..TodoUpdate::new() };
     let cleared = update_todo(&client, id, clearing, None, None).await?;
 
-    let csv = export_todos(&client, Some("csv")).await?.text().await?;
-    std::fs::write("todos.csv", &csv)?;
-    let report = import_todos(&client, "todos.csv".into(), Some("csv"), None, None, None).await?;
+    let (mut files, mut unchanged) = (json!({}), json!({}));
+    for format in ["csv", "json", "ics"] {
+        let file = export_todos(&client, Some(format)).await?.text().await?;
+        std::fs::write("todos", &file)?;
+        let report = import_todos(&client, "todos".into(), Some(format), None, None, None).await?;
+        files[format] = json!(file);
+        unchanged[format] = json!(report.unchanged);
+    }
 
     let told = json!({
         "signed in": tokens.token_type,
@@ -52,8 +57,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "pages": [first.items.len(), second.items.len()],
         "stale": stale,
         "cleared": [cleared.title, json!(cleared.due_at.is_none())],
-        "csv": csv,
-        "unchanged": report.unchanged,
+        "files": files,
+        "unchanged": unchanged,
     });
     println!("{told}");
     Ok(())
