@@ -1,8 +1,8 @@
 """The document store interface: what every store promises.
 
 A store holds ODMantic models as documents. It knows no business rules and no HTTP. Two stores implement the interface,
-`embedded` (LMDB) and `mongodb` (motor); the conformance suite in `tests/store/test_conformance.py` defines it and runs
-on both. The errors are in `errors`.
+`embedded` (LMDB) and `mongodb` (PyMongo). The conformance suite in `tests/store/test_conformance.py` defines it and
+runs on both. The errors are in `errors`.
 
 Writes
     Writes are atomic for each document, and durable when the call returns: neither a crash of the process nor a power
