@@ -158,10 +158,13 @@ class MongoDBStore(DocumentStore):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
+        selective: bool = False,
     ) -> FindResult[Any]:
         """See `DocumentStore.find`. With `max_bytes` the store reads a single reply, of at most 16 MiB."""
         nodes = normalize(where)
         chosen = plan_query(model, nodes, sort)
+        if selective:
+            chosen = plan_query(model, nodes)
         if limit < 1:
             return FindResult()
         # a negative limit requests a single reply
