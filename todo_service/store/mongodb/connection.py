@@ -152,12 +152,16 @@ class Connection:
 async def guard_call(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
     """Limit the time of a call to the driver, and translate its errors.
 
-    The time includes the wait for a connection.
+    The time includes the wait for a connection. A cancellation that the driver suppresses is raised at the end: before
+    Python 3.12, `asyncio.wait_for`, which the driver calls, suppresses one that arrives as the awaited call ends.
 
     Args:
         model: The model whose documents are written, or None for a read.
         seconds: The timeout, or None for none.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    cancellations = task.cancelling()
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -168,6 +172,9 @@ async def guard_call(model: type[Model] | None = None, seconds: float | None = C
     except Exception as error:  # the driver also raises errors of BSON, numbers and texts that are not its own
         found = translate_error(error, model)
         raise found from (None if isinstance(found, DuplicateDocument | StoreUnusable) else error)
+    finally:
+        if task.cancelling() > cancellations:
+            raise asyncio.CancelledError
 
 
 def _build_options(database: str, access: Access) -> dict[str, Any]:
