@@ -194,7 +194,13 @@ def test_only_the_mongodb_store_imports_its_driver(path: Path) -> None:
     if path.is_relative_to(PACKAGE / "store" / "mongodb"):
         return
 
-    assert not starting_with(list_imports(path), "motor", "odmantic.engine", "odmantic.AIOEngine")
+    assert not starting_with(list_imports(path), "motor", "odmantic.engine", "pymongo.asynchronous")
+    assert not {"AIOEngine", "AsyncMongoClient"} & {
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 def test_structs_are_frozen() -> None:

@@ -61,7 +61,7 @@ async def every_call(client: Client, todo: str, list_id: str, file: bytes) -> li
         ("GET", "/health/ready", {}),
         ("PATCH", path, {"json": {"title": "y"}}),
         ("POST", f"{path}/complete", {}),
-        # in total, the limit of concurrent requests of an account, and more than the driver has threads
+        # in total, the limit of concurrent requests of an account
         *(("GET", path, {}) for _ in range(5)),
     ]
     return await asyncio.gather(*(client.ask(method, path, **request) for method, path, request in asks))

@@ -119,6 +119,7 @@ class DictStore(DocumentStore):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
+        selective: bool = False,
     ) -> FindResult[Any]:
         """See `DocumentStore.find`."""
         found: list[Any] = []

@@ -106,6 +106,33 @@ async def test_find_with_max_bytes_returns_more_than_one_batch(store: DocumentSt
     assert not found.truncated
 
 
+@pytest.mark.parametrize("tag", ["every third", "ten", "the last sixty", "none"])
+@pytest.mark.parametrize("order", [asc, desc])
+@pytest.mark.parametrize("field", [Thing.value, Thing.name])
+async def test_a_selective_find_returns_the_same(store: DocumentStore, tag: str, order: Any, field: Any) -> None:
+    def list_tags(number: int) -> list[str]:
+        chosen = {"every third": number % 3 == 0, "ten": number % 30 == 0, "the last sixty": number >= 240}
+        return [name for name, has in chosen.items() if has]
+
+    await store.insert(
+        *(
+            thing(value=number, name=None if number % 7 == 0 else f"{number % 50:02}", tags=list_tags(number))
+            for number in range(300)
+        )
+    )
+    tagged: Any = Thing.tags == tag
+    sort = (order(field), order(Thing.id))
+
+    for limit, max_bytes in ((5, None), (1000, None), (1000, 2000)):
+        for where in ([tagged], [tagged, Thing.value != 240], [tagged, (Thing.value < 250) | (Thing.name == None)]):  # noqa: E711  # an expression
+            plain = await store.find(Thing, ON_SHELF, *where, sort=sort, limit=limit, max_bytes=max_bytes)
+            found = await store.find(
+                Thing, ON_SHELF, *where, sort=sort, limit=limit, max_bytes=max_bytes, selective=True
+            )
+            assert found == plain
+            assert found.truncated == plain.truncated
+
+
 class TestInsertAndGet:
     async def test_an_inserted_document_is_read_back(self, store: DocumentStore) -> None:
         document = thing(

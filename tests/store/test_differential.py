@@ -238,12 +238,21 @@ class Comparison(RuleBasedStateMachine):
     def get_a_view(self, identity: ObjectId) -> None:
         self.all.compare(lambda store: store.get(Thing, Thing.id == identity, into=ThingView))
 
-    @rule(shelf=shelves, where=wheres(), which=st.booleans(), down=st.booleans(), limit=st.integers(1, 5))
-    def find_in_order(self, shelf: str, where: Any, which: bool, down: bool, limit: int) -> None:
+    @rule(
+        shelf=shelves,
+        where=wheres(),
+        which=st.booleans(),
+        down=st.booleans(),
+        limit=st.integers(1, 5),
+        selective=st.booleans(),
+    )
+    def find_in_order(self, shelf: str, where: Any, which: bool, down: bool, limit: int, selective: bool) -> None:
         model, more = where
         direction = desc if down else asc
         sort = (direction(ORDERS[model][which]), direction(model.id))
-        self.all.compare(lambda store: store.find(model, model.shelf == shelf, *more, sort=sort, limit=limit))
+        self.all.compare(
+            lambda store: store.find(model, model.shelf == shelf, *more, sort=sort, limit=limit, selective=selective)
+        )
 
     @rule(shelf=shelves, where=wheres(), begins=st.sampled_from([None, *PREFIXES]))
     def find_in_no_order(self, shelf: str, where: Any, begins: str | None) -> None:

@@ -113,6 +113,30 @@ async def test_concurrent_calls_share_round_trips(mongodb_url: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("call", ["count", "update"])
+async def test_a_call_ends_with_its_cancellation_whenever_that_arrives(mongodb_url: str, call: str) -> None:
+    store = MongoDBStore(mongodb_url)
+    await store.open(*MODELS)
+    document = Thing(id=ObjectId())
+    await store.insert(document)
+
+    async def execute() -> object:
+        if call == "count":
+            return await store.count(Thing, Thing.shelf == "shelf")
+        return await store.update(Thing, Thing.id == document.id, changes={"name": "x"})
+
+    for turns in range(30):
+        task = asyncio.create_task(execute())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), turns
+    await store.close()
+
+
 @pytest.mark.parametrize("call", ["open", "ping"])
 async def test_an_unreachable_server_is_unavailable_in_time(call: str) -> None:
     seconds = Lowest(UNAVAILABLE_SECONDS)

@@ -129,13 +129,6 @@ SORTED_TODOS: Final = section.declare(
     enforced_in="todos.listing",
     response="Todos are read in index order and filtered one by one.",
 )
-SORTED_BYTES: Final = section.declare(
-    4 * 2**20,
-    "Stored size of the todos that a list or a search sorts in memory",
-    unit="bytes",
-    enforced_in="todos.listing",
-    response="Todos are read in index order and filtered one by one.",
-)
 DOCUMENT_WAITERS: Final = section.declare(
     1000,
     "Waiting changes of a todo or a list, for each process",

@@ -1,8 +1,8 @@
 """The document store interface: what every store promises.
 
 A store holds ODMantic models as documents. It knows no business rules and no HTTP. Two stores implement the interface,
-`embedded` (LMDB) and `mongodb` (motor); the conformance suite in `tests/store/test_conformance.py` defines it and runs
-on both. The errors are in `errors`.
+`embedded` (LMDB) and `mongodb` (PyMongo). The conformance suite in `tests/store/test_conformance.py` defines it and
+runs on both. The errors are in `errors`.
 
 Writes
     Writes are atomic for each document, and durable when the call returns: neither a crash of the process nor a power
@@ -57,8 +57,7 @@ Size
 Stamps
     The store itself writes a field of type `Stamp` at every insert and update, from its own clock. Of two writes, the
     later one has the higher stamp. `resolved_stamp` returns a low watermark: every write with a stamp up to it is
-    either visible or abandoned. A reader that has read all documents up to the watermark has missed none, no matter
-    how many processes write.
+    either visible or abandoned. A reader of all documents up to it has missed none, with any number of writers.
 
 Generations
     A store has a generation, which is a random name. A copy keeps every document as it is stored, including its stamp,
@@ -219,11 +218,7 @@ class DocumentStore(abc.ABC):
 
     @abc.abstractmethod
     async def ping(self) -> None:
-        """Check that the store accepts reads and writes.
-
-        Raises:
-            StoreUnavailable: The store does not accept them at present.
-        """
+        """Raise `StoreUnavailable` unless the store accepts reads and writes."""
 
     @abc.abstractmethod
     async def insert(self, *documents: Model) -> None:
@@ -261,7 +256,13 @@ class DocumentStore(abc.ABC):
 
     @overload
     async def find(
-        self, model: type[ModelT], *where: Condition, sort: Sort | None, limit: int, max_bytes: int | None = None
+        self,
+        model: type[ModelT],
+        *where: Condition,
+        sort: Sort | None,
+        limit: int,
+        max_bytes: int | None = None,
+        selective: bool = False,
     ) -> FindResult[ModelT]: ...
 
     @overload
@@ -273,6 +274,7 @@ class DocumentStore(abc.ABC):
         limit: int,
         max_bytes: int | None = None,
         into: type[StructT],
+        selective: bool = False,
     ) -> FindResult[StructT]: ...
 
     @abc.abstractmethod
@@ -284,10 +286,11 @@ class DocumentStore(abc.ABC):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
+        selective: bool = False,
     ) -> FindResult[Any]:
         """Return the documents that match, in order, from a consistent view.
 
-        There is no offset. For keyset pagination, add conditions on the sorted fields.
+        For keyset pagination, add conditions on the sorted fields.
 
         Args:
             model: The model.
@@ -299,9 +302,8 @@ class DocumentStore(abc.ABC):
             max_bytes: End the search with the document that brings the total BSON size to this many bytes, at most
                 8 MiB; at least one document is returned if any matches. None: no limit.
             into: As in `get`.
-
-        Raises:
-            UnsupportedExpression: No index serves the query.
+            selective: Whether the conditions that come first leave few documents. The store then reads all of these by
+                the index of the conditions and sorts them in memory, if that is faster than the index of the sort.
         """
 
     @overload
@@ -325,9 +327,8 @@ class DocumentStore(abc.ABC):
             model: The model.
             *where: Conditions, including equality on the id.
             changes: New values by field name, each validated as the model would validate it. Other fields keep their
-                stored values, including concurrent changes. An empty mapping changes nothing; the call
-                then returns durable data, while a plain read from a partitioned member of MongoDB may return data that
-                is rolled back later.
+                stored values, including concurrent changes. An empty mapping changes nothing; the call then returns
+                durable data, while a plain read from a partitioned member of MongoDB may return what is rolled back.
             into: As in `get`.
 
         Raises:
@@ -371,8 +372,7 @@ class DocumentStore(abc.ABC):
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """Return a context manager that provides all documents, from one point in time if the store supports that.
 
-        The embedded store keeps old pages while the context is open, so its file may grow. MongoDB supports
-        snapshots on replica sets and sharded clusters.
+        The embedded store keeps old pages meanwhile, so its file may grow. MongoDB needs a replica set or a cluster.
         """
 
     @abc.abstractmethod

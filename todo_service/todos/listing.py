@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import PAGE_BYTES, SORTED_BYTES, SORTED_TODOS, TAGS
+from todo_service.bounds.todos import PAGE_BYTES, SORTED_TODOS, TAGS
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.store.paging import read_ranges
@@ -19,7 +19,6 @@ from todo_service.text import compose, decompose, trim
 from todo_service.timestamps import now
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
-from todo_service.todos.fields import iterate_texts
 from todo_service.todos.query import (
     KeyRange,
     TodoPosition,
@@ -30,7 +29,7 @@ from todo_service.todos.query import (
     is_served_by_index,
     key_ranges,
     parse_query_words,
-    sort_in_memory,
+    sorted_ranges,
 )
 from todo_service.todos.validation import is_id
 
@@ -44,7 +43,7 @@ class Listing:
     Args:
         store: The store.
         owner: The account.
-        in_memory_limit: The maximum number of todos that are sorted in memory.
+        in_memory_limit: The maximum number of todos that the store sorts in memory.
     """
 
     def __init__(self, store: DocumentStore, owner: ObjectId, in_memory_limit: int = SORTED_TODOS) -> None:
@@ -83,20 +82,30 @@ class Listing:
         """Return a page whose todos are of the Struct of the sort order (`Order.view`)."""
         moment, view = now(), find_order(query.sort).view
         filters = build_filters(query, moment, [tag for tag in query.tag if await self._has_decomposed(tag)])
-        unindexed = build_unindexed_filters(query, moment)
+        selective: list[Condition] | None = None
         if len(filters) > 1 and not is_served_by_index(query):
-            page = await self._sort_in_memory(query, filters, unindexed, after)
-            if page is not None:
-                return page
+            selective = await self._find_selective(filters[:-1])
+        rest = (*itertools.chain(*filters), *build_unindexed_filters(query, moment))
 
-        def find(key_range: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
+        def find(part: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
             # the store chooses the index by the first conditions
-            where = (Todo.owner == self._owner, *key_range.where, *itertools.chain(*filters), *unindexed)
-            return self._store.find(Todo, *where, sort=key_range.sort, limit=limit, max_bytes=PAGE_BYTES, into=view)
+            where = (*part.where, *rest) if selective is None else (*selective, *part.where, *rest)
+            return self._store.find(
+                Todo,
+                Todo.owner == self._owner,
+                *where,
+                sort=part.sort,
+                limit=limit,
+                max_bytes=PAGE_BYTES,
+                into=view,
+                selective=selective is not None,
+            )
 
+        position = partial(build_position, query.sort)
+        if selective is not None:
+            return await read_ranges(find, sorted_ranges(query, after), query.limit, position)
         # few todos have the same value as the last one of the previous page, except for priorities
         concurrent = 1 if after is None or query.sort.endswith("priority") else 2
-        position = partial(build_position, query.sort)
         return await read_ranges(find, key_ranges(query, after), query.limit, position, concurrent)
 
     async def _has_decomposed(self, tag: str) -> bool:
@@ -107,56 +116,15 @@ class Listing:
         has_tag: Condition = Todo.tags == decomposed  # type: ignore[comparison-overlap]  # an expression
         return await self._store.count(Todo, Todo.owner == self._owner, has_tag, limit=1) > 0
 
-    async def _sort_in_memory(
-        self,
-        query: dto.TodoQuery,
-        filters: list[list[Condition]],
-        unindexed: list[Condition],
-        after: TodoPosition | None,
-    ) -> tuple[list[dto.Todo], TodoPosition | None] | None:
-        """Return a page of the todos that the most selective filter leaves, or None if they are too many to sort."""
-        limit = self._in_memory_limit
-        *candidates, _ = filters
+    async def _find_selective(self, candidates: list[list[Condition]]) -> list[Condition] | None:
+        """Return the most selective of some filters, or None if it leaves too many todos to sort."""
         if len(candidates) > _MAX_COUNTED_FILTERS:
             # the longest words come first, filters other than words last
             half = _MAX_COUNTED_FILTERS // 2
             candidates = candidates[:half] + candidates[-half:]
         numbers = [
-            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=limit + 1)
+            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=self._in_memory_limit + 1)
             for conditions in candidates
         ]
-        if min(numbers) > limit:
-            return None
-        most_selective_first = [candidates[numbers.index(min(numbers))], *filters]
-        where = [condition for conditions in most_selective_first for condition in conditions]
-        # leave room for todos that were added since the count
-        todos = await self._store.find(
-            Todo,
-            Todo.owner == self._owner,
-            *where,
-            *unindexed,
-            sort=None,
-            limit=2 * limit,
-            max_bytes=SORTED_BYTES,
-            into=find_order(query.sort).view,
-        )
-        if todos.truncated or len(todos) >= 2 * limit:
-            return None
-        found = sort_in_memory(todos, query.sort, after)
-        page = _cut_page(found[: query.limit])
-        return page, build_position(query.sort, page[-1]) if len(page) < len(found) else None
-
-
-def _cut_page(todos: list[dto.Todo]) -> list[dto.Todo]:
-    """Return the first todos, up to the one that reaches `PAGE_BYTES`."""
-    size = 0
-    for number, todo in enumerate(todos, 1):
-        size += _estimate_text_bytes(todo)
-        if size >= PAGE_BYTES:
-            return todos[:number]
-    return todos
-
-
-def _estimate_text_bytes(todo: dto.Todo) -> int:
-    """Return an upper bound of the size of a todo's texts: 4 bytes per character."""
-    return 4 * sum(map(len, iterate_texts(msgspec.structs.asdict(todo))))
+        number = min(numbers)
+        return candidates[numbers.index(number)] if number <= self._in_memory_limit else None

@@ -9,8 +9,8 @@ The cost of a page depends on its filters:
 - The index of the sort order covers them (`is_served_by_index`): only the page is read. This holds for open todos,
   completed todos or both, in each order and between two bounds of that order; for one list or tag by creation; for one
   list by position; for priorities by priority; and for overdue todos by due date.
-- Otherwise the todos that the most selective filter leaves are read and sorted in memory, if they are at most
-  `SORTED_TODOS` and `SORTED_BYTES`. The cost does not depend on the size of the account.
+- Otherwise the store reads the todos that the most selective filter leaves and sorts them in memory, if they are at
+  most `SORTED_TODOS`. The cost does not depend on the size of the account.
 - If every filter leaves more than that, the index of the sort order is scanned, and the filters are applied to each
   todo until the page is full. The worst case is a scan of the account: filters that each match many todos and together
   almost none, or `overdue=false` when most todos are overdue.
@@ -18,7 +18,7 @@ The cost of a page depends on its filters:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -197,6 +197,37 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
         yield KeyRange((order.field == None,), by_id)  # noqa: E711  # an expression, not a comparison
 
 
+def sorted_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRange]:
+    """Yield the parts of a list in order, as `key_ranges` does, but as few as possible: for a store that sorts them.
+
+    Args:
+        query: As in `key_ranges`.
+        after: As in `key_ranges`.
+    """
+    order = find_order(query.sort)
+    descending = query.sort.startswith("-")
+    direction = desc if descending else asc
+    nullable = order.lowest is not None and not order.filters & _list_given(query)
+    without_value: Condition = order.field == None  # noqa: E711  # as above
+    where: list[Condition] = []
+    if after is not None:
+        following_id = Todo.id < ObjectId(after.id) if descending else Todo.id > ObjectId(after.id)
+        if after.value is None:
+            yield KeyRange((without_value, following_id), (direction(Todo.id),))
+            return
+        value: Any = order.to_stored(after.value)
+        following = order.field < value if descending else order.field > value
+        where = [following | ((order.field == value) & following_id)]
+    # null precedes every value, so in descending order it comes last
+    if nullable and descending and where:
+        where = [where[0] | without_value]  # type: ignore[operator]  # expressions
+    elif nullable and not descending:
+        where.append(order.field >= order.lowest)
+    yield KeyRange(tuple(where), (direction(order.field), direction(Todo.id)))
+    if nullable and not descending:
+        yield KeyRange((without_value,), (direction(Todo.id),))
+
+
 def _list_given(query: TodoQuery) -> frozenset[str]:
     """Return the parameters of the filters that are given, except `completed`, `overdue=false` and `q`."""
     return frozenset(name for name in _PARAMETERS if _is_given(value := getattr(query, name)) and value is not False)
@@ -288,22 +319,3 @@ def _build_conditions(
 def build_position(sort: str, todo: TodoView) -> TodoPosition:
     """Return the position after a todo in a sort order."""
     return TodoPosition(find_order(sort).read_value(todo), todo.id)
-
-
-def sort_in_memory(todos: Sequence[TodoView], sort: str, after: TodoPosition | None) -> list[TodoView]:
-    """Sort todos and drop those up to a position, as a store does with `key_ranges`."""
-    order = find_order(sort)
-    descending = sort.startswith("-")
-
-    valued: dict[Any, TodoView] = {
-        (value, todo.id): todo for todo in todos if (value := order.read_value(todo)) is not None
-    }
-    nulls: dict[Any, TodoView] = {("", todo.id): todo for todo in todos if order.read_value(todo) is None}
-    if after is not None:
-        start: Any = ("" if after.value is None else after.value, after.id)
-
-        def drop_preceding(part: dict[Any, TodoView]) -> dict[Any, TodoView]:
-            return {key: todo for key, todo in part.items() if (key < start if descending else key > start)}
-
-        valued, nulls = ({}, drop_preceding(nulls)) if after.value is None else (drop_preceding(valued), nulls)
-    return [part[key] for part in (valued, nulls) for key in sorted(part, reverse=descending)]

@@ -25,6 +25,8 @@ from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predic
 from todo_service.store.query.planner import DeclaredIndex, Plan
 
 _AFTER_EVERY_ID: Final = AFTER * 13
+_FEW_DOCUMENTS: Final = 50
+"""So many documents are sorted in less time than it takes to look for them in the index of the sort."""
 _SEEK_BYTES: Final = KEY_BYTES + 1
 """The length to which a bound is truncated for a seek, the longest key that LMDB accepts. Every stored key is shorter,
 so a truncated bound equals none of them and separates them as the full bound does."""
@@ -135,6 +137,7 @@ class IndexScan:
     """
 
     def __init__(self, model: type[Model], plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
+        self._model = model
         self._plan = plan
         self._ranges = compute_key_ranges(plan)
         self._documents = documents
@@ -179,6 +182,45 @@ class IndexScan:
             return
         for document_id in self._iter_ordered_ids(transaction):
             yield None if document_id is None else self._read(transaction, document_id)
+
+    def iter_in_order(
+        self, ordered: IndexScan, sort_keys: tuple[str, ...], transaction: lmdb.Transaction
+    ) -> Iterator[bytes | None]:
+        """Yield the matching documents in the order of another index, and None for each entry that does not match.
+
+        This takes less time than scanning the other index if this one yields few documents. They are looked for among
+        as many entries of the other index; those that are not among them are read and sorted.
+
+        Args:
+            ordered: A scan of the other index for the same conditions.
+            sort_keys: The keys of the order.
+            transaction: The transaction.
+        """
+        left: set[bytes] = set()
+        for part in self._ranges:
+            left.update(map(itemgetter(1), self._iter_entries(transaction, part)))
+        if len(left) > _FEW_DOCUMENTS:
+            entries = ordered._iter_ordered_ids(transaction)
+            for document_id in islice(entries, len(left)):
+                if document_id in left:
+                    left.remove(document_id)
+                    yield self._read(transaction, document_id)
+                else:
+                    yield None
+            if next(entries, None) is None:
+                return
+        # the id sorts as its bytes do, and decides between equal values
+        getters = [make_getter(self._model, key) for key in takewhile("_id".__ne__, sort_keys)]
+        found: list[tuple[bytes, bytes]] = []
+        for document_id in left:
+            raw = self._read(transaction, document_id)
+            if raw is not None:
+                document = decode_cached(raw)
+                found.append((b"".join([encode_value(get_value(document)) for get_value in getters]), document_id))
+            yield None
+        found.sort(reverse=ordered._plan.descending)
+        for _, document_id in found:
+            yield transaction.get(document_id, db=self._documents)
 
     def _read(self, transaction: lmdb.Transaction, document_id: bytes) -> bytes | None:
         """Return a document, or None if it does not match the residual conditions."""

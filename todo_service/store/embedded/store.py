@@ -49,7 +49,7 @@ from todo_service.store.embedded.scan_runner import ScanLimit, ScanSteps, collec
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
 from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.query.expressions import Node, Predicate, build_predicate, is_id_equality, normalize
-from todo_service.store.query.planner import PRIMARY, plan_query
+from todo_service.store.query.planner import PRIMARY, parse_sort, plan_query
 from todo_service.store.scans import ScanExecutor
 
 _MAX_INLINE_COUNT: Final = 2000
@@ -138,10 +138,15 @@ class EmbeddedStore(DocumentStore):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
+        selective: bool = False,
     ) -> FindResult[Any]:
         """See `DocumentStore.find`."""
-        scan = self._plan_scan(model, normalize(where), sort)
-        raws = await self._run_scan(scan.iter_documents, limit, scan.leading, max_bytes)
+        nodes = normalize(where)
+        scan = self._plan_scan(model, nodes, sort)
+        start: ScanSteps = scan.iter_documents
+        if selective and sort is not None:
+            start = partial(self._plan_scan(model, nodes, None).iter_in_order, scan, parse_sort(sort)[0])
+        raws = await self._run_scan(start, limit, scan.leading, max_bytes)
         found = await self._scans.convert(raws, make_converter(model, into), scan.leading)
         truncated = max_bytes is not None and len(raws) < limit and sum(map(len, raws)) >= max_bytes
         return FindResult(found, truncated=truncated)

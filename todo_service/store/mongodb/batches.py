@@ -1,6 +1,6 @@
 """Batched calls: concurrent reads by id, concurrent inserts and concurrent reads of the clock each share a round trip.
 
-Most of the cost of a small call is the driver's own work and its hand-over to a thread (`store.batching`).
+Most of the cost of a small call is the driver's own work (`store.batching`).
 """
 
 from __future__ import annotations

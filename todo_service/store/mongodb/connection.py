@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from motor.motor_asyncio import AsyncIOMotorClient
 from odmantic import AIOEngine, Model
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
 
 from todo_service.store.addresses import parse_database_name
 from todo_service.store.base import Access
@@ -46,9 +49,10 @@ class Connection:
     def __init__(self, url: str) -> None:
         self.models: tuple[type[Model], ...] = ()
         self._url = url
-        self._client: AsyncIOMotorClient[Any] | None = None
-        self._engine: AIOEngine | None = None
-        self._collections: dict[tuple[type[Model], bool], AsyncIOMotorCollection[Any]] = {}
+        self._options: dict[str, Any] = {}
+        self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._database: AsyncDatabase[dict[str, Any]] | None = None
+        self._collections: dict[tuple[type[Model], bool], AsyncCollection[Any]] = {}
 
     def open(self, models: tuple[type[Model], ...], access: Access) -> None:
         """Create the client. It connects at the first call.
@@ -57,30 +61,20 @@ class Connection:
             StoreUnusable: The address is invalid.
         """
         try:
-            database = parse_database_name(self._url)
-            self._client = AsyncIOMotorClient(
-                self._url,
-                appname=build_app_name(database) if access is Access.SERVE else "todo_service copy",
-                tz_aware=True,
-                unicode_decode_error_handler="replace",
-                w="majority",
-                journal=True,
-                serverSelectionTimeoutMS=_SELECTION_SECONDS * 1000,
-                connectTimeoutMS=_SELECTION_SECONDS * 1000,
-                timeoutMS=CALL_SECONDS * 1000 if access is Access.SERVE else None,
-                socketTimeoutMS=COPY_CALL_SECONDS * 1000,
-            )
+            name = parse_database_name(self._url)
+            self._options = _build_options(name, access)
+            self._client = AsyncMongoClient(self._url, **self._options)
+            self._database = self._client[name]
         except Exception as error:  # parsing an address also raises errors of the libraries that the driver uses
             raise StoreUnusable(f"the address of MongoDB cannot be used: {redact_address_error(error)}") from None
-        self._engine = AIOEngine(self._client, database)
         self.models = models
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the client. Closing twice is allowed."""
-        if self._client is not None:
-            self._client.close()
-        self._client = self._engine = None
+        client, self._client, self._database = self._client, None, None
         self._collections.clear()
+        if client is not None:
+            await client.close()
 
     @property
     def is_open(self) -> bool:
@@ -88,7 +82,7 @@ class Connection:
         return self._client is not None
 
     @property
-    def client(self) -> AsyncIOMotorClient[Any]:
+    def client(self) -> AsyncMongoClient[dict[str, Any]]:
         """The driver's client.
 
         Raises:
@@ -99,17 +93,27 @@ class Connection:
         return self._client
 
     @property
-    def engine(self) -> AIOEngine:
-        """ODMantic's engine for the database.
+    def database(self) -> AsyncDatabase[dict[str, Any]]:
+        """The database.
 
         Raises:
             StoreUnavailable: The connection is closed.
         """
-        if self._engine is None:
+        if self._database is None:
             raise StoreUnavailable("the store is closed")
-        return self._engine
+        return self._database
 
-    def collection(self, model: type[Model], *, raw: bool = False) -> AsyncIOMotorCollection[Any]:
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[AIOEngine]:
+        """Provide ODMantic's engine for the database. It needs a client of its own, of another driver."""
+        client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(self._url, **self._options)
+        try:
+            yield AIOEngine(client, self.database.name)
+        finally:
+            # blocks: it ends the client's sessions on the server
+            await asyncio.to_thread(client.close)
+
+    def collection(self, model: type[Model], *, raw: bool = False) -> AsyncCollection[Any]:
         """Return the collection of a model.
 
         Args:
@@ -120,14 +124,14 @@ class Connection:
             StoreUnavailable: The connection is closed.
             UnsupportedExpression: The store was not opened for the model.
         """
-        engine = self.engine
-        # motor and the driver would create a new collection object for each call
+        database = self.database
+        # the driver would create a new collection object for each call
         collection = self._collections.get((model, raw))
         if collection is None:
             if model not in self.models:
                 raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
             options: CodecOptions[Any] = RAW if raw else PLAIN
-            collection = engine.get_collection(model).with_options(codec_options=options)
+            collection = database.get_collection(model.__collection__, codec_options=options)
             self._collections[model, raw] = collection
         return collection
 
@@ -147,12 +151,16 @@ class Connection:
 async def guard_call(model: type[Model] | None = None, seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
     """Limit the time of a call to the driver, and translate its errors.
 
-    The time includes the wait for a thread of the driver.
+    The time includes the wait for a connection. A cancellation that the driver suppresses is raised at the end: before
+    Python 3.12, `asyncio.wait_for`, which the driver calls, suppresses one that arrives as the awaited call ends.
 
     Args:
         model: The model whose documents are written, or None for a read.
         seconds: The timeout, or None for none.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    cancellations = task.cancelling()
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -163,6 +171,24 @@ async def guard_call(model: type[Model] | None = None, seconds: float | None = C
     except Exception as error:  # the driver also raises errors of BSON, numbers and texts that are not its own
         found = translate_error(error, model)
         raise found from (None if isinstance(found, DuplicateDocument | StoreUnusable) else error)
+    finally:
+        if task.cancelling() > cancellations:
+            raise asyncio.CancelledError
+
+
+def _build_options(database: str, access: Access) -> dict[str, Any]:
+    """Return the options of a client, which override those of the address."""
+    return {
+        "appname": build_app_name(database) if access is Access.SERVE else "todo_service copy",
+        "tz_aware": True,
+        "unicode_decode_error_handler": "replace",
+        "w": "majority",
+        "journal": True,
+        "serverSelectionTimeoutMS": _SELECTION_SECONDS * 1000,
+        "connectTimeoutMS": _SELECTION_SECONDS * 1000,
+        "timeoutMS": CALL_SECONDS * 1000 if access is Access.SERVE else None,
+        "socketTimeoutMS": COPY_CALL_SECONDS * 1000,
+    }
 
 
 def build_app_name(database: str) -> str:

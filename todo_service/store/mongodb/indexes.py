@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from motor.motor_asyncio import AsyncIOMotorCollection
-from odmantic import Model
+from odmantic import AIOEngine, Model
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from todo_service.store.defaults import find_defaults, list_default_values
@@ -21,7 +21,7 @@ from todo_service.store.query.planner import DeclaredIndex, list_indexes
 _RECORD: Final = {"_id": "indexes"}
 
 
-async def update_indexes(connection: Connection, records: AsyncIOMotorCollection[Any], *, fill: bool) -> None:
+async def update_indexes(connection: Connection, records: AsyncCollection[dict[str, Any]], *, fill: bool) -> None:
     """Build new and changed indexes, and drop those that an earlier release has built.
 
     Args:
@@ -35,23 +35,26 @@ async def update_indexes(connection: Connection, records: AsyncIOMotorCollection
     """
     record = await records.find_one(_RECORD) or {"built": []}
     built = {(index["collection"], index["name"]): index for index in record["built"]}
-    for model in connection.models:
-        earlier = {key: index for key, index in built.items() if key[0] == model.__collection__}
-        declared = {(model.__collection__, index.name): _describe(model, index) for index in list_indexes(model)[1:]}
-        for key in declared.keys() & earlier.keys():
-            if earlier[key] not in (declared[key], declared[key] | {"filled": False}):
+    async with connection.engine() as engine:
+        for model in connection.models:
+            earlier = {key: index for key, index in built.items() if key[0] == model.__collection__}
+            declared = {
+                (model.__collection__, index.name): _describe(model, index) for index in list_indexes(model)[1:]
+            }
+            for key in declared.keys() & earlier.keys():
+                if earlier[key] not in (declared[key], declared[key] | {"filled": False}):
+                    await _drop(connection, *key)
+            if fill:
+                await _fill(
+                    connection,
+                    model,
+                    {name for key in declared for name in declared[key]["keys"] if declared[key] != earlier.get(key)},
+                )
+            await _build(engine, model)
+            for key in earlier.keys() - declared.keys():
                 await _drop(connection, *key)
-        if fill:
-            await _fill(
-                connection,
-                model,
-                {name for key in declared for name in declared[key]["keys"] if declared[key] != earlier.get(key)},
-            )
-        await _build(connection, model)
-        for key in earlier.keys() - declared.keys():
-            await _drop(connection, *key)
-            del built[key]
-        built |= {key: index | {"filled": fill} for key, index in declared.items()}
+                del built[key]
+            built |= {key: index | {"filled": fill} for key, index in declared.items()}
     found = [built[key] for key in sorted(built)]
     if found != record["built"]:
         await records.update_one(_RECORD, {"$set": {"built": found}}, upsert=True)
@@ -69,7 +72,7 @@ def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
 
 
 async def _fill(connection: Connection, model: type[Model], keys: Iterable[str]) -> None:
-    collection = connection.engine.database[model.__collection__]
+    collection = connection.database[model.__collection__]
     for key, value in list_default_values(model).items():
         # to conditions and sorts, a missing list is an empty one (`filters`)
         if key in keys and value != []:
@@ -82,9 +85,9 @@ async def _fill(connection: Connection, model: type[Model], keys: Iterable[str])
             await collection.update_many(missing, [{"$set": {key: copied}}])
 
 
-async def _build(connection: Connection, model: type[Model]) -> None:
+async def _build(engine: AIOEngine, model: type[Model]) -> None:
     try:
-        await connection.engine.configure_database([model])
+        await engine.configure_database([model])
     except DuplicateKeyError as error:
         keys = list((error.details or {}).get("keyPattern", ())) or ["key"]
         raise StoreUnusable(f"two {model.__name__} documents have the same {keys[-1]}") from None
@@ -92,7 +95,7 @@ async def _build(connection: Connection, model: type[Model]) -> None:
 
 async def _drop(connection: Connection, collection: str, name: str) -> None:
     try:
-        await connection.engine.database[collection].drop_index(name)
+        await connection.database[collection].drop_index(name)
     except OperationFailure as error:
         # another process may have dropped it
         if error.code not in NOT_FOUND:

@@ -45,7 +45,7 @@ async def prepare_database(connection: Connection, access: Access) -> State:
             await _set_expiry(connection, never=False)
         # building an index can take arbitrarily long, so use the timeout for copies
         with pymongo.timeout(COPY_CALL_SECONDS):
-            await update_indexes(connection, connection.engine.database[_STATE], fill=access is Access.SERVE)
+            await update_indexes(connection, connection.database[_STATE], fill=access is Access.SERVE)
         if restoring:
             await _set_expiry(connection, never=True)
     return state
@@ -55,7 +55,7 @@ async def store_state(connection: Connection, state: State) -> None:
     """Store the state, durably. While a copy into the database is unfinished, no document expires."""
     if state.restoring_from is None:
         await _set_expiry(connection, never=False)
-    await connection.engine.database[_STATE].update_one(
+    await connection.database[_STATE].update_one(
         {"_id": "state"},
         {"$set": {"generation": state.generation, "restoring_from": state.restoring_from}},
         upsert=True,
@@ -65,7 +65,8 @@ async def store_state(connection: Connection, state: State) -> None:
 
 
 async def _load_state(connection: Connection, access: Access) -> State:
-    database = connection.engine.database
+    database = connection.database
+    found: dict[str, Any] | None
     if access is Access.READ:
         wanted = [model.__collection__ for model in connection.models]
         if not await database.list_collection_names(filter={"name": {"$in": wanted}}):
@@ -78,18 +79,19 @@ async def _load_state(connection: Connection, access: Access) -> State:
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
+    assert found is not None  # it is inserted if there is none
     return State(found["generation"], found.get("restoring_from"))
 
 
 async def _refuse_if_served(connection: Connection) -> None:
     operations: list[dict[str, Any]] = [
         {"$currentOp": {"idleConnections": True}},
-        {"$match": {"appName": build_app_name(connection.engine.database.name)}},
+        {"$match": {"appName": build_app_name(connection.database.name)}},
         {"$limit": 1},
     ]
     with suppress(OperationFailure):  # the account may lack the role to list connections
         for _ in range(_SERVED_CHECKS):
-            if not await connection.client.admin.aggregate(operations).to_list(None):
+            if not await (await connection.client.admin.aggregate(operations)).to_list():
                 return
             # the server may still list the connections of a service that has just stopped
             await asyncio.sleep(_SERVED_CHECK_SECONDS)
@@ -104,7 +106,7 @@ async def _set_expiry(connection: Connection, *, never: bool) -> None:
                 continue
             seconds = _NEVER if never else index.expires_after
             try:
-                await connection.engine.database.command(
+                await connection.database.command(
                     "collMod", model.__collection__, index={"name": index.name, "expireAfterSeconds": seconds}
                 )
             except OperationFailure as error:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from bson import ObjectId
-from motor.motor_asyncio import AsyncIOMotorClientSession
 from odmantic import Model
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
 from todo_service.store.base import Snapshot
@@ -29,7 +29,7 @@ class MongoDBSnapshot(Snapshot):
         session: The session, or None on a standalone server, which has no snapshots.
     """
 
-    def __init__(self, connection: Connection, session: AsyncIOMotorClientSession | None) -> None:
+    def __init__(self, connection: Connection, session: AsyncClientSession | None) -> None:
         self.taken_at = datetime.now(UTC)
         self.point_in_time = session is not None
         self._connection = connection

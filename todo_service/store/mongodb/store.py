@@ -1,4 +1,4 @@
-"""The MongoDB store: ODMantic models over motor.
+"""The MongoDB store: ODMantic models over PyMongo's asyncio client.
 
 Every write is acknowledged by a majority of the members with their journals synced, whatever the address says. Every
 call ends within `CALL_SECONDS`, or `COPY_CALL_SECONDS` during a copy. Concurrent reads by id, single inserts and reads
@@ -111,7 +111,7 @@ class MongoDBStore(DocumentStore):
     async def close(self) -> None:
         """See `DocumentStore.close`."""
         if self._connection.is_open:
-            self._connection.close()
+            await self._connection.close()
             await asyncio.to_thread(self._scans.close)
 
     async def ping(self) -> None:
@@ -167,10 +167,13 @@ class MongoDBStore(DocumentStore):
         limit: int,
         max_bytes: int | None = None,
         into: type[Any] | None = None,
+        selective: bool = False,
     ) -> FindResult[Any]:
         """See `DocumentStore.find`. With `max_bytes` the store reads a single reply, of at most 16 MiB."""
         nodes = normalize(where)
         chosen = plan_query(model, nodes, sort)
+        if selective:
+            chosen = plan_query(model, nodes)
         if limit < 1:
             return FindResult()
         # a negative limit requests a single reply
@@ -184,7 +187,7 @@ class MongoDBStore(DocumentStore):
                 # MongoDB merges the ranges of an index only if the sort omits the keys with a constant value
                 varying = [(key, -1 if descending else 1) for key in keys if key not in chosen.constant_keys]
                 cursor = cursor.sort(varying) if varying else cursor
-            documents = await cursor.to_list(None)
+            documents = await cursor.to_list()
         raws = [document.raw for document in documents]
         del documents
         truncated = max_bytes is not None and _truncate(raws, max_bytes) and len(raws) < limit
@@ -243,7 +246,7 @@ class MongoDBStore(DocumentStore):
             result = await collection.delete_many(where, hint=_hint(model, nodes))
             return 1, int(result.deleted_count)
         some = collection.find(where, {"_id": 1}, limit=_DELETE_BATCH, hint=_hint(model, nodes))
-        identities = [document["_id"] for document in await some.to_list(None)]
+        identities = [document["_id"] for document in await some.to_list()]
         if not identities:
             return 0, 0
         result = await collection.delete_many({"$and": [where, {"_id": {"$in": identities}}]}, hint=PRIMARY)
@@ -278,7 +281,7 @@ class MongoDBStore(DocumentStore):
                     .find(beyond, limit=_SCAN_BATCH)
                     .sort("_id", 1)
                     .hint(PRIMARY)
-                    .to_list(None)
+                    .to_list()
                 )
             for document in documents:
                 yield build_model(model, document)
@@ -296,7 +299,7 @@ class MongoDBStore(DocumentStore):
         async with guard_call(seconds=COPY_CALL_SECONDS):
             hello = await self._connection.hello(COPY_CALL_SECONDS)
             supported = "setName" in hello or hello.get("msg") == "isdbgrid"
-            session = await self._connection.client.start_session(snapshot=True) if supported else None
+            session = self._connection.client.start_session(snapshot=True) if supported else None
         async with session or nullcontext():
             yield MongoDBSnapshot(self._connection, session)
 
