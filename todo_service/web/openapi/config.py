@@ -131,6 +131,7 @@ def create_openapi_config() -> OpenAPIConfig:
             Tag(name="Todos", description="Todos, their changes, and import and export."),
             Tag(name="Lists", description="Lists that group todos."),
             Tag(name="Tags", description="The tags of todos."),
+            Tag(name="Webhooks", description="Signed requests that tell other programs what has changed."),
             Tag(name="Operations", description="Service information and health checks."),
         ],
         security=[{"bearer": []}, {"password": []}],
