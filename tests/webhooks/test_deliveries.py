@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from tests.people import Person
 from tests.waiting import wait_until
-from tests.webhooks.receiver import Receiver, running_receiver, status
+from tests.webhooks.receiver import Received, Receiver, running_receiver, status
 
 pytestmark = pytest.mark.anyio
 TODO_EVENTS = ["todo.changed", "todo.deleted", "todo.completed"]
@@ -233,3 +234,31 @@ async def test_a_dead_receiver_delays_no_other(ada: Person, receiver: Receiver) 
         await dead.await_events(6)
 
     assert [data["title"] for _, data in receiver.list_events()] == ["todo 0", "todo 1", "todo 2"]
+
+
+async def test_a_silent_receiver_delays_no_other(ada: Person, receiver: Receiver) -> None:
+    async def wait(_: Received, __: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with running_receiver() as silent:
+        silent.answer = wait
+        await create_hook(ada, silent.url)
+        await create_hook(ada, receiver.url)
+        await ada.todo(title="first")
+        await silent.await_events(1)
+        for number in range(3):
+            await ada.todo(title=f"todo {number}")
+            await receiver.await_events(number + 2)
+
+        assert len(silent.received) == 1
+
+
+async def test_attempts_and_their_lag_are_measured(ada: Person, receiver: Receiver) -> None:
+    hook = await create_hook(ada, receiver.url)
+    await ada.todo()
+    await await_state(ada, hook, "delivered")
+
+    text = (await ada.client.get("/metrics")).text
+
+    assert 'todo_service_webhook_attempts_total{outcome="delivered"} 1.0' in text
+    assert "todo_service_webhook_lag_seconds_count 1.0" in text
