@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.application import build_variables
 from tests.people import Person, assert_problem
+from todo_service.bounds.requests import RESPONSE_SECONDS
+from todo_service.bounds.webhooks import RESOLUTION_SECONDS
 from todo_service.settings import Settings, load_settings
 from todo_service.webhooks.addresses import AddressPolicy
 from todo_service.webhooks.receivers import Receivers
@@ -228,3 +231,19 @@ async def test_only_https_is_allowed_in_production() -> None:
     await receivers.check("https://127.0.0.1:8443/hook")
     with pytest.raises(ValueError, match="https://"):
         await receivers.check("http://127.0.0.1:8080/hook")
+
+
+async def test_a_name_server_that_does_not_answer_delays_no_response() -> None:
+    answered = threading.Event()
+
+    def wait(_: str) -> list[str]:
+        answered.wait()
+        return []
+
+    receivers = Receivers(AddressPolicy(), allow_http=False, resolver=Resolver(wait))
+    try:
+        await receivers.check("https://slow.example.com/hook")
+    finally:
+        answered.set()
+
+    assert RESOLUTION_SECONDS < RESPONSE_SECONDS / 2

@@ -86,7 +86,7 @@ RESOLVER_THREADS: Final = section.declare(
     response="The resolution waits for its turn.",
 )
 RESOLUTION_SECONDS: Final = section.declare(
-    5,
+    1,
     "Time to resolve the name in the URL of a webhook when it is set",
     enforced_in="webhooks.receivers",
     response="The URL is accepted. The name is resolved again for each attempt.",
