@@ -7,20 +7,25 @@ from typing import Final, NamedTuple
 
 import limits
 
-from todo_service.bounds import accounts, connections, events, exchange, requests, store, texts, todos
+from todo_service.bounds import accounts, connections, events, exchange, requests, store, texts, todos, webhooks
 from todo_service.variables import VARIABLES
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 START, END = "<!-- limits -->\n", "<!-- /limits -->"
-SECTIONS = [module.section for module in (connections, requests, texts, accounts, todos, events, exchange, store)]
+SECTIONS = [
+    module.section for module in (connections, requests, texts, accounts, todos, events, webhooks, exchange, store)
+]
 """All sections, in the order of the page."""
 DISK_START, DISK_END = "<!-- disk space -->\n", "<!-- /disk space -->"
 TODO_BYTES: Final = 2**20
 """Disk space of the largest todo with its index entries, which `tests/todos/test_disk_space.py` measures."""
+DELIVERY_BYTES: Final = 2**18
+"""Disk space of the delivery of the largest todo, whose texts are escaped in JSON."""
 _OTHER_BYTES: Final = 4096
 _TOMBSTONE_BYTES: Final = 1024
 _TOMBSTONE_SECONDS: Final = 25 * 3600
-"""The size of each document of another kind, and how long sweeps of lists and tombstones of API keys are kept."""
+"""The size of each document of another kind, and how long sweeps of lists and tombstones of API keys and webhooks are
+kept."""
 
 
 class DiskSpace(NamedTuple):
@@ -47,12 +52,19 @@ def list_disk_space() -> list[DiskSpace]:
     [default] = [variable.default for variable in VARIABLES if variable.name == "RATE_LIMIT_API"]
     rate = limits.parse(default or "")
     deletions = rate.amount * _TOMBSTONE_SECONDS // rate.get_expiry()
-    others = todos.MAX_LISTS + accounts.MAX_SESSIONS + accounts.MAX_API_KEYS
+    others = todos.MAX_LISTS + accounts.MAX_SESSIONS + accounts.MAX_API_KEYS + webhooks.MAX_WEBHOOKS
     return [
         DiskSpace("Todos, including tombstones", todos.MAX_TODOS, TODO_BYTES),
-        DiskSpace("Lists, sessions and API keys", others, _OTHER_BYTES),
+        DiskSpace(
+            "Deliveries of webhooks",
+            webhooks.MAX_WEBHOOKS * (webhooks.STORED_DELIVERIES + webhooks.REQUESTED_DELIVERIES),
+            DELIVERY_BYTES,
+        ),
+        DiskSpace("Lists, sessions, API keys and webhooks", others, _OTHER_BYTES),
         DiskSpace("Tombstones of lists", todos.DELETED_LISTS, _TOMBSTONE_BYTES),
-        DiskSpace("Sweeps of deleted lists, and tombstones of API keys, of 25 hours", deletions, _TOMBSTONE_BYTES),
+        DiskSpace(
+            "Sweeps of deleted lists, and tombstones of API keys and webhooks, of 25 hours", deletions, _TOMBSTONE_BYTES
+        ),
         DiskSpace(
             "Records and stored responses of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
         ),

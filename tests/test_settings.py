@@ -87,6 +87,10 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["https://a.example", "http://localhost:3000, https://b.example", "tauri://localhost", "http://[::1]:3000"],
         ["*", "https://*.a.example", "a", "null", "://a", "https://", "https://a/", "https://a/b", *WRONG_ORIGINS],
     ),
+    "WEBHOOK_NETWORKS": (
+        ["10.0.0.0/8", "127.0.0.1, fd00::/8"],
+        ["localhost", "10.0.0.0/99", "0.0.0.0/0", "10.0.0.1, ::/0", "*"],
+    ),
     "MAX_BODY_BYTES": (["1024", "67108864"], ["0", "1023", "67108865", "1 MiB", *NUMBERS]),
     "MAX_TODOS": (["1", "10000000"], ["0", "10000001", *NUMBERS]),
     "MAX_TAGS": (["1", "10000"], ["0", "10001", *NUMBERS]),

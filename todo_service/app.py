@@ -34,6 +34,7 @@ from todo_service.web.openapi.config import create_openapi_config, render_docume
 from todo_service.web.options import OptionsMiddleware
 from todo_service.web.problems import create_exception_handlers
 from todo_service.web.requests import QueryRequest, check_request
+from todo_service.webhooks.controllers import WebhooksController
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, ControllerRouterHandler, Scope
@@ -91,17 +92,23 @@ def create_app(
 
 
 def _list_controllers(settings: Settings) -> list[ControllerRouterHandler]:
-    """Return the controllers. Those of accounts share a router with a smaller body limit."""
-    accounts = Router(
+    """Return the controllers. Those with small bodies share a router with a smaller body limit."""
+    small = Router(
         "/",
-        route_handlers=[UsersController, TokensController, SessionsController, ApiKeysController],
+        route_handlers=[
+            UsersController,
+            TokensController,
+            SessionsController,
+            ApiKeysController,
+            WebhooksController,
+        ],
         request_max_body_size=min(SMALL_BODY_BYTES, settings.max_body_bytes),
     )
     return [
         OperationsController,
         MetricsController,
         DocsController,
-        accounts,
+        small,
         TodosController,
         ExchangeController,
         ListsController,

@@ -131,5 +131,9 @@ class QuotaExceeded(ServiceError):
         self.limit = limit
 
 
+class Disabled(ServiceError):
+    """The operation requires that something is enabled which is not."""
+
+
 class Busy(ServiceError):
     """The queue for operations of a kind is full. The same call may succeed later."""

@@ -66,6 +66,11 @@ from todo_service.web.proxies import Proxies
 from todo_service.web.requests import ApiRequest
 from todo_service.web.response_headers import ResponseHeaders
 from todo_service.web.timeouts import TimeoutMiddleware
+from todo_service.webhooks.consumer import TICK_SECONDS, WebhookConsumer
+from todo_service.webhooks.delivery_requests import DeliveryRequests
+from todo_service.webhooks.documents import Webhook, WebhookDelivery, WebhookWorker
+from todo_service.webhooks.service import Webhooks
+from todo_service.webhooks.system import REENCRYPT_SECONDS, WebhookSystem
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp
@@ -86,6 +91,9 @@ MODELS: Final = (
     DeletedList,
     CountSnapshot,
     IdempotentRequest,
+    Webhook,
+    WebhookDelivery,
+    WebhookWorker,
 )
 """The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
@@ -148,6 +156,9 @@ class Services:
         quotas = QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
         self._todos_state = todos_state or SharedState(store, quotas)
         self._transfers = TransferCapacity()
+        http = settings.environment == "development"
+        record = self._metrics.record_webhook_attempt
+        self._webhook_system = WebhookSystem(store, self._keys, settings.webhook_networks, http, record)
         self._response_budget = ResponseBudget()
         # replicas that share the store also share the counters
         create_storage = find_store_type(settings.store_address).create_counter_storage
@@ -171,7 +182,8 @@ class Services:
                 stack.callback(each.close)
             await open_store_with_retries(self._store, *MODELS)
             stack.push_async_callback(self._todos_state.close)
-            await stack.enter_async_context(BackgroundJobs(self._jobs()))
+            consumer = await stack.enter_async_context(self._webhook_system.create_consumer())
+            await stack.enter_async_context(BackgroundJobs(self._jobs(consumer)))
             yield
 
     def dependencies(self) -> dict[str, Provide]:
@@ -192,6 +204,8 @@ class Services:
             "in_flight": _provide_value(self._in_flight),
             "todos": Provide(self._todos, sync_to_thread=False),
             "lists": Provide(self._lists, sync_to_thread=False),
+            "webhooks": Provide(self._webhooks, sync_to_thread=False),
+            "deliveries": Provide(self._deliveries, sync_to_thread=False),
             "transfer": Provide(self._transfer, sync_to_thread=False),
         }
 
@@ -240,7 +254,7 @@ class Services:
             proxies,
         )
 
-    def _jobs(self) -> list[Job]:
+    def _jobs(self, consumer: WebhookConsumer) -> list[Job]:
         """Return the background jobs, which run on every replica."""
         return [
             Job("finish deletions of accounts", lambda: self._accounts.finish_deletions(now()), SWEEP_SECONDS),
@@ -248,6 +262,8 @@ class Services:
             Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
             Job("watch for changes", self.events.watch, FIRST_RETRY_SECONDS),
+            Job("serve webhooks", consumer.tick, TICK_SECONDS),
+            Job("encrypt signing secrets", self._webhook_system.reencrypt_secrets, REENCRYPT_SECONDS),
             Job("return free memory", self._release_memory, SWEEP_SECONDS / 3),
         ]
 
@@ -275,6 +291,12 @@ class Services:
 
     def _lists(self, request: ApiRequest) -> Lists:
         return Lists(self._store, request.user.user_id, self._todos(request))
+
+    def _webhooks(self, request: ApiRequest) -> Webhooks:
+        return self._webhook_system.create_webhooks(request.user.user_id)
+
+    def _deliveries(self, request: ApiRequest) -> DeliveryRequests:
+        return self._webhook_system.create_deliveries(request.user.user_id)
 
     def _transfer(self, request: ApiRequest) -> Transfer:
         owner = request.user.user_id

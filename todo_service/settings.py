@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...]
     root_path: str
     cors_origins: tuple[str, ...]
+    webhook_networks: tuple[str, ...]
     max_body_bytes: int
     max_todos: int
     max_tags: int

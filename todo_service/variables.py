@@ -144,7 +144,7 @@ def _parse_host(text: str) -> str:
 def _parse_network(text: str) -> str:
     network = ipaddress.ip_network(text, strict=False)
     if network.prefixlen == 0:
-        raise ValueError  # it would trust every client
+        raise ValueError  # it would include every address
     return str(network)
 
 
@@ -230,7 +230,7 @@ VARIABLES: Final = (
         None,
         _parse_secret,
         SECRET_KEY_FORMAT,
-        "The key that signs tokens and cursors.",
+        "The key that signs tokens and cursors, and encrypts the signing secrets of webhooks.",
         shown_default="see below",
         secret=True,
     ),
@@ -305,6 +305,13 @@ VARIABLES: Final = (
         _list_parser(_parse_origin),
         "exact origins such as `https://app.example.com` or `capacitor://localhost`, separated by commas",
         "The origins that may make cross-origin requests.",
+    ),
+    Variable(
+        "WEBHOOK_NETWORKS",
+        "",
+        _list_parser(_parse_network),
+        "addresses or networks other than `/0`, separated by commas",
+        "The networks to which webhooks may be sent besides public addresses.",
     ),
     Variable(
         "MAX_BODY_BYTES",

@@ -54,7 +54,11 @@ def test_secrets_do_not_leak_into_responses_logs_or_metrics(tmp_path: Path, form
         tokens = client.post("/v1/auth/token", data=form_fields).json()
         header = {"Authorization": f"Bearer {tokens['access_token']}"}
         key = client.post("/v1/api-keys", json={"name": "script", "scope": "write"}, headers=header).json()["secret"]
-        secrets = [user.password, tokens["access_token"], tokens["refresh_token"], key, SECRET_KEY, METRICS_TOKEN]
+        hook = {"url": "https://192.0.66.1/hook", "events": ["todo.changed"]}
+        created = client.post("/v1/webhooks", json=hook, headers=header).json()
+        seen.append(client.post(f"/v1/webhooks/{created['id']}/test", headers=header).text)
+        secrets = [user.password, tokens["access_token"], tokens["refresh_token"], key, created["secret"]]
+        secrets += [SECRET_KEY, METRICS_TOKEN]
 
         for secret in secrets:
             seen += [
@@ -74,7 +78,15 @@ def test_secrets_do_not_leak_into_responses_logs_or_metrics(tmp_path: Path, form
                 client.get("/v1/todos", headers=header | {"X-Request-ID": "x", "Cookie": secret}).text,
                 client.get("/metrics", headers={"Authorization": f"Bearer {secret}x"}).text,
             ]
-        for path in ("/", "/v1/users/me", "/v1/sessions", "/v1/api-keys", "/schema/openapi.json", "/health/ready"):
+        for path in (
+            "/",
+            "/v1/users/me",
+            "/v1/sessions",
+            "/v1/api-keys",
+            "/v1/webhooks",
+            "/schema/openapi.json",
+            "/health/ready",
+        ):
             seen.append(client.get(path, headers=header).text)
         figures = client.get("/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
         assert figures.status_code == 200

@@ -11,6 +11,12 @@ from tests.people import Person, assert_problem
 from todo_service.app import render_openapi_document
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
+EXAMPLES = {
+    "{todo_id}": ("todos", {"title": "x"}),
+    "{list_id}": ("lists", {"name": "x"}),
+    "{webhook_id}": ("webhooks", {"url": "https://192.0.66.1/hook", "events": ["todo.changed"]}),
+}
+"""For each parameter of a path, the collection and the fields of a new document."""
 DOCUMENT: Json = json.loads(render_openapi_document("json"))
 
 
@@ -32,13 +38,13 @@ OPERATIONS = [each for each in iterate_operations(DOCUMENT) if find_body(each).e
 
 
 def test_every_resource_that_can_be_created_or_updated_is_tried() -> None:
-    assert {each.path.split("/")[2] for each in OPERATIONS} == {"users", "todos", "lists", "api-keys"}
+    assert {each.path.split("/")[2] for each in OPERATIONS} == {"users", "todos", "lists", "api-keys", "webhooks"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 async def test_a_read_only_field_is_called_read_only(ada: Person, operation: Operation) -> None:
     path = operation.path
-    for name, created in {"{todo_id}": ("todos", {"title": "x"}), "{list_id}": ("lists", {"name": "x"})}.items():
+    for name, created in EXAMPLES.items():
         if name in path:
             path = path.replace(name, (await ada.post(f"/v1/{created[0]}", json=created[1])).json()["id"])
     names = list_read_only(operation)

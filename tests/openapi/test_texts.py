@@ -112,6 +112,9 @@ async def send(person: Person, text: Text, value: str) -> httpx.Response:
         path = path.replace("{todo_id}", (await person.todo())["id"])
     if "{list_id}" in path:
         path = path.replace("{list_id}", (await person.post("/v1/lists", json={"name": "x"})).json()["id"])
+    if "{webhook_id}" in path:
+        hook = {"url": "https://192.0.66.1/hook", "events": ["todo.changed"]}
+        path = path.replace("{webhook_id}", (await person.post("/v1/webhooks", json=hook)).json()["id"])
     unique = f"person-{ObjectId()}"
     for name, changed in {"username": unique, "email": f"{unique}@example.com"}.items():
         if name in body:
@@ -135,6 +138,8 @@ def test_the_fields_with_texts_are_found() -> None:
         "updateTodo/title",
         "updateTodo/tags/0",
         "updateTodo/steps/0/title",
+        "createWebhook/description",
+        "updateWebhook/description",
     }
 
 

@@ -156,6 +156,8 @@ class TestProduction:
 def test_workers_serve_the_sum_of_their_metrics(tmp_path: Path, store_url: str) -> None:
     variables = {"WORKERS": "3", "STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     with running_service(tmp_path, variables) as service:
+        while len(list_pids(parse_samples(service.get("/metrics").text))) < 3:
+            pass  # the first worker answers before the others have started
         for _ in range(60):
             assert service.get("/").status_code == 200
         first = parse_samples(service.get("/metrics").text)

@@ -33,6 +33,7 @@ from todo_service.store.paging import iterate_sorted
 from todo_service.text import compose, fold_login
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
+from todo_service.webhooks.documents import Webhook, WebhookDelivery
 
 CLOSING_PERIOD: Final = timedelta(hours=1)
 """How long to wait until nothing can still write for a deleted account: longer than a replica caches a session, and
@@ -328,6 +329,8 @@ class Accounts:
         # first, so that nobody can write for the account any more
         await self._sessions.end_all(user_id)
         await self._api_keys.delete_all(user_id)
+        await self._store.delete(Webhook, Webhook.account == user_id)
+        await self._store.delete(WebhookDelivery, WebhookDelivery.account == user_id)
         todos = Todos(self._store, user_id, partial(TimeZones(self._store).get, user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()

@@ -25,6 +25,7 @@ FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable with the directory of the workers' values. prometheus_client reads it on import."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LAG_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)
 _STORE_SECONDS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
 
 # they double the number of series, and are not used
@@ -78,6 +79,18 @@ METRICS: Final = {
         Metric(Counter, "events", "Events sent to event streams.", ("type",)),
         Metric(Gauge, "event_streams", "Open event streams.", options={"multiprocess_mode": "livesum"}),
         Metric(
+            Counter,
+            "webhook_attempts",
+            "Attempts to deliver to webhooks: delivered, to be retried, or failed for good.",
+            ("outcome",),
+        ),
+        Metric(
+            Histogram,
+            "webhook_lag_seconds",
+            "Seconds from the creation of a delivery to its first attempt.",
+            options={"buckets": _LAG_SECONDS},
+        ),
+        Metric(
             Gauge,
             "argon2_queue_length",
             "Passwords that wait to be hashed.",
@@ -112,12 +125,16 @@ class Metrics:
         self._rate_limited: Counter = metrics["rate_limited"]
         self._events: Counter = metrics["events"]
         self._event_streams: Gauge = metrics["event_streams"]
+        self._webhook_attempts: Counter = metrics["webhook_attempts"]
+        self._webhook_lag: Histogram = metrics["webhook_lag_seconds"]
         self._argon2_queue: Gauge = metrics["argon2_queue_length"]
         # prometheus_client looks up children under a lock; cached ones cost a dictionary look-up
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._store_children: dict[str, Histogram] = {}
         for event in ("created", "refreshed", "ended"):
             self._sessions.labels(event)
+        for outcome in ("delivered", "retried", "failed"):
+            self._webhook_attempts.labels(outcome)
 
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time a request.
@@ -166,6 +183,17 @@ class Metrics:
             yield
         finally:
             self._event_streams.dec()
+
+    def record_webhook_attempt(self, outcome: str, lag: float | None) -> None:
+        """Count an attempt to deliver to a webhook.
+
+        Args:
+            outcome: `delivered`, `retried` or `failed`.
+            lag: The seconds from the creation of the delivery, if this is its first attempt.
+        """
+        self._webhook_attempts.labels(outcome).inc()
+        if lag is not None:
+            self._webhook_lag.observe(max(0.0, lag))
 
     def record_password_queue(self, count: int) -> None:
         """Set the number of passwords that wait to be hashed."""

@@ -48,10 +48,13 @@ class TodoChange(dto.Todo, frozen=True):
     Attributes:
         owner: None for a tombstone.
         changed: The stamp, as hexadecimal text.
+        completion_recorded_at, completed_version: When and in which version the last completion was recorded.
     """
 
     owner: str | None
     changed: str
+    completion_recorded_at: datetime | None
+    completed_version: int
 
     def to_api(self) -> dto.Todo:
         """Return the fields that the API shows."""
@@ -201,9 +204,12 @@ class ChangeFeed:
             raise Gone("`since` is older than 30 days: start again without it")
         if since is not None and since.generation != generation:
             raise Gone("the documents were copied or restored after `since`: start again without it")
-        token = (since or SyncToken.initial(generation)).enter_round(
-            ChangePosition.from_stamp(await self._store.resolved_stamp()), moment
-        )
+        return await self.read_page(since or SyncToken.initial(generation), limit, moment)
+
+    async def read_page(self, token: SyncToken, limit: int, moment: datetime) -> FeedPage:
+        """Return a page of changes, as `read_changes` does, for a token that neither expires nor leaves the store."""
+        resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
+        token = token.enter_round(resolved, moment)
         todos, lists = await asyncio.gather(
             self._read(Todo, TodoChange, token, limit), self._read(TodoList, ListChange, token, limit)
         )

@@ -126,13 +126,14 @@ def complete(
         Invalid: An earlier release stored a rule that is no longer supported.
         BudgetExceededError: The budget is exceeded.
     """
+    recorded = {"completion_recorded_at": moment, "completed_version": todo.version + 1}
     completed = {"completed": True, "completed_at": completed_at}
     if todo.recurrence is None or zone is None:
-        return completed
+        return recorded | completed
     state = {name: getattr(todo, name) for name in _State.__struct_fields__}
     undo = _Undo(**state, completed_steps=[step.id for step in todo.steps if step.completed])
     record = _Completion(completed_at, todo.due_at, todo.due_on)
-    changes = {
+    changes = recorded | {
         "last_completed_at": completed_at,
         "completions": [*todo.completions, _encode(record)][-COMPLETIONS:],
         "undo": _encode(undo),
@@ -154,7 +155,9 @@ def reopen(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
     Returns:
         The fields that change, as the document stores them.
     """
-    opened = {"completed": False, "completed_at": None} if todo.completed else {}
+    opened: dict[str, Any] = {"completed": False, "completed_at": None} if todo.completed else {}
+    if todo.completion_recorded_at is not None and (opened or todo.undo is not None):
+        opened["completion_recorded_at"] = None
     if todo.undo is None or zone is None:
         return opened
     undo = msgspec.json.decode(todo.undo, type=_Undo)

@@ -48,6 +48,9 @@ class Todo(Model):
         uid, uid_key: What other programs know it by (see `todos.uids`). A tombstone has the uid of its id, so that
             another todo may take its own.
         undo: The state before the last completion, encoded; None if there is nothing to take back.
+        completion_recorded_at: When the last completion was recorded, which may be later than `completed_at`; None if
+            it was taken back, or came with an import.
+        completed_version: The version that began with that completion.
     """
 
     account: ObjectId
@@ -77,6 +80,8 @@ class Todo(Model):
     last_completed_at: datetime | None = None
     completions: list[str] = []
     undo: str | None = None
+    completion_recorded_at: datetime | None = None
+    completed_version: int = 0
     reminders: list[Reminder] = []
     position: float
     # an earlier release had no uids

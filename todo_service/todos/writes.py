@@ -40,6 +40,7 @@ _TOMBSTONE: Final = ERASED | {
     "last_completed_at": None,
     "completions": [],
     "undo": None,
+    "completion_recorded_at": None,
 }
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]

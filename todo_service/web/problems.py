@@ -55,6 +55,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "duplicate": ProblemKind(409, "This value is already taken"),
     "in-progress": ProblemKind(409, "The request is still in progress"),
     "quota-exceeded": ProblemKind(409, "A quota of the account is exceeded"),
+    "disabled": ProblemKind(409, "This is disabled"),
     "gone": ProblemKind(410, "This is no longer available"),
     "stale": ProblemKind(412, "The document has changed"),
     "body-too-large": ProblemKind(413, "The body is too large"),
@@ -168,6 +169,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
             return ProblemError("duplicate", str(error), errors=[FieldError(pointer=f"/{field}", detail=str(error))])
         case errors.QuotaExceeded():
             return ProblemError("quota-exceeded", str(error))
+        case errors.Disabled():
+            return ProblemError("disabled", str(error))
         case errors.Stale():
             return ProblemError(
                 "stale",

@@ -132,6 +132,7 @@ def create_openapi_config() -> OpenAPIConfig:
             Tag(name="Lists", description="Lists that group todos."),
             Tag(name="Tags", description="The tags of todos."),
             Tag(name="Events", description="The changes of todos and lists as they happen."),
+            Tag(name="Webhooks", description="Signed requests that tell other programs what has changed."),
             Tag(name="Operations", description="Service information and health checks."),
         ],
         security=[{"bearer": []}, {"password": []}],

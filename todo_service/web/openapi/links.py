@@ -14,7 +14,7 @@ def add_links(paths: Json) -> None:
         targets = [
             (other, target)
             for other, target in iterate_operations(paths)
-            if "201" in operation["responses"] and re.match(re.escape(path) + r"/\{\w+\}", other)
+            if "201" in operation["responses"] and re.fullmatch(re.escape(path) + r"/\{\w+\}[^{]*", other)
         ]
         for other, target in targets:
             name = other.removeprefix(path).split("{")[1].split("}")[0]

@@ -1,0 +1,31 @@
+"""Fixtures for webhooks: receivers, and an application that may send to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.application import build_variables
+from tests.webhooks.receiver import Receiver, running_receiver
+from todo_service.settings import Settings, load_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store_url: str) -> Settings:
+    """The settings of the application under test: webhooks may be sent to loopback addresses."""
+    return load_settings(build_variables(tmp_path, store_url) | {"WEBHOOK_NETWORKS": "127.0.0.0/8"})
+
+
+@pytest.fixture
+def default_settings(tmp_path: Path, store_url: str) -> Settings:
+    """The settings that allow no network."""
+    return load_settings(build_variables(tmp_path, store_url))
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver that accepts everything."""
+    async with running_receiver() as running:
+        yield running

@@ -1,0 +1,122 @@
+"""Consumers of webhooks with clocks of their own, on a store without a service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+from odmantic import ObjectId
+
+from todo_service.accounts.time_zones import TimeZones
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+from todo_service.todos.service import Todos
+from todo_service.webhooks.addresses import AddressPolicy
+from todo_service.webhooks.consumer import WebhookConsumer
+from todo_service.webhooks.delivery_requests import DeliveryRequests
+from todo_service.webhooks.documents import Webhook, WebhookDelivery
+from todo_service.webhooks.dto import WebhookCreate, WebhookWithSecret
+from todo_service.webhooks.positions import Positions
+from todo_service.webhooks.receivers import Receivers
+from todo_service.webhooks.resolver import Resolver
+from todo_service.webhooks.runner import Context
+from todo_service.webhooks.secret_box import SecretBox
+from todo_service.webhooks.sender import Sender
+from todo_service.webhooks.service import Webhooks
+from todo_service.webhooks.sources import ChangeEvents
+from todo_service.webhooks.workers import Workers
+
+KEY = b"a secret key of the tests, 32 bytes long"
+
+
+class Clock:
+    """A clock that can be set forward.
+
+    Attributes:
+        ahead: How far it is ahead.
+    """
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return now() + self.ahead
+
+
+class Steps:
+    """A monotonic clock that only moves when it is told to.
+
+    Attributes:
+        seconds: The time.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Account:
+    """An account with webhooks.
+
+    Args:
+        store: The store.
+        keys: The secret keys, the current one first.
+    """
+
+    def __init__(self, store: DocumentStore, *keys: bytes) -> None:
+        self.store = store
+        self.id = ObjectId()
+        self.receivers = Receivers(AddressPolicy(["127.0.0.0/8"]), allow_http=True, resolver=Resolver())
+        self.box = SecretBox(keys or [KEY])
+        self.sources = (ChangeEvents(store),)
+        self.webhooks = Webhooks(store, self.id, self.receivers, self.box, Positions(self.sources))
+        self.deliveries = DeliveryRequests(store, self.id)
+        self.todos = Todos(store, self.id, partial(TimeZones(store).get, self.id))
+        self.outcomes: list[str] = []
+
+    async def create_hook(self, url: str) -> WebhookWithSecret:
+        """Create a webhook for all events of todos."""
+        return await self.webhooks.create(
+            WebhookCreate(url=url, events=["todo.changed", "todo.deleted", "todo.completed"])
+        )
+
+    async def get_hook(self, hook: WebhookWithSecret) -> Webhook:
+        """Return the document of a webhook."""
+        found = await self.store.get(Webhook, Webhook.id == ObjectId(hook.id))
+        assert found is not None
+        return found
+
+    async def list_states(self) -> list[tuple[str, int]]:
+        """Return the state and the number of tries of each delivery, the oldest first."""
+        found = [each async for each in self.store.scan(WebhookDelivery)]
+        return [(each.state, each.tries) for each in sorted(found, key=lambda each: each.created_at)]
+
+    def create_consumer(self, clock: Clock | None = None, steps: Steps | None = None) -> WebhookConsumer:
+        """Return a consumer, as a process of its own would have it."""
+        workers = Workers(self.store, ObjectId(), steps) if steps is not None else Workers(self.store, ObjectId())
+        sender = Sender(self.receivers)
+        read = (clock or Clock()).now
+        return WebhookConsumer(
+            Context(self.store, self.sources, sender, self.box, workers, read, lambda outcome, _: self.record(outcome))
+        )
+
+    def record(self, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+    async def wake(self, hook: WebhookWithSecret, consumer: WebhookConsumer) -> None:
+        """Make a consumer look at a webhook at once."""
+        await self.store.update(Webhook, Webhook.id == ObjectId(hook.id), changes={"requested": ObjectId()})
+        await consumer.tick()
+
+
+@asynccontextmanager
+async def serving(consumer: WebhookConsumer) -> AsyncIterator[WebhookConsumer]:
+    """Serve webhooks until the block ends. The consumer ticks when the test calls it."""
+    async with consumer:
+        await consumer.tick()
+        yield consumer

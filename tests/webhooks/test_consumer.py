@@ -1,0 +1,262 @@
+"""Retries, disabled receivers, and several workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from odmantic import ObjectId
+
+from tests.application import create_test_store
+from tests.waiting import wait_until
+from tests.webhooks.harness import KEY, Account, Clock, Steps, serving
+from tests.webhooks.receiver import Received, Receiver, running_receiver, status
+from todo_service.bounds.webhooks import PENDING_DELIVERIES
+from todo_service.services import MODELS
+from todo_service.store.base import DocumentStore
+from todo_service.store.mongodb.store import RESOLVE_AFTER
+from todo_service.store.transfer.copying import copy
+from todo_service.timestamps import now
+from todo_service.todos.dto import TodoCreate
+from todo_service.webhooks.deliveries import RETRY_DELAYS, build_delivery, record_attempt
+from todo_service.webhooks.documents import Webhook
+from todo_service.webhooks.dto import WebhookWithSecret
+from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
+from todo_service.webhooks.sender import Outcome
+from todo_service.webhooks.signing import format_secret
+from todo_service.webhooks.sources import Event
+from todo_service.webhooks.workers import LEASE_SECONDS, choose_worker
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[DocumentStore]:
+    """An open store."""
+    opened = create_test_store(store_url, RESOLVE_AFTER)
+    await opened.open(*MODELS)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def account(store: DocumentStore) -> Account:
+    return Account(store)
+
+
+async def read_holder(account: Account, hook: WebhookWithSecret) -> ObjectId | None:
+    return (await account.get_hook(hook)).holder
+
+
+async def test_attempts_follow_the_schedule_of_the_contract(account: Account) -> None:
+    hook = await account.get_hook(await account.create_hook("http://127.0.0.1:9999/"))
+    moment = now()
+    delivery = build_delivery(hook, Event("ping", "", "", {}), moment)
+    delays = []
+    while delivery.state == "pending":
+        assert delivery.due_at is not None
+        moment = delivery.due_at
+        changes = record_attempt(delivery, Outcome(status_code=500), moment, moment)
+        delivery = delivery.model_copy(update=changes)
+        if delivery.due_at is not None:
+            delays.append((delivery.due_at - moment).total_seconds())
+
+    assert delays == [5, 300, 1800, *(3600 * hours for hours in (2, 5, 10, 14, 20, 24))]
+    assert (delivery.state, delivery.tries, len(delivery.attempts)) == ("failed", 10, 10)
+
+
+async def test_a_longer_retry_after_is_honoured(account: Account) -> None:
+    hook = await account.get_hook(await account.create_hook("http://127.0.0.1:9999/"))
+    moment = now()
+    delivery = build_delivery(hook, Event("ping", "", "", {}), moment)
+
+    for seconds, expected in ((1, RETRY_DELAYS[0]), (600, timedelta(seconds=600))):
+        outcome = Outcome(status_code=503, retry_after=timedelta(seconds=seconds))
+        assert record_attempt(delivery, outcome, moment, moment)["due_at"] == moment + expected
+
+
+async def test_a_receiver_that_fails_for_a_while_gets_everything(account: Account, receiver: Receiver) -> None:
+    clock = Clock()
+    hook = await account.create_hook(receiver.url)
+    receiver.answer = status(500)
+    count = PENDING_DELIVERIES + 20
+    async with serving(account.create_consumer(clock)) as consumer:
+        for number in range(count):
+            await account.todos.create(TodoCreate(title=f"todo {number}"))
+        await receiver.await_events(PENDING_DELIVERIES)
+        receiver.answer = status(204)
+        clock.ahead = timedelta(minutes=4, seconds=50)  # the library accepts five minutes
+
+        async def has_everything() -> bool:
+            await account.wake(hook, consumer)
+            return account.outcomes.count("delivered") == count
+
+        await wait_until(has_everything)
+
+    delivered = {each.event["data"]["title"] for each in receiver.received}
+    assert delivered == {f"todo {number}" for number in range(count)}
+    assert len({each.id for each in receiver.received}) == count
+    for each in receiver.received:
+        each.verify(hook.secret)
+
+
+async def test_five_days_without_a_success_disable_the_hook(account: Account, receiver: Receiver) -> None:
+    clock = Clock()
+    hook = await account.create_hook(receiver.url)
+    receiver.answer = status(500)
+    async with serving(account.create_consumer(clock)) as consumer:
+        await account.deliveries.send_ping(hook.id)
+        await account.wake(hook, consumer)
+        await receiver.await_events(1)
+
+        async def is_failing() -> bool:
+            return (await account.get_hook(hook)).failing_since is not None
+
+        await wait_until(is_failing)
+        clock.ahead = timedelta(days=4, hours=23)
+        await account.wake(hook, consumer)
+        await receiver.await_events(2)
+        assert (await account.get_hook(hook)).enabled
+        clock.ahead = timedelta(days=5, minutes=1)
+        await account.wake(hook, consumer)
+
+        async def is_disabled() -> bool:
+            return not (await account.get_hook(hook)).enabled
+
+        await wait_until(is_disabled)
+
+    assert (await account.webhooks.get(hook.id)).disabled_reason == "failing"
+
+
+async def test_a_crash_repeats_with_the_same_id(account: Account, receiver: Receiver) -> None:
+    async def crash(_: Received, __: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    receiver.answer = crash
+    hook = await account.create_hook(receiver.url)
+    async with serving(account.create_consumer()):
+        await account.todos.create(TodoCreate(title="Water the plants"))
+        await receiver.await_events(1)
+    receiver.answer = status(204)
+
+    async with serving(account.create_consumer()):
+        first, second = await receiver.await_events(2)
+
+    assert first.id == second.id
+    assert first.body == second.body
+    second.verify(hook.secret)
+
+
+async def test_one_worker_serves_each_hook(account: Account, receiver: Receiver) -> None:
+    hooks = [await account.create_hook(receiver.url) for _ in range(8)]
+    first, second = account.create_consumer(), account.create_consumer()
+    async with serving(first), serving(second):
+
+        async def is_shared() -> bool:
+            await asyncio.gather(first.tick(), second.tick())
+            holders = [await read_holder(account, hook) for hook in hooks]
+            alive = [worker for worker in set(holders) if worker is not None]
+            return None not in holders and all(
+                holder == choose_worker(ObjectId(hook.id), alive) for hook, holder in zip(hooks, holders, strict=True)
+            )
+
+        await wait_until(is_shared)
+        await account.todos.create(TodoCreate(title="Water the plants"))
+        received = await receiver.await_events(8)
+
+    assert len({each.id for each in received}) == len(received) == 8
+
+
+async def test_the_hooks_of_a_dead_worker_are_taken_over(account: Account, receiver: Receiver) -> None:
+    hook = await account.create_hook(receiver.url)
+    steps = Steps()
+    dead, other = account.create_consumer(), account.create_consumer(steps=steps)
+    await dead.tick()
+    holder = await read_holder(account, hook)
+    async with other:
+        for _ in range(4):
+            await other.tick()
+            assert await read_holder(account, hook) == holder
+            steps.seconds += LEASE_SECONDS / 3
+        await other.tick()
+        assert await read_holder(account, hook) not in (holder, None)
+
+        await account.todos.create(TodoCreate(title="Water the plants"))
+        await receiver.await_events(1)
+    await dead.__aexit__(None, None, None)
+
+
+async def test_a_worker_without_a_heartbeat_sends_nothing(account: Account, receiver: Receiver) -> None:
+    steps = Steps()
+    hook = await account.create_hook(receiver.url)
+    async with running_receiver() as other_receiver:
+        other = await account.create_hook(other_receiver.url)
+        async with serving(account.create_consumer(steps=steps)) as consumer:
+            await account.todos.create(TodoCreate(title="before"))
+            await receiver.await_events(1)
+            await other_receiver.await_events(1)
+            steps.seconds += LEASE_SECONDS
+            await account.todos.create(TodoCreate(title="late"))
+            await account.deliveries.send_ping(hook.id)
+            states = await account.list_states()
+            assert states.count(("pending", 0)) == 1
+
+            await account.wake(other, consumer)  # the tick writes the heartbeat again
+            await receiver.await_types("ping", "todo.changed")
+            await other_receiver.await_events(2)
+
+
+async def test_deliveries_go_on_after_a_copy(
+    account: Account, receiver: Receiver, store: DocumentStore, store_url: str, tmp_path: Path
+) -> None:
+    hook = await account.create_hook(receiver.url)
+    await account.todos.create(TodoCreate(title="before the copy"))
+    await store.close()
+    target = f"lmdb://{tmp_path / 'copy'}"
+    await copy(store_url, target, MODELS)
+    copied = create_test_store(target, RESOLVE_AFTER)
+    await copied.open(*MODELS)
+    moved = Account(copied)
+    moved.id = account.id
+    moved.todos = Account(copied).todos
+
+    async with serving(moved.create_consumer()):
+        [received] = await receiver.await_events(1)
+
+    assert received.event["data"]["title"] == "before the copy"
+    received.verify(hook.secret)
+    await copied.close()
+
+
+async def test_a_rotation_of_the_secret_key_encrypts_the_secrets_again(store: DocumentStore) -> None:
+    old, new = KEY, KEY[::-1]
+    account = Account(store, old)
+    hook = await account.create_hook("http://127.0.0.1:9999/")
+
+    await reencrypt_secrets(store, SecretBox([new, old]))
+
+    stored = await account.get_hook(hook)
+    assert format_secret(SecretBox([new]).decrypt(stored.secrets[0].box, stored.id)) == hook.secret
+    assert stored.version == 1
+
+
+async def test_a_secret_belongs_to_its_webhook(account: Account, receiver: Receiver) -> None:
+    first, second = await account.create_hook(receiver.url), await account.create_hook(receiver.url)
+    stolen = (await account.get_hook(first)).secrets
+    await account.store.update(Webhook, Webhook.id == ObjectId(second.id), changes={"secrets": stolen})
+    await account.webhooks.delete(first.id, None)
+    async with serving(account.create_consumer()) as consumer:
+        await account.deliveries.send_ping(second.id)
+        await account.wake(second, consumer)
+
+        async def has_failed() -> bool:
+            return account.outcomes == ["retried"]
+
+        await wait_until(has_failed)
+
+    [delivery] = await account.deliveries.list_deliveries(second.id)
+    assert delivery.attempts[0].error == "the signing secret cannot be decrypted: replace it"
+    assert receiver.received == []

@@ -1,0 +1,250 @@
+"""What a receiver does, good or bad, has the right outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.webhooks.receiver import Received, Receiver, running_receiver, status
+from todo_service.webhooks.addresses import AddressPolicy
+from todo_service.webhooks.receivers import Receivers
+from todo_service.webhooks.resolver import Resolver
+from todo_service.webhooks.sender import Outcome, Sender
+
+pytestmark = pytest.mark.anyio
+HEADERS = {"webhook-id": "1"}
+
+
+class Names:
+    """A name server whose answers change.
+
+    Attributes:
+        answers: The addresses for each call. The last one is repeated.
+        calls: The number of calls.
+    """
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = answers
+        self.calls = 0
+
+    def look_up(self, _: str) -> list[str]:
+        self.calls += 1
+        return self.answers[min(self.calls, len(self.answers)) - 1]
+
+
+def create_sender(
+    names: Names | None = None, *networks: str, seconds: float = 15, tls: ssl.SSLContext | None = None
+) -> Sender:
+    resolver = Resolver((names or Names(["127.0.0.1"])).look_up)
+    receivers = Receivers(AddressPolicy(networks or ("127.0.0.0/8",)), allow_http=True, resolver=resolver)
+    return Sender(receivers, lambda: resolver, lambda: tls or ssl.create_default_context(), seconds=seconds)
+
+
+async def send(receiver: Receiver, seconds: float = 15) -> Outcome:
+    """Send a delivery to a receiver."""
+    return await create_sender(seconds=seconds).send(receiver.url, HEADERS, b"{}", slow=False)
+
+
+def rename(receiver: Receiver, name: str = "hooks.example.com") -> str:
+    """Return the URL of a receiver by a name."""
+    return receiver.url.replace("127.0.0.1", name)
+
+
+@pytest.mark.parametrize("code", [200, 201, 204, 299])
+async def test_success_is_delivered(receiver: Receiver, code: int) -> None:
+    receiver.answer = status(code)
+
+    outcome = await send(receiver)
+
+    assert (outcome.status_code, outcome.delivered) == (code, True)
+
+
+@pytest.mark.parametrize("code", [300, 304, 400, 404, 410, 429, 500, 503])
+async def test_other_statuses_fail(receiver: Receiver, code: int) -> None:
+    receiver.answer = status(code)
+
+    outcome = await send(receiver)
+
+    assert (outcome.status_code, outcome.delivered) == (code, False)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(receiver: Receiver, code: int) -> None:
+    async with running_receiver() as other:
+        receiver.answer = status(code, f"Location: {other.url}")
+
+        outcome = await send(receiver)
+
+        assert (outcome.status_code, other.received) == (code, [])
+
+
+async def test_a_slow_receiver_fails(receiver: Receiver) -> None:
+    async def wait(_: Received, __: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    receiver.answer = wait
+
+    assert (await send(receiver, seconds=0.2)).error == "the receiver did not answer within 0.2 s"
+
+
+async def test_an_endless_body_is_not_read(receiver: Receiver) -> None:
+    sent = 0
+
+    async def stream(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while sent < 10**9:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent += 65536
+
+    receiver.answer = stream
+
+    assert (await send(receiver)).delivered
+    assert sent < 10**8
+
+
+async def test_a_body_that_never_ends_does_not_matter(receiver: Receiver) -> None:
+    async def stop(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx")
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    receiver.answer = stop
+
+    assert (await send(receiver)).delivered
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 2**20])
+async def test_no_answer_fails(receiver: Receiver, answer: bytes) -> None:
+    async def close(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    receiver.answer = close
+    outcome = await send(receiver)
+
+    assert outcome.status_code is None
+    assert outcome.error is not None
+    assert outcome.error.startswith(("the receiver closed", "the connection to the receiver broke"))
+
+
+async def test_a_closed_port_fails(receiver: Receiver) -> None:
+    async with running_receiver() as closed:
+        pass
+
+    assert (await send(closed)).error == "the connection to the receiver failed"
+
+
+async def test_the_connection_is_made_to_the_checked_address(receiver: Receiver) -> None:
+    names = Names(["127.0.0.1"])
+
+    outcome = await create_sender(names).send(rename(receiver), HEADERS, b"{}", slow=False)
+
+    assert outcome.delivered
+    assert names.calls == 1
+    assert receiver.received[0].headers["host"] == rename(receiver).split("/")[2]
+
+
+async def test_an_address_that_changes_after_it_was_set_is_refused(receiver: Receiver) -> None:
+    names = Names(["8.8.8.8"], ["10.0.0.1"])
+    resolver = Resolver(names.look_up)
+    receivers = Receivers(AddressPolicy(), allow_http=True, resolver=resolver)
+    await receivers.check(rename(receiver))
+
+    outcome = await Sender(receivers, lambda: resolver).send(rename(receiver), HEADERS, b"{}", slow=False)
+
+    assert outcome.error == "the URL or an address of its host is not allowed"
+    assert (names.calls, receiver.received) == (2, [])
+
+
+async def test_another_address_is_tried_if_one_does_not_connect(receiver: Receiver) -> None:
+    names = Names(["127.0.0.2", "127.0.0.1"])
+
+    assert (await create_sender(names).send(rename(receiver), HEADERS, b"{}", slow=False)).delivered
+
+
+async def test_the_proxies_of_the_environment_are_ignored(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_receiver() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+
+        assert (await send(receiver)).delivered
+        assert proxy.received == []
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("7", timedelta(seconds=7)),
+        ("999999", timedelta(days=1)),
+        ("9" * 5000, timedelta(days=1)),
+        ("-1", None),
+        ("soon", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", timedelta()),
+    ],
+)
+async def test_retry_after_is_read(receiver: Receiver, header: str, expected: timedelta | None) -> None:
+    receiver.answer = status(503, f"Retry-After: {header}")
+
+    assert (await send(receiver)).retry_after == expected
+
+
+async def test_retry_after_may_be_a_date(receiver: Receiver) -> None:
+    receiver.answer = status(
+        503, f"Retry-After: {format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)}"
+    )
+
+    found = (await send(receiver)).retry_after
+
+    assert found is not None
+    assert timedelta(hours=1) < found <= timedelta(hours=2)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for hooks.example.com, signed by itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example.com")])
+    moment = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(moment - timedelta(days=1))
+        .not_valid_after(moment + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hooks.example.com")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(private + built.public_bytes(pem))
+    return path
+
+
+async def test_certificates_are_verified_for_the_name_in_the_url(certificate: Path) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    trusting = create_sender(tls=ssl.create_default_context(cafile=str(certificate)))
+    refused = "the certificate of the receiver is not valid"
+    async with running_receiver(served) as receiver:
+        good = await trusting.send(rename(receiver), HEADERS, b"{}", slow=False)
+        other_name = await trusting.send(rename(receiver, "other.example.com"), HEADERS, b"{}", slow=False)
+        by_address = await trusting.send(receiver.url, HEADERS, b"{}", slow=False)
+        untrusted = await create_sender().send(rename(receiver), HEADERS, b"{}", slow=False)
+
+    assert good.delivered
+    assert [other_name.error, by_address.error, untrusted.error] == [refused] * 3
+    assert len(receiver.received) == 1

@@ -1,0 +1,94 @@
+"""Limits of webhooks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from todo_service.bounds.table import Section
+
+section = Section("Webhooks")
+
+MAX_WEBHOOKS: Final = section.declare(
+    10, "Webhooks of an account", enforced_in="webhooks.service", response="409 `quota-exceeded`"
+)
+URL_LENGTH: Final = section.declare(
+    2_048, "Length of the URL of a webhook", enforced_in="webhooks.dto", response="422", unit="characters"
+)
+WEBHOOK_DESCRIPTION_LENGTH: Final = section.declare(
+    200, "Length of the description of a webhook", enforced_in="webhooks.service", response="422", unit="characters"
+)
+SIGNING_SECRETS: Final = section.declare(
+    4,
+    "Signing secrets of a webhook that sign at a time",
+    enforced_in="webhooks.service",
+    response="The oldest no longer signs.",
+)
+PENDING_DELIVERIES: Final = section.declare(
+    100,
+    "Deliveries of a webhook that wait to be sent or sent again",
+    enforced_in="webhooks.runner",
+    response="Further changes wait in the change feed, where a later change of a todo replaces an earlier one.",
+)
+REQUESTED_DELIVERIES: Final = section.declare(
+    200,
+    "Deliveries of a webhook that wait, when a client requests a ping or a retry",
+    enforced_in="webhooks.delivery_requests",
+    response="429 with `Retry-After`",
+)
+STORED_DELIVERIES: Final = section.declare(
+    5_000,
+    "Deliveries of a webhook that are stored, beyond the listed ones for two minutes",
+    enforced_in="webhooks.runner",
+    response="Further changes wait in the change feed.",
+)
+LISTED_DELIVERIES: Final = section.declare(
+    100,
+    "Deliveries of a webhook that are listed",
+    enforced_in="webhooks.delivery_requests",
+    response="Older ones are deleted.",
+)
+LISTED_ATTEMPTS: Final = section.declare(
+    20,
+    "Attempts that are stored for each delivery",
+    enforced_in="webhooks.deliveries",
+    response="The oldest are dropped.",
+)
+ATTEMPT_SECONDS: Final = section.declare(
+    15,
+    "Time for an attempt, from the resolution of the name to the status of the answer",
+    enforced_in="webhooks.sender",
+    response="The attempt fails.",
+    unit="s",
+)
+ANSWER_BYTES: Final = section.declare(
+    4_096,
+    "Size of the answer of a receiver that is read",
+    enforced_in="webhooks.sender",
+    response="The connection is closed.",
+    unit="bytes",
+)
+CONCURRENT_ATTEMPTS: Final = section.declare(
+    48,
+    "Concurrent attempts to receivers that answered their last attempt in time, in each process",
+    enforced_in="webhooks.sender",
+    response="The attempt waits for its turn.",
+)
+CONCURRENT_SLOW_ATTEMPTS: Final = section.declare(
+    16,
+    "Concurrent attempts to all other receivers, in each process",
+    enforced_in="webhooks.sender",
+    response="The attempt waits for its turn.",
+)
+RESOLVER_THREADS: Final = section.declare(
+    16,
+    "Names that are resolved at a time, in each process: for new URLs, and for each kind of attempts",
+    enforced_in="webhooks.resolver",
+    response="The resolution waits for its turn.",
+)
+RESOLUTION_SECONDS: Final = section.declare(
+    1,
+    "Time to resolve the name in the URL of a webhook when it is set",
+    enforced_in="webhooks.receivers",
+    response="The URL is accepted. The name is resolved again for each attempt.",
+    unit="s",
+)

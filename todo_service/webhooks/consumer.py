@@ -1,0 +1,143 @@
+"""Serves the webhooks that belong to this process, each by a runner of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Self
+
+import msgspec
+import structlog
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import StoreUnavailable
+from todo_service.store.paging import iterate_pages, read_page
+from todo_service.webhooks.documents import Webhook
+from todo_service.webhooks.runner import Context, HookRunner
+from todo_service.webhooks.workers import choose_worker
+
+TICK_SECONDS: Final = 1.0
+"""The interval between two looks at the webhooks."""
+_PAGE_SIZE: Final = 1_000
+logger = structlog.get_logger(__name__)
+
+
+class Hook(msgspec.Struct, frozen=True):
+    """An enabled webhook.
+
+    Attributes:
+        version: The version. It changes with the webhook.
+        requested: Changes when a client requests a delivery.
+    """
+
+    id: str
+    holder: str | None
+    version: int
+    requested: str | None
+
+
+class _Served(msgspec.Struct, frozen=True):
+    runner: HookRunner
+    task: asyncio.Task[None]
+    seen: Hook
+
+
+class WebhookConsumer:
+    """An async context manager that stops all runners on exit. Call `tick` periodically.
+
+    Args:
+        context: What the runners share.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._store: DocumentStore = context.store
+        self._workers = context.workers
+        self._served: dict[ObjectId, _Served] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for each in self._served.values():
+            each.task.cancel()
+        if self._served:
+            await asyncio.wait([each.task for each in self._served.values()])
+        self._served = {}
+        try:
+            await self._workers.leave()
+        except StoreUnavailable as error:
+            logger.warning("webhooks are taken over late: the store is unavailable", reason=str(error))
+
+    async def tick(self) -> None:
+        """Claim the webhooks that belong to this worker, start and stop runners, and wake those with news."""
+        hooks = {ObjectId(hook.id): hook for hook in await self._list_enabled()}
+        for hook_id in self._served.keys() - hooks.keys():
+            self._served[hook_id].runner.wake()  # it finds out itself that it has to stop
+        self._served = {hook_id: each for hook_id, each in self._served.items() if not each.task.done()}
+        if not hooks and not self._served:
+            return
+        await self._workers.beat()
+        # a worker is inserted before it claims a webhook, so read the workers after the webhooks
+        alive = await self._workers.find_alive()
+        for hook_id, hook in hooks.items():
+            mine = choose_worker(hook_id, alive) == self._workers.worker_id
+            holder = ObjectId(hook.holder) if hook.holder is not None else None
+            if holder == self._workers.worker_id:
+                await self._keep(hook_id, hook, mine=mine)
+            elif mine and (holder is None or holder not in alive):
+                await self._claim(hook_id, holder)
+
+    async def _list_enabled(self) -> list[Hook]:
+        async def read(after: tuple[ObjectId] | None) -> tuple[list[Hook], tuple[ObjectId] | None]:
+            return await read_page(
+                self._store,
+                Webhook,
+                Webhook.enabled == True,  # noqa: E712  # an expression
+                sort=(asc(Webhook.id),),
+                after=after,
+                limit=_PAGE_SIZE,
+                into=Hook,
+                position=lambda last: (ObjectId(last.id),),
+            )
+
+        return [hook async for page in iterate_pages(read) for hook in page]
+
+    async def _keep(self, hook_id: ObjectId, hook: Hook, *, mine: bool) -> None:
+        """Serve a webhook that this worker holds, or release it if it belongs to another one."""
+        served = self._served.get(hook_id)
+        if not mine:
+            if served is not None:
+                served.task.cancel()
+                await asyncio.wait([served.task])
+                del self._served[hook_id]
+            await self._store.update(
+                Webhook,
+                Webhook.id == hook_id,
+                Webhook.holder == self._workers.worker_id,
+                changes={"holder": None},
+            )
+        elif served is None:
+            self._serve(hook_id, hook)
+        elif served.seen != hook:
+            served.runner.wake()
+            self._served[hook_id] = msgspec.structs.replace(served, seen=hook)
+
+    async def _claim(self, hook_id: ObjectId, holder: ObjectId | None) -> None:
+        """Claim a webhook, unless another worker has been faster."""
+        claimed = await self._store.update(
+            Webhook,
+            Webhook.id == hook_id,
+            Webhook.enabled == True,  # noqa: E712  # an expression
+            Webhook.holder == holder,
+            changes={"holder": self._workers.worker_id},
+            into=Hook,
+        )
+        if claimed is not None:
+            self._serve(hook_id, claimed)
+
+    def _serve(self, hook_id: ObjectId, hook: Hook) -> None:
+        runner = HookRunner(hook_id, self._context)
+        task = asyncio.create_task(runner.run(), name=f"webhook {hook_id}")
+        self._served[hook_id] = _Served(runner, task, hook)

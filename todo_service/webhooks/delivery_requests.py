@@ -1,0 +1,136 @@
+"""What clients ask about deliveries: to list them, to send a ping, and to send one again."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final
+
+from odmantic import ObjectId
+from odmantic.query import desc
+
+from todo_service.bounds.webhooks import LISTED_DELIVERIES, REQUESTED_DELIVERIES
+from todo_service.errors import Disabled, NotFound, TooManyRequests
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
+from todo_service.store.optimistic import Attempts
+from todo_service.timestamps import format_timestamp, now
+from todo_service.webhooks import dto
+from todo_service.webhooks.deliveries import build_delivery, reset_delivery
+from todo_service.webhooks.documents import Webhook, WebhookDelivery
+from todo_service.webhooks.sources import Event
+
+MISSING: Final = "there is no such webhook"
+MISSING_DELIVERY: Final = "there is no such delivery"
+
+
+class DeliveryRequests:
+    """The deliveries of the webhooks of one account.
+
+    Args:
+        store: The store.
+        owner: The account.
+    """
+
+    def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
+        self._store = store
+        self._owner = owner
+
+    async def send_ping(self, hook_id: str, identity: ObjectId | None = None) -> dto.Delivery:
+        """Request a delivery of the type `ping`.
+
+        Args:
+            hook_id: The id of the webhook.
+            identity: The id of the delivery, if the request may be repeated.
+
+        Raises:
+            Disabled: The webhook is not enabled.
+            TooManyRequests: Too many deliveries wait.
+            NotFound: The account has no such webhook.
+        """
+        hook = await self._get(hook_id)
+        await self._check_requests(hook)
+        moment = now()
+        event = Event("ping", "", format_timestamp(moment), {})
+        delivery = build_delivery(hook, event, moment, identity or ObjectId())
+        with contextlib.suppress(DuplicateDocument):  # an earlier attempt of the same request
+            await self._store.insert(delivery)
+        await self._request(hook)
+        return dto.Delivery.from_document(delivery)
+
+    async def list_deliveries(self, hook_id: str) -> list[dto.Delivery]:
+        """Return the last deliveries of a webhook, the newest first.
+
+        Raises:
+            NotFound: The account has no such webhook.
+        """
+        hook = await self._get(hook_id)
+        found = await self._store.find(
+            WebhookDelivery,
+            WebhookDelivery.hook == hook.id,
+            WebhookDelivery.account == self._owner,
+            sort=(desc(WebhookDelivery.created_at), desc(WebhookDelivery.id)),
+            limit=LISTED_DELIVERIES,
+            into=dto.Delivery,
+        )
+        return [delivery.newest_first() for delivery in found]
+
+    async def retry(self, hook_id: str, delivery_id: str) -> dto.Delivery:
+        """Request one more attempt of a delivery. One that is pending is sent now.
+
+        Raises:
+            Disabled: The webhook is not enabled.
+            TooManyRequests: Too many deliveries wait.
+            NotFound: The account has no such webhook, or the webhook no such delivery.
+        """
+        hook = await self._get(hook_id)
+        where = match_id(WebhookDelivery, delivery_id, MISSING_DELIVERY)
+        where += [WebhookDelivery.hook == hook.id, WebhookDelivery.account == self._owner]
+        async for _ in Attempts():
+            delivery = await self._store.get(WebhookDelivery, *where)
+            if delivery is None:
+                raise NotFound(MISSING_DELIVERY)
+            await self._check_requests(hook)
+            same = (WebhookDelivery.state == delivery.state, WebhookDelivery.tries == delivery.tries)
+            changes = reset_delivery(delivery, now())
+            changed = await self._store.update(WebhookDelivery, *where, *same, changes=changes)
+            if changed is not None:
+                await self._request(hook)
+                return dto.Delivery.from_document(changed)
+        raise AssertionError  # `Attempts` raises before it ends
+
+    async def _check_requests(self, hook: Webhook) -> None:
+        if not hook.enabled:
+            raise Disabled("the webhook is not enabled")
+        waiting = await self._store.count(
+            WebhookDelivery,
+            WebhookDelivery.hook == hook.id,
+            WebhookDelivery.state == "pending",
+            WebhookDelivery.account == self._owner,
+            limit=REQUESTED_DELIVERIES,
+        )
+        if waiting >= REQUESTED_DELIVERIES:
+            raise TooManyRequests(f"{REQUESTED_DELIVERIES} deliveries of this webhook wait already")
+
+    async def _request(self, hook: Webhook) -> None:
+        """Tell the worker that serves a webhook to look for deliveries."""
+        await self._store.update(Webhook, *self._match(str(hook.id)), changes={"requested": ObjectId()})
+
+    async def _get(self, hook_id: str) -> Webhook:
+        found = await self._store.get(Webhook, *self._match(hook_id))
+        if found is None:
+            raise NotFound(MISSING)
+        return found
+
+    def _match(self, hook_id: str) -> list[Condition]:
+        return [*match_id(Webhook, hook_id, MISSING), Webhook.owner == self._owner]
+
+
+def match_id(model: Any, text: str, missing: str) -> list[Condition]:
+    """Return the condition on an id.
+
+    Raises:
+        NotFound: The text is not an id.
+    """
+    if not (len(text) == 24 and ObjectId.is_valid(text)):
+        raise NotFound(missing)
+    return [model.id == ObjectId(text)]

@@ -1,0 +1,331 @@
+"""Serves one webhook: reads its events, and sends its deliveries one after another.
+
+Events become pending deliveries, and then the position in their source is stored. If the process crashes in between,
+the same events are read again and get the same ids. The runner re-reads the webhook before each effect, and its writes
+require that the worker still holds it, so that a webhook that was deleted, paused or taken over gets nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+from odmantic import ObjectId
+from odmantic.query import asc, desc
+
+from todo_service.bounded_cache import BoundedCache
+from todo_service.bounds.webhooks import LISTED_DELIVERIES, PENDING_DELIVERIES, STORED_DELIVERIES
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument, StoreUnavailable
+from todo_service.webhooks.deliveries import (
+    FAILING_PERIOD,
+    GONE_STATUS,
+    build_delivery,
+    derive_delivery_id,
+    record_attempt,
+)
+from todo_service.webhooks.documents import Webhook, WebhookDelivery
+from todo_service.webhooks.positions import Positions, start
+from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
+from todo_service.webhooks.sender import Outcome, Sender
+from todo_service.webhooks.signing import sign
+from todo_service.webhooks.sources import EventPage, EventSource
+from todo_service.webhooks.workers import Workers
+
+SHORTEST_POLL: Final = 0.25
+LONGEST_POLL: Final = 2.0
+"""The interval between two looks at the sources of events, in seconds. It grows while there is none."""
+_RETRY_SECONDS: Final = 2.0
+_SLOW_SECONDS: Final = 5.0
+"""An attempt that takes longer makes the receiver a slow one."""
+_REMEMBERED: Final = 1_000
+"""The number of deliveries that are known to be stored. MongoDB's feed returns the changes of some seconds again."""
+_MIN_AGE: Final = timedelta(minutes=2)
+"""How long a delivery is kept at least. An event is not read again after a longer time."""
+_TRIM_PERIOD: Final = timedelta(minutes=1)
+logger = structlog.get_logger(__name__)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A pending delivery."""
+
+    id: str
+    due_at: datetime
+
+
+class Context(NamedTuple):
+    """What the runners of a worker share.
+
+    Attributes:
+        store: The store.
+        sources: The sources of events.
+        sender: Sends deliveries.
+        box: Decrypts the signing secrets.
+        workers: The heartbeat of this worker.
+        now: Returns the current time.
+        record: Counts an attempt: its outcome, and for the first attempt the seconds since the delivery was created.
+    """
+
+    store: DocumentStore
+    sources: tuple[EventSource, ...]
+    sender: Sender
+    box: SecretBox
+    workers: Workers
+    now: Callable[[], datetime]
+    record: Callable[[str, float | None], None]
+
+
+class HookRunner:
+    """Serves one webhook until it is deleted, disabled or held by another worker.
+
+    Args:
+        hook_id: The webhook.
+        context: What the runners share.
+    """
+
+    def __init__(self, hook_id: ObjectId, context: Context) -> None:
+        self._hook_id = hook_id
+        self._context = context
+        self._store = context.store
+        self._positions = Positions(context.sources)
+        self._woken = asyncio.Event()
+        self._poll = SHORTEST_POLL
+        self._slow = False
+        self._hook: Webhook | None = None
+        self._pending: list[Due] = []
+        self._stored = 0
+        self._trim_at: datetime | None = None
+        self._taken: BoundedCache[ObjectId, None] = BoundedCache(_REMEMBERED)
+
+    def wake(self) -> None:
+        """Make the runner read the webhook and its deliveries again."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Serve the webhook."""
+        while True:
+            try:
+                pause = await self._work()
+            except StoreUnavailable as error:
+                logger.warning("a webhook waits for the store", webhook=str(self._hook_id), reason=str(error))
+                self._hook, pause = None, _RETRY_SECONDS
+            except Exception:
+                logger.exception("failed to serve a webhook", webhook=str(self._hook_id))
+                self._hook, pause = None, _RETRY_SECONDS
+            if pause is None:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _work(self) -> float | None:
+        """Read new events and send what is due.
+
+        Returns:
+            The pause until the next call in seconds, or None if this worker no longer serves the webhook.
+        """
+        if self._woken.is_set() or self._hook is None:
+            self._woken.clear()
+            if not await self._reload():
+                return None
+        if not self._context.workers.may_send():
+            return SHORTEST_POLL
+        found = await self._read_events()
+        self._poll = SHORTEST_POLL if found else min(2 * self._poll, LONGEST_POLL)
+        moment = self._context.now()
+        for due in [each for each in self._pending if each.due_at <= moment]:
+            if not self._context.workers.may_send():
+                break
+            if not await self._attempt(ObjectId(due.id)):
+                return None
+        await self._trim()
+        waits = [max(0.0, (each.due_at - self._context.now()).total_seconds()) for each in self._pending]
+        return min([self._poll, *waits])
+
+    async def _reload(self) -> bool:
+        """Read the webhook and its pending deliveries. Return whether this worker serves it."""
+        hook = await self._get_hook()
+        if hook is None:
+            return False
+        moment = self._context.now()
+        if hook.failing_since is not None and moment - hook.failing_since >= FAILING_PERIOD:
+            await self._disable(hook, "failing")
+            return False
+        if not hook.position:
+            await start(self._store, hook.id, self._positions)
+            hook = await self._get_hook()
+            if hook is None:
+                return False
+        self._slow = self._slow or hook.failing_since is not None
+        self._hook = hook
+        self._pending = await self._store.find(
+            WebhookDelivery,
+            WebhookDelivery.hook == self._hook_id,
+            WebhookDelivery.state == "pending",
+            sort=(asc(WebhookDelivery.due_at), asc(WebhookDelivery.id)),
+            limit=4 * PENDING_DELIVERIES,
+            into=Due,
+        )
+        self._stored = await self._store.count(
+            WebhookDelivery, WebhookDelivery.hook == self._hook_id, limit=STORED_DELIVERIES
+        )
+        return True
+
+    async def _get_hook(self) -> Webhook | None:
+        """Return the webhook if it is enabled and this worker holds it."""
+        return await self._store.get(Webhook, *self._match())
+
+    def _match(self) -> list[Condition]:
+        held = Webhook.holder == self._context.workers.worker_id
+        return [Webhook.id == self._hook_id, held, Webhook.enabled == True]  # noqa: E712  # an expression
+
+    async def _read_events(self) -> bool:
+        """Turn new events into pending deliveries. Return whether there were any."""
+        found = False
+        for source in self._context.sources:
+            room = min(PENDING_DELIVERIES - len(self._pending), STORED_DELIVERIES - self._stored)
+            hook = self._hook
+            if hook is None or room <= 0 or not hook.position:
+                return found
+            positions = self._positions.decode(hook.position)
+            position = positions.get(source.name) or source.start(hook.changed)
+            page = await source.read(hook.account, position, room, hook.started_at, self._context.now())
+            if page.advanced:
+                found |= await self._take(hook, source, positions, page)
+            else:
+                # nothing is lost if the process crashes: no event has been read since the stored position
+                positions[source.name] = page.position
+                self._hook = hook.model_copy(update={"position": self._positions.encode(positions)})
+        return found
+
+    async def _take(self, hook: Webhook, source: EventSource, positions: dict[str, bytes], page: EventPage) -> bool:
+        """Store the deliveries of a page, then the position after it. Return whether there is a new delivery."""
+        current = await self._get_hook()
+        if current is None or current.started_at != hook.started_at:
+            self._woken.set()  # it was paused, and what happened meanwhile is not sent
+            return False
+        moment = self._context.now()
+        wanted = [event for event in page.events if event.type in current.events]
+        new = 0
+        for index, event in enumerate(wanted):
+            delivery_id = derive_delivery_id(hook.id, event)
+            if delivery_id in self._taken:
+                continue
+            # each is created a millisecond after the one before it, so that they are sent in their order
+            created = moment - timedelta(milliseconds=len(wanted) - index)
+            delivery = build_delivery(current, event, created)
+            with contextlib.suppress(DuplicateDocument):  # it was read before
+                await self._store.insert(delivery)
+                self._pending.append(Due(str(delivery.id), created))
+                new += 1
+            self._taken[delivery_id] = None
+        self._stored += new
+        encoded = self._positions.encode(positions | {source.name: page.position})
+        same = (Webhook.started_at == hook.started_at, Webhook.position == current.position)
+        changed = await self._store.update(Webhook, *self._match(), *same, changes={"position": encoded})
+        if changed is None:
+            self._woken.set()
+        else:
+            self._hook = changed
+        return new > 0
+
+    async def _attempt(self, delivery_id: ObjectId) -> bool:
+        """Make an attempt. Return whether this worker still serves the webhook."""
+        hook = await self._get_hook()
+        if hook is None:
+            return False
+        where = (WebhookDelivery.id == delivery_id, WebhookDelivery.hook == hook.id, WebhookDelivery.state == "pending")
+        delivery = await self._store.get(WebhookDelivery, *where)
+        began = self._context.now()
+        if delivery is None or delivery.due_at is None or delivery.due_at > began:
+            self._woken.set()
+            return True
+        outcome = await self._send(hook, delivery, began)
+        moment = self._context.now()
+        self._slow = not outcome.delivered or (moment - began).total_seconds() > _SLOW_SECONDS
+        changes = record_attempt(delivery, outcome, began, moment)
+        await self._store.update(WebhookDelivery, *where, WebhookDelivery.tries == delivery.tries, changes=changes)
+        self._count(delivery, changes, began)
+        self._pending = [each for each in self._pending if each.id != str(delivery_id)]
+        if changes["due_at"] is not None:
+            self._pending.append(Due(str(delivery_id), changes["due_at"]))
+        return await self._record_outcome(hook, outcome, began)
+
+    async def _send(self, hook: Webhook, delivery: WebhookDelivery, began: datetime) -> Outcome:
+        signing = [each for each in hook.secrets if each.until is None or each.until > began]
+        secrets = decrypt_secrets(hook.model_copy(update={"secrets": signing}), self._context.box)
+        if not secrets:
+            return Outcome(error="the signing secret cannot be decrypted: replace it")
+        headers = sign(secrets, str(delivery.id), int(began.timestamp()), delivery.body)
+        return await self._context.sender.send(hook.url, headers, delivery.body, slow=self._slow)
+
+    def _count(self, delivery: WebhookDelivery, changes: dict[str, Any], began: datetime) -> None:
+        outcome = "retried" if changes["due_at"] is not None else changes["state"]
+        lag = (began - delivery.created_at).total_seconds() if not delivery.attempts else None
+        self._context.record(outcome, lag)
+
+    async def _record_outcome(self, hook: Webhook, outcome: Outcome, began: datetime) -> bool:
+        """Record in the webhook whether it fails, and disable it if it has to be.
+
+        Returns:
+            Whether this worker still serves it.
+        """
+        same = (Webhook.id == hook.id, Webhook.version == hook.version)
+        if outcome.delivered:
+            if hook.failing_since is not None:
+                await self._store.update(Webhook, *same, changes={"failing_since": None})
+            return True
+        if outcome.status_code == GONE_STATUS:
+            return not await self._disable(hook, "gone")
+        if hook.failing_since is None:
+            await self._store.update(Webhook, *same, changes={"failing_since": began})
+        elif self._context.now() - hook.failing_since >= FAILING_PERIOD:
+            return not await self._disable(hook, "failing")
+        return True
+
+    async def _disable(self, hook: Webhook, reason: str) -> bool:
+        """Disable the webhook, unless it has changed since it was read. Return whether it did."""
+        changes = {
+            "enabled": False,
+            "disabled_reason": reason,
+            "version": hook.version + 1,
+            "updated_at": self._context.now(),
+        }
+        disabled = await self._store.update(Webhook, *self._match(), Webhook.version == hook.version, changes=changes)
+        if disabled is not None:
+            logger.warning("a webhook was disabled", webhook=str(hook.id), reason=reason)
+        return disabled is not None
+
+    async def _trim(self) -> None:
+        """Delete the finished deliveries that are no longer listed."""
+        moment = self._context.now()
+        if self._stored <= LISTED_DELIVERIES or (self._trim_at is not None and moment < self._trim_at):
+            return
+        self._trim_at = moment + _TRIM_PERIOD
+        listed = await self._store.find(
+            WebhookDelivery,
+            WebhookDelivery.hook == self._hook_id,
+            sort=(desc(WebhookDelivery.created_at), desc(WebhookDelivery.id)),
+            limit=LISTED_DELIVERIES,
+            into=_Created,
+        )
+        if len(listed) == LISTED_DELIVERIES:
+            oldest = min(listed[-1].created_at, moment - _MIN_AGE)
+            await self._store.delete(
+                WebhookDelivery,
+                WebhookDelivery.hook == self._hook_id,
+                WebhookDelivery.created_at < oldest,
+                WebhookDelivery.state != "pending",
+            )
+        self._stored = await self._store.count(
+            WebhookDelivery, WebhookDelivery.hook == self._hook_id, limit=STORED_DELIVERIES
+        )
+
+
+class _Created(msgspec.Struct, frozen=True):
+    created_at: datetime

@@ -1,0 +1,93 @@
+"""Encryption of signing secrets, which are stored with their webhook.
+
+They are encrypted with AES-256-GCM under a key derived from the secret key of the service. The id of the webhook is
+authenticated with them, so that the secret of one webhook cannot be copied to another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from odmantic import ObjectId
+
+from todo_service.security.sealing import KeyRing
+from todo_service.store.base import DocumentStore
+from todo_service.webhooks.documents import SigningSecret, Webhook
+
+_KEY_ID_BYTES: Final = 8
+_NONCE_BYTES: Final = 12
+
+
+class SecretUnreadableError(Exception):
+    """A secret was encrypted under a secret key that this process does not have."""
+
+
+class SecretBox:
+    """Encrypts and decrypts the secrets of webhooks.
+
+    Args:
+        secret_keys: The secret keys of the service, the current one first.
+    """
+
+    def __init__(self, secret_keys: Sequence[bytes]) -> None:
+        self._keys = KeyRing(secret_keys, "signing secrets of webhooks")
+
+    def encrypt(self, secret: bytes, hook_id: ObjectId) -> bytes:
+        """Return the secret of a webhook, encrypted under the current key."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = AESGCM(self._keys.current).encrypt(nonce, secret, hook_id.binary)
+        return self._keys.current_id + nonce + sealed
+
+    def decrypt(self, box: bytes, hook_id: ObjectId) -> bytes:
+        """Return an encrypted secret of a webhook.
+
+        Raises:
+            SecretUnreadableError: This process does not have the secret key.
+        """
+        key = self._keys.by_id.get(box[:_KEY_ID_BYTES])
+        if key is None:
+            raise SecretUnreadableError
+        rest = box[_KEY_ID_BYTES:]
+        try:
+            return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], hook_id.binary)
+        except InvalidTag:
+            raise SecretUnreadableError from None
+
+    def is_current(self, box: bytes) -> bool:
+        """Return whether a secret is encrypted under the current key."""
+        return box[:_KEY_ID_BYTES] == self._keys.current_id
+
+
+def decrypt_secrets(hook: Webhook, box: SecretBox) -> list[bytes]:
+    """Return the secrets of a webhook that can be decrypted, the current one first."""
+    found: list[bytes] = []
+    for each in hook.secrets:
+        with contextlib.suppress(SecretUnreadableError):
+            found.append(box.decrypt(each.box, hook.id))
+    return found
+
+
+async def reencrypt_secrets(store: DocumentStore, box: SecretBox) -> None:
+    """Encrypt the secrets of all webhooks under the current key, so that earlier keys may be removed.
+
+    Args:
+        store: The store.
+        box: Encrypts and decrypts them.
+    """
+    async for hook in store.scan(Webhook):
+        if all(box.is_current(each.box) for each in hook.secrets):
+            continue
+        encrypted = []
+        for each in hook.secrets:
+            with contextlib.suppress(SecretUnreadableError):
+                each = SigningSecret(box=box.encrypt(box.decrypt(each.box, hook.id), hook.id), until=each.until)
+            encrypted.append(each)
+        # a concurrent change has a new version, and the next run tries again
+        await store.update(
+            Webhook, Webhook.id == hook.id, Webhook.version == hook.version, changes={"secrets": encrypted}
+        )

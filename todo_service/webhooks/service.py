@@ -1,0 +1,281 @@
+"""The rules of webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from odmantic import ObjectId
+from odmantic.query import desc
+
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
+from todo_service.bounds.webhooks import MAX_WEBHOOKS, SIGNING_SECRETS, WEBHOOK_DESCRIPTION_LENGTH
+from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
+from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import DuplicateDocument
+from todo_service.store.optimistic import Attempts
+from todo_service.store.paging import read_page
+from todo_service.store.slots import insert_into_slot
+from todo_service.text import normalize_lines
+from todo_service.timestamps import now
+from todo_service.webhooks import dto
+from todo_service.webhooks.delivery_requests import MISSING, match_id
+from todo_service.webhooks.documents import SigningSecret, Webhook, WebhookDelivery
+from todo_service.webhooks.positions import Positions, start
+from todo_service.webhooks.receivers import Receivers
+from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
+from todo_service.webhooks.signing import derive_hook_id, format_secret, generate_secret
+
+PREVIOUS_SECRET_LIFETIME: Final = timedelta(hours=24)
+"""How long a signing secret signs after it has been replaced."""
+_TOMBSTONE_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    slot: int
+
+
+class Webhooks:
+    """The webhooks of one account.
+
+    Args:
+        store: The store.
+        owner: The account.
+        receivers: Checks URLs.
+        box: Encrypts the signing secrets.
+        positions: The positions in the sources of events.
+    """
+
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, receivers: Receivers, box: SecretBox, positions: Positions
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._receivers = receivers
+        self._box = box
+        self._positions = positions
+
+    async def create(self, given: dto.WebhookCreate, seed: bytes | None = None) -> dto.WebhookWithSecret:
+        """Create a webhook. It gets the events from now on.
+
+        Args:
+            given: The new webhook.
+            seed: 32 secret bytes from which its id and its secret are derived, if the request may be repeated. A repeat
+                returns the existing webhook.
+
+        Raises:
+            Invalid: A field breaks a rule.
+            Gone: An earlier attempt of the same request created it, and it has been deleted since.
+            QuotaExceeded: The account has `MAX_WEBHOOKS` webhooks.
+        """
+        hook_id = ObjectId() if seed is None else derive_hook_id(seed)
+        secret = generate_secret(seed)
+        document = await self._find_created(hook_id) if seed is not None else None
+        if document is None:
+            fields = await self._validate(given)
+            moment = now()
+
+            def build(slot: int) -> Webhook:
+                return Webhook(
+                    id=hook_id,
+                    account=self._owner,
+                    owner=self._owner,
+                    slot=slot,
+                    secrets=[SigningSecret(box=self._box.encrypt(secret, hook_id))],
+                    started_at=moment,
+                    version=1,
+                    created_at=moment,
+                    updated_at=moment,
+                    **fields,
+                )
+
+            try:
+                document = await insert_into_slot(self._store, build, self._find_taken_slots, MAX_WEBHOOKS)
+            except DuplicateDocument:
+                # a concurrent attempt of the same request has created it
+                document = await self._find_created(hook_id)
+            if document is None:
+                raise QuotaExceeded("webhooks", MAX_WEBHOOKS)
+        document = await start(self._store, hook_id, self._positions) or document
+        return dto.WebhookWithSecret.from_secret(document, format_secret(secret))
+
+    async def _find_created(self, hook_id: ObjectId) -> Webhook | None:
+        # a write, because an isolated MongoDB member can return data that is rolled back later
+        created = await self._store.update(Webhook, Webhook.id == hook_id, Webhook.account == self._owner, changes={})
+        if created is not None and created.owner is None:
+            raise Gone("this webhook was created and has been deleted since")
+        return created
+
+    async def _find_taken_slots(self) -> list[int]:
+        found = await self._store.find(Webhook, Webhook.owner == self._owner, sort=None, limit=MAX_WEBHOOKS, into=_Slot)
+        return [each.slot for each in found]
+
+    async def read_page(
+        self, limit: int, after: dto.WebhookPosition | None
+    ) -> tuple[list[dto.Webhook], dto.WebhookPosition | None]:
+        """Return a page of webhooks, newest first, and the position of the next page, or None.
+
+        Args:
+            limit: The size of the page.
+            after: The position of the page; None for the first.
+        """
+        return await read_page(
+            self._store,
+            Webhook,
+            Webhook.owner == self._owner,
+            sort=(desc(Webhook.created_at), desc(Webhook.id)),
+            after=after.key() if after is not None else None,
+            limit=limit,
+            into=dto.Webhook,
+            position=lambda last: dto.WebhookPosition(last.created_at, last.id),
+        )
+
+    async def get(self, hook_id: str) -> dto.Webhook:
+        """Return a webhook.
+
+        Raises:
+            NotFound: The account has no such webhook.
+        """
+        return dto.Webhook.from_document(await self._get(hook_id))
+
+    async def update(self, hook_id: str, patch: dto.WebhookUpdate, versions: Container[int] | None) -> dto.Webhook:
+        """Apply a merge patch. The version stays the same if nothing changes.
+
+        A webhook that is enabled again gets the events from now on.
+
+        Args:
+            hook_id: The id of the webhook.
+            patch: The merge patch.
+            versions: The versions that the caller accepts; None for any.
+
+        Raises:
+            Invalid: A field breaks a rule.
+            Stale: The webhook has another version.
+            NotFound: The account has no such webhook.
+        """
+        fields = await self._validate(patch)
+        async for _ in Attempts():
+            hook = await self._get(hook_id)
+            if versions is not None and hook.version not in versions:
+                raise Stale
+            changes = {name: value for name, value in fields.items() if getattr(hook, name) != value}
+            if not changes:
+                return dto.Webhook.from_document(hook)
+            moment = max(now(), hook.updated_at)
+            if changes.get("enabled"):
+                changes |= {"started_at": moment, "position": b"", "disabled_reason": None, "failing_since": None}
+            if "url" in changes:
+                changes["failing_since"] = None
+            changed = await self._change(hook, changes, moment)
+            if changed is not None:
+                return dto.Webhook.from_document(await start(self._store, hook.id, self._positions) or changed)
+        raise AssertionError  # `Attempts` raises before it ends
+
+    async def _change(self, hook: Webhook, changes: dict[str, Any], moment: datetime) -> Webhook | None:
+        """Write the changes of a webhook. Return None if it has changed since it was read."""
+        changes = changes | {"version": hook.version + 1, "updated_at": moment}
+        return await self._store.update(
+            Webhook, *self._match(str(hook.id)), Webhook.version == hook.version, changes=changes
+        )
+
+    async def delete(self, hook_id: str, versions: Container[int] | None) -> None:
+        """Delete a webhook with its deliveries.
+
+        Raises:
+            Stale: The webhook has another version.
+            NotFound: The account has no such webhook.
+        """
+        async for _ in Attempts():
+            hook = await self._get(hook_id)
+            if versions is not None and hook.version not in versions:
+                raise Stale
+            moment = now()
+            changes: dict[str, Any] = {
+                "owner": None,
+                "slot": -1 - int.from_bytes(hook.id.binary[-7:], "big"),  # no webhook has a negative one
+                "url": "",
+                "events": [],
+                "enabled": False,
+                "description": "",
+                "secrets": [],
+                "position": b"",
+                "expires_at": moment + _TOMBSTONE_LIFETIME,
+            }
+            if await self._change(hook, changes, moment) is not None:
+                await self._store.delete(
+                    WebhookDelivery, WebhookDelivery.hook == hook.id, WebhookDelivery.account == self._owner
+                )
+                return
+
+    async def rotate(
+        self, hook_id: str, versions: Container[int] | None, seed: bytes | None = None
+    ) -> dto.WebhookWithSecret:
+        """Replace the signing secret. The old one also signs for `PREVIOUS_SECRET_LIFETIME`.
+
+        Args:
+            hook_id: The id of the webhook.
+            versions: The versions that the caller accepts; None for any.
+            seed: 32 secret bytes from which the secret is derived, if the request may be repeated.
+
+        Raises:
+            Stale: The webhook has another version.
+            NotFound: The account has no such webhook.
+        """
+        secret = generate_secret(seed)
+        async for _ in Attempts():
+            hook = await self._get(hook_id)
+            if seed is not None and secret in decrypt_secrets(hook, self._box):
+                return dto.WebhookWithSecret.from_secret(hook, format_secret(secret))
+            if versions is not None and hook.version not in versions:
+                raise Stale
+            moment = max(now(), hook.updated_at)
+            earlier = [
+                SigningSecret(box=each.box, until=each.until or moment + PREVIOUS_SECRET_LIFETIME)
+                for each in hook.secrets
+                if each.until is None or each.until > moment
+            ]
+            current = SigningSecret(box=self._box.encrypt(secret, hook.id))
+            secrets = [current, *earlier][:SIGNING_SECRETS]
+            changed = await self._change(hook, {"secrets": secrets}, moment)
+            if changed is not None:
+                return dto.WebhookWithSecret.from_secret(changed, format_secret(secret))
+        raise AssertionError  # `Attempts` raises before it ends
+
+    async def _validate(self, given: dto.WebhookCreate | dto.WebhookUpdate) -> dict[str, Any]:
+        """Return the given fields as they are stored.
+
+        Raises:
+            Invalid: A field breaks a rule.
+        """
+        fields: dict[str, Any] = {}
+        issues = []
+        if given.url is not UNSET:
+            fields["url"] = given.url
+            try:
+                await self._receivers.check(given.url)
+            except ValueError as error:
+                issues.append(ValidationIssue("/url", str(error)))
+        if given.events is not UNSET:
+            fields["events"] = list(dict.fromkeys(given.events))
+        if given.enabled is not UNSET:
+            fields["enabled"] = given.enabled
+        if given.description is not UNSET:
+            try:
+                fields["description"] = normalize_lines(given.description or "", WEBHOOK_DESCRIPTION_LENGTH)
+            except ValueError as error:
+                issues.append(ValidationIssue("/description", str(error)))
+        if issues:
+            raise Invalid(issues)
+        return fields
+
+    async def _get(self, hook_id: str) -> Webhook:
+        found = await self._store.get(Webhook, *self._match(hook_id))
+        if found is None:
+            raise NotFound(MISSING)
+        return found
+
+    def _match(self, hook_id: str) -> list[Condition]:
+        return [*match_id(Webhook, hook_id, MISSING), Webhook.owner == self._owner]
