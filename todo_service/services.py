@@ -160,11 +160,7 @@ class Services:
         record = self._metrics.record_webhook_attempt
         self._webhook_system = WebhookSystem(store, self._keys, settings.webhook_networks, http, record)
         self._response_budget = ResponseBudget()
-        # replicas that share the store also share the counters
-        create_storage = find_store_type(settings.store_address).create_counter_storage
-        self._counter = (
-            LocalCounter() if create_storage is None else SharedCounter(partial(create_storage, settings.store_address))
-        )
+        self._counter = _create_counter(settings)
         self.rate_limits = RateLimits(
             parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
             self._counter,
@@ -325,6 +321,12 @@ def create_administration(settings: Settings, store: DocumentStore) -> Iterator[
     with closing(Passwords()) as passwords:
         accounts = Accounts(store, passwords, sessions, api_keys, invitations)
         yield AccountAdministration(store, accounts, passwords, sessions, api_keys, invitations)
+
+
+def _create_counter(settings: Settings) -> LocalCounter | SharedCounter:
+    """Return the counters of the rate limits. Replicas that share the store also share the counters."""
+    create_storage = find_store_type(settings.store_address).create_counter_storage
+    return LocalCounter() if create_storage is None else SharedCounter(partial(create_storage, settings.store_address))
 
 
 def _choose_interval(settings: Settings) -> float:
