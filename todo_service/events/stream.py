@@ -130,15 +130,17 @@ class EventStream:
             return page._replace(changes=[], has_more=True)
 
     def _format(self, page: FeedPage) -> list[bytes]:
+        assert page.start.resolved is not None  # a page belongs to a round
         events = []
         for change in page.changes:
             if self._sent.get(change.id) == change.changed:
                 continue
-            self._sent[change.id] = change.changed
+            # later rounds repeat only what is not resolved yet
+            if ChangePosition.parse(change.changed) > page.start.resolved:
+                self._sent[change.id] = change.changed
             events.append(self._build_event(*_describe(change, page.start.advance(change))))
-        if not page.has_more:
+        if not page.has_more and self._sent:
             floor = page.next.floor
-            # later pages do not repeat what is resolved
             self._sent = {key: stamp for key, stamp in self._sent.items() if ChangePosition.parse(stamp) > floor}
         return events
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final, NamedTuple, Self
 
 import msgspec
@@ -38,6 +39,8 @@ from todo_service.todos.documents import Todo
 
 BY_CHANGE: Final = (asc(Todo.changed), asc(Todo.id))
 """The order of the changes of an account's todos."""
+_GET_TODO: Final = attrgetter(*dto.Todo.__struct_fields__)
+_GET_LIST: Final = attrgetter(*ListStruct.__struct_fields__)
 SYNC_TOKEN_LIFETIME: Final = timedelta(days=30)
 """How long a sync token is valid. Tombstones are stored for longer."""
 
@@ -58,7 +61,7 @@ class TodoChange(dto.Todo, frozen=True):
 
     def to_api(self) -> dto.Todo:
         """Return the fields that the API shows."""
-        return dto.Todo(*(getattr(self, name) for name in dto.Todo.__struct_fields__))
+        return dto.Todo(*_GET_TODO(self))
 
 
 class ListChange(ListStruct, frozen=True):
@@ -69,7 +72,7 @@ class ListChange(ListStruct, frozen=True):
 
     def to_api(self) -> ListStruct:
         """Return the fields that the API shows."""
-        return ListStruct(*(getattr(self, name) for name in ListStruct.__struct_fields__))
+        return ListStruct(*_GET_LIST(self))
 
 
 Change = TodoChange | ListChange

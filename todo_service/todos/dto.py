@@ -5,7 +5,8 @@ Bounds that apply after normalization appear only in the schema (`api_types.SHOW
 
 from __future__ import annotations
 
-from typing import Annotated
+from operator import attrgetter
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -214,6 +215,9 @@ class Todo(msgspec.Struct, frozen=True):
         return build_struct(document, cls)
 
 
+_GET_FIELDS: Final = attrgetter(*Todo.__struct_fields__)
+
+
 class ListedTodo(Todo, frozen=True):
     """A todo with the stored keys by which lists are sorted, which no response contains.
 
@@ -229,7 +233,7 @@ class ListedTodo(Todo, frozen=True):
 
     def to_todo(self) -> Todo:
         """Return the fields that the API shows."""
-        return Todo(*(getattr(self, name) for name in Todo.__struct_fields__))
+        return Todo(*_GET_FIELDS(self))
 
 
 class TodoComplete(msgspec.Struct, forbid_unknown_fields=True):
