@@ -103,6 +103,9 @@ class Attacker:
                 self._connection.request(request.method, request.target, request.body, headers)
             try:
                 response = self._connection.getresponse()
+                if response.getheader("Content-Type") == "text/event-stream" and response.status == 200:
+                    self._connection.close()  # it does not end
+                    return response.status, b""
                 return response.status, response.read()
             except (http.client.HTTPException, ConnectionError):
                 self._connection.close()

@@ -137,6 +137,7 @@ _NOISE: Final = (
     "ApplicationMergePatch+json cannot be used as a model name",
     "TextCsv cannot be used as a model name",
     "TextCalendar cannot be used as a model name",
+    "TextEventStream cannot be used as a model name",
 )
 """The warnings that are not about a fault of the document."""
 
