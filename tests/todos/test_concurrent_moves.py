@@ -21,8 +21,8 @@ from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.todos.account_lease import hold_order
 from todo_service.todos.documents import OrderLease
+from todo_service.todos.order_lease import hold_order
 
 pytestmark = pytest.mark.anyio
 CLIENTS = 8

@@ -79,22 +79,21 @@ MAX_TODOS: Final = section.declare(
     100_000,
     "Todos of an account, including tombstones",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`. Each further process may exceed the limit by 0.05 %, or not at all if it is below "
-    "2 000.",
+    response="409 `quota-exceeded`",
     setting="MAX_TODOS",
 )
 MAX_TAGS: Final = section.declare(
     1000,
     "Distinct tags of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`. It is exact with up to 16 processes.",
+    response="409 `quota-exceeded`",
     setting="MAX_TAGS",
 )
 MAX_LISTS: Final = section.declare(
     500,
     "Lists of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`. It is exact with any number of processes.",
+    response="409 `quota-exceeded`",
     setting="MAX_LISTS",
 )
 DELETED_LISTS: Final = section.declare(
@@ -135,12 +134,11 @@ DOCUMENT_WAITERS: Final = section.declare(
     enforced_in="todos.shared",
     response="503 with `Retry-After`",
 )
-LEASE_WAIT_SECONDS: Final = section.declare(
+MOVE_WAIT_SECONDS: Final = section.declare(
     12.0,
-    "Time that a move waits for the moves of other processes in the same account, and a write near a quota for their "
-    "writes near it",
+    "Time that a move waits for the moves of other processes in the same account",
     unit="s",
-    enforced_in="todos.account_lease",
+    enforced_in="todos.order_lease",
     response="503 with `Retry-After`",
 )
 WRITE_ATTEMPTS: Final = section.declare(

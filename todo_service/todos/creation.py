@@ -128,7 +128,7 @@ class BulkCreation:
         """
         admitted: list[Todo | Invalid] = []
         documents: list[Todo] = []
-        async with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
+        with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
 
             async def check(candidate: Todo) -> None:
                 if len(documents) == room:
@@ -139,6 +139,8 @@ class BulkCreation:
             for candidate in candidates:
                 if len(documents) == room and not refuse:
                     break
+                if documents and tags.is_exhausted:
+                    break  # store these first, so that other processes count them
                 admitted.append(result := await admit(candidate, check))
                 if isinstance(result, Todo):
                     documents.append(result)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from types import TracebackType
 from typing import Final
 
 from bson import Timestamp
@@ -15,20 +13,15 @@ from odmantic import ObjectId
 from todo_service.bounds.todos import DOCUMENT_WAITERS
 from todo_service.errors import QuotaExceeded
 from todo_service.locks import KeyedLocks
-from todo_service.store.base import DocumentStore
-from todo_service.todos.account_lease import HeldLease, hold_quota
-from todo_service.todos.usage_cache import UsageCache
+from todo_service.todos.usage_cache import LONG_SECONDS, SHORT_SECONDS, UsageCache
 
-_SHARE_OF_ROOM: Final = 64
-"""Without the lease, a process writes at most this fraction (1/n) of the room left at a time."""
-_SHARE_NEAR_QUOTA: Final = 10
-"""With less room than this fraction (1/n) of the quota, each write takes the lease."""
-_ALLOWANCE_SHARE_OF_QUOTA: Final = 2000
-"""An allowance is at most this fraction (1/n) of the quota."""
-_LONG_SECONDS: Final = 600.0
-"""How long an allowance stays valid if the account uses less than half of the quota."""
-_SHORT_SECONDS: Final = 5.0
-"""How long it stays valid otherwise."""
+_ALLOWANCE_SHARE_OF_ROOM: Final = 64
+_ALLOWANCE_SHARE_OF_QUOTA: Final = 1000
+"""An allowance is at most this fraction (1/n) of the room left, and of the quota."""
+_WRITING_SHARE_OF_ROOM: Final = 16
+"""A process writes at most this fraction (1/n) of the room left at a time, because other processes do not see it."""
+_MIN_WRITING_SHARE_OF_QUOTA: Final = 500
+"""A process may always write this fraction (1/n) of the quota at a time, and always one document."""
 _MAX_RECENT_CHANGES: Final = 2000
 """With at most this many changes since the last count, only the changes are counted."""
 
@@ -87,11 +80,11 @@ class DocumentQuota:
     """A quota on the number of documents of one kind.
 
     Args:
-        store: The store.
         kind: The plural name of the documents.
         limit: The quota.
         count: Counts the documents of an account.
         count_since: Counts the documents written after a stamp, up to a limit; None to always count all of them.
+        resolve_stamp: Returns the stamp up to which every write is visible.
 
     Attributes:
         kind: The plural name of the documents.
@@ -101,18 +94,17 @@ class DocumentQuota:
 
     def __init__(
         self,
-        store: DocumentStore,
         kind: str,
         limit: int,
         count: Callable[[ObjectId], Awaitable[int]],
         count_since: Callable[[ObjectId, Timestamp, int], Awaitable[int]] | None,
+        resolve_stamp: Callable[[], Awaitable[Timestamp]],
     ) -> None:
         self.kind = kind
         self.limit = limit
-        self._store = store
         self._count = count
         self._count_since = count_since
-        self._near = max(limit // _SHARE_NEAR_QUOTA, _SHARE_OF_ROOM)
+        self._resolve_stamp = resolve_stamp
         self.usages = UsageCache(DocumentUsage)
         self._locks = KeyedLocks(DOCUMENT_WAITERS)
 
@@ -131,13 +123,10 @@ class DocumentQuota:
         """
         return DocumentReservation(self, account, wanted, required=False)
 
-    async def take(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int | None:
-        """Reserve room for documents without the lease.
+    async def acquire(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
+        """Reserve room for at most `wanted` documents, and return how many may be written.
 
         The caller returns the room with `usage.release`.
-
-        Returns:
-            How many may be written: all, or 0 if the account has reached the quota. None if the lease is necessary.
         """
         if usage.take(wanted):
             return wanted
@@ -151,46 +140,30 @@ class DocumentQuota:
                 return wanted
             usage.counting = asyncio.Event()
             try:
-                return await self._count_and_take(account, usage, wanted)
+                return await self._count_and_grant(account, usage, wanted)
             finally:
                 usage.counting.set()
                 usage.counting = None
 
-    def hold_lease(self, account: ObjectId) -> AbstractAsyncContextManager[HeldLease]:
-        """Hold the lease on the quota of an account for the duration of a block."""
-        return hold_quota(self._store, self._locks, account, self.kind)
-
-    async def take_with_lease(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
-        """Reserve room for at most `wanted` documents while the caller holds the lease.
-
-        The caller returns the room with `usage.release`.
-
-        Returns:
-            How many may be written; 0 if the account has reached the quota.
-        """
+    async def _count_and_grant(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
+        """Count the documents of an account, and return how many of `wanted` may be written now."""
+        # grant nothing else until the count ends
         usage.allowance = 0
-        await usage.wait_until_idle()
-        left = await self._count_left(account, usage, max(wanted, self._near))
-        # until the account is near the quota, leave room for writes without the lease
-        granted = max(0, min(wanted, left if left < self._near else left // 2))
+        left = await self._count_left(account, usage, wanted)
+        if usage.writing and (left < wanted or usage.writing + wanted > self._max_writing(left + usage.writing)):
+            await usage.wait_until_idle()
+            left = await self._count_left(account, usage, wanted)
+        granted = max(0, min(wanted, left, self._max_writing(left)))
+        usage.allowance = max(
+            0, min((left - granted) // _ALLOWANCE_SHARE_OF_ROOM, self.limit // _ALLOWANCE_SHARE_OF_QUOTA)
+        )
+        usage.expires = time.monotonic() + (LONG_SECONDS if left >= self.limit / 2 else SHORT_SECONDS)
         usage.writing += granted
         return granted
 
-    async def _count_and_take(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int | None:
-        # grant nothing else until the count ends
-        usage.allowance = 0
-        required = max(self._near, (usage.writing + wanted) * _SHARE_OF_ROOM)
-        left = await self._count_left(account, usage, required)
-        if left < required and usage.writing:
-            await usage.wait_until_idle()
-            required = max(self._near, wanted * _SHARE_OF_ROOM)
-            left = await self._count_left(account, usage, required)
-        if left < required:
-            return None if left > 0 else 0
-        usage.allowance = min((left - wanted) // _SHARE_OF_ROOM, self.limit // _ALLOWANCE_SHARE_OF_QUOTA)
-        usage.expires = time.monotonic() + (_LONG_SECONDS if left >= self.limit / 2 else _SHORT_SECONDS)
-        usage.writing += wanted
-        return wanted
+    def _max_writing(self, room: int) -> int:
+        """Return how many documents this process may write at a time while there is room for `room` more."""
+        return max(room // _WRITING_SHARE_OF_ROOM, self.limit // _MIN_WRITING_SHARE_OF_QUOTA, 1)
 
     async def _count_left(self, account: ObjectId, usage: DocumentUsage, wanted: int) -> int:
         """Return how many documents fit: a lower bound if that is at least `wanted`, else the exact number.
@@ -203,7 +176,7 @@ class DocumentQuota:
             later = await self._count_since(account, usage.since, _MAX_RECENT_CHANGES + 1)
             if later <= _MAX_RECENT_CHANGES and self.limit - usage.counted - later - writing >= wanted:
                 return self.limit - usage.counted - later - writing
-        stamp = await self._store.resolved_stamp() if self._count_since is not None else None
+        stamp = await self._resolve_stamp() if self._count_since is not None else None
         usage.counted = await self._count(account)
         usage.since = stamp
         return self.limit - usage.counted - writing
@@ -221,7 +194,7 @@ class DocumentReservation:
         required: Whether to raise `QuotaExceeded` if fewer documents fit.
     """
 
-    __slots__ = ("_account", "_granted", "_lease", "_quota", "_required", "_usage", "_wanted")
+    __slots__ = ("_account", "_granted", "_quota", "_required", "_usage", "_wanted")
 
     def __init__(self, quota: DocumentQuota, account: ObjectId, wanted: int, *, required: bool) -> None:
         self._quota = quota
@@ -230,32 +203,13 @@ class DocumentReservation:
         self._required = required
         self._usage = quota.usages.get(account)
         self._granted = 0
-        self._lease: AsyncExitStack[bool | None] | None = None
 
     async def __aenter__(self) -> int:
-        granted = await self._quota.take(self._account, self._usage, self._wanted)
-        if granted is None:
-            granted = await self._take_with_lease()
-        else:
-            self._check(granted)
-        self._granted = granted
-        return granted
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        self._usage.release(self._granted)
-        return None if self._lease is None else await self._lease.__aexit__(kind, error, traceback)
-
-    async def _take_with_lease(self) -> int:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._quota.hold_lease(self._account))
-            granted = await self._quota.take_with_lease(self._account, self._usage, self._wanted)
-            self._check(granted)
-            self._lease = stack.pop_all()
-        return granted
-
-    def _check(self, granted: int) -> None:
-        if self._required and granted < self._wanted:
-            self._usage.release(granted)
+        self._granted = await self._quota.acquire(self._account, self._usage, self._wanted)
+        if self._required and self._granted < self._wanted:
+            self._usage.release(self._granted)
             raise QuotaExceeded(self._quota.kind, self._quota.limit)
+        return self._granted
+
+    async def __aexit__(self, *error: object) -> None:
+        self._usage.release(self._granted)

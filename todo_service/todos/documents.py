@@ -135,20 +135,3 @@ class OrderLease(Model):
         "collection": "order_leases",
         "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
     }
-
-
-class QuotaLease(Model):
-    """The lease of a write on a quota of an account. Its id is derived from the account and the quota.
-
-    Attributes:
-        holder: The write that holds the lease; None if the document is kept without one (`tag_quota`).
-        expires_at: When the document expires; each renewal changes it.
-    """
-
-    holder: ObjectId | None
-    expires_at: datetime
-
-    model_config = {
-        "collection": "quota_leases",
-        "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
-    }

@@ -1,17 +1,13 @@
 """Quotas: how many todos, distinct tags and lists an account may have.
 
 A process counts the documents in the store, and then grants the account an allowance: a few writes that need no further
-count, so that a create costs no extra store call. What a process writes without a lease is a small fraction of the room
-left. Near the quota, and to write more than that fraction, a write takes the lease on the quota of its account
-(`account_lease`), counts again, and holds the lease until its documents are stored. So these writes run one at a time,
-in whatever process they begin, and fill the quota exactly.
+count, so that a create costs no extra store call. The allowance is a small fraction of the room left, and expires soon
+when little room is left. What a process writes at a time is a fraction of the room left too, so near the quota every
+write waits for the one before it and counts again.
 
-Writes without the lease are the only ones that a count may miss:
-
-- Todos: a process may have an allowance of 0.05 % of the quota when others come near it. So each further process may
-  exceed the quota by that, and a quota below 2 000 not at all.
-- Lists: there is no allowance.
-- Tags: the first write that takes the lease waits until the caches of other processes have expired (`tag_quota`).
+Within one process a quota is exact: the process never exceeds it, and refuses nothing before it is reached. With
+several processes, each further one may exceed the quota by one document or 0.3 % of the quota, whichever is greater.
+The quota of tags counts the tags of one todo as one document.
 """
 
 from __future__ import annotations
@@ -75,6 +71,10 @@ class Quotas:
                 raise QuotaExceeded("lists, including those deleted in the last 31 days", stored)
             return await store.count(TodoList, TodoList.owner == account, limit=limits.lists)
 
-        self.todos = DocumentQuota(store, "todos", limits.todos, count_todos, count_todos_since)
-        self.lists = DocumentQuota(store, "lists", limits.lists, count_lists, None)
-        self.tags = TagQuota(store, limits.tags, counter)
+        # looks the method up on each call, because instrumentation may replace it later
+        async def resolve_stamp() -> Timestamp:
+            return await store.resolved_stamp()
+
+        self.todos = DocumentQuota("todos", limits.todos, count_todos, count_todos_since, resolve_stamp)
+        self.lists = DocumentQuota("lists", limits.lists, count_lists, None, resolve_stamp)
+        self.tags = TagQuota(limits.tags, counter)

@@ -22,12 +22,11 @@ from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, FeedPage, SyncToken
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
-from todo_service.todos.account_lease import QUOTA_KINDS, derive_lease_id
 from todo_service.todos.bulk_import import BulkImport, Mode
 from todo_service.todos.creation import build_document
 from todo_service.todos.decisions import Decisions
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
-from todo_service.todos.documents import OrderLease, QuotaLease, Todo
+from todo_service.todos.documents import OrderLease, Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
 from todo_service.todos.mover import TodoMover
@@ -116,12 +115,13 @@ class Todos:
         if document.recurrence is not None:
             document.recurrence = await self._decisions.canonicalize_rule(document, account_zone)
         await self._require_list(document.list_id)
-        async with self._quotas.todos.reserve_one(self._owner), self._quotas.tags.reserve(self._owner) as tags:
-            await tags.add(document.tags)
-            try:
-                await self._store.insert(document)
-            except DuplicateDocument as error:
-                raise translate_duplicate(error) from None
+        async with self._quotas.todos.reserve_one(self._owner):
+            with self._quotas.tags.reserve(self._owner) as tags:
+                await tags.add(document.tags)
+                try:
+                    await self._store.insert(document)
+                except DuplicateDocument as error:
+                    raise translate_duplicate(error) from None
         if todo.position is not UNSET:
             self.shared.positions.forget(self._owner)
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
@@ -314,8 +314,6 @@ class Todos:
             upto = ChangePosition.parse(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
         await self._store.delete(OrderLease, OrderLease.id == self._owner)
-        for kind in QUOTA_KINDS:
-            await self._store.delete(QuotaLease, QuotaLease.id == derive_lease_id(self._owner, kind))
         await counts.delete_snapshot(self._store, self._owner)
 
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:

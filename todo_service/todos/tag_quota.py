@@ -1,48 +1,31 @@
-"""A quota on the number of distinct tags of an account.
-
-A process caches which tags an account uses, so that a write of a todo needs no count. Other processes do not see what
-it writes from its cache, and the cache does not see what they remove. So a process may use its cache only for a moment,
-and only while no document of a lease on the quota exists. The document is kept for a while after the lease has been
-released. A write that creates it waits until all caches have expired and what was written from them is visible. From
-then on, every write with tags takes the lease and counts the account, and the quota is exact.
-"""
+"""A quota on the number of distinct tags of an account."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
-from datetime import timedelta
-from types import TracebackType
 from typing import Final, Self
 
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import COUNTING_SECONDS, DOCUMENT_WAITERS
-from todo_service.errors import QuotaExceeded
+from todo_service.bounds.todos import DOCUMENT_WAITERS
+from todo_service.errors import Busy, QuotaExceeded
 from todo_service.locks import KeyedLocks
-from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
-from todo_service.todos.account_lease import HeldLease, derive_lease_id, hold_quota
-from todo_service.todos.documents import QuotaLease
-from todo_service.todos.usage_cache import UsageCache
+from todo_service.todos.usage_cache import SHORT_SECONDS, UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
-_SHARE_OF_ROOM: Final = 16
-"""From its cache, a process may add this fraction (1/n) of the room left."""
-_SHARE_NEAR_QUOTA: Final = 10
-"""With less room than this fraction (1/n) of the quota, each write with tags takes the lease."""
-_CACHE_SECONDS: Final = 0.5
-"""How long a process may use its cache after it has looked for a lease."""
-_SETTLE_SECONDS: Final = _CACHE_SECONDS + 1.0
-"""How long a write waits for the caches to expire, and for what was written from them."""
-_KEPT: Final = timedelta(minutes=1)
-"""How long the document of a lease is kept after the last write near the quota."""
-_KIND: Final = "tags"
+_ALLOWANCE_SHARE_OF_ROOM: Final = 64
+"""An allowance is at most this fraction (1/n) of the room left."""
+_TURN_SHARE_OF_ROOM: Final = 16
+"""A write with the turn may add this fraction (1/n) of the room left without counting again."""
+_MIN_TURN_SHARE_OF_QUOTA: Final = 500
+"""It may always add this fraction (1/n) of the quota, and at least one tag."""
+_COUNT_SECONDS: Final = 1.0
+"""How long a write with new tags waits for the account to be counted."""
 
 
 class TagUsage:
@@ -52,15 +35,17 @@ class TagUsage:
         known: The digests of all tags in use, and possibly of some that no longer are.
         allowance: How many tags may be added without counting.
         expires: When both expire, by the monotonic clock, because other processes may have added and removed tags.
+        unchecked: How many tags were added while the account could not be counted.
         writing: The tags of each write in flight.
     """
 
-    __slots__ = ("allowance", "expires", "known", "writing")
+    __slots__ = ("allowance", "expires", "known", "unchecked", "writing")
 
     def __init__(self) -> None:
         self.known: set[str] = set()
         self.allowance = 0
         self.expires = 0.0
+        self.unchecked = 0
         self.writing: list[set[str]] = []
 
     @property
@@ -77,91 +62,41 @@ class TagUsage:
 class TagQuota:
     """A quota on the number of distinct tags of an account's todos.
 
+    A write takes new tags from the allowance of its account. If that is too small, the write waits for its turn, counts
+    the account, and keeps the turn until its todos are stored, so that near the quota each process has only one write
+    of new tags in flight.
+
     Args:
-        store: The store.
         limit: The quota.
         counter: Counts the tags of an account.
 
     Attributes:
         limit: The quota.
+        turns: A lock for each account: its holder has the turn.
     """
 
-    def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
+    def __init__(self, limit: int, counter: TodoCounter) -> None:
         self.limit = limit
-        self._store = store
         self._counter = counter
-        self._near = max(limit // _SHARE_NEAR_QUOTA, _SHARE_OF_ROOM)
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
-        self._locks = KeyedLocks(DOCUMENT_WAITERS)
+        self.turns = KeyedLocks(DOCUMENT_WAITERS)
         self._cached_tags = 0
 
     def reserve(self, account: ObjectId, *, wait_for_count: bool = False) -> TagReservation:
-        """Return an async context manager that reserves room for tags while its block writes todos.
+        """Return a context manager that reserves room for tags while its block writes todos.
 
         Args:
             account: The account.
             wait_for_count: Whether to wait without a timeout if the account has to be counted.
         """
-        return TagReservation(self, account, self._usages.get(account), None if wait_for_count else COUNTING_SECONDS)
+        return TagReservation(self, account, self._usages.get(account), None if wait_for_count else _COUNT_SECONDS)
 
     async def find_used(self, account: ObjectId) -> set[str]:
         """Return the digests of the tags that an account uses. It waits without a timeout for the account's count."""
         return set((await self._counter.count(account, now(), None)).tags)
 
-    async def take(self, account: ObjectId, usage: TagUsage, tags: set[str], seconds: float | None) -> bool:
-        """Add tags from the cache, which is filled if it has expired. Return whether that was possible.
-
-        Args:
-            account: The account.
-            usage: The usage of the account.
-            tags: The digests of the tags.
-            seconds: The timeout of a count; None for no timeout.
-
-        Raises:
-            Busy: The account is still being counted.
-        """
-        if not usage.is_expired:
-            return self._take_cached(account, usage, tags)
-        async with self._locks.hold(account):
-            if usage.is_expired and not await self._fill_cache(account, usage, seconds):
-                return False
-        return self._take_cached(account, usage, tags)
-
-    async def take_with_lease(
-        self, account: ObjectId, usage: TagUsage, tags: set[str], seconds: float | None, *, count: bool
-    ) -> bool:
-        """Add tags while the caller holds the lease.
-
-        Args:
-            account: The account.
-            usage: The usage of the account.
-            tags: The digests of the tags.
-            seconds: The timeout of a count; None for no timeout.
-            count: Whether to count the account first. It is counted in any case before tags are refused.
-
-        Returns:
-            Whether the account is near the quota.
-
-        Raises:
-            QuotaExceeded: There is no room for the tags.
-            Busy: The account is still being counted.
-        """
-        if count or len(usage.known | tags) > self.limit:
-            await self._count(account, usage, seconds)
-        if len(usage.known | tags) > self.limit:
-            raise QuotaExceeded(_KIND, self.limit)
-        self._set_known(account, usage, usage.known | tags)
-        return self.limit - len(usage.known) < self._near
-
-    async def take_lease(self, account: ObjectId, stack: AsyncExitStack[bool | None]) -> HeldLease:
-        """Hold the lease on the quota of an account until the stack is closed."""
-        lease = await stack.enter_async_context(hold_quota(self._store, self._locks, account, _KIND))
-        if lease.inherited is None:
-            await asyncio.sleep(_SETTLE_SECONDS)
-            lease.keep_until = now() + _KEPT
-        return lease
-
-    def _take_cached(self, account: ObjectId, usage: TagUsage, tags: set[str]) -> bool:
+    def take(self, account: ObjectId, usage: TagUsage, tags: set[str]) -> bool:
+        """Add tags within the allowance of an account. Return whether it was large enough."""
         number = len(tags - usage.known)
         if number > usage.allowance or usage.is_expired:
             return False
@@ -169,25 +104,52 @@ class TagQuota:
         self._set_known(account, usage, usage.known | tags)
         return True
 
-    async def _fill_cache(self, account: ObjectId, usage: TagUsage, seconds: float | None) -> bool:
-        """Count the tags of an account. Return whether they may be cached."""
-        started = time.monotonic()
-        lease_id = derive_lease_id(account, _KIND)
-        if await self._store.get(QuotaLease, QuotaLease.id == lease_id) is not None:
-            return False
-        await self._count(account, usage, seconds)
-        left = self.limit - len(usage.known)
-        if left < self._near:
-            return False
-        usage.allowance = left // _SHARE_OF_ROOM
-        usage.expires = started + _CACHE_SECONDS
-        return True
+    async def take_in_turn(
+        self, account: ObjectId, usage: TagUsage, tags: set[str], room: int, seconds: float | None
+    ) -> int:
+        """Add tags for a write that has the turn.
 
-    async def _count(self, account: ObjectId, usage: TagUsage, seconds: float | None) -> None:
-        usage.expires = 0.0
+        Args:
+            account: The account.
+            usage: The usage of the account.
+            tags: The digests of the tags.
+            room: How many tags the write may add without counting.
+            seconds: The timeout of a count; None for no timeout.
+
+        Returns:
+            How many tags the write may add from now on without counting.
+
+        Raises:
+            QuotaExceeded: There is no room for the tags.
+            Busy: The account is still being counted.
+        """
+        number = len(tags - usage.known)
+        if usage.is_expired or number > room or len(usage.known | tags) > self.limit:
+            try:
+                room = await self._recount(account, usage, seconds)
+            except Busy:
+                usage.unchecked += number
+                if usage.unchecked > max(1, self.limit // 100) or len(usage.known | tags) > self.limit:
+                    raise
+            number = len(tags - usage.known)
+        if len(usage.known | tags) > self.limit:
+            raise QuotaExceeded("tags", self.limit)
+        self._set_known(account, usage, usage.known | tags)
+        return max(0, room - number)
+
+    async def _recount(self, account: ObjectId, usage: TagUsage, seconds: float | None) -> int:
+        """Count the tags of an account, and return how many a write with the turn may add without counting again."""
+        # grant nothing else until the count ends
+        usage.allowance = 0
         writing: set[str] = set().union(*usage.writing)
         counts = await self._counter.count(account, now(), seconds)
-        self._set_known(account, usage, {*counts.tags, *writing})
+        known = {*counts.tags, *writing}
+        self._set_known(account, usage, known)
+        usage.unchecked = 0
+        left = max(0, self.limit - len(known))
+        usage.allowance = left // _ALLOWANCE_SHARE_OF_ROOM
+        usage.expires = time.monotonic() + SHORT_SECONDS
+        return max(left // _TURN_SHARE_OF_ROOM, self.limit // _MIN_TURN_SHARE_OF_QUOTA, 1)
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
         self._cached_tags += len(known) - len(usage.known)
@@ -208,19 +170,23 @@ class TagReservation:
         self._usage = usage
         self._reserved: set[str] = set()
         self._seconds = seconds
-        self._stack: AsyncExitStack[bool | None] | None = None
-        self._lease: HeldLease | None = None
+        self._has_turn = False
+        self._room = 0
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._usage.writing.append(self._reserved)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    def __exit__(self, *error: object) -> None:
         # by identity: another write may have reserved an equal set
         self._usage.writing[:] = [tags for tags in self._usage.writing if tags is not self._reserved]
-        return None if self._stack is None else await self._stack.__aexit__(kind, error, traceback)
+        if self._has_turn:
+            self._quota.turns.release(self._account)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the next new tag needs a count, which should see the tags that are reserved now."""
+        return self._has_turn and self._room == 0
 
     async def add(self, tags: Iterable[str]) -> None:
         """Reserve room for the tags that are not in use yet.
@@ -230,16 +196,9 @@ class TagReservation:
             Busy: The account is still being counted, or too many writes of new tags are waiting.
         """
         digests = set(map(digest_tag, tags))
-        if not digests:
-            return
-        if self._lease is None and await self._quota.take(self._account, self._usage, digests, self._seconds):
-            self._reserved |= digests
-            return
-        is_first = self._lease is None
-        if self._lease is None:
-            self._stack = AsyncExitStack()
-            self._lease = await self._quota.take_lease(self._account, self._stack)
-        is_near = await self._quota.take_with_lease(self._account, self._usage, digests, self._seconds, count=is_first)
-        if is_near:
-            self._lease.keep_until = now() + _KEPT
+        if digests and not self._quota.take(self._account, self._usage, digests):
+            if not self._has_turn:
+                await self._quota.turns.acquire(self._account)
+                self._has_turn = True
+            self._room = await self._quota.take_in_turn(self._account, self._usage, digests, self._room, self._seconds)
         self._reserved |= digests
