@@ -52,6 +52,17 @@ PROTECTED = [
     ("DELETE", f"/v1/lists/{SOME_ID}"),
     ("POST", f"/v1/lists/{SOME_ID}/move"),
     ("GET", "/v1/tags"),
+    ("GET", "/v1/events"),
+    ("POST", "/v1/events/ticket"),
+    ("GET", "/v1/webhooks"),
+    ("POST", "/v1/webhooks"),
+    ("GET", f"/v1/webhooks/{SOME_ID}"),
+    ("PATCH", f"/v1/webhooks/{SOME_ID}"),
+    ("DELETE", f"/v1/webhooks/{SOME_ID}"),
+    ("POST", f"/v1/webhooks/{SOME_ID}/test"),
+    ("POST", f"/v1/webhooks/{SOME_ID}/secret"),
+    ("GET", f"/v1/webhooks/{SOME_ID}/deliveries"),
+    ("POST", f"/v1/webhooks/{SOME_ID}/deliveries/{SOME_ID}/retry"),
 ]
 
 
