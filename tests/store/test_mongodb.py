@@ -139,6 +139,23 @@ async def test_a_call_ends_with_its_cancellation_whenever_that_arrives(mongodb_u
     await store.close()
 
 
+async def test_a_cancellation_that_was_requested_before_a_call_ends_it(mongodb_url: str) -> None:
+    store = MongoDBStore(mongodb_url)
+    await store.open(*MODELS)
+
+    async def cancel_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await store.count(Thing, Thing.shelf == "shelf")
+
+    for _ in range(20):
+        task = asyncio.create_task(cancel_itself())
+        await asyncio.wait([task])
+        assert task.cancelled()
+    await store.close()
+
+
 @pytest.mark.parametrize("call", ["open", "ping"])
 async def test_an_unreachable_server_is_unavailable_in_time(call: str) -> None:
     seconds = Lowest(UNAVAILABLE_SECONDS)

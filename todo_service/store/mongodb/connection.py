@@ -152,7 +152,8 @@ async def guard_call(model: type[Model] | None = None, seconds: float | None = C
     """Limit the time of a call to the driver, and translate its errors.
 
     The time includes the wait for a connection. A cancellation that the driver suppresses is raised at the end: before
-    Python 3.12, `asyncio.wait_for`, which the driver calls, suppresses one that arrives as the awaited call ends.
+    Python 3.12, `asyncio.wait_for`, which the driver calls, suppresses one that arrives as the awaited call ends. One
+    that was requested before the call is raised at its start.
 
     Args:
         model: The model whose documents are written, or None for a read.
@@ -161,6 +162,8 @@ async def guard_call(model: type[Model] | None = None, seconds: float | None = C
     task = asyncio.current_task()
     assert task is not None
     cancellations = task.cancelling()
+    if cancellations:
+        await asyncio.sleep(0)  # raises a cancellation that has been requested but not raised yet
     try:
         async with asyncio.timeout(seconds):
             yield
