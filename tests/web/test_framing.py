@@ -92,12 +92,12 @@ def test_bytes_outside_of_heads_and_bodies_are_bounded(service: Service, start: 
 def test_a_body_of_blank_lines_costs_linear_time(service: Service) -> None:
     head = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
-    def send(size: int) -> None:
-        chunks = (b"1000\r\n" + b"\r\n" * 0x800 + b"\r\n") * (size // 0x1000)
+    def send(number: int) -> None:
+        chunks = (b"1000\r\n" + b"\r\n" * 0x800 + b"\r\n") * number
         assert send_and_read(service, head, chunks, b"0\r\n\r\n").startswith(b"HTTP/1.1 4")
 
     pid = service.process.pid
-    assert_grows_linearly(lambda size: cost(pid, lambda: send(size)), (MIB // 100, MIB // 10, MIB))
+    assert_grows_linearly(lambda number: cost(pid, lambda: send(number)), (4, 40, 240))
 
 
 def test_trailers_and_extensions_of_a_usual_size_are_ignored(service: Service) -> None:
