@@ -251,7 +251,8 @@ async def test_streams_that_are_cut_at_random_miss_nothing(ada: Person) -> None:
     following = [asyncio.create_task(follow(replica)) for replica in replicas]
     await asyncio.gather(write(), write())
     writing = False
-    await ada.todo(title="the last one")  # wakes the streams
+    while not all(task.done() for task in following):
+        await ada.todo(title="for streams that wait for further events")
     await asyncio.gather(*following)
     for replica in replicas:
         async with streaming(ada, replica.last_id) as reader:
