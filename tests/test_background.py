@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -80,3 +80,15 @@ async def test_jobs_stop_in_reverse_order_even_if_they_raise() -> None:
 
     assert stopped == ["b", "a", "store"]
     assert [line["job"] for line in lines] == ["b", "a"]
+
+
+async def test_a_job_that_suppresses_its_cancellation_ends() -> None:
+    started = asyncio.Event()
+
+    async def run() -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(PATIENCE), BackgroundJobs([Job("stubborn", run, 3600)]):
+        await started.wait()

@@ -75,6 +75,8 @@ async def _repeat(job: Job) -> None:
                 logger.exception("a background job failed", **context)
         else:
             failures, pause = 0, job.interval
+        if task.cancelling():
+            return  # a library has suppressed the cancellation, as `asyncio.wait_for` may before Python 3.12
         await asyncio.sleep(pause)
 
 

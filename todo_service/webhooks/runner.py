@@ -117,11 +117,16 @@ class HookRunner:
             except Exception:
                 logger.exception("failed to serve a webhook", webhook=str(self._hook_id))
                 self._hook, pause = None, _RETRY_SECONDS
-            if pause is None:
+            if pause is None or self._is_cancelled():
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
+
+    def _is_cancelled(self) -> bool:
+        """Return whether the runner was cancelled, even if a library has suppressed that (see `background`)."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     async def _work(self) -> float | None:
         """Read new events and send what is due.
