@@ -1,7 +1,7 @@
 """The CPU time that a request costs the service and MongoDB, to estimate how many of each a load needs.
 
-Eight users send requests at once, each to an account of 400 todos. The result is the minimum over several rounds, since
-other activity on the machine only adds to it. The table is in docs/scaling.md.
+Eight users send requests concurrently, each to an account of 400 todos. The result is the minimum of several rounds,
+because other activity on the machine can only increase it. The table is in docs/scaling.md.
 """
 
 from __future__ import annotations

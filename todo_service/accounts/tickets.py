@@ -5,8 +5,6 @@ A ticket is sealed and not stored. Using it stores its id, which makes a second 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,7 +17,7 @@ from todo_service.accounts.documents import UsedTicket
 from todo_service.bounds.events import TICKET_SECONDS
 from todo_service.errors import Unauthenticated
 from todo_service.security.caller import Caller
-from todo_service.security.sealing import SEAL_BYTES, KeyRing
+from todo_service.security.sealing import KeyRing
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
@@ -52,8 +50,7 @@ class Tickets:
         """Return a ticket for one stream, which ends with the session of the caller."""
         expires = time.time() + TICKET_SECONDS
         ticket = _Ticket(ObjectId().binary, caller.user_id.binary, caller.session_id.binary, expires)
-        payload = msgspec.msgpack.encode(ticket)
-        return base64.urlsafe_b64encode(self._keys.seal(payload) + payload).rstrip(b"=").decode()
+        return self._keys.seal_text(msgspec.msgpack.encode(ticket))
 
     async def redeem(self, text: str) -> Caller:
         """Use a ticket, and return the caller that it was issued to. The session may have ended since.
@@ -62,12 +59,8 @@ class Tickets:
             Unauthenticated: The ticket is malformed or expired, or has been used.
         """
         try:
-            sealed = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            seal, payload = sealed[:SEAL_BYTES], sealed[SEAL_BYTES:]
-            if not self._keys.verify(payload, seal):
-                raise ValueError
-            ticket = msgspec.msgpack.decode(payload, type=_Ticket)
-        except (ValueError, binascii.Error, msgspec.DecodeError):
+            ticket = msgspec.msgpack.decode(self._keys.open_text(text), type=_Ticket)
+        except (ValueError, msgspec.DecodeError):
             raise Unauthenticated("the ticket is not valid", "invalid_token") from None
         if ticket.expires <= time.time():
             raise Unauthenticated("the ticket has expired", "invalid_token")

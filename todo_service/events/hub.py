@@ -1,8 +1,8 @@
 """Wakes event streams when their account changes.
 
-One task in each process watches the store for all of its streams: it asks for the documents that were written since the
-last look, in any account, and wakes the streams of these accounts. A stream then reads the changes itself
-(`events.stream`), so the hub need not be exact. It may wake a stream in vain, but must not miss a write:
+One task in each process polls the store for all of its streams. It reads which documents of any account were written
+since the last poll, and wakes the streams of these accounts. A stream then reads the changes itself (`events.stream`).
+The hub may wake a stream needlessly, but it must not miss a write:
 
 * Writes of several replicas may become visible out of order, usually within milliseconds. Each look therefore goes back
   by `_OVERLAP_SECONDS`, and a look at longer intervals goes back to the resolved stamp, up to which no write is missing
@@ -27,6 +27,7 @@ from todo_service.bounds.events import STREAMS
 from todo_service.errors import TooManyRequests
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
+from todo_service.sync.changes import ChangePosition
 from todo_service.todos.documents import Todo
 
 _OVERLAP_SECONDS: Final = 2
@@ -78,10 +79,6 @@ class EventHub:
         self._streams: dict[str, set[Subscription]] = {}
         self._is_needed = asyncio.Event()
         self.stopped = False
-
-    def __len__(self) -> int:
-        """Return the number of open streams."""
-        return sum(map(len, self._streams.values()))
 
     @contextmanager
     def subscribe(self, account: ObjectId, session_id: ObjectId) -> Iterator[Subscription]:
@@ -193,7 +190,7 @@ class _Look:
             )
             found += page
             if page:
-                floor = Timestamp(int(page[-1].changed[:8], 16), int(page[-1].changed[8:], 16))
+                floor = ChangePosition.parse(page[-1].changed).stamp
                 self._latest = max(self._latest, floor)
             if len(page) < _BATCH and not page.truncated:
                 return found

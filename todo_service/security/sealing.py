@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,22 @@ class KeyRing:
         """Return a seal for the content under the current key."""
         return seal(self.current, content)
 
+    def seal_text(self, payload: bytes, context: bytes = b"") -> str:
+        """Return a payload with a seal over the payload and its context, as URL-safe text."""
+        return base64.urlsafe_b64encode(self.seal(_bind(payload, context)) + payload).rstrip(b"=").decode()
+
+    def open_text(self, text: str, context: bytes = b"") -> bytes:
+        """Return the payload of a text from `seal_text`.
+
+        Raises:
+            ValueError: The text is malformed, has been altered, or belongs to another context.
+        """
+        sealed = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        payload = sealed[SEAL_BYTES:]
+        if not self.verify(_bind(payload, context), sealed[:SEAL_BYTES]):
+            raise ValueError("the seal is not valid")
+        return payload
+
     def verify(self, content: bytes, given: bytes) -> bool:
         """Return whether any of the keys sealed the content. Takes constant time for each key.
 
@@ -58,3 +75,8 @@ class KeyRing:
             given: The seal to verify.
         """
         return any(hmac.compare_digest(given, seal(key, content)) for key in self)
+
+
+def _bind(payload: bytes, context: bytes) -> bytes:
+    """Return the bytes to seal. The length prefix separates the context from the payload."""
+    return len(context).to_bytes(4, "big") + context + payload

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -11,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from litestar import Response
 
-from todo_service.security.sealing import SEAL_BYTES, KeyRing
+from todo_service.security.sealing import KeyRing
 from todo_service.web.problems import create_parameter_problem
 
 if TYPE_CHECKING:
@@ -35,9 +33,7 @@ class Cursors:
 
     def seal(self, position: msgspec.Struct, context: bytes) -> str:
         """Return the cursor for a position within a context."""
-        payload = msgspec.msgpack.encode(position)
-        seal = self._keys.seal(_bind(payload, context))
-        return base64.urlsafe_b64encode(seal + payload).rstrip(b"=").decode()
+        return self._keys.seal_text(msgspec.msgpack.encode(position), context)
 
     def open(self, cursor: str, kind: type[PositionT], context: bytes, name: str = "cursor") -> PositionT:
         """Return the position that a cursor of this context holds.
@@ -52,12 +48,8 @@ class Cursors:
             ProblemError: 422, the cursor is malformed or belongs to another context.
         """
         try:
-            sealed = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            seal, payload = sealed[:SEAL_BYTES], sealed[SEAL_BYTES:]
-            if not self._keys.verify(_bind(payload, context), seal):
-                raise ValueError
-            return msgspec.msgpack.decode(payload, type=kind)
-        except (ValueError, binascii.Error, msgspec.DecodeError):
+            return msgspec.msgpack.decode(self._keys.open_text(cursor, context), type=kind)
+        except (ValueError, msgspec.DecodeError):
             raise create_parameter_problem(
                 name, f"this {name} is malformed, or belongs to another list or filter"
             ) from None
@@ -65,11 +57,6 @@ class Cursors:
     def seal_next(self, position: Any | None, context: bytes) -> str | None:
         """Return the cursor for the start of the next page, or None on the last page. See `seal`."""
         return self.seal(position, context) if position is not None else None
-
-
-def _bind(payload: bytes, context: bytes) -> bytes:
-    """Return the bytes to seal. The length prefix separates the context from the payload."""
-    return len(context).to_bytes(4, "big") + context + payload
 
 
 def respond_with_page(request: Request[Any, Any, Any], body: Any) -> Response[Any]:

@@ -1,8 +1,7 @@
 """The sources of events for webhooks.
 
-A source reads the events of an account from a position, which the webhook keeps for it. A position is opaque to all but
-its source. An event has a key, which is the same each time it is read, so that an event that is read twice is delivered
-once.
+A source reads an account's events from a position, which the webhook stores. Only the source can interpret it. An event
+has the same key each time it is read, so an event that is read twice is delivered once.
 """
 
 from __future__ import annotations
