@@ -1,18 +1,17 @@
 """Encryption of signing secrets, which are stored with their webhook.
 
-They are encrypted with AES-256-GCM under a key derived from the secret key of the service. The id of the webhook is
-authenticated with them, so that the secret of one webhook cannot be copied to another.
+They are encrypted with XChaCha20-Poly1305 under a key derived from the secret key of the service. The id of the webhook
+is authenticated with them, so that the secret of one webhook cannot be copied to another.
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from nacl.exceptions import CryptoError
+from nacl.secret import Aead
 from odmantic import ObjectId
 
 from todo_service.security.sealing import KeyRing
@@ -20,7 +19,6 @@ from todo_service.store.base import DocumentStore
 from todo_service.webhooks.documents import SigningSecret, Webhook
 
 _KEY_ID_BYTES: Final = 8
-_NONCE_BYTES: Final = 12
 
 
 class SecretUnreadableError(Exception):
@@ -39,9 +37,7 @@ class SecretBox:
 
     def encrypt(self, secret: bytes, hook_id: ObjectId) -> bytes:
         """Return the secret of a webhook, encrypted under the current key."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = AESGCM(self._keys.current).encrypt(nonce, secret, hook_id.binary)
-        return self._keys.current_id + nonce + sealed
+        return self._keys.current_id + Aead(self._keys.current).encrypt(secret, hook_id.binary)
 
     def decrypt(self, box: bytes, hook_id: ObjectId) -> bytes:
         """Return an encrypted secret of a webhook.
@@ -52,10 +48,9 @@ class SecretBox:
         key = self._keys.by_id.get(box[:_KEY_ID_BYTES])
         if key is None:
             raise SecretUnreadableError
-        rest = box[_KEY_ID_BYTES:]
         try:
-            return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], hook_id.binary)
-        except InvalidTag:
+            return Aead(key).decrypt(box[_KEY_ID_BYTES:], hook_id.binary)
+        except CryptoError:
             raise SecretUnreadableError from None
 
     def is_current(self, box: bytes) -> bool:
