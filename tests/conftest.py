@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -51,12 +52,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def mongodb_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mongodb_uri(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[str]:
     """The address of a real MongoDB, without a database."""
     if given := given_uri():
         yield given
         return
     with running_mongod(tmp_path_factory.mktemp("mongod")) as (url, _):
+        # when an attempt to connect is cancelled, PyMongo leaves its socket to the garbage collector
+        left = rf"unclosed <socket\.socket .*, raddr=\('127\.0\.0\.1', {urlsplit(url).port}\)>"
+        pytestconfig.addinivalue_line("filterwarnings", f"ignore:{left}:ResourceWarning")
         yield url
 
 
