@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from httpx_sse import EventSource
 from prometheus_client.parser import text_string_to_metric_families
 from selenium.webdriver import Chrome
 
@@ -198,6 +199,25 @@ def test_large_files_are_imported_and_streamed_back(published: Published, client
     assert encoding == "gzip"
     assert json.loads(plain)["todos"] == json.loads(compressed)["todos"]
     assert len(json.loads(plain)["todos"]) == LARGE
+
+
+def test_events_arrive_while_the_stream_is_open(published: Published, client: httpx.Client) -> None:
+    with client.stream("GET", "/v1/events") as response:
+        events = EventSource(response).iter_sse()
+        first = next(events).event
+        created = [client.post("/v1/todos", json={"title": title}).json() for title in "ab"]
+        received = [next(events) for _ in created]
+
+    def write_and_check() -> bool:
+        client.post("/v1/todos", json={"title": "c"})  # Apache notices a client that has gone when it sends something
+        return "todo_service_event_streams 0.0" in published.service.get("/metrics").text
+
+    async def ended() -> bool:
+        return write_and_check()
+
+    asyncio.run(wait_until(ended))
+    assert first == "ready"
+    assert [(event.event, event.json()) for event in received] == [("todo", todo) for todo in created]
 
 
 @pytest.fixture(scope="module")
