@@ -77,6 +77,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             "[::1",
             "[::1)",
             "*.[::1]",
+            "*, a.example",
         ],
     ),
     "ROOT_PATH": (

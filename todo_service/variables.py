@@ -105,12 +105,17 @@ def _check_host_name(name: str) -> None:
         raise ValueError
 
 
+def _parse_allowed_hosts(text: str) -> tuple[str, ...]:
+    if text.strip() == "*":
+        return ()
+    return _list_parser(_parse_allowed_host)(text)
+
+
 def _parse_allowed_host(text: str) -> str:
-    if text != "*":
-        name = text.removeprefix("*.")
-        if name != text and name.startswith("["):
-            raise ValueError  # an address has no subdomains
-        _check_host_name(name)
+    name = text.removeprefix("*.")
+    if name != text and name.startswith("["):
+        raise ValueError  # an address has no subdomains
+    _check_host_name(name)
     return text
 
 
@@ -288,9 +293,9 @@ VARIABLES: Final = (
     Variable(
         "ALLOWED_HOSTS",
         "",
-        _list_parser(_parse_allowed_host),
-        "names such as `todo.example.com` or `*.example.com`, separated by commas",
-        "The accepted values of the `Host` header; any if none are listed.",
+        _parse_allowed_hosts,
+        "names such as `todo.example.com` or `*.example.com`, separated by commas; or `*`",
+        "The accepted values of the `Host` header; any if none are listed or for `*`.",
     ),
     Variable(
         "ROOT_PATH",

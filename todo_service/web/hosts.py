@@ -13,8 +13,7 @@ class AllowedHosts:
     """Checks the `Host` header of requests.
 
     Args:
-        names: The allowed names. `*.example.com` allows every subdomain; `*` or an empty sequence allows every
-            host.
+        names: The allowed names. `*.example.com` allows every subdomain; an empty sequence allows every host.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -26,4 +25,4 @@ class AllowedHosts:
             return True  # monitors address the machine, not the service's name
         header = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
         host = header if header.endswith("]") else header.rpartition(":")[0] or header
-        return any(name in ("*", host) or (name.startswith("*.") and host.endswith(name[1:])) for name in self._names)
+        return any(name == host or (name.startswith("*.") and host.endswith(name[1:])) for name in self._names)
