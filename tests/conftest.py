@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def mongodb_uri(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.C
     with running_mongod(tmp_path_factory.mktemp("mongod")) as (url, _):
         # when an attempt to connect is cancelled, PyMongo leaves its socket to the garbage collector
         left = rf"unclosed <socket\.socket .*, raddr=\('127\.0\.0\.1', {urlsplit(url).port}\)>"
+        warnings.filterwarnings("ignore", left, ResourceWarning)  # for this test
         pytestconfig.addinivalue_line("filterwarnings", f"ignore:{left}:ResourceWarning")
         yield url
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -706,6 +707,33 @@ class TestAtTheSameTime:
             other.cancel()
 
         assert await asyncio.gather(*reading[1::2]) == things[1::2]
+
+    async def test_calls_that_are_cancelled_repeatedly_do_not_block_later_ones(self, store: DocumentStore) -> None:
+        """AnyIO cancels the tasks of a cancelled scope in every pass of the event loop until they end."""
+        things = [thing(version=number) for number in range(3)]
+        await store.insert(*things)
+
+        def start_calls() -> list[asyncio.Task[Any]]:
+            calls: list[Coroutine[Any, Any, Any]] = []
+            for one in things * 4:
+                calls += [
+                    store.find(Thing, Thing.shelf == "shelf", sort=None, limit=3),
+                    store.count(Thing, Thing.shelf == "shelf"),
+                    store.update(Thing, Thing.id == one.id, changes={"version": one.version}),
+                    store.delete(Thing, Thing.id == ObjectId()),
+                ]
+            return [asyncio.create_task(call) for call in calls]
+
+        for passes in range(40):
+            tasks = start_calls()
+            for _ in range(passes % 8):
+                await asyncio.sleep(0)
+            while not all(task.done() for task in tasks):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.sleep(0)
+
+            assert await store.count(Thing, Thing.shelf == "shelf") == len(things)
 
     async def test_reads_see_earlier_writes(self, store: DocumentStore) -> None:
         document = thing(version=0)

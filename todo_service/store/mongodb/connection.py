@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -34,6 +35,8 @@ _SELECTION_SECONDS: Final = 2.0
 """The timeout for finding a server, and for connecting to one."""
 _APP_NAME_BYTES: Final = 128
 """MongoDB's limit on the name of a connection."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Connection:
@@ -145,6 +148,31 @@ class Connection:
         async with guard_call(seconds=seconds):
             hello: dict[str, Any] = await client.admin.command("hello")
         return hello
+
+
+def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Run a coroutine function that calls the driver in a task of its own, which is cancelled at most once.
+
+    Before Python 3.12, a task that is cancelled twice while it waits for a connection may leave the lock of the
+    driver's pool locked, which would block every later call. AnyIO, for example, cancels the tasks of a cancelled scope
+    repeatedly until they end. A cancelled caller waits until the call has ended.
+    """
+
+    @wraps(call)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.create_task(call(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # marks it as retrieved
+            raise
+
+    return run
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ from todo_service.store.codec import (
 )
 from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.mongodb.batches import BatchedCalls, build_projection, split_documents
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, guard_call
+from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, cancel_once, guard_call
 from todo_service.store.mongodb.filters import to_filter
 from todo_service.store.mongodb.preparation import prepare_database, store_state
 from todo_service.store.mongodb.snapshot import MongoDBSnapshot
@@ -114,6 +114,7 @@ class MongoDBStore(DocumentStore):
             await self._connection.close()
             await asyncio.to_thread(self._scans.close)
 
+    @cancel_once
     async def ping(self) -> None:
         """See `DocumentStore.ping`. A member that accepts writes must respond."""
         hello = await self._connection.hello()
@@ -133,15 +134,18 @@ class MongoDBStore(DocumentStore):
             except StoreError as error:
                 refused = error
                 break
-        async with guard_call(model):
-            if len(raws) > 1:
-                await self._connection.collection(model).insert_many(raws)
-            elif raws and len(raws[0].raw) > _BATCHED_INSERT_BYTES:
-                await self._connection.collection(model).insert_one(raws[0])
-            elif raws:
+        if len(raws) == 1 and len(raws[0].raw) <= _BATCHED_INSERT_BYTES:
+            async with guard_call(model):
                 await self._batched.insert(model, raws[0])
+        elif raws:
+            await self._insert_many(model, raws)
         if refused is not None:
             raise refused
+
+    @cancel_once
+    async def _insert_many(self, model: type[Model], documents: Sequence[RawBSONDocument]) -> None:
+        async with guard_call(model):
+            await self._connection.collection(model).insert_many(documents)
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
@@ -153,12 +157,17 @@ class MongoDBStore(DocumentStore):
                 raw = await self._batched.read(model, by_id.value, into, collect_keys(rest))
             matches = build_predicate(rest, model)
             return None if raw is None or (matches and not matches(decode_cached(raw))) else to_result(raw, model, into)
+        return await self._get_by_query(model, nodes, into)
+
+    @cancel_once
+    async def _get_by_query(self, model: type[Model], nodes: tuple[Node, ...], into: type[Any] | None) -> Any:
         async with guard_call():
             document = await self._connection.collection(model, raw=True).find_one(
                 to_filter(nodes, model), build_projection(into), hint=_hint(model, nodes)
             )
         return None if document is None else to_result(document.raw, model, into)
 
+    @cancel_once
     async def find(
         self,
         model: type[ModelT],
@@ -194,6 +203,7 @@ class MongoDBStore(DocumentStore):
         found = await self._scans.convert(raws, make_converter(model, into), chosen.leading_value)
         return FindResult(found, truncated=truncated)
 
+    @cancel_once
     async def update(
         self, model: type[ModelT], *where: Condition, changes: Mapping[str, Any], into: type[Any] | None = None
     ) -> Any:
@@ -229,6 +239,7 @@ class MongoDBStore(DocumentStore):
             return None
         return build_model(model, document) if into is None else to_result(encode(document), model, into)
 
+    @cancel_once
     async def delete(self, model: type[Model], *where: Condition) -> int:
         """See `DocumentStore.delete`. The documents are deleted in batches, each within the timeout of a call."""
         nodes = normalize(where)
@@ -252,6 +263,7 @@ class MongoDBStore(DocumentStore):
         result = await collection.delete_many({"$and": [where, {"_id": {"$in": identities}}]}, hint=PRIMARY)
         return len(identities), int(result.deleted_count)
 
+    @cancel_once
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
         """See `DocumentStore.count`."""
         nodes = normalize(where)
@@ -275,19 +287,19 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.scan`. Each batch is a query of its own, so that no cursor can expire between two."""
         beyond: dict[str, Any] = {}
         while True:
-            async with guard_call():
-                documents = await (
-                    self._connection.collection(model)
-                    .find(beyond, limit=_SCAN_BATCH)
-                    .sort("_id", 1)
-                    .hint(PRIMARY)
-                    .to_list()
-                )
+            documents = await self._read_scan_batch(model, beyond)
             for document in documents:
                 yield build_model(model, document)
             if len(documents) < _SCAN_BATCH:
                 return
             beyond = {"_id": {"$gt": documents[-1]["_id"]}}
+
+    @cancel_once
+    async def _read_scan_batch(self, model: type[Model], where: dict[str, Any]) -> list[dict[str, Any]]:
+        async with guard_call():
+            found = self._connection.collection(model).find(where, limit=_SCAN_BATCH).sort("_id", 1).hint(PRIMARY)
+            documents: list[dict[str, Any]] = await found.to_list()
+        return documents
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
