@@ -176,12 +176,12 @@ async def test_an_expired_token_is_gone(ada: Person, app: Litestar) -> None:
 
 def test_a_token_expires_by_the_age_of_its_watermark_however_long_a_round_takes() -> None:
     start = now()
-    token = SyncToken.initial("generation").enter_round(ChangePosition(1, 0), start)
+    token = SyncToken.initial("generation").start_round(ChangePosition(1, 0), start)
 
-    later = token.enter_round(ChangePosition(2, 0), start + timedelta(days=20)).finish_round()
-    next_round = later.enter_round(ChangePosition(3, 0), start + timedelta(days=25))
+    later = token.finish_round()
+    next_round = later.start_round(ChangePosition(3, 0), start + timedelta(days=25))
 
     assert token.issued == later.issued == next_round.issued == start.timestamp()
     resolved = int(start.timestamp()) + 86_400
-    finished = later.enter_round(ChangePosition(resolved, 0), start + timedelta(days=25)).finish_round()
+    finished = later.start_round(ChangePosition(resolved, 0), start + timedelta(days=25)).finish_round()
     assert finished.issued == resolved

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 MAX_BATCH_SIZE: Final = 100
 """The maximum number of requests in a call."""
 MAX_IN_FLIGHT: Final = 4
-"""The maximum number of concurrent calls. With fewer, a slow call delays all others; with more, batches are smaller."""
+"""The usual number of concurrent calls. With fewer, a slow call delays all others; with more, batches are smaller."""
 RequestT = TypeVar("RequestT")
 
 
@@ -41,11 +41,17 @@ class Batcher(Generic[RequestT]):
 
     Args:
         execute: Executes a batch of up to `MAX_BATCH_SIZE` requests and returns the outcome of each, in order. If it
-            raises, the exception is the outcome of all of them. Up to `MAX_IN_FLIGHT` batches execute concurrently.
+            raises, the exception is the outcome of all of them.
+        max_in_flight: How many batches execute concurrently at most.
     """
 
-    def __init__(self, execute: Callable[[Sequence[RequestT]], Awaitable[Sequence[Outcome]]]) -> None:
+    def __init__(
+        self,
+        execute: Callable[[Sequence[RequestT]], Awaitable[Sequence[Outcome]]],
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
         self._execute = execute
+        self._max_in_flight = max_in_flight
         self._waiting: deque[tuple[RequestT, asyncio.Future[Any]]] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
@@ -60,7 +66,7 @@ class Batcher(Generic[RequestT]):
         return await future
 
     def _send(self) -> None:
-        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT:
+        while self._waiting and len(self._in_flight) < self._max_in_flight:
             popped = [self._waiting.popleft() for _ in range(min(MAX_BATCH_SIZE, len(self._waiting)))]
             batch = [(request, future) for request, future in popped if not future.done()]
             if batch:

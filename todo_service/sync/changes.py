@@ -130,11 +130,10 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         """Return the token of a client that has everything up to a position, and needs nothing of it."""
         return cls(moment.timestamp(), position, None, None, first=False, generation=generation)
 
-    def enter_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
-        """Return this token within a round: the current round, or else a new one that starts at `resolved`."""
-        started = self.resolved if self.resolved is not None else max(resolved, self.floor)
-        issued = moment.timestamp() if self.first and self.resolved is None else self.issued
-        return msgspec.structs.replace(self, issued=issued, resolved=started)
+    def start_round(self, resolved: ChangePosition, moment: datetime) -> SyncToken:
+        """Return this token, which is between two rounds, within a new round that starts at `resolved`."""
+        issued = moment.timestamp() if self.first else self.issued
+        return msgspec.structs.replace(self, issued=issued, resolved=max(resolved, self.floor))
 
     def key(self) -> tuple[Timestamp] | tuple[Timestamp, ObjectId]:
         """Return the stamp, or the stamp and the id, after which the rest of the round begins."""
@@ -211,8 +210,9 @@ class ChangeFeed:
 
     async def read_page(self, token: SyncToken, limit: int, moment: datetime) -> FeedPage:
         """Return a page of changes, as `read_changes` does, for a token that neither expires nor leaves the store."""
-        resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
-        token = token.enter_round(resolved, moment)
+        if token.resolved is None:
+            resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
+            token = token.start_round(resolved, moment)
         todos, lists = await asyncio.gather(
             self._read(Todo, TodoChange, token, limit), self._read(TodoList, ListChange, token, limit)
         )

@@ -36,7 +36,8 @@ class BatchedCalls:
         self._connection = connection
         self._reads: dict[tuple[type[Model], type[Any] | None, frozenset[str]], Batcher[ObjectId]] = {}
         self._inserts: dict[type[Model], Batcher[RawBSONDocument]] = {}
-        self._clock_reads = Batcher(self._read_clock_once)
+        # one call answers any number of requests
+        self._clock_reads = Batcher(self._read_clock_once, max_in_flight=1)
 
     async def read(
         self, model: type[Model], identity: ObjectId, into: type[Any] | None, keys: frozenset[str]
