@@ -7,13 +7,25 @@ from typing import Final, NamedTuple
 
 import limits
 
-from todo_service.bounds import accounts, connections, events, exchange, requests, store, texts, todos, webhooks
+from todo_service.bounds import (
+    accounts,
+    connections,
+    events,
+    exchange,
+    reminders,
+    requests,
+    store,
+    texts,
+    todos,
+    webhooks,
+)
 from todo_service.variables import VARIABLES
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 START, END = "<!-- limits -->\n", "<!-- /limits -->"
 SECTIONS = [
-    module.section for module in (connections, requests, texts, accounts, todos, events, webhooks, exchange, store)
+    module.section
+    for module in (connections, requests, texts, accounts, todos, reminders, events, webhooks, exchange, store)
 ]
 """All sections, in the order of the page."""
 DISK_START, DISK_END = "<!-- disk space -->\n", "<!-- /disk space -->"
@@ -21,6 +33,7 @@ TODO_BYTES: Final = 2**20
 """Disk space of the largest todo with its index entries, which `tests/todos/test_disk_space.py` measures."""
 DELIVERY_BYTES: Final = 2**18
 """Disk space of the delivery of the largest todo, whose texts are escaped in JSON."""
+_FIRING_BYTES: Final = 1024
 _OTHER_BYTES: Final = 4096
 _TOMBSTONE_BYTES: Final = 1024
 _TOMBSTONE_SECONDS: Final = 25 * 3600
@@ -60,6 +73,7 @@ def list_disk_space() -> list[DiskSpace]:
             webhooks.MAX_WEBHOOKS * (webhooks.STORED_DELIVERIES + webhooks.REQUESTED_DELIVERIES),
             DELIVERY_BYTES,
         ),
+        DiskSpace("Due dates and reminders that have fired", reminders.FIRINGS, _FIRING_BYTES),
         DiskSpace("Lists, sessions, API keys and webhooks", others, _OTHER_BYTES),
         DiskSpace("Tombstones of lists", todos.DELETED_LISTS, _TOMBSTONE_BYTES),
         DiskSpace(

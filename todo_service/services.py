@@ -43,6 +43,8 @@ from todo_service.observability.request_log import RequestLog
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.counters import LocalCounter, SharedCounter
 from todo_service.rate_limits.policies import OptionsRateLimitMiddleware, RateLimits, parse_policies
+from todo_service.reminders.documents import Firing
+from todo_service.reminders.service import ReminderService
 from todo_service.server.process import release_memory
 from todo_service.settings import Settings
 from todo_service.startup import open_store_with_retries
@@ -89,6 +91,7 @@ MODELS: Final = (
     TodoList,
     DeletedList,
     CountSnapshot,
+    Firing,
     IdempotentRequest,
     Webhook,
     WebhookDelivery,
@@ -158,6 +161,7 @@ class Services:
         http = settings.environment == "development"
         record = self._metrics.record_webhook_attempt
         self._webhook_system = WebhookSystem(store, self._keys, settings.webhook_networks, http, record)
+        self._reminders = ReminderService(store, self._time_zones.get, now, self._metrics.record_firing)
         self._response_budget = ResponseBudget()
         self._counter = _create_counter(settings)
         self.rate_limits = RateLimits(
@@ -257,6 +261,7 @@ class Services:
             Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
             Job("watch for changes", self.events.watch, FIRST_RETRY_SECONDS),
+            Job("fire due dates and reminders", self._reminders.watch, FIRST_RETRY_SECONDS),
             Job("serve webhooks", consumer.tick, TICK_SECONDS),
             Job("encrypt signing secrets", self._webhook_system.reencrypt_secrets, REENCRYPT_SECONDS),
             Job("return free memory", self._release_memory, SWEEP_SECONDS / 3),

@@ -11,11 +11,12 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.events.clients import EVENTS, LiveReplica, streaming
+from tests.events.clients import EVENTS, EventReader, LiveReplica, streaming
 from tests.people import Person, assert_problem
 from tests.serving import PLAIN_HTTP, START_SECONDS, Service, environment, running_service
 from tests.todos.replica import every_list, everything
@@ -73,6 +74,51 @@ async def test_changes_arrive_as_they_happen(ada: Person) -> None:
 
         assert ("todo-deleted", {"id": todo["id"]}) in seen
         assert {name for name, _ in seen} <= {"todo", "todo-deleted", "list"}
+
+
+async def test_reminders_arrive_once_on_every_stream_and_are_not_replayed(ada: Person) -> None:
+    bob = await Person.register(ada.client)
+    since = (await ada.get("/v1/todos/changes")).json()["next"]
+    async with streaming(ada) as one, streaming(ada) as other, streaming(bob) as foreign:
+        for reader in (one, other, foreign):
+            await reader.read_until("ready")
+        at = (now() + timedelta(seconds=2)).isoformat()
+        todo = await ada.todo(due_at=at, reminders=[{"at": at}, {"minutes_before": 0}])
+        later = await ada.todo(reminders=[{"at": (now() + timedelta(seconds=3)).isoformat()}])
+        read = [[event async for event in read_reminders(reader, 3)] for reader in (one, other)]
+        await bob.todo(title="of another account")
+        foreign_names = [name for name, _ in await foreign.read_until("todo")]
+        last_id = one.last_id
+        metrics = (await ada.client.get("/metrics")).text
+
+    assert 'todo_service_firings_total{kind="due"} 1.0\n' in metrics
+    assert 'todo_service_firings_total{kind="reminder"} 3.0\n' in metrics
+    for reminders in read:
+        shown = sorted((each["todo"]["id"], sorted(each["reminder"]), each["occurrence"]) for each in reminders)
+        at_shown, later_shown = todo["due_at"], later["reminders"][0]["at"]
+        expected = [(todo["id"], ["at"], at_shown), (todo["id"], ["minutes_before"], at_shown)]
+        assert shown == sorted([*expected, (later["id"], ["at"], later_shown)])
+        assert [each["todo"] for each in reminders if each["todo"]["id"] == todo["id"]] == [todo, todo]
+    assert foreign_names == []
+    for start in (since, last_id):
+        async with streaming(ada, last_id=start) as reader:
+            await ada.todo(title="later")
+            assert "reminder" not in [name for name, _ in await reader.read_until("ready")]
+            title = ""
+            while title != "later":
+                event = await reader.read()
+                assert event.event == "todo"  # MongoDB may repeat the changes of the last seconds
+                title = event.json()["title"]
+
+
+async def read_reminders(reader: EventReader, count: int) -> AsyncIterator[dict[str, Any]]:
+    """Yield the data of the next reminders."""
+    while count:
+        event = await reader.read()
+        assert event.id
+        if event.event == "reminder":
+            count -= 1
+            yield event.json()
 
 
 async def test_a_stream_resumes_after_the_last_event_or_a_sync_token(ada: Person) -> None:

@@ -21,6 +21,7 @@ class Figures:
         statuses: The number of responses by status; `none` if the service itself was killed.
         slowest: The duration of the slowest request, in seconds.
         recoveries: The longest time from the return of the store to the next success in seconds, by kind of fault.
+        lateness: The longest time from the moment of a reminder until it was fired or sent in seconds, by store.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Figures:
         self.statuses: Counter[str] = Counter()
         self.slowest = 0.0
         self.recoveries: dict[str, float] = {}
+        self.lateness: dict[str, float] = {}
 
     def recovered(self, fault: str, seconds: float) -> None:
         """Record how long the service took to recover, and assert that it was short enough."""
@@ -43,16 +45,18 @@ class Figures:
         self.slowest = max(self.slowest, other.slowest)
         for fault, seconds in other.recoveries.items():
             self.recoveries[fault] = max(seconds, self.recoveries.get(fault, 0.0))
+        for event, seconds in other.lateness.items():
+            self.lateness[event] = max(seconds, self.lateness.get(event, 0.0))
 
     def plain(self) -> list[Any]:
         """Return the figures as plain values, to send them to another process."""
-        return [*map(dict, self._counters()), self.slowest, self.recoveries]
+        return [*map(dict, self._counters()), self.slowest, self.recoveries, self.lateness]
 
     @classmethod
     def of(cls, plain: list[Any]) -> Figures:
         """Return the figures from the result of `plain`."""
         figures = cls()
-        *counters, figures.slowest, figures.recoveries = plain
+        *counters, figures.slowest, figures.recoveries, figures.lateness = plain
         for own, others in zip(figures._counters(), counters, strict=True):
             own.update(others)
         return figures
@@ -74,6 +78,7 @@ class Figures:
             f"5xx other than 503: {failures}",
             f"slowest response: {self.slowest:.2f} s",
             "worst recovery: " + (_listed({name: f"{value:.2f} s" for name, value in self.recoveries.items()}) or "-"),
+            "latest reminder: " + (_listed({name: f"{value:.2f} s" for name, value in self.lateness.items()}) or "-"),
         ]
 
 

@@ -24,6 +24,7 @@ from todo_service.store.codec import (
     decode,
     dump,
     encode,
+    find_changed_stamp_key,
     find_stamp_key,
     move_id_first,
     read_id,
@@ -146,7 +147,8 @@ class DictStore(DocumentStore):
         [raw] = found
         if changed:
             document = decode(raw) | changed
-            self._stamp(model, document)
+            if find_changed_stamp_key(model, changed) is not None:
+                self._stamp(model, document)
             raw = encode(document)
             if len(encode({"_id": document["_id"], **changed})) > SMALL_CHANGES_BYTES:
                 check_size(model, raw)

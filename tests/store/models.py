@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
-from odmantic import EmbeddedModel, Index, Model
+from odmantic import EmbeddedModel, Field, Index, Model
 from odmantic.bson import ObjectId
 from pymongo import IndexModel
 
-from todo_service.store.base import UNSTAMPED, Stamp
+from todo_service.store.base import KEEPS_STAMP, UNSTAMPED, Stamp
+from todo_service.store.structs import partial_to_times
 
 
 class Colour(StrEnum):
@@ -97,16 +98,31 @@ class Ticket(Model):
 
 
 class Note(Model):
-    """A document that the store stamps."""
+    """A document that the store stamps, with a field that keeps the stamp."""
 
     shelf: str = "shelf"
     name: str = ""
     version: int = 1
+    seen: int = Field(default=0, json_schema_extra={KEEPS_STAMP: True})
     changed: Stamp = UNSTAMPED
 
     model_config = {
         "collection": "notes",
         "indexes": lambda: [Index(Note.shelf, Note.changed, Note.id, name="shelf_changed")],
+    }
+
+
+class Alarm(Model):
+    """A document that may have a time. An index holds only those that have one."""
+
+    at: datetime | None = None
+    name: str = ""
+
+    model_config = {
+        "collection": "alarms",
+        "indexes": lambda: [
+            IndexModel([("at", 1), ("_id", 1)], name="at", partialFilterExpression=partial_to_times("at"))
+        ],
     }
 
 
@@ -140,4 +156,4 @@ class Seal(Model):
     }
 
 
-MODELS = (Thing, Badge, Ticket, Note, Crate, Seal)
+MODELS = (Thing, Badge, Ticket, Note, Alarm, Crate, Seal)

@@ -1059,6 +1059,24 @@ async def test_update_without_effect_does_not_stamp(store: DocumentStore) -> Non
     assert await store.get(Note, Note.id == made.id) == before
 
 
+async def test_a_field_may_keep_the_stamp(store: DocumentStore) -> None:
+    made = note()
+    await store.insert(made)
+    before = await store.get(Note, Note.id == made.id)
+    assert before is not None
+
+    kept = await store.update(Note, Note.id == made.id, Note.seen == 0, changes={"seen": 1})
+    stamped = await store.update(Note, Note.id == made.id, changes={"seen": 2, "version": 2})
+
+    assert kept is not None
+    assert stamped is not None
+    assert (kept.seen, kept.changed) == (1, before.changed)
+    assert (stamped.seen, stamped.version) == (2, 2)
+    assert stamped.changed > before.changed
+    in_order = await store.find(Note, Note.shelf == "shelf", sort=(asc(Note.changed), asc(Note.id)), limit=9)
+    assert [(each.seen, each.changed) for each in in_order] == [(2, stamped.changed)]
+
+
 async def test_reading_up_to_the_resolved_stamp_misses_nothing(store: DocumentStore) -> None:
     """Eight writers and a reader that repeatedly reads up to the resolved stamp."""
     written: set[ObjectId] = set()

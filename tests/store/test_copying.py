@@ -26,7 +26,7 @@ from odmantic.query import asc
 from pymongo import MongoClient
 
 from tests.mongod import running_mongod, wait_for_ttl_passes
-from tests.store.models import MODELS, Badge, Note, Thing, Ticket
+from tests.store.models import MODELS, Alarm, Badge, Note, Thing, Ticket
 from tests.waiting import PATIENCE
 from todo_service.store.addresses import format_address
 from todo_service.store.base import Access, DocumentStore, State
@@ -123,6 +123,7 @@ def create_documents() -> Documents:
             bson.encode(_dump_id_first(Badge(id=ObjectId(), number=number, owner=ObjectId(), label="x")))
             for number in range(10)
         ],
+        "alarms": [bson.encode(_dump_id_first(Alarm(id=ObjectId(), at=at))) for at in (far, None)],
         "tickets": [bson.encode(_dump_id_first(Ticket(id=ObjectId(), code=str(n), expires_at=far))) for n in range(3)],
         "notes": [
             bson.encode(

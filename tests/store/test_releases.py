@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from odmantic.query import asc
 from pymongo import MongoClient
 from pymongo.uri_parser import parse_uri
 
@@ -23,6 +24,8 @@ from todo_service.store.embedded.integrity import is_damaged
 from todo_service.store.registry import create_store, find_local_folder
 from todo_service.store.structs import derive_struct
 from todo_service.store.transfer.copying import copy
+from todo_service.timestamps import EARLIEST
+from todo_service.todos.documents import Todo
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +139,18 @@ async def test_the_documents_are_written(kept: Kept, url: str) -> None:
         assert after["open"] + after["completed"] == summary["open"] + summary["completed"] - 1
         again = await client.post("/v1/users", json={"username": "ADA", "email": "x@example.com", "password": PASSWORD})
         assert again.status_code == 409
+
+
+async def test_todos_fire_when_they_are_due(kept: Kept, url: str) -> None:
+    store = create_store(url)
+    await store.open(*MODELS)
+    next_fire: Any = Todo.next_fire
+    found = await store.find(Todo, next_fire >= EARLIEST, sort=(asc(next_fire), asc(Todo.id)), limit=1000)
+    expected = [each async for each in store.scan(Todo) if each.due_at is not None or each.next_fire is not None]
+    await store.close()
+
+    assert {each.id for each in found} == {each.id for each in expected} != set()
+    assert all(each.next_fire is not None for each in found)
 
 
 def test_the_database_passes_the_check(kept: Kept, url: str) -> None:

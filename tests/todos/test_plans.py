@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from odmantic import Model
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent, register
 
+from tests.reminders.harness import Clock, create_service
 from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
 from todo_service.bounds.todos import SORTED_TODOS
 from todo_service.services import MODELS
@@ -26,10 +27,10 @@ from todo_service.store.mongodb.store import MongoDBStore
 from todo_service.store.query.expressions import Node
 from todo_service.store.query.planner import plan_query
 from todo_service.sync.count_run import MIN_CHANGES
-from todo_service.timestamps import Timestamp
+from todo_service.timestamps import Timestamp, now
 from todo_service.todos import dto
 from todo_service.todos.collation import sort_key
-from todo_service.todos.dto import TagCount, TodoQuery, TodoUpdate
+from todo_service.todos.dto import TagCount, TodoCreate, TodoQuery, TodoUpdate
 from todo_service.todos.fields import priority_rank
 from todo_service.todos.query import ORDERS, build_position, is_served_by_index
 from todo_service.todos.service import Todos
@@ -290,3 +291,18 @@ async def test_the_cost_of_counts_and_changes_depends_on_the_changes_alone(watch
         assert TagCount(f"tag {number}", 1) in tags
         assert counted <= RESTARTED * (MIN_CHANGES + 20)
         assert synced <= RESTARTED * (2 * PAGE + 20)
+
+
+async def test_firing_reads_only_what_is_due(watched: Watched) -> None:
+    clock, start = Clock(), now()
+    for hours in range(1, 31):
+        due_at = Timestamp.fromtimestamp((start + timedelta(hours=hours)).timestamp(), UTC)
+        await watched.todos.create(TodoCreate(title="x", due_at=due_at))
+    service = create_service(watched.store, clock)
+    for ahead, due in ((3.5, 3), (4.5, 1), (4.7, 0)):
+        clock.set(start + timedelta(hours=ahead))
+        watched.seen()
+        await service.fire_due()
+        seen = [call for call in watched.seen() if call.name == "next_fire"]
+        assert seen
+        assert sum(call.examined for call in seen) <= RESTARTED * 2 * (due + 1)

@@ -1,4 +1,4 @@
-"""Reminders of todos: stored and validated. Nothing sends them yet."""
+"""Reminders of todos: stored and validated. `tests/reminders` fires them."""
 
 from __future__ import annotations
 
@@ -105,4 +105,4 @@ async def test_a_tombstone_has_no_reminders(ada: Person, app: Litestar) -> None:
 
     stored = await store.get(Todo, Todo.id == ObjectId(todo["id"]))
     assert stored is not None
-    assert stored.reminders == []
+    assert (stored.reminders, stored.next_fire) == ([], None)

@@ -17,7 +17,7 @@ from todo_service.webhooks.addresses import AddressPolicy
 from todo_service.webhooks.consumer import WebhookConsumer
 from todo_service.webhooks.delivery_requests import DeliveryRequests
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
-from todo_service.webhooks.dto import WebhookCreate, WebhookWithSecret
+from todo_service.webhooks.dto import EventName, WebhookCreate, WebhookWithSecret
 from todo_service.webhooks.positions import Positions
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.resolver import Resolver
@@ -25,7 +25,7 @@ from todo_service.webhooks.runner import Context
 from todo_service.webhooks.secret_box import SecretBox
 from todo_service.webhooks.sender import Sender
 from todo_service.webhooks.service import Webhooks
-from todo_service.webhooks.sources import ChangeEvents
+from todo_service.webhooks.sources import ChangeEvents, FiringEvents
 from todo_service.webhooks.workers import Workers
 
 KEY = b"a secret key of the tests, 32 bytes long"
@@ -73,17 +73,16 @@ class Account:
         self.id = ObjectId()
         self.receivers = Receivers(AddressPolicy(["127.0.0.0/8"]), allow_http=True, resolver=Resolver())
         self.box = SecretBox(keys or [KEY])
-        self.sources = (ChangeEvents(store),)
+        self.sources = (ChangeEvents(store), FiringEvents(store))
         self.webhooks = Webhooks(store, self.id, self.receivers, self.box, Positions(self.sources))
         self.deliveries = DeliveryRequests(store, self.id)
         self.todos = Todos(store, self.id, partial(TimeZones(store).get, self.id))
         self.outcomes: list[str] = []
 
-    async def create_hook(self, url: str) -> WebhookWithSecret:
-        """Create a webhook for all events of todos."""
-        return await self.webhooks.create(
-            WebhookCreate(url=url, events=["todo.changed", "todo.deleted", "todo.completed"])
-        )
+    async def create_hook(self, url: str, *events: EventName) -> WebhookWithSecret:
+        """Create a webhook, by default for all changes of todos."""
+        chosen = [*events] or ["todo.changed", "todo.deleted", "todo.completed"]
+        return await self.webhooks.create(WebhookCreate(url=url, events=chosen))
 
     async def get_hook(self, hook: WebhookWithSecret) -> Webhook:
         """Return the document of a webhook."""

@@ -26,6 +26,7 @@ from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGran
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
+from todo_service.reminders.documents import Firing
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.store.optimistic import Attempts
@@ -334,6 +335,7 @@ class Accounts:
         todos = Todos(self._store, user_id, partial(TimeZones(self._store).get, user_id))
         await todos.delete_all()
         await Lists(self._store, user_id, todos).delete_all()
+        await self._store.delete(Firing, Firing.account == user_id)
         await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)
         user = await self._store.get(User, User.id == user_id)
         if user is not None:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 from todo_service.accounts.tickets import Tickets
 from todo_service.bounds.events import TICKET_SECONDS
 from todo_service.events.hub import EventHub
+from todo_service.events.reminders import ReminderReader
 from todo_service.events.stream import EventStream, StreamContext
 from todo_service.observability.metrics import Metrics
 from todo_service.sync.changes import ChangeFeed, SyncToken
@@ -81,13 +82,16 @@ class EventsController(Controller):
 
         The data of `todo` and `list` is the document, that of `todo-deleted` and `list-deleted` its id. `ready` follows
         the events that were missed. Each event has an `id` after which another stream resumes: no change is ever
-        missed, but a document may be sent twice. The stream ends when the token expires, and when the session ends.
+        missed, but a document may be sent twice. `reminder` has the todo, the reminder and the moment for which it
+        fired; a reminder that fires while no stream is open is not sent later. The stream ends when the token expires,
+        and when the session ends.
         """
         context = b"changes" + request.user.user_id.binary
         since = _find_start(request, context)
         stream = EventStream(
             request.user.user_id,
             ChangeFeed(request.app.state.store, request.user.user_id),
+            ReminderReader(request.app.state.store, request.user.user_id),
             hub,
             StreamContext(
                 request.require_live_caller,

@@ -1,7 +1,7 @@
 """Wakes event streams when their account changes.
 
 One task in each process polls the store for all of its streams. It reads which documents of any account were written
-since the last poll, and wakes the streams of these accounts. A stream then reads the changes itself (`events.stream`).
+since the last poll, and wakes the streams of these accounts. A stream then reads them itself (`events.stream`).
 The hub may wake a stream needlessly, but it must not miss a write:
 
 * Writes of several replicas may become visible out of order, usually within milliseconds. Each look therefore goes back
@@ -26,6 +26,7 @@ from odmantic.query import asc
 from todo_service.bounds.events import STREAMS
 from todo_service.errors import TooManyRequests
 from todo_service.lists.documents import TodoList
+from todo_service.reminders.documents import Firing
 from todo_service.store.base import DocumentStore
 from todo_service.sync.changes import ChangePosition
 from todo_service.todos.documents import Todo
@@ -33,7 +34,8 @@ from todo_service.todos.documents import Todo
 _OVERLAP_SECONDS: Final = 2
 _FULL_LOOK_SECONDS: Final = 5.0
 _BATCH: Final = 1000
-_WATCHED: Final[tuple[type[Todo] | type[TodoList], ...]] = (Todo, TodoList)
+_Watched = type[Todo] | type[TodoList] | type[Firing]
+_WATCHED: Final[tuple[_Watched, ...]] = (Todo, TodoList, Firing)
 
 
 class Subscription:
@@ -178,7 +180,7 @@ class _Look:
         self._resolved = max(self._resolved, resolved)
         return {written.account for written in new}
 
-    async def _read(self, model: type[Todo] | type[TodoList], floor: Timestamp) -> list[_Written]:
+    async def _read(self, model: _Watched, floor: Timestamp) -> list[_Written]:
         found: list[_Written] = []
         while True:
             page = await self._store.find(

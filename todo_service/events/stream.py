@@ -13,6 +13,7 @@ from odmantic import ObjectId
 from todo_service.bounds.events import HEARTBEAT_SECONDS, STREAM_PAGE
 from todo_service.errors import Gone, Unauthenticated
 from todo_service.events.hub import EventHub, Subscription
+from todo_service.events.reminders import ReminderReader
 from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import Change, ChangeFeed, ChangePosition, FeedPage, SyncToken, TodoChange
 from todo_service.timestamps import now
@@ -53,13 +54,17 @@ class EventStream:
     Args:
         account: The account.
         feed: Reads its changes.
+        reminders: Reads its reminders.
         hub: Wakes the stream.
         context: See `StreamContext`.
     """
 
-    def __init__(self, account: ObjectId, feed: ChangeFeed, hub: EventHub, context: StreamContext) -> None:
+    def __init__(
+        self, account: ObjectId, feed: ChangeFeed, reminders: ReminderReader, hub: EventHub, context: StreamContext
+    ) -> None:
         self._account = account
         self._feed = feed
+        self._reminders = reminders
         self._hub = hub
         self._context = context
         self._sent: dict[str, str] = {}
@@ -79,8 +84,9 @@ class EventStream:
         """
         with self._hub.subscribe(self._account, session_id) as subscription:
             # read after the subscription, so that no change falls between the two
-            token = since or await self._feed.read_present(now())
-            page: FeedPage | None = await self._feed.read_changes(token, STREAM_PAGE, now())
+            present = await self._feed.read_present(now())
+            await self._reminders.start(present)
+            page: FeedPage[Change] | None = await self._feed.read_changes(since or present, STREAM_PAGE, now())
             yield _RETRY
             is_ready = False
             while page is not None:
@@ -93,10 +99,21 @@ class EventStream:
                     if not is_ready:
                         is_ready = True
                         yield self._build_event("ready", page.next, {})
+                    async for event in self._read_reminders(page.next, subscription):
+                        yield event
                     async for comment in self._wait(subscription):
                         yield comment
                 page = await self._read_next(page)
             yield _RETRY
+
+    async def _read_reminders(self, token: SyncToken, subscription: Subscription) -> AsyncGenerator[bytes]:
+        """Yield the reminders that have fired. They are not repeated, and have the id of the last change."""
+        try:
+            async for data in self._reminders.read():
+                yield self._build_event("reminder", token, data)
+        except StoreUnavailable:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            subscription.wake()
 
     async def _wait(self, subscription: Subscription) -> AsyncGenerator[bytes]:
         """Yield comments until there may be changes, or the stream may have ended."""
@@ -113,7 +130,7 @@ class EventStream:
                 commented = time.monotonic()
                 yield _HEARTBEAT
 
-    async def _read_next(self, page: FeedPage) -> FeedPage | None:
+    async def _read_next(self, page: FeedPage[Change]) -> FeedPage[Change] | None:
         """Return the page after a page, or None if the stream has ended.
 
         If the store is unavailable, return an empty page after a pause.
@@ -129,7 +146,7 @@ class EventStream:
             await asyncio.sleep(_PAUSE_SECONDS)
             return page._replace(changes=[], has_more=True)
 
-    def _format(self, page: FeedPage) -> list[bytes]:
+    def _format(self, page: FeedPage[Change]) -> list[bytes]:
         assert page.start.resolved is not None  # a page belongs to a round
         events = []
         for change in page.changes:

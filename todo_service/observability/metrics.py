@@ -90,6 +90,13 @@ METRICS: Final = {
             "Seconds from the creation of a delivery to its first attempt.",
             options={"buckets": _LAG_SECONDS},
         ),
+        Metric(Counter, "firings", "Due dates and reminders that fired.", ("kind",)),
+        Metric(
+            Histogram,
+            "firing_lateness_seconds",
+            "Seconds from the moment of a due date or a reminder until it fires.",
+            options={"buckets": _LAG_SECONDS},
+        ),
         Metric(
             Gauge,
             "argon2_queue_length",
@@ -127,6 +134,8 @@ class Metrics:
         self._event_streams: Gauge = metrics["event_streams"]
         self._webhook_attempts: Counter = metrics["webhook_attempts"]
         self._webhook_lag: Histogram = metrics["webhook_lag_seconds"]
+        self._firings: Counter = metrics["firings"]
+        self._lateness: Histogram = metrics["firing_lateness_seconds"]
         self._argon2_queue: Gauge = metrics["argon2_queue_length"]
         # prometheus_client looks up children under a lock; cached ones cost a dictionary look-up
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -135,6 +144,8 @@ class Metrics:
             self._sessions.labels(event)
         for outcome in ("delivered", "retried", "failed"):
             self._webhook_attempts.labels(outcome)
+        for kind in ("due", "reminder"):
+            self._firings.labels(kind)
 
     def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time a request.
@@ -194,6 +205,16 @@ class Metrics:
         self._webhook_attempts.labels(outcome).inc()
         if lag is not None:
             self._webhook_lag.observe(max(0.0, lag))
+
+    def record_firing(self, kind: str, lateness: float) -> None:
+        """Count a due date or a reminder that fires.
+
+        Args:
+            kind: `due` or `reminder`.
+            lateness: The seconds since its moment.
+        """
+        self._firings.labels(kind).inc()
+        self._lateness.observe(lateness)
 
     def record_password_queue(self, count: int) -> None:
         """Set the number of passwords that wait to be hashed."""

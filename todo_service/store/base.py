@@ -1,8 +1,7 @@
 """The document store interface: what every store promises.
 
-A store holds ODMantic models as documents. It knows no business rules and no HTTP. Two stores implement the interface,
-`embedded` (LMDB) and `mongodb` (PyMongo). The conformance suite in `tests/store/test_conformance.py` defines it and
-runs on both. The errors are in `errors`.
+A store holds ODMantic models as documents. It knows no business rules and no HTTP. `embedded` (LMDB) and `mongodb`
+implement the interface. The conformance suite in `tests/store/test_conformance.py` defines it and runs on both.
 
 Writes
     Writes are atomic for each document, and durable when the call returns: neither a crash of the process nor a power
@@ -35,6 +34,7 @@ Indexes
       the one that covers the conditions that come first, so put the most selective condition first.
     * An index may include one list of up to `INDEXED_ELEMENTS` elements. It cannot hold NaN, integers of more than
       64 bits, or embedded documents.
+    * An index of `structs.partial_to_times` serves a query that restricts its first key to times since 1970.
     * Indexed text and bytes are short. The text keys of an index share 510 bytes, less 13 for the id and 27 for each
       other key. Writing a longer one raises `UnsupportedExpression`. Conditions may contain text of any length.
 
@@ -55,9 +55,10 @@ Size
     `load` therefore accepts up to `LOADED_DOCUMENT_BYTES`.
 
 Stamps
-    The store itself writes a field of type `Stamp` at every insert and update, from its own clock. Of two writes, the
-    later one has the higher stamp. `resolved_stamp` returns a low watermark: every write with a stamp up to it is
-    either visible or abandoned. A reader of all documents up to it has missed none, with any number of writers.
+    The store itself writes a field of type `Stamp` at every insert and update, from its own clock, except at an update
+    of nothing but fields with `KEEPS_STAMP`. Of two writes, the later one has the higher stamp. `resolved_stamp`
+    returns a low watermark: every write with a stamp up to it is either visible or abandoned. A reader of all documents
+    up to it has missed none, with any number of writers.
 
 Generations
     A store has a generation, which is a random name. A copy keeps every document as it is stored, including its stamp,
@@ -96,6 +97,8 @@ class Stamp(Timestamp):
 
 DEFAULT_FROM: Final = "default_from"
 """In `json_schema_extra`, names the field that supplies the default. An id becomes text. Conditions need an index."""
+KEEPS_STAMP: Final = "keeps_stamp"
+"""In `json_schema_extra`, is true for a field that is no part of what readers of the stamps follow."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 
@@ -370,10 +373,7 @@ class DocumentStore(abc.ABC):
 
     @abc.abstractmethod
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
-        """Return a context manager that provides all documents, from one point in time if the store supports that.
-
-        The embedded store keeps old pages meanwhile, so its file may grow. MongoDB needs a replica set or a cluster.
-        """
+        """Return a context manager that provides all documents, from one point in time if the store supports that."""
 
     @abc.abstractmethod
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
@@ -383,7 +383,7 @@ class DocumentStore(abc.ABC):
         is atomic.
 
         Args:
-            model: The model of the documents. They are not validated.
+            model: The model of the documents, which are not validated.
             documents: BSON whose first key is `_id`, an ObjectId. A stored document with the same id is replaced.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
-from todo_service.store.base import ModelT, Stamp
+from todo_service.store.base import KEEPS_STAMP, ModelT, Stamp
 from todo_service.store.defaults import Defaults, fill_in, find_defaults
 from todo_service.store.errors import StoreError, UnsupportedExpression
 from todo_service.store.structs import StoredStruct
@@ -240,10 +240,25 @@ def parse_stamp(text: str) -> Timestamp:
 
 @cache
 def find_stamp_key(model: type[Model]) -> str | None:
-    """Return the key of the field that the store stamps at every write, or None."""
+    """Return the key of the field that the store stamps, or None."""
     found = (name for name, field in model.model_fields.items() if field.annotation is Stamp)
     name = next(found, None)
     return None if name is None else model.__odm_fields__[name].key_name
+
+
+def find_changed_stamp_key(model: type[Model], changed: Iterable[str]) -> str | None:
+    """Return the key of the field that the store stamps when some keys change, or None if it stamps none."""
+    return None if _list_unstamped_keys(model).issuperset(changed) else find_stamp_key(model)
+
+
+@cache
+def _list_unstamped_keys(model: type[Model]) -> frozenset[str]:
+    marked = (
+        name
+        for name, field in model.model_fields.items()
+        if isinstance(extra := field.json_schema_extra, dict) and extra.get(KEEPS_STAMP)
+    )
+    return frozenset(model.__odm_fields__[name].key_name for name in marked)
 
 
 def validate_changes(model: type[Model], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 from bson import ObjectId
 from odmantic import EmbeddedModel, Model
 
-from todo_service.timestamps import format_timestamp
+from todo_service.timestamps import EARLIEST, format_timestamp
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -83,6 +83,15 @@ def _find_struct(annotation: Any) -> type[msgspec.Struct]:
 def _list_classes(annotation: Any) -> list[type[Any]]:
     """Return the class of an annotation, or the classes in it."""
     return [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+
+
+def partial_to_times(key: str) -> dict[str, Any]:
+    """Return the `partialFilterExpression` of an index that holds only the documents with a time since 1970 in a key.
+
+    Args:
+        key: The first key of the index.
+    """
+    return {key: {"$gte": EARLIEST}}
 
 
 def list_index_keys(model: type[Model]) -> frozenset[tuple[str, ...]]:

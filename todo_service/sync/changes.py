@@ -19,9 +19,10 @@ Deleted documents leave tombstones, which outlive the sync tokens. So no deletio
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 from bson import Timestamp
@@ -76,6 +77,25 @@ class ListChange(ListStruct, frozen=True):
 
 
 Change = TodoChange | ListChange
+
+
+class FeedEntry(Protocol):
+    """A document in a feed."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def changed(self) -> str:
+        """Its stamp, as hexadecimal text."""
+
+    @property
+    def owner(self) -> str | None:
+        """Its account; None for a tombstone."""
+
+
+EntryT = TypeVar("EntryT", bound=FeedEntry)
 
 
 class ChangePosition(msgspec.Struct, array_like=True, frozen=True, order=True):
@@ -142,11 +162,11 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         position, identity = self.last
         return position.stamp, ObjectId(identity)
 
-    def is_unknown_to_client(self, tombstone: Change) -> bool:
+    def is_unknown_to_client(self, tombstone: FeedEntry) -> bool:
         """Return whether the client never received the deleted document."""
         return self.first and self.resolved is not None and ChangePosition.parse(tombstone.changed) <= self.resolved
 
-    def advance(self, change: Change) -> SyncToken:
+    def advance(self, change: FeedEntry) -> SyncToken:
         """Return the token after a change of this round."""
         return msgspec.structs.replace(self, last=(ChangePosition.parse(change.changed), change.id))
 
@@ -157,7 +177,7 @@ class SyncToken(msgspec.Struct, array_like=True, frozen=True):
         return msgspec.structs.replace(self, issued=issued, floor=self.resolved, resolved=None, last=None, first=False)
 
 
-class FeedPage(NamedTuple):
+class FeedPage(NamedTuple, Generic[EntryT]):
     """A page of changes, in the order of the feed.
 
     Attributes:
@@ -167,13 +187,69 @@ class FeedPage(NamedTuple):
         has_more: Whether the round continues.
     """
 
-    changes: list[Change]
+    changes: list[EntryT]
     start: SyncToken
     next: SyncToken
     has_more: bool
 
 
-class ChangeFeed:
+class Feed(Generic[EntryT]):
+    """Reads the documents of one account in the order of their stamps.
+
+    Args:
+        store: The store.
+        owner: The account.
+        sources: The models, each with the Struct of its documents. A model has an index from `account` to `changed`.
+    """
+
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, sources: Sequence[tuple[type[Any], type[EntryT]]]
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._sources = sources
+
+    async def read_present(self, moment: datetime) -> SyncToken:
+        """Return a token after which come only later changes, and those of the last seconds on MongoDB."""
+        resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
+        return SyncToken.at(resolved, self._store.state.generation, moment)
+
+    async def read_page(self, token: SyncToken, limit: int, moment: datetime) -> FeedPage[EntryT]:
+        """Return a page, which ends early when its documents reach about `PAGE_BYTES`.
+
+        Args:
+            token: Where the page starts. It neither expires nor leaves the store.
+            limit: The maximum number of documents.
+            moment: The current time.
+        """
+        if token.resolved is None:
+            resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
+            token = token.start_round(resolved, moment)
+        parts = await asyncio.gather(*(self._read(model, into, token, limit) for model, into in self._sources))
+        return _merge(parts, token, limit)
+
+    async def _read(
+        self,
+        model: type[Any],
+        into: type[Any],
+        token: SyncToken,
+        limit: int,
+    ) -> _Part[EntryT]:
+        changes, following = await read_page(
+            self._store,
+            model,
+            model.account == self._owner,
+            sort=(asc(model.changed), asc(model.id)),
+            after=token.key(),
+            limit=limit,
+            max_bytes=PAGE_BYTES,
+            into=into,
+            position=_get_key,
+        )
+        return _Part(list(changes), following)
+
+
+class ChangeFeed(Feed[Change]):
     """Reads the changes of one account's todos and lists.
 
     Args:
@@ -182,15 +258,9 @@ class ChangeFeed:
     """
 
     def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
-        self._store = store
-        self._owner = owner
+        super().__init__(store, owner, ((Todo, TodoChange), (TodoList, ListChange)))
 
-    async def read_present(self, moment: datetime) -> SyncToken:
-        """Return a token after which come only later changes, and those of the last seconds on MongoDB."""
-        resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
-        return SyncToken.at(resolved, self._store.state.generation, moment)
-
-    async def read_changes(self, since: SyncToken | None, limit: int, moment: datetime) -> FeedPage:
+    async def read_changes(self, since: SyncToken | None, limit: int, moment: datetime) -> FeedPage[Change]:
         """Return a page of changes. It ends early when its documents reach about `PAGE_BYTES`.
 
         Args:
@@ -208,50 +278,20 @@ class ChangeFeed:
             raise Gone("the documents were copied or restored after `since`: start again without it")
         return await self.read_page(since or SyncToken.initial(generation), limit, moment)
 
-    async def read_page(self, token: SyncToken, limit: int, moment: datetime) -> FeedPage:
-        """Return a page of changes, as `read_changes` does, for a token that neither expires nor leaves the store."""
-        if token.resolved is None:
-            resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
-            token = token.start_round(resolved, moment)
-        todos, lists = await asyncio.gather(
-            self._read(Todo, TodoChange, token, limit), self._read(TodoList, ListChange, token, limit)
-        )
-        return _merge([todos, lists], token, limit)
 
-    async def _read(
-        self,
-        model: type[Todo] | type[TodoList],
-        into: type[TodoChange] | type[ListChange],
-        token: SyncToken,
-        limit: int,
-    ) -> _Part:
-        changes, following = await read_page(
-            self._store,
-            model,
-            model.account == self._owner,
-            sort=(asc(model.changed), asc(model.id)),
-            after=token.key(),
-            limit=limit,
-            max_bytes=PAGE_BYTES,
-            into=into,
-            position=_get_key,
-        )
-        return _Part(list(changes), following)
-
-
-class _Part(NamedTuple):
+class _Part(NamedTuple, Generic[EntryT]):
     """A page of the changes of one model. `last` is the key of its last change if there are more, or else None."""
 
-    changes: list[Change]
+    changes: list[EntryT]
     last: tuple[str, str] | None
 
 
-def _get_key(change: Change) -> tuple[str, str]:
+def _get_key(change: FeedEntry) -> tuple[str, str]:
     """Return the place of a change in the feed."""
     return change.changed, change.id
 
 
-def _merge(parts: list[_Part], token: SyncToken, limit: int) -> FeedPage:
+def _merge(parts: Sequence[_Part[EntryT]], token: SyncToken, limit: int) -> FeedPage[EntryT]:
     """Return the page that begins at a token."""
     changes = sorted((change for part in parts for change in part.changes), key=_get_key)
     # a part that has more may continue right after its last change

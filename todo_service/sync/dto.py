@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.api_types import DEFAULT_LIMIT, Id, Limit
 from todo_service.lists.dto import TodoList
-from todo_service.sync.changes import FeedPage, TodoChange
+from todo_service.sync.changes import Change, FeedPage, TodoChange
 from todo_service.todos.dto import Todo
 
 
@@ -34,7 +34,7 @@ class ChangesQuery(msgspec.Struct, frozen=True):
     limit: Limit = DEFAULT_LIMIT
 
 
-def build_response(page: FeedPage, following: str) -> Changes:
+def build_response(page: FeedPage[Change], following: str) -> Changes:
     """Return the response for a page of the change feed.
 
     Args:

@@ -16,6 +16,7 @@ from todo_service.store.errors import DuplicateDocument
 from todo_service.todos import dto
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import SETTABLE, extract_field_words, validate_fields
+from todo_service.todos.firing_times import find_first_after, list_firing_times
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end
@@ -54,7 +55,7 @@ def build_document(
     check_schedule(fields, fields)
     check_reminders(fields, fields)
     zone = ZoneInfo(fields["time_zone"] or account_zone or "UTC")
-    return Todo(
+    document = Todo(
         id=identity,
         account=owner,
         owner=owner,
@@ -65,6 +66,9 @@ def build_document(
         updated_at=moment,
         **fields,
     )
+    if (next_fire := find_first_after(list_firing_times(document, zone), moment)) is not None:
+        document.next_fire = next_fire
+    return document
 
 
 async def admit(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Todo | Invalid:

@@ -7,7 +7,8 @@ from datetime import datetime
 from odmantic import EmbeddedModel, Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.store.base import DEFAULT_FROM, UNSTAMPED, Stamp
+from todo_service.store.base import DEFAULT_FROM, KEEPS_STAMP, UNSTAMPED, Stamp
+from todo_service.store.structs import partial_to_times
 
 
 class Step(EmbeddedModel):
@@ -51,6 +52,7 @@ class Todo(Model):
         completion_recorded_at: When the last completion was recorded, which may be later than `completed_at`; None if
             it was taken back, or came with an import.
         completed_version: The version that began with that completion.
+        next_fire: When its due date or a reminder fires next; None if nothing does (see `todos.firing_times`).
     """
 
     account: ObjectId
@@ -83,6 +85,8 @@ class Todo(Model):
     completion_recorded_at: datetime | None = None
     completed_version: int = 0
     reminders: list[Reminder] = []
+    # an earlier release had no reminders; no client sees the field, so that what fires is no change
+    next_fire: datetime | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "due_at", KEEPS_STAMP: True})
     position: float
     # an earlier release had no uids
     uid: str = Field(default="", json_schema_extra={DEFAULT_FROM: "id"})
@@ -115,6 +119,12 @@ class Todo(Model):
             Index(Todo.owner, Todo.uid_key, name="owner_uid", unique=True),
             Index(Todo.account, Todo.changed, Todo.id, name="account_changed"),
             Index(Todo.changed, Todo.id, name="changed"),
+            # most todos never fire, and have no entry
+            IndexModel(
+                [("next_fire", 1), ("_id", 1)],
+                name="next_fire",
+                partialFilterExpression=partial_to_times("next_fire"),
+            ),
             IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
         ],
     }

@@ -19,7 +19,7 @@ from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
 from todo_service.sync import counts
-from todo_service.sync.changes import BY_CHANGE, ChangeFeed, ChangePosition, FeedPage, SyncToken
+from todo_service.sync.changes import BY_CHANGE, Change, ChangeFeed, ChangePosition, FeedPage, SyncToken
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
 from todo_service.todos.bulk_import import BulkImport, Mode
@@ -87,7 +87,7 @@ class Todos:
         self._decisions = Decisions(owner, time_zone, rules)
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
-        self._writer = TodoWriter(store, owner, shared)
+        self._writer = TodoWriter(store, owner, shared, time_zone)
         self._mover = TodoMover(store, owner, shared, self._writer)
 
     async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
@@ -174,7 +174,7 @@ class Todos:
         """Return a page of a list or a search. See `Listing.read_page`."""
         return await Listing(self._store, self._owner).read_page(query, after)
 
-    async def read_changes(self, since: SyncToken | None, limit: int) -> FeedPage:
+    async def read_changes(self, since: SyncToken | None, limit: int) -> FeedPage[Change]:
         """Return a page of changes. See `ChangeFeed.read_changes`; `sync.changes` explains why no change is missed."""
         return await ChangeFeed(self._store, self._owner).read_changes(since, limit, now())
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 from odmantic import ObjectId
@@ -18,7 +19,7 @@ from todo_service.store.structs import derive_struct
 from todo_service.sync.changes import SYNC_TOKEN_LIFETIME
 from todo_service.sync.counts import build_history_changes
 from todo_service.timestamps import now
-from todo_service.todos import dto
+from todo_service.todos import dto, firing_times
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.schedule import SCHEDULE
@@ -41,6 +42,7 @@ _TOMBSTONE: Final = ERASED | {
     "completions": [],
     "undo": None,
     "completion_recorded_at": None,
+    "next_fire": None,
 }
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
@@ -54,12 +56,16 @@ class TodoWriter:
         store: The store.
         owner: The account.
         shared: The state that all accounts share.
+        time_zone: Returns the account's time zone, an IANA name.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId, shared: SharedState) -> None:
+    def __init__(
+        self, store: DocumentStore, owner: ObjectId, shared: SharedState, time_zone: Callable[[], Awaitable[str]]
+    ) -> None:
         self._store = store
         self._owner = owner
         self._shared = shared
+        self._time_zone = time_zone
 
     async def change(
         self, todo_id: str, versions: Container[int] | None, decide: Decision, change_id: ObjectId | None = None
@@ -152,6 +158,8 @@ class TodoWriter:
         changes |= compose_texts(todo, changes)
         if SEARCHED & changes.keys():
             changes["words"] = extract_field_words(merge(todo, changes))
+        if firing_times.SOURCES & changes.keys():
+            changes["next_fire"] = await self._derive_next_fire(todo, apply_changes(todo, changes))
         changes |= await build_history_changes(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
             changes["applied_change_ids"] = append_change_id(todo, moment, change_id)
@@ -165,6 +173,17 @@ class TodoWriter:
         if "position" in changes:
             self._shared.positions.forget(self._owner)
         return changed
+
+    async def _derive_next_fire(self, before: Todo, after: Todo) -> datetime | None:
+        zones = await self._find_zone(before), await self._find_zone(after)
+        # not the time of the change, which is later if the clock has been set back
+        return firing_times.derive_next_fire(before, after, zones, now())
+
+    async def _find_zone(self, todo: Todo) -> tzinfo:
+        """Return the time zone in which a todo fires, or UTC if that does not matter."""
+        if not firing_times.depends_on_zone(todo):
+            return UTC
+        return ZoneInfo(todo.time_zone or await self._time_zone())
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)

@@ -6,6 +6,7 @@ has the same key each time it is read, so an event that is read twice is deliver
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ import msgspec
 from bson import Timestamp
 from odmantic import ObjectId
 
+from todo_service.reminders.feed import FiringFeed
 from todo_service.store.base import DocumentStore
 from todo_service.sync.changes import ChangeFeed, ChangePosition, ListChange, SyncToken, TodoChange
 from todo_service.timestamps import format_timestamp
@@ -97,8 +99,7 @@ class ChangeEvents:
 
     def start(self, stamp: Timestamp) -> bytes:
         """See `EventSource.start`."""
-        floor = ChangePosition.from_stamp(stamp)
-        return msgspec.msgpack.encode(SyncToken(stamp.time, floor, None, None, first=False, generation=""))
+        return _start_after(stamp)
 
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
@@ -109,6 +110,43 @@ class ChangeEvents:
         earliest = max(since, datetime.fromtimestamp(token.floor.seconds, UTC) - _CLOCK_TOLERANCE)
         events = [event for change in page.changes for event in _list_events(change, earliest, moment)]
         return EventPage(events, msgspec.msgpack.encode(page.next), bool(page.changes), page.has_more)
+
+
+class FiringEvents:
+    """The due dates and reminders that have fired. A position is one of their feed, as for `ChangeEvents`.
+
+    Args:
+        store: The store.
+    """
+
+    name = "firings"
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+
+    def start(self, stamp: Timestamp) -> bytes:
+        """See `EventSource.start`."""
+        return _start_after(stamp)
+
+    async def read(
+        self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
+    ) -> EventPage:
+        """See `EventSource.read`. Nothing from before `since` is read, because the position starts then."""
+        feed = FiringFeed(self._store, account)
+        page = await feed.read_page(msgspec.msgpack.decode(position, type=SyncToken), limit, moment)
+        described = await asyncio.gather(*map(feed.describe, page.changes))
+        events = [
+            Event("todo.due" if entry.is_due_date else "todo.reminder", entry.id, entry.fired_at, data)
+            for entry, data in zip(page.changes, described, strict=True)
+            if data is not None  # else the todo has been deleted
+        ]
+        return EventPage(events, msgspec.msgpack.encode(page.next), bool(page.changes), page.has_more)
+
+
+def _start_after(stamp: Timestamp) -> bytes:
+    """Return the position in a feed after a stamp."""
+    floor = ChangePosition.from_stamp(stamp)
+    return msgspec.msgpack.encode(SyncToken(stamp.time, floor, None, None, first=False, generation=""))
 
 
 def _list_events(change: TodoChange | ListChange, earliest: datetime, moment: datetime) -> list[Event]:

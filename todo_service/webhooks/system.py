@@ -19,7 +19,7 @@ from todo_service.webhooks.runner import Context
 from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
 from todo_service.webhooks.sender import Sender
 from todo_service.webhooks.service import Webhooks
-from todo_service.webhooks.sources import ChangeEvents, EventSource
+from todo_service.webhooks.sources import ChangeEvents, EventSource, FiringEvents
 from todo_service.webhooks.workers import Workers
 
 REENCRYPT_SECONDS: Final = 3600.0
@@ -49,7 +49,7 @@ class WebhookSystem:
         self._box = SecretBox(secret_keys)
         self._receivers = Receivers(AddressPolicy(networks), allow_http=allow_http, resolver=Resolver())
         self._record = record
-        self._sources: tuple[EventSource, ...] = (ChangeEvents(store),)
+        self._sources: tuple[EventSource, ...] = (ChangeEvents(store), FiringEvents(store))
 
     def create_webhooks(self, owner: ObjectId) -> Webhooks:
         """Return the webhooks of an account."""

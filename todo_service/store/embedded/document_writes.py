@@ -10,7 +10,14 @@ from bson import Timestamp
 from odmantic import Model
 
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_size
-from todo_service.store.codec import decode, decode_cached, encode, find_stamp_key, read_id
+from todo_service.store.codec import (
+    decode,
+    decode_cached,
+    encode,
+    find_changed_stamp_key,
+    find_stamp_key,
+    read_id,
+)
 from todo_service.store.defaults import find_defaults
 from todo_service.store.embedded.catalog import Collection, next_stamp, read_clock, write_clock
 from todo_service.store.embedded.indexes import IndexEntries, is_same_value, violates_unique
@@ -56,11 +63,11 @@ def update_document(
     Raises the same errors as `insert_document`. The caller must have checked the changes with `capacity.check_indexed`.
     """
     document = {**old, **changes}
-    stamp = _stamp(transaction, meta, model, document)
+    stamped = find_changed_stamp_key(model, changes)
+    stamp = None if stamped is None else _stamp(transaction, meta, model, document)
     raw = encode(document)
     if len(raw) > SMALL_CHANGES_BYTES and len(encode({"_id": old["_id"], **changes})) > SMALL_CHANGES_BYTES:
         check_size(model, raw)
-    stamped = find_stamp_key(model)
     written = [*changes] if stamped is None else [*changes, stamped]
     write_document(transaction, model, collection, old, decode_cached(raw), raw, written)
     if stamp is not None:

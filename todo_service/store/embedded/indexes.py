@@ -22,7 +22,7 @@ from todo_service.store.codec import decode_cached
 from todo_service.store.defaults import make_getter
 from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
 from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predicate, get_kind
-from todo_service.store.query.planner import DeclaredIndex, Plan
+from todo_service.store.query.planner import DeclaredIndex, Plan, is_indexed_time
 
 _AFTER_EVERY_ID: Final = AFTER * 13
 _FEW_DOCUMENTS: Final = 50
@@ -58,9 +58,13 @@ class IndexEntries:
     def prefixes(self, index: DeclaredIndex) -> set[bytes]:
         """Return the encoded values of the document in an index: one for each element if a field holds a list.
 
+        There is none if the index does not hold the document.
+
         Raises:
             UnsupportedExpression: A value cannot be indexed.
         """
+        if index.times_only and not is_indexed_time(self._get(index.keys[0])):
+            return set()
         values = [self._encoded.get(key) or self._encode(key) for key in index.keys]
         return set(map(b"".join, product(*values)))
 
@@ -71,8 +75,11 @@ class IndexEntries:
         (document_id,) = self._encoded.get("_id") or self._encode("_id")
         return {prefix + document_id for prefix in self.prefixes(index)}
 
+    def _get(self, key: str) -> Any:
+        return self._document[key] if key in self._document else make_getter(self._model, key)(self._document)
+
     def _encode(self, key: str) -> tuple[bytes, ...]:
-        value = self._document[key] if key in self._document else make_getter(self._model, key)(self._document)
+        value = self._get(key)
         if isinstance(value, list):
             found = tuple({encode_value(element) for element in value}) or (EMPTY_LIST,)
         else:

@@ -61,7 +61,7 @@ async def update_indexes(connection: Connection, records: AsyncCollection[dict[s
 
 
 def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
-    return {
+    described = {
         "collection": model.__collection__,
         "name": index.name,
         "keys": list(index.keys),
@@ -69,6 +69,7 @@ def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
         "expires_after": index.expires_after,
         "filled": True,
     }
+    return described | ({"times_only": True} if index.times_only else {})
 
 
 async def _fill(connection: Connection, model: type[Model], keys: Iterable[str]) -> None:

@@ -38,6 +38,7 @@ from todo_service.store.codec import (
     dump,
     encode,
     encode_fields,
+    find_changed_stamp_key,
     find_stamp_key,
     make_converter,
     read_id,
@@ -218,7 +219,7 @@ class MongoDBStore(DocumentStore):
         size = len(encoded.raw) + _ID_BYTES
         # MongoDB rejects an update without operators; this one reads the document and changes nothing
         operators: dict[str, Any] = {"$set": encoded} if changed else {"$setOnInsert": {"_": 0}}
-        if changed and (stamped := find_stamp_key(model)):
+        if stamped := find_changed_stamp_key(model, changed):
             operators["$currentDate"] = {stamped: {"$type": "timestamp"}}
         document = None
         if size <= DOCUMENT_BYTES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cache
 from math import prod
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
@@ -19,10 +20,13 @@ from todo_service.bounded_cache import BoundedCache
 from todo_service.store.base import Sort
 from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Kind, Node, get_kind
+from todo_service.store.structs import partial_to_times
+from todo_service.timestamps import EARLIEST
 
 PRIMARY: Final = "_id_"
 MAX_RANGES: Final = 100
 """The maximum number of key ranges of a query. MongoDB supports twice as many."""
+_NAIVE_EARLIEST: Final = EARLIEST.replace(tzinfo=None)
 _CACHED_SHAPES: Final = 1000
 _CACHED_SHAPE_NODES: Final = 16
 """The maximum number of conditions in a cached query shape."""
@@ -39,6 +43,7 @@ class DeclaredIndex(NamedTuple):
         unique: Whether the keys must be unique together.
         expires_after: How many seconds after the time in the index's only key a document expires, or None.
         list_key: The key of a list, whose elements are indexed one by one, or None.
+        times_only: Whether it holds only the documents with a time in its first key.
     """
 
     name: str
@@ -46,6 +51,7 @@ class DeclaredIndex(NamedTuple):
     unique: bool = False
     expires_after: int | None = None
     list_key: str | None = None
+    times_only: bool = False
 
 
 class Plan(NamedTuple):
@@ -83,14 +89,18 @@ def list_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
     """Return the indexes of a model, the primary key first.
 
     Raises:
-        UnsupportedExpression: An index is partial, is a text index, has mixed directions or includes two lists.
+        UnsupportedExpression: An index is a text index, has mixed directions or includes two lists, or is partial in
+            another way than `partial_to_times`.
     """
     lists = {field.key_name for name, field in model.__odm_fields__.items() if _is_list(model, name)}
     found = [DeclaredIndex(PRIMARY, ("_id",), unique=True)]
     for declared in model.__indexes__():
         described = (declared if hasattr(declared, "document") else declared.get_pymongo_index()).document
         pairs = list(described["key"].items())
-        options = set(described) - {"key", "name", "unique", "expireAfterSeconds"}
+        options = set(described) - {"key", "name", "unique", "expireAfterSeconds", "partialFilterExpression"}
+        partial = described.get("partialFilterExpression")
+        if partial not in (None, partial_to_times(pairs[0][0])):
+            options.add("partialFilterExpression")
         list_keys = [key for key, _ in pairs if key in lists]
         if options or len({direction for _, direction in pairs}) != 1 or len(list_keys) > 1:
             raise UnsupportedExpression(f"the index {described['name']} of {model.__name__} is of an unsupported type")
@@ -101,6 +111,7 @@ def list_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
                 unique=bool(described.get("unique")),
                 expires_after=described.get("expireAfterSeconds"),
                 list_key=list_keys[0] if list_keys else None,
+                times_only=partial is not None,
             )
         )
     return tuple(found)
@@ -198,10 +209,21 @@ def _try_index(
         return None
     if not fixed and not bounds:
         return None
+    if index.times_only and not (all(map(is_indexed_time, fixed[0])) if fixed else _is_bounded_to_times(bounds)):
+        return None
     residual = tuple(node for node in nodes if node not in used and node not in covered)
     found = Plan(index, tuple(fixed), bounds, residual, descending)
     order = tuple(key for key in sorted_keys if key not in found.constant_keys)
     return found if order == rest[: len(order)] else None
+
+
+def is_indexed_time(value: object) -> bool:
+    """Return whether a document with this value in the first key is in an index of `partial_to_times`."""
+    return isinstance(value, datetime) and value >= (EARLIEST if value.tzinfo else _NAIVE_EARLIEST)
+
+
+def _is_bounded_to_times(bounds: tuple[Comparison, ...]) -> bool:
+    return any(bound.operator in ("$gt", "$gte") and is_indexed_time(bound.value) for bound in bounds)
 
 
 def _find_fixing(nodes: tuple[Node, ...], key: str, limit: int) -> Comparison | None:

@@ -1,0 +1,1 @@
+"""Tests of due dates and reminders that fire."""

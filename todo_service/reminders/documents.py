@@ -1,0 +1,40 @@
+"""The documents of due dates and reminders that have fired."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from odmantic import Index, Model, ObjectId
+from pymongo import IndexModel
+
+from todo_service.store.base import UNSTAMPED, Stamp
+
+
+class Firing(Model):
+    """A due date or a reminder that has fired. Its id is derived from what fired and when, so that it fires once.
+
+    Attributes:
+        todo: The todo.
+        at: The moment of the reminder, if it has one.
+        minutes_before: The minutes of the reminder before the due date, if it has them. A due date has neither.
+        occurrence: The moment for which it fired.
+        fired_at: When it fired.
+    """
+
+    account: ObjectId
+    todo: ObjectId
+    at: datetime | None
+    minutes_before: int | None
+    occurrence: datetime
+    fired_at: datetime
+    changed: Stamp = UNSTAMPED
+    expires_at: datetime
+
+    model_config = {
+        "collection": "firings",
+        "indexes": lambda: [
+            Index(Firing.account, Firing.changed, Firing.id, name="account_changed"),
+            Index(Firing.changed, Firing.id, name="changed"),
+            IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0),
+        ],
+    }

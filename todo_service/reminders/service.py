@@ -1,0 +1,276 @@
+"""Fires due dates and reminders. The job runs in every process, and each of them fires once.
+
+A todo holds the moment at which it fires next, and an index of these moments yields what is due. To fire, a process
+inserts a `Firing`, whose id is derived from the todo, the reminder and the moment: of several processes one succeeds.
+Then it moves `next_fire` on, unless the todo has changed. If it crashes in between, the next process finds the todo
+again, and the `Firing` that is there already. So nothing is lost, and nothing fires twice, even if the clock is set
+back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+from odmantic import ObjectId
+from odmantic.query import asc
+
+from todo_service.bounds.reminders import ACCOUNT_SHARE, CONCURRENT_TODOS, FIRINGS, LATEST_HOURS
+from todo_service.errors import NotFound
+from todo_service.reminders.documents import Firing
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument, StoreUnavailable
+from todo_service.store.paging import iterate_pages, read_page
+from todo_service.sync.changes import ChangePosition
+from todo_service.timestamps import EARLIEST, format_timestamp
+from todo_service.todos.documents import Todo
+from todo_service.todos.firing_times import FiringTime, depends_on_zone, find_first_after, list_firing_times
+
+_LONGEST_PAUSE: Final = 0.5
+_JITTER_SECONDS: Final = 0.05
+"""The pause between two looks for due todos, in seconds, and the random part of it, which separates the processes."""
+LATEST: Final = timedelta(hours=LATEST_HOURS)
+FIRING_LIFETIME: Final = timedelta(days=7)
+"""How long a `Firing` is stored: longer than a webhook may fail, and than its todo may be found again."""
+_PAGE_SIZE: Final = 1_000
+_PASSED_OVER: Final = 500
+"""How many todos are passed over at a time. They must not delay those that fire."""
+_TRIM_INTERVAL: Final = 1_000
+"""After so many firings of an account, those that are stored are counted."""
+_TRIM_BATCH: Final = 10_000
+logger = structlog.get_logger(__name__)
+
+
+class _Reminder(msgspec.Struct, frozen=True):
+    at: datetime | None
+    minutes_before: int | None
+
+
+class _DueTodo(msgspec.Struct, frozen=True):
+    """A todo that fires, with the fields that determine when."""
+
+    id: str
+    account: str
+    completed: bool
+    due_at: datetime | None
+    due_on: str | None
+    due_end: datetime | None
+    time_zone: str | None
+    reminders: list[_Reminder]
+    next_fire: datetime
+    version: int
+
+
+class _Changed(msgspec.Struct, frozen=True):
+    changed: str
+
+
+class ReminderService:
+    """Fires the due dates and reminders of all accounts.
+
+    Args:
+        store: The store.
+        time_zone: Returns the time zone of an account, an IANA name. It raises `NotFound` if the account is deleted.
+        now: Returns the current time.
+        record: Counts what fires: `due` or `reminder`, and by how many seconds it is late.
+        stored: The maximum number of firings of an account that are stored.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        time_zone: Callable[[ObjectId], Awaitable[str]],
+        now: Callable[[], datetime],
+        record: Callable[[str, float], None],
+        stored: int = FIRINGS,
+    ) -> None:
+        self._store = store
+        self._stored = stored
+        self._time_zone = time_zone
+        self._now = now
+        self._record = record
+        self._fired: Counter[str] = Counter()
+        self._count = 0
+        self._worst = 0.0
+
+    async def watch(self) -> None:
+        """Fire everything when it is due, until the task is cancelled.
+
+        Raises:
+            StoreUnavailable: Call it again.
+        """
+        task = asyncio.current_task()
+        # a library may suppress the cancellation (see `background`)
+        while task is None or not task.cancelling():
+            await self.fire_due()
+            await asyncio.sleep(await self._find_pause())
+
+    async def _find_pause(self) -> float:
+        """Return the pause until something may be due, in seconds."""
+        following = await self._store.find(
+            Todo,
+            Todo.next_fire > self._now(),  # type: ignore[operator]  # an expression
+            sort=asc(Todo.next_fire),
+            limit=1,
+            into=_DueTodo,
+        )
+        left = (following[0].next_fire - self._now()).total_seconds() if following else _LONGEST_PAUSE
+        jitter = random.uniform(0, _JITTER_SECONDS)  # noqa: S311  # not a secret
+        return max(0.0, min(left, _LONGEST_PAUSE)) + jitter
+
+    async def fire_due(self) -> None:
+        """Fire everything that is due.
+
+        Raises:
+            StoreUnavailable: Some todos may not have fired. Call it again.
+        """
+        self._count, self._worst = 0, 0.0
+        try:
+            moved, waiting = 1, True
+            while moved and waiting:
+                moved, waiting = await self._fire_between(self._now() - LATEST, self._now())
+        finally:
+            if self._count:
+                logger.info("due dates and reminders fired", count=self._count, worst_lateness_seconds=self._worst)
+        await self._pass_over()
+
+    async def _fire_between(self, start: datetime, end: datetime) -> tuple[int, bool]:
+        """Fire what is due between two moments.
+
+        Returns:
+            The number of todos that this process has moved on, and whether others wait, because their account has had
+            its share.
+        """
+        read = partial(
+            read_page,
+            self._store,
+            Todo,
+            Todo.next_fire >= start,  # type: ignore[operator]  # an expression
+            Todo.next_fire <= end,  # type: ignore[operator]  # an expression
+            sort=(asc(Todo.next_fire), asc(Todo.id)),
+            limit=_PAGE_SIZE,
+            into=_DueTodo,
+            position=lambda last: (last.next_fire, ObjectId(last.id)),
+        )
+        shares: Counter[str] = Counter()
+        moved, waiting = 0, False
+        async for page in iterate_pages(read):
+            chosen = []
+            for todo in page:
+                shares[todo.account] += 1
+                if shares[todo.account] <= ACCOUNT_SHARE:
+                    chosen.append(todo)
+                else:
+                    waiting = True
+            moved += await self._fire_each(chosen)
+        return moved, waiting
+
+    async def _pass_over(self) -> None:
+        """Move a batch of todos on whose time to fire was too long ago."""
+        found = await self._store.find(
+            Todo,
+            Todo.next_fire >= EARLIEST,  # type: ignore[operator]  # an expression
+            Todo.next_fire < self._now() - LATEST,  # type: ignore[operator]  # an expression
+            sort=asc(Todo.next_fire),
+            limit=_PASSED_OVER,
+            into=_DueTodo,
+        )
+        if found:
+            logger.info("todos were due too long ago to fire", count=await self._fire_each(found))
+
+    async def _fire_each(self, todos: Sequence[_DueTodo]) -> int:
+        """Fire some todos, and return how many of them this process has moved on."""
+        moved = 0
+        # in an order of its own, so that several processes rarely try the same todo
+        shuffled = random.sample(todos, len(todos))
+        for start in range(0, len(shuffled), CONCURRENT_TODOS):
+            batch = shuffled[start : start + CONCURRENT_TODOS]
+            outcomes = await asyncio.gather(*map(self._fire, batch), return_exceptions=True)
+            for todo, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, bool):
+                    moved += outcome
+                elif isinstance(outcome, Exception) and not isinstance(outcome, StoreUnavailable):
+                    logger.error("failed to fire a todo", todo=todo.id, exc_info=outcome)
+                else:
+                    raise outcome
+        return moved
+
+    async def _fire(self, todo: _DueTodo) -> bool:
+        """Fire what is due of a todo, and move `next_fire` on. Return False if the todo was changed meanwhile."""
+        moment = self._now()
+        try:
+            times = list_firing_times(todo, await self._find_zone(todo))
+        except NotFound:
+            times = []  # the account has been deleted
+        for each in times:
+            if max(todo.next_fire, moment - LATEST) <= each.moment <= moment:
+                await self._insert(todo, each)
+        changed = await self._store.update(
+            Todo,
+            Todo.id == ObjectId(todo.id),
+            Todo.version == todo.version,
+            Todo.next_fire == todo.next_fire,
+            changes={"next_fire": find_first_after(times, moment)},
+            into=_Changed,
+        )
+        return changed is not None
+
+    async def _find_zone(self, todo: _DueTodo) -> tzinfo:
+        if not depends_on_zone(todo):
+            return UTC
+        return ZoneInfo(todo.time_zone or await self._time_zone(ObjectId(todo.account)))
+
+    async def _insert(self, todo: _DueTodo, fired: FiringTime) -> None:
+        moment = self._now()
+        firing = Firing(
+            id=_derive_id(todo, fired),
+            account=ObjectId(todo.account),
+            todo=ObjectId(todo.id),
+            at=fired.at,
+            minutes_before=fired.minutes_before,
+            occurrence=fired.moment,
+            fired_at=moment,
+            expires_at=moment + FIRING_LIFETIME,
+        )
+        with suppress(DuplicateDocument):  # it has fired already
+            await self._store.insert(firing)
+            late = (moment - fired.moment).total_seconds()
+            self._record("due" if fired.is_due_date else "reminder", late)
+            self._count += 1
+            self._worst = max(self._worst, late)
+            self._fired[todo.account] += 1
+            if self._fired[todo.account] >= _TRIM_INTERVAL:
+                del self._fired[todo.account]
+                await self._trim(ObjectId(todo.account))
+
+    async def _trim(self, account: ObjectId) -> None:
+        """Delete the oldest firings of an account that has too many."""
+        count = await self._store.count(Firing, Firing.account == account, limit=self._stored + _TRIM_BATCH)
+        if count <= self._stored:
+            return
+        oldest = await self._store.find(
+            Firing,
+            Firing.account == account,
+            sort=(asc(Firing.changed), asc(Firing.id)),
+            limit=min(count - self._stored, _TRIM_BATCH),
+            into=_Changed,
+        )
+        end = ChangePosition.parse(oldest[-1].changed).stamp
+        await self._store.delete(Firing, Firing.account == account, Firing.changed <= end)
+        logger.warning("an account has too many due dates and reminders that fired", account=str(account))
+
+
+def _derive_id(todo: _DueTodo, fired: FiringTime) -> ObjectId:
+    reminder = f"{fired.minutes_before} minutes before" if fired.at is None else "at"
+    key = f"{todo.id} {'due' if fired.is_due_date else reminder} {format_timestamp(fired.moment)}"
+    return ObjectId(hashlib.sha256(key.encode()).digest()[:12])

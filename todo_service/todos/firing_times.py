@@ -1,0 +1,110 @@
+"""When the due date and the reminders of a todo fire.
+
+A due date fires when it passes, and a reminder at its moment, once for each occurrence of the todo. The field
+`next_fire` of a todo is the first moment at which one of them fires that has not fired yet. Every write that changes
+what fires derives it again (`TodoWriter`), and `reminders.service` moves it on when it fires. What is already past when
+it is set does not fire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any, Final, NamedTuple, Protocol
+
+from todo_service.todos.reminder_types import MORNING
+
+SOURCES: Final = frozenset({"completed", "due_at", "due_on", "due_end", "time_zone", "reminders"})
+"""The fields on which it depends when a todo fires."""
+_MORNING: Final = (datetime.combine(date.min, time()) + MORNING).time()
+
+
+class Alarmed(Protocol):
+    """A todo, or a Struct with those of its fields that determine when it fires."""
+
+    @property
+    def completed(self) -> bool: ...
+    @property
+    def due_at(self) -> datetime | None: ...
+    @property
+    def due_on(self) -> str | None: ...
+    @property
+    def due_end(self) -> datetime | None: ...
+    @property
+    def time_zone(self) -> str | None: ...
+    @property
+    def reminders(self) -> Sequence[Any]: ...
+    @property
+    def next_fire(self) -> datetime | None: ...
+
+
+class FiringTime(NamedTuple):
+    """When something fires.
+
+    Attributes:
+        moment: The moment.
+        at: The moment of the reminder, if it has one.
+        minutes_before: The minutes of the reminder before the due date, if it has them. A due date has neither.
+    """
+
+    moment: datetime
+    at: datetime | None = None
+    minutes_before: int | None = None
+
+    @property
+    def is_due_date(self) -> bool:
+        """Whether the due date fires, and not a reminder."""
+        return self.at is None and self.minutes_before is None
+
+
+def depends_on_zone(todo: Alarmed) -> bool:
+    """Return whether it depends on the time zone when a todo fires: `due_end` already does."""
+    return not todo.completed and todo.due_on is not None and any(each.at is None for each in todo.reminders)
+
+
+def list_firing_times(todo: Alarmed, zone: tzinfo) -> list[FiringTime]:
+    """Return when the due date and the reminders of a todo fire, in the past too; nothing if it is completed.
+
+    Args:
+        todo: The todo.
+        zone: Its time zone, if it matters (`depends_on_zone`).
+    """
+    if todo.completed:
+        return []
+    times = [] if todo.due_end is None else [FiringTime(todo.due_end)]
+    base = todo.due_at
+    if todo.due_on is not None:
+        base = datetime.combine(date.fromisoformat(todo.due_on), _MORNING, zone).astimezone(UTC)
+    for each in todo.reminders:
+        if each.at is not None:
+            times.append(FiringTime(each.at, at=each.at))
+        elif base is not None:
+            moment = base - timedelta(minutes=each.minutes_before)
+            times.append(FiringTime(moment, minutes_before=each.minutes_before))
+    return times
+
+
+def find_first_after(times: Iterable[FiringTime], moment: datetime) -> datetime | None:
+    """Return the first time after a moment, or None."""
+    return min((each.moment for each in times if each.moment > moment), default=None)
+
+
+def derive_next_fire(
+    before: Alarmed, after: Alarmed, zones: tuple[tzinfo, tzinfo], moment: datetime
+) -> datetime | None:
+    """Return `next_fire` of a todo that changes.
+
+    What is due and has not fired yet still fires, unless the change removes or moves it.
+
+    Args:
+        before: The todo before the change.
+        after: The todo after the change, with the earlier `next_fire`.
+        zones: Its time zones before and after the change, if they matter (`depends_on_zone`).
+        moment: The current time.
+    """
+    times = list_firing_times(after, zones[1])
+    first = find_first_after(times, moment)
+    if before.next_fire is None or before.next_fire > moment:
+        return first
+    unfired = [each for each in list_firing_times(before, zones[0]) if before.next_fire <= each.moment <= moment]
+    return min((each.moment for each in times if each in unfired), default=first)
