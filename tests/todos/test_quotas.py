@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +18,16 @@ from odmantic import ObjectId
 from tests.mongod import fresh_database
 from tests.people import Person, assert_problem
 from tests.serving import PLAIN_HTTP, running_service
+from tests.todos.concurrent_writes import (
+    Write,
+    build_batches,
+    build_imports,
+    build_lists,
+    build_tagged,
+    build_todos,
+    write_all,
+    write_some,
+)
 from todo_service.errors import QuotaExceeded
 from todo_service.services import MODELS
 from todo_service.settings import Settings, load_settings
@@ -46,75 +56,9 @@ def settings(tmp_path: Path, store_url: str) -> Settings:
     return load_settings(variables | QUOTAS)
 
 
-class Write(NamedTuple):
-    """A request that writes documents.
-
-    Attributes:
-        path: The path.
-        body: The body.
-        number: How many documents it writes.
-    """
-
-    path: str
-    body: Any
-    number: int = 1
-
-
-async def write_all(writers: Sequence[Person], writes: Iterable[Write]) -> None:
-    """Send requests from concurrent writers, each of which must write all of its documents."""
-    left = list(reversed(list(writes)))
-
-    async def run(writer: Person) -> None:
-        while left:
-            write = left.pop()
-            response = await writer.post(write.path, json=write.body)
-            assert count_written(response) == write.number, response.text
-
-    await asyncio.gather(*map(run, writers))
-
-
-def count_written(response: httpx.Response) -> int:
-    """Return how many documents a response says were written."""
-    body = response.json()
-    if response.request.url.path.endswith("/batch"):
-        return sum(result["status"] == 201 for result in body["results"]) if "results" in body else 0
-    if response.request.url.path.endswith("/import"):
-        return int(body.get("imported", 0))
-    return int(response.status_code == 201)
-
-
 async def assert_refused(person: Person, path: str, body: dict[str, Any]) -> None:
     response = await person.post(path, json=body)
     assert assert_problem(response, 409)["type"] == EXCEEDED
-
-
-def build_todos(number: int) -> list[Write]:
-    return [Write("/v1/todos", {"title": str(each)}) for each in range(number)]
-
-
-def build_lists(number: int) -> list[Write]:
-    return [Write("/v1/lists", {"name": str(each)}) for each in range(number)]
-
-
-def build_tagged(number: int) -> list[Write]:
-    """Return todos of three new tags each, with `number` tags in total."""
-    tags = [f"tag {each}" for each in range(number)]
-    return [Write("/v1/todos", {"title": "x", "tags": tags[each : each + 3]}) for each in range(0, number, 3)]
-
-
-def build_batches(todos: list[Write], size: int) -> list[Write]:
-    """Return batches that create todos."""
-    batches = [todos[start : start + size] for start in range(0, len(todos), size)]
-    return [
-        Write("/v1/todos/batch", {"operations": [{"op": "create", "todo": each.body} for each in batch]}, len(batch))
-        for batch in batches
-    ]
-
-
-def build_imports(todos: list[Write], size: int) -> list[Write]:
-    """Return imports that create todos."""
-    parts = [todos[start : start + size] for start in range(0, len(todos), size)]
-    return [Write("/v1/todos/import", [each.body for each in part], len(part)) for part in parts]
 
 
 async def test_concurrent_writers_reach_the_quota_of_todos_exactly(ada: Person, bob: Person) -> None:
@@ -324,6 +268,22 @@ async def fill(people: list[Person], kind: str, writes: list[Write]) -> None:
 async def test_writers_in_several_processes_fill_a_small_quota_exactly(small: Replicas, kind: str) -> None:
     async with sign_in(small) as people:
         await fill(people, kind, SMALL_WRITES[kind])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["todos", "batches", "lists", "tags"])
+async def test_writers_in_several_processes_never_exceed_a_small_quota(small: Replicas, kind: str) -> None:
+    """They write more than fits, and all of them come to the quota at the same time."""
+    most = sum(write.number for write in SMALL_WRITES[kind])
+    further = {
+        "todos": build_todos(4 * most),
+        "batches": build_batches(build_todos(4 * most), 3),
+        "lists": build_lists(4 * most),
+        "tags": build_tagged(12 * most),
+    }
+    for _ in range(3):
+        async with sign_in(small) as people:
+            assert await write_some(people * (WRITERS // len(people)), further[kind]) == most
 
 
 @pytest.mark.slow
