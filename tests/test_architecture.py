@@ -249,8 +249,8 @@ def test_an_account_s_todos_cannot_be_read_without_the_account() -> None:
     assert any("read_page" in call for call, _ in queries)
     for call, function in queries:
         where = re.search(r"\bwhere = .*", function) if "*where" in call else None
-        # the id of a snapshot of counts, and of a lease on an order, is that of its account
-        by_account = re.search(r"\((CountSnapshot|OrderLease), ", call)
+        # the id of a snapshot of counts is that of its account, and the id of a lease is derived from it
+        by_account = re.search(r"\((CountSnapshot|AccountLease), ", call)
         assert owner.search(call) or (where and owner.search(where[0])) or by_account, call
 
 

@@ -53,7 +53,7 @@ from todo_service.store.instrumentation import observe
 from todo_service.store.registry import find_local_folder, find_store_type
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
-from todo_service.todos.documents import OrderLease, Todo
+from todo_service.todos.documents import AccountLease, Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
 from todo_service.todos.shared import SharedState
@@ -87,7 +87,7 @@ MODELS: Final = (
     ClosedAccount,
     UsedTicket,
     Todo,
-    OrderLease,
+    AccountLease,
     TodoList,
     DeletedList,
     CountSnapshot,

@@ -225,6 +225,21 @@ def test_rejection_beyond_the_rate_limit_is_cheap(tmp_path: Path, figure: Callab
     assert max(costs.values()) <= MOST_SECONDS, costs
 
 
+def test_rejection_beyond_a_quota_is_cheap(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """However many todos the account has, they are not counted for each rejection."""
+    parts, size = 2, 5000
+    with served(tmp_path, MAX_TODOS=str(parts * size)) as caller:
+        for part in range(parts):
+            todos = json.dumps([{"title": f"{part} {number}"} for number in range(size)]).encode()
+            response = exchange(caller, Refusal("", 200, "POST /v1/todos/import", JSON, todos))
+            assert json.loads(response.partition(b"\r\n\r\n")[2])["imported"] == size
+
+        seconds = measure(caller, Refusal("a todo", 409, TODOS, JSON, b'{"title":"x"}'))
+
+    figure(f"{seconds * 1000:.1f} ms")
+    assert seconds <= MOST_SECONDS
+
+
 def test_rejection_beyond_the_connection_limit_is_cheap(tmp_path: Path, figure: Callable[[str], None]) -> None:
     with served(tmp_path, files=256 + CONNECTIONS) as caller, ExitStack() as opened:
         address = urlsplit(caller.service.url)

@@ -21,8 +21,8 @@ from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.todos.documents import OrderLease
-from todo_service.todos.order_lease import hold_order
+from todo_service.todos.account_lease import derive_lease_id, hold_order
+from todo_service.todos.documents import AccountLease
 
 pytestmark = pytest.mark.anyio
 CLIENTS = 8
@@ -99,7 +99,7 @@ async def test_eight_clients_of_two_processes_move_todos_at_once(store_url: str,
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[DocumentStore]:
     opened = create_store(store_url)
-    await opened.open(OrderLease)
+    await opened.open(AccountLease)
     yield opened
     await opened.close()
 
@@ -117,19 +117,21 @@ async def test_blocks_of_two_processes_run_one_after_the_other(store: DocumentSt
     processes = [KeyedLocks(100), KeyedLocks(100)]
     await asyncio.gather(*(run(locks, owner) for locks in processes for owner in (account, other) for _ in range(5)))
 
-    assert [lease async for lease in store.scan(OrderLease)] == []
+    assert [lease async for lease in store.scan(AccountLease)] == []
 
 
 async def test_the_lease_of_a_process_that_died_is_taken_over(store: DocumentStore) -> None:
     account = ObjectId()
-    await store.insert(OrderLease(id=account, holder=ObjectId(), expires_at=now()))
+    await store.insert(AccountLease(id=derive_lease_id(account, "order"), holder=ObjectId(), expires_at=now()))
 
     async with hold_order(store, KeyedLocks(1), account, takeover_seconds=0.05):
-        (lease,) = [lease async for lease in store.scan(OrderLease)]
+        (lease,) = [lease async for lease in store.scan(AccountLease)]
         # another process has taken the lease over
-        await store.update(OrderLease, OrderLease.id == account, changes={"holder": ObjectId()})
+        await store.update(
+            AccountLease, AccountLease.id == derive_lease_id(account, "order"), changes={"holder": ObjectId()}
+        )
 
-    (left,) = [lease async for lease in store.scan(OrderLease)]
+    (left,) = [lease async for lease in store.scan(AccountLease)]
     assert left.holder != lease.holder
 
 
@@ -138,4 +140,4 @@ async def test_a_failed_block_releases_the_lease(store: DocumentStore) -> None:
         async with hold_order(store, KeyedLocks(1), ObjectId()):
             raise Busy("a failure")
 
-    assert [lease async for lease in store.scan(OrderLease)] == []
+    assert [lease async for lease in store.scan(AccountLease)] == []

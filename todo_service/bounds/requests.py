@@ -84,10 +84,10 @@ CANONICAL_JSON_VALUES: Final = section.declare(
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "Time for which a request with an `Idempotency-Key` blocks its key, and a move the moves of its account, after its "
-    "process has died",
+    "Time for which a request with an `Idempotency-Key` blocks its key, a move the moves of its account, and a write "
+    "near a quota the others near it, after its process has died",
     enforced_in="leases",
-    response="409 with `Retry-After`; a move waits",
+    response="409 with `Retry-After`; moves and writes wait",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(

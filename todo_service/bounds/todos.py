@@ -79,21 +79,22 @@ MAX_TODOS: Final = section.declare(
     100_000,
     "Todos of an account, including tombstones",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`",
+    response="409 `quota-exceeded`. Each process may exceed a limit of 2000 or more by 0.05 %.",
     setting="MAX_TODOS",
 )
 MAX_TAGS: Final = section.declare(
     1000,
     "Distinct tags of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`",
+    response="409 `quota-exceeded`. A tag that another process has removed within the last 5 s may come back beyond "
+    "the limit.",
     setting="MAX_TAGS",
 )
 MAX_LISTS: Final = section.declare(
     500,
     "Lists of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`",
+    response="409 `quota-exceeded`. Each process may exceed a limit of 2000 or more by 0.05 %.",
     setting="MAX_LISTS",
 )
 DELETED_LISTS: Final = section.declare(
@@ -130,15 +131,16 @@ SORTED_TODOS: Final = section.declare(
 )
 DOCUMENT_WAITERS: Final = section.declare(
     1000,
-    "Waiting changes of a todo or a list, for each process",
+    "Waiting changes of a todo or a list, and waiting writes near a quota of an account, for each process",
     enforced_in="todos.shared",
     response="503 with `Retry-After`",
 )
-MOVE_WAIT_SECONDS: Final = section.declare(
+LEASE_WAIT_SECONDS: Final = section.declare(
     12.0,
-    "Time that a move waits for the moves of other processes in the same account",
+    "Time that a move waits for the moves of other processes in the same account, and a write near a quota for their "
+    "writes near it",
     unit="s",
-    enforced_in="todos.order_lease",
+    enforced_in="todos.account_lease",
     response="503 with `Retry-After`",
 )
 WRITE_ATTEMPTS: Final = section.declare(

@@ -24,8 +24,8 @@ from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import read_page
 from todo_service.text import compose
 from todo_service.timestamps import now
+from todo_service.todos.account_lease import hold_order
 from todo_service.todos.moves import Move
-from todo_service.todos.order_lease import hold_order
 from todo_service.todos.ordering import ManualOrder, Placed, Write
 from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos

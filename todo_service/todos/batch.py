@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 import msgspec
@@ -14,6 +14,7 @@ from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.todos import dto
 from todo_service.todos.batch_dto import BatchOperation
+from todo_service.todos.document_quota import BatchReservation
 from todo_service.todos.service import Todos
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -49,25 +50,53 @@ def decode_operation(raw: msgspec.Raw) -> BatchOperation:
     return operation
 
 
+class _Kind(msgspec.Struct, frozen=True):
+    op: str
+
+
+def count_creates(operations: Iterable[msgspec.Raw]) -> int:
+    """Return how many operations create a todo, unless they fail."""
+    creates = 0
+    for raw in operations:
+        with suppress(msgspec.DecodeError):
+            creates += msgspec.json.decode(raw, type=_Kind).op == "create"
+    return creates
+
+
 async def run_operation(
-    operation: BatchOperation, todos: Todos, versions: Container[int] | None, change_id: ObjectId | None
+    operation: BatchOperation,
+    todos: Todos,
+    room: BatchReservation,
+    versions: Container[int] | None,
+    change_id: ObjectId | None,
 ) -> tuple[int, dto.Todo | None]:
     """Run an operation.
 
     Args:
         operation: The operation, as `decode_operation` returns it.
         todos: The todos of the caller.
+        room: The room for the todos that the batch creates.
         versions: The versions that `if_match` accepts; None for any.
         change_id: The id of the change, or of the new todo, if the request may be repeated.
 
     Returns:
         The status that the operation's own endpoint would return, and the todo unless it is deleted.
     """
+    if operation.op == "create":
+        with _errors_below_todo():
+            return 201, await todos.create(_decode_todo(operation, dto.TodoCreate), change_id, room)
+    try:
+        return await _run_change(operation, todos, versions, change_id)
+    finally:
+        room.restart()  # the operation may have removed tags
+
+
+async def _run_change(
+    operation: BatchOperation, todos: Todos, versions: Container[int] | None, change_id: ObjectId | None
+) -> tuple[int, dto.Todo | None]:
+    """Run an operation on a todo. See `run_operation`."""
     todo_id = operation.id if operation.id is not UNSET else ""
     match operation.op:
-        case "create":
-            with _errors_below_todo():
-                return 201, await todos.create(_decode_todo(operation, dto.TodoCreate), change_id)
         case "update":
             with _errors_below_todo():
                 patch = _decode_todo(operation, dto.TodoUpdate)

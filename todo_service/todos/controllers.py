@@ -18,7 +18,7 @@ from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import SyncToken
 from todo_service.sync.dto import Changes, ChangesQuery, build_response
 from todo_service.todos import dto
-from todo_service.todos.batch import decode_operation, run_operation
+from todo_service.todos.batch import count_creates, decode_operation, run_operation
 from todo_service.todos.batch_dto import Batch, BatchOperation
 from todo_service.todos.documents import Todo
 from todo_service.todos.query import TodoPosition
@@ -119,23 +119,24 @@ class TodosController(Controller):
         """Run up to 100 operations in order. Each succeeds or fails independently of the others."""
         results = []
         size = 0
-        for index, raw in enumerate(data.operations):
-            if index % _OPERATIONS_PER_TURN == 0:
-                await asyncio.sleep(0)  # operations that fail may never await the store
-            try:
-                operation = decode_operation(raw)
-                expected = operation.if_match
-                versions = parse_entity_tags(expected, "if_match") if expected is not UNSET else None
-                change_id = derive_idempotent_id(request, index)
-                result = BatchResult(*await run_operation(operation, todos, versions, change_id))
-                size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))
-                results.append(result if size <= BATCH_BYTES else BatchResult(result.status))
-            except StoreUnavailable:
-                raise  # fail fast; a repeat with the same Idempotency-Key completes the batch
-            except Exception as error:  # any error is the result of its own operation only
-                problem = to_problem(error)
-                body = describe_problem(request, problem, f"/operations/{index}")
-                results.append(BatchResult(body.status, problem=body))
+        async with todos.reserve_for_batch(count_creates(data.operations)) as room:
+            for index, raw in enumerate(data.operations):
+                if index % _OPERATIONS_PER_TURN == 0:
+                    await asyncio.sleep(0)  # operations that fail may never await the store
+                try:
+                    operation = decode_operation(raw)
+                    expected = operation.if_match
+                    versions = parse_entity_tags(expected, "if_match") if expected is not UNSET else None
+                    change_id = derive_idempotent_id(request, index)
+                    result = BatchResult(*await run_operation(operation, todos, room, versions, change_id))
+                    size += 0 if result.todo is None else len(msgspec.json.encode(result.todo))
+                    results.append(result if size <= BATCH_BYTES else BatchResult(result.status))
+                except StoreUnavailable:
+                    raise  # fail fast; a repeat with the same Idempotency-Key completes the batch
+                except Exception as error:  # any error is the result of its own operation only
+                    problem = to_problem(error)
+                    body = describe_problem(request, problem, f"/operations/{index}")
+                    results.append(BatchResult(body.status, problem=body))
         return BatchResults(results)
 
     @get(

@@ -132,23 +132,26 @@ class BulkCreation:
         """
         admitted: list[Todo | Invalid] = []
         documents: list[Todo] = []
-        with self._quotas.tags.reserve(self._owner, wait_for_count=True) as tags:
+        wanted = {tag for candidate in candidates for tag in candidate.tags} if room else set()
+        async with self._quotas.tags.reserve_up_to(self._owner, wanted) as tags:
 
             async def check(candidate: Todo) -> None:
                 if len(documents) == room:
                     raise QuotaExceeded("todos", self._quotas.todos.limit)
-                await tags.add(candidate.tags)
+                if not tags.add(candidate.tags):
+                    raise QuotaExceeded("tags", self._quotas.tags.limit)
                 await self._place(candidate)
 
             for candidate in candidates:
                 if len(documents) == room and not refuse:
                     break
-                if documents and tags.is_exhausted:
-                    break  # store these first, so that other processes count them
+                if tags.is_used and not tags.has_room(candidate.tags):
+                    break  # store these first, so that a count sees which of their tags are in use
                 admitted.append(result := await admit(candidate, check))
                 if isinstance(result, Todo):
                     documents.append(result)
             taken = await self._insert(documents)
+            tags.is_doubtful = len(documents) - len(taken) < tags.added
         return [None if isinstance(result, Todo) and result.id in taken else result for result in admitted]
 
     async def _insert(self, documents: Sequence[Todo]) -> set[ObjectId]:

@@ -130,18 +130,18 @@ class Todo(Model):
     }
 
 
-class OrderLease(Model):
-    """The lease of a move on the manual order of an account. Its id is the account's.
+class AccountLease(Model):
+    """A lease on an account (`todos.account_lease`). Its id is derived from the account and the purpose.
 
     Attributes:
-        holder: The move that holds the lease.
+        holder: The block that holds the lease; None if the document is only kept (`todos.tag_quota`).
         expires_at: When the document expires; each renewal changes it.
     """
 
-    holder: ObjectId
+    holder: ObjectId | None
     expires_at: datetime
 
     model_config = {
-        "collection": "order_leases",
+        "collection": "account_leases",
         "indexes": lambda: [IndexModel([("expires_at", 1)], name="expires_at", expireAfterSeconds=0)],
     }

@@ -14,8 +14,8 @@ from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
 from todo_service.todos import dto
+from todo_service.todos.account_lease import hold_order
 from todo_service.todos.documents import Todo
-from todo_service.todos.order_lease import hold_order
 from todo_service.todos.ordering import ManualOrder
 from todo_service.todos.places import Place
 from todo_service.todos.shared import SharedState

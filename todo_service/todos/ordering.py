@@ -8,7 +8,7 @@ the sequence of the documents, so the sequence is correct even if the process di
 The last document is not moved up, because new documents are placed after it at the same time. Only if the whole order
 has no room, it is numbered anew.
 
-The caller holds the account's lease (`order_lease`), so that no other move changes the order meanwhile.
+The caller holds the account's lease (`account_lease`), so that no other move changes the order meanwhile.
 """
 
 from __future__ import annotations

@@ -22,11 +22,13 @@ from todo_service.sync import counts
 from todo_service.sync.changes import BY_CHANGE, Change, ChangeFeed, ChangePosition, FeedPage, SyncToken
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
+from todo_service.todos.account_lease import delete_leases
 from todo_service.todos.bulk_import import BulkImport, Mode
 from todo_service.todos.creation import build_document
 from todo_service.todos.decisions import Decisions
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
-from todo_service.todos.documents import OrderLease, Todo
+from todo_service.todos.document_quota import BatchReservation
+from todo_service.todos.documents import Todo
 from todo_service.todos.fields import DEFAULTS, validate_fields
 from todo_service.todos.listing import Listing
 from todo_service.todos.mover import TodoMover
@@ -90,12 +92,19 @@ class Todos:
         self._writer = TodoWriter(store, owner, shared, time_zone)
         self._mover = TodoMover(store, owner, shared, self._writer)
 
-    async def create(self, todo: dto.TodoCreate, identity: ObjectId | None = None) -> dto.Todo:
+    def reserve_for_batch(self, number: int) -> BatchReservation:
+        """Return an async context manager in which a batch creates about `number` todos. See `create`."""
+        return self._quotas.todos.reserve_for_batch(self._owner, number)
+
+    async def create(
+        self, todo: dto.TodoCreate, identity: ObjectId | None = None, batch: BatchReservation | None = None
+    ) -> dto.Todo:
         """Create a todo.
 
         Args:
             todo: The new todo.
             identity: Its id, if the request may be repeated. A repeat returns the existing todo.
+            batch: The room of the batch that creates it, if it is part of one.
 
         Raises:
             Invalid: A field breaks a rule.
@@ -115,13 +124,13 @@ class Todos:
         if document.recurrence is not None:
             document.recurrence = await self._decisions.canonicalize_rule(document, account_zone)
         await self._require_list(document.list_id)
-        async with self._quotas.todos.reserve_one(self._owner):
-            with self._quotas.tags.reserve(self._owner) as tags:
-                await tags.add(document.tags)
-                try:
-                    await self._store.insert(document)
-                except DuplicateDocument as error:
-                    raise translate_duplicate(error) from None
+        room = self._quotas.todos.reserve_one(self._owner) if batch is None else batch.reserve_one()
+        since = None if batch is None else batch.since
+        async with room, self._quotas.tags.reserve(self._owner, document.tags, since):
+            try:
+                await self._store.insert(document)
+            except DuplicateDocument as error:
+                raise translate_duplicate(error) from None
         if todo.position is not UNSET:
             self.shared.positions.forget(self._owner)
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
@@ -313,7 +322,7 @@ class Todos:
                 break
             upto = ChangePosition.parse(found[-1].changed).stamp
             await self._store.delete(Todo, Todo.account == self._owner, Todo.changed <= upto)
-        await self._store.delete(OrderLease, OrderLease.id == self._owner)
+        await delete_leases(self._store, self._owner)
         await counts.delete_snapshot(self._store, self._owner)
 
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:

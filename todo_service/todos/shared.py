@@ -37,5 +37,6 @@ class SharedState:
         self.locks = KeyedLocks(DOCUMENT_WAITERS)
 
     async def close(self) -> None:
-        """Stop the background tasks."""
+        """Stop the background tasks. Call it when no request is left."""
+        await self.quotas.close()
         await self.counter.close()

@@ -4,152 +4,235 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final, Self
 
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import DOCUMENT_WAITERS
+from todo_service.bounds.todos import COUNTING_SECONDS
 from todo_service.errors import Busy, QuotaExceeded
-from todo_service.locks import KeyedLocks
+from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
-from todo_service.todos.usage_cache import SHORT_SECONDS, UsageCache
+from todo_service.todos.account_lease import has_lease
+from todo_service.todos.quota_queue import QuotaQueue, Request, Usage
+from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
-_ALLOWANCE_SHARE_OF_ROOM: Final = 64
-"""An allowance is at most this fraction (1/n) of the room left."""
-_TURN_SHARE_OF_ROOM: Final = 16
-"""A write with the turn may add this fraction (1/n) of the room left without counting again."""
-_MIN_TURN_SHARE_OF_QUOTA: Final = 500
-"""It may always add this fraction (1/n) of the quota, and at least one tag."""
+_KNOWN_SECONDS: Final = 5.0
+"""How long a process relies on a tag being in use after it has counted the account."""
+_SPARE_SHARE_OF_ROOM: Final = 64
+"""Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
+_KEPT: Final = timedelta(minutes=1)
+"""How long the document of the lease is kept: longer than the clocks of processes differ, plus `_KNOWN_SECONDS`."""
 _COUNT_SECONDS: Final = 1.0
-"""How long a write with new tags waits for the account to be counted."""
+"""How long a write waits for an account to be counted that was far from the quota at the last count."""
 
 
-class TagUsage:
+class TagRequest(Request):
+    """A write that waits for room for tags.
+
+    Args:
+        tags: The digests of its tags.
+        partial: Whether it may be granted fewer new tags than it has.
+        patient: Whether it waits without a timeout if the account has to be counted.
+
+    Attributes:
+        tags: The digests of its tags.
+        patient: Whether it waits without a timeout if the account has to be counted.
+        written: The digests of the tags that it writes; empty until it is granted room.
+        known: The tags that were in use or being written when it was granted room.
+    """
+
+    __slots__ = ("known", "patient", "tags", "written")
+
+    def __init__(self, tags: set[str], *, partial: bool, patient: bool) -> None:
+        super().__init__(len(tags), partial=partial)
+        self.tags = tags
+        self.patient = patient
+        self.written: set[str] = set()
+        self.known: set[str] = set()
+
+
+class TagUsage(Usage[TagRequest]):
     """The tags of an account that are known to be in use.
 
     Attributes:
         known: The digests of all tags in use, and possibly of some that no longer are.
-        allowance: How many tags may be added without counting.
-        expires: When both expire, by the monotonic clock, because other processes may have added and removed tags.
-        unchecked: How many tags were added while the account could not be counted.
-        writing: The tags of each write in flight.
+        known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
+            have removed tags since.
+        written: The tags of each write in flight.
+        counted: Whether the account has been counted.
+        spare: How many tags may be added without a count while no process is near the quota.
+        exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
     """
 
-    __slots__ = ("allowance", "expires", "known", "unchecked", "writing")
+    __slots__ = ("counted", "exact", "known", "known_until", "spare", "written")
 
     def __init__(self) -> None:
+        super().__init__()
         self.known: set[str] = set()
-        self.allowance = 0
-        self.expires = 0.0
-        self.unchecked = 0
-        self.writing: list[set[str]] = []
+        self.known_until = 0.0
+        self.written: list[set[str]] = []
+        self.counted = False
+        self.spare = 0
+        self.exact: tuple[float, set[str], int] | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether the account has no write in flight."""
-        return not self.writing
+        """Whether nothing is being written, and no write waits."""
+        return super().idle and not self.written
 
-    @property
-    def is_expired(self) -> bool:
-        """Whether the account must be counted before the next write with tags."""
-        return time.monotonic() >= self.expires
+    def forget(self, request: TagRequest) -> None:
+        """Forget the tags of a write that has ended."""
+        # by identity: another write may have an equal set
+        self.written[:] = [tags for tags in self.written if tags is not request.written]
 
 
-class TagQuota:
+class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """A quota on the number of distinct tags of an account's todos.
 
-    A write takes new tags from the allowance of its account. If that is too small, the write waits for its turn, counts
-    the account, and keeps the turn until its todos are stored, so that near the quota each process has only one write
-    of new tags in flight.
+    A write whose tags are known to be in use needs no count, and a few new ones need none while no process has been
+    near the quota, which the document of the lease indicates. More new tags need a count, and near the quota the lease.
 
     Args:
+        store: The store.
         limit: The quota.
         counter: Counts the tags of an account.
-
-    Attributes:
-        limit: The quota.
-        turns: A lock for each account: its holder has the turn.
     """
 
-    def __init__(self, limit: int, counter: TodoCounter) -> None:
-        self.limit = limit
+    def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
+        super().__init__(store, "tags", limit, leases=True, kept=_KEPT)
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
-        self.turns = KeyedLocks(DOCUMENT_WAITERS)
         self._cached_tags = 0
 
-    def reserve(self, account: ObjectId, *, wait_for_count: bool = False) -> TagReservation:
-        """Return a context manager that reserves room for tags while its block writes todos.
+    def reserve(self, account: ObjectId, tags: Iterable[str], since: float | None = None) -> TagReservation:
+        """Return an async context manager that reserves room for the tags of a todo while its block writes it.
+
+        Entering it raises `QuotaExceeded` if there is no room for them, and `Busy` if the account is still being
+        counted or too many writes are waiting.
 
         Args:
             account: The account.
-            wait_for_count: Whether to wait without a timeout if the account has to be counted.
+            tags: The tags.
+            since: The monotonic time since when the caller has removed no tags. If a count that began later found no
+                room, the tags are not counted again. None to count before tags are refused.
         """
-        return TagReservation(self, account, self._usages.get(account), None if wait_for_count else _COUNT_SECONDS)
+        return TagReservation(self, account, self._usages.get(account), tags, for_many=False, since=since)
+
+    def reserve_up_to(self, account: ObjectId, tags: Iterable[str]) -> TagReservation:
+        """Return an async context manager that reserves room for as many tags of several todos as fit.
+
+        Call `TagReservation.add` with the tags of each todo. It waits without a timeout if the account has to be
+        counted.
+        """
+        return TagReservation(self, account, self._usages.get(account), tags, for_many=True)
 
     async def find_used(self, account: ObjectId) -> set[str]:
         """Return the digests of the tags that an account uses. It waits without a timeout for the account's count."""
         return set((await self._counter.count(account, now(), None)).tags)
 
-    def take(self, account: ObjectId, usage: TagUsage, tags: set[str]) -> bool:
-        """Add tags within the allowance of an account. Return whether it was large enough."""
-        number = len(tags - usage.known)
-        if number > usage.allowance or usage.is_expired:
-            return False
-        usage.allowance -= number
-        self._set_known(account, usage, usage.known | tags)
-        return True
+    async def acquire(self, account: ObjectId, usage: TagUsage, request: TagRequest, since: float | None = None) -> int:
+        """Reserve room for the tags of a write, and return how many of them may be new.
 
-    async def take_in_turn(
-        self, account: ObjectId, usage: TagUsage, tags: set[str], room: int, seconds: float | None
-    ) -> int:
-        """Add tags for a write that has the turn.
+        Afterwards, the caller calls `release`.
+        """
+        if since is not None and usage.exact is not None:
+            began, known, room = usage.exact
+            if began >= since and len(request.tags - known) > room:
+                request.refused = True
+                return 0
+        if time.monotonic() < usage.known_until:
+            number = self._measure(usage, request)
+            if not number or usage.take(number):
+                self._record(usage, request, number)
+                return number
+            if number <= usage.spare and not request.partial and await self._take_spare(account, usage, request):
+                return number
+        try:
+            return await self._wait_for_room(account, usage, request)
+        except BaseException:
+            usage.forget(request)
+            raise
+
+    async def _take_spare(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
+        """Grant a write new tags without a count. Return whether no process is near the quota."""
+        number = self._measure(usage, request)
+        usage.spare -= number
+        usage.writing += number
+        # a count that begins now must see them as written
+        request.written = set(request.tags)
+        usage.written.append(request.written)
+        is_near = True
+        try:
+            is_near = await has_lease(self._store, account, "tags")
+        finally:
+            if is_near:
+                usage.spare = 0
+                self.release(usage, request, number, failed=self._measure(usage, request) < number)
+                request.written = set()
+        if not is_near:
+            self._set_known(account, usage, usage.known | request.tags)
+        return not is_near
+
+    def add(self, account: ObjectId, usage: TagUsage, request: TagRequest, tags: set[str]) -> None:
+        """Record further tags of a write that was granted room for them."""
+        request.written |= tags
+        self._set_known(account, usage, usage.known | tags)
+
+    def release(self, usage: TagUsage, request: TagRequest, number: int, *, failed: bool) -> None:
+        """Record that a write has ended.
 
         Args:
-            account: The account.
             usage: The usage of the account.
-            tags: The digests of the tags.
-            room: How many tags the write may add without counting.
-            seconds: The timeout of a count; None for no timeout.
-
-        Returns:
-            How many tags the write may add from now on without counting.
-
-        Raises:
-            QuotaExceeded: There is no room for the tags.
-            Busy: The account is still being counted.
+            request: The write.
+            number: What `acquire` returned.
+            failed: Whether its tags may not be in use.
         """
-        number = len(tags - usage.known)
-        if usage.is_expired or number > room or len(usage.known | tags) > self.limit:
-            try:
-                room = await self._recount(account, usage, seconds)
-            except Busy:
-                usage.unchecked += number
-                if usage.unchecked > max(1, self.limit // 100) or len(usage.known | tags) > self.limit:
-                    raise
-            number = len(tags - usage.known)
-        if len(usage.known | tags) > self.limit:
-            raise QuotaExceeded("tags", self.limit)
-        self._set_known(account, usage, usage.known | tags)
-        return max(0, room - number)
+        usage.forget(request)
+        if failed:
+            usage.known_until = 0.0
+        usage.release(number)
 
-    async def _recount(self, account: ObjectId, usage: TagUsage, seconds: float | None) -> int:
-        """Count the tags of an account, and return how many a write with the turn may add without counting again."""
-        # grant nothing else until the count ends
-        usage.allowance = 0
-        writing: set[str] = set().union(*usage.writing)
-        counts = await self._counter.count(account, now(), seconds)
-        known = {*counts.tags, *writing}
+    async def _count(self, account: ObjectId, usage: TagUsage, wanted: int) -> bool:
+        written: set[str] = set().union(*usage.written)
+        writing = usage.writing
+        began = time.monotonic()
+        is_far = usage.counted and self._bound_unseen(self.limit - len(usage.known)) > 0
+        patient = any(request.patient for request in usage.waiting)
+        try:
+            counts = await self._counter.count(
+                account, now(), None if patient else _COUNT_SECONDS if is_far else COUNTING_SECONDS
+            )
+        except Busy:
+            if not is_far:
+                raise
+            # the count continues in the background; until it ends, what was known suffices
+            known = usage.known
+        else:
+            known = {*counts.tags, *written}
+            usage.counted = True
+            usage.known_until = time.monotonic() + _KNOWN_SECONDS
+            if not writing:
+                usage.exact = began, known, self.limit - len(known)
         self._set_known(account, usage, known)
-        usage.unchecked = 0
-        left = max(0, self.limit - len(known))
-        usage.allowance = left // _ALLOWANCE_SHARE_OF_ROOM
-        usage.expires = time.monotonic() + SHORT_SECONDS
-        return max(left // _TURN_SHARE_OF_ROOM, self.limit // _MIN_TURN_SHARE_OF_QUOTA, 1)
+        usage.room = self.limit - len(known) - writing
+        usage.spare = 0 if usage.takes_lease or usage.room < self._near else usage.room // _SPARE_SHARE_OF_ROOM
+        return True
+
+    def _measure(self, usage: TagUsage, request: TagRequest) -> int:
+        return len(request.tags - usage.known)
+
+    def _record(self, usage: TagUsage, request: TagRequest, number: int) -> None:
+        request.known = usage.known
+        usage.written.append(request.written)
+        if not request.refused and not request.partial:
+            request.written |= request.tags
+            usage.known = usage.known | request.tags
+            self._cached_tags += number
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
         self._cached_tags += len(known) - len(usage.known)
@@ -162,43 +245,70 @@ class TagQuota:
 
 
 class TagReservation:
-    """Room for the tags that one call writes. See `TagQuota.reserve`."""
+    """Room for tags, reserved for the duration of an `async with` block. See `TagQuota`.
 
-    def __init__(self, quota: TagQuota, account: ObjectId, usage: TagUsage, seconds: float | None) -> None:
+    Attributes:
+        added: For how many todos `add` found room.
+        is_doubtful: Whether not all of these were stored. Set it in the block.
+    """
+
+    def __init__(
+        self,
+        quota: TagQuota,
+        account: ObjectId,
+        usage: TagUsage,
+        tags: Iterable[str],
+        *,
+        for_many: bool,
+        since: float | None = None,
+    ) -> None:
         self._quota = quota
         self._account = account
         self._usage = usage
-        self._reserved: set[str] = set()
-        self._seconds = seconds
-        self._has_turn = False
-        self._room = 0
+        self._digests = set(map(digest_tag, tags))
+        self._for_many = for_many
+        self._since = since
+        self.added = 0
+        self.is_doubtful = False
+        self._request: TagRequest | None = None
+        self._granted = 0
 
-    def __enter__(self) -> Self:
-        self._usage.writing.append(self._reserved)
+    async def __aenter__(self) -> Self:
+        if self._digests:
+            request = TagRequest(self._digests, partial=self._for_many, patient=self._for_many)
+            self._granted = await self._quota.acquire(self._account, self._usage, request, self._since)
+            self._request = request
+            if request.refused and not self._for_many:
+                self._release(failed=False)
+                raise QuotaExceeded("tags", self._quota.limit)
         return self
 
-    def __exit__(self, *error: object) -> None:
-        # by identity: another write may have reserved an equal set
-        self._usage.writing[:] = [tags for tags in self._usage.writing if tags is not self._reserved]
-        if self._has_turn:
-            self._quota.turns.release(self._account)
+    async def __aexit__(self, kind: object, *error: object) -> None:
+        self._release(failed=kind is not None or self.is_doubtful)
 
     @property
-    def is_exhausted(self) -> bool:
-        """Whether the next new tag needs a count, which should see the tags that are reserved now."""
-        return self._has_turn and self._room == 0
+    def is_used(self) -> bool:
+        """Whether new tags have been added."""
+        return self._request is not None and not self._request.written <= self._request.known
 
-    async def add(self, tags: Iterable[str]) -> None:
-        """Reserve room for the tags that are not in use yet.
+    def has_room(self, tags: Iterable[str]) -> bool:
+        """Return whether there is room for the tags of a todo."""
+        return self._request is None or self._fits(self._request, set(map(digest_tag, tags)))
 
-        Raises:
-            QuotaExceeded: There is no room for them.
-            Busy: The account is still being counted, or too many writes of new tags are waiting.
-        """
-        digests = set(map(digest_tag, tags))
-        if digests and not self._quota.take(self._account, self._usage, digests):
-            if not self._has_turn:
-                await self._quota.turns.acquire(self._account)
-                self._has_turn = True
-            self._room = await self._quota.take_in_turn(self._account, self._usage, digests, self._room, self._seconds)
-        self._reserved |= digests
+    def add(self, tags: Iterable[str]) -> bool:
+        """Add the tags of a todo to those that are written. Return whether there is room for them."""
+        if self._request is not None:
+            digests = set(map(digest_tag, tags))
+            if not self._fits(self._request, digests):
+                return False
+            self._quota.add(self._account, self._usage, self._request, digests)
+        self.added += 1
+        return True
+
+    def _fits(self, request: TagRequest, digests: set[str]) -> bool:
+        return len((request.written | digests) - request.known) <= self._granted
+
+    def _release(self, *, failed: bool) -> None:
+        if self._request is not None:
+            self._quota.release(self._usage, self._request, self._granted, failed=failed)
+            self._request = None

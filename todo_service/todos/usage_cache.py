@@ -8,10 +8,6 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from odmantic import ObjectId
 
-LONG_SECONDS: Final = 600.0
-"""How long a count stays valid while the account uses less than half of the quota."""
-SHORT_SECONDS: Final = 5.0
-"""How long a count stays valid otherwise."""
 _MAX_ACCOUNTS: Final = 10_000
 
 

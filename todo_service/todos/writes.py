@@ -165,8 +165,7 @@ class TodoWriter:
             changes["applied_change_ids"] = append_change_id(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         new_tags = set(changes.get("tags", ())) - set(todo.tags)
-        with self._shared.quotas.tags.reserve(self._owner) as tags:
-            await tags.add(new_tags)
+        async with self._shared.quotas.tags.reserve(self._owner, new_tags):
             changed: dto.Todo | None = await self._store.update(
                 Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
             )

@@ -22,7 +22,7 @@ from todo_service.store.base import Access, DocumentStore
 from todo_service.store.codec import EXACT, decode
 from todo_service.store.query.planner import list_indexes
 from todo_service.sync.counting import TodoCounter
-from todo_service.todos.documents import OrderLease
+from todo_service.todos.documents import AccountLease
 from todo_service.todos.shared import SharedState
 
 PASSWORD: Final = "correct horse battery staple"
@@ -185,8 +185,8 @@ async def _postpone_expiry(store: DocumentStore) -> dict[str, int]:
         await store.open(*MODELS, access=Access.RESTORE)
         await store.load(model, [_postpone(model, raw) for raw in raws])
         await store.close()
-        if model is OrderLease:
-            continue  # it exists only during a move
+        if model is AccountLease:
+            continue  # they exist only during a move or near a quota
         documents[model.__collection__] = len(raws)
         found = {key for raw in raws for key, value in decode(raw).items() if value}
         missing = {field.key_name for field in model.__odm_fields__.values()} - found - TRANSIENT

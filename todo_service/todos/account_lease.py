@@ -1,0 +1,151 @@
+"""Leases on an account: blocks that hold the same lease run one at a time, in whatever process they begin.
+
+A lease is a document that exists while a block runs. If a process dies, its lease remains; another process takes it
+over once it has not been renewed for `LEASE_SECONDS`, measured by its own clock.
+
+- A move holds the lease on the manual order of its account. It reads the neighbours of its new place and then writes,
+  and makes room in several writes. Two moves at once would put two documents into the same place, or undo each other's
+  room.
+- The writes of a process near a quota of an account share the lease on that quota (`quota_queue`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Final, Literal
+
+from odmantic import ObjectId
+
+from todo_service.bounds.requests import LEASE_SECONDS
+from todo_service.bounds.todos import LEASE_WAIT_SECONDS
+from todo_service.errors import Busy
+from todo_service.leases import LeaseLostError, hold_lease
+from todo_service.locks import KeyedLocks
+from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
+from todo_service.timestamps import now
+from todo_service.todos.documents import AccountLease
+
+LONGEST_PAUSE_SECONDS: Final = 0.02
+"""How long a process waits at most before it looks again whether a lease has been released."""
+_LIFETIME: Final = timedelta(days=1)
+"""How long the document of a lease remains if the process that holds it dies and no other takes it over."""
+
+Purpose = Literal["order", "todos", "tags", "lists"]
+PURPOSES: Final[tuple[Purpose, ...]] = ("order", "todos", "tags", "lists")
+"""The leases of an account: on its manual order, and on each of its quotas."""
+
+
+@asynccontextmanager
+async def hold_order(
+    store: DocumentStore, locks: KeyedLocks, account: ObjectId, takeover_seconds: float = LEASE_SECONDS
+) -> AsyncIterator[None]:
+    """Hold the lease on the manual order of an account for the duration of a block.
+
+    Args:
+        store: The store.
+        locks: The locks of this process: its moves wait in line instead of competing for the lease.
+        account: The account.
+        takeover_seconds: See `hold_account`.
+
+    Raises:
+        Busy: Other moves take too long, or the lease was lost.
+    """
+    async with locks.hold(("order", account)), hold_account(store, account, "order", takeover_seconds):
+        yield
+
+
+@asynccontextmanager
+async def hold_account(
+    store: DocumentStore,
+    account: ObjectId,
+    purpose: Purpose,
+    takeover_seconds: float = LEASE_SECONDS,
+    kept: timedelta | None = None,
+) -> AsyncIterator[None]:
+    """Hold a lease on an account for the duration of a block.
+
+    Args:
+        store: The store.
+        account: The account.
+        purpose: Which lease.
+        takeover_seconds: How long a lease must go without a renewal before it is taken over.
+        kept: How long its document is kept at least when no block holds the lease any more; None to delete it at once.
+
+    Raises:
+        Busy: Other blocks take too long, or the lease was lost.
+    """
+    lease_id, holder = derive_lease_id(account, purpose), ObjectId()
+    if kept is None or not await _take_kept(store, lease_id, holder):
+        await _take(store, lease_id, holder, takeover_seconds)
+    try:
+        async with hold_lease(partial(_renew, store, lease_id, holder)):
+            yield
+    except LeaseLostError:
+        raise Busy("this change took too long") from None
+    finally:
+        where = (AccountLease.id == lease_id, AccountLease.holder == holder)
+        if kept is None:
+            await store.delete(AccountLease, *where)
+        else:
+            await store.update(AccountLease, *where, changes={"holder": None, "expires_at": now() + kept})
+
+
+async def has_lease(store: DocumentStore, account: ObjectId, purpose: Purpose) -> bool:
+    """Return whether a lease is held, or its document is still kept."""
+    return await store.get(AccountLease, AccountLease.id == derive_lease_id(account, purpose)) is not None
+
+
+async def delete_leases(store: DocumentStore, account: ObjectId) -> None:
+    """Delete the leases that processes which died have left on an account."""
+    for purpose in PURPOSES:
+        await store.delete(AccountLease, AccountLease.id == derive_lease_id(account, purpose))
+
+
+def derive_lease_id(account: ObjectId, purpose: Purpose) -> ObjectId:
+    """Return the id of a lease on an account."""
+    return ObjectId(hashlib.blake2b(account.binary + purpose.encode(), digest_size=12).digest())
+
+
+async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
+    """Take a lease whose document is only kept. Return whether it was."""
+    unheld = AccountLease.holder == None  # noqa: E711  # an expression
+    changes = {"holder": holder, "expires_at": now() + _LIFETIME}
+    return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes) is not None
+
+
+async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, takeover_seconds: float) -> None:
+    """Take a lease as soon as it is released or may be taken over."""
+    loop = asyncio.get_running_loop()
+    watched: AccountLease | None = None
+    since = loop.time()
+    deadline = since + LEASE_WAIT_SECONDS
+    while loop.time() < deadline:
+        expires_at = now() + _LIFETIME
+        if watched is None:
+            with contextlib.suppress(DuplicateDocument):
+                await store.insert(AccountLease(id=lease_id, holder=holder, expires_at=expires_at))
+                return
+        elif watched.holder is None or loop.time() - since >= takeover_seconds:
+            unchanged = (AccountLease.holder == watched.holder, AccountLease.expires_at == watched.expires_at)
+            changes = {"holder": holder, "expires_at": expires_at}
+            if await store.update(AccountLease, AccountLease.id == lease_id, *unchanged, changes=changes) is not None:
+                return
+        await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311  # not a secret
+        found = await store.get(AccountLease, AccountLease.id == lease_id)
+        if found is None or found != watched:
+            watched, since = found, loop.time()
+    raise Busy("other clients are changing this account continuously")
+
+
+async def _renew(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
+    changes = {"expires_at": now() + _LIFETIME}
+    where = (AccountLease.id == lease_id, AccountLease.holder == holder)
+    return await store.update(AccountLease, *where, changes=changes) is not None
