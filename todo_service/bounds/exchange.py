@@ -109,6 +109,12 @@ IMPORT_CALENDARS: Final = section.declare(
     enforced_in="exchange.formats.calendar_header",
     response="Further ones have the name and the time zone of the last.",
 )
+IMPORT_CALENDAR_LINES: Final = section.declare(
+    500_000,
+    "Lines of an import with the name, the color or the time zone of a VCALENDAR",
+    enforced_in="exchange.formats.calendar_index",
+    response="Further ones are ignored.",
+)
 ZONE_BYTES: Final = section.declare(
     64 * 1024,
     "Size of a VTIMEZONE component",

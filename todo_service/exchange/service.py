@@ -246,7 +246,8 @@ def _read_batch(records: Iterator[_Numbered], source: Source, budget: Budget) ->
             break
         if number == IMPORT_RECORDS:
             assert not isinstance(record, FileLists)  # it has no number of its own
-            record = RejectedRecord(record.line, [ValidationIssue("", f"Expected at most {IMPORT_RECORDS} records")])
+            detail = f"Expected at most {IMPORT_RECORDS} records: this one and all after it were not imported"
+            record = RejectedRecord(record.line, [ValidationIssue("", detail)])
         batch.append((number, record))
         drafts += isinstance(record, Draft)
         if (

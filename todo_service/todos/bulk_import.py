@@ -107,6 +107,7 @@ class BulkImport:
         self._mode = mode
         self._create_list = create_list
         self._rehearsal = Rehearsal(store, owner, shared.quotas, self._place) if mode.dry_run else None
+        self._creation = BulkCreation(store, owner, shared.quotas, self._place)
 
     async def write(
         self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
@@ -139,11 +140,13 @@ class BulkImport:
                 if record.todo.uid in known:
                     record.todo = msgspec.structs.replace(record.todo, uid=UNSET)
         targets = [known.get(record.todo.uid) if record.todo.uid is not UNSET else None for record in records]
+        refusal = (self._rehearsal or self._creation).refusal
         # a record that lacks fields of the todo that it updates is built when that todo is read
         whole = [
             index
             for index, (record, target) in enumerate(zip(records, targets, strict=True))
-            if self._mode.existing != "update" or not record.missing or target in (None, _REHEARSED)
+            if (target is not None or refusal is None)
+            and (self._mode.existing != "update" or not record.missing or target in (None, _REHEARSED))
         ]
         built = await self._build([records[index] for index in whole], [identities[index] for index in whole], moment)
         results: dict[int, Outcome | Invalid | Todo] = dict(zip(whole, built, strict=True))
@@ -151,7 +154,9 @@ class BulkImport:
         for index, target in enumerate(targets):
             if isinstance(document := results.get(index), Invalid):
                 continue
-            if target is None:
+            if target is None and refusal is not None:
+                results[index] = refusal
+            elif target is None:
                 new.append(index)
             elif target == str(identities[index]):
                 results[index] = Outcome.IMPORTED  # by an earlier attempt of the same request
@@ -200,7 +205,7 @@ class BulkImport:
             for index, document, position in zip(new, documents, positions, strict=True):
                 if records[index].todo.position is UNSET:
                     document.position = position
-            outcomes = await BulkCreation(self._store, self._owner, self._shared.quotas, self._place).insert(documents)
+            outcomes = await self._creation.insert(documents)
             self._shared.positions.forget(self._owner)  # some may state a later position
             inserted = [outcome for outcome in outcomes if isinstance(outcome, Todo)]
             for document in inserted:

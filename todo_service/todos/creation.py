@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
@@ -21,6 +22,9 @@ from todo_service.todos.quotas import Quotas
 from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end
 from todo_service.todos.uids import UID_KEY, identify
+
+_FULL_SECONDS: Final = 2.0
+"""How long an import remembers that there was no room for another todo."""
 
 
 def build_document(
@@ -81,14 +85,19 @@ async def admit(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Tod
     try:
         await check(document)
     except QuotaExceeded as error:
-        return Invalid([ValidationIssue("", str(error))])
+        return refuse(error)
     except Invalid as error:
         return error
     return document
 
 
+def refuse(error: QuotaExceeded) -> Invalid:
+    """Return why a record for which there is no room is rejected."""
+    return Invalid([ValidationIssue("", str(error))])
+
+
 class BulkCreation:
-    """Inserts many new todos of one account at once.
+    """Inserts many new todos of one account.
 
     Args:
         store: The store.
@@ -105,6 +114,16 @@ class BulkCreation:
         self._owner = owner
         self._quotas = quotas
         self._place = place
+        self._full_until = 0.0
+
+    @property
+    def refusal(self) -> Invalid | None:
+        """Why no further todo can be inserted, or None if there may be room.
+
+        A caller can refuse todos by it before it builds their documents.
+        """
+        is_full = time.monotonic() < self._full_until
+        return refuse(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Insert the documents that the quotas allow.
@@ -117,6 +136,8 @@ class BulkCreation:
         while left := documents[len(admitted) :]:
             async with self._quotas.todos.reserve_up_to(self._owner, len(left)) as room:
                 # if some fit, insert those and ask again; if none fits, refuse all
+                if not room:
+                    self._full_until = time.monotonic() + _FULL_SECONDS
                 admitted += await self._insert_first(left, room, refuse=not room)
         return admitted
 

@@ -12,7 +12,7 @@ from odmantic import ObjectId
 from todo_service.errors import Invalid, QuotaExceeded
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counts import digest_tag
-from todo_service.todos.creation import admit
+from todo_service.todos.creation import admit, refuse
 from todo_service.todos.documents import Todo
 from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import Quotas
@@ -55,6 +55,12 @@ class Rehearsal:
         """Return whether a record equals the last one with its uid that would have been written."""
         uid = record.todo.uid
         return uid is not UNSET and self._written.get(derive_uid_key(uid).binary) == _hash(record)
+
+    @property
+    def refusal(self) -> Invalid | None:
+        """See `BulkCreation.refusal`."""
+        is_full = self._left is not None and self._left <= 0
+        return refuse(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Return what `BulkCreation.insert` would."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from todo_service.bounds.exchange import IMPORT_CALENDAR_LINES
 from todo_service.exchange.formats.calendar_components import (
     CALENDAR_COLOR,
     CALENDAR_NAMES,
@@ -64,6 +65,7 @@ class CalendarIndex:
         self.headers = CalendarHeaders()
         self.relations = Relations()
         self.is_sorted = False
+        self._header_lines = 0
 
     def collect(self) -> None:
         """Search the whole file once, or twice if todos are related. The source does not move.
@@ -107,6 +109,9 @@ class CalendarIndex:
 
     def _add_property(self, calendar: Component, offset: int) -> None:
         """Add a property of a calendar, the first of each name."""
+        self._header_lines += 1
+        if self._header_lines > IMPORT_CALENDAR_LINES:
+            return
         line = read_line(self._source, offset)
         if line is not None and line.name not in calendar.properties:
             calendar.add(line)

@@ -164,7 +164,9 @@ class _RowParser:
         cells = self._row.cells
         fields: dict[str, Any] = {}
         for name, field in _FIELDS.items():
-            cell = cells.get(name, "") if name in _TEXTS else cells.get(name, "").strip()
+            if not (cell := cells.get(name)):
+                continue  # most cells of most tables
+            cell = cell if name in _TEXTS else cell.strip()
             text = restore(cell) if name in _PROTECTED or field.kind is Kind.NUMBER else cell
             if text and name not in (*_IGNORED, *_SCHEDULE):
                 value = self._parse_cell(name, field.kind, text)

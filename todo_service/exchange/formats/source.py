@@ -59,6 +59,17 @@ class Source:
         self.line += self._count_line_feeds(self.position, end)
         self.position = end
 
+    def advance_lines(self, end: int) -> None:
+        """Move forward to an offset that is not within a line break, counting line breaks: CR LF, LF or CR."""
+        last = b""
+        for start in range(self.position, end, CHUNK_BYTES):
+            self.budget.check()
+            part = self.copy(start, min(start + CHUNK_BYTES, end))
+            breaks = part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+            self.line += breaks - (last == b"\r" and part.startswith(b"\n"))
+            last = part[-1:]
+        self.position = end
+
     def skip_blank_lines(self) -> bool:
         """Move forward to the next line that is not empty. Return False at the end of the body."""
         while True:
@@ -68,10 +79,9 @@ class Source:
             end = match.end()
             if end > self.position and self.copy(end - 1, end + 1) == b"\r\n":
                 end += 1
-            blank = self.copy(self.position, end)
-            self.line += blank.count(b"\n") + blank.count(b"\r") - blank.count(b"\r\n")
-            self.position = end
-            if end == len(self.data) or not blank:
+            is_blank = end > self.position
+            self.advance_lines(end)
+            if end == len(self.data) or not is_blank:
                 return end < len(self.data)
 
     def find_line_end(self) -> int:

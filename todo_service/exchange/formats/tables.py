@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import RejectedRecord
+from todo_service.exchange.formats.row_end import RowEndFinder
 from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 from todo_service.exchange.formats.values import is_day_first
 from todo_service.text import compose
@@ -221,8 +222,9 @@ class _TooLongError(Exception):
 class _RowReader:
     """Splits a body into rows.
 
-    After an unclosed quote, only its own line is rejected, and the lines that follow are read again. All repeated
-    reading together is limited to the size of the body, which keeps the work linear.
+    A row that is too long is rejected as a whole. After a quote that is not closed properly, only its own line is
+    rejected, and the lines that follow are read again. All repeated reading together is limited to the size of the
+    body, which keeps the work linear.
     """
 
     def __init__(self, source: Source, layout: _Layout) -> None:
@@ -232,6 +234,7 @@ class _RowReader:
         self._encoding = layout.encoding
         cell = rb' *+(?:"")?+ *+'
         self._empty_rows = re.compile(rb"(?:%b(?:%b%b)*+(?:\r\n|\r|\n))*+" % (cell, re.escape(delimiter), cell))
+        self._row_ends = RowEndFinder(source, delimiter)
         self._repeated_bytes = 0
         self._second_line = (0, 0)
         self._is_utf8 = True
@@ -240,7 +243,7 @@ class _RowReader:
         """Yield each row that is not empty: its line, its cells, and whether it is in UTF-8."""
         source = self._source
         while self._skip_empty_rows():
-            line = source.line
+            start, line = source.position, source.line
             self._is_utf8 = True
             try:
                 cells = next(csv.reader(self._lines(), strict=True, delimiter=self._delimiter))
@@ -253,6 +256,11 @@ class _RowReader:
                 reason = f"Expected separated values: {error}"
             except _TooLongError:
                 reason = f"Expected rows of at most {IMPORT_RECORD_BYTES} bytes"
+                if (end := self._row_ends.find(start)) is not None:
+                    yield RejectedRecord(line, [ValidationIssue("", reason)])
+                    source.advance_lines(end)
+                    continue
+                self._repeated_bytes += max(0, self._row_ends.searched - source.position)
             yield RejectedRecord(line, [ValidationIssue("", reason)])
             position, line_number = self._second_line
             self._repeated_bytes += source.position - position
@@ -274,9 +282,7 @@ class _RowReader:
                 return True
             if source.copy(end - 1, end + 1) == b"\r\n":
                 end += 1  # the chunk has ended within a line break
-            rows = source.copy(source.position, end)
-            source.line += rows.count(b"\n") + rows.count(b"\r") - rows.count(b"\r\n")
-            source.position = end
+            source.advance_lines(end)
         return False
 
     def _lines(self) -> Iterator[str]:
