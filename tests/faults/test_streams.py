@@ -245,7 +245,9 @@ async def serving(folder: Path, store_url: str, figures: Figures) -> AsyncIterat
             own = folder / f"service-{number}"
             own.mkdir()
             process = ServiceProcess(own, store_url)
-            client = await stack.enter_async_context(Client(process.url, figures, mortal=True).opened())
+            # how long a request may take is the subject of other tests
+            client = Client(process.url, figures, mortal=True, response_seconds=START_SECONDS)
+            await stack.enter_async_context(client.opened())
             proxy = await stack.enter_async_context(Proxy(int(process.url.rpartition(":")[2])).running())
             streams = httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{proxy.port}", timeout=START_SECONDS, verify=PLAIN_HTTP
