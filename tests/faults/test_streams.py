@@ -17,8 +17,9 @@ from tests.events.clients import EVENTS, EventReader, LiveReplica
 from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
 from tests.faults.proxy import Proxy
-from tests.faults.writers import Client
+from tests.faults.writers import Client, Response
 from tests.mongod import Mongod
+from tests.people import UserCreateFactory
 from tests.serving import PLAIN_HTTP, START_SECONDS
 from tests.waiting import wait_until
 
@@ -105,11 +106,17 @@ class Run:
             assert not member.client.faults, member.client.faults[:10]
 
     async def _sign_up(self) -> None:
-        first, *others = (member.client for member in self._members)
-        first.authorization = {}
-        await first.sign_up()
-        for client in others:
-            client.authorization = first.authorization
+        user = UserCreateFactory.build()
+        body = {"username": user.username, "email": user.email, "password": user.password}
+        form = {"grant_type": "password", "username": user.username, "password": user.password}
+        for member in self._members:
+            member.client.authorization = {}
+        # 409: an earlier request with a 503 has created the account
+        assert (await self._retry("POST", "/v1/users", json=body)).status in (201, 409)
+        tokens = await self._retry("POST", "/v1/auth/token", data=form)
+        assert tokens.status == 200, tokens
+        for member in self._members:
+            member.client.authorization = {"Authorization": f"Bearer {tokens.body['access_token']}"}
 
     async def _inject(self, fault: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(self._chance.random() * 0.3)
@@ -168,10 +175,18 @@ class Run:
             parameters["cursor"] = page["next_cursor"]
 
     async def _ask(self, path: str, parameters: dict[str, str]) -> Any:
-        response = await self._choose().client.ask("GET", path, params={"limit": "200"} | parameters)
-        assert response is not None
+        response = await self._retry("GET", path, params={"limit": "200"} | parameters)
         assert response.status == 200, response
         return response.body
+
+    async def _retry(self, method: str, path: str, **request: Any) -> Response:
+        """Send a request until there is a response other than 503."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                response = await self._choose().client.ask(method, path, **request)
+                if response is not None and response.status != 503:
+                    return response
+                await asyncio.sleep(_TICK)
 
     def _choose(self) -> Member:
         return self._chance.choice(self._members)
