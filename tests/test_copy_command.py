@@ -302,6 +302,7 @@ def test_clients_keep_their_sessions_after_a_restore_and_restart_their_sync(
         repeated = ada.create("kept", **{"Idempotency-Key": "once"})
         for since in (before, after["next"]):
             assert_problem(ada.changes(since), 410)
+            assert_problem(ada.ask("GET", "/v1/events", params={"since": since}), 410)
         anew = ada.changes().json()
         ada.create("new")
         following = ada.changes(anew["next"]).json()

@@ -18,9 +18,10 @@ pytestmark = pytest.mark.anyio
 PAGE: Final = (Path(__file__).parent.parent.parent / "docs" / "events.md").read_text()
 
 
-def find_block(language: str) -> str:
-    """Return the only code block in a language."""
-    [block] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def find_block(language: str, text: str = "") -> str:
+    """Return the only code block in a language that contains a text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    [block] = [block for block in blocks if text in block]
     return str(block)
 
 

@@ -15,12 +15,16 @@ from typing import Any
 
 import httpx
 import pytest
+from odmantic import ObjectId
 
 from tests.events.clients import EVENTS, EventReader, LiveReplica, streaming
 from tests.people import Person, assert_problem
 from tests.serving import PLAIN_HTTP, START_SECONDS, Service, environment, running_service
 from tests.todos.replica import every_list, everything
-from todo_service.bounds.events import STREAMS
+from todo_service.accounts.tickets import Tickets
+from todo_service.bounds.events import STREAMS, TICKET_SECONDS
+from todo_service.security.caller import Caller
+from todo_service.store.registry import create_store
 from todo_service.timestamps import now
 
 pytestmark = pytest.mark.anyio
@@ -224,6 +228,27 @@ async def test_a_ticket_opens_one_stream_that_ends_with_the_session(ada: Person)
     for response in (again, forged, elsewhere):
         assert_problem(response, 401)
     assert_problem(by_key, 403)
+
+
+async def test_a_ticket_expires(ada: Person, store_url: str) -> None:
+    account = (await ada.get("/v1/users/me")).json()["id"]
+    [session] = (await ada.get("/v1/sessions")).json()["items"]
+    caller = Caller(ObjectId(account), ObjectId(session["id"]), expires=0)
+    tickets = Tickets(create_store(store_url), [SECRET.encode()])
+    old = tickets.issue(caller, now() - timedelta(seconds=TICKET_SECONDS))
+    new = tickets.issue(caller, now())
+
+    assert_problem(await ada.client.get(EVENTS, params={"ticket": old}), 401)
+    assert (await ada.client.head(EVENTS, params={"ticket": new})).status_code == 200
+
+
+async def test_an_idle_stream_sends_comments(ada: Person) -> None:
+    headers = {"Authorization": f"Bearer {ada.access_token}"}
+    async with ada.client.stream("GET", EVENTS, headers=headers) as response:
+        lines = response.aiter_lines()
+        assert await anext(lines) == "retry: 2000"
+        while not (line := await anext(lines)).startswith(":"):
+            assert line == "" or line.startswith(("id: ", "event: ready", "data: {}"))
 
 
 async def test_a_stream_ends_with_its_api_key(ada: Person) -> None:

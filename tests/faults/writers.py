@@ -47,10 +47,14 @@ class Client:
         url: The URL of the service.
         figures: Counts the responses.
         mortal: Whether the service itself may be killed, so that a request may get no response.
+        response_seconds: The maximum duration of a request.
     """
 
-    def __init__(self, url: str, figures: Figures, *, mortal: bool = False) -> None:
+    def __init__(
+        self, url: str, figures: Figures, *, mortal: bool = False, response_seconds: float = RESPONSE_SECONDS
+    ) -> None:
         self._figures = figures
+        self._response_seconds = response_seconds
         self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, limits=httpx.Limits(max_connections=64))
         self._late = 0.0
         self.url = url
@@ -87,7 +91,7 @@ class Client:
         seconds = time.monotonic() - try_to_start - (self._late - late)
         self._figures.slowest = max(self._figures.slowest, seconds)
         self._figures.statuses[str(response.status_code)] += 1
-        if seconds > RESPONSE_SECONDS:
+        if seconds > self._response_seconds:
             self.faults.append(f"{method} {path}: {response.status_code} after {seconds:.1f} s")
         kind = response.headers.get("content-type", "")
         if response.status_code >= 500 and (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -46,9 +46,9 @@ class Tickets:
         self._store = store
         self._keys = KeyRing(keys, "event tickets")
 
-    def issue(self, caller: Caller) -> str:
+    def issue(self, caller: Caller, now: datetime) -> str:
         """Return a ticket for one stream, which ends with the session of the caller."""
-        expires = time.time() + TICKET_SECONDS
+        expires = now.timestamp() + TICKET_SECONDS
         ticket = _Ticket(ObjectId().binary, caller.user_id.binary, caller.session_id.binary, expires)
         return self._keys.seal_text(msgspec.msgpack.encode(ticket))
 

@@ -20,6 +20,7 @@ from todo_service.events.reminders import ReminderReader
 from todo_service.events.stream import EventStream, StreamContext
 from todo_service.observability.metrics import Metrics
 from todo_service.sync.changes import ChangeFeed, SyncToken
+from todo_service.timestamps import now
 from todo_service.web.openapi.config import declare_problems
 from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import LAST_EVENT_ID, LONG_LIVED, RESPONSE_BODIES, SESSION_ONLY, TICKET
@@ -122,7 +123,7 @@ class EventsController(Controller):
 
         It is valid for a minute. The stream ends when the session of the caller ends.
         """
-        return EventTicket(tickets.issue(request.user), TICKET_SECONDS)
+        return EventTicket(tickets.issue(request.user, now()), TICKET_SECONDS)
 
 
 def _find_start(request: QueryRequest[EventsQuery], context: bytes) -> SyncToken | None:
