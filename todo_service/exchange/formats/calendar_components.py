@@ -181,6 +181,7 @@ class ComponentReader:
 
     def read(self) -> Iterator[Component | RejectedRecord]:
         """Yield each VTODO at its end, and why a VCALENDAR that is not closed is rejected."""
+        self._skip()
         is_closed, last = False, self._source.line
         for line in join_soft_breaks(read_lines(self._source)):
             last = line.number
