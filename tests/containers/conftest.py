@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from tests.containers.images import BUILDERS, PYTHON_BASE, STAND_INS, Image, build, of, podman, working_copy
+from tests.containers.images import BUILDERS, PYTHON_BASE, STAND_INS, Image, build, podman, select_base, working_copy
 from tests.mongod import binary
 
 Figures = dict[str, dict[str, str]]
@@ -53,7 +53,7 @@ def service_image(clone: Path, figures: Figures) -> Iterator[Callable[[str], Ima
         base = f"localhost/todo-service-base-{builder}"
         options = ("--build-arg", f"PYTHON_BASE={PYTHON_BASE}", "--label", mark, "--label", f"builder={builder}")
         build(builder, base, STAND_INS, *options, containerfile="base.Containerfile")
-        image = build(builder, f"localhost/todo-service-{builder}", clone, *of(base), base=base)
+        image = build(builder, f"localhost/todo-service-{builder}", clone, *select_base(base), base=base)
         figures.setdefault("seconds, first build", {})[builder] = f"{image.seconds:.1f}"
         return image
 
@@ -73,7 +73,7 @@ def distroless_image(clone: Path, service_image: Callable[[str], Image]) -> Call
             "buildah",
             "localhost/distroless-stand-in",
             STAND_INS,
-            *of(PYTHON_BASE),
+            *select_base(PYTHON_BASE),
             containerfile="distroless.Containerfile",
         ).name
         return build(

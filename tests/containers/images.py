@@ -79,7 +79,7 @@ def build(
     return Image(name, base, time.monotonic() - started)
 
 
-def of(base: str) -> tuple[str, str]:
+def select_base(base: str) -> tuple[str, str]:
     """Return the build options that select a base image."""
     return ("--build-arg", f"PYTHON_BASE={base}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.conftest import Figures
-from tests.containers.images import Image, build, files, of, podman, working_copy
+from tests.containers.images import Image, build, files, podman, select_base, working_copy
 from tests.serving import REPOSITORY
 
 
@@ -37,7 +37,7 @@ def test_a_change_to_the_code_rebuilds_only_the_last_layer(
     clone = working_copy(tmp_path)
     code = clone / "todo_service" / "errors.py"
     code.write_text(f"{code.read_text()}\n# changed for {builder}\n")
-    image = build(builder, f"localhost/todo-service-{builder}-changed", clone, *of(first.base))
+    image = build(builder, f"localhost/todo-service-{builder}-changed", clone, *select_base(first.base))
     figures.setdefault("seconds, after a change to the code", {})[builder] = f"{image.seconds:.1f}"
 
     assert image.layers[:-1] == first.layers[:-1]

@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in terminalreporter.stats.get(outcome, []):
             for name, value in report.user_properties:
                 if name == _PROPERTY:
-                    total.add(Figures.of(value))
+                    total.add(Figures.from_plain(value))
     terminalreporter.section("faults")
     for line in total.lines():
         terminalreporter.write_line(line)

@@ -53,7 +53,7 @@ class Figures:
         return [*map(dict, self._counters()), self.slowest, self.recoveries, self.lateness]
 
     @classmethod
-    def of(cls, plain: list[Any]) -> Figures:
+    def from_plain(cls, plain: list[Any]) -> Figures:
         """Return the figures from the result of `plain`."""
         figures = cls()
         *counters, figures.slowest, figures.recoveries, figures.lateness = plain
