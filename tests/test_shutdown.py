@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,10 +96,22 @@ def test_a_second_signal_ends_the_delay(tmp_path: Path, workers: str, number: si
         assert service.process.wait(timeout=START_SECONDS) == 0
 
 
-def test_every_worker_serves_during_the_delay(tmp_path: Path) -> None:
+def stop_main_process(service: Service) -> None:
+    service.process.terminate()
+
+
+def stop_process_group(service: Service) -> None:
+    """Signal the main process and its workers, as systemd does."""
+    pid = service.process.pid
+    for each in [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]:
+        os.kill(each, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("stop", [stop_main_process, stop_process_group])
+def test_every_worker_serves_during_the_delay(tmp_path: Path, stop: Callable[[Service], None]) -> None:
     with running_service(tmp_path, {"SHUTDOWN_DELAY": str(DELAY), "WORKERS": "2"}) as service:
         started = time.monotonic()
-        service.process.terminate()
+        stop(service)
         wait_until_unready(service)
         statuses = set()
         while time.monotonic() < started + DELAY - 1:

@@ -128,7 +128,9 @@ def create_app_from_environment() -> ASGIApp:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    return GracefulShutdown(app, app.state.in_flight, app.state.events.stop, settings.shutdown_delay)
+    end_streams = app.state.events.stop
+    delay, is_worker = settings.shutdown_delay, settings.workers > 1
+    return GracefulShutdown(app, app.state.in_flight, end_streams, delay, is_worker=is_worker)
 
 
 def _create_tracing() -> Tracing | None:

@@ -20,6 +20,7 @@ from todo_service.observability.metrics import FOLDER
 from todo_service.server.listener import BACKLOG
 from todo_service.server.process import raise_open_file_limit
 from todo_service.server.protocol import LimitedHttpProtocol
+from todo_service.server.shutdown import END_DELAY
 from todo_service.settings import Settings
 
 _APPLICATION: Final = "todo_service.app:create_app_from_environment"
@@ -31,9 +32,8 @@ _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  # only as the parent of a Temp
 class Workers(Multiprocess):
     """The supervisor of several workers.
 
-    It drops the gauges of workers that have died. It forwards every stop signal to the workers at once, so that a
-    second one ends the delay of their shutdown. The first Ctrl-C in a terminal ends the delay too, because each worker
-    gets the signal twice: from the terminal and from the supervisor.
+    It drops the gauges of workers that have died. It forwards the first stop signal to the workers at once, and ends
+    the delay of their shutdown at the second.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], metrics_folder: str) -> None:
@@ -47,9 +47,10 @@ class Workers(Multiprocess):
         self.signal_queue.append(number)
         for process in self.processes:
             if process.pid is not None and process.exitcode is None:
+                forwarded = END_DELAY if process.pid in self._stopped else signal.SIGTERM
                 self._stopped.add(process.pid)
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
+                    os.kill(process.pid, forwarded)
 
     def terminate_all(self) -> None:
         """Stop the workers that have not been stopped yet."""
