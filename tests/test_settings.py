@@ -45,7 +45,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["lmdb://x", "lmdb:///x?y", "lmdb:///x#y", "postgres://h/d", "x", "file:///x"],
     ),
     "DATA_DIR": (["."], ["~nobody-of-this-name/data"]),
-    "HOST": (["127.0.0.1", "::1", "localhost"], []),  # `serve` checks that it is an address of the machine
+    # `serve` checks that it is an address of the machine
+    "HOST": (["127.0.0.1", "::1", "[::1]", "localhost", "fe80::1%eth0"], ["http://localhost", "a b", "::g", "a:80"]),
     "PORT": (["1", "65535"], ["0", "65536", "8000.0", *NUMBERS]),
     "WORKERS": (["1", "64"], ["0", "65", *NUMBERS]),
     "SHUTDOWN_DELAY": (["0", "300"], ["301", *NUMBERS]),

@@ -143,7 +143,12 @@ def _parse_rate(text: str) -> str:
 
 
 def _parse_host(text: str) -> str:
-    return text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+    if ":" in host:
+        ipaddress.IPv6Address(host)
+    else:
+        _check_host_name(host)
+    return host
 
 
 def _parse_network(text: str) -> str:
