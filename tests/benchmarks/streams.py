@@ -1,8 +1,8 @@
 """Event streams: the time from the response to a write to its event, and the cost of idle streams.
 
-A client writes a todo, and measures the time from the response until it receives the event. It waits for a random time
-before each write, because a process looks for changes at regular intervals. The stream belongs to the process that
-carries out the write, then to another process on the same store.
+The latency is the time from the response to a write until the event arrives. Processes poll for changes at regular
+intervals, so the client waits a random time before each write. The stream is first open on the process that handles the
+write, then on another process on the same store.
 
 The idle streams belong to many accounts, because an account may have ten streams in each process. `--help` lists the
 options.

@@ -34,7 +34,7 @@ _EVENTS: Final = 30
 _CUT_BYTES: Final = 8000
 _TICK: Final = 0.02
 _LOST: Final = (httpx.TransportError, StopAsyncIteration, AttributeError)
-"""How a stream ends for its client. anyio raises an AttributeError if a connection closes while it is being opened."""
+"""The exceptions that end a stream. AnyIO raises AttributeError if a connection closes while it is being opened."""
 
 
 class Member(NamedTuple):

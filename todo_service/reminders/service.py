@@ -37,8 +37,9 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.firing_times import FiringTime, depends_on_zone, find_first_after, list_firing_times
 
 _LONGEST_PAUSE: Final = 0.5
+"""The maximum polling interval, in seconds."""
 _JITTER_SECONDS: Final = 0.05
-"""The pause between two looks for due todos, in seconds, and the random part of it, which separates the processes."""
+"""The maximum jitter added to it, so that processes do not poll at the same moment."""
 LATEST: Final = timedelta(hours=LATEST_HOURS)
 FIRING_LIFETIME: Final = timedelta(days=7)
 """How long a `Firing` is stored: longer than a webhook may fail, and than its todo may be found again."""

@@ -1,7 +1,7 @@
 """Encryption of signing secrets, which are stored with their webhook.
 
-They are encrypted with XChaCha20-Poly1305 under a key derived from the secret key of the service. The id of the webhook
-is authenticated with them, so that the secret of one webhook cannot be copied to another.
+Each secret is encrypted with XChaCha20-Poly1305, with a key derived from the service's secret key. The webhook's id is
+the associated data, so a secret cannot be copied to another webhook.
 """
 
 from __future__ import annotations
