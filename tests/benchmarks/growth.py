@@ -30,7 +30,7 @@ from tests.benchmarks.accounts import Account, UnexpectedResponse
 from tests.benchmarks.bulk import load_accounts, load_todos
 from tests.benchmarks.contestants import EMBEDDED, MONGODB, Contestant, Running, serving
 from tests.benchmarks.machine import Machine, machine
-from tests.benchmarks.running import HERE, mongod, reported
+from tests.benchmarks.running import HERE, mongod, reported, store_option
 from tests.benchmarks.todos import RARE, RARE_WORD, todos
 
 BASE: Final = 1000
@@ -197,15 +197,7 @@ CALLS: Final = (
 @click.option(
     "--samples", default=300, show_default=True, type=click.IntRange(3), help="Number of requests for each call."
 )
-@click.option(
-    "--store",
-    "stores",
-    multiple=True,
-    default=(EMBEDDED.name, MONGODB.name),
-    show_default=True,
-    type=click.Choice([EMBEDDED.name, MONGODB.name]),
-    help="Store to measure; may be repeated.",
-)
+@store_option
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write all results to this file."
 )

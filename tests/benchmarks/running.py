@@ -1,4 +1,4 @@
-"""Shared parts of the benchmark commands: a MongoDB, and error messages instead of tracebacks."""
+"""Shared parts of the benchmark commands: a MongoDB, an option, and error messages instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ import click
 import pytest
 
 from tests.benchmarks.accounts import UnexpectedResponse
-from tests.benchmarks.contestants import ContestantFailure
+from tests.benchmarks.contestants import EMBEDDED, MONGODB, ContestantFailure
 from tests.benchmarks.load import LoadFailure
 from tests.mongod import given_uri, running_mongod
 
 HERE: Final = Path(__file__).parent
+store_option: Final = click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    default=(EMBEDDED.name, MONGODB.name),
+    show_default=True,
+    type=click.Choice([EMBEDDED.name, MONGODB.name]),
+    help="Store to measure; may be repeated.",
+)
 
 
 @contextmanager

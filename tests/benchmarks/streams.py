@@ -36,7 +36,7 @@ from tests.benchmarks.bulk import load_accounts
 from tests.benchmarks.contestants import EMBEDDED, MONGODB, Contestant, Running, serving
 from tests.benchmarks.growth import Connection
 from tests.benchmarks.machine import machine
-from tests.benchmarks.running import HERE, mongod, reported
+from tests.benchmarks.running import HERE, mongod, reported, store_option
 from tests.cost import processor_seconds
 from todo_service.bounds.events import HEARTBEAT_SECONDS, STREAMS
 
@@ -126,15 +126,7 @@ class Stream:
 @click.option(
     "--seconds", default=60, show_default=True, type=click.IntRange(1), help="How long to measure idle streams."
 )
-@click.option(
-    "--store",
-    "stores",
-    multiple=True,
-    default=(EMBEDDED.name, MONGODB.name),
-    show_default=True,
-    type=click.Choice([EMBEDDED.name, MONGODB.name]),
-    help="Store to measure; may be repeated.",
-)
+@store_option
 @click.option("--publish", is_flag=True, help="Write the results into tests/benchmarks/README.md.")
 @click.option("--quick", is_flag=True, help="A smoke test with 5 writes and 20 streams. The numbers mean nothing.")
 @click.option(
