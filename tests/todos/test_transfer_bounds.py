@@ -17,6 +17,7 @@ from tests.serving import START_SECONDS, Service, running_service
 
 MIB = 2**20
 LIMIT = 64 * MIB
+IMPORT_SECONDS = 300
 TYPES = {"json": "application/json", "csv": "text/csv", "ics": "text/calendar"}
 PASSWORD = "correct horse battery"
 QUIET = {"LOG_LEVEL": "error"}
@@ -24,7 +25,7 @@ QUIET = {"LOG_LEVEL": "error"}
 
 def sign_in(service: Service, name: str = "ada") -> httpx.Client:
     """Register an account, and return its client."""
-    client = httpx.Client(base_url=service.url, timeout=START_SECONDS)
+    client = httpx.Client(base_url=service.url, timeout=IMPORT_SECONDS)
     person = {"username": name, "password": PASSWORD}
     client.post("/v1/users", json=person | {"email": f"{name}@example.com"}).raise_for_status()
     response = client.post("/v1/auth/token", data=person | {"grant_type": "password"})
