@@ -49,7 +49,7 @@ IMPORT_PART_BYTES: Final = section.declare(
 )
 IMPORT_RECORDS: Final = section.declare(
     1_000_000,
-    "Records of an import",
+    "Records of an import, and rows of a table",
     enforced_in="exchange.service",
     response="JSON: 422, nothing is imported; CSV and iCalendar: the rest is rejected as one record",
 )

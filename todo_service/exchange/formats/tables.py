@@ -14,7 +14,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.bounds.exchange import IMPORT_RECORD_BYTES, IMPORT_RECORDS
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import RejectedRecord
 from todo_service.exchange.formats.row_end import RowEndFinder
@@ -83,9 +83,18 @@ class Table:
         names = zip(self.columns, self.header, strict=True)
         return {column: name for column, name in names if column and column not in read}
 
-    def read(self) -> Iterator[Record | RejectedRecord]:
-        """Yield the rows that follow, one at a time."""
-        for row in _RowReader(self._source, self._layout).read():
+    def read(self, limit: int = IMPORT_RECORDS) -> Iterator[Record | RejectedRecord]:
+        """Yield the rows that follow, one at a time.
+
+        Args:
+            limit: The maximum number of rows. All rows after it are rejected as one.
+        """
+        for number, row in enumerate(_RowReader(self._source, self._layout).read()):
+            if number == limit:
+                line = row.line if isinstance(row, RejectedRecord) else row[0]
+                detail = f"Expected at most {limit} rows: this one and all after it were not imported"
+                yield RejectedRecord(line, [ValidationIssue("", detail)])
+                return
             if isinstance(row, RejectedRecord):
                 yield row
                 continue

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
-from itertools import islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from todo_service.bounds.exchange import IMPORT_RECORDS
 from todo_service.bounds.todos import REMINDER_MINUTES
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.source import Source
@@ -83,7 +81,7 @@ def _find_subtasks(table: Table) -> Subtasks:
     subtasks = Subtasks()
     if "parentid" in table.columns:
         with table.keep_place():
-            for row in islice(table.read(), IMPORT_RECORDS):
+            for row in table.read():
                 if isinstance(row, Record):
                     task = _Task(row)
                     subtasks.add(

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, tzinfo
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORD_BYTES, IMPORT_RECORDS
+from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORD_BYTES
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.errors import ValidationIssue
 from todo_service.exchange.formats.base import Draft, FileList, FileLists, ImportFormat, RejectedRecord, read_record
@@ -154,7 +154,7 @@ def _find_sections(table: Table) -> FileLists:
     """Return the first sections of a table, without moving. Further ones become lists if they have tasks."""
     sections: dict[str, int] = {}
     with table.keep_place():
-        for row in islice(table.read(), IMPORT_RECORDS):
+        for row in table.read():
             if isinstance(row, Record) and row.cells.get("type", "").strip().lower() == "section":
                 name = cut(row.cells.get("content", "").strip(), LIST_NAME_LENGTH)
                 if name and len(sections) < IMPORT_LISTS:
