@@ -21,11 +21,10 @@ from odmantic import ObjectId
 
 from tests.people import UserCreateFactory, assert_problem
 from tests.serving import PLAIN_HTTP, START_SECONDS, environment, running_service
-from todo_service.cli.progress import ProgressLines
 from todo_service.services import MODELS
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
-from todo_service.store.transfer.copying import Step, copy
+from todo_service.store.transfer.copying import copy
 from todo_service.todos.documents import Todo
 from todo_service.todos.uids import identify
 
@@ -97,20 +96,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     asyncio.run(fill())
     return folder
-
-
-def test_a_slow_copy_prints_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    moments = iter(range(0, 1000, 4))
-    progress = ProgressLines(clock=lambda: next(moments))
-    for _ in range(9):
-        progress.show(Step("copy", "todos", 1, 1000))
-
-    assert capsys.readouterr().err.splitlines() == [
-        "copying todos: 1000 documents",
-        "copying todos: 3 of 1000 documents",
-        "copying todos: 6 of 1000 documents",
-        "copying todos: 9 of 1000 documents",
-    ]
 
 
 def kill_halfway(folder: Path, *arguments: str) -> None:

@@ -197,10 +197,9 @@ class DictStore(DocumentStore):
                 self._get_database().clock = max(self._get_database().clock, stamp)
         return written
 
-    async def clear(self) -> None:
+    async def clear(self, model: type[Model]) -> None:
         """See `DocumentStore.clear`."""
-        for model in self._models:
-            self._get_collection(model).clear()
+        self._get_collection(model).clear()
 
     async def set_state(self, state: State) -> None:
         """See `DocumentStore.set_state`."""

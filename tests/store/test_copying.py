@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -171,6 +172,14 @@ async def create_source(form: str, addresses: Addresses) -> tuple[str, Documents
     address = addresses.create(form)
     await copy(first, address, MODELS)
     return address, expected
+
+
+def count_units(steps: list[Step]) -> Counter[tuple[str, str]]:
+    """Return how many units of each part were completed."""
+    done = Counter[tuple[str, str]]()
+    for step in steps:
+        done[step.doing, step.what] += step.done
+    return +done
 
 
 @pytest.mark.parametrize("target_form", FORMS)
@@ -571,10 +580,15 @@ async def test_a_target_with_other_documents_is_refused_without_overwrite(form: 
     with pytest.raises(TargetInUse):
         await copy(source, target, MODELS)
     refused = await read_documents(target)
-    await copy(source, target, MODELS, overwrite=True)
+    steps: list[Step] = []
+    await copy(source, target, MODELS, overwrite=True, report=steps.append)
 
     assert refused == before
     assert await read_documents(target) == expected
+    assert [step for step in steps if step.what == "badges"][:2] == [
+        Step("delete", "badges", 0, 1),
+        Step("delete", "badges", 1, 1),
+    ]
     async with open_store(target) as store:
         assert store.state.generation != generation
 
@@ -587,10 +601,14 @@ async def test_a_target_with_the_same_documents_is_unchanged(form: str, addresse
     async with open_store(target) as store:
         generation = store.state.generation
 
-    second = await copy(source, target, MODELS)
+    steps: list[Step] = []
+    second = await copy(source, target, MODELS, report=steps.append)
 
     assert second.written == 0
     assert (second.documents, second.hash) == (first.documents, first.hash)
+    assert count_units(steps) == {
+        (doing, name): number for doing in ("read", "check") for name, number in first.documents.items() if number
+    }
     async with open_store(target) as store:
         assert store.state.generation == generation
 
@@ -669,10 +687,17 @@ async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form:
     other, _ = await create_source("backup", addresses)
     with pytest.raises(TargetInUse, match="another copy"):
         await copy(other, target, MODELS)
-    copied = await copy(source, target, MODELS)
+    steps: list[Step] = []
+    copied = await copy(source, target, MODELS, report=steps.append)
 
     assert await read_documents(target) == expected
     assert copied.written == sum(len(raws) for raws in expected.values()) - 1004
+    assert count_units(steps) == {
+        ("compare", "things"): 1000,
+        ("compare", "badges"): 5,
+        **{("copy", name): len(raws) for name, raws in expected.items() if raws},
+        **{("check", name): len(raws) for name, raws in expected.items() if raws},
+    }
 
 
 async def test_documents_in_mongodb_expire_only_after_the_copy_is_complete(tmp_path: Path) -> None:

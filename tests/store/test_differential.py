@@ -341,7 +341,8 @@ class Comparison(RuleBasedStateMachine):
 
     async def _clear(self) -> None:
         for store in self.all.stores:
-            await store.clear()
+            for model in MODELS:
+                await store.clear(model)
 
 
 def test_all_stores_return_the_same_results(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from todo_service.cli.preparation import fail
-from todo_service.cli.progress import ProgressBars, ProgressLines
+from todo_service.cli.progress import ProgressBars, ProgressLines, ticking
 
 if TYPE_CHECKING:
     from todo_service.store.transfer.copying import Copied
@@ -43,8 +43,13 @@ def copy(source: str, target: str, overwrite: bool) -> None:
 
     source, target = _resolve_address(source), _resolve_address(target)
     progress = ProgressBars() if sys.stderr.isatty() else ProgressLines()
+
+    async def copy_with_progress() -> Copied:
+        async with ticking(progress.tick):
+            return await copy_all(source, target, MODELS, overwrite=overwrite, report=progress.show)
+
     try:
-        copied = asyncio.run(copy_all(source, target, MODELS, overwrite=overwrite, report=progress.show))
+        copied = asyncio.run(copy_with_progress())
     except TargetInUse as error:
         progress.end()
         fail(f"{error}; nothing was changed. --overwrite deletes its documents")

@@ -392,8 +392,8 @@ class DocumentStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def clear(self) -> None:
-        """Delete all documents of all models that the store was opened for."""
+    async def clear(self, model: type[Model]) -> None:
+        """Delete all documents of a model."""
 
     @abc.abstractmethod
     async def set_state(self, state: State) -> None:

@@ -248,13 +248,13 @@ class EmbeddedStore(DocumentStore):
         written: int = await self._connection.write(load_documents)
         return written
 
-    async def clear(self) -> None:
+    async def clear(self, model: type[Model]) -> None:
         """See `DocumentStore.clear`."""
+        collection = self._connection.get_collection(model)
 
         def drop_documents(transaction: lmdb.Transaction) -> None:
-            for collection in self._connection.collections.values():
-                for database in (collection.documents, *(database for _, database in collection.indexes)):
-                    transaction.drop(database, delete=False)
+            for database in (collection.documents, *(database for _, database in collection.indexes)):
+                transaction.drop(database, delete=False)
 
         await self._connection.write(drop_documents)
 

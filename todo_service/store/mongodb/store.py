@@ -338,11 +338,10 @@ class MongoDBStore(DocumentStore):
                 await collection.bulk_write(writes, ordered=False)
         return len(writes)
 
-    async def clear(self) -> None:
-        """See `DocumentStore.clear`. The collections stay, since they may be sharded."""
-        for model in self._connection.models:
-            async with guard_call(seconds=COPY_CALL_SECONDS):
-                await self._connection.collection(model).delete_many({})
+    async def clear(self, model: type[Model]) -> None:
+        """See `DocumentStore.clear`. The collection stays, since it may be sharded."""
+        async with guard_call(seconds=COPY_CALL_SECONDS):
+            await self._connection.collection(model).delete_many({})
 
     async def set_state(self, state: State) -> None:
         """See `DocumentStore.set_state`. While a copy into the store is unfinished, no document expires."""

@@ -47,7 +47,9 @@ class Step(NamedTuple):
     """The progress of a copy.
 
     Attributes:
-        doing: `verify` (reading a backup), `copy`, or `check` (reading back the target).
+        doing: `verify` (reading a backup), `read` (the source, before anything is written), `delete` (what the target
+            contains), `compare` (the target of an interrupted copy with the source), `copy`, or `check` (reading back
+            the target).
         what: The collection, or the name of the file.
         done: The number of units completed since the previous step.
         size: The approximate number of units in total.
@@ -188,12 +190,12 @@ async def _restore(
             return _create_result(snapshot, present, 0)
     await store.set_state(State(store.state.generation, origin))
     if overwrite and not resumed:
-        await store.clear()
+        await _clear(store, models, report)
     digests: dict[str, Digest] = {}
     written = 0
     for model in models:
         if resumed:
-            await _delete_extraneous(snapshot, store, model)
+            await _delete_extraneous(snapshot, store, model, report)
         size = await snapshot.size(model)
         digest = digests[model.__collection__] = Digest()
         report(Step("copy", model.__collection__, 0, size))
@@ -202,7 +204,8 @@ async def _restore(
                 written += await store.load(model, batch)
                 digest.add(batch)
                 report(Step("copy", model.__collection__, len(batch), size))
-    found = await _compute_digests(store, models, report)
+    async with store.snapshot() as stored:
+        found = await _compute_digests(stored, models, "check", report)
     for name, digest in digests.items():
         if found[name] != digest:
             raise StoreError(
@@ -230,32 +233,42 @@ async def _compare(
         for model in models:
             if await snapshot.size(model) != await stored.size(model):
                 return None
+    digests = await _compute_digests(snapshot, models, "read", report)
+    async with store.snapshot() as stored:
+        return digests if await _compute_digests(stored, models, "check", report) == digests else None
+
+
+async def _compute_digests(
+    snapshot: Snapshot, models: Sequence[type[Model]], doing: str, report: Report
+) -> dict[str, Digest]:
+    """Read every document of a snapshot. `doing` is that of the reported steps."""
     digests = {model.__collection__: Digest() for model in models}
     for model in models:
-        async for batch in snapshot.documents(model):
-            digests[model.__collection__].add(batch)
-    return digests if await _compute_digests(store, models, report) == digests else None
-
-
-async def _compute_digests(store: DocumentStore, models: Sequence[type[Model]], report: Report) -> dict[str, Digest]:
-    """Read every document of a store."""
-    digests = {model.__collection__: Digest() for model in models}
-    async with store.snapshot() as snapshot:
-        for model in models:
-            size = await snapshot.size(model)
-            report(Step("check", model.__collection__, 0, size))
-            async with aclosing(_prefetch(snapshot.documents(model))) as batches:
-                async for batch in batches:
-                    digests[model.__collection__].add(batch)
-                    report(Step("check", model.__collection__, len(batch), size))
+        size = await snapshot.size(model)
+        report(Step(doing, model.__collection__, 0, size))
+        async with aclosing(_prefetch(snapshot.documents(model))) as batches:
+            async for batch in batches:
+                digests[model.__collection__].add(batch)
+                report(Step(doing, model.__collection__, len(batch), size))
     return digests
 
 
-async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: type[Model]) -> None:
+async def _clear(store: DocumentStore, models: Sequence[type[Model]], report: Report) -> None:
+    """Delete every document of a store."""
+    for model in models:
+        size = await _estimate_size(store, model)
+        report(Step("delete", model.__collection__, 0, size))
+        await store.clear(model)
+        report(Step("delete", model.__collection__, size, size))
+
+
+async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: type[Model], report: Report) -> None:
     """Delete the documents of an interrupted copy that the source does not contain, or contains with other values.
 
     Each batch of the target is read from its own snapshot: the embedded store cannot grow while a snapshot is open.
     """
+    size = await _estimate_size(store, model)
+    report(Step("compare", model.__collection__, 0, size))
     async with aclosing(_flatten(snapshot.documents(model))) as documents:
         wanted: bytes | None = await anext(documents, None)
         after: ObjectId | None = None
@@ -267,6 +280,12 @@ async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: ty
                 if wanted != raw:
                     await store.delete(model, {"_id": {"$eq": ObjectId(document_id)}})
             after = ObjectId(read_id(batch[-1]))
+            report(Step("compare", model.__collection__, len(batch), size))
+
+
+async def _estimate_size(store: DocumentStore, model: type[Model]) -> int:
+    async with store.snapshot() as snapshot:
+        return await snapshot.size(model)
 
 
 async def _read_first_batch(store: DocumentStore, model: type[Model], after: ObjectId | None) -> list[bytes]:
