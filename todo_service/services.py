@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,7 @@ from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SE
 from todo_service.events.hub import EventHub
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
+from todo_service.idempotency.derivation import get_first_attempt
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.middleware import IdempotencyMiddleware
 from todo_service.idempotency.response_budget import ResponseBudget
@@ -53,6 +55,7 @@ from todo_service.store.instrumentation import observe
 from todo_service.store.registry import find_local_folder, find_store_type
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
+from todo_service.todos.applied_changes import AppliedChanges
 from todo_service.todos.documents import AccountLease, Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos
@@ -277,9 +280,9 @@ class Services:
         await self._time_zones.follow_changes(self._create_todos, now())
 
     def _todos(self, request: ApiRequest) -> Todos:
-        return self._create_todos(request.user.user_id)
+        return self._create_todos(request.user.user_id, get_first_attempt(request))
 
-    def _create_todos(self, owner: ObjectId) -> Todos:
+    def _create_todos(self, owner: ObjectId, first_attempt: datetime | None = None) -> Todos:
         return Todos(
             self._store,
             owner,
@@ -287,6 +290,7 @@ class Services:
             self._rules,
             self._todos_state,
             partial(self._time_zones.get, owner),
+            AppliedChanges(first_attempt),
         )
 
     def _lists(self, request: ApiRequest) -> Lists:

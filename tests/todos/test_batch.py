@@ -18,6 +18,7 @@ from tests.serving import running_service
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
+from todo_service.todos.applied_changes import record_change
 from todo_service.todos.documents import Todo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
@@ -187,7 +188,8 @@ async def test_applied_change_ids_are_bounded_and_expire(ada: Person, app: Lites
     busy = await store.get(Todo, this)
     assert busy is not None
     assert len(busy.applied_change_ids) == APPLIED_CHANGES
-    await store.update(Todo, this, changes={"updated_at": now() - timedelta(hours=26)})
+    old = [record_change(now() - timedelta(hours=26), each) for each in busy.applied_change_ids]
+    await store.update(Todo, this, changes={"applied_change_ids": old})
     await ada.post(f"/v1/todos/{todo['id']}/complete", headers={"Idempotency-Key": "x"})
 
     later = await store.get(Todo, this)

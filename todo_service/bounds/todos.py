@@ -151,9 +151,9 @@ WRITE_ATTEMPTS: Final = section.declare(
 )
 APPLIED_CHANGES: Final = section.declare(
     200,
-    "Changes with an `Idempotency-Key` that a todo records for a day; two batches of maximum size",
-    enforced_in="todos.writes",
-    response="A retry of an older change whose response was lost is executed again.",
+    "Changes with an `Idempotency-Key` that a todo or a list records for a day; two batches of maximum size",
+    enforced_in="todos.applied_changes",
+    response="A repeat of an older change whose response was lost has no second effect, but gets a 410.",
 )
 COUNTED_AT_ONCE: Final = section.declare(
     1000,

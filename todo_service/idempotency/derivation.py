@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from odmantic import ObjectId
@@ -21,12 +22,12 @@ class Seeds(NamedTuple):
     Attributes:
         ids: The seed of its ids.
         secrets: The seed of its secrets; None if this process does not have the secret key.
-        is_retry: Whether an earlier attempt may have taken effect.
+        first_attempt: When the first attempt began, if this is a later one; the first may have taken effect.
     """
 
     ids: bytes
     secrets: bytes | None
-    is_retry: bool
+    first_attempt: datetime | None
 
 
 def derive_secret(request: ApiRequest) -> bytes | None:
@@ -45,8 +46,13 @@ def derive_secret(request: ApiRequest) -> bytes | None:
 
 def is_retry(request: ApiRequest) -> bool:
     """Return whether an earlier attempt of the request may have taken effect."""
+    return get_first_attempt(request) is not None
+
+
+def get_first_attempt(request: ApiRequest) -> datetime | None:
+    """Return when the first attempt of the request began, if this is a later one, otherwise None."""
     seeds: Seeds | None = request.scope["state"].get(SCOPE_STATE)
-    return seeds is not None and seeds.is_retry
+    return seeds.first_attempt if seeds is not None else None
 
 
 def create_unknown_key_problem() -> ProblemError:

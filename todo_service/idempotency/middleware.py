@@ -124,9 +124,8 @@ class IdempotencyMiddleware:
         attempt = await self._admit(_Identity(owner, key, digest, bool(options.get(CONFIDENTIAL_BODY))))
         if caller is not None and attempt.first:
             await self._count_record(attempt.record, caller.user_id)
-        scope["state"][SCOPE_STATE] = Seeds(
-            attempt.record.seed, self._derive_seed(attempt.record, key), not attempt.first
-        )
+        first_attempt = None if attempt.first else attempt.record.expires_at - _LIFETIME
+        scope["state"][SCOPE_STATE] = Seeds(attempt.record.seed, self._derive_seed(attempt.record, key), first_attempt)
         if not attempt.completed:
             await self._execute(attempt, scope, receive, send, stored=mode != RERUN)
         elif mode == RERUN:

@@ -94,7 +94,7 @@ class ListsController(Controller):
         opt={IDEMPOTENT: True},
         summary="Move a list",
         status_code=200,
-        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 410, 412, 413, 415, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def move_list(

@@ -21,7 +21,7 @@ class TodoList(Model):
 
     Attributes:
         closing: Set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
-        applied_change_ids: The ids of the last changes that may be repeated (see `idempotency.middleware`).
+        applied_change_ids: The last changes that may be repeated (see `todos.applied_changes`).
         uid, uid_key: What other programs know it by (see `todos.uids`).
     """
 

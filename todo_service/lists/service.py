@@ -31,7 +31,7 @@ from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
 from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
 from todo_service.todos.validation import is_id
-from todo_service.todos.writes import TOMBSTONE_LIFETIME, append_change_id
+from todo_service.todos.writes import TOMBSTONE_LIFETIME
 
 
 class ListPosition(msgspec.Struct, array_like=True, frozen=True):
@@ -55,6 +55,7 @@ class Lists:
         self._owner = owner
         self._todos = todos
         self._shared = todos.shared
+        self._applied_changes = todos.applied_changes
 
     async def create(self, given: dto.TodoListCreate, identity: ObjectId | None = None) -> dto.TodoList:
         """Create a list.
@@ -185,6 +186,7 @@ class Lists:
             Invalid: The place is not unambiguous, or there is no such neighbour.
             Stale: The list has another version.
             NotFound: The account has no such list.
+            Gone: See `AppliedChanges.include`.
             Busy: Other moves of the account take too long.
         """
         place, accepted = parse_place(move), versions
@@ -202,7 +204,7 @@ class Lists:
 
         async with hold_order(self._store, self._shared.locks, self._owner):
             found = await self._get_document(list_id)
-            if change_id is not None and change_id in found.applied_change_ids:
+            if self._applied_changes.include(found, change_id):
                 return await self._change(list_id, None, {}, change_id)
             if versions is not None and found.version not in versions:
                 raise Stale
@@ -243,7 +245,7 @@ class Lists:
         async with self._shared.locks.hold(list_id):
             async for _ in Attempts():
                 found = await self._get_document(list_id)
-                applied = change_id is not None and change_id in found.applied_change_ids
+                applied = self._applied_changes.include(found, change_id)
                 if not applied and versions is not None and found.version not in versions:
                     raise Stale
                 moment = max(now(), found.updated_at)
@@ -255,7 +257,7 @@ class Lists:
                     changes = {"name": compose(found.name)} | changes
                     changes |= {"version": found.version + 1, "updated_at": moment}
                 if change_id is not None and not applied:
-                    changes["applied_change_ids"] = append_change_id(found, moment, change_id)
+                    changes["applied_change_ids"] = self._applied_changes.add(found, moment, change_id)
                 changed = await self._store.update(
                     TodoList, *self._match(list_id), TodoList.version == found.version, changes=changes
                 )

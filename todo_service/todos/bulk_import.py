@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.errors import Invalid, NotFound, QuotaExceeded, ValidationIssue
+from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, ValidationIssue
 from todo_service.executors import Executor
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
@@ -280,7 +280,7 @@ class BulkImport:
             return error
         except NotFound:
             return Invalid([ValidationIssue("", "The todo with this uid has been deleted meanwhile")])
-        except QuotaExceeded as error:
+        except (QuotaExceeded, Gone) as error:
             return Invalid([ValidationIssue("", str(error))])
         if list_id is not None and self._rehearsal is None:
             await self._leave_deleted_lists([(todo_id, list_id)])

@@ -211,7 +211,7 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Complete a todo",
         status_code=200,
-        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 410, 412, 413, 415, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def complete_todo(
@@ -236,7 +236,7 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Reopen a todo",
         status_code=200,
-        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
+        responses=declare_problems(401, 404, 409, 410, 412, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def reopen_todo(
@@ -269,7 +269,7 @@ class TodosController(Controller):
         opt={IDEMPOTENT: True},
         summary="Move a todo",
         status_code=200,
-        responses=declare_problems(400, 401, 404, 409, 412, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 410, 412, 413, 415, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def move_todo(

@@ -65,7 +65,7 @@ class TodoMover:
                 if todo is None:
                     raise NotFound("there is no such todo")
                 try:
-                    if change_id is not None and change_id in todo.applied_change_ids:
+                    if self._writer.applied_changes.include(todo, change_id):
                         return await self._writer.change(todo_id, None, _keep, change_id)
                     if versions is not None and todo.version not in versions:
                         raise Stale

@@ -23,6 +23,7 @@ from todo_service.sync.changes import BY_CHANGE, Change, ChangeFeed, ChangePosit
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
 from todo_service.todos.account_lease import delete_leases
+from todo_service.todos.applied_changes import AppliedChanges
 from todo_service.todos.bulk_import import BulkImport, Mode
 from todo_service.todos.creation import build_document
 from todo_service.todos.decisions import Decisions
@@ -68,9 +69,11 @@ class Todos:
         rules: Evaluates recurrence rules; None if the caller never sets a rule or completes a todo.
         shared: The state that all accounts share in this process; by default a new one.
         read_time_zone: Returns it for other uses; by default `time_zone`.
+        applied_changes: Finds and records the changes of the request, if it may be repeated.
 
     Attributes:
         shared: The state that all accounts share in this process.
+        applied_changes: Finds and records the changes of the request.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Todos:
         rules: Executor | None = None,
         shared: SharedState | None = None,
         read_time_zone: Callable[[], Awaitable[str]] | None = None,
+        applied_changes: AppliedChanges | None = None,
     ) -> None:
         self._store = store
         self._owner = owner
@@ -89,7 +93,8 @@ class Todos:
         self._decisions = Decisions(owner, time_zone, rules)
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
-        self._writer = TodoWriter(store, owner, shared, time_zone)
+        self.applied_changes = applied_changes or AppliedChanges()
+        self._writer = TodoWriter(store, owner, shared, time_zone, self.applied_changes)
         self._mover = TodoMover(store, owner, shared, self._writer)
 
     def reserve_for_batch(self, number: int) -> BatchReservation:
@@ -213,6 +218,7 @@ class Todos:
             Invalid: A field breaks a rule.
             Stale: The todo has another version.
             NotFound: The account has no such todo.
+            Gone: See `AppliedChanges.include`.
         """
         fields = clear_alternatives(validate_fields(resolve_patch(patch, DEFAULTS)))
         await self._require_list(fields.get("list_id"))

@@ -10,9 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.errors import NotFound, Stale
-from todo_service.lists.documents import TodoList
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
@@ -20,6 +18,7 @@ from todo_service.sync.changes import SYNC_TOKEN_LIFETIME
 from todo_service.sync.counts import build_history_changes
 from todo_service.timestamps import now
 from todo_service.todos import dto, firing_times
+from todo_service.todos.applied_changes import AppliedChanges, record_change
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.schedule import SCHEDULE
@@ -27,8 +26,6 @@ from todo_service.todos.shared import SharedState
 from todo_service.todos.uids import identify
 from todo_service.todos.validation import compose_texts, is_id
 
-_REPEAT_WINDOW: Final = timedelta(hours=25)
-"""How long a change with an `Idempotency-Key` may be repeated, plus a margin."""
 TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
 """How long tombstones of todos and lists are stored."""
 _COUNTED: Final = frozenset({"completed", "priority", "list_id", "tags", "due_end"})
@@ -57,15 +54,25 @@ class TodoWriter:
         owner: The account.
         shared: The state that all accounts share.
         time_zone: Returns the account's time zone, an IANA name.
+        applied_changes: Finds and records the changes of the request.
+
+    Attributes:
+        applied_changes: Finds and records the changes of the request.
     """
 
     def __init__(
-        self, store: DocumentStore, owner: ObjectId, shared: SharedState, time_zone: Callable[[], Awaitable[str]]
+        self,
+        store: DocumentStore,
+        owner: ObjectId,
+        shared: SharedState,
+        time_zone: Callable[[], Awaitable[str]],
+        applied_changes: AppliedChanges,
     ) -> None:
         self._store = store
         self._owner = owner
         self._shared = shared
         self._time_zone = time_zone
+        self.applied_changes = applied_changes
 
     async def change(
         self, todo_id: str, versions: Container[int] | None, decide: Decision, change_id: ObjectId | None = None
@@ -81,13 +88,14 @@ class TodoWriter:
         Raises:
             Stale: The todo has another version.
             NotFound: The account has no such todo.
+            Gone: See `AppliedChanges.include`.
         """
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():
                 todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     raise NotFound("there is no such todo")
-                applied = change_id is not None and change_id in todo.applied_change_ids
+                applied = self.applied_changes.include(todo, change_id)
                 if not applied and versions is not None and todo.version not in versions:
                     raise Stale
                 moment = max(now(), todo.updated_at)
@@ -98,7 +106,8 @@ class TodoWriter:
                     changed = await self.confirm(todo)
                 else:
                     # record the id: a repeat must not apply a change that had no effect the first time
-                    changed = await self.confirm(todo, applied_change_ids=append_change_id(todo, moment, change_id))
+                    recorded = self.applied_changes.add(todo, moment, change_id)
+                    changed = await self.confirm(todo, applied_change_ids=recorded)
                 # of several writers that read the same version one succeeds; the others try again
                 if changed is not None:
                     return changed
@@ -138,7 +147,7 @@ class TodoWriter:
                     | {
                         "updated_at": moment,
                         "purge_at": moment + TOMBSTONE_LIFETIME,
-                        "applied_change_ids": [change_id] if change_id is not None else [],
+                        "applied_change_ids": [record_change(moment, change_id)] if change_id is not None else [],
                     }
                 )
                 changes |= await build_history_changes(self._store, todo, counts_change=True)
@@ -148,8 +157,11 @@ class TodoWriter:
     async def _was_deleted_by(self, todo_id: str, change_id: ObjectId | None) -> bool:
         if change_id is None:
             return False
-        where = [Todo.id == ObjectId(todo_id), Todo.applied_change_ids == change_id]
-        return await self._store.update(Todo, Todo.account == self._owner, *where, changes={}) is not None
+        where = [Todo.account == self._owner, Todo.id == ObjectId(todo_id)]
+        tombstone: Todo | None = await self._store.get(Todo, *where, into=derive_struct(Todo))
+        if tombstone is None or not self.applied_changes.include(tombstone, change_id):
+            return False
+        return await self._store.update(Todo, *where, changes={}) is not None
 
     async def _write(
         self, todo: Todo, changes: dict[str, Any], moment: datetime, change_id: ObjectId | None
@@ -162,7 +174,7 @@ class TodoWriter:
             changes["next_fire"] = await self._derive_next_fire(todo, apply_changes(todo, changes))
         changes |= await build_history_changes(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
-            changes["applied_change_ids"] = append_change_id(todo, moment, change_id)
+            changes["applied_change_ids"] = self.applied_changes.add(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         new_tags = set(changes.get("tags", ())) - set(todo.tags)
         async with self._shared.quotas.tags.reserve(self._owner, new_tags):
@@ -225,10 +237,3 @@ def merge(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the searched fields and the schedule of a todo, with changes applied."""
     names = SEARCHED | SCHEDULE | {"reminders"}
     return {name: getattr(todo, name) for name in names} | dict(changes)
-
-
-def append_change_id(document: Todo | TodoList, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
-    """Return the ids of the changes applied to a todo or a list, including a new one."""
-    # every earlier change is at least as old as the last one, so all of them expire with it
-    earlier = document.applied_change_ids if moment - document.updated_at < _REPEAT_WINDOW else []
-    return [*earlier, change_id][-APPLIED_CHANGES:]

@@ -1,0 +1,83 @@
+"""The changes that a todo or a list records, so that each is applied at most once.
+
+A request with an `Idempotency-Key` may be repeated for a day, and its changes have the same ids in every attempt. If
+its response was lost, a repeat looks for its changes in the documents. A document records its changes for a day, but at
+most `APPLIED_CHANGES` of them. A repeat whose change may be one that is no longer recorded is refused, so that it has
+no second effect.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from odmantic import ObjectId
+
+from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
+from todo_service.bounds.todos import APPLIED_CHANGES
+from todo_service.errors import Gone
+from todo_service.lists.documents import TodoList
+from todo_service.todos.documents import Todo
+
+_REPEAT_WINDOW: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
+"""How long a change may be repeated, plus a margin."""
+_CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
+"""How far the clocks of two processes may differ."""
+_TIME_BYTES: Final = 4
+
+
+class AppliedChanges:
+    """Finds and records the changes of a request.
+
+    Args:
+        first_attempt: When the first attempt of the request began, if this is a later one, which may repeat its
+            changes.
+    """
+
+    def __init__(self, first_attempt: datetime | None = None) -> None:
+        self._first_attempt = first_attempt
+
+    def include(self, document: Todo | TodoList, change_id: ObjectId | None) -> bool:
+        """Return whether an earlier attempt has applied a change to a document.
+
+        Args:
+            document: The document.
+            change_id: The id of the change; None if it cannot be repeated.
+
+        Raises:
+            Gone: It may have applied the change, but the document has had too many changes since.
+        """
+        if change_id is None:
+            return False
+        recorded = document.applied_change_ids
+        rest = change_id.binary[_TIME_BYTES:]
+        if any(each.binary[_TIME_BYTES:] == rest for each in recorded):
+            return True
+        first = self._first_attempt
+        if first is None or len(recorded) < APPLIED_CHANGES:
+            return False
+        # changes that are no longer recorded were applied before the oldest recorded one
+        if first - _CLOCK_DIFFERENCE <= recorded[0].generation_time:
+            raise Gone("an earlier attempt may have made this change, but too many others followed to tell")
+        return False
+
+    def add(self, document: Todo | TodoList, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
+        """Return the recorded changes of a document, including a new one.
+
+        Args:
+            document: The document.
+            moment: The time of the new change.
+            change_id: Its id.
+        """
+        expired = _encode_time(moment - _REPEAT_WINDOW)
+        recent = [each for each in document.applied_change_ids if each.binary[:_TIME_BYTES] > expired]
+        return [*recent, record_change(moment, change_id)][-APPLIED_CHANGES:]
+
+
+def record_change(moment: datetime, change_id: ObjectId) -> ObjectId:
+    """Return the record of a change: its time in seconds, as in any ObjectId, and the rest of its id."""
+    return ObjectId(_encode_time(moment) + change_id.binary[_TIME_BYTES:])
+
+
+def _encode_time(moment: datetime) -> bytes:
+    return int(moment.timestamp()).to_bytes(_TIME_BYTES, "big")
