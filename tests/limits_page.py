@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ from todo_service.bounds import (
     todos,
     webhooks,
 )
+from todo_service.todos.writes import TOMBSTONE_LIFETIME
 from todo_service.variables import VARIABLES
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
@@ -36,9 +38,9 @@ DELIVERY_BYTES: Final = 2**18
 _FIRING_BYTES: Final = 1024
 _OTHER_BYTES: Final = 4096
 _TOMBSTONE_BYTES: Final = 1024
-_TOMBSTONE_SECONDS: Final = 25 * 3600
-"""The size of each document of another kind, and how long sweeps of lists and tombstones of API keys and webhooks are
-kept."""
+"""The size of each document of another kind."""
+_SWEEP_LIFETIME: Final = timedelta(hours=25)
+"""How long sweeps of lists, and tombstones of API keys and webhooks, are kept."""
 
 
 class DiskSpace(NamedTuple):
@@ -62,9 +64,6 @@ class DiskSpace(NamedTuple):
 
 def list_disk_space() -> list[DiskSpace]:
     """Return the disk space that one account can take, by kind of document."""
-    [default] = [variable.default for variable in VARIABLES if variable.name == "RATE_LIMIT_API"]
-    rate = limits.parse(default or "")
-    deletions = rate.amount * _TOMBSTONE_SECONDS // rate.get_expiry()
     others = todos.MAX_LISTS + accounts.MAX_SESSIONS + accounts.MAX_API_KEYS + webhooks.MAX_WEBHOOKS
     return [
         DiskSpace("Todos, including tombstones", todos.MAX_TODOS, TODO_BYTES),
@@ -75,15 +74,24 @@ def list_disk_space() -> list[DiskSpace]:
         ),
         DiskSpace("Due dates and reminders that have fired", reminders.FIRINGS, _FIRING_BYTES),
         DiskSpace("Lists, sessions, API keys and webhooks", others, _OTHER_BYTES),
-        DiskSpace("Tombstones of lists", todos.DELETED_LISTS, _TOMBSTONE_BYTES),
+        DiskSpace("Tombstones of lists, of 31 days", count_requests(TOMBSTONE_LIFETIME), _TOMBSTONE_BYTES),
         DiskSpace(
-            "Sweeps of deleted lists, and tombstones of API keys and webhooks, of 25 hours", deletions, _TOMBSTONE_BYTES
+            "Sweeps of deleted lists, and tombstones of API keys and webhooks, of 25 hours",
+            count_requests(_SWEEP_LIFETIME),
+            _TOMBSTONE_BYTES,
         ),
         DiskSpace(
             "Records and stored responses of requests with an `Idempotency-Key`", 1, requests.STORED_RESPONSES_BYTES
         ),
         DiskSpace("Counts of todos", 1, store.DOCUMENT_BYTES),
     ]
+
+
+def count_requests(period: timedelta) -> int:
+    """Return how many requests the rate limit of an account allows in a period: each can delete one document."""
+    [default] = [variable.default for variable in VARIABLES if variable.name == "RATE_LIMIT_API"]
+    rate = limits.parse(default or "")
+    return int(rate.amount * period.total_seconds() // rate.get_expiry())
 
 
 def render(page: str) -> str:

@@ -11,8 +11,10 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from pathlib import Path
 from typing import Any
 
+import bson
 import httpx
 import pytest
+from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.mongod import fresh_database
@@ -29,8 +31,10 @@ from tests.todos.concurrent_writes import (
     write_some,
 )
 from todo_service.errors import QuotaExceeded
+from todo_service.lists.documents import TodoList
 from todo_service.services import MODELS
 from todo_service.settings import Settings, load_settings
+from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
 from todo_service.todos.account_lease import delete_leases, derive_lease_id
@@ -46,6 +50,7 @@ WRITERS = 16
 QUOTAS = {"MAX_TODOS": str(MAX_TODOS), "MAX_TAGS": str(MAX_TAGS), "MAX_LISTS": str(MAX_LISTS)}
 SMALL = {"MAX_TODOS": "20", "MAX_TAGS": "45", "MAX_LISTS": "6"}
 LARGER = {"MAX_TODOS": "5000", "MAX_TAGS": "300", "MAX_LISTS": "200"}
+TOMBSTONES = 11_000
 EXCEEDED = "urn:todo-service:problem:quota-exceeded"
 
 
@@ -106,6 +111,25 @@ async def test_concurrent_writers_reach_the_quota_of_lists_exactly(client: httpx
         await write_all([person] * WRITERS, build_lists(MAX_LISTS))
 
         await assert_refused(person, "/v1/lists", {"name": "another"})
+
+
+async def test_deleted_lists_do_not_count_however_many_there_are(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    account = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    created = await ada.post("/v1/lists", json={"name": "deleted"})
+    await ada.delete(f"/v1/lists/{created.json()['id']}")
+    [tombstone] = [found async for found in store.scan(TodoList) if found.account == account]
+    document = tombstone.model_dump_doc() | {"changed": tombstone.changed}
+    ids = [ObjectId() for _ in range(TOMBSTONES)]
+    for start in range(0, TOMBSTONES, 1000):
+        raws = [bson.encode({"_id": each, **document, "uid_key": each}) for each in ids[start : start + 1000]]
+        await store.load(TodoList, raws)
+
+    await write_all([ada] * WRITERS, build_lists(MAX_LISTS))
+
+    await assert_refused(ada, "/v1/lists", {"name": "another"})
+    assert (await ada.delete("/v1/users/me", json={"password": ada.password})).status_code == 204
+    assert await store.count(TodoList, TodoList.account == account, limit=1) == 0
 
 
 async def test_a_batch_operation_beyond_a_quota_does_not_fail_the_others(ada: Person) -> None:

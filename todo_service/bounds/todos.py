@@ -92,16 +92,10 @@ MAX_TAGS: Final = section.declare(
 )
 MAX_LISTS: Final = section.declare(
     500,
-    "Lists of an account",
+    "Lists of an account, without tombstones",
     enforced_in="todos.quotas",
     response="409 `quota-exceeded`. Each process may exceed a limit of 2000 or more by 0.05 %.",
     setting="MAX_LISTS",
-)
-DELETED_LISTS: Final = section.declare(
-    10_000,
-    "Tombstones of lists of an account, in addition to its quota of lists",
-    enforced_in="todos.quotas",
-    response="409 `quota-exceeded` for a new list",
 )
 PAGE_BYTES: Final = section.declare(
     2**20,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from odmantic import ObjectId
@@ -32,6 +32,13 @@ from todo_service.todos.service import Todos
 from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
 from todo_service.todos.validation import is_id
 from todo_service.todos.writes import TOMBSTONE_LIFETIME
+
+_DELETE_BATCH: Final = 500
+"""How many lists, or tombstones of lists, of a deleted account are deleted at a time."""
+
+
+class _Identity(msgspec.Struct, frozen=True):
+    id: str
 
 
 class ListPosition(msgspec.Struct, array_like=True, frozen=True):
@@ -294,9 +301,16 @@ class Lists:
         await self._store.update(TodoList, *self._match(list_id), changes=_build_tombstone(found.id, moment))
 
     async def delete_all(self) -> None:
-        """Delete every list and tombstone of the account, but not the todos in the lists."""
-        await self._store.delete(TodoList, TodoList.account == self._owner)
-        await self._store.delete(DeletedList, DeletedList.owner == self._owner)
+        """Delete every list and tombstone of the account, but not the todos in the lists.
+
+        Repeat the call if it fails halfway.
+        """
+        # in batches, because there may be many tombstones
+        batch: dict[str, Any] = {"sort": None, "limit": _DELETE_BATCH, "into": _Identity}
+        while found := await self._store.find(TodoList, TodoList.account == self._owner, **batch):
+            await self._store.delete(TodoList, TodoList.account == self._owner, _match_ids(TodoList, found))
+        while found := await self._store.find(DeletedList, DeletedList.owner == self._owner, **batch):
+            await self._store.delete(DeletedList, DeletedList.owner == self._owner, _match_ids(DeletedList, found))
 
     async def _get_document(self, list_id: str) -> TodoList:
         found = await self._store.get(TodoList, *self._match(list_id))
@@ -308,6 +322,11 @@ class Lists:
         if not is_id(list_id):
             raise NotFound("there is no such list")
         return [TodoList.id == ObjectId(list_id), TodoList.owner == self._owner]
+
+
+def _match_ids(model: type[Any], found: Iterable[_Identity]) -> Condition:
+    condition: Condition = model.id.in_([ObjectId(each.id) for each in found])
+    return condition
 
 
 def _build_tombstone(list_id: ObjectId, moment: datetime) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 from bson import Timestamp
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import DELETED_LISTS, MAX_LISTS, MAX_TAGS, MAX_TODOS
-from todo_service.errors import QuotaExceeded
+from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS, MAX_TODOS
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
@@ -29,7 +28,7 @@ class QuotaLimits(NamedTuple):
     Attributes:
         todos: Todos, including the tombstones of deleted ones.
         tags: Distinct tags of the todos.
-        lists: Lists.
+        lists: Lists, without the tombstones of deleted ones.
     """
 
     todos: int = MAX_TODOS
@@ -62,9 +61,6 @@ class Quotas:
             return await store.count(Todo, Todo.account == account, Todo.changed > stamp, limit=limit)
 
         async def count_lists(account: ObjectId) -> int:
-            stored = limits.lists + DELETED_LISTS
-            if await store.count(TodoList, TodoList.account == account, limit=stored) == stored:
-                raise QuotaExceeded("lists, including those deleted in the last 31 days", stored)
             return await store.count(TodoList, TodoList.owner == account, limit=limits.lists)
 
         self.todos = DocumentQuota(store, "todos", limits.todos, count_todos, count_todos_since, keeps_deleted=True)
