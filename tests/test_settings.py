@@ -38,6 +38,7 @@ NUMBERS = ["-1", "+5", "1.5", "1e3", "0x10", "five", "9" * 13, "\u0665"]
 """Values that are valid for no setting."""
 RATES = ["0/minute", "-1/minute", "10 per 0 minutes", "10", "many", "5 per", "10/fortnight"]
 RATES += ["99999999/second", "10/minute, 5/second", "1/9999years", "1/2 years", "1/367 days"]
+EVERY_ADDRESS = ["0.0.0.0/0", "10.0.0.1, ::/0", "0.0.0.0/1, 128.0.0.0/1", "::/1,8000::/1", "64.0.0.0/2", "10.0.0.0/7"]
 WRONG_ORIGINS = ["https://a:65536", "https://a:0", "https://a..b", "https://[:::]", "https://user@a.example"]
 CASES: dict[str, tuple[list[str], list[str]]] = {
     "STORE_URL": (
@@ -61,7 +62,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "RATE_LIMIT_AUTH": (["5/second"], RATES),
     "TRUSTED_PROXIES": (
         ["127.0.0.1", "10.0.0.0/8, ::1"],
-        ["localhost", "10.0.0.0/99", "0.0.0.0/0", "10.0.0.1, ::/0", "10.0.0", "http://10.0.0.1", "10.0.0.1:80"],
+        ["localhost", "10.0.0.0/99", *EVERY_ADDRESS, "10.0.0", "http://10.0.0.1", "10.0.0.1:80"],
     ),
     "ALLOWED_HOSTS": (
         ["todo.example.com, *.example.com", "localhost", "[::1]", "192.0.2.1", "*"],
@@ -90,8 +91,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
         ["*", "https://*.a.example", "a", "null", "://a", "https://", "https://a/", "https://a/b", *WRONG_ORIGINS],
     ),
     "WEBHOOK_NETWORKS": (
-        ["10.0.0.0/8", "127.0.0.1, fd00::/8"],
-        ["localhost", "10.0.0.0/99", "0.0.0.0/0", "10.0.0.1, ::/0", "*"],
+        ["10.0.0.0/8", "127.0.0.1, fc00::/7"],
+        ["localhost", "10.0.0.0/99", *EVERY_ADDRESS, "*"],
     ),
     "MAX_BODY_BYTES": (["1024", "67108864"], ["0", "1023", "67108865", "1 MiB", *NUMBERS]),
     "MAX_TODOS": (["1", "10000000"], ["0", "10000001", *NUMBERS]),
@@ -230,6 +231,52 @@ def test_secrets_are_redacted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", ["1/second", "600/minute", "10 per 2 hours", "5 per hour", "600/MINUTE"])
 def test_a_rate_is_a_number_of_requests_for_each_period(tmp_path: Path, rate: str) -> None:
     assert load(tmp_path, RATE_LIMIT_API=rate).rate_limit_api == rate
+
+
+@pytest.mark.parametrize(
+    ("api", "auth", "warned"),
+    [
+        ("600/minute", "10/minute", False),
+        ("600/minute", "600/minute", False),
+        ("600/minute", "601/minute", True),
+        ("5/minute", "10/minute", True),
+        ("5/minute", "10/hour", False),
+        ("5/hour", "10/minute", True),
+        ("10/second", "500/minute", False),
+    ],
+)
+def test_a_limit_of_logins_that_is_never_reached_is_named(tmp_path: Path, api: str, auth: str, warned: bool) -> None:
+    settings = load(tmp_path, RATE_LIMIT_API=api, RATE_LIMIT_AUTH=auth)
+    unlimited = load(tmp_path, RATE_LIMIT_API=api, RATE_LIMIT_AUTH=auth, RATE_LIMIT_ENABLED="false")
+
+    found = settings.list_warnings()
+
+    assert [line.split(":")[0] for line in found] == ["RATE_LIMIT_AUTH"] * warned
+    assert unlimited.list_warnings() == []
+
+
+@pytest.mark.parametrize("variable", ["TRUSTED_PROXIES", "WEBHOOK_NETWORKS"])
+def test_an_ipv4_network_that_is_written_as_ipv6_counts_as_ipv4(tmp_path: Path, variable: str) -> None:
+    settings = load(tmp_path, **{variable: "::ffff:10.0.0.1, ::ffff:10.1.0.0/112"})
+
+    assert getattr(settings, variable.lower()) == ("10.0.0.1/32", "10.1.0.0/16")
+    with pytest.raises(SettingsError):
+        load(tmp_path, **{variable: "::ffff:0:0/96"})
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("HTTPS://App.Example:443", "https://app.example"),
+        ("http://App.Example:443", "http://app.example:443"),
+        ("Capacitor://LocalHost", "capacitor://localhost"),
+        ("chrome-extension://ABC", "chrome-extension://abc"),
+        ("tauri://LOCALHOST:443", "tauri://localhost:443"),
+        ("http://[::FFFF]:80", "http://[::ffff]"),
+    ],
+)
+def test_an_origin_is_normalized(tmp_path: Path, given: str, origin: str) -> None:
+    assert load(tmp_path, CORS_ORIGINS=given).cors_origins == (origin,)
 
 
 def test_an_ipv6_host_may_have_brackets(tmp_path: Path) -> None:

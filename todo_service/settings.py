@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import limits
 import msgspec
 import platformdirs
 
@@ -63,6 +64,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def redacted_store_address(self) -> str:
         """`store_address` without credentials."""
         return redact_address(self.store_address)
+
+    def list_warnings(self) -> list[str]:
+        """Return a line for each setting that has no effect, for the operator."""
+        if not self.rate_limit_enabled:
+            return []
+        attempts, requests = limits.parse(self.rate_limit_auth), limits.parse(self.rate_limit_api)
+        periods = -(-attempts.get_expiry() // requests.get_expiry())
+        if attempts.amount <= requests.amount * periods:
+            return []
+        reached_first = f"an address reaches RATE_LIMIT_API ({self.rate_limit_api}) first"
+        return [f"RATE_LIMIT_AUTH: {self.rate_limit_auth} has no effect, because {reached_first}"]
 
     def __repr__(self) -> str:
         """Return a representation without secrets."""

@@ -29,6 +29,11 @@ _LABELS: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 _MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_MIN_PREFIXES: Final = {4: 8, 6: 7}
+"""The prefix lengths of the largest private networks, 10.0.0.0/8 and fc00::/7, by IP version."""
+_MAPPED_PREFIX: Final = 96
+"""The prefix length of the IPv6 network that contains the IPv4 addresses (RFC 4291, section 2.5.5.2)."""
+_NETWORKS: Final = "addresses or networks (at least `/8`, in IPv6 `/7`), separated by commas"
 
 
 class Variable(NamedTuple):
@@ -120,17 +125,16 @@ def _parse_allowed_host(text: str) -> str:
 
 
 def _parse_origin(text: str) -> str:
-    """Return an origin as browsers send it: the scheme, and with HTTP the host, in lower case; no default port."""
+    """Return an origin as browsers send it: the scheme and the host in lower case; no default port."""
     match = _ORIGIN.fullmatch(text)
     if match is None:
         raise ValueError
-    scheme, host, port = match[1].lower(), match[2], int(match[3] or 0)
+    scheme, host, port = match[1].lower(), match[2].lower(), int(match[3] or 0)
     _check_host_name(host)
     if port > _MAX_PORT or (match[3] is not None and port == 0):
         raise ValueError
-    if scheme in _DEFAULT_PORTS:
-        host = host.lower()
-        port = 0 if port == _DEFAULT_PORTS[scheme] else port
+    if port == _DEFAULT_PORTS.get(scheme):
+        port = 0
     return f"{scheme}://{host}" + (f":{port}" if port else "")
 
 
@@ -153,8 +157,12 @@ def _parse_host(text: str) -> str:
 
 def _parse_network(text: str) -> str:
     network = ipaddress.ip_network(text, strict=False)
-    if network.prefixlen == 0:
-        raise ValueError  # it would include every address
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= _MAPPED_PREFIX:
+        # addresses of clients and webhooks are compared as IPv4
+        network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - _MAPPED_PREFIX}")
+    if network.prefixlen < _MIN_PREFIXES[network.version]:
+        raise ValueError  # no network is that large; a few of them would include every address
     return str(network)
 
 
@@ -292,7 +300,7 @@ VARIABLES: Final = (
         "TRUSTED_PROXIES",
         "",
         _list_parser(_parse_network),
-        "addresses or networks other than `/0`, separated by commas",
+        _NETWORKS,
         "The proxies whose `Forwarded`, `X-Forwarded-For` and `X-Forwarded-Prefix` headers are trusted.",
     ),
     Variable(
@@ -320,7 +328,7 @@ VARIABLES: Final = (
         "WEBHOOK_NETWORKS",
         "",
         _list_parser(_parse_network),
-        "addresses or networks other than `/0`, separated by commas",
+        _NETWORKS,
         "The networks to which webhooks may be sent besides public addresses.",
     ),
     Variable(

@@ -32,6 +32,12 @@ def load_settings_or_exit(**overrides: Any) -> Settings:
         fail(*str(error).splitlines())
 
 
+def print_warnings(settings: Settings) -> None:
+    """Print a line to standard error for each setting that has no effect."""
+    for line in settings.list_warnings():
+        click.echo(f"todo-service: {line}", err=True)
+
+
 def name_store(settings: Settings) -> str:
     """Return the name of the store for error messages, with the setting that determines it."""
     return f"store ({'DATA_DIR' if settings.store_url is None else 'STORE_URL'})"

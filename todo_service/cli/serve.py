@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from todo_service import __version__
-from todo_service.cli.preparation import check_store_or_exit, fail, load_settings_or_exit
+from todo_service.cli.preparation import check_store_or_exit, fail, load_settings_or_exit, print_warnings
 
 
 @click.command()
@@ -30,6 +30,7 @@ def serve(**options: str | None) -> None:
     """
     _exit_on_stop_signals()
     settings = load_settings_or_exit(**options)
+    print_warnings(settings)
     from todo_service.observability.logs import configure_logging  # imported late, see the package's docstring
     from todo_service.server.listener import ListenError, listen  # as above
     from todo_service.server.run import run  # as above
