@@ -19,6 +19,7 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Invitation, Session, UsedTicket, User
 from todo_service.accounts.invitations import Invitations
+from todo_service.accounts.liveness import find_ended
 from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import Cost, Passwords
 from todo_service.accounts.service import Accounts
@@ -29,7 +30,7 @@ from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import FIRST_RETRY_SECONDS, BackgroundJobs, Job
 from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
-from todo_service.events.hub import EventHub
+from todo_service.events.hub import SESSION_CHECK_SECONDS, EventHub
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
 from todo_service.idempotency.derivation import get_first_attempt
@@ -119,7 +120,7 @@ class Services:
 
     Attributes:
         rate_limits: The rate limits.
-        events: Wakes event streams.
+        events: Wakes and ends event streams.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Services:
         observe(store, self._metrics.record_store_call)
         if tracing is not None:
             observe(store, tracing.record_store_call)
-        self.events = EventHub(store, _choose_interval(settings))
+        self.events = EventHub(store, _choose_interval(settings), partial(find_ended, store))
         self._tickets = Tickets(store, self._keys)
         self._passwords = Passwords(self._metrics.record_password_queue, password_cost)
         self._sessions = Sessions(
@@ -148,9 +149,9 @@ class Services:
             RefreshTokens(self._keys),
             settings.refresh_token_days,
             self._metrics.record_sessions,
-            self.events.recheck,
+            self.events.end,
         )
-        self._api_keys = ApiKeys(store, self.events.recheck)
+        self._api_keys = ApiKeys(store, self.events.end)
         self._credentials = Credentials(self._sessions, self._api_keys)
         invitations = Invitations(store, settings.registration)
         self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys, invitations)
@@ -264,6 +265,7 @@ class Services:
             Job("follow time zones of accounts", self._follow_time_zones, FOLLOW_SECONDS),
             Job("renew counts of todos", lambda: self._todos_state.counter.renew_snapshots(now()), SWEEP_SECONDS),
             Job("watch for changes", self.events.watch, FIRST_RETRY_SECONDS),
+            Job("check sessions of event streams", self.events.check_sessions, SESSION_CHECK_SECONDS),
             Job("fire due dates and reminders", self._reminders.watch, FIRST_RETRY_SECONDS),
             Job("serve webhooks", consumer.tick, TICK_SECONDS),
             Job("encrypt signing secrets", self._webhook_system.reencrypt_secrets, REENCRYPT_SECONDS),

@@ -29,6 +29,8 @@ from todo_service.timestamps import now
 
 pytestmark = pytest.mark.anyio
 SECRET = "a secret of the tests, 32 bytes long"
+ENDED_SECONDS = 10
+"""Within this time, the end of a session ends its streams in every process."""
 
 
 @pytest.fixture
@@ -261,17 +263,29 @@ async def test_a_stream_ends_with_its_api_key(ada: Person) -> None:
         assert await reader.read_to_end() == []
 
 
-async def test_a_stream_ends_soon_after_another_process_has_disabled_its_account(
+async def test_idle_streams_end_soon_after_another_process_has_ended_their_sessions(
     ada: Person, tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    async with streaming(ada) as reader:
-        await reader.read_until("ready")
-        command = [sys.executable, "-m", "todo_service", "users", "disable", ada.username]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=environment(tmp_path, **variables), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert await reader.read_to_end() == []
+    bob = await Person.register(ada.client)
+    other = tmp_path / "other"
+    other.mkdir()
+    with running_service(other, variables) as service:
+        async with (
+            httpx.AsyncClient(base_url=service.url, timeout=START_SECONDS, verify=PLAIN_HTTP) as client,
+            streaming(ada) as disabled,
+            streaming(bob) as signed_out,
+        ):
+            for reader in (disabled, signed_out):
+                await reader.read_until("ready")
+            command = [sys.executable, "-m", "todo_service", "users", "disable", ada.username]
+            done = await asyncio.to_thread(
+                subprocess.run, command, env=environment(tmp_path, **variables), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            assert (await bob.through(client).delete("/v1/sessions")).status_code == 204
+            async with asyncio.timeout(ENDED_SECONDS):
+                for reader in (disabled, signed_out):
+                    assert await reader.read_to_end() == []
 
 
 async def test_a_stream_ends_when_its_token_expires(ada: Person) -> None:

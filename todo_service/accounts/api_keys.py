@@ -26,6 +26,7 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey, User
+from todo_service.accounts.liveness import AccountState
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
@@ -58,10 +59,6 @@ class _Key(msgspec.Struct, frozen=True):
     id: str
 
 
-class _Owner(msgspec.Struct, frozen=True):
-    disabled: bool = False
-
-
 class ApiKeys:
     """The API keys of all accounts.
 
@@ -70,12 +67,12 @@ class ApiKeys:
 
     Args:
         store: The document store.
-        on_evict: Called with the ids of keys that may have ended in this process.
+        on_end: Called with the ids of keys that have been deleted in this process.
     """
 
-    def __init__(self, store: DocumentStore, on_evict: Callable[[set[ObjectId]], None] = lambda _: None) -> None:
+    def __init__(self, store: DocumentStore, on_end: Callable[[set[ObjectId]], None] = lambda _: None) -> None:
         self._store = store
-        self._on_evict = on_evict
+        self._on_end = on_end
         self._verified: BoundedCache[str, tuple[Caller, float]] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
 
@@ -229,7 +226,7 @@ class ApiKeys:
         if found is None or found.owner is None or not hmac.compare_digest(found.secret_hash, _hash(text)):
             self._verified.pop(text, None)
             raise Unauthenticated("the API key is not valid", "invalid_token")
-        owner = await self._store.get(User, User.id == found.owner, into=_Owner)
+        owner = await self._store.get(User, User.id == found.owner, into=AccountState)
         if owner is None:
             raise Unauthenticated("the account of the API key has been deleted", "invalid_token")
         if owner.disabled:
@@ -244,7 +241,7 @@ class ApiKeys:
         self._revocations += 1
         for text in [text for text, (caller, _) in self._verified.items() if caller.session_id in key_ids]:
             del self._verified[text]
-        self._on_evict(key_ids)
+        self._on_end(key_ids)
 
 
 def _generate(seed: bytes | None) -> tuple[ObjectId, str]:

@@ -25,6 +25,7 @@ from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
+from todo_service.accounts.liveness import AccountState
 from todo_service.accounts.tokens import AccessTokens, RefreshToken, RefreshTokens, compute_session_expiry
 from todo_service.api_types import redacted_repr
 from todo_service.bounded_cache import BoundedCache
@@ -54,17 +55,6 @@ class Client(NamedTuple):
 
     address: str
     user_agent: str
-
-
-class _Password(msgspec.Struct, frozen=True):
-    """The fields of an account that decide which of its sessions are alive."""
-
-    password_generation: int = 1
-    surviving_session: str | None = None
-
-    def allows(self, session: Session) -> bool:
-        """Return whether a session is alive under this password."""
-        return session.password_generation == self.password_generation or str(session.id) == self.surviving_session
 
 
 class _SessionId(msgspec.Struct, frozen=True):
@@ -100,7 +90,7 @@ class Sessions:
         refresh_tokens: Issues and verifies refresh tokens.
         refresh_days: The lifetime of a session that is not refreshed, in days.
         on_change: Called with `created`, `refreshed` or `ended`, and the number of sessions.
-        on_evict: Called with the ids of sessions that may have ended in this process.
+        on_end: Called with the ids of sessions that have ended in this process.
     """
 
     def __init__(
@@ -110,11 +100,11 @@ class Sessions:
         refresh_tokens: RefreshTokens,
         refresh_days: int,
         on_change: Callable[[str, int], None] = lambda _, __: None,
-        on_evict: Callable[[set[ObjectId]], None] = lambda _: None,
+        on_end: Callable[[set[ObjectId]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._on_change = on_change
-        self._on_evict = on_evict
+        self._on_end = on_end
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
         self._refresh_days = refresh_days
@@ -273,6 +263,7 @@ class Sessions:
             raise NotFound("there is no such session")
         self._on_change("ended", ended)
         self._evict({ObjectId(session_id)})
+        self._on_end({ObjectId(session_id)})
 
     async def end_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> None:
         """End all sessions of an account, except one if an id is given."""
@@ -280,12 +271,17 @@ class Sessions:
         if except_id is not None:
             where.append(Session.id != except_id)
         self._on_change("ended", await self._store.delete(Session, *where))
-        self.evict_all(user_id, except_id)
+        self._on_end(self.evict_all(user_id, except_id))
 
-    def evict_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> None:
-        """Evict the sessions of an account from the cache, so that the next requests call the store."""
-        ended = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
-        self._evict(ended - {except_id})
+    def evict_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> set[ObjectId]:
+        """Evict the sessions of an account from the cache, so that the next requests call the store.
+
+        Returns:
+            The ids of the sessions.
+        """
+        known = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id} - {except_id}
+        self._evict(known)
+        return known
 
     def identify(self, text: str) -> Caller:
         """Return the caller an access token was issued to, without a call to the store. Its session may have ended.
@@ -341,26 +337,26 @@ class Sessions:
             self._alive[session_id] = started + _CACHE_SECONDS
 
     async def _is_alive(self, session: Session) -> bool:
-        password = await self._store.get(User, User.id == session.owner, into=_Password)
-        return password is not None and password.allows(session)
+        account = await self._store.get(User, User.id == session.owner, into=AccountState)
+        return account is not None and account.allows(str(session.id), session.password_generation)
 
     async def _build_alive_conditions(self, user_id: ObjectId) -> list[Condition]:
         """Return the conditions for the account's sessions that are alive."""
-        password = await self._store.get(User, User.id == user_id, into=_Password) or _Password()
-        current = Session.password_generation == password.password_generation
-        if password.surviving_session is None:
+        account = await self._store.get(User, User.id == user_id, into=AccountState) or AccountState(str(user_id))
+        current = Session.password_generation == account.password_generation
+        if account.surviving_session is None:
             return [current]
-        return [current | (Session.id == ObjectId(password.surviving_session))]
+        return [current | (Session.id == ObjectId(account.surviving_session))]
 
     async def _end(self, session_id: ObjectId) -> None:
         self._on_change("ended", await self._store.delete(Session, Session.id == session_id))
         self._evict({session_id})
+        self._on_end({session_id})
 
     def _evict(self, session_ids: set[ObjectId]) -> None:
         self._revocations += 1
         for session_id in session_ids:
             self._alive.pop(session_id, None)
-        self._on_evict(session_ids)
 
     def _issue_tokens(self, user_id: ObjectId, session_id: ObjectId, token: RefreshToken, moment: datetime) -> Tokens:
         return Tokens(self._access_tokens.issue(user_id, session_id, moment), token.text, self._access_tokens.lifetime)

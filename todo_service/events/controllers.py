@@ -90,18 +90,12 @@ class EventsController(Controller):
         context = b"changes" + request.user.user_id.binary
         since = _find_start(request, context)
         stream = EventStream(
-            request.user.user_id,
             ChangeFeed(request.app.state.store, request.user.user_id),
             ReminderReader(request.app.state.store, request.user.user_id),
             hub,
-            StreamContext(
-                request.require_live_caller,
-                request.user.expires,
-                partial(request.cursors.seal, context=context),
-                metrics.record_event,
-            ),
+            StreamContext(request.user, partial(request.cursors.seal, context=context), metrics.record_event),
         )
-        events = stream.run(since, request.user.session_id)
+        events = stream.run(since)
         # an error before the first event still becomes a problem response
         first = await anext(events)
         # Litestar adds a charset to the media type; nginx must not buffer the stream

@@ -1,4 +1,4 @@
-"""Wakes event streams when their account changes.
+"""Wakes event streams when their account changes, and ends them with their session.
 
 One task in each process polls the store for all of its streams. It reads which documents of any account were written
 since the last poll, and wakes the streams of these accounts. A stream then reads them itself (`events.stream`).
@@ -8,14 +8,18 @@ The hub may wake a stream needlessly, but it must not miss a write:
   by `_OVERLAP_SECONDS`, and a look at longer intervals goes back to the resolved stamp, up to which no write is missing
   (`store.base`, "Stamps").
 * While there is no stream, the hub does not watch. A stream reads everything once it has subscribed.
+
+Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
+store, because any process may have ended them, and a cache would add to that time. A stream of a session that ends in
+this process ends at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -24,13 +28,16 @@ from odmantic import ObjectId
 from odmantic.query import asc
 
 from todo_service.bounds.events import STREAMS
-from todo_service.errors import TooManyRequests
+from todo_service.errors import TooManyRequests, Unauthenticated
 from todo_service.lists.documents import TodoList
 from todo_service.reminders.documents import Firing
+from todo_service.security.caller import Caller
 from todo_service.store.base import DocumentStore
 from todo_service.sync.changes import ChangePosition
 from todo_service.todos.documents import Todo
 
+SESSION_CHECK_SECONDS: Final = 5.0
+"""The time between two checks of the sessions and API keys of all streams."""
 _OVERLAP_SECONDS: Final = 2
 _FULL_LOOK_SECONDS: Final = 5.0
 _BATCH: Final = 1000
@@ -42,82 +49,110 @@ class Subscription:
     """The interest of one event stream in the changes of its account.
 
     Attributes:
-        session_id: The id of the session or API key that opened the stream.
+        caller: The caller that opened the stream.
+        ended: Whether the stream is to end.
     """
 
-    def __init__(self, session_id: ObjectId) -> None:
-        self.session_id = session_id
-        self._awake = asyncio.Event()
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.ended = False
+        self._woken = False
+        self._signal = asyncio.Event()
 
     def wake(self) -> None:
         """Wake the stream, or keep it from falling asleep."""
-        self._awake.set()
+        self._woken = True
+        self._signal.set()
+
+    def end(self) -> None:
+        """Make the stream end."""
+        self.ended = True
+        self.wake()
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep until the stream is woken, and return True; or return False after some seconds."""
+        # `asyncio.timeout` cancels the task to wake it, which costs more
+        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._signal.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        except TimeoutError:
-            return False
-        self._awake.clear()
-        return True
+            await self._signal.wait()
+        finally:
+            timer.cancel()
+        self._signal.clear()
+        woken, self._woken = self._woken, False
+        return woken
 
 
 class EventHub:
-    """Wakes the event streams of a process.
+    """Wakes and ends the event streams of a process.
 
     Args:
         store: The store.
-        interval: The time between two looks at the store, in seconds.
-
-    Attributes:
-        stopped: Whether all streams are to end.
+        interval: The time between two looks for changes, in seconds.
+        find_ended: Returns the ids of the sessions and API keys of some callers that have ended, from the store.
     """
 
-    def __init__(self, store: DocumentStore, interval: float) -> None:
+    def __init__(
+        self,
+        store: DocumentStore,
+        interval: float,
+        find_ended: Callable[[Collection[Caller]], Awaitable[set[ObjectId]]],
+    ) -> None:
         self._store = store
         self._interval = interval
+        self._find_ended = find_ended
         self._streams: dict[str, set[Subscription]] = {}
         self._is_needed = asyncio.Event()
-        self.stopped = False
+        self._stopped = False
 
-    @contextmanager
-    def subscribe(self, account: ObjectId, session_id: ObjectId) -> Iterator[Subscription]:
-        """Wake a stream until the block ends.
-
-        Args:
-            account: The account.
-            session_id: The id of the session or API key that opens the stream.
+    @asynccontextmanager
+    async def subscribe(self, caller: Caller) -> AsyncIterator[Subscription]:
+        """Wake a stream until the block ends, and end it with the session or API key of its caller.
 
         Raises:
             TooManyRequests: The account has `STREAMS` streams already.
+            Unauthenticated: The session or API key has ended.
         """
-        streams = self._streams.setdefault(str(account), set())
+        account = str(caller.user_id)
+        streams = self._streams.setdefault(account, set())
         if len(streams) >= STREAMS:
             raise TooManyRequests(f"an account may have at most {STREAMS} event streams")
-        subscription = Subscription(session_id)
+        subscription = Subscription(caller)
+        subscription.ended = self._stopped
         streams.add(subscription)
         self._is_needed.set()
         try:
+            # the check of the request may have used a cache
+            if await self._find_ended([caller]):
+                raise Unauthenticated("the session or the API key has ended", "invalid_token")
             yield subscription
         finally:
             streams.discard(subscription)
             if not streams:
-                self._streams.pop(str(account), None)
+                self._streams.pop(account, None)
             if not self._streams:
                 self._is_needed.clear()
 
     def stop(self) -> None:
-        """End all streams."""
-        self.stopped = True
-        self._wake_all()
-
-    def recheck(self, session_ids: set[ObjectId]) -> None:
-        """Wake the streams of sessions or API keys that may have ended."""
+        """End all streams, also those that are opened later."""
+        self._stopped = True
         for stream in self._iterate():
-            if stream.session_id in session_ids:
-                stream.wake()
+            stream.end()
+
+    def end(self, session_ids: Collection[ObjectId]) -> None:
+        """End the streams of sessions or API keys that have ended."""
+        for stream in self._iterate():
+            if stream.caller.session_id in session_ids:
+                stream.end()
+
+    async def check_sessions(self) -> None:
+        """End the streams whose session or API key has ended. Call it every `SESSION_CHECK_SECONDS`.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        callers = {stream.caller.session_id: stream.caller for stream in self._iterate()}
+        if callers and (ended := await self._find_ended(callers.values())):
+            self.end(ended)
 
     async def watch(self) -> None:
         """Watch the store as long as there are streams. It never returns.
@@ -128,16 +163,13 @@ class EventHub:
         while True:
             await self._is_needed.wait()
             look = _Look(self._store, await self._store.resolved_stamp())
-            self._wake_all()  # changes before the first look
+            for stream in self._iterate():
+                stream.wake()  # changes before the first look
             while self._streams:
                 for account in await look.find_changed():
                     for stream in self._streams.get(account, ()):
                         stream.wake()
                 await asyncio.sleep(self._interval)
-
-    def _wake_all(self) -> None:
-        for stream in self._iterate():
-            stream.wake()
 
     def _iterate(self) -> Iterator[Subscription]:
         return (stream for streams in self._streams.values() for stream in streams)

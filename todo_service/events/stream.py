@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from odmantic import ObjectId
 
 from todo_service.bounds.events import HEARTBEAT_SECONDS, STREAM_PAGE
-from todo_service.errors import Gone, Unauthenticated
+from todo_service.errors import Gone
 from todo_service.events.hub import EventHub, Subscription
 from todo_service.events.reminders import ReminderReader
+from todo_service.security.caller import Caller
 from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import Change, ChangeFeed, ChangePosition, FeedPage, SyncToken, TodoChange
 from todo_service.timestamps import now
@@ -21,8 +22,6 @@ from todo_service.timestamps import now
 # without an empty line, after which some clients report an event
 _RETRY: Final = b"retry: 2000\n"
 _HEARTBEAT: Final = b": heartbeat\n"
-_CHECK_SECONDS: Final = HEARTBEAT_SECONDS / 2
-"""How often an idle stream checks that its session has not ended."""
 _REFRESH_SECONDS: Final = 600.0
 """How often an idle stream reads the changes, so that its token does not expire."""
 _PAUSE_SECONDS: Final = 1.0
@@ -33,14 +32,12 @@ class StreamContext(NamedTuple):
     """What an event stream needs besides the changes.
 
     Attributes:
-        require_alive: Raises `Unauthenticated` if the session or API key of the stream has ended.
-        expires: When the token of the stream expires, in seconds since the epoch.
+        caller: The caller that opens the stream.
         seal: Returns the text of a token, for the `id` of an event.
         record: Counts an event that is sent, by its type.
     """
 
-    require_alive: Callable[[], Awaitable[None]]
-    expires: float
+    caller: Caller
     seal: Callable[[SyncToken], str]
     record: Callable[[str], None]
 
@@ -52,59 +49,64 @@ class EventStream:
     not resolved yet, is not sent again.
 
     Args:
-        account: The account.
-        feed: Reads its changes.
+        feed: Reads the changes of the account.
         reminders: Reads its reminders.
-        hub: Wakes the stream.
+        hub: Wakes and ends the stream.
         context: See `StreamContext`.
     """
 
-    def __init__(
-        self, account: ObjectId, feed: ChangeFeed, reminders: ReminderReader, hub: EventHub, context: StreamContext
-    ) -> None:
-        self._account = account
+    def __init__(self, feed: ChangeFeed, reminders: ReminderReader, hub: EventHub, context: StreamContext) -> None:
         self._feed = feed
         self._reminders = reminders
         self._hub = hub
         self._context = context
         self._sent: dict[str, str] = {}
 
-    async def run(self, since: SyncToken | None, session_id: ObjectId) -> AsyncGenerator[bytes]:
+    async def run(self, since: SyncToken | None) -> AsyncGenerator[bytes]:
         """Yield the events, and comments while there are none, until the stream ends.
 
         It ends when the service shuts down, when its session or API key ends, and when its token expires.
 
         Args:
             since: Where the stream begins; None for the present.
-            session_id: The id of the session or API key that opens the stream.
 
         Raises:
-            TooManyRequests: See `EventHub.subscribe`.
+            TooManyRequests, Unauthenticated: See `EventHub.subscribe`.
             Gone: `since` has expired, or the documents were copied or restored since it was issued.
         """
-        with self._hub.subscribe(self._account, session_id) as subscription:
-            # read after the subscription, so that no change falls between the two
-            present = await self._feed.read_present(now())
-            await self._reminders.start(present)
-            page: FeedPage[Change] | None = await self._feed.read_changes(since or present, STREAM_PAGE, now())
+        async with self._hub.subscribe(self._context.caller) as subscription:
+            async with aclosing(self._iterate(since, subscription)) as parts:
+                async for part in parts:
+                    yield part
+                    if self._has_ended(subscription):
+                        break
             yield _RETRY
-            is_ready = False
-            while page is not None:
-                for event in self._format(page):
+
+    async def _iterate(self, since: SyncToken | None, subscription: Subscription) -> AsyncGenerator[bytes]:
+        # read after the subscription, so that no change falls between the two
+        present = await self._feed.read_present(now())
+        await self._reminders.start(present)
+        page: FeedPage[Change] | None = await self._feed.read_changes(since or present, STREAM_PAGE, now())
+        yield _RETRY
+        is_ready = False
+        while page is not None:
+            for event in self._format(page):
+                yield event
+            if page.has_more:
+                if not page.changes:
+                    yield _HEARTBEAT
+            else:
+                if not is_ready:
+                    is_ready = True
+                    yield self._build_event("ready", page.next, {})
+                async for event in self._read_reminders(page.next, subscription):
                     yield event
-                if page.has_more:
-                    if not page.changes:
-                        yield _HEARTBEAT
-                else:
-                    if not is_ready:
-                        is_ready = True
-                        yield self._build_event("ready", page.next, {})
-                    async for event in self._read_reminders(page.next, subscription):
-                        yield event
-                    async for comment in self._wait(subscription):
-                        yield comment
-                page = await self._read_next(page)
-            yield _RETRY
+                async for comment in self._wait(subscription):
+                    yield comment
+            page = None if self._has_ended(subscription) else await self._read_next(page)
+
+    def _has_ended(self, subscription: Subscription) -> bool:
+        return subscription.ended or time.time() >= self._context.caller.expires
 
     async def _read_reminders(self, token: SyncToken, subscription: Subscription) -> AsyncGenerator[bytes]:
         """Yield the reminders that have fired. They are not repeated, and have the id of the last change."""
@@ -116,31 +118,21 @@ class EventStream:
             subscription.wake()
 
     async def _wait(self, subscription: Subscription) -> AsyncGenerator[bytes]:
-        """Yield comments until there may be changes, or the stream may have ended."""
-        started = commented = time.monotonic()
-        while not self._hub.stopped and time.monotonic() - started < _REFRESH_SECONDS:
-            left = self._context.expires - time.time()
-            if left <= 0 or await subscription.sleep(min(_CHECK_SECONDS, left)):
+        """Yield comments until there may be changes, or the stream has ended."""
+        refresh_at = time.monotonic() + _REFRESH_SECONDS
+        while time.monotonic() < refresh_at and not self._has_ended(subscription):
+            if await subscription.sleep(min(HEARTBEAT_SECONDS, self._context.caller.expires - time.time())):
                 return
-            try:
-                await self._context.require_alive()
-            except (Unauthenticated, StoreUnavailable):
-                return
-            if time.monotonic() - commented >= HEARTBEAT_SECONDS - 1:
-                commented = time.monotonic()
-                yield _HEARTBEAT
+            yield _HEARTBEAT
 
     async def _read_next(self, page: FeedPage[Change]) -> FeedPage[Change] | None:
-        """Return the page after a page, or None if the stream has ended.
+        """Return the page after a page, or None if the feed cannot be continued.
 
         If the store is unavailable, return an empty page after a pause.
         """
-        if self._hub.stopped or time.time() >= self._context.expires:
-            return None
         try:
-            await self._context.require_alive()
             return await self._feed.read_changes(page.next, STREAM_PAGE, now())
-        except (Unauthenticated, Gone):
+        except Gone:
             return None
         except StoreUnavailable:
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,91 @@
+"""Which sessions and API keys have ended, as the store says.
+
+Any process may end a session, and a request learns of it from a cache that is some seconds old. What outlives a request
+checks here again: event streams, all of a process at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+from odmantic import ObjectId
+
+from todo_service.accounts.documents import ApiKey, Session, User
+from todo_service.security.caller import Caller
+from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
+
+_BATCH: Final = 100
+"""The number of ids in a call: as many as an index serves (`store.base`)."""
+
+
+class AccountState(msgspec.Struct, frozen=True):
+    """The fields of an account that decide which of its sessions and API keys are alive."""
+
+    id: str
+    password_generation: int = 1
+    surviving_session: str | None = None
+    disabled: bool = False
+
+    def allows(self, session_id: str, password_generation: int) -> bool:
+        """Return whether a session that started under a generation of the password is alive."""
+        return password_generation == self.password_generation or session_id == self.surviving_session
+
+
+class _SessionState(msgspec.Struct, frozen=True):
+    id: str
+    expires_at: datetime
+    password_generation: int = 1
+
+
+class _KeyState(msgspec.Struct, frozen=True):
+    id: str
+    owner: str | None
+
+
+StateT = TypeVar("StateT", AccountState, _SessionState, _KeyState)
+
+
+async def find_ended(store: DocumentStore, callers: Collection[Caller]) -> set[ObjectId]:
+    """Return the ids of the sessions and API keys of some callers that have ended.
+
+    The number of calls to the store grows with the number of different sessions, by one for a hundred.
+
+    Args:
+        store: The store.
+        callers: The callers. When their tokens expire makes no difference.
+    """
+    moment = now()
+    accounts = await _read(store, User, {each.user_id for each in callers}, AccountState)
+    by_session = [each for each in callers if each.key_scope is None]
+    sessions = await _read(store, Session, {each.session_id for each in by_session}, _SessionState)
+    by_key = [each for each in callers if each.key_scope is not None]
+    keys = await _read(store, ApiKey, {each.session_id for each in by_key}, _KeyState)
+
+    def is_alive(caller: Caller) -> bool:
+        account, credential = accounts.get(str(caller.user_id)), str(caller.session_id)
+        if account is None:
+            return False
+        if caller.key_scope is not None:
+            return not account.disabled and credential in keys and keys[credential].owner is not None
+        session = sessions.get(credential)
+        return (
+            session is not None
+            and session.expires_at > moment
+            and account.allows(session.id, session.password_generation)
+        )
+
+    return {each.session_id for each in callers if not is_alive(each)}
+
+
+async def _read(store: DocumentStore, model: Any, ids: Collection[ObjectId], into: type[StateT]) -> dict[str, StateT]:
+    """Return the documents that have these ids, by id."""
+    ordered = sorted(ids)
+    found: dict[str, StateT] = {}
+    for start in range(0, len(ordered), _BATCH):
+        wanted = model.id.in_(ordered[start : start + _BATCH])
+        found |= {each.id: each for each in await store.find(model, wanted, sort=None, limit=_BATCH, into=into)}
+    return found
