@@ -19,7 +19,7 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.credentials import Credentials
 from todo_service.accounts.documents import ApiKey, ClosedAccount, Invitation, Session, UsedTicket, User
 from todo_service.accounts.invitations import Invitations
-from todo_service.accounts.liveness import find_ended
+from todo_service.accounts.liveness import find_ended, is_disabled
 from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import Cost, Passwords
 from todo_service.accounts.service import Accounts
@@ -185,7 +185,9 @@ class Services:
                 stack.callback(each.close)
             await open_store_with_retries(self._store, *MODELS)
             stack.push_async_callback(self._todos_state.close)
-            consumer = await stack.enter_async_context(self._webhook_system.create_consumer())
+            consumer = await stack.enter_async_context(
+                self._webhook_system.create_consumer(partial(is_disabled, self._store))
+            )
             await stack.enter_async_context(BackgroundJobs(self._jobs(consumer)))
             yield
 

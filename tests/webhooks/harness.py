@@ -9,6 +9,7 @@ from functools import partial
 
 from odmantic import ObjectId
 
+from todo_service.accounts.liveness import is_disabled
 from todo_service.accounts.time_zones import TimeZones
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
@@ -66,11 +67,16 @@ class Account:
     Args:
         store: The store.
         keys: The secret keys, the current one first.
+        user_id: The id of the account; a new one by default.
+
+    Attributes:
+        outcomes: The outcomes of all attempts.
+        stops: How often a consumer has found the account disabled.
     """
 
-    def __init__(self, store: DocumentStore, *keys: bytes) -> None:
+    def __init__(self, store: DocumentStore, *keys: bytes, user_id: ObjectId | None = None) -> None:
         self.store = store
-        self.id = ObjectId()
+        self.id = user_id or ObjectId()
         self.receivers = Receivers(AddressPolicy(["127.0.0.0/8"]), allow_http=True, resolver=Resolver())
         self.box = SecretBox(keys or [KEY])
         self.sources = (ChangeEvents(store), FiringEvents(store))
@@ -78,6 +84,7 @@ class Account:
         self.deliveries = DeliveryRequests(store, self.id)
         self.todos = Todos(store, self.id, partial(TimeZones(store).get, self.id))
         self.outcomes: list[str] = []
+        self.stops = 0
 
     async def create_hook(self, url: str, *events: EventName) -> WebhookWithSecret:
         """Create a webhook, by default for all changes of todos."""
@@ -101,11 +108,26 @@ class Account:
         sender = Sender(self.receivers)
         read = (clock or Clock()).now
         return WebhookConsumer(
-            Context(self.store, self.sources, sender, self.box, workers, read, lambda outcome, _: self.record(outcome))
+            Context(
+                self.store,
+                self.sources,
+                sender,
+                self.box,
+                workers,
+                self.is_disabled,
+                read,
+                lambda outcome, _: self.record(outcome),
+            )
         )
 
     def record(self, outcome: str) -> None:
         self.outcomes.append(outcome)
+
+    async def is_disabled(self, account: ObjectId) -> bool:
+        """Return whether an account is disabled. Counts the calls for which it is."""
+        disabled = await is_disabled(self.store, account)
+        self.stops += disabled
+        return disabled
 
     async def wake(self, hook: WebhookWithSecret, consumer: WebhookConsumer) -> None:
         """Make a consumer look at a webhook at once."""

@@ -11,11 +11,13 @@ import pytest
 from odmantic import ObjectId
 
 from tests.application import create_test_store
+from tests.people import UserCreateFactory
 from tests.waiting import wait_until
 from tests.webhooks.harness import KEY, Account, Clock, Steps, serving
 from tests.webhooks.receiver import Received, Receiver, running_receiver, status
 from todo_service.bounds.webhooks import PENDING_DELIVERIES
-from todo_service.services import MODELS
+from todo_service.services import MODELS, create_administration
+from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.store.mongodb.store import RESOLVE_AFTER
 from todo_service.store.transfer.copying import copy
@@ -129,6 +131,42 @@ async def test_five_days_without_a_success_disable_the_hook(account: Account, re
         await wait_until(is_disabled)
 
     assert (await account.webhooks.get(hook.id)).disabled_reason == "failing"
+
+
+async def test_a_disabled_account_gets_nothing_until_it_is_enabled(
+    store: DocumentStore, settings: Settings, receiver: Receiver
+) -> None:
+    clock = Clock()
+    with create_administration(settings, store) as administration:
+        user = await administration.create(UserCreateFactory.build(display_name="", time_zone="UTC"))
+        account = Account(store, user_id=ObjectId(user.id))
+        hook = await account.create_hook(receiver.url)
+        receiver.answer = status(500)
+        async with serving(account.create_consumer(clock)) as consumer:
+            await account.todos.create(TodoCreate(title="fails"))
+
+            async def has_failed() -> bool:
+                return account.outcomes == ["retried"]
+
+            await wait_until(has_failed)
+            receiver.answer = status(204)
+            user = await administration.disable(user)
+            await account.todos.create(TodoCreate(title="waits"))
+            clock.ahead = timedelta(minutes=1)  # the retry is due
+
+            async def has_stopped() -> bool:
+                await account.wake(hook, consumer)
+                return account.stops >= 2
+
+            await wait_until(has_stopped)
+            assert len(receiver.received) == 1
+            await administration.enable(user)
+            await account.wake(hook, consumer)
+            first, *later = await receiver.await_events(3)
+
+    assert {each.event["data"]["title"] for each in later} == {"fails", "waits"}
+    assert first.id in {each.id for each in later}
+    assert (await account.get_hook(hook)).version == 1
 
 
 async def test_a_crash_repeats_with_the_same_id(account: Account, receiver: Receiver) -> None:

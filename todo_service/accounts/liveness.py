@@ -1,7 +1,7 @@
-"""Which sessions and API keys have ended, as the store says.
+"""Which sessions and API keys have ended, and which accounts are disabled, as the store says.
 
 Any process may end a session, and a request learns of it from a cache that is some seconds old. What outlives a request
-checks here again: event streams, all of a process at once.
+checks here again: event streams, all of a process at once, and webhooks.
 """
 
 from __future__ import annotations
@@ -79,6 +79,12 @@ async def find_ended(store: DocumentStore, callers: Collection[Caller]) -> set[O
         )
 
     return {each.session_id for each in callers if not is_alive(each)}
+
+
+async def is_disabled(store: DocumentStore, user_id: ObjectId) -> bool:
+    """Return whether an account is disabled."""
+    account = await store.get(User, User.id == user_id, into=AccountState)
+    return account is not None and account.disabled
 
 
 async def _read(store: DocumentStore, model: Any, ids: Collection[ObjectId], into: type[StateT]) -> dict[str, StateT]:

@@ -108,7 +108,7 @@ def password(name: str, as_json: bool) -> None:
 def disable(name: str, as_json: bool) -> None:
     """Disable an account: nobody can sign in to it.
 
-    Its sessions and API keys end for good.
+    Its sessions and API keys end for good. Its webhooks wait until it is enabled.
     """
     _report(_change(name, lambda administration, user: administration.disable(user)), "disabled", as_json)
 

@@ -3,13 +3,14 @@
 Events become pending deliveries, and then the position in their source is stored. If the process crashes in between,
 the same events are read again and get the same ids. The runner re-reads the webhook before each effect, and its writes
 require that the worker still holds it, so that a webhook that was deleted, paused or taken over gets nothing more.
+Nor does one whose account is disabled: it continues where it stopped once the account is enabled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +42,8 @@ SHORTEST_POLL: Final = 0.25
 LONGEST_POLL: Final = 2.0
 """The interval between two looks at the sources of events, in seconds. It grows while there is none."""
 _RETRY_SECONDS: Final = 2.0
+_DISABLED_SECONDS: Final = 10.0
+"""The interval between two looks at an account that is disabled."""
 _SLOW_SECONDS: Final = 5.0
 """An attempt that takes longer makes the receiver a slow one."""
 _REMEMBERED: Final = 1_000
@@ -67,6 +70,7 @@ class Context(NamedTuple):
         sender: Sends deliveries.
         box: Decrypts the signing secrets.
         workers: The heartbeat of this worker.
+        is_disabled: Returns whether an account is disabled.
         now: Returns the current time.
         record: Counts an attempt: its outcome, and for the first attempt the seconds since the delivery was created.
     """
@@ -76,8 +80,13 @@ class Context(NamedTuple):
     sender: Sender
     box: SecretBox
     workers: Workers
+    is_disabled: Callable[[ObjectId], Awaitable[bool]]
     now: Callable[[], datetime]
     record: Callable[[str, float | None], None]
+
+
+class _AccountDisabled(Exception):
+    """The account of the webhook is disabled."""
 
 
 class HookRunner:
@@ -111,6 +120,8 @@ class HookRunner:
         while True:
             try:
                 pause = await self._work()
+            except _AccountDisabled:
+                self._hook, pause = None, _DISABLED_SECONDS
             except StoreUnavailable as error:
                 logger.warning("a webhook waits for the store", webhook=str(self._hook_id), reason=str(error))
                 self._hook, pause = None, _RETRY_SECONDS
@@ -182,8 +193,15 @@ class HookRunner:
         return True
 
     async def _get_hook(self) -> Webhook | None:
-        """Return the webhook if it is enabled and this worker holds it."""
-        return await self._store.get(Webhook, *self._match())
+        """Return the webhook if it is enabled and this worker holds it.
+
+        Raises:
+            _AccountDisabled: Its account is disabled.
+        """
+        hook = await self._store.get(Webhook, *self._match())
+        if hook is not None and await self._context.is_disabled(hook.account):
+            raise _AccountDisabled
+        return hook
 
     def _match(self) -> list[Condition]:
         held = Webhook.holder == self._context.workers.worker_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from odmantic import ObjectId
@@ -59,11 +59,17 @@ class WebhookSystem:
         """Return the deliveries of an account."""
         return DeliveryRequests(self._store, owner)
 
-    def create_consumer(self) -> WebhookConsumer:
-        """Return the consumer of this process."""
+    def create_consumer(self, is_disabled: Callable[[ObjectId], Awaitable[bool]]) -> WebhookConsumer:
+        """Return the consumer of this process.
+
+        Args:
+            is_disabled: Returns whether an account is disabled.
+        """
         workers = Workers(self._store, ObjectId())
         sender = Sender(self._receivers)
-        return WebhookConsumer(Context(self._store, self._sources, sender, self._box, workers, now, self._record))
+        return WebhookConsumer(
+            Context(self._store, self._sources, sender, self._box, workers, is_disabled, now, self._record)
+        )
 
     async def reencrypt_secrets(self) -> None:
         """Encrypt all signing secrets under the current key, so that earlier keys may be removed."""
