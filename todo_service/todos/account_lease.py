@@ -17,7 +17,7 @@ import hashlib
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal
 
@@ -69,8 +69,8 @@ async def hold_account(
     purpose: Purpose,
     takeover_seconds: float = LEASE_SECONDS,
     kept: timedelta | None = None,
-) -> AsyncIterator[None]:
-    """Hold a lease on an account for the duration of a block.
+) -> AsyncIterator[datetime | None]:
+    """Hold a lease on an account for the duration of a block, which gets the time since when its document exists.
 
     Args:
         store: The store.
@@ -83,11 +83,12 @@ async def hold_account(
         Busy: Other blocks take too long, or the lease was lost.
     """
     lease_id, holder = derive_lease_id(account, purpose), ObjectId()
-    if kept is None or not await _take_kept(store, lease_id, holder):
-        await _take(store, lease_id, holder, takeover_seconds)
+    lease = await _take_kept(store, lease_id, holder) if kept is not None else None
+    if lease is None:
+        lease = await _take(store, lease_id, holder, takeover_seconds)
     try:
         async with hold_lease(partial(_renew, store, lease_id, holder)):
-            yield
+            yield lease.since
     except LeaseLostError:
         raise Busy("this change took too long") from None
     finally:
@@ -114,30 +115,32 @@ def derive_lease_id(account: ObjectId, purpose: Purpose) -> ObjectId:
     return ObjectId(hashlib.blake2b(account.binary + purpose.encode(), digest_size=12).digest())
 
 
-async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
-    """Take a lease whose document is only kept. Return whether it was."""
+async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> AccountLease | None:
+    """Take a lease whose document is only kept. Return None if it is not."""
     unheld = AccountLease.holder == None  # noqa: E711  # an expression
     changes = {"holder": holder, "expires_at": now() + _LIFETIME}
-    return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes) is not None
+    return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes)
 
 
-async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, takeover_seconds: float) -> None:
+async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, takeover_seconds: float) -> AccountLease:
     """Take a lease as soon as it is released or may be taken over."""
     loop = asyncio.get_running_loop()
     watched: AccountLease | None = None
     since = loop.time()
     deadline = since + LEASE_WAIT_SECONDS
     while loop.time() < deadline:
-        expires_at = now() + _LIFETIME
+        moment = now()
         if watched is None:
+            lease = AccountLease(id=lease_id, holder=holder, expires_at=moment + _LIFETIME, since=moment)
             with contextlib.suppress(DuplicateDocument):
-                await store.insert(AccountLease(id=lease_id, holder=holder, expires_at=expires_at))
-                return
+                await store.insert(lease)
+                return lease
         elif watched.holder is None or loop.time() - since >= takeover_seconds:
             unchanged = (AccountLease.holder == watched.holder, AccountLease.expires_at == watched.expires_at)
-            changes = {"holder": holder, "expires_at": expires_at}
-            if await store.update(AccountLease, AccountLease.id == lease_id, *unchanged, changes=changes) is not None:
-                return
+            changes = {"holder": holder, "expires_at": moment + _LIFETIME}
+            where = (AccountLease.id == lease_id, *unchanged)
+            if (taken := await store.update(AccountLease, *where, changes=changes)) is not None:
+                return taken
         await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311  # not a secret
         found = await store.get(AccountLease, AccountLease.id == lease_id)
         if found is None or found != watched:

@@ -1,7 +1,19 @@
-"""A quota on the number of distinct tags of an account."""
+"""A quota on the number of distinct tags of an account.
+
+With 3/8 of the quota or less in use, a process trusts the tags that it has counted for `_KNOWN_SECONDS`, although
+another one may remove them meanwhile and use their room: a write of known tags costs no call, and a few new tags cost
+one. With more in use, the processes take turns, and every write with tags belongs to one. A tag that another process
+has removed is then never trusted.
+
+The document of the lease tells the processes that some of them take turns: it is kept for a while, and a process that
+finds it trusts no tags. When it has just been created, others may not have seen it yet. For `_SETTLING_SECONDS` the
+turns therefore leave as much room as those may use: 3/8 of the quota. Only a client that adds hundreds of tags at once
+has to wait for that.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -21,8 +33,13 @@ from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
-_KNOWN_SECONDS: Final = 5.0
+_TRUSTING: Final = 128
+"""From this limit on, processes trust tags."""
+_KNOWN_SECONDS: Final = 1.0
 """How long a process relies on a tag being in use after it has counted the account."""
+_SETTLING_SECONDS: Final = 2.0
+"""How long other processes may trust tags after the document of the lease was created: longer than `_KNOWN_SECONDS`,
+because their writes may still be in flight."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _KEPT: Final = timedelta(minutes=1)
@@ -36,21 +53,24 @@ class TagRequest(Request):
 
     Args:
         tags: The digests of its tags.
+        removed: The digests of the tags that it removes from a todo.
         partial: Whether it may be granted fewer new tags than it has.
         patient: Whether it waits without a timeout if the account has to be counted.
 
     Attributes:
         tags: The digests of its tags.
+        removed: The digests of the tags that it removes from a todo.
         patient: Whether it waits without a timeout if the account has to be counted.
         written: The digests of the tags that it writes; empty until it is granted room.
         known: The tags that were in use or being written when it was granted room.
     """
 
-    __slots__ = ("known", "patient", "tags", "written")
+    __slots__ = ("known", "patient", "removed", "tags", "written")
 
-    def __init__(self, tags: set[str], *, partial: bool, patient: bool) -> None:
+    def __init__(self, tags: set[str], removed: set[str], *, partial: bool, patient: bool) -> None:
         super().__init__(len(tags), partial=partial)
         self.tags = tags
+        self.removed = removed
         self.patient = patient
         self.written: set[str] = set()
         self.known: set[str] = set()
@@ -61,41 +81,40 @@ class TagUsage(Usage[TagRequest]):
 
     Attributes:
         known: The digests of all tags in use, and possibly of some that no longer are.
-        known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
-            have removed tags since.
-        written: The tags of each write in flight.
-        counted: Whether the account has been counted.
+        known_until: Until when a write may rely on them without the lease, by the monotonic clock; 0 if it may not.
+        single: Those that only one todo uses, if writes need the lease; without those of later writes.
+        writes: The writes in flight.
+        counted_at: When the last count began, by the monotonic clock; 0 before the first.
         spare: How many tags may be added without a count while no process is near the quota.
         exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
     """
 
-    __slots__ = ("counted", "exact", "known", "known_until", "spare", "written")
+    __slots__ = ("counted_at", "exact", "known", "known_until", "single", "spare", "writes")
 
     def __init__(self) -> None:
         super().__init__()
         self.known: set[str] = set()
         self.known_until = 0.0
-        self.written: list[set[str]] = []
-        self.counted = False
+        self.single: set[str] = set()
+        self.writes: list[TagRequest] = []
+        self.counted_at = 0.0
         self.spare = 0
         self.exact: tuple[float, set[str], int] | None = None
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is being written, and no write waits."""
-        return super().idle and not self.written
+    def busy(self) -> bool:
+        """Whether a write is in flight. It may need no room."""
+        return bool(self.writes)
 
-    def forget(self, request: TagRequest) -> None:
-        """Forget the tags of a write that has ended."""
-        # by identity: another write may have an equal set
-        self.written[:] = [tags for tags in self.written if tags is not request.written]
+    def end(self, request: TagRequest, number: int) -> None:
+        """Record that a write has ended which was granted room for a number of tags."""
+        if request in self.writes:
+            self.writes.remove(request)
+        self.release(number)
 
 
 class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """A quota on the number of distinct tags of an account's todos.
-
-    A write whose tags are known to be in use needs no count, and a few new ones need none while no process has been
-    near the quota, which the document of the lease indicates. More new tags need a count, and near the quota the lease.
 
     Args:
         store: The store.
@@ -104,12 +123,16 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """
 
     def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
-        super().__init__(store, "tags", limit, leases=True, kept=_KEPT)
+        trusted = limit * 3 // 8 if limit >= _TRUSTING else 0
+        super().__init__(store, "tags", limit, leases=True, kept=_KEPT, near=limit - trusted if trusted else limit + 1)
+        self._trusted, self._settled = trusted, limit - trusted
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._cached_tags = 0
 
-    def reserve(self, account: ObjectId, tags: Iterable[str], since: float | None = None) -> TagReservation:
+    def reserve(
+        self, account: ObjectId, tags: Iterable[str], since: float | None = None, removed: Iterable[str] = ()
+    ) -> TagReservation:
         """Return an async context manager that reserves room for the tags of a todo while its block writes it.
 
         Entering it raises `QuotaExceeded` if there is no room for them, and `Busy` if the account is still being
@@ -120,8 +143,10 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             tags: The tags.
             since: The monotonic time since when the caller has removed no tags. If a count that began later found no
                 room, the tags are not counted again. None to count before tags are refused.
+            removed: The tags that the block removes from the todo. They make room if no other todo has them.
         """
-        return TagReservation(self, account, self._usages.get(account), tags, for_many=False, since=since)
+        usage = self._usages.get(account)
+        return TagReservation(self, account, usage, tags, removed, for_many=False, since=since)
 
     def reserve_up_to(self, account: ObjectId, tags: Iterable[str]) -> TagReservation:
         """Return an async context manager that reserves room for as many tags of several todos as fit.
@@ -145,17 +170,18 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             if began >= since and len(request.tags - known) > room:
                 request.refused = True
                 return 0
-        if time.monotonic() < usage.known_until:
-            number = self._measure(usage, request)
-            if not number or usage.take(number):
-                self._record(usage, request, number)
-                return number
-            if number <= usage.spare and not request.partial and await self._take_spare(account, usage, request):
-                return number
+        number = self._measure(usage, request)
+        is_known = not usage.takes_lease and time.monotonic() < usage.known_until
+        if usage.take(number) if usage.takes_lease else is_known and not number:
+            self._record(usage, request, number)
+            return number
+        has_spare = is_known and number <= usage.spare and not request.partial
+        if has_spare and await self._take_spare(account, usage, request):
+            return number
         try:
             return await self._wait_for_room(account, usage, request)
         except BaseException:
-            usage.forget(request)
+            usage.end(request, 0)
             raise
 
     async def _take_spare(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
@@ -165,7 +191,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         usage.writing += number
         # a count that begins now must see them as written
         request.written = set(request.tags)
-        usage.written.append(request.written)
+        usage.writes.append(request)
         is_near = True
         try:
             is_near = await has_lease(self._store, account, "tags")
@@ -192,16 +218,42 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             number: What `acquire` returned.
             failed: Whether its tags may not be in use.
         """
-        usage.forget(request)
         if failed:
             usage.known_until = 0.0
-        usage.release(number)
+        usage.end(request, number)
 
     async def _count(self, account: ObjectId, usage: TagUsage, wanted: int) -> bool:
-        written: set[str] = set().union(*usage.written)
+        trusted_until = await self._count_tags(account, usage) + _KNOWN_SECONDS
+        if usage.takes_lease:
+            await self._settle(account, usage)
+        elif self.limit - len(usage.known) < self._near or await has_lease(self._store, account, "tags"):
+            usage.takes_lease = True
+        if usage.takes_lease:
+            usage.known_until, usage.spare = 0.0, 0
+        else:
+            usage.known_until, usage.spare = trusted_until, usage.room // _SPARE_SHARE_OF_ROOM
+            usage.single.clear()
+        return True
+
+    async def _settle(self, account: ObjectId, usage: TagUsage) -> None:
+        """Leave the room that processes may use which still trust tags, or wait until none does if it is needed now."""
+        if not self._trusted or usage.lease_since is None or len(usage.known) > self._settled:
+            return  # with so many tags in use, no process has trusted any since the document was created
+        seconds = _SETTLING_SECONDS - (now() - usage.lease_since).total_seconds()
+        if seconds <= 0:
+            return
+        if len(usage.known.union(*(request.tags for request in usage.waiting))) <= self._settled:
+            usage.room -= self._trusted
+            return
+        await asyncio.sleep(min(seconds, _SETTLING_SECONDS))
+        await self._count_tags(account, usage)
+
+    async def _count_tags(self, account: ObjectId, usage: TagUsage) -> float:
+        """Count the tags. Return when the count began, or the last one if this takes too long."""
+        written: set[str] = set().union(*(request.written for request in usage.writes))
         writing = usage.writing
         began = time.monotonic()
-        is_far = usage.counted and self._bound_unseen(self.limit - len(usage.known)) > 0
+        is_far = usage.counted_at > 0 and self._bound_unseen(self.limit - len(usage.known)) > 0
         patient = any(request.patient for request in usage.waiting)
         try:
             counts = await self._counter.count(
@@ -211,28 +263,33 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             if not is_far:
                 raise
             # the count continues in the background; until it ends, what was known suffices
-            known = usage.known
+            known, began = usage.known, usage.counted_at
+            usage.single.clear()
         else:
             known = {*counts.tags, *written}
-            usage.counted = True
-            usage.known_until = time.monotonic() + _KNOWN_SECONDS
+            usage.counted_at = began
+            usage.single = {digest for digest, (_, number) in counts.tags.items() if number == 1}
             if not writing:
                 usage.exact = began, known, self.limit - len(known)
         self._set_known(account, usage, known)
         usage.room = self.limit - len(known) - writing
-        usage.spare = 0 if usage.takes_lease or usage.room < self._near else usage.room // _SPARE_SHARE_OF_ROOM
-        return True
+        return began
 
     def _measure(self, usage: TagUsage, request: TagRequest) -> int:
-        return len(request.tags - usage.known)
+        unknown = len(request.tags - usage.known)
+        return max(0, unknown - len(request.removed & usage.single)) if unknown else 0
 
     def _record(self, usage: TagUsage, request: TagRequest, number: int) -> None:
         request.known = usage.known
-        usage.written.append(request.written)
         if not request.refused and not request.partial:
             request.written |= request.tags
-            usage.known = usage.known | request.tags
-            self._cached_tags += number
+            known = usage.known | request.tags
+            if number < len(known) - len(usage.known):
+                known -= request.removed & usage.single  # their room is used
+            self._cached_tags += len(known) - len(usage.known)
+            usage.known = known
+        usage.single -= request.tags | request.removed
+        usage.writes.append(request)
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
         self._cached_tags += len(known) - len(usage.known)
@@ -258,6 +315,7 @@ class TagReservation:
         account: ObjectId,
         usage: TagUsage,
         tags: Iterable[str],
+        removed: Iterable[str] = (),
         *,
         for_many: bool,
         since: float | None = None,
@@ -266,6 +324,7 @@ class TagReservation:
         self._account = account
         self._usage = usage
         self._digests = set(map(digest_tag, tags))
+        self._removed = set(map(digest_tag, removed)) - self._digests
         self._for_many = for_many
         self._since = since
         self.added = 0
@@ -275,7 +334,7 @@ class TagReservation:
 
     async def __aenter__(self) -> Self:
         if self._digests:
-            request = TagRequest(self._digests, partial=self._for_many, patient=self._for_many)
+            request = TagRequest(self._digests, self._removed, partial=self._for_many, patient=self._for_many)
             self._granted = await self._quota.acquire(self._account, self._usage, request, self._since)
             self._request = request
             if request.refused and not self._for_many:
