@@ -79,7 +79,7 @@ def main() -> None:
         (folder / "mongod").mkdir()
         url, mongod = stack.enter_context(running_mongod(folder / "mongod"))
         variables = {"STORE_URL": f"{url}/costs", "SECRET_KEY": "k" * 32, "ENVIRONMENT": "production"}
-        service = stack.enter_context(running_service(folder, variables))
+        service = stack.enter_context(running_service(folder, variables, forked=False))
         users = [_User(service.url, number) for number in range(_USERS)]
         pool = stack.enter_context(ThreadPoolExecutor(_USERS))
         processes = (service.process.pid, mongod.pid)

@@ -116,12 +116,12 @@ def test_hostile_clients_can_neither_hang_nor_fill_the_service(
     """Without rate limits, and with the default ones."""
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "LOG_LEVEL": "warning"}
     variables |= {"ACCESS_TOKEN_SECONDS": "86400"}
-    with running_service(tmp_path, variables) as preparing:
+    with running_service(tmp_path, variables, forked=False) as preparing:
         target = prepare_target(preparing)
         person = NormalUser(preparing.url)
         person.join()
     variables["RATE_LIMIT_ENABLED"] = str(limits == "limited").lower()
-    with running_service(tmp_path, variables, port=target.port) as service, closing(person):
+    with running_service(tmp_path, variables, port=target.port, forked=False) as service, closing(person):
         pid = service.process.pid
         person.start()
         before, used = resident_bytes(pid), processor_seconds(pid)
