@@ -1,4 +1,4 @@
-"""`todo-service users` as a process, while the service runs, on both stores."""
+"""`todo-service users` in a process of its own, while the service runs, on both stores."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
+from tests.forking import run_forked
 from tests.mongod import fresh_database
-from tests.serving import START_SECONDS, Service, environment, running_service
+from tests.serving import START_SECONDS, Service, environment, run_command, running_service
 from todo_service.accounts.documents import Invitation
 from todo_service.services import MODELS
 from todo_service.store.registry import create_store
@@ -52,15 +53,12 @@ class Operator(NamedTuple):
 
     def run(self, *arguments: str, password: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command with a password on its standard input."""
-        return subprocess.run(
-            [sys.executable, "-m", "todo_service", "users", *arguments],
-            env=environment(self.service.folder, **self.variables),
-            cwd=self.service.folder,
-            input=f"{password}\n" if password is not None else "",
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            check=False,
+        return run_forked(
+            self.service.folder,
+            "users",
+            *arguments,
+            variables=environment(self.service.folder, **self.variables),
+            text="" if password is None else f"{password}\n",
         )
 
     def ask(self, *arguments: str, password: str | None = None) -> Any:
@@ -223,7 +221,7 @@ def test_a_closed_standard_input_is_reported(embedded_operator: Operator) -> Non
 
 
 def test_an_argument_that_is_not_utf_8_is_reported(embedded_operator: Operator) -> None:
-    done = embedded_operator.run("disable", "ad\udcff")
+    done = run_command(embedded_operator.service.folder, "users", "disable", "ad\udcff")
 
     assert done.returncode == 2
     assert "expected UTF-8" in done.stderr
@@ -359,14 +357,6 @@ def test_the_lifetime_of_an_invitation_is_bounded(embedded_operator: Operator, d
 
 
 def test_an_unavailable_store_is_reported_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "todo_service", "users", "list"],
-        env=environment(tmp_path, STORE_URL="mongodb://127.0.0.1:1/todo"),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    done = run_command(tmp_path, "users", "list", STORE_URL="mongodb://127.0.0.1:1/todo")
 
     assert_fails(done, "store", "MongoDB does not respond")
