@@ -19,8 +19,9 @@ import httpx
 import pytest
 from odmantic import ObjectId
 
+from tests.forking import run_forked
 from tests.people import UserCreateFactory, assert_problem
-from tests.serving import PLAIN_HTTP, START_SECONDS, environment, running_service
+from tests.serving import PLAIN_HTTP, environment, run_command, running_service
 from todo_service.services import MODELS
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
@@ -37,9 +38,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=120
-    )
+    return run_forked(folder, "copy", *arguments, variables=environment(folder))
 
 
 def create_address(form: str, folder: Path, mongodb_url: str) -> str:
@@ -127,14 +126,7 @@ def test_a_killed_copy_is_unusable_until_the_same_command_completes_it(
     if form == "backup":
         assert not Path(target.removeprefix("file://")).exists()
     else:
-        check = subprocess.run(
-            [sys.executable, "-m", "todo_service", "check"],
-            env=environment(tmp_path, STORE_URL=target, SECRET_KEY=SECRET),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-        )
+        check = run_forked(tmp_path, "check", variables=environment(tmp_path, STORE_URL=target, SECRET_KEY=SECRET))
         assert check.returncode == 1
         assert "was not finished" in check.stderr
     done = run(tmp_path, source, target)
@@ -347,14 +339,7 @@ def test_an_address_can_be_read_from_a_variable_or_a_file(form: str, many: Path,
     (tmp_path / "address").write_text(f"lmdb://{many}\n")
     named = "env:SOURCE_URL" if form == "env" else f"@{tmp_path / 'address'}"
 
-    done = subprocess.run(
-        command(named, target),
-        env=environment(tmp_path, SOURCE_URL=f"lmdb://{many}"),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_command(tmp_path, "copy", named, target, SOURCE_URL=f"lmdb://{many}")
 
     assert done.returncode == 0, done.stderr
     assert f"holds {TODOS} documents" in done.stdout
