@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import random
@@ -12,7 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,24 @@ import pytest
 
 from tests.mongod import free_port
 from tests.people import Person, UserCreateFactory
-from tests.serving import PLAIN_HTTP, START_SECONDS, Service, caught_signals, environment, running_service
+from tests.serving import (
+    PLAIN_HTTP,
+    START_SECONDS,
+    Service,
+    caught_signals,
+    environment,
+    run_command,
+    running_service,
+)
 
-KILLS = 20
+KILLS = 5
 CREATES = 1000
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("service"), forked=False) as running:
+        yield running
 
 
 def store_variables(store_url: str) -> dict[str, str]:
@@ -60,18 +76,18 @@ async def test_exactly_one_of_32_concurrent_writers_with_the_same_etag_wins_on_t
 
 
 @pytest.mark.anyio
-async def test_paging_through_ten_thousand_todos_is_consistent_during_writes(tmp_path: Path, store_url: str) -> None:
+async def test_paging_through_two_thousand_todos_is_consistent_during_writes(tmp_path: Path, store_url: str) -> None:
     with running_service(tmp_path, store_variables(store_url)) as service:
         limits = httpx.Limits(max_connections=32)
         async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
             person = await Person.register(client)
-            todos = [{"title": f"todo {number % 97}"} for number in range(10_000)]
+            todos = [{"title": f"todo {number % 97}"} for number in range(2000)]
             response = await person.post("/v1/todos/import", json=todos)
             assert response.json()["imported"] == len(todos), response.text
             identities: list[str] = []
             cursor: dict[str, str] = {}
             while len(identities) < len(todos):
-                page = (await person.get("/v1/todos", params={"limit": "200", "sort": "created_at"} | cursor)).json()
+                page = (await person.get("/v1/todos", params={"limit": "100", "sort": "created_at"} | cursor)).json()
                 identities += [todo["id"] for todo in page["items"]]
                 cursor = {"cursor": page["next_cursor"]}
             staying = {identity for number, identity in enumerate(identities) if number % 10}
@@ -80,7 +96,7 @@ async def test_paging_through_ten_thousand_todos_is_consistent_during_writes(tmp
                 found: list[str] = []
                 cursor = {}
                 while True:
-                    response = await person.get("/v1/todos", params={"limit": "200", "sort": sort} | cursor)
+                    response = await person.get("/v1/todos", params={"limit": "100", "sort": sort} | cursor)
                     assert response.status_code == 200, response.text
                     found += [todo["id"] for todo in response.json()["items"]]
                     if response.json()["next_cursor"] is None:
@@ -185,26 +201,16 @@ def test_pid_1_exits_with_status_0_when_stopped_during_startup(tmp_path: Path, w
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
     ],
 )
-def test_invalid_http_gets_a_problem(tmp_path: Path, sent: bytes) -> None:
-    with running_service(tmp_path) as service:
-        port = int(service.url.rsplit(":", 1)[1])
-        with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
-            connection.sendall(sent)
-            head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+def test_invalid_http_gets_a_problem(service: Service, sent: bytes) -> None:
+    port = int(service.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as connection:
+        connection.sendall(sent)
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/problem+json" in head
     assert b"x-content-type-options: nosniff" in head
     assert json.loads(body)["request_id"].encode() in head
-
-
-def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command and wait until it exits."""
-    command = [sys.executable, "-m", "todo_service", *arguments]
-    settings = environment(folder, **variables)
-    return subprocess.run(
-        command, env=settings, cwd=folder, capture_output=True, text=True, timeout=START_SECONDS, check=False
-    )
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -242,11 +248,9 @@ def test_a_connection_stays_open_after_a_head_request(tmp_path: Path) -> None:
     assert "error" not in (tmp_path / "service.log").read_text().lower()
 
 
-def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
-    with running_service(tmp_path) as service:
-        port = service.url.rsplit(":", 1)[1]
-        (tmp_path / "other").mkdir()
-        assert_one_line(run(tmp_path / "other", "serve", "--port", port), port, "another program")
+def test_a_port_in_use_is_reported_in_one_line(service: Service, tmp_path: Path) -> None:
+    port = service.url.rsplit(":", 1)[1]
+    assert_one_line(run_command(tmp_path, "serve", "--port", port), port, "another program")
 
 
 def test_an_unusable_store_is_reported_in_one_line(tmp_path: Path) -> None:
@@ -255,21 +259,26 @@ def test_an_unusable_store_is_reported_in_one_line(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "data.mdb").write_text("holiday photos" * 1000)
-    for command in ("serve", "check"):
-        for url in (f"lmdb://{file}", f"lmdb://{foreign}", "mongodb://user:secret@127.0.0.1:1/todo"):
-            done = run(tmp_path, command, STORE_URL=url)
-            assert_last_line(done, "store")
-            assert "secret" not in done.stderr
-            waited = command == "serve" and url.startswith("mongodb")
-            assert ("mongodb://127.0.0.1:1/todo within 15 seconds" in done.stderr) is waited
-            assert done.stderr.count("the store is unavailable, retrying") >= (2 if waited else 0)
-            assert waited or len(done.stderr.splitlines()) == 1, done.stderr
+    urls = (f"lmdb://{file}", f"lmdb://{foreign}", "mongodb://user:secret@127.0.0.1:1/todo")
+
+    def check(command: str, url: str) -> None:
+        done = run_command(tmp_path, command, STORE_URL=url)
+        assert_last_line(done, "store")
+        assert "secret" not in done.stderr
+        waited = command == "serve" and url.startswith("mongodb")
+        assert ("mongodb://127.0.0.1:1/todo within 15 seconds" in done.stderr) is waited
+        assert done.stderr.count("the store is unavailable, retrying") >= (2 if waited else 0)
+        assert waited or len(done.stderr.splitlines()) == 1, done.stderr
+
+    commands = list(itertools.product(("serve", "check"), urls))
+    with ThreadPoolExecutor(len(commands)) as threads:  # most of the time, the commands wait
+        list(threads.map(check, *zip(*commands, strict=True)))
 
 
 def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file, where a folder is needed")
 
-    assert_one_line(run(tmp_path, "serve", DATA_DIR=str(tmp_path / "file" / "data")), "SECRET_KEY")
+    assert_one_line(run_command(tmp_path, "serve", DATA_DIR=str(tmp_path / "file" / "data")), "SECRET_KEY")
 
 
 @pytest.mark.parametrize(
@@ -301,23 +310,22 @@ def test_a_data_folder_of_another_user_is_reported_with_the_user(variables: dict
 
 def test_an_invalid_setting_is_reported_in_one_line(tmp_path: Path) -> None:
     for command in ("serve", "check"):
-        done = run(tmp_path, command, PORT="99999")
+        done = run_command(tmp_path, command, PORT="99999")
         assert_one_line(done, "PORT", "99999", "1 to 65535")
-    assert_one_line(run(tmp_path, "serve", "--workers", "none"), "WORKERS", "1 to 64")
+    assert_one_line(run_command(tmp_path, "serve", "--workers", "none"), "WORKERS", "1 to 64")
 
 
 def test_check_reports_success(tmp_path: Path, store_url: str) -> None:
-    done = run(tmp_path, "check", **store_variables(store_url))
+    done = run_command(tmp_path, "check", **store_variables(store_url))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "settings: ok"
     assert done.stdout.splitlines()[1].startswith("store: ok")
 
 
-def test_health_reports_readiness(tmp_path: Path) -> None:
-    with running_service(tmp_path) as service:
-        ready = run(tmp_path, "health", PORT=service.url.rsplit(":", 1)[1])
-    gone = run(tmp_path, "health", PORT=service.url.rsplit(":", 1)[1])
+def test_health_reports_readiness(service: Service, tmp_path: Path) -> None:
+    ready = run_command(tmp_path, "health", PORT=service.url.rsplit(":", 1)[1])
+    gone = run_command(tmp_path, "health", PORT=str(free_port()))
 
     assert (ready.returncode, ready.stdout) == (0, "ready\n")
     assert_one_line(gone)
@@ -337,12 +345,12 @@ def test_health_reads_the_dotenv_file_as_serve_does(tmp_path: Path) -> None:
     service = Service(f"http://[::1]:{port}", process, tmp_path)
     try:
         service.await_ready()
-        ready = run(tmp_path, "health")
-        overridden = run(tmp_path, "health", PORT=str(free_port()))
+        ready = run_command(tmp_path, "health")
+        overridden = run_command(tmp_path, "health", PORT=str(free_port()))
     finally:
         service.stop()
     (tmp_path / ".env").write_bytes(b"\xff")
-    unreadable = run(tmp_path, "health")
+    unreadable = run_command(tmp_path, "health")
 
     assert (ready.returncode, ready.stdout) == (0, "ready\n")
     assert_one_line(overridden)
@@ -352,7 +360,9 @@ def test_health_reads_the_dotenv_file_as_serve_does(tmp_path: Path) -> None:
 def test_an_ipv6_host_may_have_brackets(tmp_path: Path) -> None:
     with running_service(tmp_path, {"HOST": "[::1]"}) as service:
         responses = [service.get("/health/live").status_code, service.get("/docs").status_code]
-        healthy = [run(tmp_path, "health", HOST=host, PORT=service.url.rsplit(":", 1)[1]) for host in ("[::1]", "::1")]
+        healthy = [
+            run_command(tmp_path, "health", HOST=host, PORT=service.url.rsplit(":", 1)[1]) for host in ("[::1]", "::1")
+        ]
 
     assert responses == [200, 200]
     assert [done.returncode for done in healthy] == [0, 0]
@@ -365,7 +375,7 @@ COMMANDS = ((), *((name,) for name in ("serve", "check", "health", "openapi", "c
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(("users", name) for name in USERS_COMMANDS)], ids=str)
 def test_every_command_has_help(tmp_path: Path, command: tuple[str, ...]) -> None:
-    done = run(tmp_path, *command, "--help")
+    done = run_command(tmp_path, *command, "--help")
 
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ")
@@ -373,8 +383,8 @@ def test_every_command_has_help(tmp_path: Path, command: tuple[str, ...]) -> Non
 
 
 def test_openapi_prints_json_and_yaml(tmp_path: Path) -> None:
-    printed = run(tmp_path, "openapi")
-    written = run(tmp_path, "openapi", "--format", "yaml", "--output", "schema.yaml")
+    printed = run_command(tmp_path, "openapi")
+    written = run_command(tmp_path, "openapi", "--format", "yaml", "--output", "schema.yaml")
 
     assert printed.returncode == written.returncode == 0
     assert '"operationId": "createTodo"' in printed.stdout
