@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -18,8 +16,9 @@ import pytest
 from odmantic import ObjectId
 
 from tests.events.clients import EVENTS, EventReader, LiveReplica, streaming
+from tests.mongod import fresh_database
 from tests.people import Person, assert_problem
-from tests.serving import PLAIN_HTTP, START_SECONDS, Service, environment, running_service
+from tests.serving import PLAIN_HTTP, START_SECONDS, Service, run_command, running_service
 from tests.todos.replica import every_list, everything
 from todo_service.accounts.tickets import Tickets
 from todo_service.bounds.events import STREAMS, TICKET_SECONDS
@@ -33,14 +32,21 @@ ENDED_SECONDS = 10
 """Within this time, the end of a session ends its streams in every process."""
 
 
-@pytest.fixture
-def variables(store_url: str) -> dict[str, str]:
-    return {"STORE_URL": store_url, "SECRET_KEY": SECRET}
+@pytest.fixture(scope="module", params=["embedded", "mongodb"])
+def variables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The settings of a service on each store."""
+    if request.param == "embedded":
+        yield {"STORE_URL": f"lmdb://{tmp_path_factory.mktemp('store')}", "SECRET_KEY": SECRET}
+        return
+    uri, client = request.getfixturevalue("mongodb_uri"), request.getfixturevalue("mongodb_client")
+    with fresh_database(uri, client) as url:
+        yield {"STORE_URL": url, "SECRET_KEY": SECRET}
 
 
-@pytest.fixture
-def service(tmp_path: Path, variables: dict[str, str]) -> Iterator[Service]:
-    with running_service(tmp_path, variables) as service:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Iterator[Service]:
+    """A service that tests share. Each of them has accounts of its own."""
+    with running_service(tmp_path_factory.mktemp("service"), variables) as service:
         yield service
 
 
@@ -149,17 +155,14 @@ async def test_a_stream_resumes_after_the_last_event_or_a_sync_token(ada: Person
 
 
 async def test_an_event_of_any_other_process_arrives(ada: Person, tmp_path: Path, variables: dict[str, str]) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    with running_service(other, variables) as service:
+    with running_service(tmp_path, variables) as service:
         async with (
             httpx.AsyncClient(base_url=service.url, timeout=START_SECONDS, verify=PLAIN_HTTP) as client,
             streaming(ada) as reader,
         ):
             await reader.read_until("ready")
-            twin = copy.copy(ada)
-            twin.client = client
-            for number in range(20):
+            twin = ada.through(client)
+            for number in range(8):
                 todo = await twin.todo(title=str(number))
                 while (event := await reader.read()).json()["id"] != todo["id"]:
                     pass
@@ -232,11 +235,11 @@ async def test_a_ticket_opens_one_stream_that_ends_with_the_session(ada: Person)
     assert_problem(by_key, 403)
 
 
-async def test_a_ticket_expires(ada: Person, store_url: str) -> None:
+async def test_a_ticket_expires(ada: Person, variables: dict[str, str]) -> None:
     account = (await ada.get("/v1/users/me")).json()["id"]
     [session] = (await ada.get("/v1/sessions")).json()["items"]
     caller = Caller(ObjectId(account), ObjectId(session["id"]), expires=0)
-    tickets = Tickets(create_store(store_url), [SECRET.encode()])
+    tickets = Tickets(create_store(variables["STORE_URL"]), [SECRET.encode()])
     old = tickets.issue(caller, now() - timedelta(seconds=TICKET_SECONDS))
     new = tickets.issue(caller, now())
 
@@ -244,6 +247,7 @@ async def test_a_ticket_expires(ada: Person, store_url: str) -> None:
     assert (await ada.client.head(EVENTS, params={"ticket": new})).status_code == 200
 
 
+@pytest.mark.parametrize("variables", ["embedded"], indirect=True)
 async def test_an_idle_stream_sends_comments(ada: Person) -> None:
     headers = {"Authorization": f"Bearer {ada.access_token}"}
     async with ada.client.stream("GET", EVENTS, headers=headers) as response:
@@ -277,10 +281,7 @@ async def test_idle_streams_end_soon_after_another_process_has_ended_their_sessi
         ):
             for reader in (disabled, signed_out):
                 await reader.read_until("ready")
-            command = [sys.executable, "-m", "todo_service", "users", "disable", ada.username]
-            done = await asyncio.to_thread(
-                subprocess.run, command, env=environment(tmp_path, **variables), capture_output=True, text=True
-            )
+            done = await asyncio.to_thread(run_command, tmp_path, "users", "disable", ada.username, **variables)
             assert done.returncode == 0, done.stderr
             assert (await bob.through(client).delete("/v1/sessions")).status_code == 204
             async with asyncio.timeout(ENDED_SECONDS):
@@ -290,7 +291,7 @@ async def test_idle_streams_end_soon_after_another_process_has_ended_their_sessi
 
 async def test_a_stream_ends_when_its_token_expires(ada: Person) -> None:
     expiring = copy.copy(ada)
-    expires_at = (now() + timedelta(seconds=4)).isoformat()
+    expires_at = (now() + timedelta(seconds=3)).isoformat()
     added = await ada.post("/v1/api-keys", json={"name": "x", "scope": "read", "expires_at": expires_at})
     expiring.access_token = added.json()["secret"]
     async with streaming(expiring) as reader:
@@ -299,12 +300,14 @@ async def test_a_stream_ends_when_its_token_expires(ada: Person) -> None:
     assert_problem(await expiring.get(EVENTS), 401)
 
 
-async def test_streams_end_when_the_service_stops(ada: Person, service: Service) -> None:
-    async with streaming(ada) as reader:
-        await reader.read_until("ready")
-        service.process.terminate()
-        assert await reader.read_to_end() == []
-    assert await asyncio.to_thread(service.process.wait, START_SECONDS) == 0
+async def test_streams_end_when_the_service_stops(ada: Person, tmp_path: Path, variables: dict[str, str]) -> None:
+    with running_service(tmp_path, variables) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=START_SECONDS, verify=PLAIN_HTTP) as client:
+            async with streaming(ada.through(client)) as reader:
+                await reader.read_until("ready")
+                service.process.terminate()
+                assert await reader.read_to_end() == []
+            assert await asyncio.to_thread(service.process.wait, START_SECONDS) == 0
 
 
 async def test_streams_that_are_cut_at_random_miss_nothing(ada: Person) -> None:
