@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from litestar import Litestar
 
+from tests.application import CHEAP_COST, running_app
 from tests.people import Person, assert_problem
-from todo_service.settings import Settings, load_settings
+from todo_service.settings import load_settings
+from todo_service.store.mongodb.store import RESOLVE_AFTER
 
 pytestmark = pytest.mark.anyio
 ORIGIN = "https://app.example.com"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load_settings(
+@pytest.fixture(scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Litestar]:
+    """The application of these tests, which only read, or have accounts of their own."""
+    settings = load_settings(
         {
-            "DATA_DIR": str(tmp_path),
+            "DATA_DIR": str(tmp_path_factory.mktemp("data")),
             "ALLOWED_HOSTS": "testserver, *.example.com, [::1]",
             "CORS_ORIGINS": (
                 "HTTPS://App.Example.com:443, http://localhost:3000, Capacitor://localhost, tauri://localhost, "
@@ -26,6 +30,8 @@ def settings(tmp_path: Path) -> Settings:
             ),
         }
     )
+    async with running_app(settings, CHEAP_COST, RESOLVE_AFTER) as application:
+        yield application
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,30 +15,51 @@ import limits
 import pytest
 from litestar import Litestar
 
+from tests.application import CHEAP_COST, running_app
 from tests.cost import ATTEMPTS
-from tests.mongod import running_mongod
+from tests.mongod import fresh_database, running_mongod
 from tests.people import Person, assert_problem
 from todo_service.app import create_app
 from todo_service.rate_limits.counters import FALLBACK_SECONDS, SharedCounter
 from todo_service.settings import Settings, load_settings
 from todo_service.store.mongodb.counters import create_counter_storage
+from todo_service.store.mongodb.store import RESOLVE_AFTER
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio
 WRONG = "a wrong password"
 
 
+def load_limits(folder: Path, store_url: str) -> Settings:
+    """Return settings with windows so long that they rarely end during a test."""
+    limited = {"RATE_LIMIT_API": "20/month", "RATE_LIMIT_AUTH": "4/month"}
+    return load_settings({"DATA_DIR": str(folder), "STORE_URL": store_url} | limited)
+
+
 @pytest.fixture
 def settings(tmp_path: Path, store_url: str) -> Settings:
-    return load_settings(
-        {
-            "DATA_DIR": str(tmp_path),
-            "STORE_URL": store_url,
-            # windows so long that they rarely end during a test
-            "RATE_LIMIT_API": "20/month",
-            "RATE_LIMIT_AUTH": "4/month",
-        }
-    )
+    return load_limits(tmp_path, store_url)
+
+
+@pytest.fixture(scope="module", params=["embedded", "mongodb"])
+async def common_app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Litestar]:
+    """The application of tests whose clients have addresses of their own."""
+    folder = tmp_path_factory.mktemp("common")
+    with ExitStack() as stack:
+        url = f"lmdb://{folder / 'store'}"
+        if request.param == "mongodb":
+            uri, client = request.getfixturevalue("mongodb_uri"), request.getfixturevalue("mongodb_client")
+            url = stack.enter_context(fresh_database(uri, client))
+        async with running_app(load_limits(folder, url), CHEAP_COST, RESOLVE_AFTER) as application:
+            yield application
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[str]:
+    """Addresses that no other test uses."""
+    return (f"198.51.100.{number}" for number in range(256))
 
 
 async def test_response_headers_describe_the_limit(ada: Person) -> None:
@@ -132,14 +153,16 @@ async def test_each_ipv4_client_counts_separately_in_every_notation(app: Litesta
         ("POST", "/v1/auth/revoke"),
     ],
 )
-async def test_public_routes_are_limited_by_address(app: Litestar, method: str, path: str) -> None:
-    async with connection_from(app, "198.51.100.1") as client:
+async def test_public_routes_are_limited_by_address(
+    common_app: Litestar, addresses: Iterator[str], method: str, path: str
+) -> None:
+    async with connection_from(common_app, next(addresses)) as client:
         responses = [await client.request(method, path) for _ in range(21)]
 
     assert 429 not in {response.status_code for response in responses[:20]}
     assert_problem(responses[20], 429)
     assert int(responses[20].headers["retry-after"]) > 0
-    async with connection_from(app, "198.51.100.2") as client:
+    async with connection_from(common_app, next(addresses)) as client:
         assert (await client.request(method, path)).status_code == responses[0].status_code
 
 
