@@ -23,6 +23,8 @@ FROZEN_SECONDS = 0.1
 """The maximum time that one request may delay other clients."""
 ATTEMPTS = 8
 """How often a cost is measured before it counts as too high. Even CPU time varies by half on a shared machine."""
+PRECISE_SECONDS = 0.3
+"""A cost from which faster growth would be plain. Larger inputs would only take longer."""
 _PROBE_SECONDS = 0.002
 _NOISE_SECONDS = 0.010
 """Shorter times are too imprecise to compare."""
@@ -113,17 +115,22 @@ def assert_grows_linearly(
 
     Args:
         measure: Returns the CPU time for an input of a given size, in seconds.
-        sizes: The sizes of the input, at least three, in ascending order.
+        sizes: The sizes of the input, at least three, in ascending order. Those after the third one are left out once a
+            size costs more than `PRECISE_SECONDS`.
         factor: The allowed factor for ten times the input. Other ratios are scaled proportionally.
 
     Returns:
-        The lowest cost of each size, in seconds.
+        The lowest cost of each measured size, in seconds.
 
     Raises:
         AssertionError: The work grows faster in every attempt.
     """
     assert len(sizes) >= 3
-    costs = {size: measure(size) for size in sizes}
+    costs: dict[int, float] = {}
+    for size in sizes:
+        costs[size] = measure(size)
+        if len(costs) >= 3 and costs[size] > PRECISE_SECONDS:
+            break
     for _ in range(ATTEMPTS - 1):
         if not find_growth(costs, factor):
             break
