@@ -22,7 +22,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.service import Todos
 
 pytestmark = pytest.mark.anyio
-ROUNDS: Final = 24
+ROUNDS: Final = 12
 RECORDS: Final = 150
 _MOMENTS: Final = 6
 
