@@ -1,9 +1,10 @@
-"""Limits on connections: the sizes and durations of requests and responses, and the number of connections."""
+"""Limits on connections: the sizes and durations of requests, responses and streams, and the number of connections."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import resource
 import select
 import socket
@@ -14,11 +15,18 @@ from pathlib import Path
 import pytest
 
 from tests.cost import resident_bytes
+from tests.events.clients import EVENTS
 from tests.serving import Service, running_service
 from tests.test_serving import sign_in
+from todo_service.bounds.todos import DESCRIPTION_LENGTH
 from todo_service.web.oauth import is_oauth_endpoint
 
 PATIENCE = 120
+LARGE_TODO = {"title": "x", "description": "x" * DESCRIPTION_LENGTH}
+BATCH = 50
+BATCHES = 60
+"""The batches of todos with the longest description: 30 MB together."""
+STREAM_GROWTH_BYTES = 12 * 2**20
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -169,8 +177,40 @@ def stall_import(service: Service) -> bytes:
     return send_and_read(service, head + token + b"\r\nContent-Length: %d\r\n\r\n" % 2**24, *[b"x" * 2**20] * 15)
 
 
+def write_heavily(service: Service, header: dict[str, str]) -> None:
+    operations = {"operations": [{"op": "create", "todo": LARGE_TODO}] * BATCH}
+    for _ in range(BATCHES):
+        response = service.post("/v1/todos/batch", json=operations, headers=header)
+        assert {result["status"] for result in response.json()["results"]} == {201}
+
+
+def count_streams(service: Service) -> float:
+    found = re.search(r"^\w*event_streams(?:\{[^}]*\})? ([0-9.]+)$", service.get("/metrics").text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def leave_stream_unread(service: Service) -> int:
+    """Read nothing of an event stream until the service aborts it. Return how many bytes of memory that took."""
+    header = sign_in(service)
+    write_heavily(service, header)  # what the writes cost without a stream
+    before = resident_bytes(service.process.pid)
+    with connected(service) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        request = f"GET {EVENTS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {header['Authorization']}\r\n\r\n"
+        connection.sendall(request.encode())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        write_heavily(service, header)
+        grown = resident_bytes(service.process.pid) - before
+        while not is_reset(connection, 1):
+            pass
+    assert count_streams(service) == 0
+    return grown
+
+
 @pytest.mark.slow
-def test_slow_requests_and_slowly_read_responses_time_out(service: Service) -> None:
+def test_slow_requests_and_slowly_read_responses_and_streams_time_out(service: Service, tmp_path: Path) -> None:
+    """All at once, because each of them takes up to a minute."""
     post = b"POST /v1/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     refused = GET + b"Content-Length: 1000000\r\n\r\n"
     ways: list[Callable[[], bytes]] = [
@@ -189,8 +229,10 @@ def test_slow_requests_and_slowly_read_responses_time_out(service: Service) -> N
         lambda: read_response_slowly(service),
     ]
     before = resident_bytes(service.process.pid)
-    with ThreadPoolExecutor(len(ways)) as threads:
+    with running_service(tmp_path) as streaming, ThreadPoolExecutor(len(ways) + 1) as threads:
+        grown = threads.submit(leave_stream_unread, streaming)
         responses = list(threads.map(lambda way: way(), ways))
+        assert grown.result() < STREAM_GROWTH_BYTES
 
     head, headers, nothing, between, body, chunks, rest, idle, kept, silent, stalled, _, _ = responses
     for late in (head, headers, body, chunks, silent, stalled):
