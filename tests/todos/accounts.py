@@ -16,15 +16,16 @@ from todo_service.todos.uids import identify
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)
-_BATCH_SIZE = 5000
+DESCRIPTION = "something to do"
+_BATCH_SIZE = 1000
 
 
-def todo(owner: ObjectId, number: int) -> Todo:
+def todo(owner: ObjectId, number: int, description: str = DESCRIPTION) -> Todo:
     """Return one of an account's todos: every tenth is open, every third has no due date."""
     made_at = START + timedelta(minutes=number)
     fields: dict[str, Any] = {
         "title": f"todo {number * 7919 % 1_000_000} word{number % 1000}",
-        "description": "something to do" + (" seldom" if number % 400 == 0 else ""),
+        "description": description + (" seldom" if number % 400 == 0 else ""),
         "completed": number % 10 != 0,
         "priority": PRIORITIES[number % 5],
         "due_at": START + timedelta(minutes=number * 31 % 500_000) if number % 3 else None,
@@ -53,14 +54,16 @@ def todo(owner: ObjectId, number: int) -> Todo:
     )
 
 
-def parts(owner: ObjectId, size: int) -> Iterator[list[Todo]]:
+def parts(owner: ObjectId, size: int, description: str = DESCRIPTION) -> Iterator[list[Todo]]:
     for start in range(0, size, _BATCH_SIZE):
-        yield [todo(owner, number) for number in range(start, min(start + _BATCH_SIZE, size))]
+        yield [todo(owner, number, description) for number in range(start, min(start + _BATCH_SIZE, size))]
 
 
-async def load(store: DocumentStore, size: int, owner: ObjectId | None = None) -> ObjectId:
+async def load(
+    store: DocumentStore, size: int, owner: ObjectId | None = None, description: str = DESCRIPTION
+) -> ObjectId:
     """Create the todos of an account, a new one by default, and return the id of the account."""
     owner = owner or ObjectId()
-    for part in parts(owner, size):
+    for part in parts(owner, size, description):
         await store.insert(*part)
     return owner
