@@ -14,7 +14,7 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from tests.serving import running_service
+from tests.serving import run_on_both_stores, running_service
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
@@ -143,12 +143,16 @@ async def test_malformed_text_writes_nothing(ada: Person, text: bytes, status: i
     assert await ada.titles() == []
 
 
-async def test_repeating_a_batch_after_a_crash_applies_each_operation_once(store_url: str, tmp_path: Path) -> None:
+def test_repeating_a_batch_after_a_crash_applies_each_operation_once(tmp_path: Path, mongodb_url: str) -> None:
+    run_on_both_stores(repeat_batch_after_a_crash, tmp_path, mongodb_url)
+
+
+async def repeat_batch_after_a_crash(folder: Path, store_url: str) -> None:
     """The batch completes one todo a hundred times; the process is killed halfway."""
     variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
     due = datetime(2027, 1, 1, 9, tzinfo=UTC)
     key = {"Idempotency-Key": "a-batch-that-is-killed"}
-    with running_service(tmp_path, variables) as service:
+    with running_service(folder, variables) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             ada = await Person.register(client)
             todo = await ada.todo(due_at=due.isoformat(), recurrence="FREQ=DAILY")
@@ -162,7 +166,7 @@ async def test_repeating_a_batch_after_a_crash_applies_each_operation_once(store
             service.process.wait()
             with contextlib.suppress(httpx.TransportError):
                 await sending
-    with running_service(tmp_path, variables) as service:
+    with running_service(folder, variables) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
             ada.client = client
             assert (await ada.get(path)).json()["version"] < 101
