@@ -867,7 +867,7 @@ async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(
 
 async def test_a_copy_has_few_batches_in_memory(addresses: Addresses) -> None:
     source, backed_up, restored = addresses.create("embedded"), addresses.create("backup"), addresses.create("embedded")
-    size, count = 2**20, 120
+    size, count = 2**20, 60
     async with open_store(source) as store:
         for number in range(count):
             raw = bson.encode({"_id": ObjectId(), "shelf": "large", "value": number, "unknown": "x" * size})
