@@ -311,11 +311,11 @@ async def test_todos_of_one_position_can_be_moved(ada: Person, position: float) 
         assert [todo["id"] for todo in await read_order(ada)] == expected
 
 
-async def test_a_thousand_moves_between_the_same_two_neighbours(ada: Person, figure: Callable[[str], None]) -> None:
+async def test_four_hundred_moves_between_the_same_two_neighbours(ada: Person, figure: Callable[[str], None]) -> None:
     lower, upper, *moved = await create_todos(ada, *map(str, range(102)))
     replica = Replica(ada, 200)
     await replica.sync()
-    for part in range(10):
+    for part in range(4):
         place = {"after": lower} if part % 4 < 2 else {"before": upper}
         for start in range(0, 100, 20):
             operations = [{"op": "move", "id": todo_id} | place for todo_id in moved[start : start + 20]]
@@ -326,9 +326,9 @@ async def test_a_thousand_moves_between_the_same_two_neighbours(ada: Person, fig
     order = await read_order(ada)
 
     assert [todo["id"] for todo in order] == [lower, *expected, upper]
-    renumbered = sum(todo["version"] - 1 for todo in order) - 1000
+    renumbered = sum(todo["version"] - 1 for todo in order) - 400
     figure(f"{renumbered} todos renumbered")
-    assert renumbered < 3000
+    assert renumbered < 1200
     # delta sync sends what was renumbered
     await replica.sync()
     assert replica.todos == {todo["id"]: todo for todo in order}
