@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.sdk.clients import STRICT
+from tests.sdk.languages import QUICK_JAVA
 from tests.sdk.tools import FOLDER, MODULES, run
 from tests.serving import Service
 
@@ -108,7 +109,7 @@ def test_a_recipe_works_as_printed(name: str, tmp_path: Path, limited_service: S
     script = tmp_path / f"use.{'py' if recipe.language == 'python' else 'ts'}"
     script.write_text(at(limited_service, recipe.use).replace("YOUR_TOKEN", token))
 
-    run("bash", "-euo", "pipefail", "-c", at(limited_service, recipe.generate), cwd=tmp_path)
+    run("bash", "-euo", "pipefail", "-c", at(limited_service, recipe.generate), cwd=tmp_path, variables=QUICK_JAVA)
     if recipe.language == "python":
         said = run("python", script, cwd=tmp_path, variables={"PYTHONPATH": str(tmp_path)})
     else:
@@ -155,7 +156,7 @@ def test_a_command_for_another_language_generates_a_client(
 ) -> None:
     (tmp_path / "node_modules").symlink_to(MODULES)
 
-    run("bash", "-euo", "pipefail", "-c", at(limited_service, command), cwd=tmp_path)
+    run("bash", "-euo", "pipefail", "-c", at(limited_service, command), cwd=tmp_path, variables=QUICK_JAVA)
 
     (made,) = [path for path in tmp_path.iterdir() if path.name != "node_modules" and path.suffix != ".json"]
     assert made.is_file() or any(made.iterdir())

@@ -13,7 +13,7 @@ import pytest
 FOLDER = Path(__file__).parent
 MODULES = FOLDER / "node_modules"
 BINARIES = Path(sys.executable).parent
-GENERATE_SECONDS = 240
+GENERATE_SECONDS = 480
 
 
 def run(*command: str | Path, cwd: Path, variables: Mapping[str, str] | None = None) -> str:
