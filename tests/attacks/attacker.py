@@ -25,6 +25,7 @@ STOP_SECONDS: Final = 15.0
 size, which might cost a hundred times as much."""
 PERCENTAGES: Final = (1, 10, 100)
 _SPENT_TOKEN: Final = 401
+_RATE_LIMITED: Final = 429
 
 
 class Attacker:
@@ -85,6 +86,8 @@ class Attacker:
             self.sign_in()
             status, _ = self._exchange(request)
         self.requests += 1
+        if status == _RATE_LIMITED:
+            self._connection.close()  # the service pauses before it reads the connection again
         return status
 
     def close(self) -> None:
