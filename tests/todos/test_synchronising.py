@@ -1,13 +1,14 @@
 """Randomized tests of delta sync: two writers, each on its own replica, and a reader that alternates between them.
 
 One replica is an application in this process, the other is `todo-service serve` in a process of its own, on the same
-store. Use `-s` to print the number of programs.
+store. `pdm run test-synchronising` runs 2 000 programs on each store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -37,7 +38,7 @@ from todo_service.sync.counting import TodoCounter
 from todo_service.timestamps import now
 from todo_service.todos.shared import SharedState
 
-RUNS = 500
+RUNS = int(os.environ.get("SYNCHRONIZED_PROGRAMS", "120"))
 SECRET = "a secret of the tests, 32 bytes long"
 Step = tuple[str, int]
 
