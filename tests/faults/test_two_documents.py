@@ -49,10 +49,9 @@ async def test_a_kill_between_two_documents_violates_no_guarantee(
                 service.set(SECRET_KEY=present, PREVIOUS_SECRET_KEYS=previous)
                 service.start()
                 figures.recovered("service killed between two documents", await client.await_ready())
-                for scenario in scenarios:
-                    await scenario.after_restart()
-            for scenario in scenarios:
-                await scenario.finish()
+                await asyncio.gather(*(scenario.after_restart() for scenario in scenarios))
+            # concurrently: each retry of an interrupted request first watches its lease for more than a second
+            await asyncio.gather(*(scenario.finish() for scenario in scenarios))
         finally:
             assert service.stop() == 0
 
