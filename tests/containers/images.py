@@ -86,7 +86,9 @@ def select_base(base: str) -> tuple[str, str]:
 
 def working_copy(folder: Path) -> Path:
     """Copy the versioned files of the repository, so that a test may change them."""
-    unversioned = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".coverage*")
+    unversioned = shutil.ignore_patterns(
+        ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".coverage*", "node_modules"
+    )
     return Path(shutil.copytree(REPOSITORY, folder / "clone", ignore=unversioned))
 
 
