@@ -195,19 +195,23 @@ async def test_if_match_is_honoured(ada: Person) -> None:
     assert sorted(answer.status_code for answer in answers) == [200, 412, 412]
 
 
-async def test_if_match_holds_if_the_todo_itself_is_renumbered(ada: Person) -> None:
-    """The todo that moves is among the neighbours that get new positions."""
-    a, b, c = await create_todos(ada, *"abc", position=5.0)
-    titles = (await read_titles(ada)).split()
-    ids = dict(zip("abc", (a, b, c), strict=True))
-    first, second, third = (ids[title] for title in titles)
+@pytest.mark.parametrize("spell", [str.lower, str.upper])
+@pytest.mark.parametrize(
+    ("path", "new", "query"), [("/v1/todos", "title", {"sort": "position"}), ("/v1/lists", "name", {})]
+)
+async def test_if_match_holds_if_the_moved_item_itself_is_renumbered(
+    ada: Person, path: str, new: str, query: dict[str, str], spell: Callable[[str], str]
+) -> None:
+    """The item that moves is among the neighbours that get new positions, however the URL spells its id."""
+    created = [(await ada.post(path, json={new: "x", "position": 5.0})).json()["id"] for _ in range(3)]
+    first, second, third = sorted(created)  # of items at one position, the lowest id comes first
 
     answer = await ada.post(
-        f"/v1/todos/{first}/move", json={"after": second}, headers={"If-Match": '"1"', "Idempotency-Key": "x"}
+        f"{path}/{spell(first)}/move", json={"after": second}, headers={"If-Match": '"1"', "Idempotency-Key": "x"}
     )
 
     assert answer.status_code == 200, answer.text
-    assert [todo["id"] for todo in await read_order(ada)] == [second, first, third]
+    assert [each["id"] for each in (await ada.get(path, params=query)).json()["items"]] == [second, first, third]
 
 
 async def test_a_repeated_move_has_one_effect(ada: Person, app: Litestar) -> None:

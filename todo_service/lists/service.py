@@ -26,7 +26,7 @@ from todo_service.text import compose
 from todo_service.timestamps import now
 from todo_service.todos.account_lease import hold_order
 from todo_service.todos.moves import Move
-from todo_service.todos.ordering import ManualOrder, Placed, Write
+from todo_service.todos.ordering import ManualOrder, Placed, Renumbering
 from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
 from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
@@ -196,18 +196,10 @@ class Lists:
             Gone: See `AppliedChanges.include`.
             Busy: Other moves of the account take too long.
         """
-        place, accepted = parse_place(move), versions
+        place = parse_place(move)
 
-        async def renumber(other_id: str, old: float, new: float) -> bool:
-            nonlocal accepted
-            accepts = accepted if other_id == list_id else None
-            try:
-                changed = await self._change(other_id, accepts, {"position": new}, old_position=old)
-            except NotFound:
-                return False
-            if accepts is not None:
-                accepted = frozenset({changed.version})
-            return changed.position == new
+        async def renumber(other_id: str, accepted: Container[int] | None, old: float, new: float) -> dto.TodoList:
+            return await self._change(other_id, accepted, {"position": new}, old_position=old)
 
         async with hold_order(self._store, self._shared.locks, self._owner):
             found = await self._get_document(list_id)
@@ -215,9 +207,11 @@ class Lists:
                 return await self._change(list_id, None, {}, change_id)
             if versions is not None and found.version not in versions:
                 raise Stale
-            position = await self._create_order(renumber).find_position(place, found.id)
+            renumbering = Renumbering(str(found.id), versions, renumber)
+            order = ManualOrder(self._store, TodoList, self._owner, write=renumbering.write)
+            position = await order.find_position(place, found.id)
             fields = {"position": position} if position is not None else {}
-            return await self._change(list_id, accepted, fields, change_id)
+            return await self._change(list_id, renumbering.versions, fields, change_id)
 
     async def _read_last_position(self) -> float | None:
         last = await self._store.find(
@@ -228,9 +222,6 @@ class Lists:
             into=Placed,
         )
         return last[0].position if last else None
-
-    def _create_order(self, write: Write) -> ManualOrder:
-        return ManualOrder(self._store, TodoList, self._owner, write=write)
 
     async def _change(
         self,

@@ -16,7 +16,7 @@ from todo_service.store.structs import derive_struct
 from todo_service.todos import dto
 from todo_service.todos.account_lease import hold_order
 from todo_service.todos.documents import Todo
-from todo_service.todos.ordering import ManualOrder
+from todo_service.todos.ordering import ManualOrder, Renumbering
 from todo_service.todos.places import Place
 from todo_service.todos.shared import SharedState
 from todo_service.todos.writes import TodoWriter, match_todo, select_changes
@@ -83,37 +83,27 @@ class TodoMover:
         change_id: ObjectId | None,
     ) -> dto.Todo:
         target = todo.list_id if list_id is UNSET else list_id
-        accepted = versions
 
-        async def renumber(other_id: str, old: float, new: float) -> bool:
-            nonlocal accepted
-            moves_itself = other_id == str(todo.id)
-            try:
-                changed = await self._writer.change(
-                    other_id, accepted if moves_itself else None, _renumber(target, old, new)
-                )
-            except NotFound:
-                return False
-            if moves_itself and versions is not None:
-                accepted = frozenset({changed.version})
-            return changed.position == new
+        async def renumber(other_id: str, accepted: Container[int] | None, old: float, new: float) -> dto.Todo:
+            return await self._writer.change(other_id, accepted, _renumber(target, old, new))
 
         async def decide(current: Todo, _: datetime) -> dict[str, Any]:
             if current.list_id != todo.list_id:
                 raise _LeftListError
             return select_changes(current, changes)
 
+        renumbering = Renumbering(str(todo.id), versions, renumber)
         order = ManualOrder(
             self._store,
             Todo,
             self._owner,
             Todo.list_id == target,
             Todo.completed.in_([False, True]),  # type: ignore[attr-defined]  # ODMantic's field proxy has it
-            write=renumber,
+            write=renumbering.write,
         )
         position = await order.find_position(place, todo.id)
         changes = {"list_id": target} | ({"position": position} if position is not None else {})
-        return await self._writer.change(str(todo.id), accepted, decide, change_id)
+        return await self._writer.change(str(todo.id), renumbering.versions, decide, change_id)
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)

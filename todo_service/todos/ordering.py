@@ -14,14 +14,15 @@ The caller holds the account's lease (`account_lease`), so that no other move ch
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from odmantic import ObjectId
 from odmantic.query import asc, desc
 
+from todo_service.errors import NotFound
 from todo_service.positions import find_between, number_anew, spread
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
@@ -39,6 +40,26 @@ It returns False, and writes nothing, if the document has another position by no
 """
 
 
+class Renumbered(Protocol):
+    """A todo or a list after a change of its position."""
+
+    @property
+    def version(self) -> int:
+        """The version."""
+
+    @property
+    def position(self) -> float:
+        """The position."""
+
+
+Renumber = Callable[[str, Container[int] | None, float, float], Awaitable[Renumbered]]
+"""Takes the id of a document, the versions to accept (None for any), its position and a new one, and sets the new one.
+
+It returns the document, which is unchanged if it has another position by now or is no longer in the order. It raises
+`NotFound` if the document does not exist, and `Stale` if it has a version that is not accepted.
+"""
+
+
 class Placed(msgspec.Struct, frozen=True):
     """A document in the order."""
 
@@ -51,6 +72,38 @@ class _Gap(NamedTuple):
 
     lower: Placed | None
     upper: Placed | None
+
+
+class Renumbering:
+    """Writes the new positions that make room for a move.
+
+    The document that moves may itself get a new position, and with it a new version. From then on, this version is the
+    one that the move accepts.
+
+    Args:
+        moved_id: The id of the document that moves.
+        versions: The versions of this document that the caller accepts; None for any.
+        renumber: Changes the position of a document.
+
+    Attributes:
+        versions: The versions of the document that the move accepts now; None for any.
+    """
+
+    def __init__(self, moved_id: str, versions: Container[int] | None, renumber: Renumber) -> None:
+        self.versions = versions
+        self._moved_id = moved_id
+        self._renumber = renumber
+
+    async def write(self, document_id: str, old: float, new: float) -> bool:
+        """Change the position of a document, as `Write`."""
+        versions = self.versions if document_id == self._moved_id else None
+        try:
+            changed = await self._renumber(document_id, versions, old, new)
+        except NotFound:
+            return False
+        if versions is not None:
+            self.versions = frozenset({changed.version})
+        return changed.position == new
 
 
 class ManualOrder:
