@@ -1,14 +1,15 @@
 """The sources of events for webhooks.
 
-A source reads an account's events from a position, which the webhook stores. Only the source can interpret it. An event
-has the same key each time it is read, so an event that is read twice is delivered once.
+A source reads an account's events from a position, which the webhook stores. An event has the same key each time it is
+read, so an event that is read twice is delivered once.
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from bson import Timestamp
@@ -59,15 +60,28 @@ class EventPage(NamedTuple):
     more: bool
 
 
-class EventSource(Protocol):
-    """A source of events."""
+class EventSource(abc.ABC):
+    """A source of events, which reads a feed.
 
-    name: str
+    A position is a sync token. It does not expire, unlike those of clients, and outlives a copy of the store: it is
+    copied together with the documents.
+
+    Args:
+        store: The store.
+    """
+
+    name: ClassVar[str]
     """The name under which a webhook keeps the position."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
 
     def start(self, stamp: Timestamp) -> bytes:
         """Return the position after every event up to a stamp of the store."""
+        floor = ChangePosition.from_stamp(stamp)
+        return msgspec.msgpack.encode(SyncToken(stamp.time, floor, None, None, first=False, generation=""))
 
+    @abc.abstractmethod
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
     ) -> EventPage:
@@ -82,24 +96,10 @@ class EventSource(Protocol):
         """
 
 
-class ChangeEvents:
-    """The events of todos and lists, from the change feed.
-
-    A position is a sync token. It does not expire, unlike those of clients, and outlives a copy of the store: it is
-    copied together with the documents.
-
-    Args:
-        store: The store.
-    """
+class ChangeEvents(EventSource):
+    """The events of todos and lists, from the change feed."""
 
     name = "changes"
-
-    def __init__(self, store: DocumentStore) -> None:
-        self._store = store
-
-    def start(self, stamp: Timestamp) -> bytes:
-        """See `EventSource.start`."""
-        return _start_after(stamp)
 
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
@@ -112,21 +112,10 @@ class ChangeEvents:
         return EventPage(events, msgspec.msgpack.encode(page.next), bool(page.changes), page.has_more)
 
 
-class FiringEvents:
-    """The due dates and reminders that have fired. A position is one of their feed, as for `ChangeEvents`.
-
-    Args:
-        store: The store.
-    """
+class FiringEvents(EventSource):
+    """The due dates and reminders that have fired."""
 
     name = "firings"
-
-    def __init__(self, store: DocumentStore) -> None:
-        self._store = store
-
-    def start(self, stamp: Timestamp) -> bytes:
-        """See `EventSource.start`."""
-        return _start_after(stamp)
 
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
@@ -141,12 +130,6 @@ class FiringEvents:
             if data is not None  # else the todo has been deleted
         ]
         return EventPage(events, msgspec.msgpack.encode(page.next), bool(page.changes), page.has_more)
-
-
-def _start_after(stamp: Timestamp) -> bytes:
-    """Return the position in a feed after a stamp."""
-    floor = ChangePosition.from_stamp(stamp)
-    return msgspec.msgpack.encode(SyncToken(stamp.time, floor, None, None, first=False, generation=""))
 
 
 def _list_events(change: TodoChange | ListChange, earliest: datetime, moment: datetime) -> list[Event]:
