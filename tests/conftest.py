@@ -20,7 +20,7 @@ pytest.register_assert_rewrite(
 
 from tests.mongod import fresh_database, given_uri, running_mongod  # noqa: E402  # after the registration
 
-pytest_plugins = ["tests.application"]
+pytest_plugins = ["tests.application", "tests.jobs"]
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")

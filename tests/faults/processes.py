@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from tests.forking import ForkedProcess
 from tests.mongod import free_port
-from tests.serving import START_SECONDS, environment
+from tests.serving import PLAIN_HTTP, START_SECONDS, environment
+from tests.waiting import wait_until
 
 SECRET: Final = "a secret of the tests, 32 bytes long"
 
@@ -41,6 +46,18 @@ class ServiceProcess:
             ("serve", "--port", str(self._port)), self._variables, self._folder, stdout=log, stderr=log
         )
 
+    async def await_ready(self) -> None:
+        """Wait until the service is ready."""
+
+        async def is_ready() -> bool:
+            try:
+                return (await client.get("/health/ready")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        async with httpx.AsyncClient(base_url=self.url, verify=PLAIN_HTTP) as client:
+            await wait_until(is_ready)
+
     def kill(self) -> None:
         """Kill the service, and wait until the process has ended."""
         self._signal(signal.SIGKILL)
@@ -60,3 +77,31 @@ class ServiceProcess:
             return None
         self._process.send_signal(number)
         return self._process.wait(START_SECONDS)
+
+
+@asynccontextmanager
+async def running_processes(
+    folder: Path, store_url: str, count: int, **variables: str
+) -> AsyncIterator[list[ServiceProcess]]:
+    """Run processes of the service on one store until the block ends.
+
+    Args:
+        folder: The folder of their folders.
+        store_url: The address of the store.
+        count: The number of processes.
+        **variables: Environment variables for all of them.
+    """
+    processes = []
+    for number in range(count):
+        (own := folder / f"service-{number}").mkdir()
+        process = ServiceProcess(own, store_url)
+        process.set(**variables)
+        processes.append(process)
+    try:
+        for process in processes:
+            process.start()
+            await process.await_ready()
+        yield processes
+    finally:
+        for process in processes:
+            process.stop()

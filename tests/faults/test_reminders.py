@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +13,7 @@ import httpx
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.processes import ServiceProcess
+from tests.faults.processes import running_processes
 from tests.people import Person
 from tests.serving import PLAIN_HTTP, START_SECONDS
 from tests.waiting import wait_until
@@ -64,32 +62,6 @@ class Arrivals:
         await self._accept(received, writer)
 
 
-@asynccontextmanager
-async def running_replicas(tmp_path: Path, store_url: str) -> AsyncIterator[list[ServiceProcess]]:
-    """Run the replicas of a service. Some of them may be killed."""
-    replicas = []
-    for number in range(REPLICAS):
-        (folder := tmp_path / f"replica-{number}").mkdir()
-        replicas.append(ServiceProcess(folder, store_url))
-    try:
-        for replica in replicas:
-            replica.set(WEBHOOK_NETWORKS="127.0.0.0/8", DATA_DIR=str(tmp_path))
-            replica.start()
-            await wait_until(lambda url=replica.url: is_ready(url))  # type: ignore[misc]  # the default is the URL
-        yield replicas
-    finally:
-        for replica in replicas:
-            replica.stop()
-
-
-async def is_ready(url: str) -> bool:
-    try:
-        async with httpx.AsyncClient(verify=PLAIN_HTTP) as client:
-            return (await client.get(f"{url}/health/ready")).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 async def create_reminders(url: str, receiver: Receiver, start: datetime) -> set[str]:
     """Create accounts with webhooks and todos whose reminders are spread over the window, and return the titles."""
     titles: set[str] = set()
@@ -115,7 +87,11 @@ async def test_each_reminder_fires_once_while_replicas_are_killed(
     tmp_path: Path, store_url: str, figures: Figures
 ) -> None:
     arrivals = Arrivals()
-    async with running_receiver() as receiver, running_replicas(tmp_path, store_url) as replicas:
+    variables = {"WEBHOOK_NETWORKS": "127.0.0.0/8", "DATA_DIR": str(tmp_path)}
+    async with (
+        running_receiver() as receiver,
+        running_processes(tmp_path, store_url, REPLICAS, **variables) as replicas,
+    ):
         receiver.answer = arrivals.answer
         start = datetime.now(UTC) + _PREPARATION
         titles = await create_reminders(replicas[0].url, receiver, start)

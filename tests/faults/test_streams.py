@@ -15,7 +15,7 @@ import pytest
 
 from tests.events.clients import EVENTS, EventReader, LiveReplica
 from tests.faults.figures import Figures
-from tests.faults.processes import ServiceProcess
+from tests.faults.processes import ServiceProcess, running_processes
 from tests.faults.proxy import Proxy
 from tests.faults.writers import Client, Response
 from tests.mongod import Mongod
@@ -254,12 +254,9 @@ async def _equal(replicas: Sequence[LiveReplica], todos: dict[str, Any], lists: 
 @asynccontextmanager
 async def serving(folder: Path, store_url: str, figures: Figures) -> AsyncIterator[list[Member]]:
     """Run two processes of the service on a store until the block ends."""
-    async with AsyncExitStack() as stack:
+    async with running_processes(folder, store_url, 2) as processes, AsyncExitStack() as stack:
         members = []
-        for number in range(2):
-            own = folder / f"service-{number}"
-            own.mkdir()
-            process = ServiceProcess(own, store_url)
+        for process in processes:
             # how long a request may take is the subject of other tests
             client = Client(process.url, figures, mortal=True, response_seconds=START_SECONDS)
             await stack.enter_async_context(client.opened())
@@ -268,9 +265,6 @@ async def serving(folder: Path, store_url: str, figures: Figures) -> AsyncIterat
                 base_url=f"http://127.0.0.1:{proxy.port}", timeout=START_SECONDS, verify=PLAIN_HTTP
             )
             await stack.enter_async_context(streams)
-            process.start()
-            stack.callback(process.stop)
-            await client.await_ready()
             members.append(Member(process, client, proxy, streams))
         yield members
         for member in members:

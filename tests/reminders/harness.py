@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from odmantic import ObjectId
 
+from tests.jobs import Clock
 from todo_service.accounts.documents import User
 from todo_service.accounts.time_zones import TimeZones
 from todo_service.bounds.reminders import FIRINGS
@@ -20,25 +21,6 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.dto import Todo as TodoStruct
 from todo_service.todos.dto import TodoCreate
 from todo_service.todos.service import Todos
-
-
-class Clock:
-    """A clock that can be set.
-
-    Attributes:
-        ahead: How far it is ahead.
-    """
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return now() + self.ahead
-
-    def set(self, moment: datetime) -> None:
-        """Set the time."""
-        self.ahead = moment - now()
 
 
 class Account:

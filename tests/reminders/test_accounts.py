@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from litestar import Litestar
 
+from tests.jobs import Clock
 from tests.people import Person
-from tests.reminders.harness import Clock, create_service
+from tests.reminders.harness import create_service
 from todo_service.reminders.documents import Firing
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now

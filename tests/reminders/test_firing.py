@@ -10,17 +10,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from odmantic import ObjectId
 
-from tests.application import create_test_store
-from tests.reminders.harness import Account, Clock, create_service
+from tests.jobs import Clock
+from tests.reminders.harness import Account, create_service
 from tests.todos.accounts import todo as build_todo
 from todo_service.accounts.documents import User
 from todo_service.bounds.reminders import ACCOUNT_SHARE
 from todo_service.executors import Executor
 from todo_service.reminders.documents import Firing
 from todo_service.reminders.service import LATEST, ReminderService
-from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb.store import RESOLVE_AFTER
 from todo_service.timestamps import Timestamp, end_of_day, now
 from todo_service.todos.documents import Todo
 from todo_service.todos.dto import TodoUpdate
@@ -29,15 +27,6 @@ from todo_service.todos.reminder_types import ReminderCreate
 pytestmark = pytest.mark.anyio
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DocumentStore]:
-    """An open store."""
-    opened = create_test_store(store_url, RESOLVE_AFTER)
-    await opened.open(*MODELS)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

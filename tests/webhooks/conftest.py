@@ -1,4 +1,4 @@
-"""Fixtures for webhooks: receivers, and an application that may send to them."""
+"""Fixtures for webhooks: receivers, and an application and an account that may send to them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.application import build_variables
+from tests.webhooks.harness import Account
 from tests.webhooks.receiver import Receiver, running_receiver
 from todo_service.settings import Settings, load_settings
+from todo_service.store.base import DocumentStore
 
 
 @pytest.fixture
@@ -29,3 +31,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     """A receiver that accepts everything."""
     async with running_receiver() as running:
         yield running
+
+
+@pytest.fixture
+def account(store: DocumentStore) -> Account:
+    """An account without an application."""
+    return Account(store)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
 from functools import partial
 
 from odmantic import ObjectId
 
+from tests.jobs import Clock
 from todo_service.accounts.liveness import is_disabled
 from todo_service.accounts.time_zones import TimeZones
 from todo_service.store.base import DocumentStore
-from todo_service.timestamps import now
 from todo_service.todos.service import Todos
 from todo_service.webhooks.addresses import AddressPolicy
 from todo_service.webhooks.consumer import WebhookConsumer
@@ -30,21 +29,6 @@ from todo_service.webhooks.sources import ChangeEvents, FiringEvents
 from todo_service.webhooks.workers import Workers
 
 KEY = b"a secret key of the tests, 32 bytes long"
-
-
-class Clock:
-    """A clock that can be set forward.
-
-    Attributes:
-        ahead: How far it is ahead.
-    """
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return now() + self.ahead
 
 
 class Steps:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from odmantic import ObjectId
 
-from tests.application import create_test_store
+from tests.jobs import Clock
 from tests.people import UserCreateFactory
 from tests.waiting import wait_until
-from tests.webhooks.harness import KEY, Account, Clock, Steps, serving
+from tests.webhooks.harness import KEY, Account, Steps, serving
 from tests.webhooks.receiver import Received, Receiver, running_receiver, status
 from todo_service.bounds.webhooks import PENDING_DELIVERIES
 from todo_service.services import MODELS, create_administration
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb.store import RESOLVE_AFTER
+from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoCreate
@@ -33,20 +32,6 @@ from todo_service.webhooks.sources import Event
 from todo_service.webhooks.workers import LEASE_SECONDS, choose_worker
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DocumentStore]:
-    """An open store."""
-    opened = create_test_store(store_url, RESOLVE_AFTER)
-    await opened.open(*MODELS)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def account(store: DocumentStore) -> Account:
-    return Account(store)
 
 
 async def read_holder(account: Account, hook: WebhookWithSecret) -> ObjectId | None:
@@ -255,7 +240,7 @@ async def test_deliveries_go_on_after_a_copy(
     await store.close()
     target = f"lmdb://{tmp_path / 'copy'}"
     await copy(store_url, target, MODELS)
-    copied = create_test_store(target, RESOLVE_AFTER)
+    copied = create_store(target)
     await copied.open(*MODELS)
     moved = Account(copied)
     moved.id = account.id

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.application import create_test_store
-from tests.reminders.harness import Clock as ReminderClock
+from tests.jobs import Clock
 from tests.reminders.harness import create_service
 from tests.webhooks.harness import Account, serving
 from tests.webhooks.receiver import Receiver, status
 from todo_service.reminders.documents import Firing
-from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore
-from todo_service.store.mongodb.store import RESOLVE_AFTER
 from todo_service.timestamps import Timestamp, format_timestamp, now
 from todo_service.todos.dto import Todo, TodoCreate
 from todo_service.todos.reminder_types import ReminderCreate
@@ -26,21 +22,7 @@ pytestmark = pytest.mark.anyio
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DocumentStore]:
-    """An open store."""
-    opened = create_test_store(store_url, RESOLVE_AFTER)
-    await opened.open(*MODELS)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def account(store: DocumentStore) -> Account:
-    return Account(store)
-
-
-async def create_due(account: Account, clock: ReminderClock) -> tuple[Todo, Timestamp]:
+async def create_due(account: Account, clock: Clock) -> tuple[Todo, Timestamp]:
     """Create a todo that is due in an hour, with a reminder half an hour earlier, and set the clock past both."""
     due_at = Timestamp.fromtimestamp((now() + HOUR).timestamp(), UTC).replace(microsecond=0)
     todo = await account.todos.create(
@@ -51,7 +33,7 @@ async def create_due(account: Account, clock: ReminderClock) -> tuple[Todo, Time
 
 
 async def test_due_dates_and_reminders_are_sent_once(account: Account, receiver: Receiver) -> None:
-    clock = ReminderClock()
+    clock = Clock()
     services = [create_service(account.store, clock) for _ in range(2)]
     hook = await account.create_hook(receiver.url, "todo.due", "todo.reminder")
     async with serving(account.create_consumer()):
@@ -81,7 +63,7 @@ async def test_due_dates_and_reminders_are_sent_once(account: Account, receiver:
 
 
 async def test_a_retry_has_the_same_id_and_body(account: Account, receiver: Receiver) -> None:
-    clock = ReminderClock()
+    clock = Clock()
     hook = await account.create_hook(receiver.url, "todo.due")
     receiver.answer = status(500)
     async with serving(account.create_consumer()) as consumer:
@@ -98,7 +80,7 @@ async def test_a_retry_has_the_same_id_and_body(account: Account, receiver: Rece
 async def test_a_hook_that_is_served_later_gets_what_fired_after_it_was_created(
     account: Account, receiver: Receiver
 ) -> None:
-    clock = ReminderClock()
+    clock = Clock()
     await account.create_hook(receiver.url, "todo.reminder")
     async with serving(account.create_consumer()):
         pass  # the hook has its position from now on
@@ -112,7 +94,7 @@ async def test_a_hook_that_is_served_later_gets_what_fired_after_it_was_created(
 
 
 async def test_a_deleted_todo_sends_nothing(account: Account, receiver: Receiver) -> None:
-    clock = ReminderClock()
+    clock = Clock()
     await account.create_hook(receiver.url, "todo.due", "todo.deleted")
     async with serving(account.create_consumer()):
         pass
@@ -132,7 +114,7 @@ async def test_a_deleted_todo_sends_nothing(account: Account, receiver: Receiver
 async def test_webhooks_of_other_accounts_get_nothing(
     account: Account, store: DocumentStore, receiver: Receiver
 ) -> None:
-    clock = ReminderClock()
+    clock = Clock()
     other = Account(store)
     await account.create_hook(receiver.url, "todo.due")
     async with serving(account.create_consumer()):
