@@ -1,4 +1,4 @@
-"""Field types shared by the capabilities: msgspec types with bounds, descriptions and examples.
+"""Types of fields and queries that the capabilities share: msgspec types with bounds, descriptions and examples.
 
 A type with a `title` becomes a component of that name in the OpenAPI document, and so a single type in generated
 clients. Types bound every string, list and number of a request, so that longer input is rejected before it is
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from msgspec import Meta
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from odmantic import ObjectId
 
 from todo_service.bounds.requests import CURSOR_LENGTH, PAGE_SIZE
 from todo_service.bounds.texts import TIME_ZONE_LENGTH, UNTRIMMED_FACTOR
@@ -65,6 +67,18 @@ TimeZone = Annotated[
         extra_json_schema={"format": "time-zone"},
     ),
 ]
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """The page of a list to return."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: Cursor | UnsetType = UNSET
+
+
+def parse_id(text: str) -> ObjectId | None:
+    """Return the id that a text represents, or None if the text is not 24 hex digits."""
+    return ObjectId(text) if len(text) == 24 and ObjectId.is_valid(text) else None
 
 
 def describe_text_bounds(longest: int) -> str:

@@ -27,6 +27,7 @@ from odmantic.query import desc
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey, User
 from todo_service.accounts.liveness import AccountState
+from todo_service.api_types import parse_id
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.accounts import API_KEY_NAME_LENGTH, MAX_API_KEYS
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
@@ -164,20 +165,21 @@ class ApiKeys:
         Raises:
             NotFound: The account has no key with this id.
         """
-        if not (len(key_id) == 24 and ObjectId.is_valid(key_id)):
+        identity = parse_id(key_id)
+        if identity is None:
             raise NotFound("there is no such API key")
         tombstone = {
             "owner": None,
-            "slot": _compute_tombstone_slot(ObjectId(key_id)),
+            "slot": _compute_tombstone_slot(identity),
             "name": "",
             "prefix": "",
             "secret_hash": b"",
             "expires_at": now() + TOMBSTONE_LIFETIME,
         }
-        where = [ApiKey.id == ObjectId(key_id), ApiKey.owner == user_id]
+        where = [ApiKey.id == identity, ApiKey.owner == user_id]
         if await self._store.update(ApiKey, *where, changes=tombstone) is None:
             raise NotFound("there is no such API key")
-        self._evict({ObjectId(key_id)})
+        self._evict({identity})
 
     async def revoke_all(self, user_id: ObjectId) -> None:
         """Delete all keys of an account. Each leaves a tombstone."""

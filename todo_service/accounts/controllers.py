@@ -16,6 +16,7 @@ from todo_service.accounts.documents import User
 from todo_service.accounts.middleware import require_session
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, Sessions, Tokens
+from todo_service.api_types import PageQuery
 from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret, is_retry
 from todo_service.idempotency.replays import require_document
@@ -235,12 +236,12 @@ class SessionsController(Controller):
         response_headers=declare_headers("Link"),
     )
     async def list_sessions(
-        self, request: QueryRequest[dto.SessionQuery], sessions: NamedDependency[Sessions]
+        self, request: QueryRequest[PageQuery], sessions: NamedDependency[Sessions]
     ) -> Response[dto.SessionPage]:
         """List the sessions of the account, newest first."""
         query = request.parameters()
         context = b"sessions" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.CreationPosition, context)
         items, position = await sessions.read_page(request.user, query.limit, after)
         return respond_with_page(request, dto.SessionPage(items, request.cursors.seal_next(position, context)))
 
@@ -310,12 +311,12 @@ class ApiKeysController(Controller):
         response_headers=declare_headers("Link"),
     )
     async def list_api_keys(
-        self, request: QueryRequest[dto.ApiKeyQuery], api_keys: NamedDependency[ApiKeys]
+        self, request: QueryRequest[PageQuery], api_keys: NamedDependency[ApiKeys]
     ) -> Response[dto.ApiKeyPage]:
         """List the API keys of the account without their secrets, newest first."""
         query = request.parameters()
         context = b"api-keys" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, dto.CreationPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.CreationPosition, context)
         items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
         return respond_with_page(request, dto.ApiKeyPage(items, request.cursors.seal_next(position, context)))
 

@@ -12,11 +12,8 @@ from odmantic import ObjectId
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
 from todo_service.api_types import (
-    DEFAULT_LIMIT,
     SHOWN,
-    Cursor,
     Id,
-    Limit,
     NextCursor,
     Time,
     TimeZone,
@@ -191,13 +188,6 @@ class SessionPage(msgspec.Struct, frozen=True):
     next_cursor: NextCursor
 
 
-class SessionQuery(msgspec.Struct, frozen=True):
-    """The query of a list of sessions."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | UnsetType = UNSET
-
-
 KeyName = Annotated[str, constrain_text(API_KEY_NAME_LENGTH, "The name.", "backup script")]
 Scope = Annotated[
     Literal["read", "write"],
@@ -267,13 +257,6 @@ class ApiKeyPage(msgspec.Struct, frozen=True):
 
     items: Annotated[list[ApiKey], Meta(description="The keys of this page.")]
     next_cursor: NextCursor
-
-
-class ApiKeyQuery(msgspec.Struct, frozen=True):
-    """The query of a list of API keys."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | UnsetType = UNSET
 
 
 class TokenPair(msgspec.Struct, frozen=True):

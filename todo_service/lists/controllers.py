@@ -5,8 +5,8 @@ from __future__ import annotations
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET
 
+from todo_service.api_types import PageQuery
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.idempotency.replays import require_document
 from todo_service.lists import dto
@@ -48,12 +48,12 @@ class ListsController(Controller):
         response_headers=declare_headers("Link"),
     )
     async def list_lists(
-        self, request: QueryRequest[dto.ListQuery], lists: NamedDependency[Lists]
+        self, request: QueryRequest[PageQuery], lists: NamedDependency[Lists]
     ) -> Response[dto.TodoListPage]:
         """List the lists page by page, in their manual order."""
         query = request.parameters()
         context = b"lists" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, ListPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, ListPosition, context)
         items, position = await lists.read_page(query.limit, after)
         return respond_with_page(request, dto.TodoListPage(items, request.cursors.seal_next(position, context)))
 

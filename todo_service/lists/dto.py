@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from todo_service.api_types import DEFAULT_LIMIT, Cursor, Id, Limit, NextCursor, Time, Version, constrain_text
+from todo_service.api_types import Id, NextCursor, Time, Version, constrain_text
 from todo_service.bounds.todos import LIST_NAME_LENGTH
 from todo_service.decoding import declare_read_only
 from todo_service.lists.documents import TodoList as ListDocument
@@ -75,13 +75,6 @@ class TodoListPage(msgspec.Struct, frozen=True):
 
     items: Annotated[list[TodoList], Meta(description="The lists of this page.")]
     next_cursor: NextCursor
-
-
-class ListQuery(msgspec.Struct, frozen=True):
-    """The page to return."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | UnsetType = UNSET
 
 
 class ListDelete(msgspec.Struct, frozen=True):

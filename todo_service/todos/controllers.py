@@ -101,7 +101,7 @@ class TodosController(Controller):
         context = msgspec.msgpack.encode(
             [str(request.user.user_id), msgspec.structs.replace(query, cursor=UNSET, limit=1)], enc_hook=str
         )
-        after = request.cursors.open(query.cursor, TodoPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, TodoPosition, context)
         items, position = await todos.read_page(query, after)
         return respond_with_page(request, dto.TodoPage(items, request.cursors.seal_next(position, context)))
 
@@ -153,7 +153,7 @@ class TodosController(Controller):
         """
         query = request.parameters()
         context = b"changes" + request.user.user_id.binary
-        since = request.cursors.open(query.since, SyncToken, context, "since") if query.since is not UNSET else None
+        since = request.cursors.open(query.since, SyncToken, context, "since")
         page = await todos.read_changes(since, query.limit)
         return build_response(page, request.cursors.seal(page.next, context))
 

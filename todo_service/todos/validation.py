@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import UNSET
 from odmantic import ObjectId
 
+from todo_service.api_types import parse_id
 from todo_service.bounds.todos import DESCRIPTION_LENGTH, STEPS, TAG_LENGTH, TAGS, TITLE_LENGTH
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.text import compose, normalize_lines, normalize_text
@@ -35,7 +36,7 @@ DATE_RANGE: Final = "Expected a date from 1970-01-01 to 9999-12-30"
 
 def is_id(text: str) -> bool:
     """Return whether a text is an id: 24 hex digits."""
-    return len(text) == 24 and ObjectId.is_valid(text)
+    return parse_id(text) is not None
 
 
 def validate_title(text: str) -> str:

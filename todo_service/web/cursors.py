@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from litestar import Response
+from msgspec import UNSET, UnsetType
 
 from todo_service.security.sealing import KeyRing
 from todo_service.web.problems import create_parameter_problem
@@ -35,11 +36,13 @@ class Cursors:
         """Return the cursor for a position within a context."""
         return self._keys.seal_text(msgspec.msgpack.encode(position), context)
 
-    def open(self, cursor: str, kind: type[PositionT], context: bytes, name: str = "cursor") -> PositionT:
-        """Return the position that a cursor of this context holds.
+    def open(
+        self, cursor: str | UnsetType, kind: type[PositionT], context: bytes, name: str = "cursor"
+    ) -> PositionT | None:
+        """Return the position that a cursor of this context holds, or None if there is no cursor.
 
         Args:
-            cursor: The cursor, as sent by the client.
+            cursor: The cursor, as sent by the client, if it sent one.
             kind: The Struct of the position.
             context: The context that the cursor must belong to.
             name: The name of the parameter that holds the cursor.
@@ -47,6 +50,8 @@ class Cursors:
         Raises:
             ProblemError: 422, the cursor is malformed or belongs to another context.
         """
+        if cursor is UNSET:
+            return None
         try:
             return msgspec.msgpack.decode(self._keys.open_text(cursor, context), type=kind)
         except (ValueError, msgspec.DecodeError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET
 
+from todo_service.api_types import PageQuery
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_conditions, parse_if_match, respond_with_tag
@@ -51,12 +51,12 @@ class WebhooksController(Controller):
         response_headers=declare_headers("Link"),
     )
     async def list_webhooks(
-        self, request: QueryRequest[dto.WebhookQuery], webhooks: NamedDependency[Webhooks]
+        self, request: QueryRequest[PageQuery], webhooks: NamedDependency[Webhooks]
     ) -> Response[dto.WebhookPage]:
         """List the webhooks of the account without their secrets, newest first."""
         query = request.parameters()
         context = b"webhooks" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, dto.WebhookPosition, context) if query.cursor is not UNSET else None
+        after = request.cursors.open(query.cursor, dto.WebhookPosition, context)
         items, position = await webhooks.read_page(query.limit, after)
         return respond_with_page(request, dto.WebhookPage(items, request.cursors.seal_next(position, context)))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Final
 
 from odmantic import ObjectId
 from odmantic.query import desc
 
+from todo_service.api_types import parse_id
 from todo_service.bounds.webhooks import LISTED_DELIVERIES, REQUESTED_DELIVERIES
 from todo_service.errors import Disabled, NotFound, TooManyRequests
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.timestamps import format_timestamp, now
@@ -18,9 +18,6 @@ from todo_service.webhooks import dto
 from todo_service.webhooks.deliveries import build_delivery, reset_delivery
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
 from todo_service.webhooks.sources import Event
-
-MISSING: Final = "there is no such webhook"
-MISSING_DELIVERY: Final = "there is no such delivery"
 
 
 class DeliveryRequests:
@@ -47,7 +44,7 @@ class DeliveryRequests:
             TooManyRequests: Too many deliveries wait.
             NotFound: The account has no such webhook.
         """
-        hook = await self._get(hook_id)
+        hook = await get_webhook(self._store, self._owner, hook_id)
         await self._check_requests(hook)
         moment = now()
         event = Event("ping", "", format_timestamp(moment), {})
@@ -63,7 +60,7 @@ class DeliveryRequests:
         Raises:
             NotFound: The account has no such webhook.
         """
-        hook = await self._get(hook_id)
+        hook = await get_webhook(self._store, self._owner, hook_id)
         found = await self._store.find(
             WebhookDelivery,
             WebhookDelivery.hook == hook.id,
@@ -82,13 +79,19 @@ class DeliveryRequests:
             TooManyRequests: Too many deliveries wait.
             NotFound: The account has no such webhook, or the webhook no such delivery.
         """
-        hook = await self._get(hook_id)
-        where = match_id(WebhookDelivery, delivery_id, MISSING_DELIVERY)
-        where += [WebhookDelivery.hook == hook.id, WebhookDelivery.account == self._owner]
+        hook = await get_webhook(self._store, self._owner, hook_id)
+        identity = parse_id(delivery_id)
+        if identity is None:
+            raise NotFound("there is no such delivery")
+        where = (
+            WebhookDelivery.id == identity,
+            WebhookDelivery.hook == hook.id,
+            WebhookDelivery.account == self._owner,
+        )
         async for _ in Attempts():
             delivery = await self._store.get(WebhookDelivery, *where)
             if delivery is None:
-                raise NotFound(MISSING_DELIVERY)
+                raise NotFound("there is no such delivery")
             await self._check_requests(hook)
             same = (WebhookDelivery.state == delivery.state, WebhookDelivery.tries == delivery.tries)
             changes = reset_delivery(delivery, now())
@@ -113,24 +116,20 @@ class DeliveryRequests:
 
     async def _request(self, hook: Webhook) -> None:
         """Tell the worker that serves a webhook to look for deliveries."""
-        await self._store.update(Webhook, *self._match(str(hook.id)), changes={"requested": ObjectId()})
-
-    async def _get(self, hook_id: str) -> Webhook:
-        found = await self._store.get(Webhook, *self._match(hook_id))
-        if found is None:
-            raise NotFound(MISSING)
-        return found
-
-    def _match(self, hook_id: str) -> list[Condition]:
-        return [*match_id(Webhook, hook_id, MISSING), Webhook.owner == self._owner]
+        where = (Webhook.id == hook.id, Webhook.owner == self._owner)
+        await self._store.update(Webhook, *where, changes={"requested": ObjectId()})
 
 
-def match_id(model: Any, text: str, missing: str) -> list[Condition]:
-    """Return the condition on an id.
+async def get_webhook(store: DocumentStore, owner: ObjectId, hook_id: str) -> Webhook:
+    """Return a webhook of an account.
 
     Raises:
-        NotFound: The text is not an id.
+        NotFound: The account has no such webhook.
     """
-    if not (len(text) == 24 and ObjectId.is_valid(text)):
-        raise NotFound(missing)
-    return [model.id == ObjectId(text)]
+    identity = parse_id(hook_id)
+    found = None
+    if identity is not None:
+        found = await store.get(Webhook, Webhook.id == identity, Webhook.owner == owner)
+    if found is None:
+        raise NotFound("there is no such webhook")
+    return found

@@ -10,11 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 from odmantic import ObjectId
 
 from todo_service.api_types import (
-    DEFAULT_LIMIT,
     SHOWN,
-    Cursor,
     Id,
-    Limit,
     NextCursor,
     Time,
     Version,
@@ -164,13 +161,6 @@ class WebhookPage(msgspec.Struct, frozen=True):
 
     items: Annotated[list[Webhook], Meta(description="The webhooks of this page.")]
     next_cursor: NextCursor
-
-
-class WebhookQuery(msgspec.Struct, frozen=True):
-    """The query of a list of webhooks."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | UnsetType = UNSET
 
 
 class WebhookPosition(msgspec.Struct, array_like=True, frozen=True):

@@ -13,8 +13,8 @@ from odmantic.query import desc
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.bounds.webhooks import MAX_WEBHOOKS, SIGNING_SECRETS, WEBHOOK_DESCRIPTION_LENGTH
-from todo_service.errors import Gone, Invalid, NotFound, QuotaExceeded, Stale, ValidationIssue
-from todo_service.store.base import Condition, DocumentStore
+from todo_service.errors import Gone, Invalid, QuotaExceeded, Stale, ValidationIssue
+from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import read_page
@@ -22,7 +22,7 @@ from todo_service.store.slots import insert_into_slot
 from todo_service.text import normalize_lines
 from todo_service.timestamps import now
 from todo_service.webhooks import dto
-from todo_service.webhooks.delivery_requests import MISSING, match_id
+from todo_service.webhooks.delivery_requests import get_webhook
 from todo_service.webhooks.documents import SigningSecret, Webhook, WebhookDelivery
 from todo_service.webhooks.positions import Positions, start
 from todo_service.webhooks.receivers import Receivers
@@ -139,7 +139,7 @@ class Webhooks:
         Raises:
             NotFound: The account has no such webhook.
         """
-        return dto.Webhook.from_document(await self._get(hook_id))
+        return dto.Webhook.from_document(await get_webhook(self._store, self._owner, hook_id))
 
     async def update(self, hook_id: str, patch: dto.WebhookUpdate, versions: Container[int] | None) -> dto.Webhook:
         """Apply a merge patch. The version stays the same if nothing changes.
@@ -158,7 +158,7 @@ class Webhooks:
         """
         fields = await self._validate(patch)
         async for _ in Attempts():
-            hook = await self._get(hook_id)
+            hook = await get_webhook(self._store, self._owner, hook_id)
             if versions is not None and hook.version not in versions:
                 raise Stale
             changes = {name: value for name, value in fields.items() if getattr(hook, name) != value}
@@ -177,9 +177,8 @@ class Webhooks:
     async def _change(self, hook: Webhook, changes: dict[str, Any], moment: datetime) -> Webhook | None:
         """Write the changes of a webhook. Return None if it has changed since it was read."""
         changes = changes | {"version": hook.version + 1, "updated_at": moment}
-        return await self._store.update(
-            Webhook, *self._match(str(hook.id)), Webhook.version == hook.version, changes=changes
-        )
+        where = (Webhook.id == hook.id, Webhook.owner == self._owner, Webhook.version == hook.version)
+        return await self._store.update(Webhook, *where, changes=changes)
 
     async def delete(self, hook_id: str, versions: Container[int] | None) -> None:
         """Delete a webhook with its deliveries.
@@ -189,7 +188,7 @@ class Webhooks:
             NotFound: The account has no such webhook.
         """
         async for _ in Attempts():
-            hook = await self._get(hook_id)
+            hook = await get_webhook(self._store, self._owner, hook_id)
             if versions is not None and hook.version not in versions:
                 raise Stale
             moment = now()
@@ -226,7 +225,7 @@ class Webhooks:
         """
         secret = generate_secret(seed)
         async for _ in Attempts():
-            hook = await self._get(hook_id)
+            hook = await get_webhook(self._store, self._owner, hook_id)
             if seed is not None and secret in decrypt_secrets(hook, self._box):
                 return dto.WebhookWithSecret.from_secret(hook, format_secret(secret))
             if versions is not None and hook.version not in versions:
@@ -270,12 +269,3 @@ class Webhooks:
         if issues:
             raise Invalid(issues)
         return fields
-
-    async def _get(self, hook_id: str) -> Webhook:
-        found = await self._store.get(Webhook, *self._match(hook_id))
-        if found is None:
-            raise NotFound(MISSING)
-        return found
-
-    def _match(self, hook_id: str) -> list[Condition]:
-        return [*match_id(Webhook, hook_id, MISSING), Webhook.owner == self._owner]
