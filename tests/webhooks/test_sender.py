@@ -93,7 +93,7 @@ async def test_a_slow_receiver_fails(receiver: Receiver) -> None:
 
     receiver.answer = wait
 
-    assert (await send(receiver, seconds=0.2)).error == "the receiver did not answer within 0.2 s"
+    assert (await send(receiver, seconds=0.2)).error == "the receiver did not respond within 0.2 s"
 
 
 async def test_an_endless_body_is_not_read(receiver: Receiver) -> None:

@@ -12,7 +12,7 @@ LATEST_HOURS: Final = section.declare(
     24,
     "How late a due date or a reminder may fire, if no process could fire it before",
     enforced_in="reminders.service",
-    response="It is passed over.",
+    response="It is skipped.",
     unit="h",
 )
 FIRINGS: Final = section.declare(
@@ -29,5 +29,8 @@ ACCOUNT_SHARE: Final = section.declare(
     response="The others fire after the todos of other accounts.",
 )
 CONCURRENT_TODOS: Final = section.declare(
-    32, "Todos that fire at a time, in each process", enforced_in="reminders.service", response="The others wait."
+    32,
+    "Todos that fire at the same time, in each process",
+    enforced_in="reminders.service",
+    response="The others wait.",
 )

@@ -55,21 +55,21 @@ LISTED_ATTEMPTS: Final = section.declare(
 )
 ATTEMPT_SECONDS: Final = section.declare(
     15,
-    "Time for an attempt, from the resolution of the name to the status of the answer",
+    "Time for an attempt, from the resolution of the name to the status of the response",
     enforced_in="webhooks.sender",
     response="The attempt fails.",
     unit="s",
 )
-ANSWER_BYTES: Final = section.declare(
+RESPONSE_BYTES: Final = section.declare(
     4_096,
-    "Size of the answer of a receiver that is read",
+    "Size of the part of a receiver's response that is read",
     enforced_in="webhooks.sender",
     response="The connection is closed.",
     unit="bytes",
 )
 CONCURRENT_ATTEMPTS: Final = section.declare(
     48,
-    "Concurrent attempts to receivers that answered their last attempt in time, in each process",
+    "Concurrent attempts to receivers whose last attempt succeeded quickly, in each process",
     enforced_in="webhooks.sender",
     response="The attempt waits for its turn.",
 )
@@ -81,7 +81,7 @@ CONCURRENT_SLOW_ATTEMPTS: Final = section.declare(
 )
 RESOLVER_THREADS: Final = section.declare(
     16,
-    "Names that are resolved at a time, in each process: for new URLs, and for each kind of attempts",
+    "Names resolved at the same time in each process: for new URLs, and for each of the two kinds of attempts",
     enforced_in="webhooks.resolver",
     response="The resolution waits for its turn.",
 )

@@ -81,11 +81,11 @@ class EventsController(Controller):
     ) -> Stream:
         """Stream the changes of todos and lists as server-sent events.
 
-        The data of `todo` and `list` is the document, that of `todo-deleted` and `list-deleted` its id. `ready` follows
-        the events that were missed. Each event has an `id` after which another stream resumes: no change is ever
-        missed, but a document may be sent twice. `reminder` has the todo, the reminder and the moment for which it
-        fired; a reminder that fires while no stream is open is not sent later. The stream ends when the token expires,
-        and when the session ends.
+        The data of `todo` and `list` is the document; that of `todo-deleted` and `list-deleted` is its id. `ready`
+        follows the events that the client had missed. A stream that resumes after the `id` of an event misses no
+        change, but may send a document twice. `reminder` has the todo, the reminder and the moment for which it fired;
+        a reminder that fires while no stream is open is not sent later. The stream ends when the token expires, and
+        when the session ends.
         """
         context = b"changes" + request.user.user_id.binary
         since = _find_start(request, context)

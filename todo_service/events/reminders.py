@@ -48,7 +48,7 @@ class ReminderReader:
                 yield data
 
     async def _iterate(self) -> AsyncGenerator[FiredEntry]:
-        """Yield each new entry of the feed. It counts as read when the next one is asked for."""
+        """Yield each new entry of the feed. An entry counts as read once the caller asks for the next one."""
         assert self._token is not None  # the stream has started
         has_more = True
         while has_more:

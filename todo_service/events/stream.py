@@ -19,7 +19,7 @@ from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import Change, ChangeFeed, ChangePosition, FeedPage, SyncToken, TodoChange
 from todo_service.timestamps import now
 
-# without an empty line, after which some clients report an event
+# not followed by an empty line, which some clients report as an event
 _RETRY: Final = b"retry: 2000\n"
 _HEARTBEAT: Final = b": heartbeat\n"
 _REFRESH_SECONDS: Final = 600.0

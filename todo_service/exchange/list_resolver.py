@@ -38,7 +38,8 @@ class _Planned:
 
     Attributes:
         list: The list.
-        created: Its id, once it has been created. It has another one than planned if a concurrent import created it.
+        created: Its id, once it has been created. The id is not the planned one if a concurrent import created the
+            list.
     """
 
     list: TodoListCreate
@@ -49,7 +50,7 @@ class ListResolver:
     """Finds the lists that records name, and creates those that do not exist.
 
     A list of a file is the account's list with its uid, or else the account's only list with its name, or else a new
-    list. If the file gives it no uid, it has one made from its name. So a list that an import has created is found
+    list. If the file gives it no uid, one is derived from its name. A later import of the file therefore finds the list
     again, even after it was renamed.
 
     A new list is only planned until a todo is written into it (`create`). So an import that changes no todo creates no
@@ -106,8 +107,8 @@ class ListResolver:
     def resolve(self, draft: Draft) -> dto.TodoImport:
         """Return the todo with the id of a list, which may be planned.
 
-        If the file gives the list of `list_id` another name than the account, and no uid, the name counts: in a table
-        that has both columns, a person edits the name.
+        If the file gives the list of `list_id` another name than the account does, and no uid, the name takes
+        precedence: in a table with both columns, people edit the name.
 
         Raises:
             Invalid: The todo names a list that does not exist, or whose name breaks a rule.
@@ -162,7 +163,7 @@ class ListResolver:
 
         Args:
             named: The list.
-            position: Its position if it is new and the file states none; by default it is created as the last one.
+            position: Its position if it is new and the file states none; by default it comes last.
 
         Raises:
             Invalid: It breaks a rule.
@@ -224,7 +225,7 @@ def _reject(file_list: FileList, error: Invalid) -> RejectedRecord:
 
 
 def _get_key(named: TodoListCreate) -> str:
-    """Return the uid of a list: that of the file, or else one made from its name."""
+    """Return the uid of a list: that of the file, or else one derived from its name."""
     if named.uid is not UNSET:
         with contextlib.suppress(ValueError):
             return validate_uid(named.uid)

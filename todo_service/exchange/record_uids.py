@@ -14,8 +14,8 @@ from todo_service.todos.uids import validate_uid
 class RecordUids:
     """Chooses the uids of the records of one file.
 
-    A record has the uid that the file gives it, or else its id. One that has neither gets a uid made from its content,
-    so that a second import of the file recognizes it. Equal records are numbered in the order of the file.
+    A record has the uid that the file gives it, or else its id. One that has neither gets a uid derived from its
+    content, so that a second import of the file recognizes it. Equal records are numbered in the order of the file.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class RecordUids:
 
 
 def hash_uid(text: str) -> str:
-    """Return a uid that is made from a text. It is the same for texts that are equal in NFC, trimmed."""
+    """Return a uid derived from a text. It is the same for texts that are equal once trimmed and in NFC."""
     return f"hash-{hashlib.sha256(compose(trim(text)).encode()).hexdigest()[:32]}"
 
 

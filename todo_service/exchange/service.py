@@ -10,8 +10,8 @@ records, so that writes of other accounts are interleaved.
 An import creates a new todo for each record, by the rules of all new todos, with the record's times of creation and
 completion. If the account has a todo with the uid of the record, the request decides what happens
 (`todos.bulk_import`). A record that breaks a rule is reported with its line, and the import continues. The report also
-says what the records that were not skipped have lost. A todo goes into the list that the record names, which is created
-with the first todo that is written into it (`list_resolver`).
+describes what each record that was not skipped has lost. A todo goes into the list that the record names, which is
+created with the first todo that is written into it (`list_resolver`).
 """
 
 from __future__ import annotations

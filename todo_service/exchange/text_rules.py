@@ -41,7 +41,7 @@ _LINE_BREAKS: Final = re.compile(r"\r\n|[\r\v\f]")
 def fit_texts(draft: Draft) -> Draft:
     """Return a draft whose texts are no longer than the service allows, and without control characters.
 
-    A strict one keeps its control characters and the name of its list.
+    A strict draft keeps its control characters and the name of its list.
     """
     warnings = list(draft.warnings)
     todo = draft.todo if draft.strict else _clean_todo(draft.todo, warnings)
@@ -68,7 +68,7 @@ def fit_texts(draft: Draft) -> Draft:
 
 
 def fit_lists(found: FileLists) -> FileLists:
-    """Return the lists of a file with names that they may have, as `fit_texts` does."""
+    """Return the lists of a file with valid names, as `fit_texts` does."""
     if found.strict:
         return found
     fitted = [each._replace(list=_fit_list(each.list, [])) for each in found.lists]
@@ -110,7 +110,7 @@ def _clean_todo(todo: TodoImport, warnings: list[str]) -> TodoImport:
 
 
 def _fit_list(named: TodoListCreate, warnings: list[str]) -> TodoListCreate:
-    """Return a list with a name that it may have. Lists whose names differ only in what is cut stay apart."""
+    """Return a list with a valid name. Lists whose names differ only in the part that is cut stay separate."""
     name = drop_controls(_fold(_LINE_BREAKS.sub("\n", named.name)))
     if len(name) <= LIST_NAME_LENGTH:
         return msgspec.structs.replace(named, name=name)
@@ -141,7 +141,7 @@ def _limit(name: str, items: list[ItemT], most: int, warnings: list[str]) -> lis
 
 
 def _name_all(subject: str, names: Iterable[str]) -> Iterator[str]:
-    """Yield warnings that together contain all names, none of which a report has to cut.
+    """Yield warnings that together contain all names, each short enough that the report does not cut it.
 
     Args:
         subject: What the warnings begin with.

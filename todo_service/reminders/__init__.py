@@ -1,1 +1,1 @@
-"""Due dates and reminders that fire: when they pass, event streams and webhooks report them, once."""
+"""Fires due dates and reminders: event streams and webhooks report each of them once."""

@@ -32,7 +32,7 @@ class FiredEntry(msgspec.Struct, frozen=True):
 
     @property
     def is_due_date(self) -> bool:
-        """Whether the due date has fired, and not a reminder."""
+        """Whether the due date has fired, rather than a reminder."""
         return self.at is None and self.minutes_before is None
 
 

@@ -1,10 +1,9 @@
-"""Fires due dates and reminders. The job runs in every process, and each of them fires once.
+"""Fires due dates and reminders. The job runs in every process, but each due date and each reminder fires once.
 
 A todo holds the moment at which it fires next, and an index of these moments yields what is due. To fire, a process
 inserts a `Firing`, whose id is derived from the todo, the reminder and the moment: of several processes one succeeds.
-Then it moves `next_fire` on, unless the todo has changed. If it crashes in between, the next process finds the todo
-again, and the `Firing` that is there already. So nothing is lost, and nothing fires twice, even if the clock is set
-back.
+Then it advances `next_fire`, unless the todo has changed. If it crashes in between, the next process finds the todo
+again, and also its `Firing`. So nothing is lost, and nothing fires twice, even if the clock is set back.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ LATEST: Final = timedelta(hours=LATEST_HOURS)
 FIRING_LIFETIME: Final = timedelta(days=7)
 """How long a `Firing` is stored: longer than a webhook may fail, and than its todo may be found again."""
 _PAGE_SIZE: Final = 1_000
-_PASSED_OVER: Final = 500
-"""How many todos are passed over at a time. They must not delay those that fire."""
+_SKIPPED: Final = 500
+"""How many todos are skipped at a time, so that they do not delay those that fire."""
 _TRIM_INTERVAL: Final = 1_000
-"""After so many firings of an account, those that are stored are counted."""
+"""The number of firings of an account after which its stored firings are counted."""
 _TRIM_BATCH: Final = 10_000
 logger = structlog.get_logger(__name__)
 
@@ -137,19 +136,19 @@ class ReminderService:
         """
         self._count, self._worst = 0, 0.0
         try:
-            moved, waiting = 1, True
-            while moved and waiting:
-                moved, waiting = await self._fire_between(self._now() - LATEST, self._now())
+            advanced, waiting = 1, True
+            while advanced and waiting:
+                advanced, waiting = await self._fire_between(self._now() - LATEST, self._now())
         finally:
             if self._count:
                 logger.info("due dates and reminders fired", count=self._count, worst_lateness_seconds=self._worst)
-        await self._pass_over()
+        await self._skip_missed()
 
     async def _fire_between(self, start: datetime, end: datetime) -> tuple[int, bool]:
         """Fire what is due between two moments.
 
         Returns:
-            The number of todos that this process has moved on, and whether others wait, because their account has had
+            The number of todos that this process has advanced, and whether others wait because their account has had
             its share.
         """
         read = partial(
@@ -164,7 +163,7 @@ class ReminderService:
             position=lambda last: (last.next_fire, ObjectId(last.id)),
         )
         shares: Counter[str] = Counter()
-        moved, waiting = 0, False
+        advanced, waiting = 0, False
         async for page in iterate_pages(read):
             chosen = []
             for todo in page:
@@ -173,41 +172,41 @@ class ReminderService:
                     chosen.append(todo)
                 else:
                     waiting = True
-            moved += await self._fire_each(chosen)
-        return moved, waiting
+            advanced += await self._fire_each(chosen)
+        return advanced, waiting
 
-    async def _pass_over(self) -> None:
-        """Move a batch of todos on whose time to fire was too long ago."""
+    async def _skip_missed(self) -> None:
+        """Advance a batch of todos that were due too long ago to fire."""
         found = await self._store.find(
             Todo,
             Todo.next_fire >= EARLIEST,  # type: ignore[operator]  # an expression
             Todo.next_fire < self._now() - LATEST,  # type: ignore[operator]  # an expression
             sort=asc(Todo.next_fire),
-            limit=_PASSED_OVER,
+            limit=_SKIPPED,
             into=_DueTodo,
         )
         if found:
             logger.info("todos were due too long ago to fire", count=await self._fire_each(found))
 
     async def _fire_each(self, todos: Sequence[_DueTodo]) -> int:
-        """Fire some todos, and return how many of them this process has moved on."""
-        moved = 0
-        # in an order of its own, so that several processes rarely try the same todo
+        """Fire some todos, and return how many of them this process has advanced."""
+        advanced = 0
+        # in random order, so that several processes rarely try the same todo
         shuffled = random.sample(todos, len(todos))
         for start in range(0, len(shuffled), CONCURRENT_TODOS):
             batch = shuffled[start : start + CONCURRENT_TODOS]
             outcomes = await asyncio.gather(*map(self._fire, batch), return_exceptions=True)
             for todo, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, bool):
-                    moved += outcome
+                    advanced += outcome
                 elif isinstance(outcome, Exception) and not isinstance(outcome, StoreUnavailable):
                     logger.error("failed to fire a todo", todo=todo.id, exc_info=outcome)
                 else:
                     raise outcome
-        return moved
+        return advanced
 
     async def _fire(self, todo: _DueTodo) -> bool:
-        """Fire what is due of a todo, and move `next_fire` on. Return False if the todo was changed meanwhile."""
+        """Fire what is due of a todo, and advance `next_fire`. Return False if the todo has changed in the meantime."""
         moment = self._now()
         try:
             times = list_firing_times(todo, await self._find_zone(todo))

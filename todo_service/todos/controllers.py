@@ -224,7 +224,7 @@ class TodosController(Controller):
         """Complete a todo. The body is optional.
 
         A recurring todo moves to its first occurrence that is due later than the current one and not in the past. Its
-        steps become open. Missed occurrences are passed over. If none is left, the todo is completed.
+        steps become open. Missed occurrences are skipped. If none is left, the todo is completed.
         """
         completed_at = data.completed_at if data is not None else None
         todo = await todos.complete(todo_id, completed_at, parse_if_match(request), derive_idempotent_id(request))

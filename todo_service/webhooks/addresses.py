@@ -87,7 +87,7 @@ class AddressPolicy:
         self._networks = tuple(ip_network(text) for text in networks)
 
     def allows(self, host: str, addresses: Iterable[str]) -> bool:
-        """Return whether a host may be sent to: all of its addresses are allowed.
+        """Return whether webhooks may be sent to a host: whether all of its addresses are allowed.
 
         Args:
             host: The name or the address in the URL.

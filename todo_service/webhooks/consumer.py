@@ -1,4 +1,4 @@
-"""Serves the webhooks that belong to this process, each by a runner of its own."""
+"""Serves the webhooks that belong to this process, each with its own runner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from todo_service.webhooks.runner import Context, HookRunner
 from todo_service.webhooks.workers import choose_worker
 
 TICK_SECONDS: Final = 1.0
-"""The interval between two looks at the webhooks."""
+"""The interval at which the webhooks are polled."""
 _PAGE_SIZE: Final = 1_000
 logger = structlog.get_logger(__name__)
 
@@ -68,13 +68,16 @@ class WebhookConsumer:
         try:
             await self._workers.leave()
         except StoreUnavailable as error:
-            logger.warning("webhooks are taken over late: the store is unavailable", reason=str(error))
+            logger.warning(
+                "other processes take over webhooks with a delay: the store is unavailable", reason=str(error)
+            )
 
     async def tick(self) -> None:
-        """Claim the webhooks that belong to this worker, start and stop runners, and wake those with news."""
+        """Claim the webhooks that belong to this worker, start and stop runners, and wake those whose webhook has
+        changed."""
         hooks = {ObjectId(hook.id): hook for hook in await self._list_enabled()}
         for hook_id in self._served.keys() - hooks.keys():
-            self._served[hook_id].runner.wake()  # it finds out itself that it has to stop
+            self._served[hook_id].runner.wake()  # it reads the webhook again, and stops
         self._served = {hook_id: each for hook_id, each in self._served.items() if not each.task.done()}
         if not hooks and not self._served:
             return

@@ -35,7 +35,7 @@ class WebhooksController(Controller):
     async def create_webhook(
         self, request: ApiRequest, data: JSONBody[dto.WebhookCreate], webhooks: NamedDependency[Webhooks]
     ) -> Response[dto.WebhookWithSecret]:
-        """Create a webhook. It gets the events from now on.
+        """Create a webhook. It receives events from now on.
 
         The secret signs the deliveries as Standard Webhooks 1.0.0 describes, and is shown only once.
         """
@@ -89,7 +89,7 @@ class WebhooksController(Controller):
     ) -> Response[dto.Webhook]:
         """Apply a merge patch to a webhook. With `If-Match`, returns 412 if it has changed.
 
-        `enabled: false` pauses it. What happens meanwhile is not sent later.
+        `enabled: false` pauses it. Events that occur in the meantime are not sent later.
         """
         changed = await webhooks.update(webhook_id, data, parse_conditions(request))
         return Response(changed, headers={"ETag": entity_tag(changed)})

@@ -1,4 +1,4 @@
-"""What clients ask about deliveries: to list them, to send a ping, and to send one again."""
+"""Lists deliveries for clients, sends pings, and sends deliveries again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DeliveryRequests:
         return dto.Delivery.from_document(delivery)
 
     async def list_deliveries(self, hook_id: str) -> list[dto.Delivery]:
-        """Return the last deliveries of a webhook, the newest first.
+        """Return the last deliveries of a webhook, newest first.
 
         Raises:
             NotFound: The account has no such webhook.
@@ -112,7 +112,7 @@ class DeliveryRequests:
             limit=REQUESTED_DELIVERIES,
         )
         if waiting >= REQUESTED_DELIVERIES:
-            raise TooManyRequests(f"{REQUESTED_DELIVERIES} deliveries of this webhook wait already")
+            raise TooManyRequests(f"{REQUESTED_DELIVERIES} deliveries of this webhook are already waiting")
 
     async def _request(self, hook: Webhook) -> None:
         """Tell the worker that serves a webhook to look for deliveries."""

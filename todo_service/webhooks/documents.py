@@ -15,7 +15,7 @@ class SigningSecret(EmbeddedModel):
     """A signing secret, encrypted (see `webhooks.signing`).
 
     Attributes:
-        until: Until when it signs; None for the current secret.
+        until: When it stops signing; None for the current secret.
     """
 
     box: bytes
@@ -28,8 +28,8 @@ class Webhook(Model):
     Attributes:
         slot: Limits the number of webhooks of an account (see `store.slots`).
         secrets: The signing secrets, the current one first.
-        disabled_reason: Why the service has disabled it: `gone` or `failing`; None if it has not.
-        started_at: When it was created or last enabled. It gets no event from before.
+        disabled_reason: Why the service disabled it: `gone` or `failing`; None if it did not.
+        started_at: When it was created or last enabled. It receives no earlier event.
         position: The position in each source of events, encoded (see `webhooks.sources`); empty if it has none yet.
         holder: The worker that serves it (see `webhooks.workers`).
         requested: Changes when a client requests a delivery, so that the worker looks for it.

@@ -61,7 +61,10 @@ Events = Annotated[
     ),
 ]
 Enabled = Annotated[
-    bool, Meta(description="Whether events are sent. Those that occur meanwhile are not sent later.", examples=[True])
+    bool,
+    Meta(
+        description="Whether events are sent. Those that occur while it is false are not sent later.", examples=[True]
+    ),
 ]
 Description = Annotated[
     str,
@@ -117,7 +120,7 @@ class Webhook(msgspec.Struct, frozen=True):
         | None,
         Meta(
             description=(
-                "Why the service has disabled it: `gone` after an answer with the status 410, `failing` after five "
+                "Why the service has disabled it: `gone` after a response with status 410, `failing` after five "
                 "days without a success; null if it has not."
             ),
             examples=[None],
@@ -179,9 +182,9 @@ class DeliveryAttempt(msgspec.Struct, frozen=True):
 
     at: Annotated[Time, Meta(description="When the attempt began.")]
     status_code: Annotated[
-        int | None, Meta(description="The status code of the answer; null if there was none.", examples=[204])
+        int | None, Meta(description="The status code of the response; null if there was none.", examples=[204])
     ]
-    error: Annotated[str | None, Meta(description="Why there was no answer; null if there was one.", examples=[None])]
+    error: Annotated[str | None, Meta(description="Why there was no response; null if there was one.", examples=[None])]
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -202,7 +205,7 @@ class Delivery(msgspec.Struct, frozen=True):
         return build_struct(document, cls).newest_first()
 
     def newest_first(self) -> Delivery:
-        """Return the delivery with its attempts in reverse order. They are stored the oldest first."""
+        """Return the delivery with its attempts in reverse order. They are stored oldest first."""
         return msgspec.structs.replace(self, attempts=self.attempts[::-1])
 
 

@@ -38,9 +38,9 @@ class Positions:
 
 
 async def start(store: DocumentStore, hook_id: ObjectId, positions: Positions) -> Webhook | None:
-    """Set the position of an enabled webhook that has none: after the write that enabled it.
+    """Set the position of an enabled webhook that has none to just after the write that enabled it.
 
-    The stamp of that write is the position: every event of a later write has a later stamp.
+    The position is the stamp of that write, because every later write has a later stamp.
 
     Args:
         store: The store.

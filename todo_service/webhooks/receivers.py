@@ -1,4 +1,4 @@
-"""Which receivers webhooks may be sent to, checked when a URL is set and again for each attempt."""
+"""Checks which receivers webhooks may be sent to, when a URL is set and again for each attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resolution of names in threads of its own, so that slow name servers delay nothing else."""
+"""Resolves names in dedicated threads, so that slow name servers delay nothing else."""
 
 from __future__ import annotations
 

@@ -40,16 +40,18 @@ from todo_service.webhooks.workers import Workers
 
 SHORTEST_POLL: Final = 0.25
 LONGEST_POLL: Final = 2.0
-"""The interval between two looks at the sources of events, in seconds. It grows while there is none."""
+"""The longest interval at which the sources of events are polled, in seconds. The interval grows while there are no
+events."""
 _RETRY_SECONDS: Final = 2.0
 _DISABLED_SECONDS: Final = 10.0
 """The interval between two looks at an account that is disabled."""
 _SLOW_SECONDS: Final = 5.0
-"""An attempt that takes longer makes the receiver a slow one."""
+"""A receiver is slow if an attempt takes longer."""
 _REMEMBERED: Final = 1_000
-"""The number of deliveries that are known to be stored. MongoDB's feed returns the changes of some seconds again."""
+"""The number of recent deliveries whose ids are kept, because MongoDB's feed repeats the changes of the last
+seconds."""
 _MIN_AGE: Final = timedelta(minutes=2)
-"""How long a delivery is kept at least. An event is not read again after a longer time."""
+"""How long a delivery is kept at least: longer than an event may be read again."""
 _TRIM_PERIOD: Final = timedelta(minutes=1)
 logger = structlog.get_logger(__name__)
 
@@ -230,7 +232,7 @@ class HookRunner:
         """Store the deliveries of a page, then the position after it. Return whether there is a new delivery."""
         current = await self._get_hook()
         if current is None or current.started_at != hook.started_at:
-            self._woken.set()  # it was paused, and what happened meanwhile is not sent
+            self._woken.set()  # it was paused, and events that occurred in the meantime are not sent
             return False
         moment = self._context.now()
         wanted = [event for event in page.events if event.type in current.events]
@@ -293,7 +295,8 @@ class HookRunner:
         self._context.record(outcome, lag)
 
     async def _record_outcome(self, hook: Webhook, outcome: Outcome, began: datetime) -> bool:
-        """Record in the webhook whether it fails, and disable it if it has to be.
+        """Record in the webhook whether its attempts fail. Disable it if it is gone, or has failed for
+        `FAILING_PERIOD`.
 
         Returns:
             Whether this worker still serves it.
@@ -312,7 +315,7 @@ class HookRunner:
         return True
 
     async def _disable(self, hook: Webhook, reason: str) -> bool:
-        """Disable the webhook, unless it has changed since it was read. Return whether it did."""
+        """Disable the webhook, unless it has changed since it was read. Return whether it was disabled."""
         changes = {
             "enabled": False,
             "disabled_reason": reason,

@@ -18,10 +18,10 @@ import httpx
 
 from todo_service import __version__
 from todo_service.bounds.webhooks import (
-    ANSWER_BYTES,
     ATTEMPT_SECONDS,
     CONCURRENT_ATTEMPTS,
     CONCURRENT_SLOW_ATTEMPTS,
+    RESPONSE_BYTES,
 )
 from todo_service.webhooks.receivers import AddressRefusedError, Receiver, Receivers
 from todo_service.webhooks.resolver import Resolver
@@ -30,7 +30,7 @@ LONGEST_RETRY_AFTER: Final = timedelta(days=1)
 _CONNECT_SECONDS: Final = 5.0
 _TRIED_ADDRESSES: Final = 3
 _BODY_SECONDS: Final = 1.0
-"""How long to wait for the body of an answer. Its content has no meaning."""
+"""How long to wait for the body of a response. Its content has no meaning."""
 _USER_AGENT: Final = f"todo-service/{__version__}"
 
 
@@ -38,8 +38,8 @@ class Outcome(NamedTuple):
     """The outcome of an attempt: a status code or an error.
 
     Attributes:
-        status_code: The status code of the answer.
-        error: Why there was no answer.
+        status_code: The status code of the response.
+        error: Why there was no response.
         retry_after: The delay until the next attempt that the receiver asks for.
     """
 
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 
 
 class Lane:
-    """A share of the concurrent attempts, with a resolver of its own.
+    """A share of the concurrent attempts, with its own resolver.
 
     Receivers whose last attempt failed or was slow share a lane, so that they cannot delay the others.
 
@@ -92,7 +92,7 @@ class Sender:
         self._slow = Lane(CONCURRENT_SLOW_ATTEMPTS, create_resolver())
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, slow: bool) -> Outcome:
-        """Make an attempt, once it is its turn.
+        """Wait for a free slot, then make an attempt.
 
         Args:
             url: The URL of the receiver.
@@ -106,7 +106,7 @@ class Sender:
                 async with asyncio.timeout(self._seconds):
                     return await self._send(url, headers, body, lane.resolver)
             except TimeoutError:
-                return Outcome(error=f"the receiver did not answer within {self._seconds:g} s")
+                return Outcome(error=f"the receiver did not respond within {self._seconds:g} s")
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes, resolver: Resolver) -> Outcome:
         try:
@@ -132,7 +132,7 @@ class Sender:
         """Send a request to a checked address.
 
         Raises:
-            httpx.HTTPError: There was no answer.
+            httpx.HTTPError: There was no response.
         """
         target = receiver.target
         host = f"[{address}]" if ":" in address else address
@@ -170,24 +170,25 @@ class Sender:
 
 
 _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""A context that trusts no certificate, for requests without TLS. Creating one with certificates takes long."""
+"""A context that trusts no certificate, for requests without TLS. Creating one with certificates takes a long time."""
 
 
 async def _read_start(response: httpx.Response) -> None:
-    """Read the first `ANSWER_BYTES` of the body, so that most receivers finish their answer. The rest is not read."""
+    """Read the first `RESPONSE_BYTES` of the body, so that most receivers finish their response. The rest is not
+    read."""
     size = 0
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             async for chunk in response.aiter_raw():
                 size += len(chunk)
-                if size >= ANSWER_BYTES:
+                if size >= RESPONSE_BYTES:
                     return
     except (TimeoutError, httpx.HTTPError):
-        return  # the status has arrived, and decides
+        return  # the status has arrived, and determines the outcome
 
 
 def _describe(error: httpx.HTTPError) -> str:
-    """Return why there was no answer, without details of the network."""
+    """Return why there was no response, without details of the network."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -199,7 +200,7 @@ def _describe(error: httpx.HTTPError) -> str:
         case httpx.ConnectError() | httpx.ConnectTimeout():
             return "the connection to the receiver failed"
         case httpx.RemoteProtocolError():
-            return "the receiver closed the connection, or its answer was not valid HTTP"
+            return "the receiver closed the connection, or its response was not valid HTTP"
         case _:
             return "the connection to the receiver broke"
 

@@ -1,4 +1,4 @@
-"""Signatures of deliveries, by Standard Webhooks 1.0.0, and their secrets.
+"""Signs deliveries as Standard Webhooks 1.0.0 specifies, and creates the signing secrets.
 
 A secret is `whsec_` and the base64 of 32 random bytes. It is shown once (see also `webhooks.secret_box`).
 """

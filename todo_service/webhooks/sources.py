@@ -120,7 +120,7 @@ class FiringEvents(EventSource):
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
     ) -> EventPage:
-        """See `EventSource.read`. Nothing from before `since` is read, because the position starts then."""
+        """See `EventSource.read`. It need not check `since`, because the position is not earlier."""
         feed = FiringFeed(self._store, account)
         page = await feed.read_page(msgspec.msgpack.decode(position, type=SyncToken), limit, moment)
         described = await asyncio.gather(*map(feed.describe, page.changes))
@@ -133,7 +133,7 @@ class FiringEvents(EventSource):
 
 
 def _list_events(change: TodoChange | ListChange, earliest: datetime, moment: datetime) -> list[Event]:
-    """Return the events that a change stands for.
+    """Return the events of a change.
 
     Args:
         change: The change.

@@ -1,4 +1,4 @@
-"""The parts of webhooks that an application shares, put together."""
+"""Wires the parts of webhooks together."""
 
 from __future__ import annotations
 

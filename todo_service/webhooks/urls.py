@@ -49,7 +49,7 @@ def parse_url(url: str, *, allow_http: bool) -> Target:
         ValueError: The URL is malformed or not allowed. The message is for the client.
     """
     if not _CHARACTERS.fullmatch(url):
-        raise ValueError("Expected a URL of ASCII characters, without spaces, backslashes and a fragment")
+        raise ValueError("Expected a URL of ASCII characters, without spaces, backslashes or a fragment")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -59,7 +59,7 @@ def parse_url(url: str, *, allow_http: bool) -> Target:
     if scheme not in _DEFAULT_PORTS or (scheme == "http" and not allow_http) or not parts.netloc:
         raise ValueError("Expected a URL that starts with https://")
     if "@" in parts.netloc:
-        raise ValueError("Expected a URL without a user name and a password")
+        raise ValueError("Expected a URL without a user name or a password")
     host = _parse_host(parts.hostname or "", bracketed="[" in parts.netloc)
     port = _DEFAULT_PORTS[scheme] if port is None else port
     if port < _PRIVILEGED_PORTS and port not in _DEFAULT_PORTS.values():

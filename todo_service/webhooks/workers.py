@@ -1,11 +1,12 @@
-"""The processes that serve webhooks, and which of them serves which webhook.
+"""Assigns each webhook to one of the processes that serve webhooks.
 
 Each process is a worker with a heartbeat. A webhook names the worker that holds it, and only that one sends its
-deliveries. A worker claims a webhook with a conditional write if its holder has no heartbeat any more, so that one
-worker wins. Rendezvous hashing spreads the webhooks evenly: all workers agree which of them each webhook belongs to.
+deliveries. Once the heartbeat of the holder has stopped, another worker claims the webhook with a conditional write, so
+that one worker wins. Rendezvous hashing spreads the webhooks evenly: all workers agree which of them each webhook
+belongs to.
 
 Clocks may differ, so a worker judges the others by its own: a worker whose number of beats has not changed for
-`LEASE_SECONDS` is dead. It stops sending itself well before that, if it cannot write its own heartbeat.
+`LEASE_SECONDS` is dead. A worker that cannot write its own heartbeat stops sending well before that.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Workers:
         self._seen: dict[ObjectId, tuple[int, float]] = {}
 
     def may_send(self) -> bool:
-        """Return whether no other worker can take this one for dead yet."""
+        """Return whether no other worker can consider this one dead yet."""
         return self._clock() - self._beat_at < LEASE_SECONDS - _MARGIN_SECONDS
 
     async def beat(self) -> None:
@@ -78,7 +79,7 @@ class Workers:
             WebhookWorker, WebhookWorker.expires_at > EARLIEST, sort=None, limit=_MAX_WORKERS, into=_Beat
         )
         moment = self._clock()
-        # while the store was away, nobody could beat
+        # while the store was unavailable, no worker could write its heartbeat
         fresh = moment - self._seen_at > LEASE_SECONDS / 2
         self._seen_at = moment
         seen: dict[ObjectId, tuple[int, float]] = {}

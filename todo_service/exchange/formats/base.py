@@ -1,7 +1,7 @@
 """The interface of a file format: a writer that produces chunks of bytes, and a reader that yields records.
 
-A format knows neither the store nor the rules of todos. It reads what it has written without loss. A record that cannot
-be read is reported with its line, and reading continues.
+A format knows neither the store nor the rules of todos. It reads its own files without loss. A record that cannot be
+read is reported with its line, and reading continues.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Draft(NamedTuple):
         uid: The record's own id, if it has one.
         warnings: What was lost or changed, one sentence each, without a full stop. Each starts with the name of the
             field.
-        content: What the uid is made from if the record has none, or an empty string for the todo itself.
+        content: What the uid is derived from if the record has none, or an empty string for the todo itself.
         strict: Whether a field that breaks a rule makes the record invalid. Otherwise only the field is left out, with
             a warning.
         missing: The fields that the file has no place for. An update leaves them as they are.
@@ -147,7 +147,7 @@ class Format(ImportFormat):
     content_type: ClassVar[str]
 
     def recognizes(self, source: Source) -> bool:
-        """Return True: a body that no other program has written is in the format of its media type."""
+        """Return True: a body that no other format recognizes is in the format of its media type."""
         return True
 
     @abc.abstractmethod

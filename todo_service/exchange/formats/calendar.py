@@ -20,7 +20,7 @@ from todo_service.lists.dto import TodoList
 
 
 class CalendarFormat(Format):
-    """iCalendar. Events and other components are passed over."""
+    """iCalendar. Events and other components are skipped."""
 
     media_type = "text/calendar"
     content_type = "text/calendar; component=VTODO"

@@ -118,7 +118,7 @@ class AlarmReader:
 
 
 def _is_off(alarm: Component) -> bool:
-    """Return whether an alarm is switched off, or stands for none."""
+    """Return whether an alarm is switched off, or is a placeholder for no alarm."""
     values = {name: found.value.strip().upper() for name in alarm.properties if (found := alarm.get(name)) is not None}
     return (
         values.get("ACTION") == "NONE" or values.get(ALARM_ENABLED) == "FALSE" or values.get("TRIGGER") == _NO_TRIGGER

@@ -58,7 +58,7 @@ _TODO_BYTES: Final = 1024
 _OUTER: Final = compile_beginnings("BEGIN:VTODO", "BEGIN:VCALENDAR", "END:VCALENDAR")
 """The lines that matter outside of todos."""
 _FAR_BYTES: Final = 16 * 1024
-"""From which distance on it is faster to search for the next line that matters than to read the lines before it."""
+"""The distance from which searching for the next line that matters is faster than reading the lines before it."""
 
 
 class Component:
@@ -73,7 +73,7 @@ class Component:
         properties: The lines of each property that is read.
         alarms: The VALARM components of a VTODO.
         rejected: Why it cannot be imported, or None.
-        warnings: What was lost, without duplicates. One property causes one warning of a kind.
+        warnings: What was lost, without duplicates. A property causes at most one warning of each kind.
     """
 
     def __init__(self, kind: str, line: int, offset: int) -> None:
@@ -117,7 +117,7 @@ class Component:
     def add(self, line: RawLine) -> None:
         """Add a property that is read. Any other one of a todo causes a warning, unless it is ignored.
 
-        A property without a value is like none.
+        A property without a value counts as missing.
         """
         if line.is_empty:
             return

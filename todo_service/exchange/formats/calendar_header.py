@@ -12,7 +12,7 @@ from todo_service.exchange.formats.calendar_values import clean_line, is_visible
 from todo_service.lists.dto import TodoListCreate
 
 _TEXT_LENGTH: Final = 256
-"""How much of a property is kept: more than the name of a list, or of a time zone, may have."""
+"""How much of a property is kept: more than the longest name of a list or of a time zone."""
 _INBOX: Final = "inbox"
 """The name of a calendar for todos without a list."""
 _COLOR: Final = re.compile(r"#[0-9A-Fa-f]{6}", re.ASCII)
@@ -24,7 +24,7 @@ class CalendarHeader(NamedTuple):
     Attributes:
         zone_name: The zone of times without one (`X-WR-TIMEZONE`); empty if it has none.
         list: The list that is named after it (`X-WR-CALNAME`, or NAME of RFC 7986), or None.
-        warnings: What of it could not be read.
+        warnings: Which properties could not be read.
     """
 
     zone_name: str = ""

@@ -1,7 +1,7 @@
 """The manual order of the todos in a calendar file.
 
-RFC 5545 has no property for it. Apple Reminders, Tasks.org and Nextcloud Tasks sort by `X-APPLE-SORT-ORDER`; a todo
-without it is at the time of its creation, in seconds since 2001.
+RFC 5545 has no property for it. Apple Reminders, Tasks.org and Nextcloud Tasks sort by `X-APPLE-SORT-ORDER`; they place
+a todo without it by the time of its creation, in seconds since 2001.
 """
 
 from __future__ import annotations

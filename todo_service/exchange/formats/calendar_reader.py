@@ -44,7 +44,7 @@ class CalendarReader:
         """
         first = next(read_lines(self._source), None)
         if first is None or first.name != "BEGIN" or first.kind != "VCALENDAR":
-            raise Invalid([ValidationIssue("", "Expected an iCalendar object: the first line to be BEGIN:VCALENDAR")])
+            raise Invalid([ValidationIssue("", "Expected an iCalendar object: the first line must be BEGIN:VCALENDAR")])
 
     def collect(self) -> None:
         """Find what the todos depend on. The source remains at the same line.
@@ -55,7 +55,7 @@ class CalendarReader:
         self._index.collect()
 
     def read_records(self) -> Iterator[Draft | RejectedRecord]:
-        """Yield the todos. Other components are passed over."""
+        """Yield the todos. Other components are skipped."""
         for component in ComponentReader(self._source).read():
             if isinstance(component, RejectedRecord):
                 yield component
@@ -81,7 +81,7 @@ class CalendarReader:
                 yield self._read_draft(self._read_at(place), (), ())
 
     def _read_step(self, todo: Component, place: Place, uid: str) -> dict[str, Any]:
-        """Read a child as a step. What is lost of it is a warning of the todo."""
+        """Read a child as a step. Its losses become warnings of the todo."""
         child = self._read_at(place)
         step = build_step(child, uid, self._times)
         for warning in child.warnings:
@@ -89,7 +89,7 @@ class CalendarReader:
         return step
 
     def _read_occurrence(self, todo: Component, place: Place) -> ChangedOccurrence:
-        """Read a changed occurrence of a todo. What is lost of a completed one is a warning of the todo."""
+        """Read a changed occurrence of a todo. The losses of a completed one become warnings of the todo."""
         occurrence = self._read_at(place)
         changed = read_occurrence(occurrence, self._times)
         if changed.state.completed:

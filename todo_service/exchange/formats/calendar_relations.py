@@ -70,7 +70,7 @@ class Relations:
         self._unread: set[int] = set()
         """Those of the children that have not been found yet."""
         self._lost: set[int] = set()
-        """The children that a parent names, and that are no steps."""
+        """The children that a parent names and that are not steps."""
         self._count = self._added = 0
 
     @property
@@ -176,7 +176,7 @@ class Relations:
         return self._occurrences.pop(hash(uid), ())
 
     def take_rest(self) -> Iterator[Place]:
-        """Yield the todos that belong to others that were not read, in the order of the file."""
+        """Yield the todos whose parent or series was not read, in the order of the file."""
         rest = [place for places in (*self._steps.values(), *self._occurrences.values()) for place in places]
         self._steps.clear()
         self._occurrences.clear()

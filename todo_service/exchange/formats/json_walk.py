@@ -1,4 +1,4 @@
-"""Walks through JSON value by value, for files whose records are inside of other values."""
+"""Walks through JSON value by value, for files whose records are nested in other values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Walker:
 
     Args:
         source: The body. Walking starts at its position, and does not move it.
-        most: After how many bytes walking ends with `Malformed`; None for no limit.
+        most: The number of bytes after which walking raises `Malformed`; None for no limit.
     """
 
     def __init__(self, source: Source, most: int | None = None) -> None:

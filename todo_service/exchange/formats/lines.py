@@ -145,7 +145,7 @@ def _get_head(line: RawLine) -> str:
 
 
 def _join(first: RawLine, lines: Iterator[RawLine]) -> Iterator[RawLine]:
-    """Yield a line with those that continue it, and a component's line if that is in their place."""
+    """Yield a line joined with those that continue it. If a component begins or ends instead, yield its line too."""
     parts, size, following = [first.data[:-1]], len(first.data), None
     for line in lines:
         if line.name in ("BEGIN", "END"):

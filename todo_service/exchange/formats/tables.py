@@ -1,7 +1,7 @@
 """Tables as spreadsheets and other programs write them: a header and rows (RFC 4180, read leniently).
 
-Cells are separated by commas, semicolons or tabs, as the header or a line such as `sep=;` before it tells. Rows may be
-shorter than the header. Rows without any text are skipped.
+Cells are separated by commas, semicolons or tabs, as the header, or a line such as `sep=;` before it, determines. Rows
+may be shorter than the header. Rows without any text are skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEPARATOR_LINE: Final = re.compile(rb'"?sep=([,;\t])"?[,;\t]*(?:\r\n|\r|\n)', r
 _PREAMBLE_ROWS: Final = 10
 """How many rows may precede the header."""
 _DATE_ROWS: Final = 10_000
-"""How many rows are searched for a date that tells whether the day precedes the month."""
+"""How many rows are searched for a date that shows whether the day precedes the month."""
 _SPACE: Final = re.compile(r"[\s_-]+")
 _EMPTY: Final = re.compile("")
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -153,7 +153,8 @@ def open_table(
 
 
 def has_header(source: Source, required: Collection[str], **options: Any) -> bool:
-    """Return whether a body starts with the header of a table, without moving. The arguments are as of `open_table`."""
+    """Return whether a body starts with the header of a table, without moving. The arguments are those of
+    `open_table`."""
     try:
         open_table(source.fork(source.position, source.line), required, **options)
     except Invalid:
@@ -167,7 +168,7 @@ def find_day_first(table: Table, columns: Sequence[str], default: bool = False) 
     Args:
         table: The table. Only its first 10 000 rows are searched.
         columns: The columns with dates.
-        default: The result if no date tells.
+        default: The result if no date decides.
     """
     if not columns:
         return default

@@ -78,7 +78,7 @@ def parse_moment(text: str, zone: tzinfo, *, day_first: bool = False) -> Moment 
 
 
 def is_day_first(text: str) -> bool | None:
-    """Return whether the day precedes the month in a text such as `31/1/2027`, or None if the text does not tell."""
+    """Return whether the day precedes the month in a text such as `31/1/2027`, or None if the text does not show it."""
     match = _MOMENT.fullmatch(text.strip()) if len(text) <= _LONGEST_MOMENT else None
     if match is None or match["first"] is None or (int(match["first"]) <= 12 and int(match["second"]) <= 12):
         return None

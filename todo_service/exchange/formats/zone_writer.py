@@ -1,7 +1,7 @@
 """Definitions of time zones for calendars (VTIMEZONE, RFC 5545, section 3.6.5).
 
-Changes of the UTC offset are listed as dates, except that those of the last years, if they follow a yearly rule, are a
-rule without an end. An onset is in local time before the change.
+Changes of the UTC offset are listed as dates. If those of the last years follow a yearly rule, they are written as a
+rule without an end instead. An onset is in local time before the change.
 """
 
 from __future__ import annotations
