@@ -141,7 +141,7 @@ def _json_locations(
     base: Location, schema: Json, example: Any, document: Json, ids: dict[str, str]
 ) -> Iterator[Location]:
     found: dict[tuple[str, str], None] = {}
-    for pointer, kind, element in _walk(schema, "", document):
+    for pointer, kind, element in _iterate_values(schema, "", document):
         if (pointer, kind) in found:
             continue
         found[pointer, kind] = None
@@ -160,11 +160,11 @@ def _bodies(pointer: str, example: Any, ids: dict[str, str]) -> Iterator[Any]:
     """Yield bodies with the mark at a pointer. For a batch, yield one for a create and one for an update."""
     if pointer.startswith("/operations/0/"):
         update = {"op": "update", "id": ids["todo_id"], "todo": example["operations"][0]["todo"]}
-        yield _with_mark({"operations": [update]}, pointer)
-    yield _with_mark(example, pointer)
+        yield _insert_mark({"operations": [update]}, pointer)
+    yield _insert_mark(example, pointer)
 
 
-def _with_mark(body: Any, pointer: str) -> Any:
+def _insert_mark(body: Any, pointer: str) -> Any:
     """Return a body with the mark at a pointer. Create missing lists and objects on the way."""
     if not pointer:
         return MARK
@@ -172,17 +172,17 @@ def _with_mark(body: Any, pointer: str) -> Any:
     rest = f"/{rest}" if rest else ""
     if step.isdigit():
         items = list(body) if isinstance(body, list) else []
-        return [_with_mark(items[0] if items else None, rest), *items[1:]]
+        return [_insert_mark(items[0] if items else None, rest), *items[1:]]
     members = copy.copy(body) if isinstance(body, dict) else {}
-    return members | {step: _with_mark(members.get(step), rest)}
+    return members | {step: _insert_mark(members.get(step), rest)}
 
 
-def _walk(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str, Any]]:
+def _iterate_values(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str, Any]]:
     """Yield the pointer and the type of every value of a schema except booleans. A list has one example element."""
     if "$ref" in schema:
         schema = resolve({"$ref": schema["$ref"]}, document)
     for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        yield from _walk(alternative, pointer, document)
+        yield from _iterate_values(alternative, pointer, document)
     kinds = schema.get("type", [])
     for kind in [kinds] if isinstance(kinds, str) else kinds:
         if kind in ("null", "boolean"):
@@ -190,9 +190,9 @@ def _walk(schema: Json, pointer: str, document: Json) -> Iterator[tuple[str, str
         items = schema.get("items", {})
         yield pointer, kind, make_example(items, document) if kind == "array" else None
         if kind == "array":
-            yield from _walk(items, f"{pointer}/0", document)
+            yield from _iterate_values(items, f"{pointer}/0", document)
         for name, member in schema.get("properties", {}).items() if kind == "object" else ():
-            yield from _walk(member, f"{pointer}/{name}", document)
+            yield from _iterate_values(member, f"{pointer}/{name}", document)
 
 
 def make_example(schema: Json, document: Json) -> Any:
@@ -212,7 +212,7 @@ def make_example(schema: Json, document: Json) -> Any:
 
 
 def _field_locations(base: Location, schema: Json, example: Json, document: Json) -> Iterator[Location]:
-    for pointer, _, _ in _walk(schema, "", document):
+    for pointer, _, _ in _iterate_values(schema, "", document):
         name = pointer[1:]
         fields = {key: value for key, value in example.items() if key != name}
         template = urlencode(fields) + (f"&{name}={MARK}" if name else MARK)

@@ -44,20 +44,20 @@ def describe(account: Json, file_format: str) -> Json:
     values, in the other formats by its name, if it has todos.
     """
     names = {each["id"]: each["name"] for each in account["lists"]}
-    lists = [without(each, ASSIGNED) for each in account["lists"]]
+    lists = [drop_fields(each, ASSIGNED) for each in account["lists"]]
     uids = {each["id"]: each["uid"] for each in account["lists"]}
     used = {names[todo["list_id"]] for todo in account["todos"] if todo["list_id"] is not None}
     labels = uids if file_format == "json" else names
     return {
         "lists": lists if file_format == "json" else sorted(used),
         "todos": [
-            without(todo, ASSIGNED - {"created_at"}) | {"list_id": labels.get(todo["list_id"])}
+            drop_fields(todo, ASSIGNED - {"created_at"}) | {"list_id": labels.get(todo["list_id"])}
             for todo in account["todos"]
         ],
     }
 
 
-def without(document: Json, names: frozenset[str]) -> Json:
+def drop_fields(document: Json, names: frozenset[str]) -> Json:
     return {name: value for name, value in document.items() if name not in names}
 
 

@@ -175,5 +175,5 @@ async def test_unusable_stores_are_rejected_and_unchanged(tmp_path: Path, folder
             service.start()
             await client.await_ready()
             await writers.finish()
-            await writers.compare("embedded after damage was mended", figures)
+            await writers.compare("embedded after corruption was repaired", figures)
             assert service.stop() == 0

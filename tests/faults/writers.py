@@ -286,10 +286,10 @@ class Writers:
         assert len(titles) == len(set(titles))
         assert not self.client.faults, self.client.faults[:10]
 
-    def refused(self) -> None:
+    def record_rejection(self) -> None:
         self._refused.set()
 
-    def progressed(self, writes: int) -> None:
+    def record_progress(self, writes: int) -> None:
         self.acknowledged += writes
         self._progress.set()
 
@@ -320,7 +320,7 @@ class _Writer:
             if response is None:
                 return
             if response.status == 503:
-                self._all.refused()
+                self._all.record_rejection()
             if not response.good:
                 await asyncio.sleep(_TICK)
 
@@ -339,7 +339,7 @@ class _Writer:
             return await self._create()
         todo = self._chance.choice(free)
         if len(todo.possible) > 1:
-            return await self._look(todo)
+            return await self._read_state(todo)
         acts = [self._create, self._create_once, self._batch]
         on_one = [self._patch, self._patch, self._complete, self._delete]
         act = self._chance.randrange(len(acts) + len(on_one))
@@ -349,7 +349,7 @@ class _Writer:
         body = self._body()
         response = await self._client.ask("POST", "/v1/todos", json=body)
         if response is not None and response.status == 201:
-            self._made(response.body, body["title"])
+            self._record_created(response.body, body["title"])
         else:
             self._expect(response)
             self.unsure.append(body["title"])
@@ -357,7 +357,9 @@ class _Writer:
 
     async def _create_once(self) -> Response | None:
         body = self._body()
-        return await self._send(self._request("/v1/todos", body, lambda made: self._made(made, body["title"])))
+        return await self._send(
+            self._request("/v1/todos", body, lambda made: self._record_created(made, body["title"]))
+        )
 
     async def _patch(self, todo: KnownTodo) -> Response | None:
         (before,) = todo.possible
@@ -377,7 +379,7 @@ class _Writer:
         return response
 
     async def _complete(self, todo: KnownTodo) -> Response | None:
-        after = _completed(todo)
+        after = _complete(todo)
         path = f"/v1/todos/{todo.identity}/complete"
         if after is None:
             return await self._delete(todo)
@@ -387,7 +389,7 @@ class _Writer:
         response = await self._client.ask("DELETE", f"/v1/todos/{todo.identity}")
         if response is not None and response.status == 204:
             todo.confirm(None)
-            self._all.progressed(1)
+            self._all.record_progress(1)
         else:
             self._expect(response)
             todo.possible.add(None)
@@ -400,9 +402,7 @@ class _Writer:
         operations: list[dict[str, Any]] = [{"op": "create", "todo": body} for body in bodies]
         expected: list[tuple[KnownTodo, State | None]] = []
         for todo, op in zip(certain, ("update", "complete", "delete"), strict=False):
-            after = (
-                todo.after(title=self._title()) if op == "update" else _completed(todo) if op == "complete" else None
-            )
+            after = todo.after(title=self._title()) if op == "update" else _complete(todo) if op == "complete" else None
             if after is None:
                 op = "delete"
             operation: dict[str, Any] = {"op": op, "id": todo.identity}
@@ -418,14 +418,14 @@ class _Writer:
                 self._client.faults.append(f"batch: {bad}")
                 return
             for body, result in zip(bodies, results, strict=False):
-                self._made(result["todo"], body["title"])
+                self._record_created(result["todo"], body["title"])
             for (todo, after), result in zip(expected, results[len(bodies) :], strict=True):
                 self._check_result(todo, after, result.get("todo"))
 
         request = self._request("/v1/todos/batch", {"operations": operations}, record, *(todo for todo, _ in expected))
         return await self._send(request)
 
-    async def _look(self, todo: KnownTodo) -> Response | None:
+    async def _read_state(self, todo: KnownTodo) -> Response | None:
         """Find out which of its possible states a todo has."""
         response = await self._client.ask("GET", f"/v1/todos/{todo.identity}")
         if response is None or response.status not in (200, 404):
@@ -464,19 +464,19 @@ class _Writer:
         self._count += 1
         return Request(path, {"Idempotency-Key": f"{self._name}-{self._count}"}, body, record, todos)
 
-    def _made(self, todo: Mapping[str, Any], title: str) -> None:
+    def _record_created(self, todo: Mapping[str, Any], title: str) -> None:
         state = read_state(todo)
         if (state.version, state.title) != (1, title):
             self._client.faults.append(f"made {state} for {title}")
         self.todos.append(KnownTodo(todo["id"], state))
-        self._all.progressed(1)
+        self._all.record_progress(1)
 
     def _check_result(self, todo: KnownTodo, after: State | None, body: Mapping[str, Any] | None) -> None:
         found = None if body is None else read_state(body)
         if found != after:
             self._client.faults.append(f"{todo.identity}: found {found}, expected {after}")
         todo.confirm(after)
-        self._all.progressed(1)
+        self._all.record_progress(1)
 
     def _title(self) -> str:
         self._count += 1
@@ -489,7 +489,7 @@ class _Writer:
         return body
 
 
-def _completed(todo: KnownTodo) -> State | None:
+def _complete(todo: KnownTodo) -> State | None:
     """Return the state after completing a todo, or None if it is already completed."""
     (state,) = todo.possible
     assert state is not None

@@ -28,94 +28,94 @@ def test_breaking_changes_require_notice(document: Json) -> None:
     )
 
 
-def removing_an_operation(document: Json) -> None:
+def remove_operation(document: Json) -> None:
     del document["paths"]["/v1/tags"]
 
 
-def renaming_an_operation(document: Json) -> None:
+def rename_operation(document: Json) -> None:
     document["paths"]["/v1/tags"]["get"]["operationId"] = "getTags"
 
 
-def removing_a_property_of_a_response(document: Json) -> None:
+def remove_response_property(document: Json) -> None:
     schema = document["components"]["schemas"]["Todo"]
     del schema["properties"]["tags"]
     schema["required"].remove("tags")
 
 
-def removing_a_property_of_an_input(document: Json) -> None:
+def remove_input_property(document: Json) -> None:
     del document["components"]["schemas"]["StepCreate"]["properties"]["id"]
 
 
-def removing_a_status(document: Json) -> None:
+def remove_status(document: Json) -> None:
     del document["paths"]["/v1/todos"]["post"]["responses"]["409"]
 
 
-def removing_a_header(document: Json) -> None:
+def remove_header(document: Json) -> None:
     del document["paths"]["/v1/todos"]["get"]["responses"]["200"]["headers"]["Link"]
 
 
-def removing_a_value(document: Json) -> None:
+def remove_value(document: Json) -> None:
     document["components"]["schemas"]["Priority"]["enum"].remove("urgent")
 
 
-def removing_a_parameter(document: Json) -> None:
+def remove_parameter(document: Json) -> None:
     parameters = document["paths"]["/v1/todos"]["get"]["parameters"]
     parameters[:] = [parameter for parameter in parameters if parameter.get("name") != "overdue"]
 
 
-def removing_a_media_type(document: Json) -> None:
+def remove_media_type(document: Json) -> None:
     del document["paths"]["/v1/todos/{todo_id}"]["patch"]["requestBody"]["content"]["application/json"]
 
 
-def requiring_an_input(document: Json) -> None:
+def require_input(document: Json) -> None:
     document["components"]["schemas"]["TodoCreate"]["required"].append("priority")
 
 
-def requiring_a_new_input(document: Json) -> None:
+def require_new_input(document: Json) -> None:
     schema = document["components"]["schemas"]["StepCreate"]
     schema["properties"]["weight"] = {"type": "integer"}
     schema["required"].append("weight")
 
 
-def requiring_a_parameter(document: Json) -> None:
+def require_parameter(document: Json) -> None:
     document["paths"]["/v1/tags"]["get"].setdefault("parameters", []).append(
         {"name": "tz", "in": "query", "required": True, "schema": {"type": "string"}}
     )
 
 
-def requiring_a_token(document: Json) -> None:
+def require_token(document: Json) -> None:
     del document["paths"]["/v1/users"]["post"]["security"]
 
 
-def closing_a_bound(document: Json) -> None:
+def close_bound(document: Json) -> None:
     document["components"]["schemas"]["TodoCreate"]["properties"]["title"]["maxLength"] = 100
 
 
-def making_a_property_nullable(document: Json) -> None:
+def make_property_nullable(document: Json) -> None:
     document["components"]["schemas"]["Todo"]["properties"]["title"]["type"] = ["string", "null"]
 
 
-def leaving_a_property_out(document: Json) -> None:
+def leave_out_property(document: Json) -> None:
     document["components"]["schemas"]["Todo"]["required"].remove("tags")
 
 
 BREAKING = {
-    removing_an_operation: "listTags: the operation is removed",
-    renaming_an_operation: "listTags: the operation is renamed to getTags",
-    removing_a_property_of_a_response: "response Todo: the property tags is removed",
-    removing_a_property_of_an_input: "request StepCreate: the property id is removed",
-    removing_a_status: "createTodo: the status 409 is removed",
-    removing_a_header: "listTodos 200: the header Link is removed",
-    removing_a_value: "request Priority: the value urgent is removed",
-    removing_a_parameter: "listTodos: the parameter overdue is removed",
-    removing_a_media_type: "updateTodo request: the media type application/json is removed",
-    requiring_an_input: "request TodoCreate: the property priority is required now",
-    requiring_a_new_input: "request StepCreate: the property weight is required now",
-    requiring_a_parameter: "listTags: the parameter tz is required now",
-    requiring_a_token: "createUser: a token is required now",
-    closing_a_bound: "request TodoCreate/title: maxLength is 100 now",
-    making_a_property_nullable: "response Todo/title: the type changes (null)",
-    leaving_a_property_out: "response Todo: the property tags may be missing now",
+    remove_operation: "listTags: the operation is removed",
+    rename_operation: "listTags: the operation is renamed to getTags",
+    remove_response_property: "response Todo: the property tags is removed",
+    remove_input_property: "request StepCreate: the property id is removed",
+    remove_status: "createTodo: the status 409 is removed",
+    remove_header: "listTodos 200: the header Link is removed",
+    remove_value: "request Priority: the value urgent is removed",
+    remove_parameter: "listTodos: the parameter overdue is removed",
+    remove_media_type: "updateTodo request: the media type application/json is removed",
+    require_input: "request TodoCreate: the property priority is required now",
+    require_new_input: "request StepCreate: the property weight is required now",
+    require_parameter: "listTags: the parameter tz is required now",
+    require_token: "createUser: a token is required now",
+    close_bound: "request TodoCreate/title: maxLength is 100 now",
+    make_property_nullable: "response Todo/title: the type changes (null)",
+    leave_out_property: "response Todo: the property tags may be missing now",
 }
 
 
@@ -127,38 +127,38 @@ def test_breaking_changes_are_detected(change: Callable[[Json], None], expected:
     assert expected in find_breaking_changes(golden(), changed)
 
 
-def adding_an_operation(document: Json) -> None:
+def add_operation(document: Json) -> None:
     document["paths"]["/v1/colours"] = {
         "get": {"operationId": "listColours", "tags": ["Lists"], "responses": {"200": {"description": "Colours."}}}
     }
 
 
-def adding_a_property(document: Json) -> None:
+def add_property(document: Json) -> None:
     for name in ("Todo", "TodoCreate"):
         document["components"]["schemas"][name]["properties"]["colour"] = {"type": "string"}
 
 
-def adding_a_value(document: Json) -> None:
+def add_value(document: Json) -> None:
     document["components"]["schemas"]["Priority"]["enum"].append("critical")
 
 
-def adding_a_parameter(document: Json) -> None:
+def add_parameter(document: Json) -> None:
     document["paths"]["/v1/tags"]["get"].setdefault("parameters", []).append(
         {"name": "tz", "in": "query", "schema": {"type": "string"}}
     )
 
 
-def widening_a_bound(document: Json) -> None:
+def widen_bound(document: Json) -> None:
     document["components"]["schemas"]["TodoCreate"]["properties"]["title"]["maxLength"] = 300
 
 
-def describing(document: Json) -> None:
+def change_description(document: Json) -> None:
     document["components"]["schemas"]["Todo"]["description"] = "Something to do."
 
 
 @pytest.mark.parametrize(
     "change",
-    [adding_an_operation, adding_a_property, adding_a_value, adding_a_parameter, widening_a_bound, describing],
+    [add_operation, add_property, add_value, add_parameter, widen_bound, change_description],
 )
 def test_compatible_changes_are_allowed(change: Callable[[Json], None]) -> None:
     changed = copy.deepcopy(golden())

@@ -745,7 +745,7 @@ class TestAtTheSameTime:
             assert found is not None
             assert found.version >= number
 
-        async def look_on() -> None:
+        async def read_repeatedly() -> None:
             for _ in range(20):
                 await store.get(Thing, Thing.id == document.id)
 
@@ -753,7 +753,7 @@ class TestAtTheSameTime:
             for number in range(1, 21):
                 await count_up(number)
 
-        await asyncio.gather(count(), *(look_on() for _ in range(10)))
+        await asyncio.gather(count(), *(read_repeatedly() for _ in range(10)))
 
 
 class TestCapacity:

@@ -260,7 +260,7 @@ async def test_a_recompressed_backup_is_valid(addresses: Addresses) -> None:
     assert await read_documents(target) == expected
 
 
-# --- damage
+# --- corrupt files
 
 
 @pytest.fixture

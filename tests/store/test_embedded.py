@@ -1,4 +1,4 @@
-"""The embedded store: several processes, growth, damage, and an event loop that is never blocked."""
+"""The embedded store: several processes, growth, corruption, and an event loop that is never blocked."""
 
 from __future__ import annotations
 

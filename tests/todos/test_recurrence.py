@@ -102,10 +102,10 @@ async def test_the_rules_of_seven_libraries_have_their_occurrences_when_todos_ar
     assert len(vectors) == 317
 
     for begin in range(0, len(vectors), 100):
-        await walk(ada, vectors[begin : begin + 100])
+        await complete_all(ada, vectors[begin : begin + 100])
 
 
-async def walk(person: Person, vectors: Sequence[Vector]) -> None:
+async def complete_all(person: Person, vectors: Sequence[Vector]) -> None:
     """Create a todo for each vector, due at its first occurrence, and complete it until its last one."""
     todos = [
         {

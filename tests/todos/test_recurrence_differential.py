@@ -166,7 +166,7 @@ def list_later(found: Iterator[Schedule], current: Schedule, zone: ZoneInfo) -> 
     return later
 
 
-def walk(rule: Rule, schedule: Schedule, zone: ZoneInfo, steps: int) -> list[tuple[Schedule, Rule]]:
+def list_occurrences(rule: Rule, schedule: Schedule, zone: ZoneInfo, steps: int) -> list[tuple[Schedule, Rule]]:
     """Return the next occurrences, by completing each of them, up to the last year that dateutil searches."""
     found: list[tuple[Schedule, Rule]] = []
     for _ in range(steps):
@@ -196,7 +196,7 @@ def test_random_rules_have_the_occurrences_of_dateutil() -> None:
         assert str(Rule.parse(str(rule))) == str(rule)
 
         expected = list_later(list_expected(rule, text, schedule, zone), schedule, zone)
-        found = walk(rule, schedule, zone, STEPS)
+        found = list_occurrences(rule, schedule, zone, STEPS)
 
         assert [each for each, _ in found] == expected, (text, schedule, zone.key)
         compared += len(expected)
@@ -221,7 +221,7 @@ def test_a_rule_with_set_positions_and_weeks_counts_whole_weeks() -> None:
         text += f";BYDAY={choose_weekdays(chance, 0)}"
         whole = iterate_dateutil(text, datetime.combine(monday, time(9)))
 
-        found = walk(Rule.parse(text), Schedule(anchor), ZoneInfo("UTC"), STEPS)
+        found = list_occurrences(Rule.parse(text), Schedule(anchor), ZoneInfo("UTC"), STEPS)
 
         expected = [moment for moment in islice(whole, 20) if moment > anchor][:STEPS]
         assert [each.due for each, _ in found] == expected, (text, anchor)

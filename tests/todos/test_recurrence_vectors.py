@@ -16,7 +16,7 @@ VECTORS = load_vectors()
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def walk(vector: Vector, due: datetime) -> list[datetime]:
+def list_due_dates(vector: Vector, due: datetime) -> list[datetime]:
     """Return a due date and the next ones after it, in UTC: one more than the vector has."""
     schedule, rule = Schedule(due), Rule.parse(vector.rule)
     Recurrence(rule, schedule, vector.zone).require_occurrence()
@@ -42,10 +42,10 @@ def test_every_rule_has_the_occurrences_of_its_vector() -> None:
         if vector.outside or vector.rule in NEVER_OCCUR:
             continue
         expected = vector.occurrences
-        walks = [walk(vector, to_local(expected[0], vector))]
+        walks = [list_due_dates(vector, to_local(expected[0], vector))]
         # dateutil and google-rfc-2445 apply BYSETPOS to the rest of the first week only
         if not (vector.rule.startswith("FREQ=WEEKLY") and "BYSETPOS" in vector.rule):
-            found = walk(vector, vector.start)
+            found = list_due_dates(vector, vector.start)
             walks.append(found if found[0] == expected[0] else found[1:])
         if any(found[: len(expected)] != expected or (vector.ends and found != expected) for found in walks):
             differing.append((vector.source, vector.rule))
@@ -57,7 +57,7 @@ def test_a_rule_that_never_occurs_is_rejected() -> None:
     for vector in VECTORS:
         if vector.rule in NEVER_OCCUR:
             with pytest.raises(Invalid):
-                walk(vector, vector.start)
+                list_due_dates(vector, vector.start)
 
 
 def test_a_rule_with_an_unsupported_part_is_rejected_by_the_name_of_the_part() -> None:

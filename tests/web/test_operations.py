@@ -32,7 +32,7 @@ async def test_the_service_is_live_and_ready(client: httpx.AsyncClient) -> None:
     assert (await client.get("/health/ready")).json() == {"status": "ok"}
 
 
-async def test_readiness_fails_while_draining_and_liveness_does_not(app: Litestar, client: httpx.AsyncClient) -> None:
+async def test_readiness_fails_during_shutdown_and_liveness_does_not(app: Litestar, client: httpx.AsyncClient) -> None:
     app.state.in_flight.draining = True
 
     ready = await client.get("/health/ready")
