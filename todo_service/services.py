@@ -105,7 +105,7 @@ MODELS: Final = (
 SWEEP_SECONDS: Final = 60.0
 FOLLOW_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = (0.04, 0.3)
-"""The time between two looks for changes, in an embedded store and in one behind a network."""
+"""The time between two polls for changes, in an embedded store and in one behind a network."""
 
 
 class Services:
@@ -342,7 +342,7 @@ def _create_counter(settings: Settings) -> LocalCounter | SharedCounter:
 
 
 def _choose_interval(settings: Settings) -> float:
-    """Return the time between two looks for changes: a look at an embedded store costs least."""
+    """Return the time between two polls for changes. Polling an embedded store costs least."""
     embedded, networked = _LOOK_SECONDS
     return networked if find_local_folder(settings.store_address) is None else embedded
 

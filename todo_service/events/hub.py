@@ -4,9 +4,9 @@ One task in each process polls the store for all of its streams. It reads which 
 since the last poll, and wakes the streams of these accounts. A stream then reads them itself (`events.stream`).
 The hub may wake a stream needlessly, but it must not miss a write:
 
-* Writes of several replicas may become visible out of order, usually within milliseconds. Each look therefore goes back
-  by `_OVERLAP_SECONDS`, and a look at longer intervals goes back to the resolved stamp, up to which no write is missing
-  (`store.base`, "Stamps").
+* Writes of several replicas may become visible out of order, usually within milliseconds. Each poll therefore reads
+  `_OVERLAP_SECONDS` back, and every `_FULL_POLL_SECONDS` one reads back to the resolved stamp, up to which no write is
+  missing (`store.base`, "Stamps").
 * While there is no stream, the hub does not watch. A stream reads everything once it has subscribed.
 
 Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
@@ -39,7 +39,7 @@ from todo_service.todos.documents import Todo
 SESSION_CHECK_SECONDS: Final = 5.0
 """The time between two checks of the sessions and API keys of all streams."""
 _OVERLAP_SECONDS: Final = 2
-_FULL_LOOK_SECONDS: Final = 5.0
+_FULL_POLL_SECONDS: Final = 5.0
 _BATCH: Final = 1000
 _Watched = type[Todo] | type[TodoList] | type[Firing]
 _WATCHED: Final[tuple[_Watched, ...]] = (Todo, TodoList, Firing)
@@ -87,7 +87,7 @@ class EventHub:
 
     Args:
         store: The store.
-        interval: The time between two looks for changes, in seconds.
+        interval: The time between two polls for changes, in seconds.
         find_ended: Returns the ids of the sessions and API keys of some callers that have ended, from the store.
     """
 
@@ -162,11 +162,11 @@ class EventHub:
         """
         while True:
             await self._is_needed.wait()
-            look = _Look(self._store, await self._store.resolved_stamp())
+            poller = _Poller(self._store, await self._store.resolved_stamp())
             for stream in self._iterate():
-                stream.wake()  # changes before the first look
+                stream.wake()  # changes before the first poll
             while self._streams:
-                for account in await look.find_changed():
+                for account in await poller.find_changed():
                     for stream in self._streams.get(account, ()):
                         stream.wake()
                 await asyncio.sleep(self._interval)
@@ -183,8 +183,8 @@ class _Written(msgspec.Struct, frozen=True):
     changed: str
 
 
-class _Look:
-    """Successive looks at the store.
+class _Poller:
+    """Polls the store for writes.
 
     Args:
         store: The store.
@@ -196,13 +196,13 @@ class _Look:
         self._resolved = start
         self._latest = start
         self._known: set[_Written] = set()
-        self._full_at = time.monotonic() + _FULL_LOOK_SECONDS
+        self._full_at = time.monotonic() + _FULL_POLL_SECONDS
 
     async def find_changed(self) -> set[str]:
-        """Return the accounts with writes since the last look."""
+        """Return the accounts with writes since the last poll."""
         full = time.monotonic() >= self._full_at
         if full:
-            self._full_at = time.monotonic() + _FULL_LOOK_SECONDS
+            self._full_at = time.monotonic() + _FULL_POLL_SECONDS
         recent = Timestamp(max(0, self._latest.time - _OVERLAP_SECONDS), 0)
         floor = self._resolved if full else max(self._resolved, recent)
         # read the resolved stamp first: later writes have higher stamps

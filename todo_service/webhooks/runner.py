@@ -44,7 +44,7 @@ LONGEST_POLL: Final = 2.0
 events."""
 _RETRY_SECONDS: Final = 2.0
 _DISABLED_SECONDS: Final = 10.0
-"""The interval between two looks at an account that is disabled."""
+"""The interval between two reads of an account that is disabled."""
 _SLOW_SECONDS: Final = 5.0
 """A receiver is slow if an attempt takes longer."""
 _REMEMBERED: Final = 1_000

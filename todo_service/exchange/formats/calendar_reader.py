@@ -11,7 +11,7 @@ from todo_service.exchange.formats.base import Draft, RejectedRecord, read_recor
 from todo_service.exchange.formats.calendar_components import Component, ComponentReader, read_todo
 from todo_service.exchange.formats.calendar_index import CalendarIndex
 from todo_service.exchange.formats.calendar_order import read_sort_order
-from todo_service.exchange.formats.calendar_relations import Place, read_uid
+from todo_service.exchange.formats.calendar_relations import SourceLocation, read_uid
 from todo_service.exchange.formats.calendar_schedule import ChangedOccurrence, read_occurrence
 from todo_service.exchange.formats.calendar_times import TimeReader
 from todo_service.exchange.formats.calendar_todo import TodoBuilder, build_step
@@ -64,33 +64,33 @@ class CalendarReader:
             elif not self._relations.is_owned(component):
                 yield from self._read_todo(component)
         # those that belong to a todo that could not be read
-        for place in self._relations.take_rest():
-            yield self._read_draft(self._read_at(place), (), ())
+        for location in self._relations.take_rest():
+            yield self._read_draft(self._read_at(location), (), ())
 
     def _read_todo(self, todo: Component) -> Iterator[Draft | RejectedRecord]:
         """Yield a todo. If it is rejected, also yield the todos that belong to it."""
         uid = read_uid(todo)
         children = self._relations.take_steps(uid) if uid else ()
         occurrences = self._relations.take_occurrences(uid) if uid else ()
-        steps = [self._read_step(todo, place, uid) for place in children]
-        changed = [self._read_occurrence(todo, place) for place in occurrences]
+        steps = [self._read_step(todo, location, uid) for location in children]
+        changed = [self._read_occurrence(todo, location) for location in occurrences]
         record = self._read_draft(todo, steps, changed)
         yield record
         if isinstance(record, RejectedRecord):
-            for place in (*children, *occurrences):
-                yield self._read_draft(self._read_at(place), (), ())
+            for location in (*children, *occurrences):
+                yield self._read_draft(self._read_at(location), (), ())
 
-    def _read_step(self, todo: Component, place: Place, uid: str) -> dict[str, Any]:
+    def _read_step(self, todo: Component, location: SourceLocation, uid: str) -> dict[str, Any]:
         """Read a child as a step. Its losses become warnings of the todo."""
-        child = self._read_at(place)
+        child = self._read_at(location)
         step = build_step(child, uid, self._times)
         for warning in child.warnings:
             todo.warn(f'Step "{step["title"][:40]}": {warning}')
         return step
 
-    def _read_occurrence(self, todo: Component, place: Place) -> ChangedOccurrence:
+    def _read_occurrence(self, todo: Component, location: SourceLocation) -> ChangedOccurrence:
         """Read a changed occurrence of a todo. The losses of a completed one become warnings of the todo."""
-        occurrence = self._read_at(place)
+        occurrence = self._read_at(location)
         changed = read_occurrence(occurrence, self._times)
         if changed.state.completed:
             for name in _KEPT_PROPERTIES:
@@ -112,9 +112,9 @@ class CalendarReader:
 
         return read_record(todo.line, build)
 
-    def _read_at(self, place: Place) -> Component:
+    def _read_at(self, location: SourceLocation) -> Component:
         """Read a todo again."""
-        return read_todo(self._source, *place)
+        return read_todo(self._source, *location)
 
 
 def _join_values(todo: Component, name: str) -> str:

@@ -24,7 +24,7 @@ _STEP_PROPERTIES: Final = frozenset(
 """The properties that a child has if a step can represent it."""
 
 
-class Place(NamedTuple):
+class SourceLocation(NamedTuple):
     """Where a todo is in the body: the number of its first line, and the offset of that line."""
 
     line: int
@@ -35,7 +35,7 @@ class _Child(NamedTuple):
     """A child.
 
     Attributes:
-        place: Where it is.
+        location: Where it is.
         uid: The hash of its UID.
         parent: The hash of the UID of its parent.
         is_simple: Whether a step could represent it.
@@ -43,7 +43,7 @@ class _Child(NamedTuple):
         order: That place, or one that follows from its time of creation.
     """
 
-    place: Place
+    location: SourceLocation
     uid: int
     parent: int
     is_simple: bool
@@ -60,8 +60,8 @@ class Relations:
 
     def __init__(self) -> None:
         self._children: list[_Child] = []
-        self._occurrences: dict[int, list[Place]] = {}
-        self._steps: dict[int, list[Place]] = {}
+        self._occurrences: dict[int, list[SourceLocation]] = {}
+        self._steps: dict[int, list[SourceLocation]] = {}
         self._wanted: set[int] = set()
         self._found: set[int] = set()
         self._owned: set[int] = set()
@@ -88,9 +88,9 @@ class Relations:
         self._added += 1
         if todo.rejected is not None:
             return
-        uid, parent, place = read_uid(todo), read_parent(todo), Place(todo.line, todo.offset)
+        uid, parent, location = read_uid(todo), read_parent(todo), SourceLocation(todo.line, todo.offset)
         if uid and "RECURRENCE-ID" in todo.properties:
-            self._occurrences.setdefault(hash(uid), []).append(place)
+            self._occurrences.setdefault(hash(uid), []).append(location)
             self._wanted.add(hash(uid))
             self._count += 1
             return
@@ -107,7 +107,7 @@ class Relations:
         order = read_sort_order(todo)
         self._children.append(
             _Child(
-                Place(todo.line, todo.offset),
+                SourceLocation(todo.line, todo.offset),
                 uid,
                 parent,
                 _is_simple(todo),
@@ -140,11 +140,11 @@ class Relations:
 
         A child with children of its own stands alone, and so do children that exceed the steps of a todo.
         """
-        self._occurrences = {uid: places for uid, places in self._occurrences.items() if uid in self._found}
+        self._occurrences = {uid: locations for uid, locations in self._occurrences.items() if uid in self._found}
         parents = {child.parent for child in self._children}
         sorted_parents = {child.parent for child in self._children if child.is_sorted}
         self._children.sort(
-            key=lambda child: (child.order if child.parent in sorted_parents else 0, child.place.offset)
+            key=lambda child: (child.order if child.parent in sorted_parents else 0, child.location.offset)
         )
         self._lost = set(self._parents)
         room: Counter[int] = Counter()
@@ -156,10 +156,10 @@ class Relations:
                 and room[child.parent] < STEPS
             ):
                 room[child.parent] += 1
-                self._steps.setdefault(child.parent, []).append(child.place)
+                self._steps.setdefault(child.parent, []).append(child.location)
                 self._lost.discard(child.uid)
-        for places in (*self._occurrences.values(), *self._steps.values()):
-            self._owned.update(place.offset for place in places)
+        for locations in (*self._occurrences.values(), *self._steps.values()):
+            self._owned.update(location.offset for location in locations)
         self._children.clear()
         self._parents.clear()
 
@@ -167,17 +167,19 @@ class Relations:
         """Return whether a todo belongs to another one."""
         return todo.offset in self._owned
 
-    def take_steps(self, uid: str) -> Sequence[Place]:
+    def take_steps(self, uid: str) -> Sequence[SourceLocation]:
         """Return the children that are steps of a todo. If several todos have its UID, the first one gets them."""
         return self._steps.pop(hash(uid), ())
 
-    def take_occurrences(self, uid: str) -> Sequence[Place]:
+    def take_occurrences(self, uid: str) -> Sequence[SourceLocation]:
         """Return the changed occurrences of a recurring todo. See `take_steps`."""
         return self._occurrences.pop(hash(uid), ())
 
-    def take_rest(self) -> Iterator[Place]:
+    def take_rest(self) -> Iterator[SourceLocation]:
         """Yield the todos whose parent or series was not read, in the order of the file."""
-        rest = [place for places in (*self._steps.values(), *self._occurrences.values()) for place in places]
+        rest = [
+            location for locations in (*self._steps.values(), *self._occurrences.values()) for location in locations
+        ]
         self._steps.clear()
         self._occurrences.clear()
         return iter(sorted(rest))
