@@ -12,7 +12,7 @@ import pytest
 PACKAGE: Final = Path(__file__).parent.parent / "todo_service"
 PAGE: Final = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text()
 DRIVERS: Final = {"motor", "pymongo", "lmdb"}
-CAPABILITIES: Final = ("sync", "todos", "lists", "reminders", "webhooks", "exchange", "accounts")
+CAPABILITIES: Final = ("sync", "todos", "lists", "reminders", "webhooks", "events", "exchange", "accounts")
 HTTP_MODULES: Final = ("controllers.py", "middleware.py")
 REGISTRY: Final = "todo_service.store.registry"
 

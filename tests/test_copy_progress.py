@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from tests.waiting import wait_until
-from todo_service.cli.progress import ProgressLines, ticking
+from todo_service.cli.progress import ProgressLines, tick_regularly
 from todo_service.store.transfer.copying import Step
 
 
@@ -37,7 +37,7 @@ async def test_a_copy_prints_a_line_every_ten_seconds_in_a_step_that_takes_longe
         printed.extend(capsys.readouterr().err.splitlines())
         return line in printed
 
-    async with ticking(progress.tick, seconds=0.001):
+    async with tick_regularly(progress.tick, seconds=0.001):
         await wait_until(partial(has_printed, "opening the source and the target"))
         progress.show(Step("delete", "todos", 0, 1000))
         await wait_until(partial(has_printed, "deleting todos: 0 of 1000 documents"))

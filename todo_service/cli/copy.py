@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from todo_service.cli.preparation import fail
-from todo_service.cli.progress import ProgressBars, ProgressLines, ticking
+from todo_service.cli.progress import ProgressBars, ProgressLines, tick_regularly
 
 if TYPE_CHECKING:
     from todo_service.store.transfer.copying import Copied
@@ -45,7 +45,7 @@ def copy(source: str, target: str, overwrite: bool) -> None:
     progress = ProgressBars() if sys.stderr.isatty() else ProgressLines()
 
     async def copy_with_progress() -> Copied:
-        async with ticking(progress.tick):
+        async with tick_regularly(progress.tick):
             return await copy_all(source, target, MODELS, overwrite=overwrite, report=progress.show)
 
     try:

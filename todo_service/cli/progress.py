@@ -27,7 +27,7 @@ _ACTIONS: Final = {
 
 
 @asynccontextmanager
-async def ticking(tick: Callable[[], None], seconds: float = 1.0) -> AsyncIterator[None]:
+async def tick_regularly(tick: Callable[[], None], seconds: float = 1.0) -> AsyncIterator[None]:
     """Call a function regularly while the block runs.
 
     Args:

@@ -10,8 +10,8 @@ The hub may wake a stream needlessly, but it must not miss a write:
 * While there is no stream, the hub does not watch. A stream reads everything once it has subscribed.
 
 Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
-store, because any process may have ended them, and a cache would add to that time. A stream of a session that ends in
-this process ends at once.
+store, because any process may have ended them, and a cache would delay the end of the stream. A stream of a session
+that ends in this process ends at once.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Report:
     """The outcome of an import. Its size is bounded.
 
     Args:
-        warn_unchanged: Whether to include the warnings of records whose todo was left unchanged. An import that
-            updates todos does: what it left out of such a record may be all that the caller had edited.
+        warn_unchanged: Whether to include the warnings of records whose todo was left unchanged. Imports that
+            update todos do, because the only edit of the caller may be the value that was left out.
 
     Attributes:
         imported: The number of todos that were created.

@@ -98,7 +98,7 @@ class Stamp(Timestamp):
 DEFAULT_FROM: Final = "default_from"
 """In `json_schema_extra`, names the field that supplies the default. An id becomes text. Conditions need an index."""
 KEEPS_STAMP: Final = "keeps_stamp"
-"""In `json_schema_extra`, is true for a field that is no part of what readers of the stamps follow."""
+"""In `json_schema_extra`, marks a field whose changes delta sync ignores: an update of it alone keeps the stamp."""
 UNSTAMPED: Final = Stamp(0, 0)
 """The stamp of a document that has not been written yet."""
 

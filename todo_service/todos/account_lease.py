@@ -1,4 +1,4 @@
-"""Leases on an account: blocks that hold the same lease run one at a time, in whatever process they begin.
+"""Leases on an account: blocks that hold the same lease run one at a time, across all processes.
 
 A lease is a document that exists while a block runs. If a process dies, its lease remains; another process takes it
 over once it has not been renewed for `LEASE_SECONDS`, measured by its own clock.

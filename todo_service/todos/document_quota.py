@@ -19,7 +19,7 @@ from todo_service.todos.usage_cache import UsageCache
 _MAX_RECENT_CHANGES: Final = 2000
 """With at most this many changes since the last count, only the changes are counted."""
 _FULL_SECONDS: Final = 2.0
-"""How long a process remembers that there was no room, if documents that are deleted make none."""
+"""How long a process caches that a quota is full. Used only where deleted documents still count."""
 
 
 class DocumentUsage(Usage[Request]):
@@ -165,8 +165,8 @@ class DocumentReservation:
 class BatchReservation:
     """Room for the documents that a batch writes one after the other.
 
-    Where writes may need the lease, the batch asks once for room for all of its documents, and holds it until it has
-    written so many or its block ends. Elsewhere each document asks for itself: it finds an allowance.
+    Where writes may need the lease, the batch reserves room for all of its documents at once, and keeps it until they
+    are written or its block ends. Otherwise each document reserves its own room, usually from the allowance.
 
     Args:
         quota: The quota.

@@ -1,9 +1,9 @@
 """When the due date and the reminders of a todo fire.
 
 A due date fires when it passes, and a reminder at its moment, once for each occurrence of the todo. The field
-`next_fire` of a todo is the first moment at which one of them fires that has not fired yet. Every write that changes
-what fires derives it again (`TodoWriter`), and `reminders.service` moves it on when it fires. What is already past when
-it is set does not fire.
+`next_fire` of a todo is the earliest moment that has not fired yet. Every write that affects it recomputes it
+(`TodoWriter`), and `reminders.service` advances it after firing. A moment that is already past when it is set does not
+fire.
 """
 
 from __future__ import annotations

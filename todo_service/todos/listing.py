@@ -28,8 +28,8 @@ from todo_service.todos.query import (
     find_order,
     is_served_by_index,
     key_ranges,
+    list_sorted_ranges,
     parse_query_words,
-    sorted_ranges,
 )
 from todo_service.todos.validation import is_id
 
@@ -103,7 +103,7 @@ class Listing:
 
         position = partial(build_position, query.sort)
         if selective is not None:
-            return await read_ranges(find, sorted_ranges(query, after), query.limit, position)
+            return await read_ranges(find, list_sorted_ranges(query, after), query.limit, position)
         # few todos have the same value as the last one of the previous page, except for priorities
         concurrent = 1 if after is None or query.sort.endswith("priority") else 2
         return await read_ranges(find, key_ranges(query, after), query.limit, position, concurrent)

@@ -197,7 +197,7 @@ def key_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRang
         yield KeyRange((order.field == None,), by_id)  # noqa: E711  # an expression, not a comparison
 
 
-def sorted_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRange]:
+def list_sorted_ranges(query: TodoQuery, after: TodoPosition | None) -> Iterator[KeyRange]:
     """Yield the parts of a list in order, as `key_ranges` does, but as few as possible: for a store that sorts them.
 
     Args:

@@ -252,7 +252,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             usage.server = None
 
     async def _serve_without_lease(self, account: ObjectId, usage: UsageT, waiting: list[RequestT]) -> None:
-        """Grant writes that wait what other processes need not see."""
+        """Grant room to waiting writes, up to the bound on writes that other processes cannot see."""
         was_idle = not usage.writing
         usage.allowance = 0
         least = min(sum(self._measure(usage, request) for request in waiting), self.limit // _UNSEEN_SHARE_OF_QUOTA)
@@ -310,7 +310,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             waiting: The writes.
             most: How much this process may be writing; None to grant nothing.
             is_exact: Whether the count is exact, so that writes may be refused.
-            fully: Whether one write alone may get all that is left: `most` if it takes less than it wants, else more.
+            fully: Whether a single write may take all the room left. A partial write gets at most `most`.
         """
         counted = usage.room
         for request in waiting:

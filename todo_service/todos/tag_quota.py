@@ -1,14 +1,13 @@
 """A quota on the number of distinct tags of an account.
 
-With 3/8 of the quota or less in use, a process trusts the tags that it has counted for `_KNOWN_SECONDS`, although
-another one may remove them meanwhile and use their room: a write of known tags costs no call, and a few new tags cost
-one. With more in use, the processes take turns, and every write with tags belongs to one. A tag that another process
-has removed is then never trusted.
+While at most 3/8 of the quota is in use, a process caches the tags that it has counted for `_KNOWN_SECONDS`. A write of
+cached tags needs no store call, and one that adds a few new tags needs one. Another process may remove a cached tag and
+use its room in that time. Above 3/8, the processes take turns, every write with tags belongs to a turn, and no tag is
+taken from a cache.
 
-The document of the lease tells the processes that some of them take turns: it is kept for a while, and a process that
-finds it trusts no tags. When it has just been created, others may not have seen it yet. For `_SETTLING_SECONDS` the
-turns therefore leave as much room as those may use: 3/8 of the quota. Only a client that adds hundreds of tags at once
-has to wait for that.
+The document of the lease tells other processes that turns have begun: it is kept for a while, and a process that finds
+it does not use its cache. Other processes may not have seen a new document yet, so for `_GRACE_SECONDS` the turns
+reserve 3/8 of the quota for them. Only a client that adds hundreds of tags at once has to wait for that.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
-_TRUSTING: Final = 128
-"""From this limit on, processes trust tags."""
+_MIN_CACHED_QUOTA: Final = 128
+"""The lowest quota for which processes cache tags."""
 _KNOWN_SECONDS: Final = 1.0
 """How long a process relies on a tag being in use after it has counted the account."""
-_SETTLING_SECONDS: Final = 2.0
-"""How long other processes may trust tags after the document of the lease was created: longer than `_KNOWN_SECONDS`,
-because their writes may still be in flight."""
+_GRACE_SECONDS: Final = 2.0
+"""How long other processes may use their caches after the document of the lease was created: longer than
+`_KNOWN_SECONDS`, because their writes may still be in flight."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _KEPT: Final = timedelta(minutes=1)
@@ -82,11 +81,11 @@ class TagUsage(Usage[TagRequest]):
     Attributes:
         known: The digests of all tags in use, and possibly of some that no longer are.
         known_until: Until when a write may rely on them without the lease, by the monotonic clock; 0 if it may not.
-        single: Those that only one todo uses, if writes need the lease; without those of later writes.
+        single: Tags that a single todo uses, as of the last count. Maintained only while writes need the lease.
         writes: The writes in flight.
         counted_at: When the last count began, by the monotonic clock; 0 before the first.
         spare: How many tags may be added without a count while no process is near the quota.
-        exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
+        exact: The last exact count: when it began (monotonic clock), the tags in use, and the room left.
     """
 
     __slots__ = ("counted_at", "exact", "known", "known_until", "single", "spare", "writes")
@@ -103,7 +102,7 @@ class TagUsage(Usage[TagRequest]):
 
     @property
     def busy(self) -> bool:
-        """Whether a write is in flight. It may need no room."""
+        """Whether a write is in flight, including writes that need no room."""
         return bool(self.writes)
 
     def end(self, request: TagRequest, number: int) -> None:
@@ -123,9 +122,9 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """
 
     def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
-        trusted = limit * 3 // 8 if limit >= _TRUSTING else 0
-        super().__init__(store, "tags", limit, leases=True, kept=_KEPT, near=limit - trusted if trusted else limit + 1)
-        self._trusted, self._settled = trusted, limit - trusted
+        cached = limit * 3 // 8 if limit >= _MIN_CACHED_QUOTA else 0
+        super().__init__(store, "tags", limit, leases=True, kept=_KEPT, near=limit - cached if cached else limit + 1)
+        self._cache_limit, self._turns_limit = cached, limit - cached
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._cached_tags = 0
@@ -216,36 +215,36 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage: The usage of the account.
             request: The write.
             number: What `acquire` returned.
-            failed: Whether its tags may not be in use.
+            failed: Whether the write may have failed to store its tags.
         """
         if failed:
             usage.known_until = 0.0
         usage.end(request, number)
 
     async def _count(self, account: ObjectId, usage: TagUsage, wanted: int) -> bool:
-        trusted_until = await self._count_tags(account, usage) + _KNOWN_SECONDS
+        cached_until = await self._count_tags(account, usage) + _KNOWN_SECONDS
         if usage.takes_lease:
-            await self._settle(account, usage)
+            await self._reserve_for_caches(account, usage)
         elif self.limit - len(usage.known) < self._near or await has_lease(self._store, account, "tags"):
             usage.takes_lease = True
         if usage.takes_lease:
             usage.known_until, usage.spare = 0.0, 0
         else:
-            usage.known_until, usage.spare = trusted_until, usage.room // _SPARE_SHARE_OF_ROOM
+            usage.known_until, usage.spare = cached_until, usage.room // _SPARE_SHARE_OF_ROOM
             usage.single.clear()
         return True
 
-    async def _settle(self, account: ObjectId, usage: TagUsage) -> None:
-        """Leave the room that processes may use which still trust tags, or wait until none does if it is needed now."""
-        if not self._trusted or usage.lease_since is None or len(usage.known) > self._settled:
-            return  # with so many tags in use, no process has trusted any since the document was created
-        seconds = _SETTLING_SECONDS - (now() - usage.lease_since).total_seconds()
+    async def _reserve_for_caches(self, account: ObjectId, usage: TagUsage) -> None:
+        """Reserve room for processes that may still use their caches, or wait until none does if it is needed now."""
+        if not self._cache_limit or usage.lease_since is None or len(usage.known) > self._turns_limit:
+            return  # with so many tags in use, no process has used its cache since the document was created
+        seconds = _GRACE_SECONDS - (now() - usage.lease_since).total_seconds()
         if seconds <= 0:
             return
-        if len(usage.known.union(*(request.tags for request in usage.waiting))) <= self._settled:
-            usage.room -= self._trusted
+        if len(usage.known.union(*(request.tags for request in usage.waiting))) <= self._turns_limit:
+            usage.room -= self._cache_limit
             return
-        await asyncio.sleep(min(seconds, _SETTLING_SECONDS))
+        await asyncio.sleep(min(seconds, _GRACE_SECONDS))
         await self._count_tags(account, usage)
 
     async def _count_tags(self, account: ObjectId, usage: TagUsage) -> float:
@@ -306,7 +305,7 @@ class TagReservation:
 
     Attributes:
         added: For how many todos `add` found room.
-        is_doubtful: Whether not all of these were stored. Set it in the block.
+        is_doubtful: Whether some of them may not have been stored. Set it in the block.
     """
 
     def __init__(

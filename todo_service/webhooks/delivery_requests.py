@@ -69,7 +69,7 @@ class DeliveryRequests:
             limit=LISTED_DELIVERIES,
             into=dto.Delivery,
         )
-        return [delivery.newest_first() for delivery in found]
+        return [delivery.reverse_attempts() for delivery in found]
 
     async def retry(self, hook_id: str, delivery_id: str) -> dto.Delivery:
         """Request one more attempt of a delivery. One that is pending is sent now.

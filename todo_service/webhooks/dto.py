@@ -202,9 +202,9 @@ class Delivery(msgspec.Struct, frozen=True):
     @classmethod
     def from_document(cls, document: DeliveryDocument) -> Delivery:
         """Return the API representation of a delivery."""
-        return build_struct(document, cls).newest_first()
+        return build_struct(document, cls).reverse_attempts()
 
-    def newest_first(self) -> Delivery:
+    def reverse_attempts(self) -> Delivery:
         """Return the delivery with its attempts in reverse order. They are stored oldest first."""
         return msgspec.structs.replace(self, attempts=self.attempts[::-1])
 

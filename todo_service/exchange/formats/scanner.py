@@ -103,7 +103,7 @@ class Scanner:
             raise _create_error()
         limit = min(start + max_bytes, len(self._data))
         if first in _OPENING:
-            end = self._end_of_container(start, limit)
+            end = self._find_end_of_container(start, limit)
         else:
             match = (_STRING if first == _QUOTE else _SCALAR).match(self._data, start, limit)
             end = match.end() if match is not None else limit
@@ -126,8 +126,8 @@ class Scanner:
             self.scan_value("", IMPORT_RECORD_BYTES)
             return
         short = start + _SHORT_BYTES
-        end = self._end_of_container(start, min(short, len(self._data)))
-        self.position = end if end < short else self._end_of_large_container(start)
+        end = self._find_end_of_container(start, min(short, len(self._data)))
+        self.position = end if end < short else self._find_end_of_large_container(start)
 
     def scan_elements(self, pointer: str) -> Iterator[tuple[int, int]]:
         """Scan an array, and yield the offsets of the start and the end of each element.
@@ -152,7 +152,7 @@ class Scanner:
                 self.depth -= 1
                 return
 
-    def _end_of_container(self, start: int, limit: int, depth: int = 0) -> int:
+    def _find_end_of_container(self, start: int, limit: int, depth: int = 0) -> int:
         """Return the offset after a container, or the limit if the container extends beyond it.
 
         Args:
@@ -176,7 +176,7 @@ class Scanner:
             if depth == 0:
                 return position
 
-    def _end_of_large_container(self, start: int) -> int:
+    def _find_end_of_large_container(self, start: int) -> int:
         """Return the offset after a container of any size, by looking at many brackets at once."""
         position, depth = start, 0
         while True:
@@ -185,16 +185,16 @@ class Scanner:
             match = _WHOLE_STRINGS.match(self._data, position, window)
             assert match is not None  # the pattern matches the empty string
             if match.end() == position:
-                position = self._end_of_long_string(position)
+                position = self._find_end_of_long_string(position)
                 continue
             brackets = _STRING.sub(b"", match[0]).translate(None, _NO_BRACKETS)
             depths = list(accumulate(array("b", brackets.translate(_LEVELS)), initial=depth))
             self._check_depth(max(depths))
             if 0 in depths[1:]:
-                return self._end_of_container(position, match.end(), depth)
+                return self._find_end_of_container(position, match.end(), depth)
             position, depth = match.end(), depths[-1]
 
-    def _end_of_long_string(self, start: int) -> int:
+    def _find_end_of_long_string(self, start: int) -> int:
         limit = min(start + IMPORT_RECORD_BYTES, len(self._data))
         match = _STRING.match(self._data, start, limit)
         if match is None and limit < len(self._data):
