@@ -283,6 +283,32 @@ async def test_a_tag_that_another_process_has_removed_is_not_trusted(store_url: 
     await store.close()
 
 
+async def test_a_replacement_that_fails_leaves_no_room_for_its_new_tags(store_url: str) -> None:
+    """Another write of the same new tag waits for the outcome."""
+
+    async def read_time_zone() -> str:
+        return "UTC"
+
+    account = ObjectId()
+    store = create_store(store_url)
+    await store.open(*MODELS)
+    shared = SharedState(store, QuotaLimits(tags=2))
+    todos = Todos(store, account, read_time_zone, shared=shared)
+    await todos.create(TodoCreate(title="x", tags=["a", "b"]))
+
+    async with shared.quotas.tags.reserve(account, ["c"], removed=["a"]) as replacement:
+        other = asyncio.create_task(todos.create(TodoCreate(title="y", tags=["c"])))
+        await asyncio.wait([other], timeout=0.05)
+        assert not other.done()
+        replacement.is_doubtful = True
+
+    with pytest.raises(QuotaExceeded):
+        await other
+    assert len(await todos.count_tags()) == 2
+    await shared.close()
+    await store.close()
+
+
 Replicas = list[str]
 """The addresses of several processes of the service on one store."""
 

@@ -137,7 +137,7 @@ async def test_a_disabled_account_gets_nothing_until_it_is_enabled(
             receiver.answer = status(204)
             user = await administration.disable(user)
             await account.todos.create(TodoCreate(title="waits"))
-            clock.ahead = timedelta(minutes=1)  # the retry is due
+            clock.ahead = timedelta(days=6)  # the retry is due, and the receiver has failed for more than five days
 
             async def has_stopped() -> bool:
                 await account.wake(hook, consumer)

@@ -284,7 +284,9 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             request.written |= request.tags
             known = usage.known | request.tags
             if number < len(known) - len(usage.known):
-                known -= request.removed & usage.single  # their room is used
+                # This write uses the room of the tags that it removes. It may fail, so no other write may rely on the
+                # new tags or on the removed ones until the next count.
+                known = usage.known - (request.removed & usage.single)
             self._cached_tags += len(known) - len(usage.known)
             usage.known = known
         usage.single -= request.tags | request.removed

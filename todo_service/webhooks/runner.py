@@ -170,10 +170,6 @@ class HookRunner:
         hook = await self._get_hook()
         if hook is None:
             return False
-        moment = self._context.now()
-        if hook.failing_since is not None and moment - hook.failing_since >= FAILING_PERIOD:
-            await self._disable(hook, "failing")
-            return False
         if not hook.position:
             await start(self._store, hook.id, self._positions)
             hook = await self._get_hook()
