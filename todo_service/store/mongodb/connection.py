@@ -27,8 +27,11 @@ from todo_service.store.errors import (
 )
 from todo_service.store.mongodb.errors import redact_address_error, translate_error
 
-CALL_SECONDS: Final = 4.0
+CALL_SECONDS: Final = 3.5
 """The timeout of a call while the store serves."""
+DRIVER_SECONDS: Final = 4.0
+"""The driver's own timeout of a call. It is longer, because a call must not be cancelled at the moment at which it
+expires: before Python 3.12, `asyncio.wait_for` may then leave the lock of the driver's pool locked."""
 COPY_CALL_SECONDS: Final = 600.0
 """The timeout of a call during a copy, and of building an index."""
 _SELECTION_SECONDS: Final = 2.0
@@ -164,7 +167,8 @@ def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.cancel()
+            if not task.cancelling():  # `guard_call` may have cancelled it at this moment
+                task.cancel()
             while not task.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([task])
@@ -193,7 +197,7 @@ async def guard_call(model: type[Model] | None = None, seconds: float | None = C
     if cancellations:
         await asyncio.sleep(0)  # raises a cancellation that has been requested but not raised yet
     try:
-        async with asyncio.timeout(seconds):
+        async with _limit_time(task, seconds):
             yield
     except TimeoutError as error:
         raise StoreUnavailable("MongoDB does not respond in time") from error
@@ -207,6 +211,42 @@ async def guard_call(model: type[Model] | None = None, seconds: float | None = C
             raise asyncio.CancelledError
 
 
+@asynccontextmanager
+async def _limit_time(task: asyncio.Task[Any], seconds: float | None) -> AsyncIterator[None]:
+    """Cancel the current task after a time, as `asyncio.timeout` does, unless it is being cancelled already.
+
+    Args:
+        task: The current task.
+        seconds: The time, or None for no limit.
+
+    Raises:
+        TimeoutError: The time is over.
+    """
+    if seconds is None:
+        yield
+        return
+    cancellations = task.cancelling()
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        if task.cancelling() == cancellations:  # see `cancel_once`
+            expired = True
+            task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if expired and task.cancelling() == cancellations + 1:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+        if expired:
+            task.uncancel()
+
+
 def _build_options(database: str, access: Access) -> dict[str, Any]:
     """Return the options of a client, which override those of the address."""
     return {
@@ -217,7 +257,7 @@ def _build_options(database: str, access: Access) -> dict[str, Any]:
         "journal": True,
         "serverSelectionTimeoutMS": _SELECTION_SECONDS * 1000,
         "connectTimeoutMS": _SELECTION_SECONDS * 1000,
-        "timeoutMS": CALL_SECONDS * 1000 if access is Access.SERVE else None,
+        "timeoutMS": DRIVER_SECONDS * 1000 if access is Access.SERVE else None,
         "socketTimeoutMS": COPY_CALL_SECONDS * 1000,
     }
 

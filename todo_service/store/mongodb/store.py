@@ -65,7 +65,7 @@ _SCAN_BATCH: Final = 500
 _DELETE_BATCH: Final = 100
 """How many documents one call deletes. A todo with a thousand indexed words takes 10 ms."""
 RESOLVE_AFTER: Final = timedelta(seconds=10)
-"""The age at which a stamp is resolved: its write is then visible or abandoned. More than twice `CALL_SECONDS`."""
+"""The age at which a stamp is resolved: its write is then visible or abandoned. More than twice `DRIVER_SECONDS`."""
 _BATCHED_INSERT_BYTES: Final = 2**16
 """The longest document whose insert shares a call with others."""
 _LARGE_REPLIES: Final = 6
@@ -276,7 +276,7 @@ class MongoDBStore(DocumentStore):
         """See `DocumentStore.resolved_stamp`.
 
         MongoDB's logical clock stamps a write before it executes, so writes may become visible out of order. But
-        every call ends within `CALL_SECONDS`, on the server too, and the logical clock is never behind the clock of
+        every call ends within `DRIVER_SECONDS`, on the server too, and the logical clock is never behind the clock of
         the primary. A write that was stamped `RESOLVE_AFTER` ago by the primary's clock is therefore visible or
         abandoned.
         """
