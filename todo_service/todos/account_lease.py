@@ -1,4 +1,4 @@
-"""Leases on an account: blocks that hold the same lease run one at a time, across all processes.
+"""Leases on an account: blocks that hold the same lease run one at a time, in whatever process they begin.
 
 A lease is a document that exists while a block runs. If a process dies, its lease remains; another process takes it
 over once it has not been renewed for `LEASE_SECONDS`, measured by its own clock.
@@ -17,7 +17,7 @@ import hashlib
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final, Literal
 
@@ -69,8 +69,8 @@ async def hold_account(
     purpose: Purpose,
     takeover_seconds: float = LEASE_SECONDS,
     kept: timedelta | None = None,
-) -> AsyncIterator[datetime | None]:
-    """Hold a lease on an account for the duration of a block, which gets the time since when its document exists.
+) -> AsyncIterator[None]:
+    """Hold a lease on an account for the duration of a block.
 
     Args:
         store: The store.
@@ -83,12 +83,11 @@ async def hold_account(
         Busy: Other blocks take too long, or the lease was lost.
     """
     lease_id, holder = derive_lease_id(account, purpose), ObjectId()
-    lease = await _take_kept(store, lease_id, holder) if kept is not None else None
-    if lease is None:
-        lease = await _take(store, lease_id, holder, takeover_seconds)
+    if kept is None or not await _take_kept(store, lease_id, holder):
+        await _take(store, lease_id, holder, takeover_seconds)
     try:
         async with hold_lease(partial(_renew, store, lease_id, holder)):
-            yield lease.since
+            yield
     except LeaseLostError:
         raise Busy("this change took too long") from None
     finally:
@@ -115,32 +114,30 @@ def derive_lease_id(account: ObjectId, purpose: Purpose) -> ObjectId:
     return ObjectId(hashlib.blake2b(account.binary + purpose.encode(), digest_size=12).digest())
 
 
-async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> AccountLease | None:
-    """Take a lease whose document is only kept. Return None if it is not."""
+async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
+    """Take a lease whose document is only kept. Return whether it was."""
     unheld = AccountLease.holder == None  # noqa: E711  # an expression
     changes = {"holder": holder, "expires_at": now() + _LIFETIME}
-    return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes)
+    return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes) is not None
 
 
-async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, takeover_seconds: float) -> AccountLease:
+async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, takeover_seconds: float) -> None:
     """Take a lease as soon as it is released or may be taken over."""
     loop = asyncio.get_running_loop()
     watched: AccountLease | None = None
     since = loop.time()
     deadline = since + LEASE_WAIT_SECONDS
     while loop.time() < deadline:
-        moment = now()
+        expires_at = now() + _LIFETIME
         if watched is None:
-            lease = AccountLease(id=lease_id, holder=holder, expires_at=moment + _LIFETIME, since=moment)
             with contextlib.suppress(DuplicateDocument):
-                await store.insert(lease)
-                return lease
+                await store.insert(AccountLease(id=lease_id, holder=holder, expires_at=expires_at))
+                return
         elif watched.holder is None or loop.time() - since >= takeover_seconds:
             unchanged = (AccountLease.holder == watched.holder, AccountLease.expires_at == watched.expires_at)
-            changes = {"holder": holder, "expires_at": moment + _LIFETIME}
-            where = (AccountLease.id == lease_id, *unchanged)
-            if (taken := await store.update(AccountLease, *where, changes=changes)) is not None:
-                return taken
+            changes = {"holder": holder, "expires_at": expires_at}
+            if await store.update(AccountLease, AccountLease.id == lease_id, *unchanged, changes=changes) is not None:
+                return
         await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311  # not a secret
         found = await store.get(AccountLease, AccountLease.id == lease_id)
         if found is None or found != watched:

@@ -136,12 +136,10 @@ class AccountLease(Model):
     Attributes:
         holder: The block that holds the lease; None if the document is only kept (`todos.tag_quota`).
         expires_at: When the document expires; each renewal changes it.
-        since: Since when the document exists.
     """
 
     holder: ObjectId | None
     expires_at: datetime
-    since: datetime | None = None
 
     model_config = {
         "collection": "account_leases",

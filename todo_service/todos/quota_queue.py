@@ -8,7 +8,7 @@ processes are writing at that moment, nor what they may write without a further 
 - A small quota, and that of tags: 1/16 of the room left, without an allowance (but see `tag_quota`), and nothing once
   little room is left. A write that needs more takes the lease on the quota (`account_lease`). Its process counts,
   grants room to all of its writes that wait or arrive within the next moment, and holds the lease until they have
-  ended. So the processes take turns, and fill the quota exactly. Near the quota of tags, every write with tags does so.
+  ended. So the processes take turns, and fill the quota exactly.
 
 A write is refused only after a count that began when it already waited, and when nothing was being written in this
 process, because a count may or may not see a write in flight.
@@ -21,7 +21,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from odmantic import ObjectId
@@ -88,10 +88,9 @@ class Usage(Generic[RequestT]):
         writing: How much is being written.
         waiting: The writes that wait for room.
         server: The task that serves them; None if none waits.
-        lease_since: Since when the document of the lease exists that was taken last; None if that is unknown.
     """
 
-    __slots__ = ("_ended", "allowance", "expires", "lease_since", "room", "server", "takes_lease", "waiting", "writing")
+    __slots__ = ("_ended", "allowance", "expires", "room", "server", "takes_lease", "waiting", "writing")
 
     def __init__(self) -> None:
         self.room = 0
@@ -101,18 +100,12 @@ class Usage(Generic[RequestT]):
         self.writing = 0
         self.waiting: list[RequestT] = []
         self.server: asyncio.Task[None] | None = None
-        self.lease_since: datetime | None = None
         self._ended: asyncio.Event | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether a write is in flight."""
-        return self.writing > 0
-
-    @property
     def idle(self) -> bool:
-        """Whether no write is in flight, and none waits."""
-        return not self.busy and self.server is None
+        """Whether nothing is being written, and no write waits."""
+        return not self.writing and self.server is None
 
     def take(self, number: int) -> bool:
         """Take room from the allowance. Return whether it was large enough. Nobody is served before those who wait."""
@@ -126,13 +119,13 @@ class Usage(Generic[RequestT]):
     def release(self, number: int) -> None:
         """Record that writes have ended."""
         self.writing -= number
-        if self._ended is not None and not self.busy:
+        if not self.writing and self._ended is not None:
             self._ended.set()
             self._ended = None
 
     async def wait_for_writes(self) -> None:
-        """Wait until no write is in flight."""
-        while self.busy:
+        """Wait until nothing is being written."""
+        while self.writing:
             self._ended = self._ended or asyncio.Event()
             await self._ended.wait()
 
@@ -149,7 +142,6 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         limit: The quota.
         leases: Whether writes near the quota take the lease, however large it is.
         kept: How long the document of a lease is kept after a turn. See `hold_account`.
-        near: With less room than this, every write takes the lease; None for the default.
 
     Attributes:
         kind: What is counted, in the plural.
@@ -158,28 +150,19 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
     """
 
     def __init__(
-        self,
-        store: DocumentStore,
-        kind: Purpose,
-        limit: int,
-        *,
-        leases: bool,
-        kept: timedelta | None = None,
-        near: int | None = None,
+        self, store: DocumentStore, kind: Purpose, limit: int, *, leases: bool, kept: timedelta | None = None
     ) -> None:
         self._store = store
         self.kind: Purpose = kind
         self.limit = limit
         self.leases = leases or limit < LARGE
         self._kept = kept
-        self._near = max(_NEAR, limit // _NEAR_SHARE_OF_QUOTA) if near is None else near
+        self._near = max(_NEAR, limit // _NEAR_SHARE_OF_QUOTA)
         self._servers: set[asyncio.Task[None]] = set()
 
     @abc.abstractmethod
     async def _count(self, account: ObjectId, usage: UsageT, wanted: int) -> bool:
         """Count what an account has, and set `usage.room`, from which `usage.writing` at the start is subtracted.
-
-        It may set `usage.takes_lease`: no write is then granted room without the lease.
 
         Args:
             account: The account.
@@ -232,11 +215,11 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
     async def _serve(self, account: ObjectId, usage: UsageT) -> None:
         try:
             while waiting := _select_unanswered(usage):
-                if not usage.takes_lease:
-                    await self._serve_without_lease(account, usage, waiting)
+                if not usage.takes_lease or not any(self._measure(usage, request) for request in waiting):
+                    await self._serve_without_lease(account, usage)
                     continue
                 await usage.wait_for_writes()
-                async with hold_account(self._store, account, self.kind, kept=self._kept) as usage.lease_since:
+                async with hold_account(self._store, account, self.kind, kept=self._kept):
                     deadline = time.monotonic() + _TURN_SECONDS
                     await self._serve_turn(account, usage, deadline)
                 if time.monotonic() >= deadline:
@@ -251,22 +234,22 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             usage.waiting.clear()
             usage.server = None
 
-    async def _serve_without_lease(self, account: ObjectId, usage: UsageT, waiting: list[RequestT]) -> None:
-        """Grant room to waiting writes, up to the bound on writes that other processes cannot see."""
+    async def _serve_without_lease(self, account: ObjectId, usage: UsageT) -> None:
+        """Grant writes that wait what other processes need not see."""
+        waiting = _select_unanswered(usage)
         was_idle = not usage.writing
         usage.allowance = 0
         least = min(sum(self._measure(usage, request) for request in waiting), self.limit // _UNSEEN_SHARE_OF_QUOTA)
         is_exact = await self._count(account, usage, max(1, least)) and was_idle
         room = usage.room
         most = self._bound_unseen(room + usage.writing)
-        grants = None if usage.takes_lease else most
-        self._answer(usage, waiting, grants, is_exact=is_exact, fully=not self.leases)
-        unanswered = _select_unanswered(usage, waiting)
-        if self.leases:
-            usage.takes_lease = bool(unanswered)
-        elif unanswered:
-            await usage.wait_for_writes()
-        else:
+        self._answer(usage, waiting, most, is_exact=is_exact, fully=not self.leases)
+        if _select_unanswered(usage, waiting):
+            if self.leases:
+                usage.takes_lease = True
+            else:
+                await usage.wait_for_writes()
+        elif not self.leases:
             left = min(usage.room, most - usage.writing, self.limit // _UNSEEN_SHARE_OF_QUOTA)
             usage.allowance = max(0, left)
             usage.expires = time.monotonic() + (_LONG_SECONDS if room >= self.limit / 2 else _SHORT_SECONDS)
@@ -292,7 +275,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
                 if time.monotonic() >= deadline:
                     return
         finally:
-            usage.allowance, usage.expires = 0, 0.0
+            usage.allowance = 0
 
     def _bound_unseen(self, room: int) -> int:
         """Return how much this process may be writing without the lease while there is so much room."""
@@ -300,43 +283,35 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             return room // _UNSEEN_SHARE_OF_ROOM if room >= self._near else 0
         return max(room // _UNSEEN_SHARE_OF_LARGE_ROOM, self.limit // _UNSEEN_SHARE_OF_QUOTA)
 
-    def _answer(
-        self, usage: UsageT, waiting: Iterable[RequestT], most: int | None, *, is_exact: bool, fully: bool
-    ) -> None:
+    def _answer(self, usage: UsageT, waiting: Iterable[RequestT], most: int, *, is_exact: bool, fully: bool) -> None:
         """Grant or refuse room to writes that have waited since before the count. Others go on waiting.
 
         Args:
             usage: The usage of the account, counted.
             waiting: The writes.
-            most: How much this process may be writing; None to grant nothing.
+            most: How much this process may be writing.
             is_exact: Whether the count is exact, so that writes may be refused.
-            fully: Whether a single write may take all the room left. A partial write gets at most `most`.
+            fully: Whether one write alone may get all that is left: `most` if it takes less than it wants, else more.
         """
         counted = usage.room
         for request in waiting:
             if request.granted.done():
                 continue  # its client has gone
             wanted = self._measure(usage, request)
-            number = None if most is None else _select_number(usage, request, wanted, most, fully=fully)
-            if number is None and wanted and is_exact and (counted <= 0 if request.partial else counted < wanted):
+            free = min(usage.room, most - usage.writing)
+            if not wanted or wanted <= free:
+                number = wanted
+            elif fully and not usage.writing and free > 0 and (request.partial or wanted <= usage.room):
+                number = free if request.partial else wanted
+            elif is_exact and (counted <= 0 if request.partial else counted < wanted):
                 number, request.refused = 0, True
-            if number is None:
+            else:
                 continue
             usage.room -= number
             usage.writing += number
             self._record(usage, request, number)
             request.granted.set_result(number)
         _select_unanswered(usage)
-
-
-def _select_number(usage: Usage[Any], request: Request, wanted: int, most: int, *, fully: bool) -> int | None:
-    """Return how much room to grant a write that wants some, or None if it has to wait. See `QuotaQueue._answer`."""
-    free = min(usage.room, most - usage.writing)
-    if not wanted or wanted <= free:
-        return wanted
-    if fully and not usage.writing and free > 0 and (request.partial or wanted <= usage.room):
-        return free if request.partial else wanted
-    return None
 
 
 def _select_unanswered(usage: Usage[RequestT], requests: list[RequestT] | None = None) -> list[RequestT]:

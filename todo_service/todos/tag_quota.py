@@ -1,18 +1,7 @@
-"""A quota on the number of distinct tags of an account.
-
-While at most 3/8 of the quota is in use, a process caches the tags that it has counted for `_KNOWN_SECONDS`. A write of
-cached tags needs no store call, and one that adds a few new tags needs one. Another process may remove a cached tag and
-use its room in that time. Above 3/8, the processes take turns, every write with tags belongs to a turn, and no tag is
-taken from a cache.
-
-The document of the lease tells other processes that turns have begun: it is kept for a while, and a process that finds
-it does not use its cache. Other processes may not have seen a new document yet, so for `_GRACE_SECONDS` the turns
-reserve 3/8 of the quota for them. Only a client that adds hundreds of tags at once has to wait for that.
-"""
+"""A quota on the number of distinct tags of an account."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -32,13 +21,8 @@ from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
-_MIN_CACHED_QUOTA: Final = 128
-"""The lowest quota for which processes cache tags."""
-_KNOWN_SECONDS: Final = 1.0
+_KNOWN_SECONDS: Final = 5.0
 """How long a process relies on a tag being in use after it has counted the account."""
-_GRACE_SECONDS: Final = 2.0
-"""How long other processes may use their caches after the document of the lease was created: longer than
-`_KNOWN_SECONDS`, because their writes may still be in flight."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _KEPT: Final = timedelta(minutes=1)
@@ -52,24 +36,21 @@ class TagRequest(Request):
 
     Args:
         tags: The digests of its tags.
-        removed: The digests of the tags that it removes from a todo.
         partial: Whether it may be granted fewer new tags than it has.
         patient: Whether it waits without a timeout if the account has to be counted.
 
     Attributes:
         tags: The digests of its tags.
-        removed: The digests of the tags that it removes from a todo.
         patient: Whether it waits without a timeout if the account has to be counted.
         written: The digests of the tags that it writes; empty until it is granted room.
         known: The tags that were in use or being written when it was granted room.
     """
 
-    __slots__ = ("known", "patient", "removed", "tags", "written")
+    __slots__ = ("known", "patient", "tags", "written")
 
-    def __init__(self, tags: set[str], removed: set[str], *, partial: bool, patient: bool) -> None:
+    def __init__(self, tags: set[str], *, partial: bool, patient: bool) -> None:
         super().__init__(len(tags), partial=partial)
         self.tags = tags
-        self.removed = removed
         self.patient = patient
         self.written: set[str] = set()
         self.known: set[str] = set()
@@ -80,40 +61,41 @@ class TagUsage(Usage[TagRequest]):
 
     Attributes:
         known: The digests of all tags in use, and possibly of some that no longer are.
-        known_until: Until when a write may rely on them without the lease, by the monotonic clock; 0 if it may not.
-        single: Tags that a single todo uses, as of the last count. Maintained only while writes need the lease.
-        writes: The writes in flight.
-        counted_at: When the last count began, by the monotonic clock; 0 before the first.
+        known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
+            have removed tags since.
+        written: The tags of each write in flight.
+        counted: Whether the account has been counted.
         spare: How many tags may be added without a count while no process is near the quota.
-        exact: The last exact count: when it began (monotonic clock), the tags in use, and the room left.
+        exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
     """
 
-    __slots__ = ("counted_at", "exact", "known", "known_until", "single", "spare", "writes")
+    __slots__ = ("counted", "exact", "known", "known_until", "spare", "written")
 
     def __init__(self) -> None:
         super().__init__()
         self.known: set[str] = set()
         self.known_until = 0.0
-        self.single: set[str] = set()
-        self.writes: list[TagRequest] = []
-        self.counted_at = 0.0
+        self.written: list[set[str]] = []
+        self.counted = False
         self.spare = 0
         self.exact: tuple[float, set[str], int] | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether a write is in flight, including writes that need no room."""
-        return bool(self.writes)
+    def idle(self) -> bool:
+        """Whether nothing is being written, and no write waits."""
+        return super().idle and not self.written
 
-    def end(self, request: TagRequest, number: int) -> None:
-        """Record that a write has ended which was granted room for a number of tags."""
-        if request in self.writes:
-            self.writes.remove(request)
-        self.release(number)
+    def forget(self, request: TagRequest) -> None:
+        """Forget the tags of a write that has ended."""
+        # by identity: another write may have an equal set
+        self.written[:] = [tags for tags in self.written if tags is not request.written]
 
 
 class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """A quota on the number of distinct tags of an account's todos.
+
+    A write whose tags are known to be in use needs no count, and a few new ones need none while no process has been
+    near the quota, which the document of the lease indicates. More new tags need a count, and near the quota the lease.
 
     Args:
         store: The store.
@@ -122,16 +104,12 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """
 
     def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
-        cached = limit * 3 // 8 if limit >= _MIN_CACHED_QUOTA else 0
-        super().__init__(store, "tags", limit, leases=True, kept=_KEPT, near=limit - cached if cached else limit + 1)
-        self._cache_limit, self._turns_limit = cached, limit - cached
+        super().__init__(store, "tags", limit, leases=True, kept=_KEPT)
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._cached_tags = 0
 
-    def reserve(
-        self, account: ObjectId, tags: Iterable[str], since: float | None = None, removed: Iterable[str] = ()
-    ) -> TagReservation:
+    def reserve(self, account: ObjectId, tags: Iterable[str], since: float | None = None) -> TagReservation:
         """Return an async context manager that reserves room for the tags of a todo while its block writes it.
 
         Entering it raises `QuotaExceeded` if there is no room for them, and `Busy` if the account is still being
@@ -142,10 +120,8 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             tags: The tags.
             since: The monotonic time since when the caller has removed no tags. If a count that began later found no
                 room, the tags are not counted again. None to count before tags are refused.
-            removed: The tags that the block removes from the todo. They make room if no other todo has them.
         """
-        usage = self._usages.get(account)
-        return TagReservation(self, account, usage, tags, removed, for_many=False, since=since)
+        return TagReservation(self, account, self._usages.get(account), tags, for_many=False, since=since)
 
     def reserve_up_to(self, account: ObjectId, tags: Iterable[str]) -> TagReservation:
         """Return an async context manager that reserves room for as many tags of several todos as fit.
@@ -169,18 +145,17 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             if began >= since and len(request.tags - known) > room:
                 request.refused = True
                 return 0
-        number = self._measure(usage, request)
-        is_known = not usage.takes_lease and time.monotonic() < usage.known_until
-        if usage.take(number) if usage.takes_lease else is_known and not number:
-            self._record(usage, request, number)
-            return number
-        has_spare = is_known and number <= usage.spare and not request.partial
-        if has_spare and await self._take_spare(account, usage, request):
-            return number
+        if time.monotonic() < usage.known_until:
+            number = self._measure(usage, request)
+            if not number or usage.take(number):
+                self._record(usage, request, number)
+                return number
+            if number <= usage.spare and not request.partial and await self._take_spare(account, usage, request):
+                return number
         try:
             return await self._wait_for_room(account, usage, request)
         except BaseException:
-            usage.end(request, 0)
+            usage.forget(request)
             raise
 
     async def _take_spare(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
@@ -190,7 +165,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         usage.writing += number
         # a count that begins now must see them as written
         request.written = set(request.tags)
-        usage.writes.append(request)
+        usage.written.append(request.written)
         is_near = True
         try:
             is_near = await has_lease(self._store, account, "tags")
@@ -215,44 +190,18 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage: The usage of the account.
             request: The write.
             number: What `acquire` returned.
-            failed: Whether the write may have failed to store its tags.
+            failed: Whether its tags may not be in use.
         """
+        usage.forget(request)
         if failed:
             usage.known_until = 0.0
-        usage.end(request, number)
+        usage.release(number)
 
     async def _count(self, account: ObjectId, usage: TagUsage, wanted: int) -> bool:
-        cached_until = await self._count_tags(account, usage) + _KNOWN_SECONDS
-        if usage.takes_lease:
-            await self._reserve_for_caches(account, usage)
-        elif self.limit - len(usage.known) < self._near or await has_lease(self._store, account, "tags"):
-            usage.takes_lease = True
-        if usage.takes_lease:
-            usage.known_until, usage.spare = 0.0, 0
-        else:
-            usage.known_until, usage.spare = cached_until, usage.room // _SPARE_SHARE_OF_ROOM
-            usage.single.clear()
-        return True
-
-    async def _reserve_for_caches(self, account: ObjectId, usage: TagUsage) -> None:
-        """Reserve room for processes that may still use their caches, or wait until none does if it is needed now."""
-        if not self._cache_limit or usage.lease_since is None or len(usage.known) > self._turns_limit:
-            return  # with so many tags in use, no process has used its cache since the document was created
-        seconds = _GRACE_SECONDS - (now() - usage.lease_since).total_seconds()
-        if seconds <= 0:
-            return
-        if len(usage.known.union(*(request.tags for request in usage.waiting))) <= self._turns_limit:
-            usage.room -= self._cache_limit
-            return
-        await asyncio.sleep(min(seconds, _GRACE_SECONDS))
-        await self._count_tags(account, usage)
-
-    async def _count_tags(self, account: ObjectId, usage: TagUsage) -> float:
-        """Count the tags. Return when the count began, or the last one if this takes too long."""
-        written: set[str] = set().union(*(request.written for request in usage.writes))
+        written: set[str] = set().union(*usage.written)
         writing = usage.writing
         began = time.monotonic()
-        is_far = usage.counted_at > 0 and self._bound_unseen(self.limit - len(usage.known)) > 0
+        is_far = usage.counted and self._bound_unseen(self.limit - len(usage.known)) > 0
         patient = any(request.patient for request in usage.waiting)
         try:
             counts = await self._counter.count(
@@ -262,35 +211,28 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             if not is_far:
                 raise
             # the count continues in the background; until it ends, what was known suffices
-            known, began = usage.known, usage.counted_at
-            usage.single.clear()
+            known = usage.known
         else:
             known = {*counts.tags, *written}
-            usage.counted_at = began
-            usage.single = {digest for digest, (_, number) in counts.tags.items() if number == 1}
+            usage.counted = True
+            usage.known_until = time.monotonic() + _KNOWN_SECONDS
             if not writing:
                 usage.exact = began, known, self.limit - len(known)
         self._set_known(account, usage, known)
         usage.room = self.limit - len(known) - writing
-        return began
+        usage.spare = 0 if usage.takes_lease or usage.room < self._near else usage.room // _SPARE_SHARE_OF_ROOM
+        return True
 
     def _measure(self, usage: TagUsage, request: TagRequest) -> int:
-        unknown = len(request.tags - usage.known)
-        return max(0, unknown - len(request.removed & usage.single)) if unknown else 0
+        return len(request.tags - usage.known)
 
     def _record(self, usage: TagUsage, request: TagRequest, number: int) -> None:
         request.known = usage.known
+        usage.written.append(request.written)
         if not request.refused and not request.partial:
             request.written |= request.tags
-            known = usage.known | request.tags
-            if number < len(known) - len(usage.known):
-                # This write uses the room of the tags that it removes. It may fail, so no other write may rely on the
-                # new tags or on the removed ones until the next count.
-                known = usage.known - (request.removed & usage.single)
-            self._cached_tags += len(known) - len(usage.known)
-            usage.known = known
-        usage.single -= request.tags | request.removed
-        usage.writes.append(request)
+            usage.known = usage.known | request.tags
+            self._cached_tags += number
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
         self._cached_tags += len(known) - len(usage.known)
@@ -307,7 +249,7 @@ class TagReservation:
 
     Attributes:
         added: For how many todos `add` found room.
-        is_doubtful: Whether some of them may not have been stored. Set it in the block.
+        is_doubtful: Whether not all of these were stored. Set it in the block.
     """
 
     def __init__(
@@ -316,7 +258,6 @@ class TagReservation:
         account: ObjectId,
         usage: TagUsage,
         tags: Iterable[str],
-        removed: Iterable[str] = (),
         *,
         for_many: bool,
         since: float | None = None,
@@ -325,7 +266,6 @@ class TagReservation:
         self._account = account
         self._usage = usage
         self._digests = set(map(digest_tag, tags))
-        self._removed = set(map(digest_tag, removed)) - self._digests
         self._for_many = for_many
         self._since = since
         self.added = 0
@@ -335,7 +275,7 @@ class TagReservation:
 
     async def __aenter__(self) -> Self:
         if self._digests:
-            request = TagRequest(self._digests, self._removed, partial=self._for_many, patient=self._for_many)
+            request = TagRequest(self._digests, partial=self._for_many, patient=self._for_many)
             self._granted = await self._quota.acquire(self._account, self._usage, request, self._since)
             self._request = request
             if request.refused and not self._for_many:
