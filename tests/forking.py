@@ -1,8 +1,8 @@
 """Commands of `todo-service` in processes forked from one that has already imported the service.
 
-Importing the service takes longer than starting it, and than most commands. A process of multiprocessing's fork server
-runs the same `main()` as an interpreter of its own. Where the interpreter matters, use one: `run_command` of
-`tests/serving.py`, or `running_service` with `forked=False`.
+Importing the service takes longer than running most commands. A process of multiprocessing's fork server runs the
+same `main()` as an interpreter of its own. Where the interpreter matters, use one: `run_command` of `tests/serving.py`,
+or `running_service` with `forked=False`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Limits on connections: the sizes and durations of requests, responses and streams, and the number of connections."""
+"""Limits on connections: their number, and how large and how long requests, responses and streams may be."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which sessions and API keys have ended, and which accounts are disabled, as the store says.
 
-Any process may end a session, and a request learns of it from a cache that is some seconds old. What outlives a request
-checks here again: event streams, all of a process at once, and webhooks.
+Requests check their session in a cache that may be a few seconds old, because any process can end a session. Event
+streams and webhooks outlive a request, so they check the store. One check covers all event streams of a process.
 """
 
 from __future__ import annotations

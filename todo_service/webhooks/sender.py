@@ -170,7 +170,7 @@ class Sender:
 
 
 _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""A context that trusts no certificate, for requests without TLS. Creating one with certificates takes a long time."""
+"""A context that trusts no certificate, for requests without TLS. Loading certificates would be slow."""
 
 
 async def _read_start(response: httpx.Response) -> None:

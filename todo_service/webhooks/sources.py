@@ -1,7 +1,7 @@
 """The sources of events for webhooks.
 
-A source reads an account's events from a position, which the webhook stores. An event has the same key each time it is
-read, so an event that is read twice is delivered once.
+A source reads the events of an account that follow a position; the webhook stores the position. An event keeps its key
+when it is read again, so it is delivered only once.
 """
 
 from __future__ import annotations
