@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -102,6 +103,42 @@ async def test_an_unused_tag_makes_room_for_another(ada: Person) -> None:
 
     await ada.todo(tags=["another"])
     assert [tag["name"] for tag in (await ada.get("/v1/tags")).json()["items"]] == ["another", "tag 0"]
+
+
+async def test_a_replacement_that_ends_within_the_quota_of_tags_is_accepted(ada: Person) -> None:
+    tags = [f"tag {number}" for number in range(MAX_TAGS)]
+    todo = await ada.todo(tags=tags, uid="one")
+    path = f"/v1/todos/{todo['id']}"
+
+    patched = await ada.patch(path, json={"tags": [*tags[1:], "patched"]})
+    assert patched.status_code == 200, patched.text
+    operation = {"op": "update", "id": todo["id"], "todo": {"tags": [*tags[1:], "in a batch"]}}
+    batch = await ada.post("/v1/todos/batch", json={"operations": [operation]})
+    assert [result["status"] for result in batch.json()["results"]] == [200]
+    record = {"title": "x", "uid": "one", "tags": [*tags[1:], "imported"]}
+    imported = await ada.post("/v1/todos/import", json=[record], params={"existing": "update"})
+    assert imported.json()["updated"] == 1, imported.text
+
+    await ada.todo(tags=["imported"])
+    refused = await ada.patch(path, json={"tags": [*tags[1:], "another"]})
+    assert assert_problem(refused, 409)["type"] == EXCEEDED
+    more = await ada.patch(path, json={"tags": [*tags[2:], "imported", "another"]})
+    assert more.status_code == 200, more.text
+    assert len((await ada.get("/v1/tags")).json()["items"]) == MAX_TAGS
+
+
+async def test_concurrent_replacements_never_exceed_the_quota_of_tags(ada: Person) -> None:
+    """The tag that a replacement frees may be in use again when it is written."""
+    todos = [await ada.todo(tags=[f"tag {number}"]) for number in range(MAX_TAGS)]
+
+    async def replace(number: int) -> None:
+        for turn in range(4):
+            tags = [f"tag {number} {turn}"] if turn % 2 else [f"tag {(number + turn + 1) % MAX_TAGS}"]
+            response = await ada.patch(f"/v1/todos/{todos[number]['id']}", json={"tags": tags})
+            assert response.status_code in (200, 409), response.text
+            assert len((await ada.get("/v1/tags")).json()["items"]) <= MAX_TAGS
+
+    await asyncio.gather(*map(replace, range(MAX_TAGS)))
 
 
 async def test_concurrent_writers_reach_the_quota_of_lists_exactly(client: httpx.AsyncClient) -> None:
@@ -208,6 +245,41 @@ async def test_writes_that_are_cancelled_while_they_wait_for_another_process_tak
         await todos.create(TodoCreate(title="x"))
     await todos.shared.close()
     assert [lease async for lease in store.scan(AccountLease)] == []
+    await store.close()
+
+
+async def test_a_tag_that_another_process_has_removed_is_not_trusted(store_url: str) -> None:
+    """Whether the process that knows it was near the quota or far from it."""
+
+    async def read_time_zone() -> str:
+        return "UTC"
+
+    limit = 200
+    store = create_store(store_url)
+    await store.open(*MODELS)
+    first, second = (SharedState(store, QuotaLimits(tags=limit)) for _ in range(2))
+
+    async def create(process: Todos, tags: list[str]) -> str | None:
+        with contextlib.suppress(QuotaExceeded):
+            return (await process.create(TodoCreate(title="x", tags=tags))).id
+        return None
+
+    async def replace_and_create_again(used: int) -> int:
+        account = ObjectId()
+        knowing, other = (Todos(store, account, read_time_zone, shared=shared) for shared in (first, second))
+        known = [[f"{start + number}" for number in range(20)] for start in range(0, used, 20)]
+        for todo_id in [await create(knowing, tags) for tags in known]:
+            assert todo_id is not None
+            await other.delete(todo_id, None)
+        for start in range(0, limit, 20):
+            await create(other, [f"new {start + number}" for number in range(20)])
+        for tags in known:
+            await create(knowing, tags)
+        return len(await knowing.count_tags())
+
+    assert await asyncio.gather(*map(replace_and_create_again, [200, 80, 60])) == [limit] * 3
+    for shared in (first, second):
+        await shared.close()
     await store.close()
 
 

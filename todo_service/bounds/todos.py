@@ -86,8 +86,8 @@ MAX_TAGS: Final = section.declare(
     1000,
     "Distinct tags of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`. A tag that another process has removed within the last 5 s may come back beyond "
-    "the limit.",
+    response="409 `quota-exceeded`. A tag that a process writes just while another one removes it and uses its room "
+    "comes back beyond the limit.",
     setting="MAX_TAGS",
 )
 MAX_LISTS: Final = section.declare(

@@ -69,8 +69,8 @@ async def hold_account(
     purpose: Purpose,
     takeover_seconds: float = LEASE_SECONDS,
     kept: timedelta | None = None,
-) -> AsyncIterator[None]:
-    """Hold a lease on an account for the duration of a block.
+) -> AsyncIterator[ObjectId]:
+    """Hold a lease on an account for the duration of a block, which gets an id as the holder of the lease.
 
     Args:
         store: The store.
@@ -87,7 +87,7 @@ async def hold_account(
         await _take(store, lease_id, holder, takeover_seconds)
     try:
         async with hold_lease(partial(_renew, store, lease_id, holder)):
-            yield
+            yield holder
     except LeaseLostError:
         raise Busy("this change took too long") from None
     finally:
@@ -98,9 +98,10 @@ async def hold_account(
             await store.update(AccountLease, *where, changes={"holder": None, "expires_at": now() + kept})
 
 
-async def has_lease(store: DocumentStore, account: ObjectId, purpose: Purpose) -> bool:
-    """Return whether a lease is held, or its document is still kept."""
-    return await store.get(AccountLease, AccountLease.id == derive_lease_id(account, purpose)) is not None
+async def find_last_holder(store: DocumentStore, account: ObjectId, purpose: Purpose) -> ObjectId | None:
+    """Return the block that holds a lease or held it last; None if its document is no longer kept."""
+    lease = await store.get(AccountLease, AccountLease.id == derive_lease_id(account, purpose))
+    return None if lease is None else lease.last_holder
 
 
 async def delete_leases(store: DocumentStore, account: ObjectId) -> None:
@@ -117,7 +118,7 @@ def derive_lease_id(account: ObjectId, purpose: Purpose) -> ObjectId:
 async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
     """Take a lease whose document is only kept. Return whether it was."""
     unheld = AccountLease.holder == None  # noqa: E711  # an expression
-    changes = {"holder": holder, "expires_at": now() + _LIFETIME}
+    changes = {"holder": holder, "last_holder": holder, "expires_at": now() + _LIFETIME}
     return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes) is not None
 
 
@@ -131,11 +132,11 @@ async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, take
         expires_at = now() + _LIFETIME
         if watched is None:
             with contextlib.suppress(DuplicateDocument):
-                await store.insert(AccountLease(id=lease_id, holder=holder, expires_at=expires_at))
+                await store.insert(AccountLease(id=lease_id, holder=holder, last_holder=holder, expires_at=expires_at))
                 return
         elif watched.holder is None or loop.time() - since >= takeover_seconds:
             unchanged = (AccountLease.holder == watched.holder, AccountLease.expires_at == watched.expires_at)
-            changes = {"holder": holder, "expires_at": expires_at}
+            changes = {"holder": holder, "last_holder": holder, "expires_at": expires_at}
             if await store.update(AccountLease, AccountLease.id == lease_id, *unchanged, changes=changes) is not None:
                 return
         await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311  # not a secret

@@ -135,10 +135,12 @@ class AccountLease(Model):
 
     Attributes:
         holder: The block that holds the lease; None if the document is only kept (`todos.tag_quota`).
+        last_holder: The block that holds the lease or held it last.
         expires_at: When the document expires; each renewal changes it.
     """
 
     holder: ObjectId | None
+    last_holder: ObjectId | None = None
     expires_at: datetime
 
     model_config = {

@@ -85,18 +85,20 @@ class Usage(Generic[RequestT]):
         takes_lease: Whether writes need the lease.
         allowance: How much may be written without a further count.
         expires: When the allowance expires, by the monotonic clock.
+        turn: As which holder this process holds the lease; None if it does not.
         writing: How much is being written.
         waiting: The writes that wait for room.
         server: The task that serves them; None if none waits.
     """
 
-    __slots__ = ("_ended", "allowance", "expires", "room", "server", "takes_lease", "waiting", "writing")
+    __slots__ = ("_ended", "allowance", "expires", "room", "server", "takes_lease", "turn", "waiting", "writing")
 
     def __init__(self) -> None:
         self.room = 0
         self.takes_lease = False
         self.allowance = 0
         self.expires = 0.0
+        self.turn: ObjectId | None = None
         self.writing = 0
         self.waiting: list[RequestT] = []
         self.server: asyncio.Task[None] | None = None
@@ -141,6 +143,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         kind: What is counted, in the plural.
         limit: The quota.
         leases: Whether writes near the quota take the lease, however large it is.
+        near: With less room than this every write takes the lease, if writes near the quota do.
         kept: How long the document of a lease is kept after a turn. See `hold_account`.
 
     Attributes:
@@ -150,14 +153,21 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
     """
 
     def __init__(
-        self, store: DocumentStore, kind: Purpose, limit: int, *, leases: bool, kept: timedelta | None = None
+        self,
+        store: DocumentStore,
+        kind: Purpose,
+        limit: int,
+        *,
+        leases: bool,
+        near: int = 0,
+        kept: timedelta | None = None,
     ) -> None:
         self._store = store
         self.kind: Purpose = kind
         self.limit = limit
         self.leases = leases or limit < LARGE
         self._kept = kept
-        self._near = max(_NEAR, limit // _NEAR_SHARE_OF_QUOTA)
+        self._near = max(near, _NEAR, limit // _NEAR_SHARE_OF_QUOTA)
         self._servers: set[asyncio.Task[None]] = set()
 
     @abc.abstractmethod
@@ -176,6 +186,13 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
     @abc.abstractmethod
     def _measure(self, usage: UsageT, request: RequestT) -> int:
         """Return how much room a write needs."""
+
+    def _measure_freed(self, usage: UsageT, request: RequestT) -> int:
+        """Return how much room a write itself frees, as far as the last count knows."""
+        return 0
+
+    def _grant_replacement(self, usage: UsageT, waiting: Iterable[RequestT]) -> None:
+        """Grant room to one of the writes that need the room which they free. Called only in a turn."""
 
     @abc.abstractmethod
     def _record(self, usage: UsageT, request: RequestT, number: int) -> None:
@@ -219,7 +236,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
                     await self._serve_without_lease(account, usage)
                     continue
                 await usage.wait_for_writes()
-                async with hold_account(self._store, account, self.kind, kept=self._kept):
+                async with hold_account(self._store, account, self.kind, kept=self._kept) as usage.turn:
                     deadline = time.monotonic() + _TURN_SECONDS
                     await self._serve_turn(account, usage, deadline)
                 if time.monotonic() >= deadline:
@@ -268,6 +285,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
                 room = usage.room
                 most = room // 2 if room >= _SAFE_ROOM else room
                 self._answer(usage, waiting, most, is_exact=True, fully=True)
+                self._grant_replacement(usage, waiting)
                 usage.allowance, usage.expires = max(0, min(usage.room, most - usage.writing)), deadline
                 await usage.wait_for_writes()
                 usage.allowance = 0
@@ -275,7 +293,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
                 if time.monotonic() >= deadline:
                     return
         finally:
-            usage.allowance = 0
+            usage.allowance, usage.expires, usage.turn = 0, 0.0, None
 
     def _bound_unseen(self, room: int) -> int:
         """Return how much this process may be writing without the lease while there is so much room."""
@@ -303,7 +321,9 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
                 number = wanted
             elif fully and not usage.writing and free > 0 and (request.partial or wanted <= usage.room):
                 number = free if request.partial else wanted
-            elif is_exact and (counted <= 0 if request.partial else counted < wanted):
+            elif is_exact and (
+                counted <= 0 if request.partial else counted < wanted - self._measure_freed(usage, request)
+            ):
                 number, request.refused = 0, True
             else:
                 continue

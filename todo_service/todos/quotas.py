@@ -3,7 +3,7 @@
 A process counts what an account has, and then grants its writes room from memory (`quota_queue`). Nothing is refused
 before a quota is reached. Within one process a quota is exact. With several processes, each may exceed a quota of 2000
 documents or more by 0.05 %. Near a smaller one, and near that of tags, the processes take turns, so it is exact too.
-But a process knows the tags in use for some seconds, so a tag that another one has removed may come back beyond it.
+Only a tag that one process writes just while another one removes it and uses its room comes back beyond the quota.
 """
 
 from __future__ import annotations

@@ -15,14 +15,17 @@ from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
-from todo_service.todos.account_lease import has_lease
+from todo_service.todos.account_lease import find_last_holder
 from todo_service.todos.quota_queue import QuotaQueue, Request, Usage
 from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
 _KNOWN_SECONDS: Final = 5.0
-"""How long a process relies on a tag being in use after it has counted the account."""
+"""How long a process relies on its count of the tags in use, unless another process takes a turn."""
+_NEAR_EIGHTHS: Final = 5
+"""With less than 5/8 of the quota left, every new tag takes the lease. Far from the quota, another process may remove
+all tags that this one knows, and add as many others without a turn; both together must not exceed the quota."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _KEPT: Final = timedelta(minutes=1)
@@ -36,21 +39,24 @@ class TagRequest(Request):
 
     Args:
         tags: The digests of its tags.
+        removed: The digests of the tags that it removes from a todo.
         partial: Whether it may be granted fewer new tags than it has.
         patient: Whether it waits without a timeout if the account has to be counted.
 
     Attributes:
         tags: The digests of its tags.
+        removed: The digests of the tags that it removes from a todo.
         patient: Whether it waits without a timeout if the account has to be counted.
         written: The digests of the tags that it writes; empty until it is granted room.
         known: The tags that were in use or being written when it was granted room.
     """
 
-    __slots__ = ("known", "patient", "tags", "written")
+    __slots__ = ("known", "patient", "removed", "tags", "written")
 
-    def __init__(self, tags: set[str], *, partial: bool, patient: bool) -> None:
+    def __init__(self, tags: set[str], removed: set[str], *, partial: bool, patient: bool) -> None:
         super().__init__(len(tags), partial=partial)
         self.tags = tags
+        self.removed = removed
         self.patient = patient
         self.written: set[str] = set()
         self.known: set[str] = set()
@@ -63,18 +69,22 @@ class TagUsage(Usage[TagRequest]):
         known: The digests of all tags in use, and possibly of some that no longer are.
         known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
             have removed tags since.
+        last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
+        freed: Those of one todo alone that a waiting write removes from it.
         written: The tags of each write in flight.
         counted: Whether the account has been counted.
         spare: How many tags may be added without a count while no process is near the quota.
         exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
     """
 
-    __slots__ = ("counted", "exact", "known", "known_until", "spare", "written")
+    __slots__ = ("counted", "exact", "freed", "known", "known_until", "last_holder", "spare", "written")
 
     def __init__(self) -> None:
         super().__init__()
         self.known: set[str] = set()
         self.known_until = 0.0
+        self.last_holder: ObjectId | None = None
+        self.freed: set[str] = set()
         self.written: list[set[str]] = []
         self.counted = False
         self.spare = 0
@@ -94,8 +104,12 @@ class TagUsage(Usage[TagRequest]):
 class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """A quota on the number of distinct tags of an account's todos.
 
-    A write whose tags are known to be in use needs no count, and a few new ones need none while no process has been
-    near the quota, which the document of the lease indicates. More new tags need a count, and near the quota the lease.
+    The document of the lease tells whether another process has been near the quota since this one counted the tags in
+    use. If none has, a write whose tags are in use needs no further count. A few new tags need none if the document is
+    no longer kept. More new tags need a count, and near the quota the lease.
+
+    A write that replaces tags may use the room of those that no other todo has. It is then granted room alone, as it
+    may fail: until the next count, no other write relies on its old tags or on its new ones.
 
     Args:
         store: The store.
@@ -104,12 +118,14 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """
 
     def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
-        super().__init__(store, "tags", limit, leases=True, kept=_KEPT)
+        super().__init__(store, "tags", limit, leases=True, near=limit * _NEAR_EIGHTHS // 8, kept=_KEPT)
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._cached_tags = 0
 
-    def reserve(self, account: ObjectId, tags: Iterable[str], since: float | None = None) -> TagReservation:
+    def reserve(
+        self, account: ObjectId, tags: Iterable[str], since: float | None = None, removed: Iterable[str] = ()
+    ) -> TagReservation:
         """Return an async context manager that reserves room for the tags of a todo while its block writes it.
 
         Entering it raises `QuotaExceeded` if there is no room for them, and `Busy` if the account is still being
@@ -120,8 +136,10 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             tags: The tags.
             since: The monotonic time since when the caller has removed no tags. If a count that began later found no
                 room, the tags are not counted again. None to count before tags are refused.
+            removed: The tags that the block removes from the todo. They make room if no other todo has them.
         """
-        return TagReservation(self, account, self._usages.get(account), tags, for_many=False, since=since)
+        usage = self._usages.get(account)
+        return TagReservation(self, account, usage, tags, removed, for_many=False, since=since)
 
     def reserve_up_to(self, account: ObjectId, tags: Iterable[str]) -> TagReservation:
         """Return an async context manager that reserves room for as many tags of several todos as fit.
@@ -147,10 +165,11 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
                 return 0
         if time.monotonic() < usage.known_until:
             number = self._measure(usage, request)
-            if not number or usage.take(number):
+            if usage.take(number):
                 self._record(usage, request, number)
                 return number
-            if number <= usage.spare and not request.partial and await self._take_spare(account, usage, request):
+            is_small = not number or (number <= usage.spare and not request.partial)
+            if is_small and await self._take_without_count(account, usage, request):
                 return number
         try:
             return await self._wait_for_room(account, usage, request)
@@ -158,25 +177,28 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage.forget(request)
             raise
 
-    async def _take_spare(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
-        """Grant a write new tags without a count. Return whether no process is near the quota."""
+    async def _take_without_count(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
+        """Grant a write its tags without a count. Return whether no other process has been near the quota since."""
+        counted_after = usage.last_holder
         number = self._measure(usage, request)
         usage.spare -= number
         usage.writing += number
+        request.known = usage.known
         # a count that begins now must see them as written
-        request.written = set(request.tags)
+        if not request.partial:
+            request.written = set(request.tags)
         usage.written.append(request.written)
-        is_near = True
+        is_known = False
         try:
-            is_near = await has_lease(self._store, account, "tags")
+            last_holder = await find_last_holder(self._store, account, "tags")
+            is_known = last_holder == counted_after and (not number or last_holder is None)
         finally:
-            if is_near:
-                usage.spare = 0
-                self.release(usage, request, number, failed=self._measure(usage, request) < number)
+            if not is_known:
+                self.release(usage, request, number, failed=True)
                 request.written = set()
-        if not is_near:
+        if is_known and number:
             self._set_known(account, usage, usage.known | request.tags)
-        return not is_near
+        return is_known
 
     def add(self, account: ObjectId, usage: TagUsage, request: TagRequest, tags: set[str]) -> None:
         """Record further tags of a write that was granted room for them."""
@@ -201,7 +223,8 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         written: set[str] = set().union(*usage.written)
         writing = usage.writing
         began = time.monotonic()
-        is_far = usage.counted and self._bound_unseen(self.limit - len(usage.known)) > 0
+        last_holder = usage.turn or await find_last_holder(self._store, account, "tags")
+        is_far = usage.counted and last_holder is None and self._bound_unseen(self.limit - len(usage.known)) > 0
         patient = any(request.patient for request in usage.waiting)
         try:
             counts = await self._counter.count(
@@ -215,7 +238,14 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         else:
             known = {*counts.tags, *written}
             usage.counted = True
-            usage.known_until = time.monotonic() + _KNOWN_SECONDS
+            usage.known_until = began + _KNOWN_SECONDS
+            usage.last_holder = last_holder
+            usage.freed = {
+                digest
+                for request in usage.waiting
+                for digest in request.removed - written
+                if digest in counts.tags and counts.tags[digest][1] == 1
+            }
             if not writing:
                 usage.exact = began, known, self.limit - len(known)
         self._set_known(account, usage, known)
@@ -225,6 +255,26 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
 
     def _measure(self, usage: TagUsage, request: TagRequest) -> int:
         return len(request.tags - usage.known)
+
+    def _measure_freed(self, usage: TagUsage, request: TagRequest) -> int:
+        return len(request.removed & usage.freed) if request.removed else 0
+
+    def _grant_replacement(self, usage: TagUsage, waiting: Iterable[TagRequest]) -> None:
+        if usage.writing:
+            return
+        for request in waiting:
+            freed = (request.removed & usage.freed).difference(*usage.written)
+            number = self._measure(usage, request)
+            if not request.granted.done() and freed and number <= usage.room + len(freed):
+                usage.room -= number
+                usage.writing += number
+                request.known = usage.known
+                request.written |= request.tags
+                usage.written.append(request.written)
+                self._cached_tags -= len(usage.known & freed)
+                usage.known = usage.known - freed
+                request.granted.set_result(number)
+                return
 
     def _record(self, usage: TagUsage, request: TagRequest, number: int) -> None:
         request.known = usage.known
@@ -258,6 +308,7 @@ class TagReservation:
         account: ObjectId,
         usage: TagUsage,
         tags: Iterable[str],
+        removed: Iterable[str] = (),
         *,
         for_many: bool,
         since: float | None = None,
@@ -266,6 +317,7 @@ class TagReservation:
         self._account = account
         self._usage = usage
         self._digests = set(map(digest_tag, tags))
+        self._removed = set(map(digest_tag, removed)) - self._digests
         self._for_many = for_many
         self._since = since
         self.added = 0
@@ -275,7 +327,7 @@ class TagReservation:
 
     async def __aenter__(self) -> Self:
         if self._digests:
-            request = TagRequest(self._digests, partial=self._for_many, patient=self._for_many)
+            request = TagRequest(self._digests, self._removed, partial=self._for_many, patient=self._for_many)
             self._granted = await self._quota.acquire(self._account, self._usage, request, self._since)
             self._request = request
             if request.refused and not self._for_many:

@@ -176,11 +176,12 @@ class TodoWriter:
         if change_id is not None:
             changes["applied_change_ids"] = self.applied_changes.add(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
-        new_tags = set(changes.get("tags", ())) - set(todo.tags)
-        async with self._shared.quotas.tags.reserve(self._owner, new_tags):
+        old_tags, tags = set(todo.tags), set(changes.get("tags", todo.tags))
+        async with self._shared.quotas.tags.reserve(self._owner, tags - old_tags, removed=old_tags - tags) as room:
             changed: dto.Todo | None = await self._store.update(
                 Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
             )
+            room.is_doubtful = changed is None
         if "position" in changes:
             self._shared.positions.forget(self._owner)
         return changed
