@@ -115,3 +115,29 @@ async def test_a_task_leaves_most_of_the_interpreter_to_the_event_loop(executor:
         sum(range(100))
     stop.set()
     assert await running < 0.6 * used
+
+
+async def test_pauses_for_other_threads_do_not_count_towards_the_time_limit() -> None:
+    seconds = 0.2
+    executor = Executor("test", threads=1, queue=0, seconds=seconds)
+    ended = threading.Event()
+
+    def compete() -> None:
+        while not ended.is_set():
+            pass
+
+    def compute(budget: Budget) -> None:
+        while True:
+            budget.check()
+
+    competitor = threading.Thread(target=compete)
+    competitor.start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(BudgetExceededError):
+            await executor.run(compute)
+    finally:
+        ended.set()
+        competitor.join()
+        executor.close()
+    assert time.monotonic() - started >= 1.5 * seconds

@@ -38,7 +38,7 @@ class BudgetExceededError(Exception):
 
 
 class Budget:
-    """The time limit of a task.
+    """The time limit of a task. Pauses that the task makes for other threads do not count.
 
     Args:
         seconds: The limit, from now.
@@ -70,7 +70,7 @@ class Budget:
             BudgetExceededError: The budget is exceeded.
         """
         if self._slice is not None and self._slice.has_ended():
-            self._slice.make_way()
+            self._deadline += self._slice.make_way()
             self._slice = _TimeSlice()
         if self.exceeded:
             raise BudgetExceededError("the task has timed out or was cancelled")
@@ -93,11 +93,17 @@ class _TimeSlice:
         """Return whether the time slice is over."""
         return time.perf_counter() - self._started >= _SLICE_SECONDS
 
-    def make_way(self) -> None:
-        """Pause, if the thread has had to wait for the GIL or for a processor during its time slice."""
+    def make_way(self) -> float:
+        """Pause, if the thread has had to wait for the GIL or for a processor during its time slice.
+
+        Returns:
+            How long, in seconds.
+        """
         waited = time.perf_counter() - self._started - (time.thread_time() - self._used)
-        if waited > _TOLERATED_WAIT:
-            _PAUSE.wait(_PAUSE_SECONDS)
+        if waited <= _TOLERATED_WAIT:
+            return 0.0
+        _PAUSE.wait(_PAUSE_SECONDS)
+        return _PAUSE_SECONDS
 
 
 UNLIMITED: Final = Budget(float("inf"))

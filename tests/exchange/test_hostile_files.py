@@ -37,7 +37,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def ada(service: Service) -> Iterator[httpx.Client]:
     client = sign_in(service)
-    client.timeout = httpx.Timeout(600)
+    client.timeout = httpx.Timeout(1800)
     yield client
     client.close()
 

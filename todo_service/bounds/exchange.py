@@ -29,7 +29,8 @@ IMPORT_WAIT_SECONDS: Final = section.declare(
 )
 IMPORT_PART_SECONDS: Final = section.declare(
     120.0,
-    "Time to scan the body of an import before its first batch, and to parse each batch",
+    "Time to scan the body of an import before its first batch, and to parse each batch, without pauses for other "
+    "requests",
     enforced_in="exchange.service",
     response="503 with `Retry-After`; previous batches are imported",
     unit="s",
