@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,6 +54,23 @@ INTERFACE: Final = read_modules("the interface of the store")
 WIRING: Final = read_modules("Wiring")
 SETTINGS: Final = read_modules("Settings") - {REGISTRY}
 
+SHARED_NAMES: Final = {
+    "a document, and the DTO that represents it in the API": {
+        "ApiKey",
+        "DeliveryAttempt",
+        "Reminder",
+        "Session",
+        "Step",
+        "Todo",
+        "TodoList",
+        "User",
+        "Webhook",
+    },
+    "validates the fields of a todo, or of a list, by its table": {"validate_fields"},
+    "copies a store, and the command that calls it": {"copy"},
+    "an IP address, in two packages that cannot import each other": {"Address"},
+}
+"""The public names that two modules define, by what they mean in both."""
 CHANGED_STRUCTS: Final = {"Counts", "DueCounts", "ExtensionProperty", "Problem"}
 """The Structs that are filled after they are created. None is shared."""
 
@@ -261,6 +279,26 @@ def is_query(call: ast.Call) -> bool:
         return call.func.attr not in ("insert", "resolved_stamp")
     names = {ast.unparse(part) for part in (call.func, *call.args)}
     return "read_page" in names and bool(names & stores)
+
+
+def list_public_names(path: Path) -> set[str]:
+    """Return the public names of the classes, functions and type aliases at the top level of a module."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith("TypeVar("):
+            # other variables are written in lower case or in capitals
+            found |= {name for name in map(ast.unparse, node.targets) if re.fullmatch(r"[A-Z]+[a-z]\w*", name)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def test_a_public_name_has_one_meaning() -> None:
+    definitions = Counter(name for path in list_modules("") for name in list_public_names(path))
+
+    assert {name: 2 for names in SHARED_NAMES.values() for name in names} == {
+        name: times for name, times in definitions.items() if times > 1
+    }
 
 
 @pytest.mark.parametrize("path", list_modules(""), ids=str)

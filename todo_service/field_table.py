@@ -20,7 +20,7 @@ from todo_service.errors import Invalid, ValidationIssue
 from todo_service.store.base import Condition
 
 
-class Kind(enum.Enum):
+class FieldKind(enum.Enum):
     """The kind of a field's values. File formats represent all fields of a kind alike."""
 
     TEXT = "free text"
@@ -102,7 +102,7 @@ class Field(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     default: Any
     origin: Origin = Origin.CLIENT
     nullable: bool = False

@@ -36,7 +36,7 @@ from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusab
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.atomic_file import AtomicFile
 from todo_service.store.transfer.backup import Backup, count_values
-from todo_service.store.transfer.copying import Step, TargetInUse, copy
+from todo_service.store.transfer.copying import CopyStep, TargetInUse, copy
 
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ async def create_source(form: str, addresses: Addresses) -> tuple[str, Documents
     return address, expected
 
 
-def count_units(steps: list[Step]) -> Counter[tuple[str, str]]:
+def count_units(steps: list[CopyStep]) -> Counter[tuple[str, str]]:
     """Return how many units of each part were completed."""
     done = Counter[tuple[str, str]]()
     for step in steps:
@@ -187,7 +187,7 @@ def count_units(steps: list[Step]) -> Counter[tuple[str, str]]:
 async def test_a_copy_is_exact(source_form: str, target_form: str, addresses: Addresses) -> None:
     source, expected = await create_source(source_form, addresses)
     target = addresses.create(target_form)
-    steps: list[Step] = []
+    steps: list[CopyStep] = []
 
     copied = await copy(source, target, MODELS, report=steps.append)
 
@@ -580,14 +580,14 @@ async def test_a_target_with_other_documents_is_refused_without_overwrite(form: 
     with pytest.raises(TargetInUse):
         await copy(source, target, MODELS)
     refused = await read_documents(target)
-    steps: list[Step] = []
+    steps: list[CopyStep] = []
     await copy(source, target, MODELS, overwrite=True, report=steps.append)
 
     assert refused == before
     assert await read_documents(target) == expected
     assert [step for step in steps if step.what == "badges"][:2] == [
-        Step("delete", "badges", 0, 1),
-        Step("delete", "badges", 1, 1),
+        CopyStep("delete", "badges", 0, 1),
+        CopyStep("delete", "badges", 1, 1),
     ]
     async with open_store(target) as store:
         assert store.state.generation != generation
@@ -601,7 +601,7 @@ async def test_a_target_with_the_same_documents_is_unchanged(form: str, addresse
     async with open_store(target) as store:
         generation = store.state.generation
 
-    steps: list[Step] = []
+    steps: list[CopyStep] = []
     second = await copy(source, target, MODELS, report=steps.append)
 
     assert second.written == 0
@@ -687,7 +687,7 @@ async def test_a_store_cannot_be_served_or_read_until_its_copy_is_complete(form:
     other, _ = await create_source("backup", addresses)
     with pytest.raises(TargetInUse, match="another copy"):
         await copy(other, target, MODELS)
-    steps: list[Step] = []
+    steps: list[CopyStep] = []
     copied = await copy(source, target, MODELS, report=steps.append)
 
     assert await read_documents(target) == expected
@@ -850,7 +850,7 @@ async def test_a_concurrent_change_of_the_target_is_detected_and_repaired(
     target = addresses.create("mongodb")
     name = target.partition("?")[0].rsplit("/", 1)[1]
 
-    def change_target(step: Step) -> None:
+    def change_target(step: CopyStep) -> None:
         if step.doing == "check":
             with MongoClient[dict[str, Any]](mongodb_uri) as client:
                 client[name]["badges"].update_one({"number": 3}, {"$set": {"label": "changed"}})

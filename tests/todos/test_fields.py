@@ -22,14 +22,14 @@ from tests.people import Person, TodoCreateFactory, assert_problem, build_report
 from todo_service.app import render_openapi_document
 from todo_service.exchange.dto import TodoListImport
 from todo_service.exchange.formats.csv_format import COLUMNS
-from todo_service.field_table import GENERATED, REQUIRED, Field, Kind, Origin
+from todo_service.field_table import GENERATED, REQUIRED, Field, FieldKind, Origin
 from todo_service.lists import dto as list_dto
 from todo_service.lists.documents import TodoList
 from todo_service.lists.fields import FIELDS as LIST_FIELDS
 from todo_service.store.structs import list_index_keys
 from todo_service.timestamps import Timestamp
 from todo_service.todos import documents, dto
-from todo_service.todos.field_types import Sort
+from todo_service.todos.field_types import TodoSort
 from todo_service.todos.fields import FIELDS as TODO_FIELDS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
@@ -141,7 +141,7 @@ def test_the_model_has_the_fields_and_index_keys_of_the_table(resource: Resource
         assert nullable is (field.default is None), f"null for {field.name} in {name_place(resource.model)}"
 
 
-def kinds(kind: inspect.Type) -> set[Kind]:
+def kinds(kind: inspect.Type) -> set[FieldKind]:
     """Return the kinds of values that a type of a Struct may hold."""
     match kind:
         case inspect.Metadata(type=inner):
@@ -149,19 +149,21 @@ def kinds(kind: inspect.Type) -> set[Kind]:
         case inspect.UnionType(types=members):
             return set().union(*map(kinds, members))
         case inspect.LiteralType():
-            return {Kind.CODE}
+            return {FieldKind.CODE}
         case inspect.StrType():
-            return {Kind.CODE, Kind.TEXT, Kind.DATE}
+            return {FieldKind.CODE, FieldKind.TEXT, FieldKind.DATE}
         case inspect.CustomType(cls=cls) if cls is Timestamp:
-            return {Kind.TIME}
+            return {FieldKind.TIME}
         case inspect.BoolType():
-            return {Kind.FLAG}
+            return {FieldKind.FLAG}
         case inspect.FloatType():
-            return {Kind.NUMBER}
+            return {FieldKind.NUMBER}
         case inspect.IntType():
-            return {Kind.INTEGER}
+            return {FieldKind.INTEGER}
         case inspect.ListType(item_type=inner):
-            return {Kind.STEPS, Kind.REMINDERS} if isinstance(inner, inspect.StructType) else {Kind.TEXTS}
+            return (
+                {FieldKind.STEPS, FieldKind.REMINDERS} if isinstance(inner, inspect.StructType) else {FieldKind.TEXTS}
+            )
     return set()
 
 
@@ -182,7 +184,9 @@ def test_the_query_has_the_filters_and_sort_orders_of_the_table() -> None:
     given = set(dto.TodoQuery.__struct_fields__) - {"q", "sort", "limit", "cursor"}
 
     assert_same_fields("todo_service.todos.dto.TodoQuery", given, filters)
-    assert_same_fields("todo_service.todos.field_types.Sort", get_args(get_args(Sort)[0]), with_descending(orders))
+    assert_same_fields(
+        "todo_service.todos.field_types.TodoSort", get_args(get_args(TodoSort)[0]), with_descending(orders)
+    )
 
 
 def with_descending(orders: Iterable[str]) -> list[str]:

@@ -26,7 +26,7 @@ from todo_service.webhooks.secret_box import SecretBox
 from todo_service.webhooks.sender import Sender
 from todo_service.webhooks.service import Webhooks
 from todo_service.webhooks.sources import ChangeEvents, FiringEvents
-from todo_service.webhooks.workers import Workers
+from todo_service.webhooks.workers import WorkerGroup
 
 KEY = b"a secret key of the tests, 32 bytes long"
 
@@ -88,7 +88,9 @@ class Account:
 
     def create_consumer(self, clock: Clock | None = None, steps: Steps | None = None) -> WebhookConsumer:
         """Return a consumer, as a process of its own would have it."""
-        workers = Workers(self.store, ObjectId(), steps) if steps is not None else Workers(self.store, ObjectId())
+        workers = (
+            WorkerGroup(self.store, ObjectId(), steps) if steps is not None else WorkerGroup(self.store, ObjectId())
+        )
         sender = Sender(self.receivers)
         read = (clock or Clock()).now
         return WebhookConsumer(

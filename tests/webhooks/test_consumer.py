@@ -26,7 +26,7 @@ from todo_service.webhooks.deliveries import RETRY_DELAYS, build_delivery, recor
 from todo_service.webhooks.documents import Webhook
 from todo_service.webhooks.dto import WebhookWithSecret
 from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
-from todo_service.webhooks.sender import Outcome
+from todo_service.webhooks.sender import AttemptOutcome
 from todo_service.webhooks.signing import format_secret
 from todo_service.webhooks.sources import Event
 from todo_service.webhooks.workers import LEASE_SECONDS, choose_worker
@@ -46,7 +46,7 @@ async def test_attempts_follow_the_schedule_of_the_contract(account: Account) ->
     while delivery.state == "pending":
         assert delivery.due_at is not None
         moment = delivery.due_at
-        changes = record_attempt(delivery, Outcome(status_code=500), moment, moment)
+        changes = record_attempt(delivery, AttemptOutcome(status_code=500), moment, moment)
         delivery = delivery.model_copy(update=changes)
         if delivery.due_at is not None:
             delays.append((delivery.due_at - moment).total_seconds())
@@ -61,7 +61,7 @@ async def test_a_longer_retry_after_is_honoured(account: Account) -> None:
     delivery = build_delivery(hook, Event("ping", "", "", {}), moment)
 
     for seconds, expected in ((1, RETRY_DELAYS[0]), (600, timedelta(seconds=600))):
-        outcome = Outcome(status_code=503, retry_after=timedelta(seconds=seconds))
+        outcome = AttemptOutcome(status_code=503, retry_after=timedelta(seconds=seconds))
         assert record_attempt(delivery, outcome, moment, moment)["due_at"] == moment + expected
 
 

@@ -18,7 +18,7 @@ from tests.webhooks.receiver import Received, Receiver, running_receiver, status
 from todo_service.webhooks.addresses import AddressPolicy
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.resolver import Resolver
-from todo_service.webhooks.sender import Outcome, Sender
+from todo_service.webhooks.sender import AttemptOutcome, Sender
 
 pytestmark = pytest.mark.anyio
 HEADERS = {"webhook-id": "1"}
@@ -49,7 +49,7 @@ def create_sender(
     return Sender(receivers, lambda: resolver, lambda: tls or ssl.create_default_context(), seconds=seconds)
 
 
-async def send(receiver: Receiver, seconds: float = 15) -> Outcome:
+async def send(receiver: Receiver, seconds: float = 15) -> AttemptOutcome:
     """Send a delivery to a receiver."""
     return await create_sender(seconds=seconds).send(receiver.url, HEADERS, b"{}", slow=False)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from todo_service.store.transfer.copying import Step
+    from todo_service.store.transfer.copying import CopyStep
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _ACTIONS: Final = {
@@ -60,11 +60,11 @@ class ProgressLines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._step: Step | None = None
+        self._step: CopyStep | None = None
         self._done = self._shown = 0
         self._printed_at = clock()
 
-    def show(self, step: Step) -> None:
+    def show(self, step: CopyStep) -> None:
         """Add a step, and print a line if it completes another 10 %, or the last line is 10 seconds old."""
         with self._lock:
             if self._step is None or self._step[:2] != step[:2]:
@@ -93,7 +93,7 @@ class ProgressLines:
             self._printed_at = self._clock()
             click.echo("opening the source and the target", err=True)
 
-    def _print(self, step: Step, text: str) -> None:
+    def _print(self, step: CopyStep, text: str) -> None:
         self._printed_at = self._clock()
         click.echo(f"{_ACTIONS[step.doing]} {step.what}: {text}", err=True)
 
@@ -108,7 +108,7 @@ class ProgressBars:
         self._part = ("", "")
         self._bar: Any = None
 
-    def show(self, step: Step) -> None:
+    def show(self, step: CopyStep) -> None:
         """Add a step to the bar of its part."""
         if self._part != step[:2]:
             self.end()

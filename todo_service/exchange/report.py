@@ -14,7 +14,7 @@ from todo_service.bounds.exchange import (
 )
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line
-from todo_service.todos.bulk_import import Outcome
+from todo_service.todos.bulk_import import ImportOutcome
 
 
 class ReportedWarning(NamedTuple):
@@ -74,15 +74,15 @@ class Report:
         line = find_line(error.issues, draft.lines, draft.line)
         self.reject(line, [ValidationIssue(draft.pointer + issue.pointer, issue.detail) for issue in error.issues])
 
-    def add(self, draft: Draft, outcome: Outcome | Invalid) -> None:
+    def add(self, draft: Draft, outcome: ImportOutcome | Invalid) -> None:
         """Add a record, and its warnings unless it was skipped."""
         if isinstance(outcome, Invalid):
             self.reject_draft(draft, outcome)
             return
-        self.imported += outcome is Outcome.IMPORTED
-        self.updated += outcome is Outcome.UPDATED
-        self.unchanged += outcome is Outcome.UNCHANGED
-        if outcome is not Outcome.UNCHANGED or self._warn_unchanged:
+        self.imported += outcome is ImportOutcome.IMPORTED
+        self.updated += outcome is ImportOutcome.UPDATED
+        self.unchanged += outcome is ImportOutcome.UNCHANGED
+        if outcome is not ImportOutcome.UNCHANGED or self._warn_unchanged:
             self._warn(draft)
 
     def _warn(self, draft: Draft) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from todo_service.bounds.todos import LIST_NAME_LENGTH
-from todo_service.field_table import GENERATED, REQUIRED, Field, Kind, Origin, list_defaults, validate
+from todo_service.field_table import GENERATED, REQUIRED, Field, FieldKind, Origin, list_defaults, validate
 from todo_service.text import normalize_text
 from todo_service.todos.uids import validate_uid
 
@@ -16,15 +16,15 @@ def _validate_name(text: str) -> str:
 
 
 FIELDS: Final = (
-    Field("id", Kind.CODE, GENERATED, Origin.SERVICE),
-    Field("name", Kind.TEXT, REQUIRED, rule=_validate_name),
-    Field("color", Kind.CODE, None, nullable=True),
-    Field("position", Kind.NUMBER, GENERATED),
-    Field("archived", Kind.FLAG, False),
-    Field("uid", Kind.TEXT, GENERATED, Origin.CREATION, rule=validate_uid),
-    Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
-    Field("created_at", Kind.TIME, GENERATED, Origin.SERVICE),
-    Field("updated_at", Kind.TIME, GENERATED, Origin.SERVICE),
+    Field("id", FieldKind.CODE, GENERATED, Origin.SERVICE),
+    Field("name", FieldKind.TEXT, REQUIRED, rule=_validate_name),
+    Field("color", FieldKind.CODE, None, nullable=True),
+    Field("position", FieldKind.NUMBER, GENERATED),
+    Field("archived", FieldKind.FLAG, False),
+    Field("uid", FieldKind.TEXT, GENERATED, Origin.CREATION, rule=validate_uid),
+    Field("version", FieldKind.INTEGER, GENERATED, Origin.SERVICE),
+    Field("created_at", FieldKind.TIME, GENERATED, Origin.SERVICE),
+    Field("updated_at", FieldKind.TIME, GENERATED, Origin.SERVICE),
 )
 
 DEFAULTS: Final = list_defaults(FIELDS)

@@ -40,7 +40,7 @@ _REJECTION_SECONDS: Final = 1.0
 logger = structlog.get_logger(__name__)
 
 
-class Decision(NamedTuple):
+class RateLimitDecision(NamedTuple):
     """The decision on a request.
 
     Attributes:
@@ -59,7 +59,7 @@ class Decision(NamedTuple):
 class Counter(Protocol):
     """Counts requests by key, for example `user:…`."""
 
-    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> Decision:
+    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> RateLimitDecision:
         """Count one request if the limit allows it, in one atomic step.
 
         Args:
@@ -69,7 +69,7 @@ class Counter(Protocol):
             exact: Whether to enforce the limit exactly, at the cost of a call for each request.
         """
 
-    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: Decision) -> None:
+    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: RateLimitDecision) -> None:
         """Undo the counting of a request.
 
         Args:
@@ -108,7 +108,7 @@ class LocalCounter:
         """Return the number of windows."""
         return len(self._windows)
 
-    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> Decision:
+    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> RateLimitDecision:
         """See `Counter.take`."""
         moment, seconds = self._clock(), item.get_expiry()
         window = self._read((policy, key), moment, seconds)
@@ -120,9 +120,9 @@ class LocalCounter:
             self._store((policy, key), window._replace(requests=window.requests + 1), moment)
         # until one request less counts: the previous window counts for one less, or this one becomes the previous one
         resets = left % (seconds / window.previous) if window.previous else left
-        return Decision(allowed, max(0, item.amount - used), max(1, math.ceil(resets)))
+        return RateLimitDecision(allowed, max(0, item.amount - used), max(1, math.ceil(resets)))
 
-    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: Decision) -> None:
+    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: RateLimitDecision) -> None:
         """See `Counter.refund`."""
         moment = self._clock()
         window = self._read((policy, key), moment, item.get_expiry())
@@ -192,14 +192,14 @@ class _Lease:
         self.resets = 0.0
         self.lock = asyncio.Lock()
 
-    def spend(self, moment: float) -> Decision | None:
+    def spend(self, moment: float) -> RateLimitDecision | None:
         """Return the decision on a request, or None if that takes a call to MongoDB."""
         seconds = max(1, math.ceil(self.resets - moment))
         if self.left and moment < self.until:
             self.left -= 1
-            return Decision(True, self.remaining + self.left, seconds, "lease")
+            return RateLimitDecision(True, self.remaining + self.left, seconds, "lease")
         if moment < self.rejected_until:
-            return Decision(False, 0, seconds)
+            return RateLimitDecision(False, 0, seconds)
         return None
 
 
@@ -220,7 +220,7 @@ class SharedCounter:
         self._second = 0
         self._calls = 0
 
-    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> Decision:
+    async def take(self, item: RateLimitItem, policy: str, key: str, *, exact: bool) -> RateLimitDecision:
         """See `Counter.take`."""
         initial = 1 if exact else max(1, item.amount // _INITIAL_LEASE_DIVISOR)
         largest = 1 if exact else max(1, item.amount // _MAX_LEASE_DIVISOR)
@@ -242,7 +242,7 @@ class SharedCounter:
                     self._fall_back(error)
             return await self._local.take(item, policy, key, exact=exact)
 
-    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: Decision) -> None:
+    async def refund(self, item: RateLimitItem, policy: str, key: str, taken: RateLimitDecision) -> None:
         """See `Counter.refund`."""
         lease = self._get_lease(policy, key)
         lease.rejected_until = 0.0
@@ -263,7 +263,7 @@ class SharedCounter:
             self._close_storage()
         self._close_storage = self._limiter = None
 
-    async def _take(self, lease: _Lease, item: RateLimitItem, policy: str, key: str, size: int) -> Decision:
+    async def _take(self, lease: _Lease, item: RateLimitItem, policy: str, key: str, size: int) -> RateLimitDecision:
         limiter = self._connect()
         lease.left = 0  # the rest has expired; a refund that arrives during the call has not
         allowed = await limiter.hit(item, policy, key, cost=size)
@@ -308,5 +308,5 @@ class SharedCounter:
         logger.warning("rate limits fall back to counting in this process", reason=type(error).__name__)
 
 
-def _to_decision(allowed: bool, stats: WindowStats) -> Decision:
-    return Decision(allowed, max(0, int(stats.remaining)), max(1, math.ceil(stats.reset_time - time.time())))
+def _to_decision(allowed: bool, stats: WindowStats) -> RateLimitDecision:
+    return RateLimitDecision(allowed, max(0, int(stats.remaining)), max(1, math.ceil(stats.reset_time - time.time())))

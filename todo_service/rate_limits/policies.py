@@ -11,7 +11,7 @@ from limits import RateLimitItem
 from litestar.enums import HttpMethod, ScopeType
 
 from todo_service.bounds.accounts import ACCOUNT_FACTOR, ADDRESS_FACTOR, ATTACKED_ATTEMPTS
-from todo_service.rate_limits.counters import Counter, Decision
+from todo_service.rate_limits.counters import Counter, RateLimitDecision
 from todo_service.web.client_address import get_client_network
 from todo_service.web.problems import ProblemError
 
@@ -100,7 +100,7 @@ class RateLimits:
             raise
         await reservation.refund()
 
-    def _reject(self, policy: Policy, item: RateLimitItem, decision: Decision) -> NoReturn:
+    def _reject(self, policy: Policy, item: RateLimitItem, decision: RateLimitDecision) -> NoReturn:
         self._on_rejected(policy)
         raise ProblemError(
             "rate-limited",
@@ -108,7 +108,7 @@ class RateLimits:
             headers={"Retry-After": str(decision.reset_after)},
         )
 
-    async def _count(self, item: RateLimitItem, policy: Policy, key: str) -> Decision:
+    async def _count(self, item: RateLimitItem, policy: Policy, key: str) -> RateLimitDecision:
         return await self._counter.take(item, policy, key, exact=policy in _EXACT)
 
 
@@ -123,8 +123,8 @@ class RateLimitReservation:
     def __init__(self, rate_limits: RateLimits, headers: dict[str, str]) -> None:
         self._rate_limits = rate_limits
         self._headers = headers
-        self._taken: list[tuple[Policy, str, Decision]] = []
-        self._described: tuple[Policy, RateLimitItem, Decision] | None = None
+        self._taken: list[tuple[Policy, str, RateLimitDecision]] = []
+        self._described: tuple[Policy, RateLimitItem, RateLimitDecision] | None = None
 
     async def take(self, policy: Policy, key: str, *, describe: bool = True) -> None:
         """Count the attempt against a limit.
@@ -170,7 +170,7 @@ class RateLimitReservation:
             _describe(policy, item, decision._replace(remaining=decision.remaining + 1), self._headers)
 
 
-def _describe(policy: Policy, item: RateLimitItem, decision: Decision, headers: dict[str, str]) -> None:
+def _describe(policy: Policy, item: RateLimitItem, decision: RateLimitDecision, headers: dict[str, str]) -> None:
     headers["RateLimit-Policy"] = f'"{policy}";q={item.amount};w={item.get_expiry()}'
     headers["RateLimit"] = f'"{policy}";r={decision.remaining};t={decision.reset_after}'
 

@@ -45,7 +45,7 @@ _REHEARSED: Final = ""
 _UPDATED: Final = frozenset({*SETTABLE, *_DERIVED} - {"uid", "steps"})
 
 
-class Outcome(enum.Enum):
+class ImportOutcome(enum.Enum):
     """What became of a record."""
 
     IMPORTED = "a new todo"
@@ -111,7 +111,7 @@ class BulkImport:
 
     async def write(
         self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
-    ) -> list[Outcome | Invalid]:
+    ) -> list[ImportOutcome | Invalid]:
         """Import records, in order. By default each new todo comes last in the manual order.
 
         Args:
@@ -122,14 +122,14 @@ class BulkImport:
         Returns:
             For each record what became of it, or why it was rejected.
         """
-        outcomes: list[Outcome | Invalid] = []
+        outcomes: list[ImportOutcome | Invalid] = []
         for start, end in _split_by_uid([record.todo for record in records]):
             outcomes += await self._write_distinct(records[start:end], identities[start:end])
         return outcomes
 
     async def _write_distinct(
         self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
-    ) -> list[Outcome | Invalid]:
+    ) -> list[ImportOutcome | Invalid]:
         """Import records of different uids."""
         known = await self._find_known([record.todo for record in records])
         moment = now()
@@ -149,7 +149,7 @@ class BulkImport:
             and (self._mode.existing != "update" or not record.missing or target in (None, _REHEARSED))
         ]
         built = await self._build([records[index] for index in whole], [identities[index] for index in whole], moment)
-        results: dict[int, Outcome | Invalid | Todo] = dict(zip(whole, built, strict=True))
+        results: dict[int, ImportOutcome | Invalid | Todo] = dict(zip(whole, built, strict=True))
         new: list[int] = []
         for index, target in enumerate(targets):
             if isinstance(document := results.get(index), Invalid):
@@ -159,19 +159,19 @@ class BulkImport:
             elif target is None:
                 new.append(index)
             elif target == str(identities[index]):
-                results[index] = Outcome.IMPORTED  # by an earlier attempt of the same request
+                results[index] = ImportOutcome.IMPORTED  # by an earlier attempt of the same request
             elif self._mode.existing == "skip" or (self._rehearsal and self._rehearsal.repeats(records[index])):
-                results[index] = Outcome.UNCHANGED
+                results[index] = ImportOutcome.UNCHANGED
             elif target == _REHEARSED:
                 assert isinstance(document, Todo)  # such a record is built
                 results[index] = await self._rehearse_update(records[index], document)
             else:
-                assert not isinstance(document, Outcome)  # it is built, or not yet decided
+                assert not isinstance(document, ImportOutcome)  # it is built, or not yet decided
                 whole_document = None if records[index].missing else document
                 results[index] = await self._update(target, records[index], whole_document, identities[index], moment)
         await self._create(records, results, new, moment)
         return [
-            Outcome.IMPORTED if isinstance(result, Todo) else result
+            ImportOutcome.IMPORTED if isinstance(result, Todo) else result
             for result in (results[index] for index in range(len(records)))
         ]
 
@@ -192,7 +192,7 @@ class BulkImport:
     async def _create(
         self,
         records: Sequence[ImportRecord],
-        results: dict[int, Outcome | Invalid | Todo],
+        results: dict[int, ImportOutcome | Invalid | Todo],
         new: Sequence[int],
         moment: datetime,
     ) -> None:
@@ -214,18 +214,18 @@ class BulkImport:
         else:
             return
         for index, outcome in zip(new, outcomes, strict=True):
-            results[index] = Outcome.UNCHANGED if outcome is None else outcome
+            results[index] = ImportOutcome.UNCHANGED if outcome is None else outcome
             if self._rehearsal is not None and isinstance(outcome, Todo):
                 self._rehearsal.remember(records[index])
 
-    async def _rehearse_update(self, record: ImportRecord, document: Todo) -> Outcome | Invalid:
+    async def _rehearse_update(self, record: ImportRecord, document: Todo) -> ImportOutcome | Invalid:
         """Return what would become of a record that updates a todo which this dry run would have inserted."""
         assert self._rehearsal is not None
         result = await admit(document, self._rehearsal.check_update)
         if isinstance(result, Invalid):
             return result
         self._rehearsal.remember(record)
-        return Outcome.UPDATED
+        return ImportOutcome.UPDATED
 
     async def _update(
         self,
@@ -234,7 +234,7 @@ class BulkImport:
         document: Todo | None,
         change_id: ObjectId | None,
         moment: datetime,
-    ) -> Outcome | Invalid:
+    ) -> ImportOutcome | Invalid:
         """Give a todo the fields of a record.
 
         A record without a list leaves the todo in its list, and one without a position or a time of creation leaves
@@ -247,7 +247,7 @@ class BulkImport:
             change_id: See `TodoWriter.change`.
             moment: When the import changes it.
         """
-        outcome = Outcome.UPDATED  # if an earlier attempt of the same request has changed it
+        outcome = ImportOutcome.UPDATED  # if an earlier attempt of the same request has changed it
         list_id: ObjectId | None = None
         left_out = record.left_out
 
@@ -268,7 +268,7 @@ class BulkImport:
             await self._place(built)
             list_id = built.list_id
             changes = _compute_changes(todo, filled, built)
-            outcome = Outcome.UPDATED if changes else Outcome.UNCHANGED
+            outcome = ImportOutcome.UPDATED if changes else ImportOutcome.UNCHANGED
             if self._rehearsal is None:
                 return changes
             await self._rehearsal.add_tags(changes.get("tags", []))
@@ -284,7 +284,7 @@ class BulkImport:
             return Invalid([ValidationIssue("", str(error))])
         if list_id is not None and self._rehearsal is None:
             await self._leave_deleted_lists([(todo_id, list_id)])
-        if outcome is Outcome.UPDATED and self._rehearsal is not None:
+        if outcome is ImportOutcome.UPDATED and self._rehearsal is not None:
             self._rehearsal.remember(record)
         return outcome
 

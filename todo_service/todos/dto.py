@@ -48,16 +48,16 @@ from todo_service.todos.field_types import (
     OwnTimeZone,
     Position,
     Priority,
-    Recurrence,
     RecurrenceExcept,
     RecurrenceFrom,
-    Sort,
+    RecurrenceText,
     StartAt,
     StartOn,
     StepId,
     Tag,
     Tags,
     Title,
+    TodoSort,
     Uid,
 )
 from todo_service.todos.moves import Move
@@ -101,7 +101,7 @@ class TodoCreate(msgspec.Struct, forbid_unknown_fields=True):
     tags: Tags = []
     list_id: ListId | None = None
     steps: NewSteps = []
-    recurrence: Recurrence | None = None
+    recurrence: RecurrenceText | None = None
     recurrence_from: RecurrenceFrom = "due"
     recurrence_except: RecurrenceExcept = []
     reminders: NewReminders = []
@@ -133,7 +133,7 @@ class TodoUpdate(msgspec.Struct, forbid_unknown_fields=True):
     tags: Tags | UnsetType | None = UNSET
     list_id: ListId | UnsetType | None = UNSET
     steps: NewSteps | UnsetType | None = UNSET
-    recurrence: Recurrence | UnsetType | None = UNSET
+    recurrence: RecurrenceText | UnsetType | None = UNSET
     recurrence_from: RecurrenceFrom | UnsetType | None = UNSET
     recurrence_except: RecurrenceExcept | UnsetType | None = UNSET
     reminders: NewReminders | UnsetType | None = UNSET
@@ -196,7 +196,7 @@ class Todo(msgspec.Struct, frozen=True):
     tags: Tags
     list_id: ListId | None
     steps: Annotated[list[Step], Meta(description="The checklist.")]
-    recurrence: Recurrence | None
+    recurrence: RecurrenceText | None
     recurrence_from: RecurrenceFrom
     recurrence_except: RecurrenceExcept
     last_completed_at: Annotated[
@@ -309,7 +309,7 @@ class TodoQuery(msgspec.Struct, frozen=True):
             ),
         ),
     ] = UNSET
-    sort: Sort = "created_at"
+    sort: TodoSort = "created_at"
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | UnsetType = UNSET
 

@@ -25,7 +25,7 @@ Priority = Annotated[
     Literal["none", "low", "medium", "high", "urgent"],
     Meta(title="Priority", description="The priority.", examples=["high"]),
 ]
-Sort = Annotated[
+TodoSort = Annotated[
     Literal[
         "created_at",
         "-created_at",
@@ -158,7 +158,7 @@ StepId = Annotated[
         pattern="^[0-9a-f]{24}$",
     ),
 ]
-Recurrence = Annotated[
+RecurrenceText = Annotated[
     str,
     Meta(
         description=(

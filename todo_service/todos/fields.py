@@ -14,9 +14,9 @@ from todo_service.field_table import (
     GENERATED,
     REQUIRED,
     Field,
+    FieldKind,
     Filter,
     IndexKey,
-    Kind,
     Origin,
     list_defaults,
     validate,
@@ -73,10 +73,10 @@ def _match_priorities(rank: Any, priorities: Sequence[str]) -> list[Condition]:
 
 
 FIELDS: Final = (
-    Field("id", Kind.CODE, GENERATED, Origin.SERVICE),
+    Field("id", FieldKind.CODE, GENERATED, Origin.SERVICE),
     Field(
         "title",
-        Kind.TEXT,
+        FieldKind.TEXT,
         REQUIRED,
         rule=validate_title,
         index_key=IndexKey("title_key", sort_key),
@@ -86,17 +86,17 @@ FIELDS: Final = (
     ),
     Field(
         "description",
-        Kind.TEXT,
+        FieldKind.TEXT,
         "",
         nullable=True,
         rule=validate_description,
         searched=True,
         calendar_property="DESCRIPTION",
     ),
-    Field("completed", Kind.FLAG, False, filters=(Filter("completed"),), calendar_property="STATUS"),
+    Field("completed", FieldKind.FLAG, False, filters=(Filter("completed"),), calendar_property="STATUS"),
     Field(
         "completed_at",
-        Kind.TIME,
+        FieldKind.TIME,
         None,
         Origin.CHANGE,
         nullable=True,
@@ -105,7 +105,7 @@ FIELDS: Final = (
     ),
     Field(
         "priority",
-        Kind.CODE,
+        FieldKind.CODE,
         "none",
         nullable=True,
         index_key=IndexKey("priority_rank", priority_rank),
@@ -115,7 +115,7 @@ FIELDS: Final = (
     ),
     Field(
         "due_at",
-        Kind.TIME,
+        FieldKind.TIME,
         None,
         nullable=True,
         rule=validate_time,
@@ -124,13 +124,13 @@ FIELDS: Final = (
         sortable=True,
         calendar_property="DUE",
     ),
-    Field("due_on", Kind.DATE, None, nullable=True, rule=validate_date, calendar_property="DUE"),
-    Field("start_at", Kind.TIME, None, nullable=True, rule=validate_time, calendar_property="DTSTART"),
-    Field("start_on", Kind.DATE, None, nullable=True, rule=validate_date, calendar_property="DTSTART"),
-    Field("time_zone", Kind.CODE, None, nullable=True, rule=validate_time_zone),
+    Field("due_on", FieldKind.DATE, None, nullable=True, rule=validate_date, calendar_property="DUE"),
+    Field("start_at", FieldKind.TIME, None, nullable=True, rule=validate_time, calendar_property="DTSTART"),
+    Field("start_on", FieldKind.DATE, None, nullable=True, rule=validate_date, calendar_property="DTSTART"),
+    Field("time_zone", FieldKind.CODE, None, nullable=True, rule=validate_time_zone),
     Field(
         "tags",
-        Kind.TEXTS,
+        FieldKind.TEXTS,
         [],
         nullable=True,
         rule=validate_tags,
@@ -139,31 +139,33 @@ FIELDS: Final = (
     ),
     Field(
         "list_id",
-        Kind.CODE,
+        FieldKind.CODE,
         None,
         nullable=True,
         rule=parse_list_id,
         filters=(Filter("list_id", _match_list),),
     ),
-    Field("steps", Kind.STEPS, [], nullable=True, rule=validate_steps, searched=True, calendar_property="RELATED-TO"),
-    Field("recurrence", Kind.CODE, None, nullable=True, rule=normalize_recurrence, calendar_property="RRULE"),
-    Field("recurrence_from", Kind.CODE, "due", nullable=True),
+    Field(
+        "steps", FieldKind.STEPS, [], nullable=True, rule=validate_steps, searched=True, calendar_property="RELATED-TO"
+    ),
+    Field("recurrence", FieldKind.CODE, None, nullable=True, rule=normalize_recurrence, calendar_property="RRULE"),
+    Field("recurrence_from", FieldKind.CODE, "due", nullable=True),
     Field(
         "recurrence_except",
-        Kind.TEXTS,
+        FieldKind.TEXTS,
         [],
         nullable=True,
         rule=validate_exceptions,
         calendar_property="EXDATE",
     ),
-    Field("last_completed_at", Kind.TIME, None, Origin.IMPORT, rule=validate_time),
-    Field("reminders", Kind.REMINDERS, [], nullable=True, rule=validate_reminders, calendar_property="VALARM"),
-    Field("position", Kind.NUMBER, GENERATED, sortable=True),
-    Field("uid", Kind.TEXT, GENERATED, Origin.CREATION, rule=validate_uid, calendar_property="UID"),
-    Field("version", Kind.INTEGER, GENERATED, Origin.SERVICE),
+    Field("last_completed_at", FieldKind.TIME, None, Origin.IMPORT, rule=validate_time),
+    Field("reminders", FieldKind.REMINDERS, [], nullable=True, rule=validate_reminders, calendar_property="VALARM"),
+    Field("position", FieldKind.NUMBER, GENERATED, sortable=True),
+    Field("uid", FieldKind.TEXT, GENERATED, Origin.CREATION, rule=validate_uid, calendar_property="UID"),
+    Field("version", FieldKind.INTEGER, GENERATED, Origin.SERVICE),
     Field(
         "created_at",
-        Kind.TIME,
+        FieldKind.TIME,
         GENERATED,
         Origin.IMPORT,
         rule=validate_time,
@@ -173,7 +175,7 @@ FIELDS: Final = (
     ),
     Field(
         "updated_at",
-        Kind.TIME,
+        FieldKind.TIME,
         GENERATED,
         Origin.SERVICE,
         filters=(Filter("updated_after", match_after),),
@@ -208,7 +210,7 @@ def iterate_texts(fields: Mapping[str, Any]) -> Iterator[str]:
     """Yield the texts that a search covers, in the order in which it covers them."""
     for field in _SEARCHED_FIELDS:
         value = fields[field.name]
-        if field.kind is Kind.STEPS:
+        if field.kind is FieldKind.STEPS:
             yield from (step.title for step in value)
         elif value is not None:
             yield value

@@ -30,7 +30,7 @@ from odmantic.query import SortExpression, asc, desc
 
 from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.errors import InvalidParameter
-from todo_service.field_table import Field, Filter, Kind
+from todo_service.field_table import Field, FieldKind, Filter
 from todo_service.store.base import Condition, starts_with
 from todo_service.store.structs import list_index_keys
 from todo_service.text import decompose
@@ -80,7 +80,7 @@ class Order(NamedTuple):
     prefixes: frozenset[str]
 
 
-_LOWEST: Final[Mapping[Kind, Value]] = {Kind.TIME: EARLIEST, Kind.TEXT: "", Kind.CODE: ""}
+_LOWEST: Final[Mapping[FieldKind, Value]] = {FieldKind.TIME: EARLIEST, FieldKind.TEXT: "", FieldKind.CODE: ""}
 _INDEX_KEYS: Final = list_index_keys(Todo)
 
 
@@ -91,7 +91,7 @@ def _build_order(field: Field) -> Order:
         field.get_compared(Todo),
         TodoView if field.index_key is None else ListedTodo,
         attrgetter(name),
-        Timestamp.parse if field.kind is Kind.TIME else lambda value: value,
+        Timestamp.parse if field.kind is FieldKind.TIME else lambda value: value,
         _LOWEST[field.kind] if field.default is None else None,
         frozenset(each.parameter for each in field.filters),
         frozenset(
@@ -142,7 +142,7 @@ def _list_filtered_fields() -> list[FilteredField]:
             field.get_compared(Todo),
             field.filters,
             field.compared_name in leading,
-            field.kind is Kind.TEXTS,
+            field.kind is FieldKind.TEXTS,
         )
         for field in FIELDS
         if field.filters and field.name != "completed"

@@ -10,7 +10,7 @@ from odmantic import ObjectId
 
 from todo_service.bounds.webhooks import LISTED_ATTEMPTS
 from todo_service.webhooks.documents import DeliveryAttempt, Webhook, WebhookDelivery
-from todo_service.webhooks.sender import Outcome
+from todo_service.webhooks.sender import AttemptOutcome
 from todo_service.webhooks.sources import Event
 
 RETRY_DELAYS: Final = tuple(
@@ -58,7 +58,9 @@ def reset_delivery(delivery: WebhookDelivery, moment: datetime) -> dict[str, Any
     return {"state": "pending", "due_at": moment, "tries": tries, "expires_at": moment + DELIVERY_LIFETIME}
 
 
-def record_attempt(delivery: WebhookDelivery, outcome: Outcome, began: datetime, moment: datetime) -> dict[str, Any]:
+def record_attempt(
+    delivery: WebhookDelivery, outcome: AttemptOutcome, began: datetime, moment: datetime
+) -> dict[str, Any]:
     """Return the changes that record an attempt.
 
     Args:

@@ -66,7 +66,7 @@ Enabled = Annotated[
         description="Whether events are sent. Those that occur while it is false are not sent later.", examples=[True]
     ),
 ]
-Description = Annotated[
+WebhookDescription = Annotated[
     str,
     Meta(
         description=(
@@ -86,7 +86,7 @@ class WebhookCreate(msgspec.Struct, forbid_unknown_fields=True):
     url: Url
     events: Events
     enabled: Enabled = True
-    description: Description = ""
+    description: WebhookDescription = ""
 
     def __repr__(self) -> str:
         return redacted_repr(self, "url")
@@ -98,7 +98,7 @@ class WebhookUpdate(msgspec.Struct, forbid_unknown_fields=True):
     url: Url | UnsetType = UNSET
     events: Events | UnsetType = UNSET
     enabled: Enabled | UnsetType = UNSET
-    description: Description | UnsetType | None = UNSET
+    description: WebhookDescription | UnsetType | None = UNSET
 
     def __repr__(self) -> str:
         return redacted_repr(self, "url")
@@ -111,7 +111,7 @@ class Webhook(msgspec.Struct, frozen=True):
     url: Url
     events: Events
     enabled: Enabled
-    description: Description
+    description: WebhookDescription
     disabled_reason: Annotated[
         Annotated[
             Literal["gone", "failing"],

@@ -33,10 +33,10 @@ from todo_service.webhooks.deliveries import (
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
 from todo_service.webhooks.positions import Positions, start
 from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
-from todo_service.webhooks.sender import Outcome, Sender
+from todo_service.webhooks.sender import AttemptOutcome, Sender
 from todo_service.webhooks.signing import sign
 from todo_service.webhooks.sources import EventPage, EventSource
-from todo_service.webhooks.workers import Workers
+from todo_service.webhooks.workers import WorkerGroup
 
 SHORTEST_POLL: Final = 0.25
 LONGEST_POLL: Final = 2.0
@@ -71,7 +71,7 @@ class Context(NamedTuple):
         sources: The sources of events.
         sender: Sends deliveries.
         box: Decrypts the signing secrets.
-        workers: The heartbeat of this worker.
+        workers: The workers, among them this one with its heartbeat.
         is_disabled: Returns whether an account is disabled.
         now: Returns the current time.
         record: Counts an attempt: its outcome, and for the first attempt the seconds since the delivery was created.
@@ -81,7 +81,7 @@ class Context(NamedTuple):
     sources: tuple[EventSource, ...]
     sender: Sender
     box: SecretBox
-    workers: Workers
+    workers: WorkerGroup
     is_disabled: Callable[[ObjectId], Awaitable[bool]]
     now: Callable[[], datetime]
     record: Callable[[str, float | None], None]
@@ -277,11 +277,11 @@ class HookRunner:
             self._pending.append(Due(str(delivery_id), changes["due_at"]))
         return await self._record_outcome(hook, outcome, began)
 
-    async def _send(self, hook: Webhook, delivery: WebhookDelivery, began: datetime) -> Outcome:
+    async def _send(self, hook: Webhook, delivery: WebhookDelivery, began: datetime) -> AttemptOutcome:
         signing = [each for each in hook.secrets if each.until is None or each.until > began]
         secrets = decrypt_secrets(hook.model_copy(update={"secrets": signing}), self._context.box)
         if not secrets:
-            return Outcome(error="the signing secret cannot be decrypted: replace it")
+            return AttemptOutcome(error="the signing secret cannot be decrypted: replace it")
         headers = sign(secrets, str(delivery.id), int(began.timestamp()), delivery.body)
         return await self._context.sender.send(hook.url, headers, delivery.body, slow=self._slow)
 
@@ -290,7 +290,7 @@ class HookRunner:
         lag = (began - delivery.created_at).total_seconds() if not delivery.attempts else None
         self._context.record(outcome, lag)
 
-    async def _record_outcome(self, hook: Webhook, outcome: Outcome, began: datetime) -> bool:
+    async def _record_outcome(self, hook: Webhook, outcome: AttemptOutcome, began: datetime) -> bool:
         """Record in the webhook whether its attempts fail. Disable it if it is gone, or has failed for
         `FAILING_PERIOD`.
 

@@ -34,7 +34,7 @@ _BODY_SECONDS: Final = 1.0
 _USER_AGENT: Final = f"todo-service/{__version__}"
 
 
-class Outcome(NamedTuple):
+class AttemptOutcome(NamedTuple):
     """The outcome of an attempt: a status code or an error.
 
     Attributes:
@@ -91,7 +91,7 @@ class Sender:
         self._fast = Lane(CONCURRENT_ATTEMPTS, create_resolver())
         self._slow = Lane(CONCURRENT_SLOW_ATTEMPTS, create_resolver())
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, slow: bool) -> Outcome:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, slow: bool) -> AttemptOutcome:
         """Wait for a free slot, then make an attempt.
 
         Args:
@@ -106,15 +106,15 @@ class Sender:
                 async with asyncio.timeout(self._seconds):
                     return await self._send(url, headers, body, lane.resolver)
             except TimeoutError:
-                return Outcome(error=f"the receiver did not respond within {self._seconds:g} s")
+                return AttemptOutcome(error=f"the receiver did not respond within {self._seconds:g} s")
 
-    async def _send(self, url: str, headers: Mapping[str, str], body: bytes, resolver: Resolver) -> Outcome:
+    async def _send(self, url: str, headers: Mapping[str, str], body: bytes, resolver: Resolver) -> AttemptOutcome:
         try:
             receiver = await self._receivers.resolve(url, resolver)
         except (AddressRefusedError, ValueError):
-            return Outcome(error="the URL or an address of its host is not allowed")
+            return AttemptOutcome(error="the URL or an address of its host is not allowed")
         except OSError:
-            return Outcome(error="the name cannot be resolved")
+            return AttemptOutcome(error="the name cannot be resolved")
         *others, last = receiver.addresses[:_TRIED_ADDRESSES]
         for address in others:
             try:
@@ -122,13 +122,13 @@ class Sender:
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
             except httpx.HTTPError as error:
-                return Outcome(error=_describe(error))
+                return AttemptOutcome(error=_describe(error))
         try:
             return await self._post(receiver, last, headers, body)
         except httpx.HTTPError as error:
-            return Outcome(error=_describe(error))
+            return AttemptOutcome(error=_describe(error))
 
-    async def _post(self, receiver: Receiver, address: str, headers: Mapping[str, str], body: bytes) -> Outcome:
+    async def _post(self, receiver: Receiver, address: str, headers: Mapping[str, str], body: bytes) -> AttemptOutcome:
         """Send a request to a checked address.
 
         Raises:
@@ -162,7 +162,7 @@ class Sender:
                 await _read_start(response)
             finally:
                 await response.aclose()
-        return Outcome(response.status_code, retry_after=_parse_retry_after(response.headers.get("retry-after")))
+        return AttemptOutcome(response.status_code, retry_after=_parse_retry_after(response.headers.get("retry-after")))
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

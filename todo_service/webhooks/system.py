@@ -20,7 +20,7 @@ from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
 from todo_service.webhooks.sender import Sender
 from todo_service.webhooks.service import Webhooks
 from todo_service.webhooks.sources import ChangeEvents, EventSource, FiringEvents
-from todo_service.webhooks.workers import Workers
+from todo_service.webhooks.workers import WorkerGroup
 
 REENCRYPT_SECONDS: Final = 3600.0
 """The interval at which signing secrets are encrypted under the current key."""
@@ -65,7 +65,7 @@ class WebhookSystem:
         Args:
             is_disabled: Returns whether an account is disabled.
         """
-        workers = Workers(self._store, ObjectId())
+        workers = WorkerGroup(self._store, ObjectId())
         sender = Sender(self._receivers)
         return WebhookConsumer(
             Context(self._store, self._sources, sender, self._box, workers, is_disabled, now, self._record)

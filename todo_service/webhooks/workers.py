@@ -39,8 +39,8 @@ class _Beat(msgspec.Struct, frozen=True):
     beats: int
 
 
-class Workers:
-    """The heartbeat of this worker, and its view of the others.
+class WorkerGroup:
+    """The workers that are alive, as this one sees them, and its own heartbeat.
 
     Args:
         store: The store.

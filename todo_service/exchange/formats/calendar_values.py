@@ -15,7 +15,7 @@ from icalendar.prop import vCategory, vRecur, vText
 from todo_service.bounds.todos import RECURRENCE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
-from todo_service.field_table import Field, Kind, Origin
+from todo_service.field_table import Field, FieldKind, Origin
 from todo_service.text import drop_controls, normalize_text
 from todo_service.timestamps import format_timestamp, is_storable
 from todo_service.todos import dto
@@ -35,7 +35,7 @@ LIST_NAME: Final = "list_name"
 TEXT_PROPERTIES: Final = {
     field.name: field.calendar_property
     for field in FIELDS
-    if field.kind is Kind.TEXT and field.calendar_property is not None
+    if field.kind is FieldKind.TEXT and field.calendar_property is not None
 }
 """The property of each free text."""
 _EXACT_PROPERTIES: Final = frozenset({"STATUS", "PRIORITY"})
@@ -44,13 +44,13 @@ EXACT_FIELDS: Final = tuple(
     field for field in FIELDS if field.origin is not Origin.SERVICE and field.calendar_property not in _EXACT_PROPERTIES
 )
 """The fields whose exact values the non-standard property stores."""
-_TYPES: Final[Mapping[Kind, Any]] = {
-    Kind.FLAG: bool,
-    Kind.NUMBER: float,
-    Kind.INTEGER: int,
-    Kind.TEXTS: list[str],
-    Kind.STEPS: list[dto.Step],
-    Kind.REMINDERS: list[Reminder],
+_TYPES: Final[Mapping[FieldKind, Any]] = {
+    FieldKind.FLAG: bool,
+    FieldKind.NUMBER: float,
+    FieldKind.INTEGER: int,
+    FieldKind.TEXTS: list[str],
+    FieldKind.STEPS: list[dto.Step],
+    FieldKind.REMINDERS: list[Reminder],
 }
 _EXACT_TYPES: Final = {field.name: _TYPES.get(field.kind, str) | None for field in EXACT_FIELDS} | {
     LIST_NAME: str | None
@@ -94,14 +94,14 @@ def _is_represented(field: Field, value: Any) -> bool:
     if field.calendar_property is None:
         return False
     match field.kind:
-        case Kind.STEPS:
+        case FieldKind.STEPS:
             return all(round_trip(step.title).strip() == step.title for step in value)
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             # a property of white space counts as absent
             return bool(value.strip()) and round_trip(value) == str(value)
-        case Kind.TEXTS:
+        case FieldKind.TEXTS:
             return field.calendar_property == "CATEGORIES" and round_trip_tags(value) == list(value)
-        case Kind.DATE:
+        case FieldKind.DATE:
             # DTSTART may be an implied one
             return field.calendar_property != "DTSTART"
     return False

@@ -38,7 +38,7 @@ from todo_service.exchange.formats.values import (
     parse_tags,
     to_timestamp,
 )
-from todo_service.field_table import Kind
+from todo_service.field_table import FieldKind
 from todo_service.lists.dto import TodoList, TodoListCreate
 from todo_service.todos import dto
 from todo_service.todos.field_types import RecurrenceFrom, StepId
@@ -52,7 +52,7 @@ COLUMNS: Final = tuple(
     column for field in FIELDS for column in ((field.name, _LIST) if field.name == "list_id" else (field.name,))
 )
 _FIELDS: Final = {field.name: field for field in FIELDS}
-_TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (Kind.TEXT, Kind.TEXTS))})
+_TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (FieldKind.TEXT, FieldKind.TEXTS))})
 """The columns that may contain any text."""
 _PROTECTED: Final = _TEXTS | {"id", "list_id"}
 """The columns with texts that a spreadsheet may convert: an id of digits is a number to it."""
@@ -167,7 +167,7 @@ class _RowParser:
             if not (cell := cells.get(name)):
                 continue  # most cells of most tables
             cell = cell if name in _TEXTS else cell.strip()
-            text = restore(cell) if name in _PROTECTED or field.kind is Kind.NUMBER else cell
+            text = restore(cell) if name in _PROTECTED or field.kind is FieldKind.NUMBER else cell
             if text and name not in (*_IGNORED, *_SCHEDULE):
                 value = self._parse_cell(name, field.kind, text)
                 if value is not None:
@@ -211,22 +211,22 @@ class _RowParser:
             return local.date() if local.time() == time() else moment  # a spreadsheet has appended 00:00
         return moment
 
-    def _parse_cell(self, name: str, kind: Kind, text: str) -> Any:
+    def _parse_cell(self, name: str, kind: FieldKind, text: str) -> Any:
         match kind:
-            case Kind.FLAG:
+            case FieldKind.FLAG:
                 return self._check(name, parse_flag(text), "true or false")
-            case Kind.NUMBER | Kind.INTEGER:
+            case FieldKind.NUMBER | FieldKind.INTEGER:
                 return self._check(name, parse_number(text), "a number")
-            case Kind.TIME:
+            case FieldKind.TIME:
                 moment = self._parse_moment(name)
                 if moment is None or isinstance(moment, datetime):
                     return to_timestamp(moment) if moment is not None else None
                 return to_timestamp(combine(moment, time(), self._zone))
-            case Kind.TEXTS:
+            case FieldKind.TEXTS:
                 return parse_tags(text)
-            case Kind.STEPS:
+            case FieldKind.STEPS:
                 return self._parse_steps(text)
-            case Kind.REMINDERS:
+            case FieldKind.REMINDERS:
                 return self._decode(name, text, list[ReminderCreate])
         if name == "priority":
             return self._check(name, parse_priority(text), "none, low, medium, high or urgent, or 0 to 9")
@@ -260,18 +260,18 @@ class _RowParser:
         self._warnings.append(f"{name} {verb} left out: expected {expected}")
 
 
-def _encode_cell(kind: Kind, value: Any) -> str:
+def _encode_cell(kind: FieldKind, value: Any) -> str:
     if value is None or value == []:
         return ""
     match kind:
-        case Kind.FLAG:
+        case FieldKind.FLAG:
             return "true" if value else "false"
-        case Kind.NUMBER:
+        case FieldKind.NUMBER:
             # an integer is one in every language; 1536.125 is a greater one where full stops separate thousands
             return str(int(value)) if value == int(value) and abs(value) < _LARGE else protect(repr(value))
-        case Kind.TEXTS:
+        case FieldKind.TEXTS:
             return _encode_rows([value]).decode().removesuffix("\r\n")
-        case Kind.STEPS | Kind.REMINDERS:
+        case FieldKind.STEPS | FieldKind.REMINDERS:
             return msgspec.json.encode(value).decode()
     return str(value)
 

@@ -53,7 +53,7 @@ _NTH_WEEKDAY: Final = re.compile(
 _WORDS: Final = re.compile(r"[a-z]+|\d+")
 
 
-class Schedule(NamedTuple):
+class TaskSchedule(NamedTuple):
     """When a task is due.
 
     Attributes:
@@ -67,7 +67,7 @@ class Schedule(NamedTuple):
     from_completion: bool = False
 
 
-def parse_schedule(text: str, zone: tzinfo, today: date) -> Schedule | None:
+def parse_schedule(text: str, zone: tzinfo, today: date) -> TaskSchedule | None:
     """Parse a date in English words.
 
     Args:
@@ -82,14 +82,14 @@ def parse_schedule(text: str, zone: tzinfo, today: date) -> Schedule | None:
     if not words or len(words) > _LONGEST:
         return None
     if (moment := parse_moment(text, zone)) is not None:
-        return Schedule(moment)
+        return TaskSchedule(moment)
     try:
         return _parse_words(words, zone, today)
     except (ValueError, OverflowError):  # a date that does not exist
         return None
 
 
-def _parse_words(words: str, zone: tzinfo, today: date) -> Schedule | None:
+def _parse_words(words: str, zone: tzinfo, today: date) -> TaskSchedule | None:
     first_word, _, others = words.partition(" ")
     words = f"{_SYNONYMS.get(first_word, first_word)} {others}".strip()
     repetition = _REPETITION.fullmatch(words)
@@ -97,10 +97,10 @@ def _parse_words(words: str, zone: tzinfo, today: date) -> Schedule | None:
         return _parse_repetition(repetition, zone, today)
     words, clock = _split_clock(words)
     day = today if not words and clock is not None else _parse_day(words, today)
-    return Schedule(_at(day, clock, zone)) if day is not None else None
+    return TaskSchedule(_at(day, clock, zone)) if day is not None else None
 
 
-def _parse_repetition(match: re.Match[str], zone: tzinfo, today: date) -> Schedule | None:
+def _parse_repetition(match: re.Match[str], zone: tzinfo, today: date) -> TaskSchedule | None:
     words = match["after"] or match["rest"]
     words, end = _split_day(_END, words, today)
     words, start = _split_day(_START, words, today)
@@ -116,7 +116,7 @@ def _parse_repetition(match: re.Match[str], zone: tzinfo, today: date) -> Schedu
     occurrence = next(iter(rrulestr(rule, dtstart=datetime.combine(first, time()))), None)
     if occurrence is None:
         return None
-    return Schedule(_at(occurrence.date(), clock, zone), rule, bool(match["completion"] or match["after"]))
+    return TaskSchedule(_at(occurrence.date(), clock, zone), rule, bool(match["completion"] or match["after"]))
 
 
 def _parse_rule(words: str) -> str | None:

@@ -23,7 +23,7 @@ ResultT = TypeVar("ResultT")
 logger = structlog.get_logger(__name__)
 
 
-class Connection:
+class EmbeddedConnection:
     """An environment, its catalog and its writer thread.
 
     Args:

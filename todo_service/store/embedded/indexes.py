@@ -21,7 +21,7 @@ from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.codec import decode_cached
 from todo_service.store.defaults import make_getter
 from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
-from todo_service.store.query.expressions import STARTS_WITH, Kind, build_predicate, get_kind
+from todo_service.store.query.expressions import STARTS_WITH, ValueKind, build_predicate, get_kind
 from todo_service.store.query.planner import DeclaredIndex, Plan, is_indexed_time
 
 _AFTER_EVERY_ID: Final = AFTER * 13
@@ -88,7 +88,7 @@ class IndexEntries:
         return found
 
 
-class KeyRange(NamedTuple):
+class IndexRange(NamedTuple):
     """A contiguous range of keys with the same leading values.
 
     Attributes:
@@ -102,15 +102,15 @@ class KeyRange(NamedTuple):
     end: bytes
 
 
-def compute_key_ranges(plan: Plan) -> list[KeyRange]:
+def compute_index_ranges(plan: Plan) -> list[IndexRange]:
     """Return the ranges of an index that a plan reads, in ascending order."""
     prefixes = {
         b"".join(parts) for parts in product(*([encode_value(value) for value in values] for values in plan.fixed))
     }
-    return [_compute_key_range(plan, prefix) for prefix in sorted(prefixes)]
+    return [_compute_index_range(plan, prefix) for prefix in sorted(prefixes)]
 
 
-def _compute_key_range(plan: Plan, prefix: bytes) -> KeyRange:
+def _compute_index_range(plan: Plan, prefix: bytes) -> IndexRange:
     start, end = prefix, prefix + AFTER
     if plan.bounds:
         kind = get_kind(plan.bounds[0].value)
@@ -130,7 +130,7 @@ def _compute_key_range(plan: Plan, prefix: bytes) -> KeyRange:
             case operator if operator == STARTS_WITH:
                 start = prefix + encode_text_prefix(bound.value)
                 end = start + AFTER
-    return KeyRange(prefix, start, end)
+    return IndexRange(prefix, start, end)
 
 
 class IndexScan:
@@ -146,7 +146,7 @@ class IndexScan:
     def __init__(self, model: type[Model], plan: Plan, documents: lmdb._Database, index: lmdb._Database) -> None:
         self._model = model
         self._plan = plan
-        self._ranges = compute_key_ranges(plan)
+        self._ranges = compute_index_ranges(plan)
         self._documents = documents
         self._index = index
         self._residual = build_predicate(plan.residual, model)
@@ -244,12 +244,12 @@ class IndexScan:
         document_ids = map(itemgetter(1), entries)
         return _deduplicate(document_ids) if self._may_repeat else document_ids
 
-    def _iter_without_prefix(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
+    def _iter_without_prefix(self, transaction: lmdb.Transaction, part: IndexRange) -> Iterator[tuple[bytes, bytes]]:
         """Return an iterator over the entries of a range with their keys cut to the part by which ranges are merged."""
         length = len(part.prefix)
         return ((key[length:], document_id) for key, document_id in self._iter_entries(transaction, part))
 
-    def _iter_entries(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
+    def _iter_entries(self, transaction: lmdb.Transaction, part: IndexRange) -> Iterator[tuple[bytes, bytes]]:
         return self._iter_between(transaction.cursor(self._index), part.start, part.end)
 
     def _iter_between(self, cursor: lmdb.Cursor, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -267,9 +267,9 @@ class PrimaryKeyScan(IndexScan):
     def count(self, transaction: lmdb.Transaction, limit: int) -> None:
         """Return None: without index entries, a count has to read the documents."""
 
-    def _iter_entries(self, transaction: lmdb.Transaction, part: KeyRange) -> Iterator[tuple[bytes, bytes]]:
+    def _iter_entries(self, transaction: lmdb.Transaction, part: IndexRange) -> Iterator[tuple[bytes, bytes]]:
         # documents are stored under their ids without the tag of an encoded value
-        tag = type_tag(Kind.OBJECT_ID)
+        tag = type_tag(ValueKind.OBJECT_ID)
         start, end = part.start[len(tag) :], part.end[len(tag) :] or _AFTER_EVERY_ID
         for document_id, _ in self._iter_between(transaction.cursor(self._documents), start, end):
             yield tag + document_id, document_id

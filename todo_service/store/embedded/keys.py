@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import INT64_MAX, INT64_MIN, Kind, get_kind
+from todo_service.store.query.expressions import INT64_MAX, INT64_MIN, ValueKind, get_kind
 
 EMPTY_LIST: Final = b"\x08"
 """The index entry of an empty list. It sorts before null, as in MongoDB."""
@@ -30,12 +30,12 @@ _ALL_BITS: Final = (1 << 64) - 1
 _OFFSET_ZERO: Final = 1 << 15
 
 
-def type_tag(kind: Kind) -> bytes:
+def type_tag(kind: ValueKind) -> bytes:
     """Return the tag of a kind: the first byte of each of its values."""
     return bytes([kind << 4])
 
 
-def type_end(kind: Kind) -> bytes:
+def type_end(kind: ValueKind) -> bytes:
     """Return a byte that sorts after every value of a kind, and before those of the next."""
     return bytes([(kind << 4) + 1])
 
@@ -59,7 +59,7 @@ def encode_value(value: Any) -> bytes:
 
 def encode_text_prefix(text: str) -> bytes:
     """Return the common prefix of the encodings of all texts that start with a text. No other value starts with it."""
-    return type_tag(Kind.TEXT) + text.encode("utf-8").replace(b"\x00", b"\x00\xff")
+    return type_tag(ValueKind.TEXT) + text.encode("utf-8").replace(b"\x00", b"\x00\xff")
 
 
 def _encode_time(value: datetime) -> bytes:
@@ -89,14 +89,14 @@ def _encode_number(value: float) -> bytes:
     return _BITS.pack(ordered) + _OFFSET.pack(offset + _OFFSET_ZERO)
 
 
-_ENCODINGS: Final[dict[Kind, tuple[bytes, Callable[[Any], bytes]]]] = {
-    Kind.NULL: (type_tag(Kind.NULL), lambda _: b""),
-    Kind.NUMBER: (type_tag(Kind.NUMBER), _encode_number),
-    Kind.TEXT: (type_tag(Kind.TEXT), lambda value: _encode_bytes(value.encode())),
-    Kind.BYTES: (type_tag(Kind.BYTES), _encode_bytes),
-    Kind.OBJECT_ID: (type_tag(Kind.OBJECT_ID), lambda value: value.binary),
-    Kind.BOOLEAN: (type_tag(Kind.BOOLEAN), lambda value: b"\x01" if value else b"\x00"),
-    Kind.TIME: (type_tag(Kind.TIME), _encode_time),
-    Kind.STAMP: (type_tag(Kind.STAMP), lambda value: _BITS.pack(value.time << 32 | value.inc)),
+_ENCODINGS: Final[dict[ValueKind, tuple[bytes, Callable[[Any], bytes]]]] = {
+    ValueKind.NULL: (type_tag(ValueKind.NULL), lambda _: b""),
+    ValueKind.NUMBER: (type_tag(ValueKind.NUMBER), _encode_number),
+    ValueKind.TEXT: (type_tag(ValueKind.TEXT), lambda value: _encode_bytes(value.encode())),
+    ValueKind.BYTES: (type_tag(ValueKind.BYTES), _encode_bytes),
+    ValueKind.OBJECT_ID: (type_tag(ValueKind.OBJECT_ID), lambda value: value.binary),
+    ValueKind.BOOLEAN: (type_tag(ValueKind.BOOLEAN), lambda value: b"\x01" if value else b"\x00"),
+    ValueKind.TIME: (type_tag(ValueKind.TIME), _encode_time),
+    ValueKind.STAMP: (type_tag(ValueKind.STAMP), lambda value: _BITS.pack(value.time << 32 | value.inc)),
 }
 """The tag of each kind, and the function that encodes its payload."""

@@ -35,7 +35,7 @@ from todo_service.store.codec import (
     validate_changes,
 )
 from todo_service.store.embedded.catalog import Collection, read_clock, write_clock
-from todo_service.store.embedded.connection import Connection
+from todo_service.store.embedded.connection import EmbeddedConnection
 from todo_service.store.embedded.document_writes import (
     delete_document,
     insert_document,
@@ -69,7 +69,7 @@ class EmbeddedStore(DocumentStore):
     """
 
     def __init__(self, folder: Path, *, map_bytes: int = INITIAL_MAP_BYTES, expiry_seconds: float = 60.0) -> None:
-        self._connection = Connection(folder, map_bytes)
+        self._connection = EmbeddedConnection(folder, map_bytes)
         self._expiry_seconds = expiry_seconds
         self._scans: ScanExecutor
         self._expiry: asyncio.Task[None] | None = None

@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError
 from todo_service.store.batching import Batcher, Outcome
 from todo_service.store.codec import list_keys, read_id
 from todo_service.store.errors import StoreError, StoreUnavailable
-from todo_service.store.mongodb.connection import Connection, guard_call
+from todo_service.store.mongodb.connection import MongoDBConnection, guard_call
 from todo_service.store.mongodb.errors import build_write_error, translate_error
 from todo_service.store.query.planner import PRIMARY
 
@@ -32,7 +32,7 @@ class BatchedCalls:
         connection: The connection to call on.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: MongoDBConnection) -> None:
         self._connection = connection
         self._reads: dict[tuple[type[Model], type[Any] | None, frozenset[str]], Batcher[ObjectId]] = {}
         self._inserts: dict[type[Model], Batcher[RawBSONDocument]] = {}

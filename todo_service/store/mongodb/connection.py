@@ -42,7 +42,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Connection:
+class MongoDBConnection:
     """A connection to a database, for the models that the store was opened for.
 
     Args:

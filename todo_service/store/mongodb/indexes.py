@@ -14,14 +14,16 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from todo_service.store.defaults import find_defaults, list_default_values
 from todo_service.store.errors import StoreUnusable
-from todo_service.store.mongodb.connection import Connection
+from todo_service.store.mongodb.connection import MongoDBConnection
 from todo_service.store.mongodb.errors import NOT_FOUND
 from todo_service.store.query.planner import DeclaredIndex, list_indexes
 
 _RECORD: Final = {"_id": "indexes"}
 
 
-async def update_indexes(connection: Connection, records: AsyncCollection[dict[str, Any]], *, fill: bool) -> None:
+async def update_indexes(
+    connection: MongoDBConnection, records: AsyncCollection[dict[str, Any]], *, fill: bool
+) -> None:
     """Build new and changed indexes, and drop those that an earlier release has built.
 
     Args:
@@ -72,7 +74,7 @@ def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
     return described | ({"times_only": True} if index.times_only else {})
 
 
-async def _fill(connection: Connection, model: type[Model], keys: Iterable[str]) -> None:
+async def _fill(connection: MongoDBConnection, model: type[Model], keys: Iterable[str]) -> None:
     collection = connection.database[model.__collection__]
     for key, value in list_default_values(model).items():
         # to conditions and sorts, a missing list is an empty one (`filters`)
@@ -94,7 +96,7 @@ async def _build(engine: AIOEngine, model: type[Model]) -> None:
         raise StoreUnusable(f"two {model.__name__} documents have the same {keys[-1]}") from None
 
 
-async def _drop(connection: Connection, collection: str, name: str) -> None:
+async def _drop(connection: MongoDBConnection, collection: str, name: str) -> None:
     try:
         await connection.database[collection].drop_index(name)
     except OperationFailure as error:

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from todo_service.store.base import Access, State
 from todo_service.store.errors import StoreUnusable
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, build_app_name
+from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, MongoDBConnection, build_app_name
 from todo_service.store.mongodb.errors import NOT_FOUND
 from todo_service.store.mongodb.indexes import update_indexes
 from todo_service.store.query.planner import list_indexes
@@ -26,7 +26,7 @@ _SERVED_CHECKS: Final = 10
 _SERVED_CHECK_SECONDS: Final = 0.2
 
 
-async def prepare_database(connection: Connection, access: Access) -> State:
+async def prepare_database(connection: MongoDBConnection, access: Access) -> State:
     """Create what the models need, unless the store is only read, and return the store's state.
 
     Raises:
@@ -51,7 +51,7 @@ async def prepare_database(connection: Connection, access: Access) -> State:
     return state
 
 
-async def store_state(connection: Connection, state: State) -> None:
+async def store_state(connection: MongoDBConnection, state: State) -> None:
     """Store the state, durably. While a copy into the database is unfinished, no document expires."""
     if state.restoring_from is None:
         await _set_expiry(connection, never=False)
@@ -64,7 +64,7 @@ async def store_state(connection: Connection, state: State) -> None:
         await _set_expiry(connection, never=True)
 
 
-async def _load_state(connection: Connection, access: Access) -> State:
+async def _load_state(connection: MongoDBConnection, access: Access) -> State:
     database = connection.database
     found: dict[str, Any] | None
     if access is Access.READ:
@@ -83,7 +83,7 @@ async def _load_state(connection: Connection, access: Access) -> State:
     return State(found["generation"], found.get("restoring_from"))
 
 
-async def _refuse_if_served(connection: Connection) -> None:
+async def _refuse_if_served(connection: MongoDBConnection) -> None:
     operations: list[dict[str, Any]] = [
         {"$currentOp": {"idleConnections": True}},
         {"$match": {"appName": build_app_name(connection.database.name)}},
@@ -98,7 +98,7 @@ async def _refuse_if_served(connection: Connection) -> None:
         raise StoreUnusable("a service uses this database: stop it first")
 
 
-async def _set_expiry(connection: Connection, *, never: bool) -> None:
+async def _set_expiry(connection: MongoDBConnection, *, never: bool) -> None:
     """Set the expiry of all existing indexes that have one: to the declared time, or to never."""
     for model in connection.models:
         for index in list_indexes(model):

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from todo_service.store.base import Snapshot
 from todo_service.store.codec import move_id_first, read_id
 from todo_service.store.mongodb.batches import split_documents
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, guard_call
+from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, MongoDBConnection, guard_call
 from todo_service.store.mongodb.errors import SNAPSHOT_GONE
 from todo_service.store.query.planner import PRIMARY
 
@@ -29,7 +29,7 @@ class MongoDBSnapshot(Snapshot):
         session: The session, or None on a standalone server, which has no snapshots.
     """
 
-    def __init__(self, connection: Connection, session: AsyncClientSession | None) -> None:
+    def __init__(self, connection: MongoDBConnection, session: AsyncClientSession | None) -> None:
         self.taken_at = datetime.now(UTC)
         self.point_in_time = session is not None
         self._connection = connection

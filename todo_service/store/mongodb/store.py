@@ -47,7 +47,7 @@ from todo_service.store.codec import (
 )
 from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.mongodb.batches import BatchedCalls, build_projection, split_documents
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, Connection, cancel_once, guard_call
+from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, MongoDBConnection, cancel_once, guard_call
 from todo_service.store.mongodb.filters import to_filter
 from todo_service.store.mongodb.preparation import prepare_database, store_state
 from todo_service.store.mongodb.snapshot import MongoDBSnapshot
@@ -84,7 +84,7 @@ class MongoDBStore(DocumentStore):
 
     def __init__(self, url: str, *, resolve_after: timedelta = RESOLVE_AFTER) -> None:
         self._resolve_after = resolve_after
-        self._connection = Connection(url)
+        self._connection = MongoDBConnection(url)
         self._batched = BatchedCalls(self._connection)
         self._large_replies = asyncio.Semaphore(_LARGE_REPLIES)
         self._scans = ScanExecutor()

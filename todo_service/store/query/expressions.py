@@ -33,7 +33,7 @@ Document = Mapping[str, Any]
 Predicate = Callable[[Document], bool]
 
 
-class Kind(IntEnum):
+class ValueKind(IntEnum):
     """The kinds of values, in their sort order."""
 
     NULL = 1
@@ -46,17 +46,17 @@ class Kind(IntEnum):
     STAMP = 8
 
 
-_KINDS: Final[Mapping[type, Kind]] = {
-    type(None): Kind.NULL,
-    bool: Kind.BOOLEAN,
-    int: Kind.NUMBER,
-    Int64: Kind.NUMBER,
-    float: Kind.NUMBER,
-    str: Kind.TEXT,
-    bytes: Kind.BYTES,
-    ObjectId: Kind.OBJECT_ID,
-    datetime: Kind.TIME,
-    Timestamp: Kind.STAMP,
+_KINDS: Final[Mapping[type, ValueKind]] = {
+    type(None): ValueKind.NULL,
+    bool: ValueKind.BOOLEAN,
+    int: ValueKind.NUMBER,
+    Int64: ValueKind.NUMBER,
+    float: ValueKind.NUMBER,
+    str: ValueKind.TEXT,
+    bytes: ValueKind.BYTES,
+    ObjectId: ValueKind.OBJECT_ID,
+    datetime: ValueKind.TIME,
+    Timestamp: ValueKind.STAMP,
 }
 
 
@@ -88,13 +88,13 @@ def is_id_equality(node: Node) -> TypeGuard[Comparison]:
     return isinstance(node, Comparison) and node.key == "_id" and node.operator == "$eq"
 
 
-def get_kind(value: object) -> Kind | None:
+def get_kind(value: object) -> ValueKind | None:
     """Return the kind of a value, or None if it can be neither compared nor indexed (a list, a document)."""
     return _KINDS.get(type(value)) or _find_kind(type(value))  # type: ignore[arg-type]  # a class is hashable
 
 
 @cache
-def _find_kind(kind: type) -> Kind | None:
+def _find_kind(kind: type) -> ValueKind | None:
     return next((found for base, found in _KINDS.items() if issubclass(kind, base)), None)
 
 
@@ -107,7 +107,7 @@ def normalize_value(value: object) -> Any:
     kind = get_kind(value)
     if kind is None:
         raise UnsupportedExpression(f"a {type(value).__name__} cannot be compared")
-    if kind is Kind.TIME:
+    if kind is ValueKind.TIME:
         assert isinstance(value, datetime)
         moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         milliseconds = moment.microsecond // 1000
@@ -254,7 +254,7 @@ def _build_value_test(operator: str, value: Any) -> Callable[[Any], bool]:
         allowed = frozenset((get_kind(item), item) for item in value)
         return lambda found: (get_kind(found), found) in allowed if get_kind(found) else False
     kind = get_kind(value)
-    if kind is Kind.NULL:
+    if kind is ValueKind.NULL:
         same = operator in ("$eq", "$gte", "$lte")
         return lambda found: found is None and same
     compare = _COMPARE[operator]

@@ -19,7 +19,7 @@ from odmantic.query import SortExpression
 from todo_service.bounded_cache import BoundedCache
 from todo_service.store.base import Sort
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Kind, Node, get_kind
+from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Node, ValueKind, get_kind
 from todo_service.store.structs import partial_to_times
 from todo_service.timestamps import EARLIEST
 
@@ -243,7 +243,9 @@ def _find_bounds(nodes: tuple[Node, ...], key: str) -> tuple[tuple[Comparison, .
     prefix = next((node for node in on_key if node.operator == STARTS_WITH), None)
     if prefix is not None:
         return (prefix,), (prefix,)
-    ranges = [n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and get_kind(n.value) is not Kind.NULL]
+    ranges = [
+        n for n in on_key if n.operator in ("$gt", "$gte", "$lt", "$lte") and get_kind(n.value) is not ValueKind.NULL
+    ]
     # comparisons with another kind than the first one remain to be evaluated on the documents
     covered = tuple(node for node in ranges if get_kind(node.value) is get_kind(ranges[0].value))
     below = [node for node in covered if node.operator in ("$gt", "$gte")]

@@ -43,7 +43,7 @@ from todo_service.store.transfer.digest import Digest, hash_collections
 _UNNAMED: Final = "unnamed"
 
 
-class Step(NamedTuple):
+class CopyStep(NamedTuple):
     """The progress of a copy.
 
     Attributes:
@@ -63,7 +63,7 @@ class Step(NamedTuple):
     unit: str = "documents"
 
 
-Report = Callable[[Step], None]
+ReportStep = Callable[[CopyStep], None]
 
 
 class Copied(NamedTuple):
@@ -89,7 +89,12 @@ class TargetInUse(StoreError):
 
 
 async def copy(
-    source: str, target: str, models: Sequence[type[Model]], *, overwrite: bool = False, report: Report = lambda _: None
+    source: str,
+    target: str,
+    models: Sequence[type[Model]],
+    *,
+    overwrite: bool = False,
+    report: ReportStep = lambda _: None,
 ) -> Copied:
     """Copy every document. The docstring of the module lists the guarantees.
 
@@ -123,14 +128,14 @@ async def copy(
 
 @asynccontextmanager
 async def _open_source(
-    address: str, models: Sequence[type[Model]], report: Report
+    address: str, models: Sequence[type[Model]], report: ReportStep
 ) -> AsyncIterator[tuple[Snapshot, str]]:
     """Open a snapshot of the source, and a text that identifies it."""
     path = _parse_backup_path(address)
     if path is not None:
         backup = Backup(path, models)
         size = path.stat().st_size if path.is_file() else 0
-        await asyncio.to_thread(backup.verify, lambda read: report(Step("verify", path.name, read, size, "bytes")))
+        await asyncio.to_thread(backup.verify, lambda read: report(CopyStep("verify", path.name, read, size, "bytes")))
         yield backup, backup.sha256
         return
     store = create_store(address)
@@ -143,21 +148,21 @@ async def _open_source(
 
 
 async def _write_backup(
-    snapshot: Snapshot, path: Path, models: Sequence[type[Model]], overwrite: bool, report: Report
+    snapshot: Snapshot, path: Path, models: Sequence[type[Model]], overwrite: bool, report: ReportStep
 ) -> Copied:
     writer = await asyncio.to_thread(_create_writer, path, snapshot.taken_at, overwrite)
     try:
         for model in models:
             size = await snapshot.size(model)
-            report(Step("copy", model.__collection__, 0, size))
+            report(CopyStep("copy", model.__collection__, 0, size))
             async with aclosing(_prefetch(snapshot.documents(model))) as batches:
                 async for batch in batches:
                     await asyncio.to_thread(writer.add, model.__collection__, batch)
-                    report(Step("copy", model.__collection__, len(batch), size))
+                    report(CopyStep("copy", model.__collection__, len(batch), size))
         digests = await asyncio.to_thread(
             lambda: writer.finish(
                 point_in_time=snapshot.point_in_time,
-                on_read=lambda read, size: report(Step("check", path.name, read, size, "bytes")),
+                on_read=lambda read, size: report(CopyStep("check", path.name, read, size, "bytes")),
             )
         )
     finally:
@@ -177,7 +182,7 @@ async def _restore(
     store: DocumentStore,
     models: Sequence[type[Model]],
     overwrite: bool,
-    report: Report,
+    report: ReportStep,
 ) -> Copied:
     resumed = store.state.restoring_from == origin
     if not resumed:
@@ -198,12 +203,12 @@ async def _restore(
             await _delete_extraneous(snapshot, store, model, report)
         size = await snapshot.size(model)
         digest = digests[model.__collection__] = Digest()
-        report(Step("copy", model.__collection__, 0, size))
+        report(CopyStep("copy", model.__collection__, 0, size))
         async with aclosing(_prefetch(snapshot.documents(model))) as batches:
             async for batch in batches:
                 written += await store.load(model, batch)
                 digest.add(batch)
-                report(Step("copy", model.__collection__, len(batch), size))
+                report(CopyStep("copy", model.__collection__, len(batch), size))
     async with store.snapshot() as stored:
         found = await _compute_digests(stored, models, "check", report)
     for name, digest in digests.items():
@@ -226,7 +231,7 @@ async def _has_documents(store: DocumentStore, models: Sequence[type[Model]]) ->
 
 
 async def _compare(
-    snapshot: Snapshot, store: DocumentStore, models: Sequence[type[Model]], report: Report
+    snapshot: Snapshot, store: DocumentStore, models: Sequence[type[Model]], report: ReportStep
 ) -> dict[str, Digest] | None:
     """Return the digests of the source if the target contains the same documents, otherwise None."""
     async with store.snapshot() as stored:
@@ -239,36 +244,36 @@ async def _compare(
 
 
 async def _compute_digests(
-    snapshot: Snapshot, models: Sequence[type[Model]], doing: str, report: Report
+    snapshot: Snapshot, models: Sequence[type[Model]], doing: str, report: ReportStep
 ) -> dict[str, Digest]:
     """Read every document of a snapshot. `doing` is that of the reported steps."""
     digests = {model.__collection__: Digest() for model in models}
     for model in models:
         size = await snapshot.size(model)
-        report(Step(doing, model.__collection__, 0, size))
+        report(CopyStep(doing, model.__collection__, 0, size))
         async with aclosing(_prefetch(snapshot.documents(model))) as batches:
             async for batch in batches:
                 digests[model.__collection__].add(batch)
-                report(Step(doing, model.__collection__, len(batch), size))
+                report(CopyStep(doing, model.__collection__, len(batch), size))
     return digests
 
 
-async def _clear(store: DocumentStore, models: Sequence[type[Model]], report: Report) -> None:
+async def _clear(store: DocumentStore, models: Sequence[type[Model]], report: ReportStep) -> None:
     """Delete every document of a store."""
     for model in models:
         size = await _estimate_size(store, model)
-        report(Step("delete", model.__collection__, 0, size))
+        report(CopyStep("delete", model.__collection__, 0, size))
         await store.clear(model)
-        report(Step("delete", model.__collection__, size, size))
+        report(CopyStep("delete", model.__collection__, size, size))
 
 
-async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: type[Model], report: Report) -> None:
+async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: type[Model], report: ReportStep) -> None:
     """Delete the documents of an interrupted copy that the source does not contain, or contains with other values.
 
     Each batch of the target is read from its own snapshot: the embedded store cannot grow while a snapshot is open.
     """
     size = await _estimate_size(store, model)
-    report(Step("compare", model.__collection__, 0, size))
+    report(CopyStep("compare", model.__collection__, 0, size))
     async with aclosing(_flatten(snapshot.documents(model))) as documents:
         wanted: bytes | None = await anext(documents, None)
         after: ObjectId | None = None
@@ -280,7 +285,7 @@ async def _delete_extraneous(snapshot: Snapshot, store: DocumentStore, model: ty
                 if wanted != raw:
                     await store.delete(model, {"_id": {"$eq": ObjectId(document_id)}})
             after = ObjectId(read_id(batch[-1]))
-            report(Step("compare", model.__collection__, len(batch), size))
+            report(CopyStep("compare", model.__collection__, len(batch), size))
 
 
 async def _estimate_size(store: DocumentStore, model: type[Model]) -> int:
