@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -134,6 +135,30 @@ def test_every_package_is_in_the_table_and_in_the_picture() -> None:
 
     assert packages == set(ALLOWED) | {"cli"}
     assert sorted(picture) == sorted(packages)
+
+
+def test_the_page_names_every_capability() -> None:
+    named = re.search(r"The capabilities \(([^)]*)\)", PAGE)
+
+    assert named is not None
+    assert sorted(named[1].split(", ")) == sorted(CAPABILITIES)
+
+
+def test_pairs_of_packages_that_import_each_other_are_explained() -> None:
+    pairs = {
+        frozenset((package, other))
+        for package, row in ALLOWED.items()
+        for other in set().union(*row)
+        if package in set().union(*ALLOWED[other])
+    }
+
+    assert set(map(frozenset, re.findall(r"^- `(\w+)` and `(\w+)`: ", PAGE, re.MULTILINE))) == pairs
+
+
+def test_no_modules_import_each_other() -> None:
+    paths = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in list_modules("")}
+
+    TopologicalSorter({name: list_imports(path) for name, path in paths.items()}).prepare()  # raises on a cycle
 
 
 def test_every_module_of_the_rules_exists() -> None:
