@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from odmantic import Model
 from pymongo import MongoClient
 
 # failed assertions of these modules show the compared values too
@@ -19,8 +20,11 @@ pytest.register_assert_rewrite(
 )
 
 from tests.mongod import fresh_database, given_uri, running_mongod  # noqa: E402  # after the registration
+from todo_service.services import MODELS  # noqa: E402  # likewise
+from todo_service.store.base import DocumentStore  # noqa: E402  # likewise
+from todo_service.store.registry import create_store  # noqa: E402  # likewise
 
-pytest_plugins = ["tests.application", "tests.jobs"]
+pytest_plugins = ["tests.application"]
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")
@@ -87,3 +91,18 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         url: str = request.getfixturevalue("mongodb_url")
         return url
     return f"lmdb://{tmp_path / 'store'}"
+
+
+@pytest.fixture
+def models() -> list[type[Model]]:
+    """The models with which `store` is opened: those of the service."""
+    return list(MODELS)
+
+
+@pytest.fixture
+async def store(store_url: str, models: list[type[Model]]) -> AsyncIterator[DocumentStore]:
+    """An open store, without an application."""
+    opened = create_store(store_url)
+    await opened.open(*models)
+    yield opened
+    await opened.close()

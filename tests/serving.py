@@ -21,6 +21,8 @@ from tests.mongod import free_port
 
 START_SECONDS = 60
 """How long a busy machine may take to start or stop the service, and to respond to a request."""
+SECRET_KEY = "a secret of the tests, 32 bytes long"
+"""The secret key of services whose tokens outlive them, or that share a database."""
 _POLL_SECONDS = 0.02
 PLAIN_HTTP = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """A TLS context for clients that never use TLS. By default, each client of httpx loads all trusted certificates, which

@@ -21,7 +21,7 @@ from odmantic import ObjectId
 
 from tests.forking import run_forked
 from tests.people import UserCreateFactory, assert_problem
-from tests.serving import PLAIN_HTTP, environment, run_command, running_service
+from tests.serving import PLAIN_HTTP, SECRET_KEY, environment, run_command, running_service
 from todo_service.services import MODELS
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
@@ -30,7 +30,6 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.uids import identify
 
 TODOS = 5000
-SECRET = "a secret of the tests, 32 bytes long"
 
 
 def command(*arguments: str) -> list[str]:
@@ -126,7 +125,7 @@ def test_a_killed_copy_is_unusable_until_the_same_command_completes_it(
     if form == "backup":
         assert not Path(target.removeprefix("file://")).exists()
     else:
-        check = run_forked(tmp_path, "check", variables=environment(tmp_path, STORE_URL=target, SECRET_KEY=SECRET))
+        check = run_forked(tmp_path, "check", variables=environment(tmp_path, STORE_URL=target, SECRET_KEY=SECRET_KEY))
         assert check.returncode == 1
         assert "was not finished" in check.stderr
     done = run(tmp_path, source, target)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.cost import Lowest
 from tests.mongod import Mongod, free_port, running_mongod
 from tests.people import UserCreateFactory, assert_problem
-from tests.serving import START_SECONDS, run_command, running_service
+from tests.serving import SECRET_KEY, START_SECONDS, run_command, running_service
 from tests.waiting import wait_until
 from todo_service.app import create_app
 from todo_service.settings import load_settings
@@ -32,7 +32,7 @@ def test_every_response_is_a_503_with_retry_after_while_mongodb_is_down(tmp_path
     with running_mongod(tmp_path / "mongod") as (url, mongod):
         variables = {
             "STORE_URL": f"{url}/todo",
-            "SECRET_KEY": "a secret of the tests, 32 bytes long",
+            "SECRET_KEY": SECRET_KEY,
             "RATE_LIMIT_ENABLED": limited,
         }
         with (
@@ -76,7 +76,7 @@ async def test_the_application_waits_for_a_store_that_starts_later(tmp_path: Pat
         {
             "DATA_DIR": str(tmp_path),
             "STORE_URL": f"{mongod.url}/todo",
-            "SECRET_KEY": "a secret of the tests, 32 bytes long",
+            "SECRET_KEY": SECRET_KEY,
         }
     )
     app = create_app(settings, create_store(settings.store_address))
@@ -103,7 +103,7 @@ async def test_the_application_waits_for_a_store_that_starts_later(tmp_path: Pat
 def test_serve_waits_for_a_store_that_starts_later(tmp_path: Path) -> None:
     (tmp_path / "mongod").mkdir()
     mongod = Mongod(tmp_path / "mongod")
-    variables = {"STORE_URL": f"{mongod.url}/todo", "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    variables = {"STORE_URL": f"{mongod.url}/todo", "SECRET_KEY": SECRET_KEY}
 
     def start_when_service_waits() -> None:
         log = tmp_path / "service.log"
@@ -126,7 +126,7 @@ def test_serve_waits_for_a_store_that_starts_later(tmp_path: Path) -> None:
 def test_check_tries_a_store_once(tmp_path: Path) -> None:
     variables = {
         "STORE_URL": f"mongodb://127.0.0.1:{free_port()}/todo",
-        "SECRET_KEY": "a secret of the tests, 32 bytes long",
+        "SECRET_KEY": SECRET_KEY,
     }
 
     checked = run_command(tmp_path, "check", **variables)

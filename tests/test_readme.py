@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.people import build_report
-from tests.serving import START_SECONDS, environment, running_service
+from tests.serving import SECRET_KEY, START_SECONDS, environment, running_service
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,7 +26,7 @@ def read_commands(page: str, section: str) -> str:
 
 
 def test_the_first_todo_works_as_printed(tmp_path: Path, store_url: str) -> None:
-    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    variables = {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
     with running_service(tmp_path, variables) as service:
         script = read_commands(README, "Your first todo").replace("http://127.0.0.1:8000", service.url)
         done = subprocess.run(
@@ -49,7 +49,7 @@ def test_the_first_todo_works_as_printed(tmp_path: Path, store_url: str) -> None
 
 
 def test_the_tour_works_as_printed(tmp_path: Path, store_url: str) -> None:
-    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    variables = {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
     with running_service(tmp_path, variables) as service:
         first = read_commands(README, "Your first todo").split("TODO=")[0]
         script = (first + "\necho\necho ---\n" + read_commands(TOUR, "Commands")).replace("\n\n", "\necho\n")
@@ -101,7 +101,7 @@ def test_back_up_restore_and_migrate_work_as_printed(tmp_path: Path, mongodb_url
     hashes = re.findall(r"holds 2 documents, 2 of them newly written; content hash ([0-9a-f]{64})", done.stdout)
     assert len(hashes) == 3
     assert len(set(hashes)) == 1
-    for variables in ({"DATA_DIR": str(tmp_path / "restored")}, {"STORE_URL": mongodb_url, "SECRET_KEY": "x" * 32}):
+    for variables in ({"DATA_DIR": str(tmp_path / "restored")}, {"STORE_URL": mongodb_url, "SECRET_KEY": SECRET_KEY}):
         with running_service(tmp_path, variables) as service:
             form = {"grant_type": "password", "username": "ada", "password": "correct horse battery"}
             assert service.post("/v1/auth/token", data=form).status_code == 200

@@ -25,6 +25,7 @@ from tests.mongod import free_port
 from tests.people import Person, UserCreateFactory
 from tests.serving import (
     PLAIN_HTTP,
+    SECRET_KEY,
     START_SECONDS,
     Service,
     caught_signals,
@@ -44,7 +45,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def store_variables(store_url: str) -> dict[str, str]:
-    return {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    return {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
 
 
 def sign_in(service: Service) -> dict[str, str]:
@@ -285,7 +286,7 @@ def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     ("variables", "setting"),
     [
         ({"DATA_DIR": "/etc"}, "DATA_DIR"),
-        ({"STORE_URL": "lmdb:///etc/store", "SECRET_KEY": "s" * 32}, "store (STORE_URL)"),
+        ({"STORE_URL": "lmdb:///etc/store", "SECRET_KEY": SECRET_KEY}, "store (STORE_URL)"),
     ],
 )
 def test_a_data_folder_of_another_user_is_reported_with_the_user(variables: dict[str, str], setting: str) -> None:

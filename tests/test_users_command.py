@@ -18,7 +18,7 @@ from pymongo import MongoClient
 
 from tests.forking import run_forked
 from tests.mongod import fresh_database
-from tests.serving import START_SECONDS, Service, environment, run_command, running_service
+from tests.serving import SECRET_KEY, START_SECONDS, Service, environment, run_command, running_service
 from todo_service.accounts.documents import Invitation
 from todo_service.services import MODELS
 from todo_service.store.registry import create_store
@@ -135,7 +135,7 @@ def mongodb_operator(
     """The operator of a service on MongoDB."""
     with (
         fresh_database(mongodb_uri, mongodb_client) as url,
-        running_operator(tmp_path_factory.mktemp("mongodb"), STORE_URL=url, SECRET_KEY="s" * 32) as operator,
+        running_operator(tmp_path_factory.mktemp("mongodb"), STORE_URL=url, SECRET_KEY=SECRET_KEY) as operator,
     ):
         yield operator
 
@@ -315,7 +315,7 @@ def test_a_deletion_is_confirmed_and_leaves_nothing(operator: Operator) -> None:
 
 
 def test_an_invitation_admits_one_registration(tmp_path: Path, store_url: str) -> None:
-    with running_operator(tmp_path, REGISTRATION="invite", STORE_URL=store_url, SECRET_KEY="s" * 32) as operator:
+    with running_operator(tmp_path, REGISTRATION="invite", STORE_URL=store_url, SECRET_KEY=SECRET_KEY) as operator:
         printed = operator.run("invite", "--days", "1")
         invited = operator.ask("invite")
 
@@ -329,7 +329,7 @@ def test_an_invitation_admits_one_registration(tmp_path: Path, store_url: str) -
 @pytest.mark.anyio
 @pytest.mark.parametrize(("arguments", "days"), [((), 7), (("--days", "1"), 1), (("--days", "365"), 365)])
 async def test_an_invitation_expires(tmp_path: Path, store_url: str, arguments: tuple[str, ...], days: int) -> None:
-    variables = {"REGISTRATION": "invite", "STORE_URL": store_url, "SECRET_KEY": "s" * 32}
+    variables = {"REGISTRATION": "invite", "STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
     with running_operator(tmp_path, **variables) as operator:
         before = datetime.now(UTC) - timedelta(milliseconds=1)
         invited = operator.ask("invite", *arguments)

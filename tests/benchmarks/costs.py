@@ -18,7 +18,7 @@ from tests.benchmarks.accounts import Account
 from tests.benchmarks.todos import todos
 from tests.cost import processor_seconds
 from tests.mongod import running_mongod
-from tests.serving import running_service
+from tests.serving import SECRET_KEY, running_service
 
 _USERS: Final = 8
 _TODOS: Final = 400
@@ -78,7 +78,7 @@ def main() -> None:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         (folder / "mongod").mkdir()
         url, mongod = stack.enter_context(running_mongod(folder / "mongod"))
-        variables = {"STORE_URL": f"{url}/costs", "SECRET_KEY": "k" * 32, "ENVIRONMENT": "production"}
+        variables = {"STORE_URL": f"{url}/costs", "SECRET_KEY": SECRET_KEY, "ENVIRONMENT": "production"}
         service = stack.enter_context(running_service(folder, variables, forked=False))
         users = [_User(service.url, number) for number in range(_USERS)]
         pool = stack.enter_context(ThreadPoolExecutor(_USERS))

@@ -19,9 +19,9 @@ from typing import Any
 
 from tests.containers.images import Image, podman
 from tests.containers.running import Container
-from tests.containers.test_running import SECRET_KEY, register, sign_in, titles
+from tests.containers.test_running import register, sign_in, titles
 from tests.mongod import free_port
-from tests.serving import REPOSITORY, START_SECONDS
+from tests.serving import REPOSITORY, SECRET_KEY, START_SECONDS
 
 COMPOSE = REPOSITORY / "containers" / "compose.yaml"
 

@@ -15,10 +15,9 @@ import pytest
 from tests.containers.conftest import Figures
 from tests.containers.images import Image, podman
 from tests.containers.running import Container, container, volume
-from tests.serving import START_SECONDS, caught_signals
+from tests.serving import SECRET_KEY, START_SECONDS, caught_signals
 
 ACCOUNT = {"username": "ada", "email": "ada@example.com", "password": "correct horse battery"}
-SECRET_KEY = "a secret of the tests, 32 bytes long"
 IN_FLIGHT = 50
 
 

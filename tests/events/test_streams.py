@@ -18,7 +18,7 @@ from odmantic import ObjectId
 from tests.events.clients import EVENTS, EventReader, LiveReplica, streaming
 from tests.mongod import fresh_database
 from tests.people import Person, assert_problem
-from tests.serving import PLAIN_HTTP, START_SECONDS, Service, run_command, running_service
+from tests.serving import PLAIN_HTTP, SECRET_KEY, START_SECONDS, Service, run_command, running_service
 from tests.todos.replica import every_list, everything
 from todo_service.accounts.tickets import Tickets
 from todo_service.bounds.events import STREAMS, TICKET_SECONDS
@@ -27,7 +27,6 @@ from todo_service.store.registry import create_store
 from todo_service.timestamps import now
 
 pytestmark = pytest.mark.anyio
-SECRET = "a secret of the tests, 32 bytes long"
 ENDED_SECONDS = 10
 """Within this time, the end of a session ends its streams in every process."""
 
@@ -36,11 +35,11 @@ ENDED_SECONDS = 10
 def variables(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The settings of a service on each store."""
     if request.param == "embedded":
-        yield {"STORE_URL": f"lmdb://{tmp_path_factory.mktemp('store')}", "SECRET_KEY": SECRET}
+        yield {"STORE_URL": f"lmdb://{tmp_path_factory.mktemp('store')}", "SECRET_KEY": SECRET_KEY}
         return
     uri, client = request.getfixturevalue("mongodb_uri"), request.getfixturevalue("mongodb_client")
     with fresh_database(uri, client) as url:
-        yield {"STORE_URL": url, "SECRET_KEY": SECRET}
+        yield {"STORE_URL": url, "SECRET_KEY": SECRET_KEY}
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +238,7 @@ async def test_a_ticket_expires(ada: Person, variables: dict[str, str]) -> None:
     account = (await ada.get("/v1/users/me")).json()["id"]
     [session] = (await ada.get("/v1/sessions")).json()["items"]
     caller = Caller(ObjectId(account), ObjectId(session["id"]), expires=0)
-    tickets = Tickets(create_store(variables["STORE_URL"]), [SECRET.encode()])
+    tickets = Tickets(create_store(variables["STORE_URL"]), [SECRET_KEY.encode()])
     old = tickets.issue(caller, now() - timedelta(seconds=TICKET_SECONDS))
     new = tickets.issue(caller, now())
 

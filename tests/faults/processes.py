@@ -6,16 +6,13 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
 
 import httpx
 
 from tests.forking import ForkedProcess
 from tests.mongod import free_port
-from tests.serving import PLAIN_HTTP, START_SECONDS, environment
+from tests.serving import PLAIN_HTTP, SECRET_KEY, START_SECONDS, environment
 from tests.waiting import wait_until
-
-SECRET: Final = "a secret of the tests, 32 bytes long"
 
 
 class ServiceProcess:
@@ -29,7 +26,7 @@ class ServiceProcess:
     def __init__(self, folder: Path, store_url: str) -> None:
         self._folder = folder
         self._variables = environment(
-            folder, STORE_URL=store_url, SECRET_KEY=SECRET, ACCESS_TOKEN_SECONDS="86400", LOG_LEVEL="warning"
+            folder, STORE_URL=store_url, SECRET_KEY=SECRET_KEY, ACCESS_TOKEN_SECONDS="86400", LOG_LEVEL="warning"
         )
         self._port = free_port()
         self._process: ForkedProcess | None = None

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.processes import SECRET
 from tests.faults.writers import Client, Writers
-from tests.serving import running_service
+from tests.serving import SECRET_KEY, running_service
 
 pytestmark = pytest.mark.anyio
 HOUR = 3600
@@ -42,7 +41,7 @@ async def test_the_clock_is_set_forward_and_back(folder: Path, store_url: str, f
     clock = folder / "clock"
     variables = {
         "STORE_URL": store_url,
-        "SECRET_KEY": SECRET,
+        "SECRET_KEY": SECRET_KEY,
         "ACCESS_TOKEN_SECONDS": "86400",
         "LOG_LEVEL": "warning",
         "LD_PRELOAD": str(library()),

@@ -8,7 +8,7 @@ from typing import Any
 
 from odmantic import ObjectId
 
-from tests.jobs import Clock
+from tests.clock import Clock
 from todo_service.accounts.documents import User
 from todo_service.accounts.time_zones import TimeZones
 from todo_service.bounds.reminders import FIRINGS

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from litestar import Litestar
 
-from tests.jobs import Clock
+from tests.clock import Clock
 from tests.people import Person
 from tests.reminders.harness import create_service
 from todo_service.reminders.documents import Firing

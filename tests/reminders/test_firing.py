@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from odmantic import ObjectId
 
-from tests.jobs import Clock
+from tests.clock import Clock
 from tests.reminders.harness import Account, create_service
 from tests.todos.accounts import todo as build_todo
 from todo_service.accounts.documents import User

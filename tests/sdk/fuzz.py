@@ -19,12 +19,11 @@ from tempfile import TemporaryDirectory
 
 from tests.mongod import given_uri, running_mongod
 from tests.sdk.tools import BINARIES, FOLDER
-from tests.serving import REPOSITORY, Service, running_service
+from tests.serving import REPOSITORY, SECRET_KEY, Service, running_service
 
 STORES = ("embedded", "mongodb")
 # tokens must outlive a long run, and a single client sends all requests
 SETTINGS = {"ACCESS_TOKEN_SECONDS": "86400", "RATE_LIMIT_ENABLED": "false", "LOG_LEVEL": "warning"}
-SECRET = "a secret of the tests, 32 bytes long"
 
 
 @contextmanager
@@ -36,12 +35,12 @@ def service_on(store: str) -> Iterator[Service]:
             with running_service(folder, SETTINGS) as service:
                 yield service
         elif given := given_uri():
-            with running_service(folder, SETTINGS | {"STORE_URL": given, "SECRET_KEY": SECRET}) as service:
+            with running_service(folder, SETTINGS | {"STORE_URL": given, "SECRET_KEY": SECRET_KEY}) as service:
                 yield service
         else:
             (folder / "mongod").mkdir()
             with running_mongod(folder / "mongod") as (url, _):
-                variables = SETTINGS | {"STORE_URL": f"{url}/fuzz", "SECRET_KEY": SECRET}
+                variables = SETTINGS | {"STORE_URL": f"{url}/fuzz", "SECRET_KEY": SECRET_KEY}
                 with running_service(folder, variables) as service:
                     yield service
 

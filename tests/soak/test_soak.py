@@ -26,7 +26,7 @@ import pytest
 
 from tests.attacks.attacker import kill_if_hung
 from tests.cost import processor_seconds, resident_bytes
-from tests.serving import REPOSITORY, Service, running_service
+from tests.serving import REPOSITORY, SECRET_KEY, Service, running_service
 from tests.soak.connection import Target
 from tests.soak.person import NormalUser
 
@@ -114,7 +114,7 @@ def test_hostile_clients_can_neither_hang_nor_fill_the_service(
     tmp_path: Path, store_url: str, limits: str, figure: Callable[[str], None]
 ) -> None:
     """Without rate limits, and with the default ones."""
-    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long", "LOG_LEVEL": "warning"}
+    variables = {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY, "LOG_LEVEL": "warning"}
     variables |= {"ACCESS_TOKEN_SECONDS": "86400"}
     with running_service(tmp_path, variables, forked=False) as preparing:
         target = prepare_target(preparing)

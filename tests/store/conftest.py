@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from odmantic import Model
 
 from tests.store.dict_store import SCHEME, databases, register_dict_store
 from tests.store.models import MODELS
-from todo_service.store.base import DocumentStore
-from todo_service.store.registry import create_store
 
 register_dict_store()
 
@@ -34,9 +33,6 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DocumentStore]:
-    """Provide an open store."""
-    opened = create_store(store_url)
-    await opened.open(*MODELS)
-    yield opened
-    await opened.close()
+def models() -> list[type[Model]]:
+    """The models of these tests."""
+    return list(MODELS)

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.mongod import Mongod
-from tests.serving import running_service
+from tests.serving import SECRET_KEY, running_service
 from todo_service.services import MODELS
 from todo_service.store.transfer.copying import copy
 
@@ -36,7 +36,7 @@ def urls(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.anyio
 async def test_the_documented_roles_are_enough(urls: dict[str, str], tmp_path: Path) -> None:
-    variables = {"STORE_URL": urls[SERVED], "SECRET_KEY": "k" * 32}
+    variables = {"STORE_URL": urls[SERVED], "SECRET_KEY": SECRET_KEY}
     registration = {"username": "ada", "email": "ada@example.com", "password": "correct horse battery"}
 
     with running_service(tmp_path, variables) as service:

@@ -14,7 +14,7 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
-from tests.serving import run_on_both_stores, running_service
+from tests.serving import SECRET_KEY, run_on_both_stores, running_service
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
@@ -149,7 +149,7 @@ def test_repeating_a_batch_after_a_crash_applies_each_operation_once(tmp_path: P
 
 async def repeat_batch_after_a_crash(folder: Path, store_url: str) -> None:
     """The batch completes one todo a hundred times; the process is killed halfway."""
-    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    variables = {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
     due = datetime(2027, 1, 1, 9, tzinfo=UTC)
     key = {"Idempotency-Key": "a-batch-that-is-killed"}
     with running_service(folder, variables) as service:

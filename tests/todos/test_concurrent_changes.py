@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.people import Person
-from tests.serving import running_service
+from tests.serving import SECRET_KEY, running_service
 from todo_service.bounds.requests import CONCURRENT_REQUESTS
 from todo_service.errors import Busy
 from todo_service.store.optimistic import Attempts
@@ -55,7 +55,7 @@ async def test_a_hundred_concurrent_changes_of_one_list_all_succeed(ada: Person)
 
 
 async def test_concurrent_changes_of_one_todo_by_two_processes_all_succeed(store_url: str, tmp_path: Path) -> None:
-    variables = {"STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    variables = {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
     with ExitStack() as services:
         urls = [services.enter_context(running_service(tmp_path, variables)).url for _ in range(2)]
         async with AsyncExitStack() as stack:

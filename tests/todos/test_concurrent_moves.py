@@ -14,7 +14,7 @@ import pytest
 from odmantic import ObjectId
 
 from tests.people import Person
-from tests.serving import running_service
+from tests.serving import SECRET_KEY, running_service
 from tests.todos.replica import Replica, everything
 from todo_service.errors import Busy
 from todo_service.locks import KeyedLocks
@@ -27,7 +27,7 @@ from todo_service.todos.documents import AccountLease
 pytestmark = pytest.mark.anyio
 CLIENTS = 8
 MOVES = 20
-VARIABLES = {"SECRET_KEY": "a secret of the tests, 32 bytes long"}
+VARIABLES = {"SECRET_KEY": SECRET_KEY}
 
 
 class Answer(NamedTuple):

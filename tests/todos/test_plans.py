@@ -16,7 +16,7 @@ from odmantic import Model
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent, register
 
-from tests.jobs import Clock
+from tests.clock import Clock
 from tests.reminders.harness import create_service
 from tests.todos.accounts import LARGE_LIST, SMALL_LIST, load
 from todo_service.bounds.todos import SORTED_TODOS

@@ -20,7 +20,7 @@ from odmantic import ObjectId
 
 from tests.mongod import fresh_database
 from tests.people import Person, assert_problem
-from tests.serving import PLAIN_HTTP, running_service
+from tests.serving import PLAIN_HTTP, SECRET_KEY, running_service
 from tests.todos.concurrent_writes import (
     Write,
     build_batches,
@@ -297,7 +297,7 @@ def run_replicas(
         if store == "mongodb":
             uri, client = request.getfixturevalue("mongodb_uri"), request.getfixturevalue("mongodb_client")
             url = stack.enter_context(fresh_database(uri, client))
-        variables = {"STORE_URL": url, "SECRET_KEY": "a secret of the tests, 32 bytes long"} | quotas
+        variables = {"STORE_URL": url, "SECRET_KEY": SECRET_KEY} | quotas
         yield [stack.enter_context(running_service(folder, variables)).url for _ in range(processes)]
 
 

@@ -14,6 +14,7 @@ from odmantic import ObjectId
 
 from tests.people import Person
 from tests.todos.replica import assert_counted, due, everything
+from tests.waiting import wait_until
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
 from todo_service.sync import counts
@@ -120,9 +121,12 @@ async def test_the_snapshot_is_not_refreshed_before_enough_changes_are_resolved(
     await ada.todo()
     first = await count_until_stored(ada, store)
     resolved = (await store.resolved_stamp()).as_datetime()
-    while (await store.resolved_stamp()).as_datetime() <= resolved:
-        await asyncio.sleep(0.05)  # real time: MongoDB assigns stamps, and those of a second fit into a page
+
+    async def write_until_resolved() -> bool:
         await ada.todo()
+        return (await store.resolved_stamp()).as_datetime() > resolved
+
+    await wait_until(write_until_resolved)  # MongoDB assigns stamps by the seconds of its own clock
     turn = ObjectId("65f1a2b3c4d5e6f708190000")
     resolved = (await store.resolved_stamp()).as_datetime()
 

@@ -24,7 +24,7 @@ from odmantic import ObjectId
 
 from tests.application import create_test_store
 from tests.people import Person
-from tests.serving import START_SECONDS, running_service
+from tests.serving import SECRET_KEY, START_SECONDS, running_service
 from tests.todos.replica import Replica, assert_counted, due, every_list, everything, follow_time_zones
 from todo_service.accounts.documents import User
 from todo_service.accounts.sessions import Client, Sessions
@@ -39,7 +39,6 @@ from todo_service.timestamps import now
 from todo_service.todos.shared import SharedState
 
 RUNS = int(os.environ.get("SYNCHRONIZED_PROGRAMS", "120"))
-SECRET = "a secret of the tests, 32 bytes long"
 Step = tuple[str, int]
 
 
@@ -79,7 +78,12 @@ class Replicas:
 
 @asynccontextmanager
 async def replicas(folder: Path, store_url: str, url: str, resolve_after: timedelta) -> AsyncIterator[Replicas]:
-    variables = {"DATA_DIR": str(folder), "STORE_URL": store_url, "SECRET_KEY": SECRET, "RATE_LIMIT_ENABLED": "false"}
+    variables = {
+        "DATA_DIR": str(folder),
+        "STORE_URL": store_url,
+        "SECRET_KEY": SECRET_KEY,
+        "RATE_LIMIT_ENABLED": "false",
+    }
     configuration = load_settings(variables)
     store = create_test_store(configuration.store_address, resolve_after)
     # not the application's lifespan, which must end in the task that started it
@@ -104,7 +108,7 @@ async def replicas(folder: Path, store_url: str, url: str, resolve_after: timede
 def running(tmp_path: Path, store_url: str, resolve_after: timedelta) -> Iterator[tuple[asyncio.Runner, Replicas]]:
     """Both replicas, and the event loop of their clients."""
     with (
-        running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET}) as service,
+        running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}) as service,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         opened = replicas(tmp_path, store_url, service.url, resolve_after)

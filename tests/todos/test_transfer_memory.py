@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from odmantic import ObjectId
 
-from tests.serving import running_service
+from tests.serving import SECRET_KEY, running_service
 from tests.todos.accounts import load
 from todo_service.services import MODELS
 from todo_service.store.registry import create_store
@@ -18,7 +18,6 @@ TODOS = 10_000
 DESCRIPTION = "something to do " * 125
 """2 000 characters, so that all todos have 20 MB."""
 GROWTH_MIB = 12
-SECRET = "a secret of the tests, 32 bytes long"
 MARKS = {"json": b'"title":"todo ', "csv": b",todo ", "ics": b"SUMMARY:todo "}
 """What occurs once in each todo, by format."""
 
@@ -44,7 +43,9 @@ def test_an_export_of_ten_thousand_todos_has_few_in_memory(
     """The memory of a format does not depend on the store, so all of them run on one store only."""
     formats = MARKS if store_url.startswith("lmdb") else {"json": MARKS["json"]}
     with (
-        running_service(tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET, "LOG_LEVEL": "warning"}) as service,
+        running_service(
+            tmp_path, {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY, "LOG_LEVEL": "warning"}
+        ) as service,
         httpx.Client(base_url=service.url, timeout=300) as client,
     ):
         ada = {"username": "ada", "password": "correct horse battery"}

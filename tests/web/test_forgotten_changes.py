@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from litestar import Litestar
@@ -52,27 +52,60 @@ def build_request(operation: str, first: str, second: str) -> tuple[str, Any]:
     return "/v1/todos/batch", {"operations": [{"op": "complete", "id": first}]}
 
 
+class Attempt(NamedTuple):
+    """The first attempt of a request whose effect was undone, and whose response was lost.
+
+    Attributes:
+        path: The path of the request.
+        body: The body of the request.
+        document: The path of the document that it changes.
+        field: A field that it changes.
+        value: The value of the field before the attempt and after the effect was undone.
+    """
+
+    path: str
+    body: Any
+    document: str
+    field: str
+    value: Any
+
+
 OPERATIONS = ["complete", "move", "move a list", "batch", "import"]
+
+
+async def make_attempt(ada: Person, app: Litestar, operation: str, ago: timedelta) -> Attempt:
+    """Make the first attempt of a request, and undo it.
+
+    The document then records as many changes as it can, none of them that of the request.
+
+    Args:
+        ada: The client.
+        app: The application.
+        operation: One of `OPERATIONS`.
+        ago: The age of the recorded changes.
+    """
+    kind = "lists" if operation == "move a list" else "todos"
+    first, second = await create_pair(ada, kind)
+    path, body = build_request(operation, first, second)
+    document = f"/v1/{kind}/{first}"
+    field = {"complete": "due_at", "batch": "due_at", "import": "title"}.get(operation, "position")
+    value = (await ada.get(document)).json()[field]
+    assert (await ada.post(path, json=body, headers=KEY)).status_code == 200
+    await crash_before_the_response(app)
+    await record_changes(app, kind, first, ago)
+    assert (await ada.patch(document, json={field: value})).status_code == 200
+    return Attempt(path, body, document, field, value)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_a_retry_has_no_second_effect_however_many_changes_followed(
     ada: Person, app: Litestar, operation: str
 ) -> None:
-    kind = "lists" if operation == "move a list" else "todos"
-    first, second = await create_pair(ada, kind)
-    path, body = build_request(operation, first, second)
-    before = await ada.get(f"/v1/{kind}/{first}")
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 200
-    await crash_before_the_response(app)
-    await record_changes(app, kind, first, timedelta(0))
-    # a later change of what the request has changed
-    undo = {"complete": "due_at", "batch": "due_at", "import": "title"}.get(operation, "position")
-    assert (await ada.patch(f"/v1/{kind}/{first}", json={undo: before.json()[undo]})).status_code == 200
-    later = (await ada.get(f"/v1/{kind}/{first}")).json()
+    attempt = await make_attempt(ada, app, operation, timedelta(0))
+    later = (await ada.get(attempt.document)).json()
 
     for _ in range(2):
-        again = await ada.post(path, json=body, headers=KEY)
+        again = await ada.post(attempt.path, json=attempt.body, headers=KEY)
 
         if operation == "batch":
             assert again.json()["results"][0]["problem"]["status"] == 410
@@ -80,7 +113,7 @@ async def test_a_retry_has_no_second_effect_however_many_changes_followed(
             assert again.json()["rejected_count"] == 1
         else:
             assert_problem(again, 410)
-    assert (await ada.get(f"/v1/{kind}/{first}")).json() == later
+    assert (await ada.get(attempt.document)).json() == later
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -88,20 +121,12 @@ async def test_a_retry_is_executed_if_the_first_attempt_had_no_effect(
     ada: Person, app: Litestar, operation: str
 ) -> None:
     """The document records as many changes as it can, but all of them are older than the first attempt."""
-    kind = "lists" if operation == "move a list" else "todos"
-    first, second = await create_pair(ada, kind)
-    path, body = build_request(operation, first, second)
-    before = await ada.get(f"/v1/{kind}/{first}")
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 200
-    await crash_before_the_response(app)
-    await record_changes(app, kind, first, timedelta(minutes=2))
-    undo = {"complete": "due_at", "batch": "due_at", "import": "title"}.get(operation, "position")
-    assert (await ada.patch(f"/v1/{kind}/{first}", json={undo: before.json()[undo]})).status_code == 200
+    attempt = await make_attempt(ada, app, operation, timedelta(minutes=2))
 
-    again = await ada.post(path, json=body, headers=KEY)
+    again = await ada.post(attempt.path, json=attempt.body, headers=KEY)
 
     assert again.status_code == 200
-    assert (await ada.get(f"/v1/{kind}/{first}")).json()[undo] != before.json()[undo]
+    assert (await ada.get(attempt.document)).json()[attempt.field] != attempt.value
 
 
 async def test_a_change_without_effect_is_recorded_for_a_day(ada: Person, app: Litestar) -> None:

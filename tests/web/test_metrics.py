@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.people import Person, assert_problem
-from tests.serving import PLAIN_HTTP, START_SECONDS, running_service
+from tests.serving import PLAIN_HTTP, SECRET_KEY, START_SECONDS, running_service
 from todo_service.accounts.passwords import PRODUCTION_COST
 from todo_service.app import create_app
 from todo_service.settings import Settings, load_settings
@@ -154,7 +154,7 @@ class TestProduction:
 
 
 def test_workers_serve_the_sum_of_their_metrics(tmp_path: Path, store_url: str) -> None:
-    variables = {"WORKERS": "3", "STORE_URL": store_url, "SECRET_KEY": "a secret of the tests, 32 bytes long"}
+    variables = {"WORKERS": "3", "STORE_URL": store_url, "SECRET_KEY": SECRET_KEY}
     with running_service(tmp_path, variables) as service:
         while len(list_pids(parse_samples(service.get("/metrics").text))) < 3:
             pass  # the first worker answers before the others have started

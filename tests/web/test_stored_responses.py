@@ -10,14 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving import Service, running_service
+from tests.serving import SECRET_KEY, Service, running_service
 from todo_service.bounds.todos import BATCH_BYTES
 from todo_service.idempotency.stored_responses import compress_response, decompress_response
 
 PASSWORD = "correct horse battery"
 KEY = {"Idempotency-Key": "a-key-of-the-tests"}
 TODOS = 25
-SECRET = {"SECRET_KEY": "a secret key of the tests, long enough"}
 
 
 def generate_incompressible_text(length: int) -> str:
@@ -27,7 +26,8 @@ def generate_incompressible_text(length: int) -> str:
 
 @pytest.fixture
 def service(tmp_path: Path, store_url: str) -> Iterator[Service]:
-    with running_service(tmp_path, {"STORE_URL": store_url, "LOG_LEVEL": "error"} | SECRET) as service:
+    variables = {"STORE_URL": store_url, "SECRET_KEY": SECRET_KEY, "LOG_LEVEL": "error"}
+    with running_service(tmp_path, variables) as service:
         yield service
 
 

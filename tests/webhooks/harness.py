@@ -8,7 +8,8 @@ from functools import partial
 
 from odmantic import ObjectId
 
-from tests.jobs import Clock
+from tests.clock import Clock
+from tests.serving import SECRET_KEY
 from todo_service.accounts.liveness import is_disabled
 from todo_service.accounts.time_zones import TimeZones
 from todo_service.store.base import DocumentStore
@@ -28,7 +29,7 @@ from todo_service.webhooks.service import Webhooks
 from todo_service.webhooks.sources import ChangeEvents, FiringEvents
 from todo_service.webhooks.workers import WorkerGroup
 
-KEY = b"a secret key of the tests, 32 bytes long"
+KEY = SECRET_KEY.encode()
 
 
 class Steps:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from odmantic import ObjectId
 
-from tests.jobs import Clock
+from tests.clock import Clock
 from tests.people import UserCreateFactory
 from tests.waiting import wait_until
 from tests.webhooks.harness import KEY, Account, Steps, serving

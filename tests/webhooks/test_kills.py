@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.people import Person
-from tests.serving import PLAIN_HTTP, START_SECONDS, run_on_both_stores, running_service
+from tests.serving import PLAIN_HTTP, SECRET_KEY, START_SECONDS, run_on_both_stores, running_service
 from tests.webhooks.receiver import running_receiver
 
 ROUNDS = 3
@@ -18,7 +18,7 @@ TODOS = 25
 async def deliver_through_kills(folder: Path, store_url: str) -> None:
     variables = {
         "STORE_URL": store_url,
-        "SECRET_KEY": "a secret of the tests, 32 bytes long",
+        "SECRET_KEY": SECRET_KEY,
         "WEBHOOK_NETWORKS": "127.0.0.0/8",
     }
     expected: set[str] = set()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.mongod import free_port
-from tests.serving import START_SECONDS, environment, running_service
+from tests.serving import SECRET_KEY, START_SECONDS, environment, running_service
 from tests.test_readme import README, ROOT, read_commands
 
 PAGE = (ROOT / "docs" / "webhooks.md").read_text()
@@ -20,7 +20,7 @@ def test_the_receiver_works_as_printed(tmp_path: Path, store_url: str) -> None:
     (tmp_path / "receiver.py").write_text(receiver.replace("9000", port))
     variables = {
         "STORE_URL": store_url,
-        "SECRET_KEY": "a secret of the tests, 32 bytes long",
+        "SECRET_KEY": SECRET_KEY,
         "WEBHOOK_NETWORKS": "127.0.0.0/8",
     }
     with running_service(tmp_path, variables) as service:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.jobs import Clock
+from tests.clock import Clock
 from tests.reminders.harness import create_service
 from tests.webhooks.harness import Account, serving
 from tests.webhooks.receiver import Receiver, status
