@@ -249,22 +249,13 @@ class BulkImport:
         """
         outcome = ImportOutcome.UPDATED  # if an earlier attempt of the same request has changed it
         list_id: ObjectId | None = None
-        left_out = record.left_out
+        dropped = [*record.left_out]
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-            nonlocal outcome, list_id, left_out
+            nonlocal outcome, list_id
             filled, built = record, document
-            while built is None:
-                filled = fill_missing(record, todo)
-                (result,) = await self._build([filled], [todo.id], moment)
-                if isinstance(result, Invalid):
-                    raise result
-                if wrong := filled.missing - record.missing:
-                    # these fields of the record break a rule: build it again with those of the todo
-                    left_out = [*left_out, *drop_fields(record, filled.left_out, wrong)]
-                else:
-                    built = result
-                    record.left_out = [*left_out, *filled.left_out]
+            if built is None:
+                filled, built = await self._build_on(todo, record, dropped, moment)
             await self._place(built)
             list_id = built.list_id
             changes = _compute_changes(todo, filled, built)
@@ -287,6 +278,36 @@ class BulkImport:
         if outcome is ImportOutcome.UPDATED and self._rehearsal is not None:
             self._rehearsal.remember(record)
         return outcome
+
+    async def _build_on(
+        self, todo: Todo, record: ImportRecord, dropped: list[ValidationIssue], moment: datetime
+    ) -> tuple[ImportRecord, Todo]:
+        """Build the document of a record that takes the fields it lacks from a todo.
+
+        Fields that break a rule are dropped from the record, so that they too are taken from the todo.
+
+        Args:
+            todo: The todo.
+            record: The record.
+            dropped: The issues of the fields that have been dropped so far. Those of further ones are appended.
+            moment: When the import changes the todo.
+
+        Returns:
+            The record with all fields, and its document.
+
+        Raises:
+            Invalid: The record is invalid even so.
+        """
+        while True:
+            filled = fill_missing(record, todo)
+            (built,) = await self._build([filled], [todo.id], moment)
+            if isinstance(built, Invalid):
+                raise built
+            wrong = filled.missing - record.missing
+            if not wrong:
+                record.left_out = [*dropped, *filled.left_out]
+                return filled, built
+            dropped += drop_fields(record, filled.left_out, wrong)
 
     async def _place(self, document: Todo) -> None:
         """Create the list of a document if it is planned."""
