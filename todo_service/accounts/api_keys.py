@@ -22,7 +22,6 @@ from typing import Final
 
 import msgspec
 from odmantic import ObjectId
-from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import ApiKey, User
@@ -35,7 +34,7 @@ from todo_service.errors import Forbidden, Gone, Invalid, NotFound, Unauthentica
 from todo_service.security.caller import Caller
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
-from todo_service.store.paging import read_page
+from todo_service.store.paging import CreationPosition, read_newest_first
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import normalize_text
 from todo_service.timestamps import LATEST, now
@@ -137,8 +136,8 @@ class ApiKeys:
         return created
 
     async def read_page(
-        self, user_id: ObjectId, limit: int, after: dto.CreationPosition | None
-    ) -> tuple[list[dto.ApiKey], dto.CreationPosition | None]:
+        self, user_id: ObjectId, limit: int, after: CreationPosition | None
+    ) -> tuple[list[dto.ApiKey], CreationPosition | None]:
         """Return a page of an account's keys, newest first, and the position of the next page, or None.
 
         Args:
@@ -146,17 +145,15 @@ class ApiKeys:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        return await read_page(
+        return await read_newest_first(
             self._store,
             ApiKey,
             ApiKey.owner == user_id,
             # the store deletes expired keys with a delay
             (ApiKey.expires_at == None) | (ApiKey.expires_at > now()),  # type: ignore[operator]  # noqa: E711  # an expression
-            sort=(desc(ApiKey.created_at), desc(ApiKey.id)),
-            after=after.key() if after is not None else None,
+            after=after,
             limit=limit,
             into=dto.ApiKey,
-            position=lambda last: dto.CreationPosition(last.created_at, last.id),
         )
 
     async def delete(self, user_id: ObjectId, key_id: str) -> None:

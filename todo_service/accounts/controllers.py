@@ -23,6 +23,7 @@ from todo_service.idempotency.replays import require_document
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts, limit_password_hashing
 from todo_service.rate_limits.policies import RateLimits
+from todo_service.store.paging import CreationPosition
 from todo_service.web.client_address import get_client_address
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_conditions, respond_with_tag
@@ -241,7 +242,7 @@ class SessionsController(Controller):
         """List the sessions of the account, newest first."""
         query = request.parameters()
         context = b"sessions" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, dto.CreationPosition, context)
+        after = request.cursors.open(query.cursor, CreationPosition, context)
         items, position = await sessions.read_page(request.user, query.limit, after)
         return respond_with_page(request, dto.SessionPage(items, request.cursors.seal_next(position, context)))
 
@@ -316,7 +317,7 @@ class ApiKeysController(Controller):
         """List the API keys of the account without their secrets, newest first."""
         query = request.parameters()
         context = b"api-keys" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, dto.CreationPosition, context)
+        after = request.cursors.open(query.cursor, CreationPosition, context)
         items, position = await api_keys.read_page(request.user.user_id, query.limit, after)
         return respond_with_page(request, dto.ApiKeyPage(items, request.cursors.seal_next(position, context)))
 

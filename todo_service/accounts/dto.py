@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from odmantic import ObjectId
 
 from todo_service.accounts.documents import ApiKey as ApiKeyDocument
 from todo_service.accounts.documents import User as UserDocument
@@ -193,17 +191,6 @@ Scope = Annotated[
     Literal["read", "write"],
     Meta(title="Scope", description="What a key may do: only read, or read and write.", examples=["read"]),
 ]
-
-
-class CreationPosition(msgspec.Struct, array_like=True, frozen=True):
-    """The position of a page, newest first: it begins after the session or the API key with this time and id."""
-
-    created_at: str
-    id: str
-
-    def key(self) -> tuple[datetime, ObjectId]:
-        """Return the values of the sorted fields."""
-        return Timestamp.parse(self.created_at), ObjectId(self.id)
 
 
 class ApiKeyCreate(msgspec.Struct, forbid_unknown_fields=True):

@@ -21,7 +21,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 from odmantic import ObjectId
-from odmantic.query import desc
 
 from todo_service.accounts import dto
 from todo_service.accounts.documents import Session, User
@@ -33,7 +32,7 @@ from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
-from todo_service.store.paging import read_page
+from todo_service.store.paging import CreationPosition, read_newest_first, sort_newest_first
 from todo_service.timestamps import now
 
 GRACE_PERIOD: Final = timedelta(seconds=60)
@@ -42,7 +41,6 @@ _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _SALT_BYTES: Final = 32
 _USER_AGENT_LENGTH: Final = 256
-_NEWEST_FIRST: Final = (desc(Session.created_at), desc(Session.id))
 
 
 class Client(NamedTuple):
@@ -146,7 +144,8 @@ class Sessions:
         mine = Session.owner == user_id
         if await self._store.count(Session, mine, limit=MAX_SESSIONS + 1) <= MAX_SESSIONS:
             return
-        found = await self._store.find(Session, mine, sort=_NEWEST_FIRST, limit=2 * MAX_SESSIONS, into=_SessionId)
+        sort = sort_newest_first(Session)
+        found = await self._store.find(Session, mine, sort=sort, limit=2 * MAX_SESSIONS, into=_SessionId)
         for session in found[MAX_SESSIONS:]:
             await self._end(ObjectId(session.id))
 
@@ -226,8 +225,8 @@ class Sessions:
         await self._end(caller.session_id)
 
     async def read_page(
-        self, caller: Caller, limit: int, after: dto.CreationPosition | None
-    ) -> tuple[list[dto.Session], dto.CreationPosition | None]:
+        self, caller: Caller, limit: int, after: CreationPosition | None
+    ) -> tuple[list[dto.Session], CreationPosition | None]:
         """Return a page of the caller's sessions, newest first, and the position of the next page, or None.
 
         Args:
@@ -235,17 +234,15 @@ class Sessions:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        page, position = await read_page(
+        page, position = await read_newest_first(
             self._store,
             Session,
             Session.owner == caller.user_id,
             Session.expires_at > now(),
             *await self._build_alive_conditions(caller.user_id),
-            sort=_NEWEST_FIRST,
-            after=after.key() if after is not None else None,
+            after=after,
             limit=limit,
             into=dto.Session,
-            position=lambda last: dto.CreationPosition(last.created_at, last.id),
         )
         own = str(caller.session_id)
         return [msgspec.structs.replace(session, current=session.id == own) for session in page], position

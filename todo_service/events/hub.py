@@ -20,6 +20,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -33,6 +34,7 @@ from todo_service.lists.documents import TodoList
 from todo_service.reminders.documents import Firing
 from todo_service.security.caller import Caller
 from todo_service.store.base import DocumentStore
+from todo_service.store.paging import iterate_pages, read_page
 from todo_service.sync.changes import ChangePosition
 from todo_service.todos.documents import Todo
 
@@ -40,7 +42,7 @@ SESSION_CHECK_SECONDS: Final = 5.0
 """The time between two checks of the sessions and API keys of all streams."""
 _OVERLAP_SECONDS: Final = 2
 _FULL_POLL_SECONDS: Final = 5.0
-_BATCH: Final = 1000
+_PAGE_SIZE: Final = 1000
 _Watched = type[Todo] | type[TodoList] | type[Firing]
 _WATCHED: Final[tuple[_Watched, ...]] = (Todo, TodoList, Firing)
 
@@ -213,18 +215,17 @@ class _Poller:
         return {written.account for written in new}
 
     async def _read(self, model: _Watched, floor: Timestamp) -> list[_Written]:
-        found: list[_Written] = []
-        while True:
-            page = await self._store.find(
-                model,
-                model.changed > floor,
-                sort=(asc(model.changed), asc(model.id)),
-                limit=_BATCH,
-                into=_Written,
-            )
-            found += page
-            if page:
-                floor = ChangePosition.parse(page[-1].changed).stamp
-                self._latest = max(self._latest, floor)
-            if len(page) < _BATCH and not page.truncated:
-                return found
+        read = partial(
+            read_page,
+            self._store,
+            model,
+            model.changed > floor,
+            sort=(asc(model.changed), asc(model.id)),
+            limit=_PAGE_SIZE,
+            into=_Written,
+            position=lambda last: (ChangePosition.parse(last.changed).stamp, ObjectId(last.id)),
+        )
+        found = [written async for page in iterate_pages(read) for written in page]
+        if found:
+            self._latest = max(self._latest, ChangePosition.parse(found[-1].changed).stamp)
+        return found

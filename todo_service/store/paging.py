@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from odmantic import Model
-from odmantic.query import QueryExpression, SortExpression, asc
+import msgspec
+from odmantic import Model, ObjectId
+from odmantic.query import QueryExpression, SortExpression, asc, desc
 
 from todo_service.store.base import Condition, DocumentStore, DocumentT, FindResult, StructT
 from todo_service.store.structs import derive_struct
+from todo_service.timestamps import Timestamp
 
 _PAGE_SIZE: Final = 100
+_GET_CREATION: Final = attrgetter("created_at", "id")
 PositionT = TypeVar("PositionT")
 RangeT = TypeVar("RangeT")
 
@@ -79,6 +83,43 @@ async def read_ranges(
         batch = list(islice(remaining, 1))
     page = found[:limit]
     return page, position(page[-1]) if truncated or len(found) > limit else None
+
+
+class CreationPosition(msgspec.Struct, array_like=True, frozen=True):
+    """The position of a page of `read_newest_first`: it begins after the document with this time and id."""
+
+    created_at: str
+    id: str
+
+    def key(self) -> tuple[datetime, ObjectId]:
+        """Return the values of the sorted fields."""
+        return Timestamp.parse(self.created_at), ObjectId(self.id)
+
+
+def sort_newest_first(model: type[Any]) -> tuple[SortExpression, ...]:
+    """Return the sort order of `read_newest_first`."""
+    return (desc(model.created_at), desc(model.id))
+
+
+async def read_newest_first(
+    store: DocumentStore,
+    model: type[Model],
+    *where: Condition,
+    after: CreationPosition | None,
+    limit: int,
+    into: type[StructT],
+) -> tuple[list[StructT], CreationPosition | None]:
+    """Return a page of a query, newest first, as `read_page` does. The documents have a time `created_at`."""
+    return await read_page(
+        store,
+        model,
+        *where,
+        sort=sort_newest_first(model),
+        after=after.key() if after is not None else None,
+        limit=limit,
+        into=into,
+        position=lambda last: CreationPosition(*_GET_CREATION(last)),
+    )
 
 
 async def iterate_pages(

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from todo_service.api_types import PageQuery
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
+from todo_service.store.paging import CreationPosition
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_conditions, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
@@ -56,7 +57,7 @@ class WebhooksController(Controller):
         """List the webhooks of the account without their secrets, newest first."""
         query = request.parameters()
         context = b"webhooks" + request.user.user_id.binary
-        after = request.cursors.open(query.cursor, dto.WebhookPosition, context)
+        after = request.cursors.open(query.cursor, CreationPosition, context)
         items, position = await webhooks.read_page(query.limit, after)
         return respond_with_page(request, dto.WebhookPage(items, request.cursors.seal_next(position, context)))
 

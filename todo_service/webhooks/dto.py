@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from odmantic import ObjectId
 
 from todo_service.api_types import (
     SHOWN,
@@ -21,7 +19,6 @@ from todo_service.bounds.texts import UNTRIMMED_FACTOR
 from todo_service.bounds.webhooks import LISTED_DELIVERIES, URL_LENGTH, WEBHOOK_DESCRIPTION_LENGTH
 from todo_service.decoding import declare_read_only
 from todo_service.store.structs import build_struct
-from todo_service.timestamps import Timestamp
 from todo_service.webhooks.documents import Webhook as WebhookDocument
 from todo_service.webhooks.documents import WebhookDelivery as DeliveryDocument
 
@@ -164,17 +161,6 @@ class WebhookPage(msgspec.Struct, frozen=True):
 
     items: Annotated[list[Webhook], Meta(description="The webhooks of this page.")]
     next_cursor: NextCursor
-
-
-class WebhookPosition(msgspec.Struct, array_like=True, frozen=True):
-    """The position of a page, newest first: it begins after the webhook with this time and id."""
-
-    created_at: str
-    id: str
-
-    def key(self) -> tuple[datetime, ObjectId]:
-        """Return the values of the sorted fields."""
-        return Timestamp.parse(self.created_at), ObjectId(self.id)
 
 
 class DeliveryAttempt(msgspec.Struct, frozen=True):

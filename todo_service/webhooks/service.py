@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
-from odmantic.query import desc
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.bounds.webhooks import MAX_WEBHOOKS, SIGNING_SECRETS, WEBHOOK_DESCRIPTION_LENGTH
@@ -17,7 +16,7 @@ from todo_service.errors import Gone, Invalid, QuotaExceeded, Stale, ValidationI
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
-from todo_service.store.paging import read_page
+from todo_service.store.paging import CreationPosition, read_newest_first
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import normalize_lines
 from todo_service.timestamps import now
@@ -114,24 +113,16 @@ class Webhooks:
         return [each.slot for each in found]
 
     async def read_page(
-        self, limit: int, after: dto.WebhookPosition | None
-    ) -> tuple[list[dto.Webhook], dto.WebhookPosition | None]:
+        self, limit: int, after: CreationPosition | None
+    ) -> tuple[list[dto.Webhook], CreationPosition | None]:
         """Return a page of webhooks, newest first, and the position of the next page, or None.
 
         Args:
             limit: The size of the page.
             after: The position of the page; None for the first.
         """
-        return await read_page(
-            self._store,
-            Webhook,
-            Webhook.owner == self._owner,
-            sort=(desc(Webhook.created_at), desc(Webhook.id)),
-            after=after.key() if after is not None else None,
-            limit=limit,
-            into=dto.Webhook,
-            position=lambda last: dto.WebhookPosition(last.created_at, last.id),
-        )
+        mine = Webhook.owner == self._owner
+        return await read_newest_first(self._store, Webhook, mine, after=after, limit=limit, into=dto.Webhook)
 
     async def get(self, hook_id: str) -> dto.Webhook:
         """Return a webhook.
