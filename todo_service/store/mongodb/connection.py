@@ -25,13 +25,13 @@ from todo_service.store.errors import (
     StoreUnusable,
     UnsupportedExpression,
 )
+from todo_service.store.mongodb.driver_waits import correct_driver_waits
 from todo_service.store.mongodb.errors import redact_address_error, translate_error
 
 CALL_SECONDS: Final = 3.5
 """The timeout of a call while the store serves."""
 DRIVER_SECONDS: Final = 4.0
-"""The driver's own timeout of a call. It is longer, because a call must not be cancelled at the moment at which it
-expires: before Python 3.12, `asyncio.wait_for` may then leave the lock of the driver's pool locked."""
+"""The driver's own timeout of a call. It is longer, so that a call is not cancelled while the driver ends it."""
 COPY_CALL_SECONDS: Final = 600.0
 """The timeout of a call during a copy, and of building an index."""
 _SELECTION_SECONDS: Final = 2.0
@@ -66,6 +66,7 @@ class MongoDBConnection:
         Raises:
             StoreUnusable: The address is invalid.
         """
+        correct_driver_waits()
         try:
             name = parse_database_name(self._url)
             self._options = _build_options(name, access)
@@ -156,8 +157,8 @@ class MongoDBConnection:
 def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Run a coroutine function that calls the driver in a task of its own, which is cancelled at most once.
 
-    Before Python 3.12, a task that is cancelled twice while it waits for a connection may leave the lock of the
-    driver's pool locked, which would block every later call. AnyIO, for example, cancels the tasks of a cancelled scope
+    A cancelled call returns its connection to the driver's pool. A second cancellation would interrupt that, and the
+    pool would count the connection as in use for good. AnyIO, for example, cancels the tasks of a cancelled scope
     repeatedly until they end. A cancelled caller waits until the call has ended.
     """
 
