@@ -7,7 +7,7 @@ The hub may wake a stream needlessly, but it must not miss a write:
 * Writes of several replicas may become visible out of order, usually within milliseconds. Each poll therefore reads
   `_OVERLAP_SECONDS` back, and every `_FULL_POLL_SECONDS` one reads back to the resolved stamp, up to which no write is
   missing (`store.base`, "Stamps").
-* While there is no stream, the hub does not watch. A stream reads everything once it has subscribed.
+* While there are no streams, the hub does not poll. A stream reads everything once it has subscribed.
 
 Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
 store, because any process may have ended them, and a cache would delay the end of the stream. A stream of a session
@@ -62,7 +62,7 @@ class Subscription:
         self._signal = asyncio.Event()
 
     def wake(self) -> None:
-        """Wake the stream, or keep it from falling asleep."""
+        """Wake the stream. If it is not asleep, its next sleep ends at once."""
         self._woken = True
         self._signal.set()
 
@@ -157,7 +157,7 @@ class EventHub:
             self.end(ended)
 
     async def watch(self) -> None:
-        """Watch the store as long as there are streams. It never returns.
+        """Poll the store while there are streams. It never returns.
 
         Raises:
             StoreError: The store could not be read. Call it again.

@@ -19,7 +19,7 @@ from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import Change, ChangeFeed, ChangePosition, FeedPage, SyncToken, TodoChange
 from todo_service.timestamps import now
 
-# not followed by an empty line, which some clients report as an event
+# no empty line follows, because some clients would report an event
 _RETRY: Final = b"retry: 2000\n"
 _HEARTBEAT: Final = b": heartbeat\n"
 _REFRESH_SECONDS: Final = 600.0
@@ -29,7 +29,7 @@ _PAUSE_SECONDS: Final = 1.0
 
 
 class StreamContext(NamedTuple):
-    """What an event stream needs besides the changes.
+    """The context of an event stream.
 
     Attributes:
         caller: The caller that opens the stream.

@@ -48,7 +48,7 @@ def hash_uid(text: str) -> str:
 
 
 def hash_list_name(name: str) -> str:
-    """Return the uid of a list to which the file gives only a name."""
+    """Return the uid of a list that has only a name in the file."""
     return hash_uid(f"list {trim(name)}")
 
 

@@ -7,11 +7,11 @@ or may not be included.
 Dedicated threads encode exports and parse imports, in batches. An import batch is bounded in bytes as well as in
 records, so that writes of other accounts are interleaved.
 
-An import creates a new todo for each record, by the rules of all new todos, with the record's times of creation and
+An import creates a todo for each record, by the rules of any new todo, with the record's times of creation and
 completion. If the account has a todo with the uid of the record, the request decides what happens
 (`todos.bulk_import`). A record that breaks a rule is reported with its line, and the import continues. The report also
-describes what each record that was not skipped has lost. A todo goes into the list that the record names, which is
-created with the first todo that is written into it (`list_resolver`).
+lists the losses of all records that were not skipped. A todo goes into the list that the record names. A new list is
+created together with the first todo that is written into it (`list_resolver`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Texts of imported todos that the service cannot keep as they are.
+"""Shortens and cleans the texts of imported todos.
 
 Readers yield texts unchanged. This module shortens texts that are too long and drops control characters, so that the
 todo can be imported, and adds a warning that describes the loss.

@@ -15,8 +15,9 @@ class Firing(Model):
 
     Attributes:
         todo: The todo.
-        at: The moment of the reminder, if it has one.
-        minutes_before: The minutes of the reminder before the due date, if it has them. A due date has neither.
+        at: The moment of an absolute reminder. None for other reminders and for a due date.
+        minutes_before: The minutes of a relative reminder before the due date. None for other reminders and for a due
+            date.
         occurrence: The moment for which it fired.
         fired_at: When it fired.
     """

@@ -1,4 +1,4 @@
-"""What has fired in an account, in the order of the stamps, for event streams and webhooks."""
+"""A feed of the due dates and reminders of an account that have fired, for event streams and webhooks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FiredEntry(msgspec.Struct, frozen=True):
 
 
 class FiredData(msgspec.Struct, frozen=True):
-    """What an event says about a due date or a reminder that has fired.
+    """The data of an event about a due date or a reminder that has fired.
 
     Attributes:
         todo: The todo, in its current state.
@@ -62,7 +62,7 @@ class FiringFeed(Feed[FiredEntry]):
         super().__init__(store, owner, ((Firing, FiredEntry),))
 
     async def describe(self, entry: FiredEntry) -> FiredData | None:
-        """Return what an event says about an entry, or None if its todo has been deleted since."""
+        """Return the data of the event for an entry, or None if its todo has been deleted since."""
         where = (TodoDocument.id == ObjectId(entry.todo), TodoDocument.owner == self._owner)
         todo = await self._store.get(TodoDocument, *where, into=Todo)
         if todo is None:

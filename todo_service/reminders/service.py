@@ -1,9 +1,9 @@
 """Fires due dates and reminders. The job runs in every process, but each due date and each reminder fires once.
 
 A todo holds the moment at which it fires next, and an index of these moments yields what is due. To fire, a process
-inserts a `Firing`, whose id is derived from the todo, the reminder and the moment: of several processes one succeeds.
-Then it advances `next_fire`, unless the todo has changed. If it crashes in between, the next process finds the todo
-again, and also its `Firing`. So nothing is lost, and nothing fires twice, even if the clock is set back.
+inserts a `Firing`. Its id is derived from the todo, the reminder and the moment, so only one process can insert it.
+Then the process advances `next_fire`, unless the todo has changed. If it crashes in between, the next process finds
+both the todo and its `Firing`. So nothing is lost, and nothing fires twice, even if the clock is set back.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _JITTER_SECONDS: Final = 0.05
 """The maximum jitter added to it, so that processes do not poll at the same moment."""
 LATEST: Final = timedelta(hours=LATEST_HOURS)
 FIRING_LIFETIME: Final = timedelta(days=7)
-"""How long a `Firing` is stored: longer than a webhook may fail, and than its todo may be found again."""
+"""How long a `Firing` is stored. It outlasts the retries of webhooks and every repeated attempt to fire it."""
 _PAGE_SIZE: Final = 1_000
 _SKIPPED: Final = 500
-"""How many todos are skipped at a time, so that they do not delay those that fire."""
+"""How many missed todos are advanced at a time, so that they do not delay those that fire."""
 _TRIM_INTERVAL: Final = 1_000
 """The number of firings of an account after which its stored firings are counted."""
 _TRIM_BATCH: Final = 10_000
@@ -82,7 +82,7 @@ class ReminderService:
         store: The store.
         time_zone: Returns the time zone of an account, an IANA name. It raises `NotFound` if the account is deleted.
         now: Returns the current time.
-        record: Counts what fires: `due` or `reminder`, and by how many seconds it is late.
+        record: Called for each firing with `due` or `reminder`, and with the delay in seconds.
         stored: The maximum number of firings of an account that are stored.
     """
 
@@ -148,8 +148,8 @@ class ReminderService:
         """Fire what is due between two moments.
 
         Returns:
-            The number of todos that this process has advanced, and whether others wait because their account has had
-            its share.
+            The number of todos that this process has advanced, and whether an account has more due todos than
+            `ACCOUNT_SHARE`, which wait for the next call.
         """
         read = partial(
             read_page,
@@ -206,7 +206,11 @@ class ReminderService:
         return advanced
 
     async def _fire(self, todo: _DueTodo) -> bool:
-        """Fire what is due of a todo, and advance `next_fire`. Return False if the todo has changed in the meantime."""
+        """Fire the due date and the reminders of a todo that are due, and advance `next_fire`.
+
+        Returns:
+            Whether it was advanced. It is not if the todo has changed meanwhile.
+        """
         moment = self._now()
         try:
             times = list_firing_times(todo, await self._find_zone(todo))

@@ -85,7 +85,7 @@ class Todo(Model):
     completion_recorded_at: datetime | None = None
     completed_version: int = 0
     reminders: list[Reminder] = []
-    # an earlier release had no reminders; no client sees the field, so that what fires is no change
+    # an earlier release had no reminders; clients do not see this field, so its changes keep the stamp
     next_fire: datetime | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "due_at", KEEPS_STAMP: True})
     position: float
     # an earlier release had no uids

@@ -23,7 +23,7 @@ from todo_service.todos.writes import TodoWriter, match_todo, select_changes
 
 
 class _LeftListError(Exception):
-    """The todo has gone to another list since it was read."""
+    """The todo was moved to another list after it was read."""
 
 
 class TodoMover:

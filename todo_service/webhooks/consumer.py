@@ -128,7 +128,7 @@ class WebhookConsumer:
             self._served[hook_id] = msgspec.structs.replace(served, seen=hook)
 
     async def _claim(self, hook_id: ObjectId, holder: ObjectId | None) -> None:
-        """Claim a webhook, unless another worker has been faster."""
+        """Claim a webhook, unless another worker has claimed it first."""
         claimed = await self._store.update(
             Webhook,
             Webhook.id == hook_id,

@@ -53,7 +53,7 @@ def build_delivery(
 
 
 def reset_delivery(delivery: WebhookDelivery, moment: datetime) -> dict[str, Any]:
-    """Return the changes for one more attempt. A pending delivery keeps its schedule after that."""
+    """Return the changes for one more attempt. After that, a pending delivery continues its schedule."""
     tries = delivery.tries if delivery.state == "pending" else len(RETRY_DELAYS)
     return {"state": "pending", "due_at": moment, "tries": tries, "expires_at": moment + DELIVERY_LIFETIME}
 

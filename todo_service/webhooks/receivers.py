@@ -1,4 +1,4 @@
-"""Checks which receivers webhooks may be sent to, when a URL is set and again for each attempt."""
+"""Checks the receivers of webhooks: when a URL is set, and again before each attempt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Receivers:
         self._resolver = resolver
 
     async def check(self, url: str) -> None:
-        """Check a URL that is set. A name that cannot be resolved at present is accepted, unless it is a local name.
+        """Check a URL when it is set. A name that cannot be resolved at present is accepted, unless it is a local name.
 
         Raises:
             ValueError: The URL is malformed, or leads to an address that is not allowed. The message is for the client.

@@ -2,8 +2,8 @@
 
 Events become pending deliveries, and then the position in their source is stored. If the process crashes in between,
 the same events are read again and get the same ids. The runner re-reads the webhook before each effect, and its writes
-require that the worker still holds it, so that a webhook that was deleted, paused or taken over gets nothing more.
-Nor does one whose account is disabled: it continues where it stopped once the account is enabled.
+require that the worker still holds it, so nothing more is sent to a webhook that was deleted, paused or taken over. A
+webhook of a disabled account waits, and continues where it stopped once the account is enabled.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ LONGEST_POLL: Final = 2.0
 events."""
 _RETRY_SECONDS: Final = 2.0
 _DISABLED_SECONDS: Final = 10.0
-"""The interval between two reads of an account that is disabled."""
+"""The interval at which a disabled account is checked."""
 _SLOW_SECONDS: Final = 5.0
 """A receiver is slow if an attempt takes longer."""
 _REMEMBERED: Final = 1_000
 """The number of recent deliveries whose ids are kept, because MongoDB's feed repeats the changes of the last
 seconds."""
 _MIN_AGE: Final = timedelta(minutes=2)
-"""How long a delivery is kept at least: longer than an event may be read again."""
+"""The minimum time for which a delivery is stored. Its event is not read again after that."""
 _TRIM_PERIOD: Final = timedelta(minutes=1)
 logger = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ class HookRunner:
                     await self._woken.wait()
 
     def _is_cancelled(self) -> bool:
-        """Return whether the runner was cancelled, even if a library has suppressed that (see `background`)."""
+        """Return whether the runner was cancelled. A library may have suppressed the exception (see `background`)."""
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
@@ -219,7 +219,7 @@ class HookRunner:
             if page.advanced:
                 found |= await self._take(hook, source, positions, page)
             else:
-                # nothing is lost if the process crashes: no event has been read since the stored position
+                # this position need not be stored: there is no event between the stored one and this one
                 positions[source.name] = page.position
                 self._hook = hook.model_copy(update={"position": self._positions.encode(positions)})
         return found
@@ -291,7 +291,7 @@ class HookRunner:
         self._context.record(outcome, lag)
 
     async def _record_outcome(self, hook: Webhook, outcome: AttemptOutcome, began: datetime) -> bool:
-        """Record in the webhook whether its attempts fail. Disable it if it is gone, or has failed for
+        """Record in the webhook whether its attempts fail. Disable it once its receiver is gone or has failed for
         `FAILING_PERIOD`.
 
         Returns:

@@ -74,8 +74,8 @@ class Sender:
     Args:
         receivers: Checks the receivers.
         create_resolver: Creates the resolver of a lane.
-        tls: Creates the TLS context, when it is needed first; by default one that verifies certificates.
-        seconds: The time for an attempt.
+        tls: Creates the TLS context on first use; by default one that verifies certificates.
+        seconds: The timeout of an attempt, in seconds.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Sender:
                 "timeout": httpx.Timeout(self._seconds, connect=_CONNECT_SECONDS).as_dict(),
             },
         )
-        # a transport has no redirects, cookies and proxies; one for each request also shares no connection
+        # unlike a client, a transport uses no redirects, cookies or proxies; a new one shares no connection
         context = self._tls if target.scheme == "https" else _NO_TLS
         async with httpx.AsyncHTTPTransport(verify=context, trust_env=False) as transport:
             response = await transport.handle_async_request(request)

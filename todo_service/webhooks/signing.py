@@ -38,7 +38,7 @@ def sign(secrets: Iterable[bytes], delivery_id: str, timestamp: int, body: bytes
     """Return the headers that identify and sign an attempt.
 
     Args:
-        secrets: The secrets, the current one first. Each of them signs.
+        secrets: The secrets, the current one first. Each of them makes a signature.
         delivery_id: The id of the delivery, the same for each attempt.
         timestamp: When the attempt is made, in seconds since the epoch.
         body: The body.

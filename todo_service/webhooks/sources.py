@@ -120,7 +120,7 @@ class FiringEvents(EventSource):
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
     ) -> EventPage:
-        """See `EventSource.read`. It need not check `since`, because the position is not earlier."""
+        """See `EventSource.read`. `since` is not checked, because no position is earlier."""
         feed = FiringFeed(self._store, account)
         page = await feed.read_page(msgspec.msgpack.decode(position, type=SyncToken), limit, moment)
         described = await asyncio.gather(*map(feed.describe, page.changes))

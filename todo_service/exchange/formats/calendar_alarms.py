@@ -78,9 +78,10 @@ class AlarmReader:
             return None
 
     def _convert_moment(self, moment: datetime) -> dict[str, Any] | None:
-        """Return a reminder at a moment, or relative to the due date if a series of another program has it.
+        """Return a reminder at a moment.
 
-        Such programs, for example Apple Reminders, move it together with the due date.
+        In a recurring todo of another program, it is relative to the due date: such programs, for example Apple
+        Reminders, move it together with the due date.
         """
         if self._due is not None and "RRULE" in self._todo.properties and EXTENSION_NAME not in self._todo.properties:
             minutes = self._count_minutes(moment)
@@ -106,7 +107,7 @@ class AlarmReader:
         return _remind_at(self._to_moment(base) + offset)
 
     def _count_minutes(self, moment: datetime) -> int:
-        """Return how many minutes a moment is before the due date; 09:00 if that is a day."""
+        """Return how many minutes a moment precedes the due date. A day is due at 09:00."""
         assert self._due is not None
         before = self._to_moment(self._due) - moment
         return (before if isinstance(self._due, datetime) else before + MORNING) // _MINUTE

@@ -115,7 +115,7 @@ class Component:
             self.reject(line.number, f"Expected at most {IMPORT_PROPERTIES} properties and {IMPORT_RECORD_BYTES} bytes")
 
     def add(self, line: RawLine) -> None:
-        """Add a property that is read. Any other one of a todo causes a warning, unless it is ignored.
+        """Add a property that is read. Other properties of a todo cause a warning, unless they are ignored.
 
         A property without a value counts as missing.
         """
@@ -129,7 +129,7 @@ class Component:
             self.warn(f"{line.name[:50]} has no place in a todo and was left out")
 
     def get(self, name: str) -> ContentLine | None:
-        """Return a property, the first of several, or None."""
+        """Return the first property with a name, or None."""
         found = self.properties.get(name, ())
         if len(found) > 1:
             self.warn(f"{name} occurs more than once, and only the first one was read")

@@ -40,7 +40,7 @@ class CalendarHeaders:
         self._headers = [CalendarHeader()]
 
     def add(self, calendar: Component) -> None:
-        """Add a calendar. Those beyond the bound have the properties of the last one."""
+        """Add a calendar. Calendars beyond the bound share the properties of the last one."""
         header = _read_header(calendar)
         if header != self._headers[-1] and len(self._offsets) < IMPORT_CALENDARS:
             self._offsets.append(calendar.offset)
