@@ -118,7 +118,7 @@ class ImportFormat(abc.ABC):
 
     @abc.abstractmethod
     def recognizes(self, source: Source) -> bool:
-        """Return whether a body of the media type is in this format. The position in the body does not change.
+        """Return whether a body of the media type is in this format. The source does not move.
 
         The answer depends on a bounded part of the body, or takes linear time and checks the budget.
         """

@@ -1,7 +1,8 @@
 """When a VTODO starts, is due and recurs (RFC 5545, sections 3.8.2 and 3.8.5).
 
-A series stands at its first occurrence that is neither excluded (EXDATE) nor completed: programs such as Thunderbird
-complete an occurrence by a VTODO with its RECURRENCE-ID. Both refer to DTSTART, or to DUE of a todo without it.
+The current occurrence of a recurring todo is the first one that is neither excluded (EXDATE) nor completed. Programs
+such as Thunderbird complete an occurrence by a VTODO with its RECURRENCE-ID. EXDATE and RECURRENCE-ID refer to DTSTART,
+or to DUE of a todo without it.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class ScheduleReader:
         return fields | self._read_exceptions(recurrence, zone, occurrences)
 
     def _find_current(self, recurrence: Recurrence) -> Occurrence | None:
-        """Return the occurrence at which the series stands, if the file says so and it is not the first one."""
+        """Return the current occurrence, if the file states it and it is not the first one."""
         due = self._times.read(self._todo, CURRENT_OCCURRENCE)
         if due is None or self.due is None:
             return None

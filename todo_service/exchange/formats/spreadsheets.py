@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet converts when it opens a table, and that are changed when it saves the table.
+"""Protects the texts in a table that a spreadsheet would convert, and so change when it saves the table.
 
 To a spreadsheet, `=1+1` is a formula, `007` is the number 7, `1/2` and `Jan 5` are dates, and `true` is a truth value.
 With an apostrophe before it, each of them is a text, in every program and language.

@@ -153,7 +153,7 @@ def open_table(
 
 
 def has_header(source: Source, required: Collection[str], **options: Any) -> bool:
-    """Return whether a body starts with the header of a table, without moving. The arguments are those of
+    """Return whether a body starts with the header of a table. The source does not move. The arguments are those of
     `open_table`."""
     try:
         open_table(source.fork(source.position, source.line), required, **options)
@@ -163,7 +163,7 @@ def has_header(source: Source, required: Collection[str], **options: Any) -> boo
 
 
 def find_day_first(table: Table, columns: Sequence[str], default: bool = False) -> bool:
-    """Return whether the day precedes the month in the dates of a table, without moving.
+    """Return whether the day precedes the month in the dates of a table. The table does not move.
 
     Args:
         table: The table. Only its first 10 000 rows are searched.

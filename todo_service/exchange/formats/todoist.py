@@ -151,7 +151,7 @@ class TodoistFormat(ImportFormat):
 
 
 def _find_sections(table: Table) -> FileLists:
-    """Return the first sections of a table, without moving. Further ones become lists if they have tasks."""
+    """Return the first sections of a table, which does not move. Further ones become lists if they have tasks."""
     sections: dict[str, int] = {}
     with table.keep_place():
         for row in table.read():
