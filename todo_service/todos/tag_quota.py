@@ -47,7 +47,7 @@ class TagRequest(Request):
         tags: The digests of its tags.
         removed: The digests of the tags that it removes from a todo.
         patient: Whether it waits without a timeout if the account has to be counted.
-        written: The digests of the tags that it writes; empty until it is granted room.
+        written: The digests of the tags that it may write without further room; empty until it is granted room.
         known: The tags that were in use or being written when it was granted room.
     """
 
@@ -72,12 +72,14 @@ class TagUsage(Usage[TagRequest]):
         last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
         freed: Those of one todo alone that a waiting write removes from it.
         written: The tags of each write in flight.
+        uncounted: The tags that a count in progress may not see: those of writes in flight when it began, and of those
+            that have begun since. None while the account is not being counted.
         counted: Whether the account has been counted.
         spare: How many tags may be added without a count while no process is near the quota.
         exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
     """
 
-    __slots__ = ("counted", "exact", "freed", "known", "known_until", "last_holder", "spare", "written")
+    __slots__ = ("counted", "exact", "freed", "known", "known_until", "last_holder", "spare", "uncounted", "written")
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,6 +88,7 @@ class TagUsage(Usage[TagRequest]):
         self.last_holder: ObjectId | None = None
         self.freed: set[str] = set()
         self.written: list[set[str]] = []
+        self.uncounted: set[str] | None = None
         self.counted = False
         self.spare = 0
         self.exact: tuple[float, set[str], int] | None = None
@@ -94,6 +97,19 @@ class TagUsage(Usage[TagRequest]):
     def idle(self) -> bool:
         """Whether nothing is being written, and no write waits."""
         return super().idle and not self.written
+
+    def begin(self, request: TagRequest, tags: set[str]) -> None:
+        """Record the tags that a write may write, which now begins."""
+        request.written = set(tags)
+        self.written.append(request.written)
+        if self.uncounted is not None:
+            self.uncounted |= tags
+
+    def add(self, request: TagRequest, tags: set[str]) -> None:
+        """Record further tags of a write in flight."""
+        request.written |= tags
+        if self.uncounted is not None:
+            self.uncounted |= tags
 
     def forget(self, request: TagRequest) -> None:
         """Forget the tags of a write that has ended."""
@@ -184,10 +200,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         usage.spare -= number
         usage.writing += number
         request.known = usage.known
-        # a count that begins now must see them as written
-        if not request.partial:
-            request.written = set(request.tags)
-        usage.written.append(request.written)
+        usage.begin(request, request.tags)  # before the read: another process may count and take its turn after it
         is_known = False
         try:
             last_holder = await find_last_holder(self._store, account, "tags")
@@ -202,7 +215,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
 
     def add(self, account: ObjectId, usage: TagUsage, request: TagRequest, tags: set[str]) -> None:
         """Record further tags of a write that was granted room for them."""
-        request.written |= tags
+        usage.add(request, tags)
         self._set_known(account, usage, usage.known | tags)
 
     def release(self, usage: TagUsage, request: TagRequest, number: int, *, failed: bool) -> None:
@@ -220,12 +233,12 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         usage.release(number)
 
     async def _count(self, account: ObjectId, usage: TagUsage, wanted: int) -> bool:
-        written: set[str] = set().union(*usage.written)
         writing = usage.writing
         began = time.monotonic()
         last_holder = usage.turn or await find_last_holder(self._store, account, "tags")
         is_far = usage.counted and last_holder is None and self._bound_unseen(self.limit - len(usage.known)) > 0
         patient = any(request.patient for request in usage.waiting)
+        usage.uncounted = uncounted = set[str]().union(*usage.written)
         try:
             counts = await self._counter.count(
                 account, now(), None if patient else _COUNT_SECONDS if is_far else COUNTING_SECONDS
@@ -236,18 +249,20 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             # the count continues in the background; until it ends, what was known suffices
             known = usage.known
         else:
-            known = {*counts.tags, *written}
+            known = {*counts.tags, *uncounted}
             usage.counted = True
             usage.known_until = began + _KNOWN_SECONDS
             usage.last_holder = last_holder
             usage.freed = {
                 digest
                 for request in usage.waiting
-                for digest in request.removed - written
+                for digest in request.removed - uncounted
                 if digest in counts.tags and counts.tags[digest][1] == 1
             }
             if not writing:
                 usage.exact = began, known, self.limit - len(known)
+        finally:
+            usage.uncounted = None
         self._set_known(account, usage, known)
         usage.room = self.limit - len(known) - writing
         usage.spare = 0 if usage.takes_lease or usage.room < self._near else usage.room // _SPARE_SHARE_OF_ROOM
@@ -269,8 +284,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
                 usage.room -= number
                 usage.writing += number
                 request.known = usage.known
-                request.written |= request.tags
-                usage.written.append(request.written)
+                usage.begin(request, request.tags)
                 self._cached_tags -= len(usage.known & freed)
                 usage.known = usage.known - freed
                 request.granted.set_result(number)
@@ -278,9 +292,10 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
 
     def _record(self, usage: TagUsage, request: TagRequest, number: int) -> None:
         request.known = usage.known
-        usage.written.append(request.written)
-        if not request.refused and not request.partial:
-            request.written |= request.tags
+        if request.partial:
+            usage.begin(request, request.tags & usage.known)
+        elif not request.refused:
+            usage.begin(request, request.tags)
             usage.known = usage.known | request.tags
             self._cached_tags += number
 

@@ -1,0 +1,139 @@
+"""Tags that are written while another write has the account counted stay within the quota of tags."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from odmantic import ObjectId
+
+from todo_service.bounds.todos import COUNTING_SECONDS
+from todo_service.errors import QuotaExceeded
+from todo_service.executors import Executor
+from todo_service.services import MODELS
+from todo_service.store.base import DocumentStore
+from todo_service.store.registry import create_store
+from todo_service.sync.counting import TodoCounter
+from todo_service.sync.counts import Counts
+from todo_service.todos.bulk_import import Mode
+from todo_service.todos.dto import TodoCreate, TodoImport
+from todo_service.todos.import_records import ImportRecord
+from todo_service.todos.quotas import QuotaLimits
+from todo_service.todos.service import Todos
+from todo_service.todos.shared import SharedState
+
+pytestmark = pytest.mark.anyio
+LIMIT = 3
+PAUSE_SECONDS = 1.0
+
+
+class PausingCounter(TodoCounter):
+    """Pauses at the end of selected counts.
+
+    Attributes:
+        pauses: For each of the next counts, an event that is set once it has read the todos, and one that ends it.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        super().__init__(store)
+        self.pauses: list[tuple[asyncio.Event, asyncio.Event]] = []
+
+    def pause_next(self) -> tuple[asyncio.Event, asyncio.Event]:
+        """Pause at the end of one more count, and return its events."""
+        self.pauses.append((asyncio.Event(), asyncio.Event()))
+        return self.pauses[-1]
+
+    async def count(self, account: ObjectId, moment: datetime, seconds: float | None = COUNTING_SECONDS) -> Counts:
+        found = await super().count(account, moment, seconds)
+        if self.pauses:
+            read, end = self.pauses.pop(0)
+            read.set()
+            await end.wait()
+        return found
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DocumentStore]:
+    opened = create_store(f"lmdb://{tmp_path / 'store'}")
+    await opened.open(*MODELS)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def counter(store: DocumentStore) -> PausingCounter:
+    return PausingCounter(store)
+
+
+@pytest.fixture
+async def todos(store: DocumentStore, counter: PausingCounter) -> AsyncIterator[Todos]:
+    """The todos of an account with a quota of three tags."""
+
+    async def read_time_zone() -> str:
+        return "UTC"
+
+    shared = SharedState(store, QuotaLimits(tags=LIMIT), counter)
+    yield Todos(store, ObjectId(), read_time_zone, shared=shared)
+    await shared.close()
+
+
+async def create(todos: Todos, tag: str) -> str | None:
+    """Create a todo with a tag, and return its id. Return None if the quota refuses it."""
+    with contextlib.suppress(QuotaExceeded):
+        return (await todos.create(TodoCreate(title="x", tags=[tag]))).id
+    return None
+
+
+async def test_a_tag_that_is_written_again_during_a_count_is_in_use(todos: Todos, counter: PausingCounter) -> None:
+    """The count may not have seen it, as the last todo with it was deleted before."""
+    deleted, _ = await create(todos, "again"), await create(todos, "other")
+    assert deleted is not None
+    first, end_first = counter.pause_next()
+    second, end_second = counter.pause_next()
+    new = [asyncio.create_task(create(todos, "new"))]
+    await first.wait()
+    new.append(asyncio.create_task(create(todos, "another")))
+    await todos.delete(deleted, None)
+    end_first.set()
+    await second.wait()
+
+    again = asyncio.create_task(create(todos, "again"))
+    await asyncio.wait([again], timeout=PAUSE_SECONDS)
+    end_second.set()
+    await asyncio.gather(again, *new)
+
+    assert len(await todos.count_tags()) <= LIMIT
+
+
+async def test_a_tag_that_a_running_import_may_still_write_is_in_use(todos: Todos) -> None:
+    deleted, _ = await create(todos, "imported"), await create(todos, "other")
+    assert deleted is not None
+    await create(todos, "third")
+    await create(todos, "refused")
+    placing, placed = asyncio.Event(), asyncio.Event()
+
+    async def create_list(planned: ObjectId) -> ObjectId:
+        placing.set()
+        await placed.wait()
+        return planned
+
+    executor = Executor("import", threads=1, queue=1, seconds=10)
+    records = [
+        ImportRecord(TodoImport(title="x", tags=["other"], list_id=str(ObjectId()))),
+        ImportRecord(TodoImport(title="y", tags=["imported"])),
+    ]
+    importing = asyncio.create_task(todos.start_import(executor, Mode(), create_list).write(records, [None, None]))
+    await placing.wait()
+    await todos.delete(deleted, None)
+
+    new = await create(todos, "new")
+    placed.set()
+    await importing
+
+    assert new is None
+    assert len(await todos.count_tags()) == LIMIT
+    executor.close()
