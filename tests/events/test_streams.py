@@ -87,6 +87,25 @@ async def test_changes_arrive_as_they_happen(ada: Person) -> None:
         assert {name for name, _ in seen} <= {"todo", "todo-deleted", "list"}
 
 
+async def test_the_data_of_an_event_is_one_line_for_every_client(ada: Person) -> None:
+    # httpx's `iter_lines`, for one, splits at all of them
+    separators = "\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+    async with streaming(ada) as reader:
+        await reader.read_until("ready")
+        accepted = []
+        for separator in separators:
+            body = {"title": "x", "description": f"a{separator}b"}
+            response = await ada.post("/v1/todos", json=body)
+            if response.status_code != 422:
+                accepted.append(response.json())
+
+        for todo in accepted:
+            event = await reader.read()
+            assert event.data.splitlines() == [event.data]
+            assert event.json() == todo
+    assert len(accepted) == 3
+
+
 async def test_reminders_arrive_once_on_every_stream_and_are_not_replayed(ada: Person) -> None:
     bob = await Person.register(ada.client)
     since = (await ada.get("/v1/todos/changes")).json()["next"]

@@ -158,8 +158,13 @@ class EventStream:
         return b"id: %s\nevent: %s\ndata: %s\n\n" % (
             self._context.seal(token).encode(),
             name.encode(),
-            msgspec.json.encode(data),
+            _encode(data),
         )
+
+
+def _encode(data: Any) -> bytes:
+    """Return data as JSON in one line, also for clients that end lines at U+2028 and U+2029 (`str.splitlines`)."""
+    return msgspec.json.encode(data).replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
 
 
 def _describe(change: Change, token: SyncToken) -> tuple[str, SyncToken, Any]:
