@@ -92,19 +92,19 @@ class Account:
         workers = (
             WorkerGroup(self.store, ObjectId(), steps) if steps is not None else WorkerGroup(self.store, ObjectId())
         )
-        sender = Sender(self.receivers)
-        read = (clock or Clock()).now
-        return WebhookConsumer(
-            Context(
-                self.store,
-                self.sources,
-                sender,
-                self.box,
-                workers,
-                self.is_disabled,
-                read,
-                lambda outcome, _: self.record(outcome),
-            )
+        return WebhookConsumer(self.create_context(workers, clock))
+
+    def create_context(self, workers: WorkerGroup, clock: Clock | None = None) -> Context:
+        """Return what the runners of a worker share."""
+        return Context(
+            self.store,
+            self.sources,
+            Sender(self.receivers),
+            self.box,
+            workers,
+            self.is_disabled,
+            (clock or Clock()).now,
+            lambda outcome, _: self.record(outcome),
         )
 
     def record(self, outcome: str) -> None:

@@ -25,11 +25,12 @@ from todo_service.todos.dto import TodoCreate
 from todo_service.webhooks.deliveries import RETRY_DELAYS, build_delivery, record_attempt
 from todo_service.webhooks.documents import Webhook
 from todo_service.webhooks.dto import WebhookWithSecret
+from todo_service.webhooks.runner import HookRunner
 from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
 from todo_service.webhooks.sender import AttemptOutcome
 from todo_service.webhooks.signing import format_secret
 from todo_service.webhooks.sources import Event
-from todo_service.webhooks.workers import LEASE_SECONDS, choose_worker
+from todo_service.webhooks.workers import LEASE_SECONDS, Workers, choose_worker
 
 pytestmark = pytest.mark.anyio
 
@@ -230,6 +231,31 @@ async def test_a_worker_without_a_heartbeat_sends_nothing(account: Account, rece
             await account.wake(other, consumer)  # the tick writes the heartbeat again
             await receiver.await_types("ping", "todo.changed")
             await other_receiver.await_events(2)
+
+
+async def test_nothing_remains_of_a_hook_that_is_deleted_while_its_events_are_read(
+    account: Account, receiver: Receiver
+) -> None:
+    hook = await account.create_hook(receiver.url)
+    await account.todos.create(TodoCreate(title="Water the plants"))
+    workers = WorkerGroup(account.store, ObjectId())
+    await workers.beat()
+    await account.store.update(Webhook, Webhook.id == ObjectId(hook.id), changes={"holder": workers.worker_id})
+    reads = 0
+
+    async def delete_hook(_: ObjectId) -> bool:
+        # the runner asks whether the account is disabled after it has read the webhook, the second time for the events
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            await account.webhooks.delete(hook.id, None)
+        return False
+
+    context = account.create_context(workers)._replace(is_disabled=delete_hook)
+    await HookRunner(ObjectId(hook.id), context).run()
+
+    assert await account.list_states() == []
+    assert receiver.received == []
 
 
 async def test_deliveries_go_on_after_a_copy(

@@ -122,6 +122,8 @@ class HookRunner:
         while True:
             try:
                 pause = await self._work()
+                if pause is None:
+                    await self._delete_orphans()
             except _AccountDisabled:
                 self._hook, pause = None, _DISABLED_SECONDS
             except StoreUnavailable as error:
@@ -200,6 +202,12 @@ class HookRunner:
         if hook is not None and await self._context.is_disabled(hook.account):
             raise _AccountDisabled
         return hook
+
+    async def _delete_orphans(self) -> None:
+        """Delete the deliveries that were inserted while the webhook was deleted."""
+        hook = await self._store.get(Webhook, Webhook.id == self._hook_id)
+        if hook is None or hook.owner is None:
+            await self._store.delete(WebhookDelivery, WebhookDelivery.hook == self._hook_id)
 
     def _match(self) -> list[Condition]:
         held = Webhook.holder == self._context.workers.worker_id
