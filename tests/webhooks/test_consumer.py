@@ -30,7 +30,7 @@ from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
 from todo_service.webhooks.sender import AttemptOutcome
 from todo_service.webhooks.signing import format_secret
 from todo_service.webhooks.sources import Event
-from todo_service.webhooks.workers import LEASE_SECONDS, Workers, choose_worker
+from todo_service.webhooks.workers import LEASE_SECONDS, WorkerGroup, choose_worker
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ TICKET_SECONDS: Final = section.declare(
     60, "Lifetime of an event ticket", unit="s", enforced_in="accounts.tickets", response="401"
 )
 HEARTBEAT_SECONDS: Final = section.declare(
-    15.0, "Time between two comments of an event stream", unit="s", enforced_in="events.stream", response="none"
+    15.0, "Time between two comments of an event stream", unit="s", enforced_in="events.hub", response="none"
 )
 STREAM_PAGE: Final = section.declare(
     50,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.response import Stream
+from litestar.response.base import ASGIResponse
 from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.accounts.tickets import Tickets
@@ -25,7 +25,12 @@ from todo_service.web.openapi.config import declare_problems
 from todo_service.web.requests import ApiRequest, QueryRequest
 from todo_service.web.route_options import LAST_EVENT_ID, LONG_LIVED, RESPONSE_BODIES, SESSION_ONLY, TICKET
 
+if TYPE_CHECKING:
+    from litestar.types import Receive, Send
+
 MEDIA_TYPE: Final = "text/event-stream"
+# Litestar would add a charset to the media type; nginx must not buffer the stream
+_HEADERS: Final = {"Content-Type": MEDIA_TYPE, "X-Accel-Buffering": "no"}
 _EXAMPLE: Final = (
     'id: 3q2-7wAAAAE\nevent: todo-deleted\ndata: {"id":"6569e3f0a1b2c3d4e5f60718"}\n\n'
     "id: 3q2-7wAAAAI\nevent: ready\ndata: {}\n\n"
@@ -63,6 +68,35 @@ class EventTicket(msgspec.Struct, frozen=True):
     expires_in: Annotated[int, Meta(description="How long the ticket is valid, in seconds.", examples=[TICKET_SECONDS])]
 
 
+class EventStreamResponse(ASGIResponse):
+    """Sends the parts of an event stream.
+
+    Unlike Litestar's `Stream`, it has no second task that waits for the client to disconnect: the server cancels the
+    request then (`server.protocol`).
+
+    Args:
+        first: The first part.
+        rest: The other parts.
+        metrics: Counts the open streams.
+    """
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes], metrics: Metrics) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._first = first
+        self._rest = rest
+        self._metrics = metrics
+
+    async def send_body(self, send: Send, receive: Receive) -> None:
+        """Send all parts. Close the stream if the client disconnects."""
+        with self._metrics.count_stream():
+            async with aclosing(self._rest):
+                await send({"type": "http.response.body", "body": self._first, "more_body": True})
+                async for part in self._rest:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 class EventsController(Controller):
     """The events of the caller's account."""
 
@@ -78,7 +112,7 @@ class EventsController(Controller):
     )
     async def stream_events(
         self, request: QueryRequest[EventsQuery], hub: NamedDependency[EventHub], metrics: NamedDependency[Metrics]
-    ) -> Stream:
+    ) -> EventStreamResponse:
         """Stream the changes of todos and lists as server-sent events.
 
         The data of `todo` and `list` is the document; that of `todo-deleted` and `list-deleted` is its id. `ready`
@@ -98,12 +132,9 @@ class EventsController(Controller):
         events = stream.run(since)
         # an error before the first event still becomes a problem response
         first = await anext(events)
-        # Litestar adds a charset to the media type; nginx must not buffer the stream
-        headers = {"Content-Type": MEDIA_TYPE, "X-Accel-Buffering": "no"}
         if request.is_head:
             await events.aclose()
-            return Stream(iter(()), media_type=MEDIA_TYPE, headers=headers)
-        return Stream(_send(first, events, metrics), media_type=MEDIA_TYPE, headers=headers)
+        return EventStreamResponse(first, events, metrics)
 
     @post(
         "/ticket",
@@ -133,12 +164,3 @@ def _find_start(request: QueryRequest[EventsQuery], context: bytes) -> SyncToken
     elif not text:
         return None
     return request.cursors.open(text, SyncToken, context, name)
-
-
-async def _send(first: bytes, events: AsyncGenerator[bytes], metrics: Metrics) -> AsyncIterator[bytes]:
-    # close the stream as soon as the client disconnects
-    with metrics.count_stream():
-        async with aclosing(events):
-            yield first
-            async for event in events:
-                yield event

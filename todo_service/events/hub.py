@@ -12,6 +12,8 @@ The hub may wake a stream needlessly, but it must not miss a write:
 Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
 store, because any process may have ended them, and a cache would delay the end of the stream. A stream of a session
 that ends in this process ends at once.
+
+One timer lets all streams that are asleep send their comments.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from bson import Timestamp
 from odmantic import ObjectId
 from odmantic.query import asc
 
-from todo_service.bounds.events import STREAMS
+from todo_service.bounds.events import HEARTBEAT_SECONDS, STREAMS
 from todo_service.errors import TooManyRequests, Unauthenticated
 from todo_service.lists.documents import TodoList
 from todo_service.reminders.documents import Firing
@@ -36,6 +38,7 @@ from todo_service.security.caller import Caller
 from todo_service.store.base import DocumentStore
 from todo_service.store.paging import iterate_pages, read_page
 from todo_service.sync.changes import ChangePosition
+from todo_service.timer_wheel import TimerWheel
 from todo_service.todos.documents import Todo
 
 SESSION_CHECK_SECONDS: Final = 5.0
@@ -55,32 +58,38 @@ class Subscription:
         ended: Whether the stream is to end.
     """
 
+    __slots__ = ("_is_woken", "_waiter", "caller", "ended")
+
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
         self.ended = False
-        self._woken = False
-        self._signal = asyncio.Event()
+        self._is_woken = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Wake the stream. If it is not asleep, its next sleep ends at once."""
-        self._woken = True
-        self._signal.set()
+        self._is_woken = True
+        self.beat()
 
     def end(self) -> None:
         """Make the stream end."""
         self.ended = True
         self.wake()
 
-    async def sleep(self, seconds: float) -> bool:
-        """Sleep until the stream is woken, and return True; or return False after some seconds."""
-        # `asyncio.timeout` cancels the task to wake it, which costs more
-        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._signal.set)
-        try:
-            await self._signal.wait()
-        finally:
-            timer.cancel()
-        self._signal.clear()
-        woken, self._woken = self._woken, False
+    def beat(self) -> None:
+        """Let the stream send a comment, if it is asleep."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def sleep(self) -> bool:
+        """Sleep until the stream is woken, and return True; or return False when it is time for a comment."""
+        if not self._is_woken:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        woken, self._is_woken = self._is_woken, False
         return woken
 
 
@@ -103,12 +112,13 @@ class EventHub:
         self._interval = interval
         self._find_ended = find_ended
         self._streams: dict[str, set[Subscription]] = {}
+        self._heartbeats = TimerWheel(HEARTBEAT_SECONDS, Subscription.beat)
         self._is_needed = asyncio.Event()
         self._stopped = False
 
     @asynccontextmanager
     async def subscribe(self, caller: Caller) -> AsyncIterator[Subscription]:
-        """Wake a stream until the block ends, and end it with the session or API key of its caller.
+        """Wake a stream until the block ends, and end it with the token, the session or the API key of its caller.
 
         Raises:
             TooManyRequests: The account has `STREAMS` streams already.
@@ -121,6 +131,8 @@ class EventHub:
         subscription = Subscription(caller)
         subscription.ended = self._stopped
         streams.add(subscription)
+        slot = self._heartbeats.add(subscription)
+        expiry = asyncio.get_running_loop().call_later(caller.expires - time.time(), subscription.end)
         self._is_needed.set()
         try:
             # the check of the request may have used a cache
@@ -128,6 +140,8 @@ class EventHub:
                 raise Unauthenticated("the session or the API key has ended", "invalid_token")
             yield subscription
         finally:
+            expiry.cancel()
+            self._heartbeats.remove(subscription, slot)
             streams.discard(subscription)
             if not streams:
                 self._streams.pop(account, None)

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from todo_service.bounds.events import HEARTBEAT_SECONDS, STREAM_PAGE
+from todo_service.bounds.events import STREAM_PAGE
 from todo_service.errors import Gone
 from todo_service.events.hub import EventHub, Subscription
 from todo_service.events.reminders import ReminderReader
@@ -121,7 +121,7 @@ class EventStream:
         """Yield comments until there may be changes, or the stream has ended."""
         refresh_at = time.monotonic() + _REFRESH_SECONDS
         while time.monotonic() < refresh_at and not self._has_ended(subscription):
-            if await subscription.sleep(min(HEARTBEAT_SECONDS, self._context.caller.expires - time.time())):
+            if await subscription.sleep():
                 return
             yield _HEARTBEAT
 

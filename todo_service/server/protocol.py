@@ -32,6 +32,7 @@ from todo_service.bounds.requests import HEADERS, TARGET_BYTES
 from todo_service.server.capacity import SharedCapacity, max_connections
 from todo_service.server.flow import MinimumRate, ReadFlowControl, Reservation, ResponseWriter, Shortage
 from todo_service.server.framing import RequestFraming, RequestRejected, build_head_without_upgrade, check_head
+from todo_service.timer_wheel import TimerWheel
 from todo_service.web.body_memory import BODY_MEMORY
 from todo_service.web.client_address import UNKNOWN, to_network
 from todo_service.web.error_fallback import render_problem
@@ -51,6 +52,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """
 
     _shared: Final = SharedCapacity()
+    _checks: Final = TimerWheel["LimitedHttpProtocol"](_CHECK_SECONDS, lambda connection: connection._check())
 
     def __init__(
         self,
@@ -65,8 +67,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._writer: ResponseWriter
         self._framing = RequestFraming()
         self._head = b""
-        self._unparsed = b""
-        self._position = 0
+        self._unparsed, self._position = b"", 0
         self._network = UNKNOWN
         self._pipelined: Reservation
         self._body_memory: Reservation | None = None
@@ -76,7 +77,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._rejection: RequestRejected | None = None
         self._lingering_bytes: int | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._slot = 0
+        self._linger_timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -90,7 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.flow = ReadFlowControl(transport)
         self._writer = ResponseWriter(transport)
         self._response_rate.restart(self._since, 0)
-        self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
+        self._slot = self._checks.add(self)
         if len(self.connections) > max_connections() and not self._make_room():
             self._shared.rejections.add("unavailable")
             self._write_problem(RequestRejected("unavailable", "too many connections are open", retry_seconds=1))
@@ -98,7 +100,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the current request and release all memory."""
-        for timer in (self._timer, self._pause):
+        self._checks.remove(self, self._slot)
+        for timer in (self._linger_timer, self._pause):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
@@ -319,7 +322,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Time
 
     def _check(self) -> None:
-        """Close the connection if its client is too slow; otherwise, schedule the next check."""
+        """Close the connection if its client is too slow."""
         now = self.loop.time()
         if not self._writer.unsent:
             self._response_rate.restart(now, self._writer.sent)
@@ -328,7 +331,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         if not self.transport.is_closing():
             self._check_request(now)
-        self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
 
     def _check_request(self, now: float) -> None:
         if self._is_idle:
@@ -395,6 +397,4 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.flow.release()
         self.flow.resume_reading()
         self.transport.write_eof()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(LINGER_SECONDS, self._check)
+        self._linger_timer = self.loop.call_later(LINGER_SECONDS, self._check)
