@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pymongo.uri_parser import parse_uri
 
 from tests.people import Person
 from tests.store.releases.files import Kept, Release, list_releases
-from tests.store.releases.sample import IDEMPOTENCY_KEY, PASSWORD, REPEATABLE, serve
+from tests.store.releases.sample import IDEMPOTENCY_KEY, LOOPBACK, PASSWORD, REPEATABLE, serve
+from tests.webhooks.receiver import running_receiver
 from todo_service import __version__
 from todo_service.accounts.dto import UserCreate
 from todo_service.services import MODELS
@@ -151,6 +153,27 @@ async def test_todos_fire_when_they_are_due(kept: Kept, url: str) -> None:
 
     assert {each.id for each in found} == {each.id for each in expected} != set()
     assert all(each.next_fire is not None for each in found)
+    [reminded] = [each for each in found if each.reminders]
+    assert reminded.due_at is not None
+    assert reminded.next_fire == reminded.due_at - timedelta(minutes=30)
+
+
+async def test_kept_webhooks_deliver(kept: Kept, url: str) -> None:
+    async with (
+        running_receiver() as receiver,
+        serve(url, create_store(url), kept.secret_key, LOOPBACK) as client,
+    ):
+        ada = Person(client, UserCreate(kept.username, "ada@example.com", kept.password))
+        await ada.sign_in()
+        hooks = (await ada.get("/v1/webhooks")).json()["items"]
+        [hook] = [each for each in hooks if each["enabled"]]
+        moved = await ada.patch(f"/v1/webhooks/{hook['id']}", json={"url": receiver.url})
+        assert moved.status_code == 200, moved.text
+        todo = await ada.todo(title="New")
+        await receiver.await_todos({todo["id"]})
+
+        for received in receiver.received:
+            received.verify(kept.webhook_secret)
 
 
 def test_the_database_passes_the_check(kept: Kept, url: str) -> None:

@@ -33,6 +33,7 @@ class Kept(msgspec.Struct, frozen=True):
         password: Its password.
         refresh_token: The refresh token of one of its sessions.
         api_key: One of its API keys.
+        webhook_secret: The signing secret of its webhook that is enabled.
         sync_token: The token of the last call of `/v1/todos/changes`.
         answers: The JSON of the responses by path, as the account. Fields that depend on the time are omitted.
         documents: The number of documents by collection.
@@ -43,6 +44,7 @@ class Kept(msgspec.Struct, frozen=True):
     password: str
     refresh_token: str
     api_key: str
+    webhook_secret: str
     sync_token: str
     answers: dict[str, Any]
     documents: dict[str, int]

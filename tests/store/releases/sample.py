@@ -14,6 +14,8 @@ from odmantic import Model
 
 from tests.people import Person
 from tests.store.releases.files import Kept
+from tests.waiting import wait_until
+from tests.webhooks.receiver import running_receiver, status
 from todo_service.accounts.passwords import Cost
 from todo_service.app import create_app
 from todo_service.services import MODELS, create_administration
@@ -22,8 +24,10 @@ from todo_service.store.base import Access, DocumentStore
 from todo_service.store.codec import EXACT, decode
 from todo_service.store.query.planner import list_indexes
 from todo_service.sync.counting import TodoCounter
+from todo_service.timestamps import now
 from todo_service.todos.documents import AccountLease
 from todo_service.todos.shared import SharedState
+from todo_service.webhooks.documents import WebhookWorker
 
 PASSWORD: Final = "correct horse battery staple"
 CHEAP: Final = Cost(memory=8, passes=1)
@@ -43,6 +47,7 @@ PATHS: Final = (
     "/v1/todos?priority=high",
     "/v1/todos/changes",
     "/v1/todos/summary",
+    "/v1/webhooks",
 )
 """What is read as the account."""
 UNSTABLE: Final = {"/v1/todos/changes": ("next", "deleted"), "/v1/todos?sort=position&limit=3": ("next_cursor",)}
@@ -52,6 +57,9 @@ IDEMPOTENCY_KEY: Final = {"Idempotency-Key": "kept-key"}
 """A request that may be repeated."""
 TRANSIENT: Final = {"swept", "closing", "holder"}
 """Fields that have a value only for a moment, or after a crash."""
+SHORT_LIVED: Final = (AccountLease, WebhookWorker)
+"""Documents that exist only during a move or near a quota, or while a process serves webhooks."""
+LOOPBACK: Final = "127.0.0.0/8"
 _LATER: Final = timedelta(days=36525)
 FULL: Final[dict[str, Any]] = {
     "title": "Water the plants",
@@ -61,6 +69,7 @@ FULL: Final[dict[str, Any]] = {
     "tags": ["garden", "Été"],
     "steps": [{"title": "Fill the can"}, {"title": "Pour", "completed": True}],
     "recurrence": "FREQ=WEEKLY;BYDAY=TH",
+    "recurrence_except": ["2126-02-07T08:00:00Z"],
     "position": 2.5,
 }
 
@@ -73,13 +82,14 @@ async def write_sample(url: str, store: DocumentStore) -> Kept:
         store: The store, not yet open. It is closed at the end.
     """
     key = secrets.token_hex(32)
-    async with serve(url, store, key) as client:
+    async with serve(url, store, key, LOOPBACK) as client:
         client.event_hooks["response"].append(_require_success)
         ada = await Person.register(client, username="ada", email="ada@example.com", password="an earlier password")
         api_key = await _write_account(ada)
         await _write_others(client)
         await _administer(store, load_settings({"STORE_URL": url, "SECRET_KEY": key}))
         await _write_todos(ada)
+        webhook_secret = await _write_webhooks_and_reminders(ada)
     documents = await _postpone_expiry(store)
     async with serve(url, store, key) as client:
         ada = ada.through(client)
@@ -94,6 +104,7 @@ async def write_sample(url: str, store: DocumentStore) -> Kept:
         password=ada.password,
         refresh_token=ada.refresh_token,
         api_key=api_key,
+        webhook_secret=webhook_secret,
         sync_token=sync_token,
         answers=answers,
         documents=documents,
@@ -101,9 +112,19 @@ async def write_sample(url: str, store: DocumentStore) -> Kept:
 
 
 @asynccontextmanager
-async def serve(url: str, store: DocumentStore, secret_key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve a store, and provide a client. Every change of a todo refreshes the snapshot of the counts."""
-    settings = load_settings({"STORE_URL": url, "SECRET_KEY": secret_key, "RATE_LIMIT_ENABLED": "false"})
+async def serve(
+    url: str, store: DocumentStore, secret_key: str, networks: str = ""
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a store, and provide a client. Every change of a todo refreshes the snapshot of the counts.
+
+    Args:
+        url: The address of the store.
+        store: The store, not yet open.
+        secret_key: The secret key.
+        networks: The networks that webhooks may be sent to.
+    """
+    variables = {"RATE_LIMIT_ENABLED": "false", "WEBHOOK_NETWORKS": networks}
+    settings = load_settings({"STORE_URL": url, "SECRET_KEY": secret_key} | variables)
     shared = SharedState(store, counter=TodoCounter(store, min_changes=1))
     app = create_app(settings, store, password_cost=CHEAP, shared_state=shared)
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # httpx types scopes as plain dictionaries
@@ -133,6 +154,7 @@ async def _write_todos(ada: Person) -> None:
     await ada.post("/v1/lists", json={"name": "Old", "archived": True})
     gone = (await ada.post("/v1/lists", json={"name": "Gone"})).json()
     await ada.delete(f"/v1/lists/{gone['id']}", params={"todos": "move"})
+    await ada.post(f"/v1/lists/{home['id']}/move", json={"to": "last"}, headers={"Idempotency-Key": "kept-move"})
 
     await ada.todo(**FULL, list_id=home["id"])
     await ada.todo(title="Nothing but a title")
@@ -156,6 +178,66 @@ async def _write_todos(ada: Person) -> None:
     await ada.post("/v1/todos", json=REPEATABLE, headers=IDEMPOTENCY_KEY)
 
 
+async def _write_webhooks_and_reminders(ada: Person) -> str:
+    """Write reminders that have fired and that will fire, webhooks in every state, and a used event ticket.
+
+    Returns:
+        The signing secret of the webhook that is enabled.
+    """
+    ticket = (await ada.post("/v1/events/ticket")).json()["ticket"]
+    await ada.client.head("/v1/events", params={"ticket": ticket})
+    await ada.todo(
+        title="Call the vet", due_at="2126-04-01T09:00:00Z", reminders=[{"minutes_before": 30}, {"minutes_before": 0}]
+    )
+    async with running_receiver() as receiver:
+        hook = await _create_webhook(ada, receiver.url)
+        soon = now() + timedelta(seconds=1)
+        reminders = [{"at": soon.isoformat()}, {"minutes_before": 1}]
+        fired = await ada.todo(title="Fired", due_at=(soon + timedelta(minutes=1)).isoformat(), reminders=reminders)
+        await receiver.await_types("todo.changed", "todo.reminder", "ping")
+        await ada.patch(f"/v1/todos/{fired['id']}", json={"due_at": None, "reminders": []})
+
+        receiver.answer = status(500)
+        paused = await _create_webhook(ada, receiver.url)
+        await wait_until(lambda: _has_attempt(ada, paused))
+        await ada.patch(f"/v1/webhooks/{paused['id']}", json={"enabled": False})
+        receiver.answer = status(410)
+        gone = await _create_webhook(ada, receiver.url)
+        await wait_until(lambda: _is_disabled(ada, gone))
+        receiver.answer = status(204)
+        await wait_until(lambda: _has_delivered_all(ada, hook))
+    deleted = await _create_webhook(ada, receiver.url)
+    await ada.delete(f"/v1/webhooks/{deleted['id']}")
+    secret: str = hook["secret"]
+    return secret
+
+
+async def _create_webhook(ada: Person, url: str) -> dict[str, Any]:
+    """Create a webhook, send a ping, and return the webhook."""
+    body = {"url": url, "events": ["todo.changed", "todo.reminder"], "description": "kept"}
+    created: dict[str, Any] = (await ada.post("/v1/webhooks", json=body)).json()
+    await ada.post(f"/v1/webhooks/{created['id']}/test")
+    return created
+
+
+async def _list_deliveries(ada: Person, hook: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await ada.get(f"/v1/webhooks/{hook['id']}/deliveries")).json()["items"]
+    return found
+
+
+async def _has_attempt(ada: Person, hook: dict[str, Any]) -> bool:
+    return any(each["attempts"] for each in await _list_deliveries(ada, hook))
+
+
+async def _has_delivered_all(ada: Person, hook: dict[str, Any]) -> bool:
+    return all(each["state"] == "delivered" for each in await _list_deliveries(ada, hook))
+
+
+async def _is_disabled(ada: Person, hook: dict[str, Any]) -> bool:
+    found: dict[str, Any] = (await ada.get(f"/v1/webhooks/{hook['id']}")).json()
+    return found["disabled_reason"] is not None
+
+
 async def _write_others(client: httpx.AsyncClient) -> None:
     """Write an account with little in it, one that is deleted, and a registration that may be repeated."""
     bob = await Person.register(client, username="bob", email="bob@example.com", password=PASSWORD)
@@ -177,6 +259,7 @@ async def _administer(store: DocumentStore, settings: Settings) -> None:
 async def _postpone_expiry(store: DocumentStore) -> dict[str, int]:
     """Move every time of expiry by a century, and return the number of documents by collection."""
     documents: dict[str, int] = {}
+    missing: dict[str, set[str]] = {}
     for model in MODELS:
         await store.open(*MODELS, access=Access.READ)
         async with store.snapshot() as snapshot:
@@ -185,12 +268,13 @@ async def _postpone_expiry(store: DocumentStore) -> dict[str, int]:
         await store.open(*MODELS, access=Access.RESTORE)
         await store.load(model, [_postpone(model, raw) for raw in raws])
         await store.close()
-        if model is AccountLease:
-            continue  # they exist only during a move or near a quota
+        if model in SHORT_LIVED:
+            continue
         documents[model.__collection__] = len(raws)
         found = {key for raw in raws for key, value in decode(raw).items() if value}
-        missing = {field.key_name for field in model.__odm_fields__.values()} - found - TRANSIENT
-        assert not missing, f"{missing} of {model.__name__} has no value: write documents that have one"
+        if lacking := {field.key_name for field in model.__odm_fields__.values()} - found - TRANSIENT:
+            missing[model.__name__] = lacking
+    assert not missing, f"fields without a value: {missing}; write documents that have one"
     return documents
 
 
