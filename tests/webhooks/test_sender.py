@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.webhooks.receiver import Received, Receiver, running_receiver, status
+from tests.webhooks.receiver import Answer, Received, Receiver, running_receiver, status
 from todo_service.webhooks.addresses import AddressPolicy
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.resolver import Resolver
@@ -87,23 +87,42 @@ async def test_redirects_are_not_followed(receiver: Receiver, code: int) -> None
         assert (outcome.status_code, other.received) == (code, [])
 
 
-async def test_a_slow_receiver_fails(receiver: Receiver) -> None:
-    async def wait(_: Received, __: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
+async def answer_never(_: Received, __: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
 
-    receiver.answer = wait
+
+async def answer_byte_by_byte(_: Received, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while not writer.is_closing():
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("answer", [answer_never, answer_byte_by_byte])
+async def test_a_slow_receiver_fails(receiver: Receiver, answer: Answer) -> None:
+    receiver.answer = answer
 
     assert (await send(receiver, seconds=0.2)).error == "the receiver did not respond within 0.2 s"
 
 
-async def test_an_endless_body_is_not_read(receiver: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        (b"Content-Length: 1000000000", b"x" * 65536),
+        (b"Transfer-Encoding: chunked", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+        (b"X: until the connection closes", b"x" * 65536),
+    ],
+    ids=["a gigabyte", "chunks", "until closed"],
+)
+async def test_an_endless_body_is_not_read(receiver: Receiver, header: bytes, part: bytes) -> None:
     sent = 0
 
     async def stream(_: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + header + b"\r\n\r\n")
         while sent < 10**9:
-            writer.write(b"x" * 65536)
+            writer.write(part)
             await writer.drain()
             sent += 65536
 
