@@ -20,6 +20,8 @@ from tests.mongod import fresh_database
 from tests.people import Person, assert_problem
 from tests.serving import PLAIN_HTTP, SECRET_KEY, START_SECONDS, Service, run_command, running_service
 from tests.todos.replica import every_list, everything
+from tests.waiting import wait_until
+from tests.web.test_metrics import fetch_samples, get_sample
 from todo_service.accounts.tickets import Tickets
 from todo_service.bounds.events import STREAMS, TICKET_SECONDS
 from todo_service.security.caller import Caller
@@ -123,6 +125,7 @@ async def test_reminders_arrive_once_on_every_stream_and_are_not_replayed(ada: P
 
     assert 'todo_service_firings_total{kind="due"} 1.0\n' in metrics
     assert 'todo_service_firings_total{kind="reminder"} 3.0\n' in metrics
+    assert "todo_service_firing_lateness_seconds_count 4.0\n" in metrics
     for reminders in read:
         shown = sorted((each["todo"]["id"], sorted(each["reminder"]), each["occurrence"]) for each in reminders)
         at_shown, later_shown = todo["due_at"], later["reminders"][0]["at"]
@@ -139,6 +142,32 @@ async def test_reminders_arrive_once_on_every_stream_and_are_not_replayed(ada: P
                 event = await reader.read()
                 assert event.event == "todo"  # MongoDB may repeat the changes of the last seconds
                 title = event.json()["title"]
+
+
+async def test_streams_and_what_they_send_are_measured(ada: Person) -> None:
+    await ada.todo(title="missed")
+    before = await fetch_samples(ada.client)
+    async with streaming(ada, since=(await ada.get("/v1/todos/changes")).json()["next"]) as reader:
+        await reader.read_until("ready")
+        await ada.todo(title="live")
+        while (event := await reader.read()).json()["title"] != "live":
+            pass
+        during = await fetch_samples(ada.client)
+
+    def grown(name: str, **labels: str) -> float:
+        return get_sample(during, name, **labels) - get_sample(before, name, **labels)
+
+    assert event.event == "todo"
+    assert get_sample(during, "event_streams") >= 1
+    assert grown("events_total", type="ready") == 1
+    assert grown("events_total", type="todo") >= 1
+    assert grown("event_lag_seconds_count") == 1
+    assert 0 <= grown("event_lag_seconds_sum") < START_SECONDS
+
+    async def are_closed() -> bool:
+        return get_sample(await fetch_samples(ada.client), "event_streams") == 0
+
+    await wait_until(are_closed)
 
 
 async def read_reminders(reader: EventReader, count: int) -> AsyncIterator[dict[str, Any]]:

@@ -56,6 +56,7 @@ class Account:
 
     Attributes:
         outcomes: The outcomes of all attempts.
+        lags: The seconds from each event to its first attempt.
         stops: How often a consumer has found the account disabled.
     """
 
@@ -69,6 +70,7 @@ class Account:
         self.deliveries = DeliveryRequests(store, self.id)
         self.todos = Todos(store, self.id, partial(TimeZones(store).get, self.id))
         self.outcomes: list[str] = []
+        self.lags: list[float] = []
         self.stops = 0
 
     async def create_hook(self, url: str, *events: EventName) -> WebhookWithSecret:
@@ -104,11 +106,14 @@ class Account:
             workers,
             self.is_disabled,
             (clock or Clock()).now,
-            lambda outcome, _: self.record(outcome),
+            self.record,
         )
 
-    def record(self, outcome: str) -> None:
+    def record(self, outcome: str, lag: float | None) -> None:
+        """Record the outcome and the lag of an attempt."""
         self.outcomes.append(outcome)
+        if lag is not None:
+            self.lags.append(lag)
 
     async def is_disabled(self, account: ObjectId) -> bool:
         """Return whether an account is disabled. Counts the calls for which it is."""

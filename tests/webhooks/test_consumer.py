@@ -91,6 +91,22 @@ async def test_a_receiver_that_fails_for_a_while_gets_everything(account: Accoun
         each.verify(hook.secret)
 
 
+async def test_the_lag_begins_with_the_event(account: Account, receiver: Receiver) -> None:
+    await account.create_hook(receiver.url)
+    await account.todos.create(TodoCreate(title="an hour ago"))
+    clock = Clock()
+    clock.ahead = timedelta(hours=1)
+    async with serving(account.create_consumer(clock)):
+        await receiver.await_events(1)
+        await wait_until(lambda: _is_recorded(account))
+
+    assert account.lags == [pytest.approx(3600, abs=60)]
+
+
+async def _is_recorded(account: Account) -> bool:
+    return account.outcomes == ["delivered"]
+
+
 async def test_five_days_without_a_success_disable_the_hook(account: Account, receiver: Receiver) -> None:
     clock = Clock()
     hook = await account.create_hook(receiver.url)

@@ -127,7 +127,12 @@ class EventsController(Controller):
             ChangeFeed(request.app.state.store, request.user.user_id),
             ReminderReader(request.app.state.store, request.user.user_id),
             hub,
-            StreamContext(request.user, partial(request.cursors.seal, context=context), metrics.record_event),
+            StreamContext(
+                request.user,
+                partial(request.cursors.seal, context=context),
+                metrics.record_event,
+                metrics.record_event_lag,
+            ),
         )
         events = stream.run(since)
         # an error before the first event still becomes a problem response

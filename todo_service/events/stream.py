@@ -17,7 +17,7 @@ from todo_service.events.reminders import ReminderReader
 from todo_service.security.caller import Caller
 from todo_service.store.errors import StoreUnavailable
 from todo_service.sync.changes import Change, ChangeFeed, ChangePosition, FeedPage, SyncToken, TodoChange
-from todo_service.timestamps import now
+from todo_service.timestamps import Timestamp, now
 
 # no empty line follows, because some clients would report an event
 _RETRY: Final = b"retry: 2000\n"
@@ -35,11 +35,13 @@ class StreamContext(NamedTuple):
         caller: The caller that opens the stream.
         seal: Returns the text of a token, for the `id` of an event.
         record: Counts an event that is sent, by its type.
+        record_lag: Records the seconds from a change until it is sent, if the client had not missed it.
     """
 
     caller: Caller
     seal: Callable[[SyncToken], str]
     record: Callable[[str], None]
+    record_lag: Callable[[float], None]
 
 
 class EventStream:
@@ -90,7 +92,7 @@ class EventStream:
         yield _RETRY
         is_ready = False
         while page is not None:
-            for event in self._format(page):
+            for event in self._format(page, live=is_ready):
                 yield event
             if page.has_more:
                 if not page.changes:
@@ -138,7 +140,7 @@ class EventStream:
             await asyncio.sleep(_PAUSE_SECONDS)
             return page._replace(changes=[], has_more=True)
 
-    def _format(self, page: FeedPage[Change]) -> list[bytes]:
+    def _format(self, page: FeedPage[Change], *, live: bool) -> list[bytes]:
         assert page.start.resolved is not None  # a page belongs to a round
         events = []
         for change in page.changes:
@@ -148,6 +150,8 @@ class EventStream:
             if ChangePosition.parse(change.changed) > page.start.resolved:
                 self._sent[change.id] = change.changed
             events.append(self._build_event(*_describe(change, page.start.advance(change))))
+            if live and change.owner is not None:  # a tombstone does not tell the time
+                self._context.record_lag((now() - Timestamp.parse(change.updated_at)).total_seconds())
         if not page.has_more and self._sent:
             floor = page.next.floor
             self._sent = {key: stamp for key, stamp in self._sent.items() if ChangePosition.parse(stamp) > floor}

@@ -77,6 +77,12 @@ METRICS: Final = {
         Metric(Counter, "sessions", "Sessions created, refreshed and ended.", ("event",)),
         Metric(Counter, "rate_limited", "Requests rejected by a rate limit.", ("policy",)),
         Metric(Counter, "events", "Events sent to event streams.", ("type",)),
+        Metric(
+            Histogram,
+            "event_lag_seconds",
+            "Seconds from a change of a todo or a list until an open event stream sends it.",
+            options={"buckets": _LAG_SECONDS},
+        ),
         Metric(Gauge, "event_streams", "Open event streams.", options={"multiprocess_mode": "livesum"}),
         Metric(
             Counter,
@@ -87,7 +93,7 @@ METRICS: Final = {
         Metric(
             Histogram,
             "webhook_lag_seconds",
-            "Seconds from the creation of a delivery to its first attempt.",
+            "Seconds from an event to the first attempt to deliver it.",
             options={"buckets": _LAG_SECONDS},
         ),
         Metric(Counter, "firings", "Due dates and reminders that fired.", ("kind",)),
@@ -131,6 +137,7 @@ class Metrics:
         self._sessions: Counter = metrics["sessions"]
         self._rate_limited: Counter = metrics["rate_limited"]
         self._events: Counter = metrics["events"]
+        self._event_lag: Histogram = metrics["event_lag_seconds"]
         self._event_streams: Gauge = metrics["event_streams"]
         self._webhook_attempts: Counter = metrics["webhook_attempts"]
         self._webhook_lag: Histogram = metrics["webhook_lag_seconds"]
@@ -186,6 +193,10 @@ class Metrics:
         """Count an event that is sent, by its type."""
         self._events.labels(event).inc()
 
+    def record_event_lag(self, seconds: float) -> None:
+        """Record the time from a change until an event stream sends it."""
+        self._event_lag.observe(max(0.0, seconds))
+
     @contextmanager
     def count_stream(self) -> Iterator[None]:
         """Count an event stream as open until the block ends."""
@@ -200,7 +211,7 @@ class Metrics:
 
         Args:
             outcome: `delivered`, `retried` or `failed`.
-            lag: The seconds from the creation of the delivery, if this is its first attempt.
+            lag: The seconds since the event, if this is the first attempt.
         """
         self._webhook_attempts.labels(outcome).inc()
         if lag is not None:

@@ -35,7 +35,7 @@ from todo_service.webhooks.positions import Positions, start
 from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
 from todo_service.webhooks.sender import AttemptOutcome, Sender
 from todo_service.webhooks.signing import sign
-from todo_service.webhooks.sources import EventPage, EventSource
+from todo_service.webhooks.sources import EventPage, EventSource, get_event_time
 from todo_service.webhooks.workers import WorkerGroup
 
 SHORTEST_POLL: Final = 0.25
@@ -74,7 +74,7 @@ class Context(NamedTuple):
         workers: The workers, among them this one with its heartbeat.
         is_disabled: Returns whether an account is disabled.
         now: Returns the current time.
-        record: Counts an attempt: its outcome, and for the first attempt the seconds since the delivery was created.
+        record: Counts an attempt: its outcome, and for the first attempt the seconds since the event.
     """
 
     store: DocumentStore
@@ -295,7 +295,7 @@ class HookRunner:
 
     def _count(self, delivery: WebhookDelivery, changes: dict[str, Any], began: datetime) -> None:
         outcome = "retried" if changes["due_at"] is not None else changes["state"]
-        lag = (began - delivery.created_at).total_seconds() if not delivery.attempts else None
+        lag = (began - get_event_time(delivery.body)).total_seconds() if not delivery.attempts else None
         self._context.record(outcome, lag)
 
     async def _record_outcome(self, hook: Webhook, outcome: AttemptOutcome, began: datetime) -> bool:

@@ -44,6 +44,15 @@ class Event(msgspec.Struct, frozen=True):
         return msgspec.json.encode({"type": self.type, "timestamp": self.timestamp, "data": self.data})
 
 
+class _Timed(msgspec.Struct, frozen=True):
+    timestamp: datetime
+
+
+def get_event_time(body: bytes) -> datetime:
+    """Return the time of an event from the body of its request."""
+    return msgspec.json.decode(body, type=_Timed).timestamp
+
+
 class EventPage(NamedTuple):
     """A page of events.
 
