@@ -189,7 +189,7 @@ async def _write_webhooks_and_reminders(ada: Person) -> str:
     await ada.todo(
         title="Call the vet", due_at="2126-04-01T09:00:00Z", reminders=[{"minutes_before": 30}, {"minutes_before": 0}]
     )
-    async with running_receiver() as receiver:
+    async with running_receiver() as receiver, running_receiver() as failing:
         hook = await _create_webhook(ada, receiver.url)
         soon = now() + timedelta(seconds=1)
         reminders = [{"at": soon.isoformat()}, {"minutes_before": 1}]
@@ -197,14 +197,13 @@ async def _write_webhooks_and_reminders(ada: Person) -> str:
         await receiver.await_types("todo.changed", "todo.reminder", "ping")
         await ada.patch(f"/v1/todos/{fired['id']}", json={"due_at": None, "reminders": []})
 
-        receiver.answer = status(500)
-        paused = await _create_webhook(ada, receiver.url)
+        failing.answer = status(500)
+        paused = await _create_webhook(ada, failing.url)
         await wait_until(lambda: _has_attempt(ada, paused))
         await ada.patch(f"/v1/webhooks/{paused['id']}", json={"enabled": False})
-        receiver.answer = status(410)
-        gone = await _create_webhook(ada, receiver.url)
+        failing.answer = status(410)
+        gone = await _create_webhook(ada, failing.url)
         await wait_until(lambda: _is_disabled(ada, gone))
-        receiver.answer = status(204)
         await wait_until(lambda: _has_delivered_all(ada, hook))
     deleted = await _create_webhook(ada, receiver.url)
     await ada.delete(f"/v1/webhooks/{deleted['id']}")
