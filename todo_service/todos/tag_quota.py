@@ -21,11 +21,11 @@ from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
 """How many tags of all accounts together the cache holds."""
-_KNOWN_SECONDS: Final = 5.0
+_KNOWN_SECONDS: Final = 30.0
 """How long a process relies on its count of the tags in use, unless another process takes a turn."""
-_NEAR_EIGHTHS: Final = 5
-"""With less than 5/8 of the quota left, every new tag takes the lease. Far from the quota, another process may remove
-all tags that this one knows, and add as many others without a turn; both together must not exceed the quota."""
+_NEAR_QUARTERS: Final = 3
+"""With less than 3/4 of the quota left, every new tag takes the lease. Far from the quota, other processes may remove
+all tags that this one knows, and add as many others without a turn. Four such sets do not exceed the quota."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _KEPT: Final = timedelta(minutes=1)
@@ -134,7 +134,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """
 
     def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
-        super().__init__(store, "tags", limit, leases=True, near=limit * _NEAR_EIGHTHS // 8, kept=_KEPT)
+        super().__init__(store, "tags", limit, leases=True, near=limit * _NEAR_QUARTERS // 4, kept=_KEPT)
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._cached_tags = 0
@@ -236,6 +236,9 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         writing = usage.writing
         began = time.monotonic()
         last_holder = usage.turn or await find_last_holder(self._store, account, "tags")
+        is_current = usage.turn is None and began < usage.known_until and last_holder == usage.last_holder
+        if is_current and not any(self._measure(usage, request) for request in usage.waiting):
+            return False  # these writes arrived during the last count, and add no tags
         is_far = usage.counted and last_holder is None and self._bound_unseen(self.limit - len(usage.known)) > 0
         patient = any(request.patient for request in usage.waiting)
         usage.uncounted = uncounted = set[str]().union(*usage.written)
