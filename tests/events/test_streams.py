@@ -168,6 +168,15 @@ async def test_streams_and_what_they_send_are_measured(ada: Person) -> None:
         return get_sample(await fetch_samples(ada.client), "event_streams") == 0
 
     await wait_until(are_closed)
+    route = {"method": "GET", "route": EVENTS}
+    after = await fetch_samples(ada.client)
+    assert get_sample(after, "http_requests_total", status="200", **route) > get_sample(
+        before, "http_requests_total", status="200", **route
+    )
+    # a stream lasts as long as its client wants
+    assert get_sample(after, "http_request_duration_seconds_count", **route) == get_sample(
+        before, "http_request_duration_seconds_count", **route
+    )
 
 
 async def read_reminders(reader: EventReader, count: int) -> AsyncIterator[dict[str, Any]]:

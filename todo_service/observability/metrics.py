@@ -57,7 +57,7 @@ METRICS: Final = {
         Metric(
             Histogram,
             "http_request_duration_seconds",
-            "Seconds from a request's headers to the end of its response.",
+            "Seconds from a request's headers to the end of its response, except for event streams.",
             ("method", "route"),
             {"buckets": _REQUEST_SECONDS},
         ),
@@ -154,14 +154,14 @@ class Metrics:
         for kind in ("due", "reminder"):
             self._firings.labels(kind)
 
-    def record_request(self, method: str, route: str, status: int, seconds: float) -> None:
+    def record_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count and time a request.
 
         Args:
             method: The HTTP method.
             route: The template of the path, never the path itself.
             status: The status of the response, 0 if there was none.
-            seconds: The duration, in seconds.
+            seconds: The duration, in seconds; None to only count the request.
         """
         found = self._request_children.get((method, route, status))
         if found is None:
@@ -170,7 +170,8 @@ class Metrics:
             if known == method:
                 self._request_children[method, route, status] = found
         found[0].inc()
-        found[1].observe(seconds)
+        if seconds is not None:
+            found[1].observe(seconds)
 
     def record_store_call(self, operation: str, seconds: float, available: bool) -> None:
         """Count and time a call to the store (a `store.instrumentation.Observer`)."""

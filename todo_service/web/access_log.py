@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _NO_RATE_LIMIT: Final = frozenset({"-", "/health/live", "/health/ready"})
 """Routes without a rate limit, whose log lines are bounded by `LogLimit` instead."""
+_STREAMS: Final = frozenset({"/v1/events"})
+"""Routes whose responses last as long as their clients want."""
 
 
 class AccessLog:
@@ -57,7 +59,8 @@ class AccessLog:
         caller = scope.get("user")
         # the route's template: the path and the query may hold private data
         route = scope.get("path_template") or "-"
-        self._metrics.record_request(method, route, status, seconds)
+        is_stream = status == 200 and route in _STREAMS
+        self._metrics.record_request(method, route, status, None if is_stream else seconds)
         limited = status == 429 or route in _NO_RATE_LIMIT
         if not limited or self._limit.allows(get_client_network(scope)):
             values = {
