@@ -89,12 +89,12 @@ class Run:
             self._calm = True
             for member in self._members:
                 member.proxy.cut_after = None
-            todos, lists = await self._read_all("/v1/todos"), await self._read_all("/v1/lists")
             # the streams that are open now are not cut again: they must get what is missing without resuming
             with suppress(TimeoutError):
-                await wait_until(lambda: _equal(replicas, todos, lists))
+                await wait_until(lambda: self._have_state(replicas))
             for task in tasks:
                 task.cancel()
+        todos, lists = await self._read_state()
         for replica in replicas:
             assert (replica.todos, replica.lists) == (todos, lists)
             async with self._streaming(replica.last_id) as reader:
@@ -163,6 +163,17 @@ class Run:
             # 429: the process has not noticed yet that earlier streams were cut
             assert response.status_code in (200, 429, 503), await response.aread()
             yield EventReader(response) if response.status_code == 200 else None
+
+    async def _have_state(self, replicas: Sequence[LiveReplica]) -> bool:
+        """Return whether all replicas have the state of the account.
+
+        It may still change: another process finishes the deletion of a list after a kill.
+        """
+        todos, lists = await self._read_state()
+        return all((replica.todos, replica.lists) == (todos, lists) for replica in replicas)
+
+    async def _read_state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return await self._read_all("/v1/todos"), await self._read_all("/v1/lists")
 
     async def _read_all(self, path: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -245,10 +256,6 @@ class _Writer:
                 self._todos += [result["todo"]["id"] for result in body["results"]]
             case "POST", "/v1/lists":
                 self._lists.append(body["id"])
-
-
-async def _equal(replicas: Sequence[LiveReplica], todos: dict[str, Any], lists: dict[str, Any]) -> bool:
-    return all((replica.todos, replica.lists) == (todos, lists) for replica in replicas)
 
 
 @asynccontextmanager
