@@ -124,8 +124,9 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     use. If none has, a write whose tags are in use needs no further count. A few new tags need none if the document is
     no longer kept. More new tags need a count, and near the quota the lease.
 
-    A write that replaces tags may use the room of those that no other todo has. It is then granted room alone, as it
-    may fail: until the next count, no other write relies on its old tags or on its new ones.
+    A write that removes a tag from the only todo that has it may use the room of that tag. Because the write may fail,
+    nothing else is granted room at the same time, and no other write relies on its old or new tags until the next
+    count.
 
     Args:
         store: The store.

@@ -1,9 +1,9 @@
 """Corrects how the driver waits for a server or a connection before Python 3.12.
 
-The driver calls `asyncio.wait_for` to wait for a condition, which releases the driver's lock and acquires it again at
-the end. Before Python 3.12, `wait_for` waits in a task of its own. A cancellation just after the timeout ends
-`wait_for` before that task has acquired the lock. The lock is then never released: every later call waits for it, and
-so does closing the client.
+The driver waits for conditions with `asyncio.wait_for`. Waiting for a condition releases the driver's lock, and
+reacquires it afterwards. Before Python 3.12, `wait_for` does this in a separate task. If the caller is cancelled just
+after the timeout, `wait_for` returns before that task has reacquired the lock. Nothing then releases the lock, so every
+later call hangs, and so does closing the client.
 """
 
 from __future__ import annotations
