@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ from odmantic import ObjectId
 
 from tests.application import create_test_store
 from tests.people import Person, UserCreateFactory
+from tests.waiting import wait_until
 from todo_service.accounts.administration import AccountAdministration
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.liveness import find_ended
@@ -24,6 +26,7 @@ from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.bounds.events import STREAMS
 from todo_service.errors import Unauthenticated
 from todo_service.events.hub import EventHub, Subscription
+from todo_service.lists.documents import TodoList
 from todo_service.security.caller import Caller
 from todo_service.services import MODELS, create_administration
 from todo_service.settings import Settings
@@ -186,3 +189,52 @@ async def test_the_streams_of_a_process_are_checked_together(store_url: str, set
     assert calls == {"find": 3 + 3}
     assert counted == [{"find": 1 + 1}] * 2
     await store.close()
+
+
+async def test_idle_streams_read_no_documents_where_stamps_are_resolved_at_once(
+    store_url: str, settings: Settings
+) -> None:
+    async with AsyncExitStack() as stack:
+        store = create_test_store(store_url, RESOLVE_AFTER)
+        await store.open(*MODELS)
+        stack.push_async_callback(store.close)
+        tokens = AccessTokens([settings.secret_key], 600)
+        account = await stack.enter_context(create_administration(settings, store)).create(
+            UserCreateFactory.build(display_name="", time_zone="UTC")
+        )
+        issued = await Sessions(store, tokens, RefreshTokens([settings.secret_key]), 30).start(
+            ObjectId(account.id), 1, Client("", "")
+        )
+        hub = EventHub(store, 0.001, partial(find_ended, store))
+        stream = await stack.enter_async_context(hub.subscribe(tokens.verify(issued.access)))
+        watching = asyncio.create_task(hub.watch())
+        stack.callback(watching.cancel)
+        calls: Counter[str] = Counter()
+        observe(store, lambda operation, _, __: calls.update([operation]))
+
+        async def has_polled() -> bool:
+            return calls["resolved_stamp"] >= 20
+
+        assert await stream.sleep()  # woken by the first poll
+        for _ in range(2):
+            await store.insert(create_list(ObjectId(account.id)))
+            assert await stream.sleep()
+        calls.clear()
+        await wait_until(has_polled)
+
+        assert store.resolves_at_once is (calls.keys() == {"resolved_stamp"})
+
+
+def create_list(account: ObjectId) -> TodoList:
+    return TodoList(
+        account=account,
+        owner=account,
+        name="list",
+        color=None,
+        position=1.0,
+        archived=False,
+        uid_key=ObjectId(),
+        version=1,
+        created_at=now(),
+        updated_at=now(),
+    )

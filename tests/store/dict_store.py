@@ -63,6 +63,8 @@ class DictStore(DocumentStore):
         url: `dict://name`. Stores with the same name share their documents.
     """
 
+    resolves_at_once = True
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._database: Database | None = None

@@ -1111,6 +1111,16 @@ async def test_reading_up_to_the_resolved_stamp_misses_nothing(store: DocumentSt
     assert seen | {one.id for one in rest} == written
 
 
+async def test_a_store_that_resolves_at_once_resolves_every_stamp_it_shows(store: DocumentStore) -> None:
+    await store.insert(made := note())
+    changed = await store.update(Note, Note.id == made.id, changes={"name": "changed"})
+    resolved = await store.resolved_stamp()
+    await store.delete(Note, Note.id == made.id)  # writes no stamp
+
+    assert changed is not None
+    assert not store.resolves_at_once or changed.changed == resolved == await store.resolved_stamp()
+
+
 async def test_stamps_increase_across_reopening(store_url: str) -> None:
     stamps = []
     for name in ("first", "second"):

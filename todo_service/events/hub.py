@@ -223,6 +223,8 @@ class _Poller:
         floor = self._resolved if full else max(self._resolved, recent)
         # read the resolved stamp first: later writes have higher stamps
         resolved = await self._store.resolved_stamp()
+        if self._store.resolves_at_once and resolved == self._resolved:
+            return set()
         found = {written for model in _WATCHED for written in await self._read(model, floor)}
         new, self._known = found - self._known, found
         self._resolved = max(self._resolved, resolved)

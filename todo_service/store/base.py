@@ -75,7 +75,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, ClassVar, Final, Generic, TypeVar, overload
 
 import msgspec
 from bson import ObjectId, Timestamp
@@ -195,9 +195,12 @@ class DocumentStore(abc.ABC):
 
     Attributes:
         state: The state of the store; available once the store is open.
+        resolves_at_once: Whether no write becomes visible after one with a higher stamp. `resolved_stamp` then returns
+            the highest stamp so far, so if it has not changed, no stamp has been written.
     """
 
     state: State
+    resolves_at_once: ClassVar[bool] = False
 
     @abc.abstractmethod
     async def open(self, *models: type[Model], access: Access = Access.SERVE) -> None:

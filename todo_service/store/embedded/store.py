@@ -68,6 +68,8 @@ class EmbeddedStore(DocumentStore):
         expiry_seconds: The interval at which expired documents are deleted.
     """
 
+    resolves_at_once = True
+
     def __init__(self, folder: Path, *, map_bytes: int = INITIAL_MAP_BYTES, expiry_seconds: float = 60.0) -> None:
         self._connection = EmbeddedConnection(folder, map_bytes)
         self._expiry_seconds = expiry_seconds
