@@ -227,6 +227,7 @@ async def test_idle_streams_read_no_documents_where_stamps_are_resolved_at_once(
 
 def create_list(account: ObjectId) -> TodoList:
     return TodoList(
+        id=ObjectId(),
         account=account,
         owner=account,
         name="list",
