@@ -104,7 +104,7 @@ MODELS: Final = (
 """The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
 FOLLOW_SECONDS: Final = 10.0
-_LOOK_SECONDS: Final = (0.04, 0.3)
+_LOOK_SECONDS: Final = (0.04, 0.5)
 """The time between two polls for changes, in an embedded store and in one behind a network."""
 
 

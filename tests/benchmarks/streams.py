@@ -50,7 +50,7 @@ GOALS: Final = {
 MEGABYTES: Final = 400
 SHARE: Final = 0.1
 """The maximum memory of the idle streams, and their share of a CPU."""
-_SPREAD_SECONDS: Final = 0.3
+_SPREAD_SECONDS: Final = 0.5
 _WARM_UP: Final = 5
 _OPENED_TOGETHER: Final = 200
 _RESERVED_FILES: Final = 200

@@ -35,7 +35,7 @@ from todo_service.timestamps import EARLIEST, format_timestamp
 from todo_service.todos.documents import Todo
 from todo_service.todos.firing_times import FiringTime, depends_on_zone, find_first_after, list_firing_times
 
-_LONGEST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 1.0
 """The maximum polling interval, in seconds."""
 _JITTER_SECONDS: Final = 0.05
 """The maximum jitter added to it, so that processes do not poll at the same moment."""
