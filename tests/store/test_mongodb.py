@@ -93,6 +93,20 @@ async def test_every_write_waits_for_a_majority_and_the_journal(mongodb_url: str
     assert all(concern["w"] == "majority" and concern["j"] is True for concern in concerns)
 
 
+async def test_a_write_that_fails_before_it_has_a_connection_fails_at_once(mongodb_url: str) -> None:
+    store = MongoDBStore(mongodb_url)
+    await store.open(*MODELS)
+    (server,) = store._connection.client._topology._servers.values()
+    await server.reset()  # as after a network error
+
+    with pytest.raises(StoreUnavailable, match="AutoReconnect"):
+        await store.insert(Thing(id=ObjectId()))
+    await store.insert(Thing(id=ObjectId()))
+
+    assert await store.count(Thing, Thing.shelf == "shelf") == 1
+    await store.close()
+
+
 async def test_concurrent_calls_share_round_trips(mongodb_url: str) -> None:
     store = MongoDBStore(mongodb_url)
     await store.open(*MODELS)

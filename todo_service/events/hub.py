@@ -223,7 +223,7 @@ class _Poller:
         floor = self._resolved if full else max(self._resolved, recent)
         # read the resolved stamp first: later writes have higher stamps
         resolved = await self._store.resolved_stamp()
-        if self._store.resolves_at_once and resolved == self._resolved:
+        if self._store.resolves_at_once and resolved == self._resolved:  # there was no write
             return set()
         found = {written for model in _WATCHED for written in await self._read(model, floor)}
         new, self._known = found - self._known, found

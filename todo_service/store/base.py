@@ -8,16 +8,15 @@ Writes
     failure undoes them. There are no transactions across documents, so the service is designed not to need any.
 
 Conditions
-    `where` takes ODMantic expressions on the model's fields, and all of them must hold:
-    `Todo.owner == owner, Todo.version == 3`. Expressions use the operators in `OPERATORS` and `starts_with`, combined
-    by `&` and `|`. Both stores reject anything else with `UnsupportedExpression`. The semantics are MongoDB's:
+    `where` takes ODMantic expressions on the model's fields, and all must hold, as in `Todo.owner == owner`.
+    They use the operators in `OPERATORS` and `starts_with`, combined by `&` and `|`. Both stores reject anything else
+    with `UnsupportedExpression`. The semantics are MongoDB's:
 
     * Values of different kinds (null, number, text, bytes, ObjectId, boolean, time, stamp) are never equal, and `<`,
       `<=`, `>`, `>=` never hold between them. Integers and floats are one kind and compare by value.
     * A missing key has the default of its field (see "Releases"), or is null. `!=` and `not_in` match null unless they
       exclude it.
-    * A condition on a list holds if it holds for any element (`Todo.tags == "home"`). `!=` and `not_in` hold if no
-      element is equal.
+    * A condition on a list (`Todo.tags == "home"`) holds if it holds for any element, `!=` and `not_in` for all.
     * `starts_with(Todo.words, "gard")` matches a text, or an element of a list, with this prefix.
 
 Order
@@ -27,9 +26,8 @@ Indexes
     Models declare their indexes. An index must serve every query, except a `get` by id, so the cost of a query never
     grows with the number of accounts; a query that no index serves raises `UnsupportedExpression`.
 
-    * An index serves a query if conditions fix its leading keys, and the sort, if there is one, follows the remaining
-      keys. Conditions may also bound the first remaining key. Equality fixes a key, and so does `in_`: the store reads
-      up to 100 key ranges side by side and merges them.
+    * An index serves a query if conditions fix its leading keys, and a sort follows the remaining keys. Conditions may
+      also bound the first of these. Equality fixes a key, and so does `in_`: the store merges up to 100 key ranges.
     * Further conditions filter the documents that the index yields. If several indexes serve a query, the store uses
       the one that covers the conditions that come first, so put the most selective condition first.
     * An index may include one list of up to `INDEXED_ELEMENTS` elements. It cannot hold NaN, integers of more than
@@ -195,8 +193,7 @@ class DocumentStore(abc.ABC):
 
     Attributes:
         state: The state of the store; available once the store is open.
-        resolves_at_once: Whether no write becomes visible after one with a higher stamp. `resolved_stamp` then returns
-            the highest stamp so far, so if it has not changed, no stamp has been written.
+        resolves_at_once: Whether `resolved_stamp` is always the highest stamp so far.
     """
 
     state: State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
@@ -36,6 +36,8 @@ COPY_CALL_SECONDS: Final = 600.0
 """The timeout of a call during a copy, and of building an index."""
 _SELECTION_SECONDS: Final = 2.0
 """The timeout for finding a server, and for connecting to one."""
+_MONITORING_SECONDS: Final = 2.0
+"""How often the driver checks a server. After some network errors, calls fail until the next check."""
 _APP_NAME_BYTES: Final = 128
 """MongoDB's limit on the name of a connection."""
 P = ParamSpec("P")
@@ -68,13 +70,23 @@ class MongoDBConnection:
         """
         correct_driver_waits()
         try:
-            name = parse_database_name(self._url)
-            self._options = _build_options(name, access)
-            self._client = AsyncMongoClient(self._url, **self._options)
-            self._database = self._client[name]
+            self._options = _build_options(parse_database_name(self._url), access)
+            self._create_client()
         except Exception as error:  # parsing an address also raises errors of the libraries that the driver uses
             raise StoreUnusable(f"the address of MongoDB cannot be used: {redact_address_error(error)}") from None
         self.models = models
+
+    async def disable_unsupported_retries(self) -> None:
+        """Let the driver not retry writes if the server is a standalone one, which does not support that.
+
+        The driver would retry a write that fails before it has a connection without a pause until its timeout, which
+        blocks the event loop. It would also close the new connections, because it takes the old error for theirs.
+        """
+        if supports_sessions(await self.hello()):
+            return
+        await self.client.close()
+        self._options["retryWrites"] = False
+        self._create_client()
 
     async def close(self) -> None:
         """Close the client. Closing twice is allowed."""
@@ -142,6 +154,12 @@ class MongoDBConnection:
             self._collections[model, raw] = collection
         return collection
 
+    def _create_client(self) -> None:
+        """Create a client with the options. It connects at the first call."""
+        self._client = AsyncMongoClient(self._url, **self._options)
+        self._database = self._client[parse_database_name(self._url)]
+        self._collections.clear()
+
     async def hello(self, seconds: float = CALL_SECONDS) -> dict[str, Any]:
         """Return the primary's description of itself, including its clock.
 
@@ -152,6 +170,11 @@ class MongoDBConnection:
         async with guard_call(seconds=seconds):
             hello: dict[str, Any] = await client.admin.command("hello")
         return hello
+
+
+def supports_sessions(hello: Mapping[str, Any]) -> bool:
+    """Return whether a server that describes itself so supports retryable writes and snapshot reads."""
+    return "setName" in hello or hello.get("msg") == "isdbgrid"
 
 
 def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -258,6 +281,7 @@ def _build_options(database: str, access: Access) -> dict[str, Any]:
         "journal": True,
         "serverSelectionTimeoutMS": _SELECTION_SECONDS * 1000,
         "connectTimeoutMS": _SELECTION_SECONDS * 1000,
+        "heartbeatFrequencyMS": _MONITORING_SECONDS * 1000,
         "timeoutMS": DRIVER_SECONDS * 1000 if access is Access.SERVE else None,
         "socketTimeoutMS": COPY_CALL_SECONDS * 1000,
     }

@@ -28,5 +28,7 @@ def create_counter_storage(url: str, seconds: float) -> tuple[MongoDBStorage, Ca
         serverSelectionTimeoutMS=seconds * 1000,
         connectTimeoutMS=seconds * 1000,
         timeoutMS=seconds * 1000,
+        # see `MongoDBConnection.disable_unsupported_retries`
+        retryWrites=False,
     )
     return storage, storage.storage.close

@@ -47,7 +47,13 @@ from todo_service.store.codec import (
 )
 from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
 from todo_service.store.mongodb.batches import BatchedCalls, build_projection, split_documents
-from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, MongoDBConnection, cancel_once, guard_call
+from todo_service.store.mongodb.connection import (
+    COPY_CALL_SECONDS,
+    MongoDBConnection,
+    cancel_once,
+    guard_call,
+    supports_sessions,
+)
 from todo_service.store.mongodb.filters import to_filter
 from todo_service.store.mongodb.preparation import prepare_database, store_state
 from todo_service.store.mongodb.snapshot import MongoDBSnapshot
@@ -101,6 +107,7 @@ class MongoDBStore(DocumentStore):
         self._batched = BatchedCalls(self._connection)
         self._scans = ScanExecutor()
         try:
+            await self._connection.disable_unsupported_retries()
             async with guard_call(seconds=None):
                 self.state = await prepare_database(self._connection, access)
         except StoreError as error:
@@ -311,8 +318,7 @@ class MongoDBStore(DocumentStore):
         """
         async with guard_call(seconds=COPY_CALL_SECONDS):
             hello = await self._connection.hello(COPY_CALL_SECONDS)
-            supported = "setName" in hello or hello.get("msg") == "isdbgrid"
-            session = self._connection.client.start_session(snapshot=True) if supported else None
+            session = self._connection.client.start_session(snapshot=True) if supports_sessions(hello) else None
         async with session or nullcontext():
             yield MongoDBSnapshot(self._connection, session)
 
