@@ -26,7 +26,7 @@ from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.timestamps import Timestamp
 
 _CHUNK_BYTES: Final = 64 * 1024
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NO_BRACKETS_OR_QUOTES: Final = bytes(set(range(256)) - set(b'[]{}"'))
 _STEPS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")  # as signed bytes: 1 and -1
 _AT: Final = " - at `$"
 _PATH_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
@@ -178,8 +178,10 @@ def _brackets_outside_strings(body: bytes) -> Iterator[bytes]:
             chunk = chunk[:-1]  # do not split an escape
         start += len(chunk)
         # backslashes occur only in strings, so the first one of a run escapes the second one
-        parts = chunk.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        yield b"".join(parts[in_string::2]).translate(None, _NO_BRACKETS)
+        unescaped = chunk.replace(b"\\\\", b"").replace(b'\\"', b"")
+        # two quotes in a row begin and end a string without brackets, or the other way round
+        parts = unescaped.translate(None, _NO_BRACKETS_OR_QUOTES).replace(b'""', b"").split(b'"')
+        yield b"".join(parts[in_string::2])
         in_string ^= len(parts) % 2 == 0
 
 
