@@ -227,14 +227,17 @@ async def test_limits_apply_in_each_process_while_the_shared_counter_is_unavaila
     with running_mongod(tmp_path / "mongod") as (url, mongod):
         counter = SharedCounter(partial(create_counter_storage, f"{url}/todo"))
         item = limits.parse("5/month")
-        assert (await counter.take(item, "api", "somebody", exact=False)).allowed
+        first = await counter.take(item, "api", "somebody", exact=False)
+        # on a busy machine, MongoDB may take too long to count the first one
+        left = 4 if first.counted_in == "process" else 5
         mongod.send_signal(signal.SIGSTOP)
 
         taken = [(await counter.take(item, "api", "somebody", exact=False)).allowed for _ in range(7)]
 
         mongod.send_signal(signal.SIGCONT)
         counter.close()
-    assert taken == [True] * 5 + [False] * 2
+    assert first.allowed
+    assert taken == [True] * left + [False] * (7 - left)
 
 
 async def guess(client: httpx.AsyncClient, name: str, password: str = WRONG) -> httpx.Response:
