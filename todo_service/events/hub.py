@@ -216,15 +216,15 @@ class _Poller:
 
     async def find_changed(self) -> set[str]:
         """Return the accounts with writes since the last poll."""
+        # read the resolved stamp first: later writes have higher stamps
+        resolved = await self._store.resolved_stamp()
+        if self._store.resolves_at_once and resolved == self._resolved:  # there was no write
+            return set()
         full = time.monotonic() >= self._full_at
         if full:
             self._full_at = time.monotonic() + _FULL_POLL_SECONDS
         recent = Timestamp(max(0, self._latest.time - _OVERLAP_SECONDS), 0)
         floor = self._resolved if full else max(self._resolved, recent)
-        # read the resolved stamp first: later writes have higher stamps
-        resolved = await self._store.resolved_stamp()
-        if self._store.resolves_at_once and resolved == self._resolved:  # there was no write
-            return set()
         found = {written for model in _WATCHED for written in await self._read(model, floor)}
         new, self._known = found - self._known, found
         self._resolved = max(self._resolved, resolved)

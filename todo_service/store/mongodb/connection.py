@@ -77,10 +77,10 @@ class MongoDBConnection:
         self.models = models
 
     async def disable_unsupported_retries(self) -> None:
-        """Let the driver not retry writes if the server is a standalone one, which does not support that.
+        """Disable retryable writes if the server is standalone, because it does not support them.
 
-        The driver would retry a write that fails before it has a connection without a pause until its timeout, which
-        blocks the event loop. It would also close the new connections, because it takes the old error for theirs.
+        If a write fails before it has a connection, the driver would otherwise retry it until the timeout without a
+        pause, and so block the event loop. Each retry would raise the first error again, and close a new connection.
         """
         if supports_sessions(await self.hello()):
             return
@@ -158,7 +158,6 @@ class MongoDBConnection:
         """Create a client with the options. It connects at the first call."""
         self._client = AsyncMongoClient(self._url, **self._options)
         self._database = self._client[parse_database_name(self._url)]
-        self._collections.clear()
 
     async def hello(self, seconds: float = CALL_SECONDS) -> dict[str, Any]:
         """Return the primary's description of itself, including its clock.
@@ -173,7 +172,7 @@ class MongoDBConnection:
 
 
 def supports_sessions(hello: Mapping[str, Any]) -> bool:
-    """Return whether a server that describes itself so supports retryable writes and snapshot reads."""
+    """Return whether a server supports retryable writes and snapshot reads, given its response to `hello`."""
     return "setName" in hello or hello.get("msg") == "isdbgrid"
 
 
