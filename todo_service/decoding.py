@@ -179,7 +179,7 @@ def _brackets_outside_strings(body: bytes) -> Iterator[bytes]:
         start += len(chunk)
         # backslashes occur only in strings, so the first one of a run escapes the second one
         unescaped = chunk.replace(b"\\\\", b"").replace(b'\\"', b"")
-        # two quotes in a row begin and end a string without brackets, or the other way round
+        # adjacent quotes have no bracket between them: they begin and end a string, or end one and begin the next
         parts = unescaped.translate(None, _NO_BRACKETS_OR_QUOTES).replace(b'""', b"").split(b'"')
         yield b"".join(parts[in_string::2])
         in_string ^= len(parts) % 2 == 0

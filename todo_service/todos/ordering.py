@@ -53,7 +53,7 @@ class Renumbered(Protocol):
 
 
 Renumber = Callable[[str, Container[int] | None, float, float], Awaitable[Renumbered]]
-"""Moves a document, given its id, the accepted versions (None for any), its expected position and its new position.
+"""Moves a document. The arguments are its id, the accepted versions (None for any), its old and its new position.
 
 It returns the document, which is unchanged if it has another position by now or is no longer in the order. It raises
 `NotFound` if the document does not exist, and `Stale` if it has a version that is not accepted.

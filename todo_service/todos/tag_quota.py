@@ -124,9 +124,8 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     use. If none has, a write whose tags are in use needs no further count. A few new tags need none if the document is
     no longer kept. More new tags need a count, and near the quota the lease.
 
-    A write that removes a tag from the only todo that has it may use the room of that tag. Because the write may fail,
-    nothing else is granted room at the same time, and no other write relies on its old or new tags until the next
-    count.
+    A write can reuse the room of a tag if it removes that tag from the only todo that has it. Such a write may fail, so
+    no other write gets room while it runs. Until the next count, no other write relies on its old or new tags.
 
     Args:
         store: The store.
