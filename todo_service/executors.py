@@ -22,6 +22,8 @@ _CLOSED: Final = "the executor is closed"
 _SWITCH_SECONDS: Final = 0.001
 _SLICE_SECONDS: Final = 0.005
 """How long a thread computes before it may have to pause."""
+_YIELD_SECONDS: Final = 0.0001
+"""How long a thread releases the GIL after each time slice: long enough for a waiting thread to take it."""
 _TOLERATED_WAIT: Final = 0.0005
 """A thread that waits longer than this in a time slice competes with other threads."""
 _PAUSE_SECONDS: Final = 0.01
@@ -81,6 +83,9 @@ class _TimeSlice:
 
     A thread that computes takes the GIL back each time the event loop releases it for a system call. Each of these
     calls then costs the event loop a switch interval, and a response needs many of them.
+
+    A scan also releases the GIL at each call of LMDB, but only for microseconds. The event loop is woken, finds the GIL
+    taken again, and its switch interval begins anew: it may not run before the scan ends.
     """
 
     __slots__ = ("_started", "_used")
@@ -94,11 +99,12 @@ class _TimeSlice:
         return time.perf_counter() - self._started >= _SLICE_SECONDS
 
     def make_way(self) -> float:
-        """Pause, if the thread has had to wait for the GIL or for a processor during its time slice.
+        """Release the GIL briefly. Then pause, if the thread had to wait for the GIL or a CPU during its time slice.
 
         Returns:
-            How long, in seconds.
+            The length of the pause, in seconds.
         """
+        _PAUSE.wait(_YIELD_SECONDS)
         waited = time.perf_counter() - self._started - (time.thread_time() - self._used)
         if waited <= _TOLERATED_WAIT:
             return 0.0
