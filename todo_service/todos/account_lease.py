@@ -18,7 +18,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Literal
 
 import msgspec
@@ -29,7 +29,7 @@ from todo_service.bounds.todos import LEASE_WAIT_SECONDS
 from todo_service.errors import Busy
 from todo_service.leases import LeaseLostError, hold_lease
 from todo_service.locks import KeyedLocks
-from todo_service.store.base import DocumentStore
+from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.timestamps import now
 from todo_service.todos.documents import AccountLease
@@ -107,7 +107,7 @@ async def hold_account(
 
 async def find_last_holder(store: DocumentStore, account: ObjectId, purpose: Purpose) -> ObjectId | None:
     """Return the block that holds a lease or held it last; None if its document is no longer kept."""
-    found = await store.get(AccountLease, AccountLease.id == derive_lease_id(account, purpose), into=_LastHolder)
+    found = await store.get(AccountLease, _match_lease(account, purpose), into=_LastHolder)
     return None if found is None or found.last_holder is None else ObjectId(found.last_holder)
 
 
@@ -120,6 +120,12 @@ async def delete_leases(store: DocumentStore, account: ObjectId) -> None:
 def derive_lease_id(account: ObjectId, purpose: Purpose) -> ObjectId:
     """Return the id of a lease on an account."""
     return ObjectId(hashlib.blake2b(account.binary + purpose.encode(), digest_size=12).digest())
+
+
+@lru_cache(1024)
+def _match_lease(account: ObjectId, purpose: Purpose) -> Condition:
+    """Return the condition for a lease. Cached, because each write with tags needs it."""
+    return AccountLease.id == derive_lease_id(account, purpose)
 
 
 async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:

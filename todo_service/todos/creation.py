@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -59,20 +60,18 @@ def build_document(
     check_schedule(fields, fields)
     check_reminders(fields, fields)
     zone = ZoneInfo(fields["time_zone"] or account_zone or "UTC")
-    document = Todo(
+    fields["due_end"] = derive_due_end(fields, zone)
+    return Todo(
         id=identity,
         account=owner,
         owner=owner,
-        due_end=derive_due_end(fields, zone),
         due_local=None,
+        next_fire=find_first_after(list_firing_times(SimpleNamespace(**fields), zone), moment),
         words=extract_field_words(fields),
         version=1,
         updated_at=moment,
         **fields,
     )
-    if (next_fire := find_first_after(list_firing_times(document, zone), moment)) is not None:
-        document.next_fire = next_fire
-    return document
 
 
 async def admit(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Todo | Invalid:

@@ -78,13 +78,13 @@ class Todo(Model):
     steps: list[Step]
     recurrence: str | None
     recurrence_from: str = "due"
-    recurrence_except: list[str] = []
+    recurrence_except: list[str] = Field(default_factory=list)
     last_completed_at: datetime | None = None
-    completions: list[str] = []
+    completions: list[str] = Field(default_factory=list)
     undo: str | None = None
     completion_recorded_at: datetime | None = None
     completed_version: int = 0
-    reminders: list[Reminder] = []
+    reminders: list[Reminder] = Field(default_factory=list)
     # an earlier release had no reminders; clients do not see this field, so its changes keep the stamp
     next_fire: datetime | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "due_at", KEEPS_STAMP: True})
     position: float
@@ -92,14 +92,14 @@ class Todo(Model):
     uid: str = Field(default="", json_schema_extra={DEFAULT_FROM: "id"})
     uid_key: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "id"})
     words: list[str]
-    past: list[str] = []
+    past: list[str] = Field(default_factory=list)
     counted_since: str | None = None
     version: int
     created_at: datetime
     updated_at: datetime
     changed: Stamp = UNSTAMPED
     purge_at: datetime | None = None
-    applied_change_ids: list[ObjectId] = []
+    applied_change_ids: list[ObjectId] = Field(default_factory=list)
 
     model_config = {
         "collection": "todos",

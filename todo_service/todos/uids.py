@@ -41,7 +41,8 @@ def identify(uid: str | None, identity: ObjectId) -> dict[str, Any]:
         uid: The uid; None for the default.
         identity: The id of the document.
     """
-    uid = str(identity) if uid is None else uid
+    if uid is None:
+        return {"uid": str(identity), "uid_key": identity}
     return {"uid": uid, "uid_key": derive_uid_key(uid)}
 
 

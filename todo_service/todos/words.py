@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import filterfalse
 from typing import Final
 
@@ -68,13 +68,16 @@ def extract_words(*texts: str) -> list[str]:
     return list(words)
 
 
-def _split(text: str) -> Iterator[str]:
-    """Yield the folded words of a text."""
+def _split(text: str) -> Iterable[str]:
+    """Return the folded words of a text."""
     folded = fold(text)
     if folded.isascii():
-        for word in _ASCII_WORD.findall(folded):
-            yield word[:SEARCHED_WORD_LENGTH]
-        return
+        return [word[:SEARCHED_WORD_LENGTH] for word in _ASCII_WORD.findall(folded)]
+    return _split_scripts(folded)
+
+
+def _split_scripts(folded: str) -> Iterator[str]:
+    """Yield the words of a folded text of any script."""
     for match in WORD.finditer(folded):
         if match.lastgroup is None:
             yield _truncate_word(match[0])
