@@ -8,6 +8,7 @@ import structlog
 
 from todo_service.observability.log_limit import LogLimit
 from todo_service.web.client_address import get_client_network
+from todo_service.web.route_options import LONG_LIVED
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope, Scope
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 _NO_RATE_LIMIT: Final = frozenset({"-", "/health/live", "/health/ready"})
 """Routes without a rate limit, whose log lines are bounded by `LogLimit` instead."""
-_STREAMS: Final = frozenset({"/v1/events"})
-"""Routes whose responses last as long as their clients want."""
 
 
 class AccessLog:
@@ -59,8 +58,10 @@ class AccessLog:
         caller = scope.get("user")
         # the route's template: the path and the query may hold private data
         route = scope.get("path_template") or "-"
-        is_stream = status == 200 and route in _STREAMS
-        self._metrics.record_request(method, route, status, None if is_stream else seconds)
+        handler = scope.get("route_handler")
+        # such a response lasts as long as its client wants
+        is_long_lived = status == 200 and handler is not None and handler.opt.get(LONG_LIVED)
+        self._metrics.record_request(method, route, status, None if is_long_lived else seconds)
         limited = status == 429 or route in _NO_RATE_LIMIT
         if not limited or self._limit.allows(get_client_network(scope)):
             values = {
