@@ -18,23 +18,22 @@ from bson import ObjectId, Timestamp
 from odmantic import Model
 
 from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
+from todo_service.store.bson_codec import decode, encode, move_id_first, read_id
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
     build_model,
-    decode,
     dump,
-    encode,
     find_changed_stamp_key,
     find_stamp_key,
-    move_id_first,
-    read_id,
     to_result,
     validate_changes,
 )
 from todo_service.store.defaults import make_getter
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable, UnsupportedExpression
-from todo_service.store.query.expressions import Node, build_predicate, get_kind, is_id_equality, normalize
+from todo_service.store.query.expressions import build_predicate, is_id_equality, normalize
+from todo_service.store.query.kinds import get_kind
 from todo_service.store.query.planner import list_indexes, parse_sort, plan_query
+from todo_service.store.query.predicates import Node
 from todo_service.store.registry import StoreType, register
 
 SCHEME: Final = "dict"

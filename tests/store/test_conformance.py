@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from tests.store.models import MODELS, Badge, Colour, Note, Part, Thing, ThingView, Ticket, TimedView
 from todo_service.bounds.store import DOCUMENT_BYTES, INDEXED_ELEMENTS, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import UNSTAMPED, DocumentStore, Stamp, starts_with
+from todo_service.store.bson_codec import encode
 from todo_service.store.capacity import compute_text_limits
-from todo_service.store.codec import dump, encode, parse_stamp
+from todo_service.store.codec import dump, parse_stamp
 from todo_service.store.errors import (
     DocumentTooLarge,
     DuplicateDocument,
@@ -26,7 +27,8 @@ from todo_service.store.errors import (
     StoreUnavailable,
     UnsupportedExpression,
 )
-from todo_service.store.query.expressions import get_kind, normalize
+from todo_service.store.query.expressions import normalize
+from todo_service.store.query.kinds import get_kind
 from todo_service.store.registry import create_store
 
 pytestmark = pytest.mark.anyio

@@ -31,7 +31,7 @@ from tests.store.models import MODELS, Alarm, Badge, Note, Thing, Ticket
 from tests.waiting import PATIENCE
 from todo_service.store.addresses import format_address
 from todo_service.store.base import Access, DocumentStore, State
-from todo_service.store.codec import decode
+from todo_service.store.bson_codec import decode
 from todo_service.store.errors import DuplicateDocument, StoreError, StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.atomic_file import AtomicFile

@@ -16,7 +16,8 @@ from polyfactory.factories.pydantic_factory import ModelFactory
 
 from todo_service.services import MODELS
 from todo_service.store.base import Stamp
-from todo_service.store.codec import decode, dump, encode, to_result
+from todo_service.store.bson_codec import decode, encode
+from todo_service.store.codec import dump, to_result
 from todo_service.store.structs import derive_struct
 from todo_service.timestamps import Timestamp as Moment
 from todo_service.todos.documents import Step, Todo

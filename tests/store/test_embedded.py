@@ -19,7 +19,8 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
 from tests.waiting import wait_until
-from todo_service.store.codec import dump, encode
+from todo_service.store.bson_codec import encode
+from todo_service.store.codec import dump
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.group_commit import GroupCommitWriter
 from todo_service.store.embedded.store import EmbeddedStore

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from odmantic import ObjectId
 
 from todo_service.store.embedded.keys import encode_value
-from todo_service.store.query.expressions import get_kind, normalize_value
+from todo_service.store.query.expressions import normalize_value
+from todo_service.store.query.kinds import get_kind
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 VALUES = st.one_of(

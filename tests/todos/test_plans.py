@@ -25,8 +25,8 @@ from todo_service.store.base import DocumentStore, Sort
 from todo_service.store.embedded.indexes import IndexScan
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.mongodb.store import MongoDBStore
-from todo_service.store.query.expressions import Node
 from todo_service.store.query.planner import plan_query
+from todo_service.store.query.predicates import Node
 from todo_service.sync.count_run import MIN_CHANGES
 from todo_service.timestamps import Timestamp, now
 from todo_service.todos import dto

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cache, lru_cache
-from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-import bson
 import msgspec
 from bson import ObjectId, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
-from bson.raw_bson import RawBSONDocument
 from odmantic import EmbeddedModel, Model
 from pydantic import TypeAdapter
 
 from todo_service.store.base import KEEPS_STAMP, ModelT, Stamp
+from todo_service.store.bson_codec import CACHED_DOCUMENT_BYTES, CACHED_DOCUMENTS, PLAIN, decode
 from todo_service.store.defaults import Defaults, fill_in, find_defaults
-from todo_service.store.errors import StoreError, UnsupportedExpression
+from todo_service.store.errors import UnsupportedExpression
 from todo_service.store.structs import StoredStruct
 
 
@@ -43,33 +41,15 @@ class _TimeText(TypeDecoder):
         return value.isoformat(timespec="milliseconds") + "Z"
 
 
-# the error handler is for MongoDB's error messages, which it may truncate within a character; documents are valid UTF-8
-PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP, unicode_decode_error_handler="replace"
-)
-"""BSON as Python values, for building models and evaluating conditions."""
 TEXT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     type_registry=TypeRegistry([_ObjectIdText(), _TimeText(), _StampText()]),
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
 """BSON with ids and times as text, for conversion into Structs."""
-EXACT: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
-    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
-)
-"""BSON as values that encode to the same BSON again, even times outside the range of `datetime`."""
-RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
-    document_class=RawBSONDocument, unicode_decode_error_handler="replace"
-)
-"""BSON as raw documents."""
-_ID_ELEMENT: Final = b"\x07_id\x00"
-_ID_SLICE: Final = slice(9, 21)
 _ENCODED: Final = (datetime, ObjectId, Timestamp)
 """Types whose subclasses have the same encoding."""
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes, datetime, ObjectId, Timestamp})
-_CACHED_DOCUMENTS: Final = 1024
-_CACHED_DOCUMENT_BYTES: Final = 2048
-"""The size of the caches of decoded documents, and the longest document in them: about 12 MB at most."""
 
 
 class _NeedsODManticError(Exception):
@@ -118,56 +98,6 @@ def _list_model_keys(model: type[Model | EmbeddedModel]) -> tuple[tuple[str, str
     return tuple((name, field.key_name) for name, field in model.__odm_fields__.items())
 
 
-def encode(document: Mapping[str, Any]) -> bytes:
-    """Return a document as BSON with `_id` as its first key, as MongoDB stores it.
-
-    Raises:
-        UnsupportedExpression: BSON cannot represent a value.
-    """
-    return encode_fields({"_id": document["_id"], **document})
-
-
-def encode_fields(fields: Mapping[str, Any]) -> bytes:
-    """Return a part of a document as BSON. Raises the errors of `encode`."""
-    try:
-        return bson.encode(fields)
-    except Exception as error:  # `bson` also raises errors that are not its own, for numbers, texts and recursion
-        raise UnsupportedExpression(f"a document cannot be stored: {type(error).__name__}") from error
-
-
-def read_id(raw: bytes) -> bytes:
-    """Return the 12 bytes of the ObjectId in `_id`, which is the first key of a document.
-
-    Raises:
-        UnsupportedExpression: The document begins with something else.
-    """
-    if raw[4:9] != _ID_ELEMENT:
-        raise UnsupportedExpression("a document has no ObjectId as its id")
-    return raw[_ID_SLICE]
-
-
-def move_id_first(raw: bytes) -> bytes:
-    """Return a document with `_id` moved to the front, if it is not there already."""
-    return raw if raw[4:9] == _ID_ELEMENT else encode(decode(raw, EXACT))
-
-
-def decode(raw: bytes, options: CodecOptions[dict[str, Any]] = PLAIN) -> dict[str, Any]:
-    """Decode a document.
-
-    Raises:
-        StoreError: The BSON is invalid.
-    """
-    try:
-        return bson.decode(raw, options)
-    except Exception as error:  # as in `encode`
-        raise StoreError(f"a document cannot be read: {type(error).__name__}") from error
-
-
-def decode_cached(raw: bytes) -> Mapping[str, Any]:
-    """Decode a document, or return it from a cache. Callers share the result, which is read-only."""
-    return _decode_read_only(raw) if len(raw) <= _CACHED_DOCUMENT_BYTES else decode(raw)
-
-
 def to_result(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
     """Convert a document into a Struct or into its model.
 
@@ -180,7 +110,7 @@ def to_result(raw: bytes, model: type[ModelT], into: type[Any] | None) -> Any:
     """
     if into is None:
         return build_model(model, decode(raw))
-    return _convert_cached(raw, model, into) if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert(raw, model, into)
+    return _convert_cached(raw, model, into) if len(raw) <= CACHED_DOCUMENT_BYTES else _convert(raw, model, into)
 
 
 def build_model(model: type[ModelT], document: dict[str, Any]) -> ModelT:
@@ -192,7 +122,7 @@ def make_converter(model: type[ModelT], into: type[Any] | None) -> Callable[[byt
     """Return a function that converts documents as `to_result` does, faster for many documents."""
     if into is None:
         return lambda raw: to_result(raw, model, into)
-    return lambda raw: (_convert_cached if len(raw) <= _CACHED_DOCUMENT_BYTES else _convert)(raw, model, into)
+    return lambda raw: (_convert_cached if len(raw) <= CACHED_DOCUMENT_BYTES else _convert)(raw, model, into)
 
 
 def _convert(raw: bytes, model: type[Model], into: type[msgspec.Struct]) -> Any:
@@ -207,17 +137,12 @@ def _build_embedded(kind: type[EmbeddedModel], value: Any) -> EmbeddedModel:
     return kind.model_validate_doc(value)
 
 
-_convert_cached: Any = lru_cache(_CACHED_DOCUMENTS)(_convert)
+_convert_cached: Any = lru_cache(CACHED_DOCUMENTS)(_convert)
 
 
 @cache
 def _find_defaults(model: type[Model], into: type[msgspec.Struct]) -> Defaults:
     return find_defaults(model).restrict(list_keys(into))
-
-
-@lru_cache(_CACHED_DOCUMENTS)
-def _decode_read_only(raw: bytes) -> Mapping[str, Any]:
-    return MappingProxyType(decode(raw))
 
 
 @cache

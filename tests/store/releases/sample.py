@@ -21,7 +21,7 @@ from todo_service.app import create_app
 from todo_service.services import MODELS, create_administration
 from todo_service.settings import Settings, load_settings
 from todo_service.store.base import Access, DocumentStore
-from todo_service.store.codec import EXACT, decode
+from todo_service.store.bson_codec import EXACT, decode
 from todo_service.store.query.planner import list_indexes
 from todo_service.sync.counting import TodoCounter
 from todo_service.timestamps import now

@@ -15,14 +15,15 @@ from bson import Timestamp
 from odmantic import Model
 
 from todo_service.store.base import Access, State
+from todo_service.store.bson_codec import decode
 from todo_service.store.capacity import check_indexed
-from todo_service.store.codec import decode
 from todo_service.store.defaults import find_defaults, list_default_values
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.indexes import IndexEntries, violates_unique
 from todo_service.store.embedded.integrity import is_damaged
 from todo_service.store.errors import StoreUnusable
-from todo_service.store.query.planner import DeclaredIndex, list_indexes
+from todo_service.store.query.declared import DeclaredIndex
+from todo_service.store.query.planner import list_indexes
 
 FORMAT: Final = 2
 _MARKER: Final = b"todo-service document store"

@@ -9,20 +9,14 @@ import lmdb
 from bson import Timestamp
 from odmantic import Model
 
+from todo_service.store.bson_codec import decode, decode_cached, encode, read_id
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_size
-from todo_service.store.codec import (
-    decode,
-    decode_cached,
-    encode,
-    find_changed_stamp_key,
-    find_stamp_key,
-    read_id,
-)
+from todo_service.store.codec import find_changed_stamp_key, find_stamp_key
 from todo_service.store.defaults import find_defaults
 from todo_service.store.embedded.catalog import Collection, next_stamp, read_clock, write_clock
 from todo_service.store.embedded.indexes import IndexEntries, is_same_value, violates_unique
 from todo_service.store.errors import DuplicateDocument
-from todo_service.store.query.expressions import Predicate
+from todo_service.store.query.predicates import Predicate
 
 
 def insert_document(

@@ -17,12 +17,15 @@ from typing import Any, Final, NamedTuple
 import lmdb
 from odmantic import Model
 
+from todo_service.store.bson_codec import decode_cached
 from todo_service.store.capacity import KEY_BYTES
-from todo_service.store.codec import decode_cached
 from todo_service.store.defaults import make_getter
 from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
-from todo_service.store.query.expressions import STARTS_WITH, ValueKind, build_predicate, get_kind
-from todo_service.store.query.planner import DeclaredIndex, Plan, is_indexed_time
+from todo_service.store.query.declared import DeclaredIndex
+from todo_service.store.query.expressions import build_predicate
+from todo_service.store.query.kinds import ValueKind, get_kind
+from todo_service.store.query.planner import Plan, is_indexed_time
+from todo_service.store.query.predicates import STARTS_WITH
 
 _AFTER_EVERY_ID: Final = AFTER * 13
 _FEW_DOCUMENTS: Final = 50

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import INT64_MAX, INT64_MIN, ValueKind, get_kind
+from todo_service.store.query.kinds import INT64_MAX, INT64_MIN, ValueKind, get_kind
 
 EMPTY_LIST: Final = b"\x08"
 """The index entry of an empty list. It sorts before null, as in MongoDB."""

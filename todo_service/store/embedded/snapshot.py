@@ -12,7 +12,7 @@ from bson import ObjectId
 from odmantic import Model
 
 from todo_service.store.base import Snapshot
-from todo_service.store.codec import move_id_first
+from todo_service.store.bson_codec import move_id_first
 from todo_service.store.embedded.catalog import Collection
 
 _BATCH_DOCUMENTS: Final = 1000

@@ -21,19 +21,9 @@ from odmantic import Model
 
 from todo_service.bounds.store import INLINE_SECONDS, WRITE_SECONDS
 from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
+from todo_service.store.bson_codec import decode, decode_cached, move_id_first, read_id
 from todo_service.store.capacity import check_indexed, check_loaded
-from todo_service.store.codec import (
-    build_model,
-    decode,
-    decode_cached,
-    dump,
-    find_stamp_key,
-    make_converter,
-    move_id_first,
-    read_id,
-    to_result,
-    validate_changes,
-)
+from todo_service.store.codec import build_model, dump, find_stamp_key, make_converter, to_result, validate_changes
 from todo_service.store.embedded.catalog import Collection, read_clock, write_clock
 from todo_service.store.embedded.connection import EmbeddedConnection
 from todo_service.store.embedded.document_writes import (
@@ -48,8 +38,9 @@ from todo_service.store.embedded.indexes import IndexScan, PrimaryKeyScan
 from todo_service.store.embedded.scan_runner import ScanLimit, ScanSteps, collect_before, collect_in_thread
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import Node, Predicate, build_predicate, is_id_equality, normalize
+from todo_service.store.query.expressions import build_predicate, is_id_equality, normalize
 from todo_service.store.query.planner import PRIMARY, parse_sort, plan_query
+from todo_service.store.query.predicates import Node, Predicate
 from todo_service.store.scans import ScanExecutor
 
 _MAX_INLINE_COUNT: Final = 2000

@@ -18,7 +18,8 @@ from pymongo import InsertOne
 from pymongo.errors import BulkWriteError
 
 from todo_service.store.batching import Batcher, Outcome
-from todo_service.store.codec import list_keys, read_id
+from todo_service.store.bson_codec import read_id
+from todo_service.store.codec import list_keys
 from todo_service.store.errors import StoreError, StoreUnavailable
 from todo_service.store.mongodb.connection import MongoDBConnection, guard_call
 from todo_service.store.mongodb.errors import build_write_error, translate_error

@@ -17,7 +17,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from todo_service.store.addresses import parse_database_name
 from todo_service.store.base import Access
-from todo_service.store.codec import PLAIN, RAW
+from todo_service.store.bson_codec import PLAIN, RAW
 from todo_service.store.errors import (
     DuplicateDocument,
     StoreError,

@@ -10,8 +10,9 @@ from typing import Any, Final
 from odmantic import Model
 
 from todo_service.store.defaults import list_default_values
-from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Node, build_predicate
+from todo_service.store.query.expressions import build_predicate
 from todo_service.store.query.planner import list_indexes
+from todo_service.store.query.predicates import STARTS_WITH, Comparison, Disjunction, Node
 
 _NEGATED: Final = ("$ne", "$nin")
 

@@ -16,7 +16,8 @@ from todo_service.store.defaults import find_defaults, list_default_values
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.mongodb.connection import MongoDBConnection
 from todo_service.store.mongodb.errors import NOT_FOUND
-from todo_service.store.query.planner import DeclaredIndex, list_indexes
+from todo_service.store.query.declared import DeclaredIndex
+from todo_service.store.query.planner import list_indexes
 
 _RECORD: Final = {"_id": "indexes"}
 

@@ -30,18 +30,14 @@ from todo_service.store.base import (
     Sort,
     State,
 )
+from todo_service.store.bson_codec import decode, decode_cached, encode, encode_fields, read_id
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
     build_model,
-    decode,
-    decode_cached,
     dump,
-    encode,
-    encode_fields,
     find_changed_stamp_key,
     find_stamp_key,
     make_converter,
-    read_id,
     to_result,
     validate_changes,
 )
@@ -57,14 +53,9 @@ from todo_service.store.mongodb.connection import (
 from todo_service.store.mongodb.filters import to_filter
 from todo_service.store.mongodb.preparation import prepare_database, store_state
 from todo_service.store.mongodb.snapshot import MongoDBSnapshot
-from todo_service.store.query.expressions import (
-    Node,
-    build_predicate,
-    collect_keys,
-    is_id_equality,
-    normalize,
-)
+from todo_service.store.query.expressions import build_predicate, collect_keys, is_id_equality, normalize
 from todo_service.store.query.planner import PRIMARY, list_indexes, parse_sort, plan_query
+from todo_service.store.query.predicates import Node
 from todo_service.store.scans import ScanExecutor
 
 _SCAN_BATCH: Final = 500

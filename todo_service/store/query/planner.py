@@ -19,7 +19,9 @@ from odmantic.query import SortExpression
 from todo_service.bounded_cache import BoundedCache
 from todo_service.store.base import Sort
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.expressions import STARTS_WITH, Comparison, Disjunction, Node, ValueKind, get_kind
+from todo_service.store.query.declared import DeclaredIndex
+from todo_service.store.query.kinds import ValueKind, get_kind
+from todo_service.store.query.predicates import STARTS_WITH, Comparison, Disjunction, Node
 from todo_service.store.structs import partial_to_times
 from todo_service.timestamps import EARLIEST
 
@@ -32,26 +34,6 @@ _CACHED_SHAPE_NODES: Final = 16
 """The maximum number of conditions in a cached query shape."""
 _chosen: BoundedCache[Any, DeclaredIndex] = BoundedCache(_CACHED_SHAPES)
 """The cache of the best index for each query shape: a few MB at limit."""
-
-
-class DeclaredIndex(NamedTuple):
-    """An index that a model declares, or its primary key.
-
-    Attributes:
-        name: The name in MongoDB.
-        keys: The indexed keys of the documents, in order.
-        unique: Whether the keys must be unique together.
-        expires_after: How many seconds after the time in the index's only key a document expires, or None.
-        list_key: The key of a list, whose elements are indexed one by one, or None.
-        times_only: Whether it holds only the documents with a time in its first key.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    unique: bool = False
-    expires_after: int | None = None
-    list_key: str | None = None
-    times_only: bool = False
 
 
 class Plan(NamedTuple):

@@ -14,7 +14,7 @@ from odmantic import Model
 
 from todo_service.bounds.store import BACKUP_BLOCK_BYTES, BACKUP_LINE_BYTES, BACKUP_VALUES, LOADED_DOCUMENT_BYTES
 from todo_service.store.base import Snapshot
-from todo_service.store.codec import encode, read_id
+from todo_service.store.bson_codec import encode, read_id
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.transfer.backup_format import (
     EXTENDED_JSON,

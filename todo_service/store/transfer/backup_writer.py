@@ -14,7 +14,7 @@ from bson import json_util
 
 from todo_service import __version__
 from todo_service.bounds.store import BACKUP_BLOCK_BYTES
-from todo_service.store.codec import EXACT, decode
+from todo_service.store.bson_codec import EXACT, decode
 from todo_service.store.errors import StoreError
 from todo_service.store.transfer.atomic_file import AtomicFile
 from todo_service.store.transfer.backup import Backup

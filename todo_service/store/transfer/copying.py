@@ -33,7 +33,7 @@ from odmantic import Model
 
 from todo_service.store.addresses import BACKUP_SCHEME, is_backup, parse_path, parse_scheme
 from todo_service.store.base import Access, DocumentStore, Snapshot, State
-from todo_service.store.codec import read_id
+from todo_service.store.bson_codec import read_id
 from todo_service.store.errors import StoreError, StoreUnusable
 from todo_service.store.registry import create_store, find_store_type, list_schemes
 from todo_service.store.transfer.backup import Backup
