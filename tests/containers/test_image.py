@@ -96,7 +96,7 @@ def test_the_image_has_only_locked_dependencies(image: Image) -> None:
 def test_startup_compiles_no_bytecode(image: Image) -> None:
     code = """
 import pathlib, sys
-import todo_service.app, todo_service.cli, todo_service.server.run
+import todo_service.app, todo_service.cli, todo_service.server.run, todo_service.store.embedded.writer_process
 cached = [module.__spec__.cached for module in list(sys.modules.values()) if getattr(module, "__spec__", None)]
 print([path for path in cached if path and not pathlib.Path(path).exists()])
 """

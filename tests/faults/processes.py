@@ -13,6 +13,7 @@ from tests.forking import ForkedProcess
 from tests.mongod import free_port
 from tests.serving import PLAIN_HTTP, SECRET_KEY, START_SECONDS, environment
 from tests.waiting import wait_until
+from tests.writer_process import find_writers
 
 
 class ServiceProcess:
@@ -68,6 +69,11 @@ class ServiceProcess:
         """The process id."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def writer_pid(self) -> int | None:
+        """The id of the writer process, or None while there is none."""
+        return next(iter(find_writers(self.pid)), None)
 
     def _signal(self, number: signal.Signals) -> int | None:
         if self._process is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
 from tests.faults.writers import Client, Writers
 from tests.mongod import Mongod
+from tests.waiting import wait_until
+from tests.writer_process import is_running
 
 pytestmark = pytest.mark.anyio
 KILLS: Final = int(os.environ.get("FAULTS_KILLS", "200"))
@@ -51,6 +54,61 @@ async def test_acknowledged_writes_survive_a_kill_of_the_service_on_the_embedded
                 assert service.stop() == 0
 
     await asyncio.gather(*(lane(number) for number in range(_LANES)))
+
+
+@pytest.mark.slow
+async def test_acknowledged_writes_survive_a_kill_of_the_writer_process(
+    tmp_path: Path, folder: Path, figures: Figures
+) -> None:
+    """The service goes on: it starts another one, and what was not answered gets a 503."""
+    service = ServiceProcess(folder, f"lmdb://{tmp_path / 'store'}")
+    chance = random.Random(3)  # noqa: S311  # no secret
+    async with Client(service.url, figures).opened() as client:
+        service.start()
+        try:
+            await client.await_ready()
+            await client.sign_up()
+            writers = Writers(client, 3)
+            async with writers.writing(), client.checking_liveness():
+                for _ in range(KILLS):
+                    await writers.await_acknowledged(chance.randrange(1, 40))
+                    await asyncio.sleep(chance.random() * 0.01)
+                    if (writer := service.writer_pid) is None:
+                        continue
+                    os.kill(writer, signal.SIGKILL)
+                    figures.faults["writer process killed"] += 1
+                    killed = time.monotonic()
+                    await writers.await_acknowledged(1)
+                    figures.recovered("writer process killed", time.monotonic() - killed)
+            await writers.finish()
+            await writers.compare("embedded, writer process killed", figures)
+            assert figures.faults["writer process killed"] > KILLS / 2
+        finally:
+            assert service.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_writer_process_ends_with_the_service(
+    tmp_path: Path, folder: Path, figures: Figures, number: signal.Signals
+) -> None:
+    service = ServiceProcess(folder, f"lmdb://{tmp_path / 'store'}")
+    async with Client(service.url, figures, mortal=True).opened() as client:
+        service.start()
+        try:
+            await client.await_ready()
+            await client.sign_up()
+            writer = service.writer_pid
+            assert writer is not None
+        finally:
+            if number is signal.SIGKILL:
+                service.kill()
+            else:
+                assert service.stop() == 0
+
+    async def has_ended() -> bool:
+        return not is_running(writer)
+
+    await wait_until(has_ended)
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,14 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
 from tests.waiting import wait_until
-from todo_service.store.bson_codec import encode
+from tests.writer_process import find_writers, is_running
+from todo_service.store.bson_codec import decode, encode
 from todo_service.store.codec import dump
+from todo_service.store.embedded.catalog import describe
+from todo_service.store.embedded.databases import META, Databases, create_collection
 from todo_service.store.embedded.environment import Environment
-from todo_service.store.embedded.group_commit import GroupCommitWriter
+from todo_service.store.embedded.frames import WriteFailed, decode_reply
+from todo_service.store.embedded.group_commit import commit
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable, StoreUnusable
 from todo_service.store.query.expressions import normalize
@@ -160,6 +166,58 @@ async def test_acknowledged_writes_survive_a_killed_process(tmp_path: Path) -> N
     await store.close()
     assert acknowledged <= found
     assert by_index == len(found)
+
+
+async def test_a_writer_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    await store.ping()
+    things = [Thing(id=ObjectId(), value=number) for number in range(40)]
+    writes = [asyncio.create_task(store.insert(thing)) for thing in things]
+    await asyncio.sleep(0)
+    (writer,) = find_writers(os.getpid(), tmp_path)
+
+    os.kill(writer, signal.SIGKILL)
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    async def responds() -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            await store.ping()
+            return True
+        return False
+
+    await wait_until(responds)
+    found = {thing.id async for thing in store.scan(Thing)}
+    counted = await store.count(Thing, Thing.shelf == "shelf")
+    await store.close()
+    assert {type(result) for result in results} <= {type(None), StoreUnavailable}
+    assert {thing.id for thing, result in zip(things, results, strict=True) if result is None} <= found
+    assert counted == len(found)
+    assert not is_running(writer)
+
+
+async def test_a_writer_process_never_writes_to_other_files_than_the_service_reads(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "store")
+    await store.open(*MODELS)
+    (tmp_path / "store").rename(tmp_path / "moved")
+
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+
+    await store.close()
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_writer_process_is_small() -> None:
+    """It imports neither the service nor what the service needs."""
+    program = (
+        "import sys; before = set(sys.modules); import todo_service.store.embedded.writer_process;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+
+    assert set(done.stdout.split()) == {"bson", "lmdb", "todo_service"}
 
 
 async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
@@ -324,25 +382,27 @@ async def test_a_call_with_many_large_documents_does_not_block_other_writes(tmp_
 
 
 async def test_an_unexpected_error_fails_only_its_own_operation(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(Badge, Thing)
+    await store.close()
     environment = Environment(tmp_path)
-    writer = GroupCommitWriter(environment)
-    database = environment.open_database("numbers")
+    databases = Databases(environment.open_database(META), {"things": create_collection(environment, describe(Thing))})
+    # the process was not told of badges
+    documents = [("things" if number % 3 else "badges", Thing(id=ObjectId(), value=number)) for number in range(9)]
+    operations = [{"do": "insert", "in": name, "documents": [encode(dump(document))]} for name, document in documents]
 
-    def put(number: int) -> Callable[[lmdb.Transaction], int]:
-        def work(transaction: lmdb.Transaction) -> int:
-            transaction.put(str(number).encode(), b"", db=database)
-            return number // (number % 3)
+    replies: list[bytes] = []
+    while len(replies) < len(operations):
+        replies += await asyncio.to_thread(commit, environment, databases, operations[len(replies) :])
 
-        return work
-
-    results = await asyncio.gather(*(writer.submit(put(number)) for number in range(1, 10)), return_exceptions=True)
-    await asyncio.to_thread(writer.close)
-    with environment.read_transaction() as transaction:
-        stored = [int(key) for key in transaction.cursor(database).iternext(values=False)]
     await asyncio.to_thread(environment.close)
-
-    assert stored == [number for number in range(1, 10) if number % 3]
-    assert [isinstance(result, ZeroDivisionError) for result in results] == [number % 3 == 0 for number in range(1, 10)]
+    await store.open(Badge, Thing)
+    stored = [thing.value async for thing in store.scan(Thing)]
+    await store.close()
+    assert sorted(stored) == [number for number in range(9) if number % 3]
+    assert ["error" in decode(reply) for reply in replies] == [number % 3 == 0 for number in range(9)]
+    with pytest.raises(WriteFailed, match="KeyError"):
+        decode_reply(replies[0])
 
 
 async def test_a_cancelled_write_is_atomic(tmp_path: Path) -> None:

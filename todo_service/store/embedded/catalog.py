@@ -1,8 +1,7 @@
-"""The catalog of an embedded store: its format, state and clock, and the databases of each model."""
+"""The catalog of an embedded store: its format and state, and the databases of each model."""
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 from functools import partial
@@ -11,41 +10,24 @@ from typing import Any, Final, NamedTuple
 
 import bson
 import lmdb
-from bson import Timestamp
 from odmantic import Model
 
 from todo_service.store.base import Access, State
 from todo_service.store.bson_codec import decode
 from todo_service.store.capacity import check_indexed
+from todo_service.store.codec import find_stamp_key
 from todo_service.store.defaults import find_defaults, list_default_values
+from todo_service.store.embedded.databases import META, STATE, Collection, create_collection, name_documents, name_index
+from todo_service.store.embedded.entries import IndexEntries, violates_unique
 from todo_service.store.embedded.environment import Environment
-from todo_service.store.embedded.indexes import IndexEntries, violates_unique
 from todo_service.store.embedded.integrity import is_damaged
+from todo_service.store.embedded.schema import Schema
 from todo_service.store.errors import StoreUnusable
 from todo_service.store.query.declared import DeclaredIndex
 from todo_service.store.query.planner import list_indexes
 
 FORMAT: Final = 2
 _MARKER: Final = b"todo-service document store"
-_META: Final = "meta"
-_CLOCK: Final = b"clock"
-_STATE: Final = b"state"
-
-
-class Collection(NamedTuple):
-    """The databases of a model.
-
-    Attributes:
-        documents: The documents by id.
-        indexes: The secondary indexes.
-    """
-
-    documents: lmdb._Database
-    indexes: tuple[tuple[DeclaredIndex, lmdb._Database], ...]
-
-    def find_index(self, name: str) -> lmdb._Database:
-        """Return the database of an index."""
-        return next(database for index, database in self.indexes if index.name == name)
 
 
 class Catalog(NamedTuple):
@@ -62,33 +44,31 @@ class Catalog(NamedTuple):
     collections: Mapping[type[Model], Collection]
 
 
-def read_clock(transaction: lmdb.Transaction, meta: lmdb._Database) -> Timestamp:
-    """Return the latest stamp that the transaction sees."""
-    raw = transaction.get(_CLOCK, b"\x00" * 8, db=meta)
-    return Timestamp(int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big"))
-
-
-def write_clock(transaction: lmdb.Transaction, meta: lmdb._Database, stamp: Timestamp) -> None:
-    """Store the latest stamp."""
-    transaction.put(_CLOCK, stamp.time.to_bytes(4, "big") + stamp.inc.to_bytes(4, "big"), db=meta)
-
-
-def next_stamp(last: Timestamp) -> Timestamp:
-    """Return the stamp after the last one. It follows the system clock unless that is behind the last stamp."""
-    seconds = int(time.time())
-    return Timestamp(seconds, 1) if seconds > last.time else Timestamp(last.time, last.inc + 1)
-
-
 def read_state(transaction: lmdb.Transaction, meta: lmdb._Database) -> State:
     """Return the state of the store."""
-    raw = transaction.get(_STATE, db=meta)
+    raw = transaction.get(STATE, db=meta)
     return State("") if raw is None else State(**decode(raw))
 
 
-def write_state(transaction: lmdb.Transaction, meta: lmdb._Database, state: State) -> None:
-    """Replace the state of the store."""
-    raw = bson.encode({"generation": state.generation, "restoring_from": state.restoring_from})
-    transaction.put(_STATE, raw, db=meta)
+def encode_state(state: State) -> bytes:
+    """Return a state as it is stored."""
+    return bson.encode({"generation": state.generation, "restoring_from": state.restoring_from})
+
+
+def describe(model: type[Model]) -> Schema:
+    """Return the schema of a model."""
+    indexes, defaults = list_indexes(model)[1:], find_defaults(model)
+    indexed = {key for index in indexes for key in index.keys}
+    return Schema(
+        collection=model.__collection__,
+        model=model.__name__,
+        stamp=find_stamp_key(model),
+        fields={field.key_name: name for name, field in model.__odm_fields__.items() if field.key_name in indexed},
+        indexes=indexes,
+        defaults=list_default_values(model),
+        sources=defaults.sources,
+        texts=defaults.texts,
+    )
 
 
 def open_catalog(environment: Environment, folder: Path, models: tuple[type[Model], ...], access: Access) -> Catalog:
@@ -117,8 +97,8 @@ def open_catalog(environment: Environment, folder: Path, models: tuple[type[Mode
 def _find_collections(environment: Environment, models: tuple[type[Model], ...]) -> dict[type[Model], Collection]:
     collections = {}
     for model in models:
-        if (found := environment.find_database(f"documents:{model.__collection__}")) is not None:
-            collections[model] = Collection(found, ())
+        if (found := environment.find_database(name_documents(model.__collection__))) is not None:
+            collections[model] = Collection(describe(model), found, ())
     return collections
 
 
@@ -127,12 +107,7 @@ def _create_collections(
 ) -> dict[type[Model], Collection]:
     collections = {}
     for model in models:
-        name = model.__collection__
-        documents = environment.open_database(f"documents:{name}")
-        indexes = tuple(
-            (index, environment.open_database(f"index:{name}:{index.name}")) for index in list_indexes(model)[1:]
-        )
-        collections[model] = Collection(documents, indexes)
+        collections[model] = create_collection(environment, describe(model))
         environment.write(partial(_build_indexes, meta=meta, model=model, collection=collections[model]))
         for dropped in _find_dropped_indexes(environment, meta, model):
             environment.write(
@@ -143,7 +118,7 @@ def _create_collections(
 
 def _find_dropped_indexes(environment: Environment, meta: lmdb._Database, model: type[Model]) -> list[str]:
     """Return the names of the databases of the indexes that were built, but are no longer declared."""
-    prefix = f"index:{model.__collection__}:"
+    prefix = name_index(model.__collection__, "")
     declared = {prefix + index.name for index in list_indexes(model)}
     with environment.read_transaction() as transaction:
         built = [bytes(key).decode() for key in transaction.cursor(meta).iternext(values=False)]
@@ -165,9 +140,9 @@ def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._
     with environment.read_transaction() as transaction:
         names = [bytes(name) for name, _ in transaction.cursor()]
     read_only = access is Access.READ
-    if (names or read_only) and _META.encode() not in names:
+    if (names or read_only) and META.encode() not in names:
         raise StoreUnusable(f"{folder} contains an LMDB environment that is not a todo_service store")
-    meta = environment.find_database(_META) if read_only else environment.open_database(_META)
+    meta = environment.find_database(META) if read_only else environment.open_database(META)
 
     def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
         raw = transaction.get(_MARKER, db=meta)
@@ -175,7 +150,7 @@ def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._
             raw = bson.encode({"format": FORMAT})
             transaction.put(_MARKER, raw, db=meta)
         if not read_state(transaction, meta).generation:
-            write_state(transaction, meta, State(uuid.uuid4().hex))
+            transaction.put(STATE, encode_state(State(uuid.uuid4().hex)), db=meta)
         return decode(raw)
 
     if read_only:
@@ -200,7 +175,7 @@ def _build_indexes(
         UnsupportedExpression: A value cannot be indexed.
     """
     for index, database in collection.indexes:
-        key = f"index:{model.__collection__}:{index.name}".encode()
+        key = name_index(model.__collection__, index.name).encode()
         definition = _encode_definition(model, index)
         if transaction.get(key, db=meta) == definition:
             continue
@@ -208,7 +183,7 @@ def _build_indexes(
         for document_id, raw in transaction.cursor(collection.documents):
             document = decode(raw)
             check_indexed(model, document, validated=False)
-            entries = IndexEntries(model, document)
+            entries = IndexEntries(collection.schema, document)
             if index.unique and violates_unique(transaction, index, database, entries, document_id):
                 raise StoreUnusable(f"two {model.__name__} documents have the same {index.keys[-1]}")
             for entry in entries.keys(index):

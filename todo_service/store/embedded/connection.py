@@ -1,4 +1,4 @@
-"""The open environment of an embedded store, with its writer thread. It is reopened after LMDB has failed."""
+"""The open environment of an embedded store, with its writer."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
-import structlog
 from odmantic import Model
 
 from todo_service.store.base import Access, State
-from todo_service.store.embedded.catalog import Collection, open_catalog, write_state
-from todo_service.store.embedded.environment import Environment, MapBusy
-from todo_service.store.embedded.group_commit import GroupCommitWriter, Operation
-from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
+from todo_service.store.bson_codec import encode_fields
+from todo_service.store.embedded.catalog import Catalog, encode_state, open_catalog
+from todo_service.store.embedded.databases import Collection, Databases
+from todo_service.store.embedded.environment import Environment, MapBusy, identify_data
+from todo_service.store.embedded.process_writer import ProcessWriter
+from todo_service.store.embedded.thread_writer import ThreadWriter
+from todo_service.store.errors import StoreUnavailable, StoreUnusable, UnsupportedExpression
 
 ResultT = TypeVar("ResultT")
-logger = structlog.get_logger(__name__)
 
 
 class EmbeddedConnection:
-    """An environment, its catalog and its writer thread.
+    """An environment, its catalog and its writer.
 
     Args:
         folder: The folder of the environment.
@@ -43,12 +44,10 @@ class EmbeddedConnection:
         self.collections: Mapping[type[Model], Collection] = {}
         self._folder = folder
         self._map_bytes = map_bytes
-        self._access = Access.SERVE
         self._environment: Environment | None = None
-        self._writer: GroupCommitWriter | None = None
+        self._writer: ThreadWriter | ProcessWriter | None = None
         self._resizer: ThreadPoolExecutor
         self._resize: asyncio.Future[None] | None = None
-        self._reopening: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -57,8 +56,10 @@ class EmbeddedConnection:
 
     async def open(self, models: tuple[type[Model], ...], access: Access) -> None:
         """Open the environment and the databases of some models. Raises the errors of `DocumentStore.open`."""
-        self._access = access
-        await self._open(models)
+        environment, catalog = await asyncio.to_thread(self._open, models, access)
+        self.meta, self.state, self.collections = catalog
+        self._environment = environment
+        self._writer = self._create_writer(environment, access)
         self._resizer = ThreadPoolExecutor(1, "store-map")
 
     async def close(self) -> None:
@@ -69,24 +70,14 @@ class EmbeddedConnection:
             stack.push_async_callback(self._close_writer)
             stack.push_async_callback(asyncio.to_thread, self._resizer.shutdown)
 
-    async def wait_for_reopening(self) -> None:
-        """Return once a pending attempt to reopen the environment has ended."""
-        if self._reopening is not None:
-            await asyncio.wait([self._reopening])
-            self._reopening = None
-
     def get_environment(self) -> Environment:
-        """Return the open environment. If it has failed, start to reopen it.
+        """Return the open environment.
 
         Raises:
-            StoreUnavailable: The store is closed, or is being reopened.
+            StoreUnavailable: The store is closed.
         """
         if self._environment is None:
             raise StoreUnavailable("the store is closed")
-        if self._environment.failed:
-            if self._reopening is None or self._reopening.done():
-                self._reopening = asyncio.create_task(self._reopen(self._environment))
-            raise StoreUnavailable("the store is being reopened")
         return self._environment
 
     def get_collection(self, model: type[Model]) -> Collection:
@@ -101,11 +92,22 @@ class EmbeddedConnection:
             raise UnsupportedExpression(f"the store was not opened for {model.__name__}")
         return collection
 
-    async def write(self, operation: Operation) -> Any:
-        """Run an operation in the writer thread. See `GroupCommitWriter.submit`."""
+    async def write(self, operation: str, model: type[Model] | None = None, **arguments: Any) -> Any:
+        """Execute a write operation, and return its result once it is on disk.
+
+        Args:
+            operation: The name of the operation, see `operations`.
+            model: The model of the documents.
+            **arguments: The arguments of the operation.
+
+        Raises:
+            StoreError: The operation failed.
+            UnsupportedExpression: BSON cannot represent an argument.
+        """
         self.get_environment()
+        collection = None if model is None else self.get_collection(model).schema.collection
         assert self._writer is not None  # it lives as long as the environment
-        return await self._writer.submit(operation)
+        return await self._writer.submit(encode_fields({"do": operation, "in": collection, **arguments}))
 
     async def read(self, read: Callable[[lmdb.Transaction], ResultT]) -> ResultT:
         """Run a short read on the event loop. A resize of the map is awaited without blocking the loop."""
@@ -119,39 +121,41 @@ class EmbeddedConnection:
 
     async def set_state(self, state: State) -> None:
         """Replace the state of the store, durably."""
-        await self.write(lambda transaction: write_state(transaction, self.meta, state))
+        await self.write("set_state", state=encode_state(state))
         self.state = state
 
-    async def _open(self, models: tuple[type[Model], ...]) -> None:
-        environment = await asyncio.to_thread(Environment, self._folder, self._map_bytes, self._access)
+    def _open(self, models: tuple[type[Model], ...], access: Access) -> tuple[Environment, Catalog]:
+        environment = Environment(
+            self._folder, self._map_bytes, read_only=access is Access.READ, exclusive=access is Access.RESTORE
+        )
         try:
-            catalog = await asyncio.to_thread(open_catalog, environment, self._folder, models, self._access)
+            return environment, open_catalog(environment, self._folder, models, access)
         except StoreUnavailable as error:
             environment.close()
             raise StoreUnusable(f"{self._folder}: {error}") from None
         except BaseException:
             environment.close()
             raise
-        self.meta, self.state, self.collections = catalog
-        self._environment = environment
-        if self._access is not Access.READ:
-            self._writer = GroupCommitWriter(environment)
 
-    async def _reopen(self, failed: Environment) -> None:
-        """Close an environment that has failed, and open it again. If that fails, the next call tries again."""
-        assert self._writer is not None
-        await asyncio.to_thread(self._writer.close)
-        await asyncio.to_thread(failed.close)
-        try:
-            await self._open(tuple(self.collections))
-        except StoreError as error:
-            logger.warning("the store could not be reopened", reason=str(error))
-        else:
-            logger.warning("the store was reopened after a failed write to disk")
+    def _create_writer(self, environment: Environment, access: Access) -> ThreadWriter | ProcessWriter | None:
+        """Return the writer: a process for a service, whose event loop a thread would slow down."""
+        if access is Access.READ:
+            return None
+        collections = self.collections.values()
+        if access is Access.RESTORE:
+            by_name = {collection.schema.collection: collection for collection in collections}
+            return ThreadWriter(environment, Databases(self.meta, by_name))
+        opening = {
+            "folder": str(self._folder),
+            "data": identify_data(self._folder),
+            "map_bytes": self._map_bytes,
+            "schemas": [collection.schema.dump() for collection in collections],
+        }
+        return ProcessWriter(encode_fields(opening))
 
     async def _close_writer(self) -> None:
         if self._writer is not None:
-            await asyncio.to_thread(self._writer.close)
+            await self._writer.close()
 
     async def _close_environment(self) -> None:
         environment, self._environment = self._environment, None

@@ -20,7 +20,6 @@ from typing import Final, TypeVar
 import lmdb
 
 from todo_service.permissions import describe_denial
-from todo_service.store.base import Access
 from todo_service.store.errors import StoreUnavailable, StoreUnusable
 
 INITIAL_MAP_BYTES: Final = 2**28
@@ -40,10 +39,10 @@ class Environment:
     """An open LMDB environment.
 
     Args:
-        folder: The folder of the environment. It is created with mode 0700 if it is missing, unless access is `READ`.
+        folder: The folder of the environment. It is created with mode 0700 if it is missing, unless `read_only`.
         map_bytes: The initial size of the map, unless the file is already larger.
-        access: How the environment is used. Any number of processes may serve one folder, but none while another
-            process restores into it.
+        read_only: Whether the environment is only read. The folder is then not locked.
+        exclusive: Whether no other process may have the environment open, except to read only.
 
     Attributes:
         failed: Whether LMDB has declared a fatal error because it could not write its meta page. The environment must
@@ -53,7 +52,9 @@ class Environment:
         StoreUnusable: The folder cannot be used, is not an LMDB environment or is damaged.
     """
 
-    def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES, access: Access = Access.SERVE) -> None:
+    def __init__(
+        self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES, *, read_only: bool = False, exclusive: bool = False
+    ) -> None:
         self._gate = threading.Condition()
         self._open_transactions = 0
         self._resizing = False
@@ -61,13 +62,13 @@ class Environment:
         self._folder_lock: int | None = None
         self.failed = False
         try:
-            if access is Access.READ and not self._data.is_file():
+            if read_only and not self._data.is_file():
                 raise StoreUnusable(f"{folder} contains no store")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder_lock = _lock_folder(folder, access)
-            if access is not Access.READ:
+            if not read_only:
+                self._folder_lock = _lock_folder(folder, exclusive=exclusive)
                 _preallocate(folder / "lock.mdb", _LOCK_BYTES)
-            self._lmdb = _open_environment(folder, map_bytes, access)
+            self._lmdb = _open_environment(folder, map_bytes, read_only=read_only)
             self._lmdb.reader_check()
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
             self._unlock_folder()
@@ -240,7 +241,20 @@ class Environment:
                 self._gate.notify_all()
 
 
-def _open_environment(folder: Path, map_bytes: int, access: Access) -> lmdb.Environment:
+def identify_data(folder: Path) -> str:
+    """Return the device and the inode of the data file in a folder.
+
+    Raises:
+        StoreUnavailable: There is none.
+    """
+    try:
+        status = (folder / "data.mdb").stat()
+    except OSError as error:
+        raise StoreUnavailable(f"{folder} cannot be used: {error.strerror}") from None
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _open_environment(folder: Path, map_bytes: int, *, read_only: bool) -> lmdb.Environment:
     while True:
         try:
             return lmdb.open(
@@ -249,31 +263,27 @@ def _open_environment(folder: Path, map_bytes: int, access: Access) -> lmdb.Envi
                 max_dbs=_MAX_DATABASES,
                 max_readers=_MAX_READERS,
                 mode=0o600,
-                readonly=access is Access.READ,
+                readonly=read_only,
             )
         except lmdb.MapResizedError:
             # another process has grown the map between the two steps of opening; the next attempt uses its size
             continue
 
 
-def _lock_folder(folder: Path, access: Access) -> int | None:
+def _lock_folder(folder: Path, *, exclusive: bool) -> int:
     """Lock a folder against conflicting access, and return the descriptor that holds the lock.
 
-    The lock lasts until the descriptor is closed or the process ends. `READ` takes no lock and returns None.
+    The lock lasts until the descriptor is closed or the process ends.
 
     Raises:
         StoreUnusable: Another process holds a conflicting lock.
     """
-    if access is Access.READ:
-        return None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if access is Access.RESTORE else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        reason = (
-            "a service uses it; stop the service first" if access is Access.RESTORE else "a copy into it is running"
-        )
+        reason = "a service uses it; stop the service first" if exclusive else "a copy into it is running"
         raise StoreUnusable(f"{folder} cannot be used: {reason}") from None
     return descriptor
 

@@ -1,18 +1,13 @@
-"""Indexes as sorted LMDB keys: the entries of a document, and the scan that runs a plan.
-
-An entry maps the document's indexed values, in index order and followed by its id, to the id. A key has at most
-`KEY_BYTES`, because `capacity` limits the texts in an index. It is therefore never truncated, and keys sort in the same
-order as their documents.
-"""
+"""Scans of indexes: they run the plans of queries."""
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import islice, product, takewhile
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import lmdb
 from odmantic import Model
@@ -20,11 +15,10 @@ from odmantic import Model
 from todo_service.store.bson_codec import decode_cached
 from todo_service.store.capacity import KEY_BYTES
 from todo_service.store.defaults import make_getter
-from todo_service.store.embedded.keys import AFTER, EMPTY_LIST, encode_text_prefix, encode_value, type_end, type_tag
-from todo_service.store.query.declared import DeclaredIndex
+from todo_service.store.embedded.keys import AFTER, encode_text_prefix, encode_value, type_end, type_tag
 from todo_service.store.query.expressions import build_predicate
 from todo_service.store.query.kinds import ValueKind, get_kind
-from todo_service.store.query.planner import Plan, is_indexed_time
+from todo_service.store.query.planner import Plan
 from todo_service.store.query.predicates import STARTS_WITH
 
 _AFTER_EVERY_ID: Final = AFTER * 13
@@ -33,62 +27,6 @@ _FEW_DOCUMENTS: Final = 50
 _SEEK_BYTES: Final = KEY_BYTES + 1
 """The length to which a bound is truncated for a seek, the longest key that LMDB accepts. Every stored key is shorter,
 so a truncated bound equals none of them and separates them as the full bound does."""
-
-
-def is_same_value(one: Any, other: Any) -> bool:
-    """Return True if two values are equal and of one type, including their elements, so that their entries are equal.
-
-    False does not mean that the entries differ.
-    """
-    if type(one) is not type(other) or one != other:
-        return False
-    return type(one) is not list or all(map(is_same_value, one, other))
-
-
-class IndexEntries:
-    """The entries of one document in its indexes. Encodes each value once, even if several indexes contain it.
-
-    Args:
-        model: The model, whose defaults stand for missing keys.
-        document: The document.
-    """
-
-    def __init__(self, model: type[Model], document: Mapping[str, Any]) -> None:
-        self._model = model
-        self._document = document
-        self._encoded: dict[str, tuple[bytes, ...]] = {}
-
-    def prefixes(self, index: DeclaredIndex) -> set[bytes]:
-        """Return the encoded values of the document in an index: one for each element if a field holds a list.
-
-        There is none if the index does not hold the document.
-
-        Raises:
-            UnsupportedExpression: A value cannot be indexed.
-        """
-        if index.times_only and not is_indexed_time(self._get(index.keys[0])):
-            return set()
-        values = [self._encoded.get(key) or self._encode(key) for key in index.keys]
-        return set(map(b"".join, product(*values)))
-
-    def keys(self, index: DeclaredIndex) -> set[bytes]:
-        """Return the keys of the document in an index. Raises the same errors as `prefixes`."""
-        if index.keys[-1] == "_id":
-            return self.prefixes(index)
-        (document_id,) = self._encoded.get("_id") or self._encode("_id")
-        return {prefix + document_id for prefix in self.prefixes(index)}
-
-    def _get(self, key: str) -> Any:
-        return self._document[key] if key in self._document else make_getter(self._model, key)(self._document)
-
-    def _encode(self, key: str) -> tuple[bytes, ...]:
-        value = self._get(key)
-        if isinstance(value, list):
-            found = tuple({encode_value(element) for element in value}) or (EMPTY_LIST,)
-        else:
-            found = (encode_value(value),)
-        self._encoded[key] = found
-        return found
 
 
 class IndexRange(NamedTuple):
@@ -284,21 +222,3 @@ def _deduplicate(document_ids: Iterable[bytes]) -> Iterator[bytes | None]:
     for document_id in document_ids:
         yield None if document_id in seen else document_id
         seen.add(document_id)
-
-
-def violates_unique(
-    transaction: lmdb.Transaction,
-    index: DeclaredIndex,
-    database: lmdb._Database,
-    entries: IndexEntries,
-    document_id: bytes,
-) -> bool:
-    """Return whether another document has the same values in a unique index."""
-    for prefix in entries.prefixes(index):
-        with transaction.cursor(database) as cursor:
-            found = cursor.set_range(prefix)
-            while found and cursor.key().startswith(prefix):
-                if cursor.value() != document_id:
-                    return True
-                found = cursor.next()
-    return False

@@ -13,7 +13,7 @@ from odmantic import Model
 
 from todo_service.store.base import Snapshot
 from todo_service.store.bson_codec import move_id_first
-from todo_service.store.embedded.catalog import Collection
+from todo_service.store.embedded.databases import Collection
 
 _BATCH_DOCUMENTS: Final = 1000
 _BATCH_BYTES: Final = 2**22

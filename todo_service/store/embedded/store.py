@@ -1,16 +1,15 @@
 """The embedded store: documents as BSON in LMDB, with the indexes that the models declare.
 
-Short reads run on the event loop, because a lookup takes microseconds; longer ones run in a thread (`store.scans`). One
-thread per process commits the writes in groups (`group_commit`), and a write is on disk when it returns. Several
-processes may share one folder; LMDB allows one of them to write at a time.
+Short reads run on the event loop, because a lookup takes microseconds; longer ones run in a thread (`store.scans`).
+Another process commits the writes in groups (`process_writer`), and a write is on disk when it returns. Several
+services may share one folder; LMDB allows one of them to write at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,33 +18,39 @@ import lmdb
 from bson import ObjectId, Timestamp
 from odmantic import Model
 
-from todo_service.bounds.store import INLINE_SECONDS, WRITE_SECONDS
+from todo_service.bounds.store import INLINE_SECONDS
 from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
-from todo_service.store.bson_codec import decode, decode_cached, move_id_first, read_id
-from todo_service.store.capacity import check_indexed, check_loaded
-from todo_service.store.codec import build_model, dump, find_stamp_key, make_converter, to_result, validate_changes
-from todo_service.store.embedded.catalog import Collection, read_clock, write_clock
-from todo_service.store.embedded.connection import EmbeddedConnection
-from todo_service.store.embedded.document_writes import (
-    delete_document,
-    insert_document,
-    update_document,
-    write_document,
+from todo_service.store.bson_codec import decode, decode_cached, encode, encode_fields, read_id
+from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
+from todo_service.store.codec import (
+    build_model,
+    dump,
+    find_changed_stamp_key,
+    make_converter,
+    to_result,
+    validate_changes,
 )
+from todo_service.store.embedded.connection import EmbeddedConnection
+from todo_service.store.embedded.databases import Collection, read_clock
 from todo_service.store.embedded.environment import INITIAL_MAP_BYTES
 from todo_service.store.embedded.expiry import delete_expired_forever
+from todo_service.store.embedded.frames import encode_nodes
 from todo_service.store.embedded.indexes import IndexScan, PrimaryKeyScan
 from todo_service.store.embedded.scan_runner import ScanLimit, ScanSteps, collect_before, collect_in_thread
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
-from todo_service.store.errors import UnsupportedExpression
+from todo_service.store.errors import StoreError, UnsupportedExpression
 from todo_service.store.query.expressions import build_predicate, is_id_equality, normalize
 from todo_service.store.query.planner import PRIMARY, parse_sort, plan_query
-from todo_service.store.query.predicates import Node, Predicate
+from todo_service.store.query.predicates import Node
 from todo_service.store.scans import ScanExecutor
 
 _MAX_INLINE_COUNT: Final = 2000
 _BATCH_DOCUMENTS: Final = 500
 _BATCH_BYTES: Final = 2**16
+_ID_BYTES: Final = 17
+"""The size of an id in BSON, with its key."""
+_REQUEST_BYTES: Final = 2**20
+"""The size at which a call with many documents is split."""
 _DELETE_BATCH_SIZE: Final = 10_000
 """The maximum number of ids that `delete` holds in memory."""
 
@@ -98,18 +103,20 @@ class EmbeddedStore(DocumentStore):
             self._expiry.cancel()
             await asyncio.wait([self._expiry])
             self._expiry = None
-        await self._connection.wait_for_reopening()
 
     async def ping(self) -> None:
-        """See `DocumentStore.ping`. Writes a few bytes through the writer thread."""
-        await self._connection.write(lambda transaction: transaction.put(b"ping", b"", db=self._connection.meta))
+        """See `DocumentStore.ping`. Writes a few bytes to disk."""
+        await self._connection.write("ping")
 
     async def insert(self, *documents: Model) -> None:
-        """See `DocumentStore.insert`. Splits many documents into several transactions, so that other writes can run."""
-        prepared = [(type(document), dump(document)) for document in documents]
+        """See `DocumentStore.insert`. Splits many documents into several operations, so that other writes can run."""
+        raws, refused = _encode_new(documents)
         written = 0
-        while written < len(prepared):
-            written = await self._connection.write(partial(self._insert_some, prepared, written))
+        while written < len(raws):
+            some = _take_some(raws, written)
+            written += await self._connection.write("insert", type(documents[0]), documents=some)
+        if refused is not None:
+            raise refused
 
     async def get(self, model: type[ModelT], *where: Condition, into: type[Any] | None = None) -> Any:
         """See `DocumentStore.get`."""
@@ -150,35 +157,32 @@ class EmbeddedStore(DocumentStore):
         """See `DocumentStore.update`."""
         nodes = normalize(where)
         document_id = _require_id(nodes)
-        matches = build_predicate(nodes, model)
         changed = validate_changes(model, changes)
         check_indexed(model, changed)
-        collection = self._connection.get_collection(model)
-
-        def find_and_modify(transaction: lmdb.Transaction) -> bytes | None:
-            raw: bytes | None = transaction.get(document_id, db=collection.documents)
-            old = None if raw is None else decode_cached(raw)
-            if old is None or (matches is not None and not matches(old)):
-                return None
-            if not changed:
-                return raw
-            return update_document(transaction, self._connection.meta, model, collection, old, changed)
-
-        raw = await self._connection.write(find_and_modify)
+        encoded = encode_fields(changed)
+        raw = await self._connection.write(
+            "update",
+            model,
+            id=document_id,
+            where=encode_nodes(nodes),
+            changes=encoded,
+            # see "Size" in `store.base`
+            measured=len(encoded) + _ID_BYTES > SMALL_CHANGES_BYTES,
+            stamped=find_changed_stamp_key(model, changed) is not None,
+        )
         return None if raw is None else to_result(raw, model, into)
 
     async def delete(self, model: type[Model], *where: Condition) -> int:
-        """See `DocumentStore.delete`. Splits many documents into several transactions, so that other writes can run."""
+        """See `DocumentStore.delete`. Splits many documents into several operations, so that other writes can run."""
         nodes = normalize(where)
-        matches = build_predicate(nodes, model)
         document_id = _find_id(nodes)
         if document_id is not None:
-            return await self._delete_by_id(model, [document_id], matches)
+            return await self._delete_by_id(model, [document_id], nodes)
         scan = self._plan_scan(model, nodes, None)
         total = 0
         while True:
             document_ids = await self._run_scan(scan.iter_ids, _DELETE_BATCH_SIZE, scan.leading)
-            deleted = await self._delete_by_id(model, document_ids, matches)
+            deleted = await self._delete_by_id(model, document_ids, nodes)
             total += deleted
             if len(document_ids) < _DELETE_BATCH_SIZE or not deleted:
                 return total
@@ -219,37 +223,14 @@ class EmbeddedStore(DocumentStore):
 
     async def load(self, model: type[Model], documents: Sequence[bytes]) -> int:
         """See `DocumentStore.load`. Advances the clock to the highest loaded stamp."""
-        collection = self._connection.get_collection(model)
-        stamped = find_stamp_key(model)
-
-        def load_documents(transaction: lmdb.Transaction) -> int:
-            written = 0
-            clock = read_clock(transaction, self._connection.meta)
-            for raw in documents:
-                stored = transaction.get(read_id(raw), db=collection.documents)
-                if stored is not None and move_id_first(stored) == raw:
-                    continue
-                new = decode(check_loaded(model, raw))
-                check_indexed(model, new, validated=False)
-                old = None if stored is None else decode(stored)
-                write_document(transaction, model, collection, old, new, raw)
-                written += 1
-                if stamped and isinstance(stamp := new.get(stamped), Timestamp) and stamp > clock:
-                    write_clock(transaction, self._connection.meta, clock := stamp)
-            return written
-
-        written: int = await self._connection.write(load_documents)
+        for raw in documents:
+            check_indexed(model, decode(check_loaded(model, raw)), validated=False)
+        written: int = await self._connection.write("load", model, documents=list(documents))
         return written
 
     async def clear(self, model: type[Model]) -> None:
         """See `DocumentStore.clear`."""
-        collection = self._connection.get_collection(model)
-
-        def drop_documents(transaction: lmdb.Transaction) -> None:
-            for database in (collection.documents, *(database for _, database in collection.indexes)):
-                transaction.drop(database, delete=False)
-
-        await self._connection.write(drop_documents)
+        await self._connection.write("clear", model)
 
     async def set_state(self, state: State) -> None:
         """See `DocumentStore.set_state`."""
@@ -295,35 +276,38 @@ class EmbeddedStore(DocumentStore):
             found = await self._scans.run(partial(collect_in_thread, environment, start, bound), key)
         return found
 
-    def _insert_some(
-        self, documents: Sequence[tuple[type[Model], dict[str, Any]]], start: int, transaction: lmdb.Transaction
-    ) -> int:
-        """Insert documents from an index on until `WRITE_SECONDS` have passed. Return the index of the next one."""
-        deadline = time.perf_counter() + WRITE_SECONDS
-        for number, (model, document) in enumerate(documents[start:], start + 1):
-            collection = self._connection.get_collection(model)
-            insert_document(transaction, self._connection.meta, model, collection, document)
-            if time.perf_counter() >= deadline:
-                return number
-        return len(documents)
-
-    async def _delete_by_id(self, model: type[Model], document_ids: Sequence[bytes], matches: Predicate | None) -> int:
-        collection = self._connection.get_collection(model)
-
-        def delete_some(start: int, transaction: lmdb.Transaction) -> tuple[int, int]:
-            deadline = time.perf_counter() + WRITE_SECONDS
-            deleted = 0
-            for number, document_id in enumerate(document_ids[start:], start + 1):
-                deleted += delete_document(transaction, model, collection, document_id, matches)
-                if time.perf_counter() >= deadline:
-                    return deleted, number
-            return deleted, len(document_ids)
-
+    async def _delete_by_id(self, model: type[Model], document_ids: Sequence[bytes], nodes: tuple[Node, ...]) -> int:
+        where = encode_nodes(nodes)
         total = done = 0
         while done < len(document_ids):
-            deleted, done = await self._connection.write(partial(delete_some, done))
+            deleted, processed = await self._connection.write("delete", model, ids=document_ids[done:], where=where)
             total += deleted
+            done += processed
         return total
+
+
+def _encode_new(documents: Iterable[Model]) -> tuple[list[bytes], StoreError | None]:
+    """Return the BSON of new documents. At the first that cannot be stored, return those before it, and the error."""
+    raws: list[bytes] = []
+    for document in documents:
+        model, dumped = type(document), dump(document)
+        try:
+            raw = check_size(model, encode(dumped))
+            check_indexed(model, dumped)
+        except StoreError as error:
+            return raws, error
+        raws.append(raw)
+    return raws, None
+
+
+def _take_some(raws: Sequence[bytes], start: int) -> list[bytes]:
+    """Return the documents from an index on that fit into a request: at least one."""
+    size = 0
+    for end in range(start, len(raws)):
+        size += len(raws[end])
+        if size > _REQUEST_BYTES and end > start:
+            return list(raws[start:end])
+    return list(raws[start:])
 
 
 def _read_batch(collection: Collection, after: bytes, transaction: lmdb.Transaction) -> list[bytes]:

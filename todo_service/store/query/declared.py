@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from todo_service.timestamps import EARLIEST
+
+_NAIVE_EARLIEST: Final = EARLIEST.replace(tzinfo=None)
 
 
 class DeclaredIndex(NamedTuple):
@@ -23,3 +28,8 @@ class DeclaredIndex(NamedTuple):
     expires_after: int | None = None
     list_key: str | None = None
     times_only: bool = False
+
+
+def is_indexed_time(value: object) -> bool:
+    """Return whether a document with this value in the first key is in an index of `partial_to_times`."""
+    return isinstance(value, datetime) and value >= (EARLIEST if value.tzinfo else _NAIVE_EARLIEST)

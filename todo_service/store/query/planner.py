@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from functools import cache
 from math import prod
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
@@ -19,16 +18,14 @@ from odmantic.query import SortExpression
 from todo_service.bounded_cache import BoundedCache
 from todo_service.store.base import Sort
 from todo_service.store.errors import UnsupportedExpression
-from todo_service.store.query.declared import DeclaredIndex
+from todo_service.store.query.declared import DeclaredIndex, is_indexed_time
 from todo_service.store.query.kinds import ValueKind, get_kind
 from todo_service.store.query.predicates import STARTS_WITH, Comparison, Disjunction, Node
 from todo_service.store.structs import partial_to_times
-from todo_service.timestamps import EARLIEST
 
 PRIMARY: Final = "_id_"
 MAX_RANGES: Final = 100
 """The maximum number of key ranges of a query. MongoDB supports twice as many."""
-_NAIVE_EARLIEST: Final = EARLIEST.replace(tzinfo=None)
 _CACHED_SHAPES: Final = 1000
 _CACHED_SHAPE_NODES: Final = 16
 """The maximum number of conditions in a cached query shape."""
@@ -197,11 +194,6 @@ def _try_index(
     found = Plan(index, tuple(fixed), bounds, residual, descending)
     order = tuple(key for key in sorted_keys if key not in found.constant_keys)
     return found if order == rest[: len(order)] else None
-
-
-def is_indexed_time(value: object) -> bool:
-    """Return whether a document with this value in the first key is in an index of `partial_to_times`."""
-    return isinstance(value, datetime) and value >= (EARLIEST if value.tzinfo else _NAIVE_EARLIEST)
 
 
 def _is_bounded_to_times(bounds: tuple[Comparison, ...]) -> bool:

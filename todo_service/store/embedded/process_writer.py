@@ -1,0 +1,168 @@
+"""The service's end of the writer process: it starts the process, and sends requests to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import Any, Final, cast
+
+import structlog
+
+from todo_service.store.embedded.frames import decode_reply, split_frames
+from todo_service.store.errors import StoreError, StoreUnavailable
+
+_PROGRAM: Final = "todo_service.store.embedded.writer_process"
+logger = structlog.get_logger(__name__)
+
+
+class ProcessWriter:
+    """Sends write operations to a writer process. Starts it at the first one, and again after it has died.
+
+    Args:
+        opening: The first request to a process.
+    """
+
+    def __init__(self, opening: bytes) -> None:
+        self._opening = opening
+        self._process: _Process | None = None
+        self._closed = False
+
+    async def submit(self, request: bytes) -> Any:
+        """Execute an operation, and return its result once it is on disk.
+
+        Args:
+            request: The operation (`operations`), as BSON.
+
+        Raises:
+            StoreError: The operation raised it.
+            StoreUnavailable: The disk is full, or the store is closed, and the operation was not executed; or the
+                process died, and it may have been executed.
+            WriteFailed: The operation raised an unexpected exception.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if self._process is None or self._process.ended:
+            self._process = _Process(self._opening, self._process)
+        return decode_reply(await self._process.request(request))
+
+    async def close(self) -> None:
+        """Wait for the pending requests, then end the process."""
+        self._closed = True
+        if self._process is not None:
+            await self._process.close()
+
+
+class _Process(asyncio.Protocol):
+    """A writer process, and the connection to it.
+
+    Args:
+        opening: The first request.
+        predecessor: A process that has ended, and that this one replaces.
+
+    Attributes:
+        ended: Whether the process has closed the connection, or could not be started.
+    """
+
+    def __init__(self, opening: bytes, predecessor: _Process | None) -> None:
+        self.ended = False
+        self._failure: StoreError = StoreUnavailable("the writer process has ended")
+        self._opened = False
+        self._closing = False
+        self._transport: asyncio.WriteTransport | None = None
+        self._unsent = [opening]
+        self._pending: deque[asyncio.Future[bytes]] = deque()
+        self._received = bytearray()
+        self._lost = asyncio.Event()
+        self._running = asyncio.create_task(self._run(predecessor))
+
+    def request(self, request: bytes) -> asyncio.Future[bytes]:
+        """Send a request together with the others of this iteration of the event loop. Return the future reply."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        if not self._unsent:
+            # runs after all callbacks that are ready now
+            loop.call_soon(self._send)
+        self._unsent.append(request)
+        self._pending.append(future)
+        return future
+
+    async def close(self) -> None:
+        """Wait until the process has executed the pending requests, and has ended."""
+        self._closing = True
+        self._send()
+        await self._running
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the requests that wait for the connection."""
+        # uvloop's transports have no base class
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Resolve the futures of replies."""
+        self._received += data
+        replies = split_frames(self._received)
+        if replies and not self._opened:
+            self._opened = True
+            try:
+                decode_reply(replies.pop(0))
+            except StoreError as error:
+                self._failure = error
+        for reply in replies:
+            future = self._pending.popleft()
+            if not future.done():
+                future.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail the requests without a reply."""
+        self.ended = True
+        for future in self._pending:
+            if not future.done():
+                future.set_exception(self._failure)
+        self._pending.clear()
+        self._lost.set()
+
+    def _send(self) -> None:
+        """Send the requests that have not been sent, unless there is no connection yet, or no longer."""
+        if self._transport is None or self.ended:
+            return
+        if self._unsent:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
+        if self._closing:
+            self._transport.write_eof()
+
+    async def _run(self, predecessor: _Process | None) -> None:
+        """Start the process, and wait for its end."""
+        if predecessor is not None:
+            await predecessor._running
+            logger.warning("the writer process has ended and is started again", reason=str(predecessor._failure))
+        try:
+            process, connection = await asyncio.to_thread(_start)
+        except (OSError, RuntimeError) as error:  # the system allows no further process, or no further thread
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._failure = StoreUnavailable(f"the writer process cannot be started: {reason}")
+            self.connection_lost(None)
+            return
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=connection)
+        try:
+            await self._lost.wait()
+            await asyncio.to_thread(process.wait)
+        finally:
+            # uvloop cannot be closed while a connection is open, even if the store has not been closed
+            transport.abort()
+
+
+def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a process, and return it with the connection to it."""
+    own, other = socket.socketpair()
+    with other:
+        try:
+            command = [sys.executable, "-m", _PROGRAM]
+            return subprocess.Popen(command, stdin=other.fileno(), stdout=subprocess.DEVNULL), own  # noqa: S603  # fixed
+        except BaseException:
+            own.close()
+            raise
