@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 from collections import deque
 from typing import Any, Final, cast
 
@@ -140,29 +141,32 @@ class _Process(asyncio.Protocol):
         if predecessor is not None:
             await predecessor._running
             logger.warning("the writer process has ended and is started again", reason=str(predecessor._failure))
+        own, other = socket.socketpair()
         try:
-            process, connection = await asyncio.to_thread(_start)
+            reaper = await asyncio.to_thread(_start, other)
         except (OSError, RuntimeError) as error:  # the system allows no further process, or no further thread
+            own.close()
             reason = error.strerror if isinstance(error, OSError) else error
             self._failure = StoreUnavailable(f"the writer process cannot be started: {reason}")
             self.connection_lost(None)
             return
-        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=connection)
+        except asyncio.CancelledError:
+            own.close()  # the process, if it has been started, ends
+            raise
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=own)
         try:
             await self._lost.wait()
-            await asyncio.to_thread(process.wait)
+            await asyncio.to_thread(reaper.join)
         finally:
             # uvloop cannot be closed while a connection is open, even if the store has not been closed
             transport.abort()
 
 
-def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a process, and return it with the connection to it."""
-    own, other = socket.socketpair()
-    with other:
-        try:
-            command = [sys.executable, "-m", _PROGRAM]
-            return subprocess.Popen(command, stdin=other.fileno(), stdout=subprocess.DEVNULL), own  # noqa: S603  # fixed
-        except BaseException:
-            own.close()
-            raise
+def _start(connection: socket.socket) -> threading.Thread:
+    """Start a process with its end of the connection. Return a thread that waits for its end, also without the loop."""
+    with connection:
+        command = [sys.executable, "-m", _PROGRAM]
+        process = subprocess.Popen(command, stdin=connection.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603  # fixed
+    reaper = threading.Thread(target=process.wait, name="writer-reaper", daemon=True)
+    reaper.start()
+    return reaper
