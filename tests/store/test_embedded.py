@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -21,7 +19,6 @@ from odmantic.query import asc
 
 from tests.store.models import MODELS, Badge, Thing, Ticket
 from tests.waiting import wait_until
-from tests.writer_process import find_writers, is_running
 from todo_service.store.bson_codec import decode, encode
 from todo_service.store.codec import dump
 from todo_service.store.embedded.catalog import describe
@@ -166,58 +163,6 @@ async def test_acknowledged_writes_survive_a_killed_process(tmp_path: Path) -> N
     await store.close()
     assert acknowledged <= found
     assert by_index == len(found)
-
-
-async def test_a_writer_process_that_dies_is_replaced(tmp_path: Path) -> None:
-    store = EmbeddedStore(tmp_path)
-    await store.open(*MODELS)
-    await store.ping()
-    things = [Thing(id=ObjectId(), value=number) for number in range(40)]
-    writes = [asyncio.create_task(store.insert(thing)) for thing in things]
-    await asyncio.sleep(0)
-    (writer,) = find_writers(os.getpid(), tmp_path)
-
-    os.kill(writer, signal.SIGKILL)
-    results = await asyncio.gather(*writes, return_exceptions=True)
-
-    async def responds() -> bool:
-        with contextlib.suppress(StoreUnavailable):
-            await store.ping()
-            return True
-        return False
-
-    await wait_until(responds)
-    found = {thing.id async for thing in store.scan(Thing)}
-    counted = await store.count(Thing, Thing.shelf == "shelf")
-    await store.close()
-    assert {type(result) for result in results} <= {type(None), StoreUnavailable}
-    assert {thing.id for thing, result in zip(things, results, strict=True) if result is None} <= found
-    assert counted == len(found)
-    assert not is_running(writer)
-
-
-async def test_a_writer_process_never_writes_to_other_files_than_the_service_reads(tmp_path: Path) -> None:
-    store = EmbeddedStore(tmp_path / "store")
-    await store.open(*MODELS)
-    (tmp_path / "store").rename(tmp_path / "moved")
-
-    with pytest.raises(StoreUnavailable):
-        await store.ping()
-
-    await store.close()
-    assert not (tmp_path / "store").exists()
-
-
-def test_the_writer_process_is_small() -> None:
-    """It imports neither the service nor what the service needs."""
-    program = (
-        "import sys; before = set(sys.modules); import todo_service.store.embedded.writer_process;"
-        "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
-    )
-
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-
-    assert set(done.stdout.split()) == {"bson", "lmdb", "todo_service"}
 
 
 async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:

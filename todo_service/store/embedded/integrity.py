@@ -12,13 +12,16 @@ from pathlib import Path
 import bson
 import lmdb
 
+from todo_service.store.embedded.modules import describe_module_process
+
 _DATABASES = 128
 
 
 def is_damaged(folder: Path) -> bool:
     """Return whether pages of an environment are missing. Its file must be as long as its last page requires."""
-    command = [sys.executable, "-m", __name__, str(folder)]
-    return subprocess.run(command, capture_output=True, check=False).returncode != 0  # noqa: S603  # this very file
+    command, environment = describe_module_process(__name__, str(folder))
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603  # this very file
+    return done.returncode != 0
 
 
 def read_everything(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from typing import Any, Final, cast
@@ -13,6 +12,7 @@ from typing import Any, Final, cast
 import structlog
 
 from todo_service.store.embedded.frames import decode_reply, split_frames
+from todo_service.store.embedded.modules import describe_module_process
 from todo_service.store.errors import StoreError, StoreUnavailable
 
 _PROGRAM: Final = "todo_service.store.embedded.writer_process"
@@ -164,9 +164,11 @@ class _Process(asyncio.Protocol):
 
 def _start(connection: socket.socket) -> threading.Thread:
     """Start a process with its end of the connection. Return a thread that waits for its end, also without the loop."""
+    command, environment = describe_module_process(_PROGRAM)
     with connection:
-        command = [sys.executable, "-m", _PROGRAM]
-        process = subprocess.Popen(command, stdin=connection.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603  # fixed
+        process = subprocess.Popen(  # noqa: S603  # a fixed command
+            command, env=environment, stdin=connection.fileno(), stdout=subprocess.DEVNULL
+        )
     reaper = threading.Thread(target=process.wait, name="writer-reaper", daemon=True)
     reaper.start()
     return reaper

@@ -1,0 +1,104 @@
+"""The writer process of the embedded store: its start, its end and its death."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from odmantic import ObjectId
+
+from tests.store.models import MODELS, Thing
+from tests.waiting import wait_until
+from tests.writer_process import find_writers, is_running
+from todo_service.store.embedded.store import EmbeddedStore
+from todo_service.store.errors import StoreUnavailable
+
+pytestmark = pytest.mark.anyio
+REPOSITORY = Path(__file__).parents[2]
+WRITE_AND_CHECK = """
+import asyncio, sys
+from pathlib import Path
+from tests.store.models import MODELS
+from todo_service.store.embedded.integrity import is_damaged
+from todo_service.store.embedded.store import EmbeddedStore
+
+async def main():
+    store = EmbeddedStore(Path(sys.argv[1]))
+    await store.open(*MODELS)
+    await store.ping()
+    await store.close()
+
+asyncio.run(main())
+print(is_damaged(Path(sys.argv[1])))
+"""
+
+
+async def test_a_writer_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    await store.ping()
+    things = [Thing(id=ObjectId(), value=number) for number in range(40)]
+    writes = [asyncio.create_task(store.insert(thing)) for thing in things]
+    await asyncio.sleep(0)
+    (writer,) = find_writers(os.getpid(), tmp_path)
+
+    os.kill(writer, signal.SIGKILL)
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    async def responds() -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            await store.ping()
+            return True
+        return False
+
+    await wait_until(responds)
+    found = {thing.id async for thing in store.scan(Thing)}
+    counted = await store.count(Thing, Thing.shelf == "shelf")
+    await store.close()
+    assert {type(result) for result in results} <= {type(None), StoreUnavailable}
+    assert {thing.id for thing, result in zip(things, results, strict=True) if result is None} <= found
+    assert counted == len(found)
+    assert not is_running(writer)
+
+
+async def test_a_writer_process_never_writes_to_other_files_than_the_service_reads(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "store")
+    await store.open(*MODELS)
+    (tmp_path / "store").rename(tmp_path / "moved")
+
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+
+    await store.close()
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_writer_process_is_small() -> None:
+    """It imports neither the service nor what the service needs."""
+    program = (
+        "import sys; before = set(sys.modules); import todo_service.store.embedded.writer_process;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+
+    assert set(done.stdout.split()) == {"bson", "lmdb", "todo_service"}
+
+
+def test_no_file_in_the_working_directory_is_imported(tmp_path: Path) -> None:
+    """Neither by the writer process nor by the integrity check. Both import what the service imports."""
+    for name in ("bson", "lmdb", "todo_service"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit(1)")
+
+    command = [sys.executable, "-P", "-c", WRITE_AND_CHECK, "store"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
