@@ -102,3 +102,22 @@ def test_no_file_in_the_working_directory_is_imported(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
 
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+async def test_a_stop_signal_to_all_processes_does_not_end_the_writer_process(tmp_path: Path) -> None:
+    """Not even while it starts."""
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    ping = asyncio.create_task(store.ping())
+
+    async def has_started() -> bool:
+        return bool(find_writers(os.getpid()))
+
+    await wait_until(has_started)
+    for writer in find_writers(os.getpid()):
+        os.kill(writer, signal.SIGINT)
+        os.kill(writer, signal.SIGTERM)
+
+    await ping
+    assert find_writers(os.getpid(), tmp_path)
+    await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import subprocess
 import threading
@@ -16,6 +17,8 @@ from todo_service.store.embedded.modules import describe_module_process
 from todo_service.store.errors import StoreError, StoreUnavailable
 
 _PROGRAM: Final = "todo_service.store.embedded.writer_process"
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""A process group or a service manager sends them to all processes, but the service drains its requests first."""
 logger = structlog.get_logger(__name__)
 
 
@@ -165,10 +168,15 @@ class _Process(asyncio.Protocol):
 def _start(connection: socket.socket) -> threading.Thread:
     """Start a process with its end of the connection. Return a thread that waits for its end, also without the loop."""
     command, environment = describe_module_process(_PROGRAM)
-    with connection:
-        process = subprocess.Popen(  # noqa: S603  # a fixed command
-            command, env=environment, stdin=connection.fileno(), stdout=subprocess.DEVNULL
-        )
+    # the process inherits the mask, and a signal to all processes cannot end it even while it starts
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        with connection:
+            process = subprocess.Popen(  # noqa: S603  # a fixed command
+                command, env=environment, stdin=connection.fileno(), stdout=subprocess.DEVNULL
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     reaper = threading.Thread(target=process.wait, name="writer-reaper", daemon=True)
     reaper.start()
     return reaper

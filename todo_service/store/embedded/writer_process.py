@@ -5,14 +5,12 @@ hundreds of times per commit. This process has an interpreter of its own. It imp
 so it is small and starts quickly.
 
 Its standard input is a socket (`frames`). The first request holds the folder and the schemas. The process ends when the
-service closes the socket, which includes its death, and ignores the stop signals that a process group or a service
-manager sends to all processes: the service drains its requests first.
+service closes the socket, which includes its death.
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -67,8 +65,6 @@ def _open(opening: dict[str, Any]) -> tuple[Environment, Databases]:
 
 def _main() -> None:
     """Serve the socket that is the standard input."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the service has died
         execute_requests(socket.socket(fileno=sys.stdin.fileno()))
 
