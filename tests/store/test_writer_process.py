@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -120,4 +121,19 @@ async def test_a_stop_signal_to_all_processes_does_not_end_the_writer_process(tm
 
     await ping
     assert find_writers(os.getpid(), tmp_path)
+    await store.close()
+
+
+async def test_a_writer_process_that_cannot_be_started_is_started_later(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(StoreUnavailable, match="Too many open files"):
+            await store.ping()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    await store.ping()
     await store.close()

@@ -131,7 +131,7 @@ class _Process(asyncio.Protocol):
 
     def _send(self) -> None:
         """Send the requests that have not been sent, unless there is no connection yet, or no longer."""
-        if self._transport is None or self.ended:
+        if self._transport is None or self._transport.is_closing():
             return
         if self._unsent:
             self._transport.write(b"".join(self._unsent))
@@ -140,20 +140,24 @@ class _Process(asyncio.Protocol):
             self._transport.write_eof()
 
     async def _run(self, predecessor: _Process | None) -> None:
+        """Run the process until it ends. Whatever goes wrong, no request waits forever."""
+        try:
+            if predecessor is not None:
+                await asyncio.wait([predecessor._running])
+                logger.warning("the writer process has ended and is started again", reason=str(predecessor._failure))
+            await self._connect()
+        except (OSError, RuntimeError) as error:  # the system allows no further process, thread or open file
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._failure = StoreUnavailable(f"the writer process cannot be started: {reason}")
+        finally:
+            self.connection_lost(None)
+
+    async def _connect(self) -> None:
         """Start the process, and wait for its end."""
-        if predecessor is not None:
-            await predecessor._running
-            logger.warning("the writer process has ended and is started again", reason=str(predecessor._failure))
         own, other = socket.socketpair()
         try:
             reaper = await asyncio.to_thread(_start, other)
-        except (OSError, RuntimeError) as error:  # the system allows no further process, or no further thread
-            own.close()
-            reason = error.strerror if isinstance(error, OSError) else error
-            self._failure = StoreUnavailable(f"the writer process cannot be started: {reason}")
-            self.connection_lost(None)
-            return
-        except asyncio.CancelledError:
+        except BaseException:
             own.close()  # the process, if it has been started, ends
             raise
         transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=own)
