@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.writer_process import find_writers
+
 FACTOR = 15
 """How much more work ten times the input may cost."""
 FROZEN_SECONDS = 0.1
@@ -99,10 +101,14 @@ def probing(url: str, pid: int) -> Iterator[Probe]:
 
 
 def cost(pid: int, action: Callable[[], object]) -> float:
-    """Return the CPU time that a process uses while an action runs, in seconds."""
-    before = processor_seconds(pid)
+    """Return the CPU time that a service and its writer process use while an action runs, in seconds."""
+    before = _sum_seconds(pid)
     action()
-    return processor_seconds(pid) - before
+    return _sum_seconds(pid) - before
+
+
+def _sum_seconds(pid: int) -> float:
+    return sum(map(processor_seconds, [pid, *find_writers(pid)]))
 
 
 def assert_grows_linearly(

@@ -29,6 +29,7 @@ from tests.cost import processor_seconds, resident_bytes
 from tests.serving import REPOSITORY, SECRET_KEY, Service, running_service
 from tests.soak.connection import Target
 from tests.soak.person import NormalUser
+from tests.writer_process import find_writers
 
 SECONDS: Final = int(os.environ.get("SOAK_SECONDS", "600"))
 ATTACKS: Final = os.environ.get("SOAK_ATTACKS", "").split(",")
@@ -82,21 +83,26 @@ def prepare_target(service: Service) -> Target:
     return target
 
 
+def used_bytes(pid: int) -> int:
+    """Return the anonymous memory of a service and of its writer process, if it has one."""
+    return sum(map(resident_bytes, [pid, *find_writers(pid)]))
+
+
 def sample_memory(pid: int, process: subprocess.Popen[str]) -> list[int]:
-    """Sample the memory of a process until the attack ends."""
+    """Sample the memory of a service until the attack ends."""
     samples = []
     deadline = time.monotonic() + SECONDS + _LOAD_PATIENCE
     while process.poll() is None:
         assert time.monotonic() < deadline, "the attackers do not end"
-        samples.append(resident_bytes(pid))
+        samples.append(used_bytes(pid))
         time.sleep(_SAMPLE_SECONDS)
     return samples
 
 
 def await_memory(pid: int, most: int) -> int:
-    """Wait up to a minute until a process uses at most `most` bytes, and return its memory."""
+    """Wait up to a minute until a service uses at most `most` bytes, and return its memory."""
     deadline = time.monotonic() + RECOVERY_SECONDS
-    while (used := resident_bytes(pid)) > most and time.monotonic() < deadline:
+    while (used := used_bytes(pid)) > most and time.monotonic() < deadline:
         time.sleep(_SAMPLE_SECONDS)
     return used
 
@@ -124,7 +130,7 @@ def test_hostile_clients_can_neither_hang_nor_fill_the_service(
     with running_service(tmp_path, variables, port=target.port, forked=False) as service, closing(person):
         pid = service.process.pid
         person.start()
-        before, used = resident_bytes(pid), processor_seconds(pid)
+        before, used = used_bytes(pid), processor_seconds(pid)
         with attacking(target, SECONDS) as process:
             samples = sample_memory(pid, process)
             assert process.stdout is not None
