@@ -28,7 +28,10 @@ _ERRORS: Final[Mapping[str, Callable[..., StoreError]]] = {
 
 
 class WriteFailed(Exception):
-    """An operation has raised an unexpected exception, which is a bug. Nothing was written."""
+    """An operation has raised an unexpected exception, which is a bug. Nothing was written.
+
+    The message contains the traceback.
+    """
 
 
 def split_frames(buffer: bytearray) -> list[bytes]:
@@ -59,7 +62,9 @@ def encode_error(error: Exception) -> bytes:
     elif isinstance(error, DocumentTooLarge):
         arguments = [error.model, error.size, error.limit]
     elif name not in _ERRORS:
-        arguments = [f"{name}: {error}"]
+        import traceback  # only after a bug, so that the process starts quickly
+
+        arguments = ["".join(traceback.format_exception(error))]
     return bson.encode({"error": name, "arguments": arguments})
 
 
