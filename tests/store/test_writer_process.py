@@ -109,13 +109,14 @@ async def test_a_stop_signal_to_all_processes_does_not_end_the_writer_process(tm
     """Not even while it starts."""
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
+    others = find_writers(os.getpid())
     ping = asyncio.create_task(store.ping())
 
-    async def has_started() -> bool:
-        return bool(find_writers(os.getpid()))
+    async def find_new() -> set[int]:
+        return {*find_writers(os.getpid())}.difference(others)
 
-    await wait_until(has_started)
-    for writer in find_writers(os.getpid()):
+    await wait_until(find_new)
+    for writer in await find_new():
         os.kill(writer, signal.SIGINT)
         os.kill(writer, signal.SIGTERM)
 
