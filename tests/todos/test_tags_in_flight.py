@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import Counts
+from todo_service.todos.account_lease import RELIANCE_SECONDS, find_last_holder, hold_account
 from todo_service.todos.bulk_import import Mode
 from todo_service.todos.dto import TodoCreate, TodoImport
 from todo_service.todos.import_records import ImportRecord
@@ -86,6 +87,20 @@ async def create(todos: Todos, tag: str) -> str | None:
     with contextlib.suppress(QuotaExceeded):
         return (await todos.create(TodoCreate(title="x", tags=[tag]))).id
     return None
+
+
+async def test_a_turn_begins_when_no_process_relies_on_an_earlier_read_of_the_lease(store: DocumentStore) -> None:
+    account = ObjectId()
+    loop = asyncio.get_running_loop()
+    for _ in range(2):
+        relied_from = loop.time()
+        earlier = await find_last_holder(store, account, "tags")
+
+        async with hold_account(store, account, "tags", kept=timedelta(minutes=1)) as holder:
+            begun = loop.time()
+
+        assert begun - relied_from >= RELIANCE_SECONDS
+        assert await find_last_holder(store, account, "tags") == holder != earlier
 
 
 async def test_a_tag_that_is_written_again_during_a_count_is_in_use(todos: Todos, counter: PausingCounter) -> None:

@@ -36,6 +36,9 @@ from todo_service.todos.documents import AccountLease
 
 LONGEST_PAUSE_SECONDS: Final = 0.02
 """How long a process waits at most before it looks again whether a lease has been released."""
+RELIANCE_SECONDS: Final = 0.05
+"""How long a process may rely on what `find_last_holder` has returned. A block therefore waits as long before it begins
+if the document of its lease is kept."""
 _LIFETIME: Final = timedelta(days=1)
 """How long the document of a lease remains if the process that holds it dies and no other takes it over."""
 
@@ -45,7 +48,7 @@ PURPOSES: Final[tuple[Purpose, ...]] = ("order", "todos", "tags", "lists")
 
 
 class _LastHolder(msgspec.Struct, frozen=True):
-    """The part of a lease that each write with tags reads; an ODMantic model would cost more."""
+    """The part of a lease that writes with tags read; an ODMantic model would cost more."""
 
     last_holder: str | None
 
@@ -94,6 +97,8 @@ async def hold_account(
         await _take(store, lease_id, holder, takeover_seconds)
     try:
         async with hold_lease(partial(_renew, store, lease_id, holder)):
+            if kept is not None:
+                await asyncio.sleep(RELIANCE_SECONDS)
             yield holder
     except LeaseLostError:
         raise Busy("this change took too long") from None
@@ -106,7 +111,10 @@ async def hold_account(
 
 
 async def find_last_holder(store: DocumentStore, account: ObjectId, purpose: Purpose) -> ObjectId | None:
-    """Return the block that holds a lease or held it last; None if its document is no longer kept."""
+    """Return the block that holds a lease or held it last; None if its document is no longer kept.
+
+    The caller may rely on the result for `RELIANCE_SECONDS` from the call.
+    """
     found = await store.get(AccountLease, _match_lease(account, purpose), into=_LastHolder)
     return None if found is None or found.last_holder is None else ObjectId(found.last_holder)
 
@@ -124,7 +132,7 @@ def derive_lease_id(account: ObjectId, purpose: Purpose) -> ObjectId:
 
 @lru_cache(1024)
 def _match_lease(account: ObjectId, purpose: Purpose) -> Condition:
-    """Return the condition for a lease. Cached, because each write with tags needs it."""
+    """Return the condition for a lease. Cached, because writes with tags need it often."""
     return AccountLease.id == derive_lease_id(account, purpose)
 
 

@@ -15,7 +15,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
-from todo_service.todos.account_lease import find_last_holder
+from todo_service.todos.account_lease import RELIANCE_SECONDS, find_last_holder
 from todo_service.todos.quota_queue import QuotaQueue, Request, Usage
 from todo_service.todos.usage_cache import UsageCache
 
@@ -70,6 +70,7 @@ class TagUsage(Usage[TagRequest]):
         known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
             have removed tags since.
         last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
+        checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
         freed: Those of one todo alone that a waiting write removes from it.
         written: The tags of each write in flight.
         uncounted: The tags that a count in progress may not see: those of writes in flight when it began, and of those
@@ -79,13 +80,12 @@ class TagUsage(Usage[TagRequest]):
         exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
     """
 
-    __slots__ = ("counted", "exact", "freed", "known", "known_until", "last_holder", "spare", "uncounted", "written")
-
     def __init__(self) -> None:
         super().__init__()
         self.known: set[str] = set()
         self.known_until = 0.0
         self.last_holder: ObjectId | None = None
+        self.checked_until = 0.0
         self.freed: set[str] = set()
         self.written: list[set[str]] = []
         self.uncounted: set[str] | None = None
@@ -195,16 +195,20 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
 
     async def _take_without_count(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
         """Grant a write its tags without a count. Return whether no other process has been near the quota since."""
+        began = time.monotonic()
         counted_after = usage.last_holder
         number = self._measure(usage, request)
         usage.spare -= number
         usage.writing += number
         request.known = usage.known
         usage.begin(request, request.tags)  # before the read: another process may count and take its turn after it
-        is_known = False
+        is_known = began < usage.checked_until and (not number or counted_after is None)
         try:
-            last_holder = await find_last_holder(self._store, account, "tags")
-            is_known = last_holder == counted_after and (not number or last_holder is None)
+            if not is_known:
+                last_holder = await find_last_holder(self._store, account, "tags")
+                is_known = last_holder == counted_after and (not number or last_holder is None)
+                if is_known and usage.last_holder == counted_after:
+                    usage.checked_until = began + RELIANCE_SECONDS
         finally:
             if not is_known:
                 self.release(usage, request, number, failed=True)
@@ -256,6 +260,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage.counted = True
             usage.known_until = began + _KNOWN_SECONDS
             usage.last_holder = last_holder
+            usage.checked_until = began + RELIANCE_SECONDS
             usage.freed = {
                 digest
                 for request in usage.waiting
