@@ -19,6 +19,8 @@ from todo_service.store.errors import StoreError, StoreUnavailable
 _PROGRAM: Final = "todo_service.store.embedded.writer_process"
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """A process group or a service manager sends them to all processes, but the service drains its requests first."""
+_SEND_BUFFER_BYTES: Final = 2**20
+"""More than the default of most systems, so that one commit gets several documents of 100 kB. The system may cap it."""
 logger = structlog.get_logger(__name__)
 
 
@@ -156,6 +158,7 @@ class _Process(asyncio.Protocol):
         """Start the process, and wait for its end."""
         own, other = socket.socketpair()
         try:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             reaper = await asyncio.to_thread(_start, other)
         except BaseException:
             own.close()  # the process, if it has been started, ends
