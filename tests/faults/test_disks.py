@@ -16,7 +16,7 @@ import pytest
 
 from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
-from tests.faults.writers import Client, Writers
+from tests.faults.writers import Client, Writers, running_for_writers
 from tests.mongod import free_port
 from tests.serving import environment
 
@@ -58,30 +58,23 @@ def fill(disk: Path) -> Path:
 async def test_a_full_disk_loses_no_write(tmp_path: Path, folder: Path, figures: Figures) -> None:
     with small_disk(tmp_path / "disk", "24m") as disk:
         service = ServiceProcess(folder, f"lmdb://{disk / 'store'}")
-        async with Client(service.url, figures).opened() as client:
-            service.start()
-            try:
-                await client.await_ready()
-                await client.sign_up()
-                writers = Writers(client, 4)
-                async with client.checking_liveness():
-                    for _ in range(_ROUNDS):
-                        async with writers.writing():
-                            await writers.await_acknowledged(100)
-                            filler = await asyncio.to_thread(fill, disk)
-                            figures.faults["disk full"] += 1
-                            await writers.await_rejection()
-                            read = await client.ask("GET", "/v1/todos", params={"limit": 200})
-                            filler.unlink()
-                            back = time.monotonic()
-                            await writers.await_acknowledged(5)
-                            figures.recovered("disk full", time.monotonic() - back)
-                            assert read is not None
-                            assert read.status == 200
-                await writers.finish()
-                await writers.compare("embedded on a full disk", figures)
-            finally:
-                assert service.stop() == 0
+        async with (
+            running_for_writers(service, figures, 4, "embedded on a full disk") as (client, writers),
+            client.checking_liveness(),
+        ):
+            for _ in range(_ROUNDS):
+                async with writers.writing():
+                    await writers.await_acknowledged(100)
+                    filler = await asyncio.to_thread(fill, disk)
+                    figures.faults["disk full"] += 1
+                    await writers.await_rejection()
+                    read = await client.ask("GET", "/v1/todos", params={"limit": 200})
+                    filler.unlink()
+                    back = time.monotonic()
+                    await writers.await_acknowledged(5)
+                    figures.recovered("disk full", time.monotonic() - back)
+                    assert read is not None
+                    assert read.status == 200
 
 
 async def test_a_disk_that_fails_during_a_commit_loses_no_write(tmp_path: Path, folder: Path, figures: Figures) -> None:
@@ -91,31 +84,25 @@ async def test_a_disk_that_fails_during_a_commit_loses_no_write(tmp_path: Path, 
     LMDB then gives up its environment, so that the process ends, and the service starts another one.
     """
     service = ServiceProcess(folder, f"lmdb://{tmp_path / 'store'}")
-    async with Client(service.url, figures).opened() as client:
-        service.start()
-        try:
-            await client.await_ready()
-            await client.sign_up()
-            writers = Writers(client, 5)
-            async with writers.writing(), client.checking_liveness():
-                for number in range(100):
-                    await writers.await_acknowledged(1 + number % 5)
-                    # a process that has given up its environment has ended
-                    with suppress(ProcessLookupError):
-                        if (writer := service.writer_pid) is None:
-                            continue
-                        resource.prlimit(writer, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-                        await asyncio.sleep(0.005)
-                        resource.prlimit(writer, resource.RLIMIT_FSIZE, _UNLIMITED)
-                    figures.faults["writing to the disk fails"] += 1
-                    back = time.monotonic()
-                    await writers.await_acknowledged(1)
-                    figures.recovered("writing to the disk fails", time.monotonic() - back)
-            await writers.finish()
-            await writers.compare("embedded on a disk that fails", figures)
-            assert "the writer process has ended" in (folder / "service.log").read_text()
-        finally:
-            assert service.stop() == 0
+    async with (
+        running_for_writers(service, figures, 5, "embedded on a disk that fails") as (client, writers),
+        writers.writing(),
+        client.checking_liveness(),
+    ):
+        for number in range(100):
+            await writers.await_acknowledged(1 + number % 5)
+            # a process that has given up its environment has ended
+            with suppress(ProcessLookupError):
+                if (writer := service.writer_pid) is None:
+                    continue
+                resource.prlimit(writer, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+                await asyncio.sleep(0.005)
+                resource.prlimit(writer, resource.RLIMIT_FSIZE, _UNLIMITED)
+            figures.faults["writing to the disk fails"] += 1
+            back = time.monotonic()
+            await writers.await_acknowledged(1)
+            figures.recovered("writing to the disk fails", time.monotonic() - back)
+    assert "the writer process has ended" in (folder / "service.log").read_text()
 
 
 def try_to_start(folder: Path, store: Path) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.figures import Figures
 from tests.faults.processes import ServiceProcess
-from tests.faults.writers import Client, Writers
+from tests.faults.writers import Client, Writers, running_for_writers
 from tests.mongod import Mongod
 from tests.waiting import wait_until
 from tests.writer_process import is_running
@@ -63,28 +63,22 @@ async def test_acknowledged_writes_survive_a_kill_of_the_writer_process(
     """The service goes on: it starts another one, and what was not answered gets a 503."""
     service = ServiceProcess(folder, f"lmdb://{tmp_path / 'store'}")
     chance = random.Random(3)  # noqa: S311  # no secret
-    async with Client(service.url, figures).opened() as client:
-        service.start()
-        try:
-            await client.await_ready()
-            await client.sign_up()
-            writers = Writers(client, 3)
-            async with writers.writing(), client.checking_liveness():
-                for _ in range(KILLS):
-                    await writers.await_acknowledged(chance.randrange(1, 40))
-                    await asyncio.sleep(chance.random() * 0.01)
-                    if (writer := service.writer_pid) is None:
-                        continue
-                    os.kill(writer, signal.SIGKILL)
-                    figures.faults["writer process killed"] += 1
-                    killed = time.monotonic()
-                    await writers.await_acknowledged(1)
-                    figures.recovered("writer process killed", time.monotonic() - killed)
-            await writers.finish()
-            await writers.compare("embedded, writer process killed", figures)
-            assert figures.faults["writer process killed"] > KILLS / 2
-        finally:
-            assert service.stop() == 0
+    async with (
+        running_for_writers(service, figures, 3, "embedded, writer process killed") as (client, writers),
+        writers.writing(),
+        client.checking_liveness(),
+    ):
+        for _ in range(KILLS):
+            await writers.await_acknowledged(chance.randrange(1, 40))
+            await asyncio.sleep(chance.random() * 0.01)
+            if (writer := service.writer_pid) is None:
+                continue
+            os.kill(writer, signal.SIGKILL)
+            figures.faults["writer process killed"] += 1
+            killed = time.monotonic()
+            await writers.await_acknowledged(1)
+            figures.recovered("writer process killed", time.monotonic() - killed)
+    assert figures.faults["writer process killed"] > KILLS / 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

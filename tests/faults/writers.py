@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from tests.faults.figures import RESPONSE_SECONDS, Figures
+from tests.faults.processes import ServiceProcess
 from tests.people import UserCreateFactory
 from todo_service.web.problems import find_problem_type
 
@@ -499,3 +500,28 @@ def _complete(todo: KnownTodo) -> State | None:
         return todo.after(completed=True)
     following = datetime.fromisoformat(state.due_at) + timedelta(days=1)
     return todo.after(due_at=following.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+
+
+@asynccontextmanager
+async def running_for_writers(
+    service: ServiceProcess, figures: Figures, seed: int, name: str
+) -> AsyncIterator[tuple[Client, Writers]]:
+    """Run a service with the writers of a new account. Afterwards, check that it has every acknowledged write.
+
+    Args:
+        service: The service.
+        figures: Collects the result.
+        seed: The seed of the writers' random choices.
+        name: The name of the result.
+    """
+    async with Client(service.url, figures).opened() as client:
+        service.start()
+        try:
+            await client.await_ready()
+            await client.sign_up()
+            writers = Writers(client, seed)
+            yield client, writers
+            await writers.finish()
+            await writers.compare(name, figures)
+        finally:
+            assert service.stop() == 0
