@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 
 from todo_service.store.errors import StoreError, UnsupportedExpression
 
-# the error handler is for MongoDB's error messages, which it may truncate within a character; documents are valid UTF-8
+# documents are valid UTF-8, but MongoDB may truncate an error message in the middle of a character
 PLAIN: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_CLAMP, unicode_decode_error_handler="replace"
 )
@@ -28,6 +28,7 @@ RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
 """BSON as raw documents."""
 _ID_ELEMENT: Final = b"\x07_id\x00"
 _ID_SLICE: Final = slice(9, 21)
+_LENGTH_BYTES: Final = 4
 CACHED_DOCUMENTS: Final = 1024
 CACHED_DOCUMENT_BYTES: Final = 2048
 """The size of the caches of decoded documents, and the longest document in them: about 12 MB at most."""
@@ -59,6 +60,17 @@ def read_id(raw: bytes) -> bytes:
     if raw[4:9] != _ID_ELEMENT:
         raise UnsupportedExpression("a document has no ObjectId as its id")
     return raw[_ID_SLICE]
+
+
+def split_documents(data: bytes | bytearray) -> Iterator[bytes]:
+    """Yield the complete documents at the start of concatenated BSON. The first bytes of each are its length."""
+    start = 0
+    while len(data) - start >= _LENGTH_BYTES:
+        end = start + int.from_bytes(data[start : start + _LENGTH_BYTES], "little")
+        if len(data) < end:
+            return
+        yield bytes(data[start:end])
+        start = end
 
 
 def move_id_first(raw: bytes) -> bytes:

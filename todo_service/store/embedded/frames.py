@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import bson
 
+from todo_service.store.bson_codec import split_documents
 from todo_service.store.errors import (
     DocumentTooLarge,
     DuplicateDocument,
@@ -20,7 +21,6 @@ from todo_service.store.errors import (
 )
 from todo_service.store.query.predicates import Comparison, Disjunction, Node
 
-_LENGTH_BYTES: Final = 4
 _ERRORS: Final[Mapping[str, Callable[..., StoreError]]] = {
     kind.__name__: kind
     for kind in (DocumentTooLarge, DuplicateDocument, StoreError, StoreUnavailable, UnsupportedExpression)
@@ -36,15 +36,8 @@ class WriteFailed(Exception):
 
 def split_frames(buffer: bytearray) -> list[bytes]:
     """Remove the complete frames from the start of a buffer, and return them."""
-    frames = []
-    start = 0
-    while len(buffer) - start >= _LENGTH_BYTES:
-        end = start + int.from_bytes(buffer[start : start + _LENGTH_BYTES], "little")
-        if len(buffer) < end:
-            break
-        frames.append(bytes(buffer[start:end]))
-        start = end
-    del buffer[:start]
+    frames = list(split_documents(buffer))
+    del buffer[: sum(map(len, frames))]
     return frames
 
 

@@ -5,7 +5,7 @@ Most of the cost of a small call is the driver's own work (`store.batching`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from pymongo import InsertOne
 from pymongo.errors import BulkWriteError
 
 from todo_service.store.batching import Batcher, Outcome
-from todo_service.store.bson_codec import read_id
+from todo_service.store.bson_codec import read_id, split_documents
 from todo_service.store.codec import list_keys
 from todo_service.store.errors import StoreError, StoreUnavailable
 from todo_service.store.mongodb.connection import MongoDBConnection, guard_call
@@ -107,12 +107,3 @@ class BatchedCalls:
 def build_projection(into: type[msgspec.Struct] | None, keys: Iterable[str] = ()) -> dict[str, int] | None:
     """Return a projection to the keys of a Struct and some others; None, for all keys, without a Struct."""
     return None if into is None else dict.fromkeys((*list_keys(into), *keys), 1)
-
-
-def split_documents(documents: bytes) -> Iterator[bytes]:
-    """Split concatenated BSON documents. The first 4 bytes of each are its length."""
-    start = 0
-    while start < len(documents):
-        end = start + int.from_bytes(documents[start : start + 4], "little")
-        yield documents[start:end]
-        start = end

@@ -12,8 +12,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
 from todo_service.store.base import Snapshot
-from todo_service.store.bson_codec import move_id_first, read_id
-from todo_service.store.mongodb.batches import split_documents
+from todo_service.store.bson_codec import move_id_first, read_id, split_documents
 from todo_service.store.mongodb.connection import COPY_CALL_SECONDS, MongoDBConnection, guard_call
 from todo_service.store.mongodb.errors import SNAPSHOT_GONE
 from todo_service.store.query.planner import PRIMARY

@@ -30,7 +30,7 @@ from todo_service.store.base import (
     Sort,
     State,
 )
-from todo_service.store.bson_codec import decode, decode_cached, encode, encode_fields, read_id
+from todo_service.store.bson_codec import decode, decode_cached, encode, encode_fields, read_id, split_documents
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
 from todo_service.store.codec import (
     build_model,
@@ -42,7 +42,7 @@ from todo_service.store.codec import (
     validate_changes,
 )
 from todo_service.store.errors import StoreError, StoreUnavailable, StoreUnusable, UnsupportedExpression
-from todo_service.store.mongodb.batches import BatchedCalls, build_projection, split_documents
+from todo_service.store.mongodb.batches import BatchedCalls, build_projection
 from todo_service.store.mongodb.connection import (
     COPY_CALL_SECONDS,
     MongoDBConnection,
