@@ -20,7 +20,7 @@ _PROGRAM: Final = "todo_service.store.embedded.writer_process"
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """A process group or a service manager sends them to all processes, but the service drains its requests first."""
 _SEND_BUFFER_BYTES: Final = 2**20
-"""More than the default of most systems, so that one commit gets several documents of 100 kB. The system may cap it."""
+"""Larger than most systems' default, so that one commit can hold several documents of 100 kB. The system may cap it."""
 logger = structlog.get_logger(__name__)
 
 
