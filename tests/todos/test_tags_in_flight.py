@@ -12,7 +12,7 @@ import pytest
 from odmantic import ObjectId
 
 from todo_service.bounds.todos import COUNTING_SECONDS
-from todo_service.errors import QuotaExceeded
+from todo_service.errors import Duplicate, QuotaExceeded
 from todo_service.executors import Executor
 from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore
@@ -36,11 +36,13 @@ class PausingCounter(TodoCounter):
     """Pauses at the end of selected counts.
 
     Attributes:
+        number: How many counts have begun.
         pauses: For each of the next counts, an event that is set once it has read the todos, and one that ends it.
     """
 
     def __init__(self, store: DocumentStore) -> None:
         super().__init__(store)
+        self.number = 0
         self.pauses: list[tuple[asyncio.Event, asyncio.Event]] = []
 
     def pause_next(self) -> tuple[asyncio.Event, asyncio.Event]:
@@ -49,6 +51,7 @@ class PausingCounter(TodoCounter):
         return self.pauses[-1]
 
     async def count(self, account: ObjectId, moment: datetime, seconds: float | None = COUNTING_SECONDS) -> Counts:
+        self.number += 1
         found = await super().count(account, moment, seconds)
         if self.pauses:
             read, end = self.pauses.pop(0)
@@ -101,6 +104,21 @@ async def test_a_turn_begins_when_no_process_relies_on_an_earlier_read_of_the_le
 
         assert begun - relied_from >= RELIANCE_SECONDS
         assert await find_last_holder(store, account, "tags") == holder != earlier
+
+
+@pytest.mark.parametrize(("tag", "counts"), [("in use", 0), ("new", 1)])
+async def test_tags_are_counted_again_only_after_a_failed_write_of_new_ones(
+    tag: str, counts: int, todos: Todos, counter: PausingCounter
+) -> None:
+    await todos.create(TodoCreate(title="x", tags=["in use"], uid="taken"))
+    await create(todos, "in use")
+    with pytest.raises(Duplicate):
+        await todos.create(TodoCreate(title="x", tags=[tag], uid="taken"))
+    counter.number = 0
+
+    assert await create(todos, "in use") is not None
+
+    assert counter.number == counts
 
 
 async def test_a_tag_that_is_written_again_during_a_count_is_in_use(todos: Todos, counter: PausingCounter) -> None:

@@ -69,6 +69,7 @@ class TagUsage(Usage[TagRequest]):
         known: The digests of all tags in use, and possibly of some that no longer are.
         known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
             have removed tags since.
+        unconfirmed: Those that may not be in use: writes of them are in flight, or have failed since the last count.
         last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
         checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
         freed: Those of one todo alone that a waiting write removes from it.
@@ -84,6 +85,7 @@ class TagUsage(Usage[TagRequest]):
         super().__init__()
         self.known: set[str] = set()
         self.known_until = 0.0
+        self.unconfirmed: set[str] = set()
         self.last_holder: ObjectId | None = None
         self.checked_until = 0.0
         self.freed: set[str] = set()
@@ -206,9 +208,12 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         try:
             if not is_known:
                 last_holder = await find_last_holder(self._store, account, "tags")
-                is_known = last_holder == counted_after and (not number or last_holder is None)
-                if is_known and usage.last_holder == counted_after:
-                    usage.checked_until = began + RELIANCE_SECONDS
+                if last_holder != counted_after:
+                    usage.known_until = 0.0
+                else:
+                    is_known = not number or last_holder is None
+                    if is_known and usage.last_holder == counted_after:
+                        usage.checked_until = began + RELIANCE_SECONDS
         finally:
             if not is_known:
                 self.release(usage, request, number, failed=True)
@@ -232,7 +237,9 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             failed: Whether its tags may not be in use.
         """
         usage.forget(request)
-        if failed:
+        if not failed:
+            usage.unconfirmed -= request.written
+        elif not usage.unconfirmed.isdisjoint(request.written):
             usage.known_until = 0.0
         usage.release(number)
 
@@ -257,6 +264,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             known = usage.known
         else:
             known = {*counts.tags, *uncounted}
+            usage.unconfirmed = uncounted - counts.tags.keys()
             usage.counted = True
             usage.known_until = began + _KNOWN_SECONDS
             usage.last_holder = last_holder
@@ -293,6 +301,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
                 usage.writing += number
                 request.known = usage.known
                 usage.begin(request, request.tags)
+                usage.unconfirmed |= request.tags
                 self._cached_tags -= len(usage.known & freed)
                 usage.known = usage.known - freed
                 request.granted.set_result(number)
@@ -304,10 +313,12 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage.begin(request, request.tags & usage.known)
         elif not request.refused:
             usage.begin(request, request.tags)
+            usage.unconfirmed |= request.tags - usage.known
             usage.known = usage.known | request.tags
             self._cached_tags += number
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
+        usage.unconfirmed |= known - usage.known
         self._cached_tags += len(known) - len(usage.known)
         usage.known = known
         while self._cached_tags > _MAX_KNOWN_TAGS and self._usages.evict_oldest(account):
