@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 MAX_BATCH_SIZE: Final = 100
 """The maximum number of requests in a call."""
-MAX_IN_FLIGHT: Final = 4
+MAX_IN_FLIGHT: Final = 2
 """The default limit on concurrent calls. A lower limit lets a slow call delay others; a higher one shrinks batches."""
 RequestT = TypeVar("RequestT")
 

@@ -16,7 +16,8 @@ from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
 from todo_service.todos.account_lease import RELIANCE_SECONDS, find_last_holder
-from todo_service.todos.quota_queue import QuotaQueue, Request, Usage
+from todo_service.todos.quota_queue import QuotaQueue
+from todo_service.todos.tag_usage import TagRequest, TagUsage
 from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
@@ -32,91 +33,6 @@ _KEPT: Final = timedelta(minutes=1)
 """How long the document of the lease is kept: longer than the clocks of processes differ, plus `_KNOWN_SECONDS`."""
 _COUNT_SECONDS: Final = 1.0
 """How long a write waits for an account to be counted that was far from the quota at the last count."""
-
-
-class TagRequest(Request):
-    """A write that waits for room for tags.
-
-    Args:
-        tags: The digests of its tags.
-        removed: The digests of the tags that it removes from a todo.
-        partial: Whether it may be granted fewer new tags than it has.
-        patient: Whether it waits without a timeout if the account has to be counted.
-
-    Attributes:
-        tags: The digests of its tags.
-        removed: The digests of the tags that it removes from a todo.
-        patient: Whether it waits without a timeout if the account has to be counted.
-        written: The digests of the tags that it may write without further room; empty until it is granted room.
-        known: The tags that were in use or being written when it was granted room.
-    """
-
-    __slots__ = ("known", "patient", "removed", "tags", "written")
-
-    def __init__(self, tags: set[str], removed: set[str], *, partial: bool, patient: bool) -> None:
-        super().__init__(len(tags), partial=partial)
-        self.tags = tags
-        self.removed = removed
-        self.patient = patient
-        self.written: set[str] = set()
-        self.known: set[str] = set()
-
-
-class TagUsage(Usage[TagRequest]):
-    """The tags of an account that are known to be in use.
-
-    Attributes:
-        known: The digests of all tags in use, and possibly of some that no longer are.
-        known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
-            have removed tags since.
-        unconfirmed: Those that may not be in use: writes of them are in flight, or have failed since the last count.
-        last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
-        checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
-        freed: Those of one todo alone that a waiting write removes from it.
-        written: The tags of each write in flight.
-        uncounted: The tags that a count in progress may not see: those of writes in flight when it began, and of those
-            that have begun since. None while the account is not being counted.
-        counted: Whether the account has been counted.
-        spare: How many tags may be added without a count while no process is near the quota.
-        exact: When the last exact count began, by the monotonic clock; the tags in use and the room that it found.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.known: set[str] = set()
-        self.known_until = 0.0
-        self.unconfirmed: set[str] = set()
-        self.last_holder: ObjectId | None = None
-        self.checked_until = 0.0
-        self.freed: set[str] = set()
-        self.written: list[set[str]] = []
-        self.uncounted: set[str] | None = None
-        self.counted = False
-        self.spare = 0
-        self.exact: tuple[float, set[str], int] | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being written, and no write waits."""
-        return super().idle and not self.written
-
-    def begin(self, request: TagRequest, tags: set[str]) -> None:
-        """Record the tags that a write may write, which now begins."""
-        request.written = set(tags)
-        self.written.append(request.written)
-        if self.uncounted is not None:
-            self.uncounted |= tags
-
-    def add(self, request: TagRequest, tags: set[str]) -> None:
-        """Record further tags of a write in flight."""
-        request.written |= tags
-        if self.uncounted is not None:
-            self.uncounted |= tags
-
-    def forget(self, request: TagRequest) -> None:
-        """Forget the tags of a write that has ended."""
-        # by identity: another write may have an equal set
-        self.written[:] = [tags for tags in self.written if tags is not request.written]
 
 
 class TagQuota(QuotaQueue[TagUsage, TagRequest]):
@@ -186,8 +102,8 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             if usage.take(number):
                 self._record(usage, request, number)
                 return number
-            is_small = not number or (number <= usage.spare and not request.partial)
-            if is_small and await self._take_without_count(account, usage, request):
+            is_few = number <= usage.spare and usage.last_holder is None and not request.partial
+            if (not number or is_few) and await self._take_without_count(account, usage, request, number):
                 return number
         try:
             return await self._wait_for_room(account, usage, request)
@@ -195,25 +111,15 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage.forget(request)
             raise
 
-    async def _take_without_count(self, account: ObjectId, usage: TagUsage, request: TagRequest) -> bool:
+    async def _take_without_count(self, account: ObjectId, usage: TagUsage, request: TagRequest, number: int) -> bool:
         """Grant a write its tags without a count. Return whether no other process has been near the quota since."""
-        began = time.monotonic()
-        counted_after = usage.last_holder
-        number = self._measure(usage, request)
         usage.spare -= number
         usage.writing += number
         request.known = usage.known
         usage.begin(request, request.tags)  # before the read: another process may count and take its turn after it
-        is_known = began < usage.checked_until and (not number or counted_after is None)
+        is_known = False
         try:
-            if not is_known:
-                last_holder = await find_last_holder(self._store, account, "tags")
-                if last_holder != counted_after:
-                    usage.known_until = 0.0
-                else:
-                    is_known = not number or last_holder is None
-                    if is_known and usage.last_holder == counted_after:
-                        usage.checked_until = began + RELIANCE_SECONDS
+            is_known = time.monotonic() < usage.checked_until or await self._check_last_holder(account, usage)
         finally:
             if not is_known:
                 self.release(usage, request, number, failed=True)
@@ -221,6 +127,21 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
         if is_known and number:
             self._set_known(account, usage, usage.known | request.tags)
         return is_known
+
+    async def _check_last_holder(self, account: ObjectId, usage: TagUsage) -> bool:
+        """Return whether no other process has held the lease since the last count. Concurrent calls share a read."""
+        called, counted_after = time.monotonic(), usage.last_holder
+        async with usage.checking:
+            began = time.monotonic()
+            is_known = usage.last_holder == counted_after and began < usage.known_until
+            if not is_known or called < usage.checked_until:
+                return is_known
+            last_holder = await find_last_holder(self._store, account, "tags")
+            if last_holder != usage.last_holder:
+                usage.known_until = 0.0
+                return False
+            usage.checked_until = began + RELIANCE_SECONDS
+            return last_holder == counted_after
 
     def add(self, account: ObjectId, usage: TagUsage, request: TagRequest, tags: set[str]) -> None:
         """Record further tags of a write that was granted room for them."""
