@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from functools import cache
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from todo_service.bounds.texts import TIMESTAMP_LENGTH
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
 """Storable timestamps lie between these two, so that they exist in every time zone."""
+MomentT = TypeVar("MomentT", bound=datetime)
 _RFC_3339: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):([0-5]\d))", re.ASCII
+    r"\d{4}-\d{2}-\d{2}[Tt ](\d{2}):\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII
 )
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LAST_MILLISECOND: Final = time(23, 59, 59, 999_000, fold=1)
@@ -37,14 +38,16 @@ class Timestamp(datetime):
         match = _RFC_3339.fullmatch(text) if isinstance(text, str) and len(text) <= TIMESTAMP_LENGTH else None
         if match is None:
             raise ValueError("Expected an RFC 3339 timestamp with an offset, such as 2026-01-31T09:00:00Z")
-        year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
-        milliseconds = int((match[7] or "0")[:3].ljust(3, "0"))
         try:
-            offset = timedelta(hours=int(match[9]), minutes=int(match[10])) if match[8] else timedelta()
-            zone = timezone(-offset if match[8] == "-" else offset)
-            return cls(year, month, day, hour, minute, second, milliseconds * 1000, zone).astimezone(UTC)
+            if match[1] == "24":
+                raise ValueError  # from Python 3.14, `fromisoformat` takes 24:00:00 for the midnight after
+            return _truncate(cls.fromisoformat(match[0].upper()).astimezone(UTC))
         except (ValueError, OverflowError):
             raise ValueError("Expected an existing time in the years 1 to 9999 in UTC") from None
+
+
+def _truncate(moment: MomentT) -> MomentT:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def parse_date(text: str) -> date:
@@ -77,8 +80,7 @@ def is_storable(moment: datetime) -> bool:
 
 def now() -> datetime:
     """Return the current time in UTC, truncated to milliseconds as the stores do."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return _truncate(datetime.now(UTC))
 
 
 def format_timestamp(moment: datetime) -> str:

@@ -32,6 +32,8 @@ _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 ACCEPT_PATCH: Final = ", ".join(sorted(_PATCH_TYPES))
 """The value of `Accept-Patch` (RFC 5789, section 3.1)."""
+_BODY: Final = "body"
+"""The key of the body in the state of the scope, for further requests of the same scope."""
 _OFFSET_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)")
 """The space before the offset of a time whose `+` was not encoded in the query."""
 
@@ -75,10 +77,31 @@ class ApiRequest(Request[Caller, None, State]):
             Unauthenticated: See `require_live_caller`.
         """
         if self._complete_body is None:
-            body = await super().body()
+            state = self.scope["state"]
+            body = state.get(_BODY)
+            if body is None:
+                body = state[_BODY] = await self._read_body()
             await self.require_live_caller()
             self._complete_body = body
         return self._complete_body
+
+    async def _read_body(self) -> bytes:
+        """Read the body in a fraction of the time of Litestar's `Request.body`, which decodes all headers first."""
+        self.require_size()
+        limit = self.route_handler.resolve_request_max_body_size()
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message: Any = await self.receive()  # raises `ClientDisconnected` (see `web.middleware`)
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if limit is not None and size > limit:
+                raise RequestEntityTooLarge
+            more = message.get("more_body", False)
+        return b"".join(chunks)
+
+    def _find_header(self, name: bytes) -> bytes | None:
+        return next((value for other, value in self.scope["headers"] if other == name), None)
 
     def require_size(self) -> None:
         """Reject a body whose `Content-Length` exceeds the route's limit, before reading it.
@@ -87,7 +110,8 @@ class ApiRequest(Request[Caller, None, State]):
             RequestEntityTooLarge: The body is larger than the route allows.
         """
         limit = self.route_handler.resolve_request_max_body_size()
-        if limit is not None and (self.content_length or 0) > limit:
+        length = self._find_header(b"content-length")
+        if limit is not None and length is not None and int(length) > limit:
             raise RequestEntityTooLarge
 
     async def json(self) -> Any:
@@ -118,6 +142,9 @@ class ApiRequest(Request[Caller, None, State]):
         Raises:
             ProblemError: 415, the media type is not supported, or the charset is not UTF-8.
         """
+        header = (self._find_header(b"content-type") or b"").decode("latin-1")
+        if header in allowed:
+            return header
         media_type, options = self.content_type
         if media_type.lower() not in allowed or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             raise self._create_body_problem(f"the body must be {' or '.join(sorted(allowed))}, in UTF-8")
