@@ -97,6 +97,25 @@ class Ticket(Model):
     }
 
 
+class Voucher(Model):
+    """A document that expires if it has a time. Its index holds only those that have one."""
+
+    code: str
+    expires_at: datetime | None = None
+
+    model_config = {
+        "collection": "vouchers",
+        "indexes": lambda: [
+            IndexModel(
+                [("expires_at", 1)],
+                name="expires_at",
+                expireAfterSeconds=0,
+                partialFilterExpression=partial_to_times("expires_at"),
+            )
+        ],
+    }
+
+
 class Note(Model):
     """A document that the store stamps, with a field that keeps the stamp."""
 
@@ -156,4 +175,4 @@ class Seal(Model):
     }
 
 
-MODELS = (Thing, Badge, Ticket, Note, Alarm, Crate, Seal)
+MODELS = (Thing, Badge, Ticket, Voucher, Note, Alarm, Crate, Seal)

@@ -27,7 +27,7 @@ from odmantic.query import asc
 from pymongo import MongoClient
 
 from tests.mongod import running_mongod, wait_for_ttl_passes
-from tests.store.models import MODELS, Alarm, Badge, Note, Thing, Ticket
+from tests.store.models import MODELS, Alarm, Badge, Note, Thing, Ticket, Voucher
 from tests.waiting import PATIENCE
 from todo_service.store.addresses import format_address
 from todo_service.store.base import Access, DocumentStore, State
@@ -126,6 +126,10 @@ def create_documents() -> Documents:
         ],
         "alarms": [bson.encode(_dump_id_first(Alarm(id=ObjectId(), at=at))) for at in (far, None)],
         "tickets": [bson.encode(_dump_id_first(Ticket(id=ObjectId(), code=str(n), expires_at=far))) for n in range(3)],
+        "vouchers": [
+            bson.encode(_dump_id_first(Voucher(id=ObjectId(), code=str(moment), expires_at=moment)))
+            for moment in (far, None)
+        ],
         "notes": [
             bson.encode(
                 _dump_id_first(Note(id=ObjectId(), name=str(number))) | {"changed": Timestamp(1700000000, number)}

@@ -26,7 +26,7 @@ from odmantic.query import QueryExpression, and_, asc, desc, or_
 from pymongo import MongoClient
 
 from tests.mongod import running_mongod, wait_for_ttl_passes
-from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket
+from tests.store.models import MODELS, Badge, Crate, Note, Seal, Thing, ThingView, Ticket, Voucher
 from tests.waiting import wait_until
 from todo_service.store.base import OPERATORS, DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
@@ -390,22 +390,27 @@ MOMENTS: list[Any] = [
 
 
 @pytest.mark.anyio
-async def test_both_stores_expire_the_same_documents(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "moments"), [(Ticket, MOMENTS), (Voucher, [each for each in MOMENTS if not isinstance(each, list)])]
+)
+async def test_both_stores_expire_the_same_documents(
+    model: type[Ticket | Voucher], moments: list[Any], tmp_path: Path
+) -> None:
     """Times in any form, other values and missing keys expire, or do not, on both stores alike."""
-    documents: list[dict[str, Any]] = [{"expires_at": moment} for moment in MOMENTS]
+    documents: list[dict[str, Any]] = [{"expires_at": moment} for moment in moments]
     documents += [{}, {"expires_at": datetime.now(UTC) + timedelta(days=1)}]
     raws = [bson.encode({"_id": ObjectId(), "code": str(number)} | rest) for number, rest in enumerate(documents)]
     (tmp_path / "mongod").mkdir()
 
     async def codes(store: DocumentStore) -> list[str]:
         async with store.snapshot() as view:
-            return [bson.decode(raw)["code"] async for batch in view.documents(Ticket) for raw in batch]
+            return [bson.decode(raw)["code"] async for batch in view.documents(model) for raw in batch]
 
     with running_mongod(tmp_path / "mongod", "--setParameter", "ttlMonitorSleepSecs=1") as (url, _):
         embedded, mongodb = EmbeddedStore(tmp_path / "store", expiry_seconds=0.1), MongoDBStore(f"{url}/test")
         for store in (embedded, mongodb):
             await store.open(*MODELS)
-            await store.load(Ticket, raws)
+            await store.load(model, raws)
         with MongoClient[dict[str, Any]](url) as client:
             # a pass may have started before the documents were inserted
             await wait_for_ttl_passes(client, 2)

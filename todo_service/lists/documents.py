@@ -9,6 +9,7 @@ from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
 from todo_service.store.base import DEFAULT_FROM, Stamp
+from todo_service.store.structs import partial_to_times
 
 _BEFORE_ALL_STAMPS: Final = Stamp(0, 1)
 
@@ -50,7 +51,13 @@ class TodoList(Model):
             Index(TodoList.owner, TodoList.uid_key, name="owner_uid", unique=True),
             Index(TodoList.account, TodoList.changed, TodoList.id, name="account_changed"),
             Index(TodoList.changed, TodoList.id, name="changed"),
-            IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
+            # only tombstones have an entry
+            IndexModel(
+                [("purge_at", 1)],
+                name="purge_at",
+                expireAfterSeconds=0,
+                partialFilterExpression=partial_to_times("purge_at"),
+            ),
         ],
     }
 

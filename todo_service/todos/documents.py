@@ -125,7 +125,13 @@ class Todo(Model):
                 name="next_fire",
                 partialFilterExpression=partial_to_times("next_fire"),
             ),
-            IndexModel([("purge_at", 1)], name="purge_at", expireAfterSeconds=0),
+            # only tombstones have an entry
+            IndexModel(
+                [("purge_at", 1)],
+                name="purge_at",
+                expireAfterSeconds=0,
+                partialFilterExpression=partial_to_times("purge_at"),
+            ),
         ],
     }
 

@@ -12,6 +12,7 @@ from odmantic import Model
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnavailable
 from todo_service.store.query.planner import list_indexes
+from todo_service.timestamps import EARLIEST
 
 logger = structlog.get_logger(__name__)
 
@@ -39,4 +40,5 @@ async def _delete_expired(store: DocumentStore, models: Sequence[type[Model]]) -
         for index in list_indexes(model):
             if index.expires_after is not None:
                 deadline = datetime.now(UTC) - timedelta(seconds=index.expires_after)
-                await store.delete(model, {index.keys[0]: {"$lt": deadline}})
+                earliest = {"$gte": EARLIEST} if index.times_only else {}
+                await store.delete(model, {index.keys[0]: {**earliest, "$lt": deadline}})
