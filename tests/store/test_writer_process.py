@@ -17,6 +17,7 @@ from odmantic import ObjectId
 from tests.store.models import MODELS, Thing
 from tests.waiting import wait_until
 from tests.writer_process import find_writers, is_running
+from todo_service.store.embedded.process_writer import RETRY_SECONDS
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreUnavailable
 
@@ -78,6 +79,21 @@ async def test_a_writer_process_never_writes_to_other_files_than_the_service_rea
 
     await store.close()
     assert not (tmp_path / "store").exists()
+
+
+async def test_a_writer_process_that_could_not_open_the_store_is_replaced_after_a_pause(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "store")
+    await store.open(*MODELS)
+    (tmp_path / "store").rename(tmp_path / "moved")
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    (tmp_path / "moved").rename(tmp_path / "store")
+    began = asyncio.get_running_loop().time()
+
+    await store.ping()
+
+    assert asyncio.get_running_loop().time() - began >= RETRY_SECONDS
+    await store.close()
 
 
 def test_the_writer_process_is_small() -> None:

@@ -21,6 +21,8 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """A process group or a service manager sends them to all processes, but the service drains its requests first."""
 _SEND_BUFFER_BYTES: Final = 2**20
 """Larger than most systems' default, so that one commit can hold several documents of 100 kB. The system may cap it."""
+RETRY_SECONDS: Final = 0.5
+"""The pause before another process is started after one that could not be started or could not open the store."""
 logger = structlog.get_logger(__name__)
 
 
@@ -70,10 +72,12 @@ class _Process(asyncio.Protocol):
 
     Attributes:
         ended: Whether the process has closed the connection, or could not be started.
+        usable: Whether the process has opened the store.
     """
 
     def __init__(self, opening: bytes, predecessor: _Process | None) -> None:
         self.ended = False
+        self.usable = False
         self._failure: StoreError = StoreUnavailable("the writer process has ended")
         self._opened = False
         self._closing = False
@@ -115,6 +119,7 @@ class _Process(asyncio.Protocol):
             self._opened = True
             try:
                 decode_reply(replies.pop(0))
+                self.usable = True
             except StoreError as error:
                 self._failure = error
         for reply in replies:
@@ -147,6 +152,8 @@ class _Process(asyncio.Protocol):
             if predecessor is not None:
                 await asyncio.wait([predecessor._running])
                 logger.warning("the writer process has ended and is started again", reason=str(predecessor._failure))
+                if not predecessor.usable:
+                    await asyncio.sleep(RETRY_SECONDS)
             await self._connect()
         except (OSError, RuntimeError) as error:  # the system allows no further process, thread or open file
             reason = error.strerror if isinstance(error, OSError) else error
