@@ -21,6 +21,7 @@ HARDENED: Final = (
     "--read-only-tmpfs=false",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
+    "--pids-limit=64",
 )
 
 
