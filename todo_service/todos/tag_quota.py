@@ -17,7 +17,7 @@ from todo_service.sync.counts import digest_tag
 from todo_service.timestamps import now
 from todo_service.todos.account_lease import RELIANCE_SECONDS, find_last_holder
 from todo_service.todos.quota_queue import QuotaQueue
-from todo_service.todos.tag_usage import TagRequest, TagUsage
+from todo_service.todos.tag_usage import LeaseRead, TagRequest, TagUsage
 from todo_service.todos.usage_cache import UsageCache
 
 _MAX_KNOWN_TAGS: Final = 100_000
@@ -125,27 +125,36 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
                 self.release(usage, request, number, failed=True)
                 request.written = set()
         if is_known and number:
+            usage.unconfirmed |= request.tags - usage.known
             self._set_known(account, usage, usage.known | request.tags)
         return is_known
 
     async def _check_last_holder(self, account: ObjectId, usage: TagUsage) -> bool:
         """Return whether no other process has held the lease since the last count. Concurrent calls share a read."""
-        called, counted_after = time.monotonic(), usage.last_holder
-        async with usage.checking:
-            began = time.monotonic()
-            is_known = usage.last_holder == counted_after and began < usage.known_until
-            if not is_known or called < usage.checked_until:
-                return is_known
+        began, counted_after = time.monotonic(), usage.last_holder
+        read = usage.read
+        if read is not None and began < read.began + RELIANCE_SECONDS:
+            await read.ended.wait()
+            if usage.last_holder == counted_after and began < usage.checked_until:
+                return True
+            # the read has failed, or another process was near the quota
+        if time.monotonic() >= usage.known_until:
+            return False
+        usage.read = read = LeaseRead(began)
+        try:
             last_holder = await find_last_holder(self._store, account, "tags")
-            if last_holder != usage.last_holder:
-                usage.known_until = 0.0
-                return False
-            usage.checked_until = began + RELIANCE_SECONDS
-            return last_holder == counted_after
+        finally:
+            read.ended.set()
+        if last_holder != usage.last_holder:
+            usage.known_until = 0.0
+            return False
+        usage.checked_until = began + RELIANCE_SECONDS
+        return last_holder == counted_after
 
     def add(self, account: ObjectId, usage: TagUsage, request: TagRequest, tags: set[str]) -> None:
         """Record further tags of a write that was granted room for them."""
         usage.add(request, tags)
+        usage.unconfirmed |= tags - usage.known
         self._set_known(account, usage, usage.known | tags)
 
     def release(self, usage: TagUsage, request: TagRequest, number: int, *, failed: bool) -> None:
@@ -239,7 +248,6 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             self._cached_tags += number
 
     def _set_known(self, account: ObjectId, usage: TagUsage, known: set[str]) -> None:
-        usage.unconfirmed |= known - usage.known
         self._cached_tags += len(known) - len(usage.known)
         usage.known = known
         while self._cached_tags > _MAX_KNOWN_TAGS and self._usages.evict_oldest(account):

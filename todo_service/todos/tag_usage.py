@@ -37,6 +37,24 @@ class TagRequest(Request):
         self.known: set[str] = set()
 
 
+class LeaseRead:
+    """A read of the lease on an account's tags.
+
+    Args:
+        began: When it began, by the monotonic clock.
+
+    Attributes:
+        began: When it began, by the monotonic clock.
+        ended: Set once it has ended.
+    """
+
+    __slots__ = ("began", "ended")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.ended = asyncio.Event()
+
+
 class TagUsage(Usage[TagRequest]):
     """The tags of an account that are known to be in use.
 
@@ -47,7 +65,7 @@ class TagUsage(Usage[TagRequest]):
         unconfirmed: Those that may not be in use: writes of them are in flight, or have failed since the last count.
         last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
         checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
-        checking: Held while `last_holder` is compared with the store.
+        read: The last read that compares `last_holder` with the store.
         freed: Those of one todo alone that a waiting write removes from it.
         written: The tags of each write in flight.
         uncounted: The tags that a count in progress may not see: those of writes in flight when it began, and of those
@@ -64,7 +82,7 @@ class TagUsage(Usage[TagRequest]):
         self.unconfirmed: set[str] = set()
         self.last_holder: ObjectId | None = None
         self.checked_until = 0.0
-        self.checking = asyncio.Lock()
+        self.read: LeaseRead | None = None
         self.freed: set[str] = set()
         self.written: list[set[str]] = []
         self.uncounted: set[str] | None = None
