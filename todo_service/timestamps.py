@@ -40,7 +40,7 @@ class Timestamp(datetime):
             raise ValueError("Expected an RFC 3339 timestamp with an offset, such as 2026-01-31T09:00:00Z")
         try:
             if match[1] == "24":
-                raise ValueError  # from Python 3.14, `fromisoformat` takes 24:00:00 for the midnight after
+                raise ValueError  # later versions of Python accept 24:00:00 as the following midnight
             return _truncate(cls.fromisoformat(match[0].upper()).astimezone(UTC))
         except (ValueError, OverflowError):
             raise ValueError("Expected an existing time in the years 1 to 9999 in UTC") from None

@@ -1,6 +1,6 @@
 """A rejected request costs at most 50 ms of CPU time, whatever its size and sender.
 
-The hash of a password does not count: it is meant to be expensive, and costs an attacker a rate limit.
+The hash of a password does not count: it is expensive by design, and sign-in attempts are rate limited.
 """
 
 from __future__ import annotations

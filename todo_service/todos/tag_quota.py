@@ -125,7 +125,6 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
                 self.release(usage, request, number, failed=True)
                 request.written = set()
         if is_known and number:
-            usage.unconfirmed |= request.tags - usage.known
             self._set_known(account, usage, usage.known | request.tags)
         return is_known
 
@@ -154,7 +153,6 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     def add(self, account: ObjectId, usage: TagUsage, request: TagRequest, tags: set[str]) -> None:
         """Record further tags of a write that was granted room for them."""
         usage.add(request, tags)
-        usage.unconfirmed |= tags - usage.known
         self._set_known(account, usage, usage.known | tags)
 
     def release(self, usage: TagUsage, request: TagRequest, number: int, *, failed: bool) -> None:
@@ -231,7 +229,6 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
                 usage.writing += number
                 request.known = usage.known
                 usage.begin(request, request.tags)
-                usage.unconfirmed |= request.tags
                 self._cached_tags -= len(usage.known & freed)
                 usage.known = usage.known - freed
                 request.granted.set_result(number)
@@ -243,7 +240,6 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
             usage.begin(request, request.tags & usage.known)
         elif not request.refused:
             usage.begin(request, request.tags)
-            usage.unconfirmed |= request.tags - usage.known
             usage.known = usage.known | request.tags
             self._cached_tags += number
 

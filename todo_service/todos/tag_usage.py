@@ -1,4 +1,4 @@
-"""What a process knows about the tags of an account, and the writes that wait for room for tags (see `tag_quota`)."""
+"""The tags that a process knows to be in use in an account, and the writes that wait to add tags (see `tag_quota`)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TagUsage(Usage[TagRequest]):
         known: The digests of all tags in use, and possibly of some that no longer are.
         known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
             have removed tags since.
-        unconfirmed: Those that may not be in use: writes of them are in flight, or have failed since the last count.
+        unconfirmed: Tags that may not be in use: writes of them are in flight, or have failed since the last count.
         last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
         checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
         read: The last read that compares `last_holder` with the store.
@@ -99,12 +99,14 @@ class TagUsage(Usage[TagRequest]):
         """Record the tags that a write may write, which now begins."""
         request.written = set(tags)
         self.written.append(request.written)
+        self.unconfirmed |= tags - self.known
         if self.uncounted is not None:
             self.uncounted |= tags
 
     def add(self, request: TagRequest, tags: set[str]) -> None:
         """Record further tags of a write in flight."""
         request.written |= tags
+        self.unconfirmed |= tags - self.known
         if self.uncounted is not None:
             self.uncounted |= tags
 

@@ -86,7 +86,7 @@ class ApiRequest(Request[Caller, None, State]):
         return self._complete_body
 
     async def _read_body(self) -> bytes:
-        """Read the body in a fraction of the time of Litestar's `Request.body`, which decodes all headers first."""
+        """Read the body without the overhead of Litestar's `Request.body`, which decodes all headers first."""
         self.require_size()
         limit = self.route_handler.resolve_request_max_body_size()
         chunks: list[bytes] = []

@@ -1,7 +1,7 @@
 """The sources of events for webhooks.
 
-A source returns the events of an account after a position, which the webhook stores. Each time an event is read, it has
-the same key, so that it is delivered only once.
+A source returns the events of an account that follow a position; the webhook stores that position. An event has the
+same key whenever it is read, so it is delivered only once.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ _PROGRAM: Final = "todo_service.store.embedded.writer_process"
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """A process group or a service manager sends them to all processes, but the service drains its requests first."""
 _SEND_BUFFER_BYTES: Final = 2**20
-"""Larger than most systems' default, so that one commit can hold several documents of 100 kB. The system may cap it."""
+"""Larger than the default of most systems, so that one commit can hold several 100 kB documents. The system may impose
+a lower limit."""
 RETRY_SECONDS: Final = 0.5
 """The pause before another process is started after one that could not be started or could not open the store."""
 logger = structlog.get_logger(__name__)
@@ -79,7 +80,6 @@ class _Process(asyncio.Protocol):
         self.ended = False
         self.usable = False
         self._failure: StoreError = StoreUnavailable("the writer process has ended")
-        self._opened = False
         self._closing = False
         self._transport: asyncio.WriteTransport | None = None
         self._unsent = [opening]
@@ -115,8 +115,7 @@ class _Process(asyncio.Protocol):
         """Resolve the futures of replies."""
         self._received += data
         replies = split_frames(self._received)
-        if replies and not self._opened:
-            self._opened = True
+        if replies and not self.usable:
             try:
                 decode_reply(replies.pop(0))
                 self.usable = True
