@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from todo_service.web.raw_headers import find_header
+
 if TYPE_CHECKING:
     from litestar.types import Scope
 
@@ -23,6 +25,6 @@ class AllowedHosts:
         """Return whether the `Host` of a request is allowed. Health checks may use any host."""
         if not self._names or scope["path"].startswith("/health/"):
             return True  # monitors address the machine, not the service's name
-        header = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+        header = find_header(scope, b"host").decode("latin-1").lower()
         host = header if header.endswith("]") else header.rpartition(":")[0] or header
         return any(name == host or (name.startswith("*.") and host.endswith(name[1:])) for name in self._names)

@@ -6,6 +6,8 @@ import random
 import re
 from typing import TYPE_CHECKING, Final
 
+from todo_service.web.raw_headers import find_header
+
 if TYPE_CHECKING:
     from litestar.types import Scope
 
@@ -19,5 +21,5 @@ def create_request_id() -> str:
 
 def resolve_request_id(scope: Scope) -> str:
     """Return the `X-Request-ID` of a request, or a new id if the header is missing or malformed."""
-    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    sent = find_header(scope, b"x-request-id")
     return sent.decode() if _REQUEST_ID.fullmatch(sent) else create_request_id()

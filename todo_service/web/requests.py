@@ -27,6 +27,7 @@ from todo_service.security.caller import Caller, CredentialVerifier
 from todo_service.timestamps import Timestamp
 from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, create_parameter_problem
+from todo_service.web.raw_headers import find_header
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
@@ -100,9 +101,6 @@ class ApiRequest(Request[Caller, None, State]):
             more = message.get("more_body", False)
         return b"".join(chunks)
 
-    def _find_header(self, name: bytes) -> bytes | None:
-        return next((value for other, value in self.scope["headers"] if other == name), None)
-
     def require_size(self) -> None:
         """Reject a body whose `Content-Length` exceeds the route's limit, before reading it.
 
@@ -110,8 +108,8 @@ class ApiRequest(Request[Caller, None, State]):
             RequestEntityTooLarge: The body is larger than the route allows.
         """
         limit = self.route_handler.resolve_request_max_body_size()
-        length = self._find_header(b"content-length")
-        if limit is not None and length is not None and int(length) > limit:
+        length = find_header(self.scope, b"content-length")
+        if limit is not None and length and int(length) > limit:
             raise RequestEntityTooLarge
 
     async def json(self) -> Any:
@@ -142,7 +140,7 @@ class ApiRequest(Request[Caller, None, State]):
         Raises:
             ProblemError: 415, the media type is not supported, or the charset is not UTF-8.
         """
-        header = (self._find_header(b"content-type") or b"").decode("latin-1")
+        header = find_header(self.scope, b"content-type").decode("latin-1")
         if header in allowed:
             return header
         media_type, options = self.content_type
