@@ -127,6 +127,42 @@ async def test_a_constantly_changing_todo_leaves_the_snapshot_usable(ada: Person
     await counter.close()
 
 
+@pytest.mark.parametrize(
+    ("completed", "operation"),
+    [
+        (False, {"op": "update", "todo": {"title": "Water the plants"}}),
+        (False, {"op": "update", "todo": {}}),
+        (False, {"op": "reopen"}),
+        (True, {"op": "complete"}),
+        (False, {"op": "move", "to": "first"}),
+    ],
+    ids=["same-title", "no-field", "reopen", "complete", "move"],
+)
+async def test_a_repeatable_change_without_effect_is_not_counted(
+    ada: Person, app: Litestar, completed: bool, operation: dict[str, Any]
+) -> None:
+    store: DocumentStore = app.state.store
+    todo = await ada.todo(title="Water the plants", tags=["home"], completed=completed)
+    account = await read_account_id(ada)
+    counter = TodoCounter(store, min_changes=0)
+    # a snapshot excludes the current second
+    while (snapshot := await read_snapshot(store, account)) is None or counted_todos(snapshot) < 1:
+        await counter.count(account, now())
+    changed = (await ada.get("/v1/todos/changes")).json()["next"]
+
+    body = {"operations": [operation | {"id": todo["id"]}]}
+    response = await ada.post("/v1/todos/batch", json=body, headers={"Idempotency-Key": "a-change-without-effect"})
+
+    assert [result["status"] for result in response.json()["results"]] == [200], response.text
+    assert response.json()["results"][0]["todo"] == todo
+    for _ in range(2):
+        found = await counter.count(account, now())
+        assert (found.open, found.completed) == (int(not completed), int(completed))
+        assert found.tags[digest_tag("home")] == ("home", 1)
+    feed = (await ada.get("/v1/todos/changes", params={"since": changed})).json()
+    assert (feed["changed"], feed["has_more"]) == ([], False)
+
+
 def test_the_largest_snapshot_is_smaller_than_a_mebibyte() -> None:
     tags = [f"{number:04}{chr(0x1F331) * 46}" for number in range(MAX_TAGS)]
     largest = Counts(

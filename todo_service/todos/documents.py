@@ -99,7 +99,8 @@ class Todo(Model):
     updated_at: datetime
     changed: Stamp = UNSTAMPED
     purge_at: datetime | None = None
-    applied_change_ids: list[ObjectId] = Field(default_factory=list)
+    # a change without effect is recorded too; it must keep the stamp, because it adds nothing to the history
+    applied_change_ids: list[ObjectId] = Field(default_factory=list, json_schema_extra={KEEPS_STAMP: True})
 
     model_config = {
         "collection": "todos",
