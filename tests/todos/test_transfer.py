@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.people import Person, TodoCreateFactory, assert_problem, build_report
-from todo_service.text import normalize_text
+from todo_service.text import normalize_lines, normalize_text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 FORMATS = {"json": "application/json", "csv": "text/csv", "ics": "text/calendar"}
@@ -129,8 +129,18 @@ def is_valid_text(text: str) -> bool:
         return False
 
 
+def are_valid_lines(text: str) -> bool:
+    try:
+        normalize_lines(text, 120)
+    except ValueError:
+        return False
+    return True
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40).filter(is_valid_text)
-LINES = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n"), max_size=40)
+LINES = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n"), max_size=40).filter(
+    are_valid_lines
+)
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30)).map(  # noqa: DTZ001  # the zone is added
     lambda moment: moment.replace(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 )
