@@ -16,6 +16,7 @@ from odmantic import ObjectId
 from tests.people import Person
 from tests.todos.accounts import load
 from tests.todos.replica import assert_counted, everything
+from tests.waiting import wait_until
 from todo_service.bounds.todos import MAX_LISTS, MAX_TAGS
 from todo_service.errors import Busy
 from todo_service.store.base import DocumentStore
@@ -31,6 +32,7 @@ from todo_service.sync.counts import (
     shorten_past,
 )
 from todo_service.timestamps import now
+from todo_service.todos.documents import Todo
 from todo_service.todos.dto import TodoQuery, TodoUpdate
 from todo_service.todos.service import Todos
 
@@ -161,6 +163,36 @@ async def test_a_repeatable_change_without_effect_is_not_counted(
         assert found.tags[digest_tag("home")] == ("home", 1)
     feed = (await ada.get("/v1/todos/changes", params={"since": changed})).json()
     assert (feed["changed"], feed["has_more"]) == ([], False)
+
+
+@pytest.mark.parametrize("resolve_after", [timedelta(seconds=2)])
+async def test_a_refreshed_snapshot_is_exact_whatever_happened_since_its_stamp(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    account = await read_account_id(ada)
+    old = [await ada.todo(title=str(number), tags=["old"]) for number in range(4)]
+    written = max([todo.changed async for todo in store.scan(Todo)])
+
+    async def is_resolved() -> bool:
+        return await store.resolved_stamp() >= written
+
+    await wait_until(is_resolved)
+    new = [await ada.todo(title=str(number), tags=["new"]) for number in range(4)]
+    for kept, deleted in ((old[0], old[1]), (new[0], new[1])):
+        await ada.patch(f"/v1/todos/{kept['id']}", json={"priority": "high", "tags": ["changed"]})
+        await ada.delete(f"/v1/todos/{deleted['id']}")
+    counter = TodoCounter(store, min_changes=10**6, refresh_interval=1)
+
+    counter.maybe_refresh_snapshot(account, ObjectId(new[3]["id"]), now())
+    found = await counter.count(account, now())
+
+    snapshot = await read_snapshot(store, account)
+    assert snapshot is not None
+    # the snapshot of MongoDB is older than these changes
+    assert counted_todos(snapshot) == (6 if store.resolves_at_once else 4)
+    assert dict(found.tags.values()) == {"old": 2, "new": 2, "changed": 2}
+    assert found.priorities == {"none": 4, "high": 2}
+    await assert_counted(ada, await everything(ada))
+    await counter.close()
 
 
 def test_the_largest_snapshot_is_smaller_than_a_mebibyte() -> None:

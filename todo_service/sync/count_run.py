@@ -115,11 +115,13 @@ class CountRun:
         self._shared_states: dict[CountedState, CountedState] = {}
         self._shared_digests: dict[str, str] = {}
 
-    async def read(self, limit: int | None = None) -> bool:
+    async def read(self, limit: int | None = None, *, skip_new: bool = False) -> bool:
         """Read the changes since the last call, or since the snapshot.
 
         Args:
             limit: The maximum number of todos; None for all.
+            skip_new: Whether to skip todos that have not changed since they were created after the resolved stamp. A
+                new snapshot does not count them, so `save_snapshot` needs no more, but `build_counts` does.
 
         Returns:
             Whether everything was read. If not, discard the run.
@@ -128,8 +130,11 @@ class CountRun:
             StateDroppedError: The history of a todo no longer has its state as of the snapshot.
         """
         # read the resolved stamp first, so that it is valid for all that follows
-        self._resolved = format_stamp(await self._store.resolved_stamp())
+        resolved = await self._store.resolved_stamp()
+        self._resolved = format_stamp(resolved)
         self._unresolved = {}
+        # a deletion keeps the version
+        needed = (Todo.changed <= resolved) | (Todo.version > 1) | (Todo.owner == None)  # noqa: E711  # an expression
         # a todo that changes meanwhile is read again
         read = partial(
             read_page,
@@ -137,6 +142,7 @@ class CountRun:
             Todo,
             Todo.account == self._account,
             Todo.changed > ChangePosition.parse(self._position).stamp,
+            *([needed] if skip_new else ()),
             sort=BY_CHANGE,
             limit=_BATCH,
             max_bytes=PAGE_BYTES,

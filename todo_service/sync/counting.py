@@ -112,7 +112,7 @@ class TodoCounter:
         """
         is_selected = int.from_bytes(todo_id.binary[-2:], "big") % self._refresh_interval == 0
         if is_selected and account not in self._jobs and len(self._jobs) < COUNTINGS:
-            self._start_job(account, moment, skip_if_early=True)
+            self._start_job(account, moment, for_snapshot=True)
 
     async def renew_snapshots(self, moment: datetime) -> None:
         """Renew some of the snapshots that are old or of another generation.
@@ -129,7 +129,9 @@ class TodoCounter:
             found = await self._store.find(CountSnapshot, *where, sort=None, limit=_RENEWAL_BATCH, into=_Identity)
             for snapshot in found:
                 account = ObjectId(snapshot.id)
-                job = self._jobs.get(account) or self._start_job(account, moment)
+                while (running := self._jobs.get(account)) is not None:
+                    await asyncio.wait([running.task])
+                job = self._start_job(account, moment)
                 await asyncio.wait([job.task])
                 job.result.result()
 
@@ -156,22 +158,28 @@ class TodoCounter:
         snapshot = await read_snapshot(self._store, account)
         return CountRun(self._store, account, moment, snapshot, from_scratch=from_scratch, max_hours=self._max_hours)
 
-    def _start_job(self, account: ObjectId, moment: datetime, *, skip_if_early: bool = False) -> _Job:
+    def _start_job(self, account: ObjectId, moment: datetime, *, for_snapshot: bool = False) -> _Job:
         if len(self._jobs) >= COUNTINGS:
             raise Busy("too many accounts are being counted: try again in a moment")
         result: asyncio.Future[Counts] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run_job(account, moment, result, skip_if_early=skip_if_early))
+        task = asyncio.create_task(self._run_job(account, moment, result, for_snapshot=for_snapshot))
         self._jobs[account] = job = _Job(task, result)
         return job
 
     async def _run_job(
-        self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts], *, skip_if_early: bool
+        self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts], *, for_snapshot: bool
     ) -> None:
+        """Run a job. One that only refreshes the snapshot has no result."""
         try:
             async with self._slots:
-                if skip_if_early and await self._is_early(account, moment):
+                if not for_snapshot:
+                    run = await self._read_all(account, moment)
+                    result.set_result(run.build_counts())
+                elif await self._is_early(account, moment):
                     return
-                await self._count_all(account, moment, result)
+                else:
+                    run = await self._read_all(account, moment, skip_new=True)
+                await self._save_snapshot(run, skip_new=for_snapshot)
         except Exception as error:
             logger.warning("an account could not be counted", exc_info=error)
             if not result.done():
@@ -182,18 +190,20 @@ class TodoCounter:
                 result.set_exception(Busy("the count was cancelled: try again in a moment"))
             result.exception()  # marks it as retrieved: there may be no waiter
 
-    async def _count_all(self, account: ObjectId, moment: datetime, result: asyncio.Future[Counts]) -> None:
+    async def _read_all(self, account: ObjectId, moment: datetime, *, skip_new: bool = False) -> CountRun:
         run = await self._create_run(account, moment)
         try:
-            await run.read()
+            await run.read(skip_new=skip_new)
         except StateDroppedError:
             run = await self._create_run(account, moment, from_scratch=True)
-            await run.read()
-        result.set_result(run.build_counts())
+            await run.read(skip_new=skip_new)
+        return run
+
+    async def _save_snapshot(self, run: CountRun, *, skip_new: bool) -> None:
         for delay in _RETRY_DELAYS:
             if delay:
                 await asyncio.sleep(delay)
-                await run.read()
+                await run.read(skip_new=skip_new)
             if await run.save_snapshot(0):
                 return
 
