@@ -13,6 +13,7 @@ from todo_service.bounds.todos import QUERY_WORDS
 from todo_service.todos.dto import TodoQuery
 from todo_service.todos.listing import Listing
 from todo_service.todos.query import parse_query_words
+from todo_service.todos.selectivity import FilterSelector
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
@@ -65,7 +66,7 @@ async def test_a_search_with_filters_is_paginated_in_every_sort_order(
     await ada.todo(title="other")
     expected = [title for title in await ada.titles(sort=sort, completed=False) if title.startswith("plant")]
     owner = ObjectId((await ada.get("/v1/users/me")).json()["id"])
-    listing = Listing(app.state.store, owner, in_memory_limit)
+    listing = Listing(app.state.store, owner, FilterSelector(app.state.store, in_memory_limit))
 
     found, after = await listing.read_page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)
     while after is not None:

@@ -119,8 +119,8 @@ QUERY_WORDS: Final = section.declare(
 )
 SORTED_TODOS: Final = section.declare(
     1000,
-    "Todos that a list or a search sorts in memory",
-    enforced_in="todos.listing",
+    "Todos that a list or a search sorts in memory, counted up to 10 s before",
+    enforced_in="todos.selectivity",
     response="Todos are read in index order and filtered one by one.",
 )
 DOCUMENT_WAITERS: Final = section.declare(

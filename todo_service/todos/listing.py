@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable
 from functools import partial
-from typing import Final
 
 import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
-from todo_service.bounds.todos import PAGE_BYTES, SORTED_TODOS, TAGS
+from todo_service.bounds.todos import PAGE_BYTES, TAGS
 from todo_service.errors import InvalidParameter
 from todo_service.store.base import Condition, DocumentStore, FindResult
 from todo_service.store.paging import read_ranges
@@ -31,10 +30,8 @@ from todo_service.todos.query import (
     list_sorted_ranges,
     parse_query_words,
 )
+from todo_service.todos.selectivity import FilterSelector
 from todo_service.todos.validation import is_id
-
-_MAX_COUNTED_FILTERS: Final = 8
-"""How many filters are counted to find the most selective one: half of them from the start, half from the end."""
 
 
 class Listing:
@@ -43,13 +40,13 @@ class Listing:
     Args:
         store: The store.
         owner: The account.
-        in_memory_limit: The maximum number of todos that the store sorts in memory.
+        selector: Finds the most selective filter.
     """
 
-    def __init__(self, store: DocumentStore, owner: ObjectId, in_memory_limit: int = SORTED_TODOS) -> None:
+    def __init__(self, store: DocumentStore, owner: ObjectId, selector: FilterSelector) -> None:
         self._store = store
         self._owner = owner
-        self._in_memory_limit = in_memory_limit
+        self._selector = selector
 
     async def read_page(
         self, query: dto.TodoQuery, after: TodoPosition | None
@@ -84,7 +81,7 @@ class Listing:
         filters = build_filters(query, moment, [tag for tag in query.tag if await self._has_decomposed(tag)])
         selective: list[Condition] | None = None
         if len(filters) > 1 and not is_served_by_index(query):
-            selective = await self._find_selective(filters[:-1])
+            selective = await self._selector.select(self._owner, query, filters[:-1])
         rest = (*itertools.chain(*filters), *build_unindexed_filters(query, moment))
 
         def find(part: KeyRange, limit: int) -> Awaitable[FindResult[dto.Todo]]:
@@ -115,16 +112,3 @@ class Listing:
             return False
         has_tag: Condition = Todo.tags == decomposed  # type: ignore[comparison-overlap]  # an expression
         return await self._store.count(Todo, Todo.owner == self._owner, has_tag, limit=1) > 0
-
-    async def _find_selective(self, candidates: list[list[Condition]]) -> list[Condition] | None:
-        """Return the most selective of some filters, or None if it leaves too many todos to sort."""
-        if len(candidates) > _MAX_COUNTED_FILTERS:
-            # the longest words come first, filters other than words last
-            half = _MAX_COUNTED_FILTERS // 2
-            candidates = candidates[:half] + candidates[-half:]
-        numbers = [
-            await self._store.count(Todo, Todo.owner == self._owner, *conditions, limit=self._in_memory_limit + 1)
-            for conditions in candidates
-        ]
-        number = min(numbers)
-        return candidates[numbers.index(number)] if number <= self._in_memory_limit else None

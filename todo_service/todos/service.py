@@ -186,7 +186,7 @@ class Todos:
         self, query: dto.TodoQuery, after: TodoPosition | None
     ) -> tuple[list[dto.Todo], TodoPosition | None]:
         """Return a page of a list or a search. See `Listing.read_page`."""
-        return await Listing(self._store, self._owner).read_page(query, after)
+        return await Listing(self._store, self._owner, self.shared.selector).read_page(query, after)
 
     async def read_changes(self, since: SyncToken | None, limit: int) -> FeedPage[Change]:
         """Return a page of changes. See `ChangeFeed.read_changes`; `sync.changes` explains why no change is missed."""

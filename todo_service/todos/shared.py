@@ -8,6 +8,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.sync.counting import TodoCounter
 from todo_service.todos.new_positions import NewPositions
 from todo_service.todos.quotas import DEFAULT_LIMITS, QuotaLimits, Quotas
+from todo_service.todos.selectivity import FilterSelector
 
 
 class SharedState:
@@ -22,6 +23,7 @@ class SharedState:
         counter: Counts the todos of an account.
         quotas: The quotas of all accounts.
         positions: Chooses the positions of new todos.
+        selector: Finds the most selective filter of a list.
         locks: Locks on todos and lists, by id, and on the orders of accounts. A writer holds the lock of its document.
     """
 
@@ -34,6 +36,7 @@ class SharedState:
         self.counter = counter or TodoCounter(store)
         self.quotas = Quotas(store, self.counter, limits)
         self.positions = NewPositions(store)
+        self.selector = FilterSelector(store)
         self.locks = KeyedLocks(DOCUMENT_WAITERS)
 
     async def close(self) -> None:
