@@ -8,7 +8,7 @@ from typing import Final
 from odmantic import Field, Index, Model, ObjectId
 from pymongo import IndexModel
 
-from todo_service.store.base import DEFAULT_FROM, Stamp
+from todo_service.store.base import DEFAULT_FROM, KEEPS_STAMP, Stamp
 from todo_service.store.structs import partial_to_times
 
 _BEFORE_ALL_STAMPS: Final = Stamp(0, 1)
@@ -42,7 +42,7 @@ class TodoList(Model):
     updated_at: datetime
     changed: Stamp = _BEFORE_ALL_STAMPS
     purge_at: datetime | None = None
-    applied_change_ids: list[ObjectId] = []
+    applied_change_ids: list[ObjectId] = Field(default_factory=list, json_schema_extra={KEEPS_STAMP: True})
 
     model_config = {
         "collection": "lists",
