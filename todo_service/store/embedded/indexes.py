@@ -22,6 +22,8 @@ from todo_service.store.query.planner import Plan
 from todo_service.store.query.predicates import STARTS_WITH
 
 _AFTER_EVERY_ID: Final = AFTER * 13
+_IDS_PER_STEP: Final = 500
+"""How many ids a scan collects before it can be interrupted."""
 _FEW_DOCUMENTS: Final = 50
 """So many documents are sorted in less time than it takes to look for them in the index of the sort."""
 _SEEK_BYTES: Final = KEY_BYTES + 1
@@ -146,7 +148,10 @@ class IndexScan:
         """
         left: set[bytes] = set()
         for part in self._ranges:
-            left.update(map(itemgetter(1), self._iter_entries(transaction, part)))
+            document_ids = map(itemgetter(1), self._iter_entries(transaction, part))
+            while some := list(islice(document_ids, _IDS_PER_STEP)):
+                left.update(some)
+                yield None
         if len(left) > _FEW_DOCUMENTS:
             entries = ordered._iter_ordered_ids(transaction)
             for document_id in islice(entries, len(left)):
