@@ -33,8 +33,9 @@ from todo_service.sync.counts import (
 )
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
-from todo_service.todos.dto import TodoQuery, TodoUpdate
+from todo_service.todos.dto import TodoCreate, TodoQuery, TodoUpdate
 from todo_service.todos.service import Todos
+from todo_service.todos.shared import SharedState
 
 pytestmark = pytest.mark.anyio
 
@@ -169,20 +170,23 @@ async def test_a_repeatable_change_without_effect_is_not_counted(
 async def test_a_refreshed_snapshot_is_exact_whatever_happened_since_its_stamp(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     account = await read_account_id(ada)
-    old = [await ada.todo(title=str(number), tags=["old"]) for number in range(4)]
+    # none of the new todos refreshes the snapshot by itself
+    shared = SharedState(store, counter=TodoCounter(store, refresh_interval=2**32))
+    todos = Todos(store, account, utc, shared=shared)
+    old = [await todos.create(TodoCreate(title=str(number), tags=["old"])) for number in range(4)]
     written = max([todo.changed async for todo in store.scan(Todo)])
 
     async def is_resolved() -> bool:
         return await store.resolved_stamp() >= written
 
     await wait_until(is_resolved)
-    new = [await ada.todo(title=str(number), tags=["new"]) for number in range(4)]
+    new = [await todos.create(TodoCreate(title=str(number), tags=["new"])) for number in range(4)]
     for kept, deleted in ((old[0], old[1]), (new[0], new[1])):
-        await ada.patch(f"/v1/todos/{kept['id']}", json={"priority": "high", "tags": ["changed"]})
-        await ada.delete(f"/v1/todos/{deleted['id']}")
+        await todos.update(kept.id, TodoUpdate(priority="high", tags=["changed"]), None)
+        await todos.delete(deleted.id, None, None)
     counter = TodoCounter(store, min_changes=10**6, refresh_interval=1)
 
-    counter.maybe_refresh_snapshot(account, ObjectId(new[3]["id"]), now())
+    counter.maybe_refresh_snapshot(account, ObjectId(new[3].id), now())
     found = await counter.count(account, now())
 
     snapshot = await read_snapshot(store, account)

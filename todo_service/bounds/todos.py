@@ -119,7 +119,7 @@ QUERY_WORDS: Final = section.declare(
 )
 SORTED_TODOS: Final = section.declare(
     1000,
-    "Todos that a list or a search sorts in memory, counted up to 10 s before",
+    "Todos that a list or a search sorts in memory, as counted at most 10 s earlier",
     enforced_in="todos.selectivity",
     response="Todos are read in index order and filtered one by one.",
 )

@@ -120,8 +120,8 @@ class CountRun:
 
         Args:
             limit: The maximum number of todos; None for all.
-            skip_new: Whether to skip todos that have not changed since they were created after the resolved stamp. A
-                new snapshot does not count them, so `save_snapshot` needs no more, but `build_counts` does.
+            skip_new: Whether to skip todos that were created after the resolved stamp and have not changed since. The
+                next snapshot does not count them, so `save_snapshot` does not need them, but `build_counts` does.
 
         Returns:
             Whether everything was read. If not, discard the run.
@@ -133,7 +133,7 @@ class CountRun:
         resolved = await self._store.resolved_stamp()
         self._resolved = format_stamp(resolved)
         self._unresolved = {}
-        # a deletion keeps the version
+        # a deletion keeps the version, so tombstones are named separately
         needed = (Todo.changed <= resolved) | (Todo.version > 1) | (Todo.owner == None)  # noqa: E711  # an expression
         # a todo that changes meanwhile is read again
         read = partial(

@@ -38,8 +38,8 @@ REFRESH_INTERVAL: Final = 1024
 _RENEWAL_BATCH: Final = 20
 _RUNNING_JOBS: Final = 2
 """The maximum number of jobs that run at the same time."""
-_RETRY_DELAYS: Final = (0.0, 0.5, 2.0, 11.0, 11.0)
-"""Seconds before each attempt to save a snapshot while a todo keeps changing. MongoDB resolves a stamp within 10 s."""
+_RETRY_DELAYS: Final = (0.5, 2.0, 11.0, 11.0)
+"""Seconds before each further attempt to save a snapshot while a todo keeps changing: MongoDB resolves stamps in 10 s."""
 logger = structlog.get_logger(__name__)
 
 
@@ -172,14 +172,19 @@ class TodoCounter:
         """Run a job. One that only refreshes the snapshot has no result."""
         try:
             async with self._slots:
-                if not for_snapshot:
-                    run = await self._read_all(account, moment)
-                    result.set_result(run.build_counts())
-                elif await self._is_early(account, moment):
+                if for_snapshot and await self._is_early(account, moment):
                     return
-                else:
-                    run = await self._read_all(account, moment, skip_new=True)
-                await self._save_snapshot(run, skip_new=for_snapshot)
+                run = await self._read_all(account, moment, skip_new=for_snapshot)
+                if not for_snapshot:
+                    result.set_result(run.build_counts())
+                saved = await run.save_snapshot(0)
+            for delay in _RETRY_DELAYS:
+                if saved:
+                    break
+                await asyncio.sleep(delay)
+                async with self._slots:
+                    await run.read(skip_new=for_snapshot)
+                    saved = await run.save_snapshot(0)
         except Exception as error:
             logger.warning("an account could not be counted", exc_info=error)
             if not result.done():
@@ -190,7 +195,7 @@ class TodoCounter:
                 result.set_exception(Busy("the count was cancelled: try again in a moment"))
             result.exception()  # marks it as retrieved: there may be no waiter
 
-    async def _read_all(self, account: ObjectId, moment: datetime, *, skip_new: bool = False) -> CountRun:
+    async def _read_all(self, account: ObjectId, moment: datetime, *, skip_new: bool) -> CountRun:
         run = await self._create_run(account, moment)
         try:
             await run.read(skip_new=skip_new)
@@ -198,14 +203,6 @@ class TodoCounter:
             run = await self._create_run(account, moment, from_scratch=True)
             await run.read(skip_new=skip_new)
         return run
-
-    async def _save_snapshot(self, run: CountRun, *, skip_new: bool) -> None:
-        for delay in _RETRY_DELAYS:
-            if delay:
-                await asyncio.sleep(delay)
-                await run.read(skip_new=skip_new)
-            if await run.save_snapshot(0):
-                return
 
     async def _is_early(self, account: ObjectId, moment: datetime) -> bool:
         """Return whether it is too early for a new snapshot: most of the time since the last one is unresolved."""

@@ -10,7 +10,8 @@ The cost of a page depends on its filters:
   completed todos or both, in each order and between two bounds of that order; for one list or tag by creation; for one
   list by position; for priorities by priority; and for overdue todos by due date.
 - Otherwise the store reads the todos that the most selective filter leaves and sorts them in memory, if they are at
-  most `SORTED_TODOS`. The cost does not depend on the size of the account.
+  most `SORTED_TODOS`, as counted a few seconds ago (`todos.selectivity`). The cost does not depend on the size of the
+  account.
 - If every filter leaves more than that, the index of the sort order is scanned, and the filters are applied to each
   todo until the page is full. The worst case is a scan of the account: filters that each match many todos and together
   almost none, or `overdue=false` when most todos are overdue.

@@ -20,7 +20,7 @@ from todo_service.todos.dto import TodoQuery
 _MAX_COUNTED_FILTERS: Final = 8
 """How many filters are counted to find the most selective one: half of them from the start, half from the end."""
 _REMEMBERED_SECONDS: Final = 10.0
-"""How long a choice is reused. Meanwhile, other filters may become more selective; the pages are the same."""
+"""How long a choice is reused. Meanwhile, another filter may become more selective."""
 _MAX_REMEMBERED: Final = 10_000
 _DIGEST_BYTES: Final = 16
 
@@ -33,7 +33,7 @@ class FilterSelector:
 
     Args:
         store: The store.
-        in_memory_limit: The maximum number of todos that the store sorts in memory.
+        in_memory_limit: The maximum number of todos, at the time of the count, that the store sorts in memory.
     """
 
     def __init__(self, store: DocumentStore, in_memory_limit: int = SORTED_TODOS) -> None:
