@@ -39,7 +39,7 @@ _RENEWAL_BATCH: Final = 20
 _RUNNING_JOBS: Final = 2
 """The maximum number of jobs that run at the same time."""
 _RETRY_DELAYS: Final = (0.5, 2.0, 11.0, 11.0)
-"""Seconds before each further attempt to save a snapshot while a todo keeps changing: MongoDB resolves stamps in 10 s."""
+"""Seconds before each further attempt to save a snapshot while a todo keeps changing: MongoDB resolves within 10 s."""
 logger = structlog.get_logger(__name__)
 
 
