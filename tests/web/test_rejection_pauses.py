@@ -20,7 +20,8 @@ PAUSED_SECONDS = (0.2 + 0.4 + 0.6 + 0.8 + (REJECTIONS - 4)) * REJECTION_PAUSE_SE
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_API": "1/hour", "TRUSTED_PROXIES": "127.0.0.2"}
+    # a window so long that it rarely ends during a test
+    settings = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_API": "1/month", "TRUSTED_PROXIES": "127.0.0.2"}
     with running_service(tmp_path_factory.mktemp("service"), settings) as service:
         yield service
 
