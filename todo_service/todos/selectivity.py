@@ -52,10 +52,11 @@ class FilterSelector:
             filters: The filters, built from the query; at least one.
         """
         key = _digest(account, query)
-        chosen_at, chosen = self._chosen.get(key, (-_REMEMBERED_SECONDS, None))
-        if time.monotonic() >= chosen_at + _REMEMBERED_SECONDS:
+        moment = time.monotonic()
+        valid_until, chosen = self._chosen.get(key, (moment, None))
+        if moment >= valid_until:
             chosen = await self._choose(account, filters)
-            self._chosen[key] = time.monotonic(), chosen
+            self._chosen[key] = moment + _REMEMBERED_SECONDS, chosen
         return None if chosen is None else filters[chosen]
 
     async def _choose(self, account: ObjectId, filters: Sequence[list[Condition]]) -> int | None:
