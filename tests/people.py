@@ -7,6 +7,7 @@ import itertools
 from typing import Any, ClassVar
 
 import httpx
+from odmantic import ObjectId
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 
 from todo_service.accounts.dto import UserCreate
@@ -133,6 +134,10 @@ class Person:
 
     async def delete(self, path: str, **request: Any) -> httpx.Response:
         return await self.ask("DELETE", path, **request)
+
+    async def account_id(self) -> ObjectId:
+        """Return the id of the account."""
+        return ObjectId((await self.get("/v1/users/me")).json()["id"])
 
     async def todo(self, **fields: Any) -> dict[str, Any]:
         """Create a todo and return it."""

@@ -250,7 +250,7 @@ async def test_keys_of_a_deleted_account_are_deleted(ada: Person, app: Litestar)
 
 
 async def test_a_session_that_another_worker_has_ended_cannot_create_a_key(ada: Person, app: Litestar) -> None:
-    user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    user_id = await ada.account_id()
     store: DocumentStore = app.state.store
     await store.delete(Session, Session.owner == user_id)
     assert (await ada.get("/v1/todos")).status_code == 200  # this worker has the session in its cache
@@ -264,7 +264,7 @@ async def test_a_session_that_another_worker_has_ended_cannot_create_a_key(ada: 
 async def test_a_key_whose_account_is_gone_is_not_valid(ada: Person, app: Litestar) -> None:
     created = await create_key(ada)
     store: DocumentStore = app.state.store
-    user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    user_id = await ada.account_id()
     await store.delete(User, User.id == user_id)
 
     response = await use_key(ada, created).get("/v1/todos")

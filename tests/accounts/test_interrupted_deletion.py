@@ -71,7 +71,7 @@ async def register_with_documents(client: httpx.AsyncClient) -> tuple[Person, Ob
     for _ in range(2):
         added = await person.post("/v1/lists", json={"name": "x"})
     assert (await person.delete(f"/v1/lists/{added.json()['id']}")).status_code == 204
-    return person, ObjectId((await person.get("/v1/users/me")).json()["id"])
+    return person, await person.account_id()
 
 
 async def delete_again(person: Person) -> bool:

@@ -132,10 +132,6 @@ def create_sessions(store: DocumentStore, settings: Settings) -> Sessions:
     return Sessions(store, AccessTokens(keys, 600), RefreshTokens(keys), 30)
 
 
-async def get_user_id(person: Person) -> ObjectId:
-    return ObjectId((await person.get("/v1/users/me")).json()["id"])
-
-
 async def is_alive(person: Person) -> bool:
     """Return whether the tokens of a person's session are valid."""
     used = await person.get("/v1/users/me")
@@ -156,7 +152,7 @@ async def test_new_password_and_end_of_sessions_are_one_atomic_write(ada: Person
     own = next(item["id"] for item in (await ada.get("/v1/sessions")).json()["items"] if item["current"])
     # the state after a crash: the password has been written, but no session has been deleted
     changes = {"password_generation": 2, "surviving_session": ObjectId(own)}
-    await store.update(User, User.id == await get_user_id(ada), changes=changes)
+    await store.update(User, User.id == await ada.account_id(), changes=changes)
     # phone and tablet have not been used recently, so their sessions are not cached
     assert len([found async for found in store.scan(Session)]) == 3
 
@@ -170,7 +166,7 @@ async def test_session_started_with_the_old_password_is_never_alive(
     ada: Person, app: Litestar, settings: Settings
 ) -> None:
     sessions = create_sessions(app.state.store, settings)
-    account = await get_user_id(ada)
+    account = await ada.account_id()
     assert (await change_password(ada, "a new password of ours")).status_code == 204
     tokens = await sessions.start(account, 1, Client("", ""))
     thief = copy.copy(ada)
@@ -239,7 +235,7 @@ async def test_api_keys_survive_a_password_change(ada: Person) -> None:
 @pytest.mark.own_app
 async def test_oldest_session_ends_beyond_a_hundred(ada: Person, app: Litestar, settings: Settings) -> None:
     sessions = create_sessions(app.state.store, settings)
-    account = await get_user_id(ada)
+    account = await ada.account_id()
     clients = [Client("192.0.2.1", str(number)) for number in range(MAX_SESSIONS)]
     for client in clients[:90]:
         await sessions.start(account, 1, client)

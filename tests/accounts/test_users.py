@@ -9,7 +9,6 @@ import re
 import httpx
 import pytest
 from litestar import Litestar
-from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from todo_service.accounts.api_keys import ApiKeys
@@ -316,7 +315,7 @@ async def test_interrupted_deletion_is_finished(ada: Person, bob: Person, app: L
     store: DocumentStore = app.state.store
     await ada.todo()
     await bob.todo()
-    user_id = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    user_id = await ada.account_id()
     # the state after a crash following the first step
     closed_at = now() - CLOSING_PERIOD * 2
     await store.insert(ClosedAccount(id=user_id, closed_at=closed_at, expires_at=closed_at + CLOSING_PERIOD * 24))

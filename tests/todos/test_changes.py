@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from litestar import Litestar
-from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.todos.replica import Replica, every_list, everything
@@ -163,7 +162,7 @@ async def test_a_token_of_another_account_or_kind_is_rejected(ada: Person, bob: 
 
 async def test_an_expired_token_is_gone(ada: Person, app: Litestar) -> None:
     await ada.todo()
-    feed = ChangeFeed(app.state.store, ObjectId((await ada.get("/v1/users/me")).json()["id"]))
+    feed = ChangeFeed(app.state.store, await ada.account_id())
     since = (await feed.read_changes(None, 10, now())).next
 
     page = await feed.read_changes(since, 10, now() + SYNC_TOKEN_LIFETIME - timedelta(minutes=1))

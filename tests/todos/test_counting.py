@@ -46,10 +46,6 @@ def resolve_after() -> timedelta:
     return timedelta(0)
 
 
-async def read_account_id(person: Person) -> ObjectId:
-    return ObjectId((await person.get("/v1/users/me")).json()["id"])
-
-
 async def utc() -> str:
     return "UTC"
 
@@ -78,7 +74,7 @@ async def test_a_count_continues_after_its_callers_have_timed_out(ada: Person, a
 async def test_background_counts_are_exact_while_todos_change(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     todos = [await ada.todo(title=str(number), tags=[f"tag {number % 7}"]) for number in range(150)]
-    account = await read_account_id(ada)
+    account = await ada.account_id()
     counter = TodoCounter(store, inline_limit=10)
     chance = random.Random(3)  # noqa: S311  # no secret
 
@@ -146,7 +142,7 @@ async def test_a_repeatable_change_without_effect_is_not_counted(
 ) -> None:
     store: DocumentStore = app.state.store
     todo = await ada.todo(title="Water the plants", tags=["home"], completed=completed)
-    account = await read_account_id(ada)
+    account = await ada.account_id()
     counter = TodoCounter(store, min_changes=0)
     # a snapshot excludes the current second
     while (snapshot := await read_snapshot(store, account)) is None or counted_todos(snapshot) < 1:
@@ -169,7 +165,7 @@ async def test_a_repeatable_change_without_effect_is_not_counted(
 @pytest.mark.parametrize("resolve_after", [timedelta(seconds=2)])
 async def test_a_refreshed_snapshot_is_exact_whatever_happened_since_its_stamp(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    account = await read_account_id(ada)
+    account = await ada.account_id()
     # none of the new todos refreshes the snapshot by itself
     shared = SharedState(store, counter=TodoCounter(store, refresh_interval=2**32))
     todos = Todos(store, account, utc, shared=shared)

@@ -152,7 +152,7 @@ async def test_concurrent_writers_reach_the_quota_of_lists_exactly(client: httpx
 
 async def test_deleted_lists_do_not_count_however_many_there_are(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    account = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    account = await ada.account_id()
     created = await ada.post("/v1/lists", json={"name": "deleted"})
     await ada.delete(f"/v1/lists/{created.json()['id']}")
     [tombstone] = [found async for found in store.scan(TodoList) if found.account == account]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from todo_service.bounds.todos import QUERY_WORDS
@@ -65,7 +64,7 @@ async def test_a_search_with_filters_is_paginated_in_every_sort_order(
     await ada.todo(title="plant done", completed=True)
     await ada.todo(title="other")
     expected = [title for title in await ada.titles(sort=sort, completed=False) if title.startswith("plant")]
-    owner = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    owner = await ada.account_id()
     listing = Listing(app.state.store, owner, FilterSelector(app.state.store, in_memory_limit))
 
     found, after = await listing.read_page(TodoQuery(q="PLA", sort=sort, limit=2, completed=False), None)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from odmantic import ObjectId
 
 from tests.people import Person
 from todo_service.store.instrumentation import observe
@@ -16,10 +15,6 @@ from todo_service.todos.listing import Listing
 from todo_service.todos.selectivity import FilterSelector
 
 pytestmark = pytest.mark.anyio
-
-
-async def read_account_id(person: Person) -> ObjectId:
-    return ObjectId((await person.get("/v1/users/me")).json()["id"])
 
 
 async def read_titles(listing: Listing, query: TodoQuery) -> list[str]:
@@ -61,7 +56,7 @@ async def test_many_filters_are_not_all_counted(ada: Person, app: Litestar) -> N
 
 @pytest.mark.parametrize("sort", ["-created_at", "due_at", "-priority"])
 async def test_a_remembered_choice_never_changes_a_page(ada: Person, app: Litestar, sort: str) -> None:
-    store, owner = app.state.store, await read_account_id(ada)
+    store, owner = app.state.store, await ada.account_id()
     query = TodoQuery(q="plant", tag=["home"], sort=sort, limit=2)  # type: ignore[arg-type]  # one of the orders
     listing = Listing(store, owner, FilterSelector(store, in_memory_limit=3))
     todos: list[dict[str, Any]] = []

@@ -67,13 +67,9 @@ def resolve_after() -> timedelta:
     return timedelta(0)
 
 
-async def read_account_id(person: Person) -> ObjectId:
-    return ObjectId((await person.get("/v1/users/me")).json()["id"])
-
-
 async def count_until_stored(person: Person, store: DocumentStore, max_hours: int = counts.MAX_HOURS) -> CountSnapshot:
     """Count until a snapshot includes all writes, and return it."""
-    account = await read_account_id(person)
+    account = await person.account_id()
     last = max([counts.format_stamp(todo.changed) async for todo in store.scan(Todo) if todo.account == account])
     counter = TodoCounter(store, min_changes=0, max_hours=max_hours)
     while True:
@@ -104,7 +100,7 @@ async def test_counts_are_stored_and_follow_every_change(ada: Person, app: Lites
 
 async def test_new_todos_refresh_the_snapshot_in_the_background(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
-    account = await read_account_id(ada)
+    account = await ada.account_id()
     counter = TodoCounter(store, refresh_interval=1)
 
     while not await read_snapshots(store):  # MongoDB resolves nothing in the first second
@@ -215,7 +211,7 @@ async def test_old_snapshots_are_renewed_in_the_background(ada: Person, bob: Per
     accounts = []
     for person, made_at in ((ada, now() - counts.SNAPSHOT_RENEWAL_AGE - timedelta(days=1)), (bob, now())):
         await person.todo(due_at=due(0))
-        account = ObjectId((await person.get("/v1/users/me")).json()["id"])
+        account = await person.account_id()
         accounts.append(account)
         await store.insert(CountSnapshot(id=account, generation="another", upto="0" * 16, made_at=made_at, counts=b""))
 

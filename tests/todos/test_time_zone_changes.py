@@ -12,7 +12,6 @@ import httpx
 import pytest
 from litestar import Litestar
 from msgspec import UNSET
-from odmantic import ObjectId
 
 from tests.application import running_app
 from tests.people import Person
@@ -156,7 +155,7 @@ async def test_a_write_that_read_the_time_zone_before_the_change_is_not_lost(
     ada: Person, app: Litestar, after: timedelta
 ) -> None:
     store: DocumentStore = app.state.store
-    owner = ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    owner = await ada.account_id()
     time_zones = TimeZones(store)
 
     async def read_too_early() -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
-from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.web.attempts import CREATING, KEY, REGISTRATION, crash_before_the_response
@@ -293,7 +292,7 @@ async def test_neither_api_key_secrets_nor_passwords_are_stored(ada: Person, app
 
     assert record.body == b""
     assert created.json()["secret"][13:] not in repr(record)
-    assert record.owner == ObjectId((await ada.get("/v1/users/me")).json()["id"])
+    assert record.owner == await ada.account_id()
 
 
 @pytest.mark.own_app

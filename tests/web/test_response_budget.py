@@ -20,13 +20,9 @@ TODO = {"title": "Water the plants"}
 FIRST, SECOND = {"Idempotency-Key": "first"}, {"Idempotency-Key": "second"}
 
 
-async def get_user_id(person: Person) -> ObjectId:
-    return ObjectId((await person.get("/v1/users/me")).json()["id"])
-
-
 async def test_exhausted_budget_rejects_only_requests_with_a_key(ada: Person, bob: Person, app: Litestar) -> None:
     created = await ada.post("/v1/todos", json=TODO, headers=FIRST)
-    app.state.response_budget.add(await get_user_id(ada), STORED_RESPONSES_BYTES)
+    app.state.response_budget.add(await ada.account_id(), STORED_RESPONSES_BYTES)
 
     problem = await ada.post("/v1/todos", json=TODO, headers=SECOND)
     again = await ada.post("/v1/todos", json=TODO, headers=FIRST)
@@ -41,11 +37,11 @@ async def test_exhausted_budget_rejects_only_requests_with_a_key(ada: Person, bo
 
 
 async def leave_room_for_one_record(person: Person, app: Litestar) -> None:
-    app.state.response_budget.add(await get_user_id(person), STORED_RESPONSES_BYTES - RECORD_BYTES)
+    app.state.response_budget.add(await person.account_id(), STORED_RESPONSES_BYTES - RECORD_BYTES)
 
 
 async def test_stored_response_counts_against_the_budget(ada: Person, app: Litestar) -> None:
-    app.state.response_budget.add(await get_user_id(ada), STORED_RESPONSES_BYTES - RECORD_BYTES - 1)
+    app.state.response_budget.add(await ada.account_id(), STORED_RESPONSES_BYTES - RECORD_BYTES - 1)
 
     assert (await ada.post("/v1/todos", json=TODO, headers=FIRST)).status_code == 201
     assert_problem(await ada.post("/v1/todos", json=TODO, headers=SECOND), 429)
