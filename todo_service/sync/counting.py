@@ -39,7 +39,8 @@ _RENEWAL_BATCH: Final = 20
 _RUNNING_JOBS: Final = 2
 """The maximum number of jobs that run at the same time."""
 _RETRY_DELAYS: Final = (0.5, 2.0, 11.0, 11.0)
-"""Seconds before each further attempt to save a snapshot while a todo keeps changing: MongoDB resolves within 10 s."""
+"""The pauses, in seconds, between attempts to save a snapshot while a todo keeps changing. MongoDB resolves a stamp
+after 10 s."""
 logger = structlog.get_logger(__name__)
 
 

@@ -37,8 +37,8 @@ from todo_service.todos.documents import AccountLease
 LONGEST_PAUSE_SECONDS: Final = 0.02
 """How long a process waits at most before it looks again whether a lease has been released."""
 RELIANCE_SECONDS: Final = 0.05
-"""How long a process may rely on a result of `find_last_holder`. If the document of a lease is kept, a block waits that
-long before it begins."""
+"""How long a process may rely on a result of `find_last_holder`. With `kept`, `hold_account` waits for as long before
+its block begins, so that no process still relies on an earlier result."""
 _LIFETIME: Final = timedelta(days=1)
 """How long the document of a lease remains if the process that holds it dies and no other takes it over."""
 

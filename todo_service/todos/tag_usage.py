@@ -1,4 +1,4 @@
-"""The tags that a process knows to be in use in an account, and the writes that wait to add tags (see `tag_quota`)."""
+"""The tags of an account that are known to be in use, and the writes that wait to add more (see `tag_quota`)."""
 
 from __future__ import annotations
 

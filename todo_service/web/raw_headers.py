@@ -1,4 +1,4 @@
-"""Reading single request headers from the ASGI scope, without decoding all of them as Litestar's `headers` does."""
+"""Access to single request headers in the ASGI scope. Litestar's `headers` decodes all of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The sources of events for webhooks.
 
-A source returns the events of an account that follow a position; the webhook stores that position. An event has the
-same key whenever it is read, so it is delivered only once.
+A source returns the events of an account after the position that the webhook has stored. An event that is read again
+has the same key, so it is delivered only once.
 """
 
 from __future__ import annotations

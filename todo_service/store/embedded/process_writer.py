@@ -20,8 +20,8 @@ _PROGRAM: Final = "todo_service.store.embedded.writer_process"
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """A process group or a service manager sends them to all processes, but the service drains its requests first."""
 _SEND_BUFFER_BYTES: Final = 2**20
-"""Larger than the default of most systems, so that one commit can hold several 100 kB documents. The system may impose
-a lower limit."""
+"""The size that the service requests for the buffer. It exceeds most systems' default, so that a commit can hold
+several documents of 100 kB each. The system may grant less."""
 RETRY_SECONDS: Final = 0.5
 """The pause before another process is started after one that could not be started or could not open the store."""
 logger = structlog.get_logger(__name__)
