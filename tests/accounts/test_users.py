@@ -19,6 +19,7 @@ from todo_service.accounts.service import CLOSING_PERIOD, Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.app import create_app
+from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
 from todo_service.lists.documents import TodoList
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
@@ -185,11 +186,13 @@ async def test_name_and_email_are_unique_ignoring_case(client: httpx.AsyncClient
 
 @pytest.mark.own_app
 async def test_exactly_one_of_many_concurrent_registrations_succeeds(client: httpx.AsyncClient) -> None:
-    bodies = [{"username": "ada", "email": f"ada{n}@example.com", "password": PASSWORD} for n in range(12)]
+    bodies = [
+        {"username": "ada", "email": f"ada{n}@example.com", "password": PASSWORD} for n in range(PASSWORDS_OF_ADDRESS)
+    ]
 
     responses = await asyncio.gather(*(client.post("/v1/users", json=body) for body in bodies))
 
-    assert sorted(response.status_code for response in responses) == [201] + [409] * 11
+    assert sorted(response.status_code for response in responses) == [201] + [409] * (PASSWORDS_OF_ADDRESS - 1)
 
 
 async def test_account_is_updated_with_its_entity_tag(ada: Person) -> None:
