@@ -12,6 +12,7 @@ from todo_service.exchange.formats.calendar_search import compile_beginnings, se
 from todo_service.exchange.formats.calendar_values import EXTENSION_NAME
 from todo_service.exchange.formats.lines import ContentLine, RawLine, join_soft_breaks, parse_line, read_lines
 from todo_service.exchange.formats.source import Source
+from todo_service.todos.fields import FIELDS
 
 CALENDAR_NAMES: Final = ("X-WR-CALNAME", "NAME")
 """The properties that name a calendar: that of most programs, and that of RFC 7986."""
@@ -27,28 +28,8 @@ ALARM_ENABLED: Final = "X-KDE-KCALCORE-ENABLED"
 _READ: Final = {
     "VCALENDAR": frozenset({"X-WR-TIMEZONE", CALENDAR_COLOR, *CALENDAR_NAMES}),
     "VALARM": frozenset({"ACTION", "REPEAT", "TRIGGER", *PROXIMITY, ALARM_ENABLED}),
-    "VTODO": frozenset(
-        [
-            "CATEGORIES",
-            "COMPLETED",
-            "CREATED",
-            "DESCRIPTION",
-            "DTSTART",
-            "DUE",
-            "DURATION",
-            "EXDATE",
-            "LAST-MODIFIED",
-            "PERCENT-COMPLETE",
-            "PRIORITY",
-            "RECURRENCE-ID",
-            "RELATED-TO",
-            "RRULE",
-            "STATUS",
-            "SUMMARY",
-            "UID",
-        ]
-    )
-    | {EXTENSION_NAME, SORT_ORDER, CURRENT_OCCURRENCE},
+    "VTODO": frozenset(field.calendar_property for field in FIELDS if field.calendar_property is not None)
+    | {"DURATION", "PERCENT-COMPLETE", "RECURRENCE-ID", EXTENSION_NAME, SORT_ORDER, CURRENT_OCCURRENCE},
 }
 """The properties that are read of each component."""
 _IGNORED: Final = frozenset({"CLASS", "DTSTAMP", "SEQUENCE", "TRANSP"})

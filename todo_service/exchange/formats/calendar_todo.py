@@ -22,6 +22,7 @@ from todo_service.exchange.formats.calendar_values import (
     EXACT_FIELDS,
     EXTENSION_NAME,
     LIST_NAME,
+    TEXT_PROPERTIES,
     UNTITLED,
     choose_exact,
     clean_line,
@@ -49,6 +50,8 @@ _PROPERTIES: Final = {
 """The property of each field."""
 _EXTENSION_FIELDS: Final = [field.name for field in EXACT_FIELDS if field.name not in _PROPERTIES]
 """The fields that only the non-standard property represents."""
+_TEXTS: Final = {name: property_name for name, property_name in TEXT_PROPERTIES.items() if name != "uid"}
+"""The property of each free text, except the uid, which has rules of its own."""
 
 
 class TodoBuilder:
@@ -129,16 +132,17 @@ class TodoBuilder:
             return {}
 
     def _read_texts(self) -> dict[str, str]:
-        """Return the title and the description."""
-        title, description = self._read_text("title", "SUMMARY"), self._read_text("description", "DESCRIPTION")
-        if title is not None and is_visible(title):
-            return {"title": title} | ({} if description is None else {"description": description})
-        lines = (line.strip() for line in (description or "").splitlines())
-        title = next((line for line in lines if is_visible(line)), None)
-        self._todo.warn(
-            f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else UNTITLED}"
-        )
-        return {"title": clean_line(title or UNTITLED)[:TITLE_LENGTH], "description": description or ""}
+        """Return the free texts. If SUMMARY has none, the title is the first line of DESCRIPTION or `UNTITLED`."""
+        read = {name: self._read_text(name, property_name) for name, property_name in _TEXTS.items()}
+        texts = {name: text for name, text in read.items() if text is not None}
+        if not is_visible(texts.get("title", "")):
+            lines = (line.strip() for line in texts.get("description", "").splitlines())
+            title = next((line for line in lines if is_visible(line)), None)
+            self._todo.warn(
+                f"SUMMARY has no text, so the title is {'the first line of DESCRIPTION' if title else UNTITLED}"
+            )
+            texts["title"] = clean_line(title or UNTITLED)[:TITLE_LENGTH]
+        return texts
 
     def _read_text(self, name: str, property_name: str) -> str | None:
         found, exact = self._todo.get(property_name), self._exact.get(name)
