@@ -11,10 +11,12 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
+from tests.waiting import wait_until
 from todo_service.accounts.documents import Session, User
 from todo_service.accounts.sessions import Client, Sessions
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.bounds.accounts import MAX_SESSIONS
+from todo_service.errors import Unauthenticated
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 
@@ -127,9 +129,9 @@ async def test_wrong_current_password_is_forbidden(ada: Person) -> None:
     await ada.sign_in()
 
 
-def create_sessions(store: DocumentStore, settings: Settings) -> Sessions:
+def create_sessions(store: DocumentStore, settings: Settings, access_seconds: int = 600) -> Sessions:
     keys = [settings.secret_key]
-    return Sessions(store, AccessTokens(keys, 600), RefreshTokens(keys), 30)
+    return Sessions(store, AccessTokens(keys, access_seconds), RefreshTokens(keys), 30)
 
 
 async def is_alive(person: Person) -> bool:
@@ -175,6 +177,30 @@ async def test_session_started_with_the_old_password_is_never_alive(
     assert not await is_alive(thief)
     assert await is_alive(ada)
     assert len(await list_session_ids(ada)) == 1
+
+
+async def test_a_session_whose_first_access_token_has_expired_ends_with_the_old_password(
+    ada: Person, app: Litestar, settings: Settings
+) -> None:
+    store: DocumentStore = app.state.store
+    sessions, account = create_sessions(store, settings, access_seconds=1), await ada.account_id()
+    first = await sessions.start(account, 1, Client("", ""))
+    await sessions.authenticate(first.access)
+
+    async def has_expired() -> bool:
+        try:
+            sessions.identify(first.access)
+        except Unauthenticated:
+            return True
+        return False
+
+    await wait_until(has_expired)
+    second = await sessions.refresh(first.refresh, Client("", ""))
+    await store.update(User, User.id == account, changes={"password_generation": 2})
+
+    assert len(sessions.evict_all(account)) == 1
+    with pytest.raises(Unauthenticated, match="the session has ended"):
+        await sessions.authenticate(second.access)
 
 
 async def test_only_the_session_of_the_last_password_change_survives(ada: Person) -> None:

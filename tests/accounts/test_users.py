@@ -288,6 +288,19 @@ def create_accounts(store: DocumentStore, settings: Settings) -> Accounts:
     return Accounts(store, Passwords(), sessions, ApiKeys(store), Invitations(store, "open"))
 
 
+async def test_of_concurrent_writers_with_the_same_tag_only_one_deletes_or_changes_an_account(ada: Person) -> None:
+    tag = {"If-Match": '"1"'}
+
+    responses = await asyncio.gather(
+        *(ada.delete("/v1/users/me", json={"password": ada.password}, headers=tag) for _ in range(2)),
+        *(ada.patch("/v1/users/me", json={"display_name": f"Ada {n}"}, headers=tag) for n in range(4)),
+    )
+
+    statuses = [response.status_code for response in responses]
+    assert sum(status in (200, 204) for status in statuses) == 1, statuses
+    assert set(statuses) <= {200, 204, 401, 404, 412}
+
+
 @pytest.mark.own_app
 async def test_late_writes_by_another_replica_are_deleted_with_the_account(
     ada: Person, app: Litestar, settings: Settings

@@ -139,6 +139,22 @@ async def test_repeating_an_interrupted_deletion_completes_it(ada: Person, app: 
     assert await ada.titles(list_id="inbox") == ["Water the plants"]
 
 
+async def test_of_concurrent_writers_with_the_same_tag_only_one_deletes_or_changes_a_list(ada: Person) -> None:
+    made = await create_list(ada)
+    path, tag = f"/v1/lists/{made['id']}", {"If-Match": '"1"'}
+    for _ in range(5):
+        await ada.todo(list_id=made["id"])
+
+    responses = await asyncio.gather(
+        *(ada.delete(path, headers=tag) for _ in range(4)),
+        *(ada.patch(path, json={"name": f"Garden {number}"}, headers=tag) for number in range(4)),
+    )
+
+    statuses = [response.status_code for response in responses]
+    assert sum(status in (200, 204) for status in statuses) == 1, statuses
+    assert set(statuses) <= {200, 204, 404, 412}
+
+
 async def test_no_todo_stays_in_a_list_deleted_during_writes(ada: Person) -> None:
     made = await create_list(ada)
     created = asyncio.Event()

@@ -291,9 +291,23 @@ class Accounts:
         user = await self._get_user(user_id)
         if not await self._passwords.verify(user.password_hash, password):
             raise Forbidden("the password is wrong")
-        if versions is not None and user.version not in versions:
-            raise Stale
+        if versions is not None:
+            await self._claim(user_id, versions)
         await self.delete_without_password(user_id)
+
+    async def _claim(self, user_id: ObjectId, versions: Container[int]) -> None:
+        """Increment the version of an account, so that no other writer with the same entity tag succeeds.
+
+        Raises:
+            Stale: The account has another version.
+        """
+
+        def decide(user: User) -> dict[str, Any]:
+            if user.version not in versions:
+                raise Stale
+            return {"version": user.version + 1}
+
+        await self.change(user_id, decide)
 
     async def delete_without_password(self, user_id: ObjectId) -> None:
         """Delete an account and everything it owns.

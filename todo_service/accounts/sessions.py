@@ -59,6 +59,18 @@ class _SessionId(msgspec.Struct, frozen=True):
     id: str
 
 
+class _Alive(NamedTuple):
+    """A session that was found alive.
+
+    Attributes:
+        owner: Its account.
+        until: Until when the store need not be asked again, by the monotonic clock.
+    """
+
+    owner: ObjectId
+    until: float
+
+
 class Tokens(NamedTuple):
     """The tokens of a session, as issued to a client.
 
@@ -106,7 +118,7 @@ class Sessions:
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
         self._refresh_days = refresh_days
-        self._alive: BoundedCache[ObjectId, float] = BoundedCache(_CACHE_SIZE)
+        self._alive: BoundedCache[ObjectId, _Alive] = BoundedCache(_CACHE_SIZE)
         self._verified: BoundedCache[str, Caller] = BoundedCache(_CACHE_SIZE)
         self._ended: BoundedCache[ObjectId, float] = BoundedCache(_CACHE_SIZE)
         self._revocations = 0
@@ -276,7 +288,10 @@ class Sessions:
         Returns:
             The ids of the sessions.
         """
-        known = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id} - {except_id}
+        # a session whose access token has expired is in the second cache only
+        known = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
+        known |= {session_id for session_id, alive in self._alive.items() if alive.owner == user_id}
+        known -= {except_id}
         self._evict(known)
         return known
 
@@ -312,7 +327,8 @@ class Sessions:
         Raises:
             Unauthenticated: The session has ended.
         """
-        if self._alive.get(session_id, 0.0) <= time.monotonic():
+        alive = self._alive.get(session_id)
+        if alive is None or alive.until <= time.monotonic():
             await self._look_up(session_id)
 
     async def confirm_alive(self, session_id: ObjectId) -> None:
@@ -331,7 +347,7 @@ class Sessions:
             self._ended[session_id] = started + _CACHE_SECONDS
             raise Unauthenticated("the session has ended", "invalid_token")
         if revocations == self._revocations:  # otherwise this session may have ended during the call
-            self._alive[session_id] = started + _CACHE_SECONDS
+            self._alive[session_id] = _Alive(session.owner, started + _CACHE_SECONDS)
 
     async def _is_alive(self, session: Session) -> bool:
         account = await self._store.get(User, User.id == session.owner, into=AccountState)

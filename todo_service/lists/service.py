@@ -267,7 +267,7 @@ class Lists:
         """Delete a list, and move its todos to the inbox or delete them.
 
         The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
-        30 days. If a step fails, repeating the call resumes the deletion.
+        30 days. If a step fails, repeating the call resumes the deletion; the list then has a new version.
 
         Args:
             list_id: The id of the list.
@@ -283,7 +283,9 @@ class Lists:
             if versions is not None and found.version not in versions:
                 raise Stale
             where = [*self._match(list_id), TodoList.version == found.version]
-            if await self._store.update(TodoList, *where, changes={"closing": todos}) is not None:
+            # the next version, so that no other writer with the same entity tag succeeds
+            changes = {"closing": todos, "version": found.version + 1, "updated_at": max(now(), found.updated_at)}
+            if await self._store.update(TodoList, *where, changes=changes) is not None:
                 break
         await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
         moment = now()
