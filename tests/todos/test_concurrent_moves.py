@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from odmantic import ObjectId
 from tests.people import Person
 from tests.serving import SECRET_KEY, running_service
 from tests.todos.replica import Replica, everything
+from tests.waiting import wait_until
 from todo_service.errors import Busy
 from todo_service.locks import KeyedLocks
 from todo_service.store.base import DocumentStore
@@ -133,6 +135,44 @@ async def test_the_lease_of_a_process_that_died_is_taken_over(store: DocumentSto
 
     (left,) = [lease async for lease in store.scan(AccountLease)]
     assert left.holder != lease.holder
+
+
+async def test_the_lease_of_a_process_that_died_is_taken_over_by_requests_that_time_out(store: DocumentStore) -> None:
+    account = ObjectId()
+    lease_id = derive_lease_id(account, "order")
+    await store.insert(AccountLease(id=lease_id, holder=ObjectId(), expires_at=now() + timedelta(days=1)))
+    attempts = 0
+
+    async def has_moved() -> bool:
+        nonlocal attempts
+        attempts += 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2), hold_order(store, KeyedLocks(1), account, takeover_seconds=0.5):
+                return True
+        return False
+
+    await wait_until(has_moved)
+
+    assert attempts > 1
+    assert [lease async for lease in store.scan(AccountLease)] == []
+
+
+async def test_a_move_that_is_cancelled_leaves_no_lease(store: DocumentStore) -> None:
+    async def move() -> None:
+        async with hold_order(store, KeyedLocks(1), ObjectId()):
+            await store.ping()
+
+    for number in range(40):
+        moving = asyncio.create_task(move())
+        await asyncio.sleep(number / 4000)
+        moving.cancel()
+        await asyncio.wait([moving])
+
+    async def is_released() -> bool:
+        return [lease async for lease in store.scan(AccountLease)] == []
+
+    # a write that was sent before the cancellation may still end
+    await wait_until(is_released)
 
 
 async def test_a_failed_block_releases_the_lease(store: DocumentStore) -> None:

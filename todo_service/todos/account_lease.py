@@ -15,15 +15,17 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from odmantic import ObjectId
 
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import LEASE_SECONDS
 from todo_service.bounds.todos import LEASE_WAIT_SECONDS
 from todo_service.errors import Busy
@@ -42,9 +44,28 @@ its block begins, so that no process still relies on an earlier result."""
 _LIFETIME: Final = timedelta(days=1)
 """How long the document of a lease remains if the process that holds it dies and no other takes it over."""
 
+_MAX_WATCHED: Final = 1000
+
 Purpose = Literal["order", "todos", "tags", "lists"]
 PURPOSES: Final[tuple[Purpose, ...]] = ("order", "todos", "tags", "lists")
 """The leases of an account: on its manual order, and on each of its quotas."""
+
+
+class _Watched(NamedTuple):
+    """A lease of another block.
+
+    Attributes:
+        lease: Its document.
+        since: When this process read this state of the document first, by the monotonic clock.
+    """
+
+    lease: AccountLease
+    since: float
+
+
+_watched_leases: Final[BoundedCache[ObjectId, _Watched]] = BoundedCache(_MAX_WATCHED)
+"""The leases that requests of this process have waited for. A request may time out before a lease can be taken over, so
+the next one continues to watch it."""
 
 
 class _LastHolder(msgspec.Struct, frozen=True):
@@ -93,9 +114,10 @@ async def hold_account(
         Busy: Other blocks take too long, or the lease was lost.
     """
     lease_id, holder = derive_lease_id(account, purpose), ObjectId()
-    if kept is None or not await _take_kept(store, lease_id, holder):
-        await _take(store, lease_id, holder, takeover_seconds)
     try:
+        # within the block that releases it: a task may be cancelled when the lease is taken, but not yet returned
+        if kept is None or not await _take_kept(store, lease_id, holder):
+            await _take(store, lease_id, holder, takeover_seconds)
         async with hold_lease(partial(_renew, store, lease_id, holder)):
             if kept is not None:
                 await asyncio.sleep(RELIANCE_SECONDS)
@@ -145,26 +167,50 @@ async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId)
 
 async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, takeover_seconds: float) -> None:
     """Take a lease as soon as it is released or may be taken over."""
-    loop = asyncio.get_running_loop()
-    watched: AccountLease | None = None
-    since = loop.time()
-    deadline = since + LEASE_WAIT_SECONDS
-    while loop.time() < deadline:
+    watched: _Watched | None = None
+    deadline = time.monotonic() + LEASE_WAIT_SECONDS
+    while time.monotonic() < deadline:
         expires_at = now() + _LIFETIME
         if watched is None:
             with contextlib.suppress(DuplicateDocument):
-                await store.insert(AccountLease(id=lease_id, holder=holder, last_holder=holder, expires_at=expires_at))
+                await _insert(
+                    store, AccountLease(id=lease_id, holder=holder, last_holder=holder, expires_at=expires_at)
+                )
                 return
-        elif watched.holder is None or loop.time() - since >= takeover_seconds:
-            unchanged = (AccountLease.holder == watched.holder, AccountLease.expires_at == watched.expires_at)
+        elif watched.lease.holder is None or time.monotonic() - watched.since >= takeover_seconds:
+            lease = watched.lease
+            unchanged = (AccountLease.holder == lease.holder, AccountLease.expires_at == lease.expires_at)
             changes = {"holder": holder, "last_holder": holder, "expires_at": expires_at}
             if await store.update(AccountLease, AccountLease.id == lease_id, *unchanged, changes=changes) is not None:
                 return
         await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311  # not a secret
-        found = await store.get(AccountLease, AccountLease.id == lease_id)
-        if found is None or found != watched:
-            watched, since = found, loop.time()
+        watched = _watch(lease_id, await store.get(AccountLease, AccountLease.id == lease_id))
     raise Busy("other clients are changing this account continuously")
+
+
+async def _insert(store: DocumentStore, lease: AccountLease) -> None:
+    """Insert a lease. A caller that is cancelled waits for the end of the write, so that it can release the lease."""
+    writing = asyncio.ensure_future(store.insert(lease))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        while not writing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([writing])
+        if not writing.cancelled():
+            writing.exception()  # marks it as retrieved
+        raise
+
+
+def _watch(lease_id: ObjectId, found: AccountLease | None) -> _Watched | None:
+    """Return since when a lease is as it was just read, as far as this process knows; None if there is none."""
+    if found is None:
+        _watched_leases.pop(lease_id, None)
+        return None
+    watched = _watched_leases.get(lease_id)
+    if watched is None or watched.lease != found:
+        watched = _watched_leases[lease_id] = _Watched(found, time.monotonic())
+    return watched
 
 
 async def _renew(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
