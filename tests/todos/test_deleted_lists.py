@@ -14,8 +14,9 @@ from odmantic import ObjectId
 
 from tests.people import Person
 from tests.serving import running_service
+from tests.waiting import wait_until
 from todo_service.lists.documents import DeletedList
-from todo_service.lists.sweep import FIRST_SWEEP, LAST_SWEEP, sweep_deleted_lists
+from todo_service.lists.sweep import FIRST_SWEEP, LAST_SWEEP, schedule_sweeps, sweep_deleted_lists
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos.documents import Todo
@@ -80,6 +81,42 @@ async def test_a_deleted_list_is_swept_after_a_long_outage(ada: Person, app: Lit
     [unswept] = [deleted async for deleted in app.state.store.scan(DeletedList)]
 
     assert unswept.expires_at > now() + timedelta(days=30)
+
+
+@pytest.mark.parametrize(("mode", "left"), [("move", 40), ("delete", 0)])
+async def test_a_deletion_that_was_cut_off_is_finished(ada: Person, app: Litestar, mode: str, left: int) -> None:
+    store: DocumentStore = app.state.store
+    list_id = (await ada.post("/v1/lists", json={"name": "x"})).json()["id"]
+    await ada.post("/v1/todos/import", json=[{"title": "x", "list_id": list_id}] * 40)
+    deleting = asyncio.create_task(ada.delete(f"/v1/lists/{list_id}", params={"todos": mode}))
+
+    async def has_begun() -> bool:
+        return len(await ada.titles(list_id=list_id)) < 40
+
+    await wait_until(has_begun)
+    deleting.cancel()
+    await asyncio.wait([deleting])
+    assert (await ada.get(f"/v1/lists/{list_id}")).status_code == 200, "the deletion must be cut off before its end"
+
+    await sweep_deleted_lists(store, lambda owner: Todos(store, owner, never), now() + FIRST_SWEEP)
+
+    assert (await ada.get(f"/v1/lists/{list_id}")).status_code == 404
+    assert len(await ada.titles()) == len(await ada.titles(list_id="inbox")) == left
+
+
+async def test_a_deletion_that_did_not_begin_changes_nothing(ada: Person, app: Litestar) -> None:
+    store: DocumentStore = app.state.store
+    key = {"Idempotency-Key": "a-list"}
+    made = (await ada.post("/v1/lists", json={"name": "x"}, headers=key)).json()
+    await ada.todo(list_id=made["id"])
+    # another request changed the list after its deletion was scheduled
+    await schedule_sweeps(store, ObjectId(made["id"]), await ada.account_id(), now())
+
+    for age in (2 * FIRST_SWEEP, 2 * LAST_SWEEP):
+        await sweep_deleted_lists(store, lambda owner: Todos(store, owner, never), now() + age)
+
+    assert (await ada.get(f"/v1/lists/{made['id']}")).json() == made
+    assert len(await ada.titles(list_id=made["id"])) == 1
 
 
 async def write_too_late(person: Person, store: DocumentStore, list_id: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Container, Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,8 +12,9 @@ from odmantic.query import asc, desc
 from todo_service.errors import Gone, NotFound, QuotaExceeded, Stale
 from todo_service.field_table import resolve_patch
 from todo_service.lists import dto
+from todo_service.lists.deletion import finish_deletion
 from todo_service.lists.documents import DeletedList, TodoList
-from todo_service.lists.fields import DEFAULTS, ERASED, validate_fields
+from todo_service.lists.fields import DEFAULTS, validate_fields
 from todo_service.lists.sweep import schedule_sweeps
 from todo_service.positions import STEP, advance
 from todo_service.store.base import Condition, DocumentStore
@@ -31,7 +30,6 @@ from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
 from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
 from todo_service.todos.validation import is_id
-from todo_service.todos.writes import TOMBSTONE_LIFETIME
 
 _DELETE_BATCH: Final = 500
 """How many lists, or tombstones of lists, of a deleted account are deleted at a time."""
@@ -267,7 +265,8 @@ class Lists:
         """Delete a list, and move its todos to the inbox or delete them.
 
         The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
-        30 days. If a step fails, repeating the call resumes the deletion; the list then has a new version.
+        30 days. If the request is cut off, repeating it resumes the deletion (the list then has a new version), and a
+        sweep does so after a minute.
 
         Args:
             list_id: The id of the list.
@@ -278,20 +277,22 @@ class Lists:
             Stale: The list has another version.
             NotFound: The account has no such list.
         """
+        closed = None
         async for _ in Attempts():
             found = await self._get_document(list_id)
             if versions is not None and found.version not in versions:
                 raise Stale
+            await schedule_sweeps(self._store, found.id, self._owner, now())
             where = [*self._match(list_id), TodoList.version == found.version]
             # the next version, so that no other writer with the same entity tag succeeds
             changes = {"closing": todos, "version": found.version + 1, "updated_at": max(now(), found.updated_at)}
-            if await self._store.update(TodoList, *where, changes=changes) is not None:
+            closed = await self._store.update(TodoList, *where, changes=changes)
+            if closed is not None:
                 break
-        await self._todos.empty_list(ObjectId(list_id), delete=todos == "delete")
-        moment = now()
-        with contextlib.suppress(DuplicateDocument):
-            await self._store.insert(schedule_sweeps(ObjectId(list_id), self._owner, moment))
-        await self._store.update(TodoList, *self._match(list_id), changes=_build_tombstone(found.id, moment))
+        assert closed is not None  # `Attempts` ends with an error
+        await finish_deletion(self._store, self._todos, closed)
+        # once more from now on, for writes that checked the list before it was closed
+        await schedule_sweeps(self._store, closed.id, self._owner, now())
 
     async def delete_all(self) -> None:
         """Delete every list and tombstone of the account, but not the todos in the lists.
@@ -320,18 +321,3 @@ class Lists:
 def _match_ids(model: type[Any], found: Iterable[_Identity]) -> Condition:
     condition: Condition = model.id.in_([ObjectId(each.id) for each in found])
     return condition
-
-
-def _build_tombstone(list_id: ObjectId, moment: datetime) -> dict[str, Any]:
-    """Return the changes that replace a list by its tombstone."""
-    return (
-        ERASED
-        | identify(None, list_id)
-        | {
-            "owner": None,
-            "position": 0.0,
-            "updated_at": moment,
-            "purge_at": moment + TOMBSTONE_LIFETIME,
-            "applied_change_ids": [],
-        }
-    )

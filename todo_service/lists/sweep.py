@@ -1,8 +1,8 @@
-"""Sweeps deleted lists for todos that were written to them too late.
+"""Sweeps deleted lists for todos that were written to them too late, and finishes deletions that were cut off.
 
-A write that puts a todo into a list then checks that the list still exists, and moves the todo to the inbox if not. If
-the process dies or the request breaks off between the two, the todo refers to a list that does not exist. So a deleted
-list is swept twice: soon, for requests, and once more when an import that began before must have ended.
+After writing a todo to a list, a request checks that the list still exists, and otherwise moves the todo to the inbox.
+If the process dies or the request is cut off before the check, the todo refers to a list that does not exist. So a
+deleted list is swept twice: soon, for requests, and once more when an import that began before must have ended.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from odmantic import ObjectId
 
 from todo_service.background import process_each
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.lists.documents import DeletedList
+from todo_service.lists.deletion import finish_deletion
+from todo_service.lists.documents import DeletedList, TodoList
 from todo_service.store.base import DocumentStore
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.paging import iterate_sorted
 from todo_service.todos.service import Todos
 
@@ -28,15 +30,26 @@ _SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hour
 """How long the document lives after the deletion if no process sweeps the list, and after the last sweep."""
 
 
-def schedule_sweeps(list_id: ObjectId, owner: ObjectId, moment: datetime) -> DeletedList:
-    """Return the document that schedules the sweeps of a list that is deleted at a moment."""
-    return DeletedList(id=list_id, owner=owner, expires_at=moment + _UNSWEPT_LIFETIME, sweep_at=moment + FIRST_SWEEP)
+async def schedule_sweeps(store: DocumentStore, list_id: ObjectId, owner: ObjectId, moment: datetime) -> None:
+    """Schedule the sweeps of a list whose deletion begins or ends at a moment, in place of those of earlier attempts.
+
+    Args:
+        store: The store.
+        list_id: The id of the list.
+        owner: Its account.
+        moment: The moment.
+    """
+    times = {"expires_at": moment + _UNSWEPT_LIFETIME, "sweep_at": moment + FIRST_SWEEP}
+    try:
+        await store.insert(DeletedList(id=list_id, owner=owner, **times))
+    except DuplicateDocument:
+        await store.update(DeletedList, DeletedList.id == list_id, changes=times)
 
 
 async def sweep_deleted_lists(
     store: DocumentStore, create_todos: Callable[[ObjectId], Todos], moment: datetime
 ) -> None:
-    """Move the todos of the deleted lists that are due for a sweep to the inbox.
+    """Move the todos of the deleted lists that are due for a sweep to the inbox. Finish deletions that were cut off.
 
     Args:
         store: The store.
@@ -48,7 +61,13 @@ async def sweep_deleted_lists(
     """
 
     async def sweep(deleted: DeletedList) -> None:
-        await create_todos(deleted.owner).empty_list(deleted.id, delete=False)
+        todos = create_todos(deleted.owner)
+        found = await store.get(TodoList, TodoList.id == deleted.id, TodoList.owner == deleted.owner)
+        if found is None:
+            await todos.empty_list(deleted.id, delete=False)
+        elif found.closing is not None:
+            await finish_deletion(store, todos, found)
+        # otherwise the deletion did not begin, because another request had changed the list
         changes = _schedule_next_sweep(deleted, moment)
         await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
 
