@@ -123,6 +123,19 @@ def test_a_board_has_values_of_any_size() -> None:
             read_drafts(FOREIGN_FORMATS["trello"], broken)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("minutes", [525_601, 1e12, 1e300])
+async def test_a_reminder_that_no_todo_can_have_is_left_out(ada: Person, minutes: float) -> None:
+    card = {"id": "1", "name": "Sow", "due": "2027-03-01T09:00:00.000Z", "dueReminder": minutes}
+
+    response = await ada.post("/v1/todos/import", params={"format": "trello"}, json={"cards": [card], "lists": []})
+
+    detail = "Due Reminder was left out: expected at most 525600 minutes"
+    assert [warning["detail"] for warning in response.json()["warnings"]] == [detail]
+    (todo,) = (await ada.get("/v1/todos")).json()["items"]
+    assert (todo["due_at"], todo["reminders"]) == ("2027-03-01T09:00:00.000Z", [])
+
+
 def test_the_first_items_of_a_checklist_become_steps() -> None:
     items = ", ".join(f'{{"name": "{number}", "pos": {1000 - number}}}' for number in range(300))
     card = '{"cards": [{"id": "a", "name": "Sow"}]'

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from todo_service.bounds.todos import REMINDERS
+from todo_service.bounds.todos import REMINDER_MINUTES, REMINDERS
 from todo_service.errors import Invalid, ValidationIssue
 from todo_service.timestamps import is_storable
 from todo_service.todos.documents import Reminder
@@ -26,6 +26,9 @@ def validate_reminders(given: Sequence[ReminderCreate]) -> list[Reminder]:
             issues.append(ValidationIssue(f"/{index}", "Expected either `at` or `minutes_before`"))
         elif each.at is not UNSET and not is_storable(each.at):
             issues.append(ValidationIssue(f"/{index}/at", TIME_RANGE))
+        elif each.minutes_before is not UNSET and not 0 <= each.minutes_before <= REMINDER_MINUTES:
+            # a file of another program: requests are checked by the type
+            issues.append(ValidationIssue(f"/{index}/minutes_before", f"Expected 0 to {REMINDER_MINUTES} minutes"))
         else:
             reminder = Reminder(
                 at=each.at if each.at is not UNSET else None,

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from todo_service.bounds.exchange import IMPORT_LISTS, IMPORT_RECORDS, IMPORT_SUBTASK_BYTES
-from todo_service.bounds.todos import LIST_NAME_LENGTH, STEPS, TITLE_LENGTH
+from todo_service.bounds.todos import LIST_NAME_LENGTH, REMINDER_MINUTES, STEPS, TITLE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, FileList, FileLists, ImportFormat, RejectedRecord, read_record
@@ -212,7 +212,10 @@ def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str,
     fields = build_schedule(start, due, zone, warnings)
     minutes = card.due_reminder
     if due is not None and minutes is not None and minutes >= 0:
-        fields["reminders"] = [ReminderCreate(minutes_before=int(minutes))]
+        if minutes <= REMINDER_MINUTES:
+            fields["reminders"] = [ReminderCreate(minutes_before=int(minutes))]
+        else:
+            warnings.append(f"Due Reminder was left out: expected at most {REMINDER_MINUTES} minutes")
     return fields
 
 
