@@ -427,3 +427,31 @@ async def test_a_value_that_breaks_a_rule_leaves_the_field_alone_in_an_update(ad
         *("description", "time_zone", "recurrence"),
     ]
     assert await read_todos(ada) == [old]
+
+
+async def test_a_calendar_of_another_program_leaves_fields_alone_that_it_cannot_have(ada: Person) -> None:
+    todo = await ada.todo(
+        due_at="2027-01-31T09:00:00Z",
+        time_zone="Asia/Tokyo",
+        recurrence="FREQ=DAILY",
+        recurrence_from="completion",
+    )
+    completed = (await ada.post(f"/v1/todos/{todo['id']}/complete")).json()
+    assert completed["last_completed_at"] is not None
+    calendar = (
+        "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VTODO\n"
+        f"UID:{todo['uid']}\nSUMMARY:Renamed\nDUE:20270301T090000Z\nRRULE:FREQ=DAILY\nEND:VTODO\nEND:VCALENDAR\n"
+    )
+
+    response = await ada.post(
+        "/v1/todos/import",
+        params={"existing": "update"},
+        content=calendar,
+        headers={"Content-Type": "text/calendar"},
+    )
+
+    assert response.json()["updated"] == 1, response.text
+    (updated,) = await read_todos(ada)
+    kept = ("time_zone", "recurrence_from", "last_completed_at")
+    assert [updated[name] for name in kept] == [completed[name] for name in kept]
+    assert (updated["title"], updated["due_at"]) == ("Renamed", "2027-03-01T09:00:00.000Z")

@@ -40,6 +40,7 @@ from todo_service.lists.dto import TodoListCreate
 from todo_service.text import drop_controls
 from todo_service.todos import dto
 from todo_service.todos.fields import FIELDS
+from todo_service.todos.import_records import list_missing
 
 _STEP_UID: Final = re.compile(r"([0-9a-f]{24})\.", re.ASCII)
 _PROPERTIES: Final = {
@@ -117,9 +118,17 @@ class TodoBuilder:
         try:
             if LIST_NAME in exact:
                 named = convert({"name": exact[LIST_NAME]}, TodoListCreate)
-            return Draft(todo.line, convert(fields, dto.TodoImport), named, lines, uid=uid, warnings=todo.warnings)
+            draft = convert(fields, dto.TodoImport)
         except Invalid as error:
             return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
+        missing = self._list_missing(fields)
+        return Draft(todo.line, draft, named, lines, uid=uid, warnings=todo.warnings, missing=missing)
+
+    def _list_missing(self, fields: Mapping[str, Any]) -> frozenset[str]:
+        """Return the fields that the file says nothing about. Our own files omit only those that have their default."""
+        if EXTENSION_NAME in self._todo.properties:
+            return frozenset()
+        return list_missing([*_PROPERTIES, *(name for name, value in fields.items() if value is not None)])
 
     def _decode_exact_values(self) -> Mapping[str, Any]:
         found = self._todo.get(EXTENSION_NAME)
