@@ -37,6 +37,19 @@ class Endless:
         budget.check()
 
 
+async def test_a_task_for_which_no_thread_can_be_started_leaves_room_for_others(executor: Executor) -> None:
+    size = threading.stack_size(2**46)  # more than the address space has
+    try:
+        for _ in range(5):
+            with pytest.raises(Overloaded, match="no thread can be started"):
+                await executor.run(lambda _: 1, "ada")
+    finally:
+        threading.stack_size(size)
+
+    assert executor.waiting_or_running == 0
+    assert await executor.run(lambda _: 2, "ada") == 2
+
+
 async def test_a_task_runs_in_a_thread_and_returns_its_result(executor: Executor) -> None:
     assert await executor.run(lambda _: threading.current_thread().name) == "test_0"
 

@@ -200,7 +200,13 @@ class Executor:
 
         self._admit(key, budget)
         _switch_interval.enter()
-        future = self._pool.submit(task)
+        try:
+            future = self._pool.submit(task)
+        except RuntimeError:  # no thread can be started; the task stays in the queue of the pool
+            budget.cancel()
+            _switch_interval.leave()
+            self._release(key, budget)
+            raise Overloaded(f"no thread can be started: {self._name}") from None
         future.add_done_callback(lambda _: _switch_interval.leave())
         future.add_done_callback(lambda _: _call_soon(loop, self._release, key, budget))
         try:

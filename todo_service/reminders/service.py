@@ -24,6 +24,7 @@ import structlog
 from odmantic import ObjectId
 from odmantic.query import asc
 
+from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.reminders import ACCOUNT_SHARE, CONCURRENT_TODOS, FIRINGS, LATEST_HOURS
 from todo_service.errors import NotFound
 from todo_service.reminders.documents import Firing
@@ -47,6 +48,8 @@ _SKIPPED: Final = 500
 """How many missed todos are advanced at a time, so that they do not delay those that fire."""
 _TRIM_INTERVAL: Final = 1_000
 """The number of firings of an account after which its stored firings are counted."""
+_MAX_COUNTED: Final = 10_000
+"""How many accounts' firings are counted at a time. An account that is evicted has its stored firings counted later."""
 _TRIM_BATCH: Final = 10_000
 logger = structlog.get_logger(__name__)
 
@@ -99,7 +102,7 @@ class ReminderService:
         self._time_zone = time_zone
         self._now = now
         self._record = record
-        self._fired: Counter[str] = Counter()
+        self._fired: BoundedCache[str, int] = BoundedCache(_MAX_COUNTED)
         self._count = 0
         self._worst = 0.0
 
@@ -252,7 +255,7 @@ class ReminderService:
             self._record("due" if fired.is_due_date else "reminder", late)
             self._count += 1
             self._worst = max(self._worst, late)
-            self._fired[todo.account] += 1
+            self._fired[todo.account] = self._fired.get(todo.account, 0) + 1
             if self._fired[todo.account] >= _TRIM_INTERVAL:
                 del self._fired[todo.account]
                 await self._trim(ObjectId(todo.account))

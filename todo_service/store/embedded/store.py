@@ -182,9 +182,8 @@ class EmbeddedStore(DocumentStore):
         total = 0
         while True:
             document_ids = await self._run_scan(scan.iter_ids, _DELETE_BATCH_SIZE, scan.leading)
-            deleted = await self._delete_by_id(model, document_ids, nodes)
-            total += deleted
-            if len(document_ids) < _DELETE_BATCH_SIZE or not deleted:
+            total += await self._delete_by_id(model, document_ids, nodes)
+            if len(document_ids) < _DELETE_BATCH_SIZE:
                 return total
 
     async def count(self, model: type[Model], *where: Condition, limit: int | None = None) -> int:
