@@ -128,7 +128,7 @@ class Recurrence:
 
     Args:
         rule: The rule, without BYHOUR, BYMINUTE and BYSECOND (`Rule.drop_time`).
-        current: The current occurrence. It need not match the rule, and does not count towards COUNT.
+        current: The current occurrence. It need not match the rule. COUNT includes it only if it does.
         zone: The time zone of the todo.
         budget: The budget of the task. It is polled.
     """
