@@ -28,6 +28,7 @@ from odmantic import ObjectId
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import LEASE_SECONDS
 from todo_service.bounds.todos import LEASE_WAIT_SECONDS
+from todo_service.cancellation import run_to_completion
 from todo_service.errors import Busy
 from todo_service.leases import LeaseLostError, hold_lease
 from todo_service.locks import KeyedLocks
@@ -45,6 +46,7 @@ _LIFETIME: Final = timedelta(days=1)
 """How long the document of a lease remains if the process that holds it dies and no other takes it over."""
 
 _MAX_WATCHED: Final = 1000
+"""The maximum number of leases that a process watches."""
 
 Purpose = Literal["order", "todos", "tags", "lists"]
 PURPOSES: Final[tuple[Purpose, ...]] = ("order", "todos", "tags", "lists")
@@ -56,7 +58,7 @@ class _Watched(NamedTuple):
 
     Attributes:
         lease: Its document.
-        since: When this process read this state of the document first, by the monotonic clock.
+        since: When this process first read the document in its current state, by the monotonic clock.
     """
 
     lease: AccountLease
@@ -64,8 +66,8 @@ class _Watched(NamedTuple):
 
 
 _watched_leases: Final[BoundedCache[ObjectId, _Watched]] = BoundedCache(_MAX_WATCHED)
-"""The leases that requests of this process have waited for. A request may time out before a lease can be taken over, so
-the next one continues to watch it."""
+"""The leases that this process has waited for. Requests share them, because one may time out before it takes a lease
+over."""
 
 
 class _LastHolder(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ async def hold_account(
     """
     lease_id, holder = derive_lease_id(account, purpose), ObjectId()
     try:
-        # within the block that releases it: a task may be cancelled when the lease is taken, but not yet returned
+        # inside `try`, because a task may be cancelled just after it has taken the lease
         if kept is None or not await _take_kept(store, lease_id, holder):
             await _take(store, lease_id, holder, takeover_seconds)
         async with hold_lease(partial(_renew, store, lease_id, holder)):
@@ -173,13 +175,13 @@ async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, take
         expires_at = now() + _LIFETIME
         if watched is None:
             with contextlib.suppress(DuplicateDocument):
-                await _insert(
-                    store, AccountLease(id=lease_id, holder=holder, last_holder=holder, expires_at=expires_at)
-                )
+                lease = AccountLease(id=lease_id, holder=holder, last_holder=holder, expires_at=expires_at)
+                # to completion, because the lease cannot be released while its insert is in flight
+                await run_to_completion(store.insert(lease))
                 return
         elif watched.lease.holder is None or time.monotonic() - watched.since >= takeover_seconds:
-            lease = watched.lease
-            unchanged = (AccountLease.holder == lease.holder, AccountLease.expires_at == lease.expires_at)
+            old = watched.lease
+            unchanged = (AccountLease.holder == old.holder, AccountLease.expires_at == old.expires_at)
             changes = {"holder": holder, "last_holder": holder, "expires_at": expires_at}
             if await store.update(AccountLease, AccountLease.id == lease_id, *unchanged, changes=changes) is not None:
                 return
@@ -188,22 +190,8 @@ async def _take(store: DocumentStore, lease_id: ObjectId, holder: ObjectId, take
     raise Busy("other clients are changing this account continuously")
 
 
-async def _insert(store: DocumentStore, lease: AccountLease) -> None:
-    """Insert a lease. A caller that is cancelled waits for the end of the write, so that it can release the lease."""
-    writing = asyncio.ensure_future(store.insert(lease))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        while not writing.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([writing])
-        if not writing.cancelled():
-            writing.exception()  # marks it as retrieved
-        raise
-
-
 def _watch(lease_id: ObjectId, found: AccountLease | None) -> _Watched | None:
-    """Return since when a lease is as it was just read, as far as this process knows; None if there is none."""
+    """Record the current state of a lease, and return since when it has been unchanged; None if there is no lease."""
     if found is None:
         _watched_leases.pop(lease_id, None)
         return None

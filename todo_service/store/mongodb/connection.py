@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
+from todo_service.cancellation import wait_for_end
 from todo_service.store.addresses import parse_database_name
 from todo_service.store.base import Access
 from todo_service.store.bson_codec import PLAIN, RAW
@@ -180,8 +181,7 @@ def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     """Run a coroutine function that calls the driver in a task of its own, which is cancelled at most once.
 
     A cancelled call returns its connection to the driver's pool. A second cancellation would interrupt that, and the
-    pool would count the connection as in use for good. AnyIO, for example, cancels the tasks of a cancelled scope
-    repeatedly until they end. A cancelled caller waits until the call has ended.
+    pool would count the connection as in use for good. A cancelled caller waits until the call has ended.
     """
 
     @wraps(call)
@@ -192,11 +192,7 @@ def cancel_once(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
         except asyncio.CancelledError:
             if not task.cancelling():  # `guard_call` may have cancelled it at this moment
                 task.cancel()
-            while not task.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # marks it as retrieved
+            await wait_for_end(task)
             raise
 
     return run
