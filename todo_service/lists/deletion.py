@@ -1,4 +1,4 @@
-"""The last steps of deleting a list. A sweep repeats them if the request has been cut off (see `lists.sweep`)."""
+"""The final steps of deleting a list. If a request is interrupted, a sweep completes them (see `lists.sweep`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from todo_service.todos.writes import TOMBSTONE_LIFETIME
 
 
 async def finish_deletion(store: DocumentStore, todos: Todos, closed: TodoList) -> None:
-    """Empty a list that is being deleted, then replace it by a tombstone. Repeat the call if it fails halfway.
+    """Empty a closed list, then replace it by a tombstone. Repeat the call if it fails halfway.
 
     Args:
         store: The store.

@@ -67,7 +67,8 @@ class DeletedList(Model):
 
     It lives at least as long as the request that created the list may be repeated, so that a repeat does not create it
     again.
-    `sweep_at` is the time of the next sweep for todos that were written to the list meanwhile (see `lists.sweep`).
+    `sweep_at` is the time of the next sweep (see `lists.sweep`). The document also exists if a deletion was scheduled
+    and then rejected, because another request changed the list first.
     """
 
     owner: ObjectId

@@ -265,8 +265,8 @@ class Lists:
         """Delete a list, and move its todos to the inbox or delete them.
 
         The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
-        30 days. If the request is cut off, repeating it resumes the deletion (the list then has a new version), and a
-        sweep does so after a minute.
+        30 days. If the request is interrupted, a sweep completes the deletion after a minute. So does repeating the
+        request, but the list then has a new version.
 
         Args:
             list_id: The id of the list.
@@ -277,7 +277,13 @@ class Lists:
             Stale: The list has another version.
             NotFound: The account has no such list.
         """
-        closed = None
+        closed = await self._close(list_id, todos, versions)
+        await finish_deletion(self._store, self._todos, closed)
+        # a write may have checked the list before it was closed
+        await schedule_sweeps(self._store, closed.id, self._owner, now())
+
+    async def _close(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> TodoList:
+        """Close a list to new todos. See `delete`."""
         async for _ in Attempts():
             found = await self._get_document(list_id)
             if versions is not None and found.version not in versions:
@@ -288,11 +294,8 @@ class Lists:
             changes = {"closing": todos, "version": found.version + 1, "updated_at": max(now(), found.updated_at)}
             closed = await self._store.update(TodoList, *where, changes=changes)
             if closed is not None:
-                break
-        assert closed is not None  # `Attempts` ends with an error
-        await finish_deletion(self._store, self._todos, closed)
-        # once more from now on, for writes that checked the list before it was closed
-        await schedule_sweeps(self._store, closed.id, self._owner, now())
+                return closed
+        raise AssertionError  # `Attempts` raises before it ends
 
     async def delete_all(self) -> None:
         """Delete every list and tombstone of the account, but not the todos in the lists.

@@ -1,8 +1,9 @@
-"""Sweeps deleted lists for todos that were written to them too late, and finishes deletions that were cut off.
+"""Sweeps of deleted lists: they move todos that were written too late to the inbox, and complete interrupted deletions.
 
-After writing a todo to a list, a request checks that the list still exists, and otherwise moves the todo to the inbox.
-If the process dies or the request is cut off before the check, the todo refers to a list that does not exist. So a
-deleted list is swept twice: soon, for requests, and once more when an import that began before must have ended.
+After writing a todo to a list, a request checks whether the list still exists. If it does not, the request moves the
+todo to the inbox. If the request is interrupted before this check, the todo refers to a list that does not exist. A
+deleted list is therefore swept twice: soon after its deletion, and again once every import that was in progress must
+have ended.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ _SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hour
 
 
 async def schedule_sweeps(store: DocumentStore, list_id: ObjectId, owner: ObjectId, moment: datetime) -> None:
-    """Schedule the sweeps of a list whose deletion begins or ends at a moment, in place of those of earlier attempts.
+    """Schedule the sweeps of a list. An earlier schedule is replaced.
 
     Args:
         store: The store.
         list_id: The id of the list.
         owner: Its account.
-        moment: The moment.
+        moment: When its deletion begins or ends.
     """
     times = {"expires_at": moment + _UNSWEPT_LIFETIME, "sweep_at": moment + FIRST_SWEEP}
     try:
@@ -49,7 +50,7 @@ async def schedule_sweeps(store: DocumentStore, list_id: ObjectId, owner: Object
 async def sweep_deleted_lists(
     store: DocumentStore, create_todos: Callable[[ObjectId], Todos], moment: datetime
 ) -> None:
-    """Move the todos of the deleted lists that are due for a sweep to the inbox. Finish deletions that were cut off.
+    """Sweep the deleted lists that are due: move their todos to the inbox, and complete interrupted deletions.
 
     Args:
         store: The store.
@@ -67,7 +68,7 @@ async def sweep_deleted_lists(
             await todos.empty_list(deleted.id, delete=False)
         elif found.closing is not None:
             await finish_deletion(store, todos, found)
-        # otherwise the deletion did not begin, because another request had changed the list
+        # otherwise, another request changed the list first, and the deletion was rejected
         changes = _schedule_next_sweep(deleted, moment)
         await store.update(DeletedList, DeletedList.id == deleted.id, changes=changes)
 
