@@ -84,7 +84,7 @@ async def test_a_deleted_list_is_swept_after_a_long_outage(ada: Person, app: Lit
 
 
 @pytest.mark.parametrize(("mode", "left"), [("move", 40), ("delete", 0)])
-async def test_a_deletion_that_was_cut_off_is_finished(ada: Person, app: Litestar, mode: str, left: int) -> None:
+async def test_an_interrupted_deletion_is_completed(ada: Person, app: Litestar, mode: str, left: int) -> None:
     store: DocumentStore = app.state.store
     list_id = (await ada.post("/v1/lists", json={"name": "x"})).json()["id"]
     await ada.post("/v1/todos/import", json=[{"title": "x", "list_id": list_id}] * 40)
@@ -96,7 +96,7 @@ async def test_a_deletion_that_was_cut_off_is_finished(ada: Person, app: Litesta
     await wait_until(has_begun)
     deleting.cancel()
     await asyncio.wait([deleting])
-    assert (await ada.get(f"/v1/lists/{list_id}")).status_code == 200, "the deletion must be cut off before its end"
+    assert (await ada.get(f"/v1/lists/{list_id}")).status_code == 200, "the deletion must be interrupted before its end"
 
     await sweep_deleted_lists(store, lambda owner: Todos(store, owner, never), now() + FIRST_SWEEP)
 
@@ -104,7 +104,7 @@ async def test_a_deletion_that_was_cut_off_is_finished(ada: Person, app: Litesta
     assert len(await ada.titles()) == len(await ada.titles(list_id="inbox")) == left
 
 
-async def test_a_deletion_that_did_not_begin_changes_nothing(ada: Person, app: Litestar) -> None:
+async def test_a_rejected_deletion_changes_nothing(ada: Person, app: Litestar) -> None:
     store: DocumentStore = app.state.store
     key = {"Idempotency-Key": "a-list"}
     made = (await ada.post("/v1/lists", json={"name": "x"}, headers=key)).json()

@@ -305,7 +305,7 @@ class Accounts:
         def decide(user: User) -> dict[str, Any]:
             if user.version not in versions:
                 raise Stale
-            return {"version": user.version + 1}
+            return {"version": user.version + 1}  # nothing else changes
 
         await self.change(user_id, decide)
 

@@ -60,11 +60,11 @@ class _SessionId(msgspec.Struct, frozen=True):
 
 
 class _Alive(NamedTuple):
-    """A session that was found alive.
+    """The cached result of a check that a session is alive.
 
     Attributes:
-        owner: Its account.
-        until: Until when the store need not be asked again, by the monotonic clock.
+        owner: The account of the session.
+        until: When the result expires, by the monotonic clock.
     """
 
     owner: ObjectId
@@ -288,7 +288,7 @@ class Sessions:
         Returns:
             The ids of the sessions.
         """
-        # a session whose access token has expired is in the second cache only
+        # once an access token has expired, only `_alive` still has its session
         known = {caller.session_id for caller in self._verified.values() if caller.user_id == user_id}
         known |= {session_id for session_id, alive in self._alive.items() if alive.owner == user_id}
         known -= {except_id}

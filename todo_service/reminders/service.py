@@ -49,7 +49,7 @@ _SKIPPED: Final = 500
 _TRIM_INTERVAL: Final = 1_000
 """The number of firings of an account after which its stored firings are counted."""
 _MAX_COUNTED: Final = 10_000
-"""How many accounts' firings are counted at a time. An account that is evicted has its stored firings counted later."""
+"""The maximum number of accounts whose firings are counted. The count of an evicted account starts again at zero."""
 _TRIM_BATCH: Final = 10_000
 logger = structlog.get_logger(__name__)
 

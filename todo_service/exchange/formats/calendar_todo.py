@@ -118,14 +118,14 @@ class TodoBuilder:
         try:
             if LIST_NAME in exact:
                 named = convert({"name": exact[LIST_NAME]}, TodoListCreate)
-            draft = convert(fields, dto.TodoImport)
+            imported = convert(fields, dto.TodoImport)
         except Invalid as error:
             return RejectedRecord(find_line(error.issues, lines, todo.line), error.issues)
         missing = self._list_missing(fields)
-        return Draft(todo.line, draft, named, lines, uid=uid, warnings=todo.warnings, missing=missing)
+        return Draft(todo.line, imported, named, lines, uid=uid, warnings=todo.warnings, missing=missing)
 
     def _list_missing(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        """Return the fields that the file says nothing about. Our own files omit only those that have their default."""
+        """Return the fields that the todo cannot state. A file of this service omits defaults only."""
         if EXTENSION_NAME in self._todo.properties:
             return frozenset()
         return list_missing([*_PROPERTIES, *(name for name, value in fields.items() if value is not None)])
