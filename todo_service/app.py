@@ -19,6 +19,7 @@ from todo_service.exchange.controllers import ExchangeController
 from todo_service.lists.controllers import ListsController
 from todo_service.observability.controllers import MetricsController
 from todo_service.observability.logs import configure_logging
+from todo_service.rate_limits.counters import CALL_SECONDS
 from todo_service.rate_limits.policies import count_unrouted
 from todo_service.server.process import fix_mmap_threshold
 from todo_service.server.shutdown import GracefulShutdown
@@ -52,6 +53,7 @@ def create_app(
     tracing: Tracing | None = None,
     password_cost: Cost = PRODUCTION_COST,
     shared_state: SharedState | None = None,
+    counter_timeout: float = CALL_SECONDS,
 ) -> Litestar:
     """Create the application.
 
@@ -62,12 +64,14 @@ def create_app(
         password_cost: The cost of hashing a password. Tests choose a cheap one.
         shared_state: The state that the todos of all accounts share; created from the settings by default. It is
             closed at shutdown.
+        counter_timeout: The timeout of a call to the rate limits that replicas share, in seconds. Tests choose a long
+            one, because a process whose call times out counts on its own for a while.
 
     Returns:
         The application. Its `state` holds the store, the cursors, the budget of stored responses, the requests in
         flight, and the event hub.
     """
-    services = Services(settings, store, tracing, password_cost, shared_state)
+    services = Services(settings, store, tracing, password_cost, shared_state, counter_timeout)
 
     async def after_exception(_: Exception, scope: Scope) -> None:
         await count_unrouted(services.rate_limits, scope)

@@ -117,6 +117,7 @@ class Services:
         tracing: Creates spans, or None.
         password_cost: The cost of hashing a password.
         todos_state: The state that the todos of all accounts share; by default it follows from the settings.
+        counter_timeout: The timeout of a call to a shared counter of the rate limits, in seconds.
 
     Attributes:
         rate_limits: The rate limits.
@@ -130,6 +131,7 @@ class Services:
         tracing: Tracing | None,
         password_cost: Cost,
         todos_state: SharedState | None,
+        counter_timeout: float,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -167,7 +169,7 @@ class Services:
         self._webhook_system = WebhookSystem(store, self._keys, settings.webhook_networks, http, record)
         self._reminders = ReminderService(store, self._time_zones.get, now, self._metrics.record_firing)
         self._response_budget = ResponseBudget()
-        self._counter = _create_counter(settings)
+        self._counter = _create_counter(settings, counter_timeout)
         self.rate_limits = RateLimits(
             parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
             self._counter,
@@ -335,10 +337,12 @@ def create_administration(settings: Settings, store: DocumentStore) -> Iterator[
         yield AccountAdministration(store, accounts, passwords, sessions, api_keys, invitations)
 
 
-def _create_counter(settings: Settings) -> LocalCounter | SharedCounter:
+def _create_counter(settings: Settings, timeout: float) -> LocalCounter | SharedCounter:
     """Return the counters of the rate limits. Replicas that share the store also share the counters."""
     create_storage = find_store_type(settings.store_address).create_counter_storage
-    return LocalCounter() if create_storage is None else SharedCounter(partial(create_storage, settings.store_address))
+    if create_storage is None:
+        return LocalCounter()
+    return SharedCounter(partial(create_storage, settings.store_address), timeout)
 
 
 def _choose_interval(settings: Settings) -> float:

@@ -29,7 +29,7 @@ from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.requests import COUNTER_LEASES, COUNTER_WINDOWS, SHARED_COUNTER_CALLS
 
 CALL_SECONDS: Final = 0.5
-"""The timeout of a call to the shared counter."""
+"""The default timeout of a call to the shared counter."""
 FALLBACK_SECONDS: Final = 5.0
 """How long a process counts locally after a call to the shared counter has failed."""
 _SAMPLE_SIZE: Final = 8
@@ -208,10 +208,14 @@ class SharedCounter:
 
     Args:
         create_storage: Returns the storage for a timeout in seconds, and a function that closes it.
+        timeout: The timeout of a call, in seconds.
     """
 
-    def __init__(self, create_storage: Callable[[float], tuple[Storage, Callable[[], None]]]) -> None:
+    def __init__(
+        self, create_storage: Callable[[float], tuple[Storage, Callable[[], None]]], timeout: float = CALL_SECONDS
+    ) -> None:
         self._create_storage = create_storage
+        self._timeout = timeout
         self._local = LocalCounter()
         self._limiter: SharedLimiter | None = None
         self._close_storage: Callable[[], None] | None = None
@@ -234,7 +238,7 @@ class SharedCounter:
                 return known
             if self._may_call(moment):
                 try:
-                    async with asyncio.timeout(CALL_SECONDS):
+                    async with asyncio.timeout(self._timeout):
                         size = min(largest, lease.size * 2) if moment < lease.until else initial
                         found = await self._take(lease, item, policy, key, max(1, size))
                         return found._replace(counted_in="store" if exact else "lease")
@@ -252,7 +256,7 @@ class SharedCounter:
             await self._local.refund(item, policy, key, taken)
         elif time.monotonic() >= self._fallback_until:
             try:
-                async with asyncio.timeout(CALL_SECONDS):
+                async with asyncio.timeout(self._timeout):
                     await self._connect().hit(item, policy, key, cost=-1)
             except Exception as error:  # a failing counter must not fail the request
                 self._fall_back(error)
@@ -284,7 +288,7 @@ class SharedCounter:
 
     def _connect(self) -> SharedLimiter:
         if self._limiter is None:
-            storage, self._close_storage = self._create_storage(CALL_SECONDS)
+            storage, self._close_storage = self._create_storage(self._timeout)
             self._limiter = SharedLimiter(storage)
         return self._limiter
 
