@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import httpx
 from odmantic import ObjectId
@@ -178,7 +179,7 @@ def assert_problem(response: httpx.Response, status: int, *pointers: str) -> dic
     assert problem["type"]
     assert problem["title"]
     assert problem["detail"]
-    assert problem["instance"] == response.request.url.path
+    assert unquote(problem["instance"]) == response.request.url.path
     assert problem["request_id"] == response.headers["x-request-id"]
     if pointers:
         assert [error.get("pointer", error.get("parameter")) for error in problem["errors"]] == list(pointers)

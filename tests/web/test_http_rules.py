@@ -52,6 +52,24 @@ async def test_every_response_has_a_request_id_and_security_headers(
 
 
 @pytest.mark.parametrize(
+    ("path", "instance"),
+    [
+        ("/v1/todos/a%20b", "/v1/todos/a%20b"),
+        ("/v1/todos/%c3%a9%22%3c%3e", "/v1/todos/%C3%A9%22%3C%3E"),
+        ("/v1/todos/100%25?limit=x", "/v1/todos/100%25"),
+        ("/v1/todos/%3Fa%23b", "/v1/todos/%3Fa%23b"),
+        ("/v1/todos/a@b:c;d=e,f", "/v1/todos/a@b:c;d=e,f"),
+        ("/nowhere/%ff", "/nowhere/%EF%BF%BD"),
+    ],
+)
+async def test_instance_of_a_problem_is_a_valid_uri_reference(ada: Person, path: str, instance: str) -> None:
+    response = await ada.get(path)
+
+    assert response.status_code in (404, 422)
+    assert response.json()["instance"] == instance
+
+
+@pytest.mark.parametrize(
     ("sent", "taken"),
     [
         ("abc-123", True),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from litestar.types import ExceptionHandlersMap
 
 STORE_RETRY_SECONDS: Final = 2
+_PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
+"""The reserved characters that a path contains as they are (`pchar` in RFC 3986, appendix A)."""
 logger = structlog.get_logger(__name__)
 
 
@@ -100,7 +103,8 @@ class Problem(msgspec.Struct, omit_defaults=True):
         str, Meta(description="A description of this occurrence.", examples=["the document does not exist"])
     ]
     instance: Annotated[
-        str, Meta(description="The path of the request.", examples=["/v1/todos/65f1a2b3c4d5e6f708192a3b"])
+        str,
+        Meta(description="The path of the request, percent-encoded.", examples=["/v1/todos/65f1a2b3c4d5e6f708192a3b"]),
     ]
     request_id: Annotated[
         str, Meta(description="The request's id, as in X-Request-ID and in the log.", examples=["f3b1c9d2e4a5"])
@@ -287,7 +291,7 @@ def describe_problem(request: Request[Any, Any, Any], problem: ProblemError, pre
     return body
 
 
-def create_problem(name: str, detail: str, instance: str, request_id: str) -> Problem:
+def create_problem(name: str, detail: str, path: str, request_id: str) -> Problem:
     """Return the problem details for one of `PROBLEMS`.
 
     OAuth 2 endpoints respond to every invalid parameter with 400 (RFC 6749, section 5.2).
@@ -295,13 +299,14 @@ def create_problem(name: str, detail: str, instance: str, request_id: str) -> Pr
     Args:
         name: The key in `PROBLEMS`.
         detail: A description of this occurrence, for the client.
-        instance: The request's path.
+        path: The request's decoded path. The problem's `instance` is a URI reference, so it is encoded again.
         request_id: The request's id.
     """
-    found = find_problem_type(instance)
+    found = find_problem_type(path)
     if found is TokenProblem and name == "invalid":
         name = "malformed-request"
     kind = PROBLEMS[name]
+    instance = quote(path, safe=_PATH_CHARACTERS)
     members = (f"urn:todo-service:problem:{name}", kind.title, kind.status, detail, instance, request_id)
     if found is TokenProblem:
         return TokenProblem(*members, error=kind.oauth_error, error_description=detail)
