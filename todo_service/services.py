@@ -170,11 +170,9 @@ class Services:
         self._reminders = ReminderService(store, self._time_zones.get, now, self._metrics.record_firing)
         self._response_budget = ResponseBudget()
         self._counter = _create_counter(settings, counter_timeout)
-        self.rate_limits = RateLimits(
-            parse_policies(settings.rate_limit_api, settings.rate_limit_auth) if settings.rate_limit_enabled else {},
-            self._counter,
-            self._metrics.record_rejection,
-        )
+        policies = parse_policies(settings.rate_limit_api, settings.rate_limit_auth)
+        limited = policies if settings.rate_limit_enabled else {}
+        self.rate_limits = RateLimits(limited, self._counter, self._metrics.record_rejection)
 
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:

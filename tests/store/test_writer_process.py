@@ -17,6 +17,7 @@ from odmantic import ObjectId
 from tests.store.models import MODELS, Thing
 from tests.waiting import wait_until
 from tests.writer_process import find_writers, is_running
+from todo_service.bounds.store import PENDING_WRITE_BYTES
 from todo_service.store.embedded.process_writer import RETRY_SECONDS
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreUnavailable
@@ -138,6 +139,32 @@ async def test_a_stop_signal_to_all_processes_does_not_end_the_writer_process(tm
 
     await ping
     assert find_writers(os.getpid(), tmp_path)
+    await store.close()
+
+
+async def test_writes_that_wait_for_a_stalled_disk_are_bounded(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    await store.ping()
+    (writer,) = find_writers(os.getpid(), tmp_path)
+    things = [Thing(id=ObjectId(), text="x" * 2**20) for _ in range(80)]
+
+    os.kill(writer, signal.SIGSTOP)
+    try:
+        writes = [asyncio.create_task(store.insert(thing)) for thing in things]
+        rejected, accepted = await asyncio.wait(writes, timeout=1)
+        # the writes of requests that timed out still wait
+        for write in accepted:
+            write.cancel()
+        await asyncio.wait(accepted)
+        with pytest.raises(StoreUnavailable, match="too many writes wait for the disk"):
+            await store.insert(things[-1])
+    finally:
+        os.kill(writer, signal.SIGCONT)
+
+    assert {type(write.exception()) for write in rejected} == {StoreUnavailable}
+    assert len(accepted) == PENDING_WRITE_BYTES // 2**20 - 1  # each document is a little larger than its text
+    await store.insert(Thing(id=ObjectId()))
     await store.close()
 
 

@@ -67,6 +67,13 @@ WRITE_SECONDS: Final = section.declare(
     enforced_in="store.embedded.group_commit",
     response="The rest follows in the next transaction.",
 )
+PENDING_WRITE_BYTES: Final = section.declare(
+    64 * 2**20,
+    "Size of the writes of a process that the embedded store has not committed yet, for example while the disk stalls",
+    unit="bytes",
+    enforced_in="store.embedded.process_writer",
+    response="503 with `Retry-After`",
+)
 BACKUP_LINE_BYTES: Final = section.declare(
     64 * 2**20,
     "Size of a document in a backup, as JSON",

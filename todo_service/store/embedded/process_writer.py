@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import structlog
 
+from todo_service.bounds.store import PENDING_WRITE_BYTES
 from todo_service.store.embedded.frames import decode_reply, split_frames
 from todo_service.store.embedded.modules import describe_module_process
 from todo_service.store.errors import StoreError, StoreUnavailable
@@ -47,8 +48,8 @@ class ProcessWriter:
 
         Raises:
             StoreError: The operation raised it.
-            StoreUnavailable: The disk is full, or the store is closed, and the operation was not executed; or the
-                process died, and it may have been executed.
+            StoreUnavailable: The disk is full, the store is closed, or `PENDING_WRITE_BYTES` would be exceeded, and the
+                operation was not executed; or the process died, and it may have been executed.
             WriteFailed: The operation raised an unexpected exception.
         """
         if self._closed:
@@ -83,20 +84,31 @@ class _Process(asyncio.Protocol):
         self._closing = False
         self._transport: asyncio.WriteTransport | None = None
         self._unsent = [opening]
-        self._pending: deque[asyncio.Future[bytes]] = deque()
+        self._pending: deque[tuple[asyncio.Future[bytes], int]] = deque()
+        self._pending_bytes = 0
         self._received = bytearray()
         self._lost = asyncio.Event()
         self._running = asyncio.create_task(self._run(predecessor))
 
     def request(self, request: bytes) -> asyncio.Future[bytes]:
-        """Send a request together with the others of this iteration of the event loop. Return the future reply."""
+        """Send a request together with the others of this iteration of the event loop. Return the future reply.
+
+        A request that its client has abandoned remains pending until the process has replied.
+
+        Raises:
+            StoreUnavailable: The pending requests and this one exceed `PENDING_WRITE_BYTES`.
+        """
+        size = len(request)
+        if self._pending and self._pending_bytes + size > PENDING_WRITE_BYTES:
+            raise StoreUnavailable("too many writes wait for the disk")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         if not self._unsent:
             # runs after all callbacks that are ready now
             loop.call_soon(self._send)
         self._unsent.append(request)
-        self._pending.append(future)
+        self._pending.append((future, size))
+        self._pending_bytes += size
         return future
 
     async def close(self) -> None:
@@ -122,17 +134,19 @@ class _Process(asyncio.Protocol):
             except StoreError as error:
                 self._failure = error
         for reply in replies:
-            future = self._pending.popleft()
+            future, size = self._pending.popleft()
+            self._pending_bytes -= size
             if not future.done():
                 future.set_result(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the requests without a reply."""
         self.ended = True
-        for future in self._pending:
+        for future, _ in self._pending:
             if not future.done():
                 future.set_exception(self._failure)
         self._pending.clear()
+        self._pending_bytes = 0
         self._lost.set()
 
     def _send(self) -> None:
