@@ -1,4 +1,4 @@
-"""The behaviour of the service while its store is unavailable."""
+"""The behavior of the service while its store is unavailable."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ MODELS: Final = (
 """The models of all stored documents."""
 SWEEP_SECONDS: Final = 60.0
 FOLLOW_SECONDS: Final = 10.0
-_LOOK_SECONDS: Final = (0.04, 0.5)
+_POLL_SECONDS: Final = (0.04, 0.5)
 """The time between two polls for changes, in an embedded store and in one behind a network."""
 
 
@@ -345,7 +345,7 @@ def _create_counter(settings: Settings, timeout: float) -> LocalCounter | Shared
 
 def _choose_interval(settings: Settings) -> float:
     """Return the time between two polls for changes. Polling an embedded store costs least."""
-    embedded, networked = _LOOK_SECONDS
+    embedded, networked = _POLL_SECONDS
     return networked if find_local_folder(settings.store_address) is None else embedded
 
 

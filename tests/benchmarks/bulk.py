@@ -24,7 +24,7 @@ from todo_service.services import MODELS
 from todo_service.store.base import DocumentStore
 from todo_service.store.registry import create_store
 from todo_service.timestamps import now
-from todo_service.todos.bulk_import import Mode
+from todo_service.todos.bulk_import import ImportMode
 from todo_service.todos.dto import TodoImport
 from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import QuotaLimits
@@ -130,7 +130,7 @@ async def _add(store: DocumentStore, owner: ObjectId, made: list[TodoImport]) ->
     # the measured accounts exceed the default quota
     shared = SharedState(store, QuotaLimits(todos=10**7))
     try:
-        todos = Todos(store, owner, time_zone, shared=shared).start_import(executor, Mode(), create_list)
+        todos = Todos(store, owner, time_zone, shared=shared).start_import(executor, ImportMode(), create_list)
         results = await todos.write(list(map(ImportRecord, made)), [None] * len(made))
     finally:
         executor.close()

@@ -41,9 +41,9 @@ async def test_new_records_are_refused_and_others_update_their_todos(ada: Person
     new = [(f"new-{number}", "Mow") for number in range(NEW)]
     mixed = [*new, *((uid, "Dig") for uid, _ in old[:100]), *old[100:], ("new-0", "Dig"), ("new-1", "Dig")]
 
-    rehearsed = await import_table(ada, mixed, existing="update", dry_run="true")
+    dry_run = await import_table(ada, mixed, existing="update", dry_run="true")
     report = await import_table(ada, mixed, existing="update")
 
-    assert rehearsed == report == {"imported": 1, "updated": 101, "unchanged": len(old) - 100, "rejected": NEW}
+    assert dry_run == report == {"imported": 1, "updated": 101, "unchanged": len(old) - 100, "rejected": NEW}
     page = (await ada.get("/v1/todos", params={"limit": 200})).json()["items"]
     assert sorted(todo["title"] for todo in page) == ["Dig"] * 101 + ["Sow"] * (MAX_TODOS - 101)

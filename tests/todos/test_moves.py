@@ -181,7 +181,7 @@ async def test_bad_moves_are_rejected_and_write_nothing(ada: Person, bob: Person
     assert await everything(ada) == before
 
 
-async def test_if_match_is_honoured(ada: Person) -> None:
+async def test_if_match_is_honored(ada: Person) -> None:
     a, _ = await create_todos(ada, *"ab")
     path = f"/v1/todos/{a}/move"
 

@@ -200,11 +200,11 @@ async def test_a_dry_run_applies_the_quotas(ada: Person, existing: str) -> None:
     async def import_todos(**parameters: str) -> Any:
         return (await ada.post("/v1/todos/import", json=todos, params={"existing": existing} | parameters)).json()
 
-    rehearsed = await import_todos(dry_run="true")
+    dry_run = await import_todos(dry_run="true")
 
-    assert rehearsed == await import_todos()
-    details = Counter(each["errors"][0]["detail"].split()[-1] for each in rehearsed["rejected"])
-    assert len(details) == 2, rehearsed["rejected"]
+    assert dry_run == await import_todos()
+    details = Counter(each["errors"][0]["detail"].split()[-1] for each in dry_run["rejected"])
+    assert len(details) == 2, dry_run["rejected"]
 
 
 async def test_records_of_an_import_beyond_a_quota_are_rejected(ada: Person) -> None:

@@ -235,12 +235,12 @@ async def test_a_dry_run_has_the_same_report_and_writes_nothing(ada: Person, exi
     body = json.dumps({"lists": [{"id": "1" * 24, "name": "House"}], "items": records})
     before = (await read_todos(ada), await read_lists(ada))
 
-    rehearsed = await import_todos(ada, "json", body, existing=existing, dry_run="true")
+    dry_run = await import_todos(ada, "json", body, existing=existing, dry_run="true")
 
     assert (await read_todos(ada), await read_lists(ada)) == before
-    assert await import_todos(ada, "json", body, existing=existing) == rehearsed
-    assert rehearsed["rejected_count"] == 2
-    assert rehearsed["warnings_count"] == 1
+    assert await import_todos(ada, "json", body, existing=existing) == dry_run
+    assert dry_run["rejected_count"] == 2
+    assert dry_run["warnings_count"] == 1
 
 
 async def test_a_repeated_import_with_a_key_has_one_effect_and_one_report(ada: Person) -> None:

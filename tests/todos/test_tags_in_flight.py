@@ -20,7 +20,7 @@ from todo_service.store.registry import create_store
 from todo_service.sync.counting import TodoCounter
 from todo_service.sync.counts import Counts
 from todo_service.todos.account_lease import RELIANCE_SECONDS, find_last_holder, hold_account
-from todo_service.todos.bulk_import import Mode
+from todo_service.todos.bulk_import import ImportMode
 from todo_service.todos.dto import TodoCreate, TodoImport
 from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import QuotaLimits
@@ -169,7 +169,9 @@ async def test_a_tag_that_a_running_import_may_still_write_is_in_use(todos: Todo
         ImportRecord(TodoImport(title="x", tags=["other"], list_id=str(ObjectId()))),
         ImportRecord(TodoImport(title="y", tags=["imported"])),
     ]
-    importing = asyncio.create_task(todos.start_import(executor, Mode(), create_list).write(records, [None, None]))
+    importing = asyncio.create_task(
+        todos.start_import(executor, ImportMode(), create_list).write(records, [None, None])
+    )
     await placing.wait()
     await todos.delete(deleted, None)
 

@@ -465,13 +465,13 @@ async def test_a_time_in_the_future_is_replaced_by_that_of_the_import(ada: Perso
         record |= {"completed": False, "due_on": "2027-01-31", "recurrence": "FREQ=DAILY"}
     body = json.dumps([record])
 
-    rehearsed = await import_todos(ada, "json", body, dry_run="true")
+    dry_run = await import_todos(ada, "json", body, dry_run="true")
     report = await import_todos(ada, "json", body)
     (todo,) = (await ada.get("/v1/todos")).json()["items"]
     again = await import_todos(ada, "json", body, existing="update")
 
     warning = {"line": 1, "detail": f"{name} was replaced: it is in the future"}
-    assert rehearsed == report == build_report(imported=1, warnings=[warning], warnings_count=1)
+    assert dry_run == report == build_report(imported=1, warnings=[warning], warnings_count=1)
     assert todo[name] == todo["updated_at"]
     assert again == build_report(unchanged=1, warnings=[warning], warnings_count=1)
     assert (await ada.get("/v1/todos")).json()["items"] == [todo]

@@ -56,7 +56,7 @@ async def test_attempts_follow_the_schedule_of_the_contract(account: Account) ->
     assert (delivery.state, delivery.tries, len(delivery.attempts)) == ("failed", 10, 10)
 
 
-async def test_a_longer_retry_after_is_honoured(account: Account) -> None:
+async def test_a_longer_retry_after_is_honored(account: Account) -> None:
     hook = await account.get_hook(await account.create_hook("http://127.0.0.1:9999/"))
     moment = now()
     delivery = build_delivery(hook, Event("ping", "", "", {}), moment)

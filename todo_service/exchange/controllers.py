@@ -20,7 +20,7 @@ from todo_service.exchange.formats.registry import FORMATS, IMPORT_FORMATS, MEDI
 from todo_service.exchange.report import Report
 from todo_service.exchange.service import Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
-from todo_service.todos.bulk_import import Mode
+from todo_service.todos.bulk_import import ImportMode
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError
 from todo_service.web.requests import ApiRequest, QueryRequest
@@ -162,7 +162,7 @@ class ExchangeController(Controller):
             partial(_read_large_body, request),
             partial(derive_idempotent_id, request),
             request.require_live_caller,
-            Mode(query.existing, query.dry_run),
+            ImportMode(query.existing, query.dry_run),
         )
         return ImportResult.from_report(report)
 

@@ -51,13 +51,13 @@ from todo_service.lists.dto import TodoList
 from todo_service.lists.service import Lists
 from todo_service.store.paging import iterate_pages
 from todo_service.todos import dto
-from todo_service.todos.bulk_import import Mode
+from todo_service.todos.bulk_import import ImportMode
 from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.query import TodoPosition
 from todo_service.todos.service import Todos
 
 _PAGE_SIZE: Final = 200
-_SKIP: Final = Mode()
+_SKIP: Final = ImportMode()
 _Numbered = tuple[int, Draft | RejectedRecord | FileLists]
 """A record and its number in the file, from 0."""
 _BATCH_RECORDS: Final = 1000
@@ -146,7 +146,7 @@ class Transfer:
         read_body: Callable[[], Awaitable[bytes | memoryview]],
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None = None,
-        mode: Mode = _SKIP,
+        mode: ImportMode = _SKIP,
     ) -> Report:
         """Import each record of a file.
 
@@ -172,7 +172,7 @@ class Transfer:
         source: Source,
         make_id: IdFactory,
         check_caller: Callable[[], Awaitable[None]] | None,
-        mode: Mode,
+        mode: ImportMode,
     ) -> Report:
         zone, executor = ZoneInfo(await self._time_zone()), self._capacity.import_executor
         lists = ListResolver(self._lists, await self._read_all_lists(), make_id, dry_run=mode.dry_run)

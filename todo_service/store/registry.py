@@ -25,7 +25,7 @@ class StoreType(NamedTuple):
         create: Returns the store at an address, not yet open.
         is_local: Whether the address is the path of a folder on this machine (`scheme:///path`).
         create_counter_storage: If replicas of the service can share the store, returns the storage of the rate limits
-            that they share, and a function that closes it. Its arguments are the address and the time-out of a call,
+            that they share, and a function that closes it. Its arguments are the address and the timeout of a call,
             in seconds. None if replicas cannot share the store.
     """
 

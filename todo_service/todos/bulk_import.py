@@ -24,6 +24,7 @@ from todo_service.todos import dto
 from todo_service.todos.creation import BulkCreation, admit
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
+from todo_service.todos.dry_run import DryRun
 from todo_service.todos.fields import SETTABLE
 from todo_service.todos.import_records import (
     ImportRecord,
@@ -32,7 +33,6 @@ from todo_service.todos.import_records import (
     fill_missing,
     replace_future_times,
 )
-from todo_service.todos.rehearsal import Rehearsal
 from todo_service.todos.schedule import SCHEDULE, needs_account_zone
 from todo_service.todos.shared import SharedState
 from todo_service.todos.uids import derive_uid_key
@@ -40,8 +40,8 @@ from todo_service.todos.writes import TodoWriter, select_changes
 
 Existing = Literal["skip", "update", "copy"]
 _DERIVED: Final = ("due_end", "title_key", "priority_rank")
-_REHEARSED: Final = ""
-"""Stands for the id of a todo that only a rehearsal has inserted."""
+_DRY_RUN_ID: Final = ""
+"""The id of a todo that exists only in a dry run."""
 _UPDATED: Final = frozenset({*SETTABLE, *_DERIVED} - {"uid", "steps"})
 
 
@@ -53,7 +53,7 @@ class ImportOutcome(enum.Enum):
     UNCHANGED = "the todo with its uid was left unchanged"
 
 
-class Mode(NamedTuple):
+class ImportMode(NamedTuple):
     """How an import writes.
 
     Attributes:
@@ -95,7 +95,7 @@ class BulkImport:
         writer: TodoWriter,
         time_zone: Callable[[], Awaitable[str]],
         executor: Executor,
-        mode: Mode,
+        mode: ImportMode,
         create_list: Callable[[ObjectId], Awaitable[ObjectId]],
     ) -> None:
         self._store = store
@@ -106,7 +106,7 @@ class BulkImport:
         self._executor = executor
         self._mode = mode
         self._create_list = create_list
-        self._rehearsal = Rehearsal(store, owner, shared.quotas, self._place) if mode.dry_run else None
+        self._dry_run = DryRun(store, owner, shared.quotas, self._place) if mode.dry_run else None
         self._creation = BulkCreation(store, owner, shared.quotas, self._place)
 
     async def write(
@@ -140,13 +140,13 @@ class BulkImport:
                 if record.todo.uid in known:
                     record.todo = msgspec.structs.replace(record.todo, uid=UNSET)
         targets = [known.get(record.todo.uid) if record.todo.uid is not UNSET else None for record in records]
-        refusal = (self._rehearsal or self._creation).refusal
+        refusal = (self._dry_run or self._creation).refusal
         # a record that lacks fields of the todo that it updates is built when that todo is read
         whole = [
             index
             for index, (record, target) in enumerate(zip(records, targets, strict=True))
             if (target is not None or refusal is None)
-            and (self._mode.existing != "update" or not record.missing or target in (None, _REHEARSED))
+            and (self._mode.existing != "update" or not record.missing or target in (None, _DRY_RUN_ID))
         ]
         built = await self._build([records[index] for index in whole], [identities[index] for index in whole], moment)
         results: dict[int, ImportOutcome | Invalid | Todo] = dict(zip(whole, built, strict=True))
@@ -160,11 +160,11 @@ class BulkImport:
                 new.append(index)
             elif target == str(identities[index]):
                 results[index] = ImportOutcome.IMPORTED  # by an earlier attempt of the same request
-            elif self._mode.existing == "skip" or (self._rehearsal and self._rehearsal.repeats(records[index])):
+            elif self._mode.existing == "skip" or (self._dry_run and self._dry_run.repeats(records[index])):
                 results[index] = ImportOutcome.UNCHANGED
-            elif target == _REHEARSED:
+            elif target == _DRY_RUN_ID:
                 assert isinstance(document, Todo)  # such a record is built
-                results[index] = await self._rehearse_update(records[index], document)
+                results[index] = await self._dry_run_update(records[index], document)
             else:
                 assert not isinstance(document, ImportOutcome)  # it is built, or not yet decided
                 whole_document = None if records[index].missing else document
@@ -198,8 +198,8 @@ class BulkImport:
     ) -> None:
         """Insert the new ones of some documents, and replace those that could not be inserted by their outcomes."""
         documents = [document for index in new if isinstance(document := results[index], Todo)]
-        if self._rehearsal is not None:
-            outcomes: Sequence[Todo | Invalid | None] = await self._rehearsal.insert(documents)
+        if self._dry_run is not None:
+            outcomes: Sequence[Todo | Invalid | None] = await self._dry_run.insert(documents)
         elif documents:
             positions = await self._shared.positions.choose(self._owner, moment, len(documents))
             for index, document, position in zip(new, documents, positions, strict=True):
@@ -215,16 +215,16 @@ class BulkImport:
             return
         for index, outcome in zip(new, outcomes, strict=True):
             results[index] = ImportOutcome.UNCHANGED if outcome is None else outcome
-            if self._rehearsal is not None and isinstance(outcome, Todo):
-                self._rehearsal.remember(records[index])
+            if self._dry_run is not None and isinstance(outcome, Todo):
+                self._dry_run.remember(records[index])
 
-    async def _rehearse_update(self, record: ImportRecord, document: Todo) -> ImportOutcome | Invalid:
-        """Return what would become of a record that updates a todo which this dry run would have inserted."""
-        assert self._rehearsal is not None
-        result = await admit(document, self._rehearsal.check_update)
+    async def _dry_run_update(self, record: ImportRecord, document: Todo) -> ImportOutcome | Invalid:
+        """Return the outcome of a record that updates a todo which exists only in this dry run."""
+        assert self._dry_run is not None
+        result = await admit(document, self._dry_run.check_update)
         if isinstance(result, Invalid):
             return result
-        self._rehearsal.remember(record)
+        self._dry_run.remember(record)
         return ImportOutcome.UPDATED
 
     async def _update(
@@ -260,23 +260,23 @@ class BulkImport:
             list_id = built.list_id
             changes = _compute_changes(todo, filled, built)
             outcome = ImportOutcome.UPDATED if changes else ImportOutcome.UNCHANGED
-            if self._rehearsal is None:
+            if self._dry_run is None:
                 return changes
-            await self._rehearsal.add_tags(changes.get("tags", []))
+            await self._dry_run.add_tags(changes.get("tags", []))
             return {}
 
         try:
-            await self._writer.change(todo_id, None, decide, change_id if self._rehearsal is None else None)
+            await self._writer.change(todo_id, None, decide, change_id if self._dry_run is None else None)
         except Invalid as error:
             return error
         except NotFound:
             return Invalid([ValidationIssue("", "The todo with this uid has been deleted meanwhile")])
         except (QuotaExceeded, Gone) as error:
             return Invalid([ValidationIssue("", str(error))])
-        if list_id is not None and self._rehearsal is None:
+        if list_id is not None and self._dry_run is None:
             await self._leave_deleted_lists([(todo_id, list_id)])
-        if outcome is ImportOutcome.UPDATED and self._rehearsal is not None:
-            self._rehearsal.remember(record)
+        if outcome is ImportOutcome.UPDATED and self._dry_run is not None:
+            self._dry_run.remember(record)
         return outcome
 
     async def _build_on(
@@ -324,9 +324,9 @@ class BulkImport:
             Todo, Todo.owner == self._owner, uid_key.in_(keys), sort=None, limit=len(keys), into=_Known
         )
         known = {each.uid: each.id for each in found}
-        if self._rehearsal is not None:
+        if self._dry_run is not None:
             uids = [todo.uid for todo in todos if todo.uid is not UNSET]
-            known = {uid: _REHEARSED for uid in uids if self._rehearsal.has(uid)} | known
+            known = {uid: _DRY_RUN_ID for uid in uids if self._dry_run.has(uid)} | known
         return known
 
     async def _leave_deleted_lists(self, placed: Sequence[tuple[str, ObjectId | None]]) -> None:

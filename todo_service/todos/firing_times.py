@@ -19,7 +19,7 @@ SOURCES: Final = frozenset({"completed", "due_at", "due_on", "due_end", "time_zo
 _MORNING: Final = (datetime.combine(date.min, time()) + MORNING).time()
 
 
-class Alarmed(Protocol):
+class FiringFields(Protocol):
     """A todo, or a Struct with those of its fields that determine when it fires."""
 
     @property
@@ -57,12 +57,12 @@ class FiringTime(NamedTuple):
         return self.at is None and self.minutes_before is None
 
 
-def depends_on_zone(todo: Alarmed) -> bool:
+def depends_on_zone(todo: FiringFields) -> bool:
     """Return whether it depends on the time zone when a todo fires: `due_end` already does."""
     return not todo.completed and todo.due_on is not None and any(each.at is None for each in todo.reminders)
 
 
-def list_firing_times(todo: Alarmed, zone: tzinfo) -> list[FiringTime]:
+def list_firing_times(todo: FiringFields, zone: tzinfo) -> list[FiringTime]:
     """Return when the due date and the reminders of a todo fire, in the past too; nothing if it is completed.
 
     Args:
@@ -90,7 +90,7 @@ def find_first_after(times: Iterable[FiringTime], moment: datetime) -> datetime 
 
 
 def derive_next_fire(
-    before: Alarmed, after: Alarmed, zones: tuple[tzinfo, tzinfo], moment: datetime
+    before: FiringFields, after: FiringFields, zones: tuple[tzinfo, tzinfo], moment: datetime
 ) -> datetime | None:
     """Return `next_fire` of a todo that changes.
 

@@ -88,10 +88,10 @@ class Usage(Generic[RequestT]):
         turn: As which holder this process holds the lease; None if it does not.
         writing: How much is being written.
         waiting: The writes that wait for room.
-        server: The task that serves them; None if none waits.
+        task: The task that serves them; None if none waits.
     """
 
-    __slots__ = ("_ended", "allowance", "expires", "room", "server", "takes_lease", "turn", "waiting", "writing")
+    __slots__ = ("_ended", "allowance", "expires", "room", "takes_lease", "task", "turn", "waiting", "writing")
 
     def __init__(self) -> None:
         self.room = 0
@@ -101,13 +101,13 @@ class Usage(Generic[RequestT]):
         self.turn: ObjectId | None = None
         self.writing = 0
         self.waiting: list[RequestT] = []
-        self.server: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._ended: asyncio.Event | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nothing is being written, and no write waits."""
-        return not self.writing and self.server is None
+        return not self.writing and self.task is None
 
     def take(self, number: int) -> bool:
         """Take room from the allowance. Return whether it was large enough. Nobody is served before those who wait."""
@@ -168,7 +168,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         self.leases = leases or limit < LARGE
         self._kept = kept
         self._near = max(near, _NEAR, limit // _NEAR_SHARE_OF_QUOTA)
-        self._servers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @abc.abstractmethod
     async def _count(self, account: ObjectId, usage: UsageT, wanted: int) -> bool:
@@ -200,8 +200,8 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
 
     async def close(self) -> None:
         """Release the leases. Call it when no request is left, and before the store is closed."""
-        if self._servers:
-            _, late = await asyncio.wait(self._servers, timeout=_CLOSING_SECONDS)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_CLOSING_SECONDS)
             for task in late:
                 task.cancel()
             if late:
@@ -216,12 +216,12 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         if len(usage.waiting) >= DOCUMENT_WAITERS:
             raise Busy("too many concurrent requests to change this account")
         usage.waiting.append(request)
-        if usage.server is None:
+        if usage.task is None:
             # not in the context of this request: the task may outlive it
             task = asyncio.create_task(self._serve(account, usage), context=contextvars.Context())
-            usage.server = task
-            self._servers.add(task)
-            task.add_done_callback(self._servers.discard)
+            usage.task = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             return await request.granted
         except asyncio.CancelledError:
@@ -249,7 +249,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             for request in _select_unanswered(usage):
                 request.granted.cancel()  # the process stops
             usage.waiting.clear()
-            usage.server = None
+            usage.task = None
 
     async def _serve_without_lease(self, account: ObjectId, usage: UsageT) -> None:
         """Grant writes that wait what other processes need not see."""

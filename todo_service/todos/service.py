@@ -24,7 +24,7 @@ from todo_service.timestamps import now
 from todo_service.todos import completion, dto
 from todo_service.todos.account_lease import delete_leases
 from todo_service.todos.applied_changes import AppliedChanges
-from todo_service.todos.bulk_import import BulkImport, Mode
+from todo_service.todos.bulk_import import BulkImport, ImportMode
 from todo_service.todos.creation import build_document
 from todo_service.todos.decisions import Decisions
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
@@ -142,7 +142,7 @@ class Todos:
         return await self._leave_deleted_list(dto.Todo.from_document(document))
 
     def start_import(
-        self, executor: Executor, mode: Mode, create_list: Callable[[ObjectId], Awaitable[ObjectId]]
+        self, executor: Executor, mode: ImportMode, create_list: Callable[[ObjectId], Awaitable[ObjectId]]
     ) -> BulkImport:
         """Return an import of todos.
 

@@ -1,4 +1,4 @@
-"""Stands in for the writes of an import that writes nothing."""
+"""Dry runs of imports: what an import would write, without writing it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from todo_service.todos.quotas import Quotas
 from todo_service.todos.uids import derive_uid_key
 
 
-class Rehearsal:
-    """Remembers what a dry run would have written, and applies the quotas to it.
+class DryRun:
+    """Records what an import would write, and applies the quotas to it.
 
-    Tags that its updates would have freed still count.
+    Tags that its updates would free still count.
 
     Args:
         store: The store.

@@ -1,7 +1,7 @@
 """Randomized tests of delta sync: two writers, each on its own replica, and a reader that alternates between them.
 
 One replica is an application in this process, the other is `todo-service serve` in a process of its own, on the same
-store. `pdm run test-synchronising` runs 2 000 programs on each store.
+store. `pdm run test-synchronizing` runs 2 000 programs on each store.
 """
 
 from __future__ import annotations
