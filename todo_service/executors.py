@@ -81,11 +81,12 @@ class Budget:
 class _TimeSlice:
     """A time slice of a thread. When it ends, the thread makes way for the event loop.
 
-    A thread that computes takes the GIL back each time the event loop releases it for a system call. Each of these
-    calls then costs the event loop a switch interval, and a response needs many of them.
+    A thread that computes takes the GIL each time the event loop releases it for a system call. The event loop then has
+    to wait for a switch interval, many times per response.
 
-    A scan also releases the GIL at each call of LMDB, but only for microseconds. The event loop is woken, finds the GIL
-    taken again, and its switch interval begins anew: it may not run before the scan ends.
+    A thread that scans LMDB also releases the GIL at each call, but only for microseconds. By the time the event loop
+    wakes up, the thread has taken the GIL again, and the switch interval starts over. Without pauses, the event loop
+    might not run until the scan ends.
     """
 
     __slots__ = ("_started", "_used")

@@ -30,10 +30,10 @@ _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._-]+|\[[0-
 _MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MIN_PREFIXES: Final = {4: 8, 6: 7}
-"""The prefix lengths of the largest private networks, 10.0.0.0/8 and fc00::/7, by IP version."""
+"""The minimum prefix length by IP version: that of the largest private networks, 10.0.0.0/8 and fc00::/7."""
 _MAPPED_PREFIX: Final = 96
-"""The prefix length of the IPv6 network that contains the IPv4 addresses (RFC 4291, section 2.5.5.2)."""
-_NETWORKS: Final = "addresses or networks (at least `/8`, in IPv6 `/7`), separated by commas"
+"""The prefix length of ::ffff:0:0/96, the IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2)."""
+_NETWORKS: Final = "addresses or networks (prefixes of at least 8 bits, in IPv6 7), separated by commas"
 
 
 class Variable(NamedTuple):
@@ -294,7 +294,8 @@ VARIABLES: Final = (
         "10/minute",
         _parse_rate,
         "a rate such as `10/minute`, for a period of at most a year",
-        "The rate limit of failed logins, for each account and address. See below for the limits derived from it.",
+        "The rate limit of wrong passwords, for each account from each address. [Further "
+        "limits](docs/operations.md#rate-limits) are derived from it.",
     ),
     Variable(
         "TRUSTED_PROXIES",
@@ -308,7 +309,7 @@ VARIABLES: Final = (
         "",
         _parse_allowed_hosts,
         "names such as `todo.example.com` or `*.example.com`, separated by commas; or `*`",
-        "The accepted values of the `Host` header; any if none are listed or for `*`.",
+        "The accepted values of the `Host` header. Without a value, or with `*`, every host is accepted.",
     ),
     Variable(
         "ROOT_PATH",

@@ -1,4 +1,4 @@
-"""What an operator does with accounts, without their passwords."""
+"""Account administration by an operator, who does not need the password of an account."""
 
 from __future__ import annotations
 
@@ -104,14 +104,13 @@ class AccountAdministration:
         changed = await self._accounts.change(
             ObjectId(user.id), lambda found: {"password_hash": password_hash} | _end_sessions(found)
         )
-        # they are no longer valid
-        await self._sessions.end_all(changed.id)
+        await self._sessions.end_all(changed.id)  # cleanup: the write above has already invalidated them
         return AdministeredUser.from_document(changed)
 
     async def disable(self, user: AdministeredUser) -> AdministeredUser:
         """Disable an account, and end its sessions and API keys for good.
 
-        A single atomic write does so. What follows is cleanup, which a repeat finishes if it is interrupted.
+        One atomic write does both. The rest is cleanup; if it is interrupted, a repeat finishes it.
 
         Raises:
             NotFound: The account has been deleted.

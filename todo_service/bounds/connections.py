@@ -57,10 +57,10 @@ SPARE_BODY_MEMORY_BYTES: Final = section.declare(
 )
 CLIENT_SHARE: Final = section.declare(
     0.5,
-    "Share of one account, or of one address without an account, in each of these memories; of one address, also in "
-    "that of the next row",
+    "Share of this memory that one account, or one address without an account, can use; for a body above 1 MiB, share "
+    "of the part that is not reserved. The same share applies to each address in the next row.",
     enforced_in="server.flow",
-    response="429 with `Retry-After` for the body that exceeds it; pipelined requests as in the next row",
+    response="429 with `Retry-After` for the body that exceeds it; see next row for pipelined requests",
 )
 PIPELINED_BYTES: Final = section.declare(
     32 * 1024 * 1024,

@@ -84,10 +84,10 @@ CANONICAL_JSON_VALUES: Final = section.declare(
 )
 LEASE_SECONDS: Final = section.declare(
     8.0,
-    "Time for which a request with an `Idempotency-Key` blocks its key, a move the moves of its account, and a write "
-    "near a quota the others near it, after its process has died",
+    "Time for which the lease of a process that has died still blocks requests with the same `Idempotency-Key`, moves "
+    "in the same account, or writes near the same quota",
     enforced_in="leases",
-    response="409 with `Retry-After`; moves and writes wait",
+    response="Requests with the same key get a 409 with `Retry-After`; moves and writes wait.",
     unit="s",
 )
 IDEMPOTENCY_SECONDS: Final = section.declare(

@@ -1,4 +1,7 @@
-"""A limit on the log lines of requests that no rate limit bounds."""
+"""A limit on the log lines of requests that no rate limit bounds.
+
+These are requests that a rate limit has already rejected, requests without a route, and health checks.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,7 @@ logger = structlog.get_logger("todo_service.requests")
 
 
 class LogLimit:
-    """Allows a bounded number of log lines in each interval.
-
-    At the end of an interval, it logs how many lines it has suppressed.
-
-    It applies to requests that no rate limit bounds: rate-limited ones, those without a route, and health checks.
+    """Allows a bounded number of log lines in each interval, and logs at its end how many were suppressed.
 
     Args:
         seconds: The length of an interval, in seconds.

@@ -1,9 +1,8 @@
 """When the due date and the reminders of a todo fire.
 
 A due date fires when it passes, and a reminder at its moment, once for each occurrence of the todo. The field
-`next_fire` of a todo is the earliest moment that has not fired yet. Every write that affects it recomputes it
-(`TodoWriter`), and `reminders.service` advances it after firing. A moment that is already past when it is set does not
-fire.
+`next_fire` of a todo is the earliest moment that has not fired yet. `TodoWriter` recomputes it with every write that
+affects it, and `reminders.service` advances it after firing. A moment that is in the past when it is set does not fire.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import Any, Final, NamedTuple, Protocol
 from todo_service.todos.reminder_types import MORNING
 
 SOURCES: Final = frozenset({"completed", "due_at", "due_on", "due_end", "time_zone", "reminders"})
-"""The fields on which it depends when a todo fires."""
+"""The fields that determine when a todo fires."""
 _MORNING: Final = (datetime.combine(date.min, time()) + MORNING).time()
 
 
 class FiringFields(Protocol):
-    """A todo, or a Struct with those of its fields that determine when it fires."""
+    """The fields of a todo from which its firing times are computed. A Struct with these fields suffices."""
 
     @property
     def completed(self) -> bool: ...
@@ -39,12 +38,12 @@ class FiringFields(Protocol):
 
 
 class FiringTime(NamedTuple):
-    """When something fires.
+    """When a due date or a reminder fires.
 
     Attributes:
-        moment: The moment.
-        at: The moment of the reminder, if it has one.
-        minutes_before: The minutes of the reminder before the due date, if it has them. A due date has neither.
+        moment: When it fires.
+        at: `at` of the reminder; None for other reminders and for the due date.
+        minutes_before: `minutes_before` of the reminder; None for other reminders and for the due date.
     """
 
     moment: datetime
@@ -53,21 +52,21 @@ class FiringTime(NamedTuple):
 
     @property
     def is_due_date(self) -> bool:
-        """Whether the due date fires, and not a reminder."""
+        """Whether this is the due date rather than a reminder."""
         return self.at is None and self.minutes_before is None
 
 
 def depends_on_zone(todo: FiringFields) -> bool:
-    """Return whether it depends on the time zone when a todo fires: `due_end` already does."""
+    """Return whether `list_firing_times` needs the time zone of a todo. Its `due_end` already takes it into account."""
     return not todo.completed and todo.due_on is not None and any(each.at is None for each in todo.reminders)
 
 
 def list_firing_times(todo: FiringFields, zone: tzinfo) -> list[FiringTime]:
-    """Return when the due date and the reminders of a todo fire, in the past too; nothing if it is completed.
+    """Return when the due date and the reminders of a todo fire, including past times. A completed todo has none.
 
     Args:
         todo: The todo.
-        zone: Its time zone, if it matters (`depends_on_zone`).
+        zone: Its time zone. Ignored unless `depends_on_zone`.
     """
     if todo.completed:
         return []
@@ -92,14 +91,14 @@ def find_first_after(times: Iterable[FiringTime], moment: datetime) -> datetime 
 def derive_next_fire(
     before: FiringFields, after: FiringFields, zones: tuple[tzinfo, tzinfo], moment: datetime
 ) -> datetime | None:
-    """Return `next_fire` of a todo that changes.
+    """Return `next_fire` of a todo after a change.
 
-    What is due and has not fired yet still fires, unless the change removes or moves it.
+    A due date or reminder that has passed but not fired yet still fires, unless the change removes or moves it.
 
     Args:
         before: The todo before the change.
-        after: The todo after the change, with the earlier `next_fire`.
-        zones: Its time zones before and after the change, if they matter (`depends_on_zone`).
+        after: The todo after the change. Its `next_fire` is ignored.
+        zones: Its time zones before and after the change. Each is ignored unless `depends_on_zone`.
         moment: The current time.
     """
     times = list_firing_times(after, zones[1])

@@ -309,7 +309,8 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             waiting: The writes.
             most: How much this process may be writing.
             is_exact: Whether the count is exact, so that writes may be refused.
-            fully: Whether one write alone may get all that is left: `most` if it takes less than it wants, else more.
+            fully: Whether to grant a write that does not fit into `most`, while no other is in progress. A partial one
+                gets as much as fits; any other gets all that it needs, if there is room.
         """
         counted = usage.room
         for request in waiting:

@@ -1,11 +1,11 @@
 """The writer process of an embedded store.
 
-py-lmdb releases the interpreter's lock at every `put`, so a writer thread would compete with the event loop for it
-hundreds of times per commit. This process has an interpreter of its own. It imports neither ODMantic nor the service,
-so it is small and starts quickly.
+It is a process rather than a thread, because py-lmdb releases and reacquires the GIL at every `put`, hundreds of times
+per commit. Each time, a thread would compete with the event loop for it. A process has a GIL of its own. This one
+imports neither ODMantic nor the rest of the service, so it is small and starts quickly.
 
-Its standard input is a socket (`frames`). The first request holds the folder and the schemas. The process ends when the
-service closes the socket, which includes its death.
+Standard input is a socket, whose messages `frames` defines. The first request contains the folder and the schemas. The
+process exits when the socket is closed: by the service, or because the service has died.
 """
 
 from __future__ import annotations
