@@ -14,7 +14,11 @@ from tests.sdk.languages import QUICK_JAVA
 from tests.sdk.tools import FOLDER, MODULES, run
 from tests.serving import Service
 
-PAGE, _, OTHER_LANGUAGES = (FOLDER.parent.parent / "docs" / "sdks.md").read_text().partition("\n## Other languages\n")
+_PAGE = (FOLDER.parent.parent / "docs" / "sdks.md").read_text()
+GENERATE, PAGINATE, OTHER_LANGUAGES = (
+    _PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    for title in ("Generate a client", "Paginate, and handle errors", "Other languages")
+)
 SIX_CALLS = FOLDER / "scenarios" / "six_calls"
 LOCKED = (FOLDER.parent.parent / "pdm.lock").read_text()
 PASSWORD = "correct horse battery"
@@ -74,7 +78,7 @@ class Recipe(NamedTuple):
 def read_recipes() -> dict[str, Recipe]:
     """Return the recipes of the page by their titles."""
     found = {}
-    for part in PAGE.split("\n### ")[1:]:
+    for part in GENERATE.split("\n### ")[1:]:
         blocks = re.findall(r"```(\w+)\n(.*?)```", part, re.DOTALL)
         (shell, commands), (language, use) = blocks
         assert shell == "sh"
@@ -120,6 +124,26 @@ def test_a_recipe_works_as_printed(name: str, tmp_path: Path, limited_service: S
 
     assert "Water the plants" in said
     assert len([line for line in recipe.use.splitlines() if line]) == 5
+
+
+def test_pagination_and_errors_work_as_printed(tmp_path: Path, limited_service: Service, token: str) -> None:
+    titles = ["Buy seeds", "Rake the leaves", "Sow the seeds"]
+    with httpx.Client(base_url=limited_service.url, headers={"Authorization": f"Bearer {token}"}) as client:
+        for title in titles:
+            client.post("/v1/todos", json={"title": title}).raise_for_status()
+    (code,) = re.findall(r"```python\n(.*?)```", PAGINATE, re.DOTALL)
+    code = at(limited_service, code).replace("YOUR_TOKEN", token)
+    assert "limit=100" in code
+    script = tmp_path / "use.py"
+    # the program would exit with status 1, because its last call fails
+    script.write_text(code.replace("limit=100", "limit=1").replace("SystemExit(1)", "SystemExit(0)"))
+
+    generate = RECIPES["Python: openapi-python-client"].generate
+    run("bash", "-euo", "pipefail", "-c", at(limited_service, generate), cwd=tmp_path)
+    said = run("python", script, cwd=tmp_path, variables={"PYTHONPATH": str(tmp_path)}).splitlines()
+
+    assert [line for line in said if line in titles] == titles
+    assert [line.split()[0] for line in said[-2:]] == ["urn:todo-service:problem:invalid", "/recurrence"]
 
 
 def at(service: Service, text: str) -> str:
