@@ -1,7 +1,7 @@
 """Positions in a manual order: floats between which further ones fit.
 
-Neighbours are `STEP` apart, or 1/2048 of their own size if that is more. The mantissa of a float has 52 bits, so the
-gap between two neighbours can be halved at least 40 times, no matter how many positions precede them.
+Neighbors are `STEP` apart, or 1/2048 of their own size if that is more. The mantissa of a float has 52 bits, so the
+gap between two neighbors can be halved at least 40 times, no matter how many positions precede them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 STEP: Final = 1024.0
-"""The smallest distance between the positions of neighbours in a new order."""
+"""The smallest distance between the positions of neighbors in a new order."""
 HALVINGS: Final = 40
-"""How often the gap between two neighbours in a new order can be halved at least."""
+"""How often the gap between two neighbors in a new order can be halved at least."""
 _SIGNIFICANT_STEPS: Final = 2048
 _SPREAD_ULPS: Final = 2.0**20
 """The smallest distance, in units in the last place, at which `spread` places positions."""

@@ -272,7 +272,7 @@ def _fix_body(case: Case, body: dict[str, Any]) -> None:
         case "createUser" if body["username"].casefold() in body["password"].casefold():
             body["username"] = f"user-{os.getpid()}-{next(_numbers)}"
         case "moveTodo" | "moveList":
-            # exactly one of the three is given, and a neighbour must be in the same order
+            # exactly one of the three is given, and a neighbor must be in the same order
             for name in ("before", "after"):
                 body.pop(name, None)
             body.setdefault("to", "first")

@@ -39,7 +39,7 @@ class Answer(NamedTuple):
         began: When the request was sent.
         ended: When its answer arrived.
         todo: The todo.
-        place: The field that names its neighbour.
+        place: The field that names its neighbor.
     """
 
     began: float
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 async def test_eight_clients_of_two_processes_move_todos_at_once(store_url: str, tmp_path: Path) -> None:
     """Four clients move todos directly after the first todo, and four directly before the last one.
 
-    If a move was answered before another one began, its todo is further away from their common neighbour, and its
+    If a move was answered before another one began, its todo is further away from their common neighbor, and its
     answer has a position on that side, unless the todo was moved or renumbered later.
     """
     with ExitStack() as services:

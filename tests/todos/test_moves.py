@@ -95,7 +95,7 @@ async def test_a_todo_that_is_already_there_does_not_change(ada: Person, moved: 
     assert await read_titles(ada) == "a b c"
 
 
-async def test_a_completed_todo_is_a_neighbour_too(ada: Person) -> None:
+async def test_a_completed_todo_is_a_neighbor_too(ada: Person) -> None:
     a, b, c = await create_todos(ada, *"abc")
     await ada.post(f"/v1/todos/{b}/complete")
 
@@ -202,7 +202,7 @@ async def test_if_match_is_honored(ada: Person) -> None:
 async def test_if_match_holds_if_the_moved_item_itself_is_renumbered(
     ada: Person, path: str, new: str, query: dict[str, str], spell: Callable[[str], str]
 ) -> None:
-    """The item that moves is among the neighbours that get new positions, however the URL spells its id."""
+    """The item that moves is among the neighbors that get new positions, however the URL spells its id."""
     created = [(await ada.post(path, json={new: "x", "position": 5.0})).json()["id"] for _ in range(3)]
     first, second, third = sorted(created)  # of items at one position, the lowest id comes first
 
@@ -255,8 +255,8 @@ async def test_a_batch_moves(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-async def test_the_gap_between_new_neighbours_can_be_halved_forty_times(ada: Person, place: str) -> None:
-    """Neighbours that were created one after the other, by a batch, and by an import."""
+async def test_the_gap_between_new_neighbors_can_be_halved_forty_times(ada: Person, place: str) -> None:
+    """Neighbors that were created one after the other, by a batch, and by an import."""
     batch = {"operations": [{"op": "create", "todo": {"title": title}} for title in ("c", "d")]}
     await create_todos(ada, "a", "b")
     assert (await ada.post("/v1/todos/batch", json=batch)).status_code == 200
@@ -265,11 +265,11 @@ async def test_the_gap_between_new_neighbours_can_be_halved_forty_times(ada: Per
     assert "".join(ends) == "abcdef"
     moved = await create_todos(ada, *map(str, range(HALVINGS)))
 
-    for neighbours in ("ab", "bc", "cd", "de", "ef"):
+    for neighbors in ("ab", "bc", "cd", "de", "ef"):
         for todo_id in moved:
-            await move(ada, todo_id, **{place: ends[neighbours[place == "before"]]})
+            await move(ada, todo_id, **{place: ends[neighbors[place == "before"]]})
         between = [todo["title"] for todo in await read_order(ada)]
-        inner = between[between.index(neighbours[0]) + 1 : between.index(neighbours[1])]
+        inner = between[between.index(neighbors[0]) + 1 : between.index(neighbors[1])]
         numbers = list(map(str, range(HALVINGS)))
         assert inner == (numbers if place == "before" else numbers[::-1])
 
@@ -278,7 +278,7 @@ async def test_the_gap_between_new_neighbours_can_be_halved_forty_times(ada: Per
 
 
 async def test_positions_of_many_todos_leave_room(ada: Person) -> None:
-    """After 5 000 todos, too, neighbours can be parted forty times."""
+    """After 5 000 todos, too, neighbors can be parted forty times."""
     rows = "title\n" + "x\n" * 5_000
     response = await ada.post("/v1/todos/import", content=rows, headers={"Content-Type": "text/csv"})
     assert response.json()["imported"] == 5_000
@@ -301,11 +301,11 @@ async def test_todos_of_one_position_can_be_moved(ada: Person, position: float) 
     chance = random.Random(1)  # noqa: S311  # a fixed seed
 
     for _ in range(20):
-        moved, neighbour = chance.sample(expected, 2)
+        moved, neighbor = chance.sample(expected, 2)
         place = chance.choice(["before", "after"])
-        await move(ada, moved, **{place: neighbour})
+        await move(ada, moved, **{place: neighbor})
         expected.remove(moved)
-        expected.insert(expected.index(neighbour) + (place == "after"), moved)
+        expected.insert(expected.index(neighbor) + (place == "after"), moved)
         assert [todo["id"] for todo in await read_order(ada)] == expected
     for end in ("first", "last"):
         moved = expected[number // 2]
@@ -315,7 +315,7 @@ async def test_todos_of_one_position_can_be_moved(ada: Person, position: float) 
         assert [todo["id"] for todo in await read_order(ada)] == expected
 
 
-async def test_four_hundred_moves_between_the_same_two_neighbours(ada: Person, figure: Callable[[str], None]) -> None:
+async def test_four_hundred_moves_between_the_same_two_neighbors(ada: Person, figure: Callable[[str], None]) -> None:
     lower, upper, *moved = await create_todos(ada, *map(str, range(102)))
     replica = Replica(ada, 200)
     await replica.sync()

@@ -23,7 +23,7 @@ floats = st.floats(-1e300, 1e300)
 
 
 @given(floats)
-def test_forty_positions_fit_between_new_neighbours(position: float) -> None:
+def test_forty_positions_fit_between_new_neighbors(position: float) -> None:
     for lower, upper in ((position, advance(position)), (retreat(position), position)):
         between: float | None = lower
         for _ in range(HALVINGS):

@@ -62,7 +62,7 @@ def choose_weekdays(chance: random.Random, most: int) -> str:
 def generate_rule(chance: random.Random, first: date) -> str:
     """Return a rule on which dateutil and RFC 5545 agree.
 
-    dateutil applies BYSETPOS to the rest of the first week only, and counts weeks of the neighbouring years as part of
+    dateutil applies BYSETPOS to the rest of the first week only, and counts weeks of the neighboring years as part of
     a year.
     """
     frequency = chance.choice(["DAILY", "WEEKLY", "MONTHLY", "YEARLY"])

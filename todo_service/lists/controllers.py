@@ -106,7 +106,7 @@ class ListsController(Controller):
     ) -> Response[dto.TodoList]:
         """Move a list in the manual order. The others keep their order.
 
-        If there is no room between its new neighbours, some lists around it get new positions.
+        If there is no room between its new neighbors, some lists around it get new positions.
         """
         moved = await lists.move(list_id, data, parse_if_match(request), derive_idempotent_id(request))
         return Response(moved, headers={"ETag": entity_tag(moved)})

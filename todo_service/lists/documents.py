@@ -23,7 +23,7 @@ class TodoList(Model):
     Attributes:
         closing: Set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
         applied_change_ids: The last changes that may be repeated (see `todos.applied_changes`).
-        uid, uid_key: What other programs know it by (see `todos.uids`).
+        uid, uid_key: The id by which other programs know it, and the key of its index entry (see `todos.uids`).
     """
 
     # an earlier release had neither tombstones nor stamps of lists
@@ -63,12 +63,12 @@ class TodoList(Model):
 
 
 class DeletedList(Model):
-    """The deletion of a list, with the id of the list. Unlike the tombstone of the list, it is not in the change feed.
+    """Records that a list has been deleted. It has the id of the list.
 
-    It lives at least as long as the request that created the list may be repeated, so that a repeat does not create it
-    again.
-    `sweep_at` is the time of the next sweep (see `lists.sweep`). The document also exists if a deletion was scheduled
-    and then rejected, because another request changed the list first.
+    Unlike the tombstone of the list, it is not in the change feed. It is stored for as long as the request that created
+    the list may be repeated, so that a repeat does not create the list again. `sweep_at` is the time of the next sweep
+    (see `lists.sweep`). The document also exists if the deletion was rejected after its sweeps were scheduled, because
+    another request changed the list first.
     """
 
     owner: ObjectId

@@ -76,7 +76,7 @@ class Lists:
             QuotaExceeded: The account has reached its quota of lists.
         """
         if identity is not None:
-            # a write, so that the response shows durable data
+            # an empty update rather than a read, so that the response shows durable data
             created = await self._store.update(TodoList, *self._match(str(identity)), changes={})
             if created is not None:
                 return dto.TodoList.from_document(created)
@@ -178,7 +178,7 @@ class Lists:
     ) -> dto.TodoList:
         """Move a list in the manual order.
 
-        If there is no room between its new neighbours, some lists around them get new positions and versions, and keep
+        If there is no room between its new neighbors, some lists around them get new positions and versions, and keep
         their order. A list that is already there does not change.
 
         Args:
@@ -188,7 +188,7 @@ class Lists:
             change_id: The id of the change, if the request may be repeated. It is applied at most once.
 
         Raises:
-            Invalid: The place is not unambiguous, or there is no such neighbour.
+            Invalid: The place is ambiguous, or there is no such neighbor.
             Stale: The list has another version.
             NotFound: The account has no such list.
             Gone: See `AppliedChanges.include`.
@@ -236,7 +236,7 @@ class Lists:
             versions: The versions that the caller accepts; None for any.
             fields: The new values.
             change_id: The id of the change, if the request may be repeated. It is applied at most once.
-            old_position: If it is given, a list with another position stays as it is.
+            old_position: If given, a list that has another position is left unchanged.
         """
         async with self._shared.locks.hold(list_id):
             async for _ in Attempts():
@@ -259,14 +259,14 @@ class Lists:
                 )
                 if changed is not None:
                     return dto.TodoList.from_document(changed)
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def delete(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> None:
         """Delete a list, and move its todos to the inbox or delete them.
 
         The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
-        30 days. If the request is interrupted, a sweep completes the deletion after a minute. So does repeating the
-        request, but the list then has a new version.
+        30 days. If the request is interrupted, a sweep completes the deletion after a minute. A repeat of the request
+        also completes it, unless it requires the old version: closing a list gives it a new one.
 
         Args:
             list_id: The id of the list.
@@ -279,7 +279,7 @@ class Lists:
         """
         closed = await self._close(list_id, todos, versions)
         await finish_deletion(self._store, self._todos, closed)
-        # a write may have checked the list before it was closed
+        # a write that found the list before it was closed may still put a todo into it
         await schedule_sweeps(self._store, closed.id, self._owner, now())
 
     async def _close(self, list_id: str, todos: Literal["move", "delete"], versions: Container[int] | None) -> TodoList:
@@ -290,12 +290,12 @@ class Lists:
                 raise Stale
             await schedule_sweeps(self._store, found.id, self._owner, now())
             where = [*self._match(list_id), TodoList.version == found.version]
-            # the next version, so that no other writer with the same entity tag succeeds
+            # the new version ensures that no other writer with the same entity tag succeeds
             changes = {"closing": todos, "version": found.version + 1, "updated_at": max(now(), found.updated_at)}
             closed = await self._store.update(TodoList, *where, changes=changes)
             if closed is not None:
                 return closed
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def delete_all(self) -> None:
         """Delete every list and tombstone of the account, but not the todos in the lists.

@@ -25,10 +25,10 @@ from todo_service.todos.service import Todos
 
 FIRST_SWEEP: Final = timedelta(minutes=1)
 LAST_SWEEP: Final = timedelta(hours=1)
-"""How long after the deletion of a list it is swept."""
+"""The times of the two sweeps of a list, from its deletion."""
 _UNSWEPT_LIFETIME: Final = timedelta(days=31)
 _SWEPT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
-"""How long the document lives after the deletion if no process sweeps the list, and after the last sweep."""
+"""How long a `DeletedList` is stored: from the deletion if no process sweeps the list, else from the last sweep."""
 
 
 async def schedule_sweeps(store: DocumentStore, list_id: ObjectId, owner: ObjectId, moment: datetime) -> None:

@@ -18,7 +18,7 @@ class Firing(Model):
         at: The moment of an absolute reminder. None for other reminders and for a due date.
         minutes_before: The minutes of a relative reminder before the due date. None for other reminders and for a due
             date.
-        occurrence: The moment for which it fired.
+        occurrence: The moment of the due date or reminder. `fired_at` may be later.
         fired_at: When it fired.
     """
 

@@ -27,7 +27,7 @@ class FiredEntry(msgspec.Struct, frozen=True):
 
     @property
     def owner(self) -> str:
-        """The account. There are no tombstones."""
+        """The account. A tombstone would have none, but firings have no tombstones."""
         return self.account
 
     @property
@@ -42,7 +42,7 @@ class FiredData(msgspec.Struct, frozen=True):
     Attributes:
         todo: The todo, in its current state.
         reminder: The reminder; None for the due date.
-        occurrence: The moment for which it fired.
+        occurrence: The moment of the due date or reminder.
     """
 
     todo: Todo

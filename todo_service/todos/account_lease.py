@@ -3,7 +3,7 @@
 A lease is a document that exists while a block runs. If a process dies, its lease remains; another process takes it
 over once it has not been renewed for `LEASE_SECONDS`, measured by its own clock.
 
-- A move holds the lease on the manual order of its account. It reads the neighbours of its new place and then writes,
+- A move holds the lease on the manual order of its account. It reads the neighbors of its new place and then writes,
   and makes room in several writes. Two moves at once would put two documents into the same place, or undo each other's
   room.
 - The writes of a process near a quota of an account share the lease on that quota (`quota_queue`).

@@ -277,7 +277,7 @@ class TodosController(Controller):
     ) -> Response[dto.Todo]:
         """Move a todo in the manual order of its list, or to a place in another list. Others keep their order.
 
-        If there is no room between its new neighbours, some todos around it get new positions.
+        If there is no room between its new neighbors, some todos around it get new positions.
         """
         todo = await todos.move(todo_id, data, parse_if_match(request), derive_idempotent_id(request))
         return Response(todo, headers={"ETag": entity_tag(todo)})

@@ -170,7 +170,7 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
 class TodoMove(Move, forbid_unknown_fields=True):
     """A new place in the manual order of a list: exactly one of `before`, `after` and `to`.
 
-    Completed todos keep their places in the order, and so count as neighbours too.
+    Completed todos keep their places in the order, and so count as neighbors too.
     """
 
     list_id: Annotated[

@@ -72,7 +72,7 @@ class TodoMover:
                     return await self._move(todo, place, list_id, versions, change_id)
                 except _LeftListError:
                     continue
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def _move(
         self,

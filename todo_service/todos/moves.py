@@ -9,15 +9,15 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.api_types import SHOWN
 
-_NEIGHBOUR: Final = {"pattern": "^[0-9a-f]{24}$", SHOWN: {"maxLength": None}}
+_NEIGHBOR: Final = {"pattern": "^[0-9a-f]{24}$", SHOWN: {"maxLength": None}}
 # without examples, so that the example of a move has one place
 Before = Annotated[
     str,
-    Meta(max_length=24, description="The id of the item that will directly follow it.", extra_json_schema=_NEIGHBOUR),
+    Meta(max_length=24, description="The id of the item that will directly follow it.", extra_json_schema=_NEIGHBOR),
 ]
 After = Annotated[
     str,
-    Meta(max_length=24, description="The id of the item that will directly precede it.", extra_json_schema=_NEIGHBOUR),
+    Meta(max_length=24, description="The id of the item that will directly precede it.", extra_json_schema=_NEIGHBOR),
 ]
 End = Annotated[
     Literal["first", "last"],

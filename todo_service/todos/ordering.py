@@ -1,6 +1,6 @@
 """The manual order of todos or lists: finds the position for a place, and makes room where there is none.
 
-A document moves by one write, which sets its position between those of its new neighbours. If no float lies between
+A document moves by one write, which sets its position between those of its new neighbors. If no float lies between
 them, some documents around the gap get new positions at equal distances. The smallest number of documents is taken that
 has enough room, in steps of powers of two. Each of them is written on its own, in an order in which no write changes
 the sequence of the documents, so the sequence is correct even if the process dies halfway.
@@ -27,7 +27,7 @@ from todo_service.positions import find_between, number_anew, spread
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import iterate_pages, read_page
-from todo_service.todos.places import Place, create_neighbour_error
+from todo_service.todos.places import Place, create_neighbor_error
 
 _FIRST_WINDOW: Final = 8
 """How many documents are considered first to make room."""
@@ -68,7 +68,7 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class _Gap(NamedTuple):
-    """Two neighbours; None at an end of the order."""
+    """Two neighbors; None at an end of the order."""
 
     lower: Placed | None
     upper: Placed | None
@@ -134,7 +134,7 @@ class ManualOrder:
             moved: The id of the document that moves. It may be outside the order.
 
         Raises:
-            Invalid: The order does not have the neighbour, or it is the document itself.
+            Invalid: The order does not have the neighbor, or it is the document itself.
             Busy: Other clients are changing the positions continuously.
         """
         async for _ in Attempts():
@@ -145,16 +145,16 @@ class ManualOrder:
             if position is not None:
                 return position
             await self._make_room(gap)
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def _find_gap(self, place: Place, moved: ObjectId) -> _Gap:
         descending = place.kind in ("before", "last")
         given: Placed | None = None
-        if place.neighbour is not None:
-            where = [self._model.id == place.neighbour, self._model.owner == self._owner, *self._conditions]
+        if place.neighbor is not None:
+            where = [self._model.id == place.neighbor, self._model.owner == self._owner, *self._conditions]
             given = await self._store.get(self._model, *where, into=Placed)
-            if given is None or place.neighbour == moved:
-                raise create_neighbour_error(place.kind)
+            if given is None or place.neighbor == moved:
+                raise create_neighbor_error(place.kind)
         (other,) = await self._read(given, 1, descending=descending) or (None,)
         return _Gap(other, given) if descending else _Gap(given, other)
 

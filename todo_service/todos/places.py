@@ -19,12 +19,12 @@ class Place(NamedTuple):
     """A place in a manual order.
 
     Attributes:
-        kind: The field of the request that names the neighbour, or the end of the order.
-        neighbour: The id of the neighbour; None for an end of the order.
+        kind: The field of the request that names the neighbor, or the end of the order.
+        neighbor: The id of the neighbor; None for an end of the order.
     """
 
     kind: Literal["before", "after", "first", "last"]
-    neighbour: ObjectId | None
+    neighbor: ObjectId | None
 
 
 def parse_place(move: Move) -> Place:
@@ -39,15 +39,15 @@ def parse_place(move: Move) -> Place:
     if len(given) > 1:
         raise Invalid([ValidationIssue(f"/{name}", f"Expected only `{given[0]}`") for name in given[1:]])
     if move.before is not UNSET:
-        return Place("before", _parse_neighbour("before", move.before))
+        return Place("before", _parse_neighbor("before", move.before))
     if move.after is not UNSET:
-        return Place("after", _parse_neighbour("after", move.after))
+        return Place("after", _parse_neighbor("after", move.after))
     assert move.to is not UNSET  # one of the three is given
     return Place(move.to, None)
 
 
-def create_neighbour_error(name: str) -> Invalid:
-    """Return the error for a neighbour that the order does not have.
+def create_neighbor_error(name: str) -> Invalid:
+    """Return the error for a neighbor that the order does not have.
 
     Args:
         name: The field of the request that names it.
@@ -55,7 +55,7 @@ def create_neighbour_error(name: str) -> Invalid:
     return Invalid([ValidationIssue(f"/{name}", "Expected the id of another item of the same order")])
 
 
-def _parse_neighbour(name: str, text: str) -> ObjectId:
+def _parse_neighbor(name: str, text: str) -> ObjectId:
     if not is_id(text):
-        raise create_neighbour_error(name)
+        raise create_neighbor_error(name)
     return ObjectId(text)

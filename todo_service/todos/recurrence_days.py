@@ -3,7 +3,7 @@
 python-dateutil finds the days of a year that the BY parts of a rule allow. Its own loop over the periods of a rule
 cannot be used for input from clients: it does not end before the year 9999 if the BY parts never match, which takes
 seconds. In the Gregorian calendar there are only 28 kinds of years that differ for a rule (by the weekday of 1 January,
-and by which of the year and its neighbours are leap years). So dateutil evaluates at most one year of each kind, and
+and by which of the year and its neighbors are leap years). So dateutil evaluates at most one year of each kind, and
 all other years are table lookups: a search up to the year 9999 takes milliseconds. Most todos share a few rules, so
 the tables of recent rules are kept.
 """

@@ -169,7 +169,7 @@ class Todos:
                 raise Gone("this todo was created and has been deleted since")
             if (confirmed := await self._writer.confirm(found)) is not None:
                 return confirmed
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def get(self, todo_id: str) -> dto.Todo:
         """Return a todo.

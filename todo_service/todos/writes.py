@@ -111,7 +111,7 @@ class TodoWriter:
                 # of several writers that read the same version one succeeds; the others try again
                 if changed is not None:
                     return changed
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def confirm(self, todo: Todo, **changes: Any) -> dto.Todo | None:
         """Write a todo back without a new version, so that the response shows durable data.

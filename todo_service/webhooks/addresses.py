@@ -57,7 +57,7 @@ _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 _LOCAL_NAMES: Final = frozenset(
     ("localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa")
 )
-"""Names, and domains of names, that only a local network resolves."""
+"""Host names and domains that only local networks resolve."""
 
 
 def is_public(address: Address) -> bool:

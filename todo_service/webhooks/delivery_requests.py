@@ -99,7 +99,7 @@ class DeliveryRequests:
             if changed is not None:
                 await self._request(hook)
                 return dto.Delivery.from_document(changed)
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def _check_requests(self, hook: Webhook) -> None:
         if not hook.enabled:

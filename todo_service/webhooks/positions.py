@@ -61,4 +61,4 @@ async def start(store: DocumentStore, hook_id: ObjectId, positions: Positions) -
         )
         if started is not None:
             return started
-    raise AssertionError  # `Attempts` raises before it ends
+    raise AssertionError  # unreachable: the last attempt raises `Busy`

@@ -1,4 +1,4 @@
-"""Sends a delivery to a receiver, once.
+"""Makes a single attempt to send a delivery to its receiver.
 
 The name in the URL is resolved once, every address is checked, and the connection is made to a checked address, with
 the name in `Host` and in TLS. Redirects are not followed, and the proxy variables of the environment are ignored.

@@ -163,7 +163,7 @@ class Webhooks:
             changed = await self._change(hook, changes, moment)
             if changed is not None:
                 return dto.Webhook.from_document(await start(self._store, hook.id, self._positions) or changed)
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def _change(self, hook: Webhook, changes: dict[str, Any], moment: datetime) -> Webhook | None:
         """Write the changes of a webhook. Return None if it has changed since it was read."""
@@ -185,7 +185,8 @@ class Webhooks:
             moment = now()
             changes: dict[str, Any] = {
                 "owner": None,
-                "slot": -1 - int.from_bytes(hook.id.binary[-7:], "big"),  # no webhook has a negative one
+                "slot": -1
+                - int.from_bytes(hook.id.binary[-7:], "big"),  # unique and negative, so that it takes no webhook's slot
                 "url": "",
                 "events": [],
                 "enabled": False,
@@ -232,7 +233,7 @@ class Webhooks:
             changed = await self._change(hook, {"secrets": secrets}, moment)
             if changed is not None:
                 return dto.WebhookWithSecret.from_secret(changed, format_secret(secret))
-        raise AssertionError  # `Attempts` raises before it ends
+        raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def _validate(self, given: dto.WebhookCreate | dto.WebhookUpdate) -> dict[str, Any]:
         """Return the given fields as they are stored.

@@ -20,7 +20,7 @@ _SECRET_BYTES: Final = 32
 
 
 def generate_secret(seed: bytes | None = None) -> bytes:
-    """Return a new secret: random, or the same for the same seed."""
+    """Return a new secret, derived from the seed if there is one, and random otherwise."""
     return secrets.token_bytes(_SECRET_BYTES) if seed is None else compute_mac(seed, b"signing secret")
 
 

@@ -1,9 +1,9 @@
 """Assigns each webhook to one of the processes that serve webhooks.
 
 Each process is a worker with a heartbeat. A webhook names the worker that holds it, and only that one sends its
-deliveries. Once the heartbeat of the holder has stopped, another worker claims the webhook with a conditional write, so
-that one worker wins. Rendezvous hashing spreads the webhooks evenly: all workers agree which of them each webhook
-belongs to.
+deliveries. Once the heartbeat of the holder has stopped, another worker claims the webhook with a conditional write,
+which succeeds for one worker only. Rendezvous hashing decides which worker each webhook belongs to. All workers get the
+same result, and it spreads the webhooks evenly.
 
 Clocks may differ, so a worker judges the others by its own: a worker whose number of beats has not changed for
 `LEASE_SECONDS` is dead. A worker that cannot write its own heartbeat stops sending well before that.

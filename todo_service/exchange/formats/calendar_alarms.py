@@ -1,6 +1,6 @@
 """Alarms of a VTODO (VALARM, RFC 5545, section 3.6.6) as reminders, and reminders as alarms.
 
-The trigger of a todo that is due on a day counts from midnight, its reminder from 09:00.
+If a todo is due on a day, the trigger of an alarm counts from midnight, but a reminder counts from 09:00.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ CALENDAR_COLOR: Final = "X-APPLE-CALENDAR-COLOR"
 SORT_ORDER: Final = "X-APPLE-SORT-ORDER"
 """Where a todo is in the manual order, as programs for CalDAV write it."""
 CURRENT_OCCURRENCE: Final = "X-KDE-LIBKCAL-DTRECURRENCE"
-"""When the current occurrence of a series is due, as KDE's programs write it: its DUE is that of the first one."""
+"""When the current occurrence of a series is due, as KDE's programs write it. Their DUE is that of the first one."""
 PROXIMITY: Final = ("PROXIMITY", "X-APPLE-PROXIMITY")
 """The properties of an alarm at a place (RFC 9074, section 8)."""
 ALARM_ENABLED: Final = "X-KDE-KCALCORE-ENABLED"

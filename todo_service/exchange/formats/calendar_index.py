@@ -1,7 +1,7 @@
 """What the todos of a calendar file depend on: its time zones, its calendars, and other todos.
 
-The order of the components has no meaning, so the file is searched before any todo is read. Only the lines that may
-matter are looked at.
+The order of the components has no meaning, so the file is searched before any todo is read. Lines that cannot matter
+are skipped.
 """
 
 from __future__ import annotations

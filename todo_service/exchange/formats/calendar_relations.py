@@ -80,7 +80,7 @@ class Relations:
 
     @property
     def is_full(self) -> bool:
-        """Whether further todos stand alone."""
+        """Whether no more related todos are collected, so that further ones stand alone."""
         return max(self._count, self._added) >= IMPORT_RELATED
 
     def add(self, todo: Component) -> None:

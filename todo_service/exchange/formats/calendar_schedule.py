@@ -1,8 +1,8 @@
 """When a VTODO starts, is due and recurs (RFC 5545, sections 3.8.2 and 3.8.5).
 
 The current occurrence of a recurring todo is the first one that is neither excluded (EXDATE) nor completed. Programs
-such as Thunderbird complete an occurrence by a VTODO with its RECURRENCE-ID. EXDATE and RECURRENCE-ID refer to DTSTART,
-or to DUE of a todo without it.
+such as Thunderbird write a completed occurrence as a VTODO with its RECURRENCE-ID. EXDATE and RECURRENCE-ID refer to
+DTSTART, or to DUE of a todo without it.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class ScheduleReader:
         return start if "RRULE" in self._todo.properties else None
 
     def _read_start(self) -> date | datetime | None:
-        """Return DTSTART, unless it takes the place of DUE, is only there because RRULE needs one, or is impossible."""
+        """Return DTSTART, or None if it stands for DUE, exists only because RRULE needs it, or is later than DUE."""
         due, start = self.due, self._dtstart
         if due is None or start is None:
             return start

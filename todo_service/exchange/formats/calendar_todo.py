@@ -125,7 +125,7 @@ class TodoBuilder:
         return Draft(todo.line, imported, named, lines, uid=uid, warnings=todo.warnings, missing=missing)
 
     def _list_missing(self, fields: Mapping[str, Any]) -> frozenset[str]:
-        """Return the fields that the todo cannot state. A file of this service omits defaults only."""
+        """Return the fields that the file has no place for. A file of this service has none: it omits defaults only."""
         if EXTENSION_NAME in self._todo.properties:
             return frozenset()
         return list_missing([*_PROPERTIES, *(name for name, value in fields.items() if value is not None)])

@@ -55,7 +55,7 @@ _FIELDS: Final = {field.name: field for field in FIELDS}
 _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (FieldKind.TEXT, FieldKind.TEXTS))})
 """The columns that may contain any text."""
 _PROTECTED: Final = _TEXTS | {"id", "list_id"}
-"""The columns with texts that a spreadsheet may convert: an id of digits is a number to it."""
+"""The columns with texts that a spreadsheet may convert. It takes an id that consists of digits for a number."""
 _TOGETHER: Final = {
     **dict.fromkeys(("due_on", "due_at"), ("due_on", "due_at")),
     **dict.fromkeys(("start_on", "start_at"), ("start_on", "start_at")),
@@ -63,9 +63,9 @@ _TOGETHER: Final = {
     "position": (),
     "created_at": (),
 }
-"""The fields of the todo that an update leaves alone if the cell of a column cannot be read; others stand alone."""
+"""By column: the fields that an update leaves unchanged if a cell cannot be read. The default is the column's field."""
 _LARGE: Final = 10**11
-"""Where spreadsheets begin to leave out digits of integers."""
+"""From this value on, spreadsheets show integers in scientific notation, without their last digits."""
 _LISTS: Final = frozenset({"steps", "reminders"})
 _IGNORED: Final = frozenset({"version", "updated_at"})
 _SCHEDULE: Final = ("start_on", "start_at", "due_on", "due_at")
@@ -267,7 +267,7 @@ def _encode_cell(kind: FieldKind, value: Any) -> str:
         case FieldKind.FLAG:
             return "true" if value else "false"
         case FieldKind.NUMBER:
-            # an integer is one in every language; 1536.125 is a greater one where full stops separate thousands
+            # an integer reads the same in every locale, but 1536.125 is an integer where a period separates thousands
             return str(int(value)) if value == int(value) and abs(value) < _LARGE else protect(repr(value))
         case FieldKind.TEXTS:
             return _encode_rows([value]).decode().removesuffix("\r\n")

@@ -88,7 +88,7 @@ class RowEndFinder:
         data = self._source.data
         self.searched = position
         if position > self._find_last_quote():
-            return None  # known without a search, which the lines that follow would repeat
+            return None  # known without a search, which would be repeated for each of the following lines
         while True:
             self._source.budget.check()
             match = _QUOTED_TEXT.match(data, position, position + CHUNK_BYTES)

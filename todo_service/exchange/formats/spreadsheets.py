@@ -1,6 +1,6 @@
-"""Protects the texts in a table that a spreadsheet would convert, and so change when it saves the table.
+"""Protects texts in a table that a spreadsheet would otherwise convert, and then save in another form.
 
-To a spreadsheet, `=1+1` is a formula, `007` is the number 7, `1/2` and `Jan 5` are dates, and `true` is a truth value.
+To a spreadsheet, `=1+1` is a formula, `007` is the number 7, `1/2` and `Jan 5` are dates, and `true` is a Boolean.
 With an apostrophe before it, each of them is a text, in every program and language.
 """
 

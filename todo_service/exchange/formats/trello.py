@@ -34,7 +34,7 @@ _MISSING: Final = list_missing(
     ("title", "description", "tags", "steps", "start_at", "due_at", "completed", "completed_at", "reminders")
 )
 _RECOGNIZED_BYTES: Final = 8 * 2**20
-"""How far the cards may be from the start of a board that is recognized. At most 1 000 actions precede them."""
+"""The maximum offset of the cards in a board that is recognized. At most 1 000 actions precede them."""
 
 
 class _Label(msgspec.Struct, frozen=True):
