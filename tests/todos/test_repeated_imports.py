@@ -286,6 +286,86 @@ async def test_texts_that_are_too_long_are_shortened_with_a_warning(ada: Person)
     assert await import_todos(ada, "json", lines) == build_report(unchanged=len(records))
 
 
+def list_oversized_fields() -> list[dict[str, Any]]:
+    """Return fields that are far over their bounds, one or more of each todo."""
+    days = [f"2027-{month:02}-{day:02}" for month in range(1, 7) for day in range(1, 21)]
+    return [
+        {"tags": ["y" * 300]},
+        {"tags": [f"tag {number}" for number in range(120)]},
+        # 50 characters in NFC, which are 200 in NFD
+        {"tags": ["\u03b1\u0313\u0300\u0345" * 50]},
+        {"description": "d" * 60_000},
+        {"title": "t" * 11_000},
+        {"steps": [{"title": "s" * 1200}] * 120},
+        {"due_on": "2027-01-01", "reminders": [{"minutes_before": number} for number in range(7)]},
+        {"due_on": "2027-01-01", "recurrence": "FREQ=DAILY", "recurrence_except": days},
+    ]
+
+
+async def test_values_far_over_their_bounds_are_cut_with_a_warning(ada: Person) -> None:
+    records = [{"title": "x"} | fields for fields in list_oversized_fields()]
+
+    report = await import_todos(ada, "json", json.dumps(records))
+
+    assert (report["imported"], report["rejected"]) == (len(records), [])
+    assert list(dict.fromkeys(warning["detail"].partition(":")[0] for warning in report["warnings"])) == [
+        "Tags were cut to 50 characters",
+        "Tags beyond the first 20 were left out",
+        "Description is longer than 10000 characters",
+        "Title is longer than 200 characters",
+        "Steps beyond the first 100 were left out",
+        "Steps have titles of more than 200 characters",
+        "Reminders beyond the first 5 were left out",
+        "Exceptions beyond the first 100 were left out",
+    ]
+    cut, tagged, composed, described, titled, stepped, reminded, excepted = await read_todos(ada)
+    assert cut["tags"] == ["y" * 50]
+    assert tagged["tags"] == [f"tag {number}" for number in range(20)]
+    assert composed["tags"] == ["\u1f82" * 50]
+    assert described["description"] == "d" * 10_000
+    assert (titled["title"], titled["description"]) == ("t" * 200, "t" * 10_000)
+    assert [step["title"] for step in stepped["steps"]] == ["s" * 200] * 100
+    assert len(reminded["reminders"]) == 5
+    assert len(excepted["recurrence_except"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("lines", "field", "expected"),
+    [
+        (["SUMMARY:x", "CATEGORIES:" + "y" * 300], "tags", ["y" * 50]),
+        (["SUMMARY:x", "CATEGORIES:" + ",".join(f"t{n}" for n in range(120))], "tags", [f"t{n}" for n in range(20)]),
+        (["SUMMARY:x", "DESCRIPTION:" + "d" * 60_000], "description", "d" * 10_000),
+        (["SUMMARY:" + "t" * 11_000], "title", "t" * 200),
+    ],
+    ids=["long tag", "many tags", "description", "title"],
+)
+async def test_properties_far_over_their_bounds_are_cut_with_a_warning(
+    ada: Person, lines: list[str], field: str, expected: object
+) -> None:
+    todo = ["BEGIN:VTODO", "UID:1", *lines, "END:VTODO"]
+    calendar = ["BEGIN:VCALENDAR", "VERSION:2.0", *todo, "END:VCALENDAR", ""]
+
+    report = await import_todos(ada, "ics", "\r\n".join(calendar))
+
+    assert (report["imported"], report["rejected"]) == (1, [])
+    assert report["warnings_count"] > 0
+    assert [todo[field] for todo in await read_todos(ada)] == [expected]
+
+
+async def test_a_text_of_the_size_of_a_record_is_cut(ada: Person) -> None:
+    marks = "a" + "\u0301\u0323" * 15  # a run of 30, which NFC reorders
+
+    report = await import_todos(ada, "json", json.dumps([{"title": "x", "tags": [marks * 15_000]}], ensure_ascii=False))
+
+    assert (report["imported"], report["rejected"]) == (1, [])
+    assert [len(tag) for todo in await read_todos(ada) for tag in todo["tags"]] == [50]
+
+
+@pytest.mark.parametrize("fields", list_oversized_fields()[:2] + list_oversized_fields()[3:])
+async def test_a_new_todo_with_values_over_their_bounds_is_rejected(ada: Person, fields: dict[str, Any]) -> None:
+    assert_problem(await ada.post("/v1/todos", json={"title": "x"} | fields), 422)
+
+
 async def test_warnings_name_all_that_was_left_out(ada: Person) -> None:
     tags = [f"a tag with the number {number}" for number in range(60)]
     row = f'x,"{",".join([*tags, "y" * 450])}"'

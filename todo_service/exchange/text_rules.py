@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from todo_service.bounds.exchange import REPORTED_LENGTH
+from todo_service.bounds.texts import UNTRIMMED_FACTOR
 from todo_service.bounds.todos import (
     DESCRIPTION_LENGTH,
     LIST_NAME_LENGTH,
@@ -29,7 +30,7 @@ from todo_service.exchange.formats.base import Draft, FileLists
 from todo_service.exchange.record_uids import hash_list_name
 from todo_service.lists.dto import TodoListCreate
 from todo_service.text import compose, drop_controls, trim
-from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.dto import StepImport, TodoImport
 
 ItemT = TypeVar("ItemT")
 
@@ -45,7 +46,7 @@ def fit_texts(draft: Draft) -> Draft:
     """
     warnings = list(draft.warnings)
     todo = draft.todo if draft.strict else _clean_todo(draft.todo, warnings)
-    title, rest = _divide(_fold(todo.title))
+    title, rest = _divide(_compose_beginning(_join_lines(todo.title), TITLE_LENGTH + DESCRIPTION_LENGTH))
     description = todo.description
     if rest:
         warnings.append(f"Title is longer than {TITLE_LENGTH} characters: the rest is in the description")
@@ -111,7 +112,7 @@ def _clean_todo(todo: TodoImport, warnings: list[str]) -> TodoImport:
 
 def _fit_list(named: TodoListCreate, warnings: list[str]) -> TodoListCreate:
     """Return a list with a valid name. Lists whose names differ only in the part that is cut stay separate."""
-    name = drop_controls(_fold(_LINE_BREAKS.sub("\n", named.name)))
+    name = drop_controls(compose(_join_lines(_LINE_BREAKS.sub("\n", named.name))))
     if len(name) <= LIST_NAME_LENGTH:
         return msgspec.structs.replace(named, name=name)
     warnings += _name_all(f"List name was cut to {LIST_NAME_LENGTH} characters", [name])
@@ -119,10 +120,19 @@ def _fit_list(named: TodoListCreate, warnings: list[str]) -> TodoListCreate:
     return msgspec.structs.replace(named, name=trim(name[:LIST_NAME_LENGTH]), uid=uid)
 
 
-def _fold(text: str) -> str:
-    """Return a text in one line, trimmed and in NFC."""
+def _join_lines(text: str) -> str:
+    """Return a text in one line, trimmed."""
     lines = map(trim, re.split(r"[\r\n]", text.replace("\t", " ")))
-    return compose(trim(" ".join(line for line in lines if line)))
+    return trim(" ".join(line for line in lines if line))
+
+
+def _compose_beginning(text: str, longest: int) -> str:
+    """Return a text in NFC, up to a maximum length and some characters more, which show that it is longer.
+
+    Only as much is normalized as the result needs. NFC replaces at most four characters by one, and a run of combining
+    marks has at most 30.
+    """
+    return compose(text[: longest * UNTRIMMED_FACTOR])
 
 
 def _divide(title: str) -> tuple[str, str]:
@@ -163,9 +173,10 @@ def _name_all(subject: str, names: Iterable[str]) -> Iterator[str]:
 def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
     fitted: dict[str, None] = {}
     long = []
-    for tag in map(_fold, tags):
+    for text in map(_join_lines, tags):
+        tag = _compose_beginning(text, TAG_LENGTH)
         if len(tag) > TAG_LENGTH:
-            long.append(tag)
+            long.append(text)
         if tag:
             fitted[trim(tag[:TAG_LENGTH])] = None
     if long:
@@ -176,11 +187,15 @@ def _fit_tags(tags: Sequence[str], warnings: list[str]) -> list[str]:
     return distinct[:TAGS]
 
 
-def _fit_steps(steps: Sequence[StepCreate], warnings: list[str]) -> list[StepCreate]:
-    fitted = [msgspec.structs.replace(step, title=_fold(step.title)) for step in steps]
-    if len(fitted) > STEPS:
-        warnings += _name_all(f"Steps beyond the first {STEPS} were left out", [step.title for step in fitted[STEPS:]])
-        fitted = fitted[:STEPS]
-    if any(len(step.title) > TITLE_LENGTH for step in fitted):
+def _fit_steps(steps: Sequence[StepImport], warnings: list[str]) -> list[StepImport]:
+    if len(steps) > STEPS:
+        titles = [_join_lines(step.title) for step in steps[STEPS:]]
+        warnings += _name_all(f"Steps beyond the first {STEPS} were left out", titles)
+    kept = steps[:STEPS]
+    titles = [_compose_beginning(_join_lines(step.title), TITLE_LENGTH) for step in kept]
+    if any(len(title) > TITLE_LENGTH for title in titles):
         warnings.append(f"Steps have titles of more than {TITLE_LENGTH} characters: the rest was left out")
-    return [msgspec.structs.replace(step, title=trim(step.title[:TITLE_LENGTH])) for step in fitted]
+    return [
+        msgspec.structs.replace(step, title=trim(title[:TITLE_LENGTH]))
+        for step, title in zip(kept, titles, strict=True)
+    ]

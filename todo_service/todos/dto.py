@@ -13,8 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from todo_service.api_types import (
     DEFAULT_LIMIT,
-    NOT_BLANK,
-    SHOWN,
     Count,
     Cursor,
     Id,
@@ -26,11 +24,9 @@ from todo_service.api_types import (
 )
 from todo_service.bounds.texts import QUERY_LENGTH, SEARCHED_WORD_LENGTH, SEARCHED_WORDS
 from todo_service.bounds.todos import (
-    DESCRIPTION_LENGTH,
     FILTERED_TAGS,
     QUERY_WORDS,
     STEPS,
-    TITLE_LENGTH,
 )
 from todo_service.decoding import declare_read_only
 from todo_service.store.structs import build_struct
@@ -59,6 +55,15 @@ from todo_service.todos.field_types import (
     Title,
     TodoSort,
     Uid,
+)
+from todo_service.todos.import_types import (
+    ImportedDescription,
+    ImportedExceptions,
+    ImportedReminders,
+    ImportedSteps,
+    ImportedStepTitle,
+    ImportedTags,
+    ImportedTitle,
 )
 from todo_service.todos.moves import Move
 from todo_service.todos.reminder_types import NewReminders, Reminder
@@ -145,18 +150,21 @@ OldText = Annotated[Annotated[str, Meta(max_length=100)] | None, Meta(descriptio
 OldVersion = Annotated[Annotated[int, Meta(ge=0, le=2**53 - 1)] | None, Meta(description=_IGNORED)]
 
 
+class StepImport(StepCreate, forbid_unknown_fields=True):
+    """A step of an imported todo. Its title may have any length."""
+
+    title: ImportedStepTitle
+
+
 class TodoImport(TodoCreate, forbid_unknown_fields=True):
     """A todo to import. Accepts every field of `Todo`, but ignores those that the service sets itself."""
 
-    title: Annotated[
-        str,
-        Meta(
-            max_length=DESCRIPTION_LENGTH,
-            description=f"The title. The part beyond {TITLE_LENGTH} characters is moved to the description.",
-            examples=["Water the plants"],
-            extra_json_schema={SHOWN: {"minLength": 1, "pattern": NOT_BLANK}},
-        ),
-    ]
+    title: ImportedTitle
+    description: ImportedDescription = ""
+    tags: ImportedTags = []
+    steps: Annotated[list[StepImport], ImportedSteps] = []  # type: ignore[assignment]  # it is only read as one of steps
+    recurrence_except: ImportedExceptions = []
+    reminders: ImportedReminders = []
     completed_at: Annotated[Timestamp | None, Meta(description="When it was completed; null if open.")] = None
     last_completed_at: Annotated[
         Timestamp | None, Meta(description="When it was last completed, if it recurs; null for never.")

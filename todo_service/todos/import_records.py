@@ -114,7 +114,7 @@ def fill_missing(record: ImportRecord, todo: Todo) -> ImportRecord:
         replaced.add("completed_at")
     fields: dict[str, Any] = {name: getattr(todo, name) for name in record.missing - given - replaced}
     if "steps" in fields:
-        fields["steps"] = [dto.StepCreate(step.title, step.completed, step.id) for step in todo.steps]
+        fields["steps"] = [dto.StepImport(step.title, step.completed, step.id) for step in todo.steps]
     if "reminders" in fields:
         fields["reminders"] = [_to_given(each) for each in todo.reminders]
     todo_filled = msgspec.structs.replace(record.todo, **fields)

@@ -143,7 +143,7 @@ def _describe_unknown_columns(table: Table) -> tuple[str, ...]:
 
 
 class _StepCell(msgspec.Struct, frozen=True):
-    """A step in a cell. Unlike `dto.StepCreate`, its title may have any length."""
+    """A step in a cell. Unlike `dto.StepImport`, it may have unknown fields."""
 
     title: str
     completed: bool = False
@@ -234,14 +234,14 @@ class _RowParser:
             return self._check(name, text.lower() if text.lower() in _ORDERS else None, " or ".join(_ORDERS))
         return text
 
-    def _parse_steps(self, text: str) -> list[dto.StepCreate] | None:
+    def _parse_steps(self, text: str) -> list[dto.StepImport] | None:
         if not re.match(r'\s*\[\s*[\[{"\]]', text):
             return parse_steps(text)
         cells = self._decode("steps", text, list[_StepCell | str])
         if cells is None:
             return None
         return [
-            dto.StepCreate(each) if isinstance(each, str) else dto.StepCreate(each.title, each.completed, each.id)
+            dto.StepImport(each) if isinstance(each, str) else dto.StepImport(each.title, each.completed, each.id)
             for each in cells
         ]
 

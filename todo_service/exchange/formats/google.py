@@ -25,7 +25,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
 from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, cut, parse_moment, to_timestamp
 from todo_service.lists.dto import TodoListCreate
-from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.dto import StepImport, TodoImport
 from todo_service.todos.import_records import list_missing
 
 _SIGNATURE: Final = re.compile(rb'"kind"\s*+:\s*+"tasks#task')
@@ -174,7 +174,7 @@ def _read_records(
         yield read_record(source.line, build, found.pointer)
 
 
-def _build_draft(task: _Task, steps: list[StepCreate], line: int, named: TodoListCreate | None, zone: tzinfo) -> Draft:
+def _build_draft(task: _Task, steps: list[StepImport], line: int, named: TodoListCreate | None, zone: tzinfo) -> Draft:
     warnings = [PARENT_LOST] if task.parent else []
     if task.task_recurrence_id:
         warnings.append("Recurrence was left out: the file does not contain the rule")

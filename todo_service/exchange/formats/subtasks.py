@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from todo_service.bounds.exchange import IMPORT_SUBTASK_BYTES
 from todo_service.bounds.todos import STEPS
-from todo_service.todos.dto import StepCreate
+from todo_service.todos.dto import StepImport
 
 T = TypeVar("T")
 
@@ -54,10 +54,10 @@ class Subtasks:
             if plain and title.strip() and parent_id != record_id:
                 self._plain.setdefault(parent_id, []).append(_Subtask(record_id, title, completed))
 
-    def take_steps(self, record_id: str) -> list[StepCreate]:
+    def take_steps(self, record_id: str) -> list[StepImport]:
         """Return the steps of a record, once."""
         self._resolve()
-        return [StepCreate(each.title, each.completed) for each in self._plain.pop(record_id, ())]
+        return [StepImport(each.title, each.completed) for each in self._plain.pop(record_id, ())]
 
     def is_step(self, record_id: str) -> bool:
         """Return whether a record is a step of another one."""

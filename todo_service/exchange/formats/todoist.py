@@ -25,7 +25,7 @@ from todo_service.exchange.formats.tables import Record, Table, has_header, open
 from todo_service.exchange.formats.values import build_schedule, choose_title, cut
 from todo_service.lists.dto import TodoListCreate
 from todo_service.timestamps import list_time_zones, now
-from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.dto import StepImport, TodoImport
 from todo_service.todos.field_types import Priority
 from todo_service.todos.import_records import list_missing
 
@@ -169,11 +169,11 @@ def _build_drafts(group: list[_Task], zone: tzinfo, today: date) -> Iterator[Dra
         steps.update(map(id, limit_steps([child for child in task.children if child.is_plain])))
     for task in group:
         if id(task) not in steps:
-            own = [StepCreate(child.title) for child in task.children if id(child) in steps]
+            own = [StepImport(child.title) for child in task.children if id(child) in steps]
             yield read_record(task.row.line, partial(_build_draft, task, own, zone, today))
 
 
-def _build_draft(task: _Task, steps: list[StepCreate], zone: tzinfo, today: date) -> Draft:
+def _build_draft(task: _Task, steps: list[StepImport], zone: tzinfo, today: date) -> Draft:
     warnings = [] if task.parent is None else [PARENT_LOST]
     priority = _PRIORITIES.get(task.get("priority"))
     if priority is None:

@@ -26,7 +26,7 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
 from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_moment, to_timestamp
 from todo_service.lists.dto import TodoListCreate
-from todo_service.todos.dto import StepCreate, TodoImport
+from todo_service.todos.dto import StepImport, TodoImport
 from todo_service.todos.import_records import list_missing
 from todo_service.todos.reminder_types import ReminderCreate
 
@@ -219,15 +219,15 @@ def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str,
     return fields
 
 
-def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[str]) -> list[StepCreate]:
+def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[str]) -> list[StepImport]:
     """Return the items of a card's checklists. With several checklists, each title starts with a checklist's name."""
     checklists = [(_read_checklist(source, start, end), start) for start, end in offsets[:STEPS]]
     checklists.sort(key=lambda each: each[0].pos)
-    steps: list[StepCreate] = []
+    steps: list[StepImport] = []
     for checklist, start in checklists:
         prefix = f"{checklist.name}: " if len(checklists) > 1 and checklist.name else ""
         for item in _read_items(source, start):
-            steps.append(StepCreate(prefix + item.name, item.state == "complete"))
+            steps.append(StepImport(prefix + item.name, item.state == "complete"))
             if item.due:
                 warnings.append("Due of a checklist item was left out")
     if len(steps) > STEPS or len(offsets) > STEPS:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from todo_service.text import trim
 from todo_service.timestamps import Timestamp, format_timestamp
-from todo_service.todos.dto import StepCreate
+from todo_service.todos.dto import StepImport
 
 Moment = datetime | date
 """A moment, which has a time zone, or a day."""
@@ -148,14 +148,14 @@ def parse_tags(text: str) -> list[str]:
     return [tag for tag in tags if tag.strip()]
 
 
-def parse_steps(text: str) -> list[StepCreate]:
+def parse_steps(text: str) -> list[StepImport]:
     """Parse a checklist with one step on each line, such as `Buy seeds`, `- Buy seeds` or `[x] Buy seeds`."""
     steps = []
     for line in _STEP_LINES.split(text):
         match = _STEP.fullmatch(line)
         if match is not None and match["title"].strip():
             completed = (match["mark"] or "").strip() != "" or (match["box"] or "☐") not in "☐▫"
-            steps.append(StepCreate(title=match["title"].strip(), completed=completed))
+            steps.append(StepImport(title=match["title"].strip(), completed=completed))
     return steps
 
 
@@ -171,7 +171,7 @@ def cut(text: str, longest: int) -> str:
     return trim(text)[: 4 * longest]
 
 
-def split_checklist(text: str) -> tuple[str, list[StepCreate]]:
+def split_checklist(text: str) -> tuple[str, list[StepImport]]:
     """Return the text of a task with a checklist, and the steps.
 
     If some lines are marked by a box, as in `▫Buy seeds`, the others are the text. Otherwise each line is a step.

@@ -1,0 +1,91 @@
+"""The types of the fields of an imported todo that may be larger than those of a todo.
+
+An import shortens them (`exchange.text_rules`). Before that, only the size of the record limits them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from todo_service.api_types import NOT_BLANK, SHOWN
+from todo_service.bounds.exchange import IMPORT_RECORD_BYTES
+from todo_service.bounds.texts import TIMESTAMP_LENGTH
+from todo_service.bounds.todos import (
+    DESCRIPTION_LENGTH,
+    RECURRENCE_EXCEPTIONS,
+    REMINDERS,
+    STEPS,
+    TAG_LENGTH,
+    TAGS,
+    TITLE_LENGTH,
+)
+from todo_service.todos.reminder_types import ReminderCreate
+
+_TITLE_SCHEMA: Final[dict[str, Any]] = {SHOWN: {"minLength": 1, "pattern": NOT_BLANK}}
+
+
+def _limit_items(name: str, most: int, examples: list[Any] | None = None) -> Meta:
+    return Meta(
+        max_length=IMPORT_RECORD_BYTES,
+        description=f"{name} beyond the first {most} are left out.",
+        examples=examples,
+    )
+
+
+ImportedTitle = Annotated[
+    str,
+    Meta(
+        max_length=IMPORT_RECORD_BYTES,
+        description=f"The title. The part beyond {TITLE_LENGTH} characters is moved to the description.",
+        examples=["Water the plants"],
+        extra_json_schema=_TITLE_SCHEMA,
+    ),
+]
+ImportedStepTitle = Annotated[
+    str,
+    Meta(
+        max_length=IMPORT_RECORD_BYTES,
+        description=f"The title. The part beyond {TITLE_LENGTH} characters is left out.",
+        examples=["Water the plants"],
+        extra_json_schema=_TITLE_SCHEMA,
+    ),
+]
+ImportedDescription = Annotated[
+    str,
+    Meta(
+        max_length=IMPORT_RECORD_BYTES,
+        description=f"Details, as plain text. The part beyond {DESCRIPTION_LENGTH} characters is left out.",
+        examples=["The ficus needs little."],
+    ),
+]
+ImportedTags = Annotated[
+    list[
+        Annotated[
+            str,
+            Meta(
+                max_length=IMPORT_RECORD_BYTES,
+                description=f"A tag. The part beyond {TAG_LENGTH} characters is left out.",
+                examples=["home"],
+            ),
+        ]
+    ],
+    _limit_items("Duplicates are dropped, and the order is preserved. Tags", TAGS),
+]
+ImportedSteps = _limit_items("The checklist. Step ids are unique within a todo. Steps", STEPS)
+ImportedExceptions = Annotated[
+    list[Annotated[str, Meta(max_length=TIMESTAMP_LENGTH, extra_json_schema={"format": "recurrence-exception"})]],
+    _limit_items(
+        "Dates and moments at which the todo does not occur. A date excludes what falls on that day in its time zone. "
+        "With a start, both refer to the start. Those",
+        RECURRENCE_EXCEPTIONS,
+        [["2027-12-25"]],
+    ),
+]
+ImportedReminders = Annotated[
+    list[ReminderCreate],
+    _limit_items(
+        "When to remind of it. Duplicates are dropped. `minutes_before` requires a due date. Those", REMINDERS
+    ),
+]
