@@ -128,6 +128,7 @@ async def test_an_invalid_batch_is_rejected(ada: Person, body: object, status: i
     ("text", "status"),
     [
         (b'{"operations": [{"op": "create", "todo": {"title": "a\\u0000b"}}]}', 422),
+        (b'{"operations": [], "\\u0000": 1}', 422),
         (b'{"operations": [{"op": "create", "todo": {"title": "\\ud800"}}]}', 400),
         (b'{"operations": [{"op": "create", "todo": {"title": "\xff"}}]}', 400),
         (b'{"operations": [{"op": "create", "todo": ' + b"[" * 80 + b"]" * 80 + b"}]}", 400),
@@ -141,6 +142,42 @@ async def test_malformed_text_writes_nothing(ada: Person, text: bytes, status: i
     else:
         assert_problem(response, status)
     assert await ada.titles() == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "pointer"),
+    [
+        ({"op": "create", "todo": {"title": "a\0b"}}, "/operations/1/todo/title"),
+        ({"op": "create", "todo": {"title": "x", "tags": ["a\0b"]}}, "/operations/1/todo/tags/0"),
+        ({"op": "create", "todo": {"title": "x"}, "\0": 1}, "/operations/1"),
+        ({"op": "complete", "id": "\0"}, "/operations/1/id"),
+    ],
+)
+async def test_a_nul_fails_its_own_operation_only(ada: Person, operation: dict[str, Any], pointer: str) -> None:
+    before, failed, after = await batch(
+        ada, {"op": "create", "todo": {"title": "before"}}, operation, {"op": "create", "todo": {"title": "after"}}
+    )
+
+    assert (before["status"], failed["status"], after["status"]) == (201, 422, 201)
+    assert [error["pointer"] for error in failed["problem"]["errors"]] == [pointer]
+    assert await ada.titles() == ["before", "after"]
+
+
+async def test_an_escaped_backslash_before_u0000_is_text(ada: Person) -> None:
+    results = await batch(ada, {"op": "create", "todo": {"title": "a\\u0000b"}})
+
+    assert results[0]["todo"]["title"] == "a\\u0000b"
+
+
+async def test_a_repeated_batch_with_a_nul_has_the_same_results(ada: Person) -> None:
+    body = {"operations": [{"op": "create", "todo": {"title": title}} for title in ("a", "b\0", "c")]}
+    key = {"Idempotency-Key": "a-batch-with-a-nul"}
+
+    first, repeated = [await ada.post("/v1/todos/batch", json=body, headers=key) for _ in range(2)]
+
+    assert first.status_code == repeated.status_code == 200
+    assert repeated.json() == first.json()
+    assert await ada.titles() == ["a", "c"]
 
 
 def test_repeating_a_batch_after_a_crash_applies_each_operation_once(tmp_path: Path, mongodb_url: str) -> None:

@@ -34,7 +34,7 @@ from todo_service.web.entity_tags import (
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import Problem, describe_problem, to_problem
 from todo_service.web.requests import ApiRequest, QueryRequest
-from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY
+from todo_service.web.route_options import COMPONENTS, IDEMPOTENT, ON_REPLAY, PARTS_LATER
 
 _OPERATIONS_PER_TURN: Final = 10
 """How many operations of a batch run before the event loop serves other requests."""
@@ -108,7 +108,12 @@ class TodosController(Controller):
     @post(
         "/batch",
         operation_id="batchTodos",
-        opt={IDEMPOTENT: True, ON_REPLAY: require_documents(Todo), COMPONENTS: [BatchOperation]},
+        opt={
+            IDEMPOTENT: True,
+            ON_REPLAY: require_documents(Todo),
+            COMPONENTS: [BatchOperation],
+            PARTS_LATER: True,
+        },
         summary="Run a batch of operations",
         status_code=200,
         responses=declare_problems(400, 401, 409, 410, 413, 415, 422, 429, 503),

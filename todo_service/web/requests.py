@@ -28,6 +28,7 @@ from todo_service.timestamps import Timestamp
 from todo_service.web.cursors import Cursors
 from todo_service.web.problems import ProblemError, create_parameter_problem
 from todo_service.web.raw_headers import find_header
+from todo_service.web.route_options import PARTS_LATER
 
 _JSON_TYPES: Final = frozenset({"application/json"})
 _PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
@@ -125,11 +126,12 @@ class ApiRequest(Request[Caller, None, State]):
         self.require_size()
         self.require_media_type(_PATCH_TYPES if self.method == "PATCH" else _JSON_TYPES)
         body = await self.body()
+        parts_later = bool(self.route_handler.opt.get(PARTS_LATER))
         if len(body) <= LARGE_BODY_BYTES:
-            return decode_json(body, field.annotation)
+            return decode_json(body, field.annotation, parts_later=parts_later)
         # decoding takes milliseconds: decode one large body at a time, so that other requests are served in between
         async with self.app.state.large_body_lock:
-            return decode_json(body, field.annotation)
+            return decode_json(body, field.annotation, parts_later=parts_later)
 
     def require_media_type(self, allowed: frozenset[str]) -> str:
         """Return the media type of the body.
