@@ -181,6 +181,18 @@ async def test_a_repeated_ping_is_sent_once(ada: Person) -> None:
     ]
 
 
+async def test_a_ping_of_a_webhook_that_has_been_deleted_since_is_not_repeated(ada: Person) -> None:
+    hook = await create(ada)
+    path, key = f"/v1/webhooks/{hook['id']}/test", {"Idempotency-Key": "ping"}
+
+    assert (await ada.post(path, headers=key)).status_code == 202
+    assert (await ada.delete(f"/v1/webhooks/{hook['id']}")).status_code == 204
+
+    problem = assert_problem(await ada.post(path, headers=key), 410)
+    assert problem["type"] == "urn:todo-service:problem:gone"
+    assert_problem(await ada.post(path), 404)
+
+
 async def test_a_read_key_changes_nothing(ada: Person, client: httpx.AsyncClient) -> None:
     hook = await create(ada)
     key = (await ada.post("/v1/api-keys", json={"name": "script", "scope": "read"})).json()

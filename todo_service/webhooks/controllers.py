@@ -8,14 +8,16 @@ from litestar.params import FromPath, JSONBody
 
 from todo_service.api_types import PageQuery
 from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
+from todo_service.idempotency.replays import require_document
 from todo_service.store.paging import CreationPosition
 from todo_service.web.cursors import respond_with_page
 from todo_service.web.entity_tags import entity_tag, parse_conditions, parse_if_match, respond_with_tag
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.requests import ApiRequest, QueryRequest
-from todo_service.web.route_options import IDEMPOTENT, RERUN
+from todo_service.web.route_options import IDEMPOTENT, ON_REPLAY, RERUN
 from todo_service.webhooks import dto
 from todo_service.webhooks.delivery_requests import DeliveryRequests
+from todo_service.webhooks.documents import WebhookDelivery
 from todo_service.webhooks.service import Webhooks
 
 
@@ -128,8 +130,8 @@ class WebhooksController(Controller):
         operation_id="testWebhook",
         summary="Send a ping",
         status_code=202,
-        opt={IDEMPOTENT: True},
-        responses=declare_problems(400, 401, 404, 409, 422, 429, 503),
+        opt={IDEMPOTENT: True, ON_REPLAY: require_document(WebhookDelivery)},
+        responses=declare_problems(400, 401, 404, 409, 410, 422, 429, 503),
     )
     async def test_webhook(
         self, request: ApiRequest, webhook_id: FromPath[str], deliveries: NamedDependency[DeliveryRequests]
