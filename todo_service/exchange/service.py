@@ -22,6 +22,7 @@ from itertools import count
 from typing import Final
 from zoneinfo import ZoneInfo
 
+import msgspec
 from odmantic import ObjectId
 
 from todo_service.bounds.exchange import (
@@ -133,10 +134,12 @@ class Transfer:
         with self._capacity.exports.admit(self._owner):
             async with self._capacity.exports.acquire():
                 executor = self._capacity.export_executor
-                writer = file_format.create_writer(await self._read_all_lists(), ZoneInfo(await self._time_zone()))
+                lists = await self._read_all_lists()
+                known = {each.id for each in lists}
+                writer = file_format.create_writer(lists, ZoneInfo(await self._time_zone()))
                 opening = await executor.run(lambda _: writer.write_opening())
                 async for page in iterate_pages(read_page):
-                    yield opening + await executor.run(partial(_write_page, writer, page))
+                    yield opening + await executor.run(partial(_write_page, writer, _clear_unknown_lists(page, known)))
                     opening = b""
                 yield writer.write_closing()
 
@@ -207,6 +210,18 @@ class Transfer:
     async def _read_all_lists(self) -> list[TodoList]:
         read = partial(self._lists.read_page, _PAGE_SIZE)
         return [each async for page in iterate_pages(read) for each in page]
+
+
+def _clear_unknown_lists(todos: list[dto.Todo], known: set[str]) -> list[dto.Todo]:
+    """Put the todos of other lists than the known ones into the inbox.
+
+    A todo may have been moved to a list that was created after the export had written the lists. An import would reject
+    it, because the file does not contain its list.
+    """
+    return [
+        todo if todo.list_id is None or todo.list_id in known else msgspec.structs.replace(todo, list_id=None)
+        for todo in todos
+    ]
 
 
 def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> bytes:
