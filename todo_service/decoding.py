@@ -1,14 +1,15 @@
 """Strict decoding of JSON, with msgspec's errors as issues with JSON pointers.
 
-Decoding takes linear time and bounded memory for any input: the depth is measured in one pass, pointers are computed
-only for errors, and errors quote a bounded part of the input.
+Decoding takes linear time and bounded memory for any input: objects and arrays are counted in one pass before any of
+them is created, pointers are computed only for errors, and errors quote a bounded part of the input.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import accumulate
 from typing import Any, Final
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from todo_service.bounds.requests import (
+    JSON_CONTAINERS,
     JSON_DEPTH,
     LOCATED_BYTES,
     POINTER_LENGTH,
@@ -65,23 +67,20 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, dec_hook=decode_hook)
 
 
-def decode_json(
-    body: bytes, kind: Any, *, parts_later: bool = False, check_budget: Callable[[], None] | None = None
-) -> Any:
+def decode_json(body: bytes, kind: Any, *, parts_later: bool = False) -> Any:
     """Decode JSON (RFC 8259) into a type, strictly.
 
     Args:
         body: The JSON text, in UTF-8 without a byte order mark.
         kind: A type that msgspec can decode.
         parts_later: Whether the type contains `msgspec.Raw` parts, which the caller decodes later. They are not checked
-            for NUL here.
-        check_budget: See `check_depth`.
+            for NUL here, and their objects and arrays are not counted.
 
     Raises:
         Malformed: The body is not JSON, has invalid UTF-8 or a lone surrogate, or is nested more than 64 levels deep.
-        Invalid: The value does not match the type, or a string contains NUL.
+        Invalid: The value does not match the type, contains more than 50 000 objects and arrays, or a string with NUL.
     """
-    check_depth(body, check_budget)
+    check_containers(body, sys.maxsize if parts_later else JSON_CONTAINERS)
     try:
         if parts_later:
             body.decode("utf-8")  # msgspec does not validate raw parts
@@ -119,26 +118,31 @@ def convert(values: Any, kind: Any, *, strict: bool = True) -> Any:
         raise Invalid([ValidationIssue("", "Expected a value of another format")]) from None
 
 
-def check_depth(body: bytes, check_budget: Callable[[], None] | None = None) -> None:
-    """Check that JSON is nested at most 64 levels deep, in linear time and with a buffer of 64 KiB.
+def check_containers(body: bytes, most: int = JSON_CONTAINERS) -> None:
+    """Check the depth and the number of the objects and arrays in JSON, in linear time and with a buffer of 64 KiB.
+
+    msgspec creates all elements of an array before it checks their number. Hundreds of thousands of empty objects would
+    block the event loop for 100 ms.
 
     Args:
         body: The JSON text. Malformed JSON may pass.
-        check_budget: Called every 64 KiB. It may raise to abort the check.
+        most: The maximum number of objects and arrays.
 
     Raises:
-        Malformed: The body is nested deeper.
+        Malformed: The objects and arrays are nested more than 64 levels deep.
+        Invalid: There are more than `most`.
     """
     if body.count(b"[") + body.count(b"{") <= JSON_DEPTH:
         return
-    depth = 0
+    depth = containers = 0
     for brackets in _brackets_outside_strings(body):
-        if check_budget is not None:
-            check_budget()
         levels = array("b", brackets.translate(_STEPS))
         if max(accumulate(levels, initial=depth)) > JSON_DEPTH:
             raise Malformed(f"the body is nested more than {JSON_DEPTH} levels deep")
         depth += sum(levels)
+        containers += brackets.count(b"[") + brackets.count(b"{")
+        if containers > most:
+            raise Invalid([ValidationIssue("", f"Expected at most {most} objects and arrays")])
 
 
 def to_issue(error: msgspec.ValidationError) -> ValidationIssue:

@@ -69,7 +69,8 @@ def find_limit(attacker: Attacker, location: Location) -> int:
         return TARGET_BYTES - len(location.target)
     if location.encoding == "header":
         return HEADER_BYTES
-    return min(find_body_limit(attacker, location), IMPORT_SAMPLE)
+    limit = find_body_limit(attacker, location)
+    return IMPORT_SAMPLE if limit == BODY_LIMITS[-1] else limit
 
 
 def attack(attacker: Attacker, operation: Operation, document: Json, figure: Callable[[str], None]) -> list[str]:

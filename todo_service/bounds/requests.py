@@ -105,6 +105,12 @@ LARGE_BODY_BYTES: Final = section.declare(
     unit="bytes",
 )
 JSON_DEPTH: Final = section.declare(64, "Nesting depth of JSON", enforced_in="decoding", response="400", unit="levels")
+JSON_CONTAINERS: Final = section.declare(
+    50_000,
+    "Number of objects and arrays in a JSON body, in an operation of a batch, or in an imported record",
+    enforced_in="decoding",
+    response="422; the operation fails or the record is rejected",
+)
 LOCATED_BYTES: Final = section.declare(
     64 * 1024,
     "Size of a JSON body in which an invalid NUL character is located",
