@@ -236,6 +236,24 @@ async def test_sign_in_racing_with_a_password_change_does_not_survive(ada: Perso
     assert await is_alive(ada)
 
 
+async def test_a_password_change_with_an_outdated_tag_changes_nothing(ada: Person) -> None:
+    phone = await sign_in_again(ada)
+    tag = (await ada.get("/v1/users/me")).headers["etag"]
+    await ada.patch("/v1/users/me", json={"display_name": "Ada Lovelace"})
+    body = {"current_password": ada.password, "new_password": "a new password of ours"}
+
+    assert_problem(await ada.post("/v1/users/me/password", json=body, headers={"If-Match": tag}), 412)
+    assert await is_alive(phone)
+    assert (await ada.grant(grant_type="password", username=ada.username, password=ada.password)).status_code == 200
+    tag = (await ada.get("/v1/users/me")).headers["etag"]
+    responses = await asyncio.gather(
+        ada.post("/v1/users/me/password", json=body, headers={"If-Match": tag}),
+        *(ada.patch("/v1/users/me", json={"display_name": "x" * n}, headers={"If-Match": tag}) for n in range(1, 5)),
+    )
+    assert [response.is_success for response in responses].count(True) == 1
+    assert {response.status_code for response in responses if not response.is_success} == {412}
+
+
 async def test_only_one_of_several_concurrent_password_changes_succeeds(ada: Person) -> None:
     phone = await sign_in_again(ada)
 

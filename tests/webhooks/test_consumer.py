@@ -112,7 +112,7 @@ async def test_five_days_without_a_success_disable_the_hook(account: Account, re
     hook = await account.create_hook(receiver.url)
     receiver.answer = status(500)
     async with serving(account.create_consumer(clock)) as consumer:
-        await account.deliveries.send_ping(hook.id)
+        await account.deliveries.send_ping(hook.id, None)
         await account.wake(hook, consumer)
         await receiver.await_events(1)
 
@@ -240,7 +240,7 @@ async def test_a_worker_without_a_heartbeat_sends_nothing(account: Account, rece
             await other_receiver.await_events(1)
             steps.seconds += LEASE_SECONDS
             await account.todos.create(TodoCreate(title="late"))
-            await account.deliveries.send_ping(hook.id)
+            await account.deliveries.send_ping(hook.id, None)
             states = await account.list_states()
             assert states.count(("pending", 0)) == 1
 
@@ -314,7 +314,7 @@ async def test_a_secret_belongs_to_its_webhook(account: Account, receiver: Recei
     await account.store.update(Webhook, Webhook.id == ObjectId(second.id), changes={"secrets": stolen})
     await account.webhooks.delete(first.id, None)
     async with serving(account.create_consumer()) as consumer:
-        await account.deliveries.send_ping(second.id)
+        await account.deliveries.send_ping(second.id, None)
         await account.wake(second, consumer)
 
         async def has_failed() -> bool:

@@ -81,6 +81,7 @@ async def test_a_merge_patch_changes_fields(ada: Person) -> None:
     assert_problem(await ada.patch(path, json={"description": "x"}, headers={"If-Match": '"1"'}), 412)
     assert_problem(await ada.delete(path, headers={"If-Match": '"1"'}), 412)
     assert_problem(await ada.post(f"{path}/secret", headers={"If-Match": '"1"'}), 412)
+    assert_problem(await ada.post(f"{path}/test", headers={"If-Match": '"1"'}), 412)
 
 
 @pytest.mark.parametrize(

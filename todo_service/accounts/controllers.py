@@ -26,7 +26,7 @@ from todo_service.rate_limits.policies import RateLimits
 from todo_service.store.paging import CreationPosition
 from todo_service.web.client_address import get_client_address
 from todo_service.web.cursors import respond_with_page
-from todo_service.web.entity_tags import entity_tag, parse_conditions, respond_with_tag
+from todo_service.web.entity_tags import entity_tag, parse_conditions, parse_if_match, respond_with_tag
 from todo_service.web.oauth import REVOCATION_PATH, TOKEN_PATH
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError, ProblemError
@@ -123,7 +123,7 @@ class UsersController(Controller):
         opt={SESSION_ONLY: True, IDEMPOTENT: True, CONFIDENTIAL_BODY: True},
         summary="Change your password",
         status_code=204,
-        responses=declare_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     )
     async def change_password(
         self,
@@ -138,9 +138,9 @@ class UsersController(Controller):
         async with limit_password_attempts(limits, password_limiter, request.scope, account, Forbidden):
             await accounts.change_password(
                 request.user.user_id,
-                data.current_password,
-                data.new_password,
+                data,
                 request.user.session_id,
+                parse_if_match(request),
                 is_retry=is_retry(request),
             )
 

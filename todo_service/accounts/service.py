@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from odmantic import ObjectId
 
 from todo_service.accounts import dto
@@ -22,18 +21,19 @@ from todo_service.accounts.validation import validate_patch, validate_registrati
 from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, Stale, ValidationIssue
+from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, ValidationIssue
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
 from todo_service.reminders.documents import Firing
 from todo_service.store.base import DocumentStore
-from todo_service.store.errors import DuplicateDocument, StoreUnavailable
+from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import iterate_sorted
 from todo_service.text import compose, fold_login
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
+from todo_service.versions import check_version
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
 
 CLOSING_PERIOD: Final = timedelta(hours=1)
@@ -42,7 +42,6 @@ longer than any request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _MISMATCH: Final = "the current password is wrong"
 _UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
-logger = structlog.get_logger(__name__)
 
 
 class Accounts:
@@ -211,8 +210,7 @@ class Accounts:
         changes = validate_patch(patch)
 
         def decide(user: User) -> dict[str, Any]:
-            if versions is not None and user.version not in versions:
-                raise Stale
+            check_version(user.version, versions)
             found = {name: value for name, value in changes.items() if getattr(user, name) != value}
             return found | schedule_visits(now()) if "time_zone" in found else found
 
@@ -222,32 +220,39 @@ class Accounts:
             raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
 
     async def change_password(
-        self, user_id: ObjectId, current: str, new: str, session_id: ObjectId, *, is_retry: bool = False
+        self,
+        user_id: ObjectId,
+        data: dto.PasswordChange,
+        session_id: ObjectId,
+        versions: Container[int] | None,
+        *,
+        is_retry: bool = False,
     ) -> None:
         """Set a new password, and end all sessions except one, in a single atomic write.
 
         Args:
             user_id: The account.
-            current: The current password.
-            new: The new password.
+            data: The current password and the new one.
             session_id: The session that survives.
+            versions: The versions that the caller accepts, or None for any.
             is_retry: Whether an earlier attempt of the same request may have changed the password. If it has, this call
                 only repeats the cleanup.
 
         Raises:
             Forbidden: The current password is wrong.
+            Stale: The account has another version.
             Invalid: The new password is invalid.
             NotFound: The account has been deleted.
             Busy: Too many passwords are waiting to be verified, or too many changes to the account.
         """
         before = await self._get_user(user_id)
-        if not await self._passwords.verify(before.password_hash, current):
-            if not (is_retry and await self._passwords.verify(before.password_hash, new)):
+        if not await self._passwords.verify(before.password_hash, data.current_password):
+            if not (is_retry and await self._passwords.verify(before.password_hash, data.new_password)):
                 raise Forbidden(_MISMATCH)
-            await self._end_other_sessions(user_id, session_id)
+            await self._sessions.delete_others(user_id, session_id)
             return
         try:
-            prepared = prepare_new_password(new, before.username)
+            prepared = prepare_new_password(data.new_password, before.username)
         except ValueError as error:
             raise Invalid([ValidationIssue("/new_password", str(error))]) from None
         password_hash = await self._passwords.hash(prepared)
@@ -255,6 +260,7 @@ class Accounts:
         def decide(user: User) -> dict[str, Any]:
             if user.password_generation != before.password_generation:
                 raise Forbidden(_MISMATCH)
+            check_version(user.version, versions)
             return {
                 "password_hash": password_hash,
                 "password_generation": user.password_generation + 1,
@@ -266,14 +272,7 @@ class Accounts:
         finally:
             # a write that failed without a response may have succeeded
             self._sessions.evict_all(user_id, except_id=session_id)
-        await self._end_other_sessions(user_id, session_id)
-
-    async def _end_other_sessions(self, user_id: ObjectId, session_id: ObjectId) -> None:
-        try:
-            await self._sessions.end_all(user_id, except_id=session_id)
-        except StoreUnavailable as error:
-            # they are no longer valid, and will expire
-            logger.warning("failed to delete ended sessions", reason=str(error))
+        await self._sessions.delete_others(user_id, session_id)
 
     async def delete(self, user_id: ObjectId, password: str, versions: Container[int] | None) -> None:
         """Delete an account and everything it owns, if the password is right.
@@ -303,8 +302,7 @@ class Accounts:
         """
 
         def decide(user: User) -> dict[str, Any]:
-            if user.version not in versions:
-                raise Stale
+            check_version(user.version, versions)
             return {"version": user.version + 1}  # nothing else changes
 
         await self.change(user_id, decide)

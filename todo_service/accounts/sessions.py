@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 from odmantic import ObjectId
 
 from todo_service.accounts import dto
@@ -32,6 +33,7 @@ from todo_service.bounds.accounts import MAX_SESSIONS
 from todo_service.errors import InvalidGrant, NotFound, Unauthenticated
 from todo_service.security.caller import Caller
 from todo_service.store.base import Condition, DocumentStore
+from todo_service.store.errors import StoreUnavailable
 from todo_service.store.paging import CreationPosition, read_newest_first, sort_newest_first
 from todo_service.timestamps import now
 
@@ -41,6 +43,7 @@ _CACHE_SECONDS: Final = 5.0
 _CACHE_SIZE: Final = 20_000
 _SALT_BYTES: Final = 32
 _USER_AGENT_LENGTH: Final = 256
+logger = structlog.get_logger(__name__)
 
 
 class Client(NamedTuple):
@@ -281,6 +284,18 @@ class Sessions:
             where.append(Session.id != except_id)
         self._on_change("ended", await self._store.delete(Session, *where))
         self._on_end(self.evict_all(user_id, except_id))
+
+    async def delete_others(self, user_id: ObjectId, session_id: ObjectId) -> None:
+        """Delete the sessions that a new password has ended. If the store is unavailable, they expire later.
+
+        Args:
+            user_id: The account.
+            session_id: The session that survives.
+        """
+        try:
+            await self.end_all(user_id, except_id=session_id)
+        except StoreUnavailable as error:
+            logger.warning("failed to delete ended sessions", reason=str(error))
 
     def evict_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> set[ObjectId]:
         """Evict the sessions of an account from the cache, so that the next requests call the store.

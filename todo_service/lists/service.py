@@ -9,7 +9,7 @@ import msgspec
 from odmantic import ObjectId
 from odmantic.query import asc, desc
 
-from todo_service.errors import Gone, NotFound, QuotaExceeded, Stale
+from todo_service.errors import Gone, NotFound, QuotaExceeded
 from todo_service.field_table import resolve_patch
 from todo_service.lists import dto
 from todo_service.lists.deletion import finish_deletion
@@ -30,6 +30,7 @@ from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
 from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
 from todo_service.todos.validation import is_id
+from todo_service.versions import check_version
 
 _DELETE_BATCH: Final = 500
 """How many lists, or tombstones of lists, of a deleted account are deleted at a time."""
@@ -203,8 +204,7 @@ class Lists:
             found = await self._get_document(list_id)
             if self._applied_changes.include(found, change_id):
                 return await self._change(list_id, None, {}, change_id)
-            if versions is not None and found.version not in versions:
-                raise Stale
+            check_version(found.version, versions)
             renumbering = Renumbering(str(found.id), versions, renumber)
             order = ManualOrder(self._store, TodoList, self._owner, write=renumbering.write)
             position = await order.find_position(place, found.id)
@@ -242,8 +242,8 @@ class Lists:
             async for _ in Attempts():
                 found = await self._get_document(list_id)
                 applied = self._applied_changes.include(found, change_id)
-                if not applied and versions is not None and found.version not in versions:
-                    raise Stale
+                if not applied:
+                    check_version(found.version, versions)
                 moment = max(now(), found.updated_at)
                 changes: dict[str, Any] = {}
                 if not applied and old_position in (None, found.position):
@@ -286,8 +286,7 @@ class Lists:
         """Close a list to new todos. See `delete`."""
         async for _ in Attempts():
             found = await self._get_document(list_id)
-            if versions is not None and found.version not in versions:
-                raise Stale
+            check_version(found.version, versions)
             await schedule_sweeps(self._store, found.id, self._owner, now())
             where = [*self._match(list_id), TodoList.version == found.version]
             # the new version ensures that no other writer with the same entity tag succeeds

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from odmantic import ObjectId
 
-from todo_service.errors import NotFound, Stale
+from todo_service.errors import NotFound
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
@@ -20,6 +20,7 @@ from todo_service.todos.ordering import ManualOrder, Renumbering
 from todo_service.todos.places import Place
 from todo_service.todos.shared import SharedState
 from todo_service.todos.writes import TodoWriter, match_todo, select_changes
+from todo_service.versions import check_version
 
 
 class _LeftListError(Exception):
@@ -67,8 +68,7 @@ class TodoMover:
                 try:
                     if self._writer.applied_changes.include(todo, change_id):
                         return await self._writer.change(todo_id, None, _keep, change_id)
-                    if versions is not None and todo.version not in versions:
-                        raise Stale
+                    check_version(todo.version, versions)
                     return await self._move(todo, place, list_id, versions, change_id)
                 except _LeftListError:
                     continue

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from odmantic import ObjectId
 
-from todo_service.errors import NotFound, Stale
+from todo_service.errors import NotFound
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.structs import derive_struct
@@ -25,6 +25,7 @@ from todo_service.todos.schedule import SCHEDULE
 from todo_service.todos.shared import SharedState
 from todo_service.todos.uids import identify
 from todo_service.todos.validation import compose_texts, is_id
+from todo_service.versions import check_version
 
 TOMBSTONE_LIFETIME: Final = SYNC_TOKEN_LIFETIME + timedelta(days=1)
 """How long tombstones of todos and lists are stored."""
@@ -96,8 +97,8 @@ class TodoWriter:
                 if todo is None:
                     raise NotFound("there is no such todo")
                 applied = self.applied_changes.include(todo, change_id)
-                if not applied and versions is not None and todo.version not in versions:
-                    raise Stale
+                if not applied:
+                    check_version(todo.version, versions)
                 moment = max(now(), todo.updated_at)
                 changes = {} if applied else await decide(todo, moment)
                 if changes:
@@ -138,8 +139,7 @@ class TodoWriter:
                     if await self._was_deleted_by(todo_id, change_id):
                         return
                     raise NotFound("there is no such todo")
-                if versions is not None and todo.version not in versions:
-                    raise Stale
+                check_version(todo.version, versions)
                 moment = now()
                 changes = (
                     _TOMBSTONE

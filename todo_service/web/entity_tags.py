@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from litestar import Response
 
 from todo_service.bounds.requests import ENTITY_TAGS
-from todo_service.errors import Stale
-from todo_service.versions import AcceptedVersions
+from todo_service.versions import AcceptedVersions, check_version
 from todo_service.web.problems import create_parameter_problem
 
 if TYPE_CHECKING:
@@ -97,8 +96,7 @@ def respond_with_tag(request: Request[Any, Any, Any], document: Versioned) -> Re
         ProblemError: 422, a header is not a list of entity tags.
     """
     matching = parse_if_match(request)
-    if matching is not None and document.version not in matching:
-        raise Stale
+    check_version(document.version, matching)
     headers = {"ETag": entity_tag(document)}
     header = _header(request, "if-none-match")
     if header is not None:

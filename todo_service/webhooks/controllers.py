@@ -131,13 +131,13 @@ class WebhooksController(Controller):
         summary="Send a ping",
         status_code=202,
         opt={IDEMPOTENT: True, ON_REPLAY: require_document(WebhookDelivery)},
-        responses=declare_problems(400, 401, 404, 409, 410, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 410, 412, 422, 429, 503),
     )
     async def test_webhook(
         self, request: ApiRequest, webhook_id: FromPath[str], deliveries: NamedDependency[DeliveryRequests]
     ) -> dto.Delivery:
         """Send a delivery of the type `ping`, with empty data. Returns 409 if the webhook is not enabled."""
-        return await deliveries.send_ping(webhook_id, derive_idempotent_id(request))
+        return await deliveries.send_ping(webhook_id, parse_if_match(request), derive_idempotent_id(request))
 
     @get(
         "/{webhook_id:str}/deliveries",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Container
 
 from odmantic import ObjectId
 from odmantic.query import desc
@@ -14,6 +15,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
 from todo_service.timestamps import format_timestamp, now
+from todo_service.versions import check_version
 from todo_service.webhooks import dto
 from todo_service.webhooks.deliveries import build_delivery, reset_delivery
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
@@ -32,19 +34,24 @@ class DeliveryRequests:
         self._store = store
         self._owner = owner
 
-    async def send_ping(self, hook_id: str, identity: ObjectId | None = None) -> dto.Delivery:
+    async def send_ping(
+        self, hook_id: str, versions: Container[int] | None, identity: ObjectId | None = None
+    ) -> dto.Delivery:
         """Request a delivery of the type `ping`.
 
         Args:
             hook_id: The id of the webhook.
+            versions: The versions of the webhook that the caller accepts, or None for any.
             identity: The id of the delivery, if the request may be repeated.
 
         Raises:
+            Stale: The webhook has another version.
             Disabled: The webhook is not enabled.
             TooManyRequests: Too many deliveries wait.
             NotFound: The account has no such webhook.
         """
         hook = await get_webhook(self._store, self._owner, hook_id)
+        check_version(hook.version, versions)
         await self._check_requests(hook)
         moment = now()
         event = Event("ping", "", format_timestamp(moment), {})

@@ -12,7 +12,7 @@ from odmantic import ObjectId
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.bounds.webhooks import MAX_WEBHOOKS, SIGNING_SECRETS, WEBHOOK_DESCRIPTION_LENGTH
-from todo_service.errors import Gone, Invalid, QuotaExceeded, Stale, ValidationIssue
+from todo_service.errors import Gone, Invalid, QuotaExceeded, ValidationIssue
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument
 from todo_service.store.optimistic import Attempts
@@ -20,6 +20,7 @@ from todo_service.store.paging import CreationPosition, read_newest_first
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import normalize_lines
 from todo_service.timestamps import now
+from todo_service.versions import check_version
 from todo_service.webhooks import dto
 from todo_service.webhooks.delivery_requests import get_webhook
 from todo_service.webhooks.documents import SigningSecret, Webhook, WebhookDelivery
@@ -150,8 +151,7 @@ class Webhooks:
         fields = await self._validate(patch)
         async for _ in Attempts():
             hook = await get_webhook(self._store, self._owner, hook_id)
-            if versions is not None and hook.version not in versions:
-                raise Stale
+            check_version(hook.version, versions)
             changes = {name: value for name, value in fields.items() if getattr(hook, name) != value}
             if not changes:
                 return dto.Webhook.from_document(hook)
@@ -180,8 +180,7 @@ class Webhooks:
         """
         async for _ in Attempts():
             hook = await get_webhook(self._store, self._owner, hook_id)
-            if versions is not None and hook.version not in versions:
-                raise Stale
+            check_version(hook.version, versions)
             moment = now()
             changes: dict[str, Any] = {
                 "owner": None,
@@ -220,8 +219,7 @@ class Webhooks:
             hook = await get_webhook(self._store, self._owner, hook_id)
             if seed is not None and secret in decrypt_secrets(hook, self._box):
                 return dto.WebhookWithSecret.from_secret(hook, format_secret(secret))
-            if versions is not None and hook.version not in versions:
-                raise Stale
+            check_version(hook.version, versions)
             moment = max(now(), hook.updated_at)
             earlier = [
                 SigningSecret(box=each.box, until=each.until or moment + PREVIOUS_SECRET_LIFETIME)
