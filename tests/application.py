@@ -27,8 +27,11 @@ SHARED_APPS = {"lmdb": "shared_embedded_app", "mongodb": "shared_mongodb_app"}
 """The fixture of the shared application for each scheme of a store's address. On other stores, nothing is shared."""
 CHEAP_COST = Cost(memory=8, passes=1)
 COUNTER_TIMEOUT = 60.0
-"""How long the rate limits wait for MongoDB. After a timeout, which a busy machine causes, a process counts on its own
-for a while, and would allow more requests than the test expects."""
+"""The timeout of the shared rate-limit counter, in seconds.
+
+With the default, an application on a busy machine would fall back to its own counter, and allow more requests than the
+tests expect.
+"""
 
 
 @pytest.fixture

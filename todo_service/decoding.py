@@ -78,7 +78,7 @@ def decode_json(body: bytes, kind: Any, *, parts_later: bool = False) -> Any:
 
     Raises:
         Malformed: The body is not JSON, has invalid UTF-8 or a lone surrogate, or is nested more than 64 levels deep.
-        Invalid: The value does not match the type, contains more than 50 000 objects and arrays, or a string with NUL.
+        Invalid: The value does not match the type, has more than 50 000 objects and arrays, or contains NUL.
     """
     check_containers(body, sys.maxsize if parts_later else JSON_CONTAINERS)
     try:

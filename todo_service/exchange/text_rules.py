@@ -127,9 +127,9 @@ def _join_lines(text: str) -> str:
 
 
 def _compose_beginning(text: str, longest: int) -> str:
-    """Return a text in NFC, up to a maximum length and some characters more, which show that it is longer.
+    """Return the beginning of a text in NFC. It is longer than `longest` if the whole text is.
 
-    Only as much is normalized as the result needs. NFC replaces at most four characters by one, and a run of combining
+    Normalizing the whole text would take too long. NFC replaces at most four characters by one, and a run of combining
     marks has at most 30.
     """
     return compose(text[: longest * UNTRIMMED_FACTOR])

@@ -162,7 +162,7 @@ class TodoImport(TodoCreate, forbid_unknown_fields=True):
     title: ImportedTitle
     description: ImportedDescription = ""
     tags: ImportedTags = []
-    steps: Annotated[list[StepImport], ImportedSteps] = []  # type: ignore[assignment]  # it is only read as one of steps
+    steps: Annotated[list[StepImport], ImportedSteps] = []  # type: ignore[assignment]  # nothing adds a `StepCreate` to it
     recurrence_except: ImportedExceptions = []
     reminders: ImportedReminders = []
     completed_at: Annotated[Timestamp | None, Meta(description="When it was completed; null if open.")] = None

@@ -184,8 +184,8 @@ class Webhooks:
             moment = now()
             changes: dict[str, Any] = {
                 "owner": None,
-                "slot": -1
-                - int.from_bytes(hook.id.binary[-7:], "big"),  # unique and negative, so that it takes no webhook's slot
+                # unique and negative, so that it takes no webhook's slot
+                "slot": -1 - int.from_bytes(hook.id.binary[-7:], "big"),
                 "url": "",
                 "events": [],
                 "enabled": False,

@@ -63,7 +63,7 @@ _TOGETHER: Final = {
     "position": (),
     "created_at": (),
 }
-"""By column: the fields that an update leaves unchanged if a cell cannot be read. The default is the column's field."""
+"""The fields that an update leaves unchanged if the cell of a column cannot be read. By default, the column's own."""
 _LARGE: Final = 10**11
 """From this value on, spreadsheets show integers in scientific notation, without their last digits."""
 _LISTS: Final = frozenset({"steps", "reminders"})

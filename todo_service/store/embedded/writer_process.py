@@ -1,11 +1,11 @@
 """The writer process of an embedded store.
 
-It is a process rather than a thread, because py-lmdb releases and reacquires the GIL at every `put`, hundreds of times
-per commit. Each time, a thread would compete with the event loop for it. A process has a GIL of its own. This one
-imports neither ODMantic nor the rest of the service, so it is small and starts quickly.
+py-lmdb releases and reacquires the GIL at every `put`, hundreds of times per commit. A writer thread would compete with
+the event loop each time; a process has its own GIL. This one imports neither ODMantic nor the rest of the service, so
+it is small and starts quickly.
 
-Standard input is a socket, whose messages `frames` defines. The first request contains the folder and the schemas. The
-process exits when the socket is closed: by the service, or because the service has died.
+It reads requests from the socket on its standard input, in the format of `frames`. The first one contains the folder
+and the schemas. The process exits when the service closes the socket or dies.
 """
 
 from __future__ import annotations
