@@ -158,7 +158,9 @@ class Services:
         invitations = Invitations(store, settings.registration)
         self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys, invitations)
         self._time_zones = TimeZones(store)
-        self._rules = _create_rule_executor()
+        self._rules = Executor(
+            "rules", threads=RULE_THREADS, queue=RULE_QUEUE, seconds=RULE_SECONDS, per_key=RULE_QUEUE_OF_ACCOUNT
+        )
         quotas = QuotaLimits(settings.max_todos, settings.max_tags, settings.max_lists)
         self._todos_state = todos_state or SharedState(store, quotas)
         self._transfers = TransferCapacity()
@@ -339,13 +341,6 @@ def _create_counter(settings: Settings, timeout: float) -> LocalCounter | Shared
     if create_storage is None:
         return LocalCounter()
     return SharedCounter(partial(create_storage, settings.store_address), timeout)
-
-
-def _create_rule_executor() -> Executor:
-    """Return the executor that validates todos and evaluates their rules."""
-    return Executor(
-        "rules", threads=RULE_THREADS, queue=RULE_QUEUE, seconds=RULE_SECONDS, per_key=RULE_QUEUE_OF_ACCOUNT
-    )
 
 
 def _choose_interval(settings: Settings) -> float:

@@ -139,7 +139,7 @@ class Transfer:
                 writer = file_format.create_writer(lists, ZoneInfo(await self._time_zone()))
                 opening = await executor.run(lambda _: writer.write_opening())
                 async for page in iterate_pages(read_page):
-                    yield opening + await executor.run(partial(_write_page, writer, _clear_unknown_lists(page, known)))
+                    yield opening + await executor.run(partial(_write_page, writer, page, known))
                     opening = b""
                 yield writer.write_closing()
 
@@ -212,27 +212,21 @@ class Transfer:
         return [each async for page in iterate_pages(read) for each in page]
 
 
-def _clear_unknown_lists(todos: list[dto.Todo], known: set[str]) -> list[dto.Todo]:
-    """Put the todos of other lists than the known ones into the inbox.
+def _write_page(writer: Writer, page: Sequence[dto.Todo], lists: set[str], budget: Budget) -> bytes:
+    """Write todos, checking the budget before each.
 
-    A todo may have been moved to a list that was created after the export had written the lists. An import would reject
-    it, because the file does not contain its list.
+    A todo that was moved to a list which the export has not written goes to the inbox. An import would reject it.
     """
-    return [
-        todo if todo.list_id is None or todo.list_id in known else msgspec.structs.replace(todo, list_id=None)
-        for todo in todos
-    ]
 
-
-def _write_page(writer: Writer, page: Sequence[dto.Todo], budget: Budget) -> bytes:
-    """Write todos, checking the budget before each."""
-
-    def check_budget() -> Iterator[dto.Todo]:
+    def prepare() -> Iterator[dto.Todo]:
         for todo in page:
             budget.check()
-            yield todo
+            if todo.list_id is not None and todo.list_id not in lists:
+                yield msgspec.structs.replace(todo, list_id=None)
+            else:
+                yield todo
 
-    return writer.write_todos(check_budget())
+    return writer.write_todos(prepare())
 
 
 def _start_reading(file_format: ImportFormat, source: Source, zone: ZoneInfo, budget: Budget) -> Iterator[_Numbered]:

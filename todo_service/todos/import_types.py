@@ -5,7 +5,7 @@ An import shortens them (`exchange.text_rules`). Before that, only the size of t
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -23,7 +23,14 @@ from todo_service.bounds.todos import (
 )
 from todo_service.todos.reminder_types import ReminderCreate
 
-_TITLE_SCHEMA: Final[dict[str, Any]] = {SHOWN: {"minLength": 1, "pattern": NOT_BLANK}}
+
+def _limit_title(excess: str) -> Meta:
+    return Meta(
+        max_length=IMPORT_RECORD_BYTES,
+        description=f"The title. The part beyond {TITLE_LENGTH} characters is {excess}.",
+        examples=["Water the plants"],
+        extra_json_schema={SHOWN: {"minLength": 1, "pattern": NOT_BLANK}},
+    )
 
 
 def _limit_items(name: str, most: int, examples: list[Any] | None = None) -> Meta:
@@ -34,24 +41,8 @@ def _limit_items(name: str, most: int, examples: list[Any] | None = None) -> Met
     )
 
 
-ImportedTitle = Annotated[
-    str,
-    Meta(
-        max_length=IMPORT_RECORD_BYTES,
-        description=f"The title. The part beyond {TITLE_LENGTH} characters is moved to the description.",
-        examples=["Water the plants"],
-        extra_json_schema=_TITLE_SCHEMA,
-    ),
-]
-ImportedStepTitle = Annotated[
-    str,
-    Meta(
-        max_length=IMPORT_RECORD_BYTES,
-        description=f"The title. The part beyond {TITLE_LENGTH} characters is left out.",
-        examples=["Water the plants"],
-        extra_json_schema=_TITLE_SCHEMA,
-    ),
-]
+ImportedTitle = Annotated[str, _limit_title("moved to the description")]
+ImportedStepTitle = Annotated[str, _limit_title("left out")]
 ImportedDescription = Annotated[
     str,
     Meta(
