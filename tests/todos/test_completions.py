@@ -145,6 +145,16 @@ async def test_a_patch_completes_the_todo_after_its_other_changes(ada: Person) -
     assert (opened.json()["completed"], opened.json()["completed_at"], opened.json()["title"]) == (False, None, "Again")
 
 
+async def test_a_completion_has_the_time_of_its_change(ada: Person) -> None:
+    todo = await ada.todo(due_on="2027-01-31")
+
+    for number in range(20):
+        # finding an occurrence takes time between reading the clock and completing the todo
+        change = {"completed": True, "recurrence": f"FREQ=MONTHLY;INTERVAL={number + 1}"}
+        completed = (await ada.patch(f"/v1/todos/{todo['id']}", json=change)).json()
+        assert completed["last_completed_at"] == completed["updated_at"]
+
+
 async def test_a_time_of_completion_in_the_future_is_rejected(ada: Person) -> None:
     todo = await ada.todo(**DAILY)
     path, future = f"/v1/todos/{todo['id']}", {"completed_at": "2100-01-01T00:00:00Z"}

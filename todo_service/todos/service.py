@@ -232,8 +232,8 @@ class Todos:
             opened = await self._decisions.reopen(todo) if completed is False and todo.completed else {}
             changes = opened | await self._decisions.update(apply_changes(todo, opened), fields)
             if completed:
-                completion.check_completion_time(completed_at, moment)
-                changes |= await self._decisions.complete(apply_changes(todo, changes), completed_at, now())
+                completion.check_completion_time(completed_at, max(moment, todo.updated_at))
+                changes |= await self._decisions.complete(apply_changes(todo, changes), completed_at, moment)
             return changes
 
         return await self._leave_deleted_list(await self._writer.change(todo_id, versions, decide, change_id))
@@ -257,8 +257,8 @@ class Todos:
         """
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
-            completion.check_completion_time(completed_at, moment)
-            return {} if todo.completed else await self._decisions.complete(todo, completed_at, now())
+            completion.check_completion_time(completed_at, max(moment, todo.updated_at))
+            return {} if todo.completed else await self._decisions.complete(todo, completed_at, moment)
 
         return await self._writer.change(todo_id, versions, decide, change_id)
 

@@ -44,7 +44,10 @@ _TOMBSTONE: Final = ERASED | {
 }
 
 Decision = Callable[[Todo, datetime], Awaitable[dict[str, Any]]]
-"""Takes a todo and the time of the change, and returns the fields that change, as the document stores them."""
+"""Takes a todo and the current time, and returns the fields that change, as the document stores them.
+
+The todo may have been changed later than the current time, because the clock may have been set back.
+"""
 
 
 class TodoWriter:
@@ -99,8 +102,9 @@ class TodoWriter:
                 applied = self.applied_changes.include(todo, change_id)
                 if not applied:
                     check_version(todo.version, versions)
-                moment = max(now(), todo.updated_at)
-                changes = {} if applied else await decide(todo, moment)
+                current = now()
+                moment = max(current, todo.updated_at)
+                changes = {} if applied else await decide(todo, current)
                 if changes:
                     changed = await self._write(todo, changes, moment, change_id)
                 elif applied or change_id is None:
