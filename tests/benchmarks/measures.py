@@ -33,21 +33,23 @@ class Person(NamedTuple):
     Attributes:
         reader: An account whose todos do not change.
         writer: An account that grows.
+        visitor: An account that signs in. Its older sessions end, because an account has a limited number of them.
         ids: The reader's todos.
         folder: The folder of the input files for wrk.
     """
 
     reader: Account
     writer: Account
+    visitor: Account
     ids: list[str]
     folder: Path
 
     @classmethod
     def at(cls, url: str, folder: Path, count: int) -> Person:
-        """Register both accounts at a service, and create the reader's todos."""
-        reader, writer = Account(url, "reader"), Account(url, "writer")
+        """Register the accounts at a service, and create the reader's todos."""
+        reader, writer, visitor = (Account(url, name) for name in ("reader", "writer", "visitor"))
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(reader, writer, reader.create(todos(count)), folder)
+        return cls(reader, writer, visitor, reader.create(todos(count)), folder)
 
 
 Prepare = Callable[[Person, int], Load]
@@ -121,8 +123,8 @@ def _complete(person: Person, connections: int) -> Load:
 
 
 def _sign_in(person: Person, _: int) -> Load:
-    form = {"grant_type": "password", "username": person.writer.username, "password": PASSWORD}
-    response = person.writer.ask("POST", "/v1/auth/token", 200, data=form).json()
+    form = {"grant_type": "password", "username": person.visitor.username, "password": PASSWORD}
+    response = person.visitor.ask("POST", "/v1/auth/token", 200, data=form).json()
     _must(bool(response["access_token"]), response)
     return Load("same", "/v1/auth/token", ("POST", urlencode(form)), _FORM)
 
