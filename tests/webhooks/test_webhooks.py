@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 
 from tests.people import Person, assert_problem
-from todo_service.bounds.webhooks import MAX_WEBHOOKS
+from todo_service.bounds.webhooks import MAX_WEBHOOKS, SIGNING_SECRETS
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
 from todo_service.webhooks.dto import EVENT_NAMES
 
@@ -104,6 +104,25 @@ async def test_invalid_fields_are_named(ada: Person, fields: dict[str, Any], poi
 
     assert_problem(await ada.post("/v1/webhooks", json=build_body(**fields)), 422, pointer)
     assert_problem(await ada.patch(f"/v1/webhooks/{hook['id']}", json=fields), 422, pointer)
+
+
+@pytest.mark.parametrize("others", [1, SIGNING_SECRETS - 1, SIGNING_SECRETS])
+async def test_a_repeated_rotation_has_no_second_effect(ada: Person, others: int) -> None:
+    hook = await create(ada)
+    path = f"/v1/webhooks/{hook['id']}"
+    headers = {"Idempotency-Key": "rotation"}
+    first = (await ada.post(f"{path}/secret", headers=headers)).json()
+    for _ in range(others):
+        assert (await ada.post(f"{path}/secret")).status_code == 200
+
+    repeated = await ada.post(f"{path}/secret", headers=headers)
+
+    if others < SIGNING_SECRETS:
+        assert (repeated.status_code, repeated.json()["secret"]) == (200, first["secret"])
+    else:
+        assert_problem(repeated, 410)
+    assert (await ada.get(path)).json()["version"] == 2 + others
+    assert (await ada.post(f"{path}/secret", headers={"Idempotency-Key": "another"})).status_code == 200
 
 
 async def test_an_account_has_ten_webhooks_at_most(ada: Person) -> None:

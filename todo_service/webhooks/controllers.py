@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from todo_service.api_types import PageQuery
-from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret
+from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret, get_first_attempt
 from todo_service.idempotency.replays import require_document
 from todo_service.store.paging import CreationPosition
 from todo_service.web.cursors import respond_with_page
@@ -115,14 +115,16 @@ class WebhooksController(Controller):
         summary="Replace the signing secret",
         status_code=200,
         opt={IDEMPOTENT: RERUN},
-        responses=declare_problems(400, 401, 404, 409, 412, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 410, 412, 422, 429, 503),
         response_headers=declare_headers("ETag"),
     )
     async def rotate_secret(
         self, request: ApiRequest, webhook_id: FromPath[str], webhooks: NamedDependency[Webhooks]
     ) -> Response[dto.WebhookWithSecret]:
         """Replace the signing secret. For 24 hours, deliveries are signed with the old secret too."""
-        rotated = await webhooks.rotate(webhook_id, parse_if_match(request), derive_secret(request))
+        rotated = await webhooks.rotate(
+            webhook_id, parse_if_match(request), derive_secret(request), get_first_attempt(request)
+        )
         return Response(rotated, headers={"ETag": entity_tag(rotated)})
 
     @post(

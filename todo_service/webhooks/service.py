@@ -31,6 +31,8 @@ from todo_service.webhooks.signing import derive_hook_id, format_secret, generat
 
 PREVIOUS_SECRET_LIFETIME: Final = timedelta(hours=24)
 """How long a signing secret signs after it has been replaced."""
+_CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
+"""How far the clocks of two processes may differ."""
 _TOMBSTONE_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 
 
@@ -201,7 +203,11 @@ class Webhooks:
                 return
 
     async def rotate(
-        self, hook_id: str, versions: Container[int] | None, seed: bytes | None = None
+        self,
+        hook_id: str,
+        versions: Container[int] | None,
+        seed: bytes | None = None,
+        first_attempt: datetime | None = None,
     ) -> dto.WebhookWithSecret:
         """Replace the signing secret. The old one also signs for `PREVIOUS_SECRET_LIFETIME`.
 
@@ -209,16 +215,20 @@ class Webhooks:
             hook_id: The id of the webhook.
             versions: The versions that the caller accepts; None for any.
             seed: 32 secret bytes from which the secret is derived, if the request may be repeated.
+            first_attempt: When the first attempt of the request began, if this is a later one.
 
         Raises:
             Stale: The webhook has another version.
             NotFound: The account has no such webhook.
+            Gone: An earlier attempt may have replaced the secret, but others have replaced it too often since to tell.
         """
         secret = generate_secret(seed)
         async for _ in Attempts():
             hook = await get_webhook(self._store, self._owner, hook_id)
             if seed is not None and secret in decrypt_secrets(hook, self._box):
                 return dto.WebhookWithSecret.from_secret(hook, format_secret(secret))
+            if first_attempt is not None and _may_have_dropped_secret(hook, first_attempt):
+                raise Gone("this secret may have been created, but others have replaced it since")
             check_version(hook.version, versions)
             moment = max(now(), hook.updated_at)
             earlier = [
@@ -259,3 +269,9 @@ class Webhooks:
         if issues:
             raise Invalid(issues)
         return fields
+
+
+def _may_have_dropped_secret(hook: Webhook, since: datetime) -> bool:
+    """Return whether a secret created after a time may no longer be stored, because newer ones took its place."""
+    replaced_at = [each.until - PREVIOUS_SECRET_LIFETIME for each in hook.secrets if each.until is not None]
+    return len(hook.secrets) >= SIGNING_SECRETS and min(replaced_at) >= since - _CLOCK_DIFFERENCE
