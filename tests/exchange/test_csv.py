@@ -143,11 +143,11 @@ def test_a_cell_that_is_not_understood_is_left_out_with_a_warning(name: str, tex
     assert warning.startswith((f"{name} was left out: ", f"{name} were left out: "))
 
 
-def test_columns_without_a_meaning_are_named_once() -> None:
-    first, second = read_drafts(CSV, "title,Colour,,tags\nSow,red,,garden\nMow,green,,\n")
+def test_columns_without_a_meaning_are_named() -> None:
+    drafts = read_drafts(CSV, "title,Colour,,tags\nSow,red,,garden\nMow,green,,\n")
 
-    assert first.warnings == ('Columns were not imported: "Colour", 3 (without a name)',)
-    assert second.warnings == ()
+    assert [draft.warnings for draft in drafts] == [(), ()]
+    assert {draft.file_warnings for draft in drafts} == {('Columns were not imported: "Colour", 3 (without a name)',)}
 
 
 def test_only_rows_that_cannot_be_read_are_rejected() -> None:
@@ -261,6 +261,20 @@ async def test_formulas_are_written_as_texts_and_read_back_exactly(ada: Person, 
     again = (await bob.get("/v1/todos/export")).json()
     imported = {todo["title"]: (todo["description"], todo["tags"]) for todo in again["todos"]}
     assert imported == {todo["title"]: (todo["description"], todo["tags"]) for todo in todos}
+
+
+@pytest.mark.anyio
+@pytest.mark.shared_app
+async def test_lost_columns_are_reported_once_for_the_records_that_are_imported(ada: Person) -> None:
+    async def report_warnings(*rows: str) -> list[tuple[int, str]]:
+        table = "\n".join(["title,Colour,due_at", *rows])
+        response = await ada.post("/v1/todos/import", content=table, headers={"Content-Type": "text/csv"})
+        return [(warning["line"], warning["detail"]) for warning in response.json()["warnings"]]
+
+    lost = 'Columns were not imported: "Colour"'
+    assert await report_warnings("Sow,red,", "Mow,green,") == [(2, lost)]
+    assert await report_warnings("Sow,red,", "Mow,green,") == []
+    assert await report_warnings(",blue,", "Sow,red,", "Rake,yellow,", "Dig,,") == [(4, lost)]
 
 
 @pytest.mark.anyio

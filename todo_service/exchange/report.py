@@ -49,6 +49,7 @@ class Report:
 
     def __init__(self, *, warn_unchanged: bool = False) -> None:
         self._warn_unchanged = warn_unchanged
+        self._file_warnings = set[str]()
         self.imported = 0
         self.updated = 0
         self.unchanged = 0
@@ -86,7 +87,9 @@ class Report:
             self._warn(draft)
 
     def _warn(self, draft: Draft) -> None:
-        for detail in draft.warnings:
+        new = [detail for detail in draft.file_warnings if detail not in self._file_warnings]
+        self._file_warnings.update(new)
+        for detail in (*new, *draft.warnings):
             self.warnings_count += 1
             if len(self.warnings) < REPORTED_WARNINGS and self._bytes < REPORTED_BYTES:
                 reported = ReportedWarning(draft.line, detail[:REPORTED_LENGTH])

@@ -34,6 +34,7 @@ class Draft(NamedTuple):
         uid: The record's own id, if it has one.
         warnings: What was lost or changed, one sentence each, without a full stop. Each starts with the name of the
             field.
+        file_warnings: What is lost of every record of the file, like `warnings`. A report states each once.
         content: What the uid is derived from if the record has none, or an empty string for the todo itself.
         strict: Whether a field that breaks a rule makes the record invalid. Otherwise only the field is left out, with
             a warning.
@@ -47,6 +48,7 @@ class Draft(NamedTuple):
     pointer: str = ""
     uid: str | None = None
     warnings: tuple[str, ...] = ()
+    file_warnings: tuple[str, ...] = ()
     content: str = ""
     strict: bool = False
     missing: frozenset[str] = frozenset()

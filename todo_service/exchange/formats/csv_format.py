@@ -124,8 +124,7 @@ def _read_drafts(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]
             continue
         record = read_record(row.line, _RowParser(row, zone, day_first).parse)
         if isinstance(record, Draft):
-            record = record._replace(warnings=warnings + record.warnings, missing=record.missing | missing)
-            warnings = ()
+            record = record._replace(file_warnings=warnings, missing=record.missing | missing)
         yield record
 
 
