@@ -147,6 +147,14 @@ async def test_only_names_of_the_iana_database_are_time_zones(ada: Person, name:
     assert_problem(await ada.get("/v1/todos/summary", params={"tz": name}), 422, "tz")
 
 
+async def test_only_null_resets_the_time_zone(ada: Person) -> None:
+    await ada.patch("/v1/users/me", json={"time_zone": "Europe/Berlin"})
+
+    assert_problem(await ada.patch("/v1/users/me", json={"time_zone": ""}), 422, "/time_zone")
+    assert (await ada.get("/v1/users/me")).json()["time_zone"] == "Europe/Berlin"
+    assert (await ada.patch("/v1/users/me", json={"time_zone": None})).json()["time_zone"] == "UTC"
+
+
 @pytest.mark.parametrize("name", ["Europe/Berlin", "UTC", "Asia/Calcutta", "US/Pacific", "Etc/GMT+5", "EST5EDT"])
 async def test_current_and_former_names_of_zones_are_accepted(ada: Person, name: str) -> None:
     changed = await ada.patch("/v1/users/me", json={"time_zone": name})

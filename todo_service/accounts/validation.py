@@ -69,7 +69,9 @@ def validate_patch(patch: dto.UserUpdate) -> dict[str, Any]:
     if patch.display_name is not UNSET:
         changes["display_name"] = _normalize_display_name(patch.display_name or "", issues)
     if patch.time_zone is not UNSET:
-        changes["time_zone"] = _check_time_zone(patch.time_zone or dto.DEFAULT_TIME_ZONE, issues)
+        changes["time_zone"] = _check_time_zone(
+            dto.DEFAULT_TIME_ZONE if patch.time_zone is None else patch.time_zone, issues
+        )
     if issues:
         raise Invalid(issues)
     return changes
