@@ -78,11 +78,17 @@ class Duplicate(ServiceError):
 
     Attributes:
         field: The name of the field in the API.
+        pointer: JSON pointer to it.
     """
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, pointer: str | None = None) -> None:
         super().__init__(f"this {field} is already taken")
         self.field = field
+        self.pointer = f"/{field}" if pointer is None else pointer
+
+    def prefix_pointers(self, pointer: str) -> Duplicate:
+        """Return the error for a document at a JSON pointer in a larger one."""
+        return Duplicate(self.field, pointer + self.pointer)
 
 
 class Stale(ServiceError):

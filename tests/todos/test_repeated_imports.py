@@ -70,6 +70,7 @@ async def test_a_taken_uid_in_a_batch_fails_alone(ada: Person) -> None:
     results = (await ada.post("/v1/todos/batch", json={"operations": operations})).json()["results"]
 
     assert [result["status"] for result in results] == [201, 409]
+    assert [each["pointer"] for each in results[1]["problem"]["errors"]] == ["/operations/1/todo/uid"]
 
 
 async def test_a_repeated_create_with_a_key_and_a_uid_has_one_effect(ada: Person) -> None:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from odmantic import ObjectId
 
 from todo_service.decoding import decode_json
-from todo_service.errors import Invalid, ValidationIssue
+from todo_service.errors import Duplicate, Invalid, ValidationIssue
 from todo_service.todos import dto
 from todo_service.todos.batch_dto import BatchOperation
 from todo_service.todos.document_quota import BatchReservation
@@ -124,5 +124,5 @@ def _errors_below_todo() -> Iterator[None]:
     """Make the pointers of errors relative to the operation instead of its `todo` field."""
     try:
         yield
-    except Invalid as error:
+    except (Duplicate, Invalid) as error:
         raise error.prefix_pointers("/todo") from None

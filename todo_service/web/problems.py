@@ -169,8 +169,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
             return ProblemError("invalid", str(error), errors=found)
         case errors.InvalidParameter(name=name, detail=detail):
             return create_parameter_problem(name, detail)
-        case errors.Duplicate(field=field):
-            return ProblemError("duplicate", str(error), errors=[FieldError(pointer=f"/{field}", detail=str(error))])
+        case errors.Duplicate(pointer=pointer):
+            return ProblemError("duplicate", str(error), errors=[FieldError(pointer=pointer, detail=str(error))])
         case errors.QuotaExceeded():
             return ProblemError("quota-exceeded", str(error))
         case errors.Disabled():
