@@ -115,6 +115,15 @@ def test_a_head_that_is_too_large_is_rejected(service: Service, parts: list[byte
     assert_bare_problem(send_and_read(service, *parts), status)
 
 
+@pytest.mark.parametrize("sent", [b"chosen", b"not visible"])
+def test_the_problem_of_a_rejected_request_has_its_request_id(service: Service, sent: bytes) -> None:
+    for headers in (b"Transfer-Encoding: gzip\r\n", b"Content-Length: x\r\n", b"X: " + b"y" * 40_000 + b"\r\n"):
+        _, _, body = send_and_read(service, GET + b"X-Request-ID: " + sent + b"\r\n" + headers + b"\r\n").partition(
+            b"\r\n\r\n"
+        )
+        assert (json.loads(body)["request_id"] == sent.decode()) is (sent == b"chosen")
+
+
 def test_a_head_is_sent_together_with_its_body(service: Service) -> None:
     """In one packet, for every response on a connection. A response without a body is sent at once."""
     for target, status in ((b"GET /health/live", 200), (b"HEAD /health/live", 200), (b"GET /v1/todos", 401)):

@@ -19,6 +19,7 @@ from todo_service.bounds.requests import (
     REQUEST_BYTES,
     TRAILER_BYTES,
 )
+from todo_service.web.error_fallback import render_problem
 
 _PART_BYTES: Final = 16 * 1024
 _BLANK_LINE: Final = b"\r\n\r\n"
@@ -41,6 +42,10 @@ class RequestRejected(Exception):
         self.problem = problem
         self.detail = detail
         self.retry_seconds = retry_seconds
+
+    def render(self, target: bytes, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Return the status, the headers and the body of the response. See `render_problem`."""
+        return render_problem(self.problem, self.detail, target, request_id, self.retry_seconds)
 
 
 class RequestFraming:

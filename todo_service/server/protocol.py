@@ -35,7 +35,7 @@ from todo_service.server.framing import RequestFraming, RequestRejected, build_h
 from todo_service.timer_wheel import TimerWheel
 from todo_service.web.body_memory import BODY_MEMORY
 from todo_service.web.client_address import UNKNOWN, to_network
-from todo_service.web.error_fallback import render_problem
+from todo_service.web.request_id import create_request_id, resolve_request_id
 
 _CHECK_SECONDS: Final = 5.0
 _SHED_SHARE: Final = 10
@@ -384,10 +384,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._linger()
 
     def _write_problem(self, rejection: RequestRejected) -> None:
-        target = b"" if self._framing.between_requests else self.url
-        status, headers, body = render_problem(rejection.problem, rejection.detail, target, rejection.retry_seconds)
-        lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
-        self._writer.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        begun = not self._framing.between_requests
+        request_id = resolve_request_id(self.scope) if begun else create_request_id()  # type: ignore[arg-type]  # a dict
+        status, headers, body = rejection.render(self.url if begun else b"", request_id)
+        self._writer.write(STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % pair for pair in headers) + b"\r\n" + body)
         self._writer.flush()
 
     def _linger(self) -> None:

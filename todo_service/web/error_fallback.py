@@ -7,7 +7,6 @@ from litestar.exceptions import LitestarException
 
 from todo_service.web.oauth import find_oauth_endpoint
 from todo_service.web.problems import ProblemError, create_problem, to_problem
-from todo_service.web.request_id import create_request_id
 from todo_service.web.response_headers import API_POLICY, SECURITY_HEADERS
 
 
@@ -21,7 +20,7 @@ def unwrap_problem(error: Exception) -> ProblemError:
 
 
 def render_problem(
-    name: str, detail: str, target: bytes, retry_seconds: int | None
+    name: str, detail: str, target: bytes, request_id: str, retry_seconds: int | None
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return the status, the headers and the body for a request that never reaches the application.
 
@@ -31,9 +30,9 @@ def render_problem(
         name: The key in `PROBLEMS`.
         detail: A description of this occurrence, for the client.
         target: The request target, or as much of it as has arrived.
+        request_id: The request's id.
         retry_seconds: When the client may retry, if retrying can help.
     """
-    request_id = create_request_id()
     path = target.partition(b"?")[0].decode("ascii", "replace")
     problem = create_problem(name, detail, find_oauth_endpoint(path) or "", request_id)
     body = msgspec.json.encode(problem)
