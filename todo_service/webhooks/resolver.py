@@ -75,7 +75,11 @@ class Resolver:
                 error = raised
             _call_soon(loop, finish, result, error)
 
-        threading.Thread(target=run, name="resolver", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="resolver", daemon=True).start()
+        except RuntimeError:  # the limit on threads is reached
+            self._slots.release()
+            raise OSError("no thread can be started to resolve the name") from None
         return await future
 
 
