@@ -230,3 +230,19 @@ async def test_a_conflicting_index_makes_the_store_unusable(mongodb_url: str) ->
 
     with pytest.raises(StoreUnusable):
         await store.open(*MODELS)
+
+
+async def test_every_read_is_from_the_primary(mongodb_url: str) -> None:
+    store = MongoDBStore(f"{mongodb_url}?readPreference=secondaryPreferred")
+    await store.open(*MODELS)
+    database = parse_uri(mongodb_url)["database"]
+    with MongoClient[dict[str, Any]](mongodb_url) as client:
+        client[database].command("profile", 2)
+        await store.get(Thing, Thing.id == ObjectId())
+        assert [document async for document in store.scan(Thing)] == []
+        client[database].command("profile", 0)
+        seen = [operation.get("command", {}) for operation in client[database]["system.profile"].find()]
+    await store.close()
+
+    assert seen
+    assert all(command.get("$readPreference", {}).get("mode", "primary") == "primary" for command in seen)

@@ -262,6 +262,8 @@ def _build_options(database: str, access: Access) -> dict[str, Any]:
         "unicode_decode_error_handler": "replace",
         "w": "majority",
         "journal": True,
+        # the change feed relies on the clock of the member that it reads
+        "readPreference": "primary",
         "serverSelectionTimeoutMS": _SELECTION_SECONDS * 1000,
         "connectTimeoutMS": _SELECTION_SECONDS * 1000,
         "heartbeatFrequencyMS": _MONITORING_SECONDS * 1000,
