@@ -539,6 +539,15 @@ async def test_the_parameter_or_the_media_type_determines_the_format(
         ("text/calendar;q=0.5, text/csv;q=0.8", "text/csv; header=present; charset=utf-8"),
         ("text/*", "text/csv; header=present; charset=utf-8"),
         ("image/png", "application/json"),
+        ("text/html, text/csv;q=0", "application/json"),
+        ("*/*;q=0.1, text/calendar;q=0", "application/json"),
+        ("*/*, application/json;q=0", "text/csv; header=present; charset=utf-8"),
+        ("application/json;q=inf, text/csv", "application/json"),
+        ("application/json;q=1e999", "application/json"),
+        ("text/csv;q=-inf", "text/csv; header=present; charset=utf-8"),
+        ("," * 30_000, "application/json"),
+        (";," * 15_000, "application/json"),
+        ("a;b=c;d=e," * 3_000, "application/json"),
     ],
 )
 async def test_accept_determines_the_format_of_an_export(ada: Person, accept: str | None, content_type: str) -> None:

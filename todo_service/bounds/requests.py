@@ -42,6 +42,12 @@ REQUEST_BYTES: Final = section.declare(
     enforced_in="server.framing",
     response="413, or the connection is closed if the response is complete",
 )
+ACCEPT_RANGES: Final = section.declare(
+    32,
+    "Number of media ranges in `Accept` that are read",
+    enforced_in="web.accept",
+    response="Further ones are ignored.",
+)
 FORWARDED_BYTES: Final = section.declare(
     4 * 1024,
     "Size of `Forwarded` or `X-Forwarded-For` from a trusted proxy, read from the end",
