@@ -190,7 +190,8 @@ async def test_the_url_is_refused_when_it_is_set(url: str) -> None:
 async def test_the_url_is_refused_when_it_is_sent_to(url: str) -> None:
     sender = Sender(create_receivers(), lambda: Resolver(look_up))
 
-    outcome = await sender.send(url, {}, b"{}", slow=False)
+    async with sender.enter_lane(slow=False) as lane:
+        outcome = await sender.send(lane, url, {}, b"{}")
 
     assert outcome.error == "the URL or an address of its host is not allowed"
 

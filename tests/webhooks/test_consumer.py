@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.people import UserCreateFactory
 from tests.waiting import wait_until
 from tests.webhooks.harness import KEY, Account, Steps, serving
 from tests.webhooks.receiver import Received, Receiver, running_receiver, status
-from todo_service.bounds.webhooks import PENDING_DELIVERIES
+from todo_service.bounds.webhooks import CONCURRENT_ATTEMPTS, PENDING_DELIVERIES
 from todo_service.services import MODELS, create_administration
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
@@ -22,9 +23,10 @@ from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoCreate
+from todo_service.webhooks.consumer import WebhookConsumer
 from todo_service.webhooks.deliveries import RETRY_DELAYS, build_delivery, record_attempt
 from todo_service.webhooks.documents import Webhook
-from todo_service.webhooks.dto import WebhookWithSecret
+from todo_service.webhooks.dto import WebhookUpdate, WebhookWithSecret
 from todo_service.webhooks.runner import HookRunner
 from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
 from todo_service.webhooks.sender import AttemptOutcome
@@ -37,6 +39,28 @@ pytestmark = pytest.mark.anyio
 
 async def read_holder(account: Account, hook: WebhookWithSecret) -> ObjectId | None:
     return (await account.get_hook(hook)).holder
+
+
+async def test_a_webhook_that_is_paused_while_an_attempt_waits_gets_nothing(
+    account: Account, receiver: Receiver
+) -> None:
+    hook = await account.create_hook(receiver.url)
+    context = account.create_context(WorkerGroup(account.store, ObjectId()))
+    async with AsyncExitStack() as slots, serving(WebhookConsumer(context)) as consumer:
+        for _ in range(CONCURRENT_ATTEMPTS):
+            await slots.enter_async_context(context.sender.enter_lane(slow=False))
+        await account.todos.create(TodoCreate(title="Sow"))
+        await account.wake(hook, consumer)
+        await wait_until(account.list_states)
+        await account.webhooks.update(hook.id, WebhookUpdate(enabled=False), None)
+        await slots.aclose()
+        async with running_receiver() as other:
+            second = await account.create_hook(other.url)
+            await account.todos.create(TodoCreate(title="Mow"))
+            await account.wake(second, consumer)
+            await other.await_events(1)
+
+    assert receiver.received == []
 
 
 async def test_attempts_follow_the_schedule_of_the_contract(account: Account) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.webhooks.receiver import Answer, Received, Receiver, running_receiver, status
+from todo_service.bounds.webhooks import RESOLVER_THREADS
 from todo_service.webhooks.addresses import AddressPolicy
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.resolver import Resolver
@@ -49,9 +51,15 @@ def create_sender(
     return Sender(receivers, lambda: resolver, lambda: tls or ssl.create_default_context(), seconds=seconds)
 
 
+async def post(sender: Sender, url: str) -> AttemptOutcome:
+    """Make an attempt."""
+    async with sender.enter_lane(slow=False) as lane:
+        return await sender.send(lane, url, HEADERS, b"{}")
+
+
 async def send(receiver: Receiver, seconds: float = 15) -> AttemptOutcome:
     """Send a delivery to a receiver."""
-    return await create_sender(seconds=seconds).send(receiver.url, HEADERS, b"{}", slow=False)
+    return await post(create_sender(seconds=seconds), receiver.url)
 
 
 def rename(receiver: Receiver, name: str = "hooks.example.com") -> str:
@@ -156,6 +164,58 @@ async def test_no_answer_fails(receiver: Receiver, answer: bytes) -> None:
     assert outcome.error.startswith(("the receiver closed", "the connection to the receiver broke"))
 
 
+@pytest.mark.parametrize(
+    ("start", "part", "code"),
+    [
+        (b"", b"HTTP/1.1 100 \r\n\r\n" * 4096, None),
+        (b"HTTP/1.1 200 OK\r\n", b"a:\n" * 16_384, None),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 8192, 200),
+    ],
+    ids=["interim responses", "headers", "chunks"],
+)
+async def test_a_response_of_many_parts_is_read_only_in_part(
+    receiver: Receiver, start: bytes, part: bytes, code: int | None
+) -> None:
+    sent, turns = 0, 0
+
+    async def stream(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(start)
+        while sent < 10**9:
+            writer.write(part)
+            await writer.drain()
+            sent += len(part)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    receiver.answer = stream
+    counting = asyncio.create_task(count_turns())
+    outcome = await send(receiver)
+    counting.cancel()
+
+    assert outcome.status_code == code
+    assert sent < 10**8
+    assert turns > 4  # the event loop ran between parts of the response
+
+
+async def test_a_name_that_no_thread_can_resolve_keeps_no_slot() -> None:
+    names = Names(["127.0.0.1"])
+    resolver = Resolver(names.look_up)
+    before = threading.stack_size(2**46)  # more than there is
+    try:
+        for _ in range(RESOLVER_THREADS + 1):
+            with pytest.raises(OSError, match="no thread"):
+                await resolver.resolve("hooks.example.com")
+    finally:
+        threading.stack_size(before)
+
+    assert await resolver.resolve("hooks.example.com") == ["127.0.0.1"]
+
+
 async def test_a_closed_port_fails(receiver: Receiver) -> None:
     async with running_receiver() as closed:
         pass
@@ -166,7 +226,7 @@ async def test_a_closed_port_fails(receiver: Receiver) -> None:
 async def test_the_connection_is_made_to_the_checked_address(receiver: Receiver) -> None:
     names = Names(["127.0.0.1"])
 
-    outcome = await create_sender(names).send(rename(receiver), HEADERS, b"{}", slow=False)
+    outcome = await post(create_sender(names), rename(receiver))
 
     assert outcome.delivered
     assert names.calls == 1
@@ -179,7 +239,7 @@ async def test_an_address_that_changes_after_it_was_set_is_refused(receiver: Rec
     receivers = Receivers(AddressPolicy(), allow_http=True, resolver=resolver)
     await receivers.check(rename(receiver))
 
-    outcome = await Sender(receivers, lambda: resolver).send(rename(receiver), HEADERS, b"{}", slow=False)
+    outcome = await post(Sender(receivers, lambda: resolver), rename(receiver))
 
     assert outcome.error == "the URL or an address of its host is not allowed"
     assert (names.calls, receiver.received) == (2, [])
@@ -188,7 +248,7 @@ async def test_an_address_that_changes_after_it_was_set_is_refused(receiver: Rec
 async def test_another_address_is_tried_if_one_does_not_connect(receiver: Receiver) -> None:
     names = Names(["127.0.0.2", "127.0.0.1"])
 
-    assert (await create_sender(names).send(rename(receiver), HEADERS, b"{}", slow=False)).delivered
+    assert (await post(create_sender(names), rename(receiver))).delivered
 
 
 async def test_the_proxies_of_the_environment_are_ignored(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,10 +319,10 @@ async def test_certificates_are_verified_for_the_name_in_the_url(certificate: Pa
     trusting = create_sender(tls=ssl.create_default_context(cafile=str(certificate)))
     refused = "the certificate of the receiver is not valid"
     async with running_receiver(served) as receiver:
-        good = await trusting.send(rename(receiver), HEADERS, b"{}", slow=False)
-        other_name = await trusting.send(rename(receiver, "other.example.com"), HEADERS, b"{}", slow=False)
-        by_address = await trusting.send(receiver.url, HEADERS, b"{}", slow=False)
-        untrusted = await create_sender().send(rename(receiver), HEADERS, b"{}", slow=False)
+        good = await post(trusting, rename(receiver))
+        other_name = await post(trusting, rename(receiver, "other.example.com"))
+        by_address = await post(trusting, receiver.url)
+        untrusted = await post(create_sender(), rename(receiver))
 
     assert good.delivered
     assert [other_name.error, by_address.error, untrusted.error] == [refused] * 3

@@ -60,9 +60,16 @@ ATTEMPT_SECONDS: Final = section.declare(
     response="The attempt fails.",
     unit="s",
 )
+RESPONSE_HEAD_BYTES: Final = section.declare(
+    16 * 1024,
+    "Size of the status line and headers of a receiver's response, interim responses included",
+    enforced_in="webhooks.sender",
+    response="The attempt fails.",
+    unit="bytes",
+)
 RESPONSE_BYTES: Final = section.declare(
     4_096,
-    "Size of the part of a receiver's response that is read",
+    "Size of the part of the body of a receiver's response that is read",
     enforced_in="webhooks.sender",
     response="The connection is closed.",
     unit="bytes",

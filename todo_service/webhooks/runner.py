@@ -33,7 +33,7 @@ from todo_service.webhooks.deliveries import (
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
 from todo_service.webhooks.positions import Positions, start
 from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
-from todo_service.webhooks.sender import AttemptOutcome, Sender
+from todo_service.webhooks.sender import AttemptOutcome, Lane, Sender
 from todo_service.webhooks.signing import sign
 from todo_service.webhooks.sources import EventPage, EventSource, get_event_time
 from todo_service.webhooks.workers import WorkerGroup
@@ -265,16 +265,23 @@ class HookRunner:
 
     async def _attempt(self, delivery_id: ObjectId) -> bool:
         """Make an attempt. Return whether this worker still serves the webhook."""
-        hook = await self._get_hook()
-        if hook is None:
-            return False
-        where = (WebhookDelivery.id == delivery_id, WebhookDelivery.hook == hook.id, WebhookDelivery.state == "pending")
-        delivery = await self._store.get(WebhookDelivery, *where)
-        began = self._context.now()
-        if delivery is None or delivery.due_at is None or delivery.due_at > began:
-            self._woken.set()
-            return True
-        outcome = await self._send(hook, delivery, began)
+        async with self._context.sender.enter_lane(slow=self._slow) as lane:
+            hook = await self._get_hook()
+            if hook is None:
+                return False
+            where = (
+                WebhookDelivery.id == delivery_id,
+                WebhookDelivery.hook == hook.id,
+                WebhookDelivery.state == "pending",
+            )
+            delivery = await self._store.get(WebhookDelivery, *where)
+            began = self._context.now()
+            if delivery is None or delivery.due_at is None or delivery.due_at > began:
+                self._woken.set()
+                return True
+            if not self._context.workers.may_send():
+                return True
+            outcome = await self._send(lane, hook, delivery, began)
         moment = self._context.now()
         self._slow = not outcome.delivered or (moment - began).total_seconds() > _SLOW_SECONDS
         changes = record_attempt(delivery, outcome, began, moment)
@@ -285,13 +292,13 @@ class HookRunner:
             self._pending.append(Due(str(delivery_id), changes["due_at"]))
         return await self._record_outcome(hook, outcome, began)
 
-    async def _send(self, hook: Webhook, delivery: WebhookDelivery, began: datetime) -> AttemptOutcome:
+    async def _send(self, lane: Lane, hook: Webhook, delivery: WebhookDelivery, began: datetime) -> AttemptOutcome:
         signing = [each for each in hook.secrets if each.until is None or each.until > began]
         secrets = decrypt_secrets(hook.model_copy(update={"secrets": signing}), self._context.box)
         if not secrets:
             return AttemptOutcome(error="the signing secret cannot be decrypted: replace it")
         headers = sign(secrets, str(delivery.id), int(began.timestamp()), delivery.body)
-        return await self._context.sender.send(hook.url, headers, delivery.body, slow=self._slow)
+        return await self._context.sender.send(lane, hook.url, headers, delivery.body)
 
     def _count(self, delivery: WebhookDelivery, changes: dict[str, Any], began: datetime) -> None:
         outcome = "retried" if changes["due_at"] is not None else changes["state"]

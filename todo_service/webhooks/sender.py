@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Final, NamedTuple
 
+import httpcore
 import httpx
 
 from todo_service import __version__
@@ -22,7 +24,9 @@ from todo_service.bounds.webhooks import (
     CONCURRENT_ATTEMPTS,
     CONCURRENT_SLOW_ATTEMPTS,
     RESPONSE_BYTES,
+    RESPONSE_HEAD_BYTES,
 )
+from todo_service.webhooks.network import Allowance, BoundedBackend
 from todo_service.webhooks.receivers import AddressRefusedError, Receiver, Receivers
 from todo_service.webhooks.resolver import Resolver
 
@@ -32,6 +36,8 @@ _TRIED_ADDRESSES: Final = 3
 _BODY_SECONDS: Final = 1.0
 """How long to wait for the body of a response. Its content has no meaning."""
 _USER_AGENT: Final = f"todo-service/{__version__}"
+_NO_RESPONSE: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError)
+_NOT_CONNECTED: Final = (httpcore.ConnectError, httpcore.ConnectTimeout)
 
 
 class AttemptOutcome(NamedTuple):
@@ -91,22 +97,33 @@ class Sender:
         self._fast = Lane(CONCURRENT_ATTEMPTS, create_resolver())
         self._slow = Lane(CONCURRENT_SLOW_ATTEMPTS, create_resolver())
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes, *, slow: bool) -> AttemptOutcome:
-        """Wait for a free slot, then make an attempt.
+    @asynccontextmanager
+    async def enter_lane(self, *, slow: bool) -> AsyncIterator[Lane]:
+        """Hold a slot of a lane for the duration of a block.
+
+        The wait may be long. Read what to send in the block.
 
         Args:
-            url: The URL of the receiver.
-            headers: The headers that sign the delivery.
-            body: The body.
             slow: Whether the receiver's last attempt failed or was slow.
         """
         lane = self._slow if slow else self._fast
         async with lane.slots:
-            try:
-                async with asyncio.timeout(self._seconds):
-                    return await self._send(url, headers, body, lane.resolver)
-            except TimeoutError:
-                return AttemptOutcome(error=f"the receiver did not respond within {self._seconds:g} s")
+            yield lane
+
+    async def send(self, lane: Lane, url: str, headers: Mapping[str, str], body: bytes) -> AttemptOutcome:
+        """Make an attempt.
+
+        Args:
+            lane: A lane that the caller has entered.
+            url: The URL of the receiver.
+            headers: The headers that sign the delivery.
+            body: The body.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._send(url, headers, body, lane.resolver)
+        except TimeoutError:
+            return AttemptOutcome(error=f"the receiver did not respond within {self._seconds:g} s")
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes, resolver: Resolver) -> AttemptOutcome:
         try:
@@ -119,50 +136,54 @@ class Sender:
         for address in others:
             try:
                 return await self._post(receiver, address, headers, body)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except _NOT_CONNECTED:
                 continue
-            except httpx.HTTPError as error:
+            except _NO_RESPONSE as error:
                 return AttemptOutcome(error=_describe(error))
         try:
             return await self._post(receiver, last, headers, body)
-        except httpx.HTTPError as error:
+        except _NO_RESPONSE as error:
             return AttemptOutcome(error=_describe(error))
 
     async def _post(self, receiver: Receiver, address: str, headers: Mapping[str, str], body: bytes) -> AttemptOutcome:
         """Send a request to a checked address.
 
         Raises:
-            httpx.HTTPError: There was no response.
+            *_NO_RESPONSE: There was no response.
         """
         target = receiver.target
-        host = f"[{address}]" if ":" in address else address
-        request = httpx.Request(
+        fields = {
+            "Host": target.authority,
+            "User-Agent": _USER_AGENT,
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers,
+        }
+        request = httpcore.Request(
             "POST",
-            httpx.URL(scheme=target.scheme, host=host.strip("[]"), port=target.port, raw_path=target.path.encode()),
-            headers={
-                "Host": target.authority,
-                "User-Agent": _USER_AGENT,
-                "Accept": "*/*",
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-                "Content-Type": "application/json",
-                **headers,
-            },
+            httpcore.URL(scheme=target.scheme, host=address, port=target.port, target=target.path),
+            headers=[(name.encode(), value.encode()) for name, value in fields.items()],
             content=body,
             extensions={
                 "sni_hostname": target.host,
                 "timeout": httpx.Timeout(self._seconds, connect=_CONNECT_SECONDS).as_dict(),
             },
         )
-        # unlike a client, a transport uses no redirects, cookies or proxies; a new one shares no connection
         context = self._tls if target.scheme == "https" else _NO_TLS
-        async with httpx.AsyncHTTPTransport(verify=context, trust_env=False) as transport:
-            response = await transport.handle_async_request(request)
+        allowance = Allowance(RESPONSE_HEAD_BYTES)
+        # a pool of its own, so that no connection is shared; it follows no redirects and knows no cookies or proxies
+        async with httpcore.AsyncConnectionPool(context, network_backend=BoundedBackend(allowance)) as pool:
+            response = await pool.handle_async_request(request)
+            allowance.left = RESPONSE_BYTES
             try:
                 await _read_start(response)
             finally:
                 await response.aclose()
-        return AttemptOutcome(response.status_code, retry_after=_parse_retry_after(response.headers.get("retry-after")))
+        retry_after = next((value for name, value in response.headers if name.lower() == b"retry-after"), None)
+        return AttemptOutcome(response.status, retry_after=_parse_retry_after(retry_after))
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -173,21 +194,19 @@ _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """A context that trusts no certificate, for requests without TLS. Loading certificates would be slow."""
 
 
-async def _read_start(response: httpx.Response) -> None:
+async def _read_start(response: httpcore.Response) -> None:
     """Read the first `RESPONSE_BYTES` of the body, so that most receivers finish their response. The rest is not
     read."""
-    size = 0
+    assert isinstance(response.stream, AsyncIterable)
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in response.aiter_raw():
-                size += len(chunk)
-                if size >= RESPONSE_BYTES:
-                    return
-    except (TimeoutError, httpx.HTTPError):
+            async for _ in response.stream:
+                pass
+    except (TimeoutError, *_NO_RESPONSE):
         return  # the status has arrived, and determines the outcome
 
 
-def _describe(error: httpx.HTTPError) -> str:
+def _describe(error: Exception) -> str:
     """Return why there was no response, without details of the network."""
     cause: BaseException | None = error
     while cause is not None:
@@ -197,19 +216,19 @@ def _describe(error: httpx.HTTPError) -> str:
             return "the TLS connection failed"
         cause = cause.__cause__ or cause.__context__
     match error:
-        case httpx.ConnectError() | httpx.ConnectTimeout():
+        case httpcore.ConnectError() | httpcore.ConnectTimeout():
             return "the connection to the receiver failed"
-        case httpx.RemoteProtocolError():
-            return "the receiver closed the connection, or its response was not valid HTTP"
+        case httpcore.RemoteProtocolError():
+            return "the receiver closed the connection, or its response was too large or not valid HTTP"
         case _:
             return "the connection to the receiver broke"
 
 
-def _parse_retry_after(value: str | None) -> timedelta | None:
+def _parse_retry_after(value: bytes | None) -> timedelta | None:
     """Return the delay in a `Retry-After` header (RFC 9110, section 10.2.3), at most `LONGEST_RETRY_AFTER`."""
     if value is None:
         return None
-    text = value.strip()
+    text = value.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
         return min(timedelta(seconds=int(text[:9])), LONGEST_RETRY_AFTER)
     try:
