@@ -27,11 +27,11 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.spreadsheets import protect, restore
 from todo_service.exchange.formats.tables import Record, Table, find_day_first, open_table
 from todo_service.exchange.formats.values import (
-    Moment,
+    DateOrTime,
     build_schedule,
     combine,
+    parse_date_or_time,
     parse_flag,
-    parse_moment,
     parse_number,
     parse_priority,
     parse_steps,
@@ -189,19 +189,19 @@ class _RowParser:
             missing=frozenset(self._unread),
         )
 
-    def _parse_either(self, name: str) -> Moment | None:
+    def _parse_either(self, name: str) -> DateOrTime | None:
         """Parse a start or a due date. Its two columns may each contain a day or a moment."""
-        moments = [self._parse_moment(column) for column in (f"{name}_on", f"{name}_at")]
+        moments = [self._parse_date_or_time(column) for column in (f"{name}_on", f"{name}_at")]
         found = [each for each in moments if each is not None]
         if len(found) == 2:
             self._warnings.append(f"{name}_on was left out: {name}_at is more precise")
         return found[-1] if found else None
 
-    def _parse_moment(self, name: str) -> Moment | None:
+    def _parse_date_or_time(self, name: str) -> DateOrTime | None:
         text = self._row.cells.get(name, "").strip()
         if not text:
             return None
-        moment = parse_moment(text, self._zone, day_first=self._day_first)
+        moment = parse_date_or_time(text, self._zone, day_first=self._day_first)
         if moment is None:
             self._leave_out(name, "a date or a time, such as 2027-01-31 or 2027-01-31T09:00")
             return None
@@ -217,7 +217,7 @@ class _RowParser:
             case FieldKind.NUMBER | FieldKind.INTEGER:
                 return self._check(name, parse_number(text), "a number")
             case FieldKind.TIME:
-                moment = self._parse_moment(name)
+                moment = self._parse_date_or_time(name)
                 if moment is None or isinstance(moment, datetime):
                     return to_timestamp(moment) if moment is not None else None
                 return to_timestamp(combine(moment, time(), self._zone))

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from dateutil.rrule import rrulestr
 
-from todo_service.exchange.formats.values import Moment, combine, parse_clock, parse_moment
+from todo_service.exchange.formats.values import DateOrTime, combine, parse_clock, parse_date_or_time
 
 _LONGEST: Final = 200
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -62,7 +62,7 @@ class TaskSchedule(NamedTuple):
         from_completion: Whether the rule counts from the day on which the task is completed.
     """
 
-    due: Moment
+    due: DateOrTime
     recurrence: str | None = None
     from_completion: bool = False
 
@@ -81,7 +81,7 @@ def parse_schedule(text: str, zone: tzinfo, today: date) -> TaskSchedule | None:
     words = " ".join(text.lower().split())
     if not words or len(words) > _LONGEST:
         return None
-    if (moment := parse_moment(text, zone)) is not None:
+    if (moment := parse_date_or_time(text, zone)) is not None:
         return TaskSchedule(moment)
     try:
         return _parse_words(words, zone, today)
@@ -171,7 +171,7 @@ def _parse_day(words: str, today: date) -> date | None:
         return today + timedelta(days=(weekday - today.weekday() - 1) % 7 + 1)
     match = _DAY_OF_MONTH.fullmatch(words) or _MONTH_AND_DAY.fullmatch(words)
     if match is None:
-        moment = parse_moment(words, UTC)
+        moment = parse_date_or_time(words, UTC)
         return None if isinstance(moment, datetime) else moment
     month, number = _MONTHS.index(match["month"][:3]) + 1, int(re.sub(r"\D", "", match["day"]))
     if match["year"] is not None:
@@ -214,5 +214,5 @@ def _split_day(pattern: re.Pattern[str], words: str, today: date) -> tuple[str, 
     return words[: match.start()], day
 
 
-def _at(day: date, clock: time | None, zone: tzinfo) -> Moment:
+def _at(day: date, clock: time | None, zone: tzinfo) -> DateOrTime:
     return combine(day, clock, zone) if clock is not None else day

@@ -23,7 +23,14 @@ from todo_service.exchange.formats.base import Draft, FileList, FileLists, Impor
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
-from todo_service.exchange.formats.values import Moment, build_schedule, choose_title, cut, parse_moment, to_timestamp
+from todo_service.exchange.formats.values import (
+    DateOrTime,
+    build_schedule,
+    choose_title,
+    cut,
+    parse_date_or_time,
+    to_timestamp,
+)
 from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepImport, TodoImport
 from todo_service.todos.import_records import list_missing
@@ -192,14 +199,14 @@ def _build_draft(task: _Task, steps: list[StepImport], line: int, named: TodoLis
 
 def _build_dates(task: _Task, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
     def parse(name: str, text: str | None) -> datetime | None:
-        moment = parse_moment(text or "", UTC)
+        moment = parse_date_or_time(text or "", UTC)
         if text and not isinstance(moment, datetime):
             warnings.append(f"{name} was left out: expected a time")
         return moment if isinstance(moment, datetime) else None
 
     scheduled = [each.start for each in task.scheduled_time if each.current and each.start]
     moment = parse("Due", scheduled[0] if scheduled else task.due)
-    due: Moment | None = moment
+    due: DateOrTime | None = moment
     if moment is not None and (not scheduled or moment.time() == time()):
         due = moment.date()  # a day is written as midnight in UTC
     fields = build_schedule(None, due, zone, warnings)

@@ -25,13 +25,13 @@ from todo_service.exchange.formats.tables import (
     open_table,
 )
 from todo_service.exchange.formats.values import (
-    Moment,
+    DateOrTime,
     build_schedule,
     choose_title,
     combine,
     parse_clock,
+    parse_date_or_time,
     parse_flag,
-    parse_moment,
     to_timestamp,
 )
 from todo_service.lists.dto import TodoListCreate
@@ -163,8 +163,8 @@ class _TaskParser:
         priority = _PRIORITIES.get(self._get("priority").lower())
         if priority is None:
             self._warnings.append("Priority was left out: expected Low, Normal or High")
-        due = self._parse_moment("due_date")
-        fields = build_schedule(self._parse_moment("start_date"), due, self._zone, self._warnings)
+        due = self._parse_date_or_time("due_date")
+        fields = build_schedule(self._parse_date_or_time("start_date"), due, self._zone, self._warnings)
         fields |= self._parse_status()
         if (reminder := self._parse_reminder()) is not None:
             fields["reminders"] = [ReminderCreate(at=to_timestamp(reminder))]
@@ -188,7 +188,7 @@ class _TaskParser:
 
     def _parse_status(self) -> dict[str, Any]:
         status = self._get("status")
-        completed_at = self._parse_moment("date_completed")
+        completed_at = self._parse_date_or_time("date_completed")
         percentage = self._get("%_complete").replace(" ", "")
         # the status takes precedence over the other columns; a spreadsheet shows 100 % as 1
         is_open = status and status.lower() in _OPEN
@@ -207,7 +207,7 @@ class _TaskParser:
     def _parse_reminder(self) -> datetime | None:
         if not parse_flag(self._get("reminder_on/off")):
             return None
-        day, clock = self._parse_moment("reminder_date"), parse_clock(self._get("reminder_time"))
+        day, clock = self._parse_date_or_time("reminder_date"), parse_clock(self._get("reminder_time"))
         if day is None:
             self._warnings.append("Reminder was left out: it has no date")
             return None
@@ -215,16 +215,16 @@ class _TaskParser:
             return self._to_moment(day)
         return combine(day, clock, self._zone)
 
-    def _parse_moment(self, column: str) -> Moment | None:
+    def _parse_date_or_time(self, column: str) -> DateOrTime | None:
         text = self._get(column)
         if text.lower() in _NO_DATES:
             return None
-        moment = parse_moment(text, self._zone, day_first=self._day_first)
+        moment = parse_date_or_time(text, self._zone, day_first=self._day_first)
         if moment is None:
             self._warnings.append(f"{column.replace('_', ' ').capitalize()} was left out: expected a date")
         elif isinstance(moment, datetime) and column in ("start_date", "due_date"):
             return moment.astimezone(self._zone).date()  # tasks of Outlook start and end on days
         return moment
 
-    def _to_moment(self, moment: Moment) -> datetime:
+    def _to_moment(self, moment: DateOrTime) -> datetime:
         return moment if isinstance(moment, datetime) else combine(moment, time(), self._zone)

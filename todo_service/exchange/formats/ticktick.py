@@ -18,11 +18,11 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
 from todo_service.exchange.formats.tables import Record, Table, has_header, list_unread_warnings, open_table
 from todo_service.exchange.formats.values import (
-    Moment,
+    DateOrTime,
     build_schedule,
     choose_title,
+    parse_date_or_time,
     parse_flag,
-    parse_moment,
     parse_tags,
     split_checklist,
     to_timestamp,
@@ -169,18 +169,18 @@ class _TaskParser:
         status, fields = self._task.get("status"), dict[str, Any]()
         if status in _COMPLETED or status == _ABANDONED:
             fields["completed"] = True
-            if isinstance(moment := self._parse_moment("completed_time"), datetime):
+            if isinstance(moment := self._parse_date_or_time("completed_time"), datetime):
                 fields["completed_at"] = to_timestamp(moment)
             if status == _ABANDONED:
                 self._warnings.append("Status was changed: the abandoned task is completed")
         elif status not in _OPEN:
             self._warnings.append("Status was left out: expected 0, 1, 2 or -1")
-        if isinstance(created := self._parse_moment("created_time"), datetime):
+        if isinstance(created := self._parse_date_or_time("created_time"), datetime):
             fields["created_at"] = to_timestamp(created)
         return fields
 
     def _parse_dates(self) -> dict[str, Any]:
-        start, due = self._parse_moment("start_date"), self._parse_moment("due_date")
+        start, due = self._parse_date_or_time("start_date"), self._parse_date_or_time("due_date")
         if parse_flag(self._task.get("is_all_day")):
             start, due = (
                 each.astimezone(self._zone).date() if isinstance(each, datetime) else each for each in (start, due)
@@ -228,11 +228,11 @@ class _TaskParser:
                 self._warnings.append(f'Reminder "{text[:50]}" was left out')
         return reminders
 
-    def _parse_moment(self, column: str) -> Moment | None:
+    def _parse_date_or_time(self, column: str) -> DateOrTime | None:
         text = self._task.get(column)
         if not text:
             return None
-        moment = parse_moment(text, self._zone)
+        moment = parse_date_or_time(text, self._zone)
         if moment is None:
             self._warnings.append(f"{column.replace('_', ' ').capitalize()} was left out: expected a date or a time")
         return moment

@@ -24,7 +24,7 @@ from todo_service.exchange.formats.base import Draft, FileList, FileLists, Impor
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
-from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_moment, to_timestamp
+from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_date_or_time, to_timestamp
 from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepImport, TodoImport
 from todo_service.todos.import_records import list_missing
@@ -178,7 +178,7 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
     fields = _build_due_date(card, zone, warnings)
     if card.due_complete or card.closed:
         fields["completed"] = True
-        moment = parse_moment(card.last_activity or "", UTC)
+        moment = parse_date_or_time(card.last_activity or "", UTC)
         if isinstance(moment, datetime):
             fields["completed_at"] = to_timestamp(moment)
     if card.closed and not card.due_complete:
@@ -205,7 +205,7 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
 
 
 def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
-    due, start = (parse_moment(text or "", UTC) for text in (card.due, card.start))
+    due, start = (parse_date_or_time(text or "", UTC) for text in (card.due, card.start))
     for name, text, moment in (("Due", card.due, due), ("Start", card.start, start)):
         if text and moment is None:
             warnings.append(f"{name} was left out: expected a time")

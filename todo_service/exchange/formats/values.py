@@ -15,8 +15,8 @@ from todo_service.text import trim
 from todo_service.timestamps import Timestamp, format_timestamp
 from todo_service.todos.dto import StepImport
 
-Moment = datetime | date
-"""A moment, which has a time zone, or a day."""
+DateOrTime = datetime | date
+"""A time with a time zone, or a day."""
 
 CALENDAR_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
 """The priorities for 0 to 9 in iCalendar (RFC 5545, section 3.8.1.9)."""
@@ -49,7 +49,7 @@ _TIME: Final = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second_of_minute>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
     r"\s?(?P<half>[AaPp]\.?[Mm]\.?)?\s?(?P<zone>[Zz]|[+-]\d{2}:?\d{2})?"
 )
-_MOMENT: Final = re.compile(rf"{_DATE}(?:(?:[Tt]|,?\s)\s?{_TIME})?", re.ASCII)
+_DATE_OR_TIME: Final = re.compile(rf"{_DATE}(?:(?:[Tt]|,?\s)\s?{_TIME})?", re.ASCII)
 _CLOCK: Final = re.compile(_TIME, re.ASCII)
 _LONGEST_MOMENT: Final = 64
 _STEP: Final = re.compile(r"\s*(?:[-*•]\s+)?(?:\[(?P<mark>[ xX✓]?)\]\s*|(?P<box>[☐☑✓✔▫▪])\s*)?(?P<title>.*)")
@@ -57,7 +57,7 @@ _BOX: Final = re.compile(r"\s*[☐☑✓✔▫▪]")
 _STEP_LINES: Final = re.compile(r"\r\n|\r|\n")
 
 
-def parse_moment(text: str, zone: tzinfo, *, day_first: bool = False) -> Moment | None:
+def parse_date_or_time(text: str, zone: tzinfo, *, day_first: bool = False) -> DateOrTime | None:
     """Parse a day, or a day and a time.
 
     Args:
@@ -67,7 +67,7 @@ def parse_moment(text: str, zone: tzinfo, *, day_first: bool = False) -> Moment 
         day_first: Whether the day precedes the month in `1/2/2027`. If it cannot, the month does, and vice versa.
     """
     text = text.strip()
-    match = _MOMENT.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
+    match = _DATE_OR_TIME.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
     if match is None:
         return None
     try:
@@ -79,7 +79,7 @@ def parse_moment(text: str, zone: tzinfo, *, day_first: bool = False) -> Moment 
 
 def is_day_first(text: str) -> bool | None:
     """Return whether the day precedes the month in a text such as `31/1/2027`, or None if the text does not show it."""
-    match = _MOMENT.fullmatch(text.strip()) if len(text) <= _LONGEST_MOMENT else None
+    match = _DATE_OR_TIME.fullmatch(text.strip()) if len(text) <= _LONGEST_MOMENT else None
     if match is None or match["first"] is None or (int(match["first"]) <= 12 and int(match["second"]) <= 12):
         return None
     return int(match["first"]) > 12
@@ -200,7 +200,9 @@ def choose_title(title: str, description: str, warnings: list[str]) -> str:
     return description.strip().splitlines()[0]
 
 
-def build_schedule(start: Moment | None, due: Moment | None, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
+def build_schedule(
+    start: DateOrTime | None, due: DateOrTime | None, zone: tzinfo, warnings: list[str]
+) -> dict[str, Any]:
     """Return the fields of a start and a due date, which both are moments or both are days.
 
     Args:
