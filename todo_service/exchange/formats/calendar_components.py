@@ -229,7 +229,7 @@ class ComponentReader:
             self._next = next((offset for offset, _ in search(source, _OUTER)), len(source.data))
         if self._next - source.position < _FAR_BYTES:
             return False
-        source.advance(self._next)
+        source.advance_counting_lf(self._next)
         return True
 
 

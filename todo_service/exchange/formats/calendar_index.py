@@ -125,7 +125,7 @@ class CalendarIndex:
         """
         first = read_line(self._source, offset)
         if first is not None and first.name == "BEGIN" and first.kind == "VTODO":
-            cursor.advance(offset)
+            cursor.advance_counting_lf(offset)
             self.relations.add(read_todo(self._source, cursor.line, offset))
 
     def _find_others(self) -> None:
@@ -133,7 +133,7 @@ class CalendarIndex:
         cursor = self._source.fork(self._source.position, self._source.line)
         for uid, offset in self._find_uids():
             if self.relations.find(uid):
-                cursor.advance(offset)
+                cursor.advance_counting_lf(offset)
                 self.relations.add_named(read_todo(self._source, cursor.line, offset))
 
     def _find_uids(self) -> Iterator[_FoundUid]:

@@ -168,7 +168,7 @@ def _read_records(
     found_lists = [(index, named) for index, each in sorted(lists.items()) if (named := each.todo_list) is not None]
     yield FileLists([FileList(1, named, f"/items/{index}") for index, named in found_lists])
     for found in _scan_tasks(source, {}):
-        source.advance(found.start)
+        source.advance_counting_lf(found.start)
         try:
             task: _Task = decode_json(source.copy(found.start, found.end), _Task)
         except Invalid as error:

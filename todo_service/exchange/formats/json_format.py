@@ -152,13 +152,13 @@ def _read_records(source: Source, layout: _Layout) -> Iterator[Draft | RejectedR
     if lists:
         found = [FileList(1, each, f"/lists/{index}") for index, each in enumerate(lists.values())]
         yield FileLists(found, strict=True)
-    source.advance(layout.start)
+    source.advance_counting_lf(layout.start)
     scanner = Scanner(source)
     for index, (start, end) in enumerate(scanner.scan_elements(layout.pointer)):
-        source.advance(start)
+        source.advance_counting_lf(start)
         decode = partial(_decode_draft, source.line, source.copy(start, end), lists)
         yield read_record(source.line, decode, f"{layout.pointer}/{index}")
-        source.advance(end)
+        source.advance_counting_lf(end)
 
 
 def _decode_draft(line: int, raw: bytes, lists: Mapping[str, TodoListCreate]) -> Draft:

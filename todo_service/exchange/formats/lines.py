@@ -87,7 +87,7 @@ def read_lines(source: Source) -> Iterator[RawLine]:
                 source.budget.check()
             number, start = source.line, source.position
             end = start + len(line)
-            source.move(len(line), line.count(b"\n"))
+            source.advance_by(len(line), line.count(b"\n"))
             if text := line.strip(b"\r\n"):
                 yield _unfold(number, start, text, names)
             if source.position != end:
@@ -102,7 +102,7 @@ def _read_long_line(source: Source, names: dict[bytes, str]) -> RawLine:
     end = source.find_content_line_end()
     is_complete = end - start <= IMPORT_RECORD_BYTES
     line = source.copy(start, end if is_complete else start + _NAME_BYTES).rstrip(b"\r\n")
-    source.advance(end)
+    source.advance_counting_lf(end)
     return _unfold(number, start, line, names, is_complete=is_complete)
 
 

@@ -54,12 +54,12 @@ class Source:
         """Return a copy of a part of the body."""
         return bytes(self.data[start:end])
 
-    def advance(self, end: int) -> None:
+    def advance_counting_lf(self, end: int) -> None:
         """Move forward to an offset, counting line feeds."""
         self.line += self._count_line_feeds(self.position, end)
         self.position = end
 
-    def advance_lines(self, end: int) -> None:
+    def advance_counting_line_breaks(self, end: int) -> None:
         """Move forward to an offset that is not within a line break, counting line breaks: CR LF, LF or CR."""
         last = b""
         for start in range(self.position, end, CHUNK_BYTES):
@@ -80,7 +80,7 @@ class Source:
             if end > self.position and self.copy(end - 1, end + 1) == b"\r\n":
                 end += 1
             is_blank = end > self.position
-            self.advance_lines(end)
+            self.advance_counting_line_breaks(end)
             if end == len(self.data) or not is_blank:
                 return end < len(self.data)
 
@@ -105,7 +105,7 @@ class Source:
         # a fold may continue the last line
         return lines if cut == len(window) and end == len(self.data) else lines[:-1]
 
-    def move(self, size: int, line_feeds: int) -> None:
+    def advance_by(self, size: int, line_feeds: int) -> None:
         """Move forward by a number of bytes that contain this number of line feeds."""
         self.position += size
         self.line += line_feeds

@@ -268,7 +268,7 @@ class _RowReader:
                 reason = f"Expected rows of at most {IMPORT_RECORD_BYTES} bytes"
                 if (end := self._row_ends.find(start)) is not None:
                     yield RejectedRecord(line, [ValidationIssue("", reason)])
-                    source.advance_lines(end)
+                    source.advance_counting_line_breaks(end)
                     continue
                 self._repeated_bytes += max(0, self._row_ends.searched - source.position)
             yield RejectedRecord(line, [ValidationIssue("", reason)])
@@ -292,7 +292,7 @@ class _RowReader:
                 return True
             if source.copy(end - 1, end + 1) == b"\r\n":
                 end += 1  # the chunk has ended within a line break
-            source.advance_lines(end)
+            source.advance_counting_line_breaks(end)
         return False
 
     def _lines(self) -> Iterator[str]:

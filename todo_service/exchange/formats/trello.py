@@ -166,10 +166,10 @@ def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft
             continue
         for index in walker.enter_array():
             start, end = walker.scan()
-            source.advance(start)
+            source.advance_counting_lf(start)
             read = partial(_read_card, source, start, end, board, zone)
             yield read_record(source.line, read, f"/cards/{index}")
-            source.advance(end)
+            source.advance_counting_lf(end)
 
 
 def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo) -> Draft:
