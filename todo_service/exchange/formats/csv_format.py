@@ -25,7 +25,7 @@ from todo_service.errors import Invalid, Malformed, ValidationIssue
 from todo_service.exchange.formats.base import Draft, Format, RejectedRecord, Writer, read_record
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.spreadsheets import protect, restore
-from todo_service.exchange.formats.tables import Record, Table, find_day_first, open_table
+from todo_service.exchange.formats.tables import Record, Table, detect_day_first, open_table
 from todo_service.exchange.formats.values import (
     DateOrTime,
     build_schedule,
@@ -115,7 +115,7 @@ class CsvFormat(Format):
 
 
 def _read_drafts(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
-    day_first = find_day_first(table, [name for name in table.columns if name in (*_SCHEDULE, "completed_at")])
+    day_first = detect_day_first(table, [name for name in table.columns if name in (*_SCHEDULE, "completed_at")])
     warnings = _describe_unknown_columns(table)
     missing = list_missing(table.columns)
     for row in table.read():

@@ -19,10 +19,10 @@ from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.tables import (
     Record,
     Table,
-    find_day_first,
+    detect_day_first,
     has_header,
-    list_unread_warnings,
     open_table,
+    warn_about_ignored_cells,
 )
 from todo_service.exchange.formats.values import (
     DateOrTime,
@@ -138,21 +138,21 @@ class MicrosoftFormat(ImportFormat):
 
 
 def _read_records(table: Table, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
-    day_first = find_day_first(table, _DATES, default=table.is_translated)
-    unread = table.list_unread(_READ)
+    day_first = detect_day_first(table, _DATES, default=table.is_translated)
+    ignored = table.get_ignored_columns(_READ)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
         else:
-            yield read_record(row.line, _TaskParser(row, unread, zone, day_first).parse)
+            yield read_record(row.line, _TaskParser(row, ignored, zone, day_first).parse)
 
 
 class _TaskParser:
     """Parses a task, and collects warnings."""
 
-    def __init__(self, row: Record, unread: Mapping[str, str], zone: tzinfo, day_first: bool) -> None:
+    def __init__(self, row: Record, ignored: Mapping[str, str], zone: tzinfo, day_first: bool) -> None:
         self._row = row
-        self._unread = unread
+        self._ignored = ignored
         self._zone = zone
         self._day_first = day_first
         self._warnings: list[str] = []
@@ -168,7 +168,7 @@ class _TaskParser:
         fields |= self._parse_status()
         if (reminder := self._parse_reminder()) is not None:
             fields["reminders"] = [ReminderCreate(at=to_timestamp(reminder))]
-        self._warnings += list_unread_warnings(self._row, self._unread, _NO_VALUE)
+        self._warnings += warn_about_ignored_cells(self._row, self._ignored, _NO_VALUE)
         notes = self._get("notes")
         todo = TodoImport(
             title=choose_title(self._get("subject"), notes, self._warnings),

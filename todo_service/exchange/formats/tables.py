@@ -74,7 +74,7 @@ class Table:
         self.columns = [translations.get(name, name) for name in names]
         self.is_translated = self.columns != names
 
-    def list_unread(self, read: Collection[str]) -> Mapping[str, str]:
+    def get_ignored_columns(self, read: Collection[str]) -> Mapping[str, str]:
         """Return the columns that a format does not read, with their names in the header.
 
         Args:
@@ -106,7 +106,7 @@ class Table:
                 yield Record(line, dict(zip(self.columns, cells, strict=False)), is_utf8)
 
     @contextmanager
-    def keep_place(self) -> Iterator[None]:
+    def restore_position(self) -> Iterator[None]:
         """Return to the current row at the end of the block, so that the rows can be read again."""
         position, line = self._source.position, self._source.line
         try:
@@ -162,7 +162,7 @@ def has_header(source: Source, required: Collection[str], **options: Any) -> boo
     return True
 
 
-def find_day_first(table: Table, columns: Sequence[str], default: bool = False) -> bool:
+def detect_day_first(table: Table, columns: Sequence[str], default: bool = False) -> bool:
     """Return whether the day precedes the month in the dates of a table. The table does not move.
 
     Args:
@@ -172,7 +172,7 @@ def find_day_first(table: Table, columns: Sequence[str], default: bool = False) 
     """
     if not columns:
         return default
-    with table.keep_place():
+    with table.restore_position():
         for row in islice(table.read(), _DATE_ROWS):
             if isinstance(row, Record):
                 for name in columns:
@@ -181,16 +181,18 @@ def find_day_first(table: Table, columns: Sequence[str], default: bool = False) 
     return default
 
 
-def list_unread_warnings(row: Record, unread: Mapping[str, str], meaningless: re.Pattern[str] = _EMPTY) -> list[str]:
+def warn_about_ignored_cells(
+    row: Record, unread: Mapping[str, str], empty_values: re.Pattern[str] = _EMPTY
+) -> list[str]:
     """Return a warning for each cell that is left out because its column is not read.
 
     Args:
         row: The row.
-        unread: See `Table.list_unread`.
-        meaningless: Matches cells, in lower case, that are left out without a warning.
+        unread: See `Table.get_ignored_columns`.
+        empty_values: Matches cells, in lower case, that are left out without a warning.
     """
     cells = ((name, row.cells.get(column, "").strip().lower()) for column, name in unread.items())
-    return [f"Column {name[:50]} was left out" for name, cell in cells if not meaningless.fullmatch(cell)]
+    return [f"Column {name[:50]} was left out" for name, cell in cells if not empty_values.fullmatch(cell)]
 
 
 def _read_delimiter(source: Source, rows: int) -> bytes:

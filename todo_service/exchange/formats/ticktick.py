@@ -16,7 +16,7 @@ from todo_service.bounds.todos import REMINDER_MINUTES
 from todo_service.exchange.formats.base import Draft, ImportFormat, RejectedRecord, read_record
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, Subtasks
-from todo_service.exchange.formats.tables import Record, Table, has_header, list_unread_warnings, open_table
+from todo_service.exchange.formats.tables import Record, Table, has_header, open_table, warn_about_ignored_cells
 from todo_service.exchange.formats.values import (
     DateOrTime,
     build_schedule,
@@ -80,7 +80,7 @@ class TickTickFormat(ImportFormat):
 def _find_subtasks(table: Table) -> Subtasks:
     subtasks = Subtasks()
     if "parentid" in table.columns:
-        with table.keep_place():
+        with table.restore_position():
             for row in table.read():
                 if isinstance(row, Record):
                     task = _Task(row)
@@ -91,12 +91,12 @@ def _find_subtasks(table: Table) -> Subtasks:
 
 
 def _read_records(table: Table, subtasks: Subtasks, zone: tzinfo) -> Iterator[Draft | RejectedRecord]:
-    unread = table.list_unread(_READ)
+    ignored = table.get_ignored_columns(_READ)
     for row in table.read():
         if isinstance(row, RejectedRecord):
             yield row
         elif not subtasks.is_step((task := _Task(row)).id):
-            lost = list_unread_warnings(row, unread, _NO_VALUE)
+            lost = warn_about_ignored_cells(row, ignored, _NO_VALUE)
             yield read_record(row.line, _TaskParser(task, subtasks, zone, lost).parse)
 
 

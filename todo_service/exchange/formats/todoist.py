@@ -153,7 +153,7 @@ class TodoistFormat(ImportFormat):
 def _find_sections(table: Table) -> FileLists:
     """Return the first sections of a table, which does not move. Further ones become lists if they have tasks."""
     sections: dict[str, int] = {}
-    with table.keep_place():
+    with table.restore_position():
         for row in table.read():
             if isinstance(row, Record) and row.cells.get("type", "").strip().lower() == "section":
                 name = cut(row.cells.get("content", "").strip(), LIST_NAME_LENGTH)
