@@ -189,10 +189,11 @@ class Relations:
         related = todo.get_all("RELATED-TO")
         if any(map(is_parent, related)):
             todo.warn(
-                "RELATED-TO was left out: the todo has more than a title, or its parent is missing, so it is no step"
+                "RELATED-TO was left out: the todo has more than a title, or its parent is missing, "
+                "so it cannot be a step"
             )
         if any(hash(child) in self._lost for child in read_children(todo)):
-            todo.warn("RELATED-TO was left out: the child has more than a title, or is missing, so it is no step")
+            todo.warn("RELATED-TO was left out: the child has more than a title, or is missing, so it cannot be a step")
         if any(_get_type(line) not in ("PARENT", "CHILD") for line in related):
             todo.warn("RELATED-TO was left out, because it does not name the parent")
 
