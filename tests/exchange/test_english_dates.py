@@ -88,7 +88,7 @@ def test_a_time_of_day(text: str, hour: int) -> None:
         ("every monday from 1 Apr ending 1 Jun", "FREQ=WEEKLY;BYDAY=MO;UNTIL=20270601", "2027-04-05"),
     ],
 )
-def test_a_repetition(text: str, rule: str, day: str) -> None:
+def test_a_recurrence(text: str, rule: str, day: str) -> None:
     schedule = parse_schedule(text, BERLIN, WEDNESDAY)
 
     assert schedule is not None
@@ -96,7 +96,7 @@ def test_a_repetition(text: str, rule: str, day: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["every! 3 days", "after 3 days"])
-def test_a_repetition_that_counts_from_the_completion(text: str) -> None:
+def test_a_recurrence_that_counts_from_the_completion(text: str) -> None:
     assert parse_schedule(text, BERLIN, WEDNESDAY) == (WEDNESDAY, "FREQ=DAILY;INTERVAL=3", True)
 
 
@@ -108,7 +108,7 @@ def test_a_repetition_that_counts_from_the_completion(text: str) -> None:
         ("every wed 9:00 starting today", "FREQ=WEEKLY;BYDAY=WE"),
     ],
 )
-def test_a_repetition_at_a_time_of_day(text: str, rule: str) -> None:
+def test_a_recurrence_at_a_time_of_day(text: str, rule: str) -> None:
     assert parse_schedule(text, BERLIN, WEDNESDAY) == (datetime(2027, 3, 10, 8, tzinfo=UTC), rule, False)
 
 

@@ -43,7 +43,7 @@ class RecordUids:
 
 
 def hash_uid(text: str) -> str:
-    """Return a uid derived from a text. It is the same for texts that are equal once trimmed and in NFC."""
+    """Return a uid derived from a text. It is the same for strings that are equal once trimmed and in NFC."""
     return f"hash-{hashlib.sha256(compose(trim(text)).encode()).hexdigest()[:32]}"
 
 

@@ -235,7 +235,7 @@ def _start_reading(file_format: ImportFormat, source: Source, zone: ZoneInfo, bu
 
 
 def _prepare_records(records: Iterator[Draft | RejectedRecord | FileLists]) -> Iterator[_Numbered]:
-    """Yield numbered records, with a uid and with texts that the service can keep."""
+    """Yield numbered records, with a uid and with text that the service can keep."""
     uids, numbers = RecordUids(), count()
     for record in records:
         if isinstance(record, FileLists):

@@ -1,7 +1,7 @@
-"""Shortens and cleans the texts of imported todos.
+"""Shortens and cleans the text of imported todos.
 
-Readers yield texts unchanged. This module shortens texts that are too long and drops control characters, so that the
-todo can be imported, and adds a warning that describes the loss.
+Readers yield text unchanged. This module shortens text that is too long and drops control characters, so that the todo
+can be imported, and adds a warning that describes the loss.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LINE_BREAKS: Final = re.compile(r"\r\n|[\r\v\f]")
 
 
 def fit_texts(draft: Draft) -> Draft:
-    """Return a draft whose texts are no longer than the service allows, and without control characters.
+    """Return a draft whose strings are no longer than the service allows, and without control characters.
 
     A strict draft keeps its control characters and the name of its list.
     """
@@ -126,13 +126,13 @@ def _join_lines(text: str) -> str:
     return trim(" ".join(line for line in lines if line))
 
 
-def _compose_beginning(text: str, longest: int) -> str:
-    """Return the beginning of a text in NFC. It is longer than `longest` if the whole text is.
+def _compose_beginning(text: str, max_length: int) -> str:
+    """Return the beginning of a text in NFC. It is longer than `max_length` if the whole text is.
 
     Normalizing the whole text would take too long. NFC replaces at most four characters by one, and a run of combining
     marks has at most 30.
     """
-    return compose(text[: longest * UNTRIMMED_FACTOR])
+    return compose(text[: max_length * UNTRIMMED_FACTOR])
 
 
 def _divide(title: str) -> tuple[str, str]:
@@ -144,10 +144,10 @@ def _divide(title: str) -> tuple[str, str]:
     return trim(title[:end]), trim(title[end:])
 
 
-def _limit(name: str, items: list[ItemT], most: int, warnings: list[str]) -> list[ItemT]:
-    if len(items) > most:
-        warnings.append(f"{name} beyond the first {most} were left out")
-    return items[:most]
+def _limit(name: str, items: list[ItemT], maximum: int, warnings: list[str]) -> list[ItemT]:
+    if len(items) > maximum:
+        warnings.append(f"{name} beyond the first {maximum} were left out")
+    return items[:maximum]
 
 
 def _name_all(subject: str, names: Iterable[str]) -> Iterator[str]:

@@ -143,7 +143,7 @@ class Format(ImportFormat):
     """A file format that can be imported and exported.
 
     Attributes:
-        content_type: The `Content-Type` of an export, without the charset, which the response of a text type gets.
+        content_type: The `Content-Type` of an export, without the charset, which responses add for text types.
     """
 
     content_type: ClassVar[str]

@@ -130,8 +130,8 @@ def _remind_at(moment: datetime) -> dict[str, Any] | None:
     return {"at": format_timestamp(moment)} if is_storable(moment) else None
 
 
-def is_same_reminders(exact: Sequence[dict[str, Any]], reminders: Sequence[dict[str, Any]]) -> bool:
-    """Return whether the alarms of the exact reminders would be read as these reminders."""
+def reminders_match(exact: Sequence[dict[str, Any]], reminders: Sequence[dict[str, Any]]) -> bool:
+    """Return whether `exact`, exported as alarms, reads back as `reminders`."""
     return [_drop_milliseconds(each) for each in exact] == [_drop_milliseconds(each) for each in reminders]
 
 

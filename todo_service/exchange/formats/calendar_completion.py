@@ -34,7 +34,10 @@ class CompletionState(NamedTuple):
 
 
 def read_completion(todo: Component, times: TimeReader) -> CompletionState:
-    """Return whether a todo is completed. Without a known STATUS, COMPLETED or PERCENT-COMPLETE decides."""
+    """Return whether a todo is completed or cancelled, and when.
+
+    Without a known STATUS, COMPLETED or PERCENT-COMPLETE decides. Without COMPLETED, the time is LAST-MODIFIED.
+    """
     completed_at = times.read_time(todo, "COMPLETED")
     percent, status = read_integer(todo, "PERCENT-COMPLETE", 100), todo.get("STATUS")
     name = re.sub(r"[ _-]+", "-", status.value.strip().upper()) if status is not None else ""
@@ -52,13 +55,13 @@ def read_completion(todo: Component, times: TimeReader) -> CompletionState:
     return CompletionState(True, completed_at, name.startswith("CANCEL"))
 
 
-def read_integer(todo: Component, name: str, most: int) -> int:
+def read_integer(todo: Component, name: str, maximum: int) -> int:
     """Return the number of a property: 0 if it is missing or, with a warning, if it is invalid."""
     found = todo.get(name)
     text = found.value.strip() if found is not None else ""
     if not text:
         return 0
-    if _INTEGER.fullmatch(text) is None or not 0 <= int(text) <= most:
-        todo.warn(f"{name} was left out: expected a number from 0 to {most}")
+    if _INTEGER.fullmatch(text) is None or not 0 <= int(text) <= maximum:
+        todo.warn(f"{name} was left out: expected a number from 0 to {maximum}")
         return 0
     return int(text)

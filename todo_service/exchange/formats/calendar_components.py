@@ -22,7 +22,7 @@ SORT_ORDER: Final = "X-APPLE-SORT-ORDER"
 CURRENT_OCCURRENCE: Final = "X-KDE-LIBKCAL-DTRECURRENCE"
 """When the current occurrence of a series is due, as KDE's programs write it. Their DUE is that of the first one."""
 PROXIMITY: Final = ("PROXIMITY", "X-APPLE-PROXIMITY")
-"""The properties of an alarm at a place (RFC 9074, section 8)."""
+"""The properties of a location-based alarm (RFC 9074, section 8)."""
 ALARM_ENABLED: Final = "X-KDE-KCALCORE-ENABLED"
 """Whether an alarm is switched on, as KDE's programs write it."""
 _READ: Final = {
@@ -54,7 +54,6 @@ class Component:
         properties: The lines of each property that is read.
         alarms: The VALARM components of a VTODO.
         rejected: Why it cannot be imported, or None.
-        warnings: What was lost, without duplicates. A property causes at most one warning of each kind.
     """
 
     def __init__(self, kind: str, line: int, offset: int) -> None:
@@ -70,7 +69,7 @@ class Component:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was lost or changed, without duplicates."""
+        """What was lost or changed, without duplicates. A property causes at most one warning of each kind."""
         return tuple(self._warnings)
 
     def warn(self, detail: str) -> None:
@@ -170,12 +169,12 @@ class ComponentReader:
                 is_closed = False
                 yield from self._begin(line)
             elif self._current is None:
-                is_closed = is_closed or (line.name == "END" and line.kind == "VCALENDAR")
+                is_closed = is_closed or (line.name == "END" and line.component == "VCALENDAR")
             elif line.name != "END":
                 self._add(self._current, line)
             elif self._nested:
                 self._end_nested(line)
-            elif line.kind == "VTODO":
+            elif line.component == "VTODO":
                 yield self._current
                 self._current = None
             if self._current is None and line.name in ("BEGIN", "END") and self._skip():
@@ -188,7 +187,7 @@ class ComponentReader:
             yield RejectedRecord(last, [ValidationIssue("", detail)])
 
     def _begin(self, line: RawLine) -> Iterator[Component]:
-        kind, current = line.kind, self._current
+        kind, current = line.component, self._current
         if kind == "VTODO":
             if current is not None:
                 current.reject(current.line, "Expected END:VTODO")
@@ -219,8 +218,8 @@ class ComponentReader:
             target.add(line)
 
     def _end_nested(self, line: RawLine) -> None:
-        if line.kind in self._nested:
-            del self._nested[self._nested.index(line.kind) :]
+        if line.component in self._nested:
+            del self._nested[self._nested.index(line.component) :]
 
     def _skip(self) -> bool:
         """Move to the next line that matters, if it is far. Return whether the source was moved."""

@@ -124,7 +124,7 @@ class CalendarIndex:
             offset: The offset of the line with which the todo may begin.
         """
         first = read_line(self._source, offset)
-        if first is not None and first.name == "BEGIN" and first.kind == "VTODO":
+        if first is not None and first.name == "BEGIN" and first.component == "VTODO":
             cursor.advance_counting_lf(offset)
             self.relations.add(read_todo(self._source, cursor.line, offset))
 
@@ -132,12 +132,12 @@ class CalendarIndex:
         """Find the todos to which others are related."""
         cursor = self._source.fork(self._source.position, self._source.line)
         for uid, offset in self._find_uids():
-            if self.relations.find(uid):
+            if self.relations.note_uid(uid):
                 cursor.advance_counting_lf(offset)
                 self.relations.add_named(read_todo(self._source, cursor.line, offset))
 
     def _find_uids(self) -> Iterator[_FoundUid]:
-        """Yield the UIDs of all todos that are no changed occurrences."""
+        """Yield the UIDs of all todos that are not changed occurrences."""
         todo = uid = None
         for offset, found in search(self._source, _UIDS):
             if found == _UID:

@@ -18,8 +18,8 @@ from todo_service.exchange.formats.calendar_todo import TodoBuilder, build_step
 from todo_service.exchange.formats.lines import read_lines
 from todo_service.exchange.formats.source import Source
 
-_KEPT_PROPERTIES: Final = ("SUMMARY", "DESCRIPTION", "CATEGORIES", "PRIORITY")
-"""The properties of a completed occurrence that are lost if the series has other values."""
+_LOST_PROPERTIES: Final = ("SUMMARY", "DESCRIPTION", "CATEGORIES", "PRIORITY")
+"""The properties of a completed occurrence that are dropped, with a warning if the series has other values."""
 
 
 class CalendarReader:
@@ -43,7 +43,7 @@ class CalendarReader:
             Invalid: It does not start a calendar.
         """
         first = next(read_lines(self._source), None)
-        if first is None or first.name != "BEGIN" or first.kind != "VCALENDAR":
+        if first is None or first.name != "BEGIN" or first.component != "VCALENDAR":
             raise Invalid([ValidationIssue("", "Expected an iCalendar object: the first line must be BEGIN:VCALENDAR")])
 
     def collect(self) -> None:
@@ -64,7 +64,7 @@ class CalendarReader:
             elif not self._relations.is_owned(component):
                 yield from self._read_todo(component)
         # those that belong to a todo that could not be read
-        for location in self._relations.take_rest():
+        for location in self._relations.take_unclaimed():
             yield self._read_draft(self._read_at(location), (), ())
 
     def _read_todo(self, todo: Component) -> Iterator[Draft | RejectedRecord]:
@@ -93,7 +93,7 @@ class CalendarReader:
         occurrence = self._read_at(location)
         changed = read_occurrence(occurrence, self._times)
         if changed.state.completed:
-            for name in _KEPT_PROPERTIES:
+            for name in _LOST_PROPERTIES:
                 text = _join_values(occurrence, name)
                 if text and text != _join_values(todo, name):
                     todo.warn(f"RECURRENCE-ID: another {name} of a completed occurrence was left out")

@@ -54,8 +54,8 @@ class _Child(NamedTuple):
 class Relations:
     """The related todos of a file.
 
-    Call `add` for each todo that may be related to another one, until `is_full`. Unless `is_empty`, call `find` for the
-    UID of each todo that is not an occurrence, and `add_named` if that asks for it; then call `resolve`.
+    Call `add` for each todo that may be related to another one, until `is_full`. Unless `is_empty`, call `note_uid`
+    for the UID of each todo that is not an occurrence, and `add_named` if it returns True; then call `resolve`.
     """
 
     def __init__(self) -> None:
@@ -67,8 +67,8 @@ class Relations:
         self._owned: set[int] = set()
         self._parents: dict[int, int] = {}
         """The parents that name their children, by child."""
-        self._unread: set[int] = set()
-        """Those of the children that have not been found yet."""
+        self._missing_children: set[int] = set()
+        """Those of the named children that have not been found yet."""
         self._lost: set[int] = set()
         """The children that a parent names and that are not steps."""
         self._count = self._added = 0
@@ -100,7 +100,7 @@ class Relations:
             if uid and child != uid:
                 self._parents.setdefault(hash(child), hash(uid))
                 self._wanted.add(hash(uid))
-                self._unread.add(hash(child))
+                self._missing_children.add(hash(child))
                 self._count += 1
 
     def _add_child(self, todo: Component, uid: int, parent: int) -> None:
@@ -118,15 +118,15 @@ class Relations:
         self._wanted.add(parent)
         self._count += 1
 
-    def find(self, text: str) -> bool:
-        """Note that the file has a todo with a UID. Return whether `add_named` needs the todo itself."""
-        uid = hash(text)
-        if not text:
+    def note_uid(self, uid: str) -> bool:
+        """Record that the file contains a todo with a UID. Return True if the todo must be passed to `add_named`."""
+        if not uid:
             return False
-        if uid in self._wanted:
-            self._found.add(uid)
-        is_named = uid in self._unread
-        self._unread.discard(uid)
+        key = hash(uid)
+        if key in self._wanted:
+            self._found.add(key)
+        is_named = key in self._missing_children
+        self._missing_children.discard(key)
         return is_named
 
     def add_named(self, todo: Component) -> None:
@@ -147,15 +147,15 @@ class Relations:
             key=lambda child: (child.order if child.parent in sorted_parents else 0, child.location.offset)
         )
         self._lost = set(self._parents)
-        room: Counter[int] = Counter()
+        step_counts: Counter[int] = Counter()
         for child in self._children:
             if (
                 child.is_simple
                 and child.parent in self._found
                 and child.uid not in parents
-                and room[child.parent] < STEPS
+                and step_counts[child.parent] < STEPS
             ):
-                room[child.parent] += 1
+                step_counts[child.parent] += 1
                 self._steps.setdefault(child.parent, []).append(child.location)
                 self._lost.discard(child.uid)
         for locations in (*self._occurrences.values(), *self._steps.values()):
@@ -175,7 +175,7 @@ class Relations:
         """Return the changed occurrences of a recurring todo. See `take_steps`."""
         return self._occurrences.pop(hash(uid), ())
 
-    def take_rest(self) -> Iterator[SourceLocation]:
+    def take_unclaimed(self) -> Iterator[SourceLocation]:
         """Yield the todos whose parent or series was not read, in the order of the file."""
         rest = [
             location for locations in (*self._steps.values(), *self._occurrences.values()) for location in locations

@@ -148,7 +148,7 @@ class ScheduleReader:
             self._todo.warn("RRULE was left out, because the todo has no due date")
             return {}
         zone = ZoneInfo(zone_name) if zone_name in list_time_zones() else self._times.zone
-        self._check_zone()
+        self._warn_about_file_zone()
         written_zone = self.due.tzinfo if isinstance(self.due, datetime) else None
         exact_rule: Any = self._exact.get("recurrence")
         same = exact_rule is not None and is_same_rule(
@@ -170,7 +170,7 @@ class ScheduleReader:
         fields: dict[str, Any] = {"recurrence": text}
         if current is not None:
             recurrence = Recurrence(current.rule, current.schedule, zone, self._budget)
-            fields |= _write_schedule(current, zone)
+            fields |= _build_schedule_fields(current, zone)
         return fields | self._read_exceptions(recurrence, zone, occurrences)
 
     def _find_current(self, recurrence: Recurrence) -> Occurrence | None:
@@ -205,7 +205,7 @@ class ScheduleReader:
         if first is None and not completed:
             self._todo.warn("EXDATE was left out, because it excludes every occurrence")
             return {}
-        fields = {} if first is None else _write_schedule(first, zone)
+        fields = {} if first is None else _build_schedule_fields(first, zone)
         if last is not None and "last_completed_at" not in self._exact:
             fields["last_completed_at"] = format_timestamp(last)
         if first is None:
@@ -250,7 +250,7 @@ class ScheduleReader:
             return value.astimezone(UTC)
         return _get_day(value, zone)
 
-    def _check_zone(self) -> None:
+    def _warn_about_file_zone(self) -> None:
         """Warn if the todo recurs in a time zone that only the file defines."""
         zone = self.due.tzinfo if isinstance(self.due, datetime) else None
         if zone is not None and zone is not UTC and not isinstance(zone, ZoneInfo):
@@ -279,7 +279,7 @@ def _get_day(value: date | datetime, zone: ZoneInfo) -> date:
     return value.astimezone(zone).date() if isinstance(value, datetime) else value
 
 
-def _write_schedule(occurrence: Occurrence, zone: ZoneInfo) -> dict[str, Any]:
+def _build_schedule_fields(occurrence: Occurrence, zone: ZoneInfo) -> dict[str, Any]:
     """Return the fields of an occurrence."""
     fields: dict[str, Any] = {"recurrence": str(occurrence.rule)}
     for name, value in (("due", occurrence.schedule.due), ("start", occurrence.schedule.start)):

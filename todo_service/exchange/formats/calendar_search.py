@@ -18,7 +18,7 @@ _SEARCHED_BYTES: Final = 64 * 1024
 _OVERLAP: Final = 512
 """More than the longest beginning of a line that is searched for, with its folds."""
 _GAP: Final = rb"[ \t\r\n]{0,9}+"
-"""Folds and white space, which readers ignore in names."""
+"""Folds and whitespace, which readers ignore in names."""
 _LINE_BYTES: Final = 256
 """The usual size of a line."""
 _ZONE_NAME: Final = re.compile(rb"\nTZID[:;]")
@@ -104,9 +104,9 @@ def read_zone(source: Source, offset: int) -> list[ContentLine]:
     definition.budget = source.budget
     lines: list[ContentLine] = []
     for line in read_lines(definition):
-        if line.name == "END" and line.kind == "VTIMEZONE":
+        if line.name == "END" and line.component == "VTIMEZONE":
             return lines
-        if lines and line.name == "BEGIN" and line.kind in ("VTIMEZONE", "VTODO"):
+        if lines and line.name == "BEGIN" and line.component in ("VTIMEZONE", "VTODO"):
             break
         try:
             lines.append(parse_line(line.number, line.data.decode()))

@@ -12,7 +12,7 @@ from todo_service.bounds.todos import TITLE_LENGTH
 from todo_service.decoding import convert
 from todo_service.errors import Invalid, Malformed
 from todo_service.exchange.formats.base import Draft, RejectedRecord, find_line
-from todo_service.exchange.formats.calendar_alarms import AlarmReader, is_same_reminders
+from todo_service.exchange.formats.calendar_alarms import AlarmReader, reminders_match
 from todo_service.exchange.formats.calendar_completion import read_completion, read_integer
 from todo_service.exchange.formats.calendar_components import Component
 from todo_service.exchange.formats.calendar_relations import read_uid
@@ -23,17 +23,16 @@ from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
     LIST_NAME,
     TEXT_PROPERTIES,
-    UNTITLED,
     choose_exact,
     clean_line,
     decode_exact_values,
     is_visible,
     join_lines,
     round_trip,
+    round_trip_step_title,
     round_trip_tags,
-    show_step_title,
 )
-from todo_service.exchange.formats.values import CALENDAR_PRIORITIES
+from todo_service.exchange.formats.values import CALENDAR_PRIORITIES, UNTITLED
 from todo_service.executors import Budget
 from todo_service.field_table import Origin
 from todo_service.lists.dto import TodoListCreate
@@ -107,7 +106,7 @@ class TodoBuilder:
         fields |= schedule.read(occurrences)
         reminders = AlarmReader(todo, schedule.due, schedule.start, self._times).read()
         exact_reminders = exact.get("reminders", [])
-        fields["reminders"] = exact_reminders if is_same_reminders(exact_reminders, reminders) else reminders
+        fields["reminders"] = exact_reminders if reminders_match(exact_reminders, reminders) else reminders
         fields["steps"] = self._restore_steps(steps)
         uid = self._read_own_uid()
         lines = {
@@ -141,7 +140,7 @@ class TodoBuilder:
             return {}
 
     def _read_texts(self) -> dict[str, str]:
-        """Return the free texts. If SUMMARY has none, the title is the first line of DESCRIPTION or `UNTITLED`."""
+        """Return the text fields. If SUMMARY is blank, the title is the first line of DESCRIPTION or `UNTITLED`."""
         read = {name: self._read_text(name, property_name) for name, property_name in _TEXTS.items()}
         texts = {name: text for name, text in read.items() if text is not None}
         if not is_visible(texts.get("title", "")):
@@ -185,7 +184,7 @@ class TodoBuilder:
         exact = {step["id"]: step["title"] for step in self._exact.get("steps", [])}
         return [
             step | {"title": title}
-            if (title := exact.get(step.get("id"))) is not None and show_step_title(title) == step["title"]
+            if (title := exact.get(step.get("id"))) is not None and round_trip_step_title(title) == step["title"]
             else step
             for step in steps
         ]

@@ -15,6 +15,7 @@ from icalendar.prop import vCategory, vRecur, vText
 from todo_service.bounds.todos import RECURRENCE_LENGTH
 from todo_service.decoding import decode_json
 from todo_service.errors import Invalid, ValidationIssue
+from todo_service.exchange.formats.values import UNTITLED
 from todo_service.field_table import Field, FieldKind, Origin
 from todo_service.text import drop_controls, normalize_text
 from todo_service.timestamps import format_timestamp, is_storable
@@ -24,7 +25,6 @@ from todo_service.todos.recurrence_rule import Rule
 from todo_service.todos.reminder_types import Reminder
 
 EXTENSION_NAME: Final = "X-TODO-SERVICE"
-UNTITLED: Final = "Untitled"
 LAST_SECOND: Final = time(23, 59, 59)
 _ENCODING: Final = "utf-8-sig"
 """The encoding with which icalendar decodes values before it writes them: it drops a leading byte order mark."""
@@ -97,7 +97,7 @@ def _is_represented(field: Field, value: Any) -> bool:
         case FieldKind.STEPS:
             return all(round_trip(step.title).strip() == step.title for step in value)
         case FieldKind.TEXT:
-            # a property of white space counts as absent
+            # a property of whitespace counts as absent
             return bool(value.strip()) and round_trip(value) == str(value)
         case FieldKind.TEXTS:
             return field.calendar_property == "CATEGORIES" and round_trip_tags(value) == list(value)
@@ -122,7 +122,7 @@ def round_trip(text: str) -> str:
     return str(unescape_backslash(vText(strip_control_characters(text)).to_ical().decode(_ENCODING)))
 
 
-def show_step_title(title: str) -> str:
+def round_trip_step_title(title: str) -> str:
     """Return the title of a step as it is read back from a property, or `UNTITLED` if that has no text."""
     shown = clean_line(round_trip(title))
     return shown if is_visible(shown) else UNTITLED
@@ -152,8 +152,7 @@ def choose_exact(moment: datetime, exact: str | None) -> str:
 def get_implied_start(due: datetime | date) -> datetime | date:
     """Return the DTSTART that is written for a recurring todo without a start, because RRULE needs one.
 
-    It is on the day of DUE and before it; if DUE is midnight or a date, or its day begins before 1970 in UTC, both are
-    equal.
+    It is midnight of DUE's day, or DUE itself if that is a date or the midnight cannot be stored.
     """
     if not isinstance(due, datetime):
         return due
@@ -233,7 +232,7 @@ def join_lines(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    """Return a text as one line without control characters, and without white space around it."""
+    """Return a text as one line without control characters, and without whitespace around it."""
     return drop_controls(join_lines(text)).strip()
 
 

@@ -16,15 +16,15 @@ from todo_service.exchange.formats.calendar_alarms import build_alarm
 from todo_service.exchange.formats.calendar_values import (
     EXTENSION_NAME,
     TEXT_PROPERTIES,
-    UNTITLED,
     build_exceptions,
     encode_exact_values,
     get_implied_start,
     normalize_until,
     parse_timestamp,
-    show_step_title,
+    round_trip_step_title,
     strip_control_characters,
 )
+from todo_service.exchange.formats.values import UNTITLED
 from todo_service.exchange.formats.zone_writer import build_zone
 from todo_service.lists.dto import TodoList
 from todo_service.todos import dto
@@ -121,7 +121,8 @@ def _build_child(todo: dto.Todo, step: dto.Step) -> icalendar.Todo:
     child.add("dtstamp", parse_timestamp(todo.updated_at))
     child.add("created", parse_timestamp(todo.created_at))
     child.add("last-modified", parse_timestamp(todo.updated_at))
-    child.add("summary", strip_control_characters(step.title) if show_step_title(step.title) != UNTITLED else UNTITLED)
+    has_title = round_trip_step_title(step.title) != UNTITLED
+    child.add("summary", strip_control_characters(step.title) if has_title else UNTITLED)
     child.add("related-to", _get_uid(todo))
     _add_status(child, completed=step.completed)
     return child

@@ -55,8 +55,8 @@ _FIELDS: Final = {field.name: field for field in FIELDS}
 _TEXTS: Final = frozenset({_LIST, *(field.name for field in FIELDS if field.kind in (FieldKind.TEXT, FieldKind.TEXTS))})
 """The columns that may contain any text."""
 _PROTECTED: Final = _TEXTS | {"id", "list_id"}
-"""The columns with texts that a spreadsheet may convert. It takes an id that consists of digits for a number."""
-_TOGETHER: Final = {
+"""The columns whose text a spreadsheet may convert. It takes an id that consists of digits for a number."""
+_DEPENDENT_FIELDS: Final = {
     **dict.fromkeys(("due_on", "due_at"), ("due_on", "due_at")),
     **dict.fromkeys(("start_on", "start_at"), ("start_on", "start_at")),
     **dict.fromkeys(("completed", "completed_at"), ("completed", "completed_at")),
@@ -64,12 +64,12 @@ _TOGETHER: Final = {
     "created_at": (),
 }
 """The fields that an update leaves unchanged if the cell of a column cannot be read. By default, the column's own."""
-_LARGE: Final = 10**11
+_SCIENTIFIC_FROM: Final = 10**11
 """From this value on, spreadsheets show integers in scientific notation, without their last digits."""
-_LISTS: Final = frozenset({"steps", "reminders"})
+_PLURAL_COLUMNS: Final = frozenset({"steps", "reminders"})
 _IGNORED: Final = frozenset({"version", "updated_at"})
 _SCHEDULE: Final = ("start_on", "start_at", "due_on", "due_at")
-_ORDERS: Final[tuple[str, ...]] = get_args(get_args(RecurrenceFrom)[0])
+_RECURRENCE_ORIGINS: Final[tuple[str, ...]] = get_args(get_args(RecurrenceFrom)[0])
 _LISTED_COLUMNS: Final = 10
 
 
@@ -190,9 +190,9 @@ class _RowParser:
         )
 
     def _parse_either(self, name: str) -> DateOrTime | None:
-        """Parse a start or a due date. Its two columns may each contain a day or a moment."""
-        moments = [self._parse_date_or_time(column) for column in (f"{name}_on", f"{name}_at")]
-        found = [each for each in moments if each is not None]
+        """Parse a start or a due date. Its two columns may each contain a day or a time."""
+        values = [self._parse_date_or_time(column) for column in (f"{name}_on", f"{name}_at")]
+        found = [each for each in values if each is not None]
         if len(found) == 2:
             self._warnings.append(f"{name}_on was left out: {name}_at is more precise")
         return found[-1] if found else None
@@ -201,14 +201,14 @@ class _RowParser:
         text = self._row.cells.get(name, "").strip()
         if not text:
             return None
-        moment = parse_date_or_time(text, self._zone, day_first=self._day_first)
-        if moment is None:
+        value = parse_date_or_time(text, self._zone, day_first=self._day_first)
+        if value is None:
             self._leave_out(name, "a date or a time, such as 2027-01-31 or 2027-01-31T09:00")
             return None
-        if name.endswith("_on") and isinstance(moment, datetime):
-            local = moment.astimezone(self._zone)
-            return local.date() if local.time() == time() else moment  # a spreadsheet has appended 00:00
-        return moment
+        if name.endswith("_on") and isinstance(value, datetime):
+            local = value.astimezone(self._zone)
+            return local.date() if local.time() == time() else value  # a spreadsheet has appended 00:00
+        return value
 
     def _parse_cell(self, name: str, kind: FieldKind, text: str) -> Any:
         match kind:
@@ -217,10 +217,10 @@ class _RowParser:
             case FieldKind.NUMBER | FieldKind.INTEGER:
                 return self._check(name, parse_number(text), "a number")
             case FieldKind.TIME:
-                moment = self._parse_date_or_time(name)
-                if moment is None or isinstance(moment, datetime):
-                    return to_timestamp(moment) if moment is not None else None
-                return to_timestamp(combine(moment, time(), self._zone))
+                value = self._parse_date_or_time(name)
+                if value is None or isinstance(value, datetime):
+                    return to_timestamp(value) if value is not None else None
+                return to_timestamp(combine(value, time(), self._zone))
             case FieldKind.TEXTS:
                 return parse_tags(text)
             case FieldKind.STEPS:
@@ -230,7 +230,8 @@ class _RowParser:
         if name == "priority":
             return self._check(name, parse_priority(text), "none, low, medium, high or urgent, or 0 to 9")
         if name == "recurrence_from":
-            return self._check(name, text.lower() if text.lower() in _ORDERS else None, " or ".join(_ORDERS))
+            origin = text.lower() if text.lower() in _RECURRENCE_ORIGINS else None
+            return self._check(name, origin, " or ".join(_RECURRENCE_ORIGINS))
         return text
 
     def _parse_steps(self, text: str) -> list[dto.StepImport] | None:
@@ -254,8 +255,8 @@ class _RowParser:
         return self._leave_out(name, expected) if value is None else value
 
     def _leave_out(self, name: str, expected: str) -> None:
-        self._unread.update(_TOGETHER.get(name, (name,)))
-        verb = "were" if name in _LISTS else "was"
+        self._unread.update(_DEPENDENT_FIELDS.get(name, (name,)))
+        verb = "were" if name in _PLURAL_COLUMNS else "was"
         self._warnings.append(f"{name} {verb} left out: expected {expected}")
 
 
@@ -267,7 +268,7 @@ def _encode_cell(kind: FieldKind, value: Any) -> str:
             return "true" if value else "false"
         case FieldKind.NUMBER:
             # an integer reads the same in every locale, but 1536.125 is an integer where a period separates thousands
-            return str(int(value)) if value == int(value) and abs(value) < _LARGE else protect(repr(value))
+            return str(int(value)) if value == int(value) and abs(value) < _SCIENTIFIC_FROM else protect(repr(value))
         case FieldKind.TEXTS:
             return _encode_rows([value]).decode().removesuffix("\r\n")
         case FieldKind.STEPS | FieldKind.REMINDERS:

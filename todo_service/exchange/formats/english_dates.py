@@ -1,7 +1,7 @@
 """Dates in English words, as Todoist writes them into its CSV templates.
 
-Todoist's help documents the forms: a day (`tomorrow`, `next monday`, `in 3 days`, `27 Jan 2027`) or a repetition
-(`every other week`, `every! 3 days`, `every 15th`), each with a time of day if needed (`at 9am`), and a repetition with
+Todoist's help documents the forms: a day (`tomorrow`, `next monday`, `in 3 days`, `27 Jan 2027`) or a recurrence
+(`every other week`, `every! 3 days`, `every 15th`), each with a time of day if needed (`at 9am`), and a recurrence with
 a first and a last day (`starting 1 Mar until 1 Jun`).
 """
 
@@ -16,7 +16,8 @@ from dateutil.rrule import rrulestr
 
 from todo_service.exchange.formats.values import DateOrTime, combine, parse_clock, parse_date_or_time
 
-_LONGEST: Final = 200
+_MAX_LENGTH: Final = 200
+"""The maximum length of the words."""
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CODES: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -37,7 +38,7 @@ _CLOCK: Final = re.compile(
     r"(?:^|\s)(?:at|@)\s*(?P<clock>\d{1,2}(?::\d{2})?\s?(?:[ap]m)?|noon|midnight)$"
     r"|(?:^|\s)(?P<bare>\d{1,2}:\d{2}\s?(?:[ap]m)?|\d{1,2}\s?[ap]m|noon)$"
 )
-_REPETITION: Final = re.compile(r"(?:every|ev|each)(?P<completion>!)?\s+(?P<rest>.+)|after\s+(?P<after>.+)")
+_RECURRENCE: Final = re.compile(r"(?:every|ev|each)(?P<completion>!)?\s+(?P<rest>.+)|after\s+(?P<after>.+)")
 _START: Final = re.compile(r"\s(?:starting|from|beginning)\s+(?:on\s+)?(?P<day>.+)$")
 _END: Final = re.compile(r"\s(?:until|ending|to)\s+(?:on\s+)?(?P<day>.+)$")
 _DAY_OF_MONTH: Final = re.compile(rf"(?P<day>{_ORDINAL})\s+(?P<month>{_MONTH})(?:,?\s+(?P<year>\d{{4}}))?")
@@ -79,10 +80,10 @@ def parse_schedule(text: str, zone: tzinfo, today: date) -> TaskSchedule | None:
         The schedule, or None if the words are not among the documented forms.
     """
     words = " ".join(text.lower().split())
-    if not words or len(words) > _LONGEST:
+    if not words or len(words) > _MAX_LENGTH:
         return None
-    if (moment := parse_date_or_time(text, zone)) is not None:
-        return TaskSchedule(moment)
+    if (due := parse_date_or_time(text, zone)) is not None:
+        return TaskSchedule(due)
     try:
         return _parse_words(words, zone, today)
     except (ValueError, OverflowError):  # a date that does not exist
@@ -92,15 +93,15 @@ def parse_schedule(text: str, zone: tzinfo, today: date) -> TaskSchedule | None:
 def _parse_words(words: str, zone: tzinfo, today: date) -> TaskSchedule | None:
     first_word, _, others = words.partition(" ")
     words = f"{_SYNONYMS.get(first_word, first_word)} {others}".strip()
-    repetition = _REPETITION.fullmatch(words)
-    if repetition is not None:
-        return _parse_repetition(repetition, zone, today)
+    recurrence = _RECURRENCE.fullmatch(words)
+    if recurrence is not None:
+        return _parse_recurrence(recurrence, zone, today)
     words, clock = _split_clock(words)
     day = today if not words and clock is not None else _parse_day(words, today)
     return TaskSchedule(_at(day, clock, zone)) if day is not None else None
 
 
-def _parse_repetition(match: re.Match[str], zone: tzinfo, today: date) -> TaskSchedule | None:
+def _parse_recurrence(match: re.Match[str], zone: tzinfo, today: date) -> TaskSchedule | None:
     words = match["after"] or match["rest"]
     words, end = _split_day(_END, words, today)
     words, start = _split_day(_START, words, today)
@@ -171,8 +172,8 @@ def _parse_day(words: str, today: date) -> date | None:
         return today + timedelta(days=(weekday - today.weekday() - 1) % 7 + 1)
     match = _DAY_OF_MONTH.fullmatch(words) or _MONTH_AND_DAY.fullmatch(words)
     if match is None:
-        moment = parse_date_or_time(words, UTC)
-        return None if isinstance(moment, datetime) else moment
+        value = parse_date_or_time(words, UTC)
+        return None if isinstance(value, datetime) else value
     month, number = _MONTHS.index(match["month"][:3]) + 1, int(re.sub(r"\D", "", match["day"]))
     if match["year"] is not None:
         return date(int(match["year"]), month, number)
@@ -204,7 +205,7 @@ def _split_clock(words: str) -> tuple[str, time | None]:
 
 
 def _split_day(pattern: re.Pattern[str], words: str, today: date) -> tuple[str, date | None]:
-    """Split off the first or the last day of a repetition at the end."""
+    """Split off the first or the last day of a recurrence at the end."""
     match = pattern.search(words)
     if match is None:
         return words, None

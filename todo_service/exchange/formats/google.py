@@ -27,9 +27,9 @@ from todo_service.exchange.formats.values import (
     DateOrTime,
     build_schedule,
     choose_title,
-    cut,
     parse_date_or_time,
     to_timestamp,
+    truncate,
 )
 from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepImport, TodoImport
@@ -69,7 +69,7 @@ class _Task(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the task has nothing but a title and a state."""
+        """Whether the task has nothing but a title and a status."""
         parts = (self.notes, self.due, self.scheduled_time, self.links, self.task_recurrence_id, self.starred)
         return not any(parts)
 
@@ -136,7 +136,7 @@ def _scan_tasks(source: Source, lists: dict[int, _List]) -> Iterator[_FoundTask]
     walker, count = Walker(source), 0
     has_lists = False
     for name in walker.enter_object():
-        if name != "items" or not walker.starts(b"["):
+        if name != "items" or not walker.next_is(b"["):
             walker.skip()
             continue
         has_lists = True
@@ -146,10 +146,10 @@ def _scan_tasks(source: Source, lists: dict[int, _List]) -> Iterator[_FoundTask]
             for member in walker.enter_object():
                 known = lists.get(list_index, _List())
                 if member == "title":
-                    lists[list_index] = known._replace(title=cut(walker.decode(str), LIST_NAME_LENGTH))
+                    lists[list_index] = known._replace(title=truncate(walker.decode(str), LIST_NAME_LENGTH))
                 elif member == "id":
-                    lists[list_index] = known._replace(id=cut(walker.decode(str), UID_LENGTH))
-                elif member == "items" and walker.starts(b"["):
+                    lists[list_index] = known._replace(id=truncate(walker.decode(str), UID_LENGTH))
+                elif member == "items" and walker.next_is(b"["):
                     for index in walker.enter_array():
                         count += 1
                         if count > IMPORT_RECORDS:
@@ -199,10 +199,10 @@ def _build_draft(task: _Task, steps: list[StepImport], line: int, named: TodoLis
 
 def _build_dates(task: _Task, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
     def parse(name: str, text: str | None) -> datetime | None:
-        moment = parse_date_or_time(text or "", UTC)
-        if text and not isinstance(moment, datetime):
+        value = parse_date_or_time(text or "", UTC)
+        if text and not isinstance(value, datetime):
             warnings.append(f"{name} was left out: expected a time")
-        return moment if isinstance(moment, datetime) else None
+        return value if isinstance(value, datetime) else None
 
     scheduled = [each.start for each in task.scheduled_time if each.current and each.start]
     moment = parse("Due", scheduled[0] if scheduled else task.due)

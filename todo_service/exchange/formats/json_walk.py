@@ -21,17 +21,17 @@ class Walker:
 
     Args:
         source: The body. Walking starts at its position, and does not move it.
-        most: The number of bytes after which walking raises `Malformed`; None for no limit.
+        max_bytes: The number of bytes after which walking raises `Malformed`; None for no limit.
     """
 
-    def __init__(self, source: Source, most: int | None = None) -> None:
+    def __init__(self, source: Source, max_bytes: int | None = None) -> None:
         self._source = source
         self.scanner = Scanner(source)
-        self._end = len(source.data) if most is None else source.position + most
+        self._end = len(source.data) if max_bytes is None else source.position + max_bytes
 
-    def starts(self, mark: bytes) -> bool:
+    def next_is(self, byte: bytes) -> bool:
         """Return whether the next value starts with a character."""
-        return self.scanner.peek() == mark[0]
+        return self.scanner.peek() == byte[0]
 
     def enter_object(self) -> Iterator[str]:
         """Yield the names of an object's members.
@@ -101,7 +101,7 @@ class Walker:
         # decoding takes longer than everything else, and most names are plain
         return str(raw[1:-1], "ascii") if _PLAIN_NAME.fullmatch(raw) is not None else decode_json(raw, str)
 
-    def _open(self, mark: bytes) -> None:
-        if not self.scanner.accept(mark):
+    def _open(self, byte: bytes) -> None:
+        if not self.scanner.accept(byte):
             raise Malformed("the body is not well-formed JSON of the expected structure")
         self.scanner.depth += 1

@@ -19,7 +19,7 @@ _CACHED_NAMES: Final = 1000
 _QUOTED_PRINTABLE: Final = "QUOTED-PRINTABLE"
 _CHARSETS: Final = frozenset({"us-ascii", "utf-8", "iso-8859-1", "iso-8859-15", "windows-1252"})
 """The charsets of quoted-printable text that are decoded."""
-_LINES_OF_SLICE: Final = 64
+_LINES_PER_SLICE: Final = 64
 """How many lines are read before the budget is checked again."""
 
 
@@ -41,13 +41,13 @@ class RawLine(NamedTuple):
     is_complete: bool
 
     @property
-    def kind(self) -> str:
+    def component(self) -> str:
         """The name of the component that this line begins or ends, in upper case and at most 50 characters."""
         return self.data.partition(b":")[2].strip().upper()[:50].decode("ascii", "replace")
 
     @property
     def is_empty(self) -> bool:
-        """Whether the property has no value, unless a colon in its parameters precedes it."""
+        """Whether the property has no value. False if a parameter contains a colon, even if the value is empty."""
         if not (self.is_complete and self.name and self.data.rstrip().endswith(b":")):
             return False
         return not self.data.partition(b":")[2].strip()
@@ -83,7 +83,7 @@ def read_lines(source: Source) -> Iterator[RawLine]:
     while source.skip_blank_lines():
         lines = source.find_content_lines()
         for index, line in enumerate(lines):
-            if index % _LINES_OF_SLICE == 0:
+            if index % _LINES_PER_SLICE == 0:
                 source.budget.check()
             number, start = source.line, source.position
             end = start + len(line)

@@ -183,8 +183,8 @@ class _TaskParser:
 
     def _get(self, column: str) -> str:
         """Return the trimmed text of a cell, the first one with a text if the column has several names."""
-        texts = (self._row.cells.get(name, "").strip() for name in _NAMES.get(column, (column,)))
-        return next(filter(None, texts), "")
+        cells = (self._row.cells.get(name, "").strip() for name in _NAMES.get(column, (column,)))
+        return next(filter(None, cells), "")
 
     def _parse_status(self) -> dict[str, Any]:
         status = self._get("status")
@@ -219,12 +219,12 @@ class _TaskParser:
         text = self._get(column)
         if text.lower() in _NO_DATES:
             return None
-        moment = parse_date_or_time(text, self._zone, day_first=self._day_first)
-        if moment is None:
+        value = parse_date_or_time(text, self._zone, day_first=self._day_first)
+        if value is None:
             self._warnings.append(f"{column.replace('_', ' ').capitalize()} was left out: expected a date")
-        elif isinstance(moment, datetime) and column in ("start_date", "due_date"):
-            return moment.astimezone(self._zone).date()  # tasks of Outlook start and end on days
-        return moment
+        elif isinstance(value, datetime) and column in ("start_date", "due_date"):
+            return value.astimezone(self._zone).date()  # tasks of Outlook start and end on days
+        return value
 
-    def _to_moment(self, moment: DateOrTime) -> datetime:
-        return moment if isinstance(moment, datetime) else combine(moment, time(), self._zone)
+    def _to_moment(self, value: DateOrTime) -> datetime:
+        return value if isinstance(value, datetime) else combine(value, time(), self._zone)

@@ -30,7 +30,7 @@ FOREIGN_FORMATS: Final[Mapping[str, ImportFormat]] = {
 
 
 class RecognizedFormat(ImportFormat):
-    """A format that is recognized by the body.
+    """A format that is detected from the body.
 
     Args:
         candidates: The formats, all of one media type. The last one recognizes every body.

@@ -24,11 +24,11 @@ class RowEndFinder:
 
     def __init__(self, source: Source, delimiter: bytes) -> None:
         self._source = source
-        mark = re.escape(delimiter)
+        escaped = re.escape(delimiter)
         # possessive quantifiers, and alternatives that differ in their first character, so that no pattern backtracks
-        self._cells = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"|[^"%b\r\n][^%b\r\n]*+|)%b)*+' % (mark, mark, mark))
+        self._cells = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"|[^"%b\r\n][^%b\r\n]*+|)%b)*+' % ((escaped,) * 3))
         """Matches cells that a delimiter follows."""
-        self._cell_end = re.compile(rb"[%b\r\n]" % mark)
+        self._cell_end = re.compile(rb"[%b\r\n]" % escaped)
         self._last_quote: int | None = None
         self.searched = 0
 

@@ -51,8 +51,8 @@ class Scanner:
 
     def peek(self) -> int:
         """Skip whitespace, and return the next byte without consuming it, or `END`."""
-        if self.position < len(self._data) and (mark := self._data[self.position]) > _LAST_SPACE:
-            return mark
+        if self.position < len(self._data) and (byte := self._data[self.position]) > _LAST_SPACE:
+            return byte
         while self.position < len(self._data):
             self._source.budget.check()
             window = self.position + CHUNK_BYTES
@@ -63,19 +63,19 @@ class Scanner:
                 break
         return self._data[self.position] if self.position < len(self._data) else END
 
-    def accept(self, mark: bytes) -> bool:
+    def accept(self, byte: bytes) -> bool:
         """Consume the next byte if it is this one, and return whether it is."""
-        found = self.peek() == mark[0]
+        found = self.peek() == byte[0]
         self.position += found
         return found
 
-    def expect(self, mark: bytes) -> None:
+    def expect(self, byte: bytes) -> None:
         """Consume the next byte.
 
         Raises:
             Malformed: The next byte is another one.
         """
-        if not self.accept(mark):
+        if not self.accept(byte):
             raise _create_error()
 
     def expect_end(self) -> None:

@@ -1,7 +1,7 @@
-"""Protects texts in a table that a spreadsheet would otherwise convert, and then save in another form.
+"""Protects text in a table that a spreadsheet would run as a formula (CSV injection), or save in another form.
 
 To a spreadsheet, `=1+1` is a formula, `007` is the number 7, `1/2` and `Jan 5` are dates, and `true` is a Boolean.
-With an apostrophe before it, each of them is a text, in every program and language.
+With an apostrophe before it, each of them is plain text, in every program and language.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _INTEGER: Final = re.compile(r"0|[1-9]\d{0,10}", re.ASCII)
 """The numbers that every spreadsheet keeps. Longer ones lose digits."""
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _DIGIT: Final = re.compile(r"\d")
-_LONGEST_DATE: Final = 64
+_MAX_DATE_LENGTH: Final = 64
 _TRUTH_VALUES: Final = frozenset(
     ("true", "false", "wahr", "falsch", "vrai", "faux", "verdadero", "falso", "vero", "verdadeiro", "waar", "onwaar")
 )
@@ -46,7 +46,7 @@ def _is_converted(cell: str) -> bool:
         return True
     if _DIGIT.search(text) is None:
         return False
-    if len(text) > _LONGEST_DATE:
+    if len(text) > _MAX_DATE_LENGTH:
         return _WORD.search(text) is None
     words = _WORD.findall(text.lower())
     return all(word in _WORDS_OF_NUMBERS or word.startswith(_MONTHS) for word in words)

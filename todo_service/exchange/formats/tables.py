@@ -22,7 +22,8 @@ from todo_service.exchange.formats.source import CHUNK_BYTES, Source
 from todo_service.exchange.formats.values import is_day_first
 from todo_service.text import compose
 
-csv.field_size_limit(IMPORT_RECORD_BYTES)  # of all tables in the process; a longer cell would be read as several rows
+# process-wide; without it, the lines of a cell above 128 KiB would be reread as rows
+csv.field_size_limit(IMPORT_RECORD_BYTES)
 _DELIMITERS: Final = (b",", b";", b"\t")
 _SNIFFED_BYTES: Final = 64 * 1024
 """The part of the header that determines the delimiter."""
@@ -42,7 +43,7 @@ class Record(NamedTuple):
 
     Attributes:
         line: The line on which it starts, from 1.
-        cells: The texts of the cells by column. Cells that a short row lacks are absent.
+        cells: The contents of the cells by column. Cells that a short row lacks are absent.
         is_utf8: Whether it is in UTF-8, and not in the other encoding of the table.
     """
 
@@ -75,7 +76,7 @@ class Table:
         self.is_translated = self.columns != names
 
     def get_ignored_columns(self, read: Collection[str]) -> Mapping[str, str]:
-        """Return the columns that a format does not read, with their names in the header.
+        """Return the columns that a format ignores, with their names in the header.
 
         Args:
             read: The columns that it reads, or leaves out without a warning.
@@ -182,16 +183,16 @@ def detect_day_first(table: Table, columns: Sequence[str], default: bool = False
 
 
 def warn_about_ignored_cells(
-    row: Record, unread: Mapping[str, str], empty_values: re.Pattern[str] = _EMPTY
+    row: Record, ignored: Mapping[str, str], empty_values: re.Pattern[str] = _EMPTY
 ) -> list[str]:
-    """Return a warning for each cell that is left out because its column is not read.
+    """Return a warning for each cell that is left out because its column is ignored.
 
     Args:
         row: The row.
-        unread: See `Table.get_ignored_columns`.
-        empty_values: Matches cells, in lower case, that are left out without a warning.
+        ignored: See `Table.get_ignored_columns`.
+        empty_values: Matches cells without information, in lower case. They are left out without a warning.
     """
-    cells = ((name, row.cells.get(column, "").strip().lower()) for column, name in unread.items())
+    cells = ((name, row.cells.get(column, "").strip().lower()) for column, name in ignored.items())
     return [f"Column {name[:50]} was left out" for name, cell in cells if not empty_values.fullmatch(cell)]
 
 
@@ -234,9 +235,9 @@ class _TooLongError(Exception):
 class _RowReader:
     """Splits a body into rows.
 
-    A row that is too long is rejected as a whole. After a quote that is not closed properly, only its own line is
-    rejected, and the lines that follow are read again. All repeated reading together is limited to the size of the
-    body, which keeps the work linear.
+    A row that is too long is rejected as a whole. If a quote in a row is not closed properly, only the first line of
+    the row is rejected, and reading resumes at its second line. Rereading is limited to the size of the body in total,
+    so the work stays linear.
     """
 
     def __init__(self, source: Source, layout: _Layout) -> None:

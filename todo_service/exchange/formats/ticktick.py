@@ -55,7 +55,7 @@ _REMINDER: Final = re.compile(
     r"(?:T(?:(?P<hours>\d{1,4})H)?(?:(?P<minutes>\d{1,5})M)?(?:\d{1,2}S)?)?"
 )
 _MORNING_MINUTES: Final = MORNING // timedelta(minutes=1)
-_MOST_REMINDERS: Final = 20
+_MAX_REMINDERS: Final = 20
 """The number of reminders after which the rest is left out as a whole."""
 _MISSING: Final = frozenset({"recurrence_except", "last_completed_at"})
 _FOREIGN_RULE_PART: Final = re.compile(r"TT_[A-Z]+=[^;]*")
@@ -114,7 +114,7 @@ class _Task:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the task has nothing but a title and a state."""
+        """Whether the task has nothing but a title and a status."""
         columns = ("content", "tags", "start_date", "due_date", "reminder", "repeat")
         return self.get("priority") in ("", "0") and not any(map(self.get, columns))
 
@@ -216,7 +216,7 @@ class _TaskParser:
 
     def _parse_reminders(self, is_all_day: bool) -> list[ReminderCreate]:
         reminders = []
-        for text in filter(None, re.split(r"[,;\s]+", self._task.get("reminder"), maxsplit=_MOST_REMINDERS)):
+        for text in filter(None, re.split(r"[,;\s]+", self._task.get("reminder"), maxsplit=_MAX_REMINDERS)):
             minutes = -1
             if (match := _REMINDER.fullmatch(text)) is not None:
                 days, hours, rest = (int(match[name] or 0) for name in ("days", "hours", "minutes"))
@@ -232,7 +232,7 @@ class _TaskParser:
         text = self._task.get(column)
         if not text:
             return None
-        moment = parse_date_or_time(text, self._zone)
-        if moment is None:
+        value = parse_date_or_time(text, self._zone)
+        if value is None:
             self._warnings.append(f"{column.replace('_', ' ').capitalize()} was left out: expected a date or a time")
-        return moment
+        return value

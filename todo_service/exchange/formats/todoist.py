@@ -22,7 +22,7 @@ from todo_service.exchange.formats.english_dates import parse_schedule
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import PARENT_LOST, limit_steps
 from todo_service.exchange.formats.tables import Record, Table, has_header, open_table
-from todo_service.exchange.formats.values import build_schedule, choose_title, cut
+from todo_service.exchange.formats.values import build_schedule, choose_title, truncate
 from todo_service.lists.dto import TodoListCreate
 from todo_service.timestamps import list_time_zones, now
 from todo_service.todos.dto import StepImport, TodoImport
@@ -31,12 +31,12 @@ from todo_service.todos.import_records import list_missing
 
 _COLUMNS: Final = ("type", "content", "priority", "indent")
 _PRIORITIES: Final[Mapping[str, Priority]] = {"1": "urgent", "2": "high", "3": "medium", "4": "none", "": "none"}
-_PASSED_OVER: Final = ("", "meta", "note")
-"""Types of rows that are no todos: settings of the project, and comments on it."""
+_SKIPPED_TYPES: Final = ("", "meta", "note")
+"""Types of rows that are not todos: settings of the project, and comments on it."""
 _LABEL: Final = re.compile(r"(?<!\S)@([^\s@]+)")
 _ATTACHMENT: Final = ("[[file {", "}]]")
 _ROW_BYTES: Final = 500
-"""The memory that a row takes in addition to its texts."""
+"""Estimated overhead per record, besides its strings, in bytes."""
 _LOST: Final = ("responsible", "duration", "deadline")
 """Columns without an equivalent in a todo."""
 _MISSING: Final = list_missing(
@@ -130,7 +130,7 @@ class TodoistFormat(ImportFormat):
                 group[-1].add_note(content, is_kept=size <= IMPORT_RECORD_BYTES)
                 continue
             if kind not in ("task", "section"):
-                if kind not in _PASSED_OVER:
+                if kind not in _SKIPPED_TYPES:
                     yield RejectedRecord(row.line, [ValidationIssue("", "Expected the type task, section or note")])
                 continue
             task = _Task(row, list_name)
@@ -156,7 +156,7 @@ def _find_sections(table: Table) -> FileLists:
     with table.restore_position():
         for row in table.read():
             if isinstance(row, Record) and row.cells.get("type", "").strip().lower() == "section":
-                name = cut(row.cells.get("content", "").strip(), LIST_NAME_LENGTH)
+                name = truncate(row.cells.get("content", "").strip(), LIST_NAME_LENGTH)
                 if name and len(sections) < IMPORT_LISTS:
                     sections.setdefault(name, row.line)
     return FileLists([FileList(line, TodoListCreate(name)) for name, line in sections.items()])
@@ -181,8 +181,8 @@ def _build_draft(task: _Task, steps: list[StepImport], zone: tzinfo, today: date
     warnings += [f"Column {column.upper()} was left out" for column in _LOST if task.get(column)]
     if task.has_lost_notes:
         warnings.append("Notes were left out: the task and its subtasks are too large")
-    texts = [task.row.cells.get("description", "").strip(), *task.notes]
-    text = "\n\n".join(filter(None, texts))
+    paragraphs = [task.row.cells.get("description", "").strip(), *task.notes]
+    text = "\n\n".join(filter(None, paragraphs))
     description = "\n".join(map(_drop_attachments, text.split("\n")))
     if description != text:
         description = description.strip()

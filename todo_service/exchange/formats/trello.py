@@ -24,7 +24,13 @@ from todo_service.exchange.formats.base import Draft, FileList, FileLists, Impor
 from todo_service.exchange.formats.json_walk import Walker
 from todo_service.exchange.formats.source import Source
 from todo_service.exchange.formats.subtasks import ENTRY_BYTES
-from todo_service.exchange.formats.values import build_schedule, choose_title, cut, parse_date_or_time, to_timestamp
+from todo_service.exchange.formats.values import (
+    build_schedule,
+    choose_title,
+    parse_date_or_time,
+    to_timestamp,
+    truncate,
+)
 from todo_service.lists.dto import TodoListCreate
 from todo_service.todos.dto import StepImport, TodoImport
 from todo_service.todos.import_records import list_missing
@@ -106,12 +112,12 @@ class TrelloFormat(ImportFormat):
     def recognizes(self, source: Source) -> bool:
         """See `ImportFormat.recognizes`."""
         walker = Walker(source, _RECOGNIZED_BYTES)
-        if not walker.starts(b"{"):
+        if not walker.next_is(b"{"):
             return False
         try:
             for name in walker.enter_object():
                 if name in ("cards", "todos", "items"):
-                    return name == "cards" and walker.starts(b"[")
+                    return name == "cards" and walker.next_is(b"[")
                 walker.skip()
         except (Invalid, Malformed):
             pass
@@ -128,7 +134,7 @@ def _read_board(source: Source) -> _Board:
     walker = Walker(source)
     has_cards = False
     for name in walker.enter_object():
-        if name not in ("lists", "checklists", "cards") or not walker.starts(b"["):
+        if name not in ("lists", "checklists", "cards") or not walker.next_is(b"["):
             walker.skip()
             continue
         has_cards = has_cards or name == "cards"
@@ -141,7 +147,7 @@ def _read_board(source: Source) -> _Board:
             elif name == "lists":
                 found: _List = walker.decode(_List)
                 size += len(found.id)
-                board.lists[found.id] = msgspec.structs.replace(found, name=cut(found.name, LIST_NAME_LENGTH))
+                board.lists[found.id] = msgspec.structs.replace(found, name=truncate(found.name, LIST_NAME_LENGTH))
                 if len(board.lists) > IMPORT_LISTS or size > IMPORT_SUBTASK_BYTES:
                     raise Invalid([ValidationIssue("/lists", f"Expected at most {IMPORT_LISTS} lists")])
             else:
@@ -161,7 +167,7 @@ def _read_records(source: Source, board: _Board, zone: tzinfo) -> Iterator[Draft
     yield FileLists([FileList(1, each.todo_list, f"/lists/{index}") for index, each in enumerate(board.lists.values())])
     walker = Walker(source)
     for name in walker.enter_object():
-        if name != "cards" or not walker.starts(b"["):
+        if name != "cards" or not walker.next_is(b"["):
             walker.skip()
             continue
         for index in walker.enter_array():
@@ -178,9 +184,9 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
     fields = _build_due_date(card, zone, warnings)
     if card.due_complete or card.closed:
         fields["completed"] = True
-        moment = parse_date_or_time(card.last_activity or "", UTC)
-        if isinstance(moment, datetime):
-            fields["completed_at"] = to_timestamp(moment)
+        completed_at = parse_date_or_time(card.last_activity or "", UTC)
+        if isinstance(completed_at, datetime):
+            fields["completed_at"] = to_timestamp(completed_at)
     if card.closed and not card.due_complete:
         warnings.append("Closed was changed: the archived card is completed")
     for name, found in (("Members", card.members), ("Attachments", card.attachments)):
@@ -206,8 +212,8 @@ def _read_card(source: Source, start: int, end: int, board: _Board, zone: tzinfo
 
 def _build_due_date(card: _Card, zone: tzinfo, warnings: list[str]) -> dict[str, Any]:
     due, start = (parse_date_or_time(text or "", UTC) for text in (card.due, card.start))
-    for name, text, moment in (("Due", card.due, due), ("Start", card.start, start)):
-        if text and moment is None:
+    for name, text, value in (("Due", card.due, due), ("Start", card.start, start)):
+        if text and value is None:
             warnings.append(f"{name} was left out: expected a time")
     fields = build_schedule(start, due, zone, warnings)
     minutes = card.due_reminder
@@ -237,7 +243,7 @@ def _read_steps(source: Source, offsets: list[tuple[int, int]], warnings: list[s
 
 def _read_checklist(source: Source, start: int, end: int) -> _Checklist:
     checklist: _Checklist = decode_json(source.copy(start, end), _Checklist)
-    return msgspec.structs.replace(checklist, name=cut(checklist.name, TITLE_LENGTH))
+    return msgspec.structs.replace(checklist, name=truncate(checklist.name, TITLE_LENGTH))
 
 
 def _read_items(source: Source, start: int) -> list[_CheckItem]:
@@ -249,10 +255,12 @@ def _read_items(source: Source, start: int) -> list[_CheckItem]:
     """
     walker = Walker(source.fork(start, source.line))
     for name in walker.enter_object():
-        if name == "checkItems" and walker.starts(b"["):
+        if name == "checkItems" and walker.next_is(b"["):
             items = (walker.decode(_CheckItem) for _ in walker.enter_array())
             short = (
-                msgspec.structs.replace(item, name=cut(item.name, TITLE_LENGTH)) for item in items if item.name.strip()
+                msgspec.structs.replace(item, name=truncate(item.name, TITLE_LENGTH))
+                for item in items
+                if item.name.strip()
             )
             return nsmallest(STEPS + 1, short, key=lambda item: item.pos)
         walker.skip()

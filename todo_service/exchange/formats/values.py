@@ -18,6 +18,8 @@ from todo_service.todos.dto import StepImport
 DateOrTime = datetime | date
 """A time with a time zone, or a day."""
 
+UNTITLED: Final = "Untitled"
+"""The title of a todo that has none."""
 CALENDAR_PRIORITIES: Final = ("none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low")
 """The priorities for 0 to 9 in iCalendar (RFC 5545, section 3.8.1.9)."""
 _PRIORITIES: Final = (
@@ -47,11 +49,12 @@ _MONTHS: Final = (
 )
 _TIME: Final = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second_of_minute>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
-    r"\s?(?P<half>[AaPp]\.?[Mm]\.?)?\s?(?P<zone>[Zz]|[+-]\d{2}:?\d{2})?"
+    r"\s?(?P<meridiem>[AaPp]\.?[Mm]\.?)?\s?(?P<zone>[Zz]|[+-]\d{2}:?\d{2})?"
 )
 _DATE_OR_TIME: Final = re.compile(rf"{_DATE}(?:(?:[Tt]|,?\s)\s?{_TIME})?", re.ASCII)
 _CLOCK: Final = re.compile(_TIME, re.ASCII)
-_LONGEST_MOMENT: Final = 64
+_MAX_LENGTH: Final = 64
+"""The maximum length of a date or a time."""
 _STEP: Final = re.compile(r"\s*(?:[-*•]\s+)?(?:\[(?P<mark>[ xX✓]?)\]\s*|(?P<box>[☐☑✓✔▫▪])\s*)?(?P<title>.*)")
 _BOX: Final = re.compile(r"\s*[☐☑✓✔▫▪]")
 _STEP_LINES: Final = re.compile(r"\r\n|\r|\n")
@@ -64,10 +67,10 @@ def parse_date_or_time(text: str, zone: tzinfo, *, day_first: bool = False) -> D
         text: The text, such as `2027-01-31`, `31.01.2027 9:00`, `1/31/2027 9:00 AM`, `31-Jan-27` or an RFC 3339
             timestamp.
         zone: The time zone of a time without an offset.
-        day_first: Whether the day precedes the month in `1/2/2027`. If it cannot, the month does, and vice versa.
+        day_first: Whether `1/2/2027` is 1 February. Ignored where only the other order is a valid date.
     """
     text = text.strip()
-    match = _DATE_OR_TIME.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
+    match = _DATE_OR_TIME.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None:
         return None
     try:
@@ -79,7 +82,7 @@ def parse_date_or_time(text: str, zone: tzinfo, *, day_first: bool = False) -> D
 
 def is_day_first(text: str) -> bool | None:
     """Return whether the day precedes the month in a text such as `31/1/2027`, or None if the text does not show it."""
-    match = _DATE_OR_TIME.fullmatch(text.strip()) if len(text) <= _LONGEST_MOMENT else None
+    match = _DATE_OR_TIME.fullmatch(text.strip()) if len(text) <= _MAX_LENGTH else None
     if match is None or match["first"] is None or (int(match["first"]) <= 12 and int(match["second"]) <= 12):
         return None
     return int(match["first"]) > 12
@@ -88,7 +91,7 @@ def is_day_first(text: str) -> bool | None:
 def parse_clock(text: str) -> time | None:
     """Parse a time of day without an offset, such as `9:00 AM`."""
     text = text.strip()
-    match = _CLOCK.fullmatch(text) if len(text) <= _LONGEST_MOMENT else None
+    match = _CLOCK.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None or match["zone"] is not None:
         return None
     try:
@@ -98,7 +101,7 @@ def parse_clock(text: str) -> time | None:
 
 
 def combine(day: date, clock: time, zone: tzinfo) -> datetime:
-    """Return the moment of a day at which clocks in a time zone show a time; in a gap, the moment after it."""
+    """Return a local time as UTC. A time that a DST change skips is moved forward by the length of the gap."""
     return datetime.combine(day, clock, zone).astimezone(UTC)
 
 
@@ -159,16 +162,16 @@ def parse_steps(text: str) -> list[StepImport]:
     return steps
 
 
-def cut(text: str, longest: int) -> str:
-    """Return a text that is trimmed, and cut if it is several times as long as it may be.
+def truncate(text: str, max_length: int) -> str:
+    """Trim a text, and truncate it to four times its maximum length.
 
     The rules of todos and lists then shorten or reject it as they would the whole text, but it takes little memory.
 
     Args:
         text: The text.
-        longest: The maximum length.
+        max_length: The maximum length.
     """
-    return trim(text)[: 4 * longest]
+    return trim(text)[: 4 * max_length]
 
 
 def split_checklist(text: str) -> tuple[str, list[StepImport]]:
@@ -184,7 +187,7 @@ def split_checklist(text: str) -> tuple[str, list[StepImport]]:
 
 
 def choose_title(title: str, description: str, warnings: list[str]) -> str:
-    """Return a title, or the first line of the description if it is blank, or `Untitled`.
+    """Return a title, or the first line of the description if it is blank, or `UNTITLED`.
 
     Args:
         title: The title.
@@ -194,8 +197,8 @@ def choose_title(title: str, description: str, warnings: list[str]) -> str:
     if title.strip():
         return title
     if not description.strip():
-        warnings.append("Title was missing: the todo is Untitled")
-        return "Untitled"
+        warnings.append(f"Title was missing: the todo is {UNTITLED}")
+        return UNTITLED
     warnings.append("Title was missing: the first line of the description took its place")
     return description.strip().splitlines()[0]
 
@@ -203,7 +206,7 @@ def choose_title(title: str, description: str, warnings: list[str]) -> str:
 def build_schedule(
     start: DateOrTime | None, due: DateOrTime | None, zone: tzinfo, warnings: list[str]
 ) -> dict[str, Any]:
-    """Return the fields of a start and a due date, which both are moments or both are days.
+    """Return the fields of a start and a due date, which are both times or both days.
 
     Args:
         start: When it starts.
@@ -255,23 +258,23 @@ def _expand_year(text: str) -> int:
 
 def _build_time(match: re.Match[str]) -> time:
     hour = int(match["hour"])
-    if match["half"] is not None:
+    if match["meridiem"] is not None:
         if not 1 <= hour <= 12:
             raise ValueError("Expected an hour from 1 to 12")
-        hour = hour % 12 + 12 * (match["half"][0] in "Pp")
+        hour = hour % 12 + 12 * (match["meridiem"][0] in "Pp")
     milliseconds = int((match["fraction"] or "0")[:3].ljust(3, "0"))
     return time(hour, int(match["minute"]), int(match["second_of_minute"] or 0), milliseconds * 1000)
 
 
 def _build_moment(day: date, match: re.Match[str], zone: tzinfo) -> datetime:
-    clock, offset = _build_time(match), match["zone"]
-    if offset is None:
+    clock, text = _build_time(match), match["zone"]
+    if text is None:
         return combine(day, clock, zone)
     moment = datetime.combine(day, clock, UTC)
-    if offset in "Zz":
+    if text in "Zz":
         return moment
-    hours, minutes = int(offset[1:3]), int(offset[-2:])
+    sign, hours, minutes = text[0], int(text[1:3]), int(text[-2:])
     if hours > 23 or minutes > 59:
         raise ValueError("Expected an existing offset")
-    distance = timedelta(hours=hours, minutes=minutes)
-    return moment + distance if offset[0] == "-" else moment - distance
+    offset = timedelta(hours=hours, minutes=minutes)
+    return moment + offset if sign == "-" else moment - offset
