@@ -19,16 +19,16 @@ _CANDIDATES: Final = re.compile(rf"(?:[^\w\x00-\u02ff]|[\uff9e\uff9f]){{{COMBINI
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_EXCEPT_TAB_AND_NEWLINE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # the property White_Space
-_WHITE_SPACE: Final = (
+_WHITESPACE: Final = (
     "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
 # Soft hyphen, zero width space, word joiner and byte order mark have no effect at the edge of a text. Joiners,
 # variation selectors and directional marks may have one, as at the end of an emoji, and are kept.
-_TRIMMED: Final = f"{_WHITE_SPACE}\xad\u200b\u2060\ufeff"
+_TRIMMED: Final = f"{_WHITESPACE}\xad\u200b\u2060\ufeff"
 # The property Default_Ignorable_Code_Point, interlinear annotations, and characters whose glyphs are blank.
 _VISIBLE: Final = re.compile(
-    rf"[^{_WHITE_SPACE}\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    rf"[^{_WHITESPACE}\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     r"\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
     r"\U000e0000-\U000e0fff]"
 )
@@ -43,7 +43,7 @@ def normalize_text(text: str, longest: int, *, shortest: int = 1) -> str:
         shortest: The minimum number of characters of the result.
 
     Raises:
-        ValueError: The result is too short or too long, or the text has control characters other than white space at
+        ValueError: The result is too short or too long, or the text has control characters other than whitespace at
             its edges, a long run of combining marks, or only invisible characters. The message is for the client.
     """
     normalized = trim(text)
@@ -67,7 +67,7 @@ def normalize_lines(text: str, longest: int) -> str:
 
     Raises:
         ValueError: The result is too long, has control characters other than tabs and line feeds or a long run of
-            combining marks, or has no visible character although it is not just white space. The message is for the
+            combining marks, or has no visible character although it is not just whitespace. The message is for the
             client.
     """
     normalized = text.replace("\r\n", "\n")
@@ -80,15 +80,15 @@ def normalize_lines(text: str, longest: int) -> str:
 
 
 def _check_visible(text: str) -> None:
-    """Check that text has a visible character, unless it is empty or white space."""
-    if _VISIBLE.search(text) is None and text.strip(_WHITE_SPACE):
+    """Check that text has a visible character, unless it is empty or whitespace."""
+    if _VISIBLE.search(text) is None and text.strip(_WHITESPACE):
         raise ValueError("Expected at least one visible character")
 
 
 def trim(text: str) -> str:
-    """Return text without leading and trailing white space, and without invisible characters that have no effect there.
+    """Return text without leading and trailing whitespace, and without invisible characters that have no effect there.
 
-    White space is that of Unicode.
+    Whitespace is that of Unicode.
     """
     return text.strip(_TRIMMED)
 

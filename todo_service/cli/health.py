@@ -26,7 +26,7 @@ def health() -> None:
         variables = {**read_dotenv(Path(".env")), **os.environ}
     except DotenvError as error:
         fail(str(error))
-    # as in the settings, an empty value means the default, and white space around a value is ignored
+    # as in the settings, an empty value means the default, and whitespace around a value is ignored
     host = (variables.get("HOST", "").strip() or "127.0.0.1").strip("[]")  # an IPv6 address may have brackets
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # a wildcard address includes loopback
     port = variables.get("PORT", "").strip() or "8000"

@@ -255,7 +255,7 @@ def _write_schedule(schedule: Schedule, zone: ZoneInfo) -> dict[str, Any]:
     fields = {"due_at": due_at, "due_end": due_at, "due_local": due_local}
     if isinstance(start, datetime):
         start_at, start_local = resolve_local_time(start, zone)
-        # when summer time begins between the two, the start may be moved past the due date
+        # when daylight saving time begins between the two, the start may be moved past the due date
         fields |= {"start_at": min(start_at, due_at), "start_local": start_local}
     return fields
 

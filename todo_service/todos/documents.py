@@ -42,7 +42,7 @@ class Todo(Model):
         due_at: When it is due, if at a moment.
         due_on: The day on which it is due (`YYYY-MM-DD`), if on a day. At most one of `due_at` and `due_on` is set.
         due_end: `due_at`, or the last millisecond of `due_on` in the todo's time zone (see `todos.schedule`).
-        due_local: The intended local time of `due_at` in ISO 8601, if the start of summer time skips it.
+        due_local: The intended local time of `due_at` in ISO 8601, if the start of daylight saving time skips it.
         start_at, start_on, start_local: When it starts, likewise.
         time_zone: An IANA name; None if the todo follows the time zone of its account.
         completions: The last completions of a recurring todo, the newest last, encoded (see `todos.completion`).

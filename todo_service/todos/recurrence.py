@@ -1,9 +1,9 @@
 """Occurrences of recurring todos.
 
-A rule applies to local time in the time zone of the todo, so that 09:00 stays 09:00 when summer time begins or ends. It
-counts from the start of the todo, or from its due date if it has no start; the due date keeps its distance from the
-start in local days and in local time. `todos.recurrence_rule` parses rules, `todos.recurrence_days` computes their
-days.
+A rule applies to local time in the time zone of the todo, so that 09:00 stays 09:00 when daylight saving time begins or
+ends. It counts from the start of the todo, or from its due date if it has no start; the due date keeps its distance
+from the start in local days and in local time. `todos.recurrence_rule` parses rules, `todos.recurrence_days` computes
+their days.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LocalTime(NamedTuple):
 
     Attributes:
         moment: The time in UTC.
-        intended: The local time in ISO 8601, if the start of summer time skips it; else None.
+        intended: The local time in ISO 8601, if the start of daylight saving time skips it; else None.
     """
 
     moment: datetime
@@ -82,8 +82,8 @@ def resolve_local_time(local: datetime, zone: ZoneInfo) -> LocalTime:
     """Convert a local time to UTC.
 
     Args:
-        local: The local time, without an offset. Of two equal times at the end of summer time it is the first. A time
-            that the start of summer time skips is moved by the length of the gap.
+        local: The local time, without an offset. Of two equal times at the end of daylight saving time it is the
+            first. A time that the start of daylight saving time skips is moved forward by the length of the gap.
         zone: The time zone.
 
     Raises:

@@ -1,6 +1,6 @@
 """Recurrence rules in the notation of RFC 5545, section 3.3.10.
 
-The notation is read leniently: in any case, with an `RRULE:` prefix, white space, or a semicolon at the end. `str()`
+The notation is read leniently: in any case, with an `RRULE:` prefix, whitespace, or a semicolon at the end. `str()`
 returns the canonical notation: the parts in the order FREQ, INTERVAL, BYDAY, BYMONTHDAY, BYYEARDAY, BYWEEKNO, BYMONTH,
 BYSETPOS, WKST, COUNT, UNTIL; each list sorted, without duplicates and with negative numbers last; without the defaults
 `INTERVAL=1` and `WKST=MO`.
