@@ -195,7 +195,7 @@ COUNTER_WINDOWS: Final = section.declare(
     50_000,
     "Rate limit windows in the memory of a process",
     enforced_in="rate_limits.counters",
-    response="Of eight windows, the one with the smallest count is evicted.",
+    response="Of eight candidates, the window with the smallest count is evicted.",
 )
 COUNTER_LEASES: Final = section.declare(
     20_000,

@@ -37,7 +37,8 @@ REQUESTED_DELIVERIES: Final = section.declare(
 )
 STORED_DELIVERIES: Final = section.declare(
     5_000,
-    "Deliveries of a webhook that are stored, beyond the listed ones for two minutes",
+    "Stored deliveries of a webhook. Finished ones are kept for at least two minutes, even beyond the 100 that are "
+    "listed.",
     enforced_in="webhooks.runner",
     response="Further changes wait in the change feed.",
 )

@@ -16,7 +16,7 @@ from todo_service.webhooks.sources import Event
 RETRY_DELAYS: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24)))
 )
-"""The delay after each failed attempt. After the last one, the delivery has failed."""
+"""The delay after each failed attempt. If the attempt after the last delay fails too, so does the delivery."""
 DELIVERY_LIFETIME: Final = timedelta(days=7)
 """How long a delivery is stored at most."""
 FAILING_PERIOD: Final = timedelta(days=5)
