@@ -86,8 +86,8 @@ MAX_TAGS: Final = section.declare(
     1000,
     "Distinct tags of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`. A tag that a process writes just while another one removes it and uses its room "
-    "comes back beyond the limit.",
+    response="409 `quota-exceeded`. One exception: if one process removes a tag and uses its room for a new one while "
+    "another process adds the removed tag to a todo, the account exceeds the limit.",
     setting="MAX_TAGS",
 )
 MAX_LISTS: Final = section.declare(

@@ -30,7 +30,7 @@ class Defaults(NamedTuple):
         keys: The keys that have a default.
         values: Their values, as BSON.
         sources: The keys whose default is the value of another key, with that key.
-        texts: The keys among them that hold text although the other key is the id.
+        texts: The keys of `sources` that hold text. Their source is the id, which is converted to text.
         embedded: The embedded models that have defaults.
     """
 
@@ -98,13 +98,13 @@ def find_defaults(model: type[Model | EmbeddedModel]) -> Defaults:
 
 @cache
 def list_default_values(model: type[Model]) -> Mapping[str, Any]:
-    """Return the values by which conditions and indexes take a missing key, except null, as BSON decodes them."""
+    """Return the values that conditions and indexes use for missing keys, except null, as BSON decodes them."""
     values = _decode(find_defaults(model), _OPTIONS)
     return MappingProxyType({key: value for key, value in values.items() if value is not None})
 
 
 def make_getter(model: type[Model], key: str) -> Callable[[Mapping[str, Any]], Any]:
-    """Return a function that returns the value by which conditions and indexes take a key of a decoded document."""
+    """Return a function that reads a key of a decoded document, or its default if the key is missing."""
     default, defaults = list_default_values(model).get(key), find_defaults(model)
     if key not in defaults.sources:
         return lambda document: document.get(key, default)

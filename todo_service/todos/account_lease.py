@@ -144,7 +144,7 @@ async def find_last_holder(store: DocumentStore, account: ObjectId, purpose: Pur
 
 
 async def delete_leases(store: DocumentStore, account: ObjectId) -> None:
-    """Delete the leases that processes which died have left on an account."""
+    """Delete all leases on an account, including those left by processes that died."""
     for purpose in PURPOSES:
         await store.delete(AccountLease, AccountLease.id == derive_lease_id(account, purpose))
 

@@ -83,8 +83,8 @@ class BulkImport:
         time_zone: Returns the account's time zone, an IANA name.
         executor: Validates the todos in a thread, because each of the largest takes milliseconds.
         mode: How it writes.
-        create_list: Returns the id of the list with an id, and creates it first if the import has only planned it. It
-            raises `Invalid` if it cannot. It is called once a todo is certain to be written into the list.
+        create_list: Takes the list id of a todo, creates that list if the import has only planned it, and returns the
+            id to store. Raises `Invalid` if it cannot. Called just before the todo is written.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class BulkImport:
         new: Sequence[int],
         moment: datetime,
     ) -> None:
-        """Insert the new ones of some documents, and replace those that could not be inserted by their outcomes."""
+        """Insert the new documents, and replace them in `results` by their outcomes."""
         documents = [document for index in new if isinstance(document := results[index], Todo)]
         if self._dry_run is not None:
             outcomes: Sequence[Todo | Invalid | None] = await self._dry_run.insert(documents)
@@ -330,7 +330,10 @@ class BulkImport:
         return known
 
     async def _leave_deleted_lists(self, placed: Sequence[tuple[str, ObjectId | None]]) -> None:
-        """Move todos to the inbox whose list was deleted while they were written, after its deletion emptied it."""
+        """Move todos to the inbox if their list was deleted while they were being written.
+
+        The deletion may have emptied the list before they were in it.
+        """
         list_ids = {list_id for _, list_id in placed if list_id is not None}
         deleted = {list_id for list_id in list_ids if not await has_list(self._store, self._owner, list_id)}
         for todo_id, list_id in placed:
@@ -373,7 +376,7 @@ def _compute_changes(todo: Todo, record: ImportRecord, document: Todo) -> dict[s
 
 
 def _keep_step_ids(steps: Sequence[Step], given: dto.TodoImport, new: Sequence[Step]) -> list[Step]:
-    """Return new steps in which those whose record has no id have the ids of the existing steps with their titles."""
+    """Return the new steps. A step without an id in the record takes the id of an existing step with the same title."""
     taken = {step.id for step in given.steps if step.id is not UNSET}
     free = [step for step in steps if step.id not in taken]
     kept = []

@@ -97,7 +97,7 @@ def check_completion_time(completed_at: datetime | None, moment: datetime) -> No
     """Check that a given time of completion can be stored, and is not in the future.
 
     Raises:
-        Invalid: It cannot, or is.
+        Invalid: It is in the future or outside the range.
     """
     if completed_at is None:
         return
@@ -185,13 +185,17 @@ def correct_time(todo: Todo, completed_at: datetime) -> dict[str, Any]:
 def drop_undo(todo: Todo) -> dict[str, Any]:
     """Return the changes that make the last completion of a recurring todo final, because its rule is removed.
 
-    A completed todo then has its last completion like one that never recurred: while it is completed.
+    If the todo is completed, the last entry of `completions` is dropped, because `completed_at` then represents it, as
+    in a todo that never recurred.
     """
     return {"undo": None} | ({"completions": todo.completions[:-1]} if todo.completed else {})
 
 
 def list_completions(todo: Todo) -> list[dto.Completion]:
-    """Return the last completions of a todo, the newest first. One without a rule has one while it is completed."""
+    """Return the last completions of a todo, the newest first.
+
+    A todo that has never recurred has exactly one while it is completed.
+    """
     found = [msgspec.json.decode(record, type=_Completion) for record in reversed(todo.completions)]
     if todo.completed_at is not None and todo.undo is None:
         found.insert(0, _Completion(todo.completed_at, todo.due_at, todo.due_on))

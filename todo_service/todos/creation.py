@@ -1,4 +1,4 @@
-"""New todos, from a request or an import to documents."""
+"""Builds the documents of new todos for requests and imports, and inserts those of imports."""
 
 from __future__ import annotations
 

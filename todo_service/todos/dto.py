@@ -210,7 +210,7 @@ class Todo(msgspec.Struct, frozen=True):
     last_completed_at: Annotated[
         Time | None, Meta(description="When it was last completed, if it recurs; null for never.", examples=[None])
     ]
-    reminders: Annotated[list[Reminder], Meta(description="When to remind of it.")]
+    reminders: Annotated[list[Reminder], Meta(description="When to send reminders.")]
     position: Position
     uid: Uid
     version: Version

@@ -177,8 +177,8 @@ RecurrenceFrom = Annotated[
     Meta(
         title="RecurrenceFrom",
         description=(
-            "What the next occurrence counts from when the todo is completed: `due` for the calendar, `completion` for "
-            "the day on which it is completed."
+            "What the next occurrence counts from. `due`: the start of the completed occurrence, or else its due date; "
+            "`completion`: the day on which the todo is completed."
         ),
         examples=["due"],
     ),

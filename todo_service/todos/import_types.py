@@ -77,6 +77,6 @@ ImportedExceptions = Annotated[
 ImportedReminders = Annotated[
     list[ReminderCreate],
     _limit_items(
-        "When to remind of it. Duplicates are dropped. `minutes_before` requires a due date. Those", REMINDERS
+        "When to send reminders. Duplicates are dropped. `minutes_before` requires a due date. Those", REMINDERS
     ),
 ]

@@ -1,9 +1,9 @@
 """The default positions of new todos: each comes last in the manual order of its account.
 
 The position follows from that of the last todo. A process reads it once and then keeps it for `_FRESH`, so a burst of
-new todos costs few reads, and concurrent ones share a read. Another process may create todos in the same moment. Both
-therefore let positions grow with the time since the last todo, so that todos that several processes create one after
-the other are in order, unless they are less than `_UNIT` apart.
+new todos costs few reads, and concurrent ones share a read. Another process may create todos at the same time. So
+within `_FRESH` of the last todo, positions grow with the elapsed time: todos that different processes create one after
+another sort in that order if they are at least `_UNIT` apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from todo_service.todos.documents import Todo
 _FRESH: Final = timedelta(milliseconds=100)
 """How long a process keeps the position of the last todo."""
 _UNIT: Final = timedelta(milliseconds=4)
-"""The time for which positions grow by one step."""
+"""The elapsed time per position step."""
 _MAX_ACCOUNTS: Final = 10_000
 
 
@@ -84,7 +84,7 @@ class NewPositions:
         return chosen
 
     def forget(self, account: ObjectId) -> None:
-        """Read the last todo again, because a todo may have become the last one."""
+        """Forget the cached position, because another todo may now be the last one."""
         self._known.pop(account.binary, None)
 
     def _find_fresh(self, account: ObjectId, moment: datetime) -> _Known | None:

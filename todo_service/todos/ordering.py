@@ -1,12 +1,12 @@
 """The manual order of todos or lists: finds the position for a place, and makes room where there is none.
 
 A document moves by one write, which sets its position between those of its new neighbors. If no float lies between
-them, some documents around the gap get new positions at equal distances. The smallest number of documents is taken that
-has enough room, in steps of powers of two. Each of them is written on its own, in an order in which no write changes
-the sequence of the documents, so the sequence is correct even if the process dies halfway.
+them, some documents around the gap get new positions at equal distances. They are taken from a window that doubles
+until it has enough room. Each of them is written on its own, in an order in which no write changes the sequence of the
+documents, so the sequence is correct even if the process dies halfway.
 
-The last document is not moved up, because new documents are placed after it at the same time. Only if the whole order
-has no room, it is numbered anew.
+The last document does not get a higher position, because new documents are placed after it at the same time. Only if
+the order has no room at all is the whole of it renumbered.
 
 The caller holds the account's lease (`account_lease`), so that no other move changes the order meanwhile.
 """

@@ -1,4 +1,6 @@
-"""Grants writes of an account room in a quota, in the order in which they ask for it.
+"""Grants room in a quota to the writes of an account.
+
+Waiting writes are considered in order, but a write that does not fit does not hold up smaller ones.
 
 Each process counts what the account has in the store, and then grants room from memory. It does not see what other
 processes are writing at that moment, nor what they may write without a further count. These unseen writes are bounded:
@@ -85,7 +87,7 @@ class Usage(Generic[RequestT]):
         takes_lease: Whether writes need the lease.
         allowance: How much may be written without a further count.
         expires: When the allowance expires, by the monotonic clock.
-        turn: As which holder this process holds the lease; None if it does not.
+        turn: The holder id under which this process holds the lease; None if it does not.
         writing: How much is being written.
         waiting: The writes that wait for room.
         task: The task that serves them; None if none waits.
@@ -110,7 +112,10 @@ class Usage(Generic[RequestT]):
         return not self.writing and self.task is None
 
     def take(self, number: int) -> bool:
-        """Take room from the allowance. Return whether it was large enough. Nobody is served before those who wait."""
+        """Take room from the allowance. Return False if it is too small or has expired.
+
+        It also returns False while writes are waiting, so that none is overtaken.
+        """
         if number > self.allowance or self.waiting or time.monotonic() >= self.expires:
             return False
         self.allowance -= number
@@ -252,7 +257,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             usage.task = None
 
     async def _serve_without_lease(self, account: ObjectId, usage: UsageT) -> None:
-        """Grant writes that wait what other processes need not see."""
+        """Grant waiting writes as much room as this process may use unseen by other processes."""
         waiting = _select_unanswered(usage)
         was_idle = not usage.writing
         usage.allowance = 0
@@ -336,7 +341,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
 
 
 def _select_unanswered(usage: Usage[RequestT], requests: list[RequestT] | None = None) -> list[RequestT]:
-    """Return the writes that still wait, of those given or of all. Forget the others."""
+    """Drop answered writes from `usage.waiting`. Return the unanswered ones of `requests`, or all if it is None."""
     usage.waiting[:] = [request for request in usage.waiting if not request.granted.done()]
     if requests is None:
         return list(usage.waiting)

@@ -44,6 +44,6 @@ NewReminders = Annotated[
     list[ReminderCreate],
     Meta(
         max_length=REMINDERS,
-        description="When to remind of it. Duplicates are dropped. `minutes_before` requires a due date.",
+        description="When to send reminders. Duplicates are dropped. `minutes_before` requires a due date.",
     ),
 ]

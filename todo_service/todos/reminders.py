@@ -42,7 +42,9 @@ def validate_reminders(given: Sequence[ReminderCreate]) -> list[Reminder]:
 
 
 def check_reminders(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Check that a todo with a reminder before its due date has one, if any of these change.
+    """Check that a todo with a `minutes_before` reminder has a due date.
+
+    Does nothing if neither the reminders nor the due date change.
 
     Args:
         changes: The fields that change.

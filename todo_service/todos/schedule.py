@@ -48,7 +48,9 @@ def clear_alternatives(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_schedule(changes: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Check that the start fits the due date, and that a recurring todo has one, if any of these changes.
+    """Check that the start is not after the due date and of the same kind, and that a recurring todo has a due date.
+
+    Does nothing if no field of the schedule changes.
 
     Args:
         changes: The fields that change.
@@ -91,7 +93,7 @@ def derive_due_end(fields: Mapping[str, Any], zone: tzinfo) -> datetime | None:
 
 
 def derive_in_zone(todo: Any, zone: tzinfo) -> dict[str, Any]:
-    """Return the changes to a todo when its time zone becomes another one, or none if its fields are right already.
+    """Return the changes that a new time zone makes to a todo; empty if there are none.
 
     Args:
         todo: A todo, or a Struct with those of its fields that depend on the time zone.

@@ -370,9 +370,9 @@ class Todos:
             raise Invalid([ValidationIssue("/list_id", "There is no such list")])
 
     async def _leave_deleted_list(self, todo: dto.Todo) -> dto.Todo:
-        """Move a todo to the inbox if its list was deleted while the todo was written.
+        """Move a todo to the inbox if its list was deleted while it was being written.
 
-        The deletion of the list may have emptied it before this write.
+        The deletion may have emptied the list before the todo was in it.
         """
         if todo.list_id is None or await has_list(self._store, self._owner, list_id := ObjectId(todo.list_id)):
             return todo

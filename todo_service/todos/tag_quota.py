@@ -25,8 +25,8 @@ _MAX_KNOWN_TAGS: Final = 100_000
 _KNOWN_SECONDS: Final = 30.0
 """How long a process relies on its count of the tags in use, unless another process takes a turn."""
 _NEAR_QUARTERS: Final = 3
-"""With less than 3/4 of the quota left, every new tag takes the lease. Far from the quota, other processes may remove
-all tags that this one knows, and add as many others without a turn. Four such sets do not exceed the quota."""
+"""New tags need the lease once a quarter of the quota is used. Before that, another process may replace every tag that
+this one knows by as many others, and this one does not notice. Even four such sets fit into the quota."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _KEPT: Final = timedelta(minutes=1)

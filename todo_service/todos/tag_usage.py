@@ -66,7 +66,7 @@ class TagUsage(Usage[TagRequest]):
         last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
         checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
         read: The last read that compares `last_holder` with the store.
-        freed: Those of one todo alone that a waiting write removes from it.
+        freed: The digests of tags that only one todo has and that a waiting write removes from it.
         written: The tags of each write in flight.
         uncounted: The tags that a count in progress may not see: those of writes in flight when it began, and of those
             that have begun since. None while the account is not being counted.

@@ -82,7 +82,7 @@ def validate_tags(tags: Sequence[str]) -> list[str]:
 
 
 def compose_texts(todo: Todo, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the title, tags and steps of a changed todo in NFC, those that already are in NFC excepted.
+    """Return those of the title, tags and steps of a changed todo that are not in NFC, converted to NFC.
 
     New texts always are. An earlier release stored texts as they were sent.
 

@@ -25,7 +25,7 @@ _AFTER_EVERY_ID: Final = AFTER * 13
 _IDS_PER_STEP: Final = 500
 """How many ids a scan collects before it can be interrupted."""
 _FEW_DOCUMENTS: Final = 50
-"""So many documents are sorted in less time than it takes to look for them in the index of the sort."""
+"""Up to this many documents, sorting is faster than finding them in the index of the sort order."""
 _SEEK_BYTES: Final = KEY_BYTES + 1
 """The length to which a bound is truncated for a seek, the longest key that LMDB accepts. Every stored key is shorter,
 so a truncated bound equals none of them and separates them as the full bound does."""
@@ -138,8 +138,8 @@ class IndexScan:
     ) -> Iterator[bytes | None]:
         """Yield the matching documents in the order of another index, and None for each entry that does not match.
 
-        This takes less time than scanning the other index if this one yields few documents. They are looked for among
-        as many entries of the other index; those that are not among them are read and sorted.
+        This takes less time than scanning the other index if this one yields few documents. As many entries of the
+        other index are searched as there are documents; those that are not found there are read and sorted.
 
         Args:
             ordered: A scan of the other index for the same conditions.

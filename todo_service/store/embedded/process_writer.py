@@ -48,8 +48,9 @@ class ProcessWriter:
 
         Raises:
             StoreError: The operation raised it.
-            StoreUnavailable: The disk is full, the store is closed, or `PENDING_WRITE_BYTES` would be exceeded, and the
-                operation was not executed; or the process died, and it may have been executed.
+            StoreUnavailable: The operation was not executed: the disk is full, the store is closed, or
+                `PENDING_WRITE_BYTES` would be exceeded. Or the process could not be started, or died; in the latter
+                case, the operation may have been executed.
             WriteFailed: The operation raised an unexpected exception.
         """
         if self._closed:
@@ -193,7 +194,7 @@ class _Process(asyncio.Protocol):
 
 
 def _start(connection: socket.socket) -> threading.Thread:
-    """Start a process with its end of the connection. Return a thread that waits for its end, also without the loop."""
+    """Start a process with its end of the connection. Return a thread that reaps it without an event loop."""
     command, environment = describe_module_process(_PROGRAM)
     # the process inherits the mask, and a signal to all processes cannot end it even while it starts
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)

@@ -17,9 +17,9 @@ class Schema(NamedTuple):
         stamp: The key of the stamp, or None.
         fields: The field of the model for each indexed key, for errors.
         indexes: The secondary indexes.
-        defaults: The values by which conditions and indexes take missing keys.
+        defaults: The values that conditions and indexes use for missing keys.
         sources: The keys whose default is the value of another key, with that key.
-        texts: The keys among them that hold text although the other key is the id.
+        texts: The keys of `sources` that hold text. Their source is the id, which is converted to text.
     """
 
     collection: str
@@ -32,7 +32,7 @@ class Schema(NamedTuple):
     texts: frozenset[str]
 
     def make_getter(self, key: str) -> Callable[[Mapping[str, Any]], Any]:
-        """Return a function that returns the value by which conditions and indexes take a key of a document."""
+        """Return a function that reads a key of a document, or its default if the key is missing."""
         source, default = self.sources.get(key), self.defaults.get(key)
         if source is None:
             return lambda document: document.get(key, default)
