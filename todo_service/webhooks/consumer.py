@@ -88,7 +88,7 @@ class WebhookConsumer:
             mine = choose_worker(hook_id, alive) == self._workers.worker_id
             holder = ObjectId(hook.holder) if hook.holder is not None else None
             if holder == self._workers.worker_id:
-                await self._keep(hook_id, hook, mine=mine)
+                await self._serve_or_release(hook_id, hook, mine=mine)
             elif mine and (holder is None or holder not in alive):
                 await self._claim(hook_id, holder)
 
@@ -107,7 +107,7 @@ class WebhookConsumer:
 
         return [hook async for page in iterate_pages(read) for hook in page]
 
-    async def _keep(self, hook_id: ObjectId, hook: Hook, *, mine: bool) -> None:
+    async def _serve_or_release(self, hook_id: ObjectId, hook: Hook, *, mine: bool) -> None:
         """Serve a webhook that this worker holds, or release it if it belongs to another one."""
         served = self._served.get(hook_id)
         if not mine:

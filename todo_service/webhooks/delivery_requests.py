@@ -52,13 +52,13 @@ class DeliveryRequests:
         """
         hook = await get_webhook(self._store, self._owner, hook_id)
         check_version(hook.version, versions)
-        await self._check_requests(hook)
+        await self._require_ready(hook)
         moment = now()
         event = Event("ping", "", format_timestamp(moment), {})
         delivery = build_delivery(hook, event, moment, identity or ObjectId())
         with contextlib.suppress(DuplicateDocument):  # an earlier attempt of the same request
             await self._store.insert(delivery)
-        await self._request(hook)
+        await self._notify_worker(hook)
         return dto.Delivery.from_document(delivery)
 
     async def list_deliveries(self, hook_id: str) -> list[dto.Delivery]:
@@ -99,16 +99,17 @@ class DeliveryRequests:
             delivery = await self._store.get(WebhookDelivery, *where)
             if delivery is None:
                 raise NotFound("there is no such delivery")
-            await self._check_requests(hook)
+            await self._require_ready(hook)
             same = (WebhookDelivery.state == delivery.state, WebhookDelivery.tries == delivery.tries)
             changes = reset_delivery(delivery, now())
             changed = await self._store.update(WebhookDelivery, *where, *same, changes=changes)
             if changed is not None:
-                await self._request(hook)
+                await self._notify_worker(hook)
                 return dto.Delivery.from_document(changed)
         raise AssertionError  # unreachable: the last attempt raises `Busy`
 
-    async def _check_requests(self, hook: Webhook) -> None:
+    async def _require_ready(self, hook: Webhook) -> None:
+        """Check that a webhook is enabled, and that few enough deliveries wait."""
         if not hook.enabled:
             raise Disabled("the webhook is not enabled")
         waiting = await self._store.count(
@@ -121,7 +122,7 @@ class DeliveryRequests:
         if waiting >= REQUESTED_DELIVERIES:
             raise TooManyRequests(f"{REQUESTED_DELIVERIES} deliveries of this webhook are already waiting")
 
-    async def _request(self, hook: Webhook) -> None:
+    async def _notify_worker(self, hook: Webhook) -> None:
         """Tell the worker that serves a webhook to look for deliveries."""
         where = (Webhook.id == hook.id, Webhook.owner == self._owner)
         await self._store.update(Webhook, *where, changes={"requested": ObjectId()})

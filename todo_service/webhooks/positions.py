@@ -37,7 +37,7 @@ class Positions:
         return msgspec.msgpack.encode(positions)
 
 
-async def start(store: DocumentStore, hook_id: ObjectId, positions: Positions) -> Webhook | None:
+async def set_initial_position(store: DocumentStore, hook_id: ObjectId, positions: Positions) -> Webhook | None:
     """Set the position of an enabled webhook that has none to just after the write that enabled it.
 
     The position is the stamp of that write, because every later write has a later stamp.

@@ -31,7 +31,7 @@ from todo_service.webhooks.deliveries import (
     record_attempt,
 )
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
-from todo_service.webhooks.positions import Positions, start
+from todo_service.webhooks.positions import Positions, set_initial_position
 from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
 from todo_service.webhooks.sender import AttemptOutcome, Lane, Sender
 from todo_service.webhooks.signing import sign
@@ -70,7 +70,7 @@ class Context(NamedTuple):
         store: The store.
         sources: The sources of events.
         sender: Sends deliveries.
-        box: Decrypts the signing secrets.
+        secret_box: Decrypts the signing secrets.
         workers: The workers, among them this one with its heartbeat.
         is_disabled: Returns whether an account is disabled.
         now: Returns the current time.
@@ -80,7 +80,7 @@ class Context(NamedTuple):
     store: DocumentStore
     sources: tuple[EventSource, ...]
     sender: Sender
-    box: SecretBox
+    secret_box: SecretBox
     workers: WorkerGroup
     is_disabled: Callable[[ObjectId], Awaitable[bool]]
     now: Callable[[], datetime]
@@ -111,7 +111,7 @@ class HookRunner:
         self._pending: list[Due] = []
         self._stored = 0
         self._trim_at: datetime | None = None
-        self._taken: BoundedCache[ObjectId, None] = BoundedCache(_REMEMBERED)
+        self._recent_ids: BoundedCache[ObjectId, None] = BoundedCache(_REMEMBERED)
 
     def wake(self) -> None:
         """Make the runner read the webhook and its deliveries again."""
@@ -173,7 +173,7 @@ class HookRunner:
         if hook is None:
             return False
         if not hook.position:
-            await start(self._store, hook.id, self._positions)
+            await set_initial_position(self._store, hook.id, self._positions)
             hook = await self._get_hook()
             if hook is None:
                 return False
@@ -225,14 +225,16 @@ class HookRunner:
             position = positions.get(source.name) or source.start(hook.changed)
             page = await source.read(hook.account, position, room, hook.started_at, self._context.now())
             if page.advanced:
-                found |= await self._take(hook, source, positions, page)
+                found |= await self._store_page(hook, source, positions, page)
             else:
                 # this position need not be stored: there is no event between the stored one and this one
                 positions[source.name] = page.position
                 self._hook = hook.model_copy(update={"position": self._positions.encode(positions)})
         return found
 
-    async def _take(self, hook: Webhook, source: EventSource, positions: dict[str, bytes], page: EventPage) -> bool:
+    async def _store_page(
+        self, hook: Webhook, source: EventSource, positions: dict[str, bytes], page: EventPage
+    ) -> bool:
         """Store the deliveries of a page, then the position after it. Return whether there is a new delivery."""
         current = await self._get_hook()
         if current is None or current.started_at != hook.started_at:
@@ -243,7 +245,7 @@ class HookRunner:
         new = 0
         for index, event in enumerate(wanted):
             delivery_id = derive_delivery_id(hook.id, event)
-            if delivery_id in self._taken:
+            if delivery_id in self._recent_ids:
                 continue
             # each is created a millisecond after the one before it, so that they are sent in their order
             created = moment - timedelta(milliseconds=len(wanted) - index)
@@ -252,7 +254,7 @@ class HookRunner:
                 await self._store.insert(delivery)
                 self._pending.append(Due(str(delivery.id), created))
                 new += 1
-            self._taken[delivery_id] = None
+            self._recent_ids[delivery_id] = None
         self._stored += new
         encoded = self._positions.encode(positions | {source.name: page.position})
         same = (Webhook.started_at == hook.started_at, Webhook.position == current.position)
@@ -294,7 +296,7 @@ class HookRunner:
 
     async def _send(self, lane: Lane, hook: Webhook, delivery: WebhookDelivery, began: datetime) -> AttemptOutcome:
         signing = [each for each in hook.secrets if each.until is None or each.until > began]
-        secrets = decrypt_secrets(hook.model_copy(update={"secrets": signing}), self._context.box)
+        secrets = decrypt_secrets(hook.model_copy(update={"secrets": signing}), self._context.secret_box)
         if not secrets:
             return AttemptOutcome(error="the signing secret cannot be decrypted: replace it")
         headers = sign(secrets, str(delivery.id), int(began.timestamp()), delivery.body)

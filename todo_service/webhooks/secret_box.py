@@ -39,48 +39,49 @@ class SecretBox:
         """Return the secret of a webhook, encrypted under the current key."""
         return self._keys.current_id + Aead(self._keys.current).encrypt(secret, hook_id.binary)
 
-    def decrypt(self, box: bytes, hook_id: ObjectId) -> bytes:
+    def decrypt(self, ciphertext: bytes, hook_id: ObjectId) -> bytes:
         """Return an encrypted secret of a webhook.
 
         Raises:
             SecretUnreadableError: This process does not have the secret key.
         """
-        key = self._keys.by_id.get(box[:_KEY_ID_BYTES])
+        key = self._keys.by_id.get(ciphertext[:_KEY_ID_BYTES])
         if key is None:
             raise SecretUnreadableError
         try:
-            return Aead(key).decrypt(box[_KEY_ID_BYTES:], hook_id.binary)
+            return Aead(key).decrypt(ciphertext[_KEY_ID_BYTES:], hook_id.binary)
         except CryptoError:
             raise SecretUnreadableError from None
 
-    def is_current(self, box: bytes) -> bool:
+    def is_current(self, ciphertext: bytes) -> bool:
         """Return whether a secret is encrypted under the current key."""
-        return box[:_KEY_ID_BYTES] == self._keys.current_id
+        return ciphertext[:_KEY_ID_BYTES] == self._keys.current_id
 
 
-def decrypt_secrets(hook: Webhook, box: SecretBox) -> list[bytes]:
+def decrypt_secrets(hook: Webhook, secret_box: SecretBox) -> list[bytes]:
     """Return the secrets of a webhook that can be decrypted, the current one first."""
     found: list[bytes] = []
     for each in hook.secrets:
         with contextlib.suppress(SecretUnreadableError):
-            found.append(box.decrypt(each.box, hook.id))
+            found.append(secret_box.decrypt(each.box, hook.id))
     return found
 
 
-async def reencrypt_secrets(store: DocumentStore, box: SecretBox) -> None:
+async def reencrypt_secrets(store: DocumentStore, secret_box: SecretBox) -> None:
     """Encrypt the secrets of all webhooks under the current key, so that earlier keys may be removed.
 
     Args:
         store: The store.
-        box: Encrypts and decrypts them.
+        secret_box: Encrypts and decrypts them.
     """
     async for hook in store.scan(Webhook):
-        if all(box.is_current(each.box) for each in hook.secrets):
+        if all(secret_box.is_current(each.box) for each in hook.secrets):
             continue
         encrypted = []
         for each in hook.secrets:
             with contextlib.suppress(SecretUnreadableError):
-                each = SigningSecret(box=box.encrypt(box.decrypt(each.box, hook.id), hook.id), until=each.until)
+                secret = secret_box.decrypt(each.box, hook.id)
+                each = SigningSecret(box=secret_box.encrypt(secret, hook.id), until=each.until)
             encrypted.append(each)
         # a concurrent change has a new version, and the next run tries again
         await store.update(

@@ -24,7 +24,7 @@ from todo_service.versions import check_version
 from todo_service.webhooks import dto
 from todo_service.webhooks.delivery_requests import get_webhook
 from todo_service.webhooks.documents import SigningSecret, Webhook, WebhookDelivery
-from todo_service.webhooks.positions import Positions, start
+from todo_service.webhooks.positions import Positions, set_initial_position
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
 from todo_service.webhooks.signing import derive_hook_id, format_secret, generate_secret
@@ -101,7 +101,7 @@ class Webhooks:
                 document = await self._find_created(hook_id)
             if document is None:
                 raise QuotaExceeded("webhooks", MAX_WEBHOOKS)
-        document = await start(self._store, hook_id, self._positions) or document
+        document = await set_initial_position(self._store, hook_id, self._positions) or document
         return dto.WebhookWithSecret.from_secret(document, format_secret(secret))
 
     async def _find_created(self, hook_id: ObjectId) -> Webhook | None:
@@ -164,7 +164,8 @@ class Webhooks:
                 changes["failing_since"] = None
             changed = await self._change(hook, changes, moment)
             if changed is not None:
-                return dto.Webhook.from_document(await start(self._store, hook.id, self._positions) or changed)
+                started = await set_initial_position(self._store, hook.id, self._positions)
+                return dto.Webhook.from_document(started or changed)
         raise AssertionError  # unreachable: the last attempt raises `Busy`
 
     async def _change(self, hook: Webhook, changes: dict[str, Any], moment: datetime) -> Webhook | None:
