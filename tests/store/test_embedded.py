@@ -21,7 +21,7 @@ from tests.store.models import MODELS, Badge, Thing, Ticket
 from tests.waiting import wait_until
 from todo_service.store.bson_codec import decode, encode
 from todo_service.store.codec import dump
-from todo_service.store.embedded.catalog import describe
+from todo_service.store.embedded.catalog import build_schema
 from todo_service.store.embedded.databases import META, Databases, create_collection
 from todo_service.store.embedded.environment import Environment
 from todo_service.store.embedded.frames import WriteFailed, decode_reply
@@ -331,7 +331,8 @@ async def test_an_unexpected_error_fails_only_its_own_operation(tmp_path: Path) 
     await store.open(Badge, Thing)
     await store.close()
     environment = Environment(tmp_path)
-    databases = Databases(environment.open_database(META), {"things": create_collection(environment, describe(Thing))})
+    things = create_collection(environment, build_schema(Thing))
+    databases = Databases(environment.open_database(META), {"things": things})
     # the process was not told of badges
     documents = [("things" if number % 3 else "badges", Thing(id=ObjectId(), value=number)) for number in range(9)]
     operations = [{"do": "insert", "in": name, "documents": [encode(dump(document))]} for name, document in documents]

@@ -55,8 +55,8 @@ def encode_state(state: State) -> bytes:
     return bson.encode({"generation": state.generation, "restoring_from": state.restoring_from})
 
 
-def describe(model: type[Model]) -> Schema:
-    """Return the schema of a model."""
+def build_schema(model: type[Model]) -> Schema:
+    """Build the schema of a model."""
     indexes, defaults = list_indexes(model)[1:], find_defaults(model)
     indexed = {key for index in indexes for key in index.keys}
     return Schema(
@@ -98,7 +98,7 @@ def _find_collections(environment: Environment, models: tuple[type[Model], ...])
     collections = {}
     for model in models:
         if (found := environment.find_database(name_documents(model.__collection__))) is not None:
-            collections[model] = Collection(describe(model), found, ())
+            collections[model] = Collection(build_schema(model), found, ())
     return collections
 
 
@@ -107,7 +107,7 @@ def _create_collections(
 ) -> dict[type[Model], Collection]:
     collections = {}
     for model in models:
-        collections[model] = create_collection(environment, describe(model))
+        collections[model] = create_collection(environment, build_schema(model))
         environment.write(partial(_build_indexes, meta=meta, model=model, collection=collections[model]))
         for dropped in _find_dropped_indexes(environment, meta, model):
             environment.write(
@@ -144,7 +144,7 @@ def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._
         raise StoreUnusable(f"{folder} contains an LMDB environment that is not a todo_service store")
     meta = environment.find_database(META) if read_only else environment.open_database(META)
 
-    def mark(transaction: lmdb.Transaction) -> dict[str, Any]:
+    def initialize(transaction: lmdb.Transaction) -> dict[str, Any]:
         raw = transaction.get(_MARKER, db=meta)
         if raw is None:
             raw = bson.encode({"format": FORMAT})
@@ -157,7 +157,7 @@ def _open_meta(environment: Environment, folder: Path, access: Access) -> lmdb._
         with environment.read_transaction() as transaction:
             found = decode(transaction.get(_MARKER, bson.encode({"format": None}), db=meta))["format"]
     else:
-        found = environment.write(mark)["format"]
+        found = environment.write(initialize)["format"]
     if found != FORMAT:
         raise StoreUnusable(f"{folder} has format {found}; this version reads format {FORMAT}")
     return meta

@@ -168,15 +168,15 @@ class _Process(asyncio.Protocol):
                 logger.warning("the writer process has ended and is started again", reason=str(predecessor._failure))
                 if not predecessor.usable:
                     await asyncio.sleep(RETRY_SECONDS)
-            await self._connect()
+            await self._run_until_exit()
         except (OSError, RuntimeError) as error:  # the system allows no further process, thread or open file
             reason = error.strerror if isinstance(error, OSError) else error
             self._failure = StoreUnavailable(f"the writer process cannot be started: {reason}")
         finally:
             self.connection_lost(None)
 
-    async def _connect(self) -> None:
-        """Start the process, and wait for its end."""
+    async def _run_until_exit(self) -> None:
+        """Start the process, connect to it, and wait until it has exited."""
         own, other = socket.socketpair()
         try:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
