@@ -106,7 +106,7 @@ async def test_a_turn_begins_when_no_process_relies_on_an_earlier_read_of_the_le
         relied_from = loop.time()
         earlier = await find_last_holder(store, account, "tags")
 
-        async with hold_account(store, account, "tags", kept=timedelta(minutes=1)) as holder:
+        async with hold_account(store, account, "tags", retention=timedelta(minutes=1)) as holder:
             begun = loop.time()
 
         assert begun - relied_from >= RELIANCE_SECONDS

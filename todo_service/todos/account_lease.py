@@ -40,8 +40,8 @@ from todo_service.todos.documents import AccountLease
 LONGEST_PAUSE_SECONDS: Final = 0.02
 """How long a process waits at most before it looks again whether a lease has been released."""
 RELIANCE_SECONDS: Final = 0.05
-"""How long a process may rely on a result of `find_last_holder`. With `kept`, `hold_account` waits for as long before
-its block begins, so that no process still relies on an earlier result."""
+"""How long a process may rely on a result of `find_last_holder`. With a retention, `hold_account` waits for as long
+before its block begins, so that no process still relies on an earlier result."""
 _LIFETIME: Final = timedelta(days=1)
 """How long the document of a lease remains if the process that holds it dies and no other takes it over."""
 
@@ -101,7 +101,7 @@ async def hold_account(
     account: ObjectId,
     purpose: Purpose,
     takeover_seconds: float = LEASE_SECONDS,
-    kept: timedelta | None = None,
+    retention: timedelta | None = None,
 ) -> AsyncIterator[ObjectId]:
     """Hold a lease on an account for the duration of a block, which gets an id as the holder of the lease.
 
@@ -110,7 +110,7 @@ async def hold_account(
         account: The account.
         purpose: Which lease.
         takeover_seconds: How long a lease must go without a renewal before it is taken over.
-        kept: How long its document is kept at least when no block holds the lease any more; None to delete it at once.
+        retention: How long its document is kept at least once no block holds the lease; None to delete it at once.
 
     Raises:
         Busy: Other blocks take too long, or the lease was lost.
@@ -118,24 +118,24 @@ async def hold_account(
     lease_id, holder = derive_lease_id(account, purpose), ObjectId()
     try:
         # inside `try`, because a task may be cancelled just after it has taken the lease
-        if kept is None or not await _take_kept(store, lease_id, holder):
+        if retention is None or not await _take_released(store, lease_id, holder):
             await _take(store, lease_id, holder, takeover_seconds)
         async with hold_lease(partial(_renew, store, lease_id, holder)):
-            if kept is not None:
+            if retention is not None:
                 await asyncio.sleep(RELIANCE_SECONDS)
             yield holder
     except LeaseLostError:
         raise Busy("this change took too long") from None
     finally:
         where = (AccountLease.id == lease_id, AccountLease.holder == holder)
-        if kept is None:
+        if retention is None:
             await store.delete(AccountLease, *where)
         else:
-            await store.update(AccountLease, *where, changes={"holder": None, "expires_at": now() + kept})
+            await store.update(AccountLease, *where, changes={"holder": None, "expires_at": now() + retention})
 
 
 async def find_last_holder(store: DocumentStore, account: ObjectId, purpose: Purpose) -> ObjectId | None:
-    """Return the block that holds a lease or held it last; None if its document is no longer kept.
+    """Return the block that holds a lease or held it last; None if its document no longer exists.
 
     The caller may rely on the result for `RELIANCE_SECONDS` from the call.
     """
@@ -160,8 +160,8 @@ def _match_lease(account: ObjectId, purpose: Purpose) -> Condition:
     return AccountLease.id == derive_lease_id(account, purpose)
 
 
-async def _take_kept(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
-    """Take a lease whose document is only kept. Return whether it was."""
+async def _take_released(store: DocumentStore, lease_id: ObjectId, holder: ObjectId) -> bool:
+    """Take a lease that nobody holds but whose document still exists. Return whether there was one."""
     unheld = AccountLease.holder == None  # noqa: E711  # an expression
     changes = {"holder": holder, "last_holder": holder, "expires_at": now() + _LIFETIME}
     return await store.update(AccountLease, AccountLease.id == lease_id, unheld, changes=changes) is not None

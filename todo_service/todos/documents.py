@@ -141,7 +141,7 @@ class AccountLease(Model):
     """A lease on an account (`todos.account_lease`). Its id is derived from the account and the purpose.
 
     Attributes:
-        holder: The block that holds the lease; None if the document is only kept (`todos.tag_quota`).
+        holder: The block that holds the lease; None if the lease is free, but its document still exists.
         last_holder: The block that holds the lease or held it last.
         expires_at: When the document expires; each renewal changes it.
     """

@@ -149,7 +149,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         limit: The quota.
         leases: Whether writes near the quota take the lease, however large it is.
         near: With less room than this every write takes the lease, if writes near the quota do.
-        kept: How long the document of a lease is kept after a turn. See `hold_account`.
+        retention: How long the document of a lease is kept after a turn. See `hold_account`.
 
     Attributes:
         kind: What is counted, in the plural.
@@ -165,13 +165,13 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         *,
         leases: bool,
         near: int = 0,
-        kept: timedelta | None = None,
+        retention: timedelta | None = None,
     ) -> None:
         self._store = store
         self.kind: Purpose = kind
         self.limit = limit
         self.leases = leases or limit < LARGE
-        self._kept = kept
+        self._retention = retention
         self._near = max(near, _NEAR, limit // _NEAR_SHARE_OF_QUOTA)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -236,29 +236,29 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
 
     async def _serve(self, account: ObjectId, usage: UsageT) -> None:
         try:
-            while waiting := _select_unanswered(usage):
+            while waiting := _retain_unanswered(usage):
                 if not usage.takes_lease or not any(self._measure(usage, request) for request in waiting):
                     await self._serve_without_lease(account, usage)
                     continue
                 await usage.wait_for_writes()
-                async with hold_account(self._store, account, self.kind, kept=self._kept) as usage.turn:
+                async with hold_account(self._store, account, self.kind, retention=self._retention) as usage.turn:
                     deadline = time.monotonic() + _TURN_SECONDS
                     await self._serve_turn(account, usage, deadline)
                 if time.monotonic() >= deadline:
                     # longer than other processes wait before they look again
                     await asyncio.sleep(LONGEST_PAUSE_SECONDS * 1.25)
         except Exception as error:
-            for request in _select_unanswered(usage):
+            for request in _retain_unanswered(usage):
                 request.granted.set_exception(error)
         finally:
-            for request in _select_unanswered(usage):
+            for request in _retain_unanswered(usage):
                 request.granted.cancel()  # the process stops
             usage.waiting.clear()
             usage.task = None
 
     async def _serve_without_lease(self, account: ObjectId, usage: UsageT) -> None:
         """Grant waiting writes as much room as this process may use unseen by other processes."""
-        waiting = _select_unanswered(usage)
+        waiting = _retain_unanswered(usage)
         was_idle = not usage.writing
         usage.allowance = 0
         least = min(sum(self._measure(usage, request) for request in waiting), self.limit // _UNSEEN_SHARE_OF_QUOTA)
@@ -266,7 +266,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
         room = usage.room
         most = self._bound_unseen(room + usage.writing)
         self._answer(usage, waiting, most, is_exact=is_exact, fully=not self.leases)
-        if _select_unanswered(usage, waiting):
+        if _retain_unanswered(usage, waiting):
             if self.leases:
                 usage.takes_lease = True
             else:
@@ -285,7 +285,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             deadline: When to grant no more, by the monotonic clock.
         """
         try:
-            while waiting := _select_unanswered(usage):
+            while waiting := _retain_unanswered(usage):
                 await self._count(account, usage, self.limit)
                 room = usage.room
                 most = room // 2 if room >= _SAFE_ROOM else room
@@ -294,7 +294,7 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
                 usage.allowance, usage.expires = max(0, min(usage.room, most - usage.writing)), deadline
                 await usage.wait_for_writes()
                 usage.allowance = 0
-                usage.takes_lease = 0 < usage.room < self._near or bool(_select_unanswered(usage))
+                usage.takes_lease = 0 < usage.room < self._near or bool(_retain_unanswered(usage))
                 if time.monotonic() >= deadline:
                     return
         finally:
@@ -337,10 +337,10 @@ class QuotaQueue(abc.ABC, Generic[UsageT, RequestT]):
             usage.writing += number
             self._record(usage, request, number)
             request.granted.set_result(number)
-        _select_unanswered(usage)
+        _retain_unanswered(usage)
 
 
-def _select_unanswered(usage: Usage[RequestT], requests: list[RequestT] | None = None) -> list[RequestT]:
+def _retain_unanswered(usage: Usage[RequestT], requests: list[RequestT] | None = None) -> list[RequestT]:
     """Drop answered writes from `usage.waiting`. Return the unanswered ones of `requests`, or all if it is None."""
     usage.waiting[:] = [request for request in usage.waiting if not request.granted.done()]
     if requests is None:

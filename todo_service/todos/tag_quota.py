@@ -29,7 +29,7 @@ _NEAR_QUARTERS: Final = 3
 this one knows by as many others, and this one does not notice. Even four such sets fit into the quota."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
-_KEPT: Final = timedelta(minutes=1)
+_RETENTION: Final = timedelta(minutes=1)
 """How long the document of the lease is kept: longer than the clocks of processes differ, plus `_KNOWN_SECONDS`."""
 _COUNT_SECONDS: Final = 1.0
 """How long a write waits for an account to be counted that was far from the quota at the last count."""
@@ -52,7 +52,7 @@ class TagQuota(QuotaQueue[TagUsage, TagRequest]):
     """
 
     def __init__(self, store: DocumentStore, limit: int, counter: TodoCounter) -> None:
-        super().__init__(store, "tags", limit, leases=True, near=limit * _NEAR_QUARTERS // 4, kept=_KEPT)
+        super().__init__(store, "tags", limit, leases=True, near=limit * _NEAR_QUARTERS // 4, retention=_RETENTION)
         self._counter = counter
         self._usages = UsageCache(TagUsage, self._subtract_evicted)
         self._cached_tags = 0

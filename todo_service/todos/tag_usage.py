@@ -63,7 +63,7 @@ class TagUsage(Usage[TagRequest]):
         known_until: Until when a write may rely on them, by the monotonic clock; 0 if it may not. Other processes may
             have removed tags since.
         unconfirmed: Tags that may not be in use: writes of them are in flight, or have failed since the last count.
-        last_holder: The last holder of the lease when they were counted; None if the lease was no longer kept.
+        last_holder: The last holder of the lease when they were counted; None if its document no longer existed.
         checked_until: Until when a write may rely on `last_holder`, by the monotonic clock.
         read: The last read that compares `last_holder` with the store.
         freed: The digests of tags that only one todo has and that a waiting write removes from it.
