@@ -27,7 +27,7 @@ from todo_service.store.errors import StoreUnusable
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.todos.documents import Todo
-from todo_service.todos.uids import identify
+from todo_service.todos.uids import build_uid_fields
 
 TODOS = 5000
 
@@ -75,7 +75,7 @@ def encode_todo(number: int) -> bytes:
         version=1,
         created_at=moment,
         updated_at=moment,
-        **identify(None, identity),
+        **build_uid_fields(None, identity),
     )
     return bson.encode({"_id": todo.id, **todo.model_dump_doc()} | {"changed": bson.Timestamp(1_700_000_000, number)})
 

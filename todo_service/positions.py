@@ -65,7 +65,7 @@ def spread(lower: float | None, upper: float, number: int) -> Sequence[float] | 
     return [lower + gap * index for index in range(1, number + 1)]
 
 
-def number_anew(number: int) -> Sequence[float]:
+def renumber_all(number: int) -> Sequence[float]:
     """Return the positions of a whole order."""
     found = [0.0]
     while len(found) < number:

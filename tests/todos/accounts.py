@@ -12,7 +12,7 @@ from todo_service.store.base import DocumentStore
 from todo_service.todos.collation import sort_key
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import PRIORITIES, extract_field_words, priority_rank
-from todo_service.todos.uids import identify
+from todo_service.todos.uids import build_uid_fields
 
 SMALL_LIST, LARGE_LIST = ObjectId("0" * 23 + "1"), ObjectId("0" * 23 + "2")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ def todo(owner: ObjectId, number: int, description: str = DESCRIPTION) -> Todo:
         created_at=made_at,
         updated_at=made_at,
         words=extract_field_words(fields),
-        **identify(None, identity),
+        **build_uid_fields(None, identity),
         **fields,
     )
 

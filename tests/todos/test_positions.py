@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odmantic import ObjectId
 
-from todo_service.positions import HALVINGS, advance, find_between, number_anew, retreat, spread
+from todo_service.positions import HALVINGS, advance, find_between, renumber_all, retreat, spread
 from todo_service.services import MODELS
 from todo_service.store.registry import create_store
 from todo_service.todos import dto
@@ -67,7 +67,7 @@ def test_spread_positions_are_in_order_and_leave_room(lower: float | None, upper
 
 
 def test_a_hundred_thousand_positions_are_different_and_finite() -> None:
-    positions = number_anew(100_000)
+    positions = renumber_all(100_000)
 
     assert all(one < other for one, other in itertools.pairwise(positions))
     assert positions[-1] < 1e30

@@ -1,4 +1,4 @@
-"""Todos that follow the time zone of their account are derived again when it changes, whatever writes meanwhile."""
+"""Todos that follow the time zone of their account are updated when it changes, whatever writes meanwhile."""
 
 from __future__ import annotations
 

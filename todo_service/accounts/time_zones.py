@@ -1,7 +1,7 @@
 """The time zones of accounts, and the todos that follow them.
 
 Some fields of a todo without a time zone of its own are derived from that of its account (`todos.schedule`). When the
-account changes its time zone, a background job derives them again.
+account changes its time zone, a background job recomputes them.
 
 The write that changes the time zone also schedules the job, in the same document, so that a crash loses neither. A
 concurrent write of a todo may have read the time zone before the change, and store the todo after the job. So the job
@@ -60,7 +60,10 @@ class TimeZones:
         return (await self._read(user_id)).time_zone
 
     async def use(self, user_id: ObjectId) -> str:
-        """Return an account's time zone for a write of a todo that depends on it. Raises the same error as `get`."""
+        """Return an account's time zone for a write of a todo that depends on it, and mark it as used.
+
+        Raises the same error as `get`.
+        """
         found = await self._read(user_id)
         if not found.time_zone_used:
             changes = {"time_zone_used": True}

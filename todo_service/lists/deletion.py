@@ -12,7 +12,7 @@ from todo_service.lists.fields import ERASED
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos.service import Todos
-from todo_service.todos.uids import identify
+from todo_service.todos.uids import build_uid_fields
 from todo_service.todos.writes import TOMBSTONE_LIFETIME
 
 
@@ -34,7 +34,7 @@ def _build_tombstone(list_id: ObjectId, moment: datetime) -> dict[str, Any]:
     """Return the changes that replace a list by its tombstone."""
     return (
         ERASED
-        | identify(None, list_id)
+        | build_uid_fields(None, list_id)
         | {
             "owner": None,
             "position": 0.0,

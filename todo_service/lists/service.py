@@ -28,7 +28,7 @@ from todo_service.todos.moves import Move
 from todo_service.todos.ordering import ManualOrder, Placed, Renumbering
 from todo_service.todos.places import parse_place
 from todo_service.todos.service import Todos
-from todo_service.todos.uids import derive_uid_key, identify, translate_duplicate
+from todo_service.todos.uids import build_uid_fields, derive_uid_key, translate_duplicate
 from todo_service.todos.validation import is_id
 from todo_service.versions import check_version
 
@@ -90,7 +90,7 @@ class Lists:
             last = await self._read_last_position()
             fields["position"] = STEP if last is None else advance(last)
         list_id = identity or ObjectId()
-        fields |= identify(fields.get("uid"), list_id)
+        fields |= build_uid_fields(fields.get("uid"), list_id)
         document = TodoList(
             id=list_id,
             account=self._owner,

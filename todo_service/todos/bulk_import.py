@@ -21,7 +21,7 @@ from todo_service.executors import Executor
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 from todo_service.todos import dto
-from todo_service.todos.creation import BulkCreation, admit
+from todo_service.todos.creation import BulkCreation, reserve_or_reject
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.documents import Step, Todo
 from todo_service.todos.dry_run import DryRun
@@ -80,7 +80,8 @@ class BulkImport:
         owner: The account.
         shared: The state that all accounts share.
         writer: Changes the todos of the account.
-        time_zone: Returns the account's time zone, an IANA name.
+        use_time_zone: Returns the account's time zone (an IANA name) for a write that depends on it, and marks it as
+            used.
         executor: Validates the todos in a thread, because each of the largest takes milliseconds.
         mode: How it writes.
         create_list: Takes the list id of a todo, creates that list if the import has only planned it, and returns the
@@ -93,7 +94,7 @@ class BulkImport:
         owner: ObjectId,
         shared: SharedState,
         writer: TodoWriter,
-        time_zone: Callable[[], Awaitable[str]],
+        use_time_zone: Callable[[], Awaitable[str]],
         executor: Executor,
         mode: ImportMode,
         create_list: Callable[[ObjectId], Awaitable[ObjectId]],
@@ -102,33 +103,33 @@ class BulkImport:
         self._owner = owner
         self._shared = shared
         self._writer = writer
-        self._time_zone = time_zone
+        self._use_time_zone = use_time_zone
         self._executor = executor
         self._mode = mode
         self._create_list = create_list
-        self._dry_run = DryRun(store, owner, shared.quotas, self._place) if mode.dry_run else None
-        self._creation = BulkCreation(store, owner, shared.quotas, self._place)
+        self._dry_run = DryRun(store, owner, shared.quotas, self._ensure_list) if mode.dry_run else None
+        self._creation = BulkCreation(store, owner, shared.quotas, self._ensure_list)
 
     async def write(
-        self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
+        self, records: Sequence[ImportRecord], todo_ids: Sequence[ObjectId | None]
     ) -> list[ImportOutcome | Invalid]:
         """Import records, in order. By default each new todo comes last in the manual order.
 
         Args:
             records: The records. Each todo has a uid, and the account owns the lists that they name, or `create_list`
                 creates them.
-            identities: The ids of new todos, if the request may be repeated. A todo that exists is not created again.
+            todo_ids: The ids of new todos, if the request may be repeated. A todo that exists is not created again.
 
         Returns:
             For each record what became of it, or why it was rejected.
         """
         outcomes: list[ImportOutcome | Invalid] = []
         for start, end in _split_by_uid([record.todo for record in records]):
-            outcomes += await self._write_distinct(records[start:end], identities[start:end])
+            outcomes += await self._write_distinct(records[start:end], todo_ids[start:end])
         return outcomes
 
     async def _write_distinct(
-        self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None]
+        self, records: Sequence[ImportRecord], todo_ids: Sequence[ObjectId | None]
     ) -> list[ImportOutcome | Invalid]:
         """Import records of different uids."""
         known = await self._find_known([record.todo for record in records])
@@ -148,7 +149,7 @@ class BulkImport:
             if (target is not None or refusal is None)
             and (self._mode.existing != "update" or not record.missing or target in (None, _DRY_RUN_ID))
         ]
-        built = await self._build([records[index] for index in whole], [identities[index] for index in whole], moment)
+        built = await self._build([records[index] for index in whole], [todo_ids[index] for index in whole], moment)
         results: dict[int, ImportOutcome | Invalid | Todo] = dict(zip(whole, built, strict=True))
         new: list[int] = []
         for index, target in enumerate(targets):
@@ -158,7 +159,7 @@ class BulkImport:
                 results[index] = refusal
             elif target is None:
                 new.append(index)
-            elif target == str(identities[index]):
+            elif target == str(todo_ids[index]):
                 results[index] = ImportOutcome.IMPORTED  # by an earlier attempt of the same request
             elif self._mode.existing == "skip" or (self._dry_run and self._dry_run.repeats(records[index])):
                 results[index] = ImportOutcome.UNCHANGED
@@ -168,7 +169,7 @@ class BulkImport:
             else:
                 assert not isinstance(document, ImportOutcome)  # it is built, or not yet decided
                 whole_document = None if records[index].missing else document
-                results[index] = await self._update(target, records[index], whole_document, identities[index], moment)
+                results[index] = await self._update(target, records[index], whole_document, todo_ids[index], moment)
         await self._create(records, results, new, moment)
         return [
             ImportOutcome.IMPORTED if isinstance(result, Todo) else result
@@ -176,7 +177,7 @@ class BulkImport:
         ]
 
     async def _build(
-        self, records: Sequence[ImportRecord], identities: Sequence[ObjectId | None], moment: datetime
+        self, records: Sequence[ImportRecord], todo_ids: Sequence[ObjectId | None], moment: datetime
     ) -> list[Todo | Invalid]:
         """Return the documents of records, or why they are invalid."""
         # the time zone of a record that is not strict may be left out
@@ -184,9 +185,9 @@ class BulkImport:
             needs_account_zone(each.todo.due_on, each.todo.recurrence, each.todo.time_zone if each.strict else None)
             for each in records
         )
-        account_zone = await self._time_zone() if needed else None
+        account_zone = await self._use_time_zone() if needed else None
         return await self._executor.run(
-            lambda budget: list(build_documents(records, self._owner, identities, moment, account_zone, budget))
+            lambda budget: list(build_documents(records, self._owner, todo_ids, moment, account_zone, budget))
         )
 
     async def _create(
@@ -210,7 +211,7 @@ class BulkImport:
             inserted = [outcome for outcome in outcomes if isinstance(outcome, Todo)]
             for document in inserted:
                 self._shared.counter.maybe_refresh_snapshot(self._owner, document.id, moment)
-            await self._leave_deleted_lists([(str(document.id), document.list_id) for document in inserted])
+            await self._move_out_of_deleted_lists([(str(document.id), document.list_id) for document in inserted])
         else:
             return
         for index, outcome in zip(new, outcomes, strict=True):
@@ -221,7 +222,7 @@ class BulkImport:
     async def _dry_run_update(self, record: ImportRecord, document: Todo) -> ImportOutcome | Invalid:
         """Return the outcome of a record that updates a todo which exists only in this dry run."""
         assert self._dry_run is not None
-        result = await admit(document, self._dry_run.check_update)
+        result = await reserve_or_reject(document, self._dry_run.check_update)
         if isinstance(result, Invalid):
             return result
         self._dry_run.remember(record)
@@ -256,7 +257,7 @@ class BulkImport:
             filled, built = record, document
             if built is None:
                 filled, built = await self._build_on(todo, record, dropped, moment)
-            await self._place(built)
+            await self._ensure_list(built)
             list_id = built.list_id
             changes = _compute_changes(todo, filled, built)
             outcome = ImportOutcome.UPDATED if changes else ImportOutcome.UNCHANGED
@@ -274,7 +275,7 @@ class BulkImport:
         except (QuotaExceeded, Gone) as error:
             return Invalid([ValidationIssue("", str(error))])
         if list_id is not None and self._dry_run is None:
-            await self._leave_deleted_lists([(todo_id, list_id)])
+            await self._move_out_of_deleted_lists([(todo_id, list_id)])
         if outcome is ImportOutcome.UPDATED and self._dry_run is not None:
             self._dry_run.remember(record)
         return outcome
@@ -309,8 +310,8 @@ class BulkImport:
                 return filled, built
             dropped += drop_fields(record, filled.left_out, wrong)
 
-    async def _place(self, document: Todo) -> None:
-        """Create the list of a document if it is planned."""
+    async def _ensure_list(self, document: Todo) -> None:
+        """Create the list of a document if the import has only planned it, and set the id to store."""
         if document.list_id is not None:
             document.list_id = await self._create_list(document.list_id)
 
@@ -329,7 +330,7 @@ class BulkImport:
             known = {uid: _DRY_RUN_ID for uid in uids if self._dry_run.has(uid)} | known
         return known
 
-    async def _leave_deleted_lists(self, placed: Sequence[tuple[str, ObjectId | None]]) -> None:
+    async def _move_out_of_deleted_lists(self, placed: Sequence[tuple[str, ObjectId | None]]) -> None:
         """Move todos to the inbox if their list was deleted while they were being written.
 
         The deletion may have emptied the list before they were in it.

@@ -107,10 +107,10 @@ def check_completion_time(completed_at: datetime | None, moment: datetime) -> No
         raise Invalid([ValidationIssue("/completed_at", TIME_RANGE)])
 
 
-def complete(
+def build_completion(
     todo: Todo, completed_at: datetime, moment: datetime, zone: ZoneInfo | None, budget: Budget = UNLIMITED
 ) -> dict[str, Any]:
-    """Complete an open todo. For a recurring todo it takes a millisecond.
+    """Return the changes that complete an open todo. For a recurring todo this takes a millisecond.
 
     Args:
         todo: The todo.
@@ -145,8 +145,10 @@ def complete(
     return changes | schedule | {"recurrence": str(following.rule), "steps": _set_steps(todo, ())}
 
 
-def reopen(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
-    """Open a completed todo, and take the last completion of a recurring todo back, unless that has been done.
+def build_reopening(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
+    """Return the changes that reopen a completed todo and undo the last completion of a recurring one.
+
+    They are empty if there is neither.
 
     Args:
         todo: The todo.
@@ -172,7 +174,7 @@ def reopen(todo: Todo, zone: ZoneInfo | None) -> dict[str, Any]:
     }
 
 
-def correct_time(todo: Todo, completed_at: datetime) -> dict[str, Any]:
+def correct_completion_time(todo: Todo, completed_at: datetime) -> dict[str, Any]:
     """Return the changes that correct when a completed todo was completed."""
     changes: dict[str, Any] = {"completed_at": completed_at}
     if todo.undo is None:

@@ -22,7 +22,7 @@ from todo_service.todos.firing_times import find_first_after, list_firing_times
 from todo_service.todos.quotas import Quotas
 from todo_service.todos.reminders import check_reminders
 from todo_service.todos.schedule import check_schedule, clear_alternatives, derive_due_end
-from todo_service.todos.uids import UID_KEY, identify
+from todo_service.todos.uids import UID_KEY, build_uid_fields
 
 _FULL_SECONDS: Final = 2.0
 """How long an import remembers that there was no room for another todo."""
@@ -31,7 +31,7 @@ _FULL_SECONDS: Final = 2.0
 def build_document(
     todo: dto.TodoCreate | dto.TodoImport,
     owner: ObjectId,
-    identity: ObjectId,
+    todo_id: ObjectId,
     moment: datetime,
     account_zone: str | None,
     position: float,
@@ -41,7 +41,7 @@ def build_document(
     Args:
         todo: The todo.
         owner: Its account.
-        identity: Its id.
+        todo_id: Its id.
         moment: When it is created.
         account_zone: The time zone of the account, an IANA name; None if the todo does not depend on it
             (`schedule.needs_account_zone`).
@@ -54,7 +54,7 @@ def build_document(
     if given.get("completed_at") is not None and not todo.completed:
         raise Invalid([ValidationIssue("/completed_at", "Expected null for a todo that is not completed")])
     fields: dict[str, Any] = {"created_at": moment, "position": position} | given
-    fields |= identify(given.get("uid"), identity)
+    fields |= build_uid_fields(given.get("uid"), todo_id)
     fields["completed_at"] = given.get("completed_at") or (moment if todo.completed else None)
     fields = clear_alternatives(fields)
     check_schedule(fields, fields)
@@ -62,7 +62,7 @@ def build_document(
     zone = ZoneInfo(fields["time_zone"] or account_zone or "UTC")
     fields["due_end"] = derive_due_end(fields, zone)
     return Todo(
-        id=identity,
+        id=todo_id,
         account=owner,
         owner=owner,
         due_local=None,
@@ -74,8 +74,8 @@ def build_document(
     )
 
 
-async def admit(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Todo | Invalid:
-    """Return a document, or why it is rejected.
+async def reserve_or_reject(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Todo | Invalid:
+    """Reserve what a document needs. Return the document, or why it is rejected.
 
     Args:
         document: The document.
@@ -84,14 +84,14 @@ async def admit(document: Todo, check: Callable[[Todo], Awaitable[None]]) -> Tod
     try:
         await check(document)
     except QuotaExceeded as error:
-        return refuse(error)
+        return to_rejection(error)
     except Invalid as error:
         return error
     return document
 
 
-def refuse(error: QuotaExceeded) -> Invalid:
-    """Return why a record for which there is no room is rejected."""
+def to_rejection(error: QuotaExceeded) -> Invalid:
+    """Return the rejection of a record for which there is no room."""
     return Invalid([ValidationIssue("", str(error))])
 
 
@@ -102,17 +102,17 @@ class BulkCreation:
         store: The store.
         owner: The account.
         quotas: The quotas of all accounts.
-        place: Called with each document that the quotas allow. It may give it another list. It raises `Invalid` if it
-            cannot create the list.
+        ensure_list: Called with each document that the quotas allow. It may replace the document's list id, and raises
+            `Invalid` if it cannot create the list.
     """
 
     def __init__(
-        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, place: Callable[[Todo], Awaitable[None]]
+        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, ensure_list: Callable[[Todo], Awaitable[None]]
     ) -> None:
         self._store = store
         self._owner = owner
         self._quotas = quotas
-        self._place = place
+        self._ensure_list = ensure_list
         self._full_until = 0.0
 
     @property
@@ -122,7 +122,7 @@ class BulkCreation:
         A caller can refuse todos by it before it builds their documents.
         """
         is_full = time.monotonic() < self._full_until
-        return refuse(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None
+        return to_rejection(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Insert the documents that the quotas allow.
@@ -131,26 +131,26 @@ class BulkCreation:
             For each document itself, or why it was rejected, or None if another todo has its uid. A document that an
             earlier attempt of the same request has inserted counts as inserted.
         """
-        admitted: list[Todo | Invalid | None] = []
-        while left := documents[len(admitted) :]:
+        results: list[Todo | Invalid | None] = []
+        while left := documents[len(results) :]:
             async with self._quotas.todos.reserve_up_to(self._owner, len(left)) as room:
                 # if some fit, insert those and ask again; if none fits, refuse all
                 if not room:
                     self._full_until = time.monotonic() + _FULL_SECONDS
-                admitted += await self._insert_first(left, room, refuse=not room)
-        return admitted
+                results += await self._insert_first(left, room, reject_rest=not room)
+        return results
 
     async def _insert_first(
-        self, candidates: Sequence[Todo], room: int, *, refuse: bool
+        self, candidates: Sequence[Todo], room: int, *, reject_rest: bool
     ) -> list[Todo | Invalid | None]:
         """Insert the first `room` documents, and return the results up to there.
 
         Args:
             candidates: The documents.
             room: How many documents the quota of todos allows.
-            refuse: Whether to replace all further documents by an error instead of leaving them out.
+            reject_rest: Whether to replace all further documents by an error instead of leaving them out.
         """
-        admitted: list[Todo | Invalid] = []
+        results: list[Todo | Invalid] = []
         documents: list[Todo] = []
         wanted = {tag for candidate in candidates for tag in candidate.tags} if room else set()
         async with self._quotas.tags.reserve_up_to(self._owner, wanted) as tags:
@@ -160,19 +160,19 @@ class BulkCreation:
                     raise QuotaExceeded("todos", self._quotas.todos.limit)
                 if not tags.add(candidate.tags):
                     raise QuotaExceeded("tags", self._quotas.tags.limit)
-                await self._place(candidate)
+                await self._ensure_list(candidate)
 
             for candidate in candidates:
-                if len(documents) == room and not refuse:
+                if len(documents) == room and not reject_rest:
                     break
-                if tags.is_used and not tags.has_room(candidate.tags):
+                if tags.has_new_tags and not tags.has_room(candidate.tags):
                     break  # store these first, so that a count sees which of their tags are in use
-                admitted.append(result := await admit(candidate, check))
+                results.append(result := await reserve_or_reject(candidate, check))
                 if isinstance(result, Todo):
                     documents.append(result)
             taken = await self._insert(documents)
-            tags.is_doubtful = len(documents) - len(taken) < tags.added
-        return [None if isinstance(result, Todo) and result.id in taken else result for result in admitted]
+            tags.may_be_incomplete = len(documents) - len(taken) < tags.added
+        return [None if isinstance(result, Todo) and result.id in taken else result for result in results]
 
     async def _insert(self, documents: Sequence[Todo]) -> set[ObjectId]:
         """Insert documents, and return the ids of those that were not inserted because another todo has their uid."""

@@ -174,13 +174,13 @@ class BatchReservation:
         number: How many documents the batch probably writes.
 
     Attributes:
-        since: The monotonic time since when the batch has only created documents.
+        only_creates_since: The monotonic time since when the batch has only created documents.
     """
 
     def __init__(self, quota: DocumentQuota, account: ObjectId, number: int) -> None:
         self._quota = quota
         self._account = account
-        self.since = time.monotonic()
+        self.only_creates_since = time.monotonic()
         self._left = number
         self._room = 0
         self._held: DocumentReservation | None = None
@@ -192,8 +192,8 @@ class BatchReservation:
         await self._release()
 
     def restart(self) -> None:
-        """Record that the batch has changed a todo."""
-        self.since = time.monotonic()
+        """Record that the batch has changed a todo. It may have removed tags."""
+        self.only_creates_since = time.monotonic()
 
     def reserve_one(self) -> AbstractAsyncContextManager[object]:
         """Return an async context manager like `DocumentQuota.reserve_one`."""

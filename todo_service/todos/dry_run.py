@@ -12,7 +12,7 @@ from odmantic import ObjectId
 from todo_service.errors import Invalid, QuotaExceeded
 from todo_service.store.base import DocumentStore
 from todo_service.sync.counts import digest_tag
-from todo_service.todos.creation import admit, refuse
+from todo_service.todos.creation import reserve_or_reject, to_rejection
 from todo_service.todos.documents import Todo
 from todo_service.todos.import_records import ImportRecord
 from todo_service.todos.quotas import Quotas
@@ -28,16 +28,16 @@ class DryRun:
         store: The store.
         owner: The account.
         quotas: The quotas of all accounts.
-        place: See `BulkCreation`.
+        ensure_list: See `BulkCreation`.
     """
 
     def __init__(
-        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, place: Callable[[Todo], Awaitable[None]]
+        self, store: DocumentStore, owner: ObjectId, quotas: Quotas, ensure_list: Callable[[Todo], Awaitable[None]]
     ) -> None:
         self._store = store
         self._owner = owner
         self._quotas = quotas
-        self._place = place
+        self._ensure_list = ensure_list
         self._left: int | None = None
         self._tags: set[str] | None = None
         self._written: dict[bytes, int] = {}
@@ -60,7 +60,7 @@ class DryRun:
     def refusal(self) -> Invalid | None:
         """See `BulkCreation.refusal`."""
         is_full = self._left is not None and self._left <= 0
-        return refuse(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None
+        return to_rejection(QuotaExceeded("todos", self._quotas.todos.limit)) if is_full else None
 
     async def insert(self, documents: Sequence[Todo]) -> list[Todo | Invalid | None]:
         """Return what `BulkCreation.insert` would."""
@@ -68,7 +68,7 @@ class DryRun:
             limit = self._quotas.todos.limit
             # deleted todos that are remembered count too
             self._left = limit - await self._store.count(Todo, Todo.account == self._owner, limit=limit)
-        return [await admit(document, self._check_new) for document in documents]
+        return [await reserve_or_reject(document, self._check_new) for document in documents]
 
     async def check_update(self, document: Todo) -> None:
         """Count the tags of a changed todo, and plan its list.
@@ -78,7 +78,7 @@ class DryRun:
             Invalid: The list cannot be created.
         """
         await self.add_tags(document.tags)
-        await self._place(document)
+        await self._ensure_list(document)
 
     async def _check_new(self, document: Todo) -> None:
         assert self._left is not None  # `insert` has counted the todos

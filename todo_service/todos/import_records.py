@@ -70,7 +70,7 @@ def replace_future_times(record: ImportRecord, moment: datetime) -> None:
 def build_documents(
     records: Sequence[ImportRecord],
     owner: ObjectId,
-    identities: Sequence[ObjectId | None],
+    todo_ids: Sequence[ObjectId | None],
     moment: datetime,
     account_zone: str | None,
     budget: Budget,
@@ -82,16 +82,16 @@ def build_documents(
     Args:
         records: The records.
         owner: Their account.
-        identities: The ids of the documents; None for a new one.
+        todo_ids: The ids of the documents; None for a new one.
         moment: See `build_document`.
         account_zone: See `build_document`.
         budget: The budget of the task.
     """
-    for record, identity in zip(records, identities, strict=True):
+    for record, todo_id in zip(records, todo_ids, strict=True):
         while True:
             budget.check()
             try:
-                yield _build(record.todo, owner, identity, moment, account_zone, budget)
+                yield _build(record.todo, owner, todo_id, moment, account_zone, budget)
             except Invalid as error:
                 reduced = None if record.strict else leave_out(record.todo, error.issues)
                 if reduced is not None:
@@ -179,12 +179,12 @@ def _list_differing(todo: dto.TodoImport, reduced: dto.TodoImport) -> frozenset[
 def _build(
     todo: dto.TodoImport,
     owner: ObjectId,
-    identity: ObjectId | None,
+    todo_id: ObjectId | None,
     moment: datetime,
     account_zone: str | None,
     budget: Budget,
 ) -> Todo:
-    document = build_document(todo, owner, identity or ObjectId(), moment, account_zone, 0.0)
+    document = build_document(todo, owner, todo_id or ObjectId(), moment, account_zone, 0.0)
     if document.recurrence is not None:
         zone = ZoneInfo(document.time_zone or account_zone or "UTC")
         document.recurrence = canonicalize_rule(document, zone, budget)

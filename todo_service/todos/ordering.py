@@ -23,7 +23,7 @@ from odmantic import ObjectId
 from odmantic.query import asc, desc
 
 from todo_service.errors import NotFound
-from todo_service.positions import find_between, number_anew, spread
+from todo_service.positions import find_between, renumber_all, spread
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import iterate_pages, read_page
@@ -192,7 +192,7 @@ class ManualOrder:
             left.reverse()
             positions = _choose_positions(left, right, is_first=len(left) <= number)
             if positions is None and len(left) <= number and len(right) <= number:
-                positions = list(zip([*left, *right], number_anew(len(left) + len(right)), strict=True))
+                positions = list(zip([*left, *right], renumber_all(len(left) + len(right)), strict=True))
             if positions is not None:
                 for document, position in _order_writes(positions):
                     if not await self._write(document.id, document.position, position):

@@ -240,8 +240,8 @@ class Recurrence:
             The rule for the occurrence and those after it, and the schedule of the occurrence.
         """
         start = first if rule.count is None else count_from or anchor_day
-        for place, day in enumerate(iterate_days(rule, anchor_day, start, self._budget)):
-            if rule.count is not None and place >= rule.count:
+        for index, day in enumerate(iterate_days(rule, anchor_day, start, self._budget)):
+            if rule.count is not None and index >= rule.count:
                 return
             if day < first:
                 continue
@@ -251,7 +251,7 @@ class Recurrence:
                     return
             except OverflowError:
                 return
-            yield rule if rule.count is None else replace(rule, count=rule.count - place), schedule
+            yield rule if rule.count is None else replace(rule, count=rule.count - index), schedule
 
     def _is_too_late(self, schedule: Schedule) -> bool:
         """Return whether an occurrence is after UNTIL, or cannot be stored."""

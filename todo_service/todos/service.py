@@ -25,8 +25,8 @@ from todo_service.todos import completion, dto
 from todo_service.todos.account_lease import delete_leases
 from todo_service.todos.applied_changes import AppliedChanges
 from todo_service.todos.bulk_import import BulkImport, ImportMode
+from todo_service.todos.change_planner import ChangePlanner
 from todo_service.todos.creation import build_document
-from todo_service.todos.decisions import Decisions
 from todo_service.todos.deleted_lists import has_list, move_to_inbox
 from todo_service.todos.document_quota import BatchReservation
 from todo_service.todos.documents import Todo
@@ -43,7 +43,7 @@ from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
 from todo_service.todos.uids import translate_duplicate
 from todo_service.todos.writes import TodoWriter, apply_changes, match_todo
-from todo_service.todos.zone_changes import derive_again
+from todo_service.todos.zone_changes import refresh_due_ends
 
 _LIST_BATCH: Final = 200
 """How many todos of a deleted list are read at a time."""
@@ -65,10 +65,11 @@ class Todos:
     Args:
         store: The store.
         owner: The account.
-        time_zone: Returns the account's time zone, an IANA name, for a write that depends on it.
+        use_time_zone: Returns the account's time zone (an IANA name) for a write that depends on it, and marks it as
+            used.
         rules: Evaluates recurrence rules; None if the caller never sets a rule or completes a todo.
         shared: The state that all accounts share in this process; by default a new one.
-        read_time_zone: Returns it for other uses; by default `time_zone`.
+        get_time_zone: Returns the account's time zone without marking it as used; by default `use_time_zone`.
         applied_changes: Finds and records the changes of the request, if it may be repeated.
 
     Attributes:
@@ -80,21 +81,21 @@ class Todos:
         self,
         store: DocumentStore,
         owner: ObjectId,
-        time_zone: Callable[[], Awaitable[str]],
+        use_time_zone: Callable[[], Awaitable[str]],
         rules: Executor | None = None,
         shared: SharedState | None = None,
-        read_time_zone: Callable[[], Awaitable[str]] | None = None,
+        get_time_zone: Callable[[], Awaitable[str]] | None = None,
         applied_changes: AppliedChanges | None = None,
     ) -> None:
         self._store = store
         self._owner = owner
-        self._time_zone = time_zone
-        self._read_time_zone = read_time_zone or time_zone
-        self._decisions = Decisions(owner, time_zone, rules)
+        self._use_time_zone = use_time_zone
+        self._get_time_zone = get_time_zone or use_time_zone
+        self._planner = ChangePlanner(owner, use_time_zone, rules)
         self.shared = shared = shared or SharedState(store)
         self._quotas = shared.quotas
         self.applied_changes = applied_changes or AppliedChanges()
-        self._writer = TodoWriter(store, owner, shared, time_zone, self.applied_changes)
+        self._writer = TodoWriter(store, owner, shared, use_time_zone, self.applied_changes)
         self._mover = TodoMover(store, owner, shared, self._writer)
 
     def reserve_for_batch(self, number: int) -> BatchReservation:
@@ -102,13 +103,13 @@ class Todos:
         return self._quotas.todos.reserve_for_batch(self._owner, number)
 
     async def create(
-        self, todo: dto.TodoCreate, identity: ObjectId | None = None, batch: BatchReservation | None = None
+        self, todo: dto.TodoCreate, todo_id: ObjectId | None = None, batch: BatchReservation | None = None
     ) -> dto.Todo:
         """Create a todo.
 
         Args:
             todo: The new todo.
-            identity: Its id, if the request may be repeated. A repeat returns the existing todo.
+            todo_id: Its id, if the request may be repeated. A repeat returns the existing todo.
             batch: The room of the batch that creates it, if it is part of one.
 
         Raises:
@@ -117,20 +118,20 @@ class Todos:
             Gone: An earlier attempt of the same request created the todo, and it has been deleted since.
             QuotaExceeded: The account has reached its quota of todos or tags.
         """
-        if identity is not None and (created := await self._find_created(identity)) is not None:
+        if todo_id is not None and (created := await self._find_created(todo_id)) is not None:
             return created
         needed = needs_account_zone(todo.due_on, todo.recurrence, todo.time_zone)
-        account_zone = await self._time_zone() if needed else None
+        account_zone = await self._use_time_zone() if needed else None
         moment, position = now(), todo.position
         if position is UNSET:
             # a new todo comes last in the manual order
             (position,) = await self.shared.positions.choose(self._owner, moment)
-        document = build_document(todo, self._owner, identity or ObjectId(), moment, account_zone, position)
+        document = build_document(todo, self._owner, todo_id or ObjectId(), moment, account_zone, position)
         if document.recurrence is not None:
-            document.recurrence = await self._decisions.canonicalize_rule(document, account_zone)
+            document.recurrence = await self._planner.canonicalize_rule(document, account_zone)
         await self._require_list(document.list_id)
         room = self._quotas.todos.reserve_one(self._owner) if batch is None else batch.reserve_one()
-        since = None if batch is None else batch.since
+        since = None if batch is None else batch.only_creates_since
         async with room, self._quotas.tags.reserve(self._owner, document.tags, since):
             try:
                 await self._store.insert(document)
@@ -139,7 +140,7 @@ class Todos:
         if todo.position is not UNSET:
             self.shared.positions.forget(self._owner)
         self.shared.counter.maybe_refresh_snapshot(self._owner, document.id, document.updated_at)
-        return await self._leave_deleted_list(dto.Todo.from_document(document))
+        return await self._move_out_of_deleted_list(dto.Todo.from_document(document))
 
     def start_import(
         self, executor: Executor, mode: ImportMode, create_list: Callable[[ObjectId], Awaitable[ObjectId]]
@@ -152,17 +153,17 @@ class Todos:
             create_list: See `BulkImport`.
         """
         return BulkImport(
-            self._store, self._owner, self.shared, self._writer, self._time_zone, executor, mode, create_list
+            self._store, self._owner, self.shared, self._writer, self._use_time_zone, executor, mode, create_list
         )
 
-    async def _find_created(self, identity: ObjectId) -> dto.Todo | None:
+    async def _find_created(self, todo_id: ObjectId) -> dto.Todo | None:
         """Return the todo that an earlier attempt of the same request created, or None.
 
         Raises:
             Gone: It has been deleted since.
         """
         async for _ in Attempts():
-            found = await self._store.get(Todo, Todo.id == identity, Todo.account == self._owner)
+            found = await self._store.get(Todo, Todo.id == todo_id, Todo.account == self._owner)
             if found is None:
                 return None
             if found.owner is None:
@@ -201,7 +202,7 @@ class Todos:
         return await self._summaries().count_tags()
 
     def _summaries(self) -> Summaries:
-        return Summaries(self._store, self._owner, self._read_time_zone, self.shared.counter)
+        return Summaries(self._store, self._owner, self._get_time_zone, self.shared.counter)
 
     async def update(
         self, todo_id: str, patch: dto.TodoUpdate, versions: Container[int] | None, change_id: ObjectId | None = None
@@ -229,14 +230,14 @@ class Todos:
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
             if patch.completed_at is None and completed is None and todo.completed:
                 raise Invalid([ValidationIssue("/completed_at", "Expected a value while the todo is completed")])
-            opened = await self._decisions.reopen(todo) if completed is False and todo.completed else {}
-            changes = opened | await self._decisions.update(apply_changes(todo, opened), fields)
+            opened = await self._planner.reopen(todo) if completed is False and todo.completed else {}
+            changes = opened | await self._planner.update(apply_changes(todo, opened), fields)
             if completed:
                 completion.check_completion_time(completed_at, max(moment, todo.updated_at))
-                changes |= await self._decisions.complete(apply_changes(todo, changes), completed_at, moment)
+                changes |= await self._planner.complete(apply_changes(todo, changes), completed_at, moment)
             return changes
 
-        return await self._leave_deleted_list(await self._writer.change(todo_id, versions, decide, change_id))
+        return await self._move_out_of_deleted_list(await self._writer.change(todo_id, versions, decide, change_id))
 
     async def complete(
         self,
@@ -258,7 +259,7 @@ class Todos:
 
         async def decide(todo: Todo, moment: datetime) -> dict[str, Any]:
             completion.check_completion_time(completed_at, max(moment, todo.updated_at))
-            return {} if todo.completed else await self._decisions.complete(todo, completed_at, moment)
+            return {} if todo.completed else await self._planner.complete(todo, completed_at, moment)
 
         return await self._writer.change(todo_id, versions, decide, change_id)
 
@@ -271,7 +272,7 @@ class Todos:
         """
 
         async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
-            return await self._decisions.reopen(todo)
+            return await self._planner.reopen(todo)
 
         return await self._writer.change(todo_id, versions, decide, change_id)
 
@@ -297,7 +298,8 @@ class Todos:
         place, fields = parse_place(move), validate_fields({"list_id": move.list_id})
         await self._require_list(fields.get("list_id"))
         list_id = fields.get("list_id", UNSET)
-        return await self._leave_deleted_list(await self._mover.move(todo_id, place, list_id, versions, change_id))
+        moved = await self._mover.move(todo_id, place, list_id, versions, change_id)
+        return await self._move_out_of_deleted_list(moved)
 
     async def delete(self, todo_id: str, versions: Container[int] | None, change_id: ObjectId | None = None) -> None:
         """Delete a todo, and store a tombstone without its content for the delta sync of the next 30 days.
@@ -355,12 +357,14 @@ class Todos:
                 return
 
     async def follow_time_zone(self) -> None:
-        """Derive the todos that follow the time zone of the account again. Repeat the call if it fails halfway.
+        """Recompute the `due_end` of the todos that follow the account's time zone.
+
+        Repeat the call if it fails halfway.
 
         Raises:
             NotFound: The account has been deleted.
         """
-        await derive_again(self._store, self._owner, self._writer, self._read_time_zone)
+        await refresh_due_ends(self._store, self._owner, self._writer, self._get_time_zone)
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)
@@ -369,7 +373,7 @@ class Todos:
         if list_id is not None and not await has_list(self._store, self._owner, list_id):
             raise Invalid([ValidationIssue("/list_id", "There is no such list")])
 
-    async def _leave_deleted_list(self, todo: dto.Todo) -> dto.Todo:
+    async def _move_out_of_deleted_list(self, todo: dto.Todo) -> dto.Todo:
         """Move a todo to the inbox if its list was deleted while it was being written.
 
         The deletion may have emptied the list before the todo was in it.

@@ -258,7 +258,7 @@ class TagReservation:
 
     Attributes:
         added: For how many todos `add` found room.
-        is_doubtful: Whether not all of these were stored. Set it in the block.
+        may_be_incomplete: Set it in the block if some of the todos were not stored.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class TagReservation:
         self._for_many = for_many
         self._since = since
         self.added = 0
-        self.is_doubtful = False
+        self.may_be_incomplete = False
         self._request: TagRequest | None = None
         self._granted = 0
 
@@ -295,11 +295,11 @@ class TagReservation:
         return self
 
     async def __aexit__(self, kind: object, *error: object) -> None:
-        self._release(failed=kind is not None or self.is_doubtful)
+        self._release(failed=kind is not None or self.may_be_incomplete)
 
     @property
-    def is_used(self) -> bool:
-        """Whether new tags have been added."""
+    def has_new_tags(self) -> bool:
+        """Whether some of the tags that were added are new."""
         return self._request is not None and not self._request.written <= self._request.known
 
     def has_room(self, tags: Iterable[str]) -> bool:

@@ -34,15 +34,15 @@ def derive_uid_key(uid: str) -> ObjectId:
     return ObjectId(hashlib.sha256(uid.encode()).digest()[:_KEY_BYTES])
 
 
-def identify(uid: str | None, identity: ObjectId) -> dict[str, Any]:
+def build_uid_fields(uid: str | None, document_id: ObjectId) -> dict[str, Any]:
     """Return the fields of a document that hold its uid.
 
     Args:
         uid: The uid; None for the default.
-        identity: The id of the document.
+        document_id: The id of the document.
     """
     if uid is None:
-        return {"uid": str(identity), "uid_key": identity}
+        return {"uid": str(document_id), "uid_key": document_id}
     return {"uid": uid, "uid_key": derive_uid_key(uid)}
 
 

@@ -116,10 +116,10 @@ def validate_steps(given: Sequence[dto.StepCreate]) -> list[Step]:
     steps: dict[str, Step] = {}
     for index, step in enumerate(given):
         title = _normalize_part(step.title, TITLE_LENGTH, f"/{index}/title", issues)
-        identity = step.id if step.id is not UNSET else str(ObjectId())
-        if identity in steps:
+        step_id = step.id if step.id is not UNSET else str(ObjectId())
+        if step_id in steps:
             issues.append(ValidationIssue(f"/{index}/id", "Expected a unique id"))
-        steps[identity] = Step(id=identity, title=title, completed=step.completed)
+        steps[step_id] = Step(id=step_id, title=title, completed=step.completed)
     if issues:
         raise Invalid(issues)
     return list(steps.values())

@@ -23,7 +23,7 @@ from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.schedule import SCHEDULE
 from todo_service.todos.shared import SharedState
-from todo_service.todos.uids import identify
+from todo_service.todos.uids import build_uid_fields
 from todo_service.todos.validation import compose_texts, is_id
 from todo_service.versions import check_version
 
@@ -57,7 +57,8 @@ class TodoWriter:
         store: The store.
         owner: The account.
         shared: The state that all accounts share.
-        time_zone: Returns the account's time zone, an IANA name.
+        use_time_zone: Returns the account's time zone (an IANA name) for a write that depends on it, and marks it as
+            used.
         applied_changes: Finds and records the changes of the request.
 
     Attributes:
@@ -69,13 +70,13 @@ class TodoWriter:
         store: DocumentStore,
         owner: ObjectId,
         shared: SharedState,
-        time_zone: Callable[[], Awaitable[str]],
+        use_time_zone: Callable[[], Awaitable[str]],
         applied_changes: AppliedChanges,
     ) -> None:
         self._store = store
         self._owner = owner
         self._shared = shared
-        self._time_zone = time_zone
+        self._use_time_zone = use_time_zone
         self.applied_changes = applied_changes
 
     async def change(
@@ -147,7 +148,7 @@ class TodoWriter:
                 moment = now()
                 changes = (
                     _TOMBSTONE
-                    | identify(None, todo.id)
+                    | build_uid_fields(None, todo.id)
                     | {
                         "updated_at": moment,
                         "purge_at": moment + TOMBSTONE_LIFETIME,
@@ -185,7 +186,7 @@ class TodoWriter:
             changed: dto.Todo | None = await self._store.update(
                 Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
             )
-            room.is_doubtful = changed is None
+            room.may_be_incomplete = changed is None
         if "position" in changes:
             self._shared.positions.forget(self._owner)
         return changed
@@ -199,7 +200,7 @@ class TodoWriter:
         """Return the time zone in which a todo fires, or UTC if that does not matter."""
         if not firing_times.depends_on_zone(todo):
             return UTC
-        return ZoneInfo(todo.time_zone or await self._time_zone())
+        return ZoneInfo(todo.time_zone or await self._use_time_zone())
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)

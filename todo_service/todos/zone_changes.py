@@ -1,4 +1,4 @@
-"""Derives todos again when their account has changed its time zone (see `accounts.time_zones`)."""
+"""Recomputes `due_end` when an account has changed its time zone (see `accounts.time_zones`)."""
 
 from __future__ import annotations
 
@@ -36,16 +36,18 @@ class _Row(msgspec.Struct, frozen=True):
     time_zone: str | None
 
 
-async def derive_again(
-    store: DocumentStore, owner: ObjectId, writer: TodoWriter, time_zone: Callable[[], Awaitable[str]]
+async def refresh_due_ends(
+    store: DocumentStore, owner: ObjectId, writer: TodoWriter, get_time_zone: Callable[[], Awaitable[str]]
 ) -> None:
-    """Derive the todos of an account that follow its time zone. Those that are right already are not written.
+    """Recompute the `due_end` of the todos that follow the account's time zone.
+
+    Todos whose value is unchanged are not written.
 
     Args:
         store: The store.
         owner: The account.
         writer: Changes its todos.
-        time_zone: Returns the account's time zone, an IANA name.
+        get_time_zone: Returns the account's time zone (an IANA name) without marking it as used.
 
     Raises:
         NotFound: The account has been deleted.
@@ -65,19 +67,19 @@ async def derive_again(
     )
     # a todo that moves behind the current page is read again, and is right then
     async for rows in iterate_pages(read):
-        zone = ZoneInfo(await time_zone())
-        wrong = [row.id for row in rows if _derive(row, zone)]
+        zone = ZoneInfo(await get_time_zone())
+        wrong = [row.id for row in rows if _recompute(row, zone)]
         for start in range(0, len(wrong), _CONCURRENT_WRITES):
-            changes = (_change(writer, todo_id, time_zone) for todo_id in wrong[start : start + _CONCURRENT_WRITES])
+            changes = (_change(writer, todo_id, get_time_zone) for todo_id in wrong[start : start + _CONCURRENT_WRITES])
             for error in await asyncio.gather(*changes, return_exceptions=True):
                 if error is not None:
                     raise error
 
 
-async def _change(writer: TodoWriter, todo_id: str, time_zone: Callable[[], Awaitable[str]]) -> None:
+async def _change(writer: TodoWriter, todo_id: str, get_time_zone: Callable[[], Awaitable[str]]) -> None:
     async def decide(todo: Todo, _: datetime) -> dict[str, Any]:
         # read after the todo, so that of two concurrent jobs the one with the latest time zone wins
-        return _derive(todo, ZoneInfo(await time_zone()))
+        return _recompute(todo, ZoneInfo(await get_time_zone()))
 
     try:
         await writer.change(todo_id, None, decide)
@@ -85,5 +87,5 @@ async def _change(writer: TodoWriter, todo_id: str, time_zone: Callable[[], Awai
         return  # it has been deleted meanwhile
 
 
-def _derive(todo: Todo | _Row, zone: ZoneInfo) -> dict[str, Any]:
+def _recompute(todo: Todo | _Row, zone: ZoneInfo) -> dict[str, Any]:
     return derive_in_zone(todo, zone) if todo.time_zone is None else {}

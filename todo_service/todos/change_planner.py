@@ -1,4 +1,4 @@
-"""What changes when a todo is updated, completed or reopened."""
+"""Computes what changes when a todo is updated, completed or reopened."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ _INLINE_SECONDS: Final = 0.001
 """How long a rule may be evaluated in the event loop. Most rules take less."""
 
 
-class Decisions:
-    """Decides the changes of the todos of one account. Each method returns the fields as the document stores them.
+class ChangePlanner:
+    """Computes the changes of the todos of one account. Each method returns the fields as the document stores them.
 
     Args:
         owner: The account.
-        time_zone: Returns the account's time zone, an IANA name.
+        use_time_zone: Returns the account's time zone (an IANA name) for a write that depends on it, and marks it as
+            used.
         rules: Evaluates recurrence rules; None if the caller never sets a rule or completes a todo.
     """
 
-    def __init__(self, owner: ObjectId, time_zone: Callable[[], Awaitable[str]], rules: Executor | None) -> None:
+    def __init__(self, owner: ObjectId, use_time_zone: Callable[[], Awaitable[str]], rules: Executor | None) -> None:
         self._owner = owner
-        self._time_zone = time_zone
+        self._use_time_zone = use_time_zone
         self._rules = rules
 
     async def canonicalize_rule(self, todo: Todo, account_zone: str | None = None) -> str:
@@ -43,7 +44,7 @@ class Decisions:
             todo: The todo.
             account_zone: The account's time zone, if it is known.
         """
-        zone = ZoneInfo(todo.time_zone or account_zone or await self._time_zone())
+        zone = ZoneInfo(todo.time_zone or account_zone or await self._use_time_zone())
         return await self._evaluate_rule(lambda budget: completion.canonicalize_rule(todo, zone, budget))
 
     async def update(self, todo: Todo, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,21 +86,21 @@ class Decisions:
         if todo.completed:
             if completed_at is None or completed_at == todo.completed_at:
                 return {}
-            return completion.correct_time(todo, completed_at)
+            return completion.correct_completion_time(todo, completed_at)
         if todo.recurrence is None:
-            return completion.complete(todo, completed_at or moment, moment, None)
+            return completion.build_completion(todo, completed_at or moment, moment, None)
         zone = await self._find_zone(todo)
         return await self._evaluate_rule(
-            lambda budget: completion.complete(todo, completed_at or moment, moment, zone, budget)
+            lambda budget: completion.build_completion(todo, completed_at or moment, moment, zone, budget)
         )
 
     async def reopen(self, todo: Todo) -> dict[str, Any]:
-        """Return the changes that reopen a todo, or take its last completion back. See `completion.reopen`."""
-        return completion.reopen(todo, await self._find_zone(todo) if todo.undo is not None else None)
+        """Return the changes that reopen a todo or undo its last completion. See `completion.build_reopening`."""
+        return completion.build_reopening(todo, await self._find_zone(todo) if todo.undo is not None else None)
 
     async def _find_zone(self, todo: Todo) -> ZoneInfo:
         """Return the time zone of a todo: its own, or else the account's."""
-        return ZoneInfo(todo.time_zone or await self._time_zone())
+        return ZoneInfo(todo.time_zone or await self._use_time_zone())
 
     async def _evaluate_rule(self, evaluate: Callable[[Budget], ResultT]) -> ResultT:
         """Evaluate a recurrence rule, in a thread if it takes milliseconds."""
