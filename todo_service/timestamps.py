@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Final, Self, TypeVar
 
@@ -13,6 +13,8 @@ from todo_service.bounds.texts import TIMESTAMP_LENGTH
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 30, 23, 59, 59, 999_000, UTC)
 """Storable timestamps lie between these two, so that they exist in every time zone."""
+CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
+"""How far the clocks of two processes may differ."""
 MomentT = TypeVar("MomentT", bound=datetime)
 _RFC_3339: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ](\d{2}):\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|[+-]\d{2}:[0-5]\d)", re.ASCII

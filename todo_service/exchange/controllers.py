@@ -21,7 +21,7 @@ from todo_service.exchange.report import Report
 from todo_service.exchange.service import Transfer
 from todo_service.idempotency.derivation import derive_idempotent_id
 from todo_service.todos.bulk_import import ImportMode
-from todo_service.web.accept import parse_accept
+from todo_service.web.accept import choose_media_type
 from todo_service.web.openapi.config import declare_headers, declare_problems
 from todo_service.web.problems import FieldError
 from todo_service.web.requests import ApiRequest, QueryRequest
@@ -170,17 +170,9 @@ class ExchangeController(Controller):
 
 def _negotiate_format(request: ApiRequest) -> str:
     """Return the name of the format that `Accept` prefers (RFC 9110, section 12.5.1), or JSON if it accepts none."""
-    accepted = parse_accept(request.headers.get("accept", ""))
-
-    def rate(name: str) -> tuple[float, int]:
-        media_type = FORMATS[name].media_type
-        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
-        return next(
-            ((accepted[each].quality, -accepted[each].position) for each in ranges if each in accepted), (0.0, 0)
-        )
-
-    best = max(FORMATS, key=rate)
-    return best if rate(best)[0] > 0 else "json"
+    names = {file_format.media_type: name for name, file_format in FORMATS.items()}
+    chosen = choose_media_type(request.headers.get("accept", ""), [*names])
+    return names[chosen] if chosen is not None else "json"
 
 
 async def _chain(first: bytes, chunks: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:

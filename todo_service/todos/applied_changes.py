@@ -17,12 +17,11 @@ from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.errors import Gone
 from todo_service.lists.documents import TodoList
+from todo_service.timestamps import CLOCK_DIFFERENCE
 from todo_service.todos.documents import Todo
 
 _REPEAT_WINDOW: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 """How long a change may be repeated, plus a margin."""
-_CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
-"""How far the clocks of two processes may differ."""
 _TIME_BYTES: Final = 4
 
 
@@ -57,7 +56,7 @@ class AppliedChanges:
         if first is None or len(recorded) < APPLIED_CHANGES:
             return False
         # changes that are no longer recorded were applied before the oldest recorded one
-        if first - _CLOCK_DIFFERENCE <= recorded[0].generation_time:
+        if first - CLOCK_DIFFERENCE <= recorded[0].generation_time:
             raise Gone("an earlier attempt may have made this change, but too many others followed to tell")
         return False
 

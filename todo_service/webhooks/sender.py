@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -197,10 +197,9 @@ _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 async def _read_start(response: httpcore.Response) -> None:
     """Read the first `RESPONSE_BYTES` of the body, so that most receivers finish their response. The rest is not
     read."""
-    assert isinstance(response.stream, AsyncIterable)
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            async for _ in response.stream:
+            async for _ in response.aiter_stream():
                 pass
     except (TimeoutError, *_NO_RESPONSE):
         return  # the status has arrived, and determines the outcome

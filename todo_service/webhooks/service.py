@@ -19,7 +19,7 @@ from todo_service.store.optimistic import Attempts
 from todo_service.store.paging import CreationPosition, read_newest_first
 from todo_service.store.slots import insert_into_slot
 from todo_service.text import normalize_lines
-from todo_service.timestamps import now
+from todo_service.timestamps import CLOCK_DIFFERENCE, now
 from todo_service.versions import check_version
 from todo_service.webhooks import dto
 from todo_service.webhooks.delivery_requests import get_webhook
@@ -31,8 +31,6 @@ from todo_service.webhooks.signing import derive_hook_id, format_secret, generat
 
 PREVIOUS_SECRET_LIFETIME: Final = timedelta(hours=24)
 """How long a signing secret signs after it has been replaced."""
-_CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
-"""How far the clocks of two processes may differ."""
 _TOMBSTONE_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 
 
@@ -275,4 +273,4 @@ class Webhooks:
 def _may_have_dropped_secret(hook: Webhook, since: datetime) -> bool:
     """Return whether a secret created after a time may no longer be stored, because newer ones took its place."""
     replaced_at = [each.until - PREVIOUS_SECRET_LIFETIME for each in hook.secrets if each.until is not None]
-    return len(hook.secrets) >= SIGNING_SECRETS and min(replaced_at) >= since - _CLOCK_DIFFERENCE
+    return len(hook.secrets) >= SIGNING_SECRETS and min(replaced_at) >= since - CLOCK_DIFFERENCE
