@@ -29,8 +29,8 @@ CHEAP_COST = Cost(memory=8, passes=1)
 COUNTER_TIMEOUT = 60.0
 """The timeout of the shared rate-limit counter, in seconds.
 
-With the default, an application on a busy machine would fall back to its own counter, and allow more requests than the
-tests expect.
+The default timeout is too short for a busy machine: an application would fall back to a counter of its own and allow
+more requests than the tests expect.
 """
 
 

@@ -86,8 +86,8 @@ MAX_TAGS: Final = section.declare(
     1000,
     "Distinct tags of an account",
     enforced_in="todos.quotas",
-    response="409 `quota-exceeded`. One exception: if one process removes a tag and uses its room for a new one while "
-    "another process adds the removed tag to a todo, the account exceeds the limit.",
+    response="409 `quota-exceeded`. One race can exceed the limit: a process removes a tag and adds a new one in its "
+    "place, while another process adds the removed tag to a todo.",
     setting="MAX_TAGS",
 )
 MAX_LISTS: Final = section.declare(

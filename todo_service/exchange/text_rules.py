@@ -1,7 +1,7 @@
 """Shortens and cleans the text of imported todos.
 
-Readers yield text unchanged. This module shortens text that is too long and drops control characters, so that the todo
-can be imported, and adds a warning that describes the loss.
+The readers of the formats do not change text. This module shortens it to the limits of a todo, removes control
+characters, and adds a warning for each loss.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A process counts what an account has, and then grants its writes room from memory (`quota_queue`). Nothing is refused
 before a quota is reached. Within one process a quota is exact. With several processes, each may exceed a quota of 2000
 documents or more by 0.05 %. Near a smaller one, and near that of tags, the processes take turns, so it is exact too.
-One exception: if one process removes a tag and uses its room for a new one while another process adds the removed tag
-to a todo, the account exceeds the quota.
+One race can exceed the quota of tags: a process removes a tag and adds a new one in its place, while another process
+adds the removed tag to a todo.
 """
 
 from __future__ import annotations
