@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +23,7 @@ from todo_service.bounds.store import SCANS_PER_ACCOUNT
 from todo_service.store.base import DocumentStore, starts_with
 from todo_service.store.embedded.store import EmbeddedStore
 from todo_service.store.errors import StoreUnavailable
+from todo_service.store.scans import InlineBudget
 
 pytestmark = pytest.mark.anyio
 SMALL_MAP = 2**20
@@ -143,6 +145,31 @@ async def test_many_prefixes_cost_little_more_than_one(tmp_path: Path) -> None:
     await store.close()
 
     assert costs[500] < 15 * costs[5] + 0.01, costs
+
+
+async def test_a_read_that_waits_for_a_cpu_stays_on_the_event_loop() -> None:
+    budget = InlineBudget(seconds=0.001, wait_seconds=60)
+    first = budget.deadline
+    threading.Event().wait(0.002)  # uses no CPU time
+
+    assert budget.extend()
+    assert budget.deadline > first
+
+
+async def test_a_read_that_computes_leaves_the_event_loop() -> None:
+    budget = InlineBudget(seconds=0.001, wait_seconds=60)
+    begun = time.thread_time()
+    while time.thread_time() - begun < 0.001:
+        pass
+
+    assert not budget.extend()
+
+
+async def test_a_read_that_waits_too_long_leaves_the_event_loop() -> None:
+    budget = InlineBudget(seconds=60, wait_seconds=0.001)
+    threading.Event().wait(0.002)
+
+    assert not budget.extend()
 
 
 async def test_a_cancelled_scan_ends_and_releases_old_pages(tmp_path: Path) -> None:

@@ -30,7 +30,14 @@ INDEXED_ELEMENTS: Final = section.declare(
 )
 INLINE_SECONDS: Final = section.declare(
     0.004,
-    "Time for which a read runs on the event loop before it moves to a thread",
+    "CPU time for which a read runs on the event loop before it moves to a thread",
+    unit="s",
+    enforced_in="store.scans",
+    response="The request waits for a thread.",
+)
+INLINE_WAIT_SECONDS: Final = section.declare(
+    0.02,
+    "Time for which it runs there if it waits for a CPU or the disk",
     unit="s",
     enforced_in="store.scans",
     response="The request waits for a thread.",

@@ -1,9 +1,13 @@
 """Long reads: reads that would block the event loop for too long run in threads, with a timeout.
 
-A read starts on the event loop, where a lookup takes microseconds. If it takes longer than `INLINE_SECONDS`, it starts
-over in a thread with a budget. The thread polls the budget at each document, so that it stops when its time is up, its
-caller is cancelled or the store is closed. An account has one thread at a time, so it cannot occupy all of them. All
-reads in one turn of the event loop share `INLINE_SECONDS`, so many reads block it no longer than one does.
+A read starts on the event loop, where a lookup takes microseconds. If it takes longer than `INLINE_SECONDS` of CPU
+time, it starts over in a thread with a budget. The thread polls the budget at each document, so that it stops when its
+time is up, its caller is cancelled or the store is closed. An account has one thread at a time, so it cannot occupy all
+of them. All reads in one turn of the event loop share `INLINE_SECONDS`, so many reads block it no longer than one does.
+
+Wall-clock time would move short reads to threads whenever other processes keep the CPUs busy, or a CPU quota suspends
+the process. There they would compete with the event loop for the GIL, so that yet more reads exceed their time. Only a
+read that has waited for `INLINE_WAIT_SECONDS` moves to a thread without using its CPU time: it waits for the disk.
 """
 
 from __future__ import annotations
@@ -14,7 +18,14 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
-from todo_service.bounds.store import INLINE_SECONDS, SCAN_QUEUE, SCAN_SECONDS, SCAN_THREADS, SCANS_PER_ACCOUNT
+from todo_service.bounds.store import (
+    INLINE_SECONDS,
+    INLINE_WAIT_SECONDS,
+    SCAN_QUEUE,
+    SCAN_SECONDS,
+    SCAN_THREADS,
+    SCANS_PER_ACCOUNT,
+)
 from todo_service.errors import Busy
 from todo_service.executors import Budget, BudgetExceededError, Executor, Overloaded
 from todo_service.locks import KeyedLocks
@@ -25,6 +36,41 @@ ResultT = TypeVar("ResultT")
 _SMALL_DOCUMENTS: Final = 128
 _SMALL_BYTES: Final = 2**17
 """The size of a result that is converted without polling the clock. It takes far less than `INLINE_SECONDS`."""
+
+
+class InlineBudget:
+    """The time of a read on the event loop, from now.
+
+    The clock of CPU time is slow. It is only read once `deadline` has passed.
+
+    Args:
+        seconds: The CPU time.
+        wait_seconds: The wall-clock time.
+
+    Attributes:
+        started: The start time (`time.perf_counter`).
+        deadline: When to call `extend`, on the same clock.
+    """
+
+    __slots__ = ("_ends_at", "_used_up_at", "deadline", "started")
+
+    def __init__(self, seconds: float = INLINE_SECONDS, wait_seconds: float = INLINE_WAIT_SECONDS) -> None:
+        self.started = time.perf_counter()
+        self.deadline = self.started + seconds
+        self._used_up_at = time.thread_time() + seconds
+        self._ends_at = self.started + wait_seconds
+
+    def extend(self) -> bool:
+        """Move the deadline by the CPU time that is left, and return whether there is any.
+
+        None is left once the wall-clock time is over.
+        """
+        left = self._used_up_at - time.thread_time()
+        moment = time.perf_counter()
+        if left <= 0 or moment >= self._ends_at:
+            return False
+        self.deadline = moment + left
+        return True
 
 
 class ScanExecutor:
@@ -59,21 +105,21 @@ class ScanExecutor:
         except BudgetExceededError:
             raise StoreUnavailable(f"a read took longer than {SCAN_SECONDS} s") from None
 
-    async def begin(self) -> float:
-        """Wait until a read may start on the event loop, and return its start time (`time.perf_counter`).
+    async def begin(self) -> InlineBudget:
+        """Wait until a read may start on the event loop, and return its budget.
 
         Reads in the same turn of the loop share `INLINE_SECONDS`. Once the time is spent, further reads wait for the
         next turn.
         """
         while self._spent >= INLINE_SECONDS:  # noqa: ASYNC110  # this waits for a turn, not for an event
             await asyncio.sleep(0)
-        return time.perf_counter()
+        return InlineBudget()
 
-    def end(self, started: float) -> None:
+    def end(self, budget: InlineBudget) -> None:
         """Add the time since the start of a read to the time spent in this turn."""
         if not self._spent:
             asyncio.get_running_loop().call_soon(self._reset_spent)
-        self._spent += time.perf_counter() - started
+        self._spent += time.perf_counter() - budget.started
 
     def _reset_spent(self) -> None:
         self._spent = 0.0
@@ -88,17 +134,17 @@ class ScanExecutor:
             convert: Converts one document.
             key: As in `run`.
         """
-        started = await self.begin()
+        budget = await self.begin()
         if len(raws) <= _SMALL_DOCUMENTS and sum(map(len, raws)) <= _SMALL_BYTES:
             found = list(map(convert, raws))
-            self.end(started)
+            self.end(budget)
             return found
         found = []
         for raw in raws:
             found.append(convert(raw))
-            if time.perf_counter() - started >= INLINE_SECONDS:
+            if time.perf_counter() >= budget.deadline and not budget.extend():
                 break
-        self.end(started)
+        self.end(budget)
         if len(found) < len(raws):
             rest = raws[len(found) :]
             found += await self.run(lambda budget: _convert_all(rest, convert, budget), key)

@@ -1,4 +1,4 @@
-"""Running a scan within its limits: on the event loop until a deadline, or to its end in a thread."""
+"""Running a scan within its limits: on the event loop for a limited time, or to its end in a thread."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import lmdb
 
 from todo_service.executors import Budget
 from todo_service.store.embedded.environment import Environment
+from todo_service.store.scans import InlineBudget
 
 ScanSteps = Callable[[lmdb.Transaction], Iterator[bytes | None]]
 """Starts a scan, which yields results, and None for each entry that does not match."""
@@ -28,8 +29,8 @@ class ScanLimit(NamedTuple):
     size: int | None
 
 
-def collect_before(deadline: float, steps: Iterator[bytes | None], limit: ScanLimit) -> list[bytes] | None:
-    """Return the results of a scan, or None if the deadline (of `time.perf_counter`) passes first."""
+def collect_inline(budget: InlineBudget, steps: Iterator[bytes | None], limit: ScanLimit) -> list[bytes] | None:
+    """Return the results of a scan, or None if its time on the event loop is over first."""
     found: list[bytes] = []
     number, size = limit
     if number is not None and number < 1:
@@ -41,7 +42,7 @@ def collect_before(deadline: float, steps: Iterator[bytes | None], limit: ScanLi
             left -= len(step)
             if left <= 0 or len(found) == number:
                 return found
-        if time.perf_counter() >= deadline:
+        if time.perf_counter() >= budget.deadline and not budget.extend():
             return None
     return found
 

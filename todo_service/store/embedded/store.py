@@ -18,7 +18,6 @@ import lmdb
 from bson import ObjectId, Timestamp
 from odmantic import Model
 
-from todo_service.bounds.store import INLINE_SECONDS
 from todo_service.store.base import Access, Condition, DocumentStore, FindResult, ModelT, Snapshot, Sort, State
 from todo_service.store.bson_codec import decode, decode_cached, encode, encode_fields, read_id
 from todo_service.store.capacity import SMALL_CHANGES_BYTES, check_indexed, check_loaded, check_size
@@ -36,7 +35,7 @@ from todo_service.store.embedded.environment import INITIAL_MAP_BYTES
 from todo_service.store.embedded.expiry import delete_expired_forever
 from todo_service.store.embedded.frames import encode_nodes
 from todo_service.store.embedded.indexes import IndexScan, PrimaryKeyScan
-from todo_service.store.embedded.scan_runner import ScanLimit, ScanSteps, collect_before, collect_in_thread
+from todo_service.store.embedded.scan_runner import ScanLimit, ScanSteps, collect_in_thread, collect_inline
 from todo_service.store.embedded.snapshot import EmbeddedSnapshot
 from todo_service.store.errors import StoreError, UnsupportedExpression
 from todo_service.store.query.expressions import build_predicate, is_id_equality, normalize
@@ -195,9 +194,9 @@ class EmbeddedStore(DocumentStore):
         scan = self._plan_scan(model, nodes, None)
         number = None
         if limit is not None and limit <= _MAX_INLINE_COUNT:
-            begun = await self._scans.begin()
+            budget = await self._scans.begin()
             number = await self._connection.read(lambda transaction: scan.count(transaction, max(0, limit)))
-            self._scans.end(begun)
+            self._scans.end(budget)
         return number if number is not None else len(await self._run_scan(scan.iter_ids, limit, scan.leading))
 
     async def resolved_stamp(self) -> Timestamp:
@@ -255,7 +254,8 @@ class EmbeddedStore(DocumentStore):
     ) -> list[bytes]:
         """Return the results of a scan as of one point in time.
 
-        The scan runs on the event loop. If it exceeds `INLINE_SECONDS`, it starts again in a thread.
+        The scan runs on the event loop. If it takes longer than `InlineBudget` allows, it starts again in a
+        thread.
 
         Args:
             start: Starts the scan.
@@ -265,11 +265,9 @@ class EmbeddedStore(DocumentStore):
         """
         self._connection.get_environment()
         bound = ScanLimit(limit, max_bytes)
-        begun = await self._scans.begin()
-        found = await self._connection.read(
-            lambda transaction: collect_before(begun + INLINE_SECONDS, start(transaction), bound)
-        )
-        self._scans.end(begun)
+        budget = await self._scans.begin()
+        found = await self._connection.read(lambda transaction: collect_inline(budget, start(transaction), bound))
+        self._scans.end(budget)
         if found is None:
             environment = self._connection.get_environment()
             found = await self._scans.run(partial(collect_in_thread, environment, start, bound), key)
