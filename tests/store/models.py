@@ -132,7 +132,7 @@ class Note(Model):
 
 
 class Alarm(Model):
-    """A document that may have a time. An index holds only those that have one."""
+    """A document that may have a time. The indexes hold only those that have one."""
 
     at: datetime | None = None
     name: str = ""
@@ -140,7 +140,12 @@ class Alarm(Model):
     model_config = {
         "collection": "alarms",
         "indexes": lambda: [
-            IndexModel([("at", 1), ("_id", 1)], name="at", partialFilterExpression=partial_to_times("at"))
+            IndexModel([("at", 1), ("_id", 1)], name="at", partialFilterExpression=partial_to_times("at")),
+            IndexModel(
+                [("name", 1), ("at", 1), ("_id", 1)],
+                name="name_at",
+                partialFilterExpression=partial_to_times("at"),
+            ),
         ],
     }
 

@@ -1,4 +1,4 @@
-"""Indexes that hold only the documents with a time in their first key."""
+"""Indexes that hold only the documents with a time in one of their keys."""
 
 from __future__ import annotations
 
@@ -49,6 +49,26 @@ async def test_documents_are_found_by_their_times(store: DocumentStore) -> None:
     assert await list_names(store, At == NOON - HOUR, Alarm.id > ObjectId("f" * 24)) == []
 
 
+async def test_documents_are_found_by_their_times_after_a_fixed_key(store: DocumentStore) -> None:
+    moments = (NOON, None, NOON - HOUR, EARLIEST, EARLIEST - HOUR, NOON)
+    alarms = [Alarm(id=ObjectId(), at=moment, name=name) for moment in moments for name in ("morning", "evening")]
+    await store.insert(*alarms)
+    evening = Alarm.name == "evening"
+
+    async def list_moments(*where: Any) -> list[datetime | None]:
+        found = await store.find(Alarm, *where, sort=(asc(At), asc(Alarm.id)), limit=100)
+        assert await store.count(Alarm, *where) == len(found)
+        assert {each.name for each in found} <= {"evening"}
+        return [each.at for each in found]
+
+    assert await list_moments(evening, At >= EARLIEST) == [EARLIEST, NOON - HOUR, NOON, NOON]
+    assert await list_moments(evening, At > EARLIEST, At < NOON) == [NOON - HOUR]
+    assert await list_moments(evening, At == NOON) == [NOON, NOON]
+    assert await list_moments(evening, At == NOON, Alarm.id > alarms[1].id) == [NOON]
+    await store.update(Alarm, Alarm.id == alarms[1].id, changes={"at": None})
+    assert await list_moments(evening, At == NOON) == [NOON]
+
+
 async def test_a_document_enters_and_leaves_the_index(store: DocumentStore) -> None:
     [alarm] = await put(store, None)
     for moment, expected in ((NOON, ["0"]), (NOON + HOUR, ["0"]), (None, []), (NOON, ["0"])):
@@ -68,6 +88,10 @@ async def test_a_document_enters_and_leaves_the_index(store: DocumentStore) -> N
         [At.in_([NOON, None])],
         [At != NOON],
         [(At > NOON) | (At < NOON - HOUR)],
+        [Alarm.name == "0"],
+        [Alarm.name == "0", At < NOON],
+        [Alarm.name == "0", At.in_([NOON, None])],
+        [Alarm.name > "0"],
     ],
     ids=str,
 )
@@ -88,9 +112,10 @@ async def test_documents_without_a_time_have_no_entry_in_an_embedded_store(tmp_p
     await put_and_close(f"lmdb://{tmp_path}")
 
     with lmdb.open(str(tmp_path), readonly=True, max_dbs=128) as environment:
-        database = environment.open_db(b"index:alarms:at", create=False)
-        with environment.begin() as transaction:
-            assert transaction.stat(database)["entries"] == 2
+        for name in (b"index:alarms:at", b"index:alarms:name_at"):
+            database = environment.open_db(name, create=False)
+            with environment.begin() as transaction:
+                assert transaction.stat(database)["entries"] == 2
 
 
 async def test_documents_without_a_time_have_no_entry_in_mongodb(mongodb_url: str) -> None:
@@ -98,7 +123,7 @@ async def test_documents_without_a_time_have_no_entry_in_mongodb(mongodb_url: st
 
     with MongoClient[dict[str, Any]](mongodb_url) as client:
         report = client.get_default_database().command("validate", "alarms", full=True)
-    assert report["keysPerIndex"]["at"] == 2
+    assert (report["keysPerIndex"]["at"], report["keysPerIndex"]["name_at"]) == (2, 2)
 
 
 class Early(Model):

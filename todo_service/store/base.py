@@ -32,7 +32,7 @@ Indexes
       the one that covers the conditions that come first, so put the most selective condition first.
     * An index may include one list of up to `INDEXED_ELEMENTS` elements. It cannot hold NaN, integers of more than
       64 bits, or embedded documents.
-    * An index of `structs.partial_to_times` serves a query that restricts its first key to times since 1970.
+    * An index of `structs.partial_to_times` serves only queries that restrict its time key to times since 1970.
     * Indexed text and bytes are short. The text keys of an index share 510 bytes, less 13 for the id and 27 for each
       other key. Writing a longer one raises `UnsupportedExpression`. Conditions may contain text of any length.
 

@@ -89,7 +89,7 @@ def partial_to_times(key: str) -> dict[str, Any]:
     """Return the `partialFilterExpression` of an index that holds only the documents with a time since 1970 in a key.
 
     Args:
-        key: The first key of the index.
+        key: A key of the index, not that of a list.
     """
     return {key: {"$gte": EARLIEST}}
 

@@ -194,8 +194,8 @@ def _build_indexes(
 def _encode_definition(model: type[Model], index: DeclaredIndex) -> bytes:
     """Return everything that the entries of an index depend on, besides the documents."""
     definition: dict[str, Any] = {"keys": list(index.keys), "unique": index.unique}
-    if index.times_only:
-        definition["times_only"] = True
+    if index.time_key is not None:
+        definition["time_key"] = index.time_key
     defaults = {key: value for key, value in list_default_values(model).items() if key in index.keys}
     sources = {key: source for key, source in find_defaults(model).sources.items() if key in index.keys}
     return bson.encode(

@@ -49,7 +49,7 @@ class IndexEntries:
         Raises:
             UnsupportedExpression: A value cannot be indexed.
         """
-        if index.times_only and not is_indexed_time(self._get(index.keys[0])):
+        if index.time_key is not None and not is_indexed_time(self._get(index.time_key)):
             return set()
         values = [self._encoded.get(key) or self._encode(key) for key in index.keys]
         return set(map(b"".join, product(*values)))

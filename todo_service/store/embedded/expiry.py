@@ -40,5 +40,5 @@ async def _delete_expired(store: DocumentStore, models: Sequence[type[Model]]) -
         for index in list_indexes(model):
             if index.expires_after is not None:
                 deadline = datetime.now(UTC) - timedelta(seconds=index.expires_after)
-                earliest = {"$gte": EARLIEST} if index.times_only else {}
+                earliest = {"$gte": EARLIEST} if index.time_key is not None else {}
                 await store.delete(model, {index.keys[0]: {**earliest, "$lt": deadline}})

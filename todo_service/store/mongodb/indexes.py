@@ -72,7 +72,7 @@ def _describe(model: type[Model], index: DeclaredIndex) -> dict[str, Any]:
         "expires_after": index.expires_after,
         "filled": True,
     }
-    return described | ({"times_only": True} if index.times_only else {})
+    return described | ({"time_key": index.time_key} if index.time_key is not None else {})
 
 
 async def _fill(connection: MongoDBConnection, model: type[Model], keys: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ class DeclaredIndex(NamedTuple):
         unique: Whether the keys must be unique together.
         expires_after: How many seconds after the time in the index's only key a document expires, or None.
         list_key: The key of a list, whose elements are indexed one by one, or None.
-        times_only: Whether it holds only the documents with a time in its first key.
+        time_key: The key in which the indexed documents have a time since 1970, or None if it holds all documents.
     """
 
     name: str
@@ -27,9 +27,9 @@ class DeclaredIndex(NamedTuple):
     unique: bool = False
     expires_after: int | None = None
     list_key: str | None = None
-    times_only: bool = False
+    time_key: str | None = None
 
 
 def is_indexed_time(value: object) -> bool:
-    """Return whether a document with this value in the first key is in an index of `partial_to_times`."""
+    """Return whether a document with this value in the `time_key` is in an index of `partial_to_times`."""
     return isinstance(value, datetime) and value >= (EARLIEST if value.tzinfo else _NAIVE_EARLIEST)

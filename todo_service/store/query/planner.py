@@ -78,7 +78,8 @@ def list_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
         pairs = list(described["key"].items())
         options = set(described) - {"key", "name", "unique", "expireAfterSeconds", "partialFilterExpression"}
         partial = described.get("partialFilterExpression")
-        if partial not in (None, partial_to_times(pairs[0][0])):
+        time_key = next((key for key, _ in pairs if partial == partial_to_times(key)), None)
+        if partial is not None and time_key is None:
             options.add("partialFilterExpression")
         list_keys = [key for key, _ in pairs if key in lists]
         if options or len({direction for _, direction in pairs}) != 1 or len(list_keys) > 1:
@@ -90,7 +91,7 @@ def list_indexes(model: type[Model]) -> tuple[DeclaredIndex, ...]:
                 unique=bool(described.get("unique")),
                 expires_after=described.get("expireAfterSeconds"),
                 list_key=list_keys[0] if list_keys else None,
-                times_only=partial is not None,
+                time_key=time_key,
             )
         )
     return tuple(found)
@@ -188,7 +189,7 @@ def _try_index(
         return None
     if not fixed and not bounds:
         return None
-    if index.times_only and not (all(map(is_indexed_time, fixed[0])) if fixed else _is_bounded_to_times(bounds)):
+    if index.time_key is not None and not _is_restricted_to_times(index, fixed, bounds):
         return None
     residual = tuple(node for node in nodes if node not in used and node not in covered)
     found = Plan(index, tuple(fixed), bounds, residual, descending)
@@ -196,8 +197,15 @@ def _try_index(
     return found if order == rest[: len(order)] else None
 
 
-def _is_bounded_to_times(bounds: tuple[Comparison, ...]) -> bool:
-    return any(bound.operator in ("$gt", "$gte") and is_indexed_time(bound.value) for bound in bounds)
+def _is_restricted_to_times(
+    index: DeclaredIndex, fixed: Sequence[tuple[Any, ...]], bounds: tuple[Comparison, ...]
+) -> bool:
+    """Return whether the conditions that a partial index covers exclude all documents that it does not hold."""
+    position = index.keys.index(index.time_key)
+    if position < len(fixed):
+        return all(map(is_indexed_time, fixed[position]))
+    bounded = any(bound.operator in ("$gt", "$gte") and is_indexed_time(bound.value) for bound in bounds)
+    return position == len(fixed) and bounded
 
 
 def _find_fixing(nodes: tuple[Node, ...], key: str, limit: int) -> Comparison | None:
