@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from odmantic import ObjectId
 
 from tests.clock import Clock
+from tests.todos.accounts import todo as build_todo
 from todo_service.accounts.documents import User
 from todo_service.accounts.time_zones import TimeZones
-from todo_service.bounds.reminders import FIRINGS
+from todo_service.bounds.reminders import ACCOUNT_SHARE, FIRINGS
 from todo_service.executors import Executor
 from todo_service.reminders.documents import Firing
 from todo_service.reminders.service import ReminderService
@@ -60,6 +62,15 @@ class Account:
         """Create a todo."""
         return await self.todos.create(TodoCreate(**{"title": "Water the plants"} | fields))
 
+    async def insert_due(self, moments: Iterable[datetime]) -> None:
+        """Insert open todos that are due at some moments."""
+        todos = []
+        for number, moment in enumerate(moments):
+            todos.append(build_todo(self.id, number))
+            todos[-1].due_at = todos[-1].due_end = todos[-1].next_fire = moment
+            todos[-1].completed, todos[-1].completed_at = False, None
+        await self.store.insert(*todos)
+
     async def read(self, todo: TodoStruct) -> Todo:
         """Return the document of a todo."""
         found = await self.store.get(Todo, Todo.id == ObjectId(todo.id))
@@ -80,6 +91,16 @@ def describe(firing: Firing) -> str:
     return "due" if firing.minutes_before is None else f"{firing.minutes_before} before"
 
 
-def create_service(store: DocumentStore, clock: Clock, stored: int = FIRINGS) -> ReminderService:
+def ignore(_kind: str, _late: float) -> None:
+    """Record nothing."""
+
+
+def create_service(
+    store: DocumentStore,
+    clock: Clock,
+    stored: int = FIRINGS,
+    share: int = ACCOUNT_SHARE,
+    record: Callable[[str, float], None] = ignore,
+) -> ReminderService:
     """Return the service of a process."""
-    return ReminderService(store, TimeZones(store).get, clock.now, lambda *_: None, stored)
+    return ReminderService(store, TimeZones(store).get, clock.now, record, stored, share)

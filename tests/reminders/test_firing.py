@@ -12,11 +12,8 @@ from odmantic import ObjectId
 
 from tests.clock import Clock
 from tests.reminders.harness import Account, create_service
-from tests.todos.accounts import todo as build_todo
 from todo_service.accounts.documents import User
-from todo_service.bounds.reminders import ACCOUNT_SHARE
 from todo_service.executors import Executor
-from todo_service.reminders.documents import Firing
 from todo_service.reminders.service import LATEST, ReminderService
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import Timestamp, end_of_day, now
@@ -27,6 +24,7 @@ from todo_service.todos.reminder_types import ReminderCreate
 pytestmark = pytest.mark.anyio
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @pytest.fixture
@@ -276,35 +274,9 @@ async def test_todos_of_a_deleted_account_do_not_fire(
     assert (await account.read(todo)).next_fire is None
 
 
-async def test_an_account_with_many_due_todos_does_not_delay_the_others(
-    ada: Account, clock: Clock, service: ReminderService
-) -> None:
-    bob = Account(ada.store)
-    await bob.register()
-    due_at = in_hours(1)
-    many = [build_todo(ada.id, number) for number in range(2 * ACCOUNT_SHARE)]
-    for each in many:
-        each.due_at = each.due_end = each.next_fire = due_at
-        each.completed, each.completed_at = False, None
-    await ada.store.insert(*many)
-    await bob.create(due_at=stamp(due_at + SECOND))
-    clock.set(due_at + 2 * SECOND)
-
-    await service.fire_due()
-
-    fired = sorted([each async for each in ada.store.scan(Firing)], key=lambda each: each.changed)
-    accounts = [each.account for each in fired]
-    assert accounts.count(ada.id) == 2 * ACCOUNT_SHARE
-    assert accounts.index(bob.id) <= ACCOUNT_SHARE
-
-
 async def test_the_stored_firings_of_an_account_are_bounded(ada: Account, clock: Clock) -> None:
     due_at = in_hours(1)
-    many = [build_todo(ada.id, number) for number in range(1000)]
-    for number, each in enumerate(many):
-        each.due_at = each.due_end = each.next_fire = due_at + timedelta(milliseconds=number)
-        each.completed, each.completed_at = False, None
-    await ada.store.insert(*many)
+    await ada.insert_due(due_at + number * MILLISECOND for number in range(1000))
     clock.set(due_at + 2 * SECOND)
 
     await create_service(ada.store, clock, stored=900).fire_due()

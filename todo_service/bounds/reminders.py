@@ -25,7 +25,7 @@ FIRINGS: Final = section.declare(
 ACCOUNT_SHARE: Final = section.declare(
     500,
     "Todos of an account that fire in a row while todos of other accounts wait, in each process",
-    enforced_in="reminders.service",
+    enforced_in="reminders.due_todos",
     response="The others fire after the todos of other accounts.",
 )
 CONCURRENT_TODOS: Final = section.declare(

@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -28,9 +26,9 @@ from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.reminders import ACCOUNT_SHARE, CONCURRENT_TODOS, FIRINGS, LATEST_HOURS
 from todo_service.errors import NotFound
 from todo_service.reminders.documents import Firing
+from todo_service.reminders.due_todos import DueTodo, DueTodos
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable
-from todo_service.store.paging import iterate_pages, read_page
 from todo_service.sync.changes import ChangePosition
 from todo_service.timestamps import EARLIEST, format_timestamp
 from todo_service.todos.documents import Todo
@@ -43,7 +41,6 @@ _JITTER_SECONDS: Final = 0.05
 LATEST: Final = timedelta(hours=LATEST_HOURS)
 FIRING_LIFETIME: Final = timedelta(days=7)
 """How long a `Firing` is stored. It outlasts the retries of webhooks and every repeated attempt to fire it."""
-_PAGE_SIZE: Final = 1_000
 _SKIPPED: Final = 500
 """How many missed todos are advanced at a time, so that they do not delay those that fire."""
 _TRIM_INTERVAL: Final = 1_000
@@ -52,26 +49,6 @@ _MAX_COUNTED: Final = 10_000
 """The maximum number of accounts whose firings are counted. The count of an evicted account starts again at zero."""
 _TRIM_BATCH: Final = 10_000
 logger = structlog.get_logger(__name__)
-
-
-class _Reminder(msgspec.Struct, frozen=True):
-    at: datetime | None
-    minutes_before: int | None
-
-
-class _DueTodo(msgspec.Struct, frozen=True):
-    """A todo that fires, with the fields that determine when."""
-
-    id: str
-    account: str
-    completed: bool
-    due_at: datetime | None
-    due_on: str | None
-    due_end: datetime | None
-    time_zone: str | None
-    reminders: list[_Reminder]
-    next_fire: datetime
-    version: int
 
 
 class _Changed(msgspec.Struct, frozen=True):
@@ -87,6 +64,7 @@ class ReminderService:
         now: Returns the current time.
         record: Called for each firing with `due` or `reminder`, and with the delay in seconds.
         stored: The maximum number of firings of an account that are stored.
+        share: The maximum number of todos of an account that fire in a row while others wait, 1 to 9 999.
     """
 
     def __init__(
@@ -96,8 +74,10 @@ class ReminderService:
         now: Callable[[], datetime],
         record: Callable[[str, float], None],
         stored: int = FIRINGS,
+        share: int = ACCOUNT_SHARE,
     ) -> None:
         self._store = store
+        self._share = share
         self._stored = stored
         self._time_zone = time_zone
         self._now = now
@@ -125,7 +105,7 @@ class ReminderService:
             Todo.next_fire > self._now(),  # type: ignore[operator]  # an expression
             sort=asc(Todo.next_fire),
             limit=1,
-            into=_DueTodo,
+            into=DueTodo,
         )
         left = (following[0].next_fire - self._now()).total_seconds() if following else _LONGEST_PAUSE
         jitter = random.uniform(0, _JITTER_SECONDS)  # noqa: S311  # not a secret
@@ -139,44 +119,30 @@ class ReminderService:
         """
         self._count, self._worst = 0, 0.0
         try:
-            advanced, waiting = 1, True
-            while advanced and waiting:
-                advanced, waiting = await self._fire_between(self._now() - LATEST, self._now())
+            while await self._fire_pass():
+                pass
         finally:
             if self._count:
                 logger.info("due dates and reminders fired", count=self._count, worst_lateness_seconds=self._worst)
         await self._skip_missed()
 
-    async def _fire_between(self, start: datetime, end: datetime) -> tuple[int, bool]:
-        """Fire what is due between two moments.
+    async def _fire_pass(self) -> bool:
+        """Fire what is due, in rounds in which each account has a share.
+
+        A pass ends when nothing waits, or when half of what it has found is done. So the next pass soon finds what this
+        one could not: todos that other requests have changed or stored meanwhile. Each pass reads about twice what it
+        fires, so the work remains linear.
 
         Returns:
-            The number of todos that this process has advanced, and whether an account has more due todos than
-            `ACCOUNT_SHARE`, which wait for the next call.
+            Whether an account has more due todos, which wait for the next pass.
         """
-        read = partial(
-            read_page,
-            self._store,
-            Todo,
-            Todo.next_fire >= start,  # type: ignore[operator]  # an expression
-            Todo.next_fire <= end,  # type: ignore[operator]  # an expression
-            sort=(asc(Todo.next_fire), asc(Todo.id)),
-            limit=_PAGE_SIZE,
-            into=_DueTodo,
-            position=lambda last: (last.next_fire, ObjectId(last.id)),
-        )
-        shares: Counter[str] = Counter()
-        advanced, waiting = 0, False
-        async for page in iterate_pages(read):
-            chosen = []
-            for todo in page:
-                shares[todo.account] += 1
-                if shares[todo.account] <= ACCOUNT_SHARE:
-                    chosen.append(todo)
-                else:
-                    waiting = True
-            advanced += await self._fire_each(chosen)
-        return advanced, waiting
+        due = DueTodos(self._store, self._now() - LATEST, self._share)
+        advanced = 0
+        while True:
+            async for todos in due.read_round(self._now()):
+                advanced += await self._fire_each(todos)
+            if not due.waiting or 2 * advanced >= due.found:
+                return due.waiting
 
     async def _skip_missed(self) -> None:
         """Advance a batch of todos that were due too long ago to fire."""
@@ -186,12 +152,12 @@ class ReminderService:
             Todo.next_fire < self._now() - LATEST,  # type: ignore[operator]  # an expression
             sort=asc(Todo.next_fire),
             limit=_SKIPPED,
-            into=_DueTodo,
+            into=DueTodo,
         )
         if found:
             logger.info("todos were due too long ago to fire", count=await self._fire_each(found))
 
-    async def _fire_each(self, todos: Sequence[_DueTodo]) -> int:
+    async def _fire_each(self, todos: Sequence[DueTodo]) -> int:
         """Fire some todos, and return how many of them this process has advanced."""
         advanced = 0
         # in random order, so that several processes rarely try the same todo
@@ -208,7 +174,7 @@ class ReminderService:
                     raise outcome
         return advanced
 
-    async def _fire(self, todo: _DueTodo) -> bool:
+    async def _fire(self, todo: DueTodo) -> bool:
         """Fire the due date and the reminders of a todo that are due, and advance `next_fire`.
 
         Returns:
@@ -232,12 +198,12 @@ class ReminderService:
         )
         return changed is not None
 
-    async def _find_zone(self, todo: _DueTodo) -> tzinfo:
+    async def _find_zone(self, todo: DueTodo) -> tzinfo:
         if not depends_on_zone(todo):
             return UTC
         return ZoneInfo(todo.time_zone or await self._time_zone(ObjectId(todo.account)))
 
-    async def _insert(self, todo: _DueTodo, fired: FiringTime) -> None:
+    async def _insert(self, todo: DueTodo, fired: FiringTime) -> None:
         moment = self._now()
         firing = Firing(
             id=_derive_id(todo, fired),
@@ -277,7 +243,7 @@ class ReminderService:
         logger.warning("an account has too many due dates and reminders that fired", account=str(account))
 
 
-def _derive_id(todo: _DueTodo, fired: FiringTime) -> ObjectId:
+def _derive_id(todo: DueTodo, fired: FiringTime) -> ObjectId:
     reminder = f"{fired.minutes_before} minutes before" if fired.at is None else "at"
     key = f"{todo.id} {'due' if fired.is_due_date else reminder} {format_timestamp(fired.moment)}"
     return ObjectId(hashlib.sha256(key.encode()).digest()[:12])

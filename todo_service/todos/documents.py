@@ -126,6 +126,12 @@ class Todo(Model):
                 name="next_fire",
                 partialFilterExpression=partial_to_times("next_fire"),
             ),
+            # likewise; it serves an account with many due todos (see `reminders.due_todos`)
+            IndexModel(
+                [("owner", 1), ("next_fire", 1), ("_id", 1)],
+                name="owner_next_fire",
+                partialFilterExpression=partial_to_times("next_fire"),
+            ),
             # only tombstones have an entry
             IndexModel(
                 [("purge_at", 1)],
