@@ -25,7 +25,7 @@ from todo_service.accounts.passwords import Cost, Passwords
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tickets import Tickets
-from todo_service.accounts.time_zones import TimeZones
+from todo_service.accounts.time_zones import TimeZones, ZoneVisits
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
 from todo_service.background import FIRST_RETRY_SECONDS, BackgroundJobs, Job
 from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
@@ -158,6 +158,7 @@ class Services:
         invitations = Invitations(store, settings.registration)
         self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys, invitations)
         self._time_zones = TimeZones(store)
+        self._zone_visits = ZoneVisits(store, self._create_todos)
         self._rules = Executor(
             "rules", threads=RULE_THREADS, queue=RULE_QUEUE, seconds=RULE_SECONDS, per_key=RULE_QUEUE_OF_ACCOUNT
         )
@@ -281,7 +282,8 @@ class Services:
         await asyncio.to_thread(release_memory, idle=self._in_flight.is_idle)
 
     async def _follow_time_zones(self) -> None:
-        await self._time_zones.follow_changes(self._create_todos, now())
+        while await self._zone_visits.run_round(now()):
+            pass
 
     def _todos(self, request: ApiRequest) -> Todos:
         return self._create_todos(request.user.user_id, get_first_attempt(request))

@@ -93,6 +93,12 @@ ACCOUNT_CHANGES_WAITING: Final = section.declare(
     enforced_in="accounts.service",
     response="503 with `Retry-After`",
 )
+ZONE_SHARE: Final = section.declare(
+    500,
+    "Todos of an account that follow its time zone in a row while todos of other accounts wait, in each process",
+    enforced_in="accounts.time_zones",
+    response="The others follow after the todos of other accounts.",
+)
 PASSWORDS_OF_ADDRESS: Final = section.declare(
     8,
     "Concurrent requests of one address that hash a password, in each process",

@@ -43,7 +43,7 @@ from todo_service.todos.shared import SharedState
 from todo_service.todos.summary import Summaries
 from todo_service.todos.uids import translate_duplicate
 from todo_service.todos.writes import TodoWriter, apply_changes, match_todo
-from todo_service.todos.zone_changes import refresh_due_ends
+from todo_service.todos.zone_changes import DueEndPosition, refresh_due_ends
 
 _LIST_BATCH: Final = 200
 """How many todos of a deleted list are read at a time."""
@@ -356,15 +356,22 @@ class Todos:
             if len(found) < _LIST_BATCH and not found.truncated:
                 return
 
-    async def follow_time_zone(self) -> None:
-        """Recompute the `due_end` of the todos that follow the account's time zone.
+    async def follow_time_zone(self, after: DueEndPosition | None, limit: int) -> DueEndPosition | None:
+        """Recompute the `due_end` of some of the todos that follow the account's time zone.
 
         Repeat the call if it fails halfway.
+
+        Args:
+            after: The position that the previous call returned; None to begin.
+            limit: The maximum number of todos to read, 1 to 9 999.
+
+        Returns:
+            The position of the next todos; None if there are no more.
 
         Raises:
             NotFound: The account has been deleted.
         """
-        await refresh_due_ends(self._store, self._owner, self._writer, self._get_time_zone)
+        return await refresh_due_ends(self._store, self._owner, self._writer, self._get_time_zone, after, limit)
 
     def _match(self, todo_id: str) -> list[Condition]:
         return match_todo(todo_id, self._owner)
