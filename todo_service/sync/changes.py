@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -60,8 +61,9 @@ class TodoChange(dto.Todo, frozen=True):
     completion_recorded_at: datetime | None
     completed_version: int
 
-    def to_api(self) -> dto.Todo:
-        """Return the fields that the API shows."""
+    @cached_property
+    def shown(self) -> dto.Todo:
+        """The fields that the API shows."""
         return dto.Todo(*_GET_TODO(self))
 
 
@@ -71,8 +73,9 @@ class ListChange(ListStruct, frozen=True):
     owner: str | None
     changed: str
 
-    def to_api(self) -> ListStruct:
-        """Return the fields that the API shows."""
+    @property
+    def shown(self) -> ListStruct:
+        """The fields that the API shows."""
         return ListStruct(*_GET_LIST(self))
 
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from todo_service.api_types import DEFAULT_LIMIT, Id, Limit
 from todo_service.lists.dto import TodoList
 from todo_service.sync.changes import Change, FeedPage, TodoChange
-from todo_service.todos.dto import Todo
+from todo_service.todos.dto import Todo, encode_todos
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class ChangesQuery(msgspec.Struct, frozen=True):
 
 
 def build_response(page: FeedPage[Change], following: str) -> Changes:
-    """Return the response for a page of the change feed.
+    """Return the response for a page of the change feed. Its todos are encoded already.
 
     Args:
         page: The page.
@@ -50,9 +50,9 @@ def build_response(page: FeedPage[Change], following: str) -> Changes:
             if change.owner is None:
                 deleted_todos.append(change.id)
             else:
-                todos.append(change.to_api())
+                todos.append(change.shown)
         elif change.owner is None:
             deleted_lists.append(change.id)
         else:
-            lists.append(change.to_api())
-    return Changes(todos, deleted_todos, lists, deleted_lists, following, page.has_more)
+            lists.append(change.shown)
+    return Changes(encode_todos(todos), deleted_todos, lists, deleted_lists, following, page.has_more)

@@ -103,7 +103,8 @@ class TodosController(Controller):
         )
         after = request.cursors.open(query.cursor, TodoPosition, context)
         items, position = await todos.read_page(query, after)
-        return respond_with_page(request, dto.TodoPage(items, request.cursors.seal_next(position, context)))
+        following = request.cursors.seal_next(position, context)
+        return respond_with_page(request, dto.TodoPage(dto.encode_todos(items), following))
 
     @post(
         "/batch",

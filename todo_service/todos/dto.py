@@ -5,8 +5,10 @@ Bounds that apply after normalization appear only in the schema (`api_types.SHOW
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
 from operator import attrgetter
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -187,7 +189,7 @@ class TodoMove(Move, forbid_unknown_fields=True):
     ] = UNSET
 
 
-class Todo(msgspec.Struct, frozen=True):
+class Todo(msgspec.Struct, frozen=True, dict=True):
     """A todo."""
 
     id: Id
@@ -222,6 +224,16 @@ class Todo(msgspec.Struct, frozen=True):
         """Return the API representation of a todo."""
         return build_struct(document, cls)
 
+    @cached_property
+    def encoded(self) -> msgspec.Raw:
+        """The todo as JSON. Todos that were read recently are cached (`store.codec`), and with them their JSON."""
+        return msgspec.Raw(msgspec.json.encode(self))
+
+
+def encode_todos(todos: Iterable[Todo]) -> list[Todo]:
+    """Return todos as JSON that an encoder copies into a response, where it would accept the todos."""
+    return cast("list[Todo]", [todo.encoded for todo in todos])
+
 
 _GET_FIELDS: Final = attrgetter(*Todo.__struct_fields__)
 
@@ -239,8 +251,9 @@ class ListedTodo(Todo, frozen=True):
     title_key: str
     priority_rank: int
 
-    def to_todo(self) -> Todo:
-        """Return the fields that the API shows."""
+    @cached_property
+    def shown(self) -> Todo:
+        """The fields that the API shows."""
         return Todo(*_GET_FIELDS(self))
 
 
