@@ -12,6 +12,7 @@ from tests.clock import Clock
 from tests.serving import SECRET_KEY
 from todo_service.accounts.liveness import is_disabled
 from todo_service.accounts.time_zones import TimeZones
+from todo_service.background import BackgroundJobs, Job
 from todo_service.store.base import DocumentStore
 from todo_service.todos.service import Todos
 from todo_service.webhooks.addresses import AddressPolicy
@@ -130,6 +131,6 @@ class Account:
 @asynccontextmanager
 async def serving(consumer: WebhookConsumer) -> AsyncIterator[WebhookConsumer]:
     """Serve webhooks until the block ends. The consumer ticks when the test calls it."""
-    async with consumer:
+    async with consumer, BackgroundJobs([Job("watch for changes", consumer.watch, 1)]):
         await consumer.tick()
         yield consumer

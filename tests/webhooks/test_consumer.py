@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -19,11 +21,12 @@ from todo_service.bounds.webhooks import CONCURRENT_ATTEMPTS, PENDING_DELIVERIES
 from todo_service.services import MODELS, create_administration
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
+from todo_service.store.instrumentation import observe
 from todo_service.store.registry import create_store
 from todo_service.store.transfer.copying import copy
 from todo_service.timestamps import now
 from todo_service.todos.dto import TodoCreate
-from todo_service.webhooks.consumer import WebhookConsumer
+from todo_service.webhooks.consumer import CHANGE_POLL_SECONDS, WebhookConsumer
 from todo_service.webhooks.deliveries import RETRY_DELAYS, build_delivery, record_attempt
 from todo_service.webhooks.documents import Webhook
 from todo_service.webhooks.dto import WebhookUpdate, WebhookWithSecret
@@ -240,7 +243,7 @@ async def test_the_hooks_of_a_dead_worker_are_taken_over(account: Account, recei
     dead, other = account.create_consumer(), account.create_consumer(steps=steps)
     await dead.tick()
     holder = await read_holder(account, hook)
-    async with other:
+    async with serving(other):
         for _ in range(4):
             await other.tick()
             assert await read_holder(account, hook) == holder
@@ -271,6 +274,54 @@ async def test_a_worker_without_a_heartbeat_sends_nothing(account: Account, rece
             await account.wake(other, consumer)  # the tick writes the heartbeat again
             await receiver.await_types("ping", "todo.changed")
             await other_receiver.await_events(2)
+
+
+async def test_idle_hooks_cost_no_store_calls_of_their_own(store: DocumentStore) -> None:
+    calls = Counter[str]()
+    observe(store, lambda operation, seconds, available: calls.update([operation]))
+
+    async def count_calls(polls: int) -> float:
+        """Return the number of store calls for each poll for changes, while there are some polls."""
+
+        async def have_passed() -> bool:
+            return calls["resolved_stamp"] >= polls
+
+        calls.clear()
+        began = time.monotonic()
+        await wait_until(have_passed)
+        return calls.total() / ((time.monotonic() - began) / CHANGE_POLL_SECONDS + 1)
+
+    async def is_idle() -> bool:
+        return await count_calls(4) <= calls_of_poll
+
+    calls_of_poll = 1 + 3  # the resolved stamp, and the documents of each kind
+    counted = []
+    for number in (5, 50):
+        for _ in range(number // 5):
+            account = Account(store)
+            for _ in range(5):
+                await account.create_hook("http://127.0.0.1:9999/")
+        async with serving(account.create_consumer()):
+            await wait_until(is_idle)
+            counted.append(await count_calls(8))
+
+    assert max(counted) <= calls_of_poll
+
+
+async def test_a_change_wakes_the_idle_hooks_of_its_account(account: Account, receiver: Receiver) -> None:
+    await account.create_hook(receiver.url, "todo.changed")
+    calls = Counter[str]()
+    observe(account.store, lambda operation, seconds, available: calls.update([operation]))
+
+    async def has_polled() -> bool:
+        return calls["resolved_stamp"] >= 6
+
+    async with serving(account.create_consumer()):
+        for number in range(1, 3):
+            await wait_until(has_polled)
+            await account.todos.create(TodoCreate(title=f"todo {number}"))
+            await receiver.await_events(number)
+            calls.clear()
 
 
 async def test_nothing_remains_of_a_hook_that_is_deleted_while_its_events_are_read(

@@ -1,13 +1,8 @@
 """Wakes event streams when their account changes, and ends them with their session.
 
-One task in each process polls the store for all of its streams. It reads which documents of any account were written
-since the last poll, and wakes the streams of these accounts. A stream then reads them itself (`events.stream`).
-The hub may wake a stream needlessly, but it must not miss a write:
-
-* Writes of several replicas may become visible out of order, usually within milliseconds. Each poll therefore reads
-  `_OVERLAP_SECONDS` back, and every `_FULL_POLL_SECONDS` one reads back to the resolved stamp, up to which no write is
-  missing (`store.base`, "Stamps").
-* While there are no streams, the hub does not poll. A stream reads everything once it has subscribed.
+One task in each process polls the store for all of its streams, and wakes the streams of the accounts that have changed
+(`sync.change_poller`). A stream then reads the changes itself (`events.stream`). While there are no streams, the hub
+does not poll. A stream reads everything once it has subscribed.
 
 Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
 store, because any process may have ended them, and a cache would delay the end of the stream. A stream of a session
@@ -20,34 +15,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
-import msgspec
-from bson import Timestamp
 from odmantic import ObjectId
-from odmantic.query import asc
 
 from todo_service.bounds.events import HEARTBEAT_SECONDS, STREAMS
 from todo_service.errors import TooManyRequests, Unauthenticated
-from todo_service.lists.documents import TodoList
-from todo_service.reminders.documents import Firing
+from todo_service.reminders.feed import FiringFeed
 from todo_service.security.caller import Caller
 from todo_service.store.base import DocumentStore
-from todo_service.store.paging import iterate_pages, read_page
-from todo_service.sync.changes import ChangePosition
+from todo_service.sync.change_poller import watch_accounts
+from todo_service.sync.changes import ChangeFeed
 from todo_service.timer_wheel import TimerWheel
-from todo_service.todos.documents import Todo
 
 SESSION_CHECK_SECONDS: Final = 5.0
 """The time between two checks of the sessions and API keys of all streams."""
-_OVERLAP_SECONDS: Final = 2
-_FULL_POLL_SECONDS: Final = 5.0
-_PAGE_SIZE: Final = 1000
-_Watched = type[Todo] | type[TodoList] | type[Firing]
-_WATCHED: Final[tuple[_Watched, ...]] = (Todo, TodoList, Firing)
+_WATCHED: Final = (*ChangeFeed.models, *FiringFeed.models)
 
 
 class Subscription:
@@ -176,72 +161,14 @@ class EventHub:
         Raises:
             StoreError: The store could not be read. Call it again.
         """
-        while True:
-            await self._is_needed.wait()
-            poller = _Poller(self._store, await self._store.resolved_stamp())
-            for stream in self._iterate():
-                stream.wake()  # changes before the first poll
-            while self._streams:
-                for account in await poller.find_changed():
-                    for stream in self._streams.get(account, ()):
-                        stream.wake()
-                await asyncio.sleep(self._interval)
+        await watch_accounts(self._store, _WATCHED, self._interval, self._is_needed, self._wake)
+
+    def _wake(self, accounts: Container[str] | None) -> None:
+        """Wake the streams of some accounts; None: of all."""
+        for account, streams in self._streams.items():
+            if accounts is None or account in accounts:
+                for stream in streams:
+                    stream.wake()
 
     def _iterate(self) -> Iterator[Subscription]:
         return (stream for streams in self._streams.values() for stream in streams)
-
-
-class _Written(msgspec.Struct, frozen=True):
-    """A document that was written."""
-
-    id: str
-    account: str
-    changed: str
-
-
-class _Poller:
-    """Polls the store for writes.
-
-    Args:
-        store: The store.
-        start: Writes with a stamp up to this one are ignored.
-    """
-
-    def __init__(self, store: DocumentStore, start: Timestamp) -> None:
-        self._store = store
-        self._resolved = start
-        self._latest = start
-        self._known: set[_Written] = set()
-        self._full_at = time.monotonic() + _FULL_POLL_SECONDS
-
-    async def find_changed(self) -> set[str]:
-        """Return the accounts with writes since the last poll."""
-        # read the resolved stamp first: later writes have higher stamps
-        resolved = await self._store.resolved_stamp()
-        if self._store.resolves_at_once and resolved == self._resolved:  # there was no write
-            return set()
-        full = time.monotonic() >= self._full_at
-        if full:
-            self._full_at = time.monotonic() + _FULL_POLL_SECONDS
-        recent = Timestamp(max(0, self._latest.time - _OVERLAP_SECONDS), 0)
-        floor = self._resolved if full else max(self._resolved, recent)
-        found = {written for model in _WATCHED for written in await self._read(model, floor)}
-        new, self._known = found - self._known, found
-        self._resolved = max(self._resolved, resolved)
-        return {written.account for written in new}
-
-    async def _read(self, model: _Watched, floor: Timestamp) -> list[_Written]:
-        read = partial(
-            read_page,
-            self._store,
-            model,
-            model.changed > floor,
-            sort=(asc(model.changed), asc(model.id)),
-            limit=_PAGE_SIZE,
-            into=_Written,
-            position=lambda last: (ChangePosition.parse(last.changed).stamp, ObjectId(last.id)),
-        )
-        found = [written async for page in iterate_pages(read) for written in page]
-        if found:
-            self._latest = max(self._latest, ChangePosition.parse(found[-1].changed).stamp)
-        return found

@@ -58,8 +58,10 @@ class FiringFeed(Feed[FiredEntry]):
         owner: The account.
     """
 
+    models = (Firing,)
+
     def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
-        super().__init__(store, owner, ((Firing, FiredEntry),))
+        super().__init__(store, owner, (FiredEntry,))
 
     async def describe(self, entry: FiredEntry) -> FiredData | None:
         """Return the data of the event for an entry, or None if its todo has been deleted since."""

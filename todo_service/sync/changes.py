@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 from bson import Timestamp
@@ -202,15 +202,16 @@ class Feed(Generic[EntryT]):
     Args:
         store: The store.
         owner: The account.
-        sources: The models, each with the Struct of its documents. A model has an index from `account` to `changed`.
+        structs: The Structs of the documents, in the order of `models`.
     """
 
-    def __init__(
-        self, store: DocumentStore, owner: ObjectId, sources: Sequence[tuple[type[Any], type[EntryT]]]
-    ) -> None:
+    models: ClassVar[tuple[type[Any], ...]]
+    """The models. Each has an index from `account` to `changed`, and another one on `changed`."""
+
+    def __init__(self, store: DocumentStore, owner: ObjectId, structs: Sequence[type[EntryT]]) -> None:
         self._store = store
         self._owner = owner
-        self._sources = sources
+        self._structs = structs
 
     async def read_present(self, moment: datetime) -> SyncToken:
         """Return a token after which come only later changes, and those of the last seconds on MongoDB."""
@@ -228,7 +229,8 @@ class Feed(Generic[EntryT]):
         if token.resolved is None:
             resolved = ChangePosition.from_stamp(await self._store.resolved_stamp())
             token = token.start_round(resolved, moment)
-        parts = await asyncio.gather(*(self._read(model, into, token, limit) for model, into in self._sources))
+        sources = zip(self.models, self._structs, strict=True)
+        parts = await asyncio.gather(*(self._read(model, into, token, limit) for model, into in sources))
         return _merge(parts, token, limit)
 
     async def _read(
@@ -260,8 +262,10 @@ class ChangeFeed(Feed[Change]):
         owner: The account.
     """
 
+    models = (Todo, TodoList)
+
     def __init__(self, store: DocumentStore, owner: ObjectId) -> None:
-        super().__init__(store, owner, ((Todo, TodoChange), (TodoList, ListChange)))
+        super().__init__(store, owner, (TodoChange, ListChange))
 
     async def read_changes(self, since: SyncToken | None, limit: int, moment: datetime) -> FeedPage[Change]:
         """Return a page of changes. It ends early when its documents reach about `PAGE_BYTES`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from typing import Final, Self
 
 import msgspec
@@ -13,12 +14,15 @@ from odmantic.query import asc
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnavailable
 from todo_service.store.paging import iterate_pages, read_page
+from todo_service.sync.change_poller import watch_accounts
 from todo_service.webhooks.documents import Webhook
 from todo_service.webhooks.runner import Context, HookRunner
 from todo_service.webhooks.workers import choose_worker
 
 TICK_SECONDS: Final = 1.0
 """The interval at which the webhooks are polled."""
+CHANGE_POLL_SECONDS: Final = 0.25
+"""The interval at which the store is polled for changes of accounts, while this process serves webhooks."""
 _PAGE_SIZE: Final = 1_000
 logger = structlog.get_logger(__name__)
 
@@ -32,6 +36,7 @@ class Hook(msgspec.Struct, frozen=True):
     """
 
     id: str
+    account: str
     holder: str | None
     version: int
     requested: str | None
@@ -44,7 +49,7 @@ class _Served(msgspec.Struct, frozen=True):
 
 
 class WebhookConsumer:
-    """An async context manager that stops all runners on exit. Call `tick` periodically.
+    """An async context manager that stops all runners on exit. Call `tick` periodically, and run `watch` beside it.
 
     Args:
         context: What the runners share.
@@ -55,6 +60,7 @@ class WebhookConsumer:
         self._store: DocumentStore = context.store
         self._workers = context.workers
         self._served: dict[ObjectId, _Served] = {}
+        self._is_serving = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +85,8 @@ class WebhookConsumer:
         for hook_id in self._served.keys() - hooks.keys():
             self._served[hook_id].runner.wake()  # it reads the webhook again, and stops
         self._served = {hook_id: each for hook_id, each in self._served.items() if not each.task.done()}
+        if not self._served:
+            self._is_serving.clear()
         if not hooks and not self._served:
             return
         await self._workers.beat()
@@ -91,6 +99,22 @@ class WebhookConsumer:
                 await self._serve_or_release(hook_id, hook, mine=mine)
             elif mine and (holder is None or holder not in alive):
                 await self._claim(hook_id, holder)
+
+    async def watch(self) -> None:
+        """Poll the store for changes while this worker serves webhooks, and let the runners of the accounts that have
+        changed read them. It never returns.
+
+        Raises:
+            StoreError: The store could not be read. Call it again.
+        """
+        models = [model for source in self._context.sources for model in source.models]
+        await watch_accounts(self._store, models, CHANGE_POLL_SECONDS, self._is_serving, self._notice_changes)
+
+    def _notice_changes(self, accounts: Container[str] | None) -> None:
+        """Let the runners of some accounts read the changes; None: of all."""
+        for each in self._served.values():
+            if accounts is None or each.seen.account in accounts:
+                each.runner.notice_changes()
 
     async def _list_enabled(self) -> list[Hook]:
         async def read(after: tuple[ObjectId] | None) -> tuple[list[Hook], tuple[ObjectId] | None]:
@@ -144,3 +168,4 @@ class WebhookConsumer:
         runner = HookRunner(hook_id, self._context)
         task = asyncio.create_task(runner.run(), name=f"webhook {hook_id}")
         self._served[hook_id] = _Served(runner, task, hook)
+        self._is_serving.set()

@@ -40,8 +40,11 @@ from todo_service.webhooks.workers import WorkerGroup
 
 SHORTEST_POLL: Final = 0.25
 LONGEST_POLL: Final = 2.0
-"""The longest interval at which the sources of events are polled, in seconds. The interval grows while there are no
-events."""
+"""The interval at which the sources of events are read while they return documents, in seconds. It grows while there
+are no new events among them: MongoDB's feed repeats the changes of the last seconds."""
+IDLE_POLL: Final = 300.0
+"""The interval at which the sources are read while they return nothing, in seconds. It is a safety net: a write makes
+the runner read them at once (`notice_changes`)."""
 _RETRY_SECONDS: Final = 2.0
 _DISABLED_SECONDS: Final = 10.0
 """The interval at which a disabled account is checked."""
@@ -105,6 +108,7 @@ class HookRunner:
         self._store = context.store
         self._positions = Positions(context.sources)
         self._woken = asyncio.Event()
+        self._is_stale = True
         self._poll = SHORTEST_POLL
         self._slow = False
         self._hook: Webhook | None = None
@@ -115,6 +119,11 @@ class HookRunner:
 
     def wake(self) -> None:
         """Make the runner read the webhook and its deliveries again."""
+        self._is_stale = True
+        self._woken.set()
+
+    def notice_changes(self) -> None:
+        """Make the runner read the sources of events, because the account may have changed."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -149,14 +158,14 @@ class HookRunner:
         Returns:
             The pause until the next call in seconds, or None if this worker no longer serves the webhook.
         """
-        if self._woken.is_set() or self._hook is None:
-            self._woken.clear()
+        self._woken.clear()
+        if self._is_stale or self._hook is None:
+            self._is_stale = False
             if not await self._reload():
                 return None
         if not self._context.workers.may_send():
             return SHORTEST_POLL
-        found = await self._read_events()
-        self._poll = SHORTEST_POLL if found else min(2 * self._poll, LONGEST_POLL)
+        self._poll = await self._read_events()
         moment = self._context.now()
         for due in [each for each in self._pending if each.due_at <= moment]:
             if not self._context.workers.may_send():
@@ -213,24 +222,28 @@ class HookRunner:
         held = Webhook.holder == self._context.workers.worker_id
         return [Webhook.id == self._hook_id, held, Webhook.enabled == True]  # noqa: E712  # an expression
 
-    async def _read_events(self) -> bool:
-        """Turn new events into pending deliveries. Return whether there were any."""
-        found = False
+    async def _read_events(self) -> float:
+        """Turn new events into pending deliveries. Return the pause until the next call in seconds."""
+        found, idle = False, True
         for source in self._context.sources:
             room = min(PENDING_DELIVERIES - len(self._pending), STORED_DELIVERIES - self._stored)
             hook = self._hook
             if hook is None or room <= 0 or not hook.position:
-                return found
+                idle = False
+                break
             positions = self._positions.decode(hook.position)
             position = positions.get(source.name) or source.start(hook.changed)
             page = await source.read(hook.account, position, room, hook.started_at, self._context.now())
+            idle = idle and not page.advanced and not page.more
             if page.advanced:
                 found |= await self._store_page(hook, source, positions, page)
             else:
                 # this position need not be stored: there is no event between the stored one and this one
                 positions[source.name] = page.position
                 self._hook = hook.model_copy(update={"position": self._positions.encode(positions)})
-        return found
+        if found:
+            return SHORTEST_POLL
+        return IDLE_POLL if idle else min(2 * self._poll, LONGEST_POLL)
 
     async def _store_page(
         self, hook: Webhook, source: EventSource, positions: dict[str, bytes], page: EventPage
@@ -238,7 +251,7 @@ class HookRunner:
         """Store the deliveries of a page, then the position after it. Return whether there is a new delivery."""
         current = await self._get_hook()
         if current is None or current.started_at != hook.started_at:
-            self._woken.set()  # it was paused, and events that occurred in the meantime are not sent
+            self.wake()  # it was paused, and events that occurred in the meantime are not sent
             return False
         moment = self._context.now()
         wanted = [event for event in page.events if event.type in current.events]
@@ -260,7 +273,7 @@ class HookRunner:
         same = (Webhook.started_at == hook.started_at, Webhook.position == current.position)
         changed = await self._store.update(Webhook, *self._match(), *same, changes={"position": encoded})
         if changed is None:
-            self._woken.set()
+            self.wake()
         else:
             self._hook = changed
         return new > 0
@@ -279,7 +292,7 @@ class HookRunner:
             delivery = await self._store.get(WebhookDelivery, *where)
             began = self._context.now()
             if delivery is None or delivery.due_at is None or delivery.due_at > began:
-                self._woken.set()
+                self.wake()
                 return True
             if not self._context.workers.may_send():
                 return True

@@ -60,7 +60,7 @@ class EventPage(NamedTuple):
         events: The events, in order.
         position: The position of the next page.
         advanced: Whether the position should be stored. It need not be if nothing was read.
-        more: Whether the next page can be read at once.
+        more: Whether more documents can be read at once.
     """
 
     events: list[Event]
@@ -81,6 +81,8 @@ class EventSource(abc.ABC):
 
     name: ClassVar[str]
     """The name under which a webhook keeps the position."""
+    models: ClassVar[tuple[type[Any], ...]]
+    """The models of the feed. A write of such a document may be an event of its account."""
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
@@ -109,6 +111,7 @@ class ChangeEvents(EventSource):
     """The events of todos and lists, from the change feed."""
 
     name = "changes"
+    models = ChangeFeed.models
 
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
@@ -125,6 +128,7 @@ class FiringEvents(EventSource):
     """The due dates and reminders that have fired."""
 
     name = "firings"
+    models = FiringFeed.models
 
     async def read(
         self, account: ObjectId, position: bytes, limit: int, since: datetime, moment: datetime
