@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from odmantic import ObjectId
 
 from tests.application import build_variables
 from tests.people import Person, assert_problem
@@ -13,6 +14,7 @@ from todo_service.bounds.requests import RESPONSE_SECONDS
 from todo_service.bounds.webhooks import RESOLUTION_SECONDS
 from todo_service.settings import Settings, load_settings
 from todo_service.webhooks.addresses import AddressPolicy
+from todo_service.webhooks.lanes import Speed
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.resolver import Resolver
 from todo_service.webhooks.sender import Sender
@@ -190,7 +192,7 @@ async def test_the_url_is_refused_when_it_is_set(url: str) -> None:
 async def test_the_url_is_refused_when_it_is_sent_to(url: str) -> None:
     sender = Sender(create_receivers(), lambda: Resolver(look_up))
 
-    async with sender.enter_lane(slow=False) as lane:
+    async with sender.enter_lane(ObjectId(), Speed.UNKNOWN) as lane:
         outcome = await sender.send(lane, url, {}, b"{}")
 
     assert outcome.error == "the URL or an address of its host is not allowed"

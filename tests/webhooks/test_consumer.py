@@ -14,10 +14,16 @@ from odmantic import ObjectId
 
 from tests.clock import Clock
 from tests.people import UserCreateFactory
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.webhooks.harness import KEY, Account, Steps, serving
 from tests.webhooks.receiver import Received, Receiver, running_receiver, status
-from todo_service.bounds.webhooks import CONCURRENT_ATTEMPTS, PENDING_DELIVERIES
+from todo_service.bounds.webhooks import (
+    CONCURRENT_ATTEMPTS_OF_ACCOUNT,
+    CONCURRENT_FIRST_ATTEMPTS,
+    CONCURRENT_SLOW_ATTEMPTS,
+    MAX_WEBHOOKS,
+    PENDING_DELIVERIES,
+)
 from todo_service.services import MODELS, create_administration
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
@@ -30,9 +36,10 @@ from todo_service.webhooks.consumer import CHANGE_POLL_SECONDS, WebhookConsumer
 from todo_service.webhooks.deliveries import RETRY_DELAYS, build_delivery, record_attempt
 from todo_service.webhooks.documents import Webhook
 from todo_service.webhooks.dto import WebhookUpdate, WebhookWithSecret
+from todo_service.webhooks.lanes import Speed
 from todo_service.webhooks.runner import HookRunner
 from todo_service.webhooks.secret_box import SecretBox, reencrypt_secrets
-from todo_service.webhooks.sender import AttemptOutcome
+from todo_service.webhooks.sender import AttemptOutcome, Sender
 from todo_service.webhooks.signing import format_secret
 from todo_service.webhooks.sources import Event
 from todo_service.webhooks.workers import LEASE_SECONDS, WorkerGroup, choose_worker
@@ -44,14 +51,19 @@ async def read_holder(account: Account, hook: WebhookWithSecret) -> ObjectId | N
     return (await account.get_hook(hook)).holder
 
 
+async def fill_lane(slots: AsyncExitStack, sender: Sender, speed: Speed, attempts: int) -> None:
+    """Take all slots of a lane, each for another account."""
+    for _ in range(attempts):
+        await slots.enter_async_context(sender.enter_lane(ObjectId(), speed))
+
+
 async def test_a_webhook_that_is_paused_while_an_attempt_waits_gets_nothing(
     account: Account, receiver: Receiver
 ) -> None:
     hook = await account.create_hook(receiver.url)
     context = account.create_context(WorkerGroup(account.store, ObjectId()))
     async with AsyncExitStack() as slots, serving(WebhookConsumer(context)) as consumer:
-        for _ in range(CONCURRENT_ATTEMPTS):
-            await slots.enter_async_context(context.sender.enter_lane(slow=False))
+        await fill_lane(slots, context.sender, Speed.UNKNOWN, CONCURRENT_FIRST_ATTEMPTS)
         await account.todos.create(TodoCreate(title="Sow"))
         await account.wake(hook, consumer)
         await wait_until(account.list_states)
@@ -64,6 +76,46 @@ async def test_a_webhook_that_is_paused_while_an_attempt_waits_gets_nothing(
             await other.await_events(1)
 
     assert receiver.received == []
+
+
+async def answer_never(_: Received, __: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_silent_receivers_of_an_account_occupy_only_its_share_of_the_attempts(
+    account: Account, receiver: Receiver
+) -> None:
+    other = Account(account.store)
+    context = account.create_context(WorkerGroup(account.store, ObjectId()))
+    context = context._replace(sender=Sender(account.receivers, seconds=PATIENCE))
+    async with running_receiver() as silent:
+        silent.answer = answer_never
+        for _ in range(MAX_WEBHOOKS):
+            await account.create_hook(silent.url)
+        await other.create_hook(receiver.url)
+        await account.todos.create(TodoCreate(title="Water the plants"))
+        async with serving(WebhookConsumer(context)):
+            await silent.await_events(CONCURRENT_ATTEMPTS_OF_ACCOUNT)
+            for number in range(3):
+                await other.todos.create(TodoCreate(title=f"todo {number}"))
+                await receiver.await_events(number + 1)
+
+            assert len(silent.received) == CONCURRENT_ATTEMPTS_OF_ACCOUNT
+
+
+async def test_first_attempts_to_new_receivers_delay_no_receiver_that_is_quick(
+    account: Account, receiver: Receiver
+) -> None:
+    await account.create_hook(receiver.url)
+    context = account.create_context(WorkerGroup(account.store, ObjectId()))
+    async with AsyncExitStack() as slots, serving(WebhookConsumer(context)):
+        await account.todos.create(TodoCreate(title="first"))
+        await receiver.await_events(1)
+        await fill_lane(slots, context.sender, Speed.UNKNOWN, CONCURRENT_FIRST_ATTEMPTS)
+        await fill_lane(slots, context.sender, Speed.SLOW, CONCURRENT_SLOW_ATTEMPTS)
+
+        await account.todos.create(TodoCreate(title="second"))
+        await receiver.await_events(2)
 
 
 async def test_attempts_follow_the_schedule_of_the_contract(account: Account) -> None:
@@ -199,10 +251,7 @@ async def test_a_disabled_account_gets_nothing_until_it_is_enabled(
 
 
 async def test_a_crash_repeats_with_the_same_id(account: Account, receiver: Receiver) -> None:
-    async def crash(_: Received, __: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
-
-    receiver.answer = crash
+    receiver.answer = answer_never
     hook = await account.create_hook(receiver.url)
     async with serving(account.create_consumer()):
         await account.todos.create(TodoCreate(title="Water the plants"))

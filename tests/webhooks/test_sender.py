@@ -14,10 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from odmantic import ObjectId
 
 from tests.webhooks.receiver import Answer, Received, Receiver, running_receiver, status
 from todo_service.bounds.webhooks import RESOLVER_THREADS
 from todo_service.webhooks.addresses import AddressPolicy
+from todo_service.webhooks.lanes import Speed
 from todo_service.webhooks.receivers import Receivers
 from todo_service.webhooks.resolver import Resolver
 from todo_service.webhooks.sender import AttemptOutcome, Sender
@@ -53,7 +55,7 @@ def create_sender(
 
 async def post(sender: Sender, url: str) -> AttemptOutcome:
     """Make an attempt."""
-    async with sender.enter_lane(slow=False) as lane:
+    async with sender.enter_lane(ObjectId(), Speed.QUICK) as lane:
         return await sender.send(lane, url, HEADERS, b"{}")
 
 

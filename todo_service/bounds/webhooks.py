@@ -75,9 +75,15 @@ RESPONSE_BYTES: Final = section.declare(
     response="The connection is closed.",
     unit="bytes",
 )
-CONCURRENT_ATTEMPTS: Final = section.declare(
+CONCURRENT_QUICK_ATTEMPTS: Final = section.declare(
     48,
     "Concurrent attempts to receivers whose last attempt succeeded quickly, in each process",
+    enforced_in="webhooks.sender",
+    response="The attempt waits for its turn.",
+)
+CONCURRENT_FIRST_ATTEMPTS: Final = section.declare(
+    16,
+    "Concurrent attempts to receivers that the process has made no attempt to before, in each process",
     enforced_in="webhooks.sender",
     response="The attempt waits for its turn.",
 )
@@ -87,9 +93,15 @@ CONCURRENT_SLOW_ATTEMPTS: Final = section.declare(
     enforced_in="webhooks.sender",
     response="The attempt waits for its turn.",
 )
+CONCURRENT_ATTEMPTS_OF_ACCOUNT: Final = section.declare(
+    4,
+    "Concurrent attempts of an account, of each of these three kinds, in each process",
+    enforced_in="webhooks.lanes",
+    response="The attempt waits for its turn. It does not delay those of other accounts.",
+)
 RESOLVER_THREADS: Final = section.declare(
     16,
-    "Names resolved at the same time in each process: for new URLs, and for each of the two kinds of attempts",
+    "Names resolved at the same time in each process: for new URLs, and for each of the three kinds of attempts",
     enforced_in="webhooks.resolver",
     response="The resolution waits for its turn.",
 )

@@ -31,9 +31,10 @@ from todo_service.webhooks.deliveries import (
     record_attempt,
 )
 from todo_service.webhooks.documents import Webhook, WebhookDelivery
+from todo_service.webhooks.lanes import Lane, Speed
 from todo_service.webhooks.positions import Positions, set_initial_position
 from todo_service.webhooks.secret_box import SecretBox, decrypt_secrets
-from todo_service.webhooks.sender import AttemptOutcome, Lane, Sender
+from todo_service.webhooks.sender import AttemptOutcome, Sender
 from todo_service.webhooks.signing import sign
 from todo_service.webhooks.sources import EventPage, EventSource, get_event_time
 from todo_service.webhooks.workers import WorkerGroup
@@ -110,7 +111,7 @@ class HookRunner:
         self._woken = asyncio.Event()
         self._is_stale = True
         self._poll = SHORTEST_POLL
-        self._slow = False
+        self._speed = Speed.UNKNOWN
         self._hook: Webhook | None = None
         self._pending: list[Due] = []
         self._stored = 0
@@ -186,7 +187,8 @@ class HookRunner:
             hook = await self._get_hook()
             if hook is None:
                 return False
-        self._slow = self._slow or hook.failing_since is not None
+        if hook.failing_since is not None:
+            self._speed = Speed.SLOW
         self._hook = hook
         self._pending = await self._store.find(
             WebhookDelivery,
@@ -280,7 +282,8 @@ class HookRunner:
 
     async def _attempt(self, delivery_id: ObjectId) -> bool:
         """Make an attempt. Return whether this worker still serves the webhook."""
-        async with self._context.sender.enter_lane(slow=self._slow) as lane:
+        assert self._hook is not None  # its events have been read
+        async with self._context.sender.enter_lane(self._hook.account, self._speed) as lane:
             hook = await self._get_hook()
             if hook is None:
                 return False
@@ -298,7 +301,8 @@ class HookRunner:
                 return True
             outcome = await self._send(lane, hook, delivery, began)
         moment = self._context.now()
-        self._slow = not outcome.delivered or (moment - began).total_seconds() > _SLOW_SECONDS
+        quick = outcome.delivered and (moment - began).total_seconds() <= _SLOW_SECONDS
+        self._speed = Speed.QUICK if quick else Speed.SLOW
         changes = record_attempt(delivery, outcome, began, moment)
         await self._store.update(WebhookDelivery, *where, WebhookDelivery.tries == delivery.tries, changes=changes)
         self._count(delivery, changes, began)

@@ -17,20 +17,28 @@ from typing import Final, NamedTuple
 
 import httpcore
 import httpx
+from odmantic import ObjectId
 
 from todo_service import __version__
 from todo_service.bounds.webhooks import (
     ATTEMPT_SECONDS,
-    CONCURRENT_ATTEMPTS,
+    CONCURRENT_FIRST_ATTEMPTS,
+    CONCURRENT_QUICK_ATTEMPTS,
     CONCURRENT_SLOW_ATTEMPTS,
     RESPONSE_BYTES,
     RESPONSE_HEAD_BYTES,
 )
+from todo_service.webhooks.lanes import Lane, Speed
 from todo_service.webhooks.network import Allowance, BoundedBackend
 from todo_service.webhooks.receivers import AddressRefusedError, Receiver, Receivers
 from todo_service.webhooks.resolver import Resolver
 
 LONGEST_RETRY_AFTER: Final = timedelta(days=1)
+_CONCURRENT_ATTEMPTS: Final = {
+    Speed.UNKNOWN: CONCURRENT_FIRST_ATTEMPTS,
+    Speed.QUICK: CONCURRENT_QUICK_ATTEMPTS,
+    Speed.SLOW: CONCURRENT_SLOW_ATTEMPTS,
+}
 _CONNECT_SECONDS: Final = 5.0
 _TRIED_ADDRESSES: Final = 3
 _BODY_SECONDS: Final = 1.0
@@ -59,21 +67,6 @@ class AttemptOutcome(NamedTuple):
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
-class Lane:
-    """A share of the concurrent attempts, with its own resolver.
-
-    Receivers whose last attempt failed or was slow share a lane, so that they cannot delay the others.
-
-    Args:
-        attempts: The number of concurrent attempts.
-        resolver: Resolves the names of receivers.
-    """
-
-    def __init__(self, attempts: int, resolver: Resolver) -> None:
-        self.slots = asyncio.Semaphore(attempts)
-        self.resolver = resolver
-
-
 class Sender:
     """Sends deliveries.
 
@@ -94,20 +87,20 @@ class Sender:
         self._receivers = receivers
         self._create_tls = tls
         self._seconds = seconds
-        self._fast = Lane(CONCURRENT_ATTEMPTS, create_resolver())
-        self._slow = Lane(CONCURRENT_SLOW_ATTEMPTS, create_resolver())
+        self._lanes = {speed: Lane(attempts, create_resolver()) for speed, attempts in _CONCURRENT_ATTEMPTS.items()}
 
     @asynccontextmanager
-    async def enter_lane(self, *, slow: bool) -> AsyncIterator[Lane]:
+    async def enter_lane(self, account: ObjectId, speed: Speed) -> AsyncIterator[Lane]:
         """Hold a slot of a lane for the duration of a block.
 
         The wait may be long. Read what to send in the block.
 
         Args:
-            slow: Whether the receiver's last attempt failed or was slow.
+            account: The account of the webhook.
+            speed: The speed of its receiver.
         """
-        lane = self._slow if slow else self._fast
-        async with lane.slots:
+        lane = self._lanes[speed]
+        async with lane.enter(account):
             yield lane
 
     async def send(self, lane: Lane, url: str, headers: Mapping[str, str], body: bytes) -> AttemptOutcome:

@@ -1,0 +1,49 @@
+"""Shares the concurrent attempts of a process among receivers of different speeds, and among accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from weakref import WeakValueDictionary
+
+from odmantic import ObjectId
+
+from todo_service.bounds.webhooks import CONCURRENT_ATTEMPTS_OF_ACCOUNT
+from todo_service.webhooks.resolver import Resolver
+
+
+class Speed(Enum):
+    """What the last attempt says about a receiver."""
+
+    UNKNOWN = auto()
+    """This process has made no attempt yet."""
+    QUICK = auto()
+    """It succeeded quickly."""
+    SLOW = auto()
+    """It failed or was slow."""
+
+
+class Lane:
+    """The concurrent attempts to receivers of one speed, with their own resolver, so that they cannot delay the others.
+
+    An account makes at most `CONCURRENT_ATTEMPTS_OF_ACCOUNT` of them. Its further attempts wait for its own, and not
+    for a slot, so that they are not ahead of those of other accounts.
+
+    Args:
+        attempts: The number of concurrent attempts.
+        resolver: Resolves the names of receivers.
+    """
+
+    def __init__(self, attempts: int, resolver: Resolver) -> None:
+        self.resolver = resolver
+        self._slots = asyncio.Semaphore(attempts)
+        self._shares: WeakValueDictionary[ObjectId, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def enter(self, account: ObjectId) -> AsyncIterator[None]:
+        """Hold a slot for the duration of a block."""
+        share = self._shares.setdefault(account, asyncio.Semaphore(CONCURRENT_ATTEMPTS_OF_ACCOUNT))
+        async with share, self._slots:
+            yield
