@@ -271,6 +271,7 @@ class Services:
             Job("check sessions of event streams", self.events.check_sessions, SESSION_CHECK_SECONDS),
             Job("fire due dates and reminders", self._reminders.watch, FIRST_RETRY_SECONDS),
             Job("serve webhooks", consumer.tick, TICK_SECONDS),
+            Job("write the heartbeat of webhooks", consumer.beat, TICK_SECONDS),
             Job("watch for changes for webhooks", consumer.watch, FIRST_RETRY_SECONDS),
             Job("encrypt signing secrets", self._webhook_system.reencrypt_secrets, REENCRYPT_SECONDS),
             Job("return free memory", self._release_memory, SWEEP_SECONDS / 3),

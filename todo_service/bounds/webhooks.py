@@ -99,6 +99,12 @@ CONCURRENT_ATTEMPTS_OF_ACCOUNT: Final = section.declare(
     enforced_in="webhooks.lanes",
     response="The attempt waits for its turn. It does not delay those of other accounts.",
 )
+CONCURRENT_CLAIMS: Final = section.declare(
+    32,
+    "Webhooks that a process takes over or releases at the same time",
+    enforced_in="webhooks.consumer",
+    response="The others wait.",
+)
 RESOLVER_THREADS: Final = section.declare(
     16,
     "Names resolved at the same time in each process: for new URLs, and for each of the three kinds of attempts",

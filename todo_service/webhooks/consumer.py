@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Awaitable, Callable, Container
+from functools import partial
 from typing import Final, Self
 
 import msgspec
@@ -11,6 +12,7 @@ import structlog
 from odmantic import ObjectId
 from odmantic.query import asc
 
+from todo_service.bounds.webhooks import CONCURRENT_CLAIMS
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnavailable
 from todo_service.store.paging import iterate_pages, read_page
@@ -20,7 +22,7 @@ from todo_service.webhooks.runner import Context, HookRunner
 from todo_service.webhooks.workers import choose_worker
 
 TICK_SECONDS: Final = 1.0
-"""The interval at which the webhooks are polled."""
+"""The interval at which the webhooks are polled, and at which the heartbeat is checked."""
 CHANGE_POLL_SECONDS: Final = 0.25
 """The interval at which the store is polled for changes of accounts, while this process serves webhooks."""
 _PAGE_SIZE: Final = 1_000
@@ -49,7 +51,9 @@ class _Served(msgspec.Struct, frozen=True):
 
 
 class WebhookConsumer:
-    """An async context manager that stops all runners on exit. Call `tick` periodically, and run `watch` beside it.
+    """An async context manager that stops all runners on exit.
+
+    Call `tick` and `beat` every `TICK_SECONDS`, each in a task of its own, and run `watch` in another one.
 
     Args:
         context: What the runners share.
@@ -61,6 +65,7 @@ class WebhookConsumer:
         self._workers = context.workers
         self._served: dict[ObjectId, _Served] = {}
         self._is_serving = asyncio.Event()
+        self._is_active = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,18 +92,32 @@ class WebhookConsumer:
         self._served = {hook_id: each for hook_id, each in self._served.items() if not each.task.done()}
         if not self._served:
             self._is_serving.clear()
-        if not hooks and not self._served:
+        self._is_active = bool(hooks or self._served)
+        if not self._is_active:
             return
         await self._workers.beat()
         # a worker is inserted before it claims a webhook, so read the workers after the webhooks
         alive = await self._workers.find_alive()
+        changes: list[Callable[[], Awaitable[None]]] = []
         for hook_id, hook in hooks.items():
             mine = choose_worker(hook_id, alive) == self._workers.worker_id
             holder = ObjectId(hook.holder) if hook.holder is not None else None
-            if holder == self._workers.worker_id:
-                await self._serve_or_release(hook_id, hook, mine=mine)
+            if holder == self._workers.worker_id and mine:
+                self._serve_or_wake(hook_id, hook)
+            elif holder == self._workers.worker_id:
+                changes.append(partial(self._release, hook_id))
             elif mine and (holder is None or holder not in alive):
-                await self._claim(hook_id, holder)
+                changes.append(partial(self._claim, hook_id, holder))
+        for start in range(0, len(changes), CONCURRENT_CLAIMS):
+            batch = (change() for change in changes[start : start + CONCURRENT_CLAIMS])
+            for error in await asyncio.gather(*batch, return_exceptions=True):
+                if error is not None:
+                    raise error
+
+    async def beat(self) -> None:
+        """Write the heartbeat while there are webhooks. `tick` may take longer than a heartbeat is valid."""
+        if self._is_active:
+            await self._workers.beat()
 
     async def watch(self) -> None:
         """Poll the store for changes while this worker serves webhooks, and let the runners of the accounts that have
@@ -131,25 +150,28 @@ class WebhookConsumer:
 
         return [hook async for page in iterate_pages(read) for hook in page]
 
-    async def _serve_or_release(self, hook_id: ObjectId, hook: Hook, *, mine: bool) -> None:
-        """Serve a webhook that this worker holds, or release it if it belongs to another one."""
+    def _serve_or_wake(self, hook_id: ObjectId, hook: Hook) -> None:
+        """Serve a webhook that this worker holds, or wake its runner if it has changed."""
         served = self._served.get(hook_id)
-        if not mine:
-            if served is not None:
-                served.task.cancel()
-                await asyncio.wait([served.task])
-                del self._served[hook_id]
-            await self._store.update(
-                Webhook,
-                Webhook.id == hook_id,
-                Webhook.holder == self._workers.worker_id,
-                changes={"holder": None},
-            )
-        elif served is None:
+        if served is None:
             self._serve(hook_id, hook)
         elif served.seen != hook:
             served.runner.wake()
             self._served[hook_id] = msgspec.structs.replace(served, seen=hook)
+
+    async def _release(self, hook_id: ObjectId) -> None:
+        """Release a webhook that this worker holds, because it belongs to another one."""
+        served = self._served.get(hook_id)
+        if served is not None:
+            served.task.cancel()
+            await asyncio.wait([served.task])
+            del self._served[hook_id]
+        await self._store.update(
+            Webhook,
+            Webhook.id == hook_id,
+            Webhook.holder == self._workers.worker_id,
+            changes={"holder": None},
+        )
 
     async def _claim(self, hook_id: ObjectId, holder: ObjectId | None) -> None:
         """Claim a webhook, unless another worker has claimed it first."""

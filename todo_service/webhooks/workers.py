@@ -11,6 +11,7 @@ Clocks may differ, so a worker judges the others by its own: a worker whose numb
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -52,6 +53,7 @@ class WorkerGroup:
         self.worker_id = worker_id
         self._store = store
         self._clock = clock
+        self._beating = asyncio.Lock()
         self._beats = 0
         self._beat_at = float("-inf")
         self._seen_at = float("-inf")
@@ -63,15 +65,16 @@ class WorkerGroup:
 
     async def beat(self) -> None:
         """Write the heartbeat, unless the last one is recent."""
-        moment = self._clock()
-        if moment - self._beat_at < BEAT_SECONDS:
-            return
-        self._beats += 1
-        worker = WebhookWorker(id=self.worker_id, beats=self._beats, expires_at=now() + _LIFETIME)
-        changes = {"beats": worker.beats, "expires_at": worker.expires_at}
-        if await self._store.update(WebhookWorker, WebhookWorker.id == self.worker_id, changes=changes) is None:
-            await self._store.insert(worker)
-        self._beat_at = moment
+        async with self._beating:
+            moment = self._clock()
+            if moment - self._beat_at < BEAT_SECONDS:
+                return
+            self._beats += 1
+            worker = WebhookWorker(id=self.worker_id, beats=self._beats, expires_at=now() + _LIFETIME)
+            changes = {"beats": worker.beats, "expires_at": worker.expires_at}
+            if await self._store.update(WebhookWorker, WebhookWorker.id == self.worker_id, changes=changes) is None:
+                await self._store.insert(worker)
+            self._beat_at = moment
 
     async def find_alive(self) -> frozenset[ObjectId]:
         """Return the ids of the workers that are alive, including this one."""
