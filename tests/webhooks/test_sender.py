@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -329,3 +331,42 @@ async def test_certificates_are_verified_for_the_name_in_the_url(certificate: Pa
     assert good.delivered
     assert [other_name.error, by_address.error, untrusted.error] == [refused] * 3
     assert len(receiver.received) == 1
+
+
+async def test_certificates_are_loaded_once_and_outside_the_event_loop() -> None:
+    threads: list[int] = []
+
+    def create_tls() -> ssl.SSLContext:
+        threads.append(threading.get_ident())
+        return ssl.create_default_context()
+
+    receivers = Receivers(AddressPolicy(["127.0.0.0/8"]), allow_http=True, resolver=Resolver())
+    sender = Sender(receivers, tls=create_tls)
+    async with running_receiver() as closed:
+        pass
+    url = closed.url.replace("http:", "https:")
+    await asyncio.gather(*(post(sender, url) for _ in range(3)))
+
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
+
+
+FIRST_ATTEMPT = """
+import asyncio, sys
+from tests.webhooks.test_sender import create_sender, post, running_receiver
+
+async def list_imported():
+    async with running_receiver() as receiver:
+        before = set(sys.modules)
+        assert (await post(create_sender(), receiver.url)).delivered
+        return set(sys.modules) - before
+
+print(*sorted(asyncio.run(list_imported())))
+"""
+
+
+def test_the_first_attempt_of_a_process_imports_nothing() -> None:
+    """Imports would block the event loop."""
+    output = subprocess.run([sys.executable, "-c", FIRST_ATTEMPT], check=True, capture_output=True, text=True).stdout
+
+    assert output.split() == []

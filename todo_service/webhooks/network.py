@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Final
 
+import anyio._backends._asyncio  # noqa: F401  # else the first connection would import it, and block the event loop
 import httpcore
 
 _READ_BYTES: Final = 1024

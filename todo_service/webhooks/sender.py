@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import Final, NamedTuple
 
 import httpcore
@@ -73,7 +72,7 @@ class Sender:
     Args:
         receivers: Checks the receivers.
         create_resolver: Creates the resolver of a lane.
-        tls: Creates the TLS context on first use; by default one that verifies certificates.
+        tls: Creates the TLS context in a thread, on first use; by default one that verifies certificates.
         seconds: The timeout of an attempt, in seconds.
     """
 
@@ -86,6 +85,8 @@ class Sender:
     ) -> None:
         self._receivers = receivers
         self._create_tls = tls
+        self._tls: ssl.SSLContext | None = None
+        self._tls_lock = asyncio.Lock()
         self._seconds = seconds
         self._lanes = {speed: Lane(attempts, create_resolver()) for speed, attempts in _CONCURRENT_ATTEMPTS.items()}
 
@@ -165,7 +166,7 @@ class Sender:
                 "timeout": httpx.Timeout(self._seconds, connect=_CONNECT_SECONDS).as_dict(),
             },
         )
-        context = self._tls if target.scheme == "https" else _NO_TLS
+        context = await self._get_tls() if target.scheme == "https" else _NO_TLS
         allowance = Allowance(RESPONSE_HEAD_BYTES)
         # a pool of its own, so that no connection is shared; it follows no redirects and knows no cookies or proxies
         async with httpcore.AsyncConnectionPool(context, network_backend=BoundedBackend(allowance)) as pool:
@@ -178,9 +179,12 @@ class Sender:
         retry_after = next((value for name, value in response.headers if name.lower() == b"retry-after"), None)
         return AttemptOutcome(response.status, retry_after=_parse_retry_after(retry_after))
 
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return self._create_tls()
+    async def _get_tls(self) -> ssl.SSLContext:
+        """Return the TLS context, which is created once. A thread loads its certificates."""
+        async with self._tls_lock:
+            if self._tls is None:
+                self._tls = await asyncio.to_thread(self._create_tls)
+            return self._tls
 
 
 _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
