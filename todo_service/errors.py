@@ -137,6 +137,10 @@ class QuotaExceeded(ServiceError):
         self.limit = limit
 
 
+class Conflict(ServiceError):
+    """Another request has decided otherwise about the document."""
+
+
 class Disabled(ServiceError):
     """The operation requires that something is enabled which is not."""
 

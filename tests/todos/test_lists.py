@@ -155,6 +155,57 @@ async def test_of_concurrent_writers_with_the_same_tag_only_one_deletes_or_chang
     assert set(statuses) <= {200, 204, 404, 412}
 
 
+async def test_of_concurrent_deletions_that_treat_todos_differently_the_first_decides(ada: Person) -> None:
+    modes = ("move", "delete", "delete", "move")
+    for first in range(4):
+        made = await create_list(ada)
+        todos = {(await ada.todo(list_id=made["id"]))["id"] for _ in range(5)}
+        path = f"/v1/lists/{made['id']}"
+
+        order = modes[first:] + modes[:first]
+        responses = await asyncio.gather(*(ada.delete(path, params={"todos": mode}) for mode in order))
+
+        statuses = list(zip(order, (response.status_code for response in responses), strict=True))
+        assert {status for _, status in statuses} <= {204, 404, 409}, statuses
+        decided = {mode for mode, status in statuses if status == 204}
+        assert len(decided) == 1, statuses
+        kept = {todo["id"] for todo in (await ada.get("/v1/todos", params={"limit": 200})).json()["items"]}
+        assert todos & kept == (todos if decided == {"move"} else set())
+
+
+@pytest.mark.parametrize(("closing", "todos", "left"), [("move", "delete", 1), ("delete", "move", 0)])
+async def test_an_interrupted_deletion_holds_against_one_that_treats_todos_differently(
+    ada: Person, app: Litestar, closing: str, todos: str, left: int
+) -> None:
+    store: DocumentStore = app.state.store
+    made = await create_list(ada)
+    path = f"/v1/lists/{made['id']}"
+    await ada.todo(list_id=made["id"])
+    # the state after a crash between the first and the second step
+    await store.update(TodoList, TodoList.id == ObjectId(made["id"]), changes={"closing": closing})
+
+    problem = assert_problem(await ada.delete(path, params={"todos": todos}), 409)
+
+    assert problem["type"] == "urn:todo-service:problem:conflict"
+    assert len(await ada.titles()) == 1
+    assert (await ada.delete(path, params={"todos": closing})).status_code == 204
+    assert len(await ada.titles()) == left
+
+
+async def test_a_todo_that_leaves_a_list_while_it_is_deleted_is_not_deleted(ada: Person) -> None:
+    made = await create_list(ada)
+    todos = [(await ada.todo(list_id=made["id"]))["id"] for _ in range(60)]
+
+    deleting = ada.delete(f"/v1/lists/{made['id']}", params={"todos": "delete"})
+    leaving = [ada.patch(f"/v1/todos/{todo_id}", json={"list_id": None}) for todo_id in reversed(todos)]
+    deleted, *responses = await asyncio.gather(deleting, *leaving)
+
+    assert deleted.status_code == 204
+    assert {response.status_code for response in responses} <= {200, 404}
+    left = {response.json()["id"] for response in responses if response.status_code == 200}
+    assert {todo["id"] for todo in (await ada.get("/v1/todos", params={"limit": 200})).json()["items"]} == left
+
+
 async def test_no_todo_stays_in_a_list_deleted_during_writes(ada: Person) -> None:
     made = await create_list(ada)
     created = asyncio.Event()

@@ -116,10 +116,13 @@ class ListsController(Controller):
         operation_id="deleteList",
         summary="Delete a list",
         opt={NO_TIMEOUT: True},
-        responses=declare_problems(401, 404, 412, 422, 429, 503),
+        responses=declare_problems(401, 404, 409, 412, 422, 429, 503),
     )
     async def delete_list(
         self, request: QueryRequest[dto.ListDelete], list_id: FromPath[str], lists: NamedDependency[Lists]
     ) -> None:
-        """Delete a list. Its todos move to the inbox or are deleted with it."""
+        """Delete a list. Its todos move to the inbox or are deleted with it.
+
+        While a deletion is in progress, one with another value of `todos` gets a 409.
+        """
         await lists.delete(list_id, request.parameters().todos, parse_conditions(request))

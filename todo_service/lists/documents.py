@@ -21,7 +21,8 @@ class TodoList(Model):
     changes, until `purge_at`.
 
     Attributes:
-        closing: Set while the list is being deleted: `move` if its todos move to the inbox, else `delete`.
+        closing: Set once the list is being deleted: `move` if its todos move to the inbox, else `delete`. It never
+            changes afterwards.
         applied_change_ids: The last changes that may be repeated (see `todos.applied_changes`).
         uid, uid_key: The id by which other programs know it, and the key of its index entry (see `todos.uids`).
     """

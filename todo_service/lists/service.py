@@ -9,7 +9,7 @@ import msgspec
 from odmantic import ObjectId
 from odmantic.query import asc, desc
 
-from todo_service.errors import Gone, NotFound, QuotaExceeded
+from todo_service.errors import Conflict, Gone, NotFound, QuotaExceeded
 from todo_service.field_table import resolve_patch
 from todo_service.lists import dto
 from todo_service.lists.deletion import finish_deletion
@@ -266,7 +266,8 @@ class Lists:
 
         The list is first closed to new todos, then emptied, then replaced by a tombstone for the delta sync of the next
         30 days. If the request is interrupted, a sweep completes the deletion after a minute. A repeat of the request
-        also completes it, unless it requires the old version: closing a list gives it a new one.
+        also completes it, unless it requires the old version: closing a list gives it a new one. Of two requests that
+        treat the todos differently, only the one that closes the list is executed.
 
         Args:
             list_id: The id of the list.
@@ -275,6 +276,7 @@ class Lists:
 
         Raises:
             Stale: The list has another version.
+            Conflict: Another request deletes the list, and treats its todos differently.
             NotFound: The account has no such list.
         """
         closed = await self._close(list_id, todos, versions)
@@ -287,6 +289,8 @@ class Lists:
         async for _ in Attempts():
             found = await self._get_document(list_id)
             check_version(found.version, versions)
+            if found.closing not in (None, todos):
+                raise Conflict("another request is deleting this list, and treats its todos differently")
             await schedule_sweeps(self._store, found.id, self._owner, now())
             where = [*self._match(list_id), TodoList.version == found.version]
             # the new version ensures that no other writer with the same entity tag succeeds

@@ -336,6 +336,8 @@ class Todos:
     async def empty_list(self, list_id: ObjectId, *, delete: bool) -> None:
         """Move every todo of a list to the inbox, or delete it. Repeat the call if it fails halfway.
 
+        A todo that another request moves out of the list meanwhile is left alone.
+
         Args:
             list_id: The id of the list.
             delete: Whether to delete the todos.
@@ -348,7 +350,7 @@ class Todos:
             for todo in found:
                 try:
                     if delete:
-                        await self.delete(todo.id, None)
+                        await self._writer.delete(todo.id, None, None, from_list=list_id)
                     else:
                         await self._writer.change(todo.id, None, move_to_inbox(list_id))
                 except NotFound:

@@ -135,8 +135,21 @@ class TodoWriter:
             Todo, *self._match(str(todo.id)), Todo.version == todo.version, changes=changes, into=dto.Todo
         )
 
-    async def delete(self, todo_id: str, versions: Container[int] | None, change_id: ObjectId | None) -> None:
-        """Replace a todo by a tombstone. See `Todos.delete`."""
+    async def delete(
+        self,
+        todo_id: str,
+        versions: Container[int] | None,
+        change_id: ObjectId | None,
+        from_list: ObjectId | None = None,
+    ) -> None:
+        """Replace a todo by a tombstone. See `Todos.delete`.
+
+        Args:
+            todo_id: The id of the todo.
+            versions: The versions that the caller accepts; None for any.
+            change_id: The id of the change, if the request may be repeated.
+            from_list: If given, a todo that is not in this list is left alone.
+        """
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():
                 todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
@@ -144,6 +157,8 @@ class TodoWriter:
                     if await self._was_deleted_by(todo_id, change_id):
                         return
                     raise NotFound("there is no such todo")
+                if from_list is not None and todo.list_id != from_list:
+                    return
                 check_version(todo.version, versions)
                 moment = now()
                 changes = (

@@ -59,6 +59,7 @@ PROBLEMS: Final[Mapping[str, ProblemKind]] = {
     "in-progress": ProblemKind(409, "The request is still in progress"),
     "quota-exceeded": ProblemKind(409, "A quota of the account is exceeded"),
     "disabled": ProblemKind(409, "This is disabled"),
+    "conflict": ProblemKind(409, "The request conflicts with another one"),
     "gone": ProblemKind(410, "This is no longer available"),
     "stale": ProblemKind(412, "The document has changed"),
     "body-too-large": ProblemKind(413, "The body is too large"),
@@ -173,6 +174,8 @@ def _from_service(error: errors.ServiceError) -> ProblemError:
             return ProblemError("duplicate", str(error), errors=[FieldError(pointer=pointer, detail=str(error))])
         case errors.QuotaExceeded():
             return ProblemError("quota-exceeded", str(error))
+        case errors.Conflict():
+            return ProblemError("conflict", str(error))
         case errors.Disabled():
             return ProblemError("disabled", str(error))
         case errors.Stale():
