@@ -22,6 +22,7 @@ from todo_service.accounts.invitations import Invitations
 from todo_service.accounts.liveness import find_ended, is_disabled
 from todo_service.accounts.middleware import AuthenticationMiddleware
 from todo_service.accounts.passwords import Cost, Passwords
+from todo_service.accounts.registrations import Registrations
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tickets import Tickets
@@ -156,7 +157,8 @@ class Services:
         self._api_keys = ApiKeys(store, self.events.end)
         self._credentials = Credentials(self._sessions, self._api_keys)
         invitations = Invitations(store, settings.registration)
-        self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys, invitations)
+        self._registrations = Registrations(store, self._passwords, invitations)
+        self._accounts = Accounts(store, self._passwords, self._sessions, self._api_keys)
         self._time_zones = TimeZones(store)
         self._zone_visits = ZoneVisits(store, self._create_todos)
         self._rules = Executor(
@@ -198,6 +200,7 @@ class Services:
         metrics_access = MetricsAccess(settings.metrics_token, open_to_all=settings.environment == "development")
         return {
             "accounts": _provide_value(self._accounts),
+            "registrations": _provide_value(self._registrations),
             "sessions": _provide_value(self._sessions),
             "api_keys": _provide_value(self._api_keys),
             "limits": _provide_value(self.rate_limits),
@@ -335,8 +338,9 @@ def create_administration(settings: Settings, store: DocumentStore) -> Iterator[
     api_keys = ApiKeys(store)
     invitations = Invitations(store, settings.registration)
     with closing(Passwords()) as passwords:
-        accounts = Accounts(store, passwords, sessions, api_keys, invitations)
-        yield AccountAdministration(store, accounts, passwords, sessions, api_keys, invitations)
+        accounts = Accounts(store, passwords, sessions, api_keys)
+        registrations = Registrations(store, passwords, invitations)
+        yield AccountAdministration(store, accounts, registrations, passwords, sessions, api_keys, invitations)
 
 
 def _create_counter(settings: Settings, timeout: float) -> LocalCounter | SharedCounter:

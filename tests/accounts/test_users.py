@@ -13,7 +13,6 @@ from litestar import Litestar
 from tests.people import Person, assert_problem
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, Session, User
-from todo_service.accounts.invitations import Invitations
 from todo_service.accounts.passwords import Passwords
 from todo_service.accounts.service import CLOSING_PERIOD, Accounts
 from todo_service.accounts.sessions import Sessions
@@ -293,7 +292,7 @@ async def test_deleting_an_account_deletes_everything_it_owns(ada: Person, bob: 
 def create_accounts(store: DocumentStore, settings: Settings) -> Accounts:
     keys = [settings.secret_key]
     sessions = Sessions(store, AccessTokens(keys, 600), RefreshTokens(keys), 30)
-    return Accounts(store, Passwords(), sessions, ApiKeys(store), Invitations(store, "open"))
+    return Accounts(store, Passwords(), sessions, ApiKeys(store))
 
 
 async def test_of_concurrent_writers_with_the_same_tag_only_one_deletes_or_changes_an_account(ada: Person) -> None:

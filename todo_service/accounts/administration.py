@@ -14,6 +14,7 @@ from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import User
 from todo_service.accounts.invitations import Invitations, NewInvitation
 from todo_service.accounts.passwords import Passwords, prepare_new_password
+from todo_service.accounts.registrations import Registrations
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Sessions
 from todo_service.errors import Invalid, NotFound, ValidationIssue
@@ -42,6 +43,7 @@ class AccountAdministration:
     Args:
         store: The document store.
         accounts: The accounts.
+        registrations: Creates accounts.
         passwords: Hashes passwords.
         sessions: The sessions of all accounts.
         api_keys: The API keys of all accounts.
@@ -52,6 +54,7 @@ class AccountAdministration:
         self,
         store: DocumentStore,
         accounts: Accounts,
+        registrations: Registrations,
         passwords: Passwords,
         sessions: Sessions,
         api_keys: ApiKeys,
@@ -59,6 +62,7 @@ class AccountAdministration:
     ) -> None:
         self._store = store
         self._accounts = accounts
+        self._registrations = registrations
         self._passwords = passwords
         self._sessions = sessions
         self._api_keys = api_keys
@@ -82,8 +86,8 @@ class AccountAdministration:
             yield AdministeredUser.from_document(user)
 
     async def create(self, registration: dto.UserCreate) -> AdministeredUser:
-        """Create an account. Raises the errors of `Accounts.create`."""
-        return AdministeredUser.from_document(await self._accounts.create(registration))
+        """Create an account. Raises the errors of `Registrations.create`."""
+        return AdministeredUser.from_document(await self._registrations.create(registration))
 
     async def invite(self, lifetime: timedelta) -> NewInvitation:
         """Create an invitation for one registration within its lifetime."""

@@ -14,6 +14,7 @@ from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import User
 from todo_service.accounts.middleware import require_session
+from todo_service.accounts.registrations import Registrations
 from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.api_types import PageQuery
@@ -62,12 +63,12 @@ class UsersController(Controller):
         self,
         request: ApiRequest,
         data: JSONBody[dto.UserCreate],
-        accounts: NamedDependency[Accounts],
+        registrations: NamedDependency[Registrations],
         password_limiter: NamedDependency[ConcurrencyLimiter],
     ) -> Response[dto.User]:
         """Create an account. Username and email are unique, ignoring case. The service may require an invitation."""
         async with limit_password_hashing(password_limiter, request.scope):
-            user = await accounts.register(data, derive_idempotent_id(request))
+            user = await registrations.register(data, derive_idempotent_id(request))
         return Response(user, headers={"Location": "/v1/users/me", "ETag": entity_tag(user)})
 
     @get(

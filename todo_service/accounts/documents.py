@@ -128,12 +128,15 @@ class ApiKey(Model):
 class Invitation(Model):
     """An invitation for one registration. Only its hash is stored, and its id is derived from that.
 
-    It is deleted when an account has been registered with it (see `accounts.invitations`).
+    It is deleted when an account has been registered with it (see `accounts.invitations`). `claimed_by` is the id of
+    the account that a registration is creating, and `claimed_at` the time at which it claimed the invitation.
     """
 
     secret_hash: bytes
     created_at: datetime
     expires_at: datetime
+    claimed_by: ObjectId | None = None
+    claimed_at: datetime | None = None
 
     model_config = {
         "collection": "invitations",

@@ -1,9 +1,20 @@
 """Invitations: while `REGISTRATION` is `invite`, each admits one registration.
 
-The account stores the id of its invitation under a unique index. Inserting the account therefore decides which of
-several concurrent registrations uses the invitation. A registration that fails, because a name is taken or because the
-service crashes, leaves the invitation unused. Deleting the invitation after the registration is only cleanup: if that
-fails, the account still blocks the invitation until it expires.
+A registration uses its invitation in three writes:
+
+1. It claims the invitation: a compare-and-set stores the id of the account that it is about to create. One of several
+   concurrent registrations succeeds, and none can once the invitation has been deleted.
+2. It inserts the account, which stores the id of the invitation under a unique index.
+3. It deletes the invitation.
+
+If the second write fails, because a name is taken, the registration releases the claim. If the service crashes before
+the second write, another registration can take the claim over after `INVITATION_CLAIM_SECONDS`, and a repeat with the
+same `Idempotency-Key` at once, because it creates an account with the same id. If the service crashes after the second
+write, the account shows that the invitation has been used. Deleting an account deletes its invitation first. So the
+invitation of an account that existed is either deleted, or blocked by the account.
+
+A claim may be taken over although its account is being inserted only if that write takes longer than
+`INVITATION_CLAIM_SECONDS`. Even then, the unique index admits only one of the two accounts.
 """
 
 from __future__ import annotations
@@ -21,6 +32,7 @@ from odmantic import ObjectId
 
 from todo_service.accounts.documents import Invitation, User
 from todo_service.api_types import redacted_repr
+from todo_service.bounds.accounts import INVITATION_CLAIM_SECONDS
 from todo_service.errors import Forbidden
 from todo_service.store.base import DocumentStore
 from todo_service.store.errors import StoreUnavailable
@@ -29,6 +41,9 @@ from todo_service.timestamps import now
 _SECRET_BYTES: Final = 24
 _TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 _ID_BYTES: Final = 12
+CLAIM_PERIOD: Final = timedelta(seconds=INVITATION_CLAIM_SECONDS)
+"""How long a claim of an account that has not been created blocks the invitation. It is longer than a registration
+takes, even if the clocks of two processes differ."""
 logger = structlog.get_logger(__name__)
 
 Registration = Literal["open", "invite", "closed"]
@@ -77,14 +92,15 @@ class Invitations:
         await self._store.insert(invitation)
         return NewInvitation(text, invitation.expires_at)
 
-    async def admit(self, text: str | None) -> ObjectId | None:
+    async def admit(self, text: str | None, user_id: ObjectId) -> Invitation | None:
         """Admit a registration. At most two calls to the store, and none unless `REGISTRATION` is `invite`.
 
         Args:
             text: The invitation; None or empty if there is none. It is ignored while registration is open.
+            user_id: The id of the account to be created.
 
         Returns:
-            The id of the invitation to store in the account, or None if registration is open.
+            The invitation to claim before the account is created, or None if registration is open.
 
         Raises:
             Forbidden: Registration is closed, or the invitation is missing or not valid.
@@ -100,13 +116,49 @@ class Invitations:
             raise create_invitation_error()
         digest = _hash(text)
         invitation_id = _derive_id(digest)
-        found = await self._store.get(Invitation, Invitation.id == invitation_id, Invitation.expires_at > now())
+        moment = now()
+        found = await self._store.get(Invitation, Invitation.id == invitation_id, Invitation.expires_at > moment)
         if found is None or not hmac.compare_digest(found.secret_hash, digest):
+            raise create_invitation_error()
+        if found.claimed_by not in (None, user_id) and _is_recent(found.claimed_at, moment):
             raise create_invitation_error()
         # an account has used the invitation, but deleting it failed
         if await self._store.get(User, User.invitation == invitation_id, into=_UserId) is not None:
             raise create_invitation_error()
-        return invitation_id
+        return found
+
+    async def claim(self, invitation: Invitation, user_id: ObjectId) -> None:
+        """Claim an invitation for an account that is inserted next.
+
+        Args:
+            invitation: The invitation, as `admit` returned it.
+            user_id: The id of the account.
+
+        Raises:
+            Forbidden: Another registration has claimed or used the invitation meanwhile.
+        """
+        claimed = await self._store.update(
+            Invitation,
+            Invitation.id == invitation.id,
+            Invitation.claimed_by == invitation.claimed_by,
+            Invitation.claimed_at == invitation.claimed_at,
+            changes={"claimed_by": user_id, "claimed_at": now()},
+        )
+        if claimed is None:
+            raise create_invitation_error()
+
+    async def release(self, invitation_id: ObjectId, user_id: ObjectId) -> None:
+        """Release the claim of an account that could not be created."""
+        try:
+            await self._store.update(
+                Invitation,
+                Invitation.id == invitation_id,
+                Invitation.claimed_by == user_id,
+                changes={"claimed_by": None, "claimed_at": None},
+            )
+        except StoreUnavailable as error:
+            # another registration can take the claim over later
+            logger.warning("failed to release an invitation", reason=str(error))
 
     async def discard(self, invitation_id: ObjectId) -> None:
         """Delete an invitation that an account has been registered with."""
@@ -120,6 +172,10 @@ class Invitations:
 def create_invitation_error() -> Forbidden:
     """Return the error for an invitation that is unknown, expired or used."""
     return Forbidden("the invitation is not valid, or has expired or been used")
+
+
+def _is_recent(claimed_at: datetime | None, moment: datetime) -> bool:
+    return claimed_at is not None and claimed_at > moment - CLAIM_PERIOD
 
 
 def _hash(text: str) -> bytes:

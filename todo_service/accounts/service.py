@@ -13,15 +13,15 @@ from odmantic import ObjectId
 from todo_service.accounts import dto
 from todo_service.accounts.api_keys import ApiKeys
 from todo_service.accounts.documents import ClosedAccount, Invitation, User
-from todo_service.accounts.invitations import Invitations, create_invitation_error
 from todo_service.accounts.passwords import Passwords, prepare_new_password
+from todo_service.accounts.registrations import UNIQUE_FIELDS
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.accounts.time_zones import TimeZones, schedule_visits
-from todo_service.accounts.validation import validate_patch, validate_registration
+from todo_service.accounts.validation import validate_patch
 from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
-from todo_service.errors import Duplicate, Forbidden, Gone, Invalid, InvalidGrant, NotFound, ValidationIssue
+from todo_service.errors import Duplicate, Forbidden, Invalid, InvalidGrant, NotFound, ValidationIssue
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.lists.service import Lists
 from todo_service.locks import KeyedLocks
@@ -41,18 +41,16 @@ CLOSING_PERIOD: Final = timedelta(hours=1)
 longer than any request takes."""
 _CLOSED_ACCOUNT_LIFETIME: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 _MISMATCH: Final = "the current password is wrong"
-_UNIQUE_FIELDS: Final = {"username_key": "username", "email_key": "email"}
 
 
 class Accounts:
-    """Registers, updates and deletes accounts.
+    """Updates and deletes accounts.
 
     Args:
         store: The document store.
         passwords: Hashes and verifies passwords.
         sessions: The sessions of all accounts.
         api_keys: The API keys of all accounts.
-        invitations: Admits registrations.
     """
 
     def __init__(
@@ -61,99 +59,12 @@ class Accounts:
         passwords: Passwords,
         sessions: Sessions,
         api_keys: ApiKeys,
-        invitations: Invitations,
     ) -> None:
         self._api_keys = api_keys
-        self._invitations = invitations
         self._locks = KeyedLocks(waiting=ACCOUNT_CHANGES_WAITING)
         self._store = store
         self._passwords = passwords
         self._sessions = sessions
-
-    async def register(self, registration: dto.UserCreate, idempotent_id: ObjectId | None = None) -> dto.User:
-        """Create an account if `REGISTRATION` permits it.
-
-        Args:
-            registration: The username, the email and the password; the display name, the time zone and the invitation.
-            idempotent_id: The id of the account if the call may be repeated. A repeat returns the existing account.
-
-        Raises:
-            Forbidden: Registration is closed, or requires a valid invitation.
-            Invalid: A value is invalid.
-            Duplicate: Another account has the username or the email.
-            Gone: An earlier attempt created the account, which has been deleted since.
-            Busy: Too many passwords are waiting to be hashed.
-        """
-        if idempotent_id is not None and (created := await self._find_created(idempotent_id)) is not None:
-            return dto.User.from_document(created)
-        invitation_id = await self._invitations.admit(registration.invitation)
-        user = await self.create(registration, idempotent_id, invitation_id)
-        if invitation_id is not None:
-            await self._invitations.discard(invitation_id)
-        return dto.User.from_document(user)
-
-    async def create(
-        self,
-        registration: dto.UserCreate,
-        idempotent_id: ObjectId | None = None,
-        invitation_id: ObjectId | None = None,
-    ) -> User:
-        """Create an account, regardless of `REGISTRATION`.
-
-        Args:
-            registration: As for `register`; the invitation is ignored.
-            idempotent_id: As for `register`.
-            invitation_id: The invitation that the account uses up.
-
-        Raises:
-            Forbidden: Another account has used the invitation.
-            Invalid: A value is invalid.
-            Duplicate: Another account has the username or the email.
-            Busy: Too many passwords are waiting to be hashed.
-        """
-        valid = validate_registration(registration)
-        # the unique indexes decide; checking first saves a hash, and reports the username before the email
-        for field, condition in (
-            ("username", User.username_key == valid.username.casefold()),
-            ("email", User.email_key == valid.email.casefold()),
-        ):
-            if await self._store.get(User, condition) is not None:
-                raise Duplicate(field)
-        moment = now()
-        user_id = idempotent_id or ObjectId()
-        user = User(
-            id=user_id,
-            invitation=invitation_id or user_id,
-            username=valid.username,
-            username_key=valid.username.casefold(),
-            email=valid.email,
-            email_key=valid.email.casefold(),
-            password_hash=await self._passwords.hash(valid.password),
-            display_name=valid.display_name,
-            time_zone=valid.time_zone,
-            time_zone_used=False,
-            created_at=moment,
-            updated_at=moment,
-        )
-        try:
-            await self._store.insert(user)
-        except DuplicateDocument as error:
-            if error.field == "invitation":
-                raise create_invitation_error() from None
-            raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
-        return user
-
-    async def _find_created(self, idempotent_id: ObjectId) -> User | None:
-        """Return the account that an earlier attempt of a registration created.
-
-        Raises:
-            Gone: The account has been deleted since.
-        """
-        # a write, because an isolated MongoDB member can return data that is rolled back later
-        created = await self._store.update(User, User.id == idempotent_id, changes={})
-        if created is None and await self._store.get(ClosedAccount, ClosedAccount.id == idempotent_id) is not None:
-            raise Gone("this account was created and has been deleted since")
-        return created
 
     async def find_id(self, name: str) -> ObjectId | None:
         """Return the id of the account with this username or email, or None."""
@@ -217,7 +128,7 @@ class Accounts:
         try:
             return dto.User.from_document(await self.change(user_id, decide))
         except DuplicateDocument as error:
-            raise Duplicate(_UNIQUE_FIELDS[error.field]) from None
+            raise Duplicate(UNIQUE_FIELDS[error.field]) from None
 
     async def change_password(
         self,
@@ -351,7 +262,7 @@ class Accounts:
         await self._store.delete(IdempotentRequest, IdempotentRequest.owner == user_id)
         user = await self._store.get(User, User.id == user_id)
         if user is not None:
-            # without the account, nothing would prevent a second use of the invitation
+            # without the account, nothing would show that the invitation has been used
             await self._store.delete(Invitation, Invitation.id == user.invitation)
         await self._store.delete(User, User.id == user_id)
 

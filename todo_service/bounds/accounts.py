@@ -30,6 +30,13 @@ DISPLAY_NAME_LENGTH: Final = section.declare(
 INVITATION_LENGTH: Final = section.declare(
     100, "Length of an invitation", enforced_in="accounts.dto", response="422", unit="characters"
 )
+INVITATION_CLAIM_SECONDS: Final = section.declare(
+    120,
+    "Time for which a registration that was interrupted while it created the account still blocks its invitation",
+    enforced_in="accounts.invitations",
+    response="Another registration can use the invitation.",
+    unit="s",
+)
 API_KEY_NAME_LENGTH: Final = section.declare(
     100, "Length of the name of an API key", enforced_in="accounts.api_keys", response="422", unit="characters"
 )

@@ -55,7 +55,7 @@ UNSTABLE: Final = {"/v1/todos/changes": ("next", "deleted"), "/v1/todos?sort=pos
 REPEATABLE: Final = {"title": "Created once"}
 IDEMPOTENCY_KEY: Final = {"Idempotency-Key": "kept-key"}
 """A request that may be repeated."""
-TRANSIENT: Final = {"swept", "closing", "holder"}
+TRANSIENT: Final = {"swept", "closing", "holder", "claimed_by", "claimed_at"}
 """Fields that have a value only for a moment, or after a crash."""
 SHORT_LIVED: Final = (AccountLease, WebhookWorker)
 """Documents that exist only during a move or near a quota, or while a process serves webhooks."""
