@@ -28,6 +28,7 @@ from todo_service.accounts.sessions import Sessions
 from todo_service.accounts.tickets import Tickets
 from todo_service.accounts.time_zones import TimeZones, ZoneVisits
 from todo_service.accounts.tokens import AccessTokens, RefreshTokens
+from todo_service.applied_changes import AppliedChanges
 from todo_service.background import FIRST_RETRY_SECONDS, BackgroundJobs, Job
 from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
@@ -57,7 +58,6 @@ from todo_service.store.instrumentation import observe
 from todo_service.store.registry import find_local_folder, find_store_type
 from todo_service.sync.counts import CountSnapshot
 from todo_service.timestamps import now
-from todo_service.todos.applied_changes import AppliedChanges
 from todo_service.todos.documents import AccountLease, Todo
 from todo_service.todos.quotas import QuotaLimits
 from todo_service.todos.service import Todos

@@ -15,10 +15,10 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.serving import SECRET_KEY, run_on_both_stores, running_service
+from todo_service.applied_changes import record_change
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
-from todo_service.todos.applied_changes import record_change
 from todo_service.todos.documents import Todo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]

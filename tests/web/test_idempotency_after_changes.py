@@ -9,16 +9,21 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar
+from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.web.attempts import CREATING, KEY, REGISTRATION, crash_before_the_response
+from todo_service.accounts.documents import User
 from todo_service.accounts.dto import UserCreate
 from todo_service.app import create_app
+from todo_service.applied_changes import record_change
+from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.fingerprints import digest_request
 from todo_service.security.sealing import compute_mac
 from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
+from todo_service.timestamps import now
 
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
@@ -173,6 +178,63 @@ async def test_a_change_of_the_password_can_be_retried(
     assert_problem(other, 422, "Idempotency-Key")
     assert_problem(without_key, 403)
     ada.password = "another horse battery"
+    await ada.sign_in()
+
+
+@pytest.mark.own_app
+async def test_a_repeated_change_of_the_password_ends_no_session_after_the_password_was_changed_back(
+    ada: Person, app: Litestar
+) -> None:
+    first, second = ada.password, "another horse battery"
+    path = "/v1/users/me/password"
+    body = {"current_password": first, "new_password": second}
+    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+    await crash_before_the_response(app)
+    back = {"current_password": second, "new_password": first}
+    assert (await ada.post(path, json=back)).status_code == 204
+    phone = ada.through(ada.client)
+    await phone.sign_in()
+
+    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await ada.get("/v1/users/me")).json()["version"] == 3
+    await ada.sign_in()
+
+
+@pytest.mark.own_app
+async def test_a_repeated_change_of_the_password_deletes_no_session_that_began_under_it(
+    ada: Person, app: Litestar
+) -> None:
+    path = "/v1/users/me/password"
+    body = {"current_password": ada.password, "new_password": "another horse battery"}
+    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+    await crash_before_the_response(app)
+    phone = ada.through(ada.client)
+    phone.password = body["new_password"]
+    await phone.sign_in()
+
+    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert len((await ada.get("/v1/sessions")).json()["items"]) == 2
+
+
+@pytest.mark.own_app
+async def test_a_repeated_change_of_the_password_is_gone_if_its_effect_cannot_be_told(
+    ada: Person, app: Litestar
+) -> None:
+    path = "/v1/users/me/password"
+    body = {"current_password": ada.password, "new_password": "another horse battery"}
+    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+    await crash_before_the_response(app)
+    later = [record_change(now(), ObjectId()) for _ in range(APPLIED_CHANGES)]
+    user_id = await ada.account_id()
+    assert await app.state.store.update(User, User.id == user_id, changes={"applied_change_ids": later})
+
+    assert_problem(await ada.post(path, json=body, headers=KEY), 410)
+
+    ada.password = body["new_password"]
     await ada.sign_in()
 
 

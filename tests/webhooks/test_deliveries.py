@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from litestar import Litestar
 
 from tests.people import Person
 from tests.waiting import wait_until
+from tests.web.attempts import KEY, crash_before_the_response
 from tests.webhooks.receiver import Received, Receiver, running_receiver, status
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +44,11 @@ async def await_state(person: Person, hook: dict[str, Any], state: str) -> dict[
 
     await wait_until(has_state)
     return found[0]
+
+
+async def has_attempts(person: Person, hook: dict[str, Any], number: int) -> bool:
+    """Return whether the newest delivery has a number of attempts."""
+    return len((await list_deliveries(person, hook))[0]["attempts"]) == number
 
 
 async def test_changes_completions_and_deletions_are_delivered(ada: Person, receiver: Receiver) -> None:
@@ -139,6 +146,25 @@ async def test_a_ping_and_a_retry_are_sent_at_once(ada: Person, receiver: Receiv
     assert [each.id for each in received] == [ping.json()["id"]] * 2
     assert [each.event["type"] for each in received] == ["ping", "ping"]
     assert received[0].event["data"] == {}
+
+
+async def test_a_repeated_request_for_a_retry_sends_nothing_more(
+    ada: Person, receiver: Receiver, app: Litestar
+) -> None:
+    hook = await create_hook(ada, receiver.url, "todo.deleted")
+    await ada.post(f"/v1/webhooks/{hook['id']}/test")
+    [ping] = await receiver.await_events(1)
+    await await_state(ada, hook, "delivered")
+    path = f"/v1/webhooks/{hook['id']}/deliveries/{ping.id}/retry"
+    assert (await ada.post(path, headers=KEY)).status_code == 202
+    await receiver.await_events(2)
+    await wait_until(lambda: has_attempts(ada, hook, 2))
+    await crash_before_the_response(app)
+
+    repeat = await ada.post(path, headers=KEY)
+
+    assert repeat.status_code == 202
+    assert (repeat.json()["state"], len(repeat.json()["attempts"])) == ("delivered", 2)
 
 
 async def test_a_retry_that_fails_is_not_repeated(ada: Person, receiver: Receiver) -> None:

@@ -108,7 +108,7 @@ class AccountAdministration:
         changed = await self._accounts.change(
             ObjectId(user.id), lambda found: {"password_hash": password_hash} | _end_sessions(found)
         )
-        await self._sessions.end_all(changed.id)  # cleanup: the write above has already invalidated them
+        await self._sessions.delete_ended(changed)
         return AdministeredUser.from_document(changed)
 
     async def disable(self, user: AdministeredUser) -> AdministeredUser:

@@ -19,7 +19,7 @@ from todo_service.accounts.service import Accounts
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.api_types import PageQuery
 from todo_service.errors import Forbidden, InvalidGrant, Unauthenticated
-from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret, is_retry
+from todo_service.idempotency.derivation import derive_idempotent_id, derive_secret, get_first_attempt
 from todo_service.idempotency.replays import require_document
 from todo_service.rate_limits.concurrency import ConcurrencyLimiter
 from todo_service.rate_limits.password_attempts import account_key, limit_password_attempts, limit_password_hashing
@@ -124,7 +124,7 @@ class UsersController(Controller):
         opt={SESSION_ONLY: True, IDEMPOTENT: True, CONFIDENTIAL_BODY: True},
         summary="Change your password",
         status_code=204,
-        responses=declare_problems(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
+        responses=declare_problems(400, 401, 403, 404, 410, 412, 413, 415, 422, 429, 503),
     )
     async def change_password(
         self,
@@ -142,7 +142,8 @@ class UsersController(Controller):
                 data,
                 request.user.session_id,
                 parse_if_match(request),
-                is_retry=is_retry(request),
+                derive_idempotent_id(request),
+                get_first_attempt(request),
             )
 
 

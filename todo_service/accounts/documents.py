@@ -22,6 +22,8 @@ class User(Model):
     `invitation` is the id of the invitation that the account was registered with, or else its own id. It is unique, so
     that an invitation is used once (see `accounts.invitations`).
 
+    `applied_change_ids` are the last changes of the password that may be repeated (see `applied_changes`).
+
     `time_zone_used` says whether a todo may depend on the time zone. When that changes, a job visits the todos at
     `next_visit_at`, if that is not None (see `accounts.time_zones`).
     """
@@ -33,6 +35,7 @@ class User(Model):
     password_hash: str
     password_generation: int = 1
     surviving_session: ObjectId | None = None
+    applied_change_ids: list[ObjectId] = []
     disabled: bool = False
     invitation: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "id"})
     display_name: str = ""

@@ -18,6 +18,7 @@ from todo_service.accounts.registrations import UNIQUE_FIELDS
 from todo_service.accounts.sessions import Client, Sessions, Tokens
 from todo_service.accounts.time_zones import TimeZones, schedule_visits
 from todo_service.accounts.validation import validate_patch
+from todo_service.applied_changes import AppliedChanges
 from todo_service.background import process_each
 from todo_service.bounds.accounts import ACCOUNT_CHANGES_WAITING
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
@@ -136,54 +137,71 @@ class Accounts:
         data: dto.PasswordChange,
         session_id: ObjectId,
         versions: Container[int] | None,
-        *,
-        is_retry: bool = False,
+        change_id: ObjectId | None = None,
+        first_attempt: datetime | None = None,
     ) -> None:
         """Set a new password, and end all sessions except one, in a single atomic write.
+
+        The write also records the id of the change. A repeat of the request finds it, even if the password has been
+        changed again since, and ends no session.
 
         Args:
             user_id: The account.
             data: The current password and the new one.
             session_id: The session that survives.
             versions: The versions that the caller accepts, or None for any.
-            is_retry: Whether an earlier attempt of the same request may have changed the password. If it has, this call
-                only repeats the cleanup.
+            change_id: The id of the change, if the request may be repeated. It is applied at most once.
+            first_attempt: When the first attempt of the request began, if this is a later one.
 
         Raises:
             Forbidden: The current password is wrong.
             Stale: The account has another version.
             Invalid: The new password is invalid.
             NotFound: The account has been deleted.
+            Gone: See `AppliedChanges.include`.
             Busy: Too many passwords are waiting to be verified, or too many changes to the account.
         """
+        applied_changes = AppliedChanges(first_attempt)
         before = await self._get_user(user_id)
-        if not await self._passwords.verify(before.password_hash, data.current_password):
-            if not (is_retry and await self._passwords.verify(before.password_hash, data.new_password)):
-                raise Forbidden(_MISMATCH)
-            await self._sessions.delete_others(user_id, session_id)
-            return
-        try:
-            prepared = prepare_new_password(data.new_password, before.username)
-        except ValueError as error:
-            raise Invalid([ValidationIssue("/new_password", str(error))]) from None
-        password_hash = await self._passwords.hash(prepared)
+        applied = applied_changes.include(before, change_id)
+        password_hash = None if applied else await self._hash_new_password(before, data)
 
         def decide(user: User) -> dict[str, Any]:
-            if user.password_generation != before.password_generation:
+            if applied_changes.include(user, change_id):
+                return {}
+            if password_hash is None or user.password_generation != before.password_generation:
                 raise Forbidden(_MISMATCH)
             check_version(user.version, versions)
-            return {
+            changes = {
                 "password_hash": password_hash,
                 "password_generation": user.password_generation + 1,
                 "surviving_session": session_id,
             }
+            if change_id is not None:
+                changes["applied_change_ids"] = applied_changes.add(user, now(), change_id)
+            return changes
 
         try:
-            await self.change(user_id, decide)
+            changed = await self.change(user_id, decide)
         finally:
             # a write that failed without a response may have succeeded
             self._sessions.evict_all(user_id, except_id=session_id)
-        await self._sessions.delete_others(user_id, session_id)
+        await self._sessions.delete_ended(changed)
+
+    async def _hash_new_password(self, user: User, data: dto.PasswordChange) -> str:
+        """Verify the current password, and return the hash of the new one.
+
+        Raises:
+            Forbidden: The current password is wrong.
+            Invalid: The new password is invalid.
+        """
+        if not await self._passwords.verify(user.password_hash, data.current_password):
+            raise Forbidden(_MISMATCH)
+        try:
+            prepared = prepare_new_password(data.new_password, user.username)
+        except ValueError as error:
+            raise Invalid([ValidationIssue("/new_password", str(error))]) from None
+        return await self._passwords.hash(prepared)
 
     async def delete(self, user_id: ObjectId, password: str, versions: Container[int] | None) -> None:
         """Delete an account and everything it owns, if the password is right.

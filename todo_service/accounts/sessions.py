@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -277,25 +277,28 @@ class Sessions:
         self._evict({ObjectId(session_id)})
         self._on_end({ObjectId(session_id)})
 
-    async def end_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> None:
-        """End all sessions of an account, except one if an id is given."""
-        where: list[Condition] = [Session.owner == user_id]
-        if except_id is not None:
-            where.append(Session.id != except_id)
-        self._on_change("ended", await self._store.delete(Session, *where))
-        self._on_end(self.evict_all(user_id, except_id))
+    async def end_all(self, user_id: ObjectId) -> None:
+        """End all sessions of an account."""
+        self._on_change("ended", await self._store.delete(Session, Session.owner == user_id))
+        self._on_end(self.evict_all(user_id))
 
-    async def delete_others(self, user_id: ObjectId, session_id: ObjectId) -> None:
-        """Delete the sessions that a new password has ended. If the store is unavailable, they expire later.
+    async def delete_ended(self, user: User) -> None:
+        """Delete the sessions that new passwords have ended. If the store is unavailable, they expire later.
 
         Args:
-            user_id: The account.
-            session_id: The session that survives.
+            user: The account. Sessions that start under its password are kept, even if they start during the call.
         """
+        where: list[Any] = [Session.owner == user.id, Session.password_generation < user.password_generation]
+        if user.surviving_session is not None:
+            where.append(Session.id != user.surviving_session)
         try:
-            await self.end_all(user_id, except_id=session_id)
+            ended = await self._store.delete(Session, *where)
         except StoreUnavailable as error:
             logger.warning("failed to delete ended sessions", reason=str(error))
+            return
+        if ended:
+            self._on_change("ended", ended)
+            self._on_end(self.evict_all(user.id, user.surviving_session))
 
     def evict_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> set[ObjectId]:
         """Evict the sessions of an account from the cache, so that the next requests call the store.

@@ -44,11 +44,6 @@ def derive_secret(request: ApiRequest) -> bytes | None:
     return seeds.secrets
 
 
-def is_retry(request: ApiRequest) -> bool:
-    """Return whether an earlier attempt of the request may have taken effect."""
-    return get_first_attempt(request) is not None
-
-
 def get_first_attempt(request: ApiRequest) -> datetime | None:
     """Return when the first attempt of the request began, if this is a later one, otherwise None."""
     seeds: Seeds | None = request.scope["state"].get(SCOPE_STATE)

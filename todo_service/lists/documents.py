@@ -23,7 +23,7 @@ class TodoList(Model):
     Attributes:
         closing: Set once the list is being deleted: `move` if its todos move to the inbox, else `delete`. It never
             changes afterwards.
-        applied_change_ids: The last changes that may be repeated (see `todos.applied_changes`).
+        applied_change_ids: The last changes that may be repeated (see `applied_changes`).
         uid, uid_key: The id by which other programs know it, and the key of its index entry (see `todos.uids`).
     """
 

@@ -38,7 +38,7 @@ class Todo(Model):
     Attributes:
         past: The states in which the todo was counted before, encoded (see `sync.counts`).
         counted_since: The stamp since which the todo is counted in its current state; None if that is `changed`.
-        applied_change_ids: The last changes that may be repeated (see `todos.applied_changes`).
+        applied_change_ids: The last changes that may be repeated (see `applied_changes`).
         due_at: When it is due, if at a moment.
         due_on: The day on which it is due (`YYYY-MM-DD`), if on a day. At most one of `due_at` and `due_on` is set.
         due_end: `due_at`, or the last millisecond of `due_on` in the todo's time zone (see `todos.schedule`).

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 from odmantic import ObjectId
 
+from todo_service.applied_changes import AppliedChanges
 from todo_service.bounds.todos import PAGE_BYTES
 from todo_service.errors import Gone, Invalid, NotFound, ValidationIssue
 from todo_service.executors import Executor
@@ -23,7 +24,6 @@ from todo_service.sync.changes import BY_CHANGE, Change, ChangeFeed, ChangePosit
 from todo_service.timestamps import now
 from todo_service.todos import completion, dto
 from todo_service.todos.account_lease import delete_leases
-from todo_service.todos.applied_changes import AppliedChanges
 from todo_service.todos.bulk_import import BulkImport, ImportMode
 from todo_service.todos.change_planner import ChangePlanner
 from todo_service.todos.creation import build_document

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from odmantic import ObjectId
 
+from todo_service.applied_changes import AppliedChanges, record_change
 from todo_service.errors import NotFound
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
@@ -18,7 +19,6 @@ from todo_service.sync.changes import SYNC_TOKEN_LIFETIME
 from todo_service.sync.counts import build_history_changes
 from todo_service.timestamps import now
 from todo_service.todos import dto, firing_times
-from todo_service.todos.applied_changes import AppliedChanges, record_change
 from todo_service.todos.documents import Todo
 from todo_service.todos.fields import ERASED, SEARCHED, extract_field_words
 from todo_service.todos.schedule import SCHEDULE

@@ -159,7 +159,7 @@ class WebhooksController(Controller):
         summary="Send a delivery again",
         status_code=202,
         opt={IDEMPOTENT: True},
-        responses=declare_problems(400, 401, 404, 409, 422, 429, 503),
+        responses=declare_problems(400, 401, 404, 409, 410, 422, 429, 503),
     )
     async def retry_delivery(
         self,
@@ -169,4 +169,5 @@ class WebhooksController(Controller):
         deliveries: NamedDependency[DeliveryRequests],
     ) -> dto.Delivery:
         """Send a delivery once more, with the same `webhook-id`. Returns 409 if the webhook is not enabled."""
-        return await deliveries.retry(webhook_id, delivery_id)
+        change_id, first_attempt = derive_idempotent_id(request), get_first_attempt(request)
+        return await deliveries.retry(webhook_id, delivery_id, change_id, first_attempt)

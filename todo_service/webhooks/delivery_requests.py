@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Container
+from datetime import datetime
+from typing import Any
 
 from odmantic import ObjectId
 from odmantic.query import desc
 
 from todo_service.api_types import parse_id
+from todo_service.applied_changes import AppliedChanges
 from todo_service.bounds.webhooks import LISTED_DELIVERIES, REQUESTED_DELIVERIES
 from todo_service.errors import Disabled, NotFound, TooManyRequests
 from todo_service.store.base import DocumentStore
@@ -78,10 +81,23 @@ class DeliveryRequests:
         )
         return [delivery.reverse_attempts() for delivery in found]
 
-    async def retry(self, hook_id: str, delivery_id: str) -> dto.Delivery:
+    async def retry(
+        self,
+        hook_id: str,
+        delivery_id: str,
+        change_id: ObjectId | None = None,
+        first_attempt: datetime | None = None,
+    ) -> dto.Delivery:
         """Request one more attempt of a delivery. One that is pending is sent now.
 
+        Args:
+            hook_id: The id of the webhook.
+            delivery_id: The id of the delivery.
+            change_id: The id of the change, if the request may be repeated. It is applied at most once.
+            first_attempt: When the first attempt of the request began, if this is a later one.
+
         Raises:
+            Gone: See `AppliedChanges.include`.
             Disabled: The webhook is not enabled.
             TooManyRequests: Too many deliveries wait.
             NotFound: The account has no such webhook, or the webhook no such delivery.
@@ -95,13 +111,23 @@ class DeliveryRequests:
             WebhookDelivery.hook == hook.id,
             WebhookDelivery.account == self._owner,
         )
+        applied_changes = AppliedChanges(first_attempt)
         async for _ in Attempts():
             delivery = await self._store.get(WebhookDelivery, *where)
             if delivery is None:
                 raise NotFound("there is no such delivery")
-            await self._require_ready(hook)
-            same = (WebhookDelivery.state == delivery.state, WebhookDelivery.tries == delivery.tries)
-            changes = reset_delivery(delivery, now())
+            changes: dict[str, Any] = {}
+            if not applied_changes.include(delivery, change_id):
+                await self._require_ready(hook)
+                moment = now()
+                changes = reset_delivery(delivery, moment)
+                if change_id is not None:
+                    changes["applied_change_ids"] = applied_changes.add(delivery, moment, change_id)
+            same = (
+                WebhookDelivery.state == delivery.state,
+                WebhookDelivery.tries == delivery.tries,
+                WebhookDelivery.due_at == delivery.due_at,
+            )
             changed = await self._store.update(WebhookDelivery, *where, *same, changes=changes)
             if changed is not None:
                 await self._notify_worker(hook)

@@ -90,6 +90,7 @@ class WebhookDelivery(Model):
         due_at: When the next attempt is due; None if there is none.
         tries: The number of attempts that count towards the schedule of retries.
         attempts: The last attempts, the oldest first.
+        applied_change_ids: The last requests to send it again that may be repeated (see `applied_changes`).
     """
 
     account: ObjectId
@@ -100,6 +101,7 @@ class WebhookDelivery(Model):
     due_at: datetime | None
     tries: int = 0
     attempts: list[DeliveryAttempt] = []
+    applied_change_ids: list[ObjectId] = []
     created_at: datetime
     expires_at: datetime
 

@@ -134,7 +134,8 @@ async def serve(
 
 async def _write_account(ada: Person) -> str:
     """Write an account with sessions and API keys, and return one of the keys."""
-    await ada.post("/v1/users/me/password", json={"current_password": ada.password, "new_password": PASSWORD})
+    change = {"current_password": ada.password, "new_password": PASSWORD}
+    await ada.post("/v1/users/me/password", json=change, headers={"Idempotency-Key": "kept-password"})
     ada.password = PASSWORD
     await ada.sign_in()
     refreshed = (await ada.grant(grant_type="refresh_token", refresh_token=ada.refresh_token)).json()
@@ -204,6 +205,10 @@ async def _write_webhooks_and_reminders(ada: Person) -> str:
         failing.answer = status(410)
         gone = await _create_webhook(ada, failing.url)
         await wait_until(lambda: _is_disabled(ada, gone))
+        await wait_until(lambda: _has_delivered_all(ada, hook))
+        first = (await _list_deliveries(ada, hook))[-1]["id"]
+        retry = f"/v1/webhooks/{hook['id']}/deliveries/{first}/retry"
+        await ada.post(retry, headers={"Idempotency-Key": "kept-delivery"})
         await wait_until(lambda: _has_delivered_all(ada, hook))
     deleted = await _create_webhook(ada, receiver.url)
     await ada.delete(f"/v1/webhooks/{deleted['id']}")

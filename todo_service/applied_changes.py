@@ -1,4 +1,4 @@
-"""The changes that a todo or a list records, so that each is applied at most once.
+"""The changes that a document records, so that each is applied at most once.
 
 A request with an `Idempotency-Key` may be repeated for a day, and its changes have the same ids in every attempt. If
 its response was lost, a repeat looks for its changes in the documents. A document records its changes for a day, but at
@@ -9,20 +9,28 @@ no second effect.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from odmantic import ObjectId
 
 from todo_service.bounds.requests import IDEMPOTENCY_SECONDS
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.errors import Gone
-from todo_service.lists.documents import TodoList
 from todo_service.timestamps import CLOCK_DIFFERENCE
-from todo_service.todos.documents import Todo
 
 _REPEAT_WINDOW: Final = timedelta(seconds=IDEMPOTENCY_SECONDS) + timedelta(hours=1)
 """How long a change may be repeated, plus a margin."""
 _TIME_BYTES: Final = 4
+
+
+class RecordsChanges(Protocol):
+    """A document that records its changes.
+
+    Attributes:
+        applied_change_ids: The ids of its last changes that may be repeated, the oldest first (see `record_change`).
+    """
+
+    applied_change_ids: list[ObjectId]
 
 
 class AppliedChanges:
@@ -36,7 +44,7 @@ class AppliedChanges:
     def __init__(self, first_attempt: datetime | None = None) -> None:
         self._first_attempt = first_attempt
 
-    def include(self, document: Todo | TodoList, change_id: ObjectId | None) -> bool:
+    def include(self, document: RecordsChanges, change_id: ObjectId | None) -> bool:
         """Return whether an earlier attempt has applied a change to a document.
 
         Args:
@@ -60,7 +68,7 @@ class AppliedChanges:
             raise Gone("an earlier attempt may have made this change, but too many others followed to tell")
         return False
 
-    def add(self, document: Todo | TodoList, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
+    def add(self, document: RecordsChanges, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
         """Return the recorded changes of a document, including a new one.
 
         Args:
