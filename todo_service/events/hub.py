@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -163,12 +163,11 @@ class EventHub:
         """
         await watch_accounts(self._store, _WATCHED, self._interval, self._is_needed, self._wake)
 
-    def _wake(self, accounts: Container[str] | None) -> None:
+    def _wake(self, accounts: Collection[str] | None) -> None:
         """Wake the streams of some accounts; None: of all."""
-        for account, streams in self._streams.items():
-            if accounts is None or account in accounts:
-                for stream in streams:
-                    stream.wake()
+        for account in self._streams if accounts is None else accounts:
+            for stream in self._streams.get(account, ()):
+                stream.wake()
 
     def _iterate(self) -> Iterator[Subscription]:
         return (stream for streams in self._streams.values() for stream in streams)

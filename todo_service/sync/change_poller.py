@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ async def watch_accounts(
     models: Sequence[type[Any]],
     interval: float,
     is_needed: asyncio.Event,
-    notify: Callable[[Container[str] | None], None],
+    notify: Callable[[Collection[str] | None], None],
 ) -> None:
     """Poll the store while it is needed, and tell which accounts have changed. It never returns.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Final, Self
 
@@ -129,7 +129,7 @@ class WebhookConsumer:
         models = [model for source in self._context.sources for model in source.models]
         await watch_accounts(self._store, models, CHANGE_POLL_SECONDS, self._is_serving, self._notice_changes)
 
-    def _notice_changes(self, accounts: Container[str] | None) -> None:
+    def _notice_changes(self, accounts: Collection[str] | None) -> None:
         """Let the runners of some accounts read the changes; None: of all."""
         for each in self._served.values():
             if accounts is None or each.seen.account in accounts:
