@@ -27,7 +27,7 @@ class RecordsChanges(Protocol):
     """A document that records its changes.
 
     Attributes:
-        applied_change_ids: The ids of its last changes that may be repeated, the oldest first (see `record_change`).
+        applied_change_ids: The ids of its last changes that may be repeated, the oldest first (see `encode_change`).
     """
 
     applied_change_ids: list[ObjectId]
@@ -44,7 +44,7 @@ class AppliedChanges:
     def __init__(self, first_attempt: datetime | None = None) -> None:
         self._first_attempt = first_attempt
 
-    def include(self, document: RecordsChanges, change_id: ObjectId | None) -> bool:
+    def includes(self, document: RecordsChanges, change_id: ObjectId | None) -> bool:
         """Return whether an earlier attempt has applied a change to a document.
 
         Args:
@@ -68,7 +68,7 @@ class AppliedChanges:
             raise Gone("an earlier attempt may have made this change, but too many others followed to tell")
         return False
 
-    def add(self, document: RecordsChanges, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
+    def record(self, document: RecordsChanges, moment: datetime, change_id: ObjectId) -> list[ObjectId]:
         """Return the recorded changes of a document, including a new one.
 
         Args:
@@ -78,11 +78,11 @@ class AppliedChanges:
         """
         expired = _encode_time(moment - _REPEAT_WINDOW)
         recent = [each for each in document.applied_change_ids if each.binary[:_TIME_BYTES] > expired]
-        return [*recent, record_change(moment, change_id)][-APPLIED_CHANGES:]
+        return [*recent, encode_change(moment, change_id)][-APPLIED_CHANGES:]
 
 
-def record_change(moment: datetime, change_id: ObjectId) -> ObjectId:
-    """Return the record of a change: its time in seconds, as in any ObjectId, and the rest of its id."""
+def encode_change(moment: datetime, change_id: ObjectId) -> ObjectId:
+    """Return a change as a document records it: its time in seconds, as in any ObjectId, and the rest of its id."""
     return ObjectId(_encode_time(moment) + change_id.binary[_TIME_BYTES:])
 
 

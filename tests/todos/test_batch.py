@@ -15,7 +15,7 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.serving import SECRET_KEY, run_on_both_stores, running_service
-from todo_service.applied_changes import record_change
+from todo_service.applied_changes import encode_change
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
@@ -229,7 +229,7 @@ async def test_applied_change_ids_are_bounded_and_expire(ada: Person, app: Lites
     busy = await store.get(Todo, this)
     assert busy is not None
     assert len(busy.applied_change_ids) == APPLIED_CHANGES
-    old = [record_change(now() - timedelta(hours=26), each) for each in busy.applied_change_ids]
+    old = [encode_change(now() - timedelta(hours=26), each) for each in busy.applied_change_ids]
     await store.update(Todo, this, changes={"applied_change_ids": old})
     await ada.post(f"/v1/todos/{todo['id']}/complete", headers={"Idempotency-Key": "x"})
 

@@ -11,7 +11,7 @@ from odmantic import ObjectId
 
 from tests.people import Person, assert_problem
 from tests.web.attempts import KEY, crash_before_the_response
-from todo_service.applied_changes import record_change
+from todo_service.applied_changes import encode_change
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.lists.documents import TodoList
 from todo_service.store.base import DocumentStore
@@ -33,7 +33,7 @@ async def create_pair(ada: Person, kind: str) -> list[str]:
 async def record_changes(app: Litestar, kind: str, document_id: str, ago: timedelta) -> None:
     """Record as many changes of a document as it has room for."""
     store: DocumentStore = app.state.store
-    recorded = [record_change(now() - ago, ObjectId()) for _ in range(APPLIED_CHANGES)]
+    recorded = [encode_change(now() - ago, ObjectId()) for _ in range(APPLIED_CHANGES)]
     model = MODELS[kind]
     assert await store.update(model, model.id == ObjectId(document_id), changes={"applied_change_ids": recorded})
 

@@ -16,7 +16,7 @@ from tests.web.attempts import CREATING, KEY, REGISTRATION, crash_before_the_res
 from todo_service.accounts.documents import User
 from todo_service.accounts.dto import UserCreate
 from todo_service.app import create_app
-from todo_service.applied_changes import record_change
+from todo_service.applied_changes import encode_change
 from todo_service.bounds.todos import APPLIED_CHANGES
 from todo_service.idempotency.documents import IdempotentRequest
 from todo_service.idempotency.fingerprints import digest_request
@@ -228,7 +228,7 @@ async def test_a_repeated_change_of_the_password_is_gone_if_its_effect_cannot_be
     body = {"current_password": ada.password, "new_password": "another horse battery"}
     assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
     await crash_before_the_response(app)
-    later = [record_change(now(), ObjectId()) for _ in range(APPLIED_CHANGES)]
+    later = [encode_change(now(), ObjectId()) for _ in range(APPLIED_CHANGES)]
     user_id = await ada.account_id()
     assert await app.state.store.update(User, User.id == user_id, changes={"applied_change_ids": later})
 

@@ -163,11 +163,11 @@ class Accounts:
         """
         applied_changes = AppliedChanges(first_attempt)
         before = await self._get_user(user_id)
-        applied = applied_changes.include(before, change_id)
+        applied = applied_changes.includes(before, change_id)
         password_hash = None if applied else await self._hash_new_password(before, data)
 
         def decide(user: User) -> dict[str, Any]:
-            if applied_changes.include(user, change_id):
+            if applied_changes.includes(user, change_id):
                 return {}
             if password_hash is None or user.password_generation != before.password_generation:
                 raise Forbidden(_MISMATCH)
@@ -178,7 +178,7 @@ class Accounts:
                 "surviving_session": session_id,
             }
             if change_id is not None:
-                changes["applied_change_ids"] = applied_changes.add(user, now(), change_id)
+                changes["applied_change_ids"] = applied_changes.record(user, now(), change_id)
             return changes
 
         try:

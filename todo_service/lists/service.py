@@ -202,7 +202,7 @@ class Lists:
 
         async with hold_order(self._store, self._shared.locks, self._owner):
             found = await self._get_document(list_id)
-            if self._applied_changes.include(found, change_id):
+            if self._applied_changes.includes(found, change_id):
                 return await self._change(list_id, None, {}, change_id)
             check_version(found.version, versions)
             renumbering = Renumbering(str(found.id), versions, renumber)
@@ -241,7 +241,7 @@ class Lists:
         async with self._shared.locks.hold(list_id):
             async for _ in Attempts():
                 found = await self._get_document(list_id)
-                applied = self._applied_changes.include(found, change_id)
+                applied = self._applied_changes.includes(found, change_id)
                 if not applied:
                     check_version(found.version, versions)
                 moment = max(now(), found.updated_at)
@@ -253,7 +253,7 @@ class Lists:
                     changes = {"name": compose(found.name)} | changes
                     changes |= {"version": found.version + 1, "updated_at": moment}
                 if change_id is not None and not applied:
-                    changes["applied_change_ids"] = self._applied_changes.add(found, moment, change_id)
+                    changes["applied_change_ids"] = self._applied_changes.record(found, moment, change_id)
                 changed = await self._store.update(
                     TodoList, *self._match(list_id), TodoList.version == found.version, changes=changes
                 )

@@ -29,7 +29,7 @@ _FIELDS: Final[Mapping[str, Collection[str]]] = {
 }
 """The fields of each operation besides `op`."""
 _REQUIRED: Final = ("id", "todo")
-"""The fields that every operation requires which has them."""
+"""The fields that are required in every operation that may have them."""
 
 
 def decode_operation(raw: msgspec.Raw) -> BatchOperation:
@@ -55,7 +55,7 @@ class _Kind(msgspec.Struct, frozen=True):
 
 
 def count_creates(operations: Iterable[msgspec.Raw]) -> int:
-    """Return how many operations create a todo, unless they fail."""
+    """Return how many todos the operations create if none of them fails."""
     creates = 0
     for raw in operations:
         with suppress(msgspec.DecodeError):
@@ -83,12 +83,12 @@ async def run_operation(
         The status that the operation's own endpoint would return, and the todo unless it is deleted.
     """
     if operation.op == "create":
-        with _errors_below_todo():
+        with _prefix_error_pointers():
             return 201, await todos.create(_decode_todo(operation, dto.TodoCreate), change_id, room)
     try:
         return await _run_change(operation, todos, versions, change_id)
     finally:
-        room.restart()  # the operation may have removed tags
+        room.record_change()
 
 
 async def _run_change(
@@ -98,7 +98,7 @@ async def _run_change(
     todo_id = operation.id if operation.id is not UNSET else ""
     match operation.op:
         case "update":
-            with _errors_below_todo():
+            with _prefix_error_pointers():
                 patch = _decode_todo(operation, dto.TodoUpdate)
                 return 200, await todos.update(todo_id, patch, versions, change_id)
         case "complete":
@@ -120,7 +120,7 @@ def _decode_todo(operation: BatchOperation, kind: type[StructT]) -> StructT:
 
 
 @contextmanager
-def _errors_below_todo() -> Iterator[None]:
+def _prefix_error_pointers() -> Iterator[None]:
     """Make the pointers of errors relative to the operation instead of its `todo` field."""
     try:
         yield

@@ -191,8 +191,8 @@ class BatchReservation:
     async def __aexit__(self, *error: object) -> None:
         await self._release()
 
-    def restart(self) -> None:
-        """Record that the batch has changed a todo. It may have removed tags."""
+    def record_change(self) -> None:
+        """Record that the batch has changed a todo, which may have removed tags."""
         self.only_creates_since = time.monotonic()
 
     def reserve_one(self) -> AbstractAsyncContextManager[object]:

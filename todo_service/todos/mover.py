@@ -66,7 +66,7 @@ class TodoMover:
                 if todo is None:
                     raise NotFound("there is no such todo")
                 try:
-                    if self._writer.applied_changes.include(todo, change_id):
+                    if self._writer.applied_changes.includes(todo, change_id):
                         return await self._writer.change(todo_id, None, _keep, change_id)
                     check_version(todo.version, versions)
                     return await self._move(todo, place, list_id, versions, change_id)

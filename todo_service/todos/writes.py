@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from odmantic import ObjectId
 
-from todo_service.applied_changes import AppliedChanges, record_change
+from todo_service.applied_changes import AppliedChanges, encode_change
 from todo_service.errors import NotFound
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.optimistic import Attempts
@@ -100,7 +100,7 @@ class TodoWriter:
                 todo: Todo | None = await self._store.get(Todo, *self._match(todo_id), into=derive_struct(Todo))
                 if todo is None:
                     raise NotFound("there is no such todo")
-                applied = self.applied_changes.include(todo, change_id)
+                applied = self.applied_changes.includes(todo, change_id)
                 if not applied:
                     check_version(todo.version, versions)
                 current = now()
@@ -112,7 +112,7 @@ class TodoWriter:
                     changed = await self.confirm(todo)
                 else:
                     # record the id: a repeat must not apply a change that had no effect the first time
-                    recorded = self.applied_changes.add(todo, moment, change_id)
+                    recorded = self.applied_changes.record(todo, moment, change_id)
                     changed = await self.confirm(todo, applied_change_ids=recorded)
                 # of several writers that read the same version one succeeds; the others try again
                 if changed is not None:
@@ -167,7 +167,7 @@ class TodoWriter:
                     | {
                         "updated_at": moment,
                         "purge_at": moment + TOMBSTONE_LIFETIME,
-                        "applied_change_ids": [record_change(moment, change_id)] if change_id is not None else [],
+                        "applied_change_ids": [encode_change(moment, change_id)] if change_id is not None else [],
                     }
                 )
                 changes |= await build_history_changes(self._store, todo, counts_change=True)
@@ -179,7 +179,7 @@ class TodoWriter:
             return False
         where = [Todo.account == self._owner, Todo.id == ObjectId(todo_id)]
         tombstone: Todo | None = await self._store.get(Todo, *where, into=derive_struct(Todo))
-        if tombstone is None or not self.applied_changes.include(tombstone, change_id):
+        if tombstone is None or not self.applied_changes.includes(tombstone, change_id):
             return False
         return await self._store.update(Todo, *where, changes={}) is not None
 
@@ -194,7 +194,7 @@ class TodoWriter:
             changes["next_fire"] = await self._derive_next_fire(todo, apply_changes(todo, changes))
         changes |= await build_history_changes(self._store, todo, counts_change=bool(_COUNTED & changes.keys()))
         if change_id is not None:
-            changes["applied_change_ids"] = self.applied_changes.add(todo, moment, change_id)
+            changes["applied_change_ids"] = self.applied_changes.record(todo, moment, change_id)
         changes |= {"version": todo.version + 1, "updated_at": moment}
         old_tags, tags = set(todo.tags), set(changes.get("tags", todo.tags))
         async with self._shared.quotas.tags.reserve(self._owner, tags - old_tags, removed=old_tags - tags) as room:

@@ -117,12 +117,12 @@ class DeliveryRequests:
             if delivery is None:
                 raise NotFound("there is no such delivery")
             changes: dict[str, Any] = {}
-            if not applied_changes.include(delivery, change_id):
+            if not applied_changes.includes(delivery, change_id):
                 await self._require_ready(hook)
                 moment = now()
                 changes = reset_delivery(delivery, moment)
                 if change_id is not None:
-                    changes["applied_change_ids"] = applied_changes.add(delivery, moment, change_id)
+                    changes["applied_change_ids"] = applied_changes.record(delivery, moment, change_id)
             same = (
                 WebhookDelivery.state == delivery.state,
                 WebhookDelivery.tries == delivery.tries,
