@@ -158,7 +158,7 @@ class Accounts:
             Stale: The account has another version.
             Invalid: The new password is invalid.
             NotFound: The account has been deleted.
-            Gone: See `AppliedChanges.include`.
+            Gone: See `AppliedChanges.includes`.
             Busy: Too many passwords are waiting to be verified, or too many changes to the account.
         """
         applied_changes = AppliedChanges(first_attempt)

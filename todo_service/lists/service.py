@@ -192,7 +192,7 @@ class Lists:
             Invalid: The place is ambiguous, or there is no such neighbor.
             Stale: The list has another version.
             NotFound: The account has no such list.
-            Gone: See `AppliedChanges.include`.
+            Gone: See `AppliedChanges.includes`.
             Busy: Other moves of the account take too long.
         """
         place = parse_place(move)

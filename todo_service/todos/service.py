@@ -219,7 +219,7 @@ class Todos:
             Invalid: A field breaks a rule.
             Stale: The todo has another version.
             NotFound: The account has no such todo.
-            Gone: See `AppliedChanges.include`.
+            Gone: See `AppliedChanges.includes`.
         """
         fields = clear_alternatives(validate_fields(resolve_patch(patch, DEFAULTS)))
         await self._require_list(fields.get("list_id"))

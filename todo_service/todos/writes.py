@@ -93,7 +93,7 @@ class TodoWriter:
         Raises:
             Stale: The todo has another version.
             NotFound: The account has no such todo.
-            Gone: See `AppliedChanges.include`.
+            Gone: See `AppliedChanges.includes`.
         """
         async with self._shared.locks.hold(todo_id):
             async for _ in Attempts():

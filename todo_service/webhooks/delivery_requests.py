@@ -97,7 +97,7 @@ class DeliveryRequests:
             first_attempt: When the first attempt of the request began, if this is a later one.
 
         Raises:
-            Gone: See `AppliedChanges.include`.
+            Gone: See `AppliedChanges.includes`.
             Disabled: The webhook is not enabled.
             TooManyRequests: Too many deliveries wait.
             NotFound: The account has no such webhook, or the webhook no such delivery.
