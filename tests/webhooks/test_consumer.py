@@ -305,6 +305,37 @@ async def test_the_hooks_of_a_dead_worker_are_taken_over(account: Account, recei
     await dead.__aexit__(None, None, None)
 
 
+async def test_a_worker_that_was_suspended_serves_each_hook_once(account: Account, receiver: Receiver) -> None:
+    hook = await account.create_hook(receiver.url)
+    ids = {ObjectId(), ObjectId()}
+    favored = choose_worker(ObjectId(hook.id), ids)
+    (other,) = ids - {favored}
+    suspended_clock, clock = Steps(), Steps()
+    suspended = WorkerGroup(account.store, favored, suspended_clock)
+
+    def list_runners() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks() if task.get_name() == f"webhook {hook.id}"]
+
+    async with (
+        WebhookConsumer(account.create_context(suspended)) as consumer,
+        WebhookConsumer(account.create_context(WorkerGroup(account.store, other, clock))) as survivor,
+    ):
+        await consumer.tick()
+        for _ in range(8):
+            await survivor.tick()
+            clock.seconds += LEASE_SECONDS / 4
+        assert await read_holder(account, hook) == other
+
+        suspended_clock.seconds += clock.seconds
+        await consumer.beat()
+        await survivor.tick()
+        assert await read_holder(account, hook) is None
+        await consumer.tick()
+
+        assert await read_holder(account, hook) == favored
+        assert len(list_runners()) == 1
+
+
 async def test_a_worker_without_a_heartbeat_sends_nothing(account: Account, receiver: Receiver) -> None:
     steps = Steps()
     hook = await account.create_hook(receiver.url)

@@ -98,13 +98,15 @@ class WebhookConsumer:
         await self._workers.beat()
         # a worker is inserted before it claims a webhook, so read the workers after the webhooks
         alive = await self._workers.find_alive()
+        # another worker has claimed them while this one was suspended; this one may claim them again below
+        await self._stop([each for each in self._served if each in hooks and not self._holds(hooks[each])])
         changes: list[Callable[[], Awaitable[None]]] = []
         for hook_id, hook in hooks.items():
             mine = choose_worker(hook_id, alive) == self._workers.worker_id
             holder = ObjectId(hook.holder) if hook.holder is not None else None
-            if holder == self._workers.worker_id and mine:
+            if self._holds(hook) and mine:
                 self._serve_or_wake(hook_id, hook)
-            elif holder == self._workers.worker_id:
+            elif self._holds(hook):
                 changes.append(partial(self._release, hook_id))
             elif mine and (holder is None or holder not in alive):
                 changes.append(partial(self._claim, hook_id, holder))
@@ -115,7 +117,7 @@ class WebhookConsumer:
                     raise error
 
     async def beat(self) -> None:
-        """Write the heartbeat while there are webhooks. `tick` may take longer than a heartbeat is valid."""
+        """Write the heartbeat while there are webhooks. A tick may outlast the lease, so it cannot be relied on."""
         if self._is_active:
             await self._workers.beat()
 
@@ -161,11 +163,7 @@ class WebhookConsumer:
 
     async def _release(self, hook_id: ObjectId) -> None:
         """Release a webhook that this worker holds, because it belongs to another one."""
-        served = self._served.get(hook_id)
-        if served is not None:
-            served.task.cancel()
-            await asyncio.wait([served.task])
-            del self._served[hook_id]
+        await self._stop([hook_id] if hook_id in self._served else [])
         await self._store.update(
             Webhook,
             Webhook.id == hook_id,
@@ -185,6 +183,18 @@ class WebhookConsumer:
         )
         if claimed is not None:
             self._serve(hook_id, claimed)
+
+    def _holds(self, hook: Hook) -> bool:
+        return hook.holder == str(self._workers.worker_id)
+
+    async def _stop(self, hook_ids: Collection[ObjectId]) -> None:
+        """Stop the runners of some webhooks, and wait until they have ended."""
+        for hook_id in hook_ids:
+            self._served[hook_id].task.cancel()
+        if hook_ids:
+            await asyncio.wait([self._served[hook_id].task for hook_id in hook_ids])
+        for hook_id in hook_ids:
+            del self._served[hook_id]
 
     def _serve(self, hook_id: ObjectId, hook: Hook) -> None:
         runner = HookRunner(hook_id, self._context)
