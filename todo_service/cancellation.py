@@ -1,4 +1,4 @@
-"""Waiting for tasks whose caller is cancelled."""
+"""Tasks that are cancelled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 ResultT = TypeVar("ResultT")
+
+
+def is_cancelled() -> bool:
+    """Return whether the current task has been cancelled.
+
+    A loop that never ends must check it: a library may suppress the exception, as `asyncio.wait_for` may before Python
+    3.12.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def run_to_completion(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:

@@ -32,6 +32,7 @@ from todo_service.applied_changes import AppliedChanges
 from todo_service.background import FIRST_RETRY_SECONDS, BackgroundJobs, Job
 from todo_service.bounds.accounts import PASSWORD_WAIT_SECONDS, PASSWORDS_OF_ADDRESS
 from todo_service.bounds.todos import RULE_QUEUE, RULE_QUEUE_OF_ACCOUNT, RULE_SECONDS, RULE_THREADS
+from todo_service.cancellation import is_cancelled
 from todo_service.events.hub import SESSION_CHECK_SECONDS, EventHub
 from todo_service.exchange.service import Transfer, TransferCapacity
 from todo_service.executors import Executor
@@ -286,7 +287,7 @@ class Services:
         await asyncio.to_thread(release_memory, idle=self._in_flight.is_idle)
 
     async def _follow_time_zones(self) -> None:
-        while await self._zone_visits.run_round(now()):
+        while not is_cancelled() and await self._zone_visits.run_round(now()):
             pass
 
     def _todos(self, request: ApiRequest) -> Todos:

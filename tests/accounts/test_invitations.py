@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -16,12 +17,13 @@ from litestar import Litestar
 from odmantic import ObjectId
 
 from tests.accounts.test_interrupted_deletion import Interruption
-from tests.application import build_variables
+from tests.application import CHEAP_COST, build_variables
 from tests.people import Person, UserCreateFactory, assert_problem
 from tests.waiting import wait_until
 from todo_service.accounts.documents import Invitation, User
-from todo_service.accounts.invitations import CLAIM_PERIOD, Invitations
-from todo_service.accounts.passwords import Cost
+from todo_service.accounts.invitations import CLAIM_PERIOD, Invitations, Registration
+from todo_service.accounts.passwords import Cost, Passwords
+from todo_service.accounts.registrations import Registrations
 from todo_service.app import create_app
 from todo_service.errors import Forbidden
 from todo_service.settings import Settings, load_settings
@@ -231,6 +233,33 @@ async def test_a_claim_blocks_its_invitation_for_a_while_but_not_for_the_same_ac
     assert (await client.post("/v1/users", json=build_body(invitation=text))).status_code == 201
     with pytest.raises(Forbidden):
         await invitations.claim(invitation, user_id)
+
+
+async def test_a_claim_of_an_interrupted_attempt_is_that_of_its_repeat(invitations: Invitations) -> None:
+    user_id = ObjectId()
+    invitation = await invitations.admit(await invite(invitations), user_id)
+    assert invitation is not None
+
+    await invitations.claim(invitation, user_id)
+    await invitations.claim(invitation, user_id)
+
+    with pytest.raises(Forbidden):
+        await invitations.claim(invitation, ObjectId())
+
+
+@pytest.mark.parametrize("registration", ["open", "invite"])
+async def test_attempts_of_a_registration_that_overlap_create_one_account(
+    app: Litestar, invitations: Invitations, registration: Registration
+) -> None:
+    store, identity = app.state.store, ObjectId()
+    data = UserCreateFactory.build(display_name="", time_zone="UTC", invitation=await invite(invitations))
+    with closing(Passwords(cost=CHEAP_COST)) as passwords:
+        registrations = Registrations(store, passwords, Invitations(store, registration))
+
+        users = await asyncio.gather(*(registrations.register(data, identity) for _ in range(4)))
+
+    assert {user.id for user in users} == {str(identity)}
+    assert [each.id async for each in store.scan(User)] == [identity]
 
 
 async def test_a_registration_that_loses_its_username_to_a_concurrent_one_releases_its_invitation(

@@ -134,6 +134,23 @@ def create_sessions(store: DocumentStore, settings: Settings, access_seconds: in
     return Sessions(store, AccessTokens(keys, access_seconds), RefreshTokens(keys), 30)
 
 
+async def test_cleaning_up_ended_sessions_ends_no_stream_of_a_new_one(ada: Person, app: Litestar) -> None:
+    store, ended = app.state.store, list[ObjectId]()
+    user = await store.get(User, User.id == await ada.account_id())
+    tokens, refresh_tokens = AccessTokens([b"k" * 32], 600), RefreshTokens([b"k" * 32])
+    sessions = Sessions(store, tokens, refresh_tokens, 30, on_end=ended.extend)
+    old, new = [
+        sessions.identify((await sessions.start(user.id, generation, Client("", ""))).access).session_id
+        for generation in (1, 2)
+    ]
+    user.password_generation, user.surviving_session = 2, None
+
+    await sessions.delete_ended(user)
+
+    assert old in ended
+    assert new not in ended
+
+
 async def is_alive(person: Person) -> bool:
     """Return whether the tokens of a person's session are valid."""
     used = await person.get("/v1/users/me")

@@ -14,6 +14,7 @@ from odmantic import ObjectId
 
 from tests.clock import Clock
 from tests.people import UserCreateFactory
+from tests.todos.accounts import parts
 from tests.waiting import PATIENCE, wait_until
 from tests.webhooks.harness import KEY, Account, Steps, serving
 from tests.webhooks.receiver import Received, Receiver, running_receiver, status
@@ -402,6 +403,18 @@ async def test_a_change_wakes_the_idle_hooks_of_its_account(account: Account, re
             await account.todos.create(TodoCreate(title=f"todo {number}"))
             await receiver.await_events(number)
             calls.clear()
+
+
+async def test_a_backlog_of_unwanted_changes_does_not_delay_an_event(account: Account, receiver: Receiver) -> None:
+    await account.create_hook(receiver.url, "todo.completed")
+    # with a pause after each page, it would take longer than the test waits
+    for part in parts(account.id, 35 * PENDING_DELIVERIES):
+        await account.store.insert(*part)
+    todo = await account.todos.create(TodoCreate(title="wanted"))
+    await account.todos.complete(todo.id, None, None)
+
+    async with serving(account.create_consumer()):
+        await receiver.await_events(1)
 
 
 async def test_nothing_remains_of_a_hook_that_is_deleted_while_its_events_are_read(

@@ -144,7 +144,10 @@ class Invitations:
             Invitation.claimed_at == invitation.claimed_at,
             changes={"claimed_by": user_id, "claimed_at": now()},
         )
-        if claimed is None:
+        if claimed is not None:
+            return
+        found = await self._store.get(Invitation, Invitation.id == invitation.id)
+        if found is None or found.claimed_by != user_id:  # else by an interrupted attempt of the same registration
             raise create_invitation_error()
 
     async def release(self, invitation_id: ObjectId, user_id: ObjectId) -> None:

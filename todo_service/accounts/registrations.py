@@ -48,21 +48,17 @@ class Registrations:
             Gone: An earlier attempt created the account, which has been deleted since.
             Busy: Too many passwords are waiting to be hashed.
         """
-        if idempotent_id is not None and (created := await self._find_created(idempotent_id)) is not None:
-            return dto.User.from_document(created)
-        user_id = idempotent_id or ObjectId()
-        invitation = await self._invitations.admit(registration.invitation, user_id)
-        if invitation is None:
-            user = await self._insert(await self._build(registration, user_id))
-            return dto.User.from_document(user)
-        user = await self._build(registration, user_id, invitation.id)
-        await self._invitations.claim(invitation, user_id)
-        try:
-            user = await self._insert(user)
-        except (Duplicate, Forbidden):
-            await self._invitations.release(invitation.id, user_id)
-            raise
-        await self._invitations.discard(invitation.id)
+        if idempotent_id is None:
+            return dto.User.from_document(await self._register(registration, ObjectId()))
+        user = await self._find_created(idempotent_id)
+        if user is None:
+            try:
+                user = await self._register(registration, idempotent_id)
+            except (Duplicate, Forbidden):
+                # the writes of an interrupted attempt may have been in flight
+                user = await self._find_created(idempotent_id)
+                if user is None:
+                    raise
         return dto.User.from_document(user)
 
     async def create(self, registration: dto.UserCreate) -> User:
@@ -76,7 +72,26 @@ class Registrations:
             Duplicate: Another account has the username or the email.
             Busy: Too many passwords are waiting to be hashed.
         """
-        return await self._insert(await self._build(registration, ObjectId()))
+        user = await self._build(registration, ObjectId())
+        await self._insert(user)
+        return user
+
+    async def _register(self, registration: dto.UserCreate, user_id: ObjectId) -> User:
+        """Create an account if `REGISTRATION` permits it. See `register`."""
+        invitation = await self._invitations.admit(registration.invitation, user_id)
+        if invitation is None:
+            user = await self._build(registration, user_id)
+            await self._insert(user)
+            return user
+        user = await self._build(registration, user_id, invitation.id)
+        await self._invitations.claim(invitation, user_id)
+        try:
+            await self._insert(user)
+        except (Duplicate, Forbidden):
+            await self._invitations.release(invitation.id, user_id)
+            raise
+        await self._invitations.discard(invitation.id)
+        return user
 
     async def _build(
         self, registration: dto.UserCreate, user_id: ObjectId, invitation_id: ObjectId | None = None
@@ -106,24 +121,20 @@ class Registrations:
             updated_at=moment,
         )
 
-    async def _insert(self, user: User) -> User:
-        """Insert an account, and return it. It may be one that an earlier attempt inserted.
+    async def _insert(self, user: User) -> None:
+        """Insert an account.
 
         Raises:
             Forbidden: Another account has the invitation.
             Duplicate: Another account has the username or the email.
-            Gone: An earlier attempt inserted the account, which has been deleted since.
         """
         try:
             await self._store.insert(user)
         except DuplicateDocument as error:
-            # the last write of an interrupted attempt may have been in flight
-            if (created := await self._find_created(user.id)) is not None:
-                return created
             if error.field == "invitation":
                 raise create_invitation_error() from None
-            raise Duplicate(UNIQUE_FIELDS[error.field]) from None
-        return user
+            # if it is the id, an interrupted attempt has inserted the account, with the same username
+            raise Duplicate(UNIQUE_FIELDS.get(error.field, "username")) from None
 
     async def _find_created(self, idempotent_id: ObjectId) -> User | None:
         """Return the account that an earlier attempt of a registration created.

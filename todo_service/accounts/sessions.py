@@ -292,13 +292,15 @@ class Sessions:
         if user.surviving_session is not None:
             where.append(Session.id != user.surviving_session)
         try:
+            found = await self._store.find(Session, *where, sort=None, limit=2 * MAX_SESSIONS, into=_SessionId)
             ended = await self._store.delete(Session, *where)
         except StoreUnavailable as error:
             logger.warning("failed to delete ended sessions", reason=str(error))
             return
-        if ended:
-            self._on_change("ended", ended)
-            self._on_end(self.evict_all(user.id, user.surviving_session))
+        self._on_change("ended", ended)
+        session_ids = {ObjectId(each.id) for each in found}
+        self._evict(session_ids)
+        self._on_end(session_ids)
 
     def evict_all(self, user_id: ObjectId, except_id: ObjectId | None = None) -> set[ObjectId]:
         """Evict the sessions of an account from the cache, so that the next requests call the store.

@@ -24,6 +24,7 @@ from odmantic.query import asc
 
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.reminders import ACCOUNT_SHARE, CONCURRENT_TODOS, FIRINGS, LATEST_HOURS
+from todo_service.cancellation import is_cancelled
 from todo_service.errors import NotFound
 from todo_service.reminders.documents import Firing
 from todo_service.reminders.due_todos import DueTodo, DueTodos
@@ -92,9 +93,7 @@ class ReminderService:
         Raises:
             StoreUnavailable: Call it again.
         """
-        task = asyncio.current_task()
-        # a library may suppress the cancellation (see `background`)
-        while task is None or not task.cancelling():
+        while not is_cancelled():
             await self.fire_due()
             await asyncio.sleep(await self._find_pause())
 
@@ -129,9 +128,9 @@ class ReminderService:
     async def _fire_pass(self) -> bool:
         """Fire what is due, in rounds in which each account has a share.
 
-        A pass ends when nothing waits, or when half of what it has found is done. So the next pass soon finds what this
-        one could not: todos that other requests have changed or stored meanwhile. Each pass reads about twice what it
-        fires, so the work remains linear.
+        A pass ends when nothing waits, or when a quarter of what it has found is done. The next pass then finds what
+        this one could not: todos that other requests have changed or stored meanwhile. A pass reads at most five times
+        as many todos as it fires, so the work remains linear.
 
         Returns:
             Whether an account has more due todos, which wait for the next pass.
@@ -141,7 +140,7 @@ class ReminderService:
         while True:
             async for todos in due.read_round(self._now()):
                 advanced += await self._fire_each(todos)
-            if not due.waiting or 2 * advanced >= due.found:
+            if not due.waiting or 4 * advanced >= due.found:
                 return due.waiting
 
     async def _skip_missed(self) -> None:

@@ -19,6 +19,7 @@ from bson import Timestamp
 from odmantic import ObjectId
 from odmantic.query import asc
 
+from todo_service.cancellation import is_cancelled
 from todo_service.store.base import DocumentStore
 from todo_service.store.paging import iterate_pages, read_page
 from todo_service.sync.changes import ChangePosition
@@ -35,7 +36,7 @@ async def watch_accounts(
     is_needed: asyncio.Event,
     notify: Callable[[Collection[str] | None], None],
 ) -> None:
-    """Poll the store while it is needed, and tell which accounts have changed. It never returns.
+    """Poll the store while it is needed, and tell which accounts have changed, until the task is cancelled.
 
     Args:
         store: The store.
@@ -47,11 +48,11 @@ async def watch_accounts(
     Raises:
         StoreError: The store could not be read. Call it again.
     """
-    while True:
+    while not is_cancelled():
         await is_needed.wait()
         poller = ChangePoller(store, models, await store.resolved_stamp())
         notify(None)  # changes before the first poll
-        while is_needed.is_set():
+        while is_needed.is_set() and not is_cancelled():
             if changed := await poller.find_changed():
                 notify(changed)
             await asyncio.sleep(interval)

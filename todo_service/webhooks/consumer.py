@@ -123,7 +123,7 @@ class WebhookConsumer:
 
     async def watch(self) -> None:
         """Poll the store for changes while this worker serves webhooks, and let the runners of the accounts that have
-        changed read them. It never returns.
+        changed read them, until the task is cancelled.
 
         Raises:
             StoreError: The store could not be read. Call it again.

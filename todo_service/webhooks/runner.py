@@ -21,6 +21,7 @@ from odmantic.query import asc, desc
 
 from todo_service.bounded_cache import BoundedCache
 from todo_service.bounds.webhooks import LISTED_DELIVERIES, PENDING_DELIVERIES, STORED_DELIVERIES
+from todo_service.cancellation import is_cancelled
 from todo_service.store.base import Condition, DocumentStore
 from todo_service.store.errors import DuplicateDocument, StoreUnavailable
 from todo_service.webhooks.deliveries import (
@@ -142,16 +143,11 @@ class HookRunner:
             except Exception:
                 logger.exception("failed to serve a webhook", webhook=str(self._hook_id))
                 self._hook, pause = None, _RETRY_SECONDS
-            if pause is None or self._is_cancelled():
+            if pause is None or is_cancelled():
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
-
-    def _is_cancelled(self) -> bool:
-        """Return whether the runner was cancelled. A library may have suppressed the exception (see `background`)."""
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
 
     async def _work(self) -> float | None:
         """Read new events and send what is due.
@@ -226,7 +222,7 @@ class HookRunner:
 
     async def _read_events(self) -> float:
         """Turn new events into pending deliveries. Return the pause until the next call in seconds."""
-        found, idle = False, True
+        found, more, idle = False, False, True
         for source in self._context.sources:
             room = min(PENDING_DELIVERIES - len(self._pending), STORED_DELIVERIES - self._stored)
             hook = self._hook
@@ -236,16 +232,19 @@ class HookRunner:
             positions = self._positions.decode(hook.position)
             position = positions.get(source.name) or source.start(hook.changed)
             page = await source.read(hook.account, position, room, hook.started_at, self._context.now())
-            idle = idle and not page.advanced and not page.more
+            more |= page.more
+            idle = idle and not page.advanced
             if page.advanced:
                 found |= await self._store_page(hook, source, positions, page)
             else:
                 # this position need not be stored: there is no event between the stored one and this one
                 positions[source.name] = page.position
                 self._hook = hook.model_copy(update={"position": self._positions.encode(positions)})
+        if more:
+            return 0.0
         if found:
             return SHORTEST_POLL
-        return IDLE_POLL if idle else min(2 * self._poll, LONGEST_POLL)
+        return IDLE_POLL if idle else min(max(2 * self._poll, SHORTEST_POLL), LONGEST_POLL)
 
     async def _store_page(
         self, hook: Webhook, source: EventSource, positions: dict[str, bytes], page: EventPage
