@@ -138,7 +138,7 @@ class QuotaExceeded(ServiceError):
 
 
 class Conflict(ServiceError):
-    """Another request has decided otherwise about the document."""
+    """A concurrent request has already started an incompatible operation on the document."""
 
 
 class Disabled(ServiceError):

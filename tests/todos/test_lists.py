@@ -197,7 +197,8 @@ async def test_a_todo_that_leaves_a_list_while_it_is_deleted_is_not_deleted(ada:
     todos = [(await ada.todo(list_id=made["id"]))["id"] for _ in range(60)]
 
     deleting = ada.delete(f"/v1/lists/{made['id']}", params={"todos": "delete"})
-    leaving = [ada.patch(f"/v1/todos/{todo_id}", json={"list_id": None}) for todo_id in reversed(todos)]
+    # no more requests than an account may make at the same time
+    leaving = [ada.patch(f"/v1/todos/{todo_id}", json={"list_id": None}) for todo_id in todos[-14:]]
     deleted, *responses = await asyncio.gather(deleting, *leaving)
 
     assert deleted.status_code == 204

@@ -1,4 +1,4 @@
-"""The attempts of an account wait for its own, and not ahead of those of other accounts."""
+"""The attempts of an account wait for its own share, and never block those of other accounts."""
 
 from __future__ import annotations
 

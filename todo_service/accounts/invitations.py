@@ -10,11 +10,11 @@ A registration uses its invitation in three writes:
 If the second write fails, because a name is taken, the registration releases the claim. If the service crashes before
 the second write, another registration can take the claim over after `INVITATION_CLAIM_SECONDS`, and a repeat with the
 same `Idempotency-Key` at once, because it creates an account with the same id. If the service crashes after the second
-write, the account shows that the invitation has been used. Deleting an account deletes its invitation first. So the
-invitation of an account that existed is either deleted, or blocked by the account.
+write, the account shows that the invitation has been used. Deleting an account deletes its invitation first. Once an
+account has been created, its invitation is therefore either deleted or blocked by the account.
 
-A claim may be taken over although its account is being inserted only if that write takes longer than
-`INVITATION_CLAIM_SECONDS`. Even then, the unique index admits only one of the two accounts.
+A claim can be taken over during the insert only if the insert takes longer than `INVITATION_CLAIM_SECONDS`. Even then,
+the unique index admits only one of the two accounts, unless the other one has been deleted by then.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class ZoneVisits:
         return bool(unfinished)
 
     async def _follow(self, user: User) -> DueEndPosition | None:
-        """Recompute a share of an account's todos, and return the position of the next one, or None at the end."""
+        """Recompute a share of an account's todos, and return the position of the last one, or None at the end."""
         if not user.time_zone_used:
             return None
         earlier = self._unfinished.get(user.id)

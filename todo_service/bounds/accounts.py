@@ -32,7 +32,7 @@ INVITATION_LENGTH: Final = section.declare(
 )
 INVITATION_CLAIM_SECONDS: Final = section.declare(
     120,
-    "Time for which a registration that was interrupted while it created the account still blocks its invitation",
+    "Time for which an interrupted registration blocks its invitation",
     enforced_in="accounts.invitations",
     response="Another registration can use the invitation.",
     unit="s",

@@ -37,7 +37,7 @@ INLINE_SECONDS: Final = section.declare(
 )
 INLINE_WAIT_SECONDS: Final = section.declare(
     0.02,
-    "Time for which it runs there if it waits for a CPU or the disk",
+    "Wall-clock time for which a read runs on the event loop while it waits for a CPU or the disk",
     unit="s",
     enforced_in="store.scans",
     response="The request waits for a thread.",

@@ -145,8 +145,8 @@ WRITE_ATTEMPTS: Final = section.declare(
 )
 APPLIED_CHANGES: Final = section.declare(
     200,
-    "Changes with an `Idempotency-Key` that a todo, a list, an account's password or a webhook delivery records for a "
-    "day; two batches of maximum size",
+    "Changes with an `Idempotency-Key` that a todo, a list, an account (for its password) or a webhook delivery "
+    "records for a day; two batches of maximum size",
     enforced_in="applied_changes",
     response="A repeat of an older change whose response was lost has no second effect, but gets a 410.",
 )

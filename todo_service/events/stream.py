@@ -176,4 +176,4 @@ def _describe(change: Change, token: SyncToken) -> tuple[str, SyncToken, Any]:
     name = "todo" if isinstance(change, TodoChange) else "list"
     if change.owner is None:
         return f"{name}-deleted", token, {"id": change.id}
-    return name, token, change.shown
+    return name, token, change.api_view

@@ -290,7 +290,7 @@ class Lists:
             found = await self._get_document(list_id)
             check_version(found.version, versions)
             if found.closing not in (None, todos):
-                raise Conflict("another request is deleting this list, and treats its todos differently")
+                raise Conflict("this list is already being deleted with another value of `todos`")
             await schedule_sweeps(self._store, found.id, self._owner, now())
             where = [*self._match(list_id), TodoList.version == found.version]
             # the new version ensures that no other writer with the same entity tag succeeds

@@ -31,7 +31,7 @@ _ID_SLICE: Final = slice(9, 21)
 _LENGTH_BYTES: Final = 4
 CACHED_DOCUMENTS: Final = 1024
 CACHED_DOCUMENT_BYTES: Final = 2048
-"""The size of the caches of decoded documents, and the longest document in them: about 12 MB at most."""
+"""The size of the caches of decoded documents, and the longest document in them: about 15 MB at most."""
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -5,9 +5,9 @@ time, it starts over in a thread with a budget. The thread polls the budget at e
 time is up, its caller is cancelled or the store is closed. An account has one thread at a time, so it cannot occupy all
 of them. All reads in one turn of the event loop share `INLINE_SECONDS`, so many reads block it no longer than one does.
 
-Wall-clock time would move short reads to threads whenever other processes keep the CPUs busy, or a CPU quota suspends
-the process. There they would compete with the event loop for the GIL, so that yet more reads exceed their time. Only a
-read that has waited for `INLINE_WAIT_SECONDS` moves to a thread without using its CPU time: it waits for the disk.
+Wall-clock time would move short reads to threads whenever other processes keep the CPUs busy. There they would compete
+with the event loop for the GIL, so that more reads would exceed their time. Only a read that is not finished after
+`INLINE_WAIT_SECONDS` moves to a thread before it has used its CPU time, because it may be waiting for the disk.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _SMALL_BYTES: Final = 2**17
 
 
 class InlineBudget:
-    """The time of a read on the event loop, from now.
+    """The time that a read may spend on the event loop, counted from now.
 
-    The clock of CPU time is slow. It is only read once `deadline` has passed.
+    Reading the CPU clock is slow, so it is read at the start, and again only once `deadline` has passed.
 
     Args:
         seconds: The CPU time.
@@ -61,9 +61,10 @@ class InlineBudget:
         self._ends_at = self.started + wait_seconds
 
     def extend(self) -> bool:
-        """Move the deadline by the CPU time that is left, and return whether there is any.
+        """Extend the deadline by the CPU time that is left.
 
-        None is left once the wall-clock time is over.
+        Returns:
+            False if none is left, or if the wall-clock time is over.
         """
         left = self._used_up_at - time.thread_time()
         moment = time.perf_counter()

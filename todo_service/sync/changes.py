@@ -62,7 +62,7 @@ class TodoChange(dto.Todo, frozen=True):
     completed_version: int
 
     @cached_property
-    def shown(self) -> dto.Todo:
+    def api_view(self) -> dto.Todo:
         """The fields that the API shows."""
         return dto.Todo(*_GET_TODO(self))
 
@@ -74,7 +74,7 @@ class ListChange(ListStruct, frozen=True):
     changed: str
 
     @property
-    def shown(self) -> ListStruct:
+    def api_view(self) -> ListStruct:
         """The fields that the API shows."""
         return ListStruct(*_GET_LIST(self))
 

@@ -50,9 +50,9 @@ def build_response(page: FeedPage[Change], following: str) -> Changes:
             if change.owner is None:
                 deleted_todos.append(change.id)
             else:
-                todos.append(change.shown)
+                todos.append(change.api_view)
         elif change.owner is None:
             deleted_lists.append(change.id)
         else:
-            lists.append(change.shown)
+            lists.append(change.api_view)
     return Changes(encode_todos(todos), deleted_todos, lists, deleted_lists, following, page.has_more)

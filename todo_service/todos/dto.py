@@ -231,7 +231,7 @@ class Todo(msgspec.Struct, frozen=True, dict=True):
 
 
 def encode_todos(todos: Iterable[Todo]) -> list[Todo]:
-    """Return todos as JSON that an encoder copies into a response, where it would accept the todos."""
+    """Return encoded todos, typed as todos so that they fit into a response. Its encoder copies them as they are."""
     return cast("list[Todo]", [todo.encoded for todo in todos])
 
 
@@ -252,7 +252,7 @@ class ListedTodo(Todo, frozen=True):
     priority_rank: int
 
     @cached_property
-    def shown(self) -> Todo:
+    def api_view(self) -> Todo:
         """The fields that the API shows."""
         return Todo(*_GET_FIELDS(self))
 

@@ -71,7 +71,7 @@ class Listing:
         if (query.completed is True and query.overdue is True) or len(query.tag) > TAGS:
             return [], None
         page, following = await self._read_page(query, after)
-        return [todo.shown if isinstance(todo, dto.ListedTodo) else todo for todo in page], following
+        return [todo.api_view if isinstance(todo, dto.ListedTodo) else todo for todo in page], following
 
     async def _read_page(
         self, query: dto.TodoQuery, after: TodoPosition | None

@@ -368,7 +368,7 @@ class Todos:
             limit: The maximum number of todos to read, 1 to 9 999.
 
         Returns:
-            The position of the next todos; None if there are no more.
+            The position of the last todo that was read; None if there are no more.
 
         Raises:
             NotFound: The account has been deleted.

@@ -46,7 +46,7 @@ async def refresh_due_ends(
 ) -> DueEndPosition | None:
     """Recompute the `due_end` of some of the todos that follow the account's time zone.
 
-    Todos whose value is unchanged are not written. A todo that moves behind the position is read again.
+    Todos whose value is unchanged are not written. A todo that moves to after the position is read again.
 
     Args:
         store: The store.

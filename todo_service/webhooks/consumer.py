@@ -84,11 +84,11 @@ class WebhookConsumer:
             )
 
     async def tick(self) -> None:
-        """Claim the webhooks that belong to this worker, start and stop runners, and wake those whose webhook has
+        """Claim the webhooks that belong to this worker, start and stop runners, and invalidate those whose webhook has
         changed."""
         hooks = {ObjectId(hook.id): hook for hook in await self._list_enabled()}
         for hook_id in self._served.keys() - hooks.keys():
-            self._served[hook_id].runner.wake()  # it reads the webhook again, and stops
+            self._served[hook_id].runner.invalidate()  # it reads the webhook again, and stops
         self._served = {hook_id: each for hook_id, each in self._served.items() if not each.task.done()}
         if not self._served:
             self._is_serving.clear()
@@ -105,7 +105,7 @@ class WebhookConsumer:
             mine = choose_worker(hook_id, alive) == self._workers.worker_id
             holder = ObjectId(hook.holder) if hook.holder is not None else None
             if self._holds(hook) and mine:
-                self._serve_or_wake(hook_id, hook)
+                self._serve_or_invalidate(hook_id, hook)
             elif self._holds(hook):
                 changes.append(partial(self._release, hook_id))
             elif mine and (holder is None or holder not in alive):
@@ -135,7 +135,7 @@ class WebhookConsumer:
         """Let the runners of some accounts read the changes; None: of all."""
         for each in self._served.values():
             if accounts is None or each.seen.account in accounts:
-                each.runner.notice_changes()
+                each.runner.wake()
 
     async def _list_enabled(self) -> list[Hook]:
         async def read(after: tuple[ObjectId] | None) -> tuple[list[Hook], tuple[ObjectId] | None]:
@@ -152,13 +152,13 @@ class WebhookConsumer:
 
         return [hook async for page in iterate_pages(read) for hook in page]
 
-    def _serve_or_wake(self, hook_id: ObjectId, hook: Hook) -> None:
-        """Serve a webhook that this worker holds, or wake its runner if it has changed."""
+    def _serve_or_invalidate(self, hook_id: ObjectId, hook: Hook) -> None:
+        """Serve a webhook that this worker holds, or make its runner read it again if it has changed."""
         served = self._served.get(hook_id)
         if served is None:
             self._serve(hook_id, hook)
         elif served.seen != hook:
-            served.runner.wake()
+            served.runner.invalidate()
             self._served[hook_id] = msgspec.structs.replace(served, seen=hook)
 
     async def _release(self, hook_id: ObjectId) -> None:

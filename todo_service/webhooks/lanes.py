@@ -18,7 +18,7 @@ class Speed(Enum):
     """What the last attempt says about a receiver."""
 
     UNKNOWN = auto()
-    """This process has made no attempt yet."""
+    """The webhook has made no attempt since this process began to serve it."""
     QUICK = auto()
     """It succeeded quickly."""
     SLOW = auto()
@@ -28,8 +28,8 @@ class Speed(Enum):
 class Lane:
     """The concurrent attempts to receivers of one speed, with their own resolver, so that they cannot delay the others.
 
-    An account makes at most `CONCURRENT_ATTEMPTS_OF_ACCOUNT` of them. Its further attempts wait for its own, and not
-    for a slot, so that they are not ahead of those of other accounts.
+    An account makes at most `CONCURRENT_ATTEMPTS_OF_ACCOUNT` of them. Its further attempts wait for the account's own
+    share before they queue for a slot, so they never block the attempts of other accounts.
 
     Args:
         attempts: The number of concurrent attempts.

@@ -46,7 +46,7 @@ LONGEST_POLL: Final = 2.0
 are no new events among them: MongoDB's feed repeats the changes of the last seconds."""
 IDLE_POLL: Final = 300.0
 """The interval at which the sources are read while they return nothing, in seconds. It is a safety net: a write makes
-the runner read them at once (`notice_changes`)."""
+the runner read them at once (`wake`)."""
 _RETRY_SECONDS: Final = 2.0
 _DISABLED_SECONDS: Final = 10.0
 """The interval at which a disabled account is checked."""
@@ -119,12 +119,12 @@ class HookRunner:
         self._trim_at: datetime | None = None
         self._recent_ids: BoundedCache[ObjectId, None] = BoundedCache(_REMEMBERED)
 
-    def wake(self) -> None:
+    def invalidate(self) -> None:
         """Make the runner read the webhook and its deliveries again."""
         self._is_stale = True
         self._woken.set()
 
-    def notice_changes(self) -> None:
+    def wake(self) -> None:
         """Make the runner read the sources of events, because the account may have changed."""
         self._woken.set()
 
@@ -252,7 +252,7 @@ class HookRunner:
         """Store the deliveries of a page, then the position after it. Return whether there is a new delivery."""
         current = await self._get_hook()
         if current is None or current.started_at != hook.started_at:
-            self.wake()  # it was paused, and events that occurred in the meantime are not sent
+            self.invalidate()  # it was paused, and events that occurred in the meantime are not sent
             return False
         moment = self._context.now()
         wanted = [event for event in page.events if event.type in current.events]
@@ -274,7 +274,7 @@ class HookRunner:
         same = (Webhook.started_at == hook.started_at, Webhook.position == current.position)
         changed = await self._store.update(Webhook, *self._match(), *same, changes={"position": encoded})
         if changed is None:
-            self.wake()
+            self.invalidate()
         else:
             self._hook = changed
         return new > 0
@@ -294,7 +294,7 @@ class HookRunner:
             delivery = await self._store.get(WebhookDelivery, *where)
             began = self._context.now()
             if delivery is None or delivery.due_at is None or delivery.due_at > began:
-                self.wake()
+                self.invalidate()
                 return True
             if not self._context.workers.may_send():
                 return True

@@ -156,7 +156,7 @@ def _list_events(change: TodoChange | ListChange, earliest: datetime, moment: da
     kind = "todo" if isinstance(change, TodoChange) else "list"
     if change.owner is None:
         return [Event(f"{kind}.deleted", change.id, format_timestamp(moment), {"id": change.id})]
-    shown = change.shown
+    shown = change.api_view
     events = [Event(f"{kind}.changed", f"{change.id}:{change.version}", change.updated_at, shown)]
     if isinstance(change, TodoChange) and (completed_at := _find_completion(change, earliest)) is not None:
         key = f"{change.id}:{change.completed_version}"

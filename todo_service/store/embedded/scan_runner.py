@@ -30,7 +30,7 @@ class ScanLimit(NamedTuple):
 
 
 def collect_inline(budget: InlineBudget, steps: Iterator[bytes | None], limit: ScanLimit) -> list[bytes] | None:
-    """Return the results of a scan, or None if its time on the event loop is over first."""
+    """Return the results of a scan, or None if the budget runs out first."""
     found: list[bytes] = []
     number, size = limit
     if number is not None and number < 1:
