@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import structlog
 
+from todo_service.cancellation import is_cancelled
 from todo_service.store.errors import StoreUnavailable
 
 FIRST_RETRY_SECONDS: Final = 1.0
@@ -57,14 +58,12 @@ class BackgroundJobs:
 
 
 async def _repeat(job: Job) -> None:
-    task = asyncio.current_task()
-    assert task is not None
     failures = 0
     while True:
         try:
             await job.run()
         except Exception as error:
-            if task.cancelling():
+            if is_cancelled():
                 raise  # the job failed while it was cancelled
             pause = min(job.interval, FIRST_RETRY_SECONDS * 2 ** min(failures, 30))
             failures += 1
@@ -75,8 +74,8 @@ async def _repeat(job: Job) -> None:
                 logger.exception("a background job failed", **context)
         else:
             failures, pause = 0, job.interval
-        if task.cancelling():
-            return  # a library has suppressed the cancellation, as `asyncio.wait_for` may before Python 3.12
+        if is_cancelled():
+            return
         await asyncio.sleep(pause)
 
 

@@ -84,6 +84,13 @@ class Account:
         return sorted(fired, key=lambda each: (each[2], each))
 
 
+async def register_account(store: DocumentStore) -> Account:
+    """Register an account, and return it."""
+    account = Account(store)
+    await account.register()
+    return account
+
+
 def describe(firing: Firing) -> str:
     """Return what has fired, in words."""
     if firing.at is not None:

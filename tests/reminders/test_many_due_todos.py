@@ -14,7 +14,7 @@ from odmantic import ObjectId
 
 from tests.clock import Clock
 from tests.cost import FACTOR
-from tests.reminders.harness import Account, create_service
+from tests.reminders.harness import Account, create_service, register_account
 from todo_service.reminders.documents import Firing
 from todo_service.reminders.due_todos import DueTodos
 from todo_service.store.base import DocumentStore
@@ -32,12 +32,12 @@ SHARE: Final = 10
 
 @pytest.fixture
 async def ada(store: DocumentStore) -> Account:
-    return await register(store)
+    return await register_account(store)
 
 
 @pytest.fixture
 async def bob(store: DocumentStore) -> Account:
-    return await register(store)
+    return await register_account(store)
 
 
 @pytest.fixture
@@ -51,12 +51,6 @@ def clock(due_at: datetime) -> Clock:
     clock = Clock()
     clock.set(due_at + HOUR)
     return clock
-
-
-async def register(store: DocumentStore) -> Account:
-    account = Account(store)
-    await account.register()
-    return account
 
 
 async def list_accounts(store: DocumentStore) -> list[ObjectId]:
@@ -76,7 +70,7 @@ async def test_firing_many_todos_costs_linear_reads(
     costs = []
     for size in (100, 1000):
         # the todos of the second account follow those of the first
-        accounts = [await register(store) for _ in range(2)]
+        accounts = [await register_account(store) for _ in range(2)]
         for number, account in enumerate(accounts):
             await account.insert_due(due_at + number * MINUTE + each * spread for each in range(size))
         calls.clear()

@@ -13,7 +13,7 @@ import pytest
 from odmantic import ObjectId
 
 from tests.cost import FACTOR
-from tests.reminders.harness import Account
+from tests.reminders.harness import Account, register_account
 from tests.todos.accounts import todo as build_todo
 from todo_service.accounts.documents import User
 from todo_service.accounts.time_zones import AFTER_IMPORTS, AFTER_REQUESTS, ZoneVisits, schedule_visits
@@ -31,18 +31,12 @@ SHARE: Final = 10
 
 @pytest.fixture
 async def ada(store: DocumentStore) -> Account:
-    return await register(store)
+    return await register_account(store)
 
 
 @pytest.fixture
 async def bob(store: DocumentStore) -> Account:
-    return await register(store)
-
-
-async def register(store: DocumentStore) -> Account:
-    account = Account(store)
-    await account.register()
-    return account
+    return await register_account(store)
 
 
 async def insert_days(account: Account, size: int) -> None:
@@ -128,7 +122,7 @@ async def test_following_many_todos_costs_linear_calls(store: DocumentStore) -> 
     observe(observed, lambda operation, _, __: calls.update([operation]))
     costs = []
     for size in (100, 1000):
-        account = await register(store)
+        account = await register_account(store)
         await insert_days(account, size)
         await move(account, TOKYO)
         visits = create_visits(observed)

@@ -25,6 +25,7 @@ from todo_service.settings import Settings
 from todo_service.store.base import DocumentStore
 from todo_service.timestamps import now
 
+PASSWORD = "/v1/users/me/password"
 pytestmark = [pytest.mark.anyio, pytest.mark.shared_app]
 
 
@@ -181,21 +182,25 @@ async def test_a_change_of_the_password_can_be_retried(
     await ada.sign_in()
 
 
+async def change_password_and_crash(ada: Person, app: Litestar) -> dict[str, str]:
+    """Change a password with `KEY`, as if the service had crashed before the response. Return the body."""
+    body = {"current_password": ada.password, "new_password": "another horse battery"}
+    assert (await ada.post(PASSWORD, json=body, headers=KEY)).status_code == 204
+    await crash_before_the_response(app)
+    return body
+
+
 @pytest.mark.own_app
 async def test_a_repeated_change_of_the_password_ends_no_session_after_the_password_was_changed_back(
     ada: Person, app: Litestar
 ) -> None:
-    first, second = ada.password, "another horse battery"
-    path = "/v1/users/me/password"
-    body = {"current_password": first, "new_password": second}
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
-    await crash_before_the_response(app)
-    back = {"current_password": second, "new_password": first}
-    assert (await ada.post(path, json=back)).status_code == 204
+    body = await change_password_and_crash(ada, app)
+    back = {"current_password": body["new_password"], "new_password": body["current_password"]}
+    assert (await ada.post(PASSWORD, json=back)).status_code == 204
     phone = ada.through(ada.client)
     await phone.sign_in()
 
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+    assert (await ada.post(PASSWORD, json=body, headers=KEY)).status_code == 204
 
     assert (await phone.get("/v1/users/me")).status_code == 200
     assert (await ada.get("/v1/users/me")).json()["version"] == 3
@@ -206,15 +211,12 @@ async def test_a_repeated_change_of_the_password_ends_no_session_after_the_passw
 async def test_a_repeated_change_of_the_password_deletes_no_session_that_began_under_it(
     ada: Person, app: Litestar
 ) -> None:
-    path = "/v1/users/me/password"
-    body = {"current_password": ada.password, "new_password": "another horse battery"}
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
-    await crash_before_the_response(app)
+    body = await change_password_and_crash(ada, app)
     phone = ada.through(ada.client)
     phone.password = body["new_password"]
     await phone.sign_in()
 
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
+    assert (await ada.post(PASSWORD, json=body, headers=KEY)).status_code == 204
 
     assert (await phone.get("/v1/users/me")).status_code == 200
     assert len((await ada.get("/v1/sessions")).json()["items"]) == 2
@@ -224,15 +226,12 @@ async def test_a_repeated_change_of_the_password_deletes_no_session_that_began_u
 async def test_a_repeated_change_of_the_password_is_gone_if_its_effect_cannot_be_told(
     ada: Person, app: Litestar
 ) -> None:
-    path = "/v1/users/me/password"
-    body = {"current_password": ada.password, "new_password": "another horse battery"}
-    assert (await ada.post(path, json=body, headers=KEY)).status_code == 204
-    await crash_before_the_response(app)
+    body = await change_password_and_crash(ada, app)
     later = [encode_change(now(), ObjectId()) for _ in range(APPLIED_CHANGES)]
     user_id = await ada.account_id()
     assert await app.state.store.update(User, User.id == user_id, changes={"applied_change_ids": later})
 
-    assert_problem(await ada.post(path, json=body, headers=KEY), 410)
+    assert_problem(await ada.post(PASSWORD, json=body, headers=KEY), 410)
 
     ada.password = body["new_password"]
     await ada.sign_in()

@@ -35,7 +35,7 @@ class User(Model):
     password_hash: str
     password_generation: int = 1
     surviving_session: ObjectId | None = None
-    applied_change_ids: list[ObjectId] = []
+    applied_change_ids: list[ObjectId] = Field(default_factory=list)
     disabled: bool = False
     invitation: ObjectId | None = Field(default=None, json_schema_extra={DEFAULT_FROM: "id"})
     display_name: str = ""

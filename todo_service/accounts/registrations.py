@@ -72,18 +72,18 @@ class Registrations:
             Duplicate: Another account has the username or the email.
             Busy: Too many passwords are waiting to be hashed.
         """
-        user = await self._build(registration, ObjectId())
+        user_id = ObjectId()
+        user = await self._build(registration, user_id, invitation_id=user_id)
         await self._insert(user)
         return user
 
     async def _register(self, registration: dto.UserCreate, user_id: ObjectId) -> User:
         """Create an account if `REGISTRATION` permits it. See `register`."""
         invitation = await self._invitations.admit(registration.invitation, user_id)
+        user = await self._build(registration, user_id, invitation.id if invitation is not None else user_id)
         if invitation is None:
-            user = await self._build(registration, user_id)
             await self._insert(user)
             return user
-        user = await self._build(registration, user_id, invitation.id)
         await self._invitations.claim(invitation, user_id)
         try:
             await self._insert(user)
@@ -93,10 +93,8 @@ class Registrations:
         await self._invitations.discard(invitation.id)
         return user
 
-    async def _build(
-        self, registration: dto.UserCreate, user_id: ObjectId, invitation_id: ObjectId | None = None
-    ) -> User:
-        """Return the document of a new account."""
+    async def _build(self, registration: dto.UserCreate, user_id: ObjectId, invitation_id: ObjectId) -> User:
+        """Return the document of a new account. Without an invitation, `invitation_id` is the account's own id."""
         valid = validate_registration(registration)
         # the unique indexes decide; checking first saves a hash, and reports the username before the email
         for field, condition in (
@@ -108,7 +106,7 @@ class Registrations:
         moment = now()
         return User(
             id=user_id,
-            invitation=invitation_id or user_id,
+            invitation=invitation_id,
             username=valid.username,
             username_key=valid.username.casefold(),
             email=valid.email,
