@@ -7,14 +7,17 @@ A registration uses its invitation in three writes:
 2. It inserts the account, which stores the id of the invitation under a unique index.
 3. It deletes the invitation.
 
-If the second write fails, because a name is taken, the registration releases the claim. If the service crashes before
-the second write, another registration can take the claim over after `INVITATION_CLAIM_SECONDS`, and a repeat with the
-same `Idempotency-Key` at once, because it creates an account with the same id. If the service crashes after the second
-write, the account shows that the invitation has been used. Deleting an account deletes its invitation first. Once an
-account has been created, its invitation is therefore either deleted or blocked by the account.
+* If the insert fails because a name is taken, the registration releases the claim.
+* If the service crashes before the insert, another registration can take over the claim after
+  `INVITATION_CLAIM_SECONDS`. A repeat with the same `Idempotency-Key` can do so at once, because it creates an account
+  with the same id.
+* If the service crashes after the insert, the account shows that the invitation has been used.
 
-A claim can be taken over during the insert only if the insert takes longer than `INVITATION_CLAIM_SECONDS`. Even then,
-the unique index admits only one of the two accounts, unless the other one has been deleted by then.
+Deleting an account deletes its invitation first. Once an account has been created, its invitation is therefore either
+deleted or blocked by the account.
+
+If an insert takes longer than `INVITATION_CLAIM_SECONDS`, another registration may take over the claim meanwhile. The
+unique index then admits only one of the two accounts, unless the other has been deleted by then.
 """
 
 from __future__ import annotations

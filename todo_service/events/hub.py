@@ -1,8 +1,8 @@
 """Wakes event streams when their account changes, and ends them with their session.
 
-One task in each process polls the store for all of its streams, and wakes the streams of the accounts that have changed
-(`sync.change_poller`). A stream then reads the changes itself (`events.stream`). While there are no streams, the hub
-does not poll. A stream reads everything once it has subscribed.
+In each process, one task polls the store on behalf of all streams (`sync.change_poller`). It wakes the streams of the
+accounts that have changed, and each stream reads the changes itself (`events.stream`). Without streams, the hub does
+not poll. A stream reads everything once it has subscribed.
 
 Another task checks the sessions and API keys of all streams together, every `SESSION_CHECK_SECONDS`. It reads the
 store, because any process may have ended them, and a cache would delay the end of the stream. A stream of a session

@@ -1,7 +1,7 @@
 """Reads the todos that are due, in rounds in which each account has a share.
 
-A round reads what has become due since the last one, and yields at most a share of each account's todos. The account's
-others wait. Each further round continues with the next share of every account that waits, from the position at which
+Each round reads the todos that have become due since the previous round, and yields at most a share of each account's
+todos. The rest wait. The next round continues with the next share of each waiting account, from the position at which
 its last share ended. So an account with many due todos does not delay the others, and each todo is read at most twice.
 """
 

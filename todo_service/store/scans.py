@@ -5,9 +5,9 @@ time, it starts over in a thread with a budget. The thread polls the budget at e
 time is up, its caller is cancelled or the store is closed. An account has one thread at a time, so it cannot occupy all
 of them. All reads in one turn of the event loop share `INLINE_SECONDS`, so many reads block it no longer than one does.
 
-Wall-clock time would move short reads to threads whenever other processes keep the CPUs busy. There they would compete
-with the event loop for the GIL, so that more reads would exceed their time. Only a read that is not finished after
-`INLINE_WAIT_SECONDS` moves to a thread before it has used its CPU time, because it may be waiting for the disk.
+The limit is CPU time: a wall-clock limit would move even short reads to threads whenever other processes keep the CPUs
+busy. In threads, they compete with the event loop for the GIL, so more reads would exceed the limit. A read that is not
+finished after `INLINE_WAIT_SECONDS` moves to a thread in any case, because it may be waiting for the disk.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Occurrences of recurring todos.
 
-A rule applies to local time in the todo's time zone: a todo due at 09:00 stays due at 09:00 across changes to and from
-daylight saving time. It counts from the start of the todo, or from its due date if it has no start; the due date keeps
-its distance from the start in local days and in local time. `todos.recurrence_rule` parses rules,
-`todos.recurrence_days` computes their days.
+Rules are evaluated in local time, in the time zone of the todo: a todo due at 09:00 is still due at 09:00 after
+daylight saving time starts or ends. A rule counts from the start of the todo, or from its due date if it has no start.
+The due date keeps its distance from the start, in local days and in local time. `todos.recurrence_rule` parses rules,
+and `todos.recurrence_days` computes their days.
 """
 
 from __future__ import annotations

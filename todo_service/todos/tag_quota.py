@@ -25,8 +25,8 @@ _MAX_KNOWN_TAGS: Final = 100_000
 _KNOWN_SECONDS: Final = 30.0
 """How long a process relies on its count of the tags in use, unless another process takes a turn."""
 _NEAR_QUARTERS: Final = 3
-"""New tags need the lease once a quarter of the quota is used. Below that, another process may replace all tags without
-this one noticing: even four different sets of that size fit into the quota."""
+"""Adding a tag requires the lease once a quarter of the quota is in use. Below that, it does not matter if other
+processes replace all tags unnoticed: four disjoint sets of that size still fit into the quota."""
 _SPARE_SHARE_OF_ROOM: Final = 64
 """Far from the quota, a process may add this fraction (1/n) of the room left without a further count."""
 _RETENTION: Final = timedelta(minutes=1)
