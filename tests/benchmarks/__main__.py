@@ -21,7 +21,6 @@ from tests.benchmarks.machine import machine
 from tests.benchmarks.measures import CEILING, MEASURES, NOTHING, Measure, Person
 from tests.benchmarks.results import Footprint, Results, Series
 from tests.benchmarks.running import HERE, mongod, reported
-from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
 
 _CEILINGS: Final = 3
 """How often each round measures the ceiling that everything else is compared with."""
@@ -132,10 +131,8 @@ def main(
     """
     plan = Plan(measures=[m for m in MEASURES if not names or m.name in names], **options)
     if quick:
-        # on a busy machine, a sign-in that waits for those of its address may time out
-        connections = (PASSWORDS_OF_ADDRESS,)
         plan = plan._replace(
-            seconds=1, rounds=1, connections=connections, workers=(1,), todos=200, export=2000, starts=1, image=""
+            seconds=1, rounds=1, connections=(16,), workers=(1,), todos=200, export=2000, starts=1, image=""
         )
     with (
         TemporaryDirectory(dir=folder, prefix="todo-service-bench-") as work,
@@ -204,9 +201,9 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
     label = f"{workers} worker{'s' if workers > 1 else ''}"
     with click.progressbar(length=plan.loads(), label=label, show_pos=True, file=sys.stderr) as progress:
 
-        def taken(running: Running, name: str, what: load.Load, connections: int) -> Series:
+        def taken(running: Running, name: str, what: load.Load, connections: int, *, used: int | None = None) -> Series:
             series = results.at(running.contestant.name, name, workers, connections)
-            series.samples.append(load.run(running.url, what, connections, plan.seconds))
+            series.samples.append(load.run(running.url, what, used or connections, plan.seconds))
             if running.contestant.service and workers == 1:
                 footprint.take_load(results.footprints[running.contestant.name], running)
             running.wait_until_idle()
@@ -223,8 +220,9 @@ def take_loads(plan: Plan, results: Results, all_running: list[Running], folder:
                         ceiling.append(taken(empty, CEILING, NOTHING, connections).samples[-1].requests_per_second)
                     for running in services:
                         if running.contestant.whole or not measure.whole:
-                            prepared = measure.prepare(people[running], connections)
-                            compared.append(taken(running, measure.name, prepared, connections))
+                            used = measure.connections(connections)
+                            prepared = measure.prepare(people[running], used)
+                            compared.append(taken(running, measure.name, prepared, connections, used=used))
                 for series in compared:
                     series.shares.append(series.samples[-1].requests_per_second / mean(ceiling))
 

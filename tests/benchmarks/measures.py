@@ -12,6 +12,7 @@ import msgspec
 from tests.benchmarks.accounts import PASSWORD, Account, UnexpectedResponse
 from tests.benchmarks.load import Load
 from tests.benchmarks.todos import todos
+from todo_service.bounds.accounts import PASSWORDS_OF_ADDRESS
 
 _SPARE: Final = 8
 _JSON: Final = {"Content-Type": "application/json"}
@@ -63,12 +64,18 @@ class Measure(NamedTuple):
         title: The name in tables.
         prepare: Returns the load for a number of connections, after checking one response.
         whole: Whether the peer lacks the call.
+        most_connections: The maximum number of connections to use, or none for no maximum.
     """
 
     name: str
     title: str
     prepare: Prepare
     whole: bool = False
+    most_connections: int | None = None
+
+    def connections(self, wanted: int) -> int:
+        """Return the number of connections to use if `wanted` are asked for."""
+        return wanted if self.most_connections is None else min(wanted, self.most_connections)
 
 
 def _one(person: Person, _: int) -> Load:
@@ -148,7 +155,7 @@ MEASURES: Final = (
     Measure("create", "create", _create),
     Measure("patch", "patch with If-Match", _patch),
     Measure("complete", "complete, reopen", _complete),
-    Measure("signin", "sign-in", _sign_in),
+    Measure("signin", "sign-in", _sign_in, most_connections=PASSWORDS_OF_ADDRESS),
     Measure("changes", "changes, page of 50", _changes, whole=True),
 )
 CEILING: Final = "ceiling"
