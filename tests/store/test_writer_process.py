@@ -41,6 +41,17 @@ asyncio.run(main())
 print(is_damaged(Path(sys.argv[1])))
 """
 
+COUNT_THINGS = """
+import lmdb, sys, time
+with lmdb.open(sys.argv[1], readonly=True, max_dbs=128) as environment:
+    documents, found, deadline = environment.open_db(b"documents:things", create=False), 0, time.monotonic() + 20
+    while not found and time.monotonic() < deadline:
+        with environment.begin(db=documents) as transaction:
+            found = transaction.stat()["entries"]
+        time.sleep(0.01)
+print(found)
+"""
+
 
 async def test_a_writer_process_that_dies_is_replaced(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path)
@@ -68,6 +79,24 @@ async def test_a_writer_process_that_dies_is_replaced(tmp_path: Path) -> None:
     assert {thing.id for thing, result in zip(things, results, strict=True) if result is None} <= found
     assert counted == len(found)
     assert not is_running(writer)
+
+
+async def test_writes_begin_before_the_iteration_of_the_event_loop_ends(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    await store.open(*MODELS)
+    await store.ping()
+    writes = [asyncio.create_task(store.insert(Thing(id=ObjectId(), value=number))) for number in range(30)]
+
+    # all writes and the call that blocks the event loop run in one iteration
+    await asyncio.sleep(0)
+    command = [sys.executable, "-c", COUNT_THINGS, str(tmp_path)]
+    counted = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221  # it blocks
+    assert not any(write.done() for write in writes)
+
+    await asyncio.gather(*writes)
+    assert len([thing async for thing in store.scan(Thing)]) == len(writes)
+    await store.close()
+    assert 0 < int(counted) < len(writes)
 
 
 async def test_a_writer_process_never_writes_to_other_files_than_the_service_reads(tmp_path: Path) -> None:
@@ -98,7 +127,7 @@ async def test_a_writer_process_that_could_not_open_the_store_is_replaced_after_
 
 
 def test_the_writer_process_is_small() -> None:
-    """It imports neither the service nor what the service needs."""
+    """Of the service's dependencies, the process imports only bson and lmdb."""
     program = (
         "import sys; before = set(sys.modules); import todo_service.store.embedded.writer_process;"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
@@ -110,7 +139,7 @@ def test_the_writer_process_is_small() -> None:
 
 
 def test_no_file_in_the_working_directory_is_imported(tmp_path: Path) -> None:
-    """Neither by the writer process nor by the integrity check. Both import what the service imports."""
+    """Neither the writer process nor the integrity check imports a module from its working directory."""
     for name in ("bson", "lmdb", "todo_service"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit(1)")
@@ -123,7 +152,7 @@ def test_no_file_in_the_working_directory_is_imported(tmp_path: Path) -> None:
 
 
 async def test_a_stop_signal_to_all_processes_does_not_end_the_writer_process(tmp_path: Path) -> None:
-    """Not even while it starts."""
+    """The signals arrive while the process starts."""
     store = EmbeddedStore(tmp_path)
     await store.open(*MODELS)
     others = find_writers(os.getpid())

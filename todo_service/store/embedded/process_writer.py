@@ -19,10 +19,13 @@ from todo_service.store.errors import StoreError, StoreUnavailable
 
 _PROGRAM: Final = "todo_service.store.embedded.writer_process"
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-"""A process group or a service manager sends them to all processes, but the service drains its requests first."""
+"""A terminal or a service manager sends them to all processes, but the service drains its requests first."""
 _SEND_BUFFER_BYTES: Final = 2**20
 """The size that the service requests for the buffer. It exceeds most systems' default, so that a commit can hold
 several documents of 100 kB each. The system may grant less."""
+_SENT_AT_ONCE: Final = 8
+"""As soon as this many requests are unsent, they are sent. Otherwise the process would be idle until the end of the
+iteration of the event loop, and then the event loop until the end of the commit."""
 RETRY_SECONDS: Final = 0.5
 """The pause before another process is started after one that could not be started or could not open the store."""
 logger = structlog.get_logger(__name__)
@@ -92,7 +95,7 @@ class _Process(asyncio.Protocol):
         self._running = asyncio.create_task(self._run(predecessor))
 
     def request(self, request: bytes) -> asyncio.Future[bytes]:
-        """Send a request together with the others of this iteration of the event loop. Return the future reply.
+        """Send a request together with others of this iteration of the event loop. Return the future reply.
 
         A request that its client has abandoned remains pending until the process has replied.
 
@@ -108,6 +111,8 @@ class _Process(asyncio.Protocol):
             # runs after all callbacks that are ready now
             loop.call_soon(self._send)
         self._unsent.append(request)
+        if len(self._unsent) >= _SENT_AT_ONCE:
+            self._send()
         self._pending.append((future, size))
         self._pending_bytes += size
         return future
